@@ -1,0 +1,43 @@
+import { defaultPort, type Authority } from './authority.ts';
+import type { DomainPattern } from './pattern.ts';
+
+/** One entry of the allowed-domains map. */
+export interface Domain {
+  readonly pattern: DomainPattern;
+  readonly action:
+    | { readonly kind: 'grant'; readonly grant: string; readonly insecure: boolean }
+    | { readonly kind: 'tunnel' }
+    | { readonly kind: 'deny' };
+  /** Where it stands in the config, for people. */
+  readonly origin: string;
+}
+
+/** Whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */
+export function matchesPattern(pattern: DomainPattern, authority: Authority): boolean {
+  if (authority.port !== (pattern.port ?? defaultPort[authority.scheme])) return false;
+  return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
+}
+
+/** The allowed-domains map, ready to be asked. */
+export interface DomainMap {
+  /** The most specific entry that covers the authority: exact host, then the longest suffix; at each, a port that is written beats none. */
+  match(authority: Authority): Domain | null;
+}
+
+/** Builds the map; the patterns are all different (the config's validation sees to it). */
+export function createDomainMap(domains: readonly Domain[]): DomainMap {
+  const byPattern = new Map(domains.map((domain) => [domain.pattern.text, domain]));
+  const at = (host: string, { scheme, port }: Authority): Domain | null =>
+    byPattern.get(`${host}:${port}`) ?? (port === defaultPort[scheme] ? byPattern.get(host) : null) ?? null;
+  return {
+    match(authority) {
+      let domain = at(authority.host, authority);
+      // An address has dots and no suffixes: a pattern such as `*.0.0.1` is refused, so none is found here.
+      for (let dot = authority.host.indexOf('.'); domain === null && dot >= 0;) {
+        domain = at(`*${authority.host.slice(dot)}`, authority);
+        dot = authority.host.indexOf('.', dot + 1);
+      }
+      return domain;
+    },
+  };
+}

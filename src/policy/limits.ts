@@ -1,0 +1,138 @@
+/**
+ * Every limit and timeout of the proxy in one table: its default, its unit, and what a client meets beyond it.
+ * The config file's `limits` may set any of them. `ms` values are milliseconds; 0 where said means none.
+ */
+import type { FailureCode } from '../errors.ts';
+
+interface Limit {
+  readonly default: number;
+  readonly unit: 'bytes' | 'ms' | 'count';
+  /** What a client meets beyond it; null: the connection is closed. */
+  readonly code: FailureCode | null;
+  readonly what: string;
+  /** Least value that may be set. */
+  readonly least: number;
+}
+
+export const limitTable = {
+  head_bytes: {
+    default: 65_536,
+    unit: 'bytes',
+    least: 1_024,
+    code: 'bad_request',
+    what: 'request line and header fields together',
+  },
+  head_fields: {
+    default: 200,
+    unit: 'count',
+    least: 10,
+    code: 'bad_request',
+    what: 'header fields of a request',
+  },
+  head_timeout: {
+    default: 15_000,
+    unit: 'ms',
+    least: 10,
+    code: 'bad_request',
+    what: 'from the first byte of a request to the end of its head',
+  },
+  body_bytes: {
+    default: 0,
+    unit: 'bytes',
+    least: 0,
+    code: 'body_too_large',
+    what: 'a request body (0: no limit)',
+  },
+  replay_bytes: {
+    default: 65_536,
+    unit: 'bytes',
+    least: 0,
+    code: null,
+    what: 'of a request body kept, so that it can be sent again after an upstream 401',
+  },
+  client_idle: {
+    default: 300_000,
+    unit: 'ms',
+    least: 10,
+    code: null,
+    what: 'a client connection without a request',
+  },
+  client_handshake: {
+    default: 10_000,
+    unit: 'ms',
+    least: 10,
+    code: null,
+    what: 'the TLS handshake of a client inside CONNECT',
+  },
+  connections: {
+    default: 10_000,
+    unit: 'count',
+    least: 1,
+    code: 'overloaded',
+    what: 'client connections at once',
+  },
+  upstream_connect: {
+    default: 10_000,
+    unit: 'ms',
+    least: 10,
+    code: 'upstream_timeout',
+    what: 'name look-up, TCP and TLS handshake with an upstream',
+  },
+  upstream_head: {
+    default: 600_000,
+    unit: 'ms',
+    least: 10,
+    code: 'upstream_timeout',
+    what: 'from the end of a request to the head of its response',
+  },
+  upstream_idle: {
+    default: 3_600_000,
+    unit: 'ms',
+    least: 10,
+    code: 'upstream_timeout',
+    what: 'between two pieces of a response body',
+  },
+  upstream_connections: {
+    default: 256,
+    unit: 'count',
+    least: 1,
+    code: null,
+    what: 'connections at once to one upstream authority; more requests wait',
+  },
+  tunnel_idle: {
+    default: 3_600_000,
+    unit: 'ms',
+    least: 10,
+    code: null,
+    what: 'a blind tunnel or an upgraded connection without a byte either way',
+  },
+  refresh_timeout: {
+    default: 10_000,
+    unit: 'ms',
+    least: 10,
+    code: 'refresh_failed',
+    what: 'one request to a token endpoint',
+  },
+  refresh_patience: {
+    default: 20_000,
+    unit: 'ms',
+    least: 10,
+    code: 'refresh_failed',
+    what: 'how long a request waits for a token in all',
+  },
+  drain: {
+    default: 10_000,
+    unit: 'ms',
+    least: 0,
+    code: null,
+    what: 'how long exchanges under way may finish after a stop',
+  },
+} as const satisfies Record<string, Limit>;
+
+export type LimitName = keyof typeof limitTable;
+
+export type Limits = Readonly<Record<LimitName, number>>;
+
+export const defaultLimits: Limits = Object.freeze(
+  Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.default])),
+) as Limits;
