@@ -1,0 +1,218 @@
+import type { Kysely } from 'kysely';
+import { SidekeyError } from '../errors.ts';
+import { fromGrantRow, toGrantRow } from './grant-row.ts';
+import type { Schema } from './schema.ts';
+import type { AgentRecord, GrantRecord, Store } from './store.ts';
+
+/**
+ * The longest time a lock may be asked for, in milliseconds. A lock that ends later than this from now was taken
+ * before the clock was set back, and counts as ended: else a wrong clock, once corrected, would block for as long as
+ * it was wrong.
+ */
+export const maxLockMs = 300_000;
+
+/** What a database brings along. */
+export interface SqlStoreParts {
+  readonly db: Kysely<Schema>;
+  readonly location: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** See `Store.epoch`. May throw what the driver throws. */
+  readonly epoch: () => number;
+  /** What an error of the driver means: a unique constraint that was violated, or a fault. */
+  readonly fault: (error: unknown) => 'duplicate' | SidekeyError;
+  /** Closes the connection, once. */
+  readonly close: () => Promise<void>;
+}
+
+/** The store's queries, written once for every SQL database. Each is a single statement, so it happens or it does not. */
+export function sqlStore({ db, location, now, epoch, fault, close }: SqlStoreParts): Store {
+  const pending = new Set<Promise<unknown>>();
+  let closing: Promise<void> | null = null;
+
+  function assertOpen(): void {
+    if (closing !== null) throw new SidekeyError('store_unavailable', `The store at ${location} is closed.`);
+  }
+
+  async function run<Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError): Promise<Result> {
+    assertOpen();
+    const answer = query();
+    pending.add(answer);
+    try {
+      return await answer;
+    } catch (error) {
+      const meaning = error instanceof SidekeyError ? error : fault(error);
+      if (meaning !== 'duplicate') throw meaning;
+      throw (
+        duplicate?.() ??
+        new SidekeyError('internal', `The store at ${location} has this already.`, { cause: error })
+      );
+    } finally {
+      pending.delete(answer);
+    }
+  }
+
+  return {
+    location,
+
+    epoch() {
+      assertOpen();
+      try {
+        return epoch();
+      } catch (error) {
+        const meaning = fault(error);
+        throw meaning === 'duplicate' ? error : meaning;
+      }
+    },
+
+    meta: {
+      get: (name) =>
+        run(async () => {
+          const row = await db.selectFrom('meta').select('value').where('name', '=', name).executeTakeFirst();
+          return row?.value ?? null;
+        }),
+      putIfAbsent: (name, value) =>
+        run(async () => {
+          const result = await db
+            .insertInto('meta')
+            .values({ name, value })
+            .onConflict((conflict) => conflict.column('name').doNothing())
+            .executeTakeFirstOrThrow();
+          return result.numInsertedOrUpdatedRows === 1n;
+        }),
+    },
+
+    grants: {
+      insert: (record) =>
+        run(
+          async () => {
+            await db.insertInto('grants').values(toGrantRow(record)).execute();
+          },
+          () => grantExists(record),
+        ),
+      get: (id) =>
+        run(async () => {
+          const row = await db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst();
+          return row === undefined ? null : fromGrantRow(row);
+        }),
+      list: () =>
+        run(async () => {
+          const rows = await db.selectFrom('grants').selectAll().execute();
+          // Not `order by`: databases differ in how they collate text.
+          return rows
+            .map(fromGrantRow)
+            .toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
+        }),
+      replace: (record, expectedRevision) =>
+        run(
+          async () => {
+            if (record.revision <= expectedRevision) {
+              throw new SidekeyError(
+                'internal',
+                `Revision ${record.revision} does not follow ${expectedRevision}.`,
+              );
+            }
+            const result = await db
+              .updateTable('grants')
+              .set(toGrantRow(record))
+              .where('id', '=', record.id)
+              .where('revision', '=', expectedRevision)
+              .executeTakeFirstOrThrow();
+            return result.numUpdatedRows === 1n;
+          },
+          () => grantExists(record),
+        ),
+      remove: (id) =>
+        run(async () => {
+          const result = await db.deleteFrom('grants').where('id', '=', id).executeTakeFirstOrThrow();
+          return result.numDeletedRows === 1n;
+        }),
+    },
+
+    agents: {
+      insert: (agent) =>
+        run(
+          async () => {
+            await db
+              .insertInto('agents')
+              .values({ name: agent.name, token_hash: agent.tokenHash, created_at: agent.createdAt })
+              .execute();
+          },
+          () =>
+            new SidekeyError('already_exists', `There is an agent named "${agent.name}" already.`, {
+              hint: `Choose another name, or remove it first: sidekey agent remove ${agent.name}`,
+            }),
+        ),
+      get: (name) =>
+        run(async () => {
+          const row = await db.selectFrom('agents').selectAll().where('name', '=', name).executeTakeFirst();
+          return row === undefined ? null : fromAgentRow(row);
+        }),
+      list: () =>
+        run(async () => {
+          const rows = await db.selectFrom('agents').selectAll().execute();
+          return rows.map(fromAgentRow).toSorted((a, b) => compare(a.name, b.name));
+        }),
+      remove: (name) =>
+        run(async () => {
+          const result = await db.deleteFrom('agents').where('name', '=', name).executeTakeFirstOrThrow();
+          return result.numDeletedRows === 1n;
+        }),
+    },
+
+    locks: {
+      acquire: (name, holder, ttlMs) =>
+        run(async () => {
+          if (!(ttlMs > 0 && ttlMs <= maxLockMs)) {
+            throw new SidekeyError('internal', `A lock lasts between 1 and ${maxLockMs} ms, not ${ttlMs}.`);
+          }
+          const time = Math.ceil(now());
+          const lock = { holder, expires_at: time + Math.ceil(ttlMs) };
+          // One statement: between a look and a write another process could step in.
+          const result = await db
+            .insertInto('locks')
+            .values({ name, ...lock })
+            .onConflict((conflict) =>
+              conflict
+                .column('name')
+                .doUpdateSet(lock)
+                .where((row) =>
+                  row.or([
+                    row('locks.holder', '=', holder),
+                    row('locks.expires_at', '<=', time),
+                    row('locks.expires_at', '>', time + maxLockMs),
+                  ]),
+                ),
+            )
+            .executeTakeFirstOrThrow();
+          return result.numInsertedOrUpdatedRows === 1n;
+        }),
+      release: (name, holder) =>
+        run(async () => {
+          await db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder).execute();
+        }),
+    },
+
+    close() {
+      closing ??= Promise.allSettled(pending).then(close);
+      return closing;
+    },
+  };
+}
+
+function fromAgentRow(row: Schema['agents']): AgentRecord {
+  return { name: row.name, tokenHash: row.token_hash, createdAt: row.created_at };
+}
+
+function grantExists(record: GrantRecord): SidekeyError {
+  return new SidekeyError(
+    'already_exists',
+    `The user "${record.user}" has a grant named "${record.name}" already, or its id is taken.`,
+    { hint: `Choose another name, or remove it first: sidekey grant remove ${record.name}` },
+  );
+}
+
+/** By code unit: for names, which are ASCII, the same everywhere. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

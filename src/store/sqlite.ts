@@ -1,0 +1,99 @@
+import { resolve } from 'node:path';
+import type Database from 'better-sqlite3';
+import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely';
+import { migrations, type Migrations } from './migrations/migrations.ts';
+import type { Schema } from './schema.ts';
+import { sqlStore } from './sql-store.ts';
+import { sqliteFault } from './sqlite-fault.ts';
+import { openSqliteFile } from './sqlite-file.ts';
+import type { Store } from './store.ts';
+
+/** The migrations of a SQLite store. */
+export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
+
+export interface SqliteStoreOptions {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** What this program knows of the schema; by default `sqliteMigrations`. */
+  readonly migrations?: Migrations;
+  /**
+   * How long a statement waits for another process's write, in milliseconds; by default 2,000. The wait blocks the
+   * thread, and a write takes about one: so it is a bound for the worst.
+   */
+  readonly busyTimeoutMs?: number;
+}
+
+/**
+ * Opens the store in the SQLite file at `path`, and makes it (0600, in a folder 0700) where there is none. Several
+ * processes may have it open at once, on one machine and a local disk.
+ * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`:
+ * the file was left as it is.
+ */
+export async function openSqliteStore(path: string, options: SqliteStoreOptions): Promise<Store> {
+  const location = resolve(path);
+  const database = await openSqliteFile(location, {
+    migrations: options.migrations ?? sqliteMigrations,
+    busyTimeoutMs: options.busyTimeoutMs ?? 2_000,
+  });
+  const watched = watch(database);
+  return sqlStore({
+    db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: watched.database }) }),
+    location,
+    now: options.now,
+    epoch: watched.epoch,
+    fault: (error) => sqliteFault(location, error),
+    close: async () => {
+      database.close();
+    },
+  });
+}
+
+/**
+ * Keeps statements prepared (their texts are few and fixed), and counts changes. `data_version` tells of other
+ * connections' commits alone (https://sqlite.org/pragma.html#pragma_data_version), so this one's are counted here, in
+ * the same turn in which they happen.
+ */
+function watch(database: Database.Database): { database: SqliteDatabase; epoch: () => number } {
+  const statements = new Map<string, SqliteStatement>();
+  const dataVersion = database.prepare<[], number>('pragma data_version').pluck();
+  let seen = dataVersion.get();
+  let changes = 0;
+
+  function counted(sql: string): SqliteStatement {
+    const statement = database.prepare(sql);
+    if (statement.readonly) return statement;
+    return {
+      reader: statement.reader,
+      iterate: (parameters) => statement.iterate(...parameters),
+      all(parameters) {
+        const rows = statement.all(...parameters);
+        changes += 1;
+        return rows;
+      },
+      run(parameters) {
+        const result = statement.run(...parameters);
+        changes += 1;
+        return result;
+      },
+    };
+  }
+
+  return {
+    database: {
+      close: () => {
+        database.close();
+      },
+      prepare(sql) {
+        const prepared = statements.get(sql) ?? counted(sql);
+        statements.set(sql, prepared);
+        return prepared;
+      },
+    },
+    epoch() {
+      const version = dataVersion.get();
+      if (version !== seen) changes += 1;
+      seen = version;
+      return changes;
+    },
+  };
+}

@@ -1,0 +1,24 @@
+import { createHmac, type KeyObject } from 'node:crypto';
+import { openEnvelope, sealEnvelope, type WrapKey } from './envelope.ts';
+import { derivedKey, keyIdOf } from './master-key.ts';
+import type { MacPurpose, Vault } from './vault.ts';
+
+/**
+ * A vault over a master key (see `masterKey`). It keeps derived keys only, inside closures: inspecting or serializing
+ * the vault shows its key id and nothing else.
+ */
+export function createVault(master: KeyObject): Vault {
+  const wrapKey: WrapKey = { key: derivedKey(master, 'wrap'), id: keyIdOf(master) };
+  const macKeys: Readonly<Record<MacPurpose, KeyObject>> = {
+    'audit-chain': derivedKey(master, 'audit-chain'),
+    'audit-head': derivedKey(master, 'audit-head'),
+    'credential-fingerprint': derivedKey(master, 'credential-fingerprint'),
+  };
+  return Object.freeze({
+    keyId: Buffer.from(wrapKey.id).toString('hex'),
+    seal: (context: string, plaintext: Uint8Array) => sealEnvelope(wrapKey, context, plaintext),
+    open: (context: string, sealed: Uint8Array) => openEnvelope(wrapKey, context, sealed),
+    mac: (purpose: MacPurpose, data: string | Uint8Array) =>
+      createHmac('sha256', macKeys[purpose]).update(data).digest(),
+  });
+}

@@ -1,0 +1,168 @@
+import { randomBytes, type KeyObject } from 'node:crypto';
+import { link, mkdir, open, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { SidekeyError } from '../../errors.ts';
+import { keyLength, masterKey } from '../master-key.ts';
+
+/** More than any key file has: what is longer is some other file. */
+const maxLength = 4096;
+
+const introduction = [
+  '# Sidekey master key. It opens every credential in the store: keep it private, and keep a copy in a safe place.',
+  '# Without it, what the store holds is lost.',
+];
+
+/**
+ * Reads the master key from its file. Null: there is no such file.
+ * @throws SidekeyError `permissions_unsafe` where others can read the file or replace it; `key_invalid` where it cannot
+ * be read or holds no key.
+ */
+export async function readKeyFile(path: string): Promise<KeyObject | null> {
+  let file: FileHandle;
+  try {
+    file = await open(path, 'r');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null;
+    throw unreadable(path, error);
+  }
+  const bytes = Buffer.alloc(maxLength + 1);
+  try {
+    // Judged on the open file, so that it is the very one that is then read.
+    const found = await file.stat();
+    if (!found.isFile()) throw unreadable(path, 'not a regular file');
+    if (!isPrivate(found.mode)) {
+      throw new SidekeyError('permissions_unsafe', `The key file ${path} can be used by other users.`, {
+        hint: `chmod 600 ${quoted(path)}`,
+      });
+    }
+    await checkFolders(path);
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
+    const key = parse(bytes.subarray(0, bytesRead));
+    if (key === null) {
+      throw new SidekeyError('key_invalid', `The file ${path} does not hold a Sidekey master key.`, {
+        hint: `Put the key file back from your backup: ${path}`,
+      });
+    }
+    return key;
+  } catch (error) {
+    if (error instanceof SidekeyError) throw error;
+    throw unreadable(path, error);
+  } finally {
+    bytes.fill(0);
+    await file.close();
+  }
+}
+
+/**
+ * Makes a new key and its file (0600, its folder 0700), and answers the key that the file then holds: where another
+ * process was first, that one's. The file appears whole or not at all, and is never overwritten.
+ * @throws SidekeyError `file_unwritable`, and what `readKeyFile` throws.
+ */
+export async function createKeyFile(path: string): Promise<KeyObject> {
+  const folder = dirname(path);
+  const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await checkFolders(path);
+    try {
+      await writeKey(draft);
+      await link(draft, path).catch((error: unknown) => {
+        if (!hasCode(error, 'EEXIST')) throw error;
+      });
+    } finally {
+      await rm(draft, { force: true });
+    }
+    await syncFolder(folder);
+  } catch (error) {
+    if (error instanceof SidekeyError) throw error;
+    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be made.`, {
+      hint: `Make ${folder} a folder that you can write to, or set another "key" path in the configuration.`,
+      cause: error,
+    });
+  }
+  const key = await readKeyFile(path);
+  if (key !== null) return key;
+  throw new SidekeyError('key_invalid', `The key file ${path} was removed as soon as it was made.`);
+}
+
+async function writeKey(path: string): Promise<void> {
+  const key = randomBytes(keyLength);
+  const text = Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    key.fill(0);
+    text.fill(0);
+    await file.close();
+  }
+}
+
+/** Lines that begin with `#` are for people; of the others there is one, the key. */
+function parse(bytes: Buffer): KeyObject | null {
+  if (bytes.length > maxLength) return null;
+  const lines = bytes
+    .toString('latin1')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  const [text = '', ...more] = lines;
+  if (more.length > 0 || !/^[A-Za-z0-9_-]{43}$/.test(text)) return null;
+  const key = Buffer.from(text, 'base64url');
+  try {
+    // A 43rd character with stray bits is not what was written.
+    return key.toString('base64url') === text ? masterKey(key) : null;
+  } finally {
+    key.fill(0);
+  }
+}
+
+/** Who can write to the folder can put another key in the place of this one. A link leads through two folders. */
+async function checkFolders(path: string): Promise<void> {
+  const target = await realpath(path).catch(() => path);
+  for (const folder of new Set([dirname(path), dirname(target)])) {
+    const { mode } = await stat(folder);
+    if (process.platform !== 'win32' && (mode & 0o002) !== 0) {
+      throw new SidekeyError(
+        'permissions_unsafe',
+        `Every user can write to ${folder}, the folder of the master key.`,
+        {
+          hint: `chmod 700 ${quoted(folder)}`,
+        },
+      );
+    }
+  }
+}
+
+/** Windows has no such bits: there the folder's access list decides. */
+function isPrivate(mode: number): boolean {
+  return process.platform === 'win32' || (mode & 0o077) === 0;
+}
+
+/** Makes the new name itself survive a power cut (`fsync(2)`: the entry in the folder is synced apart from the file). */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function unreadable(path: string, cause: unknown): SidekeyError {
+  return new SidekeyError('key_invalid', `The key file ${path} cannot be read.`, {
+    hint: `Make ${path} readable for the user that runs Sidekey, and for nobody else.`,
+    cause,
+  });
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+/** For a line to paste into a shell. */
+function quoted(path: string): string {
+  return /^[A-Za-z0-9_./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+}

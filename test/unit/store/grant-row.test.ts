@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { fromGrantRow, toGrantRow } from '../../../src/store/grant-row.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+
+describe('a row of the grants table', () => {
+  it('comes back as the grant it was made from', () => {
+    for (const record of [
+      grantRecord(),
+      grantRecord({ scopes: [], expiresAt: null, refreshable: false, stateReason: 'x', state: 'revoked' }),
+    ]) {
+      expect(fromGrantRow(toGrantRow(record))).toEqual(record);
+    }
+  });
+
+  it('holds texts, numbers and bytes alone, which every database has', () => {
+    const values = Object.values(toGrantRow(grantRecord({ expiresAt: null })));
+    for (const value of values) {
+      expect(
+        value === null || ['string', 'number'].includes(typeof value) || value instanceof Uint8Array,
+      ).toBe(true);
+    }
+  });
+
+  it('with anything that Sidekey never writes is no grant', () => {
+    const row = toGrantRow(grantRecord());
+    for (const wrong of [
+      { state: 'usable' },
+      { state: '' },
+      { type: 'oauth' },
+      { scopes: 'repo' },
+      { scopes: '{}' },
+      { scopes: '[1]' },
+      { scopes: '' },
+    ]) {
+      expect(() => fromGrantRow({ ...row, ...wrong })).toThrow(
+        expect.objectContaining({
+          code: 'store_damaged',
+          message: expect.stringContaining(Object.keys(wrong)[0] ?? ''),
+        }),
+      );
+    }
+  });
+});

@@ -1,0 +1,76 @@
+import { chmod, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { describe, expect, it } from 'vitest';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const now = (): number => 1_700_000_000_000;
+
+describe('a SQLite store', () => {
+  it('says where it is', async () => {
+    const path = join(await tempFolder(), 'sidekey.db');
+    const store = await openSqliteStore(path, { now });
+    expect(store.location).toBe(path);
+    await store.close();
+  });
+
+  it('that was closed says so', async () => {
+    const path = join(await tempFolder(), 'sidekey.db');
+    const store = await openSqliteStore(path, { now });
+    await store.close();
+    const closed = { code: 'store_unavailable', message: `The store at ${path} is closed.` };
+    await expect(store.grants.list()).rejects.toMatchObject(closed);
+    expect(() => store.epoch()).toThrow(expect.objectContaining(closed));
+  });
+
+  it('that another program has locked is unavailable for writes, and goes on afterwards', async () => {
+    const path = join(await tempFolder(), 'sidekey.db');
+    const store = await openSqliteStore(path, { now, busyTimeoutMs: 0 });
+    const other = new Database(path);
+    other.exec('begin immediate');
+    const record = grantRecord();
+    await expect(store.grants.insert(record)).rejects.toMatchObject({
+      code: 'store_unavailable',
+      message: `The store at ${path} cannot be used: another program has locked it.`,
+    });
+    expect(await store.grants.list()).toEqual([]);
+    other.exec('rollback');
+    other.close();
+    await store.grants.insert(record);
+    expect(await store.grants.get(record.id)).toEqual(record);
+    await store.close();
+  });
+
+  it('whose tables were taken away under it is damaged, not empty', async () => {
+    const path = join(await tempFolder(), 'sidekey.db');
+    const store = await openSqliteStore(path, { now });
+    expect(await store.grants.list()).toEqual([]);
+    const other = new Database(path);
+    other.exec('drop table grants');
+    other.close();
+    await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_damaged' });
+    await store.close();
+  });
+
+  it.skipIf(process.getuid?.() === 0)(
+    'that is read-only is a clear failure, and stays as it is',
+    async () => {
+      const folder = await tempFolder();
+      const path = join(folder, 'sidekey.db');
+      await (await openSqliteStore(path, { now })).close();
+      const before = await readFile(path);
+      await chmod(path, 0o400);
+      await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'file_unwritable' });
+      await chmod(path, 0o600);
+      await chmod(folder, 0o500);
+      await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'file_unwritable' });
+      await expect(openSqliteStore(join(folder, 'new.db'), { now })).rejects.toMatchObject({
+        code: 'file_unwritable',
+      });
+      await chmod(folder, 0o700);
+      expect((await readFile(path)).equals(before)).toBe(true);
+    },
+  );
+});
