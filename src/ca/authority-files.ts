@@ -1,0 +1,198 @@
+import { X509Certificate, randomUUID } from 'node:crypto';
+import { link, mkdir, open, readFile, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { SidekeyError } from '../errors.ts';
+
+/** Where a CA lies. */
+export interface AuthorityFiles {
+  /** The certificate, in PEM, for everybody to read. */
+  readonly certificate: string;
+  /** The sealed key, and the certificate that it belongs to once more. */
+  readonly key: string;
+}
+
+/**
+ * What `ca.key` says. The certificate is in it as well, so that a crash between the two files, or a deleted
+ * `ca.crt`, loses nothing: the seal is bound to that certificate.
+ */
+export interface KeyFile {
+  readonly certificate: X509Certificate;
+  readonly sealed: Buffer;
+}
+
+const format = 'sidekey-ca-key/1';
+
+/** The two files of a directory. */
+export function authorityFiles(directory: string): AuthorityFiles {
+  return { certificate: join(directory, 'ca.crt'), key: join(directory, 'ca.key') };
+}
+
+/**
+ * Refuses a directory in which any user could replace the certificate that clients are told to trust.
+ * @throws SidekeyError `permissions_unsafe`.
+ */
+export async function checkDirectory(directory: string): Promise<void> {
+  const mode = await stat(directory).then(
+    (found) => found.mode,
+    () => 0, // It is made later, or reading its files says what is the matter.
+  );
+  const sticky = (mode & 0o1000) !== 0; // Others may add files then, but not replace ours.
+  if (process.platform !== 'win32' && (mode & 0o002) !== 0 && !sticky) {
+    throw new SidekeyError('permissions_unsafe', `Every user of this machine can write to ${directory}.`, {
+      hint: `chmod o-w ${directory}`,
+    });
+  }
+}
+
+/**
+ * The certificate, or null where there is no such file.
+ * @throws SidekeyError `ca_mismatch` where it cannot be read or is no certificate.
+ */
+export async function readCertificate(files: AuthorityFiles): Promise<X509Certificate | null> {
+  try {
+    return new X509Certificate(await readFile(files.certificate));
+  } catch (cause) {
+    if (isMissing(cause)) return null;
+    throw unreadable(files, files.certificate, 'is no certificate that can be read', cause);
+  }
+}
+
+/**
+ * The sealed key, or null where there is no such file.
+ * @throws SidekeyError `permissions_unsafe` where others may read it; `ca_mismatch` where it cannot be read or says
+ * something else than a key file does.
+ */
+export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null> {
+  let handle: FileHandle;
+  try {
+    handle = await open(files.key);
+  } catch (cause) {
+    if (isMissing(cause)) return null;
+    throw unreadable(files, files.key, 'cannot be read', cause);
+  }
+  try {
+    const { mode } = await handle.stat();
+    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+      throw new SidekeyError('permissions_unsafe', `The CA key ${files.key} is open to other users.`, {
+        hint: `chmod 600 ${files.key}`,
+      });
+    }
+    return parseKeyFile(await handle.readFile('utf8'));
+  } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
+    throw unreadable(files, files.key, 'is no CA key that can be read', cause);
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Writes the key file unless there is one; answers whether it wrote.
+ * @throws SidekeyError `file_unwritable`.
+ */
+export async function writeKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise<boolean> {
+  const text = JSON.stringify(
+    { format, certificate: keyFile.certificate.toString(), sealed: keyFile.sealed.toString('base64') },
+    null,
+    2,
+  );
+  return writeOnce(files.key, `${text}\n`, 0o600);
+}
+
+/**
+ * Writes the certificate unless there is one; answers whether it wrote.
+ * @throws SidekeyError `file_unwritable`.
+ */
+export async function writeCertificate(
+  files: AuthorityFiles,
+  certificate: X509Certificate,
+): Promise<boolean> {
+  return writeOnce(files.certificate, certificate.toString(), 0o644);
+}
+
+/** How to get a CA again when the one that is there is of no use. */
+export function startAnew(files: AuthorityFiles): string {
+  return `Restore ${files.certificate} and ${files.key} from a backup, or ${moveAway(files)}`;
+}
+
+/** The way to a new CA, as the end of a sentence. */
+export function moveAway(files: AuthorityFiles): string {
+  return `move ${files.certificate} and ${files.key} away: the next start makes a new CA, which clients have to trust.`;
+}
+
+function parseKeyFile(text: string): KeyFile {
+  const parsed = JSON.parse(text) as Partial<Record<string, unknown>> | null;
+  if (parsed?.['format'] !== format) throw new Error(`its format is not ${format}`);
+  const { certificate, sealed } = parsed;
+  if (typeof certificate !== 'string') throw new Error('it has no certificate');
+  if (typeof sealed !== 'string' || !/^[A-Za-z0-9+/]+={0,2}$/.test(sealed)) {
+    throw new Error('it has no sealed key');
+  }
+  return { certificate: new X509Certificate(certificate), sealed: Buffer.from(sealed, 'base64') };
+}
+
+/**
+ * A whole file appears under its name, or none: written beside it and linked, because a link, other than a rename,
+ * fails where the name is taken. Of two processes one wins, and what was there before stays.
+ */
+async function writeOnce(path: string, text: string, mode: number): Promise<boolean> {
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const handle = await open(temporary, 'wx', mode);
+    try {
+      await handle.chmod(mode); // Whatever the umask is.
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await link(temporary, path);
+    await syncDirectory(dirname(path));
+    return true;
+  } catch (cause) {
+    if (isCode(cause, 'EEXIST') && (await exists(path))) return false;
+    throw new SidekeyError('file_unwritable', `Cannot write ${path}${reason(cause)}.`, {
+      hint: `Let this user write to ${dirname(path)}, or set ca.directory to another place on a local disk.`,
+      cause,
+    });
+  } finally {
+    await unlink(temporary).catch(() => undefined);
+  }
+}
+
+/** So that the name outlives a power cut as well. Not every system lets a directory be opened: then it is left. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory).catch(() => null);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+}
+
+function unreadable(files: AuthorityFiles, path: string, problem: string, cause: unknown): SidekeyError {
+  return new SidekeyError('ca_mismatch', `${path} ${problem}${reason(cause)}.`, {
+    hint: isCode(cause, 'EACCES') ? `Let this user, and only this user, read ${path}.` : startAnew(files),
+    cause,
+  });
+}
+
+/** The system's name of a file error, which is worth a search. */
+function reason(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException).code;
+  return code !== undefined && /^E[A-Z]+$/.test(code) ? ` (${code})` : '';
+}
+
+/** ENOTDIR: the directory itself is missing, and writing says so. */
+function isMissing(cause: unknown): boolean {
+  return isCode(cause, 'ENOENT') || isCode(cause, 'ENOTDIR');
+}
+
+function isCode(cause: unknown, code: string): boolean {
+  return cause instanceof Error && (cause as NodeJS.ErrnoException).code === code;
+}

@@ -1,0 +1,89 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import forge from 'node-forge';
+import { SidekeyError } from '../errors.ts';
+import { trustedCertificates, type RootSources, type TrustedCertificate } from './bundle.ts';
+import {
+  bmpString,
+  encode,
+  integer,
+  nothing,
+  objectId,
+  octetString,
+  sequence,
+  set,
+  wrapped,
+  type Der,
+} from './der.ts';
+
+const data = '1.2.840.113549.1.7.1';
+const certificateBag = '1.2.840.113549.1.12.10.1.3';
+const x509Certificate = '1.2.840.113549.1.9.22.1';
+const friendlyName = '1.2.840.113549.1.9.20';
+const sha256 = '2.16.840.1.101.3.4.2.1';
+/** Java takes a certificate for a trusted one only where it carries this: `trustedKeyUsage`, for any purpose. */
+const trustedKeyUsage = '2.16.840.1.113894.746875.1.1';
+const anyExtendedKeyUsage = '2.5.29.37.0';
+
+/** As Java's own keytool writes it. */
+const macIterations = 10_000;
+
+/**
+ * A PKCS#12 trust store (RFC 7292) for Java, with the machine's roots, because `javax.net.ssl.trustStore` replaces
+ * Java's own list. Our CA is the entry `sidekey-ca`. The certificates are public and stand in the clear; the password
+ * only keys the check of integrity (HMAC-SHA256: Java 8u301, 11.0.12 and later), and Java wants one.
+ * @throws SidekeyError `input_invalid` where the password is empty or not ASCII, which Java does not take.
+ */
+export function pkcs12TrustStore(caPem: string, password: string, roots?: RootSources): Buffer {
+  if (!/^[\x20-\x7e]+$/.test(password)) {
+    throw new SidekeyError(
+      'input_invalid',
+      'The password of a trust store is one or more ASCII characters.',
+      {
+        hint: 'Give another, such as changeit, which Java takes by default: there is nothing secret in the store.',
+      },
+    );
+  }
+  const [ours, ...others] = trustedCertificates(caPem, roots);
+  const bags = [
+    bag('sidekey-ca', ours),
+    // Java folds entries with the same name into one.
+    ...others.map((root) => bag(`root-${root.fingerprint.slice(0, 16)}`, root)),
+  ];
+  const safe = encode(sequence(content(encode(sequence(...bags)))));
+  return encode(sequence(integer(3), content(safe), macData(safe, password)));
+}
+
+function bag(alias: string, { der }: TrustedCertificate): Der {
+  return sequence(
+    objectId(certificateBag),
+    wrapped(0, sequence(objectId(x509Certificate), wrapped(0, octetString(der)))),
+    set(
+      sequence(objectId(friendlyName), set(bmpString(alias))),
+      sequence(objectId(trustedKeyUsage), set(objectId(anyExtendedKeyUsage))),
+    ),
+  );
+}
+
+/** ContentInfo of type data. */
+function content(bytes: Buffer): Der {
+  return sequence(objectId(data), wrapped(0, octetString(bytes)));
+}
+
+/** RFC 7292 §4 and appendix B: key derivation with ID 3. */
+function macData(safe: Buffer, password: string): Der {
+  const salt = randomBytes(20);
+  const key = forge.pkcs12.generateKey(
+    password,
+    forge.util.createBuffer(salt.toString('latin1')),
+    3,
+    macIterations,
+    32,
+    forge.md.sha256.create(),
+  );
+  const digest = createHmac('sha256', Buffer.from(key.getBytes(), 'latin1')).update(safe).digest();
+  return sequence(
+    sequence(sequence(objectId(sha256), nothing()), octetString(digest)),
+    octetString(salt),
+    integer(macIterations),
+  );
+}

@@ -1,0 +1,396 @@
+import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
+import { existsSync, writeFileSync } from 'node:fs';
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { openAuthority, type OpenAuthorityOptions } from '../../../src/ca/authority.ts';
+import {
+  authorityExtensions,
+  commonName,
+  keyIdentifier,
+  leafExtensions,
+  signCertificate,
+} from '../../../src/ca/certificate.ts';
+import type { Der } from '../../../src/ca/der.ts';
+import { generalNameOf } from '../../../src/ca/general-name.ts';
+import { issueLeaf } from '../../../src/ca/leaf.ts';
+import type { FailureCode } from '../../../src/errors.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { handshake } from './ca-for-test.ts';
+import { vaultForTest } from './vault-for-test.ts';
+
+const dayMs = 86_400_000;
+const isRoot = process.getuid?.() === 0;
+
+/** Options of a CA in a directory that is not there yet. */
+async function setUp(): Promise<OpenAuthorityOptions & { crt: string; key: string }> {
+  const directory = join(await tempFolder(), 'certs');
+  return {
+    directory,
+    vault: vaultForTest(),
+    permittedNames: [],
+    now: Date.now,
+    crt: join(directory, 'ca.crt'),
+    key: join(directory, 'ca.key'),
+  };
+}
+
+/** A first run is over. */
+async function setUpCreated(): Promise<Awaited<ReturnType<typeof setUp>>> {
+  const options = await setUp();
+  await openAuthority(options);
+  return options;
+}
+
+/** The failure with its code, message and hint, and what is in the files afterwards is what was there before. */
+async function refusal(
+  options: OpenAuthorityOptions,
+): Promise<{ code: FailureCode; message: string; hint: string }> {
+  const before = await contents(options.directory);
+  const failure: unknown = await openAuthority(options).then(
+    () => 'it opened',
+    (error: unknown) => error,
+  );
+  expect(failure).toMatchObject({
+    name: 'SidekeyError',
+    message: expect.any(String),
+    hint: expect.any(String),
+  });
+  expect(await contents(options.directory)).toEqual(before);
+  return failure as Awaited<ReturnType<typeof refusal>>;
+}
+
+async function contents(directory: string): Promise<Record<string, string>> {
+  const names = await readdir(directory).catch(() => []);
+  const files = names.map(async (name): Promise<[string, string]> => {
+    const path = join(directory, name);
+    return [name, (await stat(path)).isFile() ? await readFile(path, 'latin1') : 'no file'];
+  });
+  return Object.fromEntries(await Promise.all(files));
+}
+
+async function modeOf(path: string): Promise<number> {
+  return (await stat(path)).mode & 0o777;
+}
+
+/** A key file as the vault of these options would seal it, with what a test puts into it. */
+async function writeKeyFile(
+  options: OpenAuthorityOptions,
+  certificate: X509Certificate,
+  sealedText: Uint8Array,
+): Promise<void> {
+  const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase();
+  const sealed = Buffer.from(options.vault.seal(`ca/key/${fingerprint}`, sealedText)).toString('base64');
+  await mkdir(options.directory, { recursive: true });
+  await writeFile(
+    join(options.directory, 'ca.key'),
+    JSON.stringify({ format: 'sidekey-ca-key/1', certificate: certificate.toString(), sealed }),
+    { mode: 0o600 },
+  );
+}
+
+function selfSigned(
+  extensions: readonly Der[],
+  namedCurve: 'P-256' | 'P-384' = 'P-256',
+): { certificate: X509Certificate; pkcs8: Buffer } {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const other = generateKeyPairSync('ec', { namedCurve });
+  const subject = commonName('Test');
+  const certificate = new X509Certificate(
+    signCertificate({
+      issuer: {
+        name: subject,
+        keyIdentifier: keyIdentifier(publicKey),
+        sign: (data) => sign('sha256', data, namedCurve === 'P-256' ? privateKey : other.privateKey),
+      },
+      subject,
+      notBefore: Date.now() - dayMs,
+      notAfter: Date.now() + dayMs,
+      publicKey,
+      extensions,
+    }),
+  );
+  return { certificate, pkcs8: privateKey.export({ type: 'pkcs8', format: 'der' }) };
+}
+
+describe('the first run', () => {
+  it('makes a CA for ten years from a day back, with a name of its own', async () => {
+    const now = Date.UTC(2027, 0, 1);
+    const [one, two] = await Promise.all(
+      [await setUp(), await setUp()].map(async (options) => openAuthority({ ...options, now: () => now })),
+    );
+    expect(one?.name).toMatch(/^Sidekey CA [0-9a-f]{8}$/);
+    expect(two?.name).not.toBe(one?.name);
+    expect(one?.notBefore).toBe(now - dayMs);
+    expect(one?.notAfter).toBe(now + 3_650 * dayMs);
+  });
+
+  it('writes the certificate for everybody, the key for this user alone, and nothing else', async () => {
+    const { directory, crt, key, ...options } = await setUp();
+    const umask = process.umask(0o077);
+    const authority = await openAuthority({ directory, ...options }).finally(() => process.umask(umask));
+    expect((await readdir(directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
+    expect(await modeOf(crt)).toBe(0o644);
+    expect(await modeOf(key)).toBe(0o600);
+    expect(await readFile(crt, 'utf8')).toBe(authority.certificatePem);
+    expect(authority.certificateFile).toBe(crt);
+  });
+
+  it('makes the directory for this user alone', async () => {
+    const options = await setUp();
+    const umask = process.umask(0o022);
+    await openAuthority(options).finally(() => process.umask(umask));
+    expect(await modeOf(options.directory)).toBe(0o700);
+  });
+
+  it('leaves a directory that is there as it is', async () => {
+    const options = await setUp();
+    await mkdir(options.directory);
+    await chmod(options.directory, 0o755);
+    await writeFile(join(options.directory, 'README.md'), 'mine');
+    await openAuthority(options);
+    expect(await modeOf(options.directory)).toBe(0o755);
+    expect(await readFile(join(options.directory, 'README.md'), 'utf8')).toBe('mine');
+  });
+
+  it('tells of the new CA once, when it is written', async () => {
+    const options = await setUp();
+    const onCreate = vi.fn(() => expect(existsSync(options.crt)).toBe(true));
+    const created = await openAuthority({ ...options, onCreate });
+    await openAuthority({ ...options, onCreate });
+    expect(onCreate.mock.calls).toEqual([[created]]);
+  });
+
+  it('makes one CA where many start at once', async () => {
+    const options = await setUp();
+    const onCreate = vi.fn();
+    const all = await Promise.all(
+      Array.from({ length: 8 }, async () => openAuthority({ ...options, onCreate })),
+    );
+    expect(new Set(all.map((authority) => authority.fingerprint)).size).toBe(1);
+    expect(onCreate).toHaveBeenCalledTimes(1);
+    expect((await readdir(options.directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
+  });
+
+  it('takes the CA of another process that was first by a hair', async () => {
+    const other = await setUpCreated();
+    const winner = await openAuthority(other);
+    const keyText = await readFile(other.key, 'utf8');
+    const options = await setUp();
+    await mkdir(options.directory);
+    const onCreate = vi.fn();
+    const authority = await openAuthority({
+      ...options,
+      onCreate,
+      vault: {
+        open: (context, sealed) => other.vault.open(context, sealed),
+        seal(context, plaintext) {
+          writeFileSync(options.key, keyText, { mode: 0o600 });
+          return other.vault.seal(context, plaintext);
+        },
+      },
+    });
+    expect(authority.fingerprint).toBe(winner.fingerprint);
+    expect(onCreate).not.toHaveBeenCalled();
+    expect(await readFile(options.key, 'utf8')).toBe(keyText);
+  });
+
+  it('does not happen where the clock was never set', async () => {
+    const options = await setUp();
+    expect(await refusal({ ...options, now: () => 0 })).toMatchObject({
+      code: 'clock_wrong',
+      message: "This machine's clock says 1970-01-01T00:00:00.000Z: no CA is made on that date.",
+    });
+  });
+
+  it('says so where the directory cannot be made', async () => {
+    const options = await setUp();
+    const file = join(await tempFolder(), 'file');
+    await writeFile(file, 'a file');
+    const failure = await refusal({ ...options, directory: join(file, 'certs') });
+    expect(failure.code).toBe('file_unwritable');
+    expect(failure.message).toContain('ENOTDIR');
+    expect(failure.hint).toContain(join(file, 'certs'));
+  });
+
+  it.skipIf(isRoot)(
+    'says so where the directory cannot be written to (root can: not run as root)',
+    async () => {
+      const options = await setUp();
+      await mkdir(options.directory, { mode: 0o500 });
+      expect(await refusal(options)).toMatchObject({ code: 'file_unwritable' });
+    },
+  );
+
+  it('does not happen with a permitted name that is none', async () => {
+    const options = await setUp();
+    expect(await refusal({ ...options, permittedNames: ['*.acme.test'] })).toMatchObject({
+      code: 'config_invalid',
+    });
+    expect(existsSync(options.directory)).toBe(false);
+  });
+});
+
+describe('a later run', () => {
+  it('opens the same CA, and its leaves are good with the certificate on disk', async () => {
+    const options = { ...(await setUp()), permittedNames: ['acme.test', '127.0.0.0/8'] };
+    const created = await openAuthority(options);
+    const opened = await openAuthority({ ...options, permittedNames: options.permittedNames.toReversed() });
+    expect({ ...opened, issuer: null }).toEqual({ ...created, issuer: null });
+    const leaf = issueLeaf(opened, 'api.acme.test', Date.now());
+    const onDisk = await readFile(options.crt, 'utf8');
+    expect(await handshake(leaf.secureContextOptions, onDisk, 'api.acme.test')).toBe('TLSv1.3');
+  });
+
+  it('works after 2050', async () => {
+    const options = { ...(await setUp()), now: () => Date.UTC(2049, 5, 1) };
+    await openAuthority(options);
+    const authority = await openAuthority({ ...options, now: () => Date.UTC(2055, 5, 1) });
+    const leaf = issueLeaf(authority, 'a.test', Date.UTC(2055, 5, 1));
+    expect(new X509Certificate(leaf.certificatePem).validToDate.getTime()).toBe(leaf.notAfter);
+    expect(leaf.notAfter).toBe(Date.UTC(2055, 5, 1) + 44 * dayMs - 1_000);
+  });
+
+  it('finishes what a crash between the key and the certificate left', async () => {
+    const options = await setUpCreated();
+    const before = await contents(options.directory);
+    await rm(options.crt);
+    const onCreate = vi.fn();
+    await openAuthority({ ...options, onCreate });
+    expect(await contents(options.directory)).toEqual(before);
+    expect(onCreate).not.toHaveBeenCalled();
+  });
+
+  it('refuses a certificate without its key', async () => {
+    const options = await setUpCreated();
+    await rm(options.key);
+    const failure = await refusal(options);
+    expect(failure).toMatchObject({
+      code: 'ca_mismatch',
+      message: `${options.crt} is there, but its key ${options.key} is not.`,
+    });
+    expect(failure.hint).toContain(`move ${options.crt} and ${options.key} away`);
+  });
+
+  it('refuses the certificate of another CA', async () => {
+    const [options, other] = [await setUpCreated(), await setUpCreated()];
+    await writeFile(options.crt, await readFile(other.crt));
+    expect(await refusal(options)).toMatchObject({
+      code: 'ca_mismatch',
+      message: `${options.crt} is not the certificate of ${options.key}.`,
+    });
+  });
+
+  it.each([
+    ['ca.crt', ''],
+    ['ca.crt', 'garbage'],
+    ['ca.crt', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'],
+    ['ca.key', ''],
+    ['ca.key', 'garbage'],
+    ['ca.key', 'null'],
+    ['ca.key', '[]'],
+    ['ca.key', '{"format":"sidekey-ca-key/2"}'],
+    ['ca.key', '{"format":"sidekey-ca-key/1","certificate":1,"sealed":"AAAA"}'],
+    ['ca.key', '{"format":"sidekey-ca-key/1","certificate":"x","sealed":"AAAA"}'],
+  ])('refuses a %s that says %j, by its name', async (name, text) => {
+    const options = await setUpCreated();
+    await writeFile(join(options.directory, name), text);
+    const failure = await refusal(options);
+    expect(failure.code).toBe('ca_mismatch');
+    expect(failure.message).toContain(join(options.directory, name));
+    expect(failure.hint).toContain('Restore');
+  });
+
+  it('refuses a key file that was cut short, or has another text for the seal', async () => {
+    const options = await setUpCreated();
+    const text = await readFile(options.key, 'utf8');
+    await writeFile(options.key, text.slice(0, -200));
+    expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
+    await writeFile(options.key, text.replace(/"sealed": "[^"]*"/, '"sealed": "-"'));
+    expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
+  });
+
+  it('refuses a key file of another format, whatever else it says', async () => {
+    const options = await setUpCreated();
+    const text = await readFile(options.key, 'utf8');
+    await writeFile(options.key, text.replace('sidekey-ca-key/1', 'sidekey-ca-key/2'));
+    expect(await refusal(options)).toMatchObject({
+      code: 'ca_mismatch',
+      message: `${options.key} is no CA key that can be read.`,
+    });
+  });
+
+  it('refuses a directory under the name of a file', async () => {
+    const options = await setUpCreated();
+    await rm(options.key);
+    await mkdir(options.key, { mode: 0o700 });
+    expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
+  });
+
+  it('refuses a key that another master key sealed, and says which way out', async () => {
+    const options = await setUpCreated();
+    const failure = await refusal({ ...options, vault: vaultForTest() });
+    expect(failure).toMatchObject({
+      code: 'key_mismatch',
+      message: `The CA key ${options.key} was sealed by another master key.`,
+    });
+    expect(failure.hint).toContain('Start with the master key that made it');
+  });
+
+  it('refuses a sealed key that does not fit its certificate', async () => {
+    const options = await setUp();
+    const extensions = authorityExtensions([]);
+    await writeKeyFile(options, selfSigned(extensions).certificate, selfSigned(extensions).pkcs8);
+    expect(await refusal(options)).toMatchObject({
+      code: 'ca_mismatch',
+      message: `The key in ${options.key} does not belong to its certificate.`,
+    });
+  });
+
+  it('refuses a seal with something else than a key in it', async () => {
+    const options = await setUp();
+    await writeKeyFile(options, selfSigned(authorityExtensions([])).certificate, Buffer.from('no key'));
+    expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
+  });
+
+  it('refuses a certificate that is not that of a CA, or not signed by its own key', async () => {
+    const notOfCa = selfSigned(leafExtensions(generalNameOf('a.test')));
+    const notItsOwn = selfSigned(authorityExtensions([]), 'P-384');
+    for (const { certificate, pkcs8 } of [notOfCa, notItsOwn]) {
+      const options = await setUp();
+      await writeKeyFile(options, certificate, pkcs8);
+      expect(await refusal(options)).toMatchObject({
+        code: 'ca_mismatch',
+        message: `The certificate in ${options.key} is not that of a CA.`,
+      });
+    }
+  });
+
+  it('refuses to work before the CA begins: the clock is wrong', async () => {
+    const options = await setUpCreated();
+    expect(await refusal({ ...options, now: () => Date.UTC(2025, 5, 1) })).toMatchObject({
+      code: 'clock_wrong',
+      message: expect.stringContaining('clock says 2025-06-01T00:00:00.000Z'),
+    });
+  });
+
+  it('refuses a CA that has ended', async () => {
+    const options = await setUpCreated();
+    expect(await refusal({ ...options, now: () => Date.now() + 3_651 * dayMs })).toMatchObject({
+      code: 'ca_mismatch',
+      message: expect.stringContaining('ended on'),
+    });
+  });
+
+  it.each([
+    [['acme.test'], ['acme.test', 'b.test'], 'Set ca.permitted_names to [acme.test], or move'],
+    [['acme.test'], [], 'Set ca.permitted_names to [acme.test], or move'],
+    [[], ['acme.test'], 'Set ca.permitted_names to [], or move'],
+  ])('refuses a CA that was made for %j where the config says %j', async (made, asked, hint) => {
+    const options = await setUp();
+    await openAuthority({ ...options, permittedNames: made });
+    const failure = await refusal({ ...options, permittedNames: asked });
+    expect(failure.code).toBe('ca_mismatch');
+    expect(failure.hint).toContain(hint);
+  });
+});

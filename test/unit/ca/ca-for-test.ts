@@ -1,0 +1,80 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { connect as connectTls, createServer, type SecureContextOptions } from 'node:tls';
+import { once } from 'node:events';
+import { openAuthority, type CertificateAuthority } from '../../../src/ca/authority.ts';
+import { bareHost, isAddress } from '../../../src/policy/host.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { vaultForTest } from './vault-for-test.ts';
+
+/** A fresh CA. */
+export async function freshAuthority(
+  permittedNames: readonly string[] = [],
+  now: () => number = Date.now,
+): Promise<CertificateAuthority> {
+  return openAuthority({ directory: await tempFolder(), vault: vaultForTest(), permittedNames, now });
+}
+
+/** Whether a program is on this machine: what needs it is skipped by name where it is not. */
+export function hasProgram(name: string, versionArgument: string): boolean {
+  return spawnSync(name, [versionArgument], { stdio: 'ignore' }).error === undefined;
+}
+
+/** What `openssl x509 -text` says of a certificate. */
+export function opensslText(pem: string): string {
+  return execFileSync('openssl', ['x509', '-noout', '-text'], { input: pem, encoding: 'utf8' });
+}
+
+/** What `openssl verify` says of a server certificate for this host. */
+export async function opensslVerify(caPem: string, leafPem: string, host: string): Promise<string> {
+  const directory = await tempFolder();
+  const caFile = join(directory, 'ca.pem');
+  const leafFile = join(directory, 'leaf.pem');
+  await writeFile(caFile, caPem);
+  await writeFile(leafFile, leafPem);
+  const name = [isAddress(host) ? '-verify_ip' : '-verify_hostname', bareHost(host)];
+  const roots = ['-no-CApath', '-no-CAstore', '-CAfile', caFile];
+  const { stdout, stderr } = spawnSync(
+    'openssl',
+    ['verify', '-x509_strict', '-purpose', 'sslserver', ...name, ...roots, leafFile],
+    { encoding: 'utf8' },
+  );
+  return (stdout + stderr).replaceAll(leafFile, 'leaf');
+}
+
+/**
+ * A real handshake of a client that trusts this CA alone and wants this host: the TLS version, or the code of the
+ * client's error.
+ */
+export async function handshake(
+  server: SecureContextOptions,
+  caPem: string,
+  host: string,
+  client: SecureContextOptions = {},
+): Promise<string> {
+  const listener = createServer(server).listen(0, '127.0.0.1');
+  listener.on('tlsClientError', () => undefined);
+  await once(listener, 'listening');
+  const address = listener.address();
+  const socket = connect(typeof address === 'object' && address !== null ? address.port : 0, '127.0.0.1');
+  const secure = connectTls({
+    socket,
+    host: bareHost(host),
+    ...(isAddress(host) ? {} : { servername: host }),
+    ca: caPem,
+    ...client,
+  });
+  try {
+    await once(secure, 'secureConnect');
+    return secure.getProtocol() ?? 'none';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  } finally {
+    secure.destroy();
+    socket.destroy();
+    listener.close();
+    await once(listener, 'close');
+  }
+}

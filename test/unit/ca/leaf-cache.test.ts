@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { createLeafCache } from '../../../src/ca/leaf-cache.ts';
+import { freshAuthority } from './ca-for-test.ts';
+
+const dayMs = 86_400_000;
+
+describe('the leaf cache', () => {
+  it('makes one context per host', async () => {
+    const authority = await freshAuthority();
+    const cache = createLeafCache({ authority: () => authority, now: Date.now });
+    const first = cache.secureContextFor('a.test');
+    expect(cache.secureContextFor('a.test')).toBe(first);
+    expect(cache.secureContextFor('b.test')).not.toBe(first);
+    expect(cache.size).toBe(2);
+  });
+
+  it('holds no more hosts than its capacity, and keeps those in use', async () => {
+    const authority = await freshAuthority();
+    const cache = createLeafCache({ authority: () => authority, now: Date.now, capacity: 2 });
+    const used = cache.secureContextFor('used.test');
+    for (const host of ['b.test', 'c.test', 'd.test']) {
+      cache.secureContextFor(host);
+      expect(cache.secureContextFor('used.test')).toBe(used);
+    }
+    expect(cache.size).toBe(2);
+  });
+
+  it('renews a leaf that has less than a third of its life left', async () => {
+    let now = Date.UTC(2027, 0, 1);
+    const authority = await freshAuthority([], () => now);
+    now += dayMs;
+    const cache = createLeafCache({ authority: () => authority, now: () => now });
+    const first = cache.secureContextFor('a.test');
+    now += 29 * dayMs - 2_000; // The leaf ends 44 days on; 15 are a third of its 45.
+    expect(cache.secureContextFor('a.test')).toBe(first);
+    now += 4_000;
+    const second = cache.secureContextFor('a.test');
+    expect(second).not.toBe(first);
+    expect(cache.secureContextFor('a.test')).toBe(second);
+  });
+
+  it('makes a new leaf where the clock was set back before the old one begins', async () => {
+    let now = Date.UTC(2027, 0, 1);
+    const authority = await freshAuthority([], () => now);
+    const cache = createLeafCache({ authority: () => authority, now: () => now });
+    now += 30 * dayMs;
+    const first = cache.secureContextFor('a.test');
+    now -= 2 * dayMs;
+    expect(cache.secureContextFor('a.test')).not.toBe(first);
+  });
+
+  it('keeps a leaf that ends with its CA, for no new one would live longer, and none beyond that', async () => {
+    const authority = await freshAuthority();
+    let now = authority.notAfter - dayMs;
+    const cache = createLeafCache({ authority: () => authority, now: () => now });
+    const first = cache.secureContextFor('a.test');
+    now = authority.notAfter - 1_000;
+    expect(cache.secureContextFor('a.test')).toBe(first);
+    now = authority.notAfter;
+    expect(() => cache.secureContextFor('a.test')).toThrowError(
+      expect.objectContaining({ code: 'ca_mismatch' }),
+    );
+  });
+
+  it('makes new leaves where the CA was changed', async () => {
+    let authority = await freshAuthority();
+    const cache = createLeafCache({ authority: () => authority, now: Date.now });
+    const first = cache.secureContextFor('a.test');
+    authority = await freshAuthority();
+    const second = cache.secureContextFor('a.test');
+    expect(second).not.toBe(first);
+    expect(cache.secureContextFor('a.test')).toBe(second);
+  });
+
+  it('keeps nothing of a host that was refused', async () => {
+    const authority = await freshAuthority(['acme.test']);
+    const cache = createLeafCache({ authority: () => authority, now: Date.now });
+    expect(() => cache.secureContextFor('other.test')).toThrowError(
+      expect.objectContaining({ code: 'domain_not_allowed' }),
+    );
+    expect(cache.size).toBe(0);
+  });
+});
