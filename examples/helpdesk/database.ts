@@ -1,0 +1,17 @@
+import { chmodSync, closeSync, openSync } from 'node:fs';
+import Database from 'better-sqlite3';
+
+/** An open SQLite database. */
+export type SqliteDatabase = Database.Database;
+
+/** Opens the helpdesk's database; without a path it lives in memory. A file is the owner's alone (it holds tokens). */
+export function openDatabase(path?: string): SqliteDatabase {
+  if (path !== undefined) {
+    // SQLite gives its journal files the mode of the database file.
+    closeSync(openSync(path, 'a', 0o600));
+    chmodSync(path, 0o600);
+  }
+  const database = new Database(path ?? ':memory:');
+  if (path !== undefined) database.pragma('journal_mode = WAL');
+  return database;
+}

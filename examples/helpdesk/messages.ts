@@ -1,0 +1,64 @@
+/** What `--help` says. */
+export const usage = `Acme Helpdesk, a sample company API with its own OAuth server
+
+  npm run helpdesk                              starts it on https://helpdesk.acme.test:8443
+  npm run -s helpdesk -- token USER > FILE      prints a token of alice, bob or carol, for sidekey grant add
+
+Options
+  --port N        port on 127.0.0.1 (8443)
+  --data DIR      where the CA, the keys and the database are kept (data/helpdesk)
+  --ttl SECONDS   lifetime of access tokens (300)
+  --scope SCOPES  scopes of the token (openid read:tickets write:tickets)
+`;
+
+/** What the start message needs to know. */
+export interface Started {
+  readonly issuer: string;
+  /** Where it listens. */
+  readonly address: string;
+  readonly accessTokenTtl: number;
+  readonly clientId: string;
+  /** Path of the CA certificate from here, and from the folder of the config file. */
+  readonly caFile: string;
+  readonly caFromConfig: string;
+  /** Options that the token command needs too. */
+  readonly options: string;
+}
+
+/** What a person reads when the helpdesk is up: what runs, the config to add, the commands to go on with. */
+export function startedMessage(started: Started): string {
+  const { issuer, address, accessTokenTtl, clientId, caFile, caFromConfig, options } = started;
+  const { hostname, host, port } = new URL(issuer);
+  const authority = port === '' ? `${hostname}:443` : host;
+  return `Acme Helpdesk runs at ${issuer} (on ${address}).
+  Access tokens live ${accessTokenTtl} seconds. People: alice, bob, carol @acme.test; password demo1234.
+  Its CA certificate: ${caFile}. Ctrl-C ends it.
+
+Add to config/sidekey.yaml:
+
+upstream:
+  ca: [${caFromConfig}]
+  resolve: { ${hostname}: 127.0.0.1 }
+  private_addresses: [127.0.0.1/32]
+providers:
+  acme:
+    authorization_endpoint: ${issuer}/authorize
+    token_endpoint: ${issuer}/token
+    client_id: ${clientId}
+    scopes: [openid, read:tickets, write:tickets]
+    audience: [${authority}]
+
+Then, in another terminal:
+
+  umask 077
+  npm run -s helpdesk -- token alice${options} > token.json
+  npx sidekey grant add acme --provider acme < token.json && rm token.json
+  npx sidekey domain allow ${authority} --grant acme
+  curl -x http://127.0.0.1:8377 --cacert certs/ca.crt '${issuer}/tickets?assignee=me'
+
+Without Sidekey it answers 401:
+
+  curl --resolve ${authority}:127.0.0.1 --cacert ${caFile} ${issuer}/tickets
+
+`;
+}
