@@ -51,6 +51,8 @@ const style = `
   a { color: inherit; }
 `;
 
+/** In one piece, because the hash in the header is over every character between the tags. */
+const styleElement = new Markup(`<style>${style}</style>`);
 const styleHash = createHash('sha256').update(style).digest('base64');
 
 /**
@@ -82,9 +84,7 @@ function page(title: string, body: Markup): string {
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <title>${title} · Acme Helpdesk</title>
-        <style>
-          ${new Markup(style)}
-        </style>
+        ${styleElement}
       </head>
       <body>
         <main>

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
@@ -252,6 +253,8 @@ describe('the helpdesk signs people in', () => {
     expect(policy).toContain("frame-ancestors 'none'");
     expect(policy).toContain("form-action 'self' http://127.0.0.1:49152;");
     expect(page.body).not.toMatch(/<(?:script|link|img|iframe)\b/);
+    const style = /<style>(.*?)<\/style>/s.exec(page.body)?.[1] ?? '';
+    expect(policy).toContain(`'sha256-${createHash('sha256').update(style).digest('base64')}'`);
     expect(page.headers['set-cookie'] ?? []).toEqual([]);
   });
 
