@@ -1,0 +1,27 @@
+# Sidekey in a container: a non-root user, nothing written outside of /data, so that the root can be read-only:
+#   docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v sidekey:/data sidekey
+ARG NODE=node:26-bookworm-slim
+
+FROM ${NODE} AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+COPY runtime runtime
+RUN npm ci --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src src
+RUN npm run build && npm prune --omit=dev --ignore-scripts
+
+FROM ${NODE}
+WORKDIR /app
+COPY --from=build /app/node_modules node_modules
+COPY --from=build /app/dist dist
+COPY package.json LICENSE ./
+COPY config config
+RUN mkdir -m 0700 /data && chown node:node /data
+ENV NODE_ENV=production SIDEKEY_HOME=/data
+USER node
+VOLUME /data
+EXPOSE 8377
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["node", "dist/sidekey.js", "status", "--health"]
+ENTRYPOINT ["node", "/app/dist/sidekey.js"]
+CMD ["start"]

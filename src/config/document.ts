@@ -1,0 +1,244 @@
+import {
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+  type Document,
+  type Node,
+  type Pair,
+  type ParsedNode,
+  type YAMLError,
+  type YAMLMap,
+} from 'yaml';
+import type { Path, Problem } from './problem.ts';
+
+/** A config file is a few kilobytes; far more is not one, and is not parsed. */
+export const mostConfigBytes = 1_048_576;
+
+/** A YAML text that was read: its plain value, and where each part of it stands. */
+export interface ConfigDocument {
+  /** Maps are plain objects, keys are texts. */
+  readonly value: unknown;
+  /**
+   * What stops the file from meaning anything at all, or meaning one thing only. Where there is one, `value` may
+   * be incomplete.
+   */
+  readonly problems: readonly Problem[];
+  /** Whether a value could be made of the text; false where the YAML itself is broken. */
+  readonly readable: boolean;
+  /** The place of a value, or (`'key'`) of the key that holds it; where there is none, of what is around it. */
+  position(path: Path, of?: 'value' | 'key'): Position;
+}
+
+/** 1-based line and column; columns count UTF-16 units, as editors do. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
+/**
+ * YAML 1.2, core schema, and nothing that surprises: no tags, no merge keys, no `%YAML 1.1`, one document, every
+ * key once. The parser's own messages are not passed on, since some of them repeat the text, secrets included.
+ */
+export function parseConfigDocument(text: string): ConfigDocument {
+  const lines = new LineCounter();
+  const at = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return { line: Math.max(line, 1), column: Math.max(col, 1) };
+  };
+  const broken = (message: string, offset = 0): ConfigDocument => ({
+    value: undefined,
+    readable: false,
+    problems: [{ ...at(offset), path: [], message }],
+    position: () => at(offset),
+  });
+  if (Buffer.byteLength(text) > mostConfigBytes) return broken('is larger than 1 MiB');
+  try {
+    const document = parseDocument(text, yamlOptions(lines));
+    const faults = findFaults(document, at);
+    if (faults.length > 0) {
+      return { value: undefined, readable: false, problems: faults, position: () => at(0) };
+    }
+    const value: unknown = document.toJS({ maxAliasCount: 100 });
+    if (value === null) return broken('has nothing in it; it must say version: 1 at least');
+    return {
+      value,
+      readable: true,
+      problems: findKeyProblems(document, at),
+      position: (path, of = 'value') => at(findOffset(document, path, of)),
+    };
+  } catch (cause) {
+    // Aliases that multiply, and nesting that exhausts the stack.
+    return broken(
+      cause instanceof ReferenceError ? 'has too many aliases (*…)' : 'is nested too deeply to be read',
+    );
+  }
+}
+
+/** What makes the text no YAML, or YAML that is not read here: the first fault of each line explains the rest. */
+function findFaults(document: Document.Parsed, at: (offset: number) => Position): Problem[] {
+  const faults = [...document.errors, ...document.warnings].map((error): Problem => ({
+    ...at(error.pos[0]),
+    path: [],
+    message: describe(error),
+  }));
+  if (document.directives.yaml.version !== '1.2') {
+    faults.push({ line: 1, column: 1, path: [], message: 'only YAML 1.2 is read here' });
+  }
+  const anchors = new Set<string>();
+  visit(document, {
+    Node(_, node) {
+      if (isAlias(node) && !anchors.has(node.source)) {
+        const message = 'an alias (*…) has no anchor before it; a text that begins with * needs quotes';
+        faults.push({ ...at(node.range?.[0] ?? 0), path: [], message });
+      }
+      if ('anchor' in node && node.anchor !== undefined) anchors.add(node.anchor);
+    },
+  });
+  const ordered = faults.toSorted((a, b) => a.line - b.line || a.column - b.column);
+  return ordered.filter(({ line }, index) => ordered[index - 1]?.line !== line);
+}
+
+/** The options with which every config text is parsed, for reading as for editing. */
+export function yamlOptions(lines: LineCounter): {
+  readonly version: '1.2';
+  readonly schema: 'core';
+  readonly merge: false;
+  readonly resolveKnownTags: false;
+  readonly stringKeys: true;
+  readonly uniqueKeys: false;
+  readonly prettyErrors: false;
+  readonly logLevel: 'error';
+  readonly lineCounter: LineCounter;
+} {
+  return {
+    version: '1.2',
+    schema: 'core',
+    merge: false,
+    resolveKnownTags: false,
+    stringKeys: true,
+    // Found by `findKeyProblems`, in linear time and with the place of the first one.
+    uniqueKeys: false,
+    prettyErrors: false,
+    // Not `silent`: with that, the parser passes over a second document.
+    logLevel: 'error',
+    lineCounter: lines,
+  };
+}
+
+/** Keys that stand twice, and `__proto__`, which programs that make objects of maps pass over in silence. */
+function findKeyProblems(document: Document.Parsed, at: (offset: number) => Position): Problem[] {
+  const problems: Problem[] = [];
+  visit(document, {
+    Map(_, map, ancestors) {
+      const firstOf = new Map<string, Position>();
+      for (const pair of map.items) {
+        const key = keyOf(pair.key);
+        const position = at(isScalar(pair.key) ? (pair.key.range?.[0] ?? 0) : 0);
+        const first = firstOf.get(key);
+        const path = [...pathOf(ancestors, map), key];
+        if (first !== undefined) {
+          problems.push({ ...position, path, message: `is here twice, first on line ${first.line}` });
+        } else if (key === '__proto__') {
+          problems.push({ ...position, path, message: 'is no name for anything' });
+        }
+        firstOf.set(key, first ?? position);
+      }
+    },
+  });
+  return problems;
+}
+
+/** The path of a node, from the nodes that it stands in. */
+function pathOf(ancestors: readonly unknown[], node: unknown): Path {
+  const path: (string | number)[] = [];
+  [...ancestors, node].forEach((inner, index, chain) => {
+    const outer = chain[index - 1];
+    if (isPair(inner)) path.push(keyOf(inner.key));
+    else if (isSeq(outer)) path.push(outer.items.indexOf(inner));
+  });
+  return path;
+}
+
+function keyOf(key: unknown): string {
+  return isScalar(key) ? String(key.value) : String(key);
+}
+
+function findOffset(document: Document.Parsed, path: Path, of: 'value' | 'key'): number {
+  let node: Node | null = document.contents;
+  let offset = startOf(node) ?? 0;
+  for (const [index, step] of path.entries()) {
+    if (isAlias(node)) node = node.resolve(document) ?? null;
+    const pair = isMap(node) ? entriesOf(node).get(String(step)) : undefined;
+    const item = isSeq(node) && typeof step === 'number' ? node.items[step] : undefined;
+    const value: unknown = pair?.value ?? item ?? null;
+    if (pair === undefined && item === undefined) return offset;
+    const keyOffset = startOf(pair?.key);
+    node = value as Node | null;
+    const last = index === path.length - 1;
+    // A map that begins on a later line is best pointed at by its key.
+    const pointAtKey = keyOffset !== undefined && (isMap(value) || startOf(value) === undefined);
+    offset = (!last || of === 'key' || pointAtKey ? keyOffset : undefined) ?? startOf(value) ?? offset;
+  }
+  return offset;
+}
+
+const entries = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
+
+/** The entries of a map by key, the first of each: searching the list each time is slow in a map of thousands. */
+function entriesOf(map: YAMLMap): ReadonlyMap<string, Pair> {
+  const known = entries.get(map) ?? new Map(map.items.toReversed().map((pair) => [keyOf(pair.key), pair]));
+  entries.set(map, known);
+  return known;
+}
+
+function startOf(node: unknown): number | undefined {
+  return (node as ParsedNode | null | undefined)?.range?.[0];
+}
+
+/** What the parser found, in words of our own. */
+function describe(error: YAMLError): string {
+  switch (error.code) {
+    case 'TAB_AS_INDENT':
+      return 'a tab is used to indent; use spaces';
+    case 'BAD_INDENT':
+      return 'the indentation does not fit what is around it';
+    case 'TAG_RESOLVE_FAILED':
+      return 'a tag (!…) is not read here';
+    case 'MULTIPLE_DOCS':
+      return 'a second document (---) begins; there can be one';
+    case 'NON_STRING_KEY':
+      return 'a key must be plain text';
+    case 'BAD_ALIAS':
+      return 'an alias (*…) is malformed; a text that begins with * needs quotes';
+    case 'BAD_DIRECTIVE':
+      return 'a directive (%…) is not read here';
+    case 'BAD_DQ_ESCAPE':
+      return 'a backslash escape between double quotes is not one of YAML';
+    case 'BAD_SCALAR_START':
+      return 'a text that begins with this character needs quotes';
+    case 'MULTILINE_IMPLICIT_KEY':
+    case 'BLOCK_AS_IMPLICIT_KEY':
+      return 'a key must end, with its colon, on the line that it begins on';
+    case 'BLOCK_IN_FLOW':
+      return 'a block cannot stand between { } or [ ]';
+    case 'MISSING_CHAR':
+      return 'a closing quote or bracket, a colon or a comma is missing';
+    case 'RESOURCE_EXHAUSTION':
+      return 'is nested too deeply to be read';
+    case 'ALIAS_PROPS':
+    case 'BAD_COLLECTION_TYPE':
+    case 'BAD_PROP_ORDER':
+    case 'DUPLICATE_KEY':
+    case 'IMPOSSIBLE':
+    case 'KEY_OVER_1024_CHARS':
+    case 'MULTIPLE_ANCHORS':
+    case 'MULTIPLE_TAGS':
+    case 'UNEXPECTED_TOKEN':
+      return 'this is not valid YAML';
+  }
+}

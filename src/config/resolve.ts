@@ -1,0 +1,115 @@
+import { dirname, resolve } from 'node:path';
+import { canonicalHost } from '../policy/host.ts';
+import { isPattern, parsePattern } from '../policy/pattern.ts';
+import type { Domain } from '../policy/domain-map.ts';
+import { defaultLimits, limitTable, type LimitName, type Limits } from '../policy/limits.ts';
+import type { Catalog } from './catalog.ts';
+import type { Config } from './config.ts';
+import { defineProviders } from './define-providers.ts';
+import type { ConfigDocument } from './document.ts';
+import { formatPath, type Path, type Problem } from './problem.ts';
+import type { ConfigValues } from './schema.ts';
+
+export interface ResolveOptions {
+  readonly document: ConfigDocument;
+  /** The config file: absolute, and as messages name it. */
+  readonly file: string;
+  readonly name: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly catalog: Catalog;
+}
+
+/** Checked values into the configuration: paths absolute, keys canonical, providers complete. */
+export function resolveConfig(
+  values: ConfigValues,
+  options: ResolveOptions,
+): { readonly config: Config; readonly problems: readonly Problem[] } {
+  const { file, document, name } = options;
+  const absolute = (path: string): string => resolve(dirname(file), path);
+  const { providers, problems } = defineProviders({ ...options, own: values.providers });
+  const config: Config = {
+    file,
+    proxy: values.proxy,
+    store: { kind: values.store.kind, path: absolute(values.store.path) },
+    key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
+    ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
+    audit: { file: absolute(values.audit.file), maxBytes: values.audit.max_size },
+    tokens: { skewMs: values.tokens.skew },
+    upstream: {
+      ca: values.upstream.ca.map(absolute),
+      resolve: new Map(
+        Object.entries(values.upstream.resolve).map(([host, address]) => [
+          canonicalHost(host) ?? host,
+          address,
+        ]),
+      ),
+      privateAddresses: values.upstream.private_addresses,
+    },
+    domains: Object.entries(values.domains).flatMap(([key, value]) => {
+      const path: Path = ['domains', key];
+      return toDomain(key, value, `${formatPath(path)} (${name}:${document.position(path, 'key').line})`);
+    }),
+    providers,
+    limits: toLimits(values.limits),
+    log: values.log,
+  };
+  return { config, problems };
+}
+
+function toDomain(key: string, value: ConfigValues['domains'][string], origin: string): Domain[] {
+  const pattern = parsePattern(key);
+  // The schema has refused a key that is no pattern.
+  if (!isPattern(pattern)) return [];
+  if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
+  return [{ pattern, action: { kind: 'grant', grant: value.grant, insecure: value.insecure }, origin }];
+}
+
+function toLimits(set: ConfigValues['limits']): Limits {
+  const names = Object.keys(limitTable) as LimitName[];
+  return Object.fromEntries(names.map((name) => [name, set[name] ?? defaultLimits[name]])) as Limits;
+}
+
+/**
+ * Keys that are written differently and mean the same (`API.github.com`, `api.github.com.`): only one of them
+ * could count, and nobody could tell which. Works on whatever was written, valid or not.
+ */
+export function findSameKeys(document: ConfigDocument): Problem[] {
+  const root = asMap(document.value);
+  return [
+    ...sameKeys(document, ['domains'], root['domains'], patternOf),
+    ...sameKeys(document, ['upstream', 'resolve'], asMap(root['upstream'])['resolve'], hostOf),
+  ];
+}
+
+function hostOf(key: string): string {
+  return canonicalHost(key) ?? key;
+}
+
+function patternOf(key: string): string {
+  const pattern = parsePattern(key);
+  return isPattern(pattern) ? pattern.text : key;
+}
+
+function sameKeys(
+  document: ConfigDocument,
+  path: Path,
+  map: unknown,
+  canonical: (key: string) => string,
+): Problem[] {
+  const firstOf = new Map<string, string>();
+  return Object.keys(asMap(map)).flatMap((key) => {
+    const first = firstOf.get(canonical(key));
+    firstOf.set(canonical(key), first ?? key);
+    if (first === undefined) return [];
+    const { line } = document.position([...path, first], 'key');
+    const here: Path = [...path, key];
+    const message = `means the same as ${JSON.stringify(first)} on line ${line}`;
+    return [{ ...document.position(here, 'key'), path: here, message }];
+  });
+}
+
+function asMap(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : {};
+}

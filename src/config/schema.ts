@@ -1,0 +1,200 @@
+import { z } from 'zod';
+import { limitTable, type LimitName } from '../policy/limits.ts';
+import { formatDuration } from './duration.ts';
+import { providerSchema } from './provider-definition.ts';
+import {
+  address,
+  addressBlock,
+  domainPattern,
+  duration,
+  hostName,
+  listenAddress,
+  name,
+  pathText,
+  readPath,
+  size,
+  text,
+  variable,
+} from './scalar.ts';
+import { formatSize } from './size.ts';
+
+/**
+ * The one source of the config file's shape: the types, the messages and `config/sidekey.schema.json` come from
+ * here. Strict at every level: a key that is not named here is an error.
+ */
+
+const proxy = z.strictObject({
+  listen: listenAddress('Where the proxy listens: ADDRESS:PORT; port 0 takes any that is free.').prefault(
+    '127.0.0.1:8377',
+  ),
+  agents: z.enum(['optional', 'required']).prefault('optional').meta({
+    description:
+      'Whether callers need an agent token: optional (callers on this machine need none) or required (407 without one).',
+  }),
+  unmatched: z.enum(['deny', 'tunnel']).prefault('deny').meta({
+    description:
+      'Hosts that are not in the map: deny, or tunnel (passed through blind, without a credential).',
+  }),
+});
+
+const store = text<{ readonly kind: 'sqlite'; readonly path: string }>(
+  {
+    description: 'Where grants are kept: sqlite:PATH.',
+    examples: ['sqlite:../data/sidekey.db'],
+    pattern: '^sqlite:.+$',
+  },
+  (value) => {
+    if (/^postgres(ql)?:/i.test(value)) {
+      return { problem: 'is PostgreSQL; this version has SQLite only: write sqlite:PATH' };
+    }
+    if (!value.startsWith('sqlite:')) return { problem: 'must be sqlite:PATH' };
+    const path = readPath(value.slice('sqlite:'.length));
+    if (typeof path !== 'string') return path;
+    if (path.startsWith('//')) return { problem: 'must be sqlite:PATH, without the slashes of a URL' };
+    return path === ':memory:'
+      ? { problem: 'must be a file; what is in memory is lost' }
+      : { kind: 'sqlite', path };
+  },
+);
+
+const key = z
+  .discriminatedUnion(
+    'source',
+    [
+      z.strictObject({
+        source: z.literal('file'),
+        path: pathText('The key file. It is made on the first run.').prefault('../data/master.key'),
+      }),
+      z.strictObject({
+        source: z.literal('env'),
+        name: variable('The environment variable that holds the key.'),
+      }),
+    ],
+    { error: (issue) => (issue.code === 'invalid_union' ? 'must be file or env' : undefined) },
+  )
+  .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
+
+const domain = z
+  .union(
+    [
+      z.enum(['tunnel', 'deny']),
+      z.strictObject({
+        grant: name('The grant whose credential is added.'),
+        insecure: z
+          .boolean()
+          .prefault(false)
+          .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
+      }),
+    ],
+    { error: 'must be tunnel, deny or { grant: NAME }' },
+  )
+  .meta({ description: 'tunnel, deny or { grant: NAME }.' });
+
+/** A key of a map is checked where it stands and kept as written: what it means is found out once all are known. */
+const keyOf = (of: z.ZodType<unknown, string>, description: string): z.ZodType<string, string> =>
+  z
+    .string()
+    .superRefine((value, context) => {
+      const checked = of.safeParse(value);
+      if (!checked.success) {
+        context.addIssue({ code: 'custom', message: checked.error.issues[0]?.message ?? 'is not valid' });
+      }
+    })
+    .meta({ description });
+
+const upstream = z.strictObject({
+  ca: z
+    .array(pathText('A PEM file.'))
+    .prefault([])
+    .meta({ description: 'PEM files with trust anchors besides the system’s.' }),
+  resolve: z
+    .record(keyOf(hostName('host'), 'A host name.'), address('The address to dial for that host.'))
+    .prefault({})
+    .meta({ description: 'Host names and the addresses to dial for them, like curl --resolve.' }),
+  private_addresses: z
+    .array(addressBlock('An address or a block of addresses.'))
+    .prefault([])
+    .meta({ description: 'Addresses that may be dialed besides public ones.' }),
+});
+
+const limits = z.strictObject(
+  Object.fromEntries(
+    Object.entries(limitTable).map(([limitName, limit]) => [limitName, limitSchema(limit).optional()]),
+  ) as Record<LimitName, z.ZodOptional<z.ZodType<number, string | number>>>,
+);
+
+function limitSchema(limit: (typeof limitTable)[LimitName]): z.ZodType<number, string | number> {
+  const told = (initial: string): string => `${sentence(limit.what)} Default: ${initial}.`;
+  switch (limit.unit) {
+    case 'ms':
+      return duration(told(formatDuration(limit.default)), limit.least);
+    case 'bytes':
+      return size(told(formatSize(limit.default)), limit.least);
+    case 'count':
+      return z
+        .int()
+        .min(limit.least)
+        .meta({ description: told(String(limit.default)) });
+  }
+}
+
+function sentence(what: string): string {
+  return `${what.charAt(0).toUpperCase()}${what.slice(1)}.`;
+}
+
+/** The whole file. */
+export const configSchema = z
+  .strictObject({
+    version: z.literal(1).meta({ description: 'Version of this format: 1.' }),
+    proxy: proxy.prefault({}).meta({ description: 'The listener, and who may use it.' }),
+    store: store.prefault('sqlite:../data/sidekey.db'),
+    key: key.prefault({ source: 'file' }),
+    ca: z
+      .strictObject({
+        directory: pathText('The folder of the CA; it is made on the first run.').prefault('../certs'),
+        permitted_names: z
+          .array(hostName('A name; it stands for itself and everything below it.'))
+          .prefault([])
+          .meta({ description: 'The only names that the CA may sign for; none: any.' }),
+      })
+      .prefault({})
+      .meta({ description: 'The certificate authority that agents trust.' }),
+    audit: z
+      .strictObject({
+        file: pathText('The audit file.').prefault('../data/audit.jsonl'),
+        max_size: size('Size at which a new file is begun.', 4_096).prefault('100MiB'),
+      })
+      .prefault({})
+      .meta({ description: 'The record of every access.' }),
+    tokens: z
+      .strictObject({
+        skew: duration('How long before its end a token is refreshed.').prefault('5m'),
+      })
+      .prefault({})
+      .meta({ description: 'The clocks of tokens.' }),
+    upstream: upstream
+      .prefault({})
+      .meta({ description: 'How servers are found, and how they are recognized.' }),
+    domains: z
+      .record(keyOf(domainPattern('host'), 'host, host:port or *.suffix.'), domain)
+      .prefault({})
+      .meta({ description: 'The allowed-domains map. The most specific entry wins.' }),
+    providers: z
+      .record(keyOf(name('name'), 'The name of the provider.'), providerSchema)
+      .prefault({})
+      .meta({ description: 'Providers besides the built-in ones, or in their place.' }),
+    limits: limits.prefault({}).meta({ description: 'Limits and timeouts.' }),
+    log: z
+      .strictObject({
+        level: z
+          .enum(['fatal', 'error', 'warn', 'info', 'debug'])
+          .prefault('info')
+          .meta({ description: 'The least severe messages that are written.' }),
+      })
+      .prefault({})
+      .meta({ description: 'What is logged.' }),
+  })
+  .meta({ title: 'Sidekey configuration' });
+
+/** What the schema gives: values checked one by one, paths still as written. */
+export type ConfigValues = z.output<typeof configSchema>;

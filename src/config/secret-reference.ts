@@ -1,0 +1,221 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { SidekeyError } from '../errors.ts';
+import { splitCommandLine } from './command-line.ts';
+
+/** Where a secret is; never the secret itself. */
+export type SecretReference =
+  | { readonly kind: 'env'; readonly name: string }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'command'; readonly argv: readonly string[] };
+
+/** Why a text is no reference, as the end of a sentence. It never repeats the text, which may be a secret. */
+export interface ReferenceProblem {
+  readonly problem: string;
+}
+
+const forms = 'write env:NAME, file:PATH or command:…, so that the secret itself stands elsewhere';
+
+/** Name of an environment variable, as shells take it (POSIX.1-2024, XBD 3.216). */
+export const environmentName = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** Reads `env:NAME`, `file:PATH` or `command:WORDS…`. A literal secret is refused: a config file gets around. */
+export function parseSecretReference(text: string): SecretReference | ReferenceProblem {
+  const [, kind, rest = ''] = /^(env|file|command):(.*)$/s.exec(text) ?? [];
+  if (/\p{Cc}/u.test(rest)) return { problem: 'has a control character' };
+  switch (kind) {
+    case 'env':
+      return environmentName.test(rest)
+        ? { kind, name: rest }
+        : { problem: 'has no name of an environment variable after env:' };
+    case 'file':
+      return rest === '' ? { problem: 'has no path after file:' } : { kind, path: rest };
+    case 'command': {
+      const argv = splitCommandLine(rest);
+      return 'problem' in argv ? argv : { kind, argv };
+    }
+    default:
+      return { problem: `is no reference to a secret; ${forms}` };
+  }
+}
+
+/** Whether `parseSecretReference` answered with a reference. */
+export function isReference(parsed: SecretReference | ReferenceProblem): parsed is SecretReference {
+  return !('problem' in parsed);
+}
+
+export interface ReadSecretOptions {
+  readonly env: NodeJS.ProcessEnv;
+  /** What relative paths are relative to, and where a command runs: the folder of the config file. */
+  readonly cwd: string;
+  /** Where the reference stands, for messages: `config/sidekey.yaml:12:20: providers.acme.client_secret`. */
+  readonly where?: string | undefined;
+  /** How long a command may take, in milliseconds; 10 s where nothing is said. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** No secret that anyone carries in a header is longer. */
+const mostBytes = 65_536;
+
+/**
+ * The secret that a reference stands for, read now. Of a file one newline at the end is not part of it; of a
+ * command's output, white space around it is not.
+ *
+ * @throws SidekeyError `secret_missing` where there is none, `permissions_unsafe` where a file is open to everybody,
+ * `input_invalid` where the value has control characters (it would break out of a header) or is too long.
+ */
+export async function readSecret(reference: SecretReference, options: ReadSecretOptions): Promise<string> {
+  const say = (what: string): string => {
+    const where = options.where === undefined ? '' : `${options.where}: `;
+    return `${where}${describeReference(reference)} ${what}.`;
+  };
+  const value = await read(reference, options, say);
+  if (value === '') {
+    throw new SidekeyError('secret_missing', say('is empty'), {
+      hint: 'an empty text is no secret: put the secret there',
+    });
+  }
+  if (/\p{Cc}/u.test(value)) {
+    throw new SidekeyError('input_invalid', say('holds a control character, such as a line break'), {
+      hint: 'a secret is one line of text; check how it was put there',
+    });
+  }
+  return value;
+}
+
+/** The reference for people. Of a command only the program, because its arguments may say too much. */
+export function describeReference(reference: SecretReference): string {
+  switch (reference.kind) {
+    case 'env':
+      return `env:${reference.name}`;
+    case 'file':
+      return `file:${reference.path}`;
+    case 'command':
+      return `command:${reference.argv[0] ?? ''}`;
+  }
+}
+
+type Say = (what: string) => string;
+
+async function read(reference: SecretReference, options: ReadSecretOptions, say: Say): Promise<string> {
+  switch (reference.kind) {
+    case 'env': {
+      const value = options.env[reference.name];
+      if (value === undefined) {
+        throw new SidekeyError('secret_missing', say('is not set'), {
+          hint: `set ${reference.name} in the environment that Sidekey starts in`,
+        });
+      }
+      return value;
+    }
+    case 'file':
+      return decode(await readSecretFile(resolve(options.cwd, reference.path), say), say).replace(
+        /\r?\n$/,
+        '',
+      );
+    case 'command':
+      return decode(await runSecretCommand(reference.argv, options, say), say).trim();
+  }
+}
+
+async function readSecretFile(path: string, say: Say): Promise<Buffer> {
+  // Not blocking: opening a FIFO would otherwise wait for somebody to write.
+  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((cause: unknown) => {
+    throw new SidekeyError('secret_missing', say(`cannot be read (${errorCode(cause)})`), {
+      hint: `write the secret to ${path} and run: chmod 600 ${path}`,
+      cause,
+    });
+  });
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) {
+      throw new SidekeyError('secret_missing', say('is not a file'), { hint: 'name a file after file:' });
+    }
+    // Asked of the open file, so that nobody swaps it between the question and the reading. Windows has no mode.
+    if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
+      throw new SidekeyError('permissions_unsafe', say('is open to every user of this machine'), {
+        hint: `run: chmod 600 ${path}`,
+      });
+    }
+    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(mostBytes + 1), position: 0 });
+    if (bytesRead > mostBytes) throw tooLong(say);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Runs without a shell; what it writes to stderr is its own affair and goes nowhere. */
+function runSecretCommand(argv: readonly string[], options: ReadSecretOptions, say: Say): Promise<Buffer> {
+  const [program = '', ...words] = argv;
+  const timeoutMs = options.timeoutMs ?? 10_000;
+  return new Promise((resolvePromise, reject) => {
+    const missing = (what: string): void => {
+      const hint = 'run the command by hand, as the user that runs Sidekey: it must print the secret and end';
+      reject(new SidekeyError('secret_missing', say(what), { hint }));
+    };
+    const child = spawn(program, words, {
+      cwd: options.cwd,
+      env: options.env,
+      stdio: ['ignore', 'pipe', 'ignore'],
+      shell: false,
+      windowsHide: true,
+      // A group of its own, so that whatever the command started ends with it.
+      detached: process.platform !== 'win32',
+    });
+    const end = (): void => {
+      try {
+        if (child.pid !== undefined && process.platform !== 'win32') process.kill(-child.pid, 'SIGKILL');
+        else child.kill('SIGKILL');
+      } catch {
+        // It has ended already.
+      }
+    };
+    const pieces: Buffer[] = [];
+    let length = 0;
+    const timer = setTimeout(() => {
+      end();
+      missing(`did not answer within ${timeoutMs} ms`);
+    }, timeoutMs);
+    child.stdout.on('data', (piece: Buffer) => {
+      length += piece.length;
+      if (length <= mostBytes) {
+        pieces.push(piece);
+        return;
+      }
+      end();
+      reject(tooLong(say));
+    });
+    child.on('error', (cause) => {
+      clearTimeout(timer);
+      missing(`cannot be run (${errorCode(cause)})`);
+    });
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      if (code === 0) resolvePromise(Buffer.concat(pieces));
+      else missing(code === null ? `was ended by ${signal}` : `ended with exit code ${code}`);
+    });
+  });
+}
+
+function decode(bytes: Buffer, say: Say): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new SidekeyError('input_invalid', say('is not UTF-8 text'), {
+      hint: 'a secret is one line of text; check how it was put there',
+    });
+  }
+}
+
+function tooLong(say: Say): SidekeyError {
+  return new SidekeyError('input_invalid', say(`is longer than ${mostBytes} bytes`), {
+    hint: 'check that the reference names the secret and nothing else',
+  });
+}
+
+function errorCode(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
+}

@@ -1,0 +1,114 @@
+import type { z } from 'zod';
+import type { ConfigDocument } from './document.ts';
+import { didYouMean, type Path, type Problem } from './problem.ts';
+
+/**
+ * Checks a document against a schema: the value, or everything that is wrong with it, each at its place in the
+ * text. No message repeats a value.
+ */
+export function validate<T>(
+  schema: z.ZodType<T>,
+  document: ConfigDocument,
+): { readonly value: T } | { readonly problems: readonly Problem[] } {
+  const result = schema.safeParse(document.value, { error: describe });
+  if (result.success) return { value: result.data };
+  return {
+    problems: result.error.issues
+      .flatMap((issue) => flatten(issue, []))
+      .map(({ path, of, message }) => ({ ...document.position(path, of), path, message })),
+  };
+}
+
+interface Finding {
+  readonly path: Path;
+  readonly of: 'value' | 'key';
+  readonly message: string;
+}
+
+function flatten(issue: z.core.$ZodIssue, base: Path): Finding[] {
+  const path = [...base, ...issue.path.filter((step) => typeof step !== 'symbol')];
+  switch (issue.code) {
+    case 'unrecognized_keys': {
+      // One line for each key, see `describe`.
+      const messages = issue.message.split('\n');
+      return issue.keys.map((key, index) => ({
+        path: [...path, key],
+        of: 'key',
+        message: messages[index] ?? 'is not known here',
+      }));
+    }
+    case 'invalid_key':
+      return [{ path, of: 'key', message: issue.issues[0]?.message ?? issue.message }];
+    case 'invalid_union': {
+      // The alternative that the value is a try at: the one whose complaint is about something inside it.
+      const meant = issue.errors.find((issues) => !issues.some(isOfAnotherKind));
+      if (meant !== undefined) return meant.flatMap((inner) => flatten(inner, path));
+      return [{ path, of: 'value', message: issue.message }];
+    }
+    default:
+      return [{ path, of: 'value', message: issue.message }];
+  }
+}
+
+function isOfAnotherKind({ code, path }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && (code === 'invalid_type' || code === 'invalid_value');
+}
+
+/** The end of a sentence for what a schema does not say itself. */
+function describe(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      if (issue.input === undefined) return 'is missing';
+      return issue.input === null
+        ? `is empty; ${kinds[issue.expected] ?? issue.expected} is expected, or take the key out`
+        : `must be ${kinds[issue.expected] ?? issue.expected}, but is ${kindOf(issue.input)}`;
+    case 'invalid_value':
+      return issue.input === undefined
+        ? 'is missing'
+        : `must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`;
+    case 'too_small':
+      return `must be at least ${issue.minimum}`;
+    case 'too_big':
+      return `must be at most ${issue.maximum}`;
+    case 'unrecognized_keys': {
+      const known = knownKeys(issue.inst);
+      return issue.keys.map((key) => unknownKey(key, known)).join('\n');
+    }
+    default:
+      return undefined;
+  }
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const meant = didYouMean(key, known);
+  if (meant !== null) return `is not a key here; did you mean ${meant}?`;
+  return `is not a key here; there are ${known.join(', ')}`;
+}
+
+function knownKeys(schema: unknown): readonly string[] {
+  return Object.keys((schema as z.ZodObject | undefined)?.shape ?? {});
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  object: 'a map',
+  record: 'a map',
+  array: 'a list',
+};
+
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  switch (typeof value) {
+    case 'object':
+      return 'a map';
+    case 'string':
+      return 'a text';
+    case 'boolean':
+      return 'true or false';
+    default:
+      return 'a number';
+  }
+}

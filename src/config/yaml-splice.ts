@@ -1,0 +1,226 @@
+import { isDeepStrictEqual } from 'node:util';
+import {
+  isCollection,
+  isMap,
+  isPair,
+  isScalar,
+  LineCounter,
+  parse,
+  parseDocument,
+  type Document,
+  type ParsedNode,
+  type YAMLMap,
+} from 'yaml';
+import { SidekeyError } from '../errors.ts';
+import { yamlOptions } from './document.ts';
+
+/**
+ * Changes to a YAML text that leave every other byte as it is. Printing the parsed document again would not:
+ * it moves comments, folds lines and changes indentation. So the parser says where something stands, the text is
+ * cut there, and the result is read again and must mean exactly what was asked for, or nothing is changed.
+ */
+
+/** What can be put into a map: a text, or a map of texts and booleans. */
+export type EntryValue = string | Readonly<Record<string, string | boolean>>;
+
+type Entry = YAMLMap.Parsed['items'][number];
+
+/**
+ * Sets `section.key` to `value`; `section` is a map at the top, and is made where it is missing. A key that is there
+ * keeps its place and its spelling.
+ */
+export function putEntry(text: string, section: string, key: string, value: EntryValue): string {
+  return confirmed(text, splicePut(text, section, key, value), (before) => ({
+    ...before,
+    [section]: { ...asMap(before[section]), [key]: value },
+  }));
+}
+
+/** Takes `section.key` away, with its lines. Comments above it stay: they may speak of what follows. */
+export function removeEntry(text: string, section: string, key: string): string {
+  return confirmed(text, spliceRemove(text, section, key), (before) => {
+    const { [key]: _, ...rest } = asMap(before[section]);
+    return { ...before, [section]: rest };
+  });
+}
+
+/** Sets a text that is there, at a path of map keys, to another. */
+export function replaceScalar(text: string, path: readonly string[], value: string): string {
+  const node: unknown = readDocument(text).getIn(path, true);
+  if (!isScalar(node) || !node.range) throw byHand();
+  const [start, end] = node.range;
+  return confirmed(text, text.slice(0, start) + scalarText(value) + text.slice(end), (before) =>
+    withValue(before, path, value),
+  );
+}
+
+function splicePut(text: string, section: string, key: string, value: EntryValue): string {
+  const newline = text.includes('\r\n') ? '\r\n' : '\n';
+  const entry = `${scalarText(key)}: ${valueText(value)}`;
+  const document = readDocument(text);
+  const root = document.contents;
+  const pair = isMap(root) ? find(root, section) : undefined;
+  if (pair === undefined) {
+    if (isMap(root) && root.flow) return insertIntoFlow(text, root, `${section}: { ${entry} }`);
+    const gap = text === '' || /(^|\n)\r?\n$/.test(text) ? '' : newline;
+    return `${endLine(text, newline)}${gap}${section}:${newline}  ${entry}${newline}`;
+  }
+  const map = pair.value;
+  if (isMap(map) && map.items.length > 0) {
+    const existing = find(map, key);
+    if (existing !== undefined) return replaceValue(text, existing, valueText(value), newline);
+    if (map.flow) return insertIntoFlow(text, map, entry);
+    const last = map.items.at(-1) as Entry;
+    return insertLine(text, endOf(last), `${indentOf(text, map.items[0] as Entry)}${entry}`, newline);
+  }
+  if (map === null || !((isMap(map) && map.flow) || (isScalar(map) && map.value === null))) throw byHand();
+  // Empty: `{}`, `null` or nothing. What stands there makes room for a block below.
+  const [start, end] = map.range;
+  if (/#/.test(text.slice(start, end))) return insertIntoFlow(text, map as YAMLMap.Parsed, entry);
+  if ((root as YAMLMap.Parsed).flow) {
+    const gap = /\s$/.test(text.slice(0, start)) ? '' : ' ';
+    return `${text.slice(0, start)}${gap}{ ${entry} }${text.slice(end)}`;
+  }
+  const head = text.slice(0, start);
+  // A comment needs its space, or it is none.
+  const cut = text[end] === '#' ? head : head.trimEnd();
+  return insertLine(cut + text.slice(end), cut.length, `  ${entry}`, newline);
+}
+
+function spliceRemove(text: string, section: string, key: string): string {
+  const root = readDocument(text).contents;
+  const pair = isMap(root) ? find(root, section) : undefined;
+  const map = pair?.value;
+  const entry = isMap(map) ? find(map, key) : undefined;
+  if (pair === undefined || !isMap(map) || entry === undefined) throw byHand();
+  const index = map.items.indexOf(entry);
+  const next = map.items[index + 1];
+  const previous = map.items[index - 1];
+  if (map.flow) {
+    if (next !== undefined) return text.slice(0, startOf(entry)) + text.slice(startOf(next));
+    if (previous !== undefined) return text.slice(0, endOf(previous)) + text.slice(endOf(entry));
+    return text.slice(0, startOf(entry)) + text.slice(endOf(entry)).replace(/^\s*,/, '');
+  }
+  const lineStart = startOf(entry) - indentOf(text, entry).length;
+  const without = text.slice(0, lineStart) + text.slice(lineEnd(text, endOf(entry)));
+  if (map.items.length > 1) return without;
+  const colon = colonEnd(text, pair);
+  return `${without.slice(0, colon)} {}${without.slice(colon)}`;
+}
+
+function replaceValue(text: string, entry: Entry, value: string, newline: string): string {
+  const colon = colonEnd(text, entry);
+  const start = entry.value?.range[0] ?? colon;
+  const end = Math.max(endOf(entry), start);
+  const gap = text.slice(colon, start);
+  const before = /^\s*$/.test(gap) ? `${text.slice(0, colon)} ` : text.slice(0, start);
+  return before + value + (text.slice(start, end).endsWith('\n') ? newline : '') + text.slice(end);
+}
+
+function insertIntoFlow(text: string, map: YAMLMap.Parsed, entry: string): string {
+  const last = map.items.at(-1);
+  if (last !== undefined) return `${text.slice(0, endOf(last))}, ${entry}${text.slice(endOf(last))}`;
+  const open = map.range[0] + 1;
+  return `${text.slice(0, open)} ${entry}${text.slice(open)}`;
+}
+
+/** Puts a line after the one that `offset` is on. */
+function insertLine(text: string, offset: number, line: string, newline: string): string {
+  const at = lineEnd(text, offset);
+  const head = endLine(text.slice(0, at), newline);
+  // A text that did not end its last line still does not.
+  return head + line + (at === head.length ? newline : '') + text.slice(at);
+}
+
+function lineEnd(text: string, offset: number): number {
+  if (offset > 0 && text[offset - 1] === '\n') return offset;
+  const newline = text.indexOf('\n', offset);
+  return newline < 0 ? text.length : newline + 1;
+}
+
+function endLine(text: string, newline: string): string {
+  return text === '' || text.endsWith('\n') ? text : text + newline;
+}
+
+function indentOf(text: string, entry: Entry): string {
+  const start = startOf(entry);
+  const indent = text.slice(text.lastIndexOf('\n', start - 1) + 1, start);
+  if (!/^ *$/.test(indent)) throw byHand();
+  return indent;
+}
+
+function startOf(entry: Entry): number {
+  return entry.key.range[0];
+}
+
+/** The end of an entry's last value, without the comment that may follow. */
+function endOf(entry: Entry): number {
+  const value: ParsedNode | null = entry.value;
+  if (value === null) return entry.key.range[1];
+  if (!isCollection(value) || value.flow || value.items.length === 0) return value.range[1];
+  const last: unknown = value.items.at(-1);
+  return isPair(last) ? endOf(last as Entry) : value.range[1];
+}
+
+function colonEnd(text: string, entry: Entry): number {
+  return text.indexOf(':', entry.key.range[1]) + 1;
+}
+
+function find(map: YAMLMap.Parsed, key: string): Entry | undefined {
+  return map.items.find((pair) => isScalar(pair.key) && pair.key.value === key);
+}
+
+function valueText(value: EntryValue): string {
+  if (typeof value === 'string') return scalarText(value);
+  const fields = Object.entries(value).map(
+    ([key, inner]) => `${key}: ${typeof inner === 'string' ? scalarText(inner) : String(inner)}`,
+  );
+  return `{ ${fields.join(', ')} }`;
+}
+
+/** Plain where it reads as the same text everywhere, else as JSON, which is YAML too. */
+function scalarText(value: string): string {
+  return /^[A-Za-z0-9_./][A-Za-z0-9_./:-]*$/.test(value) && parse(value) === value
+    ? value
+    : JSON.stringify(value);
+}
+
+function readDocument(text: string): Document.Parsed {
+  const document = parseDocument(text, yamlOptions(new LineCounter()));
+  if (document.errors.length > 0 || document.warnings.length > 0) throw byHand();
+  return document;
+}
+
+type Values = Readonly<Record<string, unknown>>;
+
+function confirmed(before: string, after: string, change: (values: Values) => Values): string {
+  if (!isDeepStrictEqual(valuesOf(after), change(valuesOf(before)))) throw byHand();
+  return after;
+}
+
+function valuesOf(text: string): Values {
+  try {
+    return asMap(readDocument(text).toJS({ maxAliasCount: 100 }));
+  } catch {
+    // An alias whose anchor went away.
+    throw byHand();
+  }
+}
+
+function withValue(values: Values, [step = '', ...rest]: readonly string[], value: string): Values {
+  return { ...values, [step]: rest.length === 0 ? value : withValue(asMap(values[step]), rest, value) };
+}
+
+function asMap(value: unknown): Values {
+  return typeof value === 'object' && value !== null ? (value as Values) : {};
+}
+
+function byHand(): SidekeyError {
+  return new SidekeyError(
+    'config_invalid',
+    'The config file is written in a way that cannot be edited safely.',
+    {
+      hint: 'make the change by hand; nothing was changed',
+    },
+  );
+}

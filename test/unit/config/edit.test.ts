@@ -1,0 +1,187 @@
+import { describe, expect, test } from 'vitest';
+import { allowDomain, removeDomain, setDomain } from '../../../src/config/edit.ts';
+
+const commented = `# Mine.
+version: 1   # the format
+
+proxy:
+    agents:   optional      # odd spacing, kept
+
+# The map.
+domains:
+  # GitHub
+  api.github.com: { grant: github }   # work
+
+  'example.org': tunnel
+  # trailing words
+log: {level: info}
+`;
+
+describe('a new entry', () => {
+  test('comes after the last one; every other line is as it was', () => {
+    const edit = allowDomain(commented, 'Helpdesk.ACME.test:8443', 'acme');
+    expect(edit).toMatchObject({ change: 'added', pattern: 'helpdesk.acme.test:8443', key: null });
+    expect(edit.text).toBe(
+      commented.replace('tunnel\n', 'tunnel\n  helpdesk.acme.test:8443: { grant: acme }\n'),
+    );
+  });
+
+  test('is quoted where YAML would read something else', () => {
+    expect(allowDomain('version: 1\n', '*.googleapis.com', 'google').text).toBe(
+      'version: 1\n\ndomains:\n  "*.googleapis.com": { grant: google }\n',
+    );
+    expect(setDomain('version: 1\n', '[2001:db8::1]:8443', 'deny').text).toContain(
+      '  "[2001:db8::1]:8443": deny\n',
+    );
+    expect(allowDomain('version: 1\n', 'a.b', '123').text).toContain('a.b: { grant: "123" }\n');
+    expect(allowDomain('version: 1\n', 'a.b', 'true').text).toContain('a.b: { grant: "true" }\n');
+  });
+
+  test.each([
+    [
+      '{}',
+      'version: 1\ndomains: {} # none\n#  a: b\n',
+      'version: 1\ndomains: # none\n  a.b: tunnel\n#  a: b\n',
+    ],
+    ['nothing', 'domains:\nversion: 1\n', 'domains:\n  a.b: tunnel\nversion: 1\n'],
+    ['nothing, at the end', 'version: 1\ndomains:', 'version: 1\ndomains:\n  a.b: tunnel'],
+    ['nothing but a comment', 'version: 1\ndomains: # a', 'version: 1\ndomains: # a\n  a.b: tunnel'],
+    ['null', 'version: 1\ndomains: null\n', 'version: 1\ndomains:\n  a.b: tunnel\n'],
+    [
+      'a map in braces',
+      'version: 1\ndomains: { c.d: deny }\n',
+      'version: 1\ndomains: { c.d: deny, a.b: tunnel }\n',
+    ],
+    [
+      'a map in braces over lines',
+      'version: 1\ndomains: {\n  c.d: deny, # why\n}\n',
+      'version: 1\ndomains: {\n  c.d: deny, a.b: tunnel, # why\n}\n',
+    ],
+    [
+      'braces around a comment',
+      'version: 1\ndomains: {\n  # none yet\n}\n',
+      'version: 1\ndomains: { a.b: tunnel\n  # none yet\n}\n',
+    ],
+    ['JSON', '{"version": 1, "domains": {}}', '{"version": 1, "domains": { a.b: tunnel }}'],
+    ['JSON without a map', '{"version": 1}', '{"version": 1, domains: { a.b: tunnel }}'],
+    ['a map that is missing', '# Mine.\nversion: 1', '# Mine.\nversion: 1\n\ndomains:\n  a.b: tunnel\n'],
+    [
+      'an entry in several lines',
+      'version: 1\ndomains:\n    c.d:\n        grant: x # why\n    # more\nlog: {}\n',
+      'version: 1\ndomains:\n    c.d:\n        grant: x # why\n    a.b: tunnel\n    # more\nlog: {}\n',
+    ],
+    [
+      'line ends of Windows',
+      'version: 1\r\ndomains:\r\n  c.d: deny\r\n',
+      'version: 1\r\ndomains:\r\n  c.d: deny\r\n  a.b: tunnel\r\n',
+    ],
+    ['no line end', 'version: 1\ndomains:\n  c.d: deny', 'version: 1\ndomains:\n  c.d: deny\n  a.b: tunnel'],
+    [
+      'a text in a block',
+      'domains:\n  c.d: |-\n    deny\nversion: 1\n',
+      'domains:\n  c.d: |-\n    deny\n  a.b: tunnel\nversion: 1\n',
+    ],
+  ])('where there is %s', (_, before, after) => {
+    expect(setDomain(before, 'a.b', 'tunnel')).toMatchObject({ change: 'added', text: after });
+  });
+});
+
+const text = (value: string): string => `version: 1\ndomains:\n  a.b: ${value}\n  c.d: deny\nlog: {}\n`;
+
+describe('an entry that is there', () => {
+  test('is replaced in its place, however it is written, and the answer says so', () => {
+    const text = commented.replace('api.github.com:', 'API.GitHub.com.:');
+    expect(allowDomain(text, 'api.github.com', 'other', { insecure: true })).toEqual({
+      change: 'replaced',
+      pattern: 'api.github.com',
+      key: 'API.GitHub.com.',
+      text: text.replace('{ grant: github }', '{ grant: other, insecure: true }'),
+    });
+  });
+
+  test.each([
+    ['tunnel', 'tunnel'],
+    ["'tunnel' # why", 'deny # why'],
+    ['{ grant: x }', 'deny'],
+    ['{ grant: x,\n    insecure: true }', 'deny'],
+    ['\n    grant: x\n    insecure: true', 'deny'],
+    [' # why\n    grant: x', ' # why\n    deny'],
+    ['', 'deny'],
+  ])('with the value %j', (before, after) => {
+    const edit = setDomain(text(before), 'a.b', before === 'tunnel' ? 'tunnel' : 'deny');
+    expect(edit.text).toBe(text(after));
+    expect(edit.change).toBe(before === 'tunnel' ? 'unchanged' : 'replaced');
+  });
+
+  test('that says the same already stays as it is written', () => {
+    const text = 'version: 1\ndomains:\n  a.b:   {insecure: false,   grant: "x"}\n';
+    expect(allowDomain(text, 'A.b', 'x')).toEqual({ text, change: 'unchanged', pattern: 'a.b', key: 'a.b' });
+    expect(allowDomain(text, 'a.b', 'x', { insecure: true }).change).toBe('replaced');
+  });
+});
+
+describe('taking an entry away', () => {
+  test('takes its lines and no others', () => {
+    expect(removeDomain(commented, 'API.github.com')).toMatchObject({
+      change: 'removed',
+      text: commented.replace('  api.github.com: { grant: github }   # work\n', ''),
+    });
+    const lines = 'version: 1\ndomains:\n  a.b:\n    grant: x\n    insecure: true # why\n  c.d: deny\n';
+    expect(removeDomain(lines, 'a.b').text).toBe('version: 1\ndomains:\n  c.d: deny\n');
+  });
+
+  test.each([
+    ['domains:\n  a.b: deny # why\n  # more\nversion: 1\n', 'domains: {}\n  # more\nversion: 1\n'],
+    ['version: 1\ndomains: # words\n  a.b: deny', 'version: 1\ndomains: {} # words\n'],
+    ['version: 1\ndomains: { a.b: deny }\n', 'version: 1\ndomains: {  }\n'],
+    ['version: 1\ndomains: { a.b: deny, c.d: deny }\n', 'version: 1\ndomains: { c.d: deny }\n'],
+    ['version: 1\ndomains: { c.d: deny, a.b: { grant: x } }\n', 'version: 1\ndomains: { c.d: deny }\n'],
+    ['version: 1\ndomains: {\n  a.b: deny,\n}\n', 'version: 1\ndomains: {\n  \n}\n'],
+  ])('leaves a map: %j', (before, after) => {
+    expect(removeDomain(before, 'a.b').text).toBe(after);
+  });
+
+  test('that is not there changes nothing', () => {
+    expect(removeDomain(commented, 'acme.test')).toEqual({
+      text: commented,
+      change: 'absent',
+      pattern: 'acme.test',
+      key: null,
+    });
+    expect(removeDomain('version: 1\n', 'acme.test').change).toBe('absent');
+  });
+});
+
+describe('what is refused, with nothing changed', () => {
+  test.each([
+    ['a pattern that is none', () => setDomain('version: 1\n', 'https://a.b/', 'deny'), 'input_invalid'],
+    ['a wildcard too wide', () => setDomain('version: 1\n', '*.com', 'deny'), 'input_invalid'],
+    ['a name that is none', () => allowDomain('version: 1\n', 'a.b', 'x y'), 'input_invalid'],
+    ['a text that is no YAML', () => setDomain('version: [', 'a.b', 'deny'), 'config_invalid'],
+    [
+      'a key that is there twice',
+      () => setDomain('version: 1\nversion: 1\n', 'a.b', 'deny'),
+      'config_invalid',
+    ],
+    ['a map that is a text', () => setDomain('domains: deny\n', 'a.b', 'deny'), 'config_invalid'],
+    ['a map that is an alias', () => setDomain('a: &x {}\ndomains: *x\n', 'a.b', 'deny'), 'config_invalid'],
+    [
+      'an entry that others refer to',
+      () => removeDomain('domains:\n  a.b: &x { grant: y }\n  c.d: *x\n', 'a.b'),
+      'config_invalid',
+    ],
+    [
+      'a document with an explicit end',
+      () => setDomain('version: 1\n...\n', 'a.b', 'deny'),
+      'config_invalid',
+    ],
+    ['a key with an anchor', () => setDomain('domains:\n  &x a.b: deny\n', 'c.d', 'deny'), 'config_invalid'],
+    [
+      'a key in the long form',
+      () => setDomain('domains:\n  ? a.b\n  : deny\n', 'c.d', 'deny'),
+      'config_invalid',
+    ],
+  ])('%s', (_, edit, code) => {
+    expect(edit).toThrow(expect.objectContaining({ name: 'SidekeyError', code }));
+  });
+});

@@ -1,0 +1,155 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { loadConfig, parseConfig } from '../../../src/config/load.ts';
+import { SidekeyError } from '../../../src/errors.ts';
+import { defaultLimits } from '../../../src/policy/limits.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const fixtures = join(import.meta.dirname, '../../fixtures/config');
+const good = (name: string): string => join(fixtures, 'good', name);
+const shipped = join(import.meta.dirname, '../../../config/sidekey.yaml');
+
+async function failure(promise: Promise<unknown>): Promise<SidekeyError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (cause: unknown) => cause,
+  );
+  if (!(error instanceof SidekeyError)) throw new Error('expected a SidekeyError', { cause: error });
+  return error;
+}
+
+describe('a broken config says what is wrong and where', async () => {
+  const folder = join(fixtures, 'bad');
+  for (const file of await readdir(folder)) {
+    test(file, async () => {
+      const text = await readFile(join(folder, file), 'utf8');
+      const expected = [...text.matchAll(/^# expect(?: (?<code>\w+))?: (?<line>.*)$/gm)];
+      const error = await failure(loadConfig(file, { env: {}, cwd: folder }));
+      expect(expected.length).toBeGreaterThan(0);
+      expect(error.message.split('\n')).toEqual(expected.map(({ groups }) => `${file}:${groups?.['line']}`));
+      expect(error.code).toBe(expected[0]?.groups?.['code'] ?? 'config_invalid');
+      expect(error.hint).toBeTruthy();
+    });
+  }
+});
+
+describe('a good config', () => {
+  test('the least one has every default', async () => {
+    const config = await loadConfig(good('least.yaml'), { env: {} });
+    expect(config).toMatchObject({
+      file: good('least.yaml'),
+      proxy: { listen: { host: '127.0.0.1', port: 8377 }, agents: 'optional', unmatched: 'deny' },
+      store: { kind: 'sqlite', path: join(fixtures, 'data/sidekey.db') },
+      key: { source: 'file', path: join(fixtures, 'data/master.key') },
+      ca: { directory: join(fixtures, 'certs'), permittedNames: [] },
+      audit: { file: join(fixtures, 'data/audit.jsonl'), maxBytes: 100 * 1024 * 1024 },
+      tokens: { skewMs: 300_000 },
+      upstream: { ca: [], privateAddresses: [] },
+      domains: [],
+      limits: defaultLimits,
+      log: { level: 'info' },
+    });
+    expect(config.upstream.resolve.size).toBe(0);
+  });
+
+  test('the shipped one loads, and editors find its schema', async () => {
+    await expect(loadConfig(shipped, { env: {} })).resolves.toHaveProperty('file', shipped);
+    const text = await readFile(shipped, 'utf8');
+    expect(text.startsWith('# yaml-language-server: $schema=sidekey.schema.json\n')).toBe(true);
+  });
+
+  test('one with everything arrives whole', async () => {
+    const config = await loadConfig(good('everything.yaml'), { env: {}, cwd: fixtures });
+    const folder = join(fixtures, 'good');
+    expect(config).toMatchObject({
+      proxy: { listen: { host: '::1', port: 0 }, agents: 'required', unmatched: 'tunnel' },
+      store: { path: join(folder, 'state/sidekey.db') },
+      key: { source: 'env', name: 'SIDEKEY_MASTER_KEY' },
+      ca: { directory: '/var/lib/sidekey/ca', permittedNames: ['acme.test'] },
+      audit: { file: join(folder, 'state/audit.jsonl'), maxBytes: 10_000_000 },
+      tokens: { skewMs: 90_000 },
+      upstream: { ca: [join(folder, 'company-root.pem')], privateAddresses: ['10.1.2.0/24', 'fd00::1'] },
+      limits: {
+        ...defaultLimits,
+        head_bytes: 32_768,
+        body_bytes: 1_000_000,
+        head_timeout: 5_000,
+        connections: 50,
+      },
+      log: { level: 'debug' },
+    });
+    expect([...config.upstream.resolve]).toEqual([['helpdesk.acme.test', '10.1.2.3']]);
+    expect(config.domains.map(({ pattern, action }) => [pattern.text, action])).toEqual([
+      ['api.github.com', { kind: 'grant', grant: 'github', insecure: false }],
+      ['*.googleapis.com', { kind: 'grant', grant: 'google', insecure: false }],
+      ['helpdesk.acme.test:8443', { kind: 'grant', grant: 'acme', insecure: true }],
+      ['example.org', { kind: 'tunnel' }],
+      ['*.example.net', { kind: 'deny' }],
+    ]);
+    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:18)');
+  });
+
+  test('an alias, JSON, and an open listener with tokens are fine', async () => {
+    const aliases = await loadConfig(good('aliases.yaml'), { env: {} });
+    const github = { kind: 'grant', grant: 'github', insecure: false };
+    expect(aliases.domains.map(({ action }) => action)).toEqual([github, github]);
+    await expect(loadConfig(good('json.yaml'), { env: {} })).resolves.toHaveProperty('domains.length', 1);
+    await expect(loadConfig(good('open-with-tokens.yaml'), { env: {} })).resolves.toBeDefined();
+  });
+
+  test('is frozen, maps and all', async () => {
+    const config = await loadConfig(good('everything.yaml'), { env: {} });
+    const frozenAll = (value: unknown): boolean =>
+      typeof value !== 'object' ||
+      value === null ||
+      (Object.isFrozen(value) && Object.values(value).every(frozenAll));
+    expect(frozenAll(config)).toBe(true);
+    expect([...config.providers.values()].every(frozenAll)).toBe(true);
+    const map = config.upstream.resolve as Map<string, string>;
+    expect(() => map.set('api.github.com', '10.0.0.1')).toThrow(TypeError);
+    expect(() => map.clear()).toThrow(TypeError);
+  });
+});
+
+describe('a file that is not there, or is no text', () => {
+  test('a missing file says how to start', async () => {
+    const folder = await tempFolder();
+    const error = await failure(loadConfig('sidekey.yaml', { env: {}, cwd: folder }));
+    expect(error.code).toBe('config_missing');
+    expect(error.message).toBe('There is no config file sidekey.yaml.');
+    expect(error.hint).toContain(`cp ${shipped} ${join(folder, 'sidekey.yaml')}`);
+  });
+
+  test('a folder, a text that is not UTF-8, and one that is too large', async () => {
+    const cwd = await tempFolder();
+    await mkdir(join(cwd, 'folder.yaml'));
+    await writeFile(join(cwd, 'latin1.yaml'), Buffer.from('version: 1 # \xe9\n', 'latin1'));
+    await writeFile(join(cwd, 'large.yaml'), `version: 1\n#${'x'.repeat(1_048_576)}`);
+    const message = async (file: string): Promise<string> =>
+      (await failure(loadConfig(file, { env: {}, cwd }))).message;
+    expect(await message('folder.yaml')).toBe('The config file folder.yaml cannot be read (EISDIR).');
+    expect(await message('latin1.yaml')).toBe('latin1.yaml:1:1: is not UTF-8 text.');
+    expect(await message('large.yaml')).toBe('large.yaml:1:1: is larger than 1 MiB.');
+    // Cut in the middle of a character, it is still large and not badly written.
+    await writeFile(join(cwd, 'large.yaml'), `##${'ü'.repeat(1_048_576)}`);
+    expect(await message('large.yaml')).toBe('large.yaml:1:1: is larger than 1 MiB.');
+    const text = `version: 1\n#${'x'.repeat(1_048_576)}`;
+    await expect(parseConfig(text, 'sidekey.yaml', { env: {}, cwd })).rejects.toMatchObject({
+      message: 'sidekey.yaml:1:1: is larger than 1 MiB.',
+    });
+  });
+
+  test('nesting that would exhaust the stack is a problem of the file, not of the process', async () => {
+    const text = `version: 1\nlog: ${'['.repeat(200_000)}`;
+    const error = await failure(parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' }));
+    expect(error.code).toBe('config_invalid');
+  });
+
+  test('thousands of problems are listed in part, and quickly', async () => {
+    const keys = Array.from({ length: 20_000 }, (_, index) => `key${index}: 1`).join('\n');
+    const error = await failure(parseConfig(keys, '/x/sidekey.yaml', { env: {}, cwd: '/x' }));
+    expect(error.message.split('\n')).toHaveLength(21);
+    expect(error.message).toContain('… and 19981 more.');
+  });
+});

@@ -1,0 +1,41 @@
+import { describe, expect, test } from 'vitest';
+import { didYouMean, displayName, editDistance, formatPath } from '../../../src/config/problem.ts';
+
+test.each([
+  [['proxy', 'listen'], 'proxy.listen'],
+  [['upstream', 'ca', 0], 'upstream.ca[0]'],
+  [['domains', 'api.github.com', 'grant'], 'domains["api.github.com"].grant'],
+  [['domains', 'a"b'], 'domains["a\\"b"]'],
+])('the path %j reads %s', (path, text) => {
+  expect(formatPath(path)).toBe(text);
+});
+
+describe('a name that was mistyped', () => {
+  const known = ['listen', 'agents', 'unmatched', 'ca'];
+
+  test.each([
+    ['lisen', 'listen'],
+    ['lsiten', 'listen'],
+    ['Listen', 'listen'],
+    ['agent', 'agents'],
+    ['unmachted', 'unmatched'],
+    ['cas', 'ca'],
+  ])('%s is meant to be %s', (text, name) => {
+    expect(didYouMean(text, known)).toBe(name);
+  });
+
+  test.each(['rules', 'x', 'admin', 'listen-on-all-interfaces'])('%s is near to none', (text) => {
+    expect(didYouMean(text, known)).toBeNull();
+  });
+});
+
+test('a swap of neighbours is one edit', () => {
+  expect(editDistance('abcd', 'abdc')).toBe(1);
+  expect(editDistance('', 'abc')).toBe(3);
+  expect(editDistance('kitten', 'sitting')).toBe(3);
+});
+
+test('a file is named from where people are, unless it is elsewhere', () => {
+  expect(displayName('/home/a/config/sidekey.yaml', '/home/a')).toBe('config/sidekey.yaml');
+  expect(displayName('/etc/sidekey.yaml', '/home/a')).toBe('/etc/sidekey.yaml');
+});

@@ -1,0 +1,68 @@
+import { chmod, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { writeConfigAtomically } from '../../../src/config/write-config.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const before = 'version: 1\n';
+const after = 'version: 1\nlog: { level: debug }\n';
+
+async function configFile(): Promise<{ folder: string; file: string }> {
+  const folder = await tempFolder();
+  const file = join(folder, 'sidekey.yaml');
+  await writeFile(file, before);
+  return { folder, file };
+}
+
+test('the new text takes the place of the old one, with its mode, and nothing else is left', async () => {
+  const { folder, file } = await configFile();
+  await chmod(file, 0o640);
+  await writeConfigAtomically(file, after, { env: {}, previous: before });
+  await expect(readFile(file, 'utf8')).resolves.toBe(after);
+  expect((await stat(file)).mode & 0o777).toBe(0o640);
+  await expect(readdir(folder)).resolves.toEqual(['sidekey.yaml']);
+});
+
+test('it is another file, so that nobody reads half of it', async () => {
+  const { file } = await configFile();
+  const { ino } = await stat(file);
+  await writeConfigAtomically(file, after, { env: {} });
+  expect((await stat(file)).ino).not.toBe(ino);
+});
+
+test('a text that does not load changes nothing', async () => {
+  const { folder, file } = await configFile();
+  await expect(writeConfigAtomically(file, 'version: 1\nstroe: x\n', { env: {} })).rejects.toMatchObject({
+    code: 'config_invalid',
+    message: expect.stringContaining('did you mean store?'),
+  });
+  await expect(readFile(file, 'utf8')).resolves.toBe(before);
+  await expect(readdir(folder)).resolves.toEqual(['sidekey.yaml']);
+});
+
+test('a symlink stays one, and what it points to changes', async () => {
+  const { folder, file } = await configFile();
+  const shortcut = join(folder, 'shortcut.yaml');
+  await symlink('sidekey.yaml', shortcut);
+  await writeConfigAtomically(shortcut, after, { env: {} });
+  expect((await lstat(shortcut)).isSymbolicLink()).toBe(true);
+  await expect(readFile(file, 'utf8')).resolves.toBe(after);
+});
+
+test('a change that somebody else made in between is not lost', async () => {
+  const { file } = await configFile();
+  await writeFile(file, 'version: 1 # theirs\n');
+  await expect(writeConfigAtomically(file, after, { env: {}, previous: before })).rejects.toMatchObject({
+    code: 'file_unwritable',
+  });
+  await expect(readFile(file, 'utf8')).resolves.toBe('version: 1 # theirs\n');
+});
+
+test('a file that is not there, or a folder, is not written', async () => {
+  const folder = await tempFolder();
+  await mkdir(join(folder, 'folder.yaml'));
+  const write = (name: string): Promise<void> =>
+    writeConfigAtomically(join(folder, name), after, { env: {} });
+  await expect(write('none.yaml')).rejects.toMatchObject({ code: 'config_missing' });
+  await expect(write('folder.yaml')).rejects.toMatchObject({ code: 'config_invalid' });
+});
