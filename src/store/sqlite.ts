@@ -48,16 +48,21 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
   });
 }
 
+/** Writes by all connections of this process: each of them sees the others' at once. */
+let ownChanges = 0;
+
 /**
  * Keeps statements prepared (their texts are few and fixed), and counts changes. `data_version` tells of other
- * connections' commits alone (https://sqlite.org/pragma.html#pragma_data_version), so this one's are counted here, in
- * the same turn in which they happen.
+ * connections' commits alone (https://sqlite.org/pragma.html#pragma_data_version), so those of this process are counted
+ * here, in the moment they happen. The pragma takes locks, some microseconds' worth, so it is asked once in a turn of
+ * the event loop: a commit of another process in the middle of one cannot be told from one right after it.
  */
 function watch(database: Database.Database): { database: SqliteDatabase; epoch: () => number } {
   const statements = new Map<string, SqliteStatement>();
   const dataVersion = database.prepare<[], number>('pragma data_version').pluck();
   let seen = dataVersion.get();
-  let changes = 0;
+  let foreignChanges = 0;
+  let askedThisTurn = false;
 
   function counted(sql: string): SqliteStatement {
     const statement = database.prepare(sql);
@@ -67,12 +72,12 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
       iterate: (parameters) => statement.iterate(...parameters),
       all(parameters) {
         const rows = statement.all(...parameters);
-        changes += 1;
+        ownChanges += 1;
         return rows;
       },
       run(parameters) {
         const result = statement.run(...parameters);
-        changes += 1;
+        ownChanges += 1;
         return result;
       },
     };
@@ -90,10 +95,14 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
       },
     },
     epoch() {
-      const version = dataVersion.get();
-      if (version !== seen) changes += 1;
-      seen = version;
-      return changes;
+      if (!askedThisTurn) {
+        const version = dataVersion.get();
+        if (version !== seen) foreignChanges += 1;
+        seen = version;
+        askedThisTurn = true;
+        setImmediate(() => (askedThisTurn = false));
+      }
+      return ownChanges + foreignChanges;
     },
   };
 }

@@ -1,0 +1,244 @@
+/**
+ * Writes one chain to the log, synchronously: what a slot, the live file, rotation and repair are for. Whatever
+ * happens to the file below it, either a line is in the log and the chain goes on from it, or it is not and the chain
+ * goes on from the one before.
+ */
+import path from 'node:path';
+import type { DiskCalls } from './disk.ts';
+import type { AuditEvent } from './event.ts';
+import type { AuditVault } from './head.ts';
+import { composeLine, type ChainMac, type Link } from './line.ts';
+import { openLiveFile, type LiveFile } from './live-file.ts';
+import { rotatedAs } from './log-files.ts';
+import { rotate } from './rotation.ts';
+import { takeSlot } from './writer-slot.ts';
+
+/** An event and when it happened: milliseconds since the epoch. */
+export interface TimedEvent {
+  readonly event: AuditEvent;
+  readonly time: number;
+}
+
+export interface ChainWriterOptions {
+  readonly file: string;
+  readonly maxBytes: number;
+  readonly vault: AuditVault;
+  readonly now: () => number;
+  readonly host: string;
+  readonly disk: DiskCalls;
+  /** Told of what went wrong beside the lines themselves: a rotation or a head record that could not be written. */
+  readonly warn: (sentence: string, cause: unknown) => void;
+}
+
+export interface ChainWriter {
+  /** The name of the chain. */
+  node(): string;
+  /**
+   * Writes the events in order; answers how many of them, from the first on, are in the log. Fewer than given only
+   * where the disk took a part of them.
+   * @throws where none of them is.
+   */
+  write(events: readonly TimedEvent[]): number;
+  /** Makes durable what was written. */
+  sync(): Promise<void>;
+  /** Syncs, records the end of the chain, and closes all. */
+  close(): Promise<void>;
+}
+
+/** How often, in milliseconds, to look whether lock and head record are in place, and to try a rotation that failed. */
+const glance = 1_000;
+
+export function openChainWriter(options: ChainWriterOptions): ChainWriter {
+  const { file, maxBytes, vault, now, warn } = options;
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const isoTime = timeTeller();
+  /** Events of the log itself, to be written before any other. */
+  const own: TimedEvent[] = [];
+  /** Files that were rotated away and are being synced and closed. */
+  const leaving = new Set<Promise<void>>();
+  let last: Link;
+  /** Size of the file after this writer's last batch; what comes after is another's. */
+  let knownEnd = 0n;
+  let headBehind = false;
+  let glancedAt = now();
+  let rotationFailedAt: number | undefined;
+
+  let slot = takeSlot(file, options.host, vault, options.disk);
+  let live: LiveFile;
+  try {
+    adopt();
+    live = openLiveFile(file, options.disk);
+  } catch (error) {
+    slot.release();
+    throw error;
+  }
+
+  function adopt(): void {
+    last = slot.last;
+    for (const finding of slot.findings) record('audit.repaired', finding, 'audit_broken');
+  }
+
+  function record(event: 'audit.repaired' | 'audit.rotated', reason: string, code?: 'audit_broken'): void {
+    own.push({ event: { event, reason, code }, time: now() });
+  }
+
+  function isDue(since: number): boolean {
+    return Math.abs(now() - since) >= glance;
+  }
+
+  /** Makes sure of the slot: were its lock file removed, another process could write the same chain. */
+  function keepSlot(): void {
+    if (headBehind) writeHead();
+    if (!isDue(glancedAt)) return;
+    if (!slot.held()) {
+      const lost = slot;
+      slot = takeSlot(file, options.host, vault, options.disk);
+      lost.release();
+      adopt();
+    }
+    glancedAt = now();
+  }
+
+  function writeHead(): void {
+    headBehind = true;
+    slot.record(last);
+    headBehind = false;
+  }
+
+  /** Makes sure that the file at the path is the one that is written to, and that it ends with a newline. */
+  function keepFile(): void {
+    let size = live.sizeInPlace();
+    if (size === undefined) {
+      const rotated = rotatedAs(file, live.id) !== undefined;
+      moveOn();
+      if (!rotated)
+        record(
+          'audit.repaired',
+          `The file was removed or replaced while in use; line ${last.seq} was the last before.`,
+        );
+      size = live.sizeInPlace() ?? 0n;
+    }
+    if (size === knownEnd || live.endsLineAt(size)) return;
+    // The newline comes first, for it waits until a write that was only seen half done is whole.
+    if (live.append('\n') !== 1) throw new Error('The newline after a torn line was not written.');
+    const torn = live.tornBytesAt(size, mac);
+    if (torn > 0)
+      record('audit.repaired', `A torn line of ${torn} bytes was ended: its writer died or met a full disk.`);
+  }
+
+  function moveOn(): void {
+    const next = openLiveFile(file, options.disk);
+    const closing = live
+      .close()
+      .catch((error: unknown) => warn('The end of a rotated audit file may not be durable.', error))
+      .finally(() => leaving.delete(closing));
+    leaving.add(closing);
+    live = next;
+    knownEnd = 0n;
+  }
+
+  function rotateIfFull(): void {
+    if (knownEnd <= maxBytes || (rotationFailedAt !== undefined && !isDue(rotationFailedAt))) return;
+    try {
+      const target = rotate(file, live.id);
+      if (target === undefined) return;
+      record('audit.rotated', `Continues ${path.basename(target)}.`);
+      moveOn();
+      rotationFailedAt = undefined;
+      writeBatch([]);
+    } catch (error) {
+      rotationFailedAt = now();
+      warn(`The audit log ${file} could not be rotated and grows on.`, error);
+    }
+  }
+
+  /**
+   * Writes the own events and the given ones; answers how many of those are in the log. Undefined where the file's last
+   * name was removed, and what was written with it.
+   */
+  function writeBatch(events: readonly TimedEvent[]): number | undefined {
+    const ours = own.length;
+    const batch = ours === 0 ? events : [...own, ...events];
+    if (batch.length === 0) return 0;
+    const links: Link[] = [];
+    let text = '';
+    let link = last;
+    for (const { event, time } of batch) {
+      const line = composeLine(event, isoTime(time), slot.node, link, mac);
+      link = line.link;
+      links.push(link);
+      text += `${line.text}\n`;
+    }
+    const bytes = live.append(text);
+    const size = live.sizeWhereNamed();
+    if (size === undefined) return undefined;
+    const complete = bytes === Buffer.byteLength(text);
+    const whole = complete ? batch.length : wholeLines(text, bytes);
+    if (whole > 0) {
+      last = links[whole - 1] ?? last;
+      own.splice(0, whole);
+      try {
+        writeHead();
+      } catch (error) {
+        // The lines are in the log; only a cut of them would not be found. The next batch writes it first, or fails.
+        warn('The head record of the audit log could not be written.', error);
+      }
+    }
+    if (complete) knownEnd = size;
+    return Math.max(0, whole - ours);
+  }
+
+  function write(events: readonly TimedEvent[]): number {
+    keepSlot();
+    keepFile();
+    if (events.length === 0 && own.length === 0) return 0;
+    let written = writeBatch(events);
+    if (written === undefined) {
+      // Removed between the look and the write: once more, in a new file.
+      keepFile();
+      written = writeBatch(events);
+    }
+    if (written === undefined) throw new Error('it is removed as often as it is made');
+    if (written === 0 && events.length > 0) throw new Error('the disk took only a part of a line');
+    rotateIfFull();
+    return written;
+  }
+
+  async function close(): Promise<void> {
+    try {
+      await Promise.all([...leaving, live.close()]);
+    } finally {
+      slot.release(last);
+    }
+  }
+
+  try {
+    write([]);
+  } catch (error) {
+    void live.close().catch(() => undefined);
+    slot.release();
+    throw error;
+  }
+  return { node: () => slot.node, write, sync: () => live.sync(), close };
+}
+
+/** How many lines are whole within the first `bytes` bytes; a line may lack its newline. */
+function wholeLines(text: string, bytes: number): number {
+  const written = Buffer.from(text).subarray(0, bytes + 1);
+  let lines = 0;
+  for (let at = written.indexOf(0x0a); at !== -1; at = written.indexOf(0x0a, at + 1)) lines += 1;
+  return lines;
+}
+
+/** ISO 8601 of a time, remembered while the time is the same. */
+function timeTeller(): (time: number) => string {
+  let told = NaN;
+  let text = '';
+  return (time) => {
+    if (time !== told) {
+      told = time;
+      text = new Date(time).toISOString();
+    }
+    return text;
+  };
+}

@@ -1,0 +1,203 @@
+/**
+ * The chains of the log: one per writer, each line carrying the hash of the one before. Pure.
+ *
+ * Given every piece of the log in order, says whether each chain is whole, starts at its first line, and reaches as
+ * far as its head record says it was written. The order of lines of different writers is not chained: their
+ * authenticated times tell it.
+ */
+import { genesis, type Link, type Piece } from './line.ts';
+
+/** Where a piece stands. `file` is a path, `line` counts from 1. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+}
+
+/**
+ * - `edited`: a line was changed after it was written.
+ * - `missing`: lines are gone from the beginning or the middle of a chain.
+ * - `cut`: lines are gone from the end of a chain.
+ * - `reordered`: a line stands later than it was written.
+ * - `repeated`: a line stands there twice, or an older state of the log was written on.
+ * - `foreign`: a line that no writer of this log wrote.
+ */
+export type ProblemKind = 'edited' | 'missing' | 'cut' | 'reordered' | 'repeated' | 'foreign';
+
+export interface Problem extends Place {
+  readonly kind: ProblemKind;
+  /** One sentence for people. */
+  readonly sentence: string;
+}
+
+/** One writer's chain as it was found. */
+export interface ChainExtent {
+  readonly node: string;
+  /** `seq` of its first and last line in the log; 0 where it has none. */
+  readonly first: number;
+  readonly last: number;
+}
+
+interface Chain {
+  readonly node: string;
+  first: number;
+  last: number;
+  hash: string;
+  at: Place;
+  readonly holes: { from: number; to: number; readonly before: Place }[];
+}
+
+/** What was found of all pieces. */
+export interface ChainFindings {
+  readonly lines: number;
+  /** Beginnings of lines whose end was never written. No line is missing for them: they record nothing. */
+  readonly torn: number;
+  readonly chains: readonly ChainExtent[];
+  /** At most `problemLimit` of them. */
+  readonly problems: readonly Problem[];
+  /** How many more there are. */
+  readonly omitted: number;
+}
+
+/** How many problems are told one by one. */
+export const problemLimit = 10_000;
+
+export interface ChainWalk {
+  /** The next piece, in the order of the log. */
+  see(piece: Piece, place: Place): void;
+  /** What was found, now that there are no more. */
+  finish(): ChainFindings;
+}
+
+/**
+ * @param heads How far each node's chain was written, by its head record. A node without one has lost it.
+ * @param headPlace Where the head records are: the place of problems that belong to no line.
+ */
+export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): ChainWalk {
+  const chains = new Map<string, Chain>();
+  const broken: { piece: Exclude<Piece, { kind: 'line' }>; place: Place }[] = [];
+  const problems: Problem[] = [];
+  let lines = 0;
+  let omitted = 0;
+
+  function report(place: Place, kind: ProblemKind, sentence: string): void {
+    if (problems.length < problemLimit) problems.push({ file: place.file, line: place.line, kind, sentence });
+    else omitted += 1;
+  }
+
+  function see(piece: Piece, place: Place): void {
+    if (piece.kind !== 'line') {
+      if (broken.length < problemLimit) broken.push({ piece, place });
+      else omitted += 1;
+      return;
+    }
+    lines += 1;
+    const { node, seq } = piece;
+    let chain = chains.get(node);
+    if (chain === undefined) {
+      chain = { node, first: seq, last: 0, hash: genesis, at: place, holes: [] };
+      chains.set(node, chain);
+    }
+    const head = heads.get(node);
+    if (head?.seq === seq && head.hash !== piece.hash) {
+      report(
+        place,
+        'repeated',
+        `Line ${seq} of ${node} is not the one that its head record was written for.`,
+      );
+    }
+    if (seq <= chain.last) {
+      if (fill(chain, seq)) {
+        report(place, 'reordered', `Line ${seq} of ${node} stands after line ${chain.last}.`);
+      } else {
+        report(place, 'repeated', `Line ${seq} of ${node} stands in the log a second time.`);
+      }
+      return;
+    }
+    if (seq > chain.last + 1) {
+      chain.holes.push({ from: chain.last + 1, to: seq - 1, before: place });
+    } else if (piece.prev !== chain.hash) {
+      report(
+        place,
+        'missing',
+        `Line ${seq} of ${node} was written after another line ${seq - 1} than this log has.`,
+      );
+    }
+    chain.last = seq;
+    chain.hash = piece.hash;
+    chain.at = place;
+  }
+
+  function finish(): ChainFindings {
+    const ends = new Map<string, Chain>(chains);
+    for (const [node, head] of heads) {
+      const chain = chains.get(node) ?? { node, first: 0, last: 0, hash: genesis, at: headPlace, holes: [] };
+      ends.set(node, chain);
+      if (chain.last < head.seq) {
+        chain.holes.push({ from: chain.last + 1, to: head.seq, before: END });
+      }
+    }
+    let torn = 0;
+    for (const { piece, place } of broken) {
+      const claimed = piece.claim === undefined ? undefined : ends.get(piece.claim.node);
+      if (piece.claim !== undefined && claimed !== undefined && fill(claimed, piece.claim.seq)) {
+        const { node, seq } = piece.claim;
+        report(place, 'edited', `Line ${seq} of ${node} was changed after it was written.`);
+      } else if (piece.kind === 'torn') {
+        torn += 1;
+      } else {
+        report(
+          place,
+          'foreign',
+          `This text was not written by a writer of this log, or was changed beyond recognition.`,
+        );
+      }
+    }
+    for (const chain of ends.values()) {
+      for (const { from, to, before } of chain.holes) {
+        const what = from === to ? `Line ${from}` : `Lines ${from} to ${to}`;
+        const verb = from === to ? 'is' : 'are';
+        if (before === END) {
+          report(
+            chain.at,
+            'cut',
+            `${what} of ${chain.node} ${verb} gone: the log was cut after line ${chain.last} of it.`,
+          );
+        } else {
+          report(before, 'missing', `${what} of ${chain.node} ${verb} gone from before this line.`);
+        }
+      }
+      if (!heads.has(chain.node)) {
+        report(
+          chain.at,
+          'cut',
+          `The head record of ${chain.node} is gone, so a cut of its last lines would not be seen.`,
+        );
+      }
+    }
+    return {
+      lines,
+      torn,
+      chains: Array.from(ends.values(), ({ node, first, last }) => ({ node, first, last })),
+      problems,
+      omitted,
+    };
+  }
+
+  return { see, finish };
+}
+
+/** Marks a hole at the end of a chain. */
+const END: Place = { file: '', line: 0 };
+
+/** Takes `seq` out of the holes of a chain; answers whether it was in one. */
+function fill(chain: Chain, seq: number): boolean {
+  const index = chain.holes.findIndex((hole) => hole.from <= seq && seq <= hole.to);
+  const hole = chain.holes[index];
+  if (hole === undefined) return false;
+  const rest = [
+    { ...hole, to: seq - 1 },
+    { ...hole, from: seq + 1 },
+  ].filter(({ from, to }) => from <= to);
+  chain.holes.splice(index, 1, ...rest);
+  return true;
+}

@@ -1,0 +1,19 @@
+/** The calls of the file system that fail where a disk is full or broken, in one place so that a test can make them fail. */
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+
+export interface DiskCalls {
+  /** Appends; answers how many bytes were written, fewer than given where the disk took only a part. */
+  write(fd: number, text: string): number;
+  /** Overwrites bytes at a place; answers how many were written. */
+  writeAt(fd: number, bytes: Uint8Array, position: number): number;
+  /** Makes what was written durable. */
+  sync(fd: number): Promise<void>;
+}
+
+/** The real ones. */
+export const disk: DiskCalls = {
+  write: (fd, text) => fs.writeSync(fd, text),
+  writeAt: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
+  sync: promisify(fs.fdatasync),
+};

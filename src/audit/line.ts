@@ -1,0 +1,184 @@
+/**
+ * The text of one audit line, and how to read it back. Pure.
+ *
+ * A line is the JSON object of the public contract with its fields in one fixed order and no white space. `hash` is
+ * the last field: a keyed hash (HMAC-SHA256) over the bytes of the line as they stand in the file, up to the
+ * `,"hash":` that follows them. Nothing is ever parsed and serialised again to check a line, so there is no second
+ * reading of a line for an edit to hide in.
+ */
+import type { AuditEvent, AuditLine } from './event.ts';
+
+/** `prev` of the first line of a chain. */
+export const genesis = '0'.repeat(64);
+
+/** A keyed hash in hex (64 characters): the vault's `mac` for `audit-chain`. */
+export type ChainMac = (text: string | Uint8Array) => string;
+
+/** A place in a chain: the line's number and its hash. The next line has `seq + 1` and this hash as its `prev`. */
+export interface Link {
+  readonly seq: number;
+  readonly hash: string;
+}
+
+/** Every line starts with this. Quotes inside of strings are escaped, so it stands nowhere else within a line. */
+const opening = '{"v":1,"seq":';
+const openingBytes = Buffer.from(opening);
+const hashKey = ',"hash":"';
+/** Length of `,"hash":"<64 hex>"}`. */
+const hashTail = hashKey.length + 64 + 2;
+/** Length of `,"prev":"<64 hex>"`. */
+const prevTail = ',"prev":"'.length + 64 + 1;
+
+/** The fields of an event between `event` and `prev`, in order, each with its greatest length in UTF-16 units. */
+const fields = [
+  ['exchange', 64],
+  ['agent', 256],
+  ['lease', 128],
+  ['user', 256],
+  ['grant', 128],
+  ['provider', 128],
+  ['client', 128],
+  ['method', 64],
+  ['scheme', 16],
+  ['host', 260],
+  ['port', 0],
+  ['path', 2_048],
+  ['outcome', 32],
+  ['code', 64],
+  ['status', 0],
+  ['reason', 512],
+  ['bytes_in', 0],
+  ['bytes_out', 0],
+  ['duration_ms', 0],
+  ['credential', 128],
+] as const satisfies readonly (readonly [Exclude<keyof AuditEvent, 'event'>, number])[];
+
+/**
+ * The line of `event`, without its newline, and its hash. Strings are cut at their greatest length, and a path also at
+ * its first `?` or `#` (query values are never written); numbers that are not finite are left out.
+ *
+ * @param time ISO 8601, UTC, milliseconds.
+ * @param last The line before of the same node; `{ seq: 0, hash: genesis }` where there is none.
+ */
+export function composeLine(
+  event: AuditEvent,
+  time: string,
+  node: string,
+  last: Link,
+  mac: ChainMac,
+): { readonly text: string; readonly link: Link } {
+  const seq = last.seq + 1;
+  let text = `${opening}${seq},"time":"${time}","node":"${node}","event":${quote(event.event)}`;
+  for (const [name, limit] of fields) {
+    const value = event[name];
+    if (value === undefined) continue;
+    if (typeof value === 'number') {
+      if (Number.isFinite(value)) text += `,"${name}":${Math.round(value * 1_000) / 1_000}`;
+    } else {
+      const told = name === 'path' ? withoutQuery(value) : value;
+      text += `,"${name}":${quote(told.length > limit ? told.slice(0, limit) : told)}`;
+    }
+  }
+  text += `,"prev":"${last.hash}"`;
+  const hash = mac(text);
+  return { text: `${text}${hashKey}${hash}"}`, link: { seq, hash } };
+}
+
+function withoutQuery(path: string): string {
+  const end = path.search(/[?#]/);
+  return end === -1 ? path : path.slice(0, end);
+}
+
+// Beyond what JSON asks for, C1 controls and the marks that turn the direction of text are escaped too: lines are shown
+// on terminals, where they would act (CVE-2021-42574 is the same trick on source code).
+const acting = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+function quote(text: string): string {
+  if (/^[\x20\x21\x23-\x5b\x5d-\x7e]*$/.test(text)) return `"${text}"`;
+  return JSON.stringify(text).replace(
+    acting,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/** What a piece of the file turns out to be. `claim` is what a broken piece says it is, where that can be read. */
+export type Piece =
+  | {
+      readonly kind: 'line';
+      readonly node: string;
+      readonly seq: number;
+      readonly prev: string;
+      readonly hash: string;
+      readonly event: string;
+    }
+  | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
+
+/**
+ * The pieces of what stands between two newlines. Usually one. A writer that died in the middle of a write leaves a
+ * fragment without a newline, and what another writer appends next stands behind it on the same line.
+ */
+export function piecesOf(bytes: Buffer): Buffer[] {
+  let from = 0;
+  const pieces: Buffer[] = [];
+  for (;;) {
+    const next = bytes.indexOf(openingBytes, from + 1, 'latin1');
+    if (next === -1) break;
+    pieces.push(bytes.subarray(from, next));
+    from = next;
+  }
+  if (from < bytes.length) pieces.push(bytes.subarray(from));
+  return pieces;
+}
+
+/**
+ * Reads one piece: `line` where its hash fits; `torn` where it may be the beginning of a line whose end was never
+ * written; `altered` where it is neither.
+ */
+export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
+  const end = bytes.length - hashTail;
+  const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end)) && opens(bytes);
+  if (closed) {
+    const hash = bytes.toString('latin1', end + hashKey.length, bytes.length - 2);
+    if (mac(bytes.subarray(0, end)) === hash) {
+      // Authentic, so its shape is the one composeLine gave it.
+      const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
+        bytes.toString('latin1', 0, Math.min(end, 512)),
+      );
+      if (start !== null) {
+        const [, seq, node, event] = start;
+        const prev = bytes.toString('latin1', end - prevTail + ',"prev":"'.length, end - 1);
+        return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '' };
+      }
+    }
+  }
+  return { kind: !closed && opens(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
+}
+
+/** Whether the bytes begin as a line does, or are such a beginning broken off, perhaps several times over. */
+function opens(bytes: Buffer): boolean {
+  let same = 0;
+  for (const byte of bytes) {
+    if (byte !== openingBytes[same]) same = 0;
+    if (byte !== openingBytes[same]) return false;
+    same += 1;
+    if (same === openingBytes.length) return true;
+  }
+  return true;
+}
+
+function claimOf(bytes: Buffer): { node: string; seq: number } | undefined {
+  const text = bytes.toString('latin1', 0, 512);
+  const seq = /"seq":(\d{1,15}),/.exec(text)?.[1];
+  const node = /"node":"([^"]*)"/.exec(text)?.[1];
+  return seq === undefined || node === undefined ? undefined : { node, seq: Number(seq) };
+}
+
+/** The object of a piece, not verified; undefined where it is no whole line. */
+export function parseLine(bytes: Buffer): AuditLine | undefined {
+  if (!opens(bytes) || bytes.at(-1) !== 0x7d) return undefined;
+  try {
+    return JSON.parse(bytes.toString('utf8')) as AuditLine;
+  } catch {
+    return undefined;
+  }
+}

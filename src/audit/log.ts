@@ -1,0 +1,222 @@
+/**
+ * The audit log of this process. Events of one turn of the event loop are written with one call. When `append`
+ * resolves, the line is with the operating system and survives a crash of the process; it is made durable within
+ * a second (and on close), so a power cut may lose up to the last second.
+ */
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { SidekeyError } from '../errors.ts';
+import { openChainWriter, type ChainWriter, type TimedEvent } from './chain-writer.ts';
+import { disk, type DiskCalls } from './disk.ts';
+import type { AuditEvent, AuditLog } from './event.ts';
+import type { AuditVault } from './head.ts';
+import { prepareFolder } from './log-files.ts';
+
+/** What the log needs of a logger (pino has it). Never given an event's content. */
+export interface AuditLogger {
+  warn(details: object, message: string): void;
+  error(details: object, message: string): void;
+}
+
+export interface AuditLogOptions {
+  /** Path of the log file; made (0600), with its folder (0700), where it does not exist. */
+  readonly file: string;
+  /** Beyond this many bytes the file is rotated to `<file>.000001`, `<file>.000002` … */
+  readonly maxBytes: number;
+  readonly vault: AuditVault;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** The first part of the writer's name, `<node>/<slot>`. The machine's name where left out. */
+  readonly node?: string | undefined;
+  readonly logger?: AuditLogger | undefined;
+  /** The calls that may fail, for tests. */
+  readonly disk?: DiskCalls | undefined;
+}
+
+/** The log, and where it writes. */
+export interface OpenAuditLog extends AuditLog {
+  readonly file: string;
+  /** The name of this writer's chain, such as `laptop/1`. */
+  readonly node: string;
+}
+
+interface Pending extends TimedEvent {
+  /** Undefined for a note. */
+  readonly settle: { resolve(): void; reject(error: Error): void } | undefined;
+}
+
+/** Milliseconds between syncs, and between tries to write notes that could not be written. */
+const syncEvery = 1_000;
+/** Notes kept while the log cannot be written. */
+const notesKept = 10_000;
+/** Events written with one call. */
+const batchLimit = 1_024;
+
+/**
+ * Opens the log as one of perhaps several writers on this machine, repairs what a crash left, and carries on the chain.
+ * @throws SidekeyError `permissions_unsafe` where others may read the file or put another in its place;
+ * `file_unwritable`; `key_mismatch` where it was written with another master key; `audit_unavailable` where too many
+ * processes write to it.
+ */
+export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditLog> {
+  const { logger } = options;
+  const file = path.resolve(options.file);
+  prepareFolder(file);
+  let writer: ChainWriter;
+  try {
+    writer = openChainWriter({
+      file,
+      maxBytes: options.maxBytes,
+      vault: options.vault,
+      now: options.now,
+      host: options.node ?? hostname(),
+      disk: options.disk ?? disk,
+      warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
+    });
+  } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
+    throw new SidekeyError(
+      'file_unwritable',
+      `The audit log ${file} cannot be opened (${reasonOf(cause)}).`,
+      {
+        hint: 'Make the file and its folder writable for this user, or set audit.file in the config to another path.',
+        cause,
+      },
+    );
+  }
+  return startLog({ ...options, file }, writer);
+}
+
+function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): OpenAuditLog {
+  let queue: Pending[] = [];
+  let scheduled = false;
+  let closing: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+  let unsynced = false;
+  let failing = false;
+  /** Why what was written last may not be durable. While it stands, nothing more is taken. */
+  let syncFault: Error | undefined;
+
+  function unavailable(cause: unknown): SidekeyError {
+    if (cause instanceof SidekeyError) {
+      return new SidekeyError('audit_unavailable', cause.message, { hint: cause.hint, cause });
+    }
+    return new SidekeyError(
+      'audit_unavailable',
+      `The audit log ${file} cannot be written (${reasonOf(cause)}).`,
+      {
+        hint: `Free space on its disk, or make it and its folder writable for this user; it is used again at once.`,
+        cause,
+      },
+    );
+  }
+
+  function enqueue(pending: Pending): void {
+    queue.push(pending);
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(flush);
+  }
+
+  function flush(): void {
+    scheduled = false;
+    if (queue.length === 0) return;
+    try {
+      if (syncFault !== undefined) throw syncFault;
+      while (queue.length > 0) {
+        const batch = queue.length > batchLimit ? queue.slice(0, batchLimit) : queue;
+        const written = writer.write(batch);
+        unsynced = true;
+        const done = queue.splice(0, written);
+        for (const { settle } of done) settle?.resolve();
+      }
+      if (failing) logger?.warn({ file }, `The audit log ${file} can be written again.`);
+      failing = false;
+    } catch (error) {
+      fail(error);
+    }
+    wakeLater();
+  }
+
+  /** Nothing of the queue is in the file. Appends are told; notes have happened already and are kept. */
+  function fail(error: unknown): void {
+    const failure = unavailable(error);
+    const notes = queue.filter(({ settle }) => settle === undefined);
+    for (const { settle } of queue) settle?.reject(failure);
+    const lost = Math.max(0, notes.length - notesKept);
+    queue = notes.slice(lost);
+    // Said once, not for every request that is refused.
+    if (!failing || lost > 0)
+      logger?.error({ err: error, file, waiting: queue.length, lost }, failure.message);
+    failing = true;
+  }
+
+  function wakeLater(): void {
+    if (closed || timer !== undefined || (!unsynced && queue.length === 0 && syncFault === undefined)) return;
+    timer = setTimeout(() => void wake(), syncEvery);
+    timer.unref();
+  }
+
+  async function wake(): Promise<void> {
+    unsynced = false;
+    try {
+      await writer.sync();
+      syncFault = undefined;
+    } catch (error) {
+      syncFault = error as Error;
+      logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
+    }
+    timer = undefined;
+    if (closed) return;
+    if (queue.length > 0) flush();
+    else wakeLater();
+  }
+
+  async function shut(): Promise<void> {
+    closed = true;
+    clearTimeout(timer);
+    flush();
+    const lost = queue.length;
+    try {
+      await writer.close();
+    } catch (error) {
+      throw unavailable(error);
+    }
+    if (lost > 0) {
+      throw new SidekeyError(
+        'audit_unavailable',
+        `${lost} events could not be written to the audit log ${file}.`,
+        {
+          hint: `Make ${file} and its folder writable for this user, and free space on its disk.`,
+        },
+      );
+    }
+  }
+
+  return {
+    file,
+    get node() {
+      return writer.node();
+    },
+    append(event) {
+      if (closed) return Promise.reject(unavailable(new Error('it is closed')));
+      return new Promise((resolve, reject) => {
+        enqueue({ event, time: now(), settle: { resolve, reject } });
+      });
+    },
+    note(event: AuditEvent) {
+      if (!closed) enqueue({ event, time: now(), settle: undefined });
+      else logger?.error({ file, event: event.event }, 'An event came after the audit log was closed.');
+    },
+    close() {
+      closing ??= shut();
+      return closing;
+    },
+  };
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code ?? message;
+}

@@ -1,0 +1,150 @@
+/**
+ * Reads lines of the log for people and programs. Lines are taken as they stand: whether they are authentic is for
+ * `verifyAudit` to say. What a crash tore is passed over.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { AuditLine } from './event.ts';
+import { followLines, keptOpen } from './follow.ts';
+import { parseLine, piecesOf } from './line.ts';
+import { openSource, snapshot, type LogSource } from './log-files.ts';
+import { readBackwards, readForwards } from './read-lines.ts';
+
+export interface TailOptions {
+  readonly file: string;
+  /** How many of the last lines; 0 for only those that come. */
+  readonly lines: number;
+  /** Go on with lines as they are written, until `signal` aborts. */
+  readonly follow?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The last lines, oldest first, read from the end of the log; with `follow`, what is appended after them. */
+export async function* tailAudit(options: TailOptions): AsyncGenerator<AuditLine> {
+  const file = path.resolve(options.file);
+  const { lines, sources } = lastLines(file, options.lines);
+  yield* lines;
+  if (options.follow !== true) return;
+  for await (const bytes of followLines(file, sources, options.signal)) yield* linesIn(bytes);
+}
+
+/** What lines to give. A line must fit every condition that is set. */
+export interface AuditFilter {
+  /** Milliseconds since the epoch: from then on, and before then. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  /** The name of an event, or the beginning of names with a star: `grant.*`. */
+  readonly event?: string | undefined;
+  readonly node?: string | undefined;
+  readonly exchange?: string | undefined;
+  readonly agent?: string | undefined;
+  readonly lease?: string | undefined;
+  readonly user?: string | undefined;
+  /** Id of the grant. */
+  readonly grant?: string | undefined;
+  readonly provider?: string | undefined;
+  readonly client?: string | undefined;
+  readonly method?: string | undefined;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly outcome?: string | undefined;
+  readonly code?: string | undefined;
+  readonly status?: number | undefined;
+  readonly credential?: string | undefined;
+}
+
+/** The lines that fit the filter, in the order of the log. */
+export async function* queryAudit(options: {
+  readonly file: string;
+  readonly filter: AuditFilter;
+}): AsyncGenerator<AuditLine> {
+  const fits = compile(options.filter);
+  const file = path.resolve(options.file);
+  for (const source of snapshot(file)) {
+    const fd = openSource(file, source);
+    if (fd === undefined) continue;
+    try {
+      for await (const chunk of readForwards(fd, source.size)) {
+        for (const { bytes } of chunk) {
+          for (const line of linesIn(bytes)) if (fits(line)) yield line;
+        }
+      }
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+}
+
+const exact = [
+  'node',
+  'exchange',
+  'agent',
+  'lease',
+  'user',
+  'grant',
+  'provider',
+  'client',
+  'method',
+  'host',
+  'port',
+  'outcome',
+  'code',
+  'status',
+  'credential',
+] as const satisfies readonly (keyof AuditFilter & keyof AuditLine)[];
+
+function compile(filter: AuditFilter): (line: AuditLine) => boolean {
+  const { since = -Infinity, until = Infinity, event } = filter;
+  const timed = since !== -Infinity || until !== Infinity;
+  const set = exact.filter((name) => filter[name] !== undefined);
+  return (line) => {
+    if (timed) {
+      const time = Date.parse(line.time);
+      // Not `time < since`: a time that cannot be read fits no range.
+      if (!(time >= since && time < until)) return false;
+    }
+    if (event !== undefined) {
+      const fits = event.endsWith('*') ? line.event.startsWith(event.slice(0, -1)) : line.event === event;
+      if (!fits) return false;
+    }
+    return set.every((name) => line[name] === filter[name]);
+  };
+}
+
+function linesIn(bytes: Buffer): AuditLine[] {
+  return piecesOf(bytes).flatMap((piece) => parseLine(piece) ?? []);
+}
+
+/** The last lines, and the log as far as they were read: what follows begins there, at the start of a line. */
+function lastLines(file: string, count: number): { lines: AuditLine[]; sources: LogSource[] } {
+  const sources = snapshot(file);
+  const groups: AuditLine[][] = [];
+  let missing = count;
+  for (const [index, source] of [...sources.entries()].toReversed()) {
+    if (missing <= 0 && index < sources.length - keptOpen) break;
+    const fd = openSource(file, source);
+    if (fd === undefined) continue;
+    try {
+      let { size } = source;
+      let first = true;
+      for (const { bytes, at } of readBackwards(fd, size)) {
+        if (first) {
+          first = false;
+          // A line that is still being written is one of those that follow.
+          if (at + bytes.length === size) {
+            size = at;
+            continue;
+          }
+        }
+        if (missing <= 0) break;
+        const found = linesIn(bytes).slice(-missing);
+        missing -= found.length;
+        groups.push(found);
+      }
+      sources[index] = { ...source, size };
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+  return { lines: groups.toReversed().flat(), sources };
+}

@@ -1,0 +1,151 @@
+/**
+ * A writer's place among those that write to the same log at once. Each takes the first free slot (1, 2, 3 …) for its
+ * life and carries on the chain of that slot, so that no writer ever waits for another.
+ */
+import fs from 'node:fs';
+import { SidekeyError } from '../errors.ts';
+import { disk, type DiskCalls } from './disk.ts';
+import { tryLock, type FileLock } from './file-lock.ts';
+import { headFile, openHead, readHeads, type AuditVault, type HeadRecord, type HeadWriter } from './head.ts';
+import { genesis, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
+import { openSource, snapshot } from './log-files.ts';
+import { readBackwards } from './read-lines.ts';
+
+/** Writers at once. */
+const slots = 256;
+
+export interface WriterSlot {
+  readonly slot: number;
+  /** The name of the chain. */
+  readonly node: string;
+  /** The last line of the chain, from which to write on. */
+  readonly last: Link;
+  /** What was wrong with the head record, in sentences: to be recorded in the log itself. */
+  readonly findings: readonly string[];
+  /** Records how far the chain is written. */
+  record(last: Link): void;
+  /** Whether the slot is still this writer's alone, and its head record where others look for it. */
+  held(): boolean;
+  /** Records that nothing was written after `last`, and makes the slot free. Without `last`: gives up the slot as it is. */
+  release(last?: Link): void;
+}
+
+/**
+ * Takes a slot and finds the end of its chain.
+ * @param host The first part of the node's name (`<host>/<slot>`), where the slot has no chain yet.
+ * @throws SidekeyError `key_mismatch` where the log belongs to another master key; `audit_unavailable` where no
+ * slot is free.
+ */
+export function takeSlot(file: string, host: string, vault: AuditVault, calls: DiskCalls = disk): WriterSlot {
+  for (let slot = 1; slot <= slots; slot += 1) {
+    const lock = tryLock(`${file}.${slot}.lock`);
+    if (lock === undefined) continue;
+    let head: HeadWriter | undefined;
+    try {
+      const isNew = !fs.existsSync(headFile(file));
+      const record = readHeads(file, vault)[slot - 1] ?? { kind: 'none' };
+      head = openHead(file, slot, vault, calls);
+      return ownSlot(slot, lock, head, recover(file, `${plainHost(host)}/${slot}`, record, vault), isNew);
+    } catch (error) {
+      head?.close();
+      lock.release();
+      throw error;
+    }
+  }
+  throw new SidekeyError('audit_unavailable', `More than ${slots} processes write to the audit log ${file}.`);
+}
+
+function ownSlot(
+  slot: number,
+  lock: FileLock,
+  head: HeadWriter,
+  chain: { node: string; last: Link; findings: string[] },
+  isNew: boolean,
+): WriterSlot {
+  const { node, findings } = chain;
+  const record = ({ seq, hash }: Link, closed: boolean) => head.write({ node, seq, hash, closed });
+  // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
+  record(chain.last, false);
+  head.sync(isNew);
+  return {
+    slot,
+    node,
+    last: chain.last,
+    findings,
+    record: (last) => record(last, false),
+    held: () => lock.held() && head.inPlace(),
+    release(last) {
+      try {
+        if (last !== undefined) {
+          record(last, true);
+          head.sync(false);
+        }
+      } finally {
+        head.close();
+        lock.release();
+      }
+    },
+  };
+}
+
+/** Where the chain of a slot ends, from its head record and, where that cannot tell, from the log. */
+function recover(
+  file: string,
+  fallback: string,
+  record: HeadRecord,
+  vault: AuditVault,
+): { node: string; last: Link; findings: string[] } {
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  if (record.kind === 'other-key') {
+    throw new SidekeyError(
+      'key_mismatch',
+      `The audit log ${file} was written with another master key (${record.keyId}) than this one (${vault.keyId}).`,
+      { hint: `Use that key again, or move the old log away: mkdir old-audit && mv ${file}* old-audit/` },
+    );
+  }
+  if (record.kind === 'head') {
+    const { node, seq, hash, closed } = record.head;
+    // A head that is ahead of the log stays where it is: written on from there, the chain shows for ever that lines
+    // are gone. Written on from the end of the file, it would hide a cut.
+    const found = closed ? undefined : newestLine(file, node, mac, seq);
+    return { node, last: found ?? { seq, hash }, findings: [] };
+  }
+  const found = newestLine(file, fallback, mac, 0);
+  if (record.kind === 'none' && found === undefined) {
+    return { node: fallback, last: { seq: 0, hash: genesis }, findings: [] };
+  }
+  const state = record.kind === 'none' ? 'gone' : 'damaged';
+  return {
+    node: fallback,
+    last: found ?? { seq: 0, hash: genesis },
+    findings: [
+      `The head record of ${fallback} was ${state}: lines before this one may have been cut unseen.`,
+    ],
+  };
+}
+
+/** The last authentic line of `node` in the log with at least this `seq`. */
+function newestLine(file: string, node: string, mac: ChainMac, least: number): Link | undefined {
+  const name = Buffer.from(`"node":"${node}"`);
+  for (const source of snapshot(file).toReversed()) {
+    const fd = openSource(file, source);
+    if (fd === undefined) continue;
+    try {
+      for (const { bytes } of readBackwards(fd, source.size)) {
+        if (!bytes.includes(name)) continue;
+        for (const piece of piecesOf(bytes).toReversed()) {
+          const read = readPiece(piece, mac);
+          if (read.kind === 'line' && read.node === node && read.seq >= least) return read;
+        }
+      }
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+  return undefined;
+}
+
+/** A host name as it may stand in a node's name: no quotes, no spaces, of bounded length. */
+function plainHost(host: string): string {
+  return host.replaceAll(/[^\w.-]/g, '-').slice(0, 100) || 'local';
+}

@@ -1,0 +1,73 @@
+/** The names that a token file may use, and what a misspelt one was probably meant to be. Pure. */
+
+/** Each field by its one name, with the other spellings that tools write. `camelCase` of each is read as well. */
+const spellings = {
+  type: [],
+  access_token: [],
+  refresh_token: [],
+  token_type: [],
+  expires_in: [],
+  expires_at: ['token_expires_at', 'expiry', 'expiry_date'],
+  scope: ['scopes'],
+  id_token: [],
+  client_id: [],
+  client_secret: [],
+  token_endpoint: ['token_uri', 'token_url'],
+  value: [],
+  api_key: [],
+  jwt: [],
+  username: [],
+  password: [],
+  headers: [],
+} as const satisfies Record<string, readonly string[]>;
+
+export type FieldName = keyof typeof spellings;
+
+const canonical = new Map<string, FieldName>(
+  Object.entries(spellings).flatMap(([name, others]) =>
+    [name, ...others].map((spelling) => [spelling, name as FieldName] as const),
+  ),
+);
+
+/** The field that a written name stands for; null where there is none. */
+export function fieldNamed(written: string): FieldName | null {
+  return canonical.get(written) ?? canonical.get(snake(written)) ?? null;
+}
+
+/** The nearest known name to one that is not known; null where none is near. */
+export function nearestField(written: string): string | null {
+  if (written.length > 40) return null;
+  const plain = flat(written);
+  let best: string | null = null;
+  let least = 3;
+  for (const name of canonical.keys()) {
+    const distance = editDistance(plain, flat(name));
+    // A short name is not "meant" when most of it differs.
+    if (distance < least && distance * 2 < name.length) [best, least] = [name, distance];
+  }
+  return best;
+}
+
+function snake(name: string): string {
+  return /^[a-z][A-Za-z]*$/.test(name)
+    ? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    : name;
+}
+
+function flat(name: string): string {
+  return name.toLowerCase().replace(/[^a-z]/g, '');
+}
+
+/** Levenshtein distance. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}

@@ -1,0 +1,280 @@
+/**
+ * What `sidekey grant add` reads on standard input. Its messages say which field is wrong and where, and never show
+ * what stands in it.
+ */
+import type { SidekeyError } from '../errors.ts';
+import { isFieldName, isReservedFieldName } from '../inject/field-value.ts';
+import type { Field } from '../inject/field.ts';
+import type { Credential } from './credential.ts';
+import { fieldNamed, nearestField, type FieldName } from './credential-fields.ts';
+import { checkedString, checkedToken, invalid, shapes, types, type Type } from './credential-shape.ts';
+import { jwtExpiry, looksLikeJwt, readExpiresAt, readExpiresIn } from './expiry-input.ts';
+import { readJson, type Json, type JsonObject } from './json-text.ts';
+
+/** A credential as a person handed it over. */
+export interface CredentialInput {
+  readonly credential: Credential;
+  /** The scopes that the text names; empty where it names none. */
+  readonly scopes: readonly string[];
+}
+
+const maxText = 1_048_576;
+const maxHeaders = 32;
+const maxScopes = 256;
+
+const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
+  oauth2: new Set([
+    'access_token',
+    'refresh_token',
+    'token_type',
+    'expires_in',
+    'expires_at',
+    'scope',
+    'id_token',
+    'client_id',
+    'client_secret',
+    'token_endpoint',
+  ]),
+  api_key: new Set(['value', 'api_key']),
+  jwt: new Set(['value', 'jwt']),
+  basic: new Set(['username', 'password']),
+  headers: new Set(['headers']),
+};
+
+/**
+ * Reads a credential. The type may be left out where the fields tell it; names may be `snake_case` or `camelCase`;
+ * fields that are null count as left out. A whole token response (RFC 6749 §5.1) may be given as it is: its
+ * `id_token` is not kept, and `expires_at` counts before `expires_in`, which says nothing about when it began.
+ * Numbers for `expires_at` below 1e11 are seconds, from there on milliseconds.
+ *
+ * @throws SidekeyError `input_invalid`, with a hint that shows the shape.
+ */
+export function readCredential(text: string, { now }: { now: () => number }): CredentialInput {
+  const fields = fieldsOf(parse(text));
+  const type = typeOf(fields);
+  for (const [name, { written }] of fields) {
+    if (name !== 'type' && !belongs[type].has(name)) {
+      throw invalid(`the field "${written}" does not belong to the type ${type}`, shapes[type]);
+    }
+  }
+  switch (type) {
+    case 'oauth2':
+      return oauth2(fields, now());
+    case 'api_key':
+      return plain({ type, value: token(fields, one(fields, ['value', 'api_key'], type), type) });
+    case 'jwt': {
+      const value = token(fields, one(fields, ['value', 'jwt'], type), type);
+      return plain({ type, value, expiresAt: jwtExpiry(value) });
+    }
+    case 'basic': {
+      const username = string(fields, one(fields, ['username'], type), type);
+      if (username.includes(':')) {
+        throw invalid('"username" holds a colon, which RFC 7617 does not allow', shapes.basic);
+      }
+      return plain({ type, username, password: password(fields) });
+    }
+    case 'headers':
+      return plain({ type, headers: headers(fields) });
+  }
+}
+
+interface Written {
+  /** The name as it was written. */
+  readonly written: string;
+  readonly value: Exclude<Json, null>;
+}
+type Fields = ReadonlyMap<FieldName, Written>;
+
+function parse(text: string): JsonObject {
+  if (text.length > maxText) throw invalid('the input is larger than 1 MiB, which no credential is');
+  const bare = text.replace(/^\uFEFF/, '').trim();
+  if (bare === '') throw invalid('the input is empty; a credential as JSON is expected on standard input');
+  if (/^(?:Bearer\s+)?[^\s[{"]\S*$/i.test(bare)) {
+    throw invalid(
+      'the input is not JSON; it may be a token by itself',
+      looksLikeJwt(bare) ? shapes.jwt : shapes.api_key,
+      'wrap it',
+    );
+  }
+  const reading = readJson(text);
+  if (!reading.ok) {
+    throw invalid(
+      `the input is not valid JSON: ${reading.problem} (line ${reading.line}, column ${reading.column})`,
+    );
+  }
+  if (!(reading.value instanceof Map)) {
+    throw typeof reading.value === 'string'
+      ? invalid('the input is a JSON string, not an object', shapes.api_key, 'wrap it')
+      : invalid('the input is JSON, but not an object');
+  }
+  return reading.value as JsonObject;
+}
+
+function fieldsOf(object: JsonObject): Fields {
+  const fields = new Map<FieldName, Written>();
+  for (const [written, value] of object) {
+    const name = fieldNamed(written);
+    if (name === null) throw unknownField(written);
+    if (value === null) continue;
+    const twin = fields.get(name);
+    if (twin !== undefined) {
+      throw invalid(`"${twin.written}" and "${written}" are the same field; leave one out`);
+    }
+    fields.set(name, { written, value });
+  }
+  return fields;
+}
+
+function unknownField(written: string): SidekeyError {
+  // A name that is long or odd may be a token in the wrong place: it is not shown.
+  if (!/^[A-Za-z][A-Za-z0-9_.-]{0,31}$/.test(written)) {
+    return invalid(`a field name of ${written.length} characters is not known`);
+  }
+  const nearest = nearestField(written);
+  return invalid(
+    `the field "${written}" is not known${nearest === null ? '' : `; did you mean "${nearest}"?`}`,
+  );
+}
+
+function typeOf(fields: Fields): Type {
+  const said = fields.get('type');
+  if (said !== undefined) {
+    const type = said.value === 'apiKey' ? 'api_key' : types.find((type) => type === said.value);
+    if (type === undefined) throw invalid(`"type" must be one of ${types.join(', ')}`);
+    return type;
+  }
+  const value = fields.get('value')?.value;
+  if (value !== undefined) {
+    // Both types are carried alike; a JWT also says when it ends.
+    return fields.has('jwt') || (typeof value === 'string' && looksLikeJwt(value)) ? 'jwt' : 'api_key';
+  }
+  const type = types.find((type) => [...fields.keys()].some((name) => belongs[type].has(name)));
+  if (type === undefined) throw invalid('the input holds no credential');
+  return type;
+}
+
+function oauth2(fields: Fields, now: number): CredentialInput {
+  const tokenType = fields.get('token_type');
+  if (tokenType !== undefined && string(fields, 'token_type', 'oauth2').toLowerCase() !== 'bearer') {
+    throw invalid(`"${tokenType.written}" must be "Bearer": Sidekey sends no other kind`, shapes.oauth2);
+  }
+  const accessToken = fields.has('access_token') ? token(fields, 'access_token', 'oauth2') : null;
+  const refreshToken = fields.has('refresh_token') ? string(fields, 'refresh_token', 'oauth2') : null;
+  if (accessToken === null && refreshToken === null) {
+    throw invalid('an oauth2 credential needs "access_token", "refresh_token" or both', shapes.oauth2);
+  }
+  const scopes = scopesOf(fields);
+  const expiresAt = expiry(fields, now);
+  return {
+    credential: {
+      type: 'oauth2',
+      accessToken,
+      refreshToken,
+      expiresAt: accessToken === null ? null : expiresAt,
+      obtainedAt: now,
+      scope: scopes.length === 0 ? null : scopes.join(' '),
+      clientId: fields.has('client_id') ? string(fields, 'client_id', 'oauth2') : null,
+      clientSecret: fields.has('client_secret') ? string(fields, 'client_secret', 'oauth2') : null,
+      tokenEndpoint: endpoint(fields),
+    },
+    scopes,
+  };
+}
+
+function expiry(fields: Fields, now: number): number | null {
+  const absolute = fields.get('expires_at');
+  const field = absolute ?? fields.get('expires_in');
+  if (field === undefined) return null;
+  if (typeof field.value !== 'number' && typeof field.value !== 'string') {
+    throw invalid(`"${field.written}" must be a number or a string`, shapes.oauth2);
+  }
+  const read = absolute === undefined ? readExpiresIn(field.value, now) : readExpiresAt(field.value, now);
+  if ('problem' in read) throw invalid(`"${field.written}" ${read.problem}`, shapes.oauth2);
+  return read.at;
+}
+
+/** RFC 6749 §3.3: scope tokens with spaces between them; some tools write a list. */
+function scopesOf(fields: Fields): readonly string[] {
+  const field = fields.get('scope');
+  if (field === undefined) return [];
+  const { value, written } = field;
+  const items: readonly Json[] | null =
+    typeof value === 'string' ? value.split(' ').filter(Boolean) : Array.isArray(value) ? value : null;
+  const valid = items?.every(
+    (item) => typeof item === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]{1,512}$/.test(item),
+  );
+  if (items === null || valid !== true || items.length > maxScopes) {
+    throw invalid(`"${written}" must be scopes with spaces between them, or a list of scopes`, shapes.oauth2);
+  }
+  return [...new Set(items as readonly string[])];
+}
+
+function endpoint(fields: Fields): string | null {
+  if (!fields.has('token_endpoint')) return null;
+  const text = string(fields, 'token_endpoint', 'oauth2');
+  const url = URL.parse(text);
+  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '' || url.hash !== '') {
+    throw invalid(
+      `"${fields.get('token_endpoint')?.written}" must be an https URL without user information and fragment`,
+      shapes.oauth2,
+    );
+  }
+  return text;
+}
+
+function headers(fields: Fields): readonly Field[] {
+  const value = fields.get('headers')?.value;
+  if (!(value instanceof Map) || value.size === 0 || value.size > maxHeaders) {
+    throw invalid(
+      `"headers" must be an object of 1 to ${maxHeaders} header names and values`,
+      shapes.headers,
+    );
+  }
+  const seen = new Set<string>();
+  return [...(value as JsonObject)].map(([name, value], index) => {
+    const place = `header ${index + 1}`;
+    if (!isFieldName(name) || name.length > 256) {
+      throw invalid(`${place} has no valid field name (RFC 9110 §5.1)`, shapes.headers);
+    }
+    if (isReservedFieldName(name)) {
+      throw invalid(`${place} has a reserved name: "${name}" is set by the proxy itself`, shapes.headers);
+    }
+    if (seen.has(name.toLowerCase()))
+      throw invalid(`${place} has the name of another header`, shapes.headers);
+    seen.add(name.toLowerCase());
+    return [name, checkedToken(checkedString(value, place, shapes.headers), place, shapes.headers)];
+  });
+}
+
+/** The one of these fields that is there. */
+function one(fields: Fields, names: readonly FieldName[], type: Type): FieldName {
+  const [name, twin] = names.filter((name) => fields.has(name));
+  if (name === undefined) throw invalid(`the field "${names[0]}" is missing`, shapes[type]);
+  if (twin !== undefined)
+    throw invalid(`"${name}" and "${twin}" are the same here; leave one out`, shapes[type]);
+  return name;
+}
+
+/** A field that will stand in a header field. */
+function token(fields: Fields, name: FieldName, type: Type): string {
+  return checkedToken(string(fields, name, type), `"${fields.get(name)?.written}"`, shapes[type]);
+}
+
+function string(fields: Fields, name: FieldName, type: Type): string {
+  const field = fields.get(name);
+  return checkedString(field?.value, `"${field?.written ?? name}"`, shapes[type]);
+}
+
+/**
+ * Unlike a token, a password may begin or end with a space: it is encoded before it stands in a field. It may be empty
+ * too: some APIs take a key as the user name and nothing else.
+ */
+function password(fields: Fields): string {
+  const value = fields.get(one(fields, ['password'], 'basic'))?.value;
+  if (value === '') return value;
+  return checkedString(value, '"password"', shapes.basic, 'spaces around it');
+}
+
+function plain(credential: Credential): CredentialInput {
+  return { credential, scopes: [] };
+}

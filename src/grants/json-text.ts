@@ -1,0 +1,163 @@
+/**
+ * A strict JSON reader (RFC 8259) for texts that hold secrets. `JSON.parse` quotes the text in its errors, gives no
+ * position for short texts, and lets the last of two equal names win in silence; this one says where, never what.
+ */
+
+export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
+
+/** In the order of the text; a name such as `__proto__` is a name like any other. */
+export type JsonObject = ReadonlyMap<string, Json>;
+
+/** What is wrong, and where (both from 1). Never contains a piece of the text. */
+export interface JsonProblem {
+  readonly problem: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+export type JsonReading =
+  { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
+
+const maxDepth = 16;
+const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+const space = /[ \t\n\r]*/y;
+const words: readonly (readonly [string, Json])[] = [
+  ['true', true],
+  ['false', false],
+  ['null', null],
+];
+
+/** Reads one JSON text; a byte order mark before it is skipped (PowerShell writes one). */
+export function readJson(text: string): JsonReading {
+  const reader = new Reader(text);
+  try {
+    return { ok: true, value: reader.document() };
+  } catch (error) {
+    if (!(error instanceof Stop)) throw error;
+    const before = text.slice(0, error.offset);
+    const line = before.split('\n').length;
+    return {
+      ok: false,
+      problem: error.problem,
+      line,
+      column: error.offset - (before.lastIndexOf('\n') + 1) + 1,
+    };
+  }
+}
+
+class Stop {
+  readonly problem: string;
+  readonly offset: number;
+  constructor(problem: string, offset: number) {
+    this.problem = problem;
+    this.offset = offset;
+  }
+}
+
+class Reader {
+  readonly #text: string;
+  #at: number;
+
+  constructor(text: string) {
+    this.#text = text;
+    this.#at = text.startsWith('\uFEFF') ? 1 : 0;
+  }
+
+  document(): Json {
+    this.#skip();
+    const value = this.#value(0);
+    this.#skip();
+    if (this.#at < this.#text.length) throw new Stop('there is more after the end of the value', this.#at);
+    return value;
+  }
+
+  #value(depth: number): Json {
+    if (depth > maxDepth) throw new Stop('the nesting is too deep', this.#at);
+    const next = this.#text[this.#at];
+    if (next === '{') return this.#object(depth);
+    if (next === '[') return this.#array(depth);
+    if (next === '"') return this.#string();
+    for (const [word, value] of words) {
+      if (this.#text.startsWith(word, this.#at)) {
+        this.#at += word.length;
+        return value;
+      }
+    }
+    number.lastIndex = this.#at;
+    const [digits] = number.exec(this.#text) ?? [];
+    if (digits === undefined) throw this.#unexpected('a value');
+    this.#at += digits.length;
+    return Number(digits);
+  }
+
+  #object(depth: number): JsonObject {
+    const fields = new Map<string, Json>();
+    this.#at += 1;
+    this.#skip();
+    if (this.#take('}')) return fields;
+    for (;;) {
+      const nameAt = this.#at;
+      if (this.#text[nameAt] !== '"') throw this.#unexpected('a field name in double quotes');
+      const name = this.#string();
+      if (fields.has(name)) throw new Stop('a field stands twice in the same object', nameAt);
+      this.#skip();
+      if (!this.#take(':')) throw this.#unexpected('a colon');
+      this.#skip();
+      fields.set(name, this.#value(depth + 1));
+      this.#skip();
+      if (this.#take('}')) return fields;
+      if (!this.#take(',')) throw this.#unexpected('a comma or }');
+      this.#skip();
+    }
+  }
+
+  #array(depth: number): readonly Json[] {
+    const items: Json[] = [];
+    this.#at += 1;
+    this.#skip();
+    if (this.#take(']')) return items;
+    for (;;) {
+      items.push(this.#value(depth + 1));
+      this.#skip();
+      if (this.#take(']')) return items;
+      if (!this.#take(',')) throw this.#unexpected('a comma or ]');
+      this.#skip();
+    }
+  }
+
+  #string(): string {
+    const start = this.#at;
+    for (let at = start + 1; ; at += 1) {
+      const code = this.#text.charCodeAt(at);
+      if (Number.isNaN(code)) throw new Stop('a string has no closing quote', start);
+      if (code < 0x20) throw new Stop('a line break or other control character stands inside a string', at);
+      if (code === 0x22) {
+        this.#at = at + 1;
+        return JSON.parse(this.#text.slice(start, this.#at)) as string;
+      }
+      if (code === 0x5c) {
+        if (!/^(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(this.#text.slice(at + 1, at + 6))) {
+          throw new Stop('a backslash begins no valid escape', at);
+        }
+        at += 1;
+      }
+    }
+  }
+
+  #skip(): void {
+    space.lastIndex = this.#at;
+    this.#at += space.exec(this.#text)?.[0].length ?? 0;
+  }
+
+  #take(char: string): boolean {
+    if (this.#text[this.#at] !== char) return false;
+    this.#at += 1;
+    return true;
+  }
+
+  #unexpected(wanted: string): Stop {
+    return this.#at >= this.#text.length
+      ? new Stop(`it ends where ${wanted} is expected`, this.#at)
+      : new Stop(`${wanted} is expected`, this.#at);
+  }
+}

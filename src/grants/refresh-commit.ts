@@ -1,0 +1,136 @@
+/**
+ * What happens to a provider's answer before anybody gets to see it: new tokens are stored, and a refresh token that
+ * was refused condemns its grant, unless somebody else was faster with either.
+ */
+import type { AuditEvent } from '../audit/event.ts';
+import type { OAuth2Credential } from './credential.ts';
+import type { Grant } from './grant.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+import { pause, type Timers } from './timers.ts';
+
+/** An opened grant with an OAuth credential. */
+export interface OAuthGrant extends OpenedGrant {
+  readonly credential: OAuth2Credential;
+}
+
+/** The grant as an OAuth grant that may be refreshed; null where it is none, or its state forbids it. */
+export function oauthGrant(opened: OpenedGrant | null): OAuthGrant | null {
+  if (opened === null || opened.sealed.credential.type !== 'oauth2') return null;
+  const { state } = opened.grant;
+  return state === 'active' || state === 'expired'
+    ? { ...opened, credential: opened.sealed.credential }
+    : null;
+}
+
+/** Tokens that the provider gave, and the refresh token that it took for them. */
+export interface NewTokens {
+  readonly usedRefreshToken: string;
+  readonly next: OAuth2Credential;
+}
+
+export type CommitOutcome =
+  /** They are in the store. */
+  | { readonly kind: 'stored'; readonly opened: OpenedGrant }
+  /** Somebody else's tokens, or the end of the grant, came first: these are dropped. */
+  | { readonly kind: 'overtaken' }
+  /** The store did not take them; they are kept in memory, handed to nobody, and tried again. */
+  | { readonly kind: 'kept' };
+
+export interface RefreshCommits {
+  /** Never rejects. */
+  commit(base: OAuthGrant, tokens: NewTokens): Promise<CommitOutcome>;
+  /** Tokens that wait to be stored on top of this credential. */
+  kept(grantId: string, credential: OAuth2Credential): NewTokens | null;
+  /** Ids of the grants with tokens that wait to be stored. */
+  waiting(): readonly string[];
+  forget(grantId: string): void;
+  /**
+   * Turns the grant `reauth_required`. Null: it is not as it was when its refresh token was used, so there is nothing
+   * to condemn it for. Rejects with what the store throws.
+   */
+  condemn(used: OAuthGrant, reason: string): Promise<Grant | null>;
+}
+
+const pausesMs = [20, 50, 100, 200, 400, 800];
+/** Another write may come between reading and writing; so many in a row do not. */
+const maxOvertakings = 32;
+
+export function createRefreshCommits(registry: Registry, timers: Timers): RefreshCommits {
+  const keptTokens = new Map<string, NewTokens>();
+
+  async function store(base: OAuthGrant, next: OAuth2Credential): Promise<OpenedGrant | null> {
+    // A write that was reported as failed may still have happened.
+    if (isSame(base.credential, next)) return base;
+    const sealed = { credential: next, audience: base.sealed.audience };
+    const scopes = next.scope?.split(' ').filter(Boolean) ?? base.grant.scopes;
+    const grant = await registry.replaceCredential(base.grant, sealed, { scopes });
+    return grant === null ? null : { grant, sealed };
+  }
+
+  /** The grant as it is now, where the new tokens still belong on top of it. */
+  async function again(grantId: string, { usedRefreshToken, next }: NewTokens): Promise<OAuthGrant | null> {
+    const stored = oauthGrant(await registry.read(grantId));
+    const held = stored?.credential.refreshToken;
+    return held === usedRefreshToken || held === next.refreshToken ? stored : null;
+  }
+
+  return {
+    async commit(base, tokens) {
+      const { id } = base.grant;
+      keptTokens.set(id, tokens);
+      let on = base;
+      let failures = 0;
+      for (let tries = 0; tries < maxOvertakings; tries += 1) {
+        try {
+          const stored = await store(on, tokens.next);
+          if (stored !== null) {
+            keptTokens.delete(id);
+            return { kind: 'stored', opened: stored };
+          }
+          const moved = await again(id, tokens);
+          if (moved === null) {
+            keptTokens.delete(id);
+            return { kind: 'overtaken' };
+          }
+          on = moved;
+        } catch {
+          const ms = pausesMs[failures];
+          if (ms === undefined) break;
+          failures += 1;
+          await pause(timers, ms);
+        }
+      }
+      return { kind: 'kept' };
+    },
+
+    kept(grantId, credential) {
+      const tokens = keptTokens.get(grantId);
+      return tokens?.usedRefreshToken === credential.refreshToken ? tokens : null;
+    },
+
+    waiting: () => [...keptTokens.keys()],
+
+    forget(grantId) {
+      keptTokens.delete(grantId);
+    },
+
+    async condemn(used, reason) {
+      for (let tries = 0; tries < maxOvertakings; tries += 1) {
+        const stored = oauthGrant(await registry.read(used.grant.id));
+        if (stored === null || !isSame(stored.credential, used.credential)) return null;
+        const grant = await registry.setState(stored.grant, 'reauth_required', reason);
+        if (grant !== null) return grant;
+      }
+      return null;
+    },
+  };
+}
+
+/** An event about a grant, with what every such event says. */
+export function grantEvent(grant: Grant, event: AuditEvent): AuditEvent {
+  return { ...event, grant: grant.id, user: grant.user, provider: grant.provider };
+}
+
+function isSame(a: OAuth2Credential, b: OAuth2Credential): boolean {
+  return a.accessToken === b.accessToken && a.refreshToken === b.refreshToken;
+}

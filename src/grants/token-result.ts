@@ -1,0 +1,133 @@
+/** What a request gets when it asks for a grant's token. */
+import type { FailureCode } from '../errors.ts';
+import type { Credential, SealedCredential } from './credential.ts';
+import { defaultUser, type Grant } from './grant.ts';
+import type { OpenedGrant } from './registry.ts';
+import { clockOf, isRefreshable } from './token-clock.ts';
+
+/** A token to be used now. */
+export interface ReadyToken {
+  readonly kind: 'ready';
+  readonly grant: Grant;
+  readonly sealed: SealedCredential;
+}
+
+/** There is no usable token. */
+export interface RefusedToken {
+  readonly kind: 'refused';
+  readonly code: Extract<
+    FailureCode,
+    'grant_missing' | 'grant_expired' | 'grant_revoked' | 'reauth_required' | 'refresh_failed'
+  >;
+  /** One sentence without a secret. */
+  readonly message: string;
+  /** The command or config line that helps. */
+  readonly hint: string;
+  /** Null: there is no such grant. */
+  readonly grant: Grant | null;
+}
+
+export type TokenResult = ReadyToken | RefusedToken;
+
+/** After an upstream's 401: no other token is to be had now, so that the 401 stands. */
+export interface UnchangedToken {
+  readonly kind: 'unchanged';
+}
+
+/** What a grant is good for at a moment. */
+export type Standing =
+  | { readonly kind: 'usable'; readonly opened: OpenedGrant; readonly due: boolean }
+  /** A refresh is needed first. */
+  | { readonly kind: 'needed'; readonly opened: OpenedGrant }
+  /** Its token has ended, and nothing can renew it. */
+  | { readonly kind: 'ended'; readonly opened: OpenedGrant }
+  | UnchangedToken
+  | RefusedToken;
+
+/**
+ * Judges a grant. `unwanted` is a token that an upstream refused. The state `expired` says no more than the clock does,
+ * so the clock is asked again: a wrong clock, once corrected, does not leave a good token unused.
+ */
+export function standingOf(
+  opened: OpenedGrant | null,
+  grantId: string,
+  clock: { readonly now: number; readonly skewMs: number; readonly unwanted: string | null },
+): Standing {
+  if (opened === null) {
+    return {
+      kind: 'refused',
+      code: 'grant_missing',
+      message: `There is no grant ${grantId}.`,
+      hint: 'sidekey grant list',
+      grant: null,
+    };
+  }
+  const { grant, sealed } = opened;
+  if (grant.state === 'revoked') {
+    return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, replaceCommand(grant));
+  }
+  if (grant.state === 'reauth_required') {
+    const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
+    return refused(
+      grant,
+      'reauth_required',
+      `The grant "${grant.name}" needs a new consent${why}.`,
+      replaceCommand(grant),
+    );
+  }
+  const refreshable = isRefreshable(sealed.credential);
+  if (clock.unwanted !== null && tokenText(sealed.credential) === clock.unwanted) {
+    return refreshable ? { kind: 'needed', opened } : { kind: 'unchanged' };
+  }
+  const state = clockOf(sealed.credential, clock.now, clock.skewMs);
+  if (state === 'fresh' || state === 'due') return { kind: 'usable', opened, due: state === 'due' };
+  return { kind: refreshable ? 'needed' : 'ended', opened };
+}
+
+/** The grant's token has ended for good. */
+export function expiredToken(grant: Grant): RefusedToken {
+  return refused(
+    grant,
+    'grant_expired',
+    `The grant "${grant.name}" has expired, and there is no refresh token to renew it with.`,
+    replaceCommand(grant),
+  );
+}
+
+/** The token could not be refreshed now. */
+export function failedToken(grant: Grant, reason: string, hint?: string): RefusedToken {
+  return refused(
+    grant,
+    'refresh_failed',
+    `The token of the grant "${grant.name}" could not be refreshed: ${withoutStop(reason)}.`,
+    hint ?? 'try again later; sidekey audit tail shows every attempt',
+  );
+}
+
+/** What of a credential an upstream sees: tells whether it is another one than before. */
+export function tokenText(credential: Credential): string {
+  switch (credential.type) {
+    case 'oauth2':
+      return credential.accessToken ?? '';
+    case 'api_key':
+    case 'jwt':
+      return credential.value;
+    case 'basic':
+      return JSON.stringify([credential.username, credential.password]);
+    case 'headers':
+      return JSON.stringify(credential.headers);
+  }
+}
+
+function refused(grant: Grant, code: RefusedToken['code'], message: string, hint: string): RefusedToken {
+  return { kind: 'refused', code, message, hint, grant };
+}
+
+function replaceCommand({ name, user, provider }: Grant): string {
+  const owner = user === defaultUser ? '' : ` --user ${user}`;
+  return `sidekey grant add ${name}${owner} --provider ${provider} --replace < token.json`;
+}
+
+function withoutStop(text: string): string {
+  return text.replace(/\.$/, '');
+}

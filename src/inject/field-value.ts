@@ -1,0 +1,40 @@
+/** What may stand in a field line: the grammar that a stored credential is held against, on store and on injection. */
+
+const name = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const value = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
+
+/** RFC 9110 §5.1: a field name is a token (§5.6.2). */
+export function isFieldName(text: string): boolean {
+  return name.test(text);
+}
+
+/**
+ * RFC 9110 §5.5, as narrow as a sender should keep it: visible ASCII, with spaces inside. No control byte (CR, LF
+ * and NUL would start another field or request), no tab, no obs-text, which every hop reads in its own way.
+ */
+export function isFieldValue(text: string): boolean {
+  return value.test(text);
+}
+
+/**
+ * Fields that say where a request goes, how it is framed, or what belongs to one hop (RFC 9110 §7.6.1), and
+ * Sidekey's own. A credential that set one of these would be a way to smuggle a request.
+ */
+const reserved = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'upgrade',
+  'expect',
+  'http2-settings',
+]);
+
+/** Whether a credential must never be carried in a field of this name. */
+export function isReservedFieldName(text: string): boolean {
+  const lower = text.toLowerCase();
+  return reserved.has(lower) || lower.startsWith('proxy-') || lower.startsWith('sidekey-');
+}

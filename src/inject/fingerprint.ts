@@ -1,0 +1,33 @@
+import type { Credential, SealedCredential } from '../grants/credential.ts';
+
+/**
+ * Says of a credential which one it was, and nothing else: the first 16 hex digits of a keyed hash of what is sent.
+ *
+ * @param mac the vault's keyed hash
+ */
+export function createFingerprint(mac: (secret: string) => Buffer): (sealed: SealedCredential) => string {
+  // The same object stands for the same credential until it is renewed: one hash for each, not for each request.
+  const known = new WeakMap<SealedCredential, string>();
+  return (sealed) => {
+    let fingerprint = known.get(sealed);
+    if (fingerprint === undefined) {
+      fingerprint = mac(secretOf(sealed.credential)).toString('hex', 0, 8);
+      known.set(sealed, fingerprint);
+    }
+    return fingerprint;
+  };
+}
+
+function secretOf(credential: Credential): string {
+  switch (credential.type) {
+    case 'oauth2':
+      return credential.accessToken ?? '';
+    case 'api_key':
+    case 'jwt':
+      return credential.value;
+    case 'basic':
+      return `${credential.username}:${credential.password}`;
+    case 'headers':
+      return JSON.stringify(credential.headers);
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The only code that sees a token and a request together. It trusts nothing that was decided before it: the audience
+ * is checked again, here, against the authority that the request goes to.
+ */
+import { SidekeyError } from '../errors.ts';
+import type { Credential, SealedCredential } from '../grants/credential.ts';
+import type { InjectPlan } from '../grants/provider.ts';
+import { authorityText, type Authority } from '../policy/authority.ts';
+import { matchesPattern } from '../policy/domain-map.ts';
+import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
+import { basicField } from './basic.ts';
+import { bearerField } from './bearer.ts';
+import { isFieldName, isFieldValue, isReservedFieldName } from './field-value.ts';
+import type { Field } from './field.ts';
+import { headerField } from './header.ts';
+
+export interface Injection {
+  readonly sealed: SealedCredential;
+  /** Where a token that is one value stands in the request. */
+  readonly plan: InjectPlan;
+  /** The one authority of the request: what is dialed and verified. */
+  readonly authority: Authority;
+  /** Whether the domain says that its credential may go over plain `http`. */
+  readonly insecure?: boolean;
+}
+
+/**
+ * The request's fields with the credential among them: every field of an injected name is removed (names compare
+ * without case), and so is the agent's own `Authorization`, where SDKs put their placeholders. What is injected
+ * stands where the first of these stood, else after `Host`, else at the end. All other fields stay as they are.
+ *
+ * @param fields name, value, name, value… as they came in, hop-by-hop fields already taken out.
+ * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential
+ * cannot stand in a field; `insecure_transport`: plain `http` where the domain does not allow it.
+ */
+export function inject(fields: readonly string[], injection: Injection): string[] {
+  const { sealed, plan, authority } = injection;
+  const rendered = renderedOf(sealed, plan);
+  if (!rendered.audience.some((pattern) => matchesPattern(pattern, authority))) {
+    throw new SidekeyError(
+      'policy_violation',
+      `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
+      { hint: 'add the host to the audience of the provider, then add the grant again with --replace' },
+    );
+  }
+  if (authority.scheme !== 'https' && injection.insecure !== true) {
+    throw new SidekeyError(
+      'insecure_transport',
+      `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
+      { hint: 'use https, or set insecure: true on the domain' },
+    );
+  }
+
+  const injected: string[] = [];
+  let at = -1;
+  let afterHost = -1;
+  for (let index = 0; index + 1 < fields.length; index += 2) {
+    const name = fields[index] as string;
+    const lower = name.toLowerCase();
+    if (rendered.replaced.has(lower)) {
+      if (at < 0) at = injected.length;
+      continue;
+    }
+    injected.push(name, fields[index + 1] as string);
+    if (lower === 'host') afterHost = injected.length;
+  }
+  if (at < 0) at = afterHost < 0 ? injected.length : afterHost;
+  injected.splice(at, 0, ...rendered.flat);
+  return injected;
+}
+
+/**
+ * What a credential looks like in a request.
+ * @throws SidekeyError `policy_violation` where a name or value could not stand in a field line as it is.
+ */
+export function fieldsFor(credential: Credential, plan: InjectPlan): readonly Field[] {
+  const fields = unchecked(credential, plan);
+  for (const [name, value] of fields) {
+    if (!isFieldName(name) || isReservedFieldName(name)) {
+      throw new SidekeyError(
+        'policy_violation',
+        'The credential of this grant would be carried in a field that is reserved or has no valid name.',
+        {
+          hint: 'name another field in the inject setting of the provider, or add the grant again with --replace',
+        },
+      );
+    }
+    if (!isFieldValue(value)) {
+      throw new SidekeyError(
+        'policy_violation',
+        'The stored credential holds a byte that must not stand in a header field.',
+        { hint: 'add the grant again with --replace' },
+      );
+    }
+  }
+  return fields;
+}
+
+function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
+  switch (credential.type) {
+    case 'oauth2':
+      if (credential.accessToken === null) {
+        throw new SidekeyError('internal', 'The grant has no access token yet.');
+      }
+      return [single(credential.accessToken, plan)];
+    case 'api_key':
+    case 'jwt':
+      return [single(credential.value, plan)];
+    case 'basic':
+      return [basicField(credential.username, credential.password)];
+    case 'headers':
+      return credential.headers;
+  }
+}
+
+function single(token: string, plan: InjectPlan): Field {
+  return plan.kind === 'bearer' ? bearerField(token) : headerField(plan.name, plan.prefix, token);
+}
+
+interface Rendered {
+  readonly plan: InjectPlan;
+  readonly flat: readonly string[];
+  /** Names, in lower case, that the agent's own fields lose. */
+  readonly replaced: ReadonlySet<string>;
+  readonly audience: readonly DomainPattern[];
+}
+
+/** Checked once for each opened credential; gone from memory together with it. */
+const renderings = new WeakMap<SealedCredential, Rendered>();
+
+function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
+  const known = renderings.get(sealed);
+  if (known?.plan === plan) return known;
+  const fields = fieldsFor(sealed.credential, plan);
+  const rendered: Rendered = {
+    plan,
+    flat: fields.flat(),
+    replaced: new Set(['authorization', ...fields.map(([name]) => name.toLowerCase())]),
+    // An entry that cannot be read matches nothing.
+    audience: sealed.audience.map(parsePattern).filter(isPattern),
+  };
+  renderings.set(sealed, rendered);
+  return rendered;
+}

@@ -1,0 +1,80 @@
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { newLogFile, openLog, writtenLog } from '../unit/audit/log-for-test.ts';
+
+const isRoot = process.getuid?.() === 0;
+
+describe('an audit log that others could read or replace is not written to', () => {
+  it.each([0o640, 0o604, 0o622])(
+    'refuses a file of mode %o, with the command that mends it',
+    async (mode) => {
+      const file = await writtenLog(1);
+      fs.chmodSync(file, mode);
+      await expect(openLog(file)).rejects.toMatchObject({
+        code: 'permissions_unsafe',
+        hint: `chmod 600 ${file}`,
+      });
+      fs.chmodSync(file, 0o600);
+      await openLog(file);
+    },
+  );
+
+  it.each([0o770, 0o702, 0o1777])('refuses a folder of mode %o', async (mode) => {
+    const file = await newLogFile();
+    fs.chmodSync(dirname(file), mode);
+    await expect(openLog(file)).rejects.toMatchObject({
+      code: 'permissions_unsafe',
+      hint: `chmod go-w ${dirname(file)}`,
+    });
+    expect(fs.readdirSync(dirname(file))).toEqual([]);
+  });
+
+  it.runIf(isRoot)('refuses a file or a folder of another user', async () => {
+    const file = await writtenLog(1);
+    fs.chownSync(file, 12_345, 12_345);
+    await expect(openLog(file)).rejects.toMatchObject({ code: 'permissions_unsafe' });
+    fs.chownSync(file, 0, 0);
+    fs.chownSync(dirname(file), 12_345, 12_345);
+    await expect(openLog(file)).rejects.toMatchObject({ code: 'permissions_unsafe' });
+  });
+});
+
+describe('an audit log that cannot be written', () => {
+  it('is told at the start: a folder that cannot be made, a path that is no file', async () => {
+    const file = await newLogFile();
+    fs.writeFileSync(file, '', { mode: 0o600 });
+    await expect(openLog(join(file, 'audit.jsonl'))).rejects.toMatchObject({ code: 'file_unwritable' });
+    const folder = join(dirname(file), 'folder');
+    fs.mkdirSync(folder);
+    await expect(openLog(folder)).rejects.toMatchObject({
+      code: 'file_unwritable',
+      message: expect.stringContaining(folder) as string,
+    });
+  });
+
+  it('is told at the start: a path that is a pipe', async () => {
+    const file = await newLogFile();
+    execFileSync('mkfifo', ['-m', '600', file]);
+    await expect(openLog(file)).rejects.toMatchObject({
+      code: 'file_unwritable',
+      message: `The audit log ${file} is not a regular file.`,
+    });
+  });
+
+  it.skipIf(isRoot)('is told at the start: a folder that may not be written to', async () => {
+    const file = await newLogFile();
+    fs.chmodSync(dirname(file), 0o500);
+    await expect(openLog(file)).rejects.toMatchObject({ code: 'file_unwritable' });
+    fs.chmodSync(dirname(file), 0o700);
+  });
+
+  it('leaves no slot taken behind', async () => {
+    const file = await writtenLog(1);
+    fs.chmodSync(file, 0o644);
+    await expect(openLog(file)).rejects.toThrow();
+    fs.chmodSync(file, 0o600);
+    expect((await openLog(file)).node).toBe('host/1');
+  });
+});

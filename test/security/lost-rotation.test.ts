@@ -1,0 +1,422 @@
+/**
+ * Two refreshes at once kill a rotating refresh token; a crash between answer and commit leaves a used one on disk; one
+ * waiter's disconnect fails all others. One refresh for each grant over all processes, commit first, waiters are
+ * independent.
+ */
+import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../src/errors.ts';
+import type { Grant } from '../../src/grants/grant.ts';
+import type { Registry } from '../../src/grants/registry.ts';
+import type { Store } from '../../src/store/store.ts';
+import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from '../unit/grants/house.ts';
+import { settle } from '../unit/grants/manual-time.ts';
+
+type Replace = Store['grants']['replace'];
+
+/** The store with another `replace`, which is given the real one. */
+function withReplace(replace: (real: Replace, ...args: Parameters<Replace>) => ReturnType<Replace>) {
+  return (store: Store): Store => ({
+    ...store,
+    grants: {
+      ...store.grants,
+      replace: (...args) => replace((record, revision) => store.grants.replace(record, revision), ...args),
+    },
+  });
+}
+
+/** Whether the promise is still under way. */
+async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  await settle();
+  return (await Promise.race([promise, Promise.resolve(isPending)])) === isPending;
+}
+
+const unavailable = new SidekeyError('store_unavailable', 'The disk is full.');
+
+describe('two refreshes at once', () => {
+  test('in many processes ask the provider once', async () => {
+    const { process, add, time, provider } = await house();
+    const processes = [await process(), await process(), await process()];
+    const grant = await add(processes[0]!.registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const waiting = Promise.all(
+      processes.flatMap(({ source }) => [source.tokenFor(grant.id), source.tokenFor(grant.id)]),
+    );
+    await time.advance(3_000);
+    expect(provider.requests).toHaveLength(1);
+    letGo();
+    await time.advance(250);
+    expect((await waiting).map(tokenOf)).toEqual(Array.from({ length: 6 }, () => 'access-2'));
+    expect(provider.reuses).toBe(0);
+  });
+
+  test('over and over, by processes that each wait for the other, never use a refresh token twice', async () => {
+    const { process, add, time, provider } = await house({ lifetimeMs: 60_000 });
+    const processes = [await process(), await process()];
+    const grant = await add(processes[0]!.registry, oauth2({ expiresAt: start + 60_000 }));
+    for (let round = 2; round <= 20; round += 1) {
+      await time.advance(60_000);
+      const waiting = Promise.all(processes.map(({ source }) => source.tokenFor(grant.id)));
+      await time.advance(1_000);
+      expect((await waiting).map(tokenOf)).toEqual([`access-${round}`, `access-${round}`]);
+    }
+    expect(provider.requests).toHaveLength(19);
+    expect(provider.reuses).toBe(0);
+  });
+
+  test('where one had read the record before the other refreshed it, look again under the lock', async () => {
+    const { process, add, time, provider } = await house();
+    const secret = Promise.withResolvers<string>();
+    const fast = await process();
+    const slow = await process({ providers: () => ({ ...acme, clientSecret: () => secret.promise }) });
+    const grant = await add(fast.registry, oauth2());
+    await time.advance(hour);
+    const waiting = slow.source.tokenFor(grant.id);
+    await settle();
+    expect(tokenOf(await fast.source.tokenFor(grant.id))).toBe('access-2');
+    secret.resolve('client-secret-of-acme');
+    expect(tokenOf(await waiting)).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+    expect(provider.reuses).toBe(0);
+  });
+
+  test('by a process that was held up until its lock had ended, are given up before asking', async () => {
+    const { process, add, time, provider } = await house();
+    const sleeper = await process({
+      wrapStore: (store) => ({
+        ...store,
+        grants: {
+          ...store.grants,
+          get: async (id) => {
+            const record = await store.grants.get(id);
+            // The machine slept here, and another process had its turn.
+            if (provider.requests.length === 0) {
+              time.set(time.now() + 20_000);
+              await other.source.tokenFor(id);
+            }
+            return record;
+          },
+        },
+      }),
+    });
+    const other = await process();
+    const grant = await add(other.registry, oauth2());
+    await time.advance(hour);
+    const waiting = sleeper.source.tokenFor(grant.id);
+    await time.advance(1_000);
+    expect(tokenOf(await waiting)).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+    expect(provider.reuses).toBe(0);
+  });
+});
+
+describe('a crash', () => {
+  test('between answer and commit has given the new token to nobody', async () => {
+    const { process, add, time, provider } = await house();
+    let crashed = false;
+    const { registry, source } = await process({
+      wrapStore: withReplace((real, ...args) => {
+        if (provider.requests.length === 0) return real(...args);
+        crashed = true;
+        return new Promise(() => undefined);
+      }),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour - 60_000);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    await settle();
+    expect(crashed).toBe(true);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    await time.advance(60_000);
+    const waiting = source.tokenFor(grant.id);
+    expect(await isPending(waiting)).toBe(true);
+    await time.advance(20_000);
+    expect(tokenOf(await waiting)).toBe('refresh_failed');
+  });
+
+  test('after the commit costs nothing: the next process uses what was stored', async () => {
+    const { process, add, time, provider } = await house();
+    const crashing = await process({
+      wrapStore: (store) => ({
+        ...store,
+        locks: { ...store.locks, release: () => new Promise(() => undefined) },
+      }),
+    });
+    const next = await process();
+    const grant = await add(next.registry, oauth2());
+    await time.advance(hour);
+    void crashing.source.tokenFor(grant.id);
+    await settle();
+    expect(await storedRefreshToken(next.registry, grant.id)).toBe('refresh-2');
+    expect(tokenOf(await next.source.tokenFor(grant.id))).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('before the provider was asked blocks the others no longer than the lock, which is within their patience', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, store } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    await store.locks.acquire(`refresh/${grant.id}`, 'a process that died', 15_000);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(14_000);
+    expect(provider.requests).toEqual([]);
+    await time.advance(1_500);
+    expect(tokenOf(await waiting)).toBe('access-2');
+  });
+
+  test('is not needed to lose a token: every token that was handed out has its refresh token in the store', async () => {
+    const { process, add, time } = await house({ lifetimeMs: 60_000 });
+    const { registry, source } = await process();
+    const witness = await process();
+    const grant = await add(registry, oauth2({ expiresAt: start + 60_000 }));
+    for (let round = 2; round <= 6; round += 1) {
+      await time.advance(60_000);
+      const token = tokenOf(await source.tokenFor(grant.id));
+      expect(token).toBe(`access-${round}`);
+      expect(await storedRefreshToken(witness.registry, grant.id)).toBe(`refresh-${round}`);
+    }
+  });
+});
+
+describe('a store that does not take the new tokens', () => {
+  test('for a moment is tried again', async () => {
+    const { process, add, time, provider } = await house();
+    let failures = 0;
+    const { registry, source, events } = await process({
+      wrapStore: withReplace((real, ...args) => {
+        failures += 1;
+        return failures <= 3 ? Promise.reject(unavailable) : real(...args);
+      }),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(20 + 50 + 100);
+    expect(tokenOf(await waiting)).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+    expect(events.map(({ event }) => event)).toEqual(['grant.refreshed']);
+  });
+
+  test('for long makes the request fail, and the tokens are stored later without asking again', async () => {
+    const { process, add, time, provider } = await house();
+    let full = true;
+    const { registry, source, events } = await process({
+      wrapStore: withReplace((real, ...args) => (full ? Promise.reject(unavailable) : real(...args))),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(20_000);
+    expect(await waiting).toMatchObject({ kind: 'refused', code: 'refresh_failed' });
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-1');
+    expect(events.length).toBeGreaterThan(0);
+    expect(events[0]).toMatchObject({
+      event: 'grant.refresh_failed',
+      reason: 'the provider gave new tokens, and the store did not take them yet',
+    });
+    full = false;
+    const later = source.tokenFor(grant.id);
+    await time.advance(5_000);
+    expect(tokenOf(await later)).toBe('access-2');
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('gets them when the process ends', async () => {
+    const { process, add, time, provider } = await house();
+    let full = true;
+    const { registry, source } = await process({
+      wrapStore: withReplace((real, ...args) => (full ? Promise.reject(unavailable) : real(...args))),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(20_000);
+    await waiting;
+    full = false;
+    const closing = source.close();
+    await time.advance(20_000);
+    await closing;
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('but took them and lost the answer, is not written a second time', async () => {
+    const { process, add, time, provider } = await house();
+    let writes = 0;
+    const { registry, source } = await process({
+      wrapStore: withReplace(async (real, ...args) => {
+        const wrote = await real(...args);
+        writes += 1;
+        if (writes === 1) throw unavailable;
+        return wrote;
+      }),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(20);
+    expect(tokenOf(await waiting)).toBe('access-2');
+    expect((await registry.read(grant.id))?.grant.revision).toBe(2);
+    expect(provider.requests).toHaveLength(1);
+  });
+});
+
+describe('waiters', () => {
+  test('are independent: the one that began the refresh may leave', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const client = new AbortController();
+    const first = source.tokenFor(grant.id, { signal: client.signal }).catch((error: unknown) => error);
+    await settle();
+    const second = source.tokenFor(grant.id);
+    await settle();
+    client.abort(new Error('the client is gone'));
+    expect(await first).toEqual(new Error('the client is gone'));
+    expect(await isPending(second)).toBe(true);
+    letGo();
+    expect(tokenOf(await second)).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('are independent: the refresh goes on when all have left', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const client = new AbortController();
+    const only = source.tokenFor(grant.id, { signal: client.signal }).catch((error: unknown) => error);
+    await settle();
+    client.abort();
+    await only;
+    letGo();
+    await settle();
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+  });
+
+  test('are independent: each has a patience of its own', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process({
+      limits: { refresh_timeout: 60_000, refresh_patience: 5_000 },
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const first = source.tokenFor(grant.id);
+    await time.advance(3_000);
+    const second = source.tokenFor(grant.id);
+    await time.advance(2_000);
+    expect(tokenOf(await first)).toBe('refresh_failed');
+    expect(await isPending(second)).toBe(true);
+    letGo();
+    expect(tokenOf(await second)).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+});
+
+describe('a refresh token that was refused', () => {
+  test('after somebody else had stored the next one does not condemn the grant', async () => {
+    const { process, add, time, provider } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    await time.advance(hour);
+    const opened = await there.registry.open(grant.id);
+    provider.script(() => ({ kind: 'invalid_grant', description: 'used before' }));
+    // The other process stores its tokens while the refusal is on its way.
+    const raced = await process({
+      refresh: async (request, io) => {
+        const outcome = await provider.refresh(request, io);
+        if (outcome.kind === 'invalid_grant') {
+          const credential = oauth2({
+            accessToken: 'access-x',
+            refreshToken: 'refresh-x',
+            expiresAt: start + 2 * hour,
+          });
+          await there.registry.replaceCredential(opened!.grant, { ...opened!.sealed, credential });
+        }
+        return outcome;
+      },
+    });
+    expect(tokenOf(await raced.source.tokenFor(grant.id))).toBe('access-x');
+    expect((await here.registry.list()).map(({ state }) => state)).toEqual(['active']);
+    expect(raced.events).toEqual([]);
+  });
+
+  test('while only the words about the grant changed still condemns it', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, events } = await process({
+      refresh: async (request, io) => {
+        const [grant] = await registry.list();
+        await registry.setState(grant!, 'expired', null);
+        return provider.refresh(request, io);
+      },
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ kind: 'invalid_grant', description: '' });
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('reauth_required');
+    expect(events.map(({ event }) => event)).toEqual(['grant.reauth_required']);
+  });
+});
+
+/** Asks for a token, and has a person change the grant while the provider's answer is on its way. */
+async function duringRefresh(change: (registry: Registry, grant: Grant) => Promise<unknown>) {
+  const { process, add, time, provider } = await house();
+  const person = await process();
+  const { registry, source } = await process({
+    refresh: async (request, io) => {
+      const outcome = await provider.refresh(request, io);
+      await change(person.registry, grant);
+      return outcome;
+    },
+  });
+  const grant = await add(registry, oauth2());
+  await time.advance(hour);
+  return { registry, grant, result: await source.tokenFor(grant.id) };
+}
+
+describe('another write during a refresh', () => {
+  test('does not cost the rotated token', async () => {
+    const { result, registry, grant } = await duringRefresh(async (registry, grant) => {
+      await registry.setState(grant, 'expired', 'a person looked at it');
+    });
+    expect(tokenOf(result)).toBe('access-2');
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+  });
+
+  test('that revoked the grant is not undone', async () => {
+    const { result, registry } = await duringRefresh(async (registry, grant) => {
+      await registry.setState(grant, 'revoked', null);
+    });
+    expect(tokenOf(result)).toBe('grant_revoked');
+    expect((await registry.list())[0]?.state).toBe('revoked');
+  });
+
+  test('that removed the grant is not undone', async () => {
+    const { result, registry } = await duringRefresh(async (registry, grant) => {
+      await registry.remove(grant.id);
+    });
+    expect(tokenOf(result)).toBe('grant_missing');
+    expect(await registry.list()).toEqual([]);
+  });
+
+  test('that brought new tokens is not overwritten', async () => {
+    const { result, registry, grant } = await duringRefresh(async (registry, grant) => {
+      const opened = await registry.open(grant.id);
+      const credential = oauth2({
+        accessToken: 'new',
+        refreshToken: 'new-refresh',
+        expiresAt: start + 9 * hour,
+      });
+      await registry.replaceCredential(grant, { ...opened!.sealed, credential });
+    });
+    expect(tokenOf(result)).toBe('new');
+    expect(await storedRefreshToken(registry, grant.id)).toBe('new-refresh');
+  });
+});

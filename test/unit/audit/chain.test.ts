@@ -1,0 +1,102 @@
+import { describe, expect, it } from 'vitest';
+import { problemLimit, walkChains } from '../../../src/audit/chain.ts';
+import { genesis, type Link, type Piece } from '../../../src/audit/line.ts';
+
+/** The `seq`th line of a chain whose hashes are `<node><seq>`. */
+function line(node: string, seq: number, over: Partial<Extract<Piece, { kind: 'line' }>> = {}): Piece {
+  const prev = seq === 1 ? genesis : `${node}${seq - 1}`;
+  return { kind: 'line', node, seq, prev, hash: `${node}${seq}`, event: 'access', ...over };
+}
+
+function broken(kind: 'torn' | 'altered', claim?: { node: string; seq: number }): Piece {
+  return { kind, claim };
+}
+
+/** Walks the pieces, one a line, and says what was wrong as `kind line`. */
+function walk(pieces: Piece[], heads: Record<string, Link | number>) {
+  const links = Object.entries(heads).map(([node, head]): [string, Link] => [
+    node,
+    typeof head === 'number' ? { seq: head, hash: `${node}${head}` } : head,
+  ]);
+  const chains = walkChains(new Map(links), { file: 'head', line: 1 });
+  for (const [index, piece] of pieces.entries()) chains.see(piece, { file: 'log', line: index + 1 });
+  const found = chains.finish();
+  return { ...found, told: found.problems.map(({ file, line, kind }) => `${kind} ${file} ${line}`) };
+}
+
+const [a1, a2, a3, a4] = [line('a', 1), line('a', 2), line('a', 3), line('a', 4)];
+
+describe('walking the chains', () => {
+  it('finds nothing wrong with whole chains, however they interleave', () => {
+    const found = walk([a1, line('b', 1), line('b', 2), a2, a3], { a: 3, b: 2 });
+    expect(found).toMatchObject({ lines: 5, torn: 0, told: [] });
+    expect(found.chains).toEqual([
+      { node: 'a', first: 1, last: 3 },
+      { node: 'b', first: 1, last: 2 },
+    ]);
+  });
+
+  it('lets a chain reach beyond its head: its writer was killed between the two', () => {
+    expect(walk([a1, a2, a3], { a: 2 }).told).toEqual([]);
+  });
+
+  it('tells lines that are gone from the beginning and from the middle', () => {
+    expect(walk([a2, a3], { a: 3 }).told).toEqual(['missing log 1']);
+    expect(walk([a1, a3, a4], { a: 4 }).told).toEqual(['missing log 2']);
+    expect(walk([a1, a4], { a: 4 }).problems[0]?.sentence).toContain('Lines 2 to 3 of a are gone');
+  });
+
+  it('tells a cut by the head, also of a whole chain', () => {
+    expect(walk([a1, a2], { a: 4 }).told).toEqual(['cut log 2']);
+    expect(walk([], { a: 4 }).told).toEqual(['cut head 1']);
+    expect(walk([], { a: { seq: 0, hash: genesis } }).told).toEqual([]);
+  });
+
+  it('tells a chain that has lost its head', () => {
+    expect(walk([a1, a2], {}).told).toEqual(['cut log 2']);
+  });
+
+  it('tells a line that stands later than it was written, once', () => {
+    expect(walk([a1, a3, a2, a4], { a: 4 }).told).toEqual(['reordered log 3']);
+  });
+
+  it('tells a line that stands there twice', () => {
+    expect(walk([a1, a2, a2, a3], { a: 3 }).told).toEqual(['repeated log 3']);
+  });
+
+  it('tells an authentic line that was written after another one than the log has', () => {
+    expect(walk([a1, line('a', 2, { hash: 'other' }), a3], { a: 3 }).told).toEqual(['missing log 3']);
+  });
+
+  it('tells a line that is not the one its head was written for', () => {
+    expect(walk([a1, line('a', 2, { hash: 'other' })], { a: 2 }).told).toEqual(['repeated log 2']);
+  });
+
+  it('tells an edited line as one problem, at the end too', () => {
+    expect(walk([a1, broken('altered', { node: 'a', seq: 2 }), a3], { a: 3 }).told).toEqual(['edited log 2']);
+    expect(walk([a1, broken('torn', { node: 'a', seq: 2 }), a3], { a: 3 }).told).toEqual(['edited log 2']);
+    expect(walk([a1, broken('altered', { node: 'a', seq: 2 })], { a: 2 }).told).toEqual(['edited log 2']);
+  });
+
+  it('tells text that is no line, and what is missing beside it', () => {
+    expect(walk([a1, broken('altered'), a2], { a: 2 }).told).toEqual(['foreign log 2']);
+    expect(walk([a1, broken('altered'), a3], { a: 3 }).told).toEqual(['foreign log 2', 'missing log 3']);
+  });
+
+  it('accepts a torn line where no line is missing, and nowhere else', () => {
+    expect(walk([a1, broken('torn', { node: 'a', seq: 2 }), a2], { a: 2 })).toMatchObject({
+      told: [],
+      torn: 1,
+    });
+    expect(walk([a1, broken('torn', { node: 'a', seq: 2 })], { a: 1 })).toMatchObject({ told: [], torn: 1 });
+    expect(walk([a1, broken('torn'), a3], { a: 3 }).told).toEqual(['missing log 3']);
+  });
+
+  it('tells no more problems than its limit, and counts the rest', () => {
+    const found = walk(
+      Array.from({ length: problemLimit + 5 }, () => broken('altered')),
+      {},
+    );
+    expect([found.problems.length, found.omitted]).toEqual([problemLimit, 5]);
+  });
+});

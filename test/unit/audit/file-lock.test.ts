@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { tryLock } from '../../../src/audit/file-lock.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const source = new URL('../../../src/audit/file-lock.ts', import.meta.url).href;
+
+/** Another process that tries the lock, says whether it has it, and keeps it until it is killed. */
+async function otherProcess(path: string): Promise<{ has: boolean; kill: () => Promise<void> }> {
+  const script = `
+    const { tryLock } = await import(${JSON.stringify(source)});
+    globalThis.lock = tryLock(${JSON.stringify(path)});
+    console.log(globalThis.lock === undefined ? 'busy' : 'has it');
+    setInterval(() => {}, 1e6);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [answer] = (await once(child.stdout, 'data')) as [Buffer];
+  return {
+    has: String(answer).trim() === 'has it',
+    async kill() {
+      const closed = once(child, 'close');
+      child.kill('SIGKILL');
+      await closed;
+    },
+  };
+}
+
+it('has one holder within a process, and is free again once released', async () => {
+  const path = join(await tempFolder(), 'lock');
+  const first = tryLock(path);
+  expect(first).toBeDefined();
+  expect(tryLock(path)).toBeUndefined();
+  // A refused try must not loosen the lock (a closed descriptor drops bare POSIX locks).
+  expect(tryLock(path)).toBeUndefined();
+  first?.release();
+  const second = tryLock(path);
+  expect(second).toBeDefined();
+  second?.release();
+});
+
+it('is refused at once to another process, before and after a refused try in this one', async () => {
+  const path = join(await tempFolder(), 'lock');
+  const lock = tryLock(path);
+  tryLock(path);
+  const other = await otherProcess(path);
+  expect(other.has).toBe(false);
+  await other.kill();
+  lock?.release();
+});
+
+it('is free again when its holder is killed', async () => {
+  const path = join(await tempFolder(), 'lock');
+  const other = await otherProcess(path);
+  expect(other.has).toBe(true);
+  expect(tryLock(path)).toBeUndefined();
+  await other.kill();
+  const lock = tryLock(path);
+  expect(lock).toBeDefined();
+  lock?.release();
+});
+
+it('leaves one empty file that only its owner may open, and knows when it is gone', async () => {
+  const folder = await tempFolder();
+  const lock = tryLock(join(folder, 'lock'));
+  expect(fs.readdirSync(folder)).toEqual(['lock']);
+  expect(fs.statSync(join(folder, 'lock'))).toMatchObject({ size: 0, mode: 0o100600 });
+  expect(lock?.held()).toBe(true);
+  fs.rmSync(join(folder, 'lock'));
+  expect(lock?.held()).toBe(false);
+  lock?.release();
+});
+
+it('fails on a file that is no lock file', async () => {
+  const path = join(await tempFolder(), 'lock');
+  fs.writeFileSync(path, 'something else entirely, long enough to have a header of its own'.repeat(20));
+  expect(() => tryLock(path)).toThrow();
+});

@@ -1,0 +1,147 @@
+import { createHmac } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import type { AuditEvent } from '../../../src/audit/event.ts';
+import { composeLine, genesis, parseLine, piecesOf, readPiece } from '../../../src/audit/line.ts';
+
+const mac = (text: string | Uint8Array) => createHmac('sha256', 'key').update(text).digest('hex');
+const otherMac = (text: string | Uint8Array) => createHmac('sha256', 'other').update(text).digest('hex');
+const start = { seq: 0, hash: genesis };
+const time = '2026-01-02T03:04:05.000Z';
+
+const full: AuditEvent = {
+  credential: 'c0ffee',
+  duration_ms: 1.23456,
+  bytes_out: 2,
+  bytes_in: 1,
+  reason: 'because',
+  status: 200,
+  code: 'rule_denied',
+  outcome: 'ok',
+  path: '/a',
+  port: 443,
+  host: 'api.example.com',
+  scheme: 'https',
+  method: 'GET',
+  client: '127.0.0.1:5',
+  provider: 'acme',
+  grant: 'g',
+  user: 'alice',
+  lease: 'l',
+  agent: 'ci',
+  exchange: 'x',
+  event: 'access',
+};
+
+function line(event: AuditEvent): string {
+  return composeLine(event, time, 'host/1', start, mac).text;
+}
+
+describe('the text of an audit line', () => {
+  it('has the fields of the contract in their order', () => {
+    expect(Object.keys(JSON.parse(line(full)) as object).join(' ')).toBe(
+      'v seq time node event exchange agent lease user grant provider client method scheme host port path ' +
+        'outcome code status reason bytes_in bytes_out duration_ms credential prev hash',
+    );
+  });
+
+  it('has the values as they were given, and durations to the microsecond', () => {
+    const read = parseLine(Buffer.from(line(full)));
+    expect(read).toMatchObject({
+      ...full,
+      duration_ms: 1.235,
+      v: 1,
+      seq: 1,
+      time,
+      node: 'host/1',
+      prev: genesis,
+    });
+  });
+
+  it('leaves out what does not apply, and numbers that are none', () => {
+    const read = JSON.parse(
+      line({ event: 'denied', agent: undefined, status: NaN, bytes_in: Infinity }),
+    ) as object;
+    expect(Object.keys(read)).toEqual(['v', 'seq', 'time', 'node', 'event', 'prev', 'hash']);
+  });
+
+  it('cuts a path at 2,048 characters, a reason at 512, and every other string somewhere', () => {
+    const long = 'x'.repeat(100_000);
+    const read = parseLine(
+      Buffer.from(line({ event: 'access', path: `/${long}`, reason: long, agent: long, host: long })),
+    );
+    expect([read?.path?.length, read?.reason?.length]).toEqual([2_048, 512]);
+    const strings = Object.fromEntries(
+      Object.entries(full).map(([name, value]) => [name, typeof value === 'string' ? long : value]),
+    );
+    expect(line({ ...strings, event: 'access' }).length).toBeLessThan(6_000);
+  });
+
+  it('is one line of JSON whatever the strings hold', () => {
+    const nasty = 'a\n{"v":1,"seq":2}\r\u0000"\\\u2028\u{1f600}\ud800é';
+    const text = line({ event: 'access', agent: nasty });
+    expect(text).not.toMatch(/[\n\r\u2028]/);
+    expect(piecesOf(Buffer.from(text))).toHaveLength(1);
+    expect(parseLine(Buffer.from(text))?.agent).toBe(nasty);
+    expect(readPiece(Buffer.from(text), mac).kind).toBe('line');
+  });
+
+  it('hashes its own bytes up to the hash, and names the hash of the line before', () => {
+    const first = composeLine(full, time, 'host/1', start, mac);
+    const second = composeLine(full, time, 'host/1', first.link, mac);
+    const [signed = '', tail] = second.text.split(',"hash":"');
+    expect(tail).toBe(`${mac(signed)}"}`);
+    expect(signed).toContain(`"seq":2,`);
+    expect(signed.endsWith(`,"prev":"${first.link.hash}"`)).toBe(true);
+  });
+});
+
+describe('reading a piece of the file', () => {
+  const text = line(full);
+
+  it('gives the place in the chain of a line that is authentic', () => {
+    const hash = text.slice(-66, -2);
+    expect(readPiece(Buffer.from(text), mac)).toEqual({
+      kind: 'line',
+      node: 'host/1',
+      seq: 1,
+      prev: genesis,
+      hash,
+      event: 'access',
+    });
+  });
+
+  it('takes no line that another key hashed, and none in other bytes', () => {
+    expect(readPiece(Buffer.from(text), otherMac).kind).toBe('altered');
+    expect(readPiece(Buffer.from(text.replace('"seq"', ' "seq"')), mac).kind).toBe('altered');
+    expect(readPiece(Buffer.from(`${text} `), mac).kind).not.toBe('line');
+  });
+
+  it('knows every beginning of a line as torn, and says what it can of it', () => {
+    for (let length = 1; length < text.length; length += 1) {
+      expect(readPiece(Buffer.from(text.slice(0, length)), mac).kind).toBe('torn');
+    }
+    expect(readPiece(Buffer.from(text.slice(0, 90)), mac)).toEqual({
+      kind: 'torn',
+      claim: { node: 'host/1', seq: 1 },
+    });
+    expect(readPiece(Buffer.from(text.slice(0, 20)), mac)).toEqual({ kind: 'torn', claim: undefined });
+  });
+
+  it('knows several beginnings, each broken off, as torn', () => {
+    for (const torn of ['{"v":{"v"', '{{{"v":1', '{"v":1,"se{"v":1,"seq":7,"ti']) {
+      for (const piece of piecesOf(Buffer.from(torn))) expect(readPiece(piece, mac).kind).toBe('torn');
+    }
+  });
+
+  it('knows text that no writer writes as altered', () => {
+    for (const foreign of ['x', '{}', 'hello', text.slice(1), `x${text}`]) {
+      expect(readPiece(Buffer.from(foreign), mac).kind).toBe('altered');
+    }
+  });
+
+  it('parts a line from the torn one that stands before it', () => {
+    const pieces = piecesOf(Buffer.from(text.slice(0, 100) + text));
+    expect(pieces.map((piece) => readPiece(piece, mac).kind)).toEqual(['torn', 'line']);
+    expect(piecesOf(Buffer.from(''))).toEqual([]);
+  });
+});

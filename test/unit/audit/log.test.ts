@@ -1,0 +1,412 @@
+import fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { disk, type DiskCalls } from '../../../src/audit/disk.ts';
+import { headFile } from '../../../src/audit/head.ts';
+import {
+  access,
+  allLines,
+  asKilled,
+  newLogFile,
+  openLog,
+  paths,
+  problems,
+  rewrite,
+  verify,
+  write,
+} from './log-for-test.ts';
+
+/** A disk that can be made to fail: `room` is how many more bytes it takes. */
+function limitedDisk() {
+  const state = { room: Infinity, syncFails: false, headFails: false, writes: 0 };
+  const calls: DiskCalls = {
+    write(fd, text) {
+      state.writes += 1;
+      const bytes = Buffer.from(text);
+      if (state.room <= 0) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+      const part = bytes.subarray(0, state.room);
+      state.room -= part.length;
+      return fs.writeSync(fd, part);
+    },
+    writeAt(fd, bytes, position) {
+      if (state.headFails) throw Object.assign(new Error('io'), { code: 'EIO' });
+      return disk.writeAt(fd, bytes, position);
+    },
+    sync: (fd) =>
+      state.syncFails ? Promise.reject(Object.assign(new Error('io'), { code: 'EIO' })) : disk.sync(fd),
+  };
+  return { state, calls };
+}
+
+const unavailable = { code: 'audit_unavailable', status: 503 };
+
+describe('appending', () => {
+  it('has the line in the file, with its place in the chain, when it resolves', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await log.append(access('/a'));
+    expect(await allLines(file)).toEqual([
+      {
+        v: 1,
+        seq: 1,
+        time: '2026-01-02T03:04:05.000Z',
+        node: 'host/1',
+        ...access('/a'),
+        prev: '0'.repeat(64),
+        hash: expect.any(String) as string,
+      },
+    ]);
+    expect([log.node, log.file]).toEqual(['host/1', file]);
+  });
+
+  it('writes the events of one turn with one call, in order', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    const all = Array.from({ length: 50 }, (_, index) => `/${index}`);
+    await Promise.all(all.map((path) => log.append(access(path))));
+    expect(state.writes).toBe(1);
+    expect(await paths(file)).toEqual(all);
+  });
+
+  it('makes files that only their owner may read', async () => {
+    const file = join(await newLogFile(), '..', 'made', 'audit.jsonl');
+    const log = await openLog(file, { maxBytes: 100 });
+    await write(log, 2);
+    expect(fs.statSync(dirname(file)).mode & 0o777).toBe(0o700);
+    const modes = fs
+      .readdirSync(dirname(file))
+      .map((name) => fs.statSync(join(dirname(file), name)).mode & 0o777);
+    expect(new Set(modes)).toEqual(new Set([0o600]));
+  });
+
+  it('stamps an event with the time of the call', async () => {
+    const file = await newLogFile();
+    let time = 1_000;
+    const log = await openLog(file, { now: () => time });
+    const appended = log.append(access('/a'));
+    time = 2_000;
+    await appended;
+    expect((await allLines(file))[0]?.time).toBe('1970-01-01T00:00:01.000Z');
+  });
+
+  it('goes on with the chain after a close, and refuses what comes after', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const pending = log.append(access('/1'));
+    log.note(access('/2'));
+    const closed = log.close();
+    expect(log.close()).toBe(closed);
+    await Promise.all([pending, closed]);
+    await expect(log.append(access('/x'))).rejects.toMatchObject({
+      ...unavailable,
+      message: expect.stringContaining('closed') as string,
+    });
+    const next = await openLog(file);
+    await write(next, 1, 3);
+    expect((await allLines(file)).map(({ seq, node, path }) => [seq, node, path])).toEqual([
+      [1, 'host/1', '/1'],
+      [2, 'host/1', '/2'],
+      [3, 'host/1', '/3'],
+    ]);
+    expect(await problems(file)).toEqual([]);
+  });
+});
+
+describe('a disk that is full', () => {
+  it('refuses what it cannot write, and takes events again as soon as there is space', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    await write(log, 2);
+    state.room = 0;
+    await expect(log.append(access('/lost'))).rejects.toMatchObject(unavailable);
+    await expect(log.append(access('/lost'))).rejects.toThrow(/ENOSPC/);
+    state.room = Infinity;
+    await write(log, 1, 3);
+    expect(await paths(file)).toEqual(['/1', '/2', '/3']);
+    expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
+  });
+
+  it('acknowledges exactly the lines that are whole in the file, wherever a write is broken off', async () => {
+    const whole = await newLogFile();
+    const log = await openLog(whole);
+    await Promise.all(['/1', '/2', '/3'].map((path) => log.append(access(path))));
+    const size = fs.statSync(whole).size;
+    for (let room = 1; room < size; room += 7) {
+      const file = await newLogFile();
+      const { state, calls } = limitedDisk();
+      const log = await openLog(file, { disk: calls });
+      state.room = room;
+      const results = await Promise.allSettled(['/1', '/2', '/3'].map((path) => log.append(access(path))));
+      state.room = Infinity;
+      await write(log, 1, 4);
+      await log.close();
+      const acknowledged = ['/1', '/2', '/3'].filter((_, index) => results[index]?.status === 'fulfilled');
+      expect(await paths(file)).toEqual([...acknowledged, '/4']);
+      expect(await problems(file)).toEqual([]);
+    }
+  });
+
+  it('takes a line for written that only lacks its newline', async () => {
+    const first = await newLogFile();
+    const probe = await openLog(first);
+    await write(probe, 1);
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    state.room = fs.statSync(first).size - 1;
+    await log.append(access('/1'));
+    state.room = Infinity;
+    await write(log, 1, 2);
+    expect((await allLines(file)).map(({ seq, path }) => [seq, path])).toEqual([
+      [1, '/1'],
+      [2, '/2'],
+    ]);
+    expect(fs.readFileSync(file, 'utf8').match(/\n/g)).toHaveLength(2);
+    expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
+  });
+
+  it('ends a line that it broke off, and records how many bytes', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    state.room = 33;
+    await expect(log.append(access('/1'))).rejects.toMatchObject(unavailable);
+    state.room = Infinity;
+    await write(log, 1, 2);
+    const [repaired] = await allLines(file);
+    expect(repaired).toMatchObject({
+      event: 'audit.repaired',
+      reason: expect.stringContaining(' 33 bytes ') as string,
+    });
+    expect(await verify(file)).toMatchObject({ ok: true, lines: 2, torn: 1 });
+  });
+
+  it('keeps notes and writes them first once it can; until then appends fail', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const errors: string[] = [];
+    const logger = { warn: () => undefined, error: (_: object, text: string) => errors.push(text) };
+    const log = await openLog(file, { disk: calls, logger });
+    state.room = 0;
+    log.note(access('/noted'));
+    await expect(log.append(access('/refused'))).rejects.toMatchObject(unavailable);
+    await expect(log.append(access('/refused'))).rejects.toMatchObject(unavailable);
+    expect(errors).toHaveLength(1);
+    state.room = Infinity;
+    await write(log, 1);
+    expect(await paths(file)).toEqual(['/noted', '/1']);
+  });
+
+  it('says at the close what could not be written', async () => {
+    const { state, calls } = limitedDisk();
+    const log = await openLog(await newLogFile(), { disk: calls });
+    state.room = 0;
+    log.note(access('/noted'));
+    await expect(log.close()).rejects.toMatchObject({
+      ...unavailable,
+      message: expect.stringMatching(/^1 events/) as string,
+    });
+  });
+
+  it('takes nothing more while what it has cannot be made durable', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const file = await newLogFile();
+      const { state, calls } = limitedDisk();
+      let synced = Promise.withResolvers<void>();
+      const told = {
+        ...calls,
+        sync: (fd: number) => calls.sync(fd).finally(() => setImmediate(synced.resolve)),
+      };
+      const log = await openLog(file, { disk: told });
+      await write(log, 1);
+      state.syncFails = true;
+      vi.advanceTimersByTime(1_000);
+      await synced.promise;
+      await expect(log.append(access('/2'))).rejects.toThrow(/EIO/);
+      state.syncFails = false;
+      synced = Promise.withResolvers();
+      vi.advanceTimersByTime(1_000);
+      await synced.promise;
+      await write(log, 1, 3);
+      expect(await paths(file)).toEqual(['/1', '/3']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe('a head record that cannot be written', () => {
+  it('does not unsay the line that is in the log, and is written before the next', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const warnings: string[] = [];
+    const logger = { warn: (_: object, text: string) => warnings.push(text), error: () => undefined };
+    const log = await openLog(file, { disk: calls, logger });
+    state.headFails = true;
+    await write(log, 1);
+    expect(warnings).toEqual(['The head record of the audit log could not be written.']);
+    await expect(log.append(access('/2'))).rejects.toMatchObject(unavailable);
+    expect(await paths(file)).toEqual(['/1']);
+    state.headFails = false;
+    await write(log, 1, 3);
+    expect(fs.readFileSync(headFile(file), 'utf8')).toContain('"seq":2,');
+    expect(await paths(file)).toEqual(['/1', '/3']);
+    expect(await problems(file)).toEqual([]);
+  });
+});
+
+describe('a crash in the middle of a write', () => {
+  it('leaves a log that the next open makes whole, wherever the line is broken off', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await write(log, 2);
+    const size = fs.statSync(file).size;
+    const head = fs.readFileSync(`${file}.head`);
+    await write(log, 1, 3);
+    const end = fs.statSync(file).size;
+    for (let cut = size + 1; cut < end; cut += 11) {
+      const killed = await asKilled(file);
+      fs.truncateSync(killed, cut);
+      fs.writeFileSync(`${killed}.head`, head);
+      expect(await verify(killed)).toMatchObject({ ok: true, lines: 2, torn: 1 });
+      const next = await openLog(killed);
+      expect((await allLines(killed)).at(-1)).toMatchObject({
+        seq: 3,
+        event: 'audit.repaired',
+        reason: expect.stringContaining(`${cut - size} bytes`) as string,
+      });
+      await write(next, 1, 4);
+      expect(await verify(killed)).toMatchObject({ ok: true, lines: 4, torn: 1 });
+    }
+  });
+
+  it('does not spoil the lines of the others, also of one that wrote behind the torn line', async () => {
+    const file = await newLogFile();
+    const [first, second] = [await openLog(file), await openLog(file)];
+    await write(first, 1);
+    await write(second, 1, 2);
+    rewrite(file, (text) => `{"v":1,"seq":2,"time":"2026-01-02T03:04:05.000Z","node":"host/3","ev${text}`);
+    expect(await verify(file)).toMatchObject({ ok: true, lines: 2, torn: 1 });
+    expect(await paths(file)).toEqual(['/1', '/2']);
+  });
+
+  it('does not take for torn what another writer is still writing', async () => {
+    const file = await newLogFile();
+    const other = await openLog(file);
+    await write(other, 2);
+    const text = fs.readFileSync(file, 'utf8');
+    const half = text.length - 100;
+    // The other's write goes on while this one waits for its turn at the end of the file.
+    const calls: DiskCalls = {
+      ...disk,
+      write(fd, line) {
+        if (line === '\n') fs.appendFileSync(file, text.slice(half));
+        return disk.write(fd, line);
+      },
+    };
+    const log = await openLog(file, { disk: calls });
+    await write(log, 1, 3);
+    fs.truncateSync(file, half);
+    await write(log, 1, 4);
+    expect(fs.readFileSync(file, 'utf8')).toContain('"}\n\n{"');
+    expect((await allLines(file)).map(({ event }) => event)).not.toContain('audit.repaired');
+  });
+
+  it('ends a line that another writer left torn, before its own next one', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await write(log, 1);
+    fs.appendFileSync(file, '{"v":1,"seq":9,"time":');
+    await write(log, 1, 2);
+    expect(
+      fs
+        .readFileSync(file, 'utf8')
+        .split('\n')
+        .map((line) => line.length > 100),
+    ).toEqual([true, false, true, true, false]);
+    expect(await verify(file)).toMatchObject({ ok: true, lines: 3, torn: 1 });
+  });
+});
+
+describe('a file that is removed or replaced under its writer', () => {
+  it('is made anew, with an event that says so, and the lines that are gone are missed', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await write(log, 2);
+    fs.rmSync(file);
+    await write(log, 1, 3);
+    const lines = await allLines(file);
+    expect(lines.map(({ seq, event, path }) => [seq, event, path])).toEqual([
+      [3, 'audit.repaired', undefined],
+      [4, 'access', '/3'],
+    ]);
+    expect(lines[0]?.reason).toContain('line 2 was the last before');
+    expect(await problems(file)).toEqual(['missing 1']);
+  });
+
+  it('is written again where it was removed between the look and the write', async () => {
+    const file = await newLogFile();
+    let strike = false;
+    const calls: DiskCalls = {
+      ...disk,
+      write(fd, text) {
+        if (strike) fs.rmSync(file);
+        strike = false;
+        return disk.write(fd, text);
+      },
+    };
+    const log = await openLog(file, { disk: calls });
+    strike = true;
+    await write(log, 1);
+    expect(await paths(file)).toEqual(['/1']);
+    expect(await problems(file)).toEqual([]);
+  });
+
+  it('is not written to where others may read what was put in its place', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    fs.rmSync(file);
+    fs.writeFileSync(file, '');
+    fs.chmodSync(file, 0o644);
+    await expect(log.append(access('/1'))).rejects.toMatchObject({
+      ...unavailable,
+      hint: `chmod 600 ${file}`,
+    });
+    fs.chmodSync(file, 0o600);
+    await write(log, 1, 2);
+    expect(await paths(file)).toEqual(['/2']);
+  });
+
+  it('keeps a chain to one writer, though its lock file was removed', async () => {
+    const file = await newLogFile();
+    let time = 0;
+    const log = await openLog(file, { now: () => time });
+    await write(log, 1);
+    fs.rmSync(`${file}.1.lock`);
+    const other = await openLog(file);
+    expect(other.node).toBe('host/1');
+    time = 1_000;
+    await write(log, 1, 2);
+    expect(log.node).toBe('host/2');
+    await write(other, 1, 3);
+    expect(await problems(file)).toEqual([]);
+  });
+
+  it('fails where its folder is gone, and goes on when it is back', async () => {
+    const file = join(await newLogFile(), '..', 'data', 'audit.jsonl');
+    let time = 0;
+    const log = await openLog(file, { now: () => time });
+    await write(log, 1);
+    fs.renameSync(dirname(file), `${dirname(file)}-away`);
+    await expect(log.append(access('/2'))).rejects.toMatchObject(unavailable);
+    time = 1_000;
+    await expect(log.append(access('/2'))).rejects.toMatchObject(unavailable);
+    fs.renameSync(`${dirname(file)}-away`, dirname(file));
+    await write(log, 1, 3);
+    expect(await paths(file)).toEqual(['/1', '/3']);
+    expect(await problems(file)).toEqual([]);
+  });
+});

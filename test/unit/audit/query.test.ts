@@ -1,0 +1,108 @@
+import fs from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { AuditLine } from '../../../src/audit/event.ts';
+import { queryAudit, tailAudit, type AuditFilter } from '../../../src/audit/query.ts';
+import { access, newLogFile, openLog, write, writtenLog } from './log-for-test.ts';
+
+async function collect(lines: AsyncIterable<AuditLine>): Promise<(string | undefined)[]> {
+  const found: (string | undefined)[] = [];
+  for await (const line of lines) if (line.path !== undefined) found.push(line.path);
+  return found;
+}
+
+/** The paths of what fits, of three different lines in three files. */
+async function ask(filter: AuditFilter): Promise<(string | undefined)[]> {
+  const file = await newLogFile();
+  let time = Date.UTC(2026, 0, 1);
+  const log = await openLog(file, { now: () => time, maxBytes: 700 });
+  await log.append({ ...access('/1'), grant: 'g1', status: 200 });
+  time += 1_000;
+  await log.append({ ...access('/2'), event: 'denied', code: 'rule_denied', host: 'other.example' });
+  time += 1_000;
+  await log.append({ ...access('/3'), event: 'grant.revoked', agent: 'laptop', port: 8443 });
+  return collect(queryAudit({ file, filter }));
+}
+
+describe('the tail of the log', () => {
+  it('is its last lines, oldest first', async () => {
+    const file = await writtenLog(10);
+    expect(await collect(tailAudit({ file, lines: 3 }))).toEqual(['/8', '/9', '/10']);
+    expect(await collect(tailAudit({ file, lines: 100 }))).toHaveLength(10);
+    expect(await collect(tailAudit({ file, lines: 0 }))).toEqual([]);
+  });
+
+  it('goes back into rotated files', async () => {
+    const file = await writtenLog(30, { maxBytes: 1_000 });
+    const last = await collect(tailAudit({ file, lines: 20 }));
+    expect(last.length).toBeGreaterThan(10);
+    expect(last).toEqual(Array.from({ length: last.length }, (_, index) => `/${31 - last.length + index}`));
+  });
+
+  it('passes over torn lines, and is empty without a log', async () => {
+    const file = await writtenLog(2);
+    fs.appendFileSync(file, '{"v":1,"seq":3,\n\nnonsense\n{"v":1,"seq":3,"ti');
+    expect(await collect(tailAudit({ file, lines: 2 }))).toEqual(['/1', '/2']);
+    expect(await collect(tailAudit({ file: await newLogFile(), lines: 2 }))).toEqual([]);
+  });
+
+  it('goes on with what is appended, across rotations, each line once, until it is aborted', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file, { maxBytes: 1_500 });
+    await write(log, 5);
+    const stop = new AbortController();
+    const seen: (string | undefined)[] = [];
+    let written = 5;
+    for await (const { path } of tailAudit({ file, lines: 50, follow: true, signal: stop.signal })) {
+      if (path === undefined) continue;
+      seen.push(path);
+      if (path === '/25') stop.abort();
+      else if (path === `/${written}`) await write(log, 5, (written += 5) - 4);
+    }
+    expect(seen).toEqual(Array.from({ length: 25 }, (_, index) => `/${index + 1}`));
+  });
+
+  it('waits for a log that does not exist yet', async () => {
+    const file = await newLogFile();
+    const stop = new AbortController();
+    const lines = tailAudit({ file, lines: 1, follow: true, signal: stop.signal });
+    const first = lines.next();
+    const log = await openLog(file);
+    await write(log, 1);
+    expect((await first).value).toMatchObject({ path: '/1' });
+    stop.abort();
+    expect(await lines.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('waits for the end of a line that is being written', async () => {
+    const file = await writtenLog(2);
+    const text = fs.readFileSync(file, 'utf8');
+    fs.truncateSync(file, text.length - 20);
+    const stop = new AbortController();
+    const lines = tailAudit({ file, lines: 5, follow: true, signal: stop.signal });
+    expect((await lines.next()).value).toMatchObject({ path: '/1' });
+    const second = lines.next();
+    fs.appendFileSync(file, text.slice(-20));
+    expect((await second).value).toMatchObject({ path: '/2' });
+    stop.abort();
+    await lines.return(undefined);
+  });
+});
+
+describe('a query of the log', () => {
+  it.each<[AuditFilter, string[]]>([
+    [{}, ['/1', '/2', '/3']],
+    [{ event: 'denied' }, ['/2']],
+    [{ event: 'grant.*' }, ['/3']],
+    [{ host: 'other.example' }, ['/2']],
+    [{ grant: 'g1', status: 200 }, ['/1']],
+    [{ grant: 'g1', status: 404 }, []],
+    [{ agent: 'ci' }, ['/1', '/2']],
+    [{ code: 'rule_denied' }, ['/2']],
+    [{ port: 8443 }, ['/3']],
+    [{ since: Date.UTC(2026, 0, 1, 0, 0, 1) }, ['/2', '/3']],
+    [{ until: Date.UTC(2026, 0, 1, 0, 0, 1) }, ['/1']],
+    [{ since: Date.UTC(2026, 0, 1, 0, 0, 1), until: Date.UTC(2026, 0, 1, 0, 0, 2) }, ['/2']],
+  ])('%o gives %j', async (filter, expected) => {
+    expect(await ask(filter)).toEqual(expected);
+  });
+});

@@ -1,0 +1,11 @@
+import { createHash, createHmac } from 'node:crypto';
+import type { AuditVault } from '../../../src/audit/head.ts';
+
+/** A vault with real keyed hashes, made from a word, so that several processes of a test can have the same. */
+export function vaultForTest(word = 'key'): AuditVault {
+  const keyId = createHash('sha256').update(word).digest('hex').slice(0, 16);
+  return {
+    keyId,
+    mac: (purpose, data) => createHmac('sha256', `${word}/${purpose}`).update(data).digest(),
+  };
+}

@@ -1,0 +1,305 @@
+import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import { readCredential, type CredentialInput } from '../../../src/grants/credential-input.ts';
+
+const now = Date.UTC(2027, 0, 1);
+const read = (input: unknown): CredentialInput =>
+  readCredential(typeof input === 'string' ? input : JSON.stringify(input), { now: () => now });
+
+function problem(input: unknown): SidekeyError {
+  try {
+    read(input);
+  } catch (error) {
+    if (error instanceof SidekeyError && error.code === 'input_invalid') return error;
+    throw error;
+  }
+  throw new Error('It was accepted.');
+}
+
+const jwt = (claims: object): string =>
+  [{ alg: 'ES256' }, claims]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .join('.') + '.c2ln';
+
+const empty = {
+  type: 'oauth2',
+  accessToken: null,
+  refreshToken: null,
+  expiresAt: null,
+  obtainedAt: now,
+  scope: null,
+  clientId: null,
+  clientSecret: null,
+  tokenEndpoint: null,
+};
+
+describe('oauth2', () => {
+  test('with everything, in snake_case and in camelCase', () => {
+    const credential = {
+      ...empty,
+      accessToken: 'a',
+      refreshToken: 'r',
+      expiresAt: now + 3_600_000,
+      scope: 'read write',
+      clientId: 'c',
+      clientSecret: 's',
+      tokenEndpoint: 'https://acme.test/token',
+    };
+    const expected = { credential, scopes: ['read', 'write'] };
+    expect(
+      read({
+        type: 'oauth2',
+        access_token: 'a',
+        refresh_token: 'r',
+        token_type: 'bearer',
+        expires_in: 3600,
+        scope: 'read write',
+        client_id: 'c',
+        client_secret: 's',
+        token_endpoint: 'https://acme.test/token',
+      }),
+    ).toEqual(expected);
+    expect(
+      read({
+        accessToken: 'a',
+        refreshToken: 'r',
+        tokenType: 'Bearer',
+        tokenExpiresAt: now + 3_600_000,
+        scopes: ['read', 'write', 'read'],
+        clientId: 'c',
+        clientSecret: 's',
+        tokenEndpoint: 'https://acme.test/token',
+      }),
+    ).toEqual(expected);
+  });
+
+  test('with a refresh token alone', () => {
+    expect(read({ refresh_token: 'r' })).toEqual({ credential: { ...empty, refreshToken: 'r' }, scopes: [] });
+  });
+
+  test('as a whole token response, whose id_token is not kept', () => {
+    expect(read({ access_token: 'a', token_type: 'Bearer', id_token: jwt({}), refresh_token: null })).toEqual(
+      {
+        credential: { ...empty, accessToken: 'a' },
+        scopes: [],
+      },
+    );
+  });
+
+  test.each([
+    ['seconds', { expires_at: (now + 5_000) / 1000 }],
+    ['seconds with a fraction', { expires_at: now / 1000 + 5.0001 }],
+    ['milliseconds', { expiresAt: now + 5_000 }],
+    ['seconds as a text', { expires_at: String((now + 5_000) / 1000) }],
+    ['milliseconds as a text', { expiry_date: String(now + 5_000) }],
+    ['ISO 8601', { tokenExpiresAt: '2027-01-01T00:00:05Z' }],
+    ['ISO 8601 with an offset', { expires_at: '2027-01-01 02:00:05.000+0200' }],
+    ['ISO 8601 with many digits', { expiry: '2027-01-01T00:00:05.000000Z' }],
+    ['seconds from now', { expires_in: 5 }],
+    ['seconds from now as a text', { expiresIn: '5' }],
+    ['both, of which the moment counts', { expires_at: (now + 5_000) / 1000, expires_in: 3600 }],
+  ])('with its expiry as %s', (_, fields) => {
+    expect(read({ access_token: 'a', ...fields }).credential).toMatchObject({ expiresAt: now + 5_000 });
+  });
+
+  test('whose access token has ended is taken: its refresh token renews it', () => {
+    expect(
+      read({ access_token: 'a', refresh_token: 'r', expires_at: now / 1000 - 60 }).credential,
+    ).toMatchObject({
+      expiresAt: now - 60_000,
+    });
+  });
+
+  test.each([
+    ['no token', { type: 'oauth2', client_id: 'c' }, 'needs "access_token", "refresh_token" or both'],
+    ['another kind of token', { access_token: 'a', token_type: 'mac' }, '"token_type" must be "Bearer"'],
+    ['an expiry in another unit', { access_token: 'a', expires_at: 1_700 }, 'more than 2 years behind'],
+    [
+      'an expiry years ahead',
+      { access_token: 'a', expires_at: '2099-01-01T00:00:00Z' },
+      'more than 10 years ahead',
+    ],
+    ['a lifetime of years', { access_token: 'a', expires_in: 1e12 }, 'more than 10 years ahead'],
+    ['no lifetime', { access_token: 'a', expires_in: 0 }, '"expires_in" must be more than 0'],
+    [
+      'a time without a zone',
+      { access_token: 'a', expires_at: '2027-01-01T00:00:00' },
+      'ISO 8601 with a zone',
+    ],
+    ['a day that does not exist', { access_token: 'a', expires_at: '2027-02-30T00:00:00Z' }, 'is no time'],
+    ['an expiry that is no time', { access_token: 'a', expires_at: true }, 'must be a number or a string'],
+    ['a lifetime that is no number', { access_token: 'a', expires_in: 'soon' }, '"expires_in" is no number'],
+    [
+      'an endpoint in the clear',
+      { access_token: 'a', token_uri: 'http://a.test/' },
+      '"token_uri" must be an https URL',
+    ],
+    [
+      'an endpoint with a password',
+      { access_token: 'a', token_endpoint: 'https://u:p@a.test/' },
+      'without user information',
+    ],
+    ['a scope that is none', { access_token: 'a', scope: ['a b'] }, '"scope" must be scopes'],
+    ['a token that is a number', { access_token: 12 }, '"access_token" must be a string'],
+    ['an empty token', { access_token: '' }, '"access_token" is empty'],
+    ['a line break at its end', { access_token: 'abc\n' }, 'holds a control character, such as a line break'],
+    ['a space at its end', { refresh_token: 'abc ' }, 'begins or ends with a space'],
+    ['a token that is not ASCII', { access_token: 'abcé' }, 'cannot stand in a header field'],
+    ['a huge token', { access_token: 'a'.repeat(65_537) }, '"access_token" is larger than 64 KiB'],
+    ['a huge refresh token', { refresh_token: 'é'.repeat(40_000) }, '"refresh_token" is larger than 64 KiB'],
+    [
+      'the same field twice',
+      { access_token: 'a', accessToken: 'b' },
+      '"access_token" and "accessToken" are the same field',
+    ],
+  ])('refuses %s', (_, input, message) => {
+    const error = problem(input);
+    expect(error.message).toContain(message);
+    expect(error.hint).toContain('"access_token":"…"');
+  });
+});
+
+describe('other types', () => {
+  test.each([
+    [
+      { type: 'api_key', value: 'k' },
+      { type: 'api_key', value: 'k' },
+    ],
+    [{ value: 'k' }, { type: 'api_key', value: 'k' }],
+    [{ api_key: 'k' }, { type: 'api_key', value: 'k' }],
+    [
+      { type: 'apiKey', apiKey: 'k' },
+      { type: 'api_key', value: 'k' },
+    ],
+    [
+      { type: 'jwt', value: 'opaque' },
+      { type: 'jwt', value: 'opaque', expiresAt: null },
+    ],
+    [
+      { username: 'u', password: ' ü:p ' },
+      { type: 'basic', username: 'u', password: ' ü:p ' },
+    ],
+    [
+      { username: 'a-key-alone', password: '' },
+      { type: 'basic', username: 'a-key-alone', password: '' },
+    ],
+    [
+      { headers: { 'X-Api-Key': 'k', '2': 'b', '1': 'a' } },
+      {
+        type: 'headers',
+        // As JavaScript orders the names of the object above; the text's own order is kept.
+        headers: [
+          ['1', 'a'],
+          ['2', 'b'],
+          ['X-Api-Key', 'k'],
+        ],
+      },
+    ],
+  ])('%j', (input, credential) => {
+    expect(read(input)).toEqual({ credential, scopes: [] });
+  });
+
+  test('keeps headers in the order in which they are written', () => {
+    const { credential } = read('{"headers":{"X-B":"1","2":"2","1":"3"}}');
+    expect(credential).toMatchObject({
+      headers: [
+        ['X-B', '1'],
+        ['2', '2'],
+        ['1', '3'],
+      ],
+    });
+  });
+
+  test('reads the end of a JWT, whether its type is said or not', () => {
+    const value = jwt({ exp: now / 1000 + 60 });
+    const credential = { type: 'jwt', value, expiresAt: now + 60_000 };
+    for (const input of [{ type: 'jwt', value }, { value }, { jwt: value }]) {
+      expect(read(input).credential).toEqual(credential);
+    }
+    expect(read({ jwt: jwt({ exp: 'soon' }) }).credential).toMatchObject({ expiresAt: null });
+  });
+
+  test.each([
+    [{ type: 'api_key' }, 'the field "value" is missing'],
+    [{ type: 'api_key', value: 'k', api_key: 'k' }, '"value" and "api_key" are the same here'],
+    [{ type: 'password', value: 'k' }, '"type" must be one of oauth2, api_key, jwt, basic, headers'],
+    [{ type: 7, value: 'k' }, '"type" must be one of'],
+    [{ type: 'api_key', value: 'k', username: 'u' }, '"username" does not belong to the type api_key'],
+    [{ username: 'u', access_token: 'a' }, '"username" does not belong to the type oauth2'],
+    [{ username: 'u:v', password: 'p' }, '"username" holds a colon'],
+    [{ username: 'u' }, 'the field "password" is missing'],
+    [{ headers: {} }, '"headers" must be an object of 1 to 32'],
+    [{ headers: [['a', 'b']] }, '"headers" must be an object'],
+    [{ headers: { 'a b': 'c' } }, 'header 1 has no valid field name'],
+    [{ headers: { a: 'b', Host: 'c' } }, 'header 2 has a reserved name: "Host"'],
+    [{ headers: { a: 'b', A: 'c' } }, 'header 2 has the name of another header'],
+    [{ headers: { a: 7 } }, 'header 1 must be a string'],
+    [{}, 'the input holds no credential'],
+    [{ type: null }, 'the input holds no credential'],
+  ])('refuses %j', (input, message) => {
+    expect(problem(input).message.toLowerCase()).toContain(message.toLowerCase());
+  });
+});
+
+describe('what is no credential', () => {
+  test.each([
+    ['', 'The input is empty'],
+    [' \n', 'The input is empty'],
+    ['[]', 'is JSON, but not an object'],
+    ['"token"', 'a JSON string, not an object'],
+    ['{"value": "k"', 'not valid JSON: it ends where a comma or } is expected (line 1, column 14)'],
+    ['{\n  "value": k}', '(line 2, column 12)'],
+    ["{'value': 'k'}", 'a field name in double quotes is expected (line 1, column 2)'],
+    ['{"value": "k",}', 'a field name in double quotes is expected (line 1, column 15)'],
+    ['{"value": "a\nb"}', 'control character stands inside a string (line 1, column 13)'],
+    ['{"value": "a", "value": "b"}', 'a field stands twice in the same object (line 1, column 16)'],
+    ['{"value": "k"} x', 'more after the end of the value (line 1, column 16)'],
+    [' '.repeat(1_048_577), 'larger than 1 MiB'],
+  ])('%j', (input, message) => {
+    const error = problem(input);
+    expect(error.message).toContain(message);
+    expect(error.hint).toContain('"type":"');
+  });
+
+  test('a token by itself is answered with how to wrap it', () => {
+    expect(problem('ghp_abcdefgh\n')).toMatchObject({
+      message: 'The input is not JSON; it may be a token by itself.',
+      hint: 'wrap it: {"type":"api_key","value":"…"}',
+    });
+    expect(problem('Bearer ghp_abcdefgh').hint).toContain('wrap it');
+    expect(problem(jwt({})).hint).toBe('wrap it: {"type":"jwt","value":"…"}');
+  });
+
+  test('an unknown field is named, with what was probably meant', () => {
+    expect(problem({ acces_token: 'a' }).message).toBe(
+      'The field "acces_token" is not known; did you mean "access_token"?',
+    );
+    expect(problem({ 'refresh-token': 'a' }).message).toContain('did you mean "refresh_token"?');
+    expect(problem({ colour: 'a' }).message).toBe('The field "colour" is not known.');
+    expect(problem({ __proto__x: 1, value: 'k' }).message).toContain('is not known');
+    expect(problem('{"__proto__": {"type":"api_key"}, "value": "k"}').message).toContain('is not known');
+  });
+
+  test('a byte order mark is no obstacle', () => {
+    expect(read('\uFEFF{"value":"k"}').credential).toEqual({ type: 'api_key', value: 'k' });
+  });
+
+  test.each([
+    'SECRETSECRETSECRET',
+    '{"value": SECRETSECRETSECRET}',
+    '{"SECRETSECRETSECRETSECRETSECRETSECRET": 1}',
+    '{"SECRET SECRET": 1}',
+    '{"type": "SECRETSECRETSECRET"}',
+    '{"access_token": "SECRET\\nSECRET"}',
+    '{"access_token": "a", "expires_at": "SECRET"}',
+    '{"access_token": "a", "token_endpoint": "http://SECRET"}',
+    '{"access_token": "a", "scope": "SECRET\\u0000"}',
+    '{"headers": {"SECRET SECRET": "SECRET"}}',
+    '{"headers": {"X": "SECRET\\r\\n"}}',
+    '{"username": "SECRET:SECRET", "password": "SECRET"}',
+    '{"value": "SECRET" "SECRET"}',
+  ])('never shows what stood in it: %s', (input) => {
+    const error = problem(input);
+    expect(`${error.message} ${error.hint} ${String(error.cause)}`).not.toContain('SECRET');
+  });
+});

@@ -1,0 +1,129 @@
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { Credential, OAuth2Credential } from '../../../src/grants/credential.ts';
+import type { Grant } from '../../../src/grants/grant.ts';
+import type { Provider } from '../../../src/grants/provider.ts';
+import { openRegistry, type Registry } from '../../../src/grants/registry.ts';
+import {
+  createTokenSource,
+  type TokenSource,
+  type TokenSourceParts,
+} from '../../../src/grants/token-source.ts';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { createVault } from '../../../src/vault/create-vault.ts';
+import { masterKey } from '../../../src/vault/master-key.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { manualTime, type ManualTime } from './manual-time.ts';
+import { rotatingProvider, type RotatingProvider } from './rotating-provider.ts';
+
+export const start = Date.UTC(2027, 0, 1);
+export const hour = 3_600_000;
+
+export const acme: Provider = {
+  name: 'acme',
+  title: 'Acme Helpdesk',
+  authorizationEndpoint: 'https://helpdesk.acme.test/authorize',
+  tokenEndpoint: 'https://helpdesk.acme.test/token',
+  revocationEndpoint: null,
+  issuer: 'https://helpdesk.acme.test',
+  clientId: 'sidekey',
+  clientSecret: async () => 'client-secret-of-acme',
+  clientAuth: 'basic',
+  scopes: ['read:tickets'],
+  audience: ['helpdesk.acme.test'],
+  inject: { kind: 'bearer' },
+};
+
+/** An OAuth credential that was obtained at `start` and lives an hour. */
+export function oauth2(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {
+  return {
+    type: 'oauth2',
+    accessToken: 'access-1',
+    refreshToken: 'refresh-1',
+    obtainedAt: start,
+    expiresAt: start + hour,
+    scope: null,
+    clientId: null,
+    clientSecret: null,
+    tokenEndpoint: null,
+    ...fields,
+  };
+}
+
+/** One process: a connection of its own to the store, and what is built on it. */
+export interface Process {
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly source: TokenSource;
+  readonly events: AuditEvent[];
+}
+
+/** A store in a folder of its own, a provider, a clock, and as many processes as a test wants. */
+export interface House {
+  readonly time: ManualTime;
+  readonly provider: RotatingProvider;
+  readonly process: (
+    parts?: Partial<TokenSourceParts> & { wrapStore?: (store: Store) => Store },
+  ) => Promise<Process>;
+  /** Adds a grant named `acme`. */
+  readonly add: (registry: Registry, credential: Credential) => Promise<Grant>;
+}
+
+export async function house(options: { rotates?: boolean; lifetimeMs?: number } = {}): Promise<House> {
+  const folder = await tempFolder();
+  const time = manualTime(start);
+  const vault = createVault(masterKey(Buffer.alloc(32, 7)));
+  const provider = rotatingProvider({
+    now: time.now,
+    lifetimeMs: options.lifetimeMs ?? hour,
+    rotates: options.rotates ?? true,
+  });
+  return {
+    time,
+    provider,
+    async process({ wrapStore = (store: Store) => store, ...parts } = {}) {
+      const store = wrapStore(await openSqliteStore(join(folder, 'store', 'sidekey.db'), { now: time.now }));
+      onTestFinished(() => store.close());
+      const registry = openRegistry({ store, vault, now: time.now });
+      const events: AuditEvent[] = [];
+      const source = createTokenSource({
+        registry,
+        store,
+        providers: (name) => (name === 'acme' ? acme : undefined),
+        refresh: provider.refresh,
+        now: time.now,
+        skewMs: 300_000,
+        limits: { refresh_timeout: 10_000, refresh_patience: 20_000 },
+        audit: { note: (event) => events.push(event) },
+        timers: time.timers,
+        random: () => 1,
+        ...parts,
+      });
+      return { store, registry, source, events };
+    },
+    add: (registry, credential) =>
+      registry.add(
+        { name: 'acme', user: 'default', provider: 'acme', scopes: ['read:tickets'] },
+        { credential, audience: acme.audience },
+      ),
+  };
+}
+
+/** The access token of a result that is ready; else what was answered instead. */
+export function tokenOf(result: {
+  kind: string;
+  sealed?: { credential: Credential };
+  code?: string;
+}): string {
+  const credential = result.sealed?.credential;
+  return credential?.type === 'oauth2' ? (credential.accessToken ?? 'none') : (result.code ?? result.kind);
+}
+
+/** The refresh token that the store holds. */
+export async function storedRefreshToken(registry: Registry, id: string): Promise<string | null> {
+  const opened = await registry.read(id);
+  const credential = opened?.sealed.credential;
+  return credential?.type === 'oauth2' ? credential.refreshToken : null;
+}

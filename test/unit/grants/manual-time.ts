@@ -1,0 +1,50 @@
+import type { Timers } from '../../../src/grants/timers.ts';
+
+/** A clock that stands still, and timers that run when the test moves it. */
+export interface ManualTime {
+  readonly now: () => number;
+  readonly timers: Timers;
+  /** Moves the clock, runs what becomes due in its order, and lets what follows from it happen. */
+  advance(ms: number): Promise<void>;
+  /** Sets the clock without running a timer, as a person would. */
+  set(at: number): void;
+  /** How many timers wait. */
+  waiting(): number;
+}
+
+/** Lets everything happen that needs no timer. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 8; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+export function manualTime(start: number): ManualTime {
+  let now = start;
+  const waiting = new Set<{ at: number; run: () => void }>();
+  return {
+    now: () => now,
+    timers: {
+      after(ms, run) {
+        const timer = { at: now + ms, run };
+        waiting.add(timer);
+        return () => waiting.delete(timer);
+      },
+    },
+    async advance(ms) {
+      const target = now + ms;
+      for (;;) {
+        await settle();
+        const [next] = [...waiting].filter((timer) => timer.at <= target).toSorted((a, b) => a.at - b.at);
+        if (next === undefined) break;
+        waiting.delete(next);
+        now = Math.max(now, next.at);
+        next.run();
+      }
+      now = target;
+      await settle();
+    },
+    set(at) {
+      now = at;
+    },
+    waiting: () => waiting.size,
+  };
+}

@@ -1,0 +1,269 @@
+import { join } from 'node:path';
+import { onTestFinished, describe, expect, test, vi } from 'vitest';
+import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
+import { openRegistry, type NewGrant, type Registry } from '../../../src/grants/registry.ts';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { createVault } from '../../../src/vault/create-vault.ts';
+import { masterKey } from '../../../src/vault/master-key.ts';
+import type { Vault } from '../../../src/vault/vault.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { oauth2, start } from './house.ts';
+
+const key: Credential = { type: 'api_key', value: 'the-secret-key' };
+const sealed = (credential: Credential = key): SealedCredential => ({ credential, audience: ['acme.test'] });
+const meta: NewGrant = { name: 'acme', user: 'default', provider: 'acme', scopes: [] };
+
+interface Desk {
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly registry: Registry;
+}
+
+async function desks(count: number): Promise<[Desk, ...Desk[]]> {
+  const path = join(await tempFolder(), 'store', 'sidekey.db');
+  const vault = createVault(masterKey(Buffer.alloc(32, 3)));
+  const made = [];
+  for (let index = 0; index < count; index += 1) {
+    const store = await openSqliteStore(path, { now: () => start });
+    onTestFinished(() => store.close());
+    made.push({ store, vault, registry: openRegistry({ store, vault, now: () => start }) });
+  }
+  return made as [Desk, ...Desk[]];
+}
+
+describe('add', () => {
+  test('says what a person may see, and seals the rest', async () => {
+    const [{ registry, store, vault }] = await desks(1);
+    const grant = await registry.add({ ...meta, scopes: ['read'] }, sealed(oauth2()));
+    expect(grant).toEqual({
+      ...meta,
+      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      type: 'oauth2',
+      state: 'active',
+      stateReason: null,
+      scopes: ['read'],
+      expiresAt: start + 3_600_000,
+      refreshable: true,
+      revision: 1,
+      createdAt: start,
+      updatedAt: start,
+    });
+    const record = await store.grants.get(grant.id);
+    expect(Buffer.from(record!.sealed).toString('latin1')).not.toContain('access-1');
+    expect(vault.open(`grant/${grant.id}/1`, record!.sealed).toString()).toContain('access-1');
+  });
+
+  test.each([
+    [{ ...meta, name: 'a+b' }, ['acme.test'], 'The name of the grant is not valid.'],
+    [{ ...meta, user: '' }, ['acme.test'], 'The user of the grant is not valid.'],
+    [{ ...meta, provider: 'a b' }, ['acme.test'], 'The provider of the grant is not valid.'],
+    [meta, [], 'The audience of the grant is empty'],
+    [meta, ['acme.test', '*'], 'holds what is no host'],
+  ])('refuses what could not be used: %#', async (grant, audience, message) => {
+    const [{ registry }] = await desks(1);
+    await expect(registry.add(grant, { credential: key, audience })).rejects.toMatchObject({
+      code: 'input_invalid',
+      message: expect.stringContaining(message),
+    });
+    expect(await registry.list()).toEqual([]);
+  });
+
+  test('refuses a name that the user has already, and leaves what was there', async () => {
+    const [{ registry }] = await desks(1);
+    const first = await registry.add(meta, sealed());
+    await expect(registry.add(meta, sealed())).rejects.toMatchObject({ code: 'already_exists' });
+    await registry.add({ ...meta, user: 'alice' }, sealed());
+    expect((await registry.list()).map(({ user }) => user)).toEqual(['alice', 'default']);
+    expect((await registry.open(first.id))?.sealed).toEqual(sealed());
+  });
+});
+
+describe('find and open', () => {
+  test('know by id, name and provider, and nothing by half a name', async () => {
+    const [{ registry }] = await desks(1);
+    const a = await registry.add({ ...meta, name: 'a' }, sealed());
+    const b = await registry.add({ ...meta, name: 'b' }, sealed());
+    expect(await registry.find('acme')).toEqual([a, b]);
+    expect(await registry.find('a')).toEqual([a]);
+    expect(await registry.find(b.id)).toEqual([b]);
+    expect(await registry.find('ac')).toEqual([]);
+    expect(await registry.open('no-such-id')).toBeNull();
+  });
+
+  test('answer from memory, without a promise, until the store changes', async () => {
+    const [here, there] = await desks(2);
+    const grant = await here.registry.add(meta, sealed());
+    await here.registry.find('acme');
+    const list = vi.spyOn(here.store.grants, 'list');
+    expect(here.registry.find('acme')).toEqual([grant]);
+    expect(here.registry.open(grant.id)).toMatchObject({ grant, sealed: sealed() });
+    expect(here.registry.open(grant.id)).toBe(here.registry.peek(grant.id));
+    expect(list).not.toHaveBeenCalled();
+    await there!.registry.setState(grant, 'revoked', null);
+    expect(here.registry.peek(grant.id)).toBeUndefined();
+    expect(await here.registry.find('acme')).toMatchObject([{ state: 'revoked' }]);
+    expect(list).toHaveBeenCalledTimes(1);
+  });
+
+  test('lose their credential when they are revoked: a state that is set back brings nothing back', async () => {
+    const [{ registry, store, vault }] = await desks(1);
+    for (const credential of [key, oauth2({ clientSecret: 'the-secret-key' })]) {
+      const grant = await registry.add({ ...meta, name: credential.type }, sealed(credential));
+      expect(await registry.setState(grant, 'revoked', null)).toMatchObject({ state: 'revoked' });
+      const record = await store.grants.get(grant.id);
+      const left = vault.open(`grant/${grant.id}/2`, record!.sealed).toString();
+      expect(left).toContain(`"type":"${credential.type}"`);
+      expect(left).toContain('"audience":[]');
+      expect(left).not.toMatch(/the-secret-key|access-1|refresh-1/);
+    }
+  });
+
+  test('read the store once for all that ask at the same time', async () => {
+    const [{ registry, store }] = await desks(1);
+    await registry.add(meta, sealed());
+    const list = vi.spyOn(store.grants, 'list');
+    await Promise.all(Array.from({ length: 50 }, async () => registry.find('acme')));
+    expect(list).toHaveBeenCalledTimes(1);
+  });
+
+  test('see the registry’s own write, also where a slow read began before it', async () => {
+    const [{ registry, store, vault }] = await desks(1);
+    const grant = await registry.add(meta, sealed());
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    // An epoch that says nothing: only what the registry itself knows helps.
+    const deaf: Store = {
+      ...store,
+      epoch: () => 1,
+      grants: {
+        ...store.grants,
+        list: async () => {
+          const records = await store.grants.list();
+          await held;
+          return records;
+        },
+      },
+    };
+    const slow = openRegistry({ store: deaf, vault, now: () => start });
+    const found = slow.find('acme');
+    await slow.setState(grant, 'revoked', null);
+    letGo();
+    expect(await found).toMatchObject([{ state: 'revoked' }]);
+    expect(await slow.find('acme')).toMatchObject([{ state: 'revoked' }]);
+  });
+
+  test('do not answer a question with rows that were read before it and have changed since', async () => {
+    const [here, there] = await desks(2);
+    const grant = await here.registry.add(meta, sealed());
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    const records = await here.store.grants.list();
+    vi.spyOn(here.store.grants, 'list').mockImplementationOnce(async () => {
+      await held;
+      return records;
+    });
+    const early = here.registry.find('acme');
+    await new Promise((resolve) => setImmediate(resolve));
+    await there!.registry.setState(grant, 'revoked', null);
+    const late = here.registry.find('acme');
+    letGo();
+    await early;
+    expect(await late).toMatchObject([{ state: 'revoked' }]);
+  });
+
+  test('keep the same credential object while its seal is the same', async () => {
+    const [here, there] = await desks(2);
+    const grant = await here.registry.add(meta, sealed());
+    const before = await here.registry.open(grant.id);
+    await there!.registry.add({ ...meta, name: 'other' }, sealed());
+    const after = await here.registry.open(grant.id);
+    expect(after?.sealed).toBe(before?.sealed);
+  });
+
+  test('read goes to the store, and makes memory follow', async () => {
+    const [{ registry, store, vault }] = await desks(1);
+    const grant = await registry.add(meta, sealed());
+    const deaf = openRegistry({ store: { ...store, epoch: () => 1 }, vault, now: () => start });
+    await deaf.open(grant.id);
+    await registry.setState(grant, 'revoked', null);
+    expect((await deaf.open(grant.id))?.grant.state).toBe('active');
+    expect((await deaf.read(grant.id))?.grant.state).toBe('revoked');
+    expect((await deaf.open(grant.id))?.grant.state).toBe('revoked');
+  });
+
+  test('never take a store that cannot be read for an empty one', async () => {
+    const [{ registry, store }] = await desks(1);
+    await registry.add(meta, sealed());
+    await store.close();
+    await expect((async () => registry.find('acme'))()).rejects.toMatchObject({ code: 'store_unavailable' });
+  });
+});
+
+describe('writes', () => {
+  test('replace a credential under a new seal, and make the grant active', async () => {
+    const [{ registry, store, vault }] = await desks(1);
+    const grant = await registry.add(meta, sealed());
+    const condemned = await registry.setState(grant, 'reauth_required', 'because');
+    expect(condemned).toMatchObject({ revision: 2, state: 'reauth_required', stateReason: 'because' });
+    const replaced = await registry.replaceCredential(condemned!, sealed(oauth2()), { scopes: ['read'] });
+    expect(replaced).toMatchObject({
+      id: grant.id,
+      revision: 3,
+      state: 'active',
+      stateReason: null,
+      type: 'oauth2',
+      refreshable: true,
+      scopes: ['read'],
+    });
+    expect((await registry.open(grant.id))?.sealed).toEqual(sealed(oauth2()));
+    const record = await store.grants.get(grant.id);
+    expect(() => vault.open(`grant/${grant.id}/2`, record!.sealed)).toThrow();
+  });
+
+  test('that come second change nothing', async () => {
+    const [here, there] = await desks(2);
+    const grant = await here.registry.add(meta, sealed());
+    await there!.registry.setState(grant, 'revoked', null);
+    expect(await here.registry.replaceCredential(grant, sealed(oauth2()))).toBeNull();
+    expect(await here.registry.setState(grant, 'expired', null)).toBeNull();
+    expect(await here.registry.list()).toMatchObject([{ state: 'revoked', type: 'api_key', revision: 2 }]);
+  });
+
+  test('remove', async () => {
+    const [{ registry }] = await desks(1);
+    const grant = await registry.add(meta, sealed());
+    await registry.open(grant.id);
+    expect(await registry.remove(grant.id)).toBe(true);
+    expect(await registry.open(grant.id)).toBeNull();
+    expect(await registry.remove(grant.id)).toBe(false);
+    expect(await registry.setState(grant, 'revoked', null)).toBeNull();
+  });
+});
+
+describe('a record that does not open', () => {
+  test('because it is another grant’s, or of another revision', async () => {
+    const [{ registry, store }] = await desks(1);
+    const a = await registry.add({ ...meta, name: 'a' }, sealed());
+    const b = await registry.add({ ...meta, name: 'b' }, sealed());
+    const [recordA, recordB] = [await store.grants.get(a.id), await store.grants.get(b.id)];
+    await store.grants.replace({ ...recordA!, revision: 2, sealed: recordB!.sealed }, 1);
+    await store.grants.replace({ ...recordB!, revision: 2 }, 1);
+    for (const { id } of [a, b]) {
+      await expect((async () => registry.open(id))()).rejects.toMatchObject({ code: 'record_tampered' });
+    }
+    expect(await registry.list()).toHaveLength(2);
+  });
+
+  test.each(['{}', 'null', '{"v":2}', 'no json', '{"v":1,"audience":[],"credential":{"type":"magic"}}'])(
+    'because it holds %s',
+    async (text) => {
+      const [{ registry, store, vault }] = await desks(1);
+      const grant = await registry.add(meta, sealed());
+      const record = await store.grants.get(grant.id);
+      const bytes = vault.seal(`grant/${grant.id}/2`, Buffer.from(text));
+      await store.grants.replace({ ...record!, revision: 2, sealed: bytes }, 1);
+      await expect((async () => registry.open(grant.id))()).rejects.toMatchObject({
+        code: 'record_tampered',
+      });
+    },
+  );
+});

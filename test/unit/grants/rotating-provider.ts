@@ -1,0 +1,79 @@
+import type { RefreshOutcome, RefreshRequest } from '../../../src/oauth/refresh.ts';
+
+/**
+ * A provider with refresh tokens that work once (RFC 9700 §4.14.2): a second use is taken for theft, and ends
+ * everything that came of the first consent.
+ */
+export interface RotatingProvider {
+  readonly refresh: (
+    request: RefreshRequest,
+    io: { readonly signal: AbortSignal },
+  ) => Promise<RefreshOutcome>;
+  readonly requests: RefreshRequest[];
+  /** How often a refresh token came a second time. */
+  readonly reuses: number;
+  /** The refresh token that works now. */
+  readonly current: string;
+  /** From now on answers wait, after the token was rotated, until they are let go. */
+  readonly hold: () => () => void;
+  /** The next requests are answered like this instead, one each; a function may do something first. */
+  readonly script: (...outcomes: (RefreshOutcome | (() => RefreshOutcome))[]) => void;
+}
+
+export function rotatingProvider(options: {
+  readonly now: () => number;
+  readonly lifetimeMs: number;
+  readonly rotates?: boolean;
+}): RotatingProvider {
+  const requests: RefreshRequest[] = [];
+  const scripted: (RefreshOutcome | (() => RefreshOutcome))[] = [];
+  let issued = 1;
+  let reuses = 0;
+  let revoked = false;
+  let held: Promise<void> | null = null;
+  const token = (): string => `refresh-${options.rotates === false ? 1 : issued}`;
+
+  async function refresh(request: RefreshRequest): Promise<RefreshOutcome> {
+    requests.push(request);
+    const script = scripted.shift();
+    if (script !== undefined) return typeof script === 'function' ? script() : script;
+    if (request.refreshToken !== token()) {
+      reuses += 1;
+      revoked = true;
+    }
+    if (revoked) return { kind: 'invalid_grant', description: 'the token was used before' };
+    issued += 1;
+    const outcome: RefreshOutcome = {
+      kind: 'refreshed',
+      accessToken: `access-${issued}`,
+      refreshToken: options.rotates === false ? null : token(),
+      obtainedAt: options.now(),
+      expiresAt: options.now() + options.lifetimeMs,
+      scope: null,
+    };
+    await held;
+    return outcome;
+  }
+
+  return {
+    refresh,
+    requests,
+    get reuses() {
+      return reuses;
+    },
+    get current() {
+      return token();
+    },
+    hold() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      held = promise;
+      return () => {
+        held = null;
+        resolve();
+      };
+    },
+    script(...outcomes) {
+      scripted.push(...outcomes);
+    },
+  };
+}

@@ -1,0 +1,508 @@
+import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import type { ReadyToken } from '../../../src/grants/token-result.ts';
+import type { RefreshOutcome } from '../../../src/oauth/refresh.ts';
+import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';
+import { settle } from './manual-time.ts';
+
+const down: RefreshOutcome = { kind: 'transient', reason: 'HTTP 503', retryAfterMs: null };
+
+/** The rejection of a promise, or nothing. */
+async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => null,
+    (error: unknown) => error,
+  );
+}
+
+/** The result, which has to be a token. */
+function ready(result: { kind: string }): ReadyToken {
+  expect(result.kind).toBe('ready');
+  return result as ReadyToken;
+}
+
+describe('a fresh token', () => {
+  test('is answered from memory once it was read', async () => {
+    const { process, add, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    expect(source.peek(grant.id)).toBeNull();
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    expect(source.peek(grant.id)).toMatchObject({ kind: 'ready', grant: { id: grant.id } });
+    expect(provider.requests).toEqual([]);
+  });
+
+  test('that another process replaced is not answered from memory', async () => {
+    const { process, add } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    await here.source.tokenFor(grant.id);
+    const opened = await there.registry.open(grant.id);
+    await there.registry.replaceCredential(opened!.grant, {
+      ...opened!.sealed,
+      credential: oauth2({ accessToken: 'other' }),
+    });
+    expect(here.source.peek(grant.id)).toBeNull();
+    expect(tokenOf(await here.source.tokenFor(grant.id))).toBe('other');
+  });
+
+  test('without an end, and a credential of another type, are never refreshed', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, { type: 'api_key', value: 'key' });
+    await time.advance(100 * hour);
+    expect(await source.tokenFor(grant.id)).toMatchObject({ kind: 'ready' });
+    expect(provider.requests).toEqual([]);
+  });
+});
+
+describe('a token that is due', () => {
+  test('is answered at once and refreshed meanwhile, once', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, events } = await process();
+    const grant = await add(registry, oauth2());
+    await source.tokenFor(grant.id);
+    await time.advance(hour - 60_000);
+    const letGo = provider.hold();
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    await settle();
+    expect(source.peek(grant.id)).toBeNull(); // The lock was written: memory is checked against the store first.
+    expect(provider.requests).toHaveLength(1);
+    letGo();
+    await settle();
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+    expect(events).toEqual([
+      {
+        event: 'grant.refreshed',
+        outcome: 'ok',
+        duration_ms: 0,
+        grant: grant.id,
+        user: 'default',
+        provider: 'acme',
+      },
+    ]);
+  });
+
+  test('and cannot be refreshed is no error, and is tried again after a back-off', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, events } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour - 200_000);
+    provider.script(down, down);
+    for (let round = 0; round < 5; round += 1) {
+      expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+      await settle();
+    }
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(1_000);
+    await source.tokenFor(grant.id);
+    await time.advance(1_999);
+    await source.tokenFor(grant.id);
+    await settle();
+    expect(provider.requests).toHaveLength(2);
+    await time.advance(1);
+    await source.tokenFor(grant.id);
+    await settle();
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+    expect(events.map(({ event }) => event)).toEqual([
+      'grant.refresh_failed',
+      'grant.refresh_failed',
+      'grant.refreshed',
+    ]);
+  });
+
+  test('is left alone while another process refreshes it', async () => {
+    const { process, add, time, provider } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    await time.advance(hour - 60_000);
+    const letGo = provider.hold();
+    await here.source.tokenFor(grant.id);
+    await settle();
+    expect(tokenOf(await there.source.tokenFor(grant.id))).toBe('access-1');
+    await settle();
+    expect(provider.requests).toHaveLength(1);
+    expect(time.waiting()).toBe(1); // The time limit of the request; nobody waits for the lock.
+    letGo();
+    await settle();
+    expect(tokenOf(await there.source.tokenFor(grant.id))).toBe('access-2');
+  });
+});
+
+describe('a token that has ended', () => {
+  test('is refreshed before the answer, once for all that wait', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const results = await Promise.all(Array.from({ length: 20 }, () => source.tokenFor(grant.id)));
+    expect(new Set(results.map(tokenOf))).toEqual(new Set(['access-2']));
+    expect(provider.requests).toEqual([
+      {
+        endpoint: 'https://helpdesk.acme.test/token',
+        client: { clientId: 'sidekey', clientSecret: 'client-secret-of-acme', auth: 'basic' },
+        refreshToken: 'refresh-1',
+      },
+    ]);
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+  });
+
+  test('or was never there, is got with the refresh token alone', async () => {
+    const { process, add } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2({ accessToken: null, expiresAt: null }));
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+  });
+
+  test('keeps its refresh token where the provider sends none', async () => {
+    const { process, add, time, provider } = await house({ rotates: false });
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+    await time.advance(hour);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-3');
+    expect(provider.requests.map(({ refreshToken }) => refreshToken)).toEqual(['refresh-1', 'refresh-1']);
+  });
+
+  test('survives failures that pass within the patience', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script(down, down, down);
+    const waiting = Promise.all([source.tokenFor(grant.id), source.tokenFor(grant.id)]);
+    await time.advance(250 + 500 + 1_000);
+    expect((await waiting).map(tokenOf)).toEqual(['access-2', 'access-2']);
+    expect(provider.requests).toHaveLength(4);
+  });
+
+  test('is a clear refusal when the patience ends', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, events } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script(...Array.from({ length: 50 }, () => down));
+    const begun = time.now();
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(20_000);
+    expect(await waiting).toMatchObject({
+      kind: 'refused',
+      code: 'refresh_failed',
+      message: 'The token of the grant "acme" could not be refreshed: HTTP 503.',
+      grant: { name: 'acme' },
+    });
+    // 0, 250, 500, 1 s, 2 s and then every 4 s: the provider is not pressed.
+    expect(provider.requests.length).toBeLessThanOrEqual(9);
+    expect(time.now() - begun).toBeLessThanOrEqual(20_000);
+    expect(
+      events.every(({ event, reason }) => event === 'grant.refresh_failed' && reason === 'HTTP 503'),
+    ).toBe(true);
+  });
+
+  test('waits as long as the provider asks for, and does not wait for what is beyond the patience', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ ...down, retryAfterMs: 7_000 }, { ...down, reason: 'HTTP 429', retryAfterMs: 60_000 });
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(6_999);
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(1);
+    expect(provider.requests).toHaveLength(2);
+    expect(await waiting).toMatchObject({
+      code: 'refresh_failed',
+      message: expect.stringContaining('HTTP 429'),
+    });
+    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'refresh_failed' });
+    expect(provider.requests).toHaveLength(2);
+  });
+
+  test('is a refusal after the patience where the provider hangs, and the answer still counts', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process({
+      limits: { refresh_timeout: 60_000, refresh_patience: 5_000 },
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(5_000);
+    expect(await waiting).toMatchObject({ code: 'refresh_failed' });
+    letGo();
+    await settle();
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+  });
+
+  test('cuts a request to the token endpoint at refresh_timeout', async () => {
+    const { process, add, time } = await house();
+    const signals: AbortSignal[] = [];
+    const { registry, source } = await process({
+      refresh: (_, { signal }) =>
+        new Promise((resolve) => {
+          signals.push(signal);
+          signal.addEventListener('abort', () => {
+            resolve({ kind: 'transient', reason: 'too late', retryAfterMs: null });
+          });
+        }),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(9_999);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+    await time.advance(20_000);
+    expect(signals[0]?.reason).toMatchObject({ name: 'TimeoutError' });
+    expect(await waiting).toMatchObject({ code: 'refresh_failed' });
+  });
+
+  test('is not asked for again and again where the provider refuses the client', async () => {
+    const { process, add, time, provider } = await house();
+    let current = acme;
+    const { registry, source } = await process({ providers: () => current });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const refused: RefreshOutcome = { kind: 'refused', error: 'invalid_client', description: 'who?' };
+    provider.script(refused, refused);
+    for (let round = 0; round < 3; round += 1) {
+      expect(await source.tokenFor(grant.id)).toMatchObject({
+        code: 'refresh_failed',
+        message: expect.stringContaining('invalid_client: who?'),
+        hint: expect.stringContaining('client_secret'),
+      });
+    }
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(30_000);
+    await source.tokenFor(grant.id);
+    expect(provider.requests).toHaveLength(2);
+    current = { ...acme };
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+  });
+
+  test('names the missing setting where there is nobody to ask', async () => {
+    const { process, add, time } = await house();
+    const { registry, source } = await process({ providers: () => undefined });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    expect(await source.tokenFor(grant.id)).toMatchObject({
+      code: 'refresh_failed',
+      hint: 'set providers.acme.token_endpoint',
+    });
+  });
+
+  test('and cannot be refreshed turns the grant expired, once', async () => {
+    const { process, add, time } = await house();
+    const { registry, source, events } = await process();
+    const grant = await add(registry, oauth2({ refreshToken: null }));
+    await time.advance(hour - 1);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    await time.advance(1);
+    for (let round = 0; round < 2; round += 1) {
+      expect(await source.tokenFor(grant.id)).toMatchObject({
+        code: 'grant_expired',
+        hint: 'sidekey grant add acme --provider acme --replace < token.json',
+        grant: { state: 'expired' },
+      });
+    }
+    expect(events).toMatchObject([{ event: 'grant.refresh_failed', code: 'grant_expired', grant: grant.id }]);
+    // The clock was wrong: what it made of the grant does not outlive its correction.
+    time.set(start);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    expect((await registry.list())[0]?.state).toBe('active');
+  });
+});
+
+describe('a grant that is no longer usable', () => {
+  test('is refused with its code and the command that helps', async () => {
+    const { process, add } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await source.tokenFor(grant.id);
+    const revoked = await registry.setState(grant, 'revoked', null);
+    expect(source.peek(grant.id)).toBeNull();
+    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'grant_revoked', grant: { name: 'acme' } });
+    await registry.setState(revoked!, 'reauth_required', 'the provider refused the refresh token.');
+    expect(await source.tokenFor(grant.id)).toMatchObject({
+      code: 'reauth_required',
+      message: 'The grant "acme" needs a new consent: the provider refused the refresh token.',
+      hint: 'sidekey grant add acme --provider acme --replace < token.json',
+    });
+    await registry.remove(grant.id);
+    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'grant_missing', grant: null });
+  });
+
+  test('after invalid_grant is not tried again, and keeps the reason', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, events } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ kind: 'invalid_grant', description: 'consent was withdrawn' });
+    for (let round = 0; round < 3; round += 1) {
+      expect(await source.tokenFor(grant.id)).toMatchObject({
+        code: 'reauth_required',
+        message: expect.stringContaining('consent was withdrawn'),
+      });
+    }
+    expect(provider.requests).toHaveLength(1);
+    expect(events.map(({ event, code }) => [event, code])).toEqual([
+      ['grant.reauth_required', 'reauth_required'],
+    ]);
+  });
+
+  test('while its token is due, still has that token for the request that noticed', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour - 60_000);
+    provider.script({ kind: 'invalid_grant', description: '' });
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
+    await settle();
+    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'reauth_required' });
+  });
+});
+
+describe('an upstream 401', () => {
+  test('forces one refresh for all that met it', async () => {
+    const { process, add, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    const stale = ready(await source.tokenFor(grant.id));
+    const results = await Promise.all(Array.from({ length: 10 }, () => source.forceRefresh(stale)));
+    expect(new Set(results.map(tokenOf))).toEqual(new Set(['access-2']));
+    // A late one of the same wave takes the newer token.
+    expect(tokenOf(await source.forceRefresh(stale))).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('takes the newer token that another process stored', async () => {
+    const { process, add, provider } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    const stale = ready(await here.source.tokenFor(grant.id));
+    await there.source.forceRefresh(stale);
+    expect(tokenOf(await here.source.forceRefresh(stale))).toBe('access-2');
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('does not loop where every token is refused', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    const first = ready(await source.tokenFor(grant.id));
+    const second = ready(await source.forceRefresh(first));
+    expect(await source.forceRefresh(second)).toEqual({ kind: 'unchanged' });
+    await time.advance(9_999);
+    expect(await source.forceRefresh(second)).toEqual({ kind: 'unchanged' });
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(1);
+    expect(tokenOf(await source.forceRefresh(second))).toBe('access-3');
+  });
+
+  test('leaves the 401 as it is where nothing can be refreshed, or the provider fails', async () => {
+    const { process, add, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    const stale = ready(await source.tokenFor(grant.id));
+    provider.script(down);
+    expect(await source.forceRefresh(stale)).toEqual({ kind: 'unchanged' });
+    await registry.remove(grant.id);
+    const key = await add(registry, { type: 'api_key', value: 'key' });
+    expect(await source.forceRefresh(ready(await source.tokenFor(key.id)))).toEqual({ kind: 'unchanged' });
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('is a clear refusal where the consent is gone', async () => {
+    const { process, add, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    const stale = ready(await source.tokenFor(grant.id));
+    provider.script({ kind: 'invalid_grant', description: '' });
+    expect(await source.forceRefresh(stale)).toMatchObject({ code: 'reauth_required' });
+  });
+});
+
+describe('the store', () => {
+  test('that fails makes the request fail with its code', async () => {
+    const { process, add, time } = await house();
+    const { registry, source, store } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    await store.close();
+    const error = await rejection(source.tokenFor(grant.id));
+    expect(error).toBeInstanceOf(SidekeyError);
+    expect(error).toMatchObject({ code: 'store_unavailable' });
+  });
+});
+
+describe('close', () => {
+  test('waits for the commit of a refresh that is under way, and starts none', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const waiting = source.tokenFor(grant.id);
+    await settle();
+    let closed = false;
+    const closing = source.close().then(() => (closed = true));
+    await settle();
+    expect(closed).toBe(false);
+    letGo();
+    await closing;
+    expect(tokenOf(await waiting)).toBe('access-2');
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+    await time.advance(hour);
+    expect(await source.tokenFor(grant.id)).toMatchObject({
+      code: 'refresh_failed',
+      message: expect.stringContaining('stopping'),
+    });
+    expect(provider.requests).toHaveLength(1);
+    expect(time.waiting()).toBe(0);
+  });
+
+  test('does not wait for ever', async () => {
+    const { process, add, time } = await house();
+    const { registry, source } = await process({ refresh: () => new Promise(() => undefined) });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const waiting = source.tokenFor(grant.id);
+    await settle();
+    const closing = source.close();
+    await time.advance(20_000);
+    await closing;
+    expect(await waiting).toMatchObject({ code: 'refresh_failed' });
+  });
+
+  test('ends a wait between two attempts', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ ...down, retryAfterMs: 15_000 });
+    const waiting = source.tokenFor(grant.id);
+    await settle();
+    await source.close();
+    expect(await waiting).toMatchObject({ code: 'refresh_failed' });
+    expect(time.waiting()).toBe(0);
+  });
+});
+
+test('nothing that is audited or answered to a caller contains a token', async () => {
+  const { process, add, time, provider } = await house();
+  const { registry, source, events } = await process();
+  const grant = await add(registry, oauth2());
+  await time.advance(hour);
+  provider.script({ kind: 'refused', error: 'invalid_client', description: '' });
+  const refusal = await source.tokenFor(grant.id);
+  await time.advance(30_000);
+  await source.tokenFor(grant.id);
+  await time.advance(hour);
+  provider.script({ kind: 'invalid_grant', description: '' });
+  const consent = await source.tokenFor(grant.id);
+  const text = JSON.stringify([events, refusal, consent]);
+  expect(events).toHaveLength(3);
+  expect(text).not.toMatch(/access-\d|refresh-\d|client-secret-of-acme/);
+});

@@ -1,0 +1,335 @@
+import { Response as UndiciResponse } from 'undici';
+import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import { refreshToken, type RefreshOutcome, type RefreshRequest } from '../../../src/oauth/refresh.ts';
+import type { TokenFetch } from '../../../src/oauth/token-endpoint.ts';
+import { fakeEndpoint } from './fake-endpoint.ts';
+
+const now = Date.UTC(2027, 0, 1);
+const request: RefreshRequest = {
+  endpoint: 'https://acme.test/token',
+  client: { clientId: '2f1c-id', clientSecret: 'client secret/+é', auth: 'basic' },
+  refreshToken: 'the-refresh-token',
+};
+const tokens = { access_token: 'new-access', token_type: 'Bearer', expires_in: 3600 };
+
+function ask(answer: Response | (() => Response | Promise<Response>), changes: Partial<RefreshRequest> = {}) {
+  return refreshToken({ ...request, ...changes }, { fetch: fakeEndpoint(answer).fetch, now: () => now });
+}
+
+const reasonOf = (outcome: RefreshOutcome): string => {
+  if (outcome.kind !== 'transient') throw new Error(outcome.kind);
+  return outcome.reason;
+};
+
+async function said(error_description: string): Promise<string> {
+  const outcome = await ask(Response.json({ error: 'invalid_grant', error_description }, { status: 400 }));
+  return 'description' in outcome ? outcome.description : '';
+}
+
+describe('the request', () => {
+  test('is RFC 6749 §6, follows no redirect, and authenticates with Basic', async () => {
+    const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
+    await refreshToken(request, { fetch, now: () => now });
+    expect(asked).toEqual([
+      {
+        url: 'https://acme.test/token',
+        method: 'POST',
+        redirect: 'manual',
+        headers: expect.objectContaining({
+          accept: 'application/json',
+          authorization: `Basic ${btoa('2f1c-id:client+secret%2F%2B%C3%A9')}`,
+          'content-type': 'application/x-www-form-urlencoded;charset=UTF-8',
+        }),
+        form: { grant_type: 'refresh_token', refresh_token: 'the-refresh-token' },
+      },
+    ]);
+  });
+
+  test('authenticates in the form, or not at all, and may narrow the scope', async () => {
+    const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
+    const { client } = request;
+    await refreshToken(
+      { ...request, client: { ...client, auth: 'post' }, scope: 'read' },
+      { fetch, now: () => now },
+    );
+    await refreshToken({ ...request, client: { ...client, auth: 'none' } }, { fetch, now: () => now });
+    expect(asked.map(({ form, headers }) => [form, headers['authorization']])).toEqual([
+      [
+        {
+          grant_type: 'refresh_token',
+          refresh_token: 'the-refresh-token',
+          client_id: '2f1c-id',
+          client_secret: 'client secret/+é',
+          scope: 'read',
+        },
+        undefined,
+      ],
+      [{ grant_type: 'refresh_token', refresh_token: 'the-refresh-token', client_id: '2f1c-id' }, undefined],
+    ]);
+  });
+
+  test.each([
+    'http://acme.test/token',
+    'https://user:pass@acme.test/token',
+    'acme.test/token',
+    'file:///etc/passwd',
+  ])('is not sent to %s', async (endpoint) => {
+    const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
+    expect(await refreshToken({ ...request, endpoint }, { fetch, now: () => now })).toMatchObject({
+      kind: 'refused',
+      error: 'endpoint_invalid',
+    });
+    expect(asked).toEqual([]);
+  });
+});
+
+describe('an answer with tokens', () => {
+  test('rotated or not', async () => {
+    const refreshed = {
+      kind: 'refreshed',
+      accessToken: 'new-access',
+      refreshToken: null,
+      expiresAt: now + 3_600_000,
+      obtainedAt: now,
+      scope: null,
+    };
+    expect(await ask(Response.json(tokens))).toEqual(refreshed);
+    expect(await ask(Response.json({ ...tokens, refresh_token: 'next', scope: 'a b' }))).toEqual({
+      ...refreshed,
+      refreshToken: 'next',
+      scope: 'a b',
+    });
+  });
+
+  test('counts the lifetime from when it was asked for', async () => {
+    let time = now;
+    const { fetch } = fakeEndpoint(() => {
+      time += 5_000;
+      return Response.json(tokens);
+    });
+    expect(await refreshToken(request, { fetch, now: () => time })).toMatchObject({
+      obtainedAt: now,
+      expiresAt: now + 3_600_000,
+    });
+  });
+
+  test.each([
+    ['an id_token of anybody', { id_token: 'not.even.one' }],
+    ['null where it could leave out', { refresh_token: null, scope: null }],
+    ['empty texts', { refresh_token: '', scope: '' }],
+    ['a lifetime as a text', { expires_in: '3600' }],
+    ['a type in capitals', { token_type: 'BEARER' }],
+    ['no type', { token_type: undefined }],
+    ['fields that nobody knows', { error: null, ext: { a: 1 } }],
+  ])('is not lost over %s', async (_, changes) => {
+    expect(await ask(Response.json({ ...tokens, ...changes }))).toMatchObject({
+      kind: 'refreshed',
+      accessToken: 'new-access',
+      refreshToken: null,
+      expiresAt: now + 3_600_000,
+      scope: null,
+    });
+  });
+
+  test.each([0, -1, null, 'soon', 1e15, {}])('with a lifetime of %j says no end', async (lifetime) => {
+    expect(await ask(Response.json({ ...tokens, expires_in: lifetime }))).toMatchObject({ expiresAt: null });
+  });
+
+  test('with another status than 200, or another content type, still counts', async () => {
+    expect(await ask(Response.json(tokens, { status: 201 }))).toMatchObject({ kind: 'refreshed' });
+    expect(await ask(new Response(JSON.stringify(tokens)))).toMatchObject({ kind: 'refreshed' });
+  });
+
+  test('that is no bearer token is not used', async () => {
+    for (const type of ['mac', 'DPoP']) {
+      expect(await ask(Response.json({ ...tokens, token_type: type }))).toMatchObject({
+        kind: 'refused',
+        error: 'unsupported_token_type',
+      });
+    }
+  });
+
+  test.each([
+    { access_token: 'a\r\nX: y' },
+    { access_token: 'é' },
+    { access_token: 7 },
+    { refresh_token: 'a\0' },
+  ])('that could not stand in a field is no token: %j', async (changes) => {
+    expect(reasonOf(await ask(Response.json({ ...tokens, ...changes })))).toContain(
+      'no line of visible ASCII',
+    );
+  });
+
+  test('may be a Response of undici', async () => {
+    const outcome = await refreshToken(request, {
+      fetch: (async () => UndiciResponse.json(tokens)) satisfies TokenFetch,
+      now: () => now,
+    });
+    expect(outcome).toMatchObject({ kind: 'refreshed' });
+  });
+});
+
+describe('a refusal', () => {
+  test.each([
+    'invalid_grant',
+    'bad_refresh_token',
+    'interaction_required',
+    'login_required',
+    'consent_required',
+  ])('%s means that the consent is gone', async (error) => {
+    const body = { error, error_description: 'Grant request is invalid' };
+    expect(await ask(Response.json(body, { status: 400 }))).toEqual({
+      kind: 'invalid_grant',
+      description: 'Grant request is invalid',
+    });
+  });
+
+  test.each([
+    'invalid_client',
+    'unauthorized_client',
+    'invalid_scope',
+    'invalid_request',
+    'unsupported_grant_type',
+  ])('%s stays until the configuration changes', async (error) => {
+    expect(await ask(Response.json({ error }, { status: 401 }))).toEqual({
+      kind: 'refused',
+      error,
+      description: '',
+    });
+  });
+
+  test('counts with a challenge, and with status 200', async () => {
+    const challenge = { status: 401, headers: { 'www-authenticate': 'Basic realm="token"' } };
+    expect(await ask(Response.json({ error: 'invalid_client' }, challenge))).toMatchObject({
+      error: 'invalid_client',
+    });
+    expect(await ask(Response.json({ error: 'bad_refresh_token' }))).toMatchObject({ kind: 'invalid_grant' });
+  });
+
+  test('a redirect is one', async () => {
+    for (const status of [301, 302, 307, 308]) {
+      const answer = new Response(null, { status, headers: { location: 'https://evil.test/' } });
+      expect(await ask(answer)).toMatchObject({ kind: 'refused', error: 'redirected' });
+    }
+    expect(await ask(Response.error())).toMatchObject({ kind: 'refused', error: 'redirected' });
+  });
+
+  test('so is a blocked address, with what the dial guard says of it', async () => {
+    const guard = new SidekeyError('address_blocked', '10.0.0.1 is a private address.');
+    const fetch: TokenFetch = async () => {
+      throw new TypeError('fetch failed', { cause: guard });
+    };
+    expect(await refreshToken(request, { fetch, now: () => now })).toEqual({
+      kind: 'refused',
+      error: 'address_blocked',
+      description: '10.0.0.1 is a private address.',
+    });
+  });
+});
+
+describe('a failure that may pass', () => {
+  test.each([
+    [() => new Response('oops', { status: 500 }), 'HTTP 500'],
+    [() => Response.json({ error: 'invalid_grant' }, { status: 503 }), 'HTTP 503'],
+    [() => new Response('', { status: 429 }), 'HTTP 429'],
+    [() => new Response('<html>', { status: 200 }), 'without JSON'],
+    [() => new Response('<html>', { status: 403 }), 'HTTP 403 without JSON'],
+    [() => new Response('[]'), 'without JSON'],
+    [() => new Response(null, { status: 204 }), 'without JSON'],
+    [() => Response.json({ error: { code: 400 } }, { status: 400 }), 'without an OAuth error'],
+    [() => Response.json({}), 'no line of visible ASCII'],
+    [() => Response.json({ error: 'temporarily_unavailable' }, { status: 400 }), 'temporarily_unavailable'],
+    [() => new Response('a'.repeat(65_537)), 'larger than 64 KiB'],
+    [() => new Response(JSON.stringify({ ...tokens, pad: 'a'.repeat(65_536) })), 'larger than 64 KiB'],
+  ])('%s: %s', async (answer, reason) => {
+    expect(reasonOf(await ask(answer))).toContain(reason);
+  });
+
+  test.each([
+    ['7', 7_000],
+    ['0', 0],
+    [new Date(now + 9_000).toUTCString(), 9_000],
+    [new Date(now - 9_000).toUTCString(), 0],
+    ['999999', 3_600_000],
+    ['soon', null],
+  ])('Retry-After: %s', async (header, retryAfterMs) => {
+    const answer = new Response('', { status: 429, headers: { 'retry-after': header } });
+    expect(await ask(answer)).toMatchObject({ kind: 'transient', retryAfterMs });
+  });
+
+  test('an answer without an end is left after 64 KiB', async () => {
+    let sent = 0;
+    let cancelled = false;
+    const endless = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        sent += 8_192;
+        controller.enqueue(new Uint8Array(8_192));
+        if (sent > 4_000_000) controller.close();
+      },
+      cancel() {
+        cancelled = true;
+      },
+    });
+    expect(reasonOf(await ask(new Response(endless)))).toContain('larger than 64 KiB');
+    expect(cancelled).toBe(true);
+    expect(sent).toBeLessThan(200_000);
+  });
+
+  test('an answer that breaks off', async () => {
+    const broken = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        controller.error(Object.assign(new Error('the-refresh-token'), { code: 'UND_ERR_SOCKET' }));
+      },
+    });
+    expect(reasonOf(await ask(new Response(broken)))).toBe('the connection failed (UND_ERR_SOCKET)');
+  });
+
+  test('a network that fails is named by its code alone', async () => {
+    const cause = Object.assign(new Error('connect to the-refresh-token'), { code: 'ECONNREFUSED' });
+    const fetch: TokenFetch = async () => {
+      throw new TypeError('fetch failed', { cause });
+    };
+    expect(reasonOf(await refreshToken(request, { fetch, now: () => now }))).toBe(
+      'the connection failed (ECONNREFUSED)',
+    );
+  });
+
+  test('the end of the time for it, also where fetch does not heed the signal', async () => {
+    for (const fetch of [
+      (() => new Promise(() => undefined)) satisfies TokenFetch,
+      (async () => new Response(new ReadableStream())) satisfies TokenFetch,
+    ]) {
+      const timeout = new AbortController();
+      const outcome = refreshToken(request, { fetch, now: () => now, signal: timeout.signal });
+      timeout.abort();
+      expect(reasonOf(await outcome)).toBe('the token endpoint did not answer in time');
+    }
+  });
+});
+
+describe('what a provider says', () => {
+  test('is kept short and plain', async () => {
+    expect(await said('a\u0000b\r\nc\u202Ed\u200Be  f')).toBe('a b c d e f');
+    expect(await said('x'.repeat(5_000))).toBe(`${'x'.repeat(299)}…`);
+  });
+
+  test.each([
+    'token the-refresh-token is gone',
+    'token the-refresh-… is gone',
+    'secret client secret/+é is wrong',
+    'secret client%20secret%2F%2B%C3%A9 is wrong',
+    'secret client+secret%2F%2B%C3%A9 is wrong',
+    `secret ${btoa('client secret/+\u00c3\u00a9')} is wrong`,
+  ])('contains no secret: %s', async (text) => {
+    const kept = await said(text);
+    expect(kept).toMatch(/^(token|secret) .*\[redacted\].* (is gone|is wrong)$/);
+    expect(kept).not.toMatch(/refresh-|secret\W+secret|%2F/);
+  });
+
+  test('as an error code is repeated only where it is one', async () => {
+    for (const error of ['the-refresh-token', 'two words', 'x'.repeat(65), '\u0000']) {
+      expect(await ask(Response.json({ error }, { status: 400 }))).toMatchObject({ error: 'unnamed_error' });
+    }
+  });
+});
