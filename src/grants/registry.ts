@@ -167,7 +167,8 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
     async setState(grant, state, reason) {
       const stored = await registry.read(grant.id);
       if (stored === null || stored.grant.revision !== grant.revision) return null;
-      return replace({ ...stored.grant, state, stateReason: reason }, stored.sealed);
+      const sealed = state === 'revoked' ? erased(stored.sealed) : stored.sealed;
+      return replace({ ...stored.grant, state, stateReason: reason }, sealed);
     },
 
     async remove(id) {
