@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import type { ColumnTypes } from './migrations.ts';
+import type { ColumnTypes } from './column-types.ts';
 
 /** The first tables: see `schema.ts` for what the columns mean. */
 export function first(types: ColumnTypes): Migration {

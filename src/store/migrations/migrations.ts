@@ -1,11 +1,6 @@
-import type { ColumnDataType } from 'kysely';
 import type { Migration } from 'kysely/migration';
 import { first } from './0001-first.ts';
-
-/** Column types that databases name differently. */
-export interface ColumnTypes {
-  readonly binary: ColumnDataType;
-}
+import type { ColumnTypes } from './column-types.ts';
 
 /** Migrations by name. They run in the order of their names, and one that was released never changes again. */
 export type Migrations = Readonly<Record<string, Migration>>;
