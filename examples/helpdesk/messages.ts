@@ -25,30 +25,26 @@ export interface Started {
   readonly options: string;
 }
 
-/** What a person reads when the helpdesk is up: what runs, the config to add, the commands to go on with. */
+/** What a person reads when the helpdesk is up: what runs, the config to change, the commands to go on with. */
 export function startedMessage(started: Started): string {
-  const { issuer, address, accessTokenTtl, clientId, caFile, caFromConfig, options } = started;
+  const { issuer, address, accessTokenTtl, caFile, caFromConfig, options } = started;
   const { hostname, host, port } = new URL(issuer);
   const authority = port === '' ? `${hostname}:443` : host;
   return `Acme Helpdesk runs at ${issuer} (on ${address}).
   Access tokens live ${accessTokenTtl} seconds. People: alice, bob, carol @acme.test; password demo1234.
   Its CA certificate: ${caFile}. Ctrl-C ends it.
 
-Add to config/sidekey.yaml:
+In config/sidekey.yaml there are three lines under "upstream:". Put these in their place:
 
-upstream:
   ca: [${caFromConfig}]
   resolve: { ${hostname}: 127.0.0.1 }
   private_addresses: [127.0.0.1/32]
-providers:
-  acme:
-    authorization_endpoint: ${issuer}/authorize
-    token_endpoint: ${issuer}/token
-    client_id: ${clientId}
-    scopes: [openid, read:tickets, write:tickets]
-    audience: [${authority}]
+${authority === builtInAuthority ? '' : ownProvider(started, authority)}
+Then, in a second terminal (a Sidekey that runs already takes the change over by itself):
 
-Then, in another terminal:
+  npm start
+
+And in a third one:
 
   umask 077
   npm run -s helpdesk -- token alice${options} > token.json
@@ -60,5 +56,22 @@ Without Sidekey it answers 401:
 
   curl --resolve ${authority}:127.0.0.1 --cacert ${caFile} ${issuer}/tickets
 
+`;
+}
+
+/** Where `config/providers/acme.yaml` says that the helpdesk is. */
+const builtInAuthority = 'helpdesk.acme.test:8443';
+
+function ownProvider({ issuer, clientId }: Started, authority: string): string {
+  return `
+The built-in provider acme is for ${builtInAuthority}. Add one for this port, at the end of the same file:
+
+providers:
+  acme:
+    authorization_endpoint: ${issuer}/authorize
+    token_endpoint: ${issuer}/token
+    client_id: ${clientId}
+    scopes: [openid, read:tickets, write:tickets]
+    audience: [${authority}]
 `;
 }

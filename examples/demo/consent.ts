@@ -1,0 +1,50 @@
+import { randomUUID } from 'node:crypto';
+import { audited } from '../../src/cli/audited.ts';
+import type { Grant } from '../../src/grants/grant.ts';
+import { openRegistry } from '../../src/grants/registry.ts';
+import { authorizationUrl, exchangeCode } from '../../src/oauth/authorization-code.ts';
+import { createExit } from '../../src/upstream/exit.ts';
+import { consentAs } from '../helpdesk/consent.ts';
+import { claim } from './claim.ts';
+import type { Clock } from './clock.ts';
+import type { Stage } from './stage.ts';
+
+/** The person whose account it is. */
+export const alice = { user: 'alice@acme.test', password: 'demo1234' };
+
+/** Where the browser would come back to: a loopback address (RFC 8252 §7.3). It is read, not visited. */
+const redirectUri = 'http://127.0.0.1/callback';
+
+/**
+ * Makes a grant by an authorization-code exchange with PKCE: Sidekey begins the flow, alice signs in and consents in
+ * her browser, and Sidekey exchanges the code that comes back, on the same guarded way out as every other request.
+ */
+export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock): Promise<Grant> {
+  const { upstream, limits, providers } = proxy.config();
+  const provider = providers.get('acme');
+  claim(provider !== undefined, 'The config knows no provider "acme".');
+  const { scopes, audience } = provider;
+  const exit = createExit({ ...upstream, limits, ownPort: () => proxy.address.port });
+  try {
+    const begun = await authorizationUrl({ provider, redirectUri, scopes });
+    const callback = await consentAs(new URL(begun.url), alice, browser);
+    const exchanged = await exchangeCode({
+      ...begun,
+      provider,
+      redirectUri,
+      scopes,
+      callbackUrl: callback.href,
+      fetch: exit.fetch,
+      now,
+    });
+    const { credential } = exchanged;
+    const wanted = { name: 'acme', user: 'alice', provider: provider.name, scopes: exchanged.scopes };
+    const { store, vault, audit } = proxy.state;
+    const id = randomUUID();
+    const grants = openRegistry({ store, vault, now, newId: () => id });
+    const event = { event: 'grant.added', grant: id, user: wanted.user, provider: wanted.provider } as const;
+    return await audited(audit, event, () => grants.add(wanted, { credential, audience }));
+  } finally {
+    await exit.close();
+  }
+}
