@@ -35,6 +35,7 @@ const table = {
   domain_not_allowed: { status: 403, exit: exitCode.badInput, title: 'Domain not allowed' },
   rule_denied: { status: 403, exit: exitCode.badInput, title: 'Denied by a rule' },
   policy_violation: { status: 403, exit: exitCode.badInput, title: 'Policy violation' },
+  lease_expired: { status: 403, exit: exitCode.noUsableGrant, title: 'Lease expired' },
   grant_missing: { status: 403, exit: exitCode.noUsableGrant, title: 'No such grant' },
   grant_expired: { status: 403, exit: exitCode.noUsableGrant, title: 'Grant expired' },
   grant_revoked: { status: 403, exit: exitCode.noUsableGrant, title: 'Grant revoked' },

@@ -1,6 +1,8 @@
 import { isIPv4, isIPv6 } from 'node:net';
 
 const notInHost = /[^\p{L}\p{M}\p{N}._-]/u;
+/** What is left of a name after IDNA. Some letters and numbers are mapped to more: `⑴` becomes `(1)`. */
+const asciiName = /^[a-z0-9._-]+$/;
 
 /**
  * The one canonical text of a host: lower case, IDNA applied (UTS #46, as WHATWG URL does it), no trailing dot,
@@ -11,12 +13,12 @@ const notInHost = /[^\p{L}\p{M}\p{N}._-]/u;
  */
 export function canonicalHost(text: string): string | null {
   if (text.startsWith('[')) {
-    return text.endsWith(']') && isIPv6(text.slice(1, -1)) && !text.includes('%') ? urlHost(text) : null;
+    return text.endsWith(']') && isIPv6(text.slice(1, -1)) ? urlHost(text) : null;
   }
   if (text.length === 0 || text.length > 255 || notInHost.test(text)) return null;
   const name = text.endsWith('.') ? text.slice(0, -1) : text;
   const host = urlHost(name);
-  if (host === null || host.length > 253) return null;
+  if (host === null || host.length > 253 || !asciiName.test(host)) return null;
   if (isIPv4(host)) return host === name ? host : null;
   return host.split('.').every((label) => label.length > 0 && label.length <= 63) ? host : null;
 }

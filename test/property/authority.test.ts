@@ -1,0 +1,143 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  authorityText,
+  defaultPort,
+  parseAbsoluteTarget,
+  parseAuthority,
+  parseConnectTarget,
+  parsePort,
+  type Authority,
+} from '../../src/policy/authority.ts';
+import { canonicalHost } from '../../src/policy/host.ts';
+import { isPattern, parsePattern } from '../../src/policy/pattern.ts';
+
+const host = fc
+  .oneof(
+    fc.domain(),
+    fc.ipV4(),
+    fc.ipV6().map((text) => `[${text}]`),
+  )
+  .map(canonicalHost)
+  .filter((text) => text !== null);
+const scheme = fc.constantFrom('https' as const, 'http' as const);
+const authority: fc.Arbitrary<Authority> = fc.record({
+  scheme,
+  host,
+  port: fc.oneof(fc.constantFrom(80, 443), fc.integer({ min: 1, max: 65_535 })),
+});
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string({
+    unit: fc.constantFrom(
+      'a',
+      '.',
+      ':',
+      '[',
+      ']',
+      '@',
+      '/',
+      '//',
+      'https',
+      '?',
+      '#',
+      '1',
+      '%',
+      '\0',
+      '\\',
+      '*',
+    ),
+  }),
+);
+
+describe('an authority', () => {
+  it('comes back from its text', () => {
+    fc.assert(
+      fc.property(authority, (value) => {
+        expect(parseAuthority(authorityText(value), value.scheme)).toEqual(value);
+        expect(parseAuthority(`${value.host}:${value.port}`, value.scheme)).toEqual(value);
+        expect(parseAbsoluteTarget(`${value.scheme}://${authorityText(value)}`)).toEqual({
+          authority: value,
+          path: '/',
+        });
+      }),
+    );
+  });
+
+  it('comes back from a CONNECT target, which always has its port', () => {
+    fc.assert(
+      fc.property(authority, (value) => {
+        expect(parseConnectTarget(`${value.host}:${value.port}`)).toEqual({ ...value, scheme: 'https' });
+        expect(parseConnectTarget(value.host)).toBeNull();
+      }),
+    );
+  });
+
+  it('is never another one’s with something written before it or after it', () => {
+    fc.assert(
+      fc.property(
+        authority,
+        authority,
+        fc.constantFrom('@', ':x@', '\0', '\0.', '\\', '\\@', '/', '?', '#', ' ', '%00', '%40', '\r\n', ','),
+        (a, b, join) => {
+          const text = `${a.host}:${a.port}${join}${b.host}:${b.port}`;
+          expect(parseAuthority(text, a.scheme)).toBeNull();
+          expect(parseConnectTarget(text)).toBeNull();
+          expect(isPattern(parsePattern(text))).toBe(false);
+        },
+      ),
+    );
+  });
+
+  it('of an absolute target is what stands before the first slash or question mark, and the rest stays as it is', () => {
+    const rest = fc.string({ unit: 'binary' }).filter((text) => !text.includes('#'));
+    fc.assert(
+      fc.property(authority, fc.constantFrom('/', '?'), rest, (value, mark, tail) => {
+        const target = parseAbsoluteTarget(`${value.scheme}://${authorityText(value)}${mark}${tail}`);
+        expect(target).toEqual({ authority: value, path: `${mark === '/' ? '' : '/'}${mark}${tail}` });
+      }),
+    );
+  });
+
+  it('is told from any text without a fault, and what is told is canonical', () => {
+    fc.assert(
+      fc.property(anyText, scheme, (text, as) => {
+        for (const value of [
+          parseAuthority(text, as),
+          parseConnectTarget(text),
+          parseAbsoluteTarget(text)?.authority ?? null,
+        ]) {
+          if (value === null) continue;
+          expect(canonicalHost(value.host)).toBe(value.host);
+          expect(value.port).toBeGreaterThanOrEqual(1);
+          expect(value.port).toBeLessThanOrEqual(65_535);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('has the default port of its scheme exactly where the text has none', () => {
+    fc.assert(
+      fc.property(host, scheme, (text, as) => {
+        expect(parseAuthority(text, as)?.port).toBe(defaultPort[as]);
+        expect(parseAuthority(`${text}:`, as)).toBeNull();
+      }),
+    );
+  });
+});
+
+describe('a port', () => {
+  it('is its own decimal text and no other', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: -10, max: 70_000 }),
+        fc.constantFrom('', '0', '+', ' '),
+        (value, before) => {
+          const expected = before === '' && value >= 1 && value <= 65_535 ? value : null;
+          expect(parsePort(`${before}${value}`)).toBe(expected);
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,128 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { requestFields, responseFields, valuesOf } from '../../src/proxy/fields.ts';
+
+const known = [
+  'Connection',
+  'Keep-Alive',
+  'Proxy-Connection',
+  'Proxy-Authorization',
+  'Proxy-Anything',
+  'TE',
+  'Transfer-Encoding',
+  'Upgrade',
+  'HTTP2-Settings',
+  'Expect',
+  'Host',
+  'Sidekey-Grant',
+  'Sidekey-Reason',
+  'Content-Length',
+  'Authorization',
+  'Cookie',
+  'Accept',
+  'X-A',
+  'X-B',
+  'Alt-Svc',
+  'Trailer',
+  'Proxied',
+  'Sidekeys',
+];
+const cased = fc
+  .tuple(fc.constantFrom(...known), fc.constantFrom('keep', 'lower', 'upper'))
+  .map(([name, how]) => (how === 'keep' ? name : how === 'lower' ? name.toLowerCase() : name.toUpperCase()));
+const name = fc.oneof(
+  { weight: 4, arbitrary: cased },
+  fc.stringMatching(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}$/),
+);
+const options = fc
+  .array(
+    fc.tuple(
+      fc.oneof(name, fc.constantFrom('close', 'keep-alive', '')),
+      fc.constantFrom('', ' ', '\t', '  '),
+    ),
+    { maxLength: 4 },
+  )
+  .map((list) => list.map(([option, blank]) => `${blank}${option}${blank}`).join(','));
+const field = name.chain((it) =>
+  fc.tuple(
+    fc.constant(it),
+    it.toLowerCase() === 'connection' ? options : fc.string({ unit: 'grapheme-ascii' }),
+  ),
+);
+const fields = fc.array(field, { maxLength: 20 });
+
+const ofOneConnection = [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+];
+const keptAnyway = ['host', 'content-length', 'authorization', 'trailer'];
+
+/** What may go on, in words of its own. */
+function mayPass(list: readonly (readonly [string, string])[], also: (name: string) => boolean) {
+  const nominated = list
+    .filter(([it]) => it.toLowerCase() === 'connection')
+    .flatMap(([, value]) => value.split(','))
+    .map((option) => option.trim().toLowerCase())
+    .filter((option) => !keptAnyway.includes(option));
+  return list.filter(([it]) => {
+    const lower = it.toLowerCase();
+    if (ofOneConnection.includes(lower) || /^(proxy|sidekey)-/.test(lower)) return false;
+    return !nominated.includes(lower) && !also(lower);
+  });
+}
+
+describe('the fields that go on', () => {
+  it('of a request are the Host, then all that is neither of this connection nor for the proxy, untouched', () => {
+    fc.assert(
+      fc.property(fields, (list) => {
+        const expected = mayPass(list, (it) => it === 'host' || it === 'expect');
+        expect(requestFields(list.flat(), 'h:1')).toEqual(['Host', 'h:1', ...expected.flat()]);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it('of a response are all that is neither of this connection nor a proxy’s to say, untouched', () => {
+    fc.assert(
+      fc.property(fields, fc.boolean(), (list, carriesGrant) => {
+        const expected = mayPass(list, (it) => carriesGrant && it === 'alt-svc');
+        expect(responseFields(list.flat(), carriesGrant)).toEqual(expected.flat());
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it('have nothing left that would go, asked once more', () => {
+    fc.assert(
+      fc.property(fields, (list) => {
+        const once = requestFields(list.flat(), 'h');
+        expect(requestFields(once, 'h')).toEqual(once);
+      }),
+    );
+  });
+
+  it('have exactly one Host, the one authority', () => {
+    fc.assert(
+      fc.property(fields, (list) => {
+        expect(valuesOf(requestFields(list.flat(), 'api.example'), 'host')).toEqual(['api.example']);
+      }),
+    );
+  });
+});
+
+describe('the values of a field', () => {
+  it('are those of its name, in order', () => {
+    fc.assert(
+      fc.property(fields, name, (list, wanted) => {
+        const lower = wanted.toLowerCase();
+        const expected = list.filter(([it]) => it.toLowerCase() === lower).map(([, value]) => value);
+        expect(valuesOf(list.flat(), lower)).toEqual(expected);
+      }),
+    );
+  });
+});

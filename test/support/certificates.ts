@@ -1,0 +1,76 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { isIP } from 'node:net';
+import forge from 'node-forge';
+
+/**
+ * Certificates for upstreams of tests. RSA, because node-forge signs nothing else: what is tested is what a client
+ * makes of them, and the product's own certificates must not vouch for themselves.
+ */
+export interface TestCertificate {
+  /** PEM. */
+  readonly key: string;
+  readonly cert: string;
+}
+
+export interface TestAuthority {
+  /** PEM. */
+  readonly cert: string;
+  /** A server certificate for names and addresses, valid now unless other times are given (ms since the epoch). */
+  issue(
+    hosts: readonly string[],
+    validity?: { readonly notBefore: number; readonly notAfter: number },
+  ): TestCertificate;
+}
+
+const dayMs = 86_400_000;
+/** One key for all: making one takes longer than everything else, and nothing here is secret. */
+const { privateKey, publicKey } = generateKeyPairSync('rsa', {
+  modulusLength: 2048,
+  privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+});
+const signingKey = forge.pki.privateKeyFromPem(privateKey);
+const verifyingKey = forge.pki.publicKeyFromPem(publicKey);
+let serial = 1;
+
+/** A new authority. Authorities are told apart by their names. */
+export function makeTestAuthority(name: string): TestAuthority {
+  const issuer = [{ name: 'commonName', value: name }];
+  const root = blank(issuer, issuer, { notBefore: Date.now() - dayMs, notAfter: Date.now() + dayMs });
+  root.setExtensions([
+    { name: 'basicConstraints', cA: true, critical: true },
+    { name: 'keyUsage', keyCertSign: true, critical: true },
+  ]);
+  root.sign(signingKey, forge.md.sha256.create());
+  return {
+    cert: forge.pki.certificateToPem(root),
+    issue(hosts, validity = { notBefore: Date.now() - dayMs, notAfter: Date.now() + dayMs }) {
+      const leaf = blank([{ name: 'commonName', value: 'upstream of a test' }], issuer, validity);
+      const altNames = hosts.map((host) =>
+        isIP(host) === 0 ? { type: 2, value: host } : { type: 7, ip: host },
+      );
+      leaf.setExtensions([
+        { name: 'basicConstraints', cA: false, critical: true },
+        { name: 'extKeyUsage', serverAuth: true },
+        { name: 'subjectAltName', altNames },
+      ]);
+      leaf.sign(signingKey, forge.md.sha256.create());
+      return { key: privateKey, cert: forge.pki.certificateToPem(leaf) };
+    },
+  };
+}
+
+function blank(
+  subject: forge.pki.CertificateField[],
+  issuer: forge.pki.CertificateField[],
+  { notBefore, notAfter }: { readonly notBefore: number; readonly notAfter: number },
+): forge.pki.Certificate {
+  const certificate = forge.pki.createCertificate();
+  certificate.publicKey = verifyingKey;
+  certificate.serialNumber = `01${(serial++).toString(16).padStart(6, '0')}`;
+  certificate.validity.notBefore = new Date(notBefore);
+  certificate.validity.notAfter = new Date(notAfter);
+  certificate.setSubject(subject);
+  certificate.setIssuer(issuer);
+  return certificate;
+}

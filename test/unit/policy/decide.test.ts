@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import { parseConnectTarget } from '../../../src/policy/authority.ts';
+import { decide, decideConnect } from '../../../src/policy/decide.ts';
+import { authorityOf, policyOf } from './policy-for-test.ts';
+
+const grant = { kind: 'grant', grant: 'acme', insecure: false } as const;
+const insecure = { ...grant, insecure: true } as const;
+const tunnel = { kind: 'tunnel' } as const;
+const deny = { kind: 'deny' } as const;
+
+describe('a decision', () => {
+  const policy = policyOf({
+    'api.example.com': grant,
+    'plain.example.com': insecure,
+    'blind.example.com': tunnel,
+    '*.example.net': deny,
+  });
+
+  it('gives the grant of the domain, and says by which entry', () => {
+    expect(decide(policy, authorityOf('api.example.com'))).toEqual({
+      outcome: 'inject',
+      grant: 'acme',
+      insecure: false,
+      rule: 'domains.api.example.com',
+      reason: 'api.example.com uses the grant acme',
+    });
+  });
+
+  it('tunnels where the domain says so', () => {
+    expect(decide(policy, authorityOf('blind.example.com'))).toMatchObject({ outcome: 'tunnel' });
+  });
+
+  it('denies where the domain says so, and names the entry', () => {
+    expect(decide(policy, authorityOf('a.example.net'))).toMatchObject({
+      outcome: 'deny',
+      code: 'domain_not_allowed',
+      rule: 'domains.*.example.net',
+      hint: 'remove or change domains.*.example.net',
+    });
+  });
+
+  it('denies what is not listed, with the command that would allow it', () => {
+    expect(decide(policy, authorityOf('other.example.com:8443'))).toMatchObject({
+      outcome: 'deny',
+      code: 'domain_not_allowed',
+      rule: 'proxy.unmatched',
+      hint: 'sidekey domain allow other.example.com:8443 --grant NAME',
+    });
+  });
+
+  it('tunnels what is not listed only where the config says so', () => {
+    expect(decide(policyOf({}, 'tunnel'), authorityOf('example.org'))).toMatchObject({
+      outcome: 'tunnel',
+      rule: 'proxy.unmatched',
+    });
+  });
+
+  it('never sends a credential over plain http unless the domain says insecure', () => {
+    expect(decide(policy, authorityOf('api.example.com', 'http'))).toMatchObject({
+      outcome: 'deny',
+      code: 'insecure_transport',
+      hint: 'use https, or set "insecure: true" on domains.api.example.com',
+    });
+    expect(decide(policy, authorityOf('plain.example.com', 'http'))).toMatchObject({
+      outcome: 'inject',
+      insecure: true,
+    });
+  });
+
+  it('does not tunnel what a grant domain refuses over http, even where unlisted hosts are tunnelled', () => {
+    expect(
+      decide(policyOf({ 'a.example': grant }, 'tunnel'), authorityOf('a.example', 'http')),
+    ).toMatchObject({
+      outcome: 'deny',
+      code: 'insecure_transport',
+    });
+  });
+});
+
+const at = (policy: ReturnType<typeof policyOf>, target: string) =>
+  decideConnect(policy, parseConnectTarget(target)!);
+
+describe('a decision at CONNECT', () => {
+  it('reads the target as https', () => {
+    expect(at(policyOf({ 'a.example': grant }), 'a.example:443')).toMatchObject({ outcome: 'inject' });
+    expect(at(policyOf({ 'a.example:8443': grant }), 'a.example:8443')).toMatchObject({ outcome: 'inject' });
+    expect(at(policyOf({ 'a.example:80': grant }), 'a.example:80')).toMatchObject({ outcome: 'inject' });
+  });
+
+  it('reads port 80 as http where the entry names no port', () => {
+    expect(at(policyOf({ 'a.example': grant }), 'a.example:80')).toMatchObject({
+      code: 'insecure_transport',
+    });
+    expect(at(policyOf({ 'a.example': insecure }), 'a.example:80')).toMatchObject({ outcome: 'inject' });
+    expect(at(policyOf({ 'a.example': tunnel }), 'a.example:80')).toMatchObject({ outcome: 'tunnel' });
+    expect(at(policyOf({ 'a.example': deny }, 'tunnel'), 'a.example:80')).toMatchObject({ outcome: 'deny' });
+  });
+
+  it('denies another port of a listed host', () => {
+    expect(at(policyOf({ 'a.example': grant }), 'a.example:8443')).toMatchObject({
+      outcome: 'deny',
+      hint: 'sidekey domain allow a.example:8443 --grant NAME',
+    });
+  });
+
+  it('lets no wildcard with the port 80 go before an exact host that http would meet', () => {
+    expect(
+      at(policyOf({ 'a.example.com': deny, '*.example.com:80': tunnel }), 'a.example.com:80'),
+    ).toMatchObject({
+      outcome: 'deny',
+      rule: 'domains.a.example.com',
+    });
+    expect(
+      at(policyOf({ 'a.example.com': grant, '*.example.com:80': tunnel }), 'a.example.com:80'),
+    ).toMatchObject({
+      outcome: 'deny',
+      code: 'insecure_transport',
+    });
+  });
+});

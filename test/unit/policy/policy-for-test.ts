@@ -1,0 +1,37 @@
+import { parseAuthority, type Authority, type Scheme } from '../../../src/policy/authority.ts';
+import { createDomainMap, type Domain } from '../../../src/policy/domain-map.ts';
+import type { Policy } from '../../../src/policy/decide.ts';
+import { isPattern, parsePattern, type DomainPattern } from '../../../src/policy/pattern.ts';
+
+/** The pattern that a text is; throws where it is none. */
+export function patternOf(text: string): DomainPattern {
+  const pattern = parsePattern(text);
+  if (!isPattern(pattern)) throw new Error(`${text} ${pattern.problem}`);
+  return pattern;
+}
+
+/** The authority that a text is; throws where it is none. */
+export function authorityOf(text: string, scheme: Scheme = 'https'): Authority {
+  const authority = parseAuthority(text, scheme);
+  if (authority === null) throw new Error(`${text} is no authority`);
+  return authority;
+}
+
+/** An entry of the map; one with a grant where nothing else is said. */
+export function domainOf(
+  text: string,
+  action: Domain['action'] = { kind: 'grant', grant: 'acme', insecure: false },
+): Domain {
+  return { pattern: patternOf(text), action, origin: `domains.${text}` };
+}
+
+/** A policy from texts, as the config file has them. */
+export function policyOf(
+  domains: Readonly<Record<string, Domain['action']>>,
+  unmatched: Policy['unmatched'] = 'deny',
+): Policy {
+  return {
+    domains: createDomainMap(Object.entries(domains).map(([text, action]) => domainOf(text, action))),
+    unmatched,
+  };
+}

@@ -1,0 +1,84 @@
+import { describe, expect, it, vi } from 'vitest';
+import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
+import { createResolver, type ResolverOptions } from '../../../src/upstream/resolve.ts';
+
+const guard = createAddressGuard([parseCidr('10.1.2.0/24')!]);
+const answering =
+  (...addresses: string[]): NonNullable<ResolverOptions['lookup']> =>
+  () =>
+    Promise.resolve(addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })));
+
+function resolverOf(lookup: NonNullable<ResolverOptions['lookup']>, pinned: Record<string, string> = {}) {
+  return createResolver({ guard, pinned: new Map(Object.entries(pinned)), lookup });
+}
+
+describe('the resolver', () => {
+  it('answers with all public addresses of a name, in the order they came', async () => {
+    const resolve = resolverOf(answering('2606:4700::1111', '1.1.1.1'));
+    expect(await resolve('example.com')).toEqual([
+      { address: '2606:4700::1111', family: 6 },
+      { address: '1.1.1.1', family: 4 },
+    ]);
+  });
+
+  it('leaves out those that are neither public nor listed', async () => {
+    const resolve = resolverOf(
+      answering('127.0.0.1', '10.1.2.3', '169.254.169.254', '1.1.1.1', 'fe80::1%lo'),
+    );
+    expect((await resolve('example.com')).map(({ address }) => address)).toEqual(['10.1.2.3', '1.1.1.1']);
+  });
+
+  it('hands out an IPv4-mapped address as the IPv4 address that it reaches', async () => {
+    expect(await resolverOf(answering('::ffff:a01:203'))('example.com')).toEqual([
+      { address: '10.1.2.3', family: 4 },
+    ]);
+    expect(await resolverOf(answering())('[::ffff:a01:203]')).toEqual([{ address: '10.1.2.3', family: 4 }]);
+  });
+
+  it('refuses where no address may be dialed, and says which line of the config would allow it', async () => {
+    await expect(resolverOf(answering('10.0.0.1'))('intranet.example')).rejects.toMatchObject({
+      code: 'address_blocked',
+      message: 'intranet.example resolves to 10.0.0.1, which is not a public address and is not listed.',
+      hint: 'add 10.0.0.1 to upstream.private_addresses if Sidekey may reach it',
+    });
+  });
+
+  it('asks no name service for an address, and judges it', async () => {
+    const lookup = vi.fn(answering('1.1.1.1'));
+    const resolve = resolverOf(lookup);
+    expect(await resolve('10.1.2.3')).toEqual([{ address: '10.1.2.3', family: 4 }]);
+    expect(await resolve('[2606:4700::1111]')).toEqual([{ address: '2606:4700::1111', family: 6 }]);
+    await expect(resolve('127.0.0.1')).rejects.toMatchObject({
+      code: 'address_blocked',
+      message: '127.0.0.1 is not a public address and is not listed.',
+    });
+    await expect(resolve('[::1]')).rejects.toMatchObject({ code: 'address_blocked' });
+    expect(lookup).not.toHaveBeenCalled();
+  });
+
+  it('takes a pinned address instead of the name service’s, and judges it all the same', async () => {
+    const lookup = vi.fn(answering('1.1.1.1'));
+    const resolve = resolverOf(lookup, { 'a.example': '10.1.2.3', 'b.example': '10.9.9.9' });
+    expect(await resolve('a.example')).toEqual([{ address: '10.1.2.3', family: 4 }]);
+    await expect(resolve('b.example')).rejects.toMatchObject({ code: 'address_blocked' });
+    expect(lookup).not.toHaveBeenCalled();
+  });
+
+  it('says so where the name cannot be resolved or has no address', async () => {
+    const cause = Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' });
+    await expect(resolverOf(() => Promise.reject(cause))('no.example')).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+      message: 'The name no.example cannot be resolved.',
+      cause,
+    });
+    await expect(resolverOf(answering())('no.example')).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+    });
+  });
+
+  it('blocks an answer that is no address', async () => {
+    await expect(resolverOf(answering('2130706433'))('a.example')).rejects.toMatchObject({
+      code: 'address_blocked',
+    });
+  });
+});
