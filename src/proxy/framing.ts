@@ -1,0 +1,50 @@
+import { SidekeyError } from '../errors.ts';
+import type { Limits } from '../policy/limits.ts';
+import { valuesOf } from './fields.ts';
+import type { BodyPlan, RequestHead } from './message.ts';
+
+/**
+ * How the body of a request is framed (RFC 9112 §6.3), or why that cannot be told without a guess. A request that two
+ * programs could cut at different places is refused, never repaired: that is how requests are smuggled.
+ */
+export function framingOf({ fields, version }: RequestHead, limits: Limits): BodyPlan | SidekeyError {
+  if (fields.length / 2 > limits.head_fields) {
+    return refusal(`The request has more than ${limits.head_fields} header fields.`);
+  }
+  if (valuesOf(fields, 'trailer').length > 0) {
+    // undici cannot send them. A checksum that is promised and does not come must not be the proxy's doing.
+    return new SidekeyError('bad_request', 'The request announces trailers, which the proxy cannot carry.', {
+      hint: 'send those fields in the head, or nothing of the kind',
+    });
+  }
+  const codings = valuesOf(fields, 'transfer-encoding');
+  const lengths = valuesOf(fields, 'content-length');
+  if (codings.length > 0) {
+    if (lengths.length > 0) return refusal('The request has both Content-Length and Transfer-Encoding.');
+    if (version === '1.0') return refusal('The request has Transfer-Encoding in HTTP/1.0.');
+    const [coding, ...more] = codings;
+    if (more.length > 0 || coding?.toLowerCase() !== 'chunked') {
+      return refusal('The request has a transfer coding other than chunked.');
+    }
+    return { kind: 'chunked' };
+  }
+  const [length, ...more] = lengths;
+  if (length === undefined) return { kind: 'none' };
+  if (more.length > 0 || !/^[0-9]{1,15}$/.test(length)) {
+    return refusal('The request has no single, plain Content-Length.');
+  }
+  const bytes = Number(length);
+  if (limits.body_bytes > 0 && bytes > limits.body_bytes) return bodyTooLarge(limits.body_bytes);
+  return bytes === 0 ? { kind: 'none' } : { kind: 'length', bytes };
+}
+
+/** The refusal of a body beyond `limits.body_bytes`, whether that was announced or came to pass. */
+export function bodyTooLarge(limit: number): SidekeyError {
+  return new SidekeyError('body_too_large', `The request body is larger than ${limit} bytes.`, {
+    hint: 'raise limits.body_bytes',
+  });
+}
+
+function refusal(sentence: string): SidekeyError {
+  return new SidekeyError('bad_request', sentence);
+}

@@ -1,0 +1,81 @@
+import type { Authority } from '../policy/authority.ts';
+import type { Presented } from './agent.ts';
+import type { RawFields } from './fields.ts';
+
+/**
+ * The values an exchange works on. They are plain: whatever reads requests off a socket fills them in, and whatever
+ * writes responses stands behind `Reply`.
+ */
+
+/** How the body of a request is framed (RFC 9112 §6). */
+export type BodyPlan =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly bytes: number }
+  | { readonly kind: 'chunked' };
+
+export interface RequestHead {
+  readonly method: string;
+  /** The request target as it stood in the request line. */
+  readonly target: string;
+  readonly version: '1.0' | '1.1';
+  readonly fields: RawFields;
+}
+
+/** One request as it arrived. */
+export interface Arrival {
+  readonly head: RequestHead;
+  /** The body as it streams; read at most once. Null where the head announces none. */
+  readonly body: AsyncIterable<Buffer> | null;
+  readonly client: Client;
+}
+
+/** The connection that a request came on. */
+export interface Client {
+  /** Address and port. */
+  readonly address: string;
+  readonly loopback: boolean;
+  /** Null outside CONNECT. */
+  readonly tunnel: InterceptedTunnel | null;
+}
+
+/** What is known of a CONNECT that is being intercepted. */
+export interface InterceptedTunnel {
+  /** The one authority of everything inside. */
+  readonly authority: Authority;
+  /** The host of the client's SNI; null: it sent none, or speaks no TLS. */
+  readonly serverName: string | null;
+  /** What the caller showed at CONNECT; checked again for each request. */
+  readonly presented: Presented;
+}
+
+/** Where the response goes. */
+export interface Reply {
+  /** Whether a final head was sent: from then on a failure can only cut the connection. */
+  readonly started: boolean;
+  /** Aborted when the client has gone before the response was complete. */
+  readonly gone: AbortSignal;
+  /** Tells a client that waits for it to send its body (RFC 9110 §10.1.1). */
+  continue(): void;
+  /** An interim response (1xx) other than 100 and 101. */
+  informational(status: number, fields: RawFields): void;
+  /** Before the head: that the connection ends with this response, and nothing more is read from it. */
+  last(): void;
+  head(status: number, reason: string, fields: RawFields): void;
+  /** False: wait for `onDrain` before the next one. */
+  write(chunk: Buffer): boolean;
+  onDrain(listener: () => void): void;
+  /** `flushed` is called when the client's connection has taken all of it; never where the client left before. */
+  end(trailers: RawFields, flushed?: () => void): void;
+  /** Cuts the connection, so that a response that is not complete cannot be taken for one that is. */
+  abort(): void;
+}
+
+/** How carrying a request to its upstream ended. */
+export interface Carried {
+  readonly status: number;
+  /** Body bytes from the client and to it. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** `broken`: the upstream failed after its head; `gone`: the client left. */
+  readonly fate: 'complete' | 'broken' | 'gone';
+}

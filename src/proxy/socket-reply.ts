@@ -1,0 +1,51 @@
+import type { Duplex } from 'node:stream';
+import type { Reply } from './message.ts';
+import { refusalBytes } from './refusal.ts';
+
+/** How long a client may keep a connection open, or go on sending, after the last word on it. */
+const lingerMs = 5_000;
+
+/** A reply over a bare socket, closed after what it says: for a handshake that is not carried. */
+export function socketReply(client: Duplex): Reply {
+  const gone = new AbortController();
+  let started = false;
+  client.once('close', () => gone.abort());
+  return {
+    get started() {
+      return started;
+    },
+    gone: gone.signal,
+    continue() {},
+    informational() {},
+    last() {},
+    head(status, reason, fields) {
+      started = true;
+      let text = `HTTP/1.1 ${status} ${reason}\r\n`;
+      for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
+      client.write(`${text}Connection: close\r\n\r\n`, 'latin1');
+    },
+    write: (chunk) => client.write(chunk),
+    onDrain: (listener) => void client.once('drain', listener),
+    end(_trailers, flushed) {
+      client.end(flushed);
+      lingerOn(client);
+    },
+    abort: () => void client.destroy(),
+  };
+}
+
+/** Refuses on a socket that speaks HTTP/1.1, and ends it. */
+export function refuseOn(client: Duplex, error: unknown): void {
+  if (!client.writable) {
+    client.destroy();
+    return;
+  }
+  client.on('error', () => client.destroy()).end(refusalBytes(error));
+  lingerOn(client);
+}
+
+/** Reads what still comes, so that closing does not reset the connection under the last word; but not for ever. */
+function lingerOn(client: Duplex): void {
+  const timer = setTimeout(() => client.destroy(), lingerMs).unref();
+  client.once('close', () => clearTimeout(timer)).resume();
+}

@@ -1,0 +1,69 @@
+import { SidekeyError } from '../errors.ts';
+import {
+  authorityText,
+  parseAbsoluteTarget,
+  parseAuthority,
+  sameAuthority,
+  type AbsoluteTarget,
+  type Authority,
+} from '../policy/authority.ts';
+import { valuesOf } from './fields.ts';
+import type { InterceptedTunnel, RequestHead } from './message.ts';
+
+/** Where a request goes, and the raw path and query that it asks for there. */
+export type Target = AbsoluteTarget;
+
+/**
+ * What undici and HTTP/1.1 can carry in a request line: no blank, no control byte. And no fragment, which is none of a
+ * request target (RFC 9112 §3.2): some servers cut it off, and others take it for a part of the path.
+ */
+const sendablePath = /^\/[\x21\x22\x24-\x7e\x80-\xff]*$/;
+
+/**
+ * The one authority of a request. Inside CONNECT it is the tunnel's, outside it is the target's; a `Host` or an SNI
+ * that says otherwise is refused and never followed, for two readings of one request are how credentials get lost.
+ */
+export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): Target | SidekeyError {
+  const hosts = valuesOf(head.fields, 'host');
+  if (hosts.length > 1) return new SidekeyError('bad_request', 'The request has more than one Host field.');
+  const [host] = hosts;
+  const target = tunnel === null ? parseAbsoluteTarget(head.target) : targetInTunnel(head.target, tunnel);
+  if (target === null || !sendablePath.test(target.path)) {
+    return new SidekeyError('bad_request', 'The request target is not one that a proxy can forward.', {
+      hint: 'use CONNECT, or a target such as https://host/path',
+    });
+  }
+  if (host === undefined && head.version === '1.1') {
+    return new SidekeyError('bad_request', 'The request has no Host field.');
+  }
+  const wanted = tunnel?.authority ?? target.authority;
+  if (!sameAuthority(target.authority, wanted)) return mismatch('The request target', wanted);
+  if (host !== undefined && !names(host, wanted)) return mismatch('The Host field', wanted);
+  if (
+    tunnel !== null &&
+    tunnel.serverName !== null &&
+    !names(tunnel.serverName, { ...wanted, scheme: 'https', port: 443 })
+  ) {
+    return mismatch('The TLS server name', wanted);
+  }
+  return target;
+}
+
+function targetInTunnel(text: string, { authority }: InterceptedTunnel): Target | null {
+  return text.startsWith('/') ? { authority, path: text } : parseAbsoluteTarget(text);
+}
+
+function names(text: string, authority: Authority): boolean {
+  // The usual case needs no parsing.
+  if (text === authorityText(authority)) return true;
+  const parsed = parseAuthority(text, authority.scheme);
+  return parsed !== null && sameAuthority(parsed, authority);
+}
+
+function mismatch(what: string, wanted: Authority): SidekeyError {
+  return new SidekeyError(
+    'authority_mismatch',
+    `${what} differs from ${wanted.host}:${wanted.port}, where the request was to go.`,
+    { hint: 'send the request through a connection of its own' },
+  );
+}

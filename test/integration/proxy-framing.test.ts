@@ -1,0 +1,239 @@
+import { describe, expect, test } from 'vitest';
+import { granted, grantedRaw, onHeads } from '../support/granted.ts';
+import { openClient, openTunnel } from '../support/raw-client.ts';
+import { startPlainUpstream } from '../support/upstream.ts';
+import { startSidekey } from '../support/sidekey.ts';
+
+interface Seen {
+  readonly method: string;
+  readonly url: string;
+  readonly length: string | undefined;
+  readonly coding: string | undefined;
+  readonly body: string;
+}
+
+async function collecting() {
+  const seen: Seen[] = [];
+  const house = await granted((request, response) => {
+    let body = '';
+    request.setEncoding('latin1').on('data', (text: string) => (body += text));
+    request.on('end', () => {
+      const { method = '', url = '', headers } = request;
+      seen.push({
+        method,
+        url,
+        length: headers['content-length'],
+        coding: headers['transfer-encoding'],
+        body,
+      });
+      response.end('ok');
+    });
+  });
+  const client = await openTunnel(house.sidekey, house.upstream.authority);
+  const host = `Host: ${house.upstream.authority}\r\n`;
+  return { ...house, seen, client, host };
+}
+
+describe('the framing of a request', () => {
+  test.each([
+    ['a POST with a length', 'POST', 'Content-Length: 5\r\n\r\nhello', '5', undefined, 'hello'],
+    [
+      'a chunked POST',
+      'POST',
+      'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+      undefined,
+      'chunked',
+      'hello',
+    ],
+    ['an empty POST', 'POST', 'Content-Length: 0\r\n\r\n', '0', undefined, ''],
+    ['a POST that announces nothing', 'POST', '\r\n', '0', undefined, ''],
+    ['an empty chunked POST', 'POST', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n', '0', undefined, ''],
+    ['a GET with a body', 'GET', 'Content-Length: 5\r\n\r\nhello', '5', undefined, 'hello'],
+    ['a DELETE with a length', 'DELETE', 'Content-Length: 5\r\n\r\nhello', '5', undefined, 'hello'],
+    ['an empty DELETE', 'DELETE', '\r\n', undefined, undefined, ''],
+    [
+      'a chunked DELETE',
+      'DELETE',
+      'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+      undefined,
+      'chunked',
+      'hello',
+    ],
+    ['an empty chunked GET', 'GET', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n', undefined, undefined, ''],
+  ])('is kept for %s', async (_name, method, rest, length, coding, body) => {
+    const { client, host, seen } = await collecting();
+    client.send(`${method} /x HTTP/1.1\r\n${host}${rest}`);
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    expect(seen).toEqual([{ method, url: '/x', length, coding, body }]);
+  });
+
+  test('has no trailers: announced ones are refused, others are left behind (RFC 9110 §6.5.1)', async () => {
+    const { client, host, seen } = await collecting();
+    const rest = 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\nAuthorization: x\r\n\r\n';
+    client.send(`POST /x HTTP/1.1\r\n${host}${rest}`);
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    client.send(`POST /y HTTP/1.1\r\n${host}Trailer: X-Sum\r\n${rest}`);
+    const answer = await client.response();
+    expect(answer).toMatchObject({ status: 400, reason: 'bad_request' });
+    expect(answer.body).toContain('trailers');
+    expect(seen.map(({ url, body }) => [url, body])).toEqual([['/x', 'hello']]);
+  });
+
+  test('cannot smuggle a request inside the body of another', async () => {
+    const { client, host, seen } = await collecting();
+    const inner = `GET /admin HTTP/1.1\r\n${host}\r\n`;
+    client.send(`DELETE /a HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\n\r\n`);
+    client.send(`${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n`);
+    client.send(`GET /b HTTP/1.1\r\n${host}Content-Length: ${inner.length}\r\n\r\n${inner}`);
+    client.send(`GET /c HTTP/1.1\r\n${host}\r\n`);
+    for (let i = 0; i < 3; i += 1) expect(await client.response()).toMatchObject({ status: 200 });
+    expect(seen.map(({ url }) => url)).toEqual(['/a', '/b', '/c']);
+  });
+
+  test.each([
+    ['both a length and chunked', 'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
+    ['two lengths', 'Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello'],
+    ['two equal lengths', 'Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello'],
+    ['a signed length', 'Content-Length: +5\r\n\r\nhello'],
+    ['a list of lengths', 'Content-Length: 5, 5\r\n\r\nhello'],
+    ['another coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
+    ['a coding that is none', 'Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n'],
+    ['a folded field', 'X: a\r\n b\r\nContent-Length: 0\r\n\r\n'],
+    ['a bare line feed', 'X: a\nContent-Length: 0\r\n\r\n'],
+    ['a bare carriage return', 'X: a\rb\r\nContent-Length: 0\r\n\r\n'],
+    ['a blank before the colon', 'Content-Length : 5\r\n\r\nhello'],
+    ['a NUL in a field', 'X: a\0b\r\nContent-Length: 0\r\n\r\n'],
+    ['a chunk size that is none', 'Transfer-Encoding: chunked\r\n\r\nzz\r\n'],
+    ['a chunk that is longer than it says', 'Transfer-Encoding: chunked\r\n\r\n1\r\nhello\r\n0\r\n\r\n'],
+  ])('is refused where it has %s', async (_name, rest) => {
+    const { client, host, seen } = await collecting();
+    client.send(`POST /x HTTP/1.1\r\n${host}${rest}`);
+    const text = await client.ended();
+    // A body that turns out bad when the request is on its way can only be cut.
+    expect(text === '' || text.startsWith('HTTP/1.1 400 bad_request\r\n')).toBe(true);
+    expect(seen).toEqual([]);
+  });
+});
+
+describe('the framing of a response', () => {
+  const bodies: [string, string, string][] = [
+    ['a length', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello', 'content-length: 5'],
+    [
+      'chunks',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+      'transfer-encoding: chunked',
+    ],
+    ['the end of its connection', 'HTTP/1.1 200 OK\r\n\r\nhello', 'transfer-encoding: chunked'],
+    ['HTTP/1.0', 'HTTP/1.0 200 OK\r\n\r\nhello', 'transfer-encoding: chunked'],
+  ];
+  test.each(bodies)('by %s reaches the client whole', async (_name, bytes, framing) => {
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, () => socket.end(bytes));
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const answer = await client.response();
+    expect(answer).toMatchObject({ status: 200, body: 'hello' });
+    const [name = '', value] = framing.split(': ');
+    expect(answer.headers[name]).toBe(value);
+    await upstream.allClosed();
+  });
+
+  test.each(bodies)('by %s reaches a client of HTTP/1.0, which knows no chunks', async (_name, bytes) => {
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, () => socket.end(bytes));
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.0\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const answer = await client.response();
+    expect(answer).toMatchObject({ status: 200, body: 'hello' });
+    expect(answer.headers['transfer-encoding']).toBeUndefined();
+    expect(await client.ended()).toBe('');
+  });
+
+  test('lets a client of HTTP/1.0 keep its connection where it asks to and the length is known', async () => {
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    for (let i = 0; i < 2; i += 1) {
+      client.send(`GET / HTTP/1.0\r\nHost: ${upstream.authority}\r\nConnection: keep-alive\r\n\r\n`);
+      const answer = await client.response();
+      expect(answer).toMatchObject({ status: 200, body: 'ok' });
+      expect(answer.headers['connection']).toBe('keep-alive');
+    }
+  });
+
+  test('passes trailers, and the field that announces them', async () => {
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, () =>
+        socket.write(
+          'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nX-Sum: 8\r\n\r\n',
+        ),
+      );
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    for (let i = 0; i < 2; i += 1) {
+      client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+      const answer = await client.response();
+      expect(answer).toMatchObject({ status: 200, body: 'ok', trailers: ['X-Sum: 7', 'X-Sum: 8'] });
+      expect(answer.headers['trailer']).toBe('X-Sum');
+    }
+  });
+
+  test.each([
+    ['a HEAD', 'HEAD', '1.1', 'HTTP/1.1 200 OK\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n', 200],
+    ['a 304', 'GET', '1.1', 'HTTP/1.1 304 Not Modified\r\nTrailer: X\r\n\r\n', 304],
+    ['a 204', 'GET', '1.1', 'HTTP/1.1 204 No Content\r\nTrailer: X\r\n\r\n', 204],
+    ['a length', 'GET', '1.1', 'HTTP/1.1 200 OK\r\nTrailer: X\r\nContent-Length: 0\r\n\r\n', 200],
+    [
+      'HTTP/1.0',
+      'GET',
+      '1.0',
+      'HTTP/1.1 200 OK\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n\r\n',
+      200,
+    ],
+  ])('announces no trailers where it can have none: %s', async (_name, method, version, bytes, status) => {
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, () => socket.write(bytes));
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const answer = await client.response(method);
+    expect(answer.status).toBe(status);
+    expect(answer.headers['trailer']).toBeUndefined();
+  });
+
+  test.each([
+    [
+      'HEAD',
+      'HEAD',
+      'HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nX: 1\r\n\r\n',
+      { 'content-length': '1234', x: '1' },
+    ],
+    ['204', 'GET', 'HTTP/1.1 204 No Content\r\nX: 1\r\n\r\n', { x: '1' }],
+    ['304', 'GET', 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 99\r\n\r\n', { etag: '"a"' }],
+  ])('of %s has fields and no body, and the connection goes on', async (_name, method, bytes, fields) => {
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, () => socket.write(bytes));
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    for (let i = 0; i < 2; i += 1) {
+      client.send(`${method} / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+      const answer = await client.response(method);
+      expect(answer.headers).toMatchObject(fields);
+      expect(answer.headers['transfer-encoding']).toBeUndefined();
+      expect(client.received()).toBe('');
+    }
+  });
+
+  test('that is refused by the proxy has no body for a HEAD, and the connection goes on', async () => {
+    const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    const client = await openClient(sidekey);
+    client.send('HEAD http://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n');
+    expect(await client.response('HEAD')).toMatchObject({ status: 403 });
+    client.send(`GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+  });
+});

@@ -1,0 +1,112 @@
+import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
+import { connect as connectTls } from 'node:tls';
+import { describe, expect, test } from 'vitest';
+import { granted, grantedRaw, onHeads } from '../support/granted.ts';
+import { openClient, openTunnel } from '../support/raw-client.ts';
+import { startSidekey } from '../support/sidekey.ts';
+import { startPlainUpstream, upstreamHost } from '../support/upstream.ts';
+
+const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+describe('a protocol that policy cannot see into', () => {
+  test.each([
+    [
+      'h2c',
+      'GET',
+      'Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n',
+    ],
+    ['TLS', 'OPTIONS', 'Upgrade: TLS/1.3\r\nConnection: Upgrade\r\n'],
+    ['several', 'GET', 'Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n'],
+    ['a WebSocket by POST', 'POST', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n'],
+    ['a WebSocket of HTTP/1.0', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade, keep-alive\r\n', '1.0'],
+    ['a WebSocket with a body', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n'],
+  ])('is not switched to: %s goes on as a plain request', async (_name, method, fields, version = '1.1') => {
+    const heads: string[] = [];
+    const { upstream, sidekey } = await grantedRaw((socket) =>
+      onHeads(socket, (head) => {
+        heads.push(head);
+        socket.write(ok);
+      }),
+    );
+    const client = await openTunnel(sidekey, upstream.authority);
+    const body = fields.includes('Length: 2') ? 'xx' : '';
+    client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n${fields}\r\n${body}`);
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    expect(heads[0]?.toLowerCase()).not.toMatch(/upgrade|http2-settings/);
+    // What follows on the connection is a request like any other, and is judged.
+    client.send(`GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 421 });
+  });
+
+  test('is not begun by its preface: HTTP/2 with prior knowledge', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    for (const client of [await openClient(sidekey), await openTunnel(sidekey, upstream.authority)]) {
+      client.send('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+      expect(await client.response()).toMatchObject({ status: 400 });
+    }
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('is not agreed on in the handshake: HTTP/1.1 alone', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    const outer = await openClient(sidekey);
+    outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await outer.response('CONNECT');
+    outer.socket.removeAllListeners('data');
+    const inner = connectTls({
+      socket: outer.socket,
+      servername: upstreamHost,
+      ca: sidekey.caPem,
+      ALPNProtocols: ['h2', 'http/1.1'],
+    });
+    await once(inner, 'secureConnect');
+    expect(inner.alpnProtocol).toBe('http/1.1');
+    inner.destroy();
+  });
+});
+
+describe('a CONNECT', () => {
+  test('inside a CONNECT is refused, and audited', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 400, reason: 'bad_request' });
+    expect(await client.ended()).toBe('');
+    await sidekey.audited((line) => line.event === 'denied');
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('behind a request that is not answered yet takes over nothing', async () => {
+    const asked = Promise.withResolvers<void>();
+    const upstream = await startPlainUpstream(() => asked.resolve());
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    const client = await openClient(sidekey);
+    const host = `Host: ${upstream.authority}\r\n\r\n`;
+    client.send(`GET ${upstream.url}/ HTTP/1.1\r\n${host}CONNECT ${upstream.authority} HTTP/1.1\r\n${host}`);
+    expect(await client.ended()).toBe('');
+    await upstream.allClosed();
+  });
+});
+
+const offer: RequestListener = (_request, response) =>
+  void response.writeHead(200, { 'alt-svc': 'h3=":443"; ma=86400' }).end();
+
+describe('Alt-Svc', () => {
+  test('which leads around the proxy, is dropped on a domain with a grant', async () => {
+    const { upstream, sidekey } = await granted(offer);
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const answer = await client.response();
+    expect(answer.status).toBe(200);
+    expect(answer.headers['alt-svc']).toBeUndefined();
+  });
+
+  test('passes where no credential is at stake', async () => {
+    const upstream = await startPlainUpstream(offer);
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    const client = await openClient(sidekey);
+    client.send(`GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect((await client.response()).headers['alt-svc']).toBe('h3=":443"; ma=86400');
+  });
+});

@@ -1,0 +1,145 @@
+import { execFile, spawn } from 'node:child_process';
+import { hash } from 'node:crypto';
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { onTestFinished } from 'vitest';
+import { tempFolder } from './temp-folder.ts';
+
+/** The program as it is run by people. */
+export const program = fileURLToPath(new URL('../../src/sidekey.js', import.meta.url));
+
+export interface Ran {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  /** What stands on standard input; nothing: an empty one. */
+  readonly input?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A proxy that runs as a program of its own. */
+export interface Running {
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  readonly caFile: string;
+  /** Sends SIGTERM, and resolves with how it ended. */
+  readonly stop: () => Promise<Ran>;
+}
+
+/** A place of its own for the program: a folder with a config, and nothing else yet. */
+export interface Home {
+  readonly folder: string;
+  readonly configFile: string;
+  /** Path of a file in it. */
+  readonly at: (...names: readonly string[]) => string;
+  /** Runs the real program with this config. */
+  readonly run: (args: readonly string[], options?: RunOptions) => Promise<Ran>;
+  /** The same with `--json`: what it wrote to stdout, parsed. */
+  readonly json: (args: readonly string[], options?: RunOptions) => Promise<unknown>;
+  /** Stores a grant, and fails the test where that fails. */
+  readonly grant: (name: string, credential: object, args?: readonly string[]) => Promise<void>;
+  /** Starts the proxy, and resolves when it serves; stopped when the test ends, if not before. */
+  readonly start: (options?: RunOptions) => Promise<Running>;
+  /** Every file below, by its path, with its mode and a hash of its content: to be compared before and after. */
+  readonly everything: () => Promise<ReadonlyMap<string, string>>;
+}
+
+/** @param config put over the least one */
+export async function home(config: object = {}): Promise<Home> {
+  const folder = await tempFolder();
+  await mkdir(join(folder, 'config'), { mode: 0o700 });
+  const configFile = join(folder, 'config', 'sidekey.yaml');
+  await writeFile(configFile, stringify({ version: 1, proxy: { listen: '127.0.0.1:0' }, ...config }));
+  await chmod(configFile, 0o600);
+  const run: Home['run'] = (args, options) => runProgram([...args, '--config', configFile], folder, options);
+  return {
+    folder,
+    configFile,
+    at: (...names) => join(folder, ...names),
+    run,
+    async json(args, options) {
+      const { stdout, stderr } = await run([...args, '--json'], options);
+      if (stdout === '') throw new Error(`Nothing on stdout: ${stderr}`);
+      return JSON.parse(stdout);
+    },
+    async grant(name, credential, args = ['--provider', 'acme']) {
+      const { exit, stderr } = await run(['grant', 'add', name, ...args], {
+        input: JSON.stringify(credential),
+      });
+      if (exit !== 0) throw new Error(stderr);
+    },
+    start: (options) => startProgram(['start', '--json', '--config', configFile], folder, options),
+    async everything() {
+      const names = await readdir(folder, { recursive: true });
+      const found = new Map<string, string>();
+      for (const name of names.toSorted()) {
+        const { mode, size } = await stat(join(folder, name));
+        const isFile = (mode & 0o170000) === 0o100000;
+        // A look at a database leaves its index of the log, and a log in which nothing is.
+        if (name.endsWith('.db-shm') || (name.endsWith('.db-wal') && size === 0)) continue;
+        const content = isFile ? hash('sha256', await readFile(join(folder, name))) : 'folder';
+        found.set(name, `${mode.toString(8)} ${content}`);
+      }
+      return found;
+    },
+  };
+}
+
+async function startProgram(
+  args: readonly string[],
+  cwd: string,
+  { env = {} }: RunOptions = {},
+): Promise<Running> {
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd,
+    env: { PATH: process.env['PATH'], HOME: cwd, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const ended = new Promise<Ran>((resolve) => {
+    child.once('close', (code) => resolve({ exit: code ?? -1, stdout, stderr }));
+  });
+  const stop = () => {
+    child.kill('SIGTERM');
+    return ended;
+  };
+  onTestFinished(async () => void (await stop()));
+  const first = await new Promise<string>((resolve, reject) => {
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+      if (stdout.includes('\n')) resolve(stdout);
+    });
+    void ended.then(() => reject(new Error(stderr)));
+  });
+  const { listen, ca } = JSON.parse(first) as { listen: { port: number }; ca: string };
+  return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, stop };
+}
+
+/** Runs the program in a folder, with an environment that has nothing of the test's own. */
+export function runProgram(
+  args: readonly string[],
+  cwd: string,
+  { input = '', env = {} }: RunOptions = {},
+): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      process.execPath,
+      [program, ...args],
+      { cwd, env: { PATH: process.env['PATH'], HOME: cwd, ...env }, encoding: 'utf8' },
+      (error, stdout, stderr) => {
+        if (error !== null && typeof error.code !== 'number') reject(error);
+        else resolve({ exit: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+      },
+    );
+    // A program that refuses before it reads closes its end.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
+  });
+}

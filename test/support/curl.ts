@@ -1,0 +1,64 @@
+import { execFile } from 'node:child_process';
+
+/** What curl saw. */
+export interface CurlAnswer {
+  /** The HTTP status of the last response; 0 where there was none. */
+  readonly status: number;
+  /** Of a CONNECT; 0 where there was none. */
+  readonly connectStatus: number;
+  readonly body: string;
+  /** All heads that came, as text. */
+  readonly head: string;
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+/** Whether there is a curl on this machine. */
+export const curlMissing = await run(['--version']).then(
+  (answer) => (answer.exitCode === 0 ? false : 'curl is not installed'),
+  () => 'curl is not installed',
+);
+
+/** Runs the real curl, without its own config and without this process's proxy settings. */
+export async function curl(...options: string[]): Promise<CurlAnswer> {
+  const marker = '\n--curl-facts--';
+  const answer = await run([
+    '--disable',
+    '--silent',
+    '--show-error',
+    '--max-time',
+    '15',
+    '--include',
+    '--write-out',
+    `${marker}%{http_code} %{http_connect}`,
+    ...options,
+  ]);
+  const [received = '', facts = ''] = answer.stdout.split(marker);
+  const [status = 0, connectStatus = 0] = facts.split(' ').map(Number);
+  let body = received;
+  while (/^HTTP\/[0-9.]+ [0-9]{3}/.test(body)) {
+    const end = body.indexOf('\r\n\r\n');
+    if (end < 0) break;
+    body = body.slice(end + 4);
+  }
+  const head = received.slice(0, received.length - body.length);
+  return { status, connectStatus, head, body, stderr: answer.stderr, exitCode: answer.exitCode };
+}
+
+function run(args: readonly string[]): Promise<{ stdout: string; stderr: string; exitCode: number }> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      'curl',
+      args,
+      {
+        env: { PATH: process.env['PATH'], HOME: '/nonexistent' },
+        maxBuffer: 64 * 1024 * 1024,
+        encoding: 'latin1',
+      },
+      (error, stdout, stderr) => {
+        if (error !== null && typeof error.code !== 'number') reject(new Error(stderr, { cause: error }));
+        else resolve({ stdout, stderr, exitCode: typeof error?.code === 'number' ? error.code : 0 });
+      },
+    );
+  });
+}

@@ -1,0 +1,43 @@
+import type { RequestListener } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import { startSidekey, type SidekeyOptions, type TestSidekey } from './sidekey.ts';
+import { startRawUpstream, startUpstream, type Upstream } from './upstream.ts';
+
+/** An upstream, and a proxy with a grant for it. */
+export interface Granted {
+  readonly upstream: Upstream;
+  readonly sidekey: TestSidekey;
+}
+
+export async function granted(listener: RequestListener, options: SidekeyOptions = {}): Promise<Granted> {
+  return grantedTo(await startUpstream(listener), options);
+}
+
+/** The upstream says what it likes: it is given each connection after its TLS handshake. */
+export async function grantedRaw(
+  onSocket: (socket: TLSSocket) => void,
+  options: SidekeyOptions = {},
+): Promise<Granted> {
+  return grantedTo(await startRawUpstream(onSocket), options);
+}
+
+export async function grantedTo(upstream: Upstream, options: SidekeyOptions = {}): Promise<Granted> {
+  const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } }, ...options });
+  await sidekey.grant([upstream.authority]);
+  return { upstream, sidekey };
+}
+
+/** Hands over each complete request head (as text) that comes on a raw connection without bodies. */
+export function onHeads(socket: TLSSocket, answer: (head: string, count: number) => void): void {
+  let text = '';
+  let count = 0;
+  socket.on('data', (chunk: Buffer) => {
+    text += chunk.toString('latin1');
+    for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
+      const head = text.slice(0, end + 4);
+      text = text.slice(end + 4);
+      count += 1;
+      answer(head, count);
+    }
+  });
+}

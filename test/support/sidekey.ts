@@ -1,0 +1,123 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { stringify } from 'yaml';
+import type { AuditLine } from '../../src/audit/event.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { Credential } from '../../src/grants/credential.ts';
+import type { Grant } from '../../src/grants/grant.ts';
+import type { Log } from '../../src/log.ts';
+import { startProxy, type Proxy } from '../../src/main.ts';
+import { tempFolder } from './temp-folder.ts';
+import { upstreamCa, upstreamHost } from './upstream.ts';
+
+/** A whole proxy of a test: its own folder, store, key, CA and port. */
+export interface TestSidekey {
+  readonly proxy: Proxy;
+  readonly folder: string;
+  readonly configFile: string;
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  readonly port: number;
+  /** Path of the CA certificate that clients trust. */
+  readonly caFile: string;
+  readonly caPem: string;
+  /** What the log was told, as one text. */
+  logged(): string;
+  /** The audit file so far. */
+  audit(): Promise<readonly AuditLine[]>;
+  /** Resolves with the first audit line that fits, once it is in the file. */
+  audited(fits: (line: AuditLine) => boolean): Promise<AuditLine>;
+  /** Adds a grant for these authorities. */
+  grant(audience: readonly string[], options?: Partial<GrantOptions>): Promise<Grant>;
+  /** Writes another config and takes it over. */
+  configure(config: object): Promise<void>;
+}
+
+export interface GrantOptions {
+  readonly name: string;
+  readonly user: string;
+  readonly provider: string;
+  readonly credential: Credential;
+}
+
+export interface SidekeyOptions {
+  /** The `domains` of the config. */
+  readonly domains?: object;
+  /** More of the config, merged over the test's own. */
+  readonly config?: Readonly<Record<string, object>>;
+  readonly now?: () => number;
+  /** Instead of the test's temporary folder: for a second proxy on the same state. */
+  readonly folder?: string;
+}
+
+export const bearerToken = 'token-of-the-grant-0123456789';
+export const apiKey: Credential = { type: 'api_key', value: bearerToken };
+
+/** Starts a proxy that may reach upstreams of tests and nothing else; closed when the test ends. */
+export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSidekey> {
+  const folder = options.folder ?? (await tempFolder());
+  const configFile = join(folder, 'sidekey.yaml');
+  await writeFile(join(folder, 'upstream-ca.pem'), upstreamCa);
+  const write = (config: object) => writeFile(configFile, stringify(config));
+  const base = {
+    version: 1,
+    proxy: { listen: '127.0.0.1:0' },
+    store: 'sqlite:data/sidekey.db',
+    key: { source: 'file', path: 'data/master.key' },
+    ca: { directory: 'certs' },
+    audit: { file: 'data/audit.jsonl' },
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: options.domains ?? {},
+    ...options.config,
+  };
+  await write(base);
+  const lines: string[] = [];
+  const tell = (fields: object, message: string) => lines.push(`${message} ${describe(fields)}`);
+  const log: Log = { error: tell, warn: tell, info: tell, debug: tell };
+  const env = {};
+  const config = await loadConfig(configFile, { env });
+  const proxy = await startProxy(config, { log, now: options.now ?? Date.now, env });
+  onTestFinished(() => proxy.close());
+
+  const audit = async () =>
+    (await readFile(config.audit.file, 'utf8'))
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as AuditLine);
+  return {
+    proxy,
+    folder,
+    configFile,
+    url: `http://127.0.0.1:${proxy.address.port}`,
+    port: proxy.address.port,
+    caFile: proxy.authority.certificateFile,
+    caPem: proxy.authority.certificatePem,
+    logged: () => lines.join('\n'),
+    audit,
+    async audited(fits) {
+      for (;;) {
+        const found = (await audit()).find(fits);
+        if (found !== undefined) return found;
+        // What is noted is written in a turn of its own.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+    grant: (audience, { name = 'acme', user = 'default', provider = 'acme', credential = apiKey } = {}) =>
+      proxy.state.grants.add({ name, user, provider, scopes: [] }, { credential, audience }),
+    async configure(next) {
+      await write({ ...base, ...next });
+      await proxy.reload();
+    },
+  };
+}
+
+function describe(fields: object): string {
+  return JSON.stringify(fields, (_key, value: unknown) =>
+    value instanceof Error ? { message: value.message, stack: value.stack, cause: value.cause } : value,
+  );
+}

@@ -1,0 +1,119 @@
+import { createServer as createHttpsServer, type Server } from 'node:https';
+import { createServer as createHttpServer, type RequestListener } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { onTestFinished } from 'vitest';
+import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
+
+/** The name that upstreams of tests are reached by; pinned to 127.0.0.1 in the proxy's config. */
+export const upstreamHost = 'api.acme.test';
+
+const authority = makeAuthority('Acme Test Root', validFor(30, Date.now()));
+const leaf = issueLeaf(authority, upstreamHost, validFor(30, Date.now()));
+
+/** PEM of the authority that upstream certificates are signed by. */
+export const upstreamCa = authority.cert;
+
+/** A key and certificate, signed by the same authority, for another name or time. */
+export function upstreamLeaf(host: string, validity = validFor(30, Date.now())) {
+  return issueLeaf(authority, host, validity);
+}
+
+/** A real upstream on a free port of 127.0.0.1. */
+export interface Upstream {
+  readonly port: number;
+  /** `api.acme.test:PORT` */
+  readonly authority: string;
+  readonly url: string;
+  /** TCP connections that it has seen. */
+  connections(): number;
+  /** TCP connections that are open now. */
+  open(): number;
+  /** Resolves when no connection is open. */
+  allClosed(): Promise<void>;
+  /** Breaks every connection with a TCP reset. */
+  reset(): void;
+  close(): Promise<void>;
+}
+
+/** An HTTPS server; closed, with its connections, when the test ends. */
+export async function startUpstream(
+  listener: RequestListener,
+  identity: Identity = leaf,
+): Promise<Upstream & { readonly server: Server }> {
+  const server = createHttpsServer(identity, listener);
+  return { ...(await begin(server, 'https')), server };
+}
+
+/** A server without TLS. */
+export function startPlainUpstream(listener: RequestListener): Promise<Upstream> {
+  return begin(createHttpServer(listener), 'http');
+}
+
+/** A key and its certificate, PEM. */
+export interface Identity {
+  readonly key: string;
+  readonly cert: string;
+}
+
+/** A TLS server that hands over each connection after its handshake: for upstreams that misbehave byte by byte. */
+export function startRawUpstream(onSocket: (socket: TLSSocket) => void): Promise<Upstream> {
+  return begin(
+    createTlsServer({ ...leaf, ALPNProtocols: ['http/1.1'] }, (socket) => {
+      socket.on('error', () => socket.destroy());
+      onSocket(socket);
+    }),
+    'https',
+  );
+}
+
+interface Listening {
+  listen(port: number, host: string, done: () => void): unknown;
+  address(): AddressInfo | string | null;
+  on(event: 'connection', listener: (socket: Socket) => void): unknown;
+  close(done: () => void): unknown;
+}
+
+async function begin(server: Listening, scheme: 'http' | 'https'): Promise<Upstream> {
+  const sockets = new Set<Socket>();
+  let seen = 0;
+  let waiting: (() => void)[] = [];
+  server.on('connection', (socket) => {
+    seen += 1;
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.once('close', () => {
+      sockets.delete(socket);
+      if (sockets.size > 0) return;
+      for (const resolve of waiting) resolve();
+      waiting = [];
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      for (const socket of sockets) socket.destroy();
+    });
+  onTestFinished(close);
+  const authorityText = `${upstreamHost}:${port}`;
+  return {
+    port,
+    authority: authorityText,
+    url: `${scheme}://${authorityText}`,
+    connections: () => seen,
+    open: () => sockets.size,
+    allClosed: () =>
+      new Promise((resolve) => {
+        if (sockets.size === 0) resolve();
+        else waiting.push(resolve);
+      }),
+    reset() {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    close,
+  };
+}

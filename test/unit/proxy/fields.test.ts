@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { requestFields, responseFields, valuesOf } from '../../../src/proxy/fields.ts';
+
+describe('the values of a field', () => {
+  it('are found without regard to case, in order', () => {
+    expect(valuesOf(['A', '1', 'b', '2', 'a', '3', 'aa', '4'], 'a')).toEqual(['1', '3']);
+  });
+
+  it('are not taken for names', () => {
+    expect(valuesOf(['x', 'host', 'y', 'a'], 'host')).toEqual([]);
+  });
+});
+
+describe('the fields of a request that goes on', () => {
+  it('begin with the one Host, and keep order, case and repeats', () => {
+    const sent = [
+      'aCCept',
+      '*/*',
+      'host',
+      'other',
+      'X-A',
+      '1',
+      'x-a',
+      '2',
+      'Content-Length',
+      '5',
+      'Trailer',
+      'X-T',
+    ];
+    expect(requestFields(sent, 'api.example')).toEqual([
+      'Host',
+      'api.example',
+      'aCCept',
+      '*/*',
+      'X-A',
+      '1',
+      'x-a',
+      '2',
+      'Content-Length',
+      '5',
+      'Trailer',
+      'X-T',
+    ]);
+  });
+
+  it('keep the agent’s Authorization and cookies for whoever decides about them', () => {
+    const sent = ['Authorization', 'Bearer placeholder', 'Cookie', 'a=b', 'Cookie', 'c=d'];
+    expect(requestFields(sent, 'h')).toEqual(['Host', 'h', ...sent]);
+  });
+});
+
+describe('the fields of a response that goes on', () => {
+  it('keep order, case and repeats', () => {
+    const sent = ['Set-Cookie', 'a', 'set-cookie', 'b', 'Content-Length', '0', 'Alt-Svc', 'h3=":443"'];
+    expect(responseFields(sent, false)).toEqual(sent);
+  });
+
+  it('do not lead a client around the proxy where a grant is carried', () => {
+    expect(responseFields(['ALT-SVC', 'h3=":443"', 'X', '1'], true)).toEqual(['X', '1']);
+  });
+});

@@ -1,0 +1,110 @@
+import { once } from 'node:events';
+import { connect as connectTls, createSecureContext } from 'node:tls';
+import { describe, expect, it, vi } from 'vitest';
+import { intercept, type Inside } from '../../../src/proxy/intercept.ts';
+import { makeTestAuthority } from '../../support/certificates.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+import { closed, gone, socketPair } from './socket-pair.ts';
+
+const ca = makeTestAuthority('Proxy CA');
+const leaf = createSecureContext(ca.issue(['api.example', '127.0.0.1']));
+const leafFor = () => leaf;
+const target = authorityOf('api.example');
+const long = 60_000;
+
+describe('an intercepted CONNECT', () => {
+  it('answers a TLS handshake with a leaf for the tunnel’s host, and says what the client’s SNI was', async () => {
+    using pair = await socketPair();
+    const asked = vi.fn(leafFor);
+    const tls = connectTls({
+      socket: pair.far,
+      servername: 'api.example',
+      ca: ca.cert,
+      ALPNProtocols: ['h2', 'http/1.1'],
+    });
+    const inside = (await intercept(pair.near, target, asked, long)) as Inside & { scheme: 'https' };
+    expect(inside).toMatchObject({ scheme: 'https', serverName: 'api.example' });
+    expect(asked).toHaveBeenCalledExactlyOnceWith('api.example');
+    tls.write('GET / HTTP/1.1\r\n');
+    const [chunk] = (await once(inside.stream, 'data')) as [Buffer];
+    expect(chunk.toString()).toBe('GET / HTTP/1.1\r\n');
+    expect(tls.authorized).toBe(true);
+    expect(tls.alpnProtocol).toBe('http/1.1');
+  });
+
+  it('asks for the leaf of the tunnel’s host, whatever the SNI says', async () => {
+    using pair = await socketPair();
+    const asked = vi.fn(leafFor);
+    connectTls({ socket: pair.far, servername: 'other.example', rejectUnauthorized: false });
+    expect(await intercept(pair.near, target, asked, long)).toMatchObject({ serverName: 'other.example' });
+    expect(asked).toHaveBeenCalledExactlyOnceWith('api.example');
+  });
+
+  it('has no server name where the client sent none', async () => {
+    using pair = await socketPair();
+    connectTls({ socket: pair.far, host: '127.0.0.1', ca: ca.cert });
+    const inside = await intercept(pair.near, authorityOf('127.0.0.1'), leafFor, long);
+    expect(inside).toMatchObject({ scheme: 'https', serverName: null });
+  });
+
+  it('takes what is no TLS handshake for plain HTTP, and loses none of it', async () => {
+    using pair = await socketPair();
+    pair.far.write('GET / HTTP/1.1\r\n\r\n');
+    const inside = await intercept(pair.near, target, leafFor, long);
+    expect(inside).toMatchObject({ scheme: 'http', serverName: null });
+    const [chunk] = (await once(inside!.stream.resume(), 'data')) as [Buffer];
+    expect(chunk.toString()).toBe('GET / HTTP/1.1\r\n\r\n');
+  });
+
+  it('reads what came together with the CONNECT', async () => {
+    using pair = await socketPair();
+    pair.near.unshift(Buffer.from('GET /early HTTP/1.1\r\n\r\n'));
+    expect(await intercept(pair.near, target, leafFor, long)).toMatchObject({ scheme: 'http' });
+  });
+
+  it.each([
+    ['leaves before the first byte', (pair: Pair) => pair.far.end()],
+    ['is cut before the first byte', (pair: Pair) => pair.far.resetAndDestroy()],
+    [
+      'is cut in the handshake',
+      (pair: Pair) => pair.far.write(Buffer.from([0x16, 3, 1, 2, 0, 1]), () => pair.far.resetAndDestroy()),
+    ],
+    ['breaks the handshake', (pair: Pair) => pair.far.write(Buffer.alloc(64, 0x16))],
+  ])('has nobody inside where the client %s', async (_how, act) => {
+    using pair = await socketPair();
+    const inside = intercept(pair.near, target, leafFor, long);
+    act(pair);
+    expect(await inside).toBeNull();
+  });
+
+  it('has nobody inside where the client speaks another protocol alone', async () => {
+    using pair = await socketPair();
+    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2'] }).on('error', () => {});
+    expect(await intercept(pair.near, target, leafFor, long)).toBeNull();
+  });
+
+  it('has nobody inside where the client had gone before it began', async () => {
+    using pair = await socketPair();
+    await gone(pair.near);
+    expect(await intercept(pair.near, target, leafFor, long)).toBeNull();
+  });
+
+  it('has nobody inside where the client had ended its side before it began', async () => {
+    using pair = await socketPair();
+    pair.far.end();
+    await once(pair.near.resume(), 'end');
+    expect(await intercept(pair.near, target, leafFor, long)).toBeNull();
+  });
+
+  it.each([
+    ['says nothing', Buffer.alloc(0)],
+    ['stops in the handshake', Buffer.from([0x16, 3, 1, 2, 0, 1])],
+  ])('is cut where the client %s for too long', async (_what, bytes) => {
+    using pair = await socketPair();
+    pair.far.write(bytes);
+    expect(await intercept(pair.near, target, leafFor, 20)).toBeNull();
+    await closed(pair.near);
+  });
+});
+
+type Pair = Awaited<ReturnType<typeof socketPair>>;

@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import type { Grant } from '../../../src/grants/grant.ts';
+import { beginRecord } from '../../../src/proxy/record.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+const grant: Grant = {
+  id: '7b1d2d5c-2f7e-4d3b-9a53-2f6f0a4b5c6d',
+  name: 'work',
+  user: 'alice',
+  provider: 'acme',
+  type: 'oauth2',
+  state: 'active',
+  stateReason: null,
+  scopes: [],
+  expiresAt: null,
+  refreshable: true,
+  revision: 1,
+  createdAt: 0,
+  updatedAt: 0,
+};
+
+function begun(fields: readonly string[] = []) {
+  let time = 1_000;
+  const record = beginRecord(
+    {
+      head: { method: 'GET', target: '/', version: '1.1', fields },
+      body: null,
+      client: { address: '127.0.0.1:5', loopback: true, tunnel: null },
+    },
+    () => time,
+  );
+  return { record, wait: (ms: number) => (time += ms) };
+}
+
+describe('the record of an exchange', () => {
+  it('has the whole story: access, then outcome, under one id', () => {
+    const { record, wait } = begun(['Sidekey-Reason', 'a ticket']);
+    record.target({ authority: authorityOf('api.example'), path: '/a?token=secret' });
+    record.identity({ agent: 'bot', selectors: { grant: null, user: null } });
+    record.grant(grant, 'fingerprint');
+    const access = record.access();
+    wait(25);
+    const outcome = record.outcome({ status: 200, bytesIn: 3, bytesOut: 4, fate: 'complete' });
+    const facts = {
+      exchange: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      client: '127.0.0.1:5',
+      method: 'GET',
+      reason: 'a ticket',
+      scheme: 'https',
+      host: 'api.example',
+      port: 443,
+      path: '/a',
+      agent: 'bot',
+      grant: grant.id,
+      user: 'alice',
+      provider: 'acme',
+      credential: 'fingerprint',
+    };
+    expect(access).toEqual({ ...facts, event: 'access', outcome: 'allow' });
+    expect(outcome).toEqual({
+      ...facts,
+      event: 'outcome',
+      outcome: 'ok',
+      status: 200,
+      bytes_in: 3,
+      bytes_out: 4,
+      duration_ms: 25,
+    });
+    expect(outcome.exchange).toBe(access.exchange);
+  });
+
+  it('never holds a query, wherever it stands', () => {
+    const { record } = begun();
+    for (const path of ['/a?secret', '/?secret', '/a??secret', '/a?b?secret'])
+      record.target({ authority: authorityOf('api.example'), path });
+    expect(JSON.stringify(record.access())).not.toContain('secret');
+  });
+
+  it('tells how a response ended', () => {
+    const { record } = begun();
+    const facts = { status: 200, bytesIn: 0, bytesOut: 0 };
+    expect(record.outcome({ ...facts, fate: 'gone' }).outcome).toBe('aborted');
+    expect(record.outcome({ ...facts, fate: 'broken' }).outcome).toBe('failed');
+  });
+
+  it('has one event for a request that was refused, and an outcome for one that failed after its access', () => {
+    const refusal = new SidekeyError('domain_not_allowed', 'No.');
+    const { record, wait } = begun();
+    wait(5);
+    expect(record.refused(refusal, 403)).toMatchObject({
+      event: 'denied',
+      outcome: 'deny',
+      code: 'domain_not_allowed',
+      status: 403,
+      duration_ms: 5,
+    });
+    record.access();
+    expect(record.refused(new Error('a fault'), 500)).toMatchObject({
+      event: 'outcome',
+      outcome: 'failed',
+      code: 'internal',
+      status: 500,
+    });
+  });
+
+  it('leaves out an agent that nobody is', () => {
+    const { record } = begun();
+    record.identity({ agent: null, selectors: { grant: null, user: null } });
+    expect(record.access().agent).toBeUndefined();
+  });
+});

@@ -1,0 +1,126 @@
+import { describe, expect, it, vi } from 'vitest';
+import { failures, SidekeyError, type FailureCode } from '../../../src/errors.ts';
+import type { Reply } from '../../../src/proxy/message.ts';
+import { refusalBytes, refusalOf, refuse } from '../../../src/proxy/refusal.ts';
+
+const blocked = new SidekeyError('address_blocked', 'Not "there".', {
+  hint: 'list it',
+  cause: new Error('secret'),
+});
+
+function replyOf(started = false) {
+  return {
+    started,
+    gone: new AbortController().signal,
+    continue: vi.fn<Reply['continue']>(),
+    informational: vi.fn<Reply['informational']>(),
+    last: vi.fn<Reply['last']>(),
+    head: vi.fn<Reply['head']>(),
+    write: vi.fn<Reply['write']>(() => true),
+    onDrain: vi.fn<Reply['onDrain']>(),
+    end: vi.fn<Reply['end']>(),
+    abort: vi.fn<Reply['abort']>(),
+  } satisfies Reply;
+}
+
+/** How often a refusal asks for the connection to end with it. */
+function ended(error: SidekeyError): number {
+  const reply = replyOf();
+  refuse(reply, error, 'GET');
+  return reply.last.mock.calls.length;
+}
+
+describe('a refusal', () => {
+  it('is a problem document with the code in the body, a field and the reason phrase', () => {
+    const { status, reason, fields, body } = refusalOf(blocked);
+    expect([status, reason]).toEqual([403, 'address_blocked']);
+    expect(JSON.parse(body.toString())).toEqual({
+      title: 'Address blocked',
+      status: 403,
+      code: 'address_blocked',
+      detail: 'Not "there".',
+      hint: 'list it',
+    });
+    expect(fields).toEqual([
+      'Content-Type',
+      'application/problem+json',
+      'Content-Length',
+      String(body.length),
+      'Cache-Control',
+      'no-store',
+      'Sidekey-Error',
+      'address_blocked',
+    ]);
+  });
+
+  it('has the status of its code, whichever that is', () => {
+    for (const code of Object.keys(failures) as FailureCode[]) {
+      const { status, reason } = refusalOf(new SidekeyError(code, 'No.'));
+      expect({ code, status, reason }).toEqual({ code, status: failures[code].status, reason: code });
+    }
+  });
+
+  it('asks for credentials where none of an agent were good', () => {
+    expect(refusalOf(new SidekeyError('agent_auth_required', 'Who?')).fields.slice(-2)).toEqual([
+      'Proxy-Authenticate',
+      'Basic realm="Sidekey", charset="UTF-8"',
+    ]);
+  });
+
+  it('says nothing of a fault that nobody foresaw', () => {
+    for (const fault of [new Error('the token is abc'), 'abc', undefined]) {
+      const { status, reason, body } = refusalOf(fault);
+      expect([status, reason]).toEqual([500, 'internal']);
+      expect(body.toString()).not.toContain('abc');
+    }
+  });
+
+  it('is written as a whole response', () => {
+    const reply = replyOf();
+    expect(refuse(reply, blocked, 'GET')).toBe(403);
+    const { status, reason, fields, body } = refusalOf(blocked);
+    expect(reply.head).toHaveBeenCalledExactlyOnceWith(status, reason, fields);
+    expect(reply.write).toHaveBeenCalledExactlyOnceWith(body);
+    expect(reply.end).toHaveBeenCalledExactlyOnceWith([]);
+  });
+
+  it('ends the connection where the message was malformed, and only there', () => {
+    expect(ended(new SidekeyError('bad_request', 'Two lengths.'))).toBe(1);
+    expect(ended(blocked)).toBe(0);
+  });
+
+  it('has no body for HEAD', () => {
+    const reply = replyOf();
+    refuse(reply, blocked, 'HEAD');
+    expect(reply.write).not.toHaveBeenCalled();
+    expect(reply.end).toHaveBeenCalledOnce();
+  });
+
+  it('cuts a response that has begun, so that it cannot be taken for a whole one', () => {
+    const reply = replyOf(true);
+    expect(refuse(reply, blocked, 'GET')).toBe(403);
+    expect(reply.abort).toHaveBeenCalledOnce();
+    expect(reply.head).not.toHaveBeenCalled();
+    expect(reply.write).not.toHaveBeenCalled();
+  });
+
+  it('is bytes for a socket that is closed after it', () => {
+    const text = refusalBytes(blocked).toString();
+    const [head = '', body = ''] = text.split('\r\n\r\n');
+    expect(head.split('\r\n')).toEqual([
+      'HTTP/1.1 403 address_blocked',
+      'Content-Type: application/problem+json',
+      `Content-Length: ${body.length}`,
+      'Cache-Control: no-store',
+      'Sidekey-Error: address_blocked',
+      'Connection: close',
+    ]);
+    expect(JSON.parse(body)).toMatchObject({ code: 'address_blocked' });
+  });
+
+  it('keeps line ends of a message out of its head', () => {
+    const text = refusalBytes(new SidekeyError('bad_request', 'a\r\nSet-Cookie: x=y\r\n\r\nb')).toString();
+    expect(text.split('\r\n\r\n')).toHaveLength(2);
+    expect(text).not.toMatch(/^Set-Cookie/m);
+  });
+});

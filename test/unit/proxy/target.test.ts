@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest';
+import { targetOf } from '../../../src/proxy/target.ts';
+import type { InterceptedTunnel, RequestHead } from '../../../src/proxy/message.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+const head = (target: string, host: string | null, version: RequestHead['version'] = '1.1'): RequestHead => ({
+  method: 'GET',
+  target,
+  version,
+  fields: host === null ? [] : ['Host', host],
+});
+const tunnelTo = (text: string, serverName: string | null = null): InterceptedTunnel => ({
+  authority: authorityOf(text),
+  serverName,
+  presented: { kind: 'nothing' },
+});
+
+describe('the target of a request outside CONNECT', () => {
+  it('is its absolute form', () => {
+    expect(targetOf(head('http://api.example/a?b', 'api.example'), null)).toEqual({
+      authority: authorityOf('api.example', 'http'),
+      path: '/a?b',
+    });
+    expect(targetOf(head('https://api.example:8443', 'api.example:8443'), null)).toEqual({
+      authority: authorityOf('api.example:8443'),
+      path: '/',
+    });
+  });
+
+  it.each(['/a', '*', 'api.example:443', 'ftp://api.example/', 'http://api.example/#x'])(
+    'is not %s',
+    (target) => {
+      expect(targetOf(head(target, 'api.example'), null)).toMatchObject({
+        code: 'bad_request',
+        hint: 'use CONNECT, or a target such as https://host/path',
+      });
+    },
+  );
+});
+
+describe('the target of a request inside CONNECT', () => {
+  it('is the tunnel’s authority and the path as it was written', () => {
+    const path = '/a/../%2e%2e//b;x?c=%20|{}';
+    expect(targetOf(head(path, 'api.example'), tunnelTo('api.example', 'api.example'))).toEqual({
+      authority: authorityOf('api.example'),
+      path,
+    });
+  });
+
+  it('may be in absolute form, of the same authority', () => {
+    expect(targetOf(head('https://API.example:443/a', 'api.example'), tunnelTo('api.example'))).toEqual({
+      authority: authorityOf('api.example'),
+      path: '/a',
+    });
+    expect(targetOf(head('http://api.example:443/a', 'api.example'), tunnelTo('api.example'))).toMatchObject({
+      code: 'authority_mismatch',
+    });
+  });
+
+  it.each(['/a b', '/a\tb', '/a\0b', '/a\r\nX: y', '/a\x7f', '/a#fragment', '*', 'a', ''])(
+    'is not %j',
+    (target) => {
+      expect(targetOf(head(target, 'api.example'), tunnelTo('api.example'))).toMatchObject({
+        code: 'bad_request',
+      });
+    },
+  );
+});
+
+const plain = (port: number): InterceptedTunnel => ({
+  ...tunnelTo('api.example'),
+  authority: { scheme: 'http', host: 'api.example', port },
+});
+
+describe('Host', () => {
+  it.each([
+    ['api.example', 'api.example'],
+    ['api.example', 'API.Example.'],
+    ['api.example', 'api.example:443'],
+    ['api.example:8443', 'api.example:8443'],
+    ['[2001:db8::1]', '[2001:DB8:0::1]'],
+    ['bücher.example', 'xn--bcher-kva.example'],
+  ])('of a tunnel to %s may be %s', (tunnel, host) => {
+    expect(targetOf(head('/', host), tunnelTo(tunnel))).toMatchObject({ path: '/' });
+  });
+
+  it('is asked for in HTTP/1.1, and not in HTTP/1.0', () => {
+    expect(targetOf(head('/', null), tunnelTo('api.example'))).toMatchObject({
+      code: 'bad_request',
+      message: 'The request has no Host field.',
+    });
+    expect(targetOf(head('/', null, '1.0'), tunnelTo('api.example'))).toMatchObject({ path: '/' });
+  });
+
+  it('of plain http in a tunnel means port 80 where it names none', () => {
+    expect(targetOf(head('/', 'api.example'), plain(80))).toMatchObject({ path: '/' });
+    expect(targetOf(head('/', 'api.example'), plain(8080))).toMatchObject({ code: 'authority_mismatch' });
+    expect(targetOf(head('/', 'api.example:8080'), plain(8080))).toMatchObject({ path: '/' });
+  });
+});

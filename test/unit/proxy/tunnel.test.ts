@@ -1,0 +1,102 @@
+import { once } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { createOpenTunnels, relay } from '../../../src/proxy/tunnel.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+import { closed, gone, socketPair, textOf } from './socket-pair.ts';
+
+const long = 60_000;
+
+describe('a relay', () => {
+  it('carries bytes both ways, counts them, and ends when both sides have', async () => {
+    using client = await socketPair();
+    using upstream = await socketPair();
+    const done = relay(client.near, upstream.near, long);
+    client.far.end('ping!');
+    expect(await textOf(upstream.far)).toBe('ping!');
+    upstream.far.end('pong');
+    expect(await textOf(client.far)).toBe('pong');
+    expect(await done).toEqual({ bytesIn: 5, bytesOut: 4 });
+  });
+
+  it('lets the client talk on when the upstream has ended its side', async () => {
+    using client = await socketPair();
+    using upstream = await socketPair();
+    const done = relay(client.near, upstream.near, long);
+    upstream.far.end('bye');
+    expect(await textOf(client.far)).toBe('bye');
+    client.far.end('not yet');
+    expect(await textOf(upstream.far)).toBe('not yet');
+    expect(await done).toEqual({ bytesIn: 7, bytesOut: 3 });
+  });
+
+  it('holds a fast side back until the slow one has read', async () => {
+    using client = await socketPair();
+    using upstream = await socketPair();
+    const done = relay(client.near, upstream.near, long);
+    const chunk = Buffer.alloc(1 << 20);
+    while (client.far.write(chunk) || client.far.writableLength < 8 * chunk.length) {
+      if (client.far.writableLength >= 8 * chunk.length) break;
+    }
+    await once(upstream.far, 'readable');
+    expect(client.near.readableLength + upstream.near.writableLength).toBeLessThan(1 << 20);
+    client.far.end();
+    const sent = client.far.bytesWritten;
+    upstream.far.resume().once('end', () => upstream.far.end());
+    expect((await done).bytesIn).toBe(sent);
+  });
+
+  it.each(['client', 'upstream'] as const)('cuts both sides when the %s is reset', async (side) => {
+    const ends = { client: await socketPair(), upstream: await socketPair() };
+    using client = ends.client;
+    using upstream = ends.upstream;
+    const done = relay(client.near, upstream.near, long);
+    ends[side].far.resetAndDestroy();
+    await done;
+    await Promise.all([closed(client.near), closed(upstream.near)]);
+  });
+
+  it('cuts both sides when nothing has moved for the idle time', async () => {
+    using client = await socketPair();
+    using upstream = await socketPair();
+    expect(await relay(client.near, upstream.near, 10)).toEqual({ bytesIn: 0, bytesOut: 0 });
+    await Promise.all([closed(client.near), closed(upstream.near)]);
+  });
+
+  it.each(['client', 'upstream'] as const)(
+    'ends at once where the %s had gone before it began',
+    async (side) => {
+      const ends = { client: await socketPair(), upstream: await socketPair() };
+      using client = ends.client;
+      using upstream = ends.upstream;
+      await gone(ends[side].near);
+      expect(await relay(client.near, upstream.near, long)).toEqual({ bytesIn: 0, bytesOut: 0 });
+      await Promise.all([closed(client.near), closed(upstream.near)]);
+    },
+  );
+});
+
+describe('the open tunnels', () => {
+  it('that would no longer be allowed are cut, and no others', async () => {
+    using first = await socketPair();
+    using second = await socketPair();
+    const open = createOpenTunnels();
+    open.add(authorityOf('a.example'), first.near);
+    open.add(authorityOf('b.example'), second.near);
+    open.recheck(({ host }) => host === 'b.example');
+    await closed(first.near);
+    expect(second.near.destroyed).toBe(false);
+  });
+
+  it('are forgotten when they have closed, even before they were added', async () => {
+    using early = await socketPair();
+    using late = await socketPair();
+    const open = createOpenTunnels();
+    await gone(early.near);
+    open.add(authorityOf('a.example'), early.near);
+    open.add(authorityOf('b.example'), late.near);
+    await gone(late.near);
+    const asked: string[] = [];
+    open.recheck(({ host }) => asked.push(host) > 0);
+    expect(asked).toEqual([]);
+  });
+});
