@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../errors.ts';
-import { parseConnectTarget, type Authority } from '../policy/authority.ts';
+import type { Authority } from '../policy/authority.ts';
 import { decideConnect } from '../policy/decide.ts';
 import { readPresented } from './agent.ts';
 import { intercept } from './intercept.ts';
@@ -11,6 +11,7 @@ import { beginRecord } from './record.ts';
 import { refusalOf } from './refusal.ts';
 import type { Rooms } from './rooms.ts';
 import { refuseOn } from './socket-reply.ts';
+import { connectTargetOf } from './target.ts';
 import { relay, type OpenTunnels } from './tunnel.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
@@ -36,8 +37,8 @@ export async function connect(
   if (early.length > 0) socket.unshift(early);
   try {
     const settings = rooms.settings();
-    const target = parseConnectTarget(head.target);
-    if (target === null) throw new SidekeyError('bad_request', 'CONNECT names no host and port.');
+    const target = connectTargetOf(head);
+    if (target instanceof SidekeyError) throw target;
     record.target({ authority: target, path: '' });
 
     const presented = readPresented(head.fields);
@@ -54,8 +55,9 @@ export async function connect(
         throw new SidekeyError(decision.code, `${decision.reason}.`, { hint: decision.hint });
       case 'tunnel': {
         await rooms.audit.append(record.access());
-        const upstream = await settings.dialer.connectBlind(target);
+        // Before the dial: a change of the config meanwhile cuts it as it cuts the open ones.
         open.add(target, socket);
+        const upstream = await settings.dialer.connectBlind(target);
         socket.write(established);
         const { bytesIn, bytesOut } = await relay(socket, upstream, settings.limits.tunnel_idle);
         rooms.audit.note({

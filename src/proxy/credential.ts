@@ -22,6 +22,10 @@ export async function withCredential(
   settings: Settings,
   record: ExchangeRecord,
 ): Promise<Departure | SidekeyError> {
+  if (departure.method === 'TRACE') {
+    // An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8).
+    return new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
+  }
   const selected = selectGrant(await rooms.grants.find(decision.grant), {
     reference: decision.grant,
     ...selectors,

@@ -82,10 +82,18 @@ export function createListener(rooms: Rooms, limits: Limits): Listener {
     if (refused.has(request.socket)) return;
     const client = clientOf(request.socket);
     if (client.tunnel === null && answerSelf(request, response)) return;
-    const reply = replyTo(request, response, { expectsContinue, isLast: () => closing !== undefined });
+    const reply = replyTo(request, response, {
+      expectsContinue,
+      isLast: () => closing !== undefined,
+      onLast: () => refused.add(request.socket),
+    });
     track(
       exchanges,
-      pipeline.run(request.socket, () => exchange(arrivalOf(request, client), reply, rooms, throughPool)),
+      pipeline.run(request.socket, async () => {
+        // The request before it may have been the last, and the connection only waits to be closed.
+        if (refused.has(request.socket)) return;
+        await exchange(arrivalOf(request, client), reply, rooms, throughPool);
+      }),
     );
   }
 

@@ -17,7 +17,8 @@ export interface RequestHead {
   readonly method: string;
   /** The request target as it stood in the request line. */
   readonly target: string;
-  readonly version: '1.0' | '1.1';
+  /** `other` is refused. */
+  readonly version: '1.0' | '1.1' | 'other';
   readonly fields: RawFields;
 }
 

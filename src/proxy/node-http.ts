@@ -13,7 +13,7 @@ export function headOf(request: IncomingMessage): RequestHead {
   return {
     method: request.method ?? '',
     target: request.url ?? '',
-    version: request.httpVersion === '1.0' ? '1.0' : '1.1',
+    version: request.httpVersion === '1.1' || request.httpVersion === '1.0' ? request.httpVersion : 'other',
     fields: request.rawHeaders,
   };
 }
@@ -37,6 +37,8 @@ export interface ReplyOptions {
   readonly expectsContinue: boolean;
   /** Asked at the head: whether the connection shall end with this response. */
   readonly isLast: () => boolean;
+  /** Told that it ends: what stands behind the request on its connection must not be served. */
+  readonly onLast: () => void;
 }
 
 export function replyTo(request: IncomingMessage, response: ServerResponse, options: ReplyOptions): Reply {
@@ -51,6 +53,10 @@ export function replyTo(request: IncomingMessage, response: ServerResponse, opti
   response.on('finish', () => {
     if (!request.complete) linger(request);
   });
+  const last = () => {
+    response.shouldKeepAlive = false;
+    options.onLast();
+  };
   let waits = options.expectsContinue && announcesBody(request);
   return {
     get started() {
@@ -64,12 +70,10 @@ export function replyTo(request: IncomingMessage, response: ServerResponse, opti
     informational(status, fields) {
       if (modern) inform(response, status, fields);
     },
-    last() {
-      response.shouldKeepAlive = false;
-    },
+    last,
     head(status, reason, fields) {
       // Node itself ends a connection whose client waits for a 100 that did not come.
-      if (options.isLast()) response.shouldKeepAlive = false;
+      if (options.isLast()) last();
       const bodied = request.method !== 'HEAD' && status !== 204 && status !== 304;
       const chunked = bodied && modern && valuesOf(fields, 'content-length').length === 0;
       response.writeHead(status, printable(reason), [...(chunked ? fields : withoutTrailer(fields))]);

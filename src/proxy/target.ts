@@ -3,6 +3,7 @@ import {
   authorityText,
   parseAbsoluteTarget,
   parseAuthority,
+  parseConnectTarget,
   sameAuthority,
   type AbsoluteTarget,
   type Authority,
@@ -24,6 +25,7 @@ const sendablePath = /^\/[\x21\x22\x24-\x7e\x80-\xff]*$/;
  * that says otherwise is refused and never followed, for two readings of one request are how credentials get lost.
  */
 export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): Target | SidekeyError {
+  if (head.version === 'other') return unknownVersion();
   const hosts = valuesOf(head.fields, 'host');
   if (hosts.length > 1) return new SidekeyError('bad_request', 'The request has more than one Host field.');
   const [host] = hosts;
@@ -47,6 +49,24 @@ export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): T
     return mismatch('The TLS server name', wanted);
   }
   return target;
+}
+
+/** The authority that a CONNECT names. Its `Host` must name the same host; clients differ in whether they write the port. */
+export function connectTargetOf({ target: text, fields, version }: RequestHead): Authority | SidekeyError {
+  const target = parseConnectTarget(text);
+  if (target === null) return new SidekeyError('bad_request', 'CONNECT names no host and port.');
+  if (version === 'other') return unknownVersion();
+  const [host, ...more] = valuesOf(fields, 'host');
+  if (more.length > 0) return new SidekeyError('bad_request', 'The request has more than one Host field.');
+  const named = host === undefined ? target : parseAuthority(host, 'https');
+  const isWritten = host !== undefined && /:[0-9]+$/.test(host);
+  const same = named !== null && named.host === target.host && (!isWritten || named.port === target.port);
+  return same ? target : mismatch('The Host field', target);
+}
+
+/** RFC 9112 §2.3. What is no HTTP/1 has another framing. */
+function unknownVersion(): SidekeyError {
+  return new SidekeyError('bad_request', 'The request is neither HTTP/1.1 nor HTTP/1.0.');
 }
 
 function targetInTunnel(text: string, { authority }: InterceptedTunnel): Target | null {

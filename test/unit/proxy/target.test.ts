@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { targetOf } from '../../../src/proxy/target.ts';
+import { connectTargetOf, targetOf } from '../../../src/proxy/target.ts';
 import type { InterceptedTunnel, RequestHead } from '../../../src/proxy/message.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
@@ -96,5 +96,43 @@ describe('Host', () => {
     expect(targetOf(head('/', 'api.example'), plain(80))).toMatchObject({ path: '/' });
     expect(targetOf(head('/', 'api.example'), plain(8080))).toMatchObject({ code: 'authority_mismatch' });
     expect(targetOf(head('/', 'api.example:8080'), plain(8080))).toMatchObject({ path: '/' });
+  });
+});
+
+describe('the authority of a CONNECT', () => {
+  const connectTo = (target: string, ...hosts: string[]) =>
+    connectTargetOf({
+      method: 'CONNECT',
+      target,
+      version: '1.1',
+      fields: hosts.flatMap((host) => ['Host', host]),
+    });
+
+  it.each([
+    ['api.example:8443', []],
+    ['api.example:8443', ['api.example:8443']],
+    ['api.example:8443', ['API.example.']],
+    ['api.example:443', ['api.example']],
+    ['[2001:db8::1]:443', ['[2001:db8::1]']],
+  ])('is %s with the Host %j', (target, hosts) => {
+    expect(connectTo(target, ...hosts)).toMatchObject({
+      port: Number(target.slice(target.lastIndexOf(':') + 1)),
+    });
+  });
+
+  it.each([
+    ['api.example:443', ['attacker.example']],
+    ['api.example:443', ['api.example:8443']],
+    ['api.example:443', ['x@api.example']],
+    ['api.example:443', ['']],
+  ])('is refused for %s with the Host %j', (target, hosts) => {
+    expect(connectTo(target, ...hosts)).toMatchObject({ code: 'authority_mismatch' });
+  });
+
+  it('is refused with two Host fields, without a port, and in another version', () => {
+    expect(connectTo('api.example:443', 'api.example', 'api.example')).toMatchObject({ code: 'bad_request' });
+    expect(connectTo('api.example')).toMatchObject({ code: 'bad_request' });
+    const head = { method: 'CONNECT', target: 'api.example:443', version: 'other', fields: [] } as const;
+    expect(connectTargetOf(head)).toMatchObject({ code: 'bad_request' });
   });
 });

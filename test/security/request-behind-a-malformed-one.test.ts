@@ -1,0 +1,38 @@
+import { describe, expect, test } from 'vitest';
+import { granted } from '../support/granted.ts';
+import { openTunnel } from '../support/raw-client.ts';
+
+describe('what stands behind a request that two programs could cut at different places', () => {
+  test.each([
+    ['an unknown transfer coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
+    ['a second Host', 'Host: b.example\r\nContent-Length: 0\r\n\r\n'],
+  ])('is not sent: %s', async (_what, rest) => {
+    const seen: (string | undefined)[] = [];
+    const { upstream, sidekey } = await granted((request, response) => {
+      seen.push(request.url);
+      response.end();
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    const host = `Host: ${upstream.authority}\r\n`;
+    client.send(`POST /front HTTP/1.1\r\n${host}${rest}GET /hidden HTTP/1.1\r\n${host}\r\n`);
+    expect(await client.response()).toMatchObject({ status: 400, reason: 'bad_request' });
+    expect(await client.ended()).toBe('');
+    // A connection of its own goes through all the turns that the hidden request would have had.
+    const other = await openTunnel(sidekey, upstream.authority);
+    other.send(`GET /after HTTP/1.1\r\n${host}\r\n`);
+    expect(await other.response()).toMatchObject({ status: 200 });
+    expect(seen).toEqual(['/after']);
+  });
+
+  test.each(['HTTP/2.0', 'HTTP/0.9'])('and a request that says %s is refused', async (version) => {
+    const seen: (string | undefined)[] = [];
+    const { upstream, sidekey } = await granted((request, response) => {
+      seen.push(request.url);
+      response.end();
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET /old ${version}\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 400, reason: 'bad_request' });
+    expect(seen).toEqual([]);
+  });
+});
