@@ -1,0 +1,111 @@
+import { open, readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { SidekeyError } from '../../errors.ts';
+import type { Context } from '../context.ts';
+import { openCa } from './open.ts';
+
+export interface ExportOptions {
+  readonly format: string;
+  readonly out?: string;
+  readonly passwordFile?: string;
+}
+
+/**
+ * Java's own default. A trust store holds certificates alone, which are public: its password only keys the check of
+ * integrity, and Java refuses a store that has none.
+ */
+const javaDefault = 'changeit';
+
+/** `sidekey ca export` */
+export async function exportCa(context: Context, options: ExportOptions): Promise<void> {
+  const { withView, output, now } = context;
+  const format = readFormat(options.format);
+  if (format === 'p12' && options.out === undefined && (output.isTerminal || output.json)) {
+    throw new SidekeyError('input_invalid', 'A p12 is binary, and nothing to be shown.', {
+      hint: 'sidekey ca export --format p12 --out trust.p12',
+    });
+  }
+  const { certificatePem } = await withView((view) => openCa(view, now));
+  const content = await render(format, certificatePem, context, options);
+  if (options.out === undefined) {
+    if (output.json) output.result({ format, pem: content.toString('latin1') }, '');
+    else output.bytes(content);
+    return;
+  }
+  const file = resolve(options.out);
+  await write(file, content);
+  output.result({ format, file, bytes: content.length }, `Wrote ${options.out}.`);
+  output.say(usage[format](options.out));
+}
+
+type Format = 'pem' | 'bundle' | 'p12';
+
+const usage: Readonly<Record<Format, (file: string) => string>> = {
+  pem: (file) => `Our certificate alone: curl --cacert ${file}, NODE_EXTRA_CA_CERTS=${file}`,
+  bundle: (file) =>
+    `Our certificate and this machine's roots: SSL_CERT_FILE=${file} REQUESTS_CA_BUNDLE=${file}`,
+  p12: (file) =>
+    `For Java: -Djavax.net.ssl.trustStore=${file} -Djavax.net.ssl.trustStoreType=PKCS12 (and trustStorePassword, where it is not ${javaDefault})`,
+};
+
+async function render(
+  format: Format,
+  caPem: string,
+  { env }: Context,
+  { passwordFile }: ExportOptions,
+): Promise<Buffer> {
+  switch (format) {
+    case 'pem':
+      return Buffer.from(caPem);
+    case 'bundle': {
+      const { pemBundle } = await import('../../ca/bundle.ts');
+      return Buffer.from(pemBundle(caPem));
+    }
+    case 'p12': {
+      const password =
+        passwordFile === undefined ? env['SIDEKEY_P12_PASSWORD'] : await readPassword(passwordFile);
+      const { pkcs12TrustStore } = await import('../../ca/trust-store.ts');
+      return pkcs12TrustStore(caPem, password ?? javaDefault);
+    }
+  }
+}
+
+function readFormat(text: string): Format {
+  if (text === 'pem' || text === 'bundle' || text === 'p12') return text;
+  throw new SidekeyError('input_invalid', 'The format is not pem, bundle or p12.', {
+    hint: 'sidekey ca export --help',
+  });
+}
+
+/** One line; its end is not part of the password. */
+async function readPassword(file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
+  } catch (cause) {
+    throw new SidekeyError('secret_missing', `The password file ${file} cannot be read (${codeOf(cause)}).`, {
+      hint: 'name a file that holds the password in one line',
+      cause,
+    });
+  }
+}
+
+/** Readable by everybody, for everybody may know what it says. */
+async function write(file: string, content: Buffer): Promise<void> {
+  try {
+    const handle = await open(file, 'w', 0o644);
+    try {
+      await handle.writeFile(content);
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    throw new SidekeyError('file_unwritable', `${file} cannot be written (${codeOf(cause)}).`, {
+      hint: 'name a file in a folder that you can write to',
+      cause,
+    });
+  }
+}
+
+function codeOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
+}

@@ -1,0 +1,100 @@
+import type { Config } from '../config/config.ts';
+import type { ConfigLocation } from '../config/locate.ts';
+import type { Log } from '../log.ts';
+import type { State } from '../state.ts';
+import type { View } from '../view.ts';
+import type { Output } from './output.ts';
+
+/**
+ * What every command is given. What is heavy (the config's schema, the store) is imported when it is asked for: a
+ * command that needs none of it starts at once.
+ */
+export interface Context {
+  readonly output: Output;
+  readonly env: NodeJS.ProcessEnv;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** All of standard input, as text. SidekeyError `input_invalid` where it is a terminal or larger than 1 MiB. */
+  readonly readInput: () => Promise<string>;
+  /** Absolute path of the config file; made from the shipped default where it is ours to make and not there. */
+  readonly configFile: () => Promise<string>;
+  /** The config, for a command that changes something or serves. Makes the file, as `configFile` does. */
+  readonly config: () => Promise<Config>;
+  /** The config, for a command that looks. Where the file would be made, the shipped default is what counts. */
+  readonly readConfig: () => Promise<Config>;
+  /** Opens what lies on disk, and makes what is missing; gives it to `use`, and closes it whatever happens. */
+  readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
+  /** Opens what lies on disk for reading; makes nothing. Closes it whatever happens. */
+  readonly withView: <T>(use: (view: View) => Promise<T>) => Promise<T>;
+}
+
+export interface ContextParts {
+  readonly output: Output;
+  readonly env: NodeJS.ProcessEnv;
+  readonly now: () => number;
+  readonly readInput: () => Promise<string>;
+  /** `--config FILE`; asked when it is needed, for the command line is read by then. */
+  readonly configOption: () => string | undefined;
+}
+
+export function createContext({ configOption, ...parts }: ContextParts): Context {
+  const { env, now, output } = parts;
+
+  async function location(): Promise<ConfigLocation> {
+    const [{ locateConfig }, { packageRoot }] = await Promise.all([
+      import('../config/locate.ts'),
+      import('../config/shipped.ts'),
+    ]);
+    return locateConfig({ option: configOption(), env, cwd: process.cwd(), packageRoot });
+  }
+
+  const context: Context = {
+    ...parts,
+    async configFile() {
+      const [found, { ensureConfig }] = await Promise.all([location(), import('../config/locate.ts')]);
+      await ensureConfig(found);
+      return found.file;
+    },
+    async config() {
+      const [file, { loadConfig }] = await Promise.all([context.configFile(), import('../config/load.ts')]);
+      return loadConfig(file, { env });
+    },
+    async readConfig() {
+      const [found, { loadDefaultOr }] = await Promise.all([location(), import('./read-config.ts')]);
+      return loadDefaultOr(found, env);
+    },
+    async withState(use) {
+      const [config, { openState }] = await Promise.all([context.config(), import('../state.ts')]);
+      const state = await openState(config, { log: plainLog(output), now });
+      return closing(state, use);
+    },
+    async withView(use) {
+      const [config, { openView }] = await Promise.all([context.readConfig(), import('../view.ts')]);
+      const view = await openView(config, { now });
+      return closing(view, use);
+    },
+  };
+  return context;
+}
+
+/** What goes wrong in the work goes before what goes wrong in closing after it. */
+async function closing<S extends { close(): Promise<void> }, T>(
+  opened: S,
+  use: (opened: S) => Promise<T>,
+): Promise<T> {
+  let result: T;
+  try {
+    result = await use(opened);
+  } catch (error) {
+    await opened.close().catch(() => undefined);
+    throw error;
+  }
+  await opened.close();
+  return result;
+}
+
+/** What the rooms would log, as words for the person who waits for the command. */
+function plainLog(output: Output): Log {
+  const say = (_fields: object, message: string) => output.say(`sidekey: ${message}`);
+  return { error: say, warn: say, info: () => {}, debug: () => {} };
+}

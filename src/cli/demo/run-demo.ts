@@ -1,0 +1,33 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { exitCode, SidekeyError } from '../../errors.ts';
+import type { Context } from '../context.ts';
+
+const script = fileURLToPath(new URL('../../../examples/demo.ts', import.meta.url));
+
+/** `sidekey demo`: a program of its own, which is part of a checkout and not of the package. */
+export async function runDemo(
+  _context: Context,
+  { once = false }: { readonly once?: boolean },
+): Promise<number> {
+  if (!existsSync(script)) {
+    throw new SidekeyError('not_found', 'The demo is not part of an installed package.', {
+      hint: 'run it in a checkout of Sidekey: npm ci && npm run demo',
+    });
+  }
+  const child = spawn(process.execPath, [script, ...(once ? ['--once'] : [])], { stdio: 'inherit' });
+  process.on('SIGINT', leaveToTheDemo);
+  const pass = () => void child.kill('SIGTERM');
+  process.on('SIGTERM', pass);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', reject).once('exit', (code) => resolve(code ?? exitCode.failure));
+    });
+  } finally {
+    process.off('SIGINT', leaveToTheDemo).off('SIGTERM', pass);
+  }
+}
+
+/** Ctrl-C reaches the demo by itself, and it is the demo that ends first. */
+function leaveToTheDemo(): void {}

@@ -1,0 +1,70 @@
+/** What a person and a program are told of a grant. Nothing here ever sees a credential. */
+import { defaultUser, type Grant, type GrantState } from '../../grants/grant.ts';
+import { isoTime, relativeTime } from '../time.ts';
+
+/**
+ * The state as it counts now. The store is told of an end when a request meets it, and a clock that was wrong may have
+ * marked a good token: the clock decides, as it does for requests.
+ */
+export function stateNow(grant: Grant, now: number): GrantState {
+  if (grant.state !== 'active' && grant.state !== 'expired') return grant.state;
+  return hasEnded(grant, now) && !grant.refreshable ? 'expired' : 'active';
+}
+
+export function hasEnded({ expiresAt }: Grant, now: number): boolean {
+  return expiresAt !== null && expiresAt <= now;
+}
+
+/** `in 54 min`, `54 min ago (refreshed on use)`, `no end`; of a token that says none and can be refreshed,
+ * `not known`. */
+export function expiryOf(grant: Grant, now: number): string {
+  if (grant.expiresAt === null) return grant.refreshable ? 'not known' : 'no end';
+  const when = relativeTime(grant.expiresAt, now);
+  return hasEnded(grant, now) && stateNow(grant, now) === 'active' ? `${when} (refreshed on use)` : when;
+}
+
+/** `github`, or `github (user alice)`. */
+export function titleOf({ name, user }: Grant): string {
+  return user === defaultUser ? name : `${name} (user ${user})`;
+}
+
+export function scopesOf({ scopes }: Grant): string {
+  return scopes.length === 0 ? '-' : scopes.join(' ');
+}
+
+/** The command that puts a new credential in the place of a grant's, for these hosts where the provider's are not meant. */
+export function replaceCommand(grant: Grant, audience: readonly string[] = []): string {
+  const hosts = audience.length === 0 ? '' : ` --audience ${audience.map(shellWord).join(' ')}`;
+  return `sidekey grant add ${grant.name}${userOption(grant)} --provider ${grant.provider} --replace${hosts} < token.json`;
+}
+
+/** A host pattern as a word of a shell, which would look for files at a star. */
+export function shellWord(pattern: string): string {
+  return /[*[]/.test(pattern) ? `'${pattern}'` : pattern;
+}
+
+/** ` --user alice`, where it has to be said. */
+export function userOption({ user }: Pick<Grant, 'user'>): string {
+  return user === defaultUser ? '' : ` --user ${user}`;
+}
+
+/** A grant for programs. Times are ISO 8601, spans are seconds. */
+export function grantJson(grant: Grant, now: number): Readonly<Record<string, unknown>> {
+  const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
+  return {
+    id,
+    name,
+    user,
+    provider,
+    type,
+    state: stateNow(grant, now),
+    state_reason: stateReason,
+    scopes,
+    expires_at: expiresAt === null ? null : isoTime(expiresAt),
+    expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
+    refreshable,
+    revision: grant.revision,
+    created_at: isoTime(grant.createdAt),
+    updated_at: isoTime(grant.updatedAt),
+  };
+}

@@ -1,0 +1,62 @@
+import { once } from 'node:events';
+import type { SidekeyError } from '../errors.ts';
+import { visible } from './table.ts';
+
+export { table } from './table.ts';
+
+/** Results on stdout, words for people on stderr; with `--json` both for programs. */
+export interface Output {
+  readonly json: boolean;
+  /** The result of a command: as text for a person, or with `--json` the value as one line of JSON. */
+  result(value: unknown, text: string): void;
+  /** A result that is no text, or one that another program takes as it is. */
+  bytes(content: Uint8Array): void;
+  /** Whether the result is shown to a person as it is written. */
+  readonly isTerminal: boolean;
+  /** Resolves when what was written has left, so that a long result does not pile up in memory. */
+  drained(): Promise<void>;
+  /** A word beside the result. Nothing with `--json`. */
+  say(text: string): void;
+  /** A failure, with its way out. */
+  fail(error: Pick<SidekeyError, 'code' | 'message' | 'hint'>): void;
+}
+
+/** What it writes to: process.stdout and process.stderr, unless a test gives others. */
+export interface Streams {
+  readonly stdout: Pick<NodeJS.WriteStream, 'write'> & Partial<NodeJS.WriteStream>;
+  readonly stderr: Pick<NodeJS.WriteStream, 'write'>;
+}
+
+export function createOutput({ stdout, stderr }: Streams, json: () => boolean): Output {
+  return {
+    get json() {
+      return json();
+    },
+    result(value, text) {
+      stdout.write(json() ? `${JSON.stringify(value)}\n` : `${text.replace(/\n*$/, '')}\n`);
+    },
+    bytes(content) {
+      stdout.write(content);
+    },
+    isTerminal: stdout.isTTY === true,
+    async drained() {
+      if (stdout.writableNeedDrain === true) await once(stdout as NodeJS.WriteStream, 'drain');
+    },
+    say(text) {
+      if (!json()) stderr.write(`${shown(text)}\n`);
+    },
+    fail({ code, message, hint }) {
+      if (json()) {
+        const error = { code, message, ...(hint === undefined ? {} : { hint }) };
+        stderr.write(`${JSON.stringify({ error })}\n`);
+      } else {
+        stderr.write(`sidekey: ${shown(message)}\n${hint === undefined ? '' : `  → ${shown(hint)}\n`}`);
+      }
+    },
+  };
+}
+
+/** Names in a message may come from files and arguments: line breaks are ours, every other control character is not. */
+function shown(text: string): string {
+  return text.split('\n').map(visible).join('\n');
+}

@@ -1,0 +1,22 @@
+import { didYouMean } from '../../config/problem.ts';
+import { SidekeyError } from '../../errors.ts';
+import { isName } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
+
+/**
+ * The provider of that name.
+ *
+ * @throws SidekeyError `provider_unknown`
+ */
+export function findProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
+  const provider = providers.get(name);
+  if (provider !== undefined) return provider;
+  const near = didYouMean(name, [...providers.keys()]);
+  // What cannot be a name may be a secret in the wrong place.
+  const shown = isName(name) ? ` ${name}` : ' of that name';
+  throw new SidekeyError(
+    'provider_unknown',
+    `There is no provider${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
+    { hint: 'sidekey provider list shows them; your own go under "providers" in the config file' },
+  );
+}

@@ -1,0 +1,90 @@
+import { resolve } from 'node:path';
+import type { Config } from '../../config/config.ts';
+import { displayName } from '../../config/problem.ts';
+import { createLog } from '../../log.ts';
+import { startProxy, type Proxy } from '../../main.ts';
+import type { Context } from '../context.ts';
+import { proxyUrl } from '../proxy-url.ts';
+import { columns } from '../table.ts';
+import { describeMap } from './describe-map.ts';
+
+/** `sidekey start`: serves until it is told to stop. */
+export async function start({ config: readConfig, env, now, output }: Context): Promise<void> {
+  const config = await readConfig();
+  const proxy = await startProxy(config, { log: createLog(config.log.level), now, env });
+  const { address, authority } = proxy;
+  output.result(
+    { listen: address, config: config.file, ca: authority.certificateFile },
+    await welcome(proxy, now()),
+  );
+  process.on('SIGHUP', () => void proxy.reload());
+  await stopSignal();
+  output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
+  endAtOnceOnTheNext(now);
+  await proxy.close();
+  output.say('Stopped.');
+}
+
+function stopSignal(): Promise<void> {
+  return new Promise((resolveSignal) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolveSignal());
+  });
+}
+
+/** Under npm one Ctrl-C comes twice at once, from the terminal and from npm: that is not a second one. */
+const sameSignalMs = 500;
+
+function endAtOnceOnTheNext(now: () => number): void {
+  const first = now();
+  process.on('SIGINT', () => {
+    if (now() - first > sameSignalMs) process.exit(128 + 2);
+  });
+}
+
+/** What a person wants to read: what listens where, what the map holds, what is missing, and the lines to paste. */
+async function welcome(proxy: Proxy, now: number): Promise<string> {
+  const config = proxy.config();
+  const url = proxyUrl(proxy.address);
+  const ca = fromHere(proxy.authority.certificateFile);
+  const required = config.proxy.agents === 'required';
+  const client = required ? proxyUrl(proxy.address, 'NAME:TOKEN') : url;
+  const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
+  const agents = required && (await proxy.state.store.agents.list()).length === 0;
+  const commands = [...(agents ? ['sidekey agent add NAME'] : []), ...missing];
+  return [
+    'Sidekey is running.',
+    '',
+    ...columns([
+      [
+        '  proxy',
+        `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'})`,
+      ],
+      ['  config', fromHere(config.file)],
+      ['  store', fromHere(config.store.path)],
+      ['  audit', fromHere(config.audit.file)],
+      ['  CA', ca],
+    ]),
+    '',
+    ...lines,
+    ...(commands.length === 0 ? [] : ['', 'Missing:', ...commands.map((line) => `  ${line}`)]),
+    '',
+    'Use it:',
+    `  curl -x ${client} --cacert ${ca} https://HOST/`,
+    `  export HTTPS_PROXY=${client} SSL_CERT_FILE=${resolve(proxy.authority.certificateFile)}`,
+    ...(hasTunnels(config) ? [bundleLine] : []),
+    '',
+    'Ctrl-C stops it.',
+  ].join('\n');
+}
+
+/** Behind a tunnel a client sees the server's own certificate, and our CA alone does not vouch for that. */
+function hasTunnels({ domains, proxy }: Config): boolean {
+  return proxy.unmatched === 'tunnel' || domains.some(({ action }) => action.kind === 'tunnel');
+}
+
+const bundleLine =
+  '  for tunnelled hosts too: sidekey ca export --format bundle --out bundle.pem, and SSL_CERT_FILE=bundle.pem';
+
+function fromHere(path: string): string {
+  return displayName(path, process.cwd());
+}

@@ -1,0 +1,161 @@
+import { statSync } from 'node:fs';
+import type { AuditLine } from '../../audit/event.ts';
+import { rotatedFiles } from '../../audit/log-files.ts';
+import { tailAudit } from '../../audit/query.ts';
+import type { Config } from '../../config/config.ts';
+import { displayName } from '../../config/problem.ts';
+import { openView, type View } from '../../view.ts';
+import { openExistingCa } from '../ca/open.ts';
+import { proxyUrl } from '../proxy-url.ts';
+import { isoTime, relativeTime } from '../time.ts';
+import { attempt, broken, finding, type Finding } from './finding.ts';
+import { askHealth } from './health.ts';
+import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
+
+const soonMs = 30 * 86_400_000;
+
+/** Looks at everything a running proxy stands on, each for itself: one that is broken hides none of the others. */
+export async function look(config: Config, now: () => number): Promise<readonly Finding[]> {
+  const file = displayName(config.file, process.cwd());
+  return withoutRepeats([
+    finding('config', `${file}, valid`, { file: config.file }),
+    await lookAtProxy(config),
+    ...(await lookInside(config, now)),
+    await lookAtAudit(config, now()),
+  ]);
+}
+
+async function lookInside(config: Config, now: () => number): Promise<readonly Finding[]> {
+  let view: View;
+  try {
+    view = await openView(config, { now });
+  } catch (error) {
+    return [broken('store', error)];
+  }
+  try {
+    return [
+      await attempt('store', () => lookAtStore(view)),
+      await attempt('key', () => lookAtKey(view)),
+      await attempt('CA', () => lookAtCa(view, now)),
+      await attempt('domains', () => lookAtDomains(view)),
+      await attempt('grants', () => lookAtGrants(view, now())),
+    ];
+  } finally {
+    await view.close();
+  }
+}
+
+/** A key that does not open stops several things; it is one thing to be done. */
+function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
+  const told = new Set<string>();
+  return findings.map((each) => {
+    const needs = each.needs.filter(({ sentence }) => !told.has(sentence));
+    for (const { sentence } of needs) told.add(sentence);
+    return { ...each, needs };
+  });
+}
+
+async function lookAtProxy({ proxy: { listen, agents } }: Config): Promise<Finding> {
+  const health = await askHealth(listen);
+  const url = proxyUrl(listen);
+  const facts = { listen, agents, health: health.kind };
+  switch (health.kind) {
+    case 'serving':
+      return finding('proxy', `serving at ${url}`, facts);
+    case 'unknown':
+      return finding('proxy', 'not known: proxy.listen has port 0, so any that is free is taken', facts);
+    case 'silent':
+      return finding('proxy', `not running at ${url} (${health.why})`, facts, [
+        { sentence: `No proxy answers at ${url}.`, hint: 'sidekey start' },
+      ]);
+    case 'stranger':
+      return finding('proxy', `something else answers at ${url}`, facts, [
+        {
+          sentence: `What answers at ${url} is not Sidekey.`,
+          hint: 'stop it, or set proxy.listen in the config file to another port',
+        },
+      ]);
+  }
+}
+
+async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
+  if (store === null) {
+    return finding('store', `${fromHere(config.store.path)}, not made yet`, {
+      path: config.store.path,
+      exists: false,
+    });
+  }
+  const [all, agents] = [await grants(), await store.agents.list()];
+  return finding(
+    'store',
+    `${fromHere(store.location)}, ${count(all.length, 'grant')}, ${count(agents.length, 'agent')}`,
+    {
+      path: store.location,
+      exists: true,
+      grants: all.length,
+      agents: agents.length,
+    },
+  );
+}
+
+async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {
+  const from = key.source === 'file' ? fromHere(key.path) : `env:${key.name}`;
+  const opened = await vault();
+  if (opened === null) return finding('key', `${from}, not made yet`, { source: key.source, key_id: null });
+  return finding('key', `${opened.keyId} (${from})`, { source: key.source, key_id: opened.keyId });
+}
+
+async function lookAtCa(view: View, now: () => number): Promise<Finding> {
+  const authority = await openExistingCa(view, now);
+  const { directory } = view.config.ca;
+  if (authority === null) {
+    return finding('CA', `${fromHere(directory)}, not made yet`, { directory, exists: false });
+  }
+  const { name, certificateFile, fingerprint, notAfter } = authority;
+  const facts = {
+    directory,
+    exists: true,
+    name,
+    fingerprint_sha256: fingerprint,
+    not_after: isoTime(notAfter),
+  };
+  const ends = relativeTime(notAfter, now());
+  const text = `${fromHere(certificateFile)}, ${name}, ends ${ends}`;
+  if (notAfter - now() > soonMs) return finding('CA', text, facts);
+  return finding('CA', text, facts, [
+    {
+      sentence: `The CA ends ${ends}.`,
+      hint: `move the files in ${directory} away: the next start makes a new CA, which clients have to trust`,
+    },
+  ]);
+}
+
+async function lookAtAudit({ audit: { file } }: Config, now: number): Promise<Finding> {
+  return attempt('audit', async () => {
+    const paths = [...rotatedFiles(file).map(({ path }) => path), file];
+    const sizes = paths.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    let last: AuditLine | null = null;
+    for await (const line of tailAudit({ file, lines: 1 })) last = line;
+    const at = last === null ? null : Date.parse(last.time);
+    const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
+    return finding('audit', `${fromHere(file)}, ${bytes === 0 ? '' : `${sizeText(bytes)}, `}${when}`, {
+      file,
+      bytes,
+      last_event: last?.time ?? null,
+    });
+  });
+}
+
+function fromHere(path: string): string {
+  return displayName(path, process.cwd());
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+function sizeText(bytes: number): string {
+  if (bytes < 10_000) return `${bytes} bytes`;
+  return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
+}

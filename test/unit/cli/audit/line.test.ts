@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
+import { lineFormat } from '../../../../src/cli/audit/line.ts';
+
+let seq = 0;
+function line(event: AuditEvent): AuditLine {
+  seq += 1;
+  return { v: 1, seq, time: '2026-11-21T06:00:00.123Z', node: 'n/1', prev: '', hash: '', ...event };
+}
+
+const request = {
+  method: 'GET',
+  scheme: 'https',
+  host: 'api.example.com',
+  port: 443,
+  path: '/user',
+  agent: 'ci',
+  grant: 'id-1',
+} as const;
+
+const told = (...lines: AuditLine[]) => lines.map(lineFormat(lines, (id) => (id === 'id-1' ? 'work' : id)));
+
+describe('an event for a person', () => {
+  it('says of a request who asked for what, with which grant, and how it ended', () => {
+    expect(
+      told(
+        line({ ...request, event: 'access', outcome: 'allow' }),
+        line({ ...request, event: 'outcome', outcome: 'ok', status: 200, duration_ms: 12.3 }),
+        line({
+          ...request,
+          agent: undefined,
+          grant: undefined,
+          port: 8443,
+          event: 'denied',
+          outcome: 'deny',
+          status: 403,
+          code: 'rule_denied',
+          duration_ms: 1,
+        }),
+        line({ ...request, event: 'outcome', outcome: 'aborted', status: 200, duration_ms: 61_000 }),
+      ),
+    ).toEqual([
+      '2026-11-21 06:00:00Z  access   ci  GET api.example.com/user       work  allow',
+      '2026-11-21 06:00:00Z  outcome  ci  GET api.example.com/user       work  200                   12 ms',
+      '2026-11-21 06:00:00Z  denied   -   GET api.example.com:8443/user  -     deny 403 rule_denied  1 ms',
+      '2026-11-21 06:00:00Z  outcome  ci  GET api.example.com/user       work  aborted 200           61.0 s',
+    ]);
+  });
+
+  it('says of what is no request what it is about and why', () => {
+    expect(
+      told(
+        line({ event: 'domain.changed', host: '*.example.com', outcome: 'allow', reason: 'tunnel' }),
+        line({ event: 'grant.refreshed', grant: 'id-1', provider: 'google', outcome: 'ok', duration_ms: 30 }),
+        line({
+          event: 'grant.added',
+          grant: 'id-2',
+          provider: 'google',
+          outcome: 'failed',
+          code: 'already_exists',
+        }),
+        line({ event: 'config.reloaded' }),
+      ),
+    ).toEqual([
+      '2026-11-21 06:00:00Z  domain.changed   -  *.example.com  -     tunnel',
+      '2026-11-21 06:00:00Z  grant.refreshed  -  google         work  ok                     30 ms',
+      '2026-11-21 06:00:00Z  grant.added      -  google         id-2  failed already_exists',
+      '2026-11-21 06:00:00Z  config.reloaded  -  -              -     ok',
+    ]);
+  });
+
+  it('marks plain http, and leaves out the port that the scheme has anyway', () => {
+    const [plain, other] = told(
+      line({ ...request, scheme: 'http', port: 80, event: 'access' }),
+      line({ ...request, scheme: 'http', port: 443, event: 'access' }),
+    );
+    expect(plain).toContain('GET http://api.example.com/user');
+    expect(other).toContain('GET http://api.example.com:443/user');
+  });
+
+  it('keeps the columns of short lines where a path is very long', () => {
+    const [long, short] = told(
+      line({ ...request, path: `/${'x'.repeat(500)}`, event: 'access' }),
+      line({ ...request, event: 'access' }),
+    );
+    expect(long).toContain('x'.repeat(500));
+    expect(short?.length).toBeLessThan(120);
+  });
+
+  it('shows control characters of a path or a reason', () => {
+    const [text] = told(line({ ...request, path: '/\u001b[2J', event: 'access' }));
+    expect(text).toContain(String.raw`/\u001b[2J`);
+    expect(text).not.toContain('\u001b');
+  });
+});

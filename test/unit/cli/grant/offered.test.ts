@@ -1,0 +1,46 @@
+import { expect, it } from 'vitest';
+import { domainsOf, offeredBy, standingFor } from '../../../../src/cli/grant/offered.ts';
+import type { Domain } from '../../../../src/policy/domain-map.ts';
+import { isPattern, parsePattern } from '../../../../src/policy/pattern.ts';
+import { grantRecord } from '../../../support/grant-record.ts';
+
+function domain(text: string, grant: string | null): Domain {
+  const pattern = parsePattern(text);
+  if (!isPattern(pattern)) throw new Error(pattern.problem);
+  return {
+    pattern,
+    origin: text,
+    action: grant === null ? { kind: 'tunnel' } : { kind: 'grant', grant, insecure: false },
+  };
+}
+
+const named = grantRecord({ name: 'github', provider: 'gitlab' });
+const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
+const bob = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
+const grants = [named, alice, bob];
+
+it('a reference stands for the grant of that id or name before those of a provider of that name', () => {
+  expect(standingFor('github', grants)).toEqual([named]);
+  expect(standingFor('github', [alice, bob])).toEqual([alice, bob]);
+  expect(standingFor(bob.id, grants)).toEqual([bob]);
+  expect(standingFor('other', grants)).toEqual([]);
+});
+
+it('a domain that names no grant offers none', () => {
+  expect(offeredBy(domain('a.example.com', null), grants)).toEqual([]);
+  expect(offeredBy(domain('a.example.com', 'work'), grants)).toEqual([alice, bob]);
+});
+
+it('a grant is used by the domains that offer it, and by no other', () => {
+  const domains = [
+    domain('a.example.com', 'github'),
+    domain('b.example.com', 'work'),
+    domain('c.example.com', null),
+  ];
+  const uses = (grant: typeof named) => domainsOf(grant, grants, domains).map(({ origin }) => origin);
+  expect([uses(named), uses(alice), uses(bob)]).toEqual([
+    ['a.example.com'],
+    ['b.example.com'],
+    ['b.example.com'],
+  ]);
+});

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { pickGrant } from '../../../../src/cli/grant/pick.ts';
+import { grantRecord } from '../../../support/grant-record.ts';
+
+const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
+const bob = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
+const single = grantRecord({ name: 'mail', provider: 'google' });
+const grants = [single, alice, bob];
+const pick = (grant: string, user?: string) => pickGrant(grants, { grant, user });
+
+describe('the grant that a command names', () => {
+  it('is found by name, by id, and by name and user', () => {
+    expect(pick('mail')).toBe(single);
+    expect(pick(alice.id)).toBe(alice);
+    expect(pick('work', 'bob')).toBe(bob);
+    expect(pick(bob.id, 'bob')).toBe(bob);
+  });
+
+  it('is not found by its provider: what is removed was named', () => {
+    expect(() => pick('google')).toThrow(expect.objectContaining({ code: 'grant_missing' }));
+  });
+
+  it('is not guessed among several', () => {
+    expect(() => pick('work')).toThrow(
+      expect.objectContaining({
+        code: 'grant_ambiguous',
+        message: 'Several users have a grant work: alice, bob.',
+        hint: 'say whose: --user alice',
+      }),
+    );
+  });
+
+  it('that is not there is a clear word: whose there is, or which was meant', () => {
+    expect(() => pick('work', 'carol')).toThrow('The user carol has no grant work; alice, bob has.');
+    expect(() => pick(alice.id, 'bob')).toThrow('alice has.');
+    expect(() => pick('mial')).toThrow('There is no grant mial; did you mean mail?');
+    expect(() => pick('bad name: \u001b')).toThrow('There is no grant of that name.');
+    expect(() => pickGrant([], { grant: 'x' })).toThrow(
+      expect.objectContaining({ hint: 'sidekey grant add NAME --provider PROVIDER < token.json' }),
+    );
+  });
+});

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import {
+  expiryOf,
+  grantJson,
+  replaceCommand,
+  shellWord,
+  stateNow,
+  titleOf,
+} from '../../../../src/cli/grant/words.ts';
+import { grantOf } from '../../../../src/grants/grant-record.ts';
+import type { Grant } from '../../../../src/grants/grant.ts';
+import { grantRecord } from '../../../support/grant-record.ts';
+
+const now = 1_800_000_000_000;
+const grant = (fields: Partial<Grant> = {}): Grant =>
+  grantOf(grantRecord({ expiresAt: now + 600_000, ...fields }));
+
+describe('the state of a grant as it counts now', () => {
+  it.each([
+    ['active', {}, 'active'],
+    ['active', { expiresAt: now - 1, refreshable: false }, 'expired'],
+    ['active', { expiresAt: now - 1, refreshable: true }, 'active'],
+    ['active', { expiresAt: null, refreshable: false }, 'active'],
+    // The clock was wrong when it was marked.
+    ['expired', { refreshable: false }, 'active'],
+    ['expired', { expiresAt: now, refreshable: false }, 'expired'],
+    ['revoked', {}, 'revoked'],
+    ['reauth_required', { expiresAt: now - 1 }, 'reauth_required'],
+  ] as const)('%s with %j is %s', (state, fields, expected) => {
+    expect(stateNow(grant({ ...fields, state }), now)).toBe(expected);
+  });
+});
+
+it('an expiry is told with what it means', () => {
+  expect(expiryOf(grant(), now)).toBe('in 10 min');
+  expect(expiryOf(grant({ expiresAt: now - 60_000, refreshable: true }), now)).toBe(
+    '60 s ago (refreshed on use)',
+  );
+  expect(expiryOf(grant({ expiresAt: now - 60_000, refreshable: false }), now)).toBe('60 s ago');
+  expect(expiryOf(grant({ expiresAt: now - 60_000, state: 'revoked' }), now)).toBe('60 s ago');
+  expect(expiryOf(grant({ expiresAt: null, refreshable: false }), now)).toBe('no end');
+  expect(expiryOf(grant({ expiresAt: null, refreshable: true }), now)).toBe('not known');
+});
+
+it('the user is named where it is not the default one', () => {
+  expect(titleOf(grant())).toBe('github');
+  expect(titleOf(grant({ user: 'alice' }))).toBe('github (user alice)');
+  expect(replaceCommand(grant())).toBe('sidekey grant add github --provider github --replace < token.json');
+  expect(replaceCommand(grant({ user: 'alice' }), ['a.example.com', '*.b.example.com'])).toBe(
+    "sidekey grant add github --user alice --provider github --replace --audience a.example.com '*.b.example.com' < token.json",
+  );
+});
+
+it('a pattern is a word of a shell', () => {
+  expect(['a.example.com:1', '*.example.com', '[::1]:443'].map(shellWord)).toEqual([
+    'a.example.com:1',
+    "'*.example.com'",
+    "'[::1]:443'",
+  ]);
+});
+
+it('for programs it has everything that a person may see, and nothing sealed', () => {
+  const record = grantRecord({ sealed: Buffer.from('sealed-bytes') });
+  const json = grantJson(record, now);
+  expect(Object.keys(json)).not.toContain('sealed');
+  expect(JSON.stringify(json)).not.toContain('sealed-bytes');
+  expect(json).toMatchObject({ expires_in: 0, expires_at: '2027-01-15T08:00:00.000Z' });
+});

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { describeMap } from '../../../../src/cli/start/describe-map.ts';
+import type { Config } from '../../../../src/config/config.ts';
+import { isPattern, parsePattern } from '../../../../src/policy/pattern.ts';
+import type { Domain } from '../../../../src/policy/domain-map.ts';
+import { grantRecord } from '../../../support/grant-record.ts';
+
+const now = 1_800_000_000_000;
+
+function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | 'tunnel' = 'deny') {
+  const proxy: Config['proxy'] = { listen: { host: '127.0.0.1', port: 1 }, agents: 'optional', unmatched };
+  return {
+    proxy,
+    domains: Object.entries(domains).map(([text, action]): Domain => {
+      const pattern = parsePattern(text);
+      if (!isPattern(pattern)) throw new Error(pattern.problem);
+      return { pattern, action, origin: text };
+    }),
+  };
+}
+
+const uses = (grant: string, insecure = false): Domain['action'] => ({ kind: 'grant', grant, insecure });
+const fresh = grantRecord({ name: 'work', expiresAt: null });
+const ended = grantRecord({ name: 'old', expiresAt: now - 1, refreshable: false });
+
+describe('the map as the start shows it', () => {
+  it('says what each entry does, with which grant, and what is missing', () => {
+    const map = config({
+      'api.example.com': uses('work'),
+      'plain.example.com': uses('work', true),
+      'old.example.com': uses('old'),
+      'lost.example.com': uses('lost'),
+      'lost2.example.com': uses('lost'),
+      'open.example.com': { kind: 'tunnel' },
+      'shut.example.com': { kind: 'deny' },
+    });
+    expect(describeMap(map, [ended, fresh], now)).toEqual({
+      lines: [
+        'Domains:',
+        '  api.example.com    grant work                        work, active',
+        '  plain.example.com  grant work, also over plain http  work, active',
+        '  old.example.com    grant old                         old, expired',
+        '  lost.example.com   grant lost                        MISSING',
+        '  lost2.example.com  grant lost                        MISSING',
+        '  open.example.com   tunnel (blind, no credential)',
+        '  shut.example.com   refused',
+        '  any other host is refused',
+      ],
+      missing: [
+        'sidekey grant add old --provider github --replace < token.json',
+        'sidekey grant add lost --provider PROVIDER < token.json',
+      ],
+    });
+  });
+
+  it('tells what to begin with where it is empty', () => {
+    expect(describeMap(config({}), [], now)).toEqual({
+      lines: ['No domain is in the map yet: every host is refused.'],
+      missing: [
+        'sidekey grant add github --provider github < token.json',
+        'sidekey domain allow api.github.com --grant github',
+      ],
+    });
+    expect(describeMap(config({}, 'tunnel'), [fresh], now)).toEqual({
+      lines: ['No domain is in the map yet: every host is passed through blind.'],
+      missing: ['sidekey domain allow api.github.com --grant work'],
+    });
+  });
+});

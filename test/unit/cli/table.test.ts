@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import { columns, details, table, visible } from '../../../src/cli/table.ts';
+
+describe('text in columns', () => {
+  it('is as wide as the widest cell, without spaces at the ends of lines', () => {
+    expect(
+      table(
+        ['A', 'LONG'],
+        [
+          ['wider', 'x'],
+          ['y', ''],
+        ],
+      ),
+    ).toBe('A      LONG\nwider  x\ny');
+  });
+
+  it('takes rows of different lengths, and none at all', () => {
+    expect(columns([['a'], ['bb', 'c']])).toEqual(['a', 'bb  c']);
+    expect(columns([])).toEqual([]);
+  });
+
+  it('shows names beside values, and leaves out what there is none of', () => {
+    expect(details('title', { a: 'x', missing: null, longer: 'y' })).toBe('title\n  a       x\n  longer  y');
+  });
+
+  it('never sends a control character to the terminal', () => {
+    expect(visible('a\u001b[31m\u0007\u009b\u200e\u202e\u2028b\n')).toBe(
+      String.raw`a\u001b[31m\u0007\u009b\u200e\u202e\u2028b\u000a`,
+    );
+    expect(details('t\u001b', { 'n\u001b': 'v\u001b' })).not.toContain('\u001b');
+    expect(visible('Zoë 東京 …')).toBe('Zoë 東京 …');
+  });
+});

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { dateTime, duration, isoTime, readTime, relativeTime } from '../../../src/cli/time.ts';
+
+const now = Date.UTC(2026, 10, 21, 6, 0, 0);
+
+describe('a time for people', () => {
+  it.each([
+    [0, 'in 0 s'],
+    [89_000, 'in 89 s'],
+    [90_000, 'in 2 min'],
+    [3_600_000, 'in 60 min'],
+    [5_400_000, 'in 2 h'],
+    [172_800_000, 'in 2 d'],
+    [700 * 86_400_000, 'in 700 d'],
+    [3_650 * 86_400_000, 'in 10 y'],
+    [-1_000, '1 s ago'],
+    [-7_200_000, '2 h ago'],
+  ])('%d ms from now is %s', (offset, text) => {
+    expect(relativeTime(now + offset, now)).toBe(text);
+  });
+
+  it('is in UTC, as in the audit file', () => {
+    expect(dateTime(now + 22_900)).toBe('2026-11-21 06:00:22Z');
+    expect(isoTime(now)).toBe('2026-11-21T06:00:00.000Z');
+    expect(isoTime(Number.MAX_VALUE)).toBe('');
+  });
+
+  it('says how long something took', () => {
+    expect([duration(0), duration(11.7), duration(999), duration(3_449)]).toEqual([
+      '0 ms',
+      '12 ms',
+      '999 ms',
+      '3.4 s',
+    ]);
+  });
+});
+
+describe('a time that a person writes', () => {
+  it.each([
+    ['30s', now - 30_000],
+    ['15m', now - 900_000],
+    ['2 h', now - 7_200_000],
+    ['7d', now - 604_800_000],
+    ['2w', now - 1_209_600_000],
+    ['2026-11-20', Date.UTC(2026, 10, 20)],
+    ['2026-11-20T18:30', Date.UTC(2026, 10, 20, 18, 30)],
+    ['2026-11-20 18:30:05', Date.UTC(2026, 10, 20, 18, 30, 5)],
+    ['2026-11-20T18:30Z', Date.UTC(2026, 10, 20, 18, 30)],
+    ['2026-11-20T18:30:05.250+02:00', Date.UTC(2026, 10, 20, 16, 30, 5, 250)],
+  ])('%s', (text, at) => {
+    expect(readTime(text, now)).toBe(at);
+  });
+
+  it.each(['', 'yesterday', '2', 'h', '-2h', '2.5h', '2026-13-01', '2026-11-20T25:00Z', '1/2/2026', '2y'])(
+    '%j is none',
+    (text) => {
+      expect(readTime(text, now)).toBeNull();
+    },
+  );
+});
