@@ -84,7 +84,10 @@ export interface AuditLog {
    * @throws SidekeyError `audit_unavailable`: nothing was written, and what it was to record must not happen.
    */
   append(event: AuditEvent): Promise<void>;
-  /** Writes the event soon, for what has already happened. A failure is logged and makes later `append`s fail. */
+  /**
+   * Writes the event within some milliseconds, for what has already happened: a crash of this process may lose it. A
+   * failure is logged and makes later `append`s fail.
+   */
   note(event: AuditEvent): void;
   /** Writes what is pending and closes. Idempotent. */
   close(): Promise<void>;
