@@ -1,8 +1,7 @@
 import { once } from 'node:events';
+import { asTyped } from '../command-name.ts';
 import type { SidekeyError } from '../errors.ts';
 import { visible } from './table.ts';
-
-export { table } from './table.ts';
 
 /** Results on stdout, words for people on stderr; with `--json` both for programs. */
 export interface Output {
@@ -33,7 +32,7 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
       return json();
     },
     result(value, text) {
-      stdout.write(json() ? `${JSON.stringify(value)}\n` : `${text.replace(/\n*$/, '')}\n`);
+      stdout.write(json() ? `${JSON.stringify(value)}\n` : `${asTyped(text).replace(/\n*$/, '')}\n`);
     },
     bytes(content) {
       stdout.write(content);
@@ -43,9 +42,10 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
       if (stdout.writableNeedDrain === true) await once(stdout as NodeJS.WriteStream, 'drain');
     },
     say(text) {
-      if (!json()) stderr.write(`${shown(text)}\n`);
+      if (!json()) stderr.write(`${shown(asTyped(text))}\n`);
     },
-    fail({ code, message, hint }) {
+    fail({ code, message, hint: way }) {
+      const hint = way === undefined ? undefined : asTyped(way);
       if (json()) {
         const error = { code, message, ...(hint === undefined ? {} : { hint }) };
         stderr.write(`${JSON.stringify({ error })}\n`);

@@ -1,3 +1,4 @@
+import { asTyped } from '../command-name.ts';
 import { failures, SidekeyError } from '../errors.ts';
 import type { RawFields } from './fields.ts';
 import type { Reply } from './message.ts';
@@ -21,7 +22,7 @@ export function refusalOf(error: unknown): Refusal {
       status,
       code,
       detail,
-      ...(hint === undefined ? {} : { hint }),
+      ...(hint === undefined ? {} : { hint: asTyped(hint) }),
     })}\n`,
   );
   return {

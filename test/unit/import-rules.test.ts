@@ -45,9 +45,18 @@ const floors: readonly ((file: string) => boolean)[] = [
   (file) => file === 'errors.ts',
   (file) => roomOf(file) === 'policy' || [...pureTypes, 'grants/lease.ts', 'audit/event.ts'].includes(file),
   (file) =>
-    ['vault', 'store', 'oauth', 'inject', 'ca', 'upstream', 'audit', 'config', 'log.ts'].includes(
-      roomOf(file),
-    ),
+    [
+      'vault',
+      'store',
+      'oauth',
+      'inject',
+      'ca',
+      'upstream',
+      'audit',
+      'config',
+      'log.ts',
+      'command-name.ts',
+    ].includes(roomOf(file)),
   (file) => roomOf(file) === 'grants',
   (file) => ['proxy', 'admin'].includes(roomOf(file)),
   // What puts the parts together: main.ts, and what it shares with the command line.
