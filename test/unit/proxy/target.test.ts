@@ -99,15 +99,15 @@ describe('Host', () => {
   });
 });
 
-describe('the authority of a CONNECT', () => {
-  const connectTo = (target: string, ...hosts: string[]) =>
-    connectTargetOf({
-      method: 'CONNECT',
-      target,
-      version: '1.1',
-      fields: hosts.flatMap((host) => ['Host', host]),
-    });
+const connectTo = (target: string, ...hosts: string[]) =>
+  connectTargetOf({
+    method: 'CONNECT',
+    target,
+    version: '1.1',
+    fields: hosts.flatMap((host) => ['Host', host]),
+  });
 
+describe('the authority of a CONNECT', () => {
   it.each([
     ['api.example:8443', []],
     ['api.example:8443', ['api.example:8443']],
