@@ -66,7 +66,7 @@ async function welcome(proxy: Proxy, now: number): Promise<string> {
     ]),
     '',
     ...lines,
-    ...(commands.length === 0 ? [] : ['', 'Missing:', ...commands.map((line) => `  ${line}`)]),
+    ...(commands.length === 0 ? [] : ['', 'Missing:', ...commands.map((line) => `  → ${line}`)]),
     '',
     'Use it:',
     `  curl -x ${client} --cacert ${ca} https://HOST/`,
@@ -83,7 +83,7 @@ function hasTunnels({ domains, proxy }: Config): boolean {
 }
 
 const bundleLine =
-  '  for tunnelled hosts too: sidekey ca export --format bundle --out bundle.pem, and SSL_CERT_FILE=bundle.pem';
+  '  → sidekey ca export --format bundle --out bundle.pem   (as SSL_CERT_FILE it serves tunnelled hosts too)';
 
 function fromHere(path: string): string {
   return displayName(path, process.cwd());
