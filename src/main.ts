@@ -4,6 +4,7 @@ import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
 import { watchConfig } from './config/watch.ts';
 import { SidekeyError } from './errors.ts';
+import type { InjectPlan } from './grants/provider.ts';
 import { createTokenSource } from './grants/token-source.ts';
 import { createFingerprint } from './inject/fingerprint.ts';
 import type { Log } from './log.ts';
@@ -28,6 +29,7 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
+/** What the proxy is given from outside. */
 export interface ProxyParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
@@ -163,6 +165,9 @@ function exitFacts({ upstream, limits }: Config): string {
   return JSON.stringify([upstream.ca, [...upstream.resolve], upstream.privateAddresses, limits]);
 }
 
+/** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
+const bearer: InjectPlan = { kind: 'bearer' };
+
 function settingsOf({ proxy, domains, limits, providers }: Config, { dialer, pool }: Exit): Settings {
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatched },
@@ -170,7 +175,7 @@ function settingsOf({ proxy, domains, limits, providers }: Config, { dialer, poo
     limits,
     dialer,
     pool,
-    injectPlan: (provider) => providers.get(provider)?.inject ?? { kind: 'bearer' },
+    injectPlan: (provider) => providers.get(provider)?.inject ?? bearer,
   };
 }
 

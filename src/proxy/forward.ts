@@ -99,7 +99,7 @@ function attempt(
   const settle = (then: () => void) => {
     if (over) return;
     over = true;
-    reply.gone.removeEventListener('abort', onGone);
+    reply.gone.forget(onGone);
     then();
   };
   const finish = (fate: Carried['fate']) =>
@@ -109,11 +109,11 @@ function attempt(
     finish('gone');
     abandon();
   };
-  if (reply.gone.aborted) {
+  if (reply.gone.already) {
     finish('gone');
     return promise;
   }
-  reply.gone.addEventListener('abort', onGone, { once: true });
+  reply.gone.listen(onGone);
 
   const begin = (raw: RawFields, reason: string) =>
     reply.head(status, reason, responseFields(raw, carriesGrant));

@@ -1,6 +1,7 @@
 import type { Authority } from '../policy/authority.ts';
 import type { Presented } from './agent.ts';
 import type { RawFields } from './fields.ts';
+import type { Gone } from './gone.ts';
 
 /**
  * The values an exchange works on. They are plain: whatever reads requests off a socket fills them in, and whatever
@@ -13,6 +14,7 @@ export type BodyPlan =
   | { readonly kind: 'length'; readonly bytes: number }
   | { readonly kind: 'chunked' };
 
+/** The head of a request, as it was read. */
 export interface RequestHead {
   readonly method: string;
   /** The request target as it stood in the request line. */
@@ -53,8 +55,7 @@ export interface InterceptedTunnel {
 export interface Reply {
   /** Whether a final head was sent: from then on a failure can only cut the connection. */
   readonly started: boolean;
-  /** Aborted when the client has gone before the response was complete. */
-  readonly gone: AbortSignal;
+  readonly gone: Gone;
   /** Tells a client that waits for it to send its body (RFC 9110 §10.1.1). */
   continue(): void;
   /** An interim response (1xx) other than 100 and 101. */

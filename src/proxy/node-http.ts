@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { valuesOf, type RawFields } from './fields.ts';
+import { createGone } from './gone.ts';
 import type { Arrival, Client, Reply, RequestHead } from './message.ts';
 
 /**
@@ -42,13 +43,13 @@ export interface ReplyOptions {
 }
 
 export function replyTo(request: IncomingMessage, response: ServerResponse, options: ReplyOptions): Reply {
-  const gone = new AbortController();
+  const gone = createGone();
   const modern = request.httpVersion === '1.1';
   response.sendDate = false;
   // A client that left is told of by `close`; what is written after it concerns nobody.
   response.on('error', () => {});
   response.on('close', () => {
-    if (!response.writableFinished) gone.abort();
+    if (!response.writableFinished) gone.tell();
   });
   response.on('finish', () => {
     if (!request.complete) linger(request);
@@ -62,7 +63,7 @@ export function replyTo(request: IncomingMessage, response: ServerResponse, opti
     get started() {
       return response.headersSent;
     },
-    gone: gone.signal,
+    gone,
     continue() {
       if (waits) response.writeContinue();
       waits = false;

@@ -11,14 +11,18 @@ export interface Pipeline {
  * (RFC 9112 §9.3.2).
  */
 export function createPipeline(): Pipeline {
-  const tails = new WeakMap<object, Promise<void>>();
+  // No entry outlives its work, so nothing is held that a WeakMap would let go.
+  const tails = new Map<object, Promise<void>>();
   return {
     async run(connection, work) {
       const before = tails.get(connection);
       const tail = before === undefined ? work() : before.then(work);
       tails.set(connection, tail);
-      await tail;
-      if (tails.get(connection) === tail) tails.delete(connection);
+      try {
+        await tail;
+      } finally {
+        if (tails.get(connection) === tail) tails.delete(connection);
+      }
     },
     isBusy: (connection) => tails.has(connection),
   };

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { createGone } from './gone.ts';
 import type { Reply } from './message.ts';
 import { refusalBytes } from './refusal.ts';
 
@@ -7,14 +8,14 @@ const lingerMs = 5_000;
 
 /** A reply over a bare socket, closed after what it says: for a handshake that is not carried. */
 export function socketReply(client: Duplex): Reply {
-  const gone = new AbortController();
+  const gone = createGone();
   let started = false;
-  client.once('close', () => gone.abort());
+  client.once('close', () => gone.tell());
   return {
     get started() {
       return started;
     },
-    gone: gone.signal,
+    gone,
     continue() {},
     informational() {},
     last() {},

@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { describe, expect, it, vi } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
+import { createGone } from '../../../src/proxy/gone.ts';
 import { forward, type Departure } from '../../../src/proxy/forward.ts';
 import type { RawFields } from '../../../src/proxy/fields.ts';
 import type { Reply } from '../../../src/proxy/message.ts';
@@ -26,14 +27,14 @@ function controllerOf(fields: RawFields = []): Dispatcher.DispatchController {
   return controller as Dispatcher.DispatchController;
 }
 
-function replyOf(gone = new AbortController()) {
+function replyOf(gone = createGone()) {
   const said: unknown[] = [];
   let started = false;
   const reply: Reply = {
     get started() {
       return started;
     },
-    gone: gone.signal,
+    gone,
     continue: () => said.push('continue'),
     informational: (status) => said.push(['informational', status]),
     last() {},
@@ -111,7 +112,7 @@ describe('a 401 while the token is renewed', () => {
 
   it('says nothing to a client that left meanwhile', async () => {
     const renewal = Promise.withResolvers<RawFields | null>();
-    const gone = new AbortController();
+    const gone = createGone();
     const { reply, said } = replyOf(gone);
     const carried = forward(
       departure(() => renewal.promise),
@@ -119,7 +120,7 @@ describe('a 401 while the token is renewed', () => {
       poolOf(unauthorized),
       defaultLimits,
     );
-    gone.abort();
+    gone.tell();
     expect(await carried).toMatchObject({ status: 401, fate: 'gone' });
     renewal.resolve(null);
     await renewal.promise;
@@ -130,8 +131,8 @@ describe('a 401 while the token is renewed', () => {
 
 describe('a client that left before its request was sent', () => {
   it('has nothing sent', async () => {
-    const gone = new AbortController();
-    gone.abort();
+    const gone = createGone();
+    gone.tell();
     let sent = false;
     const pool = poolOf(() => (sent = true));
     const carried = await forward(departure(undefined), replyOf(gone).reply, pool, defaultLimits);

@@ -1,3 +1,4 @@
+import { createGone } from '../../../src/proxy/gone.ts';
 import { describe, expect, it, vi } from 'vitest';
 import { failures, SidekeyError, type FailureCode } from '../../../src/errors.ts';
 import type { Reply } from '../../../src/proxy/message.ts';
@@ -11,7 +12,7 @@ const blocked = new SidekeyError('address_blocked', 'Not "there".', {
 function replyOf(started = false) {
   return {
     started,
-    gone: new AbortController().signal,
+    gone: createGone(),
     continue: vi.fn<Reply['continue']>(),
     informational: vi.fn<Reply['informational']>(),
     last: vi.fn<Reply['last']>(),
