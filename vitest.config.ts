@@ -6,5 +6,7 @@ export default defineConfig({
     pool: 'forks',
     testTimeout: 20_000,
     hookTimeout: 30_000,
+    // Hints name the program as it is typed: the same whether the tests are run by `npm test` or by `npx vitest`.
+    env: { npm_command: '' },
   },
 });

@@ -87,6 +87,7 @@ export type FailureCode = keyof typeof table;
 /** The table itself, for documentation, tests and the problem document. */
 export const failures: Readonly<Record<FailureCode, Failure>> = table;
 
+/** What a failure may say besides its sentence. */
 export interface SidekeyErrorOptions {
   /** What to do about it: the exact command, config line or link. */
   readonly hint?: string | undefined;

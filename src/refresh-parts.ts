@@ -3,6 +3,7 @@ import type { RefreshParts } from './grants/refresh-attempt.ts';
 import { refreshToken } from './oauth/refresh.ts';
 import type { State } from './state.ts';
 
+/** What changes while a process runs. */
 export interface RefreshOptions {
   /** What the config says when a refresh begins. */
   readonly config: () => Config;

@@ -18,6 +18,7 @@ export interface State {
   close(): Promise<void>;
 }
 
+/** What state is opened with. */
 export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
@@ -54,7 +55,7 @@ export async function openState(config: Config, { log, now }: StateParts): Promi
 }
 
 /** A new key may be made only for a store that nothing was sealed for: no other key opens what one has sealed. */
-export async function openProvedVault(config: Config, store: Store): Promise<Vault> {
+async function openProvedVault(config: Config, store: Store): Promise<Vault> {
   const check = await store.meta.get(keyCheckName);
   const vault = await openVault(config.key, { mayCreate: check === null, store: store.location });
   if (check === null) await store.meta.putIfAbsent(keyCheckName, sealKeyCheck(vault));

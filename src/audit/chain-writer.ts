@@ -19,6 +19,9 @@ export interface TimedEvent {
   readonly time: number;
 }
 
+/**
+ * What a chain is written with. `now` answers milliseconds since the epoch; `maxBytes` is the size beyond which the file is rotated.
+ */
 export interface ChainWriterOptions {
   readonly file: string;
   readonly maxBytes: number;
@@ -30,6 +33,7 @@ export interface ChainWriterOptions {
   readonly warn: (sentence: string, cause: unknown) => void;
 }
 
+/** One chain, open for writing. */
 export interface ChainWriter {
   /** The name of the chain. */
   node(): string;
@@ -48,6 +52,10 @@ export interface ChainWriter {
 /** How often, in milliseconds, to look whether lock and head record are in place, and to try a rotation that failed. */
 const glance = 1_000;
 
+/**
+ * Takes a slot, repairs what a crash left, and opens the live file.
+ * @throws what `takeSlot` and `openLiveFile` throw, and errors of the file system as they are; nothing stays open then
+ */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, maxBytes, vault, now, warn } = options;
   const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');

@@ -23,6 +23,7 @@ export interface Place {
  */
 export type ProblemKind = 'edited' | 'missing' | 'cut' | 'reordered' | 'repeated' | 'foreign';
 
+/** One thing that is not as it was written. */
 export interface Problem extends Place {
   readonly kind: ProblemKind;
   /** One sentence for people. */
@@ -61,6 +62,7 @@ export interface ChainFindings {
 /** How many problems are told one by one. */
 export const problemLimit = 10_000;
 
+/** A walk over the pieces of a log. */
 export interface ChainWalk {
   /** The next piece, in the order of the log. */
   see(piece: Piece, place: Place): void;

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import { promisify } from 'node:util';
 
+/** The calls; a test gives others. */
 export interface DiskCalls {
   /** Appends; answers how many bytes were written, fewer than given where the disk took only a part. */
   write(fd: number, text: string): number;

@@ -10,6 +10,7 @@ import fs from 'node:fs';
 import Database from 'better-sqlite3';
 import { idOf } from './log-files.ts';
 
+/** A lock that is held. */
 export interface FileLock {
   /** Whether the lock file is still the one at its path. If not, another process may hold a lock of this name. */
   held(): boolean;

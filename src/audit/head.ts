@@ -15,6 +15,7 @@ import { idOf, syncFolder } from './log-files.ts';
 /** Bytes of a record: one disk sector, so that a power cut leaves the old one or the new one. */
 export const headSize = 512;
 
+/** What a record says. */
 export interface Head {
   /** The writer whose chain it is. A slot keeps its name, whatever the machine is called later. */
   readonly node: string;

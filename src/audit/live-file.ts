@@ -5,6 +5,7 @@ import { piecesOf, readPiece, type ChainMac } from './line.ts';
 import { checkLogFile, idOf, syncFolder } from './log-files.ts';
 import { readBackwards } from './read-lines.ts';
 
+/** The open file, known by its id and not by its name alone. */
 export interface LiveFile {
   readonly id: string;
   /** Size of the file now, where it is still the one at its path. */

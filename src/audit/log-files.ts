@@ -5,6 +5,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { isPrivate } from '../private-file.ts';
+import { shellWord } from '../shell-word.ts';
 
 /** Tells one file from another, whatever it is called. Undefined for no file. */
 export function idOf(stats: fs.BigIntStats | undefined): string | undefined {
@@ -16,6 +18,7 @@ export function rotatedName(file: string, number: number): string {
   return `${file}.${String(number).padStart(6, '0')}`;
 }
 
+/** A file that is written to no more. */
 export interface RotatedFile {
   readonly path: string;
   /** Counts from 1 without a gap. */
@@ -140,7 +143,7 @@ export function prepareFolder(file: string): void {
       'permissions_unsafe',
       `Other users may write to the folder of the audit log, ${folder}.`,
       {
-        hint: `chmod go-w ${folder}`,
+        hint: `chmod go-w ${shellWord(folder)}`,
       },
     );
   }
@@ -161,9 +164,9 @@ export function checkLogFile(file: string, stats: fs.Stats): void {
       hint: 'Set audit.file in the config to a path in a folder of yours.',
     });
   }
-  if (!isWindows && (stats.mode & 0o077) !== 0) {
+  if (!isPrivate(stats.mode)) {
     throw new SidekeyError('permissions_unsafe', `Other users may read or write the audit log ${file}.`, {
-      hint: `chmod 600 ${file}`,
+      hint: `chmod 600 ${shellWord(file)}`,
     });
   }
 }

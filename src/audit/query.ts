@@ -10,6 +10,7 @@ import { parseLine, piecesOf } from './line.ts';
 import { openSource, snapshot, type LogSource } from './log-files.ts';
 import { readBackwards, readForwards } from './read-lines.ts';
 
+/** Which lines to give. */
 export interface TailOptions {
   readonly file: string;
   /** How many of the last lines; 0 for only those that come. */

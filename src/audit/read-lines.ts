@@ -8,6 +8,7 @@ import fs from 'node:fs';
 const longest = 262_144;
 const newline = 0x0a;
 
+/** What stands before a newline. */
 export interface RawLine {
   /** Without the newline. Valid until the next step of the reader. */
   readonly bytes: Buffer;

@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs';
 import { SidekeyError } from '../errors.ts';
+import { shellWord } from '../shell-word.ts';
 import { disk, type DiskCalls } from './disk.ts';
 import { tryLock, type FileLock } from './file-lock.ts';
 import { headFile, openHead, readHeads, type AuditVault, type HeadRecord, type HeadWriter } from './head.ts';
@@ -14,6 +15,7 @@ import { readBackwards } from './read-lines.ts';
 /** Writers at once. */
 const slots = 256;
 
+/** A slot that is taken. */
 export interface WriterSlot {
   readonly slot: number;
   /** The name of the chain. */
@@ -100,7 +102,9 @@ function recover(
     throw new SidekeyError(
       'key_mismatch',
       `The audit log ${file} was written with another master key (${record.keyId}) than this one (${vault.keyId}).`,
-      { hint: `Use that key again, or move the old log away: mkdir old-audit && mv ${file}* old-audit/` },
+      {
+        hint: `Use that key again, or move the old log away: mkdir old-audit && mv ${shellWord(file)}* old-audit/`,
+      },
     );
   }
   if (record.kind === 'head') {

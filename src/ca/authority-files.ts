@@ -2,6 +2,9 @@ import { X509Certificate, randomUUID } from 'node:crypto';
 import { link, mkdir, open, readFile, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../private-file.ts';
+import { shellWord } from '../shell-word.ts';
+import { isSystemError, systemCode } from '../system-error.ts';
 
 /** Where a CA lies. */
 export interface AuthorityFiles {
@@ -37,9 +40,9 @@ export async function checkDirectory(directory: string): Promise<void> {
     () => 0, // It is made later, or reading its files says what is the matter.
   );
   const sticky = (mode & 0o1000) !== 0; // Others may add files then, but not replace ours.
-  if (process.platform !== 'win32' && (mode & 0o002) !== 0 && !sticky) {
+  if (isWritableByAll(mode) && !sticky) {
     throw new SidekeyError('permissions_unsafe', `Every user of this machine can write to ${directory}.`, {
-      hint: `chmod o-w ${directory}`,
+      hint: `chmod o-w ${shellWord(directory)}`,
     });
   }
 }
@@ -72,9 +75,9 @@ export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null
   }
   try {
     const { mode } = await handle.stat();
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    if (!isPrivate(mode)) {
       throw new SidekeyError('permissions_unsafe', `The CA key ${files.key} is open to other users.`, {
-        hint: `chmod 600 ${files.key}`,
+        hint: `chmod 600 ${shellWord(files.key)}`,
       });
     }
     return parseKeyFile(await handle.readFile('utf8'));
@@ -148,10 +151,11 @@ async function writeOnce(path: string, text: string, mode: number): Promise<bool
       await handle.close();
     }
     await link(temporary, path);
-    await syncDirectory(dirname(path));
+    // Not every system lets a folder be synced, and none needs it for correctness.
+    await syncFolder(dirname(path)).catch(() => undefined);
     return true;
   } catch (cause) {
-    if (isCode(cause, 'EEXIST') && (await exists(path))) return false;
+    if (isSystemError(cause, 'EEXIST') && (await exists(path))) return false;
     throw new SidekeyError('file_unwritable', `Cannot write ${path}${reason(cause)}.`, {
       hint: `Let this user write to ${dirname(path)}, or set ca.directory to another place on a local disk.`,
       cause,
@@ -159,13 +163,6 @@ async function writeOnce(path: string, text: string, mode: number): Promise<bool
   } finally {
     await unlink(temporary).catch(() => undefined);
   }
-}
-
-/** So that the name outlives a power cut as well. Not every system lets a directory be opened: then it is left. */
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory).catch(() => null);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -177,22 +174,20 @@ async function exists(path: string): Promise<boolean> {
 
 function unreadable(files: AuthorityFiles, path: string, problem: string, cause: unknown): SidekeyError {
   return new SidekeyError('ca_mismatch', `${path} ${problem}${reason(cause)}.`, {
-    hint: isCode(cause, 'EACCES') ? `Let this user, and only this user, read ${path}.` : startAnew(files),
+    hint: isSystemError(cause, 'EACCES')
+      ? `Let this user, and only this user, read ${path}.`
+      : startAnew(files),
     cause,
   });
 }
 
 /** The system's name of a file error, which is worth a search. */
 function reason(cause: unknown): string {
-  const code = (cause as NodeJS.ErrnoException).code;
-  return code !== undefined && /^E[A-Z]+$/.test(code) ? ` (${code})` : '';
+  const code = systemCode(cause);
+  return /^E[A-Z]+$/.test(code) ? ` (${code})` : '';
 }
 
 /** ENOTDIR: the directory itself is missing, and writing says so. */
 function isMissing(cause: unknown): boolean {
-  return isCode(cause, 'ENOENT') || isCode(cause, 'ENOTDIR');
-}
-
-function isCode(cause: unknown, code: string): boolean {
-  return cause instanceof Error && (cause as NodeJS.ErrnoException).code === code;
+  return isSystemError(cause, 'ENOENT', 'ENOTDIR');
 }

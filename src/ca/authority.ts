@@ -35,6 +35,7 @@ export interface CertificateAuthority {
   readonly issuer: Issuer;
 }
 
+/** Which CA, and what it is opened with. */
 export interface OpenAuthorityOptions {
   /** Made (0700) where it is missing. */
   readonly directory: string;

@@ -15,6 +15,7 @@ export interface LeafCache {
   readonly size: number;
 }
 
+/** What leaves are made with, and how many are kept. */
 export interface LeafCacheOptions {
   /** Asked each time, so that a CA that was changed by a reload is used at once. */
   readonly authority: () => CertificateAuthority;

@@ -28,6 +28,7 @@ export interface Context {
   readonly withView: <T>(use: (view: View) => Promise<T>) => Promise<T>;
 }
 
+/** What the context is made of. */
 export interface ContextParts {
   readonly output: Output;
   readonly env: NodeJS.ProcessEnv;
@@ -37,6 +38,7 @@ export interface ContextParts {
   readonly configOption: () => string | undefined;
 }
 
+/** The context of one command. Nothing is read or opened before a command asks for it. */
 export function createContext({ configOption, ...parts }: ContextParts): Context {
   const { env, now, output } = parts;
 

@@ -26,6 +26,7 @@ export interface Streams {
   readonly stderr: Pick<NodeJS.WriteStream, 'write'>;
 }
 
+/** Writes to these streams; `json` is asked each time, for the command line is read only later. */
 export function createOutput({ stdout, stderr }: Streams, json: () => boolean): Output {
   return {
     get json() {

@@ -34,5 +34,6 @@ export interface Config {
   readonly log: { readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' };
 }
 
+/** Where the master key comes from; the path is absolute. */
 export type KeySourceConfig =
   { readonly source: 'file'; readonly path: string } | { readonly source: 'env'; readonly name: string };

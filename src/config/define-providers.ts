@@ -6,6 +6,7 @@ import { formatPath, type Path, type Problem } from './problem.ts';
 import type { ProviderDefinition } from './provider-definition.ts';
 import { readSecret } from './secret-reference.ts';
 
+/** What providers are made of. */
 export interface DefineProvidersOptions {
   readonly catalog: Catalog;
   /** `providers` of the config file. */

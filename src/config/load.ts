@@ -1,6 +1,8 @@
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { shellWord } from '../shell-word.ts';
+import { isSystemError, systemCode } from '../system-error.ts';
 import { loadCatalog } from './catalog.ts';
 import type { Config } from './config.ts';
 import { mostConfigBytes, parseConfigDocument, type Position } from './document.ts';
@@ -11,6 +13,7 @@ import { configSchema } from './schema.ts';
 import { shippedFile } from './shipped.ts';
 import { validate } from './validate.ts';
 
+/** What a config file is read with. */
 export interface LoadOptions {
   /** Where `env:` references look, when a secret is read. */
   readonly env: NodeJS.ProcessEnv;
@@ -92,17 +95,20 @@ async function readBytes(file: string, name: string): Promise<Buffer> {
       await handle.close();
     }
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
-    if (code === 'ENOENT' || code === 'ENOTDIR') {
+    if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
       throw new SidekeyError('config_missing', `There is no config file ${name}.`, {
-        hint: `start from the shipped one: cp ${shippedFile('sidekey.yaml')} ${file}`,
+        hint: `start from the shipped one: cp ${shellWord(shippedFile('sidekey.yaml'))} ${shellWord(file)}`,
         cause,
       });
     }
-    throw new SidekeyError('config_invalid', `The config file ${name} cannot be read (${code}).`, {
-      hint: `make ${name} a file that the user of this process can read`,
-      cause,
-    });
+    throw new SidekeyError(
+      'config_invalid',
+      `The config file ${name} cannot be read (${systemCode(cause)}).`,
+      {
+        hint: `make ${name} a file that the user of this process can read`,
+        cause,
+      },
+    );
   }
 }
 

@@ -3,6 +3,7 @@ import { link, mkdir, open, readFile, unlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { SidekeyError } from '../errors.ts';
+import { systemCode } from '../system-error.ts';
 import { replaceScalar } from './yaml-splice.ts';
 import { shippedFile } from './shipped.ts';
 
@@ -19,6 +20,7 @@ export interface ConfigLocation {
   readonly state: string | null;
 }
 
+/** What says where the config file is. */
 export interface LocateOptions {
   /** `--config FILE`. */
   readonly option?: string | undefined;
@@ -43,8 +45,7 @@ export function locateConfig(options: LocateOptions): ConfigLocation {
   if (option !== undefined) return { file: at(option), origin: 'option', state: null };
   if (env['SIDEKEY_CONFIG']) return { file: at(env['SIDEKEY_CONFIG']), origin: 'environment', state: null };
   const own = join(packageRoot, 'config', 'sidekey.yaml');
-  const installed = resolve(packageRoot).split(sep).includes('node_modules');
-  if (!installed && exists(own)) return { file: own, origin: 'checkout', state: null };
+  if (isCheckout(packageRoot, exists) && exists(own)) return { file: own, origin: 'checkout', state: null };
   if (env['SIDEKEY_HOME']) {
     return { file: join(at(env['SIDEKEY_HOME']), 'config', 'sidekey.yaml'), origin: 'home', state: null };
   }
@@ -53,6 +54,12 @@ export function locateConfig(options: LocateOptions): ConfigLocation {
     origin: 'xdg',
     state: join(xdg(env, 'XDG_STATE_HOME', join('.local', 'state')), 'sidekey'),
   };
+}
+
+/** Sources, and not what was built and installed from them: a container image has the shipped config too, read-only. */
+function isCheckout(packageRoot: string, exists: (file: string) => boolean): boolean {
+  const isInstalled = resolve(packageRoot).split(sep).includes('node_modules');
+  return !isInstalled && exists(join(packageRoot, 'src', 'cli', 'index.ts'));
 }
 
 /** XDG Base Directory Specification 0.8: a path that is not absolute is to be ignored. */
@@ -97,11 +104,14 @@ export async function ensureConfig({ file, origin, state }: ConfigLocation): Pro
       },
     );
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
-    throw new SidekeyError('file_unwritable', `The config file ${file} cannot be made (${code}).`, {
-      hint: 'make its folder writable, or set SIDEKEY_HOME to one that is',
-      cause,
-    });
+    throw new SidekeyError(
+      'file_unwritable',
+      `The config file ${file} cannot be made (${systemCode(cause)}).`,
+      {
+        hint: 'make its folder writable, or set SIDEKEY_HOME to one that is',
+        cause,
+      },
+    );
   } finally {
     await unlink(temporary).catch(() => undefined);
   }

@@ -1,32 +1,13 @@
 import { z } from 'zod';
 import type { InjectPlan } from '../grants/provider.ts';
+import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import { domainPattern, endpoint, issuer, secretReference, text } from './scalar.ts';
-
-/** Fields that a credential may not become: they frame the message, name its target, or belong to this hop. */
-const reservedFields = new Set([
-  'host',
-  'connection',
-  'content-length',
-  'content-type',
-  'expect',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
 
 const fieldName = text<string>(
   { description: 'The header field that carries the credential.', examples: ['X-Api-Key'] },
   (value) => {
-    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(value)) return { problem: 'is no name of a header field' };
-    const lower = value.toLowerCase();
-    return reservedFields.has(lower) || lower.startsWith('sidekey-')
-      ? { problem: 'is a field that a credential may not become' }
-      : value;
+    if (!isFieldName(value)) return { problem: 'is no name of a header field' };
+    return isReservedFieldName(value) ? { problem: 'is a field that a credential may not become' } : value;
   },
 );
 

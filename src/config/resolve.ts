@@ -10,6 +10,7 @@ import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import type { ConfigValues } from './schema.ts';
 
+/** What values are resolved with. */
 export interface ResolveOptions {
   readonly document: ConfigDocument;
   /** The config file: absolute, and as messages name it. */

@@ -138,6 +138,16 @@ export function hostName(description: string): z.ZodType<string, string> {
   });
 }
 
+/** What a CA may be held to: a host name, canonical; or an address, or a block of addresses. */
+export function permittedName(description: string): z.ZodType<string, string> {
+  return text<string>({ description, examples: ['acme.test', '10.1.2.0/24'] }, (value) => {
+    if (parseCidr(value) !== null) return value;
+    return (
+      canonicalHost(value) ?? { problem: 'is no host name, no address and no block such as 10.1.2.0/24' }
+    );
+  });
+}
+
 /** An IP address, without brackets, port or zone. */
 export function address(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['10.1.2.3', 'fd00::1'] }, (value) =>

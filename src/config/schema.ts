@@ -11,6 +11,7 @@ import {
   listenAddress,
   name,
   pathText,
+  permittedName,
   readPath,
   size,
   text,
@@ -153,7 +154,9 @@ export const configSchema = z
       .strictObject({
         directory: pathText('The folder of the CA; it is made on the first run.').prefault('../certs'),
         permitted_names: z
-          .array(hostName('A name; it stands for itself and everything below it.'))
+          .array(
+            permittedName('A name, which stands for itself and everything below it; an address or a block.'),
+          )
           .prefault([])
           .meta({ description: 'The only names that the CA may sign for; none: any.' }),
       })

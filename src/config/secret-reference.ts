@@ -3,6 +3,8 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { shellWord } from '../shell-word.ts';
+import { systemCode } from '../system-error.ts';
 import { splitCommandLine } from './command-line.ts';
 
 /** Where a secret is; never the secret itself. */
@@ -46,6 +48,7 @@ export function isReference(parsed: SecretReference | ReferenceProblem): parsed 
   return !('problem' in parsed);
 }
 
+/** What a reference is read with. */
 export interface ReadSecretOptions {
   readonly env: NodeJS.ProcessEnv;
   /** What relative paths are relative to, and where a command runs: the folder of the config file. */
@@ -86,7 +89,7 @@ export async function readSecret(reference: SecretReference, options: ReadSecret
 }
 
 /** The reference for people. Of a command only the program, because its arguments may say too much. */
-export function describeReference(reference: SecretReference): string {
+function describeReference(reference: SecretReference): string {
   switch (reference.kind) {
     case 'env':
       return `env:${reference.name}`;
@@ -123,8 +126,8 @@ async function read(reference: SecretReference, options: ReadSecretOptions, say:
 async function readSecretFile(path: string, say: Say): Promise<Buffer> {
   // Not blocking: opening a FIFO would otherwise wait for somebody to write.
   const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((cause: unknown) => {
-    throw new SidekeyError('secret_missing', say(`cannot be read (${errorCode(cause)})`), {
-      hint: `write the secret to ${path} and run: chmod 600 ${path}`,
+    throw new SidekeyError('secret_missing', say(`cannot be read (${systemCode(cause)})`), {
+      hint: `write the secret to ${path} and run: chmod 600 ${shellWord(path)}`,
       cause,
     });
   });
@@ -136,7 +139,7 @@ async function readSecretFile(path: string, say: Say): Promise<Buffer> {
     // Asked of the open file, so that nobody swaps it between the question and the reading. Windows has no mode.
     if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
       throw new SidekeyError('permissions_unsafe', say('is open to every user of this machine'), {
-        hint: `run: chmod 600 ${path}`,
+        hint: `run: chmod 600 ${shellWord(path)}`,
       });
     }
     const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(mostBytes + 1), position: 0 });
@@ -190,7 +193,7 @@ function runSecretCommand(argv: readonly string[], options: ReadSecretOptions, s
     });
     child.on('error', (cause) => {
       clearTimeout(timer);
-      missing(`cannot be run (${errorCode(cause)})`);
+      missing(`cannot be run (${systemCode(cause)})`);
     });
     child.on('close', (code, signal) => {
       clearTimeout(timer);
@@ -214,8 +217,4 @@ function tooLong(say: Say): SidekeyError {
   return new SidekeyError('input_invalid', say(`is longer than ${mostBytes} bytes`), {
     hint: 'check that the reference names the secret and nothing else',
   });
-}
-
-function errorCode(cause: unknown): string {
-  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
 }

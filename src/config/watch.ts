@@ -3,8 +3,10 @@ import { watch, type FSWatcher } from 'node:fs';
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { isSystemError, systemCode } from '../system-error.ts';
 import { mostConfigBytes } from './document.ts';
 
+/** Whom to tell, and how patient to be. */
 export interface WatchConfigOptions {
   /** The content is another than when it was last looked at. It says nothing of whether it is valid: load it. */
   readonly onChange: () => void;
@@ -17,6 +19,7 @@ export interface WatchConfigOptions {
   readonly safetyMs?: number | undefined;
 }
 
+/** A watch that runs. */
 export interface ConfigWatch {
   /** Looks now; resolves when that is done and a change has been told. */
   check(): Promise<void>;
@@ -125,8 +128,7 @@ async function fingerprint(path: string): Promise<string | null> {
       .update(await readFile(path))
       .digest('hex');
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-    return code === 'ENOENT' || code === 'ENOTDIR' ? null : `unreadable: ${String(code)}`;
+    return isSystemError(cause, 'ENOENT', 'ENOTDIR') ? null : `unreadable: ${systemCode(cause)}`;
   }
 }
 

@@ -2,9 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { syncFolder } from '../private-file.ts';
+import { systemCode } from '../system-error.ts';
 import { displayName } from './problem.ts';
 import { parseConfig, readConfigText, type LoadOptions } from './load.ts';
 
+/** What the new text is checked with. */
 export interface WriteConfigOptions extends LoadOptions {
   /** The text that the new one was made from. Where the file holds another by now, nothing is written. */
   readonly previous?: string | undefined;
@@ -36,8 +39,7 @@ export async function writeConfigAtomically(
     const target = await realpath(path);
     await replaceFile(target, text);
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
-    throw new SidekeyError('file_unwritable', `${name} cannot be written (${code}).`, {
+    throw new SidekeyError('file_unwritable', `${name} cannot be written (${systemCode(cause)}).`, {
       hint: 'make the file and its folder writable, or edit the source that it is made from',
       cause,
     });
@@ -63,12 +65,6 @@ async function replaceFile(target: string, text: string): Promise<void> {
   } finally {
     await unlink(temporary).catch(() => undefined);
   }
-  await syncFolder(dirname(target));
-}
-
-/** Makes the rename itself durable; not every system lets a folder be synced, and none needs it for correctness. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => null);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
+  // Makes the rename itself durable; not every system lets a folder be synced, and none needs it for correctness.
+  await syncFolder(dirname(target)).catch(() => undefined);
 }

@@ -21,6 +21,7 @@ const spellings = {
   headers: [],
 } as const satisfies Record<string, readonly string[]>;
 
+/** The one name of a field. */
 export type FieldName = keyof typeof spellings;
 
 const canonical = new Map<string, FieldName>(

@@ -3,8 +3,8 @@
  * what stands in it.
  */
 import type { SidekeyError } from '../errors.ts';
-import { isFieldName, isReservedFieldName } from '../inject/field-value.ts';
 import type { Field } from '../inject/field.ts';
+import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import type { Credential } from './credential.ts';
 import { fieldNamed, nearestField, type FieldName } from './credential-fields.ts';
 import { checkedString, checkedToken, invalid, shapes, types, type Type } from './credential-shape.ts';

@@ -1,11 +1,15 @@
 /** The forms that a credential may be handed over in, and the checks that every text in it has to pass. */
 import { SidekeyError } from '../errors.ts';
-import { isFieldValue } from '../inject/field-value.ts';
+import { isFieldValue } from '../policy/field.ts';
 import type { Json } from './json-text.ts';
 
 const maxValue = 65_536;
 
+/**
+ * The types of credentials, as a token file names them. The order counts where the fields have to tell the type.
+ */
 export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers'] as const;
+/** One of `types`. */
 export type Type = (typeof types)[number];
 
 /** What each type looks like, for people. */

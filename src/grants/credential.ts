@@ -19,11 +19,13 @@ export interface OAuth2Credential {
   readonly tokenEndpoint: string | null;
 }
 
+/** A key that does not end by itself. */
 export interface ApiKeyCredential {
   readonly type: 'api_key';
   readonly value: string;
 }
 
+/** A JSON Web Token (RFC 7519) that was handed over as it is, and that nothing here can renew. */
 export interface JwtCredential {
   readonly type: 'jwt';
   readonly value: string;
@@ -38,14 +40,34 @@ export interface BasicCredential {
   readonly password: string;
 }
 
+/** Fields of a request, as they are. */
 export interface HeadersCredential {
   readonly type: 'headers';
   /** Field name and value, in the order they are sent. */
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
+/** One of the credentials that can be stored. */
 export type Credential =
   OAuth2Credential | ApiKeyCredential | JwtCredential | BasicCredential | HeadersCredential;
+
+/**
+ * What of a credential an upstream sees, as one text: the same for the same credential, another for another. It is the
+ * secret itself. (A user name has no colon, so the two parts of Basic cannot be confused.)
+ */
+export function secretText(credential: Credential): string {
+  switch (credential.type) {
+    case 'oauth2':
+      return credential.accessToken ?? '';
+    case 'api_key':
+    case 'jwt':
+      return credential.value;
+    case 'basic':
+      return `${credential.username}:${credential.password}`;
+    case 'headers':
+      return JSON.stringify(credential.headers);
+  }
+}
 
 /**
  * What the seal holds: the credential and the authorities it may ever be sent to. The audience is inside, so
@@ -53,6 +75,6 @@ export type Credential =
  */
 export interface SealedCredential {
   readonly credential: Credential;
-  /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/domain-map.ts`. */
+  /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/pattern.ts`. */
   readonly audience: readonly string[];
 }

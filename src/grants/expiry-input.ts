@@ -10,6 +10,7 @@ const futureYears = 10;
  */
 const firstMilliseconds = 1e11;
 
+/** The time in milliseconds since the epoch, or what is wrong with it as the end of a sentence. */
 export type Expiry = { readonly at: number } | { readonly problem: string };
 
 /** `expires_at`: epoch seconds, epoch milliseconds, either as a text, or ISO 8601 with a zone. */

@@ -14,6 +14,7 @@ export type GrantState = 'active' | 'expired' | 'revoked' | 'reauth_required';
 /** The user that grants belong to when nobody is named. */
 export const defaultUser = 'default';
 
+/** What is known of a grant without opening its seal. */
 export interface Grant {
   /** UUID; never changes, not even when consent is given again. */
   readonly id: string;

@@ -15,6 +15,7 @@ export interface JsonProblem {
   readonly column: number;
 }
 
+/** The value, or what is wrong with the text. */
 export type JsonReading =
   { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
 

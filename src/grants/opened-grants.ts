@@ -20,6 +20,7 @@ export interface OpenedGrants {
 /** How many grants are kept open at once; beyond it the one that was opened first goes. */
 const maxOpen = 4_096;
 
+/** Nothing is opened before it is asked for. */
 export function createOpenedGrants(vault: Vault): OpenedGrants {
   const known = new Map<string, { readonly record: GrantRecord; readonly opened: OpenedGrant }>();
   return {
@@ -30,11 +31,9 @@ export function createOpenedGrants(vault: Vault): OpenedGrants {
       }
       const last = known.get(record.id);
       if (last?.record === record) return last.opened;
-      // The same bytes for the same revision hold the same credential; its columns may still be others.
-      const same =
-        last?.record.revision === record.revision && Buffer.compare(last.record.sealed, record.sealed) === 0;
+      // The same bytes under the same seal hold the same credential; other columns may still have changed.
       const sealed =
-        last !== undefined && same
+        last !== undefined && isSameSeal(last.record, record)
           ? last.opened.sealed
           : readSealed(vault.open(sealContext(record), record.sealed), record.id);
       const opened = { grant: grantOf(record), sealed };
@@ -45,4 +44,8 @@ export function createOpenedGrants(vault: Vault): OpenedGrants {
       return opened;
     },
   };
+}
+
+function isSameSeal(a: GrantRecord, b: GrantRecord): boolean {
+  return sealContext(a) === sealContext(b) && Buffer.compare(a.sealed, b.sealed) === 0;
 }

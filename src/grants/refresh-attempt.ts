@@ -19,6 +19,7 @@ import type { OpenedGrant, Registry } from './registry.ts';
 import { pause, type Timers } from './timers.ts';
 import { clockOf } from './token-clock.ts';
 
+/** What a refresh is made of. */
 export interface RefreshParts {
   readonly registry: Registry;
   readonly store: Store;
@@ -36,6 +37,7 @@ export interface RefreshParts {
   readonly timers: Timers;
 }
 
+/** How an attempt is made. */
 export interface AttemptOptions {
   /** A token that an upstream refused: it counts as ended, whatever its clock says. */
   readonly unwanted: string | null;
@@ -45,6 +47,7 @@ export interface AttemptOptions {
   readonly stopping: AbortSignal;
 }
 
+/** What came of an attempt. */
 export type AttemptOutcome =
   /** A new token is in the store. */
   | { readonly kind: 'renewed'; readonly opened: OpenedGrant }
@@ -58,6 +61,7 @@ export type AttemptOutcome =
   /** The store or the vault failed. */
   | { readonly kind: 'fault'; readonly error: unknown };
 
+/** Attempts of this process, as one holder of the locks. */
 export interface RefreshAttempts {
   /** Never rejects. For each grant one at a time. */
   attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome>;
@@ -73,6 +77,7 @@ const marginMs = 5_000;
 const maxLockMs = 300_000;
 const pollMs = { first: 25, most: 250 };
 
+/** Each call makes a holder of its own: a process makes one. */
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   const { registry, store, now, timers } = parts;
   const commits = createRefreshCommits(registry, timers);

@@ -28,6 +28,7 @@ export interface NewTokens {
   readonly next: OAuth2Credential;
 }
 
+/** What became of new tokens. */
 export type CommitOutcome =
   /** They are in the store. */
   | { readonly kind: 'stored'; readonly opened: OpenedGrant }
@@ -36,6 +37,7 @@ export type CommitOutcome =
   /** The store did not take them; they are kept in memory, handed to nobody, and tried again. */
   | { readonly kind: 'kept' };
 
+/** The one way of a refresh into the store. */
 export interface RefreshCommits {
   /** Never rejects. */
   commit(base: OAuthGrant, tokens: NewTokens): Promise<CommitOutcome>;
@@ -55,6 +57,7 @@ const pausesMs = [20, 50, 100, 200, 400, 800];
 /** Another write may come between reading and writing; so many in a row do not. */
 const maxOvertakings = 32;
 
+/** Tokens that the store did not take are kept here, in memory, for as long as this is. */
 export function createRefreshCommits(registry: Registry, timers: Timers): RefreshCommits {
   const keptTokens = new Map<string, NewTokens>();
 

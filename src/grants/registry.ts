@@ -60,6 +60,7 @@ export interface GrantChange {
   readonly provider?: string;
 }
 
+/** What a registry stands on. */
 export interface RegistryParts {
   readonly store: Store;
   readonly vault: Vault;
@@ -69,6 +70,7 @@ export interface RegistryParts {
   readonly newId?: () => string;
 }
 
+/** Reads nothing yet, and opens nothing that has to be closed. */
 export function openRegistry({ store, vault, now, newId = randomUUID }: RegistryParts): Registry {
   const snapshots = createSnapshots(store);
   const opened = createOpenedGrants(vault);

@@ -20,6 +20,7 @@ export interface Snapshots {
   drop(): void;
 }
 
+/** Reads nothing before it is asked. */
 export function createSnapshots(store: Store): Snapshots {
   let known: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
   let drops = 0;

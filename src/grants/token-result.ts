@@ -1,8 +1,9 @@
 /** What a request gets when it asks for a grant's token. */
 import type { FailureCode } from '../errors.ts';
-import type { Credential, SealedCredential } from './credential.ts';
-import { defaultUser, type Grant } from './grant.ts';
+import { secretText, type SealedCredential } from './credential.ts';
+import type { Grant } from './grant.ts';
 import type { OpenedGrant } from './registry.ts';
+import { replaceCommand } from './replace-command.ts';
 import { clockOf, isRefreshable } from './token-clock.ts';
 
 /** A token to be used now. */
@@ -27,6 +28,7 @@ export interface RefusedToken {
   readonly grant: Grant | null;
 }
 
+/** A token, or why there is none. */
 export type TokenResult = ReadyToken | RefusedToken;
 
 /** After an upstream's 401: no other token is to be had now, so that the 401 stands. */
@@ -76,7 +78,7 @@ export function standingOf(
     );
   }
   const refreshable = isRefreshable(sealed.credential);
-  if (clock.unwanted !== null && tokenText(sealed.credential) === clock.unwanted) {
+  if (clock.unwanted !== null && secretText(sealed.credential) === clock.unwanted) {
     return refreshable ? { kind: 'needed', opened } : { kind: 'unchanged' };
   }
   const state = clockOf(sealed.credential, clock.now, clock.skewMs);
@@ -104,28 +106,8 @@ export function failedToken(grant: Grant, reason: string, hint?: string): Refuse
   );
 }
 
-/** What of a credential an upstream sees: tells whether it is another one than before. */
-export function tokenText(credential: Credential): string {
-  switch (credential.type) {
-    case 'oauth2':
-      return credential.accessToken ?? '';
-    case 'api_key':
-    case 'jwt':
-      return credential.value;
-    case 'basic':
-      return JSON.stringify([credential.username, credential.password]);
-    case 'headers':
-      return JSON.stringify(credential.headers);
-  }
-}
-
 function refused(grant: Grant, code: RefusedToken['code'], message: string, hint: string): RefusedToken {
   return { kind: 'refused', code, message, hint, grant };
-}
-
-function replaceCommand({ name, user, provider }: Grant): string {
-  const owner = user === defaultUser ? '' : ` --user ${user}`;
-  return `sidekey grant add ${name}${owner} --provider ${provider} --replace < token.json`;
 }
 
 function withoutStop(text: string): string {

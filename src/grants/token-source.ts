@@ -3,6 +3,7 @@
  * token has ended), one refresh at a time for each grant, and the way out of an upstream's 401.
  */
 import { SidekeyError } from '../errors.ts';
+import { secretText } from './credential.ts';
 import type { Provider } from './provider.ts';
 import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh-attempt.ts';
 import { createRefreshBackoff } from './refresh-backoff.ts';
@@ -14,12 +15,12 @@ import {
   expiredToken,
   failedToken,
   standingOf,
-  tokenText,
   type ReadyToken,
   type TokenResult,
   type UnchangedToken,
 } from './token-result.ts';
 
+/** Tokens for requests. */
 export interface TokenSource {
   /**
    * The token, where it is at hand: for the request path, some microseconds. Null: ask `tokenFor`. A token that is due
@@ -42,10 +43,12 @@ export interface TokenSource {
   close(): Promise<void>;
 }
 
+/** How long to wait besides `refresh_patience`: until the signal is aborted. */
 export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a token source is made of. */
 export interface TokenSourceParts extends Omit<RefreshParts, 'timers'> {
   /** By default those of the process. */
   readonly timers?: Timers;
@@ -72,6 +75,7 @@ interface Refusal {
   readonly hint: string;
 }
 
+/** Starts nothing by itself; `close` waits for the refreshes that requests have started. */
 export function createTokenSource(options: TokenSourceParts): TokenSource {
   const { registry, now, skewMs, logger, timers = systemTimers } = options;
   const patienceMs = options.limits.refresh_patience;
@@ -267,7 +271,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       return result;
     },
     forceRefresh: ({ grant, sealed }, { signal } = {}) =>
-      obtain(grant.id, tokenText(sealed.credential), signal),
+      obtain(grant.id, secretText(sealed.credential), signal),
     close() {
       closed ??= close();
       return closed;

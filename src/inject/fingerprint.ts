@@ -1,4 +1,4 @@
-import type { Credential, SealedCredential } from '../grants/credential.ts';
+import { secretText, type SealedCredential } from '../grants/credential.ts';
 
 /**
  * Says of a credential which one it was, and nothing else: the first 16 hex digits of a keyed hash of what is sent.
@@ -11,23 +11,9 @@ export function createFingerprint(mac: (secret: string) => Buffer): (sealed: Sea
   return (sealed) => {
     let fingerprint = known.get(sealed);
     if (fingerprint === undefined) {
-      fingerprint = mac(secretOf(sealed.credential)).toString('hex', 0, 8);
+      fingerprint = mac(secretText(sealed.credential)).toString('hex', 0, 8);
       known.set(sealed, fingerprint);
     }
     return fingerprint;
   };
-}
-
-function secretOf(credential: Credential): string {
-  switch (credential.type) {
-    case 'oauth2':
-      return credential.accessToken ?? '';
-    case 'api_key':
-    case 'jwt':
-      return credential.value;
-    case 'basic':
-      return `${credential.username}:${credential.password}`;
-    case 'headers':
-      return JSON.stringify(credential.headers);
-  }
 }

@@ -7,13 +7,14 @@ import type { Credential, SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
+import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/field.ts';
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
 import { basicField } from './basic.ts';
 import { bearerField } from './bearer.ts';
-import { isFieldName, isFieldValue, isReservedFieldName } from './field-value.ts';
 import type { Field } from './field.ts';
 import { headerField } from './header.ts';
 
+/** What is injected, how, and for where. */
 export interface Injection {
   readonly sealed: SealedCredential;
   /** Where a token that is one value stands in the request. */

@@ -6,6 +6,7 @@ import type { Provider } from '../grants/provider.ts';
 import { describe, errorCode } from './description.ts';
 import { askTokenEndpoint, type TokenIo } from './token-endpoint.ts';
 
+/** What is asked of the user, and where the answer goes. */
 export interface AuthorizationRequest {
   readonly provider: Provider;
   readonly redirectUri: string;
@@ -52,6 +53,7 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
   return { url: url.href, state, codeVerifier };
 }
 
+/** A callback, and what its flow kept to itself. */
 export interface CodeExchange extends TokenIo {
   readonly provider: Provider;
   /** The whole URL that the user's browser came back to. */

@@ -1,6 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import { askTokenEndpoint, type TokenClient, type TokenIo } from './token-endpoint.ts';
 
+/** One refresh (RFC 6749 §6). */
 export interface RefreshRequest {
   /** An https URL. */
   readonly endpoint: string;

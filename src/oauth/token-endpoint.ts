@@ -3,6 +3,7 @@
  * strictness could only lose tokens: by the time it comes, the provider has used up the code or the refresh token.
  */
 import * as oauth from 'oauth4webapi';
+import { isFieldValue } from '../policy/field.ts';
 import { describe, describeFault, errorCode, findSidekeyError } from './description.ts';
 
 /** Who Sidekey is at the token endpoint, and how it says so (RFC 6749 §2.3.1). */
@@ -25,6 +26,7 @@ export type TokenFetch = (
   },
 ) => Promise<TokenFetchResponse>;
 
+/** The part of a response that is read. */
 export interface TokenFetchResponse {
   readonly status: number;
   readonly headers: { get(name: string): string | null };
@@ -40,6 +42,7 @@ export interface TokenIo {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** One request, as a flow puts it together. */
 export interface TokenQuestion {
   /** An https URL. */
   readonly endpoint: string;
@@ -73,6 +76,7 @@ export interface Tokens {
   readonly scope: string | null;
 }
 
+/** What the answer means. */
 export type TokenAnswer =
   | Tokens
   /** The provider said no, or the question cannot be asked: asking again changes nothing. */
@@ -208,7 +212,7 @@ function classify(answer: RawAnswer, secrets: readonly string[], now: number): C
 /** What of a token response is used, with the deviations that are met in the field made good. */
 function tokenBody(body: Record<string, unknown>): Classified {
   const { access_token: accessToken, refresh_token: refreshToken, scope } = body;
-  if (!isPlain(accessToken) || !(isAbsent(refreshToken) || isPlain(refreshToken))) {
+  if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken))) {
     return transient('the token endpoint sent a token that is no line of visible ASCII');
   }
   const type = isAbsent(body['token_type']) ? 'bearer' : body['token_type'];
@@ -240,8 +244,8 @@ function isAbsent(value: unknown): boolean {
 }
 
 /** RFC 6749 appendix A.12: VSCHAR, and none at the ends that a field would lose. */
-function isPlain(value: unknown): value is string {
-  return typeof value === 'string' && /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value);
+function isToken(value: unknown): value is string {
+  return typeof value === 'string' && isFieldValue(value);
 }
 
 function jsonObject(text: string): Record<string, unknown> | null {

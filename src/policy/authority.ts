@@ -10,6 +10,7 @@ export interface Authority {
   readonly port: number;
 }
 
+/** `https`, and plain `http`. */
 export type Scheme = 'https' | 'http';
 
 /** RFC 9110 §4.2: the port that a scheme has when none is written. */
@@ -51,6 +52,7 @@ export function authorityText({ scheme, host, port }: Authority): string {
   return port === defaultPort[scheme] ? host : `${host}:${port}`;
 }
 
+/** Whether two authorities are one and the same: scheme, host and port. */
 export function sameAuthority(a: Authority, b: Authority): boolean {
   return a.host === b.host && a.port === b.port && a.scheme === b.scheme;
 }
@@ -62,8 +64,11 @@ export function parsePort(text: string): number | null {
   return port <= 65_535 ? port : null;
 }
 
-/** Splits at the colon that begins the port, which is not one inside the brackets of an IPv6 address. */
-function splitPort(text: string): { host: string; port: string | null } {
+/**
+ * Splits at the colon that begins the port, which is not one inside the brackets of an IPv6 address. Neither part is
+ * checked; the port is null where there is no such colon.
+ */
+export function splitPort(text: string): { host: string; port: string | null } {
   const colon = text.indexOf(':', text.startsWith('[') ? text.lastIndexOf(']') : 0);
   return colon < 0 ? { host: text, port: null } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }

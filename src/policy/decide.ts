@@ -22,6 +22,7 @@ export type Decision =
   | { readonly outcome: 'tunnel'; readonly rule: string; readonly reason: string }
   | Denial;
 
+/** Policy says no. */
 export interface Denial {
   readonly outcome: 'deny';
   readonly code: FailureCode;

@@ -14,6 +14,7 @@ interface Limit {
   readonly least: number;
 }
 
+/** The table: names as the config file has them. */
 export const limitTable = {
   head_bytes: {
     default: 65_536,
@@ -70,6 +71,13 @@ export const limitTable = {
     least: 1,
     code: 'overloaded',
     what: 'client connections at once',
+  },
+  pipelined_requests: {
+    default: 64,
+    unit: 'count',
+    least: 1,
+    code: null,
+    what: 'requests of one client connection that are not answered yet',
   },
   upstream_connect: {
     default: 10_000,
@@ -129,10 +137,13 @@ export const limitTable = {
   },
 } as const satisfies Record<string, Limit>;
 
+/** Name of a limit. */
 export type LimitName = keyof typeof limitTable;
 
+/** All limits, each in the unit of the table. */
 export type Limits = Readonly<Record<LimitName, number>>;
 
+/** What counts where the config file says nothing. */
 export const defaultLimits: Limits = Object.freeze(
   Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.default])),
 ) as Limits;

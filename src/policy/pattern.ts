@@ -1,4 +1,4 @@
-import { parsePort } from './authority.ts';
+import { parsePort, splitPort } from './authority.ts';
 import { canonicalHost, isAddress } from './host.ts';
 
 /** A key of the domain map, or an entry of an audience: `host`, `host:port` or `*.suffix`, with or without a port. */
@@ -27,11 +27,10 @@ export function parsePattern(text: string): DomainPattern | PatternProblem {
   if (rest.includes('*')) {
     return { problem: 'has a * elsewhere than as its first label; only *.suffix is a wildcard' };
   }
-  const colon = rest.indexOf(':', rest.startsWith('[') ? rest.lastIndexOf(']') : 0);
-  const portText = colon < 0 ? null : rest.slice(colon + 1);
+  const { host: hostText, port: portText } = splitPort(rest);
   const port = portText === null ? null : parsePort(portText);
   if (portText !== null && port === null) return { problem: 'has a port that is not between 1 and 65535' };
-  const host = canonicalHost(colon < 0 ? rest : rest.slice(0, colon));
+  const host = canonicalHost(hostText);
   if (host === null) return { problem: 'is not a host name or an IP address' };
   if (wildcard && isAddress(host)) return { problem: 'puts a wildcard before an IP address' };
   if (wildcard && !host.includes('.')) {

@@ -100,12 +100,14 @@ export interface AgentRegister {
   identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
 }
 
+/** What counts besides what a caller shows. */
 export interface CallerFacts {
   readonly loopback: boolean;
   /** `required`: everybody shows a token. `optional`: loopback callers need none. */
   readonly mode: 'required' | 'optional';
 }
 
+/** Reads nothing before it is asked. */
 export function createAgentRegister(store: Store): AgentRegister {
   let agents: readonly AgentRecord[] = [];
   let readAt: number | undefined;

@@ -39,6 +39,7 @@ export interface Listener {
 const throughPool: Carrier = (departure, reply, settings) =>
   forward(departure, reply, settings.pool, settings.limits);
 
+/** Does not listen yet. `limits` are those of the config at the start; see `Listener.recheck`. */
 export function createListener(rooms: Rooms, limits: Limits): Listener {
   const tunnels = createOpenTunnels();
   const upgraded = createOpenTunnels();
@@ -82,6 +83,16 @@ export function createListener(rooms: Rooms, limits: Limits): Listener {
     if (refused.has(request.socket)) return;
     const client = clientOf(request.socket);
     if (client.tunnel === null && answerSelf(request, response)) return;
+    const most = rooms.settings().limits.pipelined_requests;
+    if (pipeline.depth(request.socket) >= most) {
+      // The answers that are due come first, so there is no place for one that says why.
+      const sentence = `A connection may have ${most} requests that are not answered yet.`;
+      const refusal = new SidekeyError('overloaded', sentence, { hint: 'raise limits.pipelined_requests' });
+      rooms.audit.note(denied(request.socket, refusal));
+      refused.add(request.socket);
+      request.socket.destroy();
+      return;
+    }
     const reply = replyTo(request, response, {
       expectsContinue,
       isLast: () => closing !== undefined,
@@ -90,8 +101,8 @@ export function createListener(rooms: Rooms, limits: Limits): Listener {
     track(
       exchanges,
       pipeline.run(request.socket, async () => {
-        // The request before it may have been the last, and the connection only waits to be closed.
-        if (refused.has(request.socket)) return;
+        // The request before it may have been the last, or the client may have left: nobody waits for an answer.
+        if (refused.has(request.socket) || request.socket.destroyed) return;
         await exchange(arrivalOf(request, client), reply, rooms, throughPool);
       }),
     );

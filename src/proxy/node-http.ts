@@ -105,11 +105,17 @@ function linger(request: IncomingMessage): void {
 /** Interim responses are a courtesy: one that cannot be passed on is left out (RFC 9110 §15.2). */
 function inform(response: ServerResponse, status: number, fields: RawFields): void {
   if (response.headersSent || response.destroyed) return;
-  const hints: Record<string, string[]> = {};
-  for (const [name, value] of pairs(fields)) (hints[name.toLowerCase()] ??= []).push(value);
+  // An upstream may send any number of them, also to a client that reads none.
+  if (response.writableLength >= response.writableHighWaterMark) return;
+  const hints = new Map<string, string[]>();
+  for (const [name, value] of pairs(fields)) {
+    const lower = name.toLowerCase();
+    hints.set(lower, [...(hints.get(lower) ?? []), value]);
+  }
+  const link = hints.get('link');
   try {
-    if (status === 103 && hints['link'] !== undefined)
-      response.writeEarlyHints({ ...hints, link: hints['link'] });
+    if (status === 103 && link !== undefined)
+      response.writeEarlyHints({ ...Object.fromEntries(hints), link });
     else if (status === 102) response.writeProcessing();
   } catch {
     // Node takes only such `Link` values as it can parse.

@@ -4,6 +4,8 @@ export interface Pipeline {
   run(connection: object, work: () => Promise<void>): Promise<void>;
   /** Whether something of this connection is under way. */
   isBusy(connection: object): boolean;
+  /** How much of this connection is under way or waits. */
+  depth(connection: object): number;
 }
 
 /**
@@ -12,18 +14,22 @@ export interface Pipeline {
  */
 export function createPipeline(): Pipeline {
   // No entry outlives its work, so nothing is held that a WeakMap would let go.
-  const tails = new Map<object, Promise<void>>();
+  const lines = new Map<object, { tail: Promise<void>; depth: number }>();
   return {
     async run(connection, work) {
-      const before = tails.get(connection);
-      const tail = before === undefined ? work() : before.then(work);
-      tails.set(connection, tail);
+      const before = lines.get(connection);
+      const line = before ?? { tail: Promise.resolve(), depth: 0 };
+      line.depth += 1;
+      lines.set(connection, line);
+      line.tail = before === undefined ? work() : before.tail.then(work);
       try {
-        await tail;
+        await line.tail;
       } finally {
-        if (tails.get(connection) === tail) tails.delete(connection);
+        line.depth -= 1;
+        if (line.depth === 0) lines.delete(connection);
       }
     },
-    isBusy: (connection) => tails.has(connection),
+    isBusy: (connection) => lines.has(connection),
+    depth: (connection) => lines.get(connection)?.depth ?? 0,
   };
 }

@@ -22,6 +22,7 @@ export interface ExchangeRecord {
   refused(error: unknown, status: number): AuditEvent;
 }
 
+/** Begins the record of a request that has arrived; `now` answers milliseconds since the epoch. */
 export function beginRecord(arrival: Arrival, now: () => number): ExchangeRecord {
   const begunAt = now();
   const { head, client } = arrival;

@@ -10,6 +10,7 @@ export interface RequestBody {
   whole(): { readonly copy: Buffer | null } | null;
 }
 
+/** How much may come, and how much is kept; both in bytes. */
 export interface RequestBodyBounds {
   /** Bytes that are kept; a longer body cannot be sent again. */
   readonly keep: number;
@@ -17,6 +18,7 @@ export interface RequestBodyBounds {
   readonly most: number;
 }
 
+/** Meters a body while it is read; null stands for none. */
 export function meteredBody(source: AsyncIterable<Buffer> | null, bounds: RequestBodyBounds): RequestBody {
   if (source === null) return { stream: null, bytes: 0, whole: () => ({ copy: null }) };
   let kept: Buffer[] | null = [];

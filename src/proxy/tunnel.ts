@@ -49,6 +49,7 @@ export interface OpenTunnels {
   recheck(isAllowed: (target: Authority) => boolean): void;
 }
 
+/** None is open yet; one that closes is forgotten by itself. */
 export function createOpenTunnels(): OpenTunnels {
   const open = new Map<Duplex, Authority>();
   return {

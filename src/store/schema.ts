@@ -9,11 +9,13 @@ export interface Schema {
   locks: LockTable;
 }
 
+/** Named values of the store itself. */
 export interface MetaTable {
   name: string;
   value: Uint8Array;
 }
 
+/** Grants: see `Grant` for what the columns mean. */
 export interface GrantTable {
   id: string;
   name: string;
@@ -32,12 +34,14 @@ export interface GrantTable {
   sealed: Uint8Array;
 }
 
+/** Agents, by the hash of their tokens. */
 export interface AgentTable {
   name: string;
   token_hash: Uint8Array;
   created_at: number;
 }
 
+/** Locks over all processes of the store. */
 export interface LockTable {
   name: string;
   holder: string;

@@ -4,6 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
 import { SidekeyError } from '../errors.ts';
+import { syncFolder } from '../private-file.ts';
+import { isSystemError } from '../system-error.ts';
 import { migrate, schemaState } from './migrate.ts';
 import type { Migrations } from './migrations/migrations.ts';
 import type { Schema } from './schema.ts';
@@ -69,9 +71,8 @@ async function sizeOf(path: string): Promise<number> {
   try {
     found = await stat(path);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
     // ENOTDIR: a file stands where the folder should be, as the creation will find.
-    if (code === 'ENOENT' || code === 'ENOTDIR') return missing;
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return missing;
     throw new SidekeyError('store_unavailable', `The store at ${path} cannot be reached.`, { cause: error });
   }
   if (found.isFile()) return found.size;
@@ -95,7 +96,7 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
       await (await open(draft, 'wx', 0o600)).close();
       await build(draft, options);
       await link(draft, path).catch((error: unknown) => {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+        if (!isSystemError(error, 'EEXIST')) throw error;
       });
     } finally {
       for (const file of [draft, `${draft}-wal`, `${draft}-shm`]) await rm(file, { force: true });
@@ -201,15 +202,4 @@ async function upgrade(database: Database.Database, migrations: Migrations): Pro
 /** Queries on a connection whose life is ours: this Kysely is never destroyed, which would close it. */
 function queriesOf(database: Database.Database): Kysely<Schema> {
   return new Kysely<Schema>({ dialect: new SqliteDialect({ database }) });
-}
-
-/** Makes the new name itself survive a power cut (`fsync(2)`: the entry in the folder is synced apart from the file). */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -11,6 +11,7 @@ import type { Store } from './store.ts';
 /** The migrations of a SQLite store. */
 export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
 
+/** What a SQLite store is opened with. */
 export interface SqliteStoreOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;

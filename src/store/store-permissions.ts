@@ -1,6 +1,9 @@
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import { isPrivate, isWritableByAll } from '../private-file.ts';
+import { shellWord } from '../shell-word.ts';
+import { isSystemError } from '../system-error.ts';
 
 /**
  * Checks that nobody else can read the store's files or replace them, and that this process can write them.
@@ -13,12 +16,15 @@ export async function checkStoreFiles(path: string): Promise<void> {
   for (const file of [path, `${path}-wal`, `${path}-shm`]) {
     const mode = await modeOf(file);
     if (mode === null) continue;
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    if (!isPrivate(mode)) {
       throw new SidekeyError('permissions_unsafe', `The store's file ${file} can be used by other users.`, {
-        hint: `chmod 600 ${quoted(file)}`,
+        hint: `chmod 600 ${shellWord(file)}`,
       });
     }
-    await checkWritable(file, constants.R_OK | constants.W_OK);
+    await checkWritable(file, constants.R_OK | constants.W_OK).catch((error: SidekeyError) => {
+      // The process that was the last to close its connection takes the log away, perhaps at this moment.
+      if (!isSystemError(error.cause, 'ENOENT')) throw error;
+    });
   }
 }
 
@@ -28,13 +34,12 @@ export async function checkStoreFiles(path: string): Promise<void> {
  */
 export async function checkStoreFolder(folder: string): Promise<void> {
   const mode = await modeOf(folder);
-  // Windows has no such bits: there the folder's access list decides.
-  if (process.platform !== 'win32' && mode !== null && (mode & 0o002) !== 0) {
+  if (mode !== null && isWritableByAll(mode)) {
     throw new SidekeyError(
       'permissions_unsafe',
       `Every user can write to ${folder}, the folder of the store.`,
       {
-        hint: `chmod 700 ${quoted(folder)}`,
+        hint: `chmod 700 ${shellWord(folder)}`,
       },
     );
   }
@@ -64,9 +69,4 @@ export function unwritable(path: string, cause: unknown): SidekeyError {
     hint: `Make ${path} writable for the user that runs Sidekey, or set another "store" in the configuration.`,
     cause,
   });
-}
-
-/** For a line to paste into a shell. */
-function quoted(path: string): string {
-  return /^[A-Za-z0-9_./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }

@@ -66,11 +66,13 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** A grant with its sealed credential. */
 export interface GrantRecord extends Grant {
   /** The sealed `SealedCredential`, bound to the grant's id and revision (see `vault/envelope.ts`). */
   readonly sealed: Uint8Array;
 }
 
+/** An agent, as the store knows it. */
 export interface AgentRecord {
   /** Unique. */
   readonly name: string;

@@ -6,6 +6,7 @@ import { authorityText, type Authority } from '../policy/authority.ts';
 import { bareHost, isAddress } from '../policy/host.ts';
 import type { CheckedAddress, Resolver } from './resolve.ts';
 
+/** What a dialer is made of. */
 export interface DialerOptions {
   readonly resolve: Resolver;
   /** What certificates are verified against. */
@@ -32,6 +33,9 @@ export interface Dialer {
 
 const sessionsKept = 1_000;
 
+/**
+ * Keeps TLS sessions, at most 1,000, so that a second handshake with the same upstream is short; opens nothing yet.
+ */
 export function createDialer({ resolve, trust, timeoutMs, isSelf }: DialerOptions): Dialer {
   const sessions = new LRUCache<string, Buffer>({ max: sessionsKept });
 

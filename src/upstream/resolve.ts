@@ -10,6 +10,7 @@ export interface CheckedAddress {
   readonly family: 4 | 6;
 }
 
+/** What a resolver is made of. */
 export interface ResolverOptions {
   readonly guard: AddressGuard;
   /** Canonical host → address, instead of the name service (`upstream.resolve`). */
@@ -28,6 +29,7 @@ export interface ResolverOptions {
  */
 export type Resolver = (host: string) => Promise<readonly CheckedAddress[]>;
 
+/** A resolver keeps nothing: each call asks anew. */
 export function createResolver({ guard, pinned, lookup = systemAddresses }: ResolverOptions): Resolver {
   return async (host) => {
     const addresses = (await candidates(host, pinned, lookup)).map(plainAddress);

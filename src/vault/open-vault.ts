@@ -10,6 +10,7 @@ export type KeySource =
   | { readonly source: 'file'; /** Absolute. */ readonly path: string }
   | { readonly source: 'env'; readonly name: string };
 
+/** What else counts when a vault is opened. */
 export interface OpenVaultOptions {
   /**
    * Whether a key file that is missing may be made. Only where nothing was ever sealed: a new key does not open

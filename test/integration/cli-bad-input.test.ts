@@ -23,13 +23,15 @@ interface Expected {
 
 /** One sentence that says what is wrong and where, one line that says what to do, and nothing on disk is another. */
 async function expectRefusal(
-  { program, everything }: Home,
+  { program, run, everything }: Home,
   args: readonly string[],
   { exit, says, hint }: Expected,
   options?: RunOptions,
 ): Promise<void> {
   const before = await everything();
-  const [ran, told] = await Promise.all([program(args, options), program([...args, '--json'], options)]);
+  // A start that is not refused would go on serving, so it gets a process of its own.
+  const refused = args[0] === 'start' ? program : run;
+  const [ran, told] = await Promise.all([refused(args, options), refused([...args, '--json'], options)]);
   const [message = '', way = '', ...more] = ran.stderr.split('\n');
   expect(message).toMatch(/^sidekey: .+[.?]$/);
   expect(message).toMatch(says);

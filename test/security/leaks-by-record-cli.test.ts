@@ -48,9 +48,9 @@ async function homeWithSecrets(): Promise<{ at: Home; said: Ran[] }> {
   const at = await home({ domains: { 'helpdesk.acme.test:8443': { grant: 'oauth' } } });
   const said: Ran[] = [];
   for (const [name, credential] of credentials) {
-    said.push(
-      await at.program(['grant', 'add', name, '--provider', 'acme'], { input: JSON.stringify(credential) }),
-    );
+    // The first as the program that people run; the rest within this process, which is many times as fast.
+    const add = said.length === 0 ? at.program : at.run;
+    said.push(await add(['grant', 'add', name, '--provider', 'acme'], { input: JSON.stringify(credential) }));
   }
   expect(said.map(({ exit }) => exit)).toEqual([0, 0, 0, 0]);
   return { at, said };
@@ -110,21 +110,21 @@ describe('a secret that was handed over', () => {
     await at.grant('key', { type: 'api_key', value: 'other' });
     const { key } = secrets;
     const said = await Promise.all([
-      at.program(['grant', 'add', 'work', key, '--provider', 'acme']),
-      at.program(['grant', 'add', 'work', '--provider', 'acme', `--token=${key}`]),
-      at.program([key]),
-      at.program(['grant', key]),
-      at.program(['audit', key]),
-      at.program(['audit', 'query', '--since', key]),
-      at.program(['audit', 'tail', '-n', key]),
-      at.program(['grant', 'add', `:${key}`, '--provider', 'acme']),
-      at.program(['grant', 'add', 'work', '--user', `:${key}`, '--provider', 'acme']),
-      at.program(['grant', 'add', 'work', '--provider', `:${key}`]),
-      at.program(['grant', 'show', `:${key}`]),
-      at.program(['agent', 'remove', `sidekey_agent_${key}`]),
-      at.program(['ca', 'export', '--format', key]),
-      at.program(['explain', key, 'https://example.com/']),
-      at.program(['explain', `https://user:${key}@example.com/?token=${key}`]),
+      at.run(['grant', 'add', 'work', key, '--provider', 'acme']),
+      at.run(['grant', 'add', 'work', '--provider', 'acme', `--token=${key}`]),
+      at.run([key]),
+      at.run(['grant', key]),
+      at.run(['audit', key]),
+      at.run(['audit', 'query', '--since', key]),
+      at.run(['audit', 'tail', '-n', key]),
+      at.run(['grant', 'add', `:${key}`, '--provider', 'acme']),
+      at.run(['grant', 'add', 'work', '--user', `:${key}`, '--provider', 'acme']),
+      at.run(['grant', 'add', 'work', '--provider', `:${key}`]),
+      at.run(['grant', 'show', `:${key}`]),
+      at.run(['agent', 'remove', `sidekey_agent_${key}`]),
+      at.run(['ca', 'export', '--format', key]),
+      at.run(['explain', key, 'https://example.com/']),
+      at.run(['explain', `https://user:${key}@example.com/?token=${key}`]),
     ]);
     for (const { exit, stdout, stderr } of said) {
       expect(exit).toBeGreaterThan(0);
@@ -168,11 +168,7 @@ describe('a secret that was handed over', () => {
 test('the token of an agent is shown once, and kept nowhere', async () => {
   const at = await home();
   const { token } = (await at.json(['agent', 'add', 'ci'])) as { token: string };
-  const later = await Promise.all([
-    at.program(['agent', 'list']),
-    at.program(['audit', 'tail']),
-    at.program(['status']),
-  ]);
+  const later = await Promise.all([at.run(['agent', 'list']), at.run(['audit', 'tail']), at.run(['status'])]);
   for (const { stdout, stderr } of later) expect(stdout + stderr).not.toContain(token.slice(-20));
   for (const name of await readdir(at.at('data'))) {
     expect(await readFile(at.at('data', name), 'latin1'), name).not.toContain(token.slice(-20));

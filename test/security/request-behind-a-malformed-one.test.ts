@@ -22,6 +22,9 @@ describe('what stands behind a request that two programs could cut at different 
     other.send(`GET /after HTTP/1.1\r\n${host}\r\n`);
     expect(await other.response()).toMatchObject({ status: 200 });
     expect(seen).toEqual(['/after']);
+    // Nor was it taken up: no token was asked for it, and no access recorded.
+    await sidekey.audited(({ event, path }) => event === 'outcome' && path === '/after');
+    expect((await sidekey.audit()).map(({ path }) => path)).not.toContain('/hidden');
   });
 
   test.each(['HTTP/2.0', 'HTTP/0.9'])('and a request that says %s is refused', async (version) => {

@@ -40,9 +40,12 @@ function importsOf(from: string, text: string): Import[] {
 
 const pureTypes = ['grants/grant.ts', 'grants/credential.ts', 'grants/provider.ts'];
 
+/** What every room may use; each of these files stands by itself. */
+const groundFloor = ['errors.ts', 'private-file.ts', 'shell-word.ts', 'system-error.ts'];
+
 /** The rooms from the ground up: lower never imports higher. */
 const floors: readonly ((file: string) => boolean)[] = [
-  (file) => file === 'errors.ts',
+  (file) => groundFloor.includes(file),
   (file) => roomOf(file) === 'policy' || [...pureTypes, 'grants/lease.ts', 'audit/event.ts'].includes(file),
   (file) =>
     [

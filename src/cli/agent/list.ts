@@ -2,6 +2,7 @@ import type { Context } from '../context.ts';
 import { table } from '../table.ts';
 import { dateTime, isoTime, relativeTime } from '../time.ts';
 
+/** `sidekey agent list` */
 export async function listAgents({ withView, output, now }: Context): Promise<void> {
   const agents = await withView(async ({ store }) => (await store?.agents.list()) ?? []);
   const at = now();

@@ -4,6 +4,9 @@ import { isName } from '../../grants/grant.ts';
 import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
 
+/**
+ * `sidekey agent remove`. Rejects with SidekeyError `not_found`, and `audit_unavailable` where it cannot be recorded.
+ */
 export async function removeAgent({ withState, output }: Context, name: string): Promise<void> {
   await withState(async ({ store, audit }) => {
     const known = (await store.agents.list()).map((agent) => agent.name);

@@ -9,6 +9,7 @@ import { readTime } from '../time.ts';
 import { grantNames, readGrants } from './grant-names.ts';
 import { lineFormat } from './line.ts';
 
+/** The conditions, as they stand on the command line. */
 export interface QueryOptions {
   readonly since?: string;
   readonly until?: string;

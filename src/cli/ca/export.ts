@@ -1,9 +1,11 @@
 import { open, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { SidekeyError } from '../../errors.ts';
+import { systemCode } from '../../system-error.ts';
 import type { Context } from '../context.ts';
 import { openCa } from './open.ts';
 
+/** What to export, and where to. */
 export interface ExportOptions {
   readonly format: string;
   readonly out?: string;
@@ -82,10 +84,14 @@ async function readPassword(file: string): Promise<string> {
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
   } catch (cause) {
-    throw new SidekeyError('secret_missing', `The password file ${file} cannot be read (${codeOf(cause)}).`, {
-      hint: 'name a file that holds the password in one line',
-      cause,
-    });
+    throw new SidekeyError(
+      'secret_missing',
+      `The password file ${file} cannot be read (${systemCode(cause)}).`,
+      {
+        hint: 'name a file that holds the password in one line',
+        cause,
+      },
+    );
   }
 }
 
@@ -99,13 +105,9 @@ async function write(file: string, content: Buffer): Promise<void> {
       await handle.close();
     }
   } catch (cause) {
-    throw new SidekeyError('file_unwritable', `${file} cannot be written (${codeOf(cause)}).`, {
+    throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(cause)}).`, {
       hint: 'name a file in a folder that you can write to',
       cause,
     });
   }
-}
-
-function codeOf(cause: unknown): string {
-  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
 }

@@ -4,6 +4,7 @@ import { dateTime, isoTime, relativeTime } from '../time.ts';
 import { openCa } from './open.ts';
 import { fingerprintText } from './words.ts';
 
+/** `sidekey ca show`. Rejects with what `openCa` throws. */
 export async function showCa({ withView, output, now }: Context): Promise<void> {
   const authority = await withView((view) => openCa(view, now));
   const { name, certificateFile, fingerprint, notBefore, notAfter } = authority;

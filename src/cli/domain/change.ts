@@ -3,13 +3,14 @@ import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
 import { writeConfigAtomically } from '../../config/write-config.ts';
 import { SidekeyError } from '../../errors.ts';
+import { replaceCommand } from '../../grants/replace-command.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import type { State } from '../../state.ts';
 import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
 import { isWithin } from '../grant/audience.ts';
 import { standingFor } from '../grant/offered.ts';
-import { replaceCommand, titleOf } from '../grant/words.ts';
+import { titleOf } from '../grant/words.ts';
 
 /** `sidekey domain allow` */
 export async function allow(

@@ -6,6 +6,7 @@ import { stateNow, titleOf } from '../grant/words.ts';
 import { table } from '../table.ts';
 import { describeAction } from './action.ts';
 
+/** `sidekey domain list` */
 export async function listDomains({ withView, output, now }: Context): Promise<void> {
   const { domains, unmatched, grants } = await withView(async (view) => ({
     domains: view.config.domains,

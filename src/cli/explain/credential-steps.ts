@@ -15,6 +15,7 @@ import type { View } from '../../view.ts';
 import { expiryOf, stateNow, titleOf } from '../grant/words.ts';
 import type { Trail } from './trail.ts';
 
+/** What is known when the credential is looked for. */
 export interface CredentialQuestion {
   readonly authority: Authority;
   readonly decision: Decision & { readonly outcome: 'inject' };

@@ -4,6 +4,7 @@ import { columns } from '../table.ts';
 import type { Walked } from './trail.ts';
 import { walk, type Question } from './walk.ts';
 
+/** As whom, and with which grant. */
 export interface ExplainOptions {
   readonly agent?: string;
   readonly user?: string;

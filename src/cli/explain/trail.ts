@@ -7,6 +7,7 @@ export interface Step {
   readonly text: string;
 }
 
+/** The steps, in the order of the proxy. */
 export type StepName =
   'authority' | 'agent' | 'domain' | 'decision' | 'grant' | 'token' | 'audience' | 'injection' | 'address';
 

@@ -4,7 +4,9 @@ import type { SealedCredential } from '../../grants/credential.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { defaultUser, type Grant } from '../../grants/grant.ts';
 import { openRegistry, type Registry } from '../../grants/registry.ts';
+import { replaceCommand } from '../../grants/replace-command.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
+import { shellWord } from '../../shell-word.ts';
 import type { State } from '../../state.ts';
 import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
@@ -15,17 +17,9 @@ import { chooseAudience, isWithin } from './audience.ts';
 import { domainsOf } from './offered.ts';
 import { grantGone } from './pick.ts';
 import { refreshGapOf } from './refresh-gap.ts';
-import {
-  expiryOf,
-  grantJson,
-  hasEnded,
-  scopesOf,
-  shellWord,
-  stateNow,
-  titleOf,
-  userOption,
-} from './words.ts';
+import { expiryOf, grantJson, hasEnded, scopesOf, stateNow, titleOf } from './words.ts';
 
+/** What the command line says of the new grant. */
 export interface AddOptions {
   readonly provider: string;
   readonly user?: string;
@@ -103,11 +97,11 @@ async function store(
   mayReplace: boolean,
   now: () => number,
 ): Promise<{ readonly grant: Grant; readonly replaced: boolean }> {
-  const { name, user, provider } = wanted;
+  const { user, provider } = wanted;
   const existing = await findExact(state.grants, wanted);
   if (existing !== null && !mayReplace) {
     throw new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
-      hint: `sidekey grant add ${name}${userOption(wanted)} --provider ${provider} --replace < token.json`,
+      hint: replaceCommand(wanted),
     });
   }
   const id = existing?.id ?? randomUUID();

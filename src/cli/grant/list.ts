@@ -2,6 +2,7 @@ import type { Context } from '../context.ts';
 import { table } from '../table.ts';
 import { expiryOf, grantJson, scopesOf, stateNow } from './words.ts';
 
+/** `sidekey grant list` */
 export async function listGrants({ withView, output, now }: Context): Promise<void> {
   const grants = await withView((view) => view.grants());
   const at = now();

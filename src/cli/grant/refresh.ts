@@ -2,6 +2,7 @@ import { SidekeyError } from '../../errors.ts';
 import { createRefreshAttempts, type AttemptOutcome } from '../../grants/refresh-attempt.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { OpenedGrant, Registry } from '../../grants/registry.ts';
+import { replaceCommand } from '../../grants/replace-command.ts';
 import { systemTimers } from '../../grants/timers.ts';
 import { failedToken, standingOf } from '../../grants/token-result.ts';
 import { refreshParts } from '../../refresh-parts.ts';
@@ -9,7 +10,7 @@ import { createExit } from '../../upstream/exit.ts';
 import type { Context } from '../context.ts';
 import { details } from '../table.ts';
 import { grantGone, pickGrant } from './pick.ts';
-import { expiryOf, grantJson, replaceCommand, scopesOf, titleOf } from './words.ts';
+import { expiryOf, grantJson, scopesOf, titleOf } from './words.ts';
 
 /** `sidekey grant refresh`: one attempt, through the same guard and under the same lock as the proxy's own. */
 export async function refreshGrant(

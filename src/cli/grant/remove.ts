@@ -1,9 +1,13 @@
+import { shellWord } from '../../shell-word.ts';
 import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
 import { domainsOf } from './offered.ts';
 import { grantGone, pickGrant } from './pick.ts';
 import { titleOf } from './words.ts';
 
+/**
+ * `sidekey grant remove`. Rejects with what `pickGrant` throws, and `audit_unavailable` where it cannot be recorded.
+ */
 export async function removeGrant(
   { withState, output }: Context,
   reference: string,
@@ -29,6 +33,6 @@ export async function removeGrant(
   );
   if (domains.length > 0) {
     output.say(`Requests to ${domains.join(', ')} are refused now: no grant is left for them.`);
-    for (const domain of domains) output.say(`  → sidekey domain remove ${domain}`);
+    for (const domain of domains) output.say(`  → sidekey domain remove ${shellWord(domain)}`);
   }
 }

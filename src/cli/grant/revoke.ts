@@ -1,10 +1,14 @@
 import type { Grant } from '../../grants/grant.ts';
 import type { Registry } from '../../grants/registry.ts';
+import { replaceCommand } from '../../grants/replace-command.ts';
 import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
 import { grantGone, pickGrant } from './pick.ts';
-import { grantJson, replaceCommand, titleOf } from './words.ts';
+import { grantJson, titleOf } from './words.ts';
 
+/**
+ * `sidekey grant revoke`. Rejects with what `pickGrant` throws, and `audit_unavailable` where it cannot be recorded.
+ */
 export async function revokeGrant(
   { withState, output, now }: Context,
   reference: string,

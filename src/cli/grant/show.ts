@@ -6,6 +6,7 @@ import { domainsOf } from './offered.ts';
 import { grantGone, pickGrant } from './pick.ts';
 import { expiryOf, grantJson, scopesOf, stateNow } from './words.ts';
 
+/** `sidekey grant show`. Rejects with what `pickGrant` and the vault throw. */
 export async function showGrant(
   { withView, output, now }: Context,
   reference: string,

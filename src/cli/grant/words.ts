@@ -11,6 +11,7 @@ export function stateNow(grant: Grant, now: number): GrantState {
   return hasEnded(grant, now) && !grant.refreshable ? 'expired' : 'active';
 }
 
+/** Whether the stored token has ended; one that says no end has not. `now` in milliseconds since the epoch. */
 export function hasEnded({ expiresAt }: Grant, now: number): boolean {
   return expiresAt !== null && expiresAt <= now;
 }
@@ -28,24 +29,9 @@ export function titleOf({ name, user }: Grant): string {
   return user === defaultUser ? name : `${name} (user ${user})`;
 }
 
+/** The scopes as one text; `-` where there are none. */
 export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
-}
-
-/** The command that puts a new credential in the place of a grant's, for these hosts where the provider's are not meant. */
-export function replaceCommand(grant: Grant, audience: readonly string[] = []): string {
-  const hosts = audience.length === 0 ? '' : ` --audience ${audience.map(shellWord).join(' ')}`;
-  return `sidekey grant add ${grant.name}${userOption(grant)} --provider ${grant.provider} --replace${hosts} < token.json`;
-}
-
-/** A host pattern as a word of a shell, which would look for files at a star. */
-export function shellWord(pattern: string): string {
-  return /[*[]/.test(pattern) ? `'${pattern}'` : pattern;
-}
-
-/** ` --user alice`, where it has to be said. */
-export function userOption({ user }: Pick<Grant, 'user'>): string {
-  return user === defaultUser ? '' : ` --user ${user}`;
 }
 
 /** A grant for programs. Times are ISO 8601, spans are seconds. */

@@ -3,6 +3,7 @@ import type { Context } from '../context.ts';
 import { table } from '../table.ts';
 import { carriedAs, providerJson } from './words.ts';
 
+/** `sidekey provider list` */
 export async function listProviders({ readConfig, output }: Context): Promise<void> {
   const { providers } = await readConfig();
   const all = [...providers.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));

@@ -3,6 +3,7 @@ import { details } from '../table.ts';
 import { findProvider } from './find.ts';
 import { carriedAs, providerJson } from './words.ts';
 
+/** `sidekey provider show`. Rejects with SidekeyError `provider_unknown`. */
 export async function showProvider({ readConfig, output }: Context, name: string): Promise<void> {
   const provider = findProvider((await readConfig()).providers, name);
   const { clientId, clientSecret, clientAuth, scopes } = provider;

@@ -1,9 +1,10 @@
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../grants/grant.ts';
+import { replaceCommand } from '../../grants/replace-command.ts';
 import type { Domain } from '../../policy/domain-map.ts';
 import { describeAction } from '../domain/action.ts';
 import { offeredBy } from '../grant/offered.ts';
-import { replaceCommand, stateNow, titleOf } from '../grant/words.ts';
+import { stateNow, titleOf } from '../grant/words.ts';
 import { columns } from '../table.ts';
 
 /** The allowed-domains map for a person, and the commands that would supply what it lacks. */
@@ -12,6 +13,7 @@ export interface MapDescription {
   readonly missing: readonly string[];
 }
 
+/** Describes the map as it works with these grants; `now` in milliseconds since the epoch. */
 export function describeMap(
   { domains, proxy }: Pick<Config, 'domains' | 'proxy'>,
   grants: readonly Grant[],

@@ -1,5 +1,6 @@
 import { get } from 'node:http';
 import type { Config } from '../../config/config.ts';
+import { reachable } from '../proxy-url.ts';
 
 /** Whether a proxy answers where the config says that it listens. */
 export type Health =
@@ -16,11 +17,9 @@ const patienceMs = 1_000;
 /** Asks `GET /healthz`. Never rejects. */
 export function askHealth({ host, port }: Config['proxy']['listen']): Promise<Health> {
   if (port === 0) return Promise.resolve({ kind: 'unknown' });
-  // An address that stands for all of them is none to connect to.
-  const reached = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return new Promise((resolve) => {
     const request = get({
-      host: reached,
+      host: reachable(host),
       port,
       path: '/healthz',
       agent: false,

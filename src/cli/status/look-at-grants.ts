@@ -1,8 +1,9 @@
 import type { Grant, GrantState } from '../../grants/grant.ts';
+import { replaceCommand } from '../../grants/replace-command.ts';
 import type { View } from '../../view.ts';
 import { isWithin } from '../grant/audience.ts';
 import { domainsOf, offeredBy } from '../grant/offered.ts';
-import { replaceCommand, stateNow, titleOf } from '../grant/words.ts';
+import { stateNow, titleOf } from '../grant/words.ts';
 import { finding, type Finding, type Need } from './finding.ts';
 
 /** Grants by their state, and those that a person has to see to. One that was revoked on purpose is none of them. */

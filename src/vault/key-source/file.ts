@@ -2,6 +2,9 @@ import { randomBytes, type KeyObject } from 'node:crypto';
 import { link, mkdir, open, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SidekeyError } from '../../errors.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../../private-file.ts';
+import { shellWord } from '../../shell-word.ts';
+import { isSystemError } from '../../system-error.ts';
 import { keyLength, masterKey } from '../master-key.ts';
 
 /** More than any key file has: what is longer is some other file. */
@@ -22,7 +25,7 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
   try {
     file = await open(path, 'r');
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return null;
+    if (isSystemError(error, 'ENOENT')) return null;
     throw unreadable(path, error);
   }
   const bytes = Buffer.alloc(maxLength + 1);
@@ -32,7 +35,7 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
     if (!found.isFile()) throw unreadable(path, 'not a regular file');
     if (!isPrivate(found.mode)) {
       throw new SidekeyError('permissions_unsafe', `The key file ${path} can be used by other users.`, {
-        hint: `chmod 600 ${quoted(path)}`,
+        hint: `chmod 600 ${shellWord(path)}`,
       });
     }
     await checkFolders(path);
@@ -67,7 +70,7 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
     try {
       await writeKey(draft);
       await link(draft, path).catch((error: unknown) => {
-        if (!hasCode(error, 'EEXIST')) throw error;
+        if (!isSystemError(error, 'EEXIST')) throw error;
       });
     } finally {
       await rm(draft, { force: true });
@@ -123,31 +126,15 @@ async function checkFolders(path: string): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
     const { mode } = await stat(folder);
-    if (process.platform !== 'win32' && (mode & 0o002) !== 0) {
+    if (isWritableByAll(mode)) {
       throw new SidekeyError(
         'permissions_unsafe',
         `Every user can write to ${folder}, the folder of the master key.`,
         {
-          hint: `chmod 700 ${quoted(folder)}`,
+          hint: `chmod 700 ${shellWord(folder)}`,
         },
       );
     }
-  }
-}
-
-/** Windows has no such bits: there the folder's access list decides. */
-function isPrivate(mode: number): boolean {
-  return process.platform === 'win32' || (mode & 0o077) === 0;
-}
-
-/** Makes the new name itself survive a power cut (`fsync(2)`: the entry in the folder is synced apart from the file). */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 
@@ -156,13 +143,4 @@ function unreadable(path: string, cause: unknown): SidekeyError {
     hint: `Make ${path} readable for the user that runs Sidekey, and for nobody else.`,
     cause,
   });
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
-}
-
-/** For a line to paste into a shell. */
-function quoted(path: string): string {
-  return /^[A-Za-z0-9_./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }

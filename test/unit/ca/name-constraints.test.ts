@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { bytesOf, itemsOf } from '../../../src/ca/der.ts';
 import { generalNameOf } from '../../../src/ca/general-name.ts';
-import { parsePermittedNames, permits } from '../../../src/ca/name-constraints.ts';
+import { nameConstraintsDer, parsePermittedNames, permits } from '../../../src/ca/name-constraints.ts';
 
 function texts(entries: readonly string[]): string[] {
   return parsePermittedNames(entries).map((entry) => entry.text);
@@ -56,5 +57,36 @@ describe('permitted names', () => {
 
   it('permit everything where there are none', () => {
     expect(permits([], generalNameOf('api.acme.test'))).toBe(true);
+  });
+
+  // RFC 5280 §4.2.1.10: a constraint binds names of its own kind alone. [2] is a DNS name, [7] an address and its mask.
+  it.each([
+    [
+      ['acme.test'],
+      [
+        [7, 8],
+        [7, 32],
+      ],
+    ],
+    [
+      ['10.1.2.0/24'],
+      [
+        [2, 0],
+        [7, 32],
+      ],
+    ],
+    [
+      ['fd00::/8'],
+      [
+        [2, 0],
+        [7, 8],
+      ],
+    ],
+    [['acme.test', '10.1.2.0/24', 'fd00::/8'], []],
+  ])('%j exclude every name of the kinds that they do not speak of', (texts, kinds) => {
+    const [, excluded] = itemsOf(nameConstraintsDer(parsePermittedNames(texts)));
+    const bases = itemsOf(excluded).map((subtree) => itemsOf(subtree)[0]);
+    expect(bases.map((base) => [Number(base?.type), bytesOf(base).length])).toEqual(kinds);
+    for (const base of bases) expect(bytesOf(base).every((byte) => byte === 0)).toBe(true);
   });
 });

@@ -66,7 +66,7 @@ describe('a good config', () => {
       proxy: { listen: { host: '::1', port: 0 }, agents: 'required', unmatched: 'tunnel' },
       store: { path: join(folder, 'state/sidekey.db') },
       key: { source: 'env', name: 'SIDEKEY_MASTER_KEY' },
-      ca: { directory: '/var/lib/sidekey/ca', permittedNames: ['acme.test'] },
+      ca: { directory: '/var/lib/sidekey/ca', permittedNames: ['acme.test', '10.1.2.0/24'] },
       audit: { file: join(folder, 'state/audit.jsonl'), maxBytes: 10_000_000 },
       tokens: { skewMs: 90_000 },
       upstream: { ca: [join(folder, 'company-root.pem')], privateAddresses: ['10.1.2.0/24', 'fd00::1'] },

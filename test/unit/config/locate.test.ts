@@ -47,7 +47,11 @@ describe('the config file is', () => {
 
   test.each([
     ['an installed package is no checkout', installed],
-    ['nor is one without a config file', { ...checkout, exists: () => false }],
+    ['nor is one without a config file', { ...checkout, exists: (file: string) => !file.endsWith('.yaml') }],
+    [
+      'nor is a container image, which has no sources',
+      { ...checkout, exists: (file: string) => !file.endsWith('.ts') },
+    ],
   ])('below SIDEKEY_HOME: %s', (_, options) => {
     expect(locateConfig({ ...options, env: { SIDEKEY_HOME: 'state', HOME: '/home/a' } })).toEqual({
       file: '/work/state/config/sidekey.yaml',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { parseDuration } from '../../../src/config/duration.ts';
-import { endpoint, issuer, listenAddress, pathText } from '../../../src/config/scalar.ts';
+import { endpoint, issuer, listenAddress, pathText, permittedName } from '../../../src/config/scalar.ts';
 import { parseSize } from '../../../src/config/size.ts';
 
 describe('durations', () => {
@@ -132,3 +132,21 @@ test.each(['', '~/sidekey.db', '~', '$HOME/sidekey.db', 'a/${X}/b', 'a\0b', 'a\n
     expect(pathText('').safeParse(path).success).toBe(false);
   },
 );
+
+describe('a name that a CA may sign for', () => {
+  test.each([
+    ['Acme.test', 'acme.test'],
+    ['10.1.2.3', '10.1.2.3'],
+    ['10.1.2.0/24', '10.1.2.0/24'],
+    ['fd00::/8', 'fd00::/8'],
+  ])('%s is %s', (text, name) => {
+    expect(permittedName('').parse(text)).toBe(name);
+  });
+
+  test.each(['', '*.acme.test', 'acme.test:443', 'acme.test/24', '10.1.2.0/33', 'https://acme.test'])(
+    '%j is none',
+    (text) => {
+      expect(permittedName('').safeParse(text).success).toBe(false);
+    },
+  );
+});

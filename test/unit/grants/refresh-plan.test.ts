@@ -26,6 +26,15 @@ test('takes everything from the credential, with or without a definition', async
   }
 });
 
+test.each([
+  ['another token endpoint', { tokenEndpoint: 'https://other.test/token' }],
+  ['another client', { clientId: 'other' }],
+])('the secret of the provider does not go with %s', async (_what, own) => {
+  expect(await planRefresh(oauth2(own), acme, 'acme')).toMatchObject({
+    request: { client: { clientSecret: null, auth: 'none' } },
+  });
+});
+
 test('a public client sends no secret', async () => {
   expect(
     await planRefresh(oauth2(), { ...acme, clientSecret: null, clientAuth: 'none' }, 'acme'),

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { onTestFinished, describe, expect, test, vi } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
+import { sealContext } from '../../../src/grants/grant-record.ts';
 import { openRegistry, type NewGrant, type Registry } from '../../../src/grants/registry.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
@@ -51,7 +52,7 @@ describe('add', () => {
     });
     const record = await store.grants.get(grant.id);
     expect(Buffer.from(record!.sealed).toString('latin1')).not.toContain('access-1');
-    expect(vault.open(`grant/${grant.id}/1`, record!.sealed).toString()).toContain('access-1');
+    expect(vault.open(sealContext(record!), record!.sealed).toString()).toContain('access-1');
   });
 
   test.each([
@@ -112,7 +113,7 @@ describe('find and open', () => {
       const grant = await registry.add({ ...meta, name: credential.type }, sealed(credential));
       expect(await registry.setState(grant, 'revoked', null)).toMatchObject({ state: 'revoked' });
       const record = await store.grants.get(grant.id);
-      const left = vault.open(`grant/${grant.id}/2`, record!.sealed).toString();
+      const left = vault.open(sealContext(record!), record!.sealed).toString();
       expect(left).toContain(`"type":"${credential.type}"`);
       expect(left).toContain('"audience":[]');
       expect(left).not.toMatch(/the-secret-key|access-1|refresh-1/);
@@ -216,7 +217,7 @@ describe('writes', () => {
     });
     expect((await registry.open(grant.id))?.sealed).toEqual(sealed(oauth2()));
     const record = await store.grants.get(grant.id);
-    expect(() => vault.open(`grant/${grant.id}/2`, record!.sealed)).toThrow();
+    expect(() => vault.open(sealContext({ ...record!, revision: 2 }), record!.sealed)).toThrow();
   });
 
   test('that come second change nothing', async () => {
@@ -259,7 +260,7 @@ describe('a record that does not open', () => {
       const [{ registry, store, vault }] = await desks(1);
       const grant = await registry.add(meta, sealed());
       const record = await store.grants.get(grant.id);
-      const bytes = vault.seal(`grant/${grant.id}/2`, Buffer.from(text));
+      const bytes = vault.seal(sealContext({ ...record!, revision: 2 }), Buffer.from(text));
       await store.grants.replace({ ...record!, revision: 2, sealed: bytes }, 1);
       await expect((async () => registry.open(grant.id))()).rejects.toMatchObject({
         code: 'record_tampered',

@@ -40,17 +40,20 @@ describe('a pipeline', () => {
     await first;
   });
 
-  it('is busy until the last has ended', async () => {
+  it('is busy, and counts what is left, until the last has ended', async () => {
     const pipeline = createPipeline();
     const connection = {};
     expect(pipeline.isBusy(connection)).toBe(false);
     const works = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
     const runs = works.map(({ promise }) => pipeline.run(connection, () => promise));
+    expect(pipeline.depth(connection)).toBe(2);
     works[0].resolve();
     await runs[0];
     expect(pipeline.isBusy(connection)).toBe(true);
+    expect(pipeline.depth(connection)).toBe(1);
     works[1].resolve();
     await runs[1];
     expect(pipeline.isBusy(connection)).toBe(false);
+    expect(pipeline.depth(connection)).toBe(0);
   });
 });

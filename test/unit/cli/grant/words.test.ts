@@ -1,14 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import {
-  expiryOf,
-  grantJson,
-  replaceCommand,
-  shellWord,
-  stateNow,
-  titleOf,
-} from '../../../../src/cli/grant/words.ts';
+import { expiryOf, grantJson, stateNow, titleOf } from '../../../../src/cli/grant/words.ts';
 import { grantOf } from '../../../../src/grants/grant-record.ts';
 import type { Grant } from '../../../../src/grants/grant.ts';
+import { replaceCommand } from '../../../../src/grants/replace-command.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;
@@ -49,14 +43,6 @@ it('the user is named where it is not the default one', () => {
   expect(replaceCommand(grant({ user: 'alice' }), ['a.example.com', '*.b.example.com'])).toBe(
     "sidekey grant add github --user alice --provider github --replace --audience a.example.com '*.b.example.com' < token.json",
   );
-});
-
-it('a pattern is a word of a shell', () => {
-  expect(['a.example.com:1', '*.example.com', '[::1]:443'].map(shellWord)).toEqual([
-    'a.example.com:1',
-    "'*.example.com'",
-    "'[::1]:443'",
-  ]);
 });
 
 it('for programs it has everything that a person may see, and nothing sealed', () => {

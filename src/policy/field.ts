@@ -1,4 +1,7 @@
-/** What may stand in a field line: the grammar that a stored credential is held against, on store and on injection. */
+/**
+ * What may stand in a field line: the grammar that a credential is held against when it comes from a provider, when it is
+ * stored, when the config says how it is carried, and when it is injected.
+ */
 
 const name = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const value = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
@@ -23,6 +26,7 @@ export function isFieldValue(text: string): boolean {
 const reserved = new Set([
   'host',
   'content-length',
+  'content-type',
   'transfer-encoding',
   'connection',
   'keep-alive',

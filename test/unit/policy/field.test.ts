@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isFieldName, isFieldValue, isReservedFieldName } from '../../../src/inject/field-value.ts';
+import { isFieldName, isFieldValue, isReservedFieldName } from '../../../src/policy/field.ts';
 
 test('names are tokens (RFC 9110 §5.6.2)', () => {
   for (const name of ['Authorization', 'x-api-key', "!#$%&'*+-.^_`|~09aZ"])
@@ -33,6 +33,7 @@ test('fields that frame, route or belong to one hop are reserved, in any case', 
   for (const name of [
     'Host',
     'CONTENT-LENGTH',
+    'Content-Type',
     'Transfer-Encoding',
     'connection',
     'Keep-Alive',

@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { describe, expect, test } from 'vitest';
+import { openRegistry } from '../../src/grants/registry.ts';
+import { openSqliteStore } from '../../src/store/sqlite.ts';
+import { createVault } from '../../src/vault/create-vault.ts';
+import { masterKey } from '../../src/vault/master-key.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+describe('a person who can write to the store but has no key', () => {
+  // The provider decides which token endpoint the refresh token is sent to, name and user who may use the grant.
+  test.each([
+    ['provider', 'evil'],
+    ['name', 'other'],
+    ['user', 'mallory'],
+  ])('cannot give a credential another %s, also while a proxy has it open', async (column, value) => {
+    const path = join(await tempFolder(), 'sidekey.db');
+    const store = await openSqliteStore(path, { now: () => 0 });
+    const vault = createVault(masterKey(randomBytes(32)));
+    const open = () => openRegistry({ store, vault, now: () => 0 });
+    const registry = open();
+    const { id } = await registry.add(
+      { name: 'acme', user: 'alice', provider: 'acme', scopes: [] },
+      { credential: { type: 'api_key', value: 'a-secret-key' }, audience: ['api.acme.test'] },
+    );
+    expect(await registry.open(id)).toMatchObject({ grant: { user: 'alice' } });
+
+    const database = new Database(path);
+    database.prepare(`update grants set "${column}" = ? where id = ?`).run(value, id);
+    database.close();
+    // A store is asked for foreign changes once in a turn.
+    await nextTurn();
+    for (const reader of [registry, open()]) {
+      await expect(reader.read(id)).rejects.toMatchObject({ code: 'record_tampered' });
+      await expect((async () => reader.open(id))()).rejects.toMatchObject({ code: 'record_tampered' });
+    }
+    await store.close();
+  });
+});

@@ -1,0 +1,38 @@
+import { describe, expect, test } from 'vitest';
+import { granted } from '../support/granted.ts';
+import { openTunnel } from '../support/raw-client.ts';
+
+describe('a client that asks faster than it is answered', () => {
+  test('is cut off, and on record: what waits on one connection has an end', async () => {
+    const seen: (string | undefined)[] = [];
+    const { upstream, sidekey } = await granted((request) => void seen.push(request.url), {
+      config: { limits: { pipelined_requests: 8 } },
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    const request = `GET /flood HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`;
+    client.send(request.repeat(8));
+    await sidekey.audited((line) => line.event === 'access');
+    expect(client.socket.readableEnded).toBe(false);
+    client.send(request);
+    expect(await client.ended()).toBe('');
+    await sidekey.audited((line) => line.event === 'denied' && line.code === 'overloaded');
+    // Of those that waited none is sent: a connection of its own goes through the turns that they would have had.
+    await upstream.allClosed();
+    expect(seen).toEqual(['/flood']);
+    expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
+  });
+
+  test('and leaves has nothing more done in its name', async () => {
+    const seen: (string | undefined)[] = [];
+    const { upstream, sidekey } = await granted((request) => void seen.push(request.url));
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET /one HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    client.send(`DELETE /two HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await sidekey.audited((line) => line.event === 'access');
+    client.socket.destroy();
+    await sidekey.audited((line) => line.event === 'outcome' && line.outcome === 'aborted');
+    await upstream.allClosed();
+    expect(seen).not.toContain('/two');
+    expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
+  });
+});
