@@ -137,6 +137,9 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       log.warn({ file: config.file, problem: error.message }, 'the config file is not watched'),
   });
   opened.defer(() => watch.close());
+  // What was written to the file while the proxy started is no change to the watch.
+  const again = await loadConfig(config.file, { env }).catch(() => null);
+  if (again === null || textOf(again) !== textOf(config)) await reload();
   await audit.append({ event: 'proxy.started', host: address.address, port: address.port });
   serving = true;
 
@@ -149,6 +152,11 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     reload,
     close: () => (closing ??= opened.disposeAsync()),
   };
+}
+
+/** A config as a text, to be compared. Functions, which read secrets when they are asked, do not count. */
+function textOf(config: Config): string {
+  return JSON.stringify(config, (_key, value: unknown) => (value instanceof Map ? [...value] : value));
 }
 
 function openExit({ upstream, limits }: Config, ownPort: () => number | null): Exit {

@@ -12,6 +12,7 @@ export type AuditEventName =
   | 'grant.refreshed'
   | 'grant.refresh_failed'
   | 'grant.reauth_required'
+  | 'grant.expired'
   | 'grant.revoked'
   | 'grant.removed'
   | 'agent.added'

@@ -130,7 +130,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       case 'fault':
         backoff.failed(id, 'the store or the vault failed', null);
         logger?.warn(
-          { grant: id, error: outcome.error },
+          { grant: id, err: outcome.error },
           'A token refresh failed before the provider was asked.',
         );
     }
@@ -240,7 +240,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       if (reason !== null) {
         options.audit.note(
           grantEvent(changed, {
-            event: 'grant.refresh_failed',
+            event: 'grant.expired',
             outcome: 'failed',
             code: 'grant_expired',
             reason,
@@ -249,7 +249,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       }
       return { grant: changed, sealed };
     } catch (error) {
-      logger?.warn({ grant: grant.id, error }, 'The state of a grant could not be stored.');
+      logger?.warn({ grant: grant.id, err: error }, 'The state of a grant could not be stored.');
       return opened;
     }
   }

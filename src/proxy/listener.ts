@@ -101,8 +101,8 @@ export function createListener(rooms: Rooms, limits: Limits): Listener {
     track(
       exchanges,
       pipeline.run(request.socket, async () => {
-        // The request before it may have been the last, or the client may have left: nobody waits for an answer.
-        if (refused.has(request.socket) || request.socket.destroyed) return;
+        // The request before it may have been the last, and the connection only waits to be closed.
+        if (refused.has(request.socket)) return;
         await exchange(arrivalOf(request, client), reply, rooms, throughPool);
       }),
     );

@@ -21,18 +21,4 @@ describe('a client that asks faster than it is answered', () => {
     expect(seen).toEqual(['/flood']);
     expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
   });
-
-  test('and leaves has nothing more done in its name', async () => {
-    const seen: (string | undefined)[] = [];
-    const { upstream, sidekey } = await granted((request) => void seen.push(request.url));
-    const client = await openTunnel(sidekey, upstream.authority);
-    client.send(`GET /one HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
-    client.send(`DELETE /two HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
-    await sidekey.audited((line) => line.event === 'access');
-    client.socket.destroy();
-    await sidekey.audited((line) => line.event === 'outcome' && line.outcome === 'aborted');
-    await upstream.allClosed();
-    expect(seen).not.toContain('/two');
-    expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
-  });
 });

@@ -307,7 +307,7 @@ describe('a token that has ended', () => {
         grant: { state: 'expired' },
       });
     }
-    expect(events).toMatchObject([{ event: 'grant.refresh_failed', code: 'grant_expired', grant: grant.id }]);
+    expect(events).toMatchObject([{ event: 'grant.expired', code: 'grant_expired', grant: grant.id }]);
     // The clock was wrong: what it made of the grant does not outlive its correction.
     time.set(start);
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
