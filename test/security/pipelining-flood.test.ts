@@ -5,13 +5,18 @@ import { openTunnel } from '../support/raw-client.ts';
 describe('a client that asks faster than it is answered', () => {
   test('is cut off, and on record: what waits on one connection has an end', async () => {
     const seen: (string | undefined)[] = [];
-    const { upstream, sidekey } = await granted((request) => void seen.push(request.url), {
-      config: { limits: { pipelined_requests: 8 } },
-    });
+    const arrived = Promise.withResolvers<void>();
+    const { upstream, sidekey } = await granted(
+      (request) => {
+        seen.push(request.url);
+        arrived.resolve();
+      },
+      { config: { limits: { pipelined_requests: 8 } } },
+    );
     const client = await openTunnel(sidekey, upstream.authority);
     const request = `GET /flood HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`;
     client.send(request.repeat(8));
-    await sidekey.audited((line) => line.event === 'access');
+    await arrived.promise;
     expect(client.socket.readableEnded).toBe(false);
     client.send(request);
     expect(await client.ended()).toBe('');

@@ -12,15 +12,15 @@ import { describeMap } from './describe-map.ts';
 export async function start({ config: readConfig, env, now, output }: Context): Promise<void> {
   const config = await readConfig();
   // Before there is a proxy a SIGHUP has nothing to reload, and must not end the process.
-  let reload = async () => {};
-  process.on('SIGHUP', () => void reload());
+  let running: Proxy | undefined;
+  process.on('SIGHUP', () => void running?.reload());
   const proxy = await startProxy(config, { log: createLog(config.log.level), now, env });
   const { address, authority } = proxy;
   output.result(
     { listen: address, config: config.file, ca: authority.certificateFile },
     await welcome(proxy, now()),
   );
-  reload = proxy.reload;
+  running = proxy;
   await stopSignal();
   output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
   endAtOnceOnTheNext(now);
