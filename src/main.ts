@@ -131,6 +131,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   /** One at a time: what was read first must not come into force last. */
   let reloading = Promise.resolve();
   const reload = () => (reloading = reloading.then(takeOver));
+  // A reload under way still opens an exit, which closes with the rest.
+  opened.defer(() => reloading);
   const watch = await watchConfig(config.file, {
     onChange: () => void reload(),
     onError: (error) =>

@@ -71,4 +71,12 @@ describe('a proxy that stops', () => {
     await client.ended();
     await upstream.allClosed();
   });
+
+  test('waits for a config that is being taken over, and closes what that opened', async () => {
+    const sidekey = await startSidekey();
+    const reloaded = sidekey.proxy.reload();
+    await sidekey.proxy.close();
+    await reloaded;
+    expect(sidekey.logged()).not.toContain('the config stays as it was');
+  });
 });

@@ -5,6 +5,10 @@ import { openTunnel } from '../support/raw-client.ts';
 describe('what stands behind a request that two programs could cut at different places', () => {
   test.each([
     ['an unknown transfer coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
+    [
+      'an unknown transfer coding and another Host',
+      'Host: b.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
+    ],
     ['a second Host', 'Host: b.example\r\nContent-Length: 0\r\n\r\n'],
   ])('is not sent: %s', async (_what, rest) => {
     const seen: (string | undefined)[] = [];
