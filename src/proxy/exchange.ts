@@ -47,11 +47,11 @@ async function admit(
 ): Promise<Departure | SidekeyError> {
   // 1 authority; first of all where the request ends, for what stands behind it depends on that
   const framing = framingOf(head, settings.limits);
-  if (framing instanceof SidekeyError) return framing;
   const target = targetOf(head, client.tunnel);
+  if (!(target instanceof SidekeyError)) record.target(target);
+  if (framing instanceof SidekeyError) return framing;
   if (target instanceof SidekeyError) return target;
   const { authority, path } = target;
-  record.target(target);
 
   // 2 agent
   const presented = client.tunnel?.presented ?? readPresented(head.fields);

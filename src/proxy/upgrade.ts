@@ -56,11 +56,15 @@ export async function upgrade(
   }
   client.once('close', left);
 
+  const refuse = (why: string) => {
+    clearTimeout(headTimer);
+    reject(upstreamFailure(new Error(why), authority, true));
+    upstream.destroy();
+  };
+
   const switched = (response: IncomingMessage, join: () => void) => {
     if (!isWebSocket(response.headers.upgrade)) {
-      const failure = new Error('101 for a protocol that was not asked for');
-      reject(upstreamFailure(failure, authority, true));
-      upstream.destroy();
+      refuse('101 for a protocol that was not asked for');
       return;
     }
     clearTimeout(headTimer);
@@ -79,8 +83,13 @@ export async function upgrade(
   };
 
   const answered = (response: IncomingMessage) => {
+    // A 101 that names no protocol arrives here too, and is no answer that could be passed on.
+    if (response.statusCode === undefined || response.statusCode < 200) {
+      refuse('no final status');
+      return;
+    }
     clearTimeout(headTimer);
-    status = response.statusCode ?? 502;
+    status = response.statusCode;
     reply.head(status, response.statusMessage ?? '', responseFields(response.rawHeaders, carriesGrant));
     response.on('data', (chunk: Buffer) => {
       bytesOut += chunk.length;

@@ -203,6 +203,12 @@ describe('a WebSocket handshake that does not come about', () => {
       502,
       'upstream_protocol',
     ],
+    [
+      'switches to no protocol at all',
+      (socket: Duplex) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'),
+      502,
+      'upstream_protocol',
+    ],
   ])('says so where the upstream %s', async (_name, act, status, reason) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => act(socket));
