@@ -1,5 +1,5 @@
 import type { Command, CommanderError } from 'commander';
-import { didYouMean } from '../config/problem.ts';
+import { didYouMean } from '../did-you-mean.ts';
 import { SidekeyError } from '../errors.ts';
 
 /** Whether nothing was asked for: then the help is the answer. */

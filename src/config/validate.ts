@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { ConfigDocument } from './document.ts';
-import { didYouMean, type Path, type Problem } from './problem.ts';
+import { didYouMean } from '../did-you-mean.ts';
+import type { Path, Problem } from './problem.ts';
 
 /**
  * Checks a document against a schema: the value, or everything that is wrong with it, each at its place in the

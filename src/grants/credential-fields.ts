@@ -1,4 +1,5 @@
 /** The names that a token file may use, and what a misspelt one was probably meant to be. Pure. */
+import { editDistance } from '../did-you-mean.ts';
 
 /** Each field by its one name, with the other spellings that tools write. `camelCase` of each is read as well. */
 const spellings = {
@@ -57,18 +58,4 @@ function snake(name: string): string {
 
 function flat(name: string): string {
   return name.toLowerCase().replace(/[^a-z]/g, '');
-}
-
-/** Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

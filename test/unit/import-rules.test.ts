@@ -41,7 +41,7 @@ function importsOf(from: string, text: string): Import[] {
 const pureTypes = ['grants/grant.ts', 'grants/credential.ts', 'grants/provider.ts'];
 
 /** What every room may use; each of these files stands by itself. */
-const groundFloor = ['errors.ts', 'private-file.ts', 'shell-word.ts', 'system-error.ts'];
+const groundFloor = ['errors.ts', 'did-you-mean.ts', 'private-file.ts', 'shell-word.ts', 'system-error.ts'];
 
 /** The rooms from the ground up: lower never imports higher. */
 const floors: readonly ((file: string) => boolean)[] = [

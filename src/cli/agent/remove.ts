@@ -1,4 +1,4 @@
-import { didYouMean } from '../../config/problem.ts';
+import { didYouMean } from '../../did-you-mean.ts';
 import { SidekeyError } from '../../errors.ts';
 import { isName } from '../../grants/grant.ts';
 import { audited } from '../audited.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { didYouMean, displayName, editDistance, formatPath } from '../../../src/config/problem.ts';
+import { didYouMean, editDistance } from '../../../src/did-you-mean.ts';
+import { displayName, formatPath } from '../../../src/config/problem.ts';
 
 test.each([
   [['proxy', 'listen'], 'proxy.listen'],
