@@ -1,10 +1,12 @@
-import { appendFile } from 'node:fs/promises';
+import { appendFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { granted } from '../support/granted.ts';
+import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
+import { granted, grantedTo } from '../support/granted.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
-import { startUpstream } from '../support/upstream.ts';
+import { startUpstream, upstreamHost } from '../support/upstream.ts';
 
 describe('an edited config', () => {
   test('acts on the next request, inside a tunnel that is open', async () => {
@@ -88,6 +90,22 @@ describe('an edited config', () => {
     while (responses.length < 2) await new Promise((resolve) => setImmediate(resolve));
     responses[1]?.end('two');
     expect(await second.response()).toMatchObject({ status: 200, body: 'two' });
+  });
+
+  test('reads trust anchors anew, also those whose file kept its name', async () => {
+    const other = makeAuthority('Another Root', validFor(30, Date.now()));
+    const leaf = issueLeaf(other, upstreamHost, validFor(30, Date.now()));
+    const upstream = await startUpstream((_request, response) => response.end('ok'), leaf);
+    const { sidekey } = await grantedTo(upstream);
+    const client = await openTunnel(sidekey, upstream.authority);
+    const ask = async () => {
+      client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+      return client.response();
+    };
+    expect(await ask()).toMatchObject({ status: 502, reason: 'upstream_tls' });
+    await writeFile(join(sidekey.folder, 'upstream-ca.pem'), other.cert);
+    await sidekey.proxy.reload();
+    expect(await ask()).toMatchObject({ status: 200 });
   });
 
   test('brings its limits with it', async () => {
