@@ -34,6 +34,9 @@ const table = {
   },
   domain_not_allowed: { status: 403, exit: exitCode.badInput, title: 'Domain not allowed' },
   rule_denied: { status: 403, exit: exitCode.badInput, title: 'Denied by a rule' },
+  approval_denied: { status: 403, exit: exitCode.badInput, title: 'Approval denied' },
+  approval_over: { status: 409, exit: exitCode.failure, title: 'Answered already, or too late' },
+  approval_missing: { status: 403, exit: exitCode.badInput, title: 'Nobody approved' },
   policy_violation: { status: 403, exit: exitCode.badInput, title: 'Policy violation' },
   lease_expired: { status: 403, exit: exitCode.noUsableGrant, title: 'Lease expired' },
   grant_missing: { status: 403, exit: exitCode.noUsableGrant, title: 'No such grant' },
@@ -78,6 +81,7 @@ const table = {
   not_found: { status: 404, exit: exitCode.badInput, title: 'Not found' },
   provider_unknown: { status: 500, exit: exitCode.badInput, title: 'Unknown provider' },
   provider_refused: { status: 502, exit: exitCode.upstreamRefused, title: 'The provider said no' },
+  consent_missing: { status: 424, exit: exitCode.failure, title: 'Nobody consented' },
   audit_broken: { status: 500, exit: exitCode.failure, title: 'Audit log does not verify' },
 } as const satisfies Record<string, Failure>;
 
@@ -93,6 +97,8 @@ export interface SidekeyErrorOptions {
   readonly hint?: string | undefined;
   /** What lay beneath. Never shown to a client of the proxy. */
   readonly cause?: unknown;
+  /** Milliseconds after which the same may succeed; a client of the proxy sees `Retry-After` (RFC 9110 §10.2.3). */
+  readonly retryAfterMs?: number | undefined;
 }
 
 /**
@@ -103,11 +109,13 @@ export class SidekeyError extends Error {
   override readonly name = 'SidekeyError';
   readonly code: FailureCode;
   readonly hint: string | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: FailureCode, message: string, options: SidekeyErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.hint = options.hint;
+    this.retryAfterMs = options.retryAfterMs;
   }
 
   /** HTTP status of the refusal. */

@@ -1,4 +1,5 @@
 import { pino, type DestinationStream } from 'pino';
+import { errorFacts } from './error-facts.ts';
 
 /** The part of a logger that the house uses. */
 export interface Log {
@@ -9,12 +10,25 @@ export interface Log {
 }
 
 /** Log lines on stderr, for stdout is for results: JSON for programs, and plain lines where a person looks on. */
-export function createLog(level: 'fatal' | 'error' | 'warn' | 'info' | 'debug'): Log {
+export function createLog(
+  level: 'fatal' | 'error' | 'warn' | 'info' | 'debug',
+  destination: DestinationStream = standardError(),
+): Log {
+  return pino(
+    {
+      name: 'sidekey',
+      level,
+      // Under whatever name an error is given, only what is known to hold no secret is written of it.
+      formatters: { log: (fields) => Object.fromEntries(Object.entries(fields).map(described)) },
+      serializers: { err: (description: unknown) => description },
+    },
+    destination,
+  );
+}
+
+function standardError(): DestinationStream {
   const stderr = pino.destination({ fd: 2, sync: true });
-  const destination: DestinationStream = process.stderr.isTTY
-    ? { write: (line) => void stderr.write(plainLine(line)) }
-    : stderr;
-  return pino({ name: 'sidekey', level, serializers: { err: describeError } }, destination);
+  return process.stderr.isTTY ? { write: (line) => void stderr.write(plainLine(line)) } : stderr;
 }
 
 /** What pino writes, and what we give it. */
@@ -22,7 +36,7 @@ interface Line extends Readonly<Record<string, unknown>> {
   readonly time: number;
   readonly level: number;
   readonly msg: string;
-  readonly err?: { readonly message?: string };
+  readonly err?: { readonly message?: string; readonly name?: string; readonly code?: string };
 }
 
 /** One log line as a person reads it: time, level, what happened, and where. A stack is not for a person. */
@@ -40,22 +54,21 @@ export function plainLine(line: string): string {
   const facts = Object.entries(rest)
     .filter(([, value]) => !(Array.isArray(value) && value.length === 0))
     .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
-  const cause = err?.message === undefined ? [] : [`(${err.message})`];
+  const cause = err === undefined ? [] : [`(${err.message ?? err.code ?? err.name})`];
   const clock = new Date(time).toISOString().slice(11, 19);
   const words = [`${clock}Z`, pino.levels.labels[level] ?? level, msg, ...facts, ...cause].join(' ');
   // Names in it may come from others: nothing of them may drive the terminal.
   return `${words.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')}\n`;
 }
 
-/**
- * An error by its name, code, message and stack alone. Libraries hang requests, with their headers, onto errors;
- * what is not named here cannot be logged.
- */
+function described([key, value]: [string, unknown]): [string, unknown] {
+  return [key, value instanceof Error || key === 'err' ? describeError(value) : value];
+}
+
+/** An error and what lay beneath it, as far as `errorFacts` has something to say of it. */
 function describeError(error: unknown, depth = 0): object {
-  if (!(error instanceof Error)) return { name: typeof error };
-  const { name, message, stack } = error;
-  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
-  const cause =
-    error.cause === undefined || depth >= 4 ? {} : { cause: describeError(error.cause, depth + 1) };
-  return { name, ...code, message, stack, ...cause };
+  const { frames, ...facts } = errorFacts(error);
+  const stack = frames.length === 0 ? {} : { stack: frames.join('\n') };
+  const hasCause = error instanceof Error && error.cause !== undefined && depth < 4;
+  return { ...facts, ...stack, ...(hasCause ? { cause: describeError(error.cause, depth + 1) } : {}) };
 }
