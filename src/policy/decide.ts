@@ -1,6 +1,9 @@
 import type { FailureCode } from '../errors.ts';
 import { authorityText, defaultPort, type Authority } from './authority.ts';
 import { matchesPattern, type Domain, type DomainMap } from './domain-map.ts';
+import { judge, type Ruling } from './judge.ts';
+import type { RequestFacts } from './request-facts.ts';
+import type { DomainRules, RuleLimit, RuleOutcome, Step } from './rule.ts';
 
 /** What policy needs to know; one value, replaced whole when the config changes. */
 export interface Policy {
@@ -32,7 +35,117 @@ export interface Denial {
   readonly rule: string;
 }
 
-/** Decides on a request whose scheme is known. Pure: the same question has the same answer. */
+/** What every decision on a whole request says besides its outcome. */
+export interface Judged {
+  /** Where the entry, the rule or the default stands that decided, with its line. */
+  readonly rule: string;
+  /** The name that the file gives the rule; null: it gives none, or no rule decided. */
+  readonly ruleName: string | null;
+  /** Of `approve`: what a person's yes is kept for, which changes when the rule does. Else null. */
+  readonly approvalKey: string | null;
+  readonly reason: string;
+  /** Each rule that was asked, in order, and last what decided; empty where the domain has no rules. */
+  readonly steps: readonly Step[];
+  /**
+   * Whether the decision hangs on a body that was not read. It is then what it would be if the body could not be read:
+   * read it (`readBodyFacts`), and ask again.
+   */
+  readonly needsBody: boolean;
+}
+
+/** What holds for a request that may go on. */
+export interface Obligations {
+  /** What has to be counted before the request leaves. */
+  readonly limits: readonly RuleLimit[];
+  /** Bytes of the response body that may come back; null: any. */
+  readonly maxResponse: number | null;
+  /** `report`: nothing is refused, held or limited for the sake of a rule; what would have been is recorded. */
+  readonly mode: DomainRules['mode'];
+  /** In report mode, what the rules say where that is not `allow`. */
+  readonly reported: Reported | null;
+}
+
+/** What rules would have done. */
+export interface Reported {
+  readonly outcome: Exclude<RuleOutcome, 'allow'>;
+  /** Of a denial. */
+  readonly code: FailureCode | null;
+  readonly reason: string;
+  readonly hint: string | null;
+}
+
+/** What policy says of a whole request, rules included. */
+export type RequestDecision =
+  | ({
+      /** `approve`: as `inject`, once a person has agreed. */
+      readonly outcome: 'inject' | 'approve';
+      /** Id, name or provider of the grant. */
+      readonly grant: string;
+      /** Whether the credential may go over plain `http`. */
+      readonly insecure: boolean;
+    } & Judged &
+      Obligations)
+  | ({ readonly outcome: 'tunnel' } & Judged & Obligations)
+  | (Denial & Judged);
+
+/**
+ * Decides on a whole request: first the entry of the map, as `decide`, then its rules, which can only take away from what
+ * the entry gives. Pure, and total: every request has an answer.
+ */
+export function decideRequest(policy: Policy, facts: RequestFacts): RequestDecision {
+  const { authority } = facts;
+  const domain = policy.domains.match(authority);
+  const decision = domain === null ? decideUnmatched(policy, authority) : decideMatched(domain, authority);
+  if (domain?.rules === undefined || decision.outcome !== 'inject') return { ...decision, ...unruled };
+  return withRuling(decision, judge(domain.rules, facts), domain.rules.mode);
+}
+
+const unruled = {
+  ruleName: null,
+  approvalKey: null,
+  steps: [],
+  needsBody: false,
+  limits: [],
+  maxResponse: null,
+  mode: 'enforce',
+  reported: null,
+} as const satisfies Omit<Judged & Obligations, 'rule' | 'reason'>;
+
+function withRuling(
+  { grant, insecure }: Extract<Decision, { outcome: 'inject' }>,
+  ruling: Ruling,
+  mode: DomainRules['mode'],
+): RequestDecision {
+  const { outcome, code, hint, rule, ruleName, approvalKey, reason, steps, needsBody, limits, maxResponse } =
+    ruling;
+  const judged: Judged = { rule, ruleName, approvalKey, reason, steps, needsBody };
+  const given = { limits, maxResponse, mode };
+  if (mode === 'report') {
+    const reported = outcome === 'allow' ? null : { outcome, code, reason, hint };
+    return { outcome: 'inject', grant, insecure, ...judged, ...given, reported };
+  }
+  switch (outcome) {
+    case 'deny':
+      return { outcome, code: code ?? 'rule_denied', hint: hint ?? `change ${rule}`, ...judged };
+    case 'tunnel':
+      return { outcome, ...judged, ...given, reported: null };
+    case 'allow':
+    case 'approve':
+      return {
+        outcome: outcome === 'allow' ? 'inject' : outcome,
+        grant,
+        insecure,
+        ...judged,
+        ...given,
+        reported: null,
+      };
+  }
+}
+
+/**
+ * Decides on a request whose scheme is known, by the map alone: rules are not asked. For what is not a request yet, or
+ * no longer one.
+ */
 export function decide(policy: Policy, authority: Authority): Decision {
   const domain = policy.domains.match(authority);
   return domain === null ? decideUnmatched(policy, authority) : decideMatched(domain, authority);

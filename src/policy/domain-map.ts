@@ -1,5 +1,6 @@
 import { defaultPort, type Authority } from './authority.ts';
 import type { DomainPattern } from './pattern.ts';
+import type { DomainRules } from './rule.ts';
 
 /** One entry of the allowed-domains map. */
 export interface Domain {
@@ -10,6 +11,8 @@ export interface Domain {
     | { readonly kind: 'deny' };
   /** Where it stands in the config, for people. */
   readonly origin: string;
+  /** What may be done there; where there is none, everything. Only with a grant. */
+  readonly rules?: DomainRules;
 }
 
 /** Whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */

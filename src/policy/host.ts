@@ -28,6 +28,11 @@ export function isAddress(host: string): boolean {
   return host.startsWith('[') || isIPv4(host);
 }
 
+/** Whether a host of a redirect URI stands for this machine alone (RFC 8252 §7.3, §8.3). */
+export function isLoopback(host: string): boolean {
+  return host === '127.0.0.1' || host === '[::1]' || host === 'localhost';
+}
+
 /** A canonical host as sockets, certificates and `net` take it: an IPv6 address without its brackets. */
 export function bareHost(host: string): string {
   return host.startsWith('[') ? host.slice(1, -1) : host;

@@ -1,0 +1,128 @@
+import { fold } from './fold.ts';
+import { mostOperations, operationsOf, type GraphqlOperation } from './graphql.ts';
+import { operationsOfBody } from './graphql-request.ts';
+import {
+  ambiguous,
+  isJsonObject,
+  memberOf,
+  parseStrictJson,
+  type Json,
+  type JsonObject,
+} from './strict-json.ts';
+
+/** What a request body asks for, in the protocols that rules know. */
+export interface BodyFacts {
+  /** The operations of a GraphQL request or batch; empty: there is no body. Null: it cannot be read as one. */
+  readonly graphql: readonly GraphqlOperation[] | null;
+  /** The messages of a JSON-RPC request or batch; empty: there is no body. Null: it cannot be read as one. */
+  readonly jsonrpc: readonly JsonRpcCall[] | null;
+}
+
+/** One message of JSON-RPC 2.0. */
+export interface JsonRpcCall {
+  /** Null: an answer, which calls nothing. */
+  readonly method: string | null;
+  /** The tool that `tools/call` calls (Model Context Protocol); null for every other method. */
+  readonly tool: string | null;
+}
+
+/** What is read of a body. */
+export interface BodyCopy {
+  /** The one `Content-Type` field; null: there is none, or more than one. */
+  readonly contentType: string | null;
+  /** The `Content-Encoding` field; null: there is none. What is encoded is not read. */
+  readonly contentEncoding: string | null;
+  readonly bytes: Uint8Array;
+}
+
+/** Of a request that has no body: it asks for nothing. */
+export const noBody: BodyFacts = Object.freeze({ graphql: [], jsonrpc: [] });
+/** Of a body that cannot be read, or was not. */
+export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: null });
+
+const jsonType = /^application\/(?:[a-z0-9.+-]*\+)?json$/;
+
+/**
+ * Reads a copy of a body. Whatever two programs might read differently is not read: then no condition on it holds for
+ * an `allow` rule, and every one holds for a `deny` rule. Never throws: what is too large for the engine is not read.
+ *
+ * @param complete whether the copy is the whole body; a part of one is not read
+ */
+export function readBodyFacts(copy: BodyCopy, complete: boolean): BodyFacts {
+  if (!complete) return unreadBody;
+  if (copy.bytes.length === 0) return noBody;
+  try {
+    return readBody(copy);
+  } catch (error) {
+    if (error instanceof RangeError) return unreadBody;
+    throw error;
+  }
+}
+
+function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts {
+  if (contentEncoding !== null && contentEncoding.trim().toLowerCase() !== 'identity') return unreadBody;
+  const type = mediaTypeOf(contentType);
+  const text = type === null ? null : decode(bytes);
+  if (type === null || text === null) return unreadBody;
+  if (type === 'application/graphql') return { graphql: operationsOf(text), jsonrpc: null };
+  const value = jsonType.test(type) ? parseStrictJson(text) : undefined;
+  if (value === undefined) return unreadBody;
+  const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
+  return { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
+}
+
+/** Null: no media type, or one whose text is not UTF-8. */
+function mediaTypeOf(contentType: string | null): string | null {
+  const [, type, parameters = ''] = /^\s*([^\s;,]+)\s*((?:;[^,]*)?)$/.exec(contentType ?? '') ?? [];
+  if (type === undefined) return null;
+  const named = parameters.match(/charset/gi)?.length ?? 0;
+  const isUtf8 = named === 0 || (named === 1 && /;\s*charset\s*=\s*"?utf-?8"?\s*(?:;|$)/i.test(parameters));
+  return isUtf8 ? type.toLowerCase() : null;
+}
+
+function decode(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+/** All parts of a batch, or null where one of them cannot be read, or there is none, or there are too many. */
+function readAll<T>(
+  parts: readonly Json[],
+  read: (part: JsonObject) => readonly T[] | null,
+): readonly T[] | null {
+  const all: T[] = [];
+  for (const part of parts) {
+    const found = isJsonObject(part) ? read(part) : null;
+    if (found === null || all.length + found.length > mostOperations) return null;
+    all.push(...found);
+  }
+  return all.length > 0 ? all : null;
+}
+
+const toolsCall = 'tools/call';
+
+/** A method as the most forgiving server reads it: `Tools/Call ` names a tool for it, and a method without tools for others. */
+function forgiven(method: string): string {
+  return fold(method).replace(/[\s\p{Cc}]/gu, '');
+}
+
+function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
+  const method = memberOf(message, 'method');
+  if (memberOf(message, 'jsonrpc') !== '2.0') return null;
+  if (method === undefined) {
+    const isAnswer = ['result', 'error'].some((name) => {
+      const member = memberOf(message, name);
+      return member !== undefined && member !== ambiguous;
+    });
+    return isAnswer ? [{ method: null, tool: null }] : null;
+  }
+  if (typeof method !== 'string') return null;
+  if (method !== toolsCall && forgiven(method) === toolsCall) return null;
+  if (method !== toolsCall) return [{ method, tool: null }];
+  const params = memberOf(message, 'params');
+  const tool = params !== ambiguous && isJsonObject(params) ? memberOf(params, 'name') : undefined;
+  return typeof tool === 'string' ? [{ method, tool }] : null;
+}

@@ -1,0 +1,25 @@
+/** Characters that nobody sees. */
+const unseen = /[\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
+// oxlint-disable-next-line no-control-regex -- all of ASCII
+const ascii = /^[\0-\x7f]*$/;
+
+/** A text as the most forgiving server compares it: in lower case, compatible characters as one, without those that nobody sees. */
+export function fold(text: string): string {
+  const plain = ascii.test(text) ? text : text.normalize('NFKC').replace(unseen, '');
+  return plain.toLowerCase();
+}
+
+/** Each `%XX` as the character of that number: decoding that never fails, to find what may be meant. */
+export function percentDecoded(text: string): string {
+  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+}
+
+/** A text without the dots and blanks at its end, which some file systems do not keep. */
+export function withoutTail(text: string): string {
+  // By hand: a regular expression takes the square of the length for a long run that is not at the end.
+  let end = text.length;
+  while (end > 0 && /[\s.]/.test(text[end - 1] ?? '')) end -= 1;
+  return text.slice(0, end);
+}

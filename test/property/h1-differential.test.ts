@@ -1,0 +1,37 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { compare, looser, stricter } from '../unit/proxy/h1/compare-with-node.ts';
+import { requestBytes, responseBytes } from '../unit/proxy/h1/corpus.ts';
+
+const met = (reasons: readonly (string | null)[]) => new Set(reasons.filter((it) => it !== null));
+
+describe('the codec beside Node’s own strict parser', () => {
+  it('agrees on requests wherever both accept, and refuses more for known reasons alone', () => {
+    fc.assert(
+      fc.property(requestBytes, (text) => {
+        expect(compare(text, 'request').problem).toBeNull();
+      }),
+      { numRuns: 8_000 },
+    );
+  });
+
+  it('agrees on responses wherever both accept, and refuses more for known reasons alone', () => {
+    fc.assert(
+      fc.property(responseBytes, fc.constantFrom('GET', 'HEAD'), (text, method) => {
+        expect(compare(text, 'response', method).problem).toBeNull();
+      }),
+      { numRuns: 8_000 },
+    );
+  });
+
+  it('meets rows that both take whole, and every reason of each side', () => {
+    const sample = { numRuns: 16_000, seed: 1 };
+    const all = [
+      ...fc.sample(requestBytes, sample).map((text) => compare(text, 'request')),
+      ...fc.sample(responseBytes, sample).map((text) => compare(text, 'response')),
+    ];
+    expect(all.filter(({ way }) => way.startsWith(' | ')).length).toBeGreaterThan(3_000);
+    expect(met(all.map((it) => it.stricter))).toEqual(new Set(Object.keys(stricter)));
+    expect(met(all.map((it) => it.looser))).toEqual(new Set(Object.keys(looser)));
+  });
+});

@@ -1,0 +1,322 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { inject } from '../../src/inject/inject.ts';
+import { parseCidr } from '../../src/policy/address.ts';
+import { readBodyFacts } from '../../src/policy/body-facts.ts';
+import { compileRule, compileRules } from '../../src/policy/compile.ts';
+import { conditionsCover } from '../../src/policy/covers.ts';
+import { decide, decideRequest, type Policy } from '../../src/policy/decide.ts';
+import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
+import { parseGlob } from '../../src/policy/glob.ts';
+import { parsePathGlob, type PathGlob } from '../../src/policy/path-glob.ts';
+import { isUnread, readPath, readQuery } from '../../src/policy/path-reading.ts';
+import { readRequest } from '../../src/policy/read-request.ts';
+import type { RequestFacts } from '../../src/policy/request-facts.ts';
+import {
+  noConditions,
+  type Conditions,
+  type DomainRules,
+  type Rule,
+  type Verdict,
+} from '../../src/policy/rule.ts';
+import { patternOf } from '../unit/policy/policy-for-test.ts';
+
+const some = <T>(...items: readonly T[]) => fc.option(fc.subarray([...items], { minLength: 1 }));
+const globsOf = (...texts: readonly string[]) => some(...texts.map(parseGlob));
+const pathGlobs = ['/**', '/a/**', '/a/*', '/a/b', '/A/b', '/*/b', '/'].map(
+  (text) => parsePathGlob(text) as PathGlob,
+);
+const blocks = ['10.0.0.0/8', '10.1.0.0/16', '127.0.0.1', 'fd00::/8'].map((text) => parseCidr(text)!);
+const noTime = { from: 0, to: 1_440, weekdays: [0, 1, 2, 3, 4, 5, 6], zone: 'UTC' };
+
+/** Few values, so that rules and requests meet and overlap. */
+const conditions: fc.Arbitrary<Conditions> = fc.record({
+  methods: some('GET', 'POST'),
+  paths: some(...pathGlobs),
+  query: fc.option(
+    fc
+      .subarray([parseGlob('1'), parseGlob('1*'), parseGlob('*')], { minLength: 1 })
+      .map((globs) => new Map([['q', globs]])),
+  ),
+  contentTypes: globsOf('application/json', 'application/*'),
+  bodySize: fc.option(fc.record({ min: fc.constantFrom(0, 5), max: fc.constantFrom(10, 50, null) })),
+  times: some({ ...noTime, from: 540 }, { ...noTime, weekdays: [1, 2] }, noTime),
+  clients: some(...blocks),
+  agents: globsOf('ci-bot', 'ci-*', '*'),
+  users: globsOf('alice', '*'),
+  labels: globsOf('prod', 'p*'),
+  graphql: fc.option(
+    fc.record({ types: some('query' as const, 'mutation' as const), names: globsOf('A', '*') }),
+  ),
+  jsonrpc: fc.option(fc.record({ methods: globsOf('tools/*', 'ping'), tools: globsOf('x', '*') })),
+});
+/** Most rules have few conditions: else hardly one would match. */
+const fewConditions = fc
+  .tuple(conditions, fc.subarray(Object.keys(noConditions) as (keyof Conditions)[], { maxLength: 2 }))
+  .map(([all, names]): Conditions => ({
+    ...noConditions,
+    ...Object.fromEntries(names.map((name) => [name, all[name]])),
+  }));
+
+const ruleOf = (
+  conditions: Conditions,
+  outcome: Rule['outcome'],
+  maxResponse: number | null = null,
+): Rule => ({
+  name: null,
+  origin: 'here',
+  key: 'rule',
+  outcome,
+  conditions,
+  requireReason: false,
+  limits: [],
+  maxResponse,
+});
+const outcome = fc.constantFrom('allow' as const, 'deny' as const, 'approve' as const, 'tunnel' as const);
+const rule = fc
+  .tuple(fewConditions, outcome, fc.constantFrom(null, null, 9))
+  .map(([conditions, outcome, most]) => ruleOf(conditions, outcome, outcome === 'deny' ? null : most));
+const rulesOf = (
+  rules: readonly Rule[],
+  initial: Rule['outcome'] = 'deny',
+  mode: DomainRules['mode'] = 'enforce',
+) =>
+  compileRules({
+    rules: rules.map(compileRule),
+    default: initial,
+    key: 'domain',
+    defaultOrigin: 'here',
+    mode,
+    origin: 'here',
+  });
+
+const bodies = [
+  '{"query":"{a}"}',
+  '{"query":"mutation A{a}"}',
+  '[{"query":"{a}"},{"query":"mutation{b}"}]',
+  '{"jsonrpc":"2.0","method":"ping"}',
+  '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}',
+  'nonsense',
+  '',
+].map((text) =>
+  readBodyFacts({ contentType: 'application/json', contentEncoding: null, bytes: Buffer.from(text) }, true),
+);
+const facts: fc.Arbitrary<RequestFacts> = fc.record({
+  authority: fc.record({
+    scheme: fc.constantFrom('https' as const, 'http' as const),
+    host: fc.constantFrom('api.example.com', 'a.api.example.com', 'b.api.example.com', 'other.example.com'),
+    port: fc.constantFrom(443, 80, 8443),
+  }),
+  method: fc.constantFrom('GET', 'POST', 'get', 'PUT'),
+  methodFields: fc.constantFrom([], [], ['X-HTTP-Method']),
+  path: fc.constantFrom(
+    '/',
+    '/a/b',
+    '/A/B',
+    '/a/b/',
+    '/a//b',
+    '/a/b?q=1',
+    '/a/b?q=1&q=2',
+    '/a?Q=1&q=1',
+    '/a?q=%zz',
+    '/a?query={a}',
+  ),
+  client: fc.constantFrom('10.1.2.3', '127.0.0.1', '::ffff:10.2.2.3', 'fd00::1', 'none'),
+  agent: fc.constantFrom(null, 'ci-bot', 'bob'),
+  user: fc.constantFrom(null, 'alice'),
+  labels: fc.subarray(['prod', 'other']),
+  reason: fc.constantFrom(null, 'because'),
+  contentType: fc.constantFrom(null, 'application/json', 'text/plain, application/json'),
+  contentLength: fc.constantFrom(null, 0, 7, 20),
+  now: fc.constantFrom(0, 1_795_000_000_000, Number.NaN),
+  body: fc.constantFrom(null, ...bodies),
+});
+
+const patterns = [
+  'api.example.com',
+  '*.api.example.com',
+  'a.api.example.com',
+  '*.example.com',
+  'api.example.com:8443',
+];
+const entry = fc.record({
+  grant: fc.constantFrom('one', 'two'),
+  insecure: fc.boolean(),
+  rules: fc.option(
+    fc.tuple(
+      fc.array(rule, { maxLength: 4 }),
+      outcome,
+      fc.constantFrom('enforce' as const, 'report' as const),
+    ),
+  ),
+});
+const policyOf = (domains: readonly Domain[]): Policy => ({
+  domains: createDomainMap(domains),
+  unmatched: 'deny',
+});
+
+/** The same map with its rules, and without. */
+const policies = fc
+  .array(entry, { minLength: patterns.length, maxLength: patterns.length })
+  .map((entries) => {
+    const bare = entries.map(({ grant, insecure }, index): Domain => ({
+      pattern: patternOf(patterns[index] ?? ''),
+      action: { kind: 'grant', grant, insecure },
+      origin: patterns[index] ?? '',
+    }));
+    const ruled = bare.map((domain, index): Domain => {
+      const rules = entries[index]?.rules ?? null;
+      return rules === null ? domain : { ...domain, rules: rulesOf(...rules) };
+    });
+    return { bare: policyOf(bare), ruled: policyOf(ruled) };
+  });
+
+const allows = (rules: DomainRules, request: RequestFacts): boolean => {
+  const domain: Domain = {
+    pattern: patternOf('*.example.com'),
+    action: { kind: 'grant', grant: 'one', insecure: true },
+    origin: '',
+    rules,
+  };
+  const policy: Policy = { domains: createDomainMap([domain]), unmatched: 'deny' };
+  const { outcome } = decideRequest(policy, request);
+  return outcome === 'inject';
+};
+
+describe('a decision on a request', () => {
+  it('is total: whatever the facts, there is one, and nothing is thrown', () => {
+    const anything = fc.record({
+      authority: fc.record({
+        scheme: fc.constantFrom('https' as const, 'http' as const),
+        host: fc.constantFrom('api.example.com', ''),
+        port: fc.integer(),
+      }),
+      method: fc.string({ unit: 'binary' }),
+      methodFields: fc.array(fc.string()),
+      path: fc.oneof(fc.string({ unit: 'binary' }), fc.webPath(), fc.string()),
+      client: fc.oneof(fc.string({ unit: 'binary' }), fc.ipV4(), fc.ipV6()),
+      agent: fc.option(fc.string()),
+      user: fc.option(fc.string()),
+      labels: fc.array(fc.string()),
+      reason: fc.option(fc.string()),
+      contentType: fc.option(fc.string()),
+      contentLength: fc.option(fc.double()),
+      now: fc.double(),
+      body: fc.constantFrom(null, ...bodies),
+    });
+    fc.assert(
+      fc.property(policies, fc.oneof(facts, anything), ({ ruled }, request) => {
+        const decision = decideRequest(ruled, request);
+        expect(decision.reason).not.toBe('');
+        if (decision.outcome === 'deny') expect(decision.hint).not.toBe('');
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it('gives no more than the entry of the map: the same grant, or none', () => {
+    fc.assert(
+      fc.property(policies, facts, ({ bare, ruled }, request) => {
+        const entry = decide(bare, request.authority);
+        const decision = decideRequest(ruled, request);
+        if (decision.outcome === 'inject' || decision.outcome === 'approve') {
+          expect(entry).toMatchObject({
+            outcome: 'inject',
+            grant: decision.grant,
+            insecure: decision.insecure,
+          });
+        }
+        if (entry.outcome !== 'inject') expect(decision.outcome).toBe(entry.outcome);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it('never widens an audience: what a rule of any entry allows leaves only to a host within it', () => {
+    const audience = ['api.example.com'];
+    fc.assert(
+      fc.property(policies, facts, ({ ruled }, request) => {
+        const decision = decideRequest(ruled, request);
+        if (decision.outcome !== 'inject') return;
+        const { authority } = request;
+        const within =
+          authority.host === 'api.example.com' &&
+          authority.port === (authority.scheme === 'https' ? 443 : 80);
+        const carry = () =>
+          inject(
+            { path: request.path, fields: [] },
+            {
+              sealed: { credential: { type: 'api_key', value: 'x' }, audience } as never,
+              plan: { kind: 'bearer' },
+              authority,
+              insecure: decision.insecure,
+            },
+          );
+        if (within) expect(carry).not.toThrow();
+        else expect(carry).toThrow();
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('allows no more where a rule denies besides, or where one that only allows has a condition more', () => {
+    const plain = fc.array(
+      fc
+        .tuple(fewConditions, fc.constantFrom('allow' as const, 'deny' as const))
+        .map(([it, does]) => ruleOf(it, does)),
+      { maxLength: 5 },
+    );
+    fc.assert(
+      fc.property(plain, fewConditions, fc.nat(5), facts, (rules, more, place, request) => {
+        const before = allows(rulesOf(rules), request);
+        const denied = rules.toSpliced(place, 0, ruleOf(more, 'deny'));
+        if (allows(rulesOf(denied), request))
+          expect(isJudgedAlike(rules, denied, request) ? before : true).toBe(true);
+        const at = rules[place];
+        if (at?.outcome !== 'allow') return;
+        const narrower = { ...at, conditions: withMore(at.conditions, more) };
+        if (
+          allows(rulesOf(rules.with(place, narrower)), request) &&
+          isJudgedAlike(rules, [narrower], request)
+        ) {
+          expect(before).toBe(true);
+        }
+      }),
+      { numRuns: 10_000 },
+    );
+  });
+});
+
+/** Whether both lists let the request be judged at all: one that looks at no path does not refuse a path with two readings. */
+function isJudgedAlike(a: readonly Rule[], b: readonly Rule[], { path }: RequestFacts): boolean {
+  const looks = [...a, ...b].some(({ conditions }) => conditions.paths !== null || conditions.query !== null);
+  return !looks || (!isUnread(readPath(path)) && !isUnread(readQuery(path)));
+}
+
+function withMore(conditions: Conditions, more: Conditions): Conditions {
+  const free = Object.entries(more).filter(([name]) => conditions[name as keyof Conditions] === null);
+  return { ...conditions, ...Object.fromEntries(free) };
+}
+
+describe('conditions that are said to cover others', () => {
+  it('hold wherever those hold', () => {
+    fc.assert(
+      fc.property(fewConditions, fc.oneof(fewConditions, conditions), facts, (outer, more, request) => {
+        const inner = withMore(outer, more);
+        for (const narrow of [inner, more]) {
+          if (conditionsCover(outer, narrow) && verdictOf(narrow, request) === 'yes') {
+            expect(verdictOf(outer, request)).toBe('yes');
+          }
+        }
+      }),
+      { numRuns: 20_000 },
+    );
+  });
+});
+
+function verdictOf(conditions: Conditions, facts: RequestFacts): Verdict {
+  const request = readRequest(facts);
+  if (isUnread(request.path())) return 'unclear';
+  const verdicts = compileRule(ruleOf(conditions, 'allow')).checks.map(({ test }) => test(request));
+  return verdicts.includes('no') ? 'no' : verdicts.includes('unclear') ? 'unclear' : 'yes';
+}

@@ -1,0 +1,108 @@
+/** How often a request is read, however many rules ask: what is counted is work, not time. */
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { readBodyFacts } from '../../../src/policy/body-facts.ts';
+import { compileRule, compileRules } from '../../../src/policy/compile.ts';
+import { parseGlob } from '../../../src/policy/glob.ts';
+import * as graphql from '../../../src/policy/graphql.ts';
+import { judge } from '../../../src/policy/judge.ts';
+import { parsePathGlob, type PathGlob } from '../../../src/policy/path-glob.ts';
+import * as reading from '../../../src/policy/path-reading.ts';
+import { readRequest } from '../../../src/policy/read-request.ts';
+import { noConditions, type Conditions } from '../../../src/policy/rule.ts';
+import { factsOf } from '../../support/request-facts.ts';
+
+// The functions stay what they are; their calls are counted.
+vi.mock('../../../src/policy/graphql.ts', { spy: true });
+vi.mock('../../../src/policy/path-reading.ts', { spy: true });
+
+beforeEach(() => {
+  vi.clearAllMocks();
+});
+
+/** A domain with 50 rules that each look for something else. */
+const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
+  compileRules({
+    rules: Array.from({ length: 50 }, (_, index) =>
+      compileRule({
+        name: null,
+        origin: 'here',
+        key: 'rule',
+        outcome: 'deny',
+        conditions: { ...noConditions, ...conditions(index) },
+        requireReason: false,
+        limits: [],
+        maxResponse: null,
+      }),
+    ),
+    default: 'deny',
+    key: 'domain',
+    defaultOrigin: 'here',
+    mode: 'enforce',
+    origin: 'here',
+  });
+
+describe('of a request that 50 rules are asked about', () => {
+  test('each GraphQL document of the URL is read once', () => {
+    const domain = domainOf((index) => ({ graphql: { types: null, names: [parseGlob(`Secret${index}`)] } }));
+    const { steps } = judge(domain, factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'));
+    expect(steps).toHaveLength(51);
+    expect(graphql.operationsOf).toHaveBeenCalledTimes(2);
+    expect(reading.readQuery).toHaveBeenCalledTimes(1);
+  });
+
+  test('no document of the URL is read beside a body that is not', () => {
+    const domain = domainOf(() => ({ graphql: { types: ['query'], names: null } }));
+    judge(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
+    expect(graphql.operationsOf).not.toHaveBeenCalled();
+  });
+
+  test('the path and the query are read once, also for the line that would allow it', () => {
+    const domain = domainOf((index) => ({
+      paths: [parsePathGlob(`/a/${index}`) as PathGlob],
+      query: new Map([['q', [parseGlob('x')]]]),
+    }));
+    expect(judge(domain, factsOf('https://api.example.com/a/b?q=1')).hint).toContain('/a/b');
+    expect(reading.readPath).toHaveBeenCalledTimes(1);
+    expect(reading.readQuery).toHaveBeenCalledTimes(1);
+  });
+
+  test('nothing is read that no rule looks at', () => {
+    const domain = domainOf(() => ({ methods: ['GET'] }));
+    judge(domain, factsOf('https://api.example.com/a?q=1'));
+    expect(reading.readPath).not.toHaveBeenCalled();
+    expect(reading.readQuery).not.toHaveBeenCalled();
+  });
+});
+
+const operations = (count: number) =>
+  Array.from({ length: count }, (_, index) => `query A${index}{a}`).join('');
+
+/** A request with so many operations in its body, and in each document of its URL. */
+const requestWith = (inBody: number, ...inUrl: readonly number[]) => {
+  const body = readBodyFacts(
+    { contentType: 'application/graphql', contentEncoding: null, bytes: Buffer.from(operations(inBody)) },
+    true,
+  );
+  const query = inUrl.map((count) => `query=${encodeURIComponent(operations(count))}`).join('&');
+  return readRequest(factsOf(`https://api.example.com/?${query}`, { body, contentLength: 1 }));
+};
+
+describe('the operations of a request', () => {
+  test('are those of the body and of the URL together', () => {
+    expect(requestWith(1, 2, 1).operations()).toMatchObject(
+      ['A0', 'A0', 'A1', 'A0'].map((name) => ({ name })),
+    );
+  });
+
+  test.each([
+    ['1,000 in the body', requestWith(1_000), true],
+    ['more in the body', requestWith(1_001), false],
+    ['1,000 in the URL', requestWith(0, 1_000), true],
+    ['more in the URL', requestWith(0, 1_001), false],
+    ['more in two documents of the URL', requestWith(0, 600, 401), false],
+    ['1,000 in both', requestWith(500, 500), true],
+    ['more in both', requestWith(500, 501), false],
+  ])('are read up to a bound: %s', (_, read, isRead) => {
+    expect(read.operations()?.length ?? null).toBe(isRead ? 1_000 : null);
+  });
+});
