@@ -6,7 +6,15 @@ export interface Schema {
   meta: MetaTable;
   grants: GrantTable;
   agents: AgentTable;
+  agent_tokens: AgentTokenTable;
+  bindings: BindingTable;
+  leases: LeaseTable;
+  grant_policies: GrantPolicyTable;
+  revisions: RevisionTable;
   locks: LockTable;
+  sessions: SessionTable;
+  grant_activity: ActivityTable;
+  questions: QuestionTable;
 }
 
 /** Named values of the store itself. */
@@ -34,11 +42,70 @@ export interface GrantTable {
   sealed: Uint8Array;
 }
 
-/** Agents, by the hash of their tokens. */
+/** See `AgentRecord`. */
 export interface AgentTable {
   name: string;
-  token_hash: Uint8Array;
+  user: string | null;
+  /** JSON array of texts. */
+  labels: string;
+  disabled_at: number | null;
   created_at: number;
+}
+
+/** See `AgentTokenRecord`. Gone with its agent, as bindings and leases are. */
+export interface AgentTokenTable {
+  id: string;
+  agent: string;
+  label: string;
+  hash: Uint8Array;
+  created_at: number;
+  expires_at: number | null;
+  used_at: number | null;
+  revoked_at: number | null;
+}
+
+/** See `Binding`. One that names a grant that is gone stands for nothing: ids never come again. */
+export interface BindingTable {
+  agent: string;
+  kind: string;
+  value: string;
+  created_at: number;
+}
+
+/** See `Lease`. */
+export interface LeaseTable {
+  id: string;
+  agent: string;
+  token_hash: Uint8Array;
+  /** JSON array of ids. */
+  grants: string;
+  purpose: string;
+  created_at: number;
+  expires_at: number;
+  idle_ms: number | null;
+  renewed_at: number | null;
+  used_at: number | null;
+  max_uses: number | null;
+  uses: number;
+  revoked_at: number | null;
+}
+
+/** See `GrantPolicy`. */
+export interface GrantPolicyTable {
+  grant_id: string;
+  expires_at: number | null;
+  default_ttl_ms: number | null;
+  max_ttl_ms: number | null;
+  lease_default_ms: number | null;
+  lease_max_ms: number | null;
+  /** JSON array of texts. */
+  labels: string;
+}
+
+/** Numbers that grow when something of theirs changes: `rights`, see `RightsStore.revision`. */
+export interface RevisionTable {
+  name: string;
+  value: number;
 }
 
 /** Locks over all processes of the store. */
@@ -46,4 +113,55 @@ export interface LockTable {
   name: string;
   holder: string;
   expires_at: number;
+}
+
+/** Consents that wait for their answer. */
+export interface SessionTable {
+  id: string;
+  expires_at: number;
+  sealed: Uint8Array;
+}
+
+/** See `GrantActivity`. Apart from the grants, whose revision says that something sealed has changed. */
+export interface ActivityTable {
+  grant_id: string;
+  used_at: number | null;
+  refreshed_at: number | null;
+  failed_at: number | null;
+  failure: string | null;
+}
+
+/** Questions with their answers, and what stands of those: see `Question`, `Answer` and `StandingApproval`. */
+export interface QuestionTable {
+  id: string;
+  exchange: string;
+  asked_at: number;
+  expires_at: number;
+  alive_until: number;
+  agent: string | null;
+  lease: string | null;
+  grant_id: string;
+  rule_key: string;
+  method: string;
+  scheme: string;
+  authority: string;
+  path: string;
+  has_query: number;
+  body_bytes: number | null;
+  grant_name: string;
+  grant_user: string;
+  provider: string;
+  client: string;
+  reason: string | null;
+  purpose: string | null;
+  rule: string;
+  rule_name: string | null;
+  answered_at: number | null;
+  answered_by: string | null;
+  /** `denied`, or how far a yes reaches: `once`, `lease`, `until`. */
+  answer: string | null;
+  /** Of `until`. */
+  until: number | null;
+  /** 1: the answer is a yes that reaches further than its question, and nobody has ended it. */
+  stands: number;
 }

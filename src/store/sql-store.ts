@@ -1,8 +1,11 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../errors.ts';
+import { fromActivityRow, newsOf, noActivity } from './activity-row.ts';
 import { fromGrantRow, toGrantRow } from './grant-row.ts';
 import type { Schema } from './schema.ts';
-import type { AgentRecord, GrantRecord, Store } from './store.ts';
+import { sqlApprovals } from './sql-approvals.ts';
+import { sqlRights } from './sql-rights.ts';
+import type { GrantRecord, Store } from './store.ts';
 
 /**
  * The longest time a lock may be asked for, in milliseconds. A lock that ends later than this from now was taken
@@ -25,7 +28,8 @@ export interface SqlStoreParts {
   readonly close: () => Promise<void>;
 }
 
-/** The store's queries, written once for every SQL database. Each is a single statement, so it happens or it does not. */
+/** The store's queries, written once for every SQL database. Each is a single statement or one
+ * transaction, so it happens or it does not. */
 export function sqlStore({ db, location, now, epoch, fault, close }: SqlStoreParts): Store {
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
@@ -129,36 +133,9 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
         }),
     },
 
-    agents: {
-      insert: (agent) =>
-        run(
-          async () => {
-            await db
-              .insertInto('agents')
-              .values({ name: agent.name, token_hash: agent.tokenHash, created_at: agent.createdAt })
-              .execute();
-          },
-          () =>
-            new SidekeyError('already_exists', `There is an agent named "${agent.name}" already.`, {
-              hint: `Choose another name, or remove it first: sidekey agent remove ${agent.name}`,
-            }),
-        ),
-      get: (name) =>
-        run(async () => {
-          const row = await db.selectFrom('agents').selectAll().where('name', '=', name).executeTakeFirst();
-          return row === undefined ? null : fromAgentRow(row);
-        }),
-      list: () =>
-        run(async () => {
-          const rows = await db.selectFrom('agents').selectAll().execute();
-          return rows.map(fromAgentRow).toSorted((a, b) => compare(a.name, b.name));
-        }),
-      remove: (name) =>
-        run(async () => {
-          const result = await db.deleteFrom('agents').where('name', '=', name).executeTakeFirstOrThrow();
-          return result.numDeletedRows === 1n;
-        }),
-    },
+    ...sqlRights(db, run, now),
+
+    approvals: sqlApprovals(db, run),
 
     locks: {
       acquire: (name, holder, ttlMs) =>
@@ -193,15 +170,67 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
         }),
     },
 
+    sessions: {
+      insert: ({ id, expiresAt, sealed }) =>
+        run(async () => {
+          await db.insertInto('sessions').values({ id, expires_at: expiresAt, sealed }).execute();
+        }),
+      take: (id) =>
+        run(async () => {
+          const row = await db.deleteFrom('sessions').where('id', '=', id).returningAll().executeTakeFirst();
+          return row === undefined ? null : { id: row.id, expiresAt: row.expires_at, sealed: row.sealed };
+        }),
+      removeEnded: (before) =>
+        run(async () => {
+          await db.deleteFrom('sessions').where('expires_at', '<', before).execute();
+        }),
+    },
+
+    activity: {
+      get: (grantId) =>
+        run(async () => {
+          const row = await db
+            .selectFrom('grant_activity')
+            .selectAll()
+            .where('grant_id', '=', grantId)
+            .executeTakeFirst();
+          return row === undefined ? null : fromActivityRow(row);
+        }),
+      list: () =>
+        run(async () => (await db.selectFrom('grant_activity').selectAll().execute()).map(fromActivityRow)),
+      note: (grantId, change) =>
+        run(async () => {
+          const time = now();
+          await db
+            .insertInto('grant_activity')
+            .columns(['grant_id', 'used_at', 'refreshed_at', 'failed_at', 'failure'])
+            .expression(
+              db
+                .selectFrom('grants')
+                .where('id', '=', grantId)
+                .select((row) => {
+                  const { usedAt, refreshedAt, failedAt, failure } = { ...noActivity, ...change };
+                  return [
+                    'id',
+                    row.val(usedAt).as('used_at'),
+                    row.val(refreshedAt).as('refreshed_at'),
+                    row.val(failedAt).as('failed_at'),
+                    row.val(failure).as('failure'),
+                  ];
+                }),
+            )
+            .onConflict((conflict) =>
+              conflict.column('grant_id').doUpdateSet((row) => newsOf(row, change, time)),
+            )
+            .execute();
+        }),
+    },
+
     close() {
       closing ??= Promise.allSettled(pending).then(close);
       return closing;
     },
   };
-}
-
-function fromAgentRow(row: Schema['agents']): AgentRecord {
-  return { name: row.name, tokenHash: row.token_hash, createdAt: row.created_at };
 }
 
 function grantExists(record: GrantRecord): SidekeyError {

@@ -1,7 +1,16 @@
 import type { Grant } from '../grants/grant.ts';
+import type { ApprovalStore } from './approvals.ts';
+import type {
+  AgentStore,
+  AgentTokenStore,
+  BindingStore,
+  GrantPolicyStore,
+  LeaseStore,
+  RightsStore,
+} from './rights.ts';
 
 /**
- * The store: grants, agents, and the locks that processes of one store share. It keeps sealed credentials and
+ * The store: grants, who may use them, and the locks that processes of one store share. It keeps sealed credentials and
  * never opens one. One conformance suite (`test/conformance/store.ts`) is run on every implementation.
  *
  * Every method rejects with `SidekeyError` `store_unavailable` when the store cannot be reached, and never takes
@@ -40,14 +49,16 @@ export interface Store {
     remove(id: string): Promise<boolean>;
   };
 
-  readonly agents: {
-    /** @throws SidekeyError `already_exists`. */
-    insert(agent: AgentRecord): Promise<void>;
-    get(name: string): Promise<AgentRecord | null>;
-    /** In order of name. */
-    list(): Promise<AgentRecord[]>;
-    remove(name: string): Promise<boolean>;
-  };
+  readonly agents: AgentStore;
+  readonly agentTokens: AgentTokenStore;
+  readonly bindings: BindingStore;
+  readonly leases: LeaseStore;
+  readonly grantPolicies: GrantPolicyStore;
+  /** All of these at once. */
+  readonly rights: RightsStore;
+
+  /** Requests that wait for people, and what people said. */
+  readonly approvals: ApprovalStore;
 
   /**
    * Locks over all processes of the store, each with an end of its own so that a holder that died blocks nobody
@@ -62,6 +73,27 @@ export interface Store {
     release(name: string, holder: string): Promise<void>;
   };
 
+  /** Consents that have begun and wait for their answer: `connect --print-url` and `--finish` are two processes. */
+  readonly sessions: {
+    insert(session: SessionRecord): Promise<void>;
+    /** Removes it and answers with it: of several that ask at once, one gets it. Null: there is none (any more). */
+    take(id: string): Promise<SessionRecord | null>;
+    /** Removes those that ended before this time, in milliseconds since the epoch. */
+    removeEnded(before: number): Promise<void>;
+  };
+
+  /** What happened to grants, for people and for the schedule of refreshes. Not part of what is sealed. */
+  readonly activity: {
+    get(grantId: string): Promise<GrantActivity | null>;
+    list(): Promise<GrantActivity[]>;
+    /**
+     * Keeps what is not named. A refresh takes away a failure that was before it, and of two processes the later news
+     * counts; only a time that lies well ahead of now gives way, for a clock was wrong then. Of a grant that is not
+     * there nothing is kept, and what is kept goes with its grant.
+     */
+    note(grantId: string, change: ActivityChange): Promise<void>;
+  };
+
   /** Finishes what is under way and closes. Idempotent. */
   close(): Promise<void>;
 }
@@ -72,12 +104,29 @@ export interface GrantRecord extends Grant {
   readonly sealed: Uint8Array;
 }
 
-/** An agent, as the store knows it. */
-export interface AgentRecord {
-  /** Unique. */
-  readonly name: string;
-  /** SHA-256 of the token. A token has 256 random bits, so a plain hash is enough (no dictionary to try). */
-  readonly tokenHash: Uint8Array;
+/** A consent that has begun. */
+export interface SessionRecord {
+  /** Made from the state (RFC 6749 §10.12), from which nobody can tell the state. */
+  readonly id: string;
   /** Milliseconds since the epoch. */
-  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** What the flow keeps to itself, sealed for this id. */
+  readonly sealed: Uint8Array;
 }
+
+/** Times in milliseconds since the epoch; null: never. */
+export interface GrantActivity {
+  readonly grantId: string;
+  /** The last time that a request got its credential, to about a minute. */
+  readonly usedAt: number | null;
+  readonly refreshedAt: number | null;
+  /** The last refresh that failed, and why, in one sentence without a secret; null since one has worked. */
+  readonly failedAt: number | null;
+  readonly failure: string | null;
+}
+
+/** What became known of a grant. */
+export type ActivityChange =
+  | { readonly usedAt: number }
+  | { readonly refreshedAt: number }
+  | { readonly failedAt: number; readonly failure: string };

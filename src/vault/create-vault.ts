@@ -12,7 +12,10 @@ export function createVault(master: KeyObject): Vault {
   const macKeys: Readonly<Record<MacPurpose, KeyObject>> = {
     'audit-chain': derivedKey(master, 'audit-chain'),
     'audit-head': derivedKey(master, 'audit-head'),
+    'audit-anchor': derivedKey(master, 'audit-anchor'),
+    'audit-retention': derivedKey(master, 'audit-retention'),
     'credential-fingerprint': derivedKey(master, 'credential-fingerprint'),
+    'approval-link': derivedKey(master, 'approval-link'),
   };
   return Object.freeze({
     keyId: Buffer.from(wrapKey.id).toString('hex'),

@@ -19,6 +19,8 @@ export interface OpenVaultOptions {
   readonly mayCreate: boolean;
   /** Location of the store, for the sentence that says what needs the missing key. */
   readonly store: string;
+  /** Hears that a key was made. */
+  readonly onCreate?: (() => void) | undefined;
 }
 
 /**
@@ -33,7 +35,11 @@ async function keyFrom(source: KeySource, options: OpenVaultOptions): Promise<Ke
   if (source.source === 'env') return readKeyVariable(source.name, process.env);
   const key = await readKeyFile(source.path);
   if (key !== null) return key;
-  if (options.mayCreate) return createKeyFile(source.path);
+  if (options.mayCreate) {
+    const made = await createKeyFile(source.path);
+    options.onCreate?.();
+    return made;
+  }
   throw new SidekeyError(
     'key_invalid',
     `The key file ${source.path} is missing, and the store at ${options.store} needs the key it was sealed with.`,

@@ -22,4 +22,10 @@ export interface Vault {
 }
 
 /** Each purpose has a key of its own. */
-export type MacPurpose = 'audit-chain' | 'audit-head' | 'credential-fingerprint';
+export type MacPurpose =
+  | 'audit-chain'
+  | 'audit-head'
+  | 'audit-anchor'
+  | 'audit-retention'
+  | 'credential-fingerprint'
+  | 'approval-link';

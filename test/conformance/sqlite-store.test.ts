@@ -1,24 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { openSqliteStore } from '../../src/store/sqlite.ts';
-import type { Store } from '../../src/store/store.ts';
+import { sqliteUnderTest } from '../support/sqlite-under-test.ts';
+import { approvalsConformance } from './approvals.ts';
+import { rightsConformance } from './rights.ts';
 import { storeConformance } from './store.ts';
 
-storeConformance('SQLite', async (now) => {
-  const folder = await mkdtemp(join(tmpdir(), 'sidekey-'));
-  const opened: Store[] = [];
-  const open = async (): Promise<Store> => {
-    const store = await openSqliteStore(join(folder, 'data', 'sidekey.db'), { now });
-    opened.push(store);
-    return store;
-  };
-  return {
-    store: await open(),
-    second: open,
-    cleanup: async () => {
-      for (const store of opened) await store.close();
-      await rm(folder, { recursive: true });
-    },
-  };
-});
+storeConformance('SQLite', sqliteUnderTest);
+rightsConformance('SQLite', sqliteUnderTest);
+approvalsConformance('SQLite', sqliteUnderTest);

@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { AgentRecord, GrantRecord, Store } from '../../src/store/store.ts';
+import type { GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
+import { agentRecord } from '../support/rights.ts';
 
 /** An empty store to test, and the way to more connections to the same one. */
 export interface StoreUnderTest {
   readonly store: Store;
   /** Another connection to the same store, closed by `cleanup`. */
-  second(): Promise<Store>;
-  cleanup(): Promise<void>;
+  readonly second: () => Promise<Store>;
+  readonly cleanup: () => Promise<void>;
 }
 
 /** What every implementation of `Store` must do. `open` makes a new empty store that takes the time from `now`. */
@@ -24,6 +25,13 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       store = subject.store;
     });
     afterEach(() => subject.cleanup());
+
+    const session = (fields: Partial<SessionRecord> = {}): SessionRecord => ({
+      id: 'session-1',
+      expiresAt: time + 600_000,
+      sealed: Buffer.from([0, 255, 10]),
+      ...fields,
+    });
 
     describe('meta', () => {
       it('answers null for a name that was never written', async () => {
@@ -209,34 +217,6 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
-    describe('agents', () => {
-      it('gives back an agent as it was written', async () => {
-        const record = agent();
-        await store.agents.insert(record);
-        const found = await store.agents.get('claude');
-        expect(found && { ...found, tokenHash: hex(found.tokenHash) }).toEqual({
-          ...record,
-          tokenHash: hex(record.tokenHash),
-        });
-        expect(await store.agents.get('codex')).toBeNull();
-      });
-
-      it('refuses a second agent of one name, and keeps the token of the first', async () => {
-        const record = agent();
-        await store.agents.insert(record);
-        await expect(store.agents.insert(agent())).rejects.toMatchObject({ code: 'already_exists' });
-        expect(hex((await store.agents.get('claude'))?.tokenHash)).toBe(hex(record.tokenHash));
-      });
-
-      it('lists by name, and removes', async () => {
-        for (const name of ['b', 'C', 'a']) await store.agents.insert(agent({ name }));
-        expect((await store.agents.list()).map((found) => found.name)).toEqual(['C', 'a', 'b']);
-        expect(await store.agents.remove('b')).toBe(true);
-        expect(await store.agents.remove('b')).toBe(false);
-        expect((await store.agents.list()).map((found) => found.name)).toEqual(['C', 'a']);
-      });
-    });
-
     describe('locks', () => {
       it('has one holder at a time, over connections', async () => {
         const second = await subject.second();
@@ -305,6 +285,173 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
+    describe('sessions', () => {
+      it('gives a session back as it was written, once', async () => {
+        await store.sessions.insert(session({ expiresAt: 8_640_000_000_000_000 }));
+        const second = await subject.second();
+        const taken = await second.sessions.take('session-1');
+        expect(taken && { ...taken, sealed: hex(taken.sealed) }).toEqual({
+          id: 'session-1',
+          expiresAt: 8_640_000_000_000_000,
+          sealed: '00ff0a',
+        });
+        expect(taken?.sealed).toBeInstanceOf(Uint8Array);
+        expect(await store.sessions.take('session-1')).toBeNull();
+      });
+
+      it('goes to exactly one of those who race for it', async () => {
+        const second = await subject.second();
+        for (let round = 0; round < 10; round += 1) {
+          const id = `session-${round}`;
+          await store.sessions.insert(session({ id }));
+          const taken = await Promise.all(
+            [store, second, second, store].map((racer) => racer.sessions.take(id)),
+          );
+          expect(taken.filter((it) => it !== null)).toHaveLength(1);
+        }
+      });
+
+      it('answers null for one that never was, and leaves the others', async () => {
+        await store.sessions.insert(session());
+        expect(await store.sessions.take('other')).toBeNull();
+        expect((await store.sessions.take('session-1'))?.id).toBe('session-1');
+      });
+
+      it('is kept as it was when another comes with its id', async () => {
+        await store.sessions.insert(session());
+        await expect(store.sessions.insert(session({ sealed: Buffer.from('x') }))).rejects.toMatchObject({
+          code: 'internal',
+        });
+        expect(hex((await store.sessions.take('session-1'))?.sealed)).toBe('00ff0a');
+      });
+
+      it('goes when it has ended, and not before', async () => {
+        await store.sessions.insert(session({ id: 'ended', expiresAt: time - 1 }));
+        await store.sessions.insert(session({ id: 'ending', expiresAt: time }));
+        await store.sessions.removeEnded(time);
+        expect(await store.sessions.take('ended')).toBeNull();
+        expect(await store.sessions.take('ending')).not.toBeNull();
+      });
+    });
+
+    describe('activity', () => {
+      const nothing = { usedAt: null, refreshedAt: null, failedAt: null, failure: null };
+      let grantId: string;
+
+      beforeEach(async () => {
+        const record = grantRecord();
+        grantId = record.id;
+        await store.grants.insert(record);
+      });
+      const known = async (from = store) => {
+        const found = await from.activity.get(grantId);
+        if (found === null) return null;
+        const { grantId: id, ...rest } = found;
+        expect(id).toBe(grantId);
+        return rest;
+      };
+
+      it('is none for a grant that nothing happened to', async () => {
+        expect(await known()).toBeNull();
+        expect(await store.activity.list()).toEqual([]);
+      });
+
+      it('keeps what a note does not name, over connections', async () => {
+        const second = await subject.second();
+        await store.activity.note(grantId, { usedAt: time });
+        await second.activity.note(grantId, { failedAt: time + 1, failure: 'the endpoint answered 503' });
+        expect(await known()).toEqual({
+          ...nothing,
+          usedAt: time,
+          failedAt: time + 1,
+          failure: 'the endpoint answered 503',
+        });
+        await store.activity.note(grantId, { usedAt: time + 5 });
+        expect(await known(second)).toMatchObject({ usedAt: time + 5, failedAt: time + 1 });
+      });
+
+      it('lists every grant that something happened to', async () => {
+        const other = grantRecord({ name: 'other' });
+        await store.grants.insert(other);
+        await store.grants.insert(grantRecord({ name: 'quiet' }));
+        await store.activity.note(grantId, { usedAt: time });
+        await store.activity.note(other.id, { refreshedAt: time });
+        const listed = await store.activity.list();
+        expect(new Map(listed.map(({ grantId: id, ...rest }) => [id, rest]))).toEqual(
+          new Map([
+            [grantId, { ...nothing, usedAt: time }],
+            [other.id, { ...nothing, refreshedAt: time }],
+          ]),
+        );
+      });
+
+      it('takes a failure away with the refresh that worked after it', async () => {
+        await store.activity.note(grantId, { failedAt: time, failure: 'down' });
+        await store.activity.note(grantId, { refreshedAt: time + 1 });
+        expect(await known()).toEqual({ ...nothing, refreshedAt: time + 1 });
+      });
+
+      it('knows the later news, whichever comes last', async () => {
+        await store.activity.note(grantId, { usedAt: time });
+        await store.activity.note(grantId, { usedAt: time - 1 });
+        await store.activity.note(grantId, { failedAt: time, failure: 'down' });
+        await store.activity.note(grantId, { failedAt: time - 1, failure: 'late news' });
+        await store.activity.note(grantId, { refreshedAt: time - 1 });
+        expect(await known()).toEqual({
+          usedAt: time,
+          refreshedAt: time - 1,
+          failedAt: time,
+          failure: 'down',
+        });
+        await store.activity.note(grantId, { refreshedAt: time + 2 });
+        await store.activity.note(grantId, { refreshedAt: time + 1 });
+        await store.activity.note(grantId, { failedAt: time + 1, failure: 'late news' });
+        expect(await known()).toEqual({ ...nothing, usedAt: time, refreshedAt: time + 2 });
+      });
+
+      it('does not hold on to the times of a clock that was wrong', async () => {
+        const right = time;
+        time += 365 * 86_400_000;
+        await store.activity.note(grantId, { usedAt: time });
+        await store.activity.note(grantId, { refreshedAt: time });
+        await store.activity.note(grantId, { failedAt: time, failure: 'down' });
+        time = right;
+        await store.activity.note(grantId, { usedAt: time });
+        await store.activity.note(grantId, { refreshedAt: time });
+        expect(await known()).toEqual({ ...nothing, usedAt: time, refreshedAt: time });
+        await store.activity.note(grantId, { failedAt: time + 1, failure: 'now' });
+        expect(await known()).toMatchObject({ failedAt: time + 1, failure: 'now' });
+      });
+
+      it('goes with its grant, and a late note brings nothing back', async () => {
+        await store.activity.note(grantId, { usedAt: time });
+        await store.grants.remove(grantId);
+        expect(await known()).toBeNull();
+        await store.activity.note(grantId, { usedAt: time });
+        await store.activity.note('never-was', { failedAt: time, failure: 'down' });
+        expect(await store.activity.list()).toEqual([]);
+      });
+
+      it('stays when its grant is written anew, and leaves that as it is', async () => {
+        const record = await store.grants.get(grantId);
+        await store.activity.note(grantId, { usedAt: time });
+        expect(await store.grants.replace({ ...record!, revision: 2 }, 1)).toBe(true);
+        await store.activity.note(grantId, { refreshedAt: time });
+        expect(await known()).toEqual({ ...nothing, usedAt: time, refreshedAt: time });
+        expect((await store.grants.get(grantId))?.revision).toBe(2);
+      });
+
+      it('of one that is noted by many at once is the latest', async () => {
+        const second = await subject.second();
+        await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            (index % 2 === 0 ? store : second).activity.note(grantId, { usedAt: time + ((index * 7) % 20) }),
+          ),
+        );
+        expect((await known())?.usedAt).toBe(time + 19);
+      });
+    });
+
     describe('epoch', () => {
       it('stays while nothing is written, whatever is read', async () => {
         const second = await subject.second();
@@ -323,9 +470,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.grants.insert(record),
           () => second.grants.replace({ ...record, revision: 2 }, 1),
           () => store.grants.replace({ ...record, revision: 3 }, 2),
-          () => second.agents.insert(agent()),
+          () => second.agents.insert(agentRecord()),
           () => second.agents.remove('claude'),
           () => store.meta.putIfAbsent('key_check', Buffer.from('x')),
+          () => second.activity.note(record.id, { usedAt: time }),
           () => second.grants.remove(record.id),
         ];
         for (const write of writes) {
@@ -382,22 +530,24 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.grants.remove('x'),
           () => store.agents.get('x'),
           () => store.agents.list(),
-          () => store.agents.insert(agent()),
+          () => store.agents.insert(agentRecord()),
           () => store.agents.remove('x'),
           () => store.meta.get('x'),
           () => store.meta.putIfAbsent('x', Buffer.from('x')),
           () => store.locks.acquire('x', 'one', 1_000),
           () => store.locks.release('x', 'one'),
+          () => store.sessions.insert({ id: 'x', expiresAt: 1, sealed: Buffer.from('x') }),
+          () => store.sessions.take('x'),
+          () => store.sessions.removeEnded(1),
+          () => store.activity.get('x'),
+          () => store.activity.list(),
+          () => store.activity.note('x', { usedAt: 1 }),
         ];
         for (const use of uses) await expect(use()).rejects.toMatchObject({ code: 'store_unavailable' });
         expect(() => store.epoch()).toThrow(expect.objectContaining({ code: 'store_unavailable' }));
       });
     });
   });
-}
-
-function agent(fields: Partial<AgentRecord> = {}): AgentRecord {
-  return { name: 'claude', tokenHash: randomBytes(32), createdAt: 1_700_000_000_000, ...fields };
 }
 
 /** A record with its bytes as text, so that a `Buffer` and a `Uint8Array` compare as equal. */

@@ -1,5 +1,8 @@
 import type { Migration } from 'kysely/migration';
 import { first } from './0001-first.ts';
+import { connect } from './0002-connect.ts';
+import { rights } from './0003-rights.ts';
+import { approvals } from './0004-approvals.ts';
 import type { ColumnTypes } from './column-types.ts';
 
 /** Migrations by name. They run in the order of their names, and one that was released never changes again. */
@@ -7,5 +10,10 @@ export type Migrations = Readonly<Record<string, Migration>>;
 
 /** All of them, in code: nothing is looked for on disk. */
 export function migrations(types: ColumnTypes): Migrations {
-  return { '0001-first': first(types) };
+  return {
+    '0001-first': first(types),
+    '0002-connect': connect(types),
+    '0003-rights': rights(types),
+    '0004-approvals': approvals(),
+  };
 }

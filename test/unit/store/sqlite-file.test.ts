@@ -17,7 +17,7 @@ const pragma = (database: Database.Database, name: string): unknown =>
 /** What a later version would bring. */
 const later = {
   ...sqliteMigrations,
-  '0002-note': {
+  '9999-note': {
     async up(db: Kysely<unknown>): Promise<void> {
       await db.schema.alterTable('grants').addColumn('note', 'text').execute();
     },
@@ -61,6 +61,7 @@ describe('the database file', () => {
     const record = grantRecord();
     let overtake = true;
     const overtaken = {
+      ...sqliteMigrations,
       '0001-first': {
         up: async (db: Kysely<unknown>): Promise<void> => {
           await sqliteMigrations['0001-first']?.up(db);
@@ -84,7 +85,7 @@ describe('the database file', () => {
     const script = `
       import { openSqliteStore } from ${JSON.stringify(import.meta.resolve('../../../src/store/sqlite.ts'))};
       const store = await openSqliteStore(process.argv[1], { now: Date.now });
-      await store.agents.insert({ name: 'a' + process.pid, tokenHash: Buffer.alloc(32), createdAt: 0 });
+      await store.agents.insert({ name: 'a' + process.pid, user: null, labels: [], disabledAt: null, createdAt: 0 });
       await store.close();
     `;
     const children = Array.from({ length: 4 }, () =>
@@ -143,10 +144,10 @@ describe('an upgrade of the schema', () => {
     let runs = 0;
     const counted = {
       ...later,
-      '0002-note': {
+      '9999-note': {
         up: async (db: Kysely<unknown>): Promise<void> => {
           runs += 1;
-          await later['0002-note'].up(db);
+          await later['9999-note'].up(db);
         },
       },
     };

@@ -1,0 +1,7 @@
+import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
+import { quotaConformance } from './quota.ts';
+
+quotaConformance('memory', () => {
+  const quota = createMemoryQuota();
+  return { quota, counts: () => quota.size, cleanup: () => quota.close() };
+});

@@ -1,0 +1,272 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { RuleLimit } from '../../src/policy/rule.ts';
+import type { Asker, Quota, Taken } from '../../src/quota/quota.ts';
+
+/** A quota to test in which nothing is used. */
+export interface QuotaUnderTest {
+  readonly quota: Quota;
+  /** How many counts it keeps. */
+  counts(): number;
+  cleanup(): Promise<void> | void;
+}
+
+type RateLimit = Extract<RuleLimit, { readonly kind: 'rate' }>;
+type Budget = Extract<RuleLimit, { readonly kind: 'budget' }>;
+
+const rate = (fields: Partial<RateLimit> = {}): RuleLimit => ({
+  kind: 'rate',
+  key: 'rule-1',
+  per: 'agent',
+  count: 2,
+  perMs: 1_000,
+  burst: 3,
+  ...fields,
+});
+const budget = (fields: Partial<Budget> = {}): RuleLimit => ({
+  kind: 'budget',
+  key: 'rule-1',
+  per: 'agent',
+  requests: 3,
+  bytes: null,
+  ...fields,
+});
+const ci: Asker = { agent: 'ci', grant: 'grant-1' };
+
+/** Noon UTC. */
+const noon = Date.UTC(2026, 10, 21, 12);
+const midnight = Date.UTC(2026, 10, 22);
+const hour = 3_600_000;
+
+/** What every implementation of `Quota` must do. */
+export function quotaConformance(name: string, open: () => Promise<QuotaUnderTest> | QuotaUnderTest): void {
+  describe(`${name} as a quota`, () => {
+    let subject: QuotaUnderTest;
+    let quota: Quota;
+    beforeEach(async () => {
+      subject = await open();
+      quota = subject.quota;
+    });
+    afterEach(() => subject.cleanup());
+
+    /** Takes until it is refused: how many it got, and the refusal. */
+    async function drain(limits: readonly RuleLimit[], who = ci, now = noon) {
+      for (let got = 0; ; got += 1) {
+        const taken = await quota.take(limits, who, now);
+        if (!taken.ok) return { got, ...taken };
+      }
+    }
+    const take = (limit: RuleLimit, now: number, who = ci): Promise<Taken> => quota.take([limit], who, now);
+
+    it('lets everything pass where nothing is limited, and keeps no count of it', async () => {
+      for (let n = 0; n < 10; n += 1) expect(await quota.take([], ci, noon)).toEqual({ ok: true });
+      quota.spend([], ci, 1e9, noon);
+      expect(subject.counts()).toBe(0);
+    });
+
+    describe('a rate', () => {
+      it('gives its burst at once, and then says how long it takes until the next', async () => {
+        expect(await drain([rate()])).toMatchObject({ got: 3, retryAfterMs: 500, limit: rate() });
+      });
+
+      it('gives the next one when it said, and not a millisecond before', async () => {
+        await drain([rate()]);
+        expect(await take(rate(), noon + 499)).toMatchObject({ ok: false, retryAfterMs: 1 });
+        expect(await take(rate(), noon + 500)).toEqual({ ok: true });
+        expect(await take(rate(), noon + 500)).toMatchObject({ ok: false, retryAfterMs: 500 });
+      });
+
+      it('keeps no more than its burst over a long pause', async () => {
+        await drain([rate()]);
+        for (const pause of [30_000, 24 * hour]) {
+          expect(await drain([rate()], ci, noon + pause)).toMatchObject({ got: 3 });
+        }
+      });
+
+      it('adds up parts of a request without losing any', async () => {
+        const third = rate({ count: 1, perMs: 3_333, burst: 1 });
+        let got = 0;
+        for (let ms = 0; ms <= 33_330; ms += 1) if ((await take(third, noon + ms)).ok) got += 1;
+        expect(got).toBe(11);
+      });
+
+      it('takes nothing for a request that it refuses', async () => {
+        await drain([rate()]);
+        for (let n = 0; n < 10; n += 1) await take(rate(), noon + 100);
+        expect(await take(rate(), noon + 500)).toEqual({ ok: true });
+      });
+
+      it('stands still while the clock is a little back, and counts no moment twice', async () => {
+        await drain([rate()], ci, noon);
+        for (const back of [1, 1_000, 60_000]) {
+          expect(await take(rate(), noon - back)).toMatchObject({ ok: false, retryAfterMs: 500 + back });
+          expect(await take(rate(), noon + 499)).toMatchObject({ ok: false });
+        }
+      });
+
+      it('goes on from a clock that was set back far, without a gift and without a wait till then', async () => {
+        await drain([rate()], ci, noon);
+        expect(await take(rate(), noon - hour)).toMatchObject({ ok: false, retryAfterMs: 500 });
+        expect(await drain([rate()], ci, noon - hour + 500)).toMatchObject({ got: 1 });
+      });
+    });
+
+    describe('a budget', () => {
+      it('gives its requests, and the next at midnight in UTC', async () => {
+        expect(await drain([budget()])).toMatchObject({ got: 3, retryAfterMs: 12 * hour, limit: budget() });
+        expect(await take(budget(), midnight - 1)).toMatchObject({ ok: false, retryAfterMs: 1 });
+        expect(await drain([budget()], ci, midnight)).toMatchObject({ got: 3, retryAfterMs: 24 * hour });
+      });
+
+      it('is not given twice by a clock that goes to and fro around midnight', async () => {
+        await drain([budget()], ci, midnight);
+        for (const now of [midnight - 1, midnight, midnight - 60_000, midnight + 1]) {
+          expect(await take(budget(), now)).toMatchObject({ ok: false });
+        }
+      });
+
+      it('of yesterday is kept for whoever’s clock is a little behind', async () => {
+        await drain([budget()], ci, midnight - 60_001);
+        await take(rate(), midnight);
+        expect(await take(budget(), midnight - 1)).toMatchObject({ ok: false });
+      });
+
+      it('is not given anew by a clock that was set back by a day, and counts from where the clock is', async () => {
+        await drain([budget()], ci, noon);
+        expect(await take(budget(), noon - 24 * hour)).toMatchObject({ ok: false, retryAfterMs: 12 * hour });
+        expect(await drain([budget()], ci, midnight - 24 * hour)).toMatchObject({ got: 3 });
+      });
+
+      const bytes = budget({ requests: null, bytes: 1_000 });
+
+      it('of bytes blocks the next request when what was spent reaches it', async () => {
+        quota.spend([bytes], ci, 999, noon);
+        expect(await take(bytes, noon)).toEqual({ ok: true });
+        quota.spend([bytes], ci, 1, noon);
+        expect(await take(bytes, noon)).toMatchObject({ ok: false, retryAfterMs: 12 * hour, limit: bytes });
+      });
+
+      it('of bytes may be overdrawn by what is under way, and is whole again the day after', async () => {
+        expect(await take(bytes, noon)).toEqual({ ok: true });
+        quota.spend([bytes], ci, 1e9, noon);
+        expect(await take(bytes, noon)).toMatchObject({ ok: false });
+        expect(await take(bytes, midnight)).toEqual({ ok: true });
+      });
+
+      it('of bytes says when it is overdrawn, and until when', async () => {
+        expect(quota.spend([bytes], ci, 1_000, noon)).toEqual({ ok: true });
+        expect(quota.spend([bytes], ci, 1, noon)).toEqual({
+          ok: false,
+          limit: bytes,
+          retryAfterMs: midnight - noon,
+        });
+        expect(quota.spend([bytes], ci, 1, midnight)).toEqual({ ok: true });
+      });
+
+      it('charges a response that ends after midnight to the new day', async () => {
+        await take(bytes, noon);
+        quota.spend([bytes], ci, 1_000, midnight);
+        expect(await take(bytes, midnight)).toMatchObject({ ok: false, retryAfterMs: 24 * hour });
+      });
+
+      it('of requests costs nothing for bytes, and a rate neither', async () => {
+        quota.spend([budget(), rate()], ci, 1e9, noon);
+        expect(subject.counts()).toBe(0);
+        expect(await drain([budget()])).toMatchObject({ got: 3 });
+      });
+
+      it('of nothing lets nothing pass', async () => {
+        expect(await take(budget({ requests: 0 }), noon)).toMatchObject({ ok: false });
+        expect(await take(budget({ requests: null, bytes: 0 }), noon)).toMatchObject({ ok: false });
+      });
+    });
+
+    describe('several limits', () => {
+      const strict = rate({ key: 'rule-2', burst: 1, count: 1 });
+
+      it('are taken from together or not at all', async () => {
+        expect(await drain([rate({ burst: 10 }), strict])).toMatchObject({ got: 1, limit: strict });
+        expect(await drain([rate({ burst: 10 })])).toMatchObject({ got: 9 });
+      });
+
+      it('refuse in the name of the one that takes longest, wherever it stands', async () => {
+        const day = budget({ requests: 1 });
+        for (const limits of [
+          [day, strict],
+          [strict, day],
+        ])
+          expect(await drain(limits)).toMatchObject({ limit: day, retryAfterMs: 12 * hour });
+      });
+
+      it('with one name are charged once each', async () => {
+        expect(await drain([rate(), rate()])).toMatchObject({ got: 1 });
+        expect(await drain([rate()])).toMatchObject({ got: 1 });
+      });
+    });
+
+    describe('a count', () => {
+      const others: readonly [RuleLimit['per'], Asker][] = [
+        ['agent', { agent: 'cd', grant: 'grant-1' }],
+        ['agent', { agent: null, grant: 'grant-1' }],
+        ['agent', { agent: 'null', grant: 'grant-1' }],
+        ['grant', { agent: 'ci', grant: 'grant-2' }],
+      ];
+      it.each(others)('per %s is another for %j', async (per, other) => {
+        await drain([rate({ per })]);
+        expect(await take(rate({ per }), noon, other)).toEqual({ ok: true });
+      });
+
+      const same: readonly [RuleLimit['per'], Asker][] = [
+        ['agent', { agent: 'ci', grant: 'grant-2' }],
+        ['grant', { agent: 'cd', grant: 'grant-1' }],
+        ['grant', { agent: null, grant: 'grant-1' }],
+        ['rule', { agent: 'cd', grant: 'grant-2' }],
+      ];
+      it.each(same)('per %s is the same for %j', async (per, other) => {
+        await drain([rate({ per })]);
+        expect(await take(rate({ per }), noon, other)).toMatchObject({ ok: false });
+      });
+
+      it('is one for all who show no token', async () => {
+        await drain([rate()], { agent: null, grant: 'grant-1' });
+        expect(await take(rate(), noon, { agent: null, grant: 'grant-2' })).toMatchObject({ ok: false });
+      });
+
+      it('of one rule, of one scope and of one kind is not another’s', async () => {
+        await drain([rate()]);
+        expect(await take(rate({ key: 'rule-2' }), noon)).toEqual({ ok: true });
+        expect(await take(rate({ per: 'grant' }), noon)).toEqual({ ok: true });
+        expect(await take(budget(), noon)).toEqual({ ok: true });
+        const nobody: Asker = { agent: null, grant: 'grant-1' };
+        await drain([rate({ per: 'rule' })], nobody);
+        expect(await take(rate(), noon, nobody)).toEqual({ ok: true });
+        const confusing: Asker = { agent: 'a","agent","b', grant: 'g' };
+        await drain([rate({ key: 'k' })], confusing);
+        expect(await take(rate({ key: 'k","agent","a' }), noon, { agent: 'b', grant: 'g' })).toEqual({
+          ok: true,
+        });
+      });
+
+      it('outlives a reload: what the rule is set to anew counts from there', async () => {
+        await drain([rate()]);
+        expect(await drain([rate({ burst: 5 })])).toMatchObject({ got: 2 });
+        expect(await drain([rate({ burst: 1, count: 1 })])).toMatchObject({ got: 0, retryAfterMs: 1_000 });
+        expect(await drain([rate({ burst: 1, count: 1, perMs: 60_000 })])).toMatchObject({
+          got: 0,
+          retryAfterMs: 60_000,
+        });
+        expect(await drain([rate()])).toMatchObject({ got: 0, retryAfterMs: 500 });
+      });
+
+      it('that says nothing any more is thrown out', async () => {
+        for (let n = 0; n < 50; n += 1) {
+          await quota.take([rate(), budget()], { agent: `agent-${n}`, grant: 'g' }, noon + n);
+        }
+        expect(subject.counts()).toBe(100);
+        await take(rate(), noon + hour);
+        expect(subject.counts()).toBe(51);
+        await take(rate(), midnight + hour);
+        expect(subject.counts()).toBe(1);
+      });
+    });
+  });
+}

@@ -1,0 +1,448 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { everything, type Binding } from '../../src/grants/binding.ts';
+import type { Store } from '../../src/store/store.ts';
+import { grantRecord } from '../support/grant-record.ts';
+import { agentRecord, leaseRecord, tokenRecord } from '../support/rights.ts';
+import type { StoreUnderTest } from './store.ts';
+
+/** What every implementation of `Store` must do about agents, tokens, bindings, leases and policies. */
+export function rightsConformance(name: string, open: (now: () => number) => Promise<StoreUnderTest>): void {
+  describe(`${name} as a store of rights`, () => {
+    let subject: StoreUnderTest;
+    let store: Store;
+    let time: number;
+
+    beforeEach(async () => {
+      time = 1_700_000_000_000;
+      subject = await open(() => time);
+      store = subject.store;
+    });
+    afterEach(() => subject.cleanup());
+
+    const github: Binding = { kind: 'provider', value: 'github' };
+    const alice: Binding = { kind: 'user', value: 'alice' };
+
+    describe('agents', () => {
+      it('gives back an agent as it was written', async () => {
+        const full = agentRecord({ user: 'alice', labels: ['ci', 'a "b"'], disabledAt: time });
+        const bare = agentRecord({ name: 'bare' });
+        await store.agents.insert(full);
+        await store.agents.insert(bare);
+        expect(await store.agents.get('claude')).toEqual(full);
+        expect(await store.agents.get('bare')).toEqual(bare);
+        expect(await store.agents.get('codex')).toBeNull();
+      });
+
+      it('writes an agent with what it begins with, or nothing of it', async () => {
+        const token = tokenRecord();
+        await store.agents.insert(agentRecord(), { tokens: [token], bindings: [github] });
+        const second = tokenRecord();
+        await expect(
+          store.agents.insert(agentRecord({ user: 'bob' }), { tokens: [second], bindings: [alice] }),
+        ).rejects.toMatchObject({ code: 'already_exists' });
+        // The id of the token is taken: the agent is not there either.
+        await expect(
+          store.agents.insert(agentRecord({ name: 'other' }), {
+            tokens: [tokenRecord({ id: token.id, agent: 'other' })],
+          }),
+        ).rejects.toMatchObject({ code: 'already_exists' });
+        expect((await store.agents.list()).map(({ name: of, user }) => [of, user])).toEqual([
+          ['claude', null],
+        ]);
+        expect((await store.agentTokens.list()).map(({ id }) => id)).toEqual([token.id]);
+        expect((await store.bindings.list()).map(({ value }) => value)).toEqual(['github']);
+      });
+
+      it('lists by name, and removes', async () => {
+        for (const agent of ['b', 'C', 'a']) await store.agents.insert(agentRecord({ name: agent }));
+        expect((await store.agents.list()).map((found) => found.name)).toEqual(['C', 'a', 'b']);
+        expect(await store.agents.remove('b')).toBe(true);
+        expect(await store.agents.remove('b')).toBe(false);
+        expect((await store.agents.list()).map((found) => found.name)).toEqual(['C', 'a']);
+      });
+
+      it('changes what is named, and nothing else', async () => {
+        await store.agents.insert(agentRecord({ user: 'alice', labels: ['ci'] }));
+        await store.agents.insert(agentRecord({ name: 'other' }));
+        expect(await store.agents.change('claude', { disabledAt: time })).toBe(true);
+        expect(await store.agents.change('claude', { labels: [] })).toBe(true);
+        expect(await store.agents.change('claude', {})).toBe(true);
+        expect(await store.agents.get('claude')).toEqual(agentRecord({ user: 'alice', disabledAt: time }));
+        expect(await store.agents.change('claude', { user: null, disabledAt: null })).toBe(true);
+        expect(await store.agents.get('claude')).toEqual(agentRecord());
+        expect(await store.agents.get('other')).toEqual(agentRecord({ name: 'other' }));
+        expect(await store.agents.change('codex', { user: 'bob' })).toBe(false);
+      });
+
+      it('leaves nothing behind: who comes later under the same name has no right of the one before', async () => {
+        await store.agents.insert(agentRecord(), { tokens: [tokenRecord()], bindings: [everything] });
+        await store.leases.insert(leaseRecord());
+        await store.agents.remove('claude');
+        await store.agents.insert(agentRecord());
+        expect(await store.rights.read()).toMatchObject({ tokens: [], bindings: [], leases: [] });
+      });
+    });
+
+    describe('tokens', () => {
+      beforeEach(() => store.agents.insert(agentRecord()));
+
+      it('gives back a token as it was written, of one agent or of all', async () => {
+        const full = tokenRecord({ label: 'ci', expiresAt: time + 1, usedAt: time, revokedAt: time + 2 });
+        const bare = tokenRecord({ createdAt: time + 1 });
+        expect(await store.agentTokens.add(bare, null)).toBe(0);
+        expect(await store.agentTokens.add(full, null)).toBe(0);
+        expect(plain(await store.agentTokens.list('claude'))).toEqual(plain([full, bare]));
+        expect(plain(await store.agentTokens.list())).toEqual(plain([full, bare]));
+        expect(await store.agentTokens.list('codex')).toEqual([]);
+      });
+
+      it('adds none to an agent that is not there', async () => {
+        expect(await store.agentTokens.add(tokenRecord({ agent: 'codex' }), null)).toBeNull();
+        expect(await store.agentTokens.list()).toEqual([]);
+      });
+
+      it('lets a new one take over: those of its label end then, and none later than it would have', async () => {
+        const old = tokenRecord({ label: 'ci' });
+        const soon = tokenRecord({ label: 'ci', expiresAt: time + 10 });
+        const late = tokenRecord({ label: 'ci', expiresAt: time + 9_000 });
+        const gone = tokenRecord({ label: 'ci', revokedAt: time - 1 });
+        const other = tokenRecord({ label: 'laptop' });
+        for (const token of [old, soon, late, gone, other]) await store.agentTokens.add(token, null);
+        const next = tokenRecord({ label: 'ci' });
+        expect(await store.agentTokens.add(next, { label: 'ci', at: time + 1_000 })).toBe(2);
+        const ends = new Map((await store.agentTokens.list()).map((token) => [token.id, token.expiresAt]));
+        expect([old, soon, late, gone, other, next].map(({ id }) => ends.get(id))).toEqual([
+          time + 1_000,
+          time + 10,
+          time + 1_000,
+          null,
+          null,
+          null,
+        ]);
+        expect(await store.agentTokens.add(tokenRecord(), { label: null, at: time })).toBe(5);
+      });
+
+      it('revokes those of a label, or all, and counts those that were live', async () => {
+        await store.agents.insert(agentRecord({ name: 'other' }));
+        const foreign = tokenRecord({ agent: 'other' });
+        await store.agentTokens.add(foreign, null);
+        for (const label of ['ci', 'ci', 'laptop']) await store.agentTokens.add(tokenRecord({ label }), null);
+        await store.agentTokens.add(tokenRecord({ label: 'ci', expiresAt: time }), null);
+        expect(await store.agentTokens.revoke('claude', 'ci', time)).toBe(2);
+        expect(await store.agentTokens.revoke('claude', 'ci', time + 5)).toBe(0);
+        expect(await store.agentTokens.revoke('claude', null, time + 5)).toBe(1);
+        expect((await store.agentTokens.list('other'))[0]?.revokedAt).toBeNull();
+      });
+
+      it('forgets those that ended before a time', async () => {
+        const kept = [
+          tokenRecord(),
+          tokenRecord({ expiresAt: time }),
+          tokenRecord({ revokedAt: time }),
+          tokenRecord({ expiresAt: time + 1 }),
+        ];
+        const ended = [tokenRecord({ expiresAt: time - 1 }), tokenRecord({ revokedAt: time - 1 })];
+        for (const token of [...kept, ...ended]) await store.agentTokens.add(token, null);
+        await store.agentTokens.removeEnded(time);
+        expect((await store.agentTokens.list()).map(({ id }) => id).toSorted()).toEqual(
+          kept.map(({ id }) => id).toSorted(),
+        );
+      });
+    });
+
+    describe('bindings', () => {
+      beforeEach(() => store.agents.insert(agentRecord()));
+
+      it('adds each once, and says how many are new', async () => {
+        expect(await store.bindings.add('claude', [github, alice], time)).toBe(2);
+        expect(await store.bindings.add('claude', [alice, everything], time + 1)).toBe(1);
+        expect(await store.bindings.list('claude')).toEqual([
+          { agent: 'claude', ...everything, createdAt: time + 1 },
+          { agent: 'claude', ...github, createdAt: time },
+          { agent: 'claude', ...alice, createdAt: time },
+        ]);
+        expect(await store.bindings.add('codex', [github], time)).toBeNull();
+        expect(await store.bindings.list()).toHaveLength(3);
+      });
+
+      it('removes those that are named, of that agent alone', async () => {
+        await store.agents.insert(agentRecord({ name: 'other' }), { bindings: [github] });
+        await store.bindings.add('claude', [github, alice], time);
+        expect(await store.bindings.remove('claude', [github, { kind: 'label', value: 'github' }])).toBe(1);
+        expect((await store.bindings.list()).map(({ agent, kind }) => [agent, kind])).toEqual([
+          ['claude', 'user'],
+          ['other', 'provider'],
+        ]);
+      });
+    });
+
+    describe('leases', () => {
+      beforeEach(() => store.agents.insert(agentRecord()));
+
+      it('gives back a lease as it was written', async () => {
+        const full = leaseRecord({
+          grants: ['g-1', 'g-2'],
+          purpose: 'ein Bericht "für" alle',
+          idleMs: 300_000,
+          renewedAt: time,
+          usedAt: time + 1,
+          maxUses: 10,
+          uses: 3,
+          revokedAt: time + 2,
+        });
+        const bare = leaseRecord({ createdAt: time - 1 });
+        expect(await store.leases.insert(full)).toBe(true);
+        expect(await store.leases.insert(bare)).toBe(true);
+        expect(plain([(await store.leases.get(full.id))!])).toEqual(plain([full]));
+        expect(plain(await store.leases.list())).toEqual(plain([bare, full]));
+        expect(await store.leases.get('no-such')).toBeNull();
+        expect(await store.leases.insert(leaseRecord({ agent: 'codex' }))).toBe(false);
+      });
+
+      it('renews, and gives more uses where they are counted', async () => {
+        const counted = leaseRecord({ maxUses: 2, uses: 2 });
+        const free = leaseRecord();
+        for (const lease of [counted, free]) await store.leases.insert(lease);
+        const renewal = { at: time + 5, expiresAt: time + 9, moreUses: 3 };
+        expect(await store.leases.renew(counted.id, renewal)).toMatchObject({
+          renewedAt: time + 5,
+          expiresAt: time + 9,
+          maxUses: 5,
+          uses: 2,
+        });
+        expect(await store.leases.renew(free.id, renewal)).toMatchObject({ maxUses: null });
+        expect(await store.leases.renew('no-such', renewal)).toBeNull();
+        await store.leases.revoke({ id: free.id }, time);
+        expect(await store.leases.renew(free.id, renewal)).toBeNull();
+      });
+
+      it('revokes one, all of an agent, or all that a grant is in, and says which', async () => {
+        await store.agents.insert(agentRecord({ name: 'other' }));
+        const grant = '7b1d2d5c-2f7e-4d3b-9a53-2f6f0a4b5c6d';
+        const one = leaseRecord({ grants: ['x', grant] });
+        const two = leaseRecord({ agent: 'other', grants: [grant] });
+        const three = leaseRecord({ agent: 'other', grants: [`${grant}0`, 'x'] });
+        for (const lease of [one, two, three]) await store.leases.insert(lease);
+        expect((await store.leases.revoke({ grant }, time)).toSorted()).toEqual([one.id, two.id].toSorted());
+        expect(await store.leases.revoke({ grant }, time + 1)).toEqual([]);
+        expect(await store.leases.revoke({ agent: 'other' }, time + 1)).toEqual([three.id]);
+        expect(await store.leases.revoke({ id: one.id }, time + 1)).toEqual([]);
+        expect((await store.leases.get(one.id))?.revokedAt).toBe(time);
+        const four = leaseRecord();
+        await store.leases.insert(four);
+        expect(await store.leases.revoke({ id: four.id }, time)).toEqual([four.id]);
+      });
+
+      it('counts uses up to the maximum, over connections, and not one more', async () => {
+        const second = await subject.second();
+        const lease = leaseRecord({ maxUses: 10 });
+        await store.leases.insert(lease);
+        const counted = await Promise.all(
+          Array.from({ length: 25 }, (_, index) =>
+            (index % 2 === 0 ? store : second).leases.use(lease.id, time + index),
+          ),
+        );
+        expect(counted.filter((count) => count !== null).toSorted((a, b) => a - b)).toEqual([
+          1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+        ]);
+        expect(await second.leases.get(lease.id)).toMatchObject({ uses: 10 });
+      });
+
+      it('counts no use of one that has ended, was revoked, or is gone', async () => {
+        const lease = leaseRecord({ expiresAt: time + 10 });
+        await store.leases.insert(lease);
+        expect(await store.leases.use(lease.id, time + 9)).toBe(1);
+        expect(await store.leases.use(lease.id, time + 10)).toBeNull();
+        await store.leases.revoke({ id: lease.id }, time);
+        expect(await store.leases.use(lease.id, time + 1)).toBeNull();
+        expect(await store.leases.use('no-such', time)).toBeNull();
+        expect(await store.leases.get(lease.id)).toMatchObject({ uses: 1, usedAt: time + 9 });
+      });
+
+      it('forgets those whose time was over before', async () => {
+        const kept = leaseRecord({ expiresAt: time });
+        for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
+        await store.leases.removeEnded(time);
+        expect((await store.leases.list()).map(({ id }) => id)).toEqual([kept.id]);
+      });
+    });
+
+    describe('policies of grants', () => {
+      const nothing = {
+        expiresAt: null,
+        defaultTtlMs: null,
+        maxTtlMs: null,
+        leaseDefaultMs: null,
+        leaseMaxMs: null,
+        labels: [],
+      };
+
+      it('keeps what is set and what was set before', async () => {
+        const record = grantRecord();
+        await store.grants.insert(record);
+        expect(await store.grantPolicies.get(record.id)).toBeNull();
+        expect(await store.grantPolicies.set(record.id, { expiresAt: time, labels: ['prod'] })).toBe(true);
+        expect(await store.grantPolicies.set(record.id, { leaseMaxMs: 5, maxTtlMs: 6 })).toBe(true);
+        const policy = { ...nothing, grantId: record.id, expiresAt: time, labels: ['prod'], leaseMaxMs: 5 };
+        expect(await store.grantPolicies.get(record.id)).toEqual({ ...policy, maxTtlMs: 6 });
+        expect(await store.grantPolicies.set(record.id, { maxTtlMs: null })).toBe(true);
+        expect(await store.grantPolicies.list()).toEqual([policy]);
+      });
+
+      it('goes with its grant, and is kept of none that is not there', async () => {
+        const record = grantRecord();
+        await store.grants.insert(record);
+        await store.grantPolicies.set(record.id, { defaultTtlMs: 1, leaseDefaultMs: 2 });
+        // What is sealed is written anew, the policy stays.
+        await store.grants.replace({ ...record, revision: 2 }, 1);
+        expect(await store.grantPolicies.get(record.id)).toMatchObject({
+          defaultTtlMs: 1,
+          leaseDefaultMs: 2,
+        });
+        await store.grants.remove(record.id);
+        expect(await store.grantPolicies.set(record.id, { defaultTtlMs: 1 })).toBe(false);
+        expect(await store.grantPolicies.list()).toEqual([]);
+      });
+    });
+
+    describe('all rights', () => {
+      it('are read at once, as they are one by one', async () => {
+        const grant = grantRecord();
+        await store.grants.insert(grant);
+        await store.agents.insert(agentRecord(), { tokens: [tokenRecord()], bindings: [github] });
+        await store.leases.insert(leaseRecord({ grants: [grant.id] }));
+        await store.grantPolicies.set(grant.id, { labels: ['prod'] });
+        const rights = await (await subject.second()).rights.read();
+        expect(rights).toEqual({
+          revision: await store.rights.revision(),
+          agents: await store.agents.list(),
+          tokens: await store.agentTokens.list(),
+          bindings: await store.bindings.list(),
+          leases: await store.leases.list(),
+          policies: await store.grantPolicies.list(),
+        });
+      });
+
+      it('are read without leases whose time was over long ago, where nobody asks for them', async () => {
+        await store.agents.insert(agentRecord());
+        const kept = leaseRecord({ expiresAt: time });
+        for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
+        expect((await store.rights.read(time)).leases.map(({ id }) => id)).toEqual([kept.id]);
+        expect((await store.rights.read()).leases).toHaveLength(2);
+      });
+
+      it('have a revision that grows with each change of a right, also for another connection', async () => {
+        const second = await subject.second();
+        const grant = grantRecord();
+        await store.grants.insert(grant);
+        const lease = leaseRecord();
+        const changes = [
+          () => store.agents.insert(agentRecord()),
+          () => store.agents.change('claude', { disabledAt: time }),
+          () => second.agentTokens.add(tokenRecord(), null),
+          () => store.agentTokens.revoke('claude', null, time),
+          () => second.agentTokens.removeEnded(time + 1),
+          () => store.bindings.add('claude', [github], time),
+          () => second.bindings.remove('claude', [github]),
+          () => store.leases.insert(lease),
+          () => second.leases.renew(lease.id, { at: time, expiresAt: time + 1, moreUses: 0 }),
+          () => store.leases.revoke({ id: lease.id }, time),
+          () => store.leases.removeEnded(time + 2),
+          () => second.grantPolicies.set(grant.id, { labels: ['x'] }),
+          () => store.agents.remove('claude'),
+        ];
+        let revision = await store.rights.revision();
+        for (const change of changes) {
+          await change();
+          const next = await store.rights.revision();
+          expect(next, change.toString()).toBeGreaterThan(revision);
+          revision = next;
+        }
+      });
+
+      it('have one that stays while uses are noted and counted, and while grants are refreshed', async () => {
+        const grant = grantRecord();
+        await store.grants.insert(grant);
+        const token = tokenRecord();
+        const lease = leaseRecord({ maxUses: 2 });
+        await store.agents.insert(agentRecord(), { tokens: [token] });
+        await store.leases.insert(lease);
+        const [revision, epoch] = [await store.rights.revision(), store.epoch()];
+        await store.leases.use(lease.id, time);
+        await store.rights.noteUses([{ kind: 'token', id: token.id, at: time }]);
+        await store.activity.note(grant.id, { usedAt: time });
+        await store.grants.replace({ ...grant, revision: 2 }, 1);
+        expect(await store.rights.revision()).toBe(revision);
+        expect(store.epoch()).not.toBe(epoch);
+      });
+
+      it('note the later of two uses, unless a clock was wrong, and nothing of what is gone', async () => {
+        const token = tokenRecord();
+        const lease = leaseRecord();
+        await store.agents.insert(agentRecord(), { tokens: [token] });
+        await store.leases.insert(lease);
+        const note = (at: number) =>
+          store.rights.noteUses([
+            { kind: 'token', id: token.id, at },
+            { kind: 'lease', id: lease.id, at },
+            { kind: 'lease', id: 'no-such', at },
+          ]);
+        const noted = async () => [
+          (await store.agentTokens.list())[0]?.usedAt,
+          (await store.leases.get(lease.id))?.usedAt,
+        ];
+        await note(time);
+        await note(time - 1);
+        expect(await noted()).toEqual([time, time]);
+        await note(time + 365 * 86_400_000);
+        await note(time + 5);
+        expect(await noted()).toEqual([time + 5, time + 5]);
+        await store.rights.noteUses([]);
+      });
+
+      it('cannot be read or changed when the store is closed, and do not look like none', async () => {
+        await store.close();
+        const uses = [
+          () => store.agents.get('x'),
+          () => store.agents.list(),
+          () => store.agents.insert(agentRecord()),
+          () => store.agents.change('x', {}),
+          () => store.agents.remove('x'),
+          () => store.agentTokens.list(),
+          () => store.agentTokens.add(tokenRecord(), null),
+          () => store.agentTokens.revoke('x', null, 1),
+          () => store.agentTokens.removeEnded(1),
+          () => store.bindings.list(),
+          () => store.bindings.add('x', [], 1),
+          () => store.bindings.remove('x', []),
+          () => store.leases.get('x'),
+          () => store.leases.list(),
+          () => store.leases.insert(leaseRecord()),
+          () => store.leases.renew('x', { at: 1, expiresAt: 1, moreUses: 1 }),
+          () => store.leases.revoke({ id: 'x' }, 1),
+          () => store.leases.use('x', 1),
+          () => store.leases.removeEnded(1),
+          () => store.grantPolicies.get('x'),
+          () => store.grantPolicies.list(),
+          () => store.grantPolicies.set('x', {}),
+          () => store.rights.revision(),
+          () => store.rights.read(),
+          () => store.rights.noteUses([]),
+        ];
+        for (const use of uses) await expect(use()).rejects.toMatchObject({ code: 'store_unavailable' });
+      });
+    });
+  });
+}
+
+/** Records with their bytes as text, so that a `Buffer` and a `Uint8Array` compare as equal. */
+function plain(records: readonly object[]): unknown {
+  return records.map((record) =>
+    Object.fromEntries(
+      Object.entries(record).map(([key, value]: [string, unknown]) => [
+        key,
+        value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
+      ]),
+    ),
+  );
+}

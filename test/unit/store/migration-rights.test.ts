@@ -1,0 +1,55 @@
+import { join } from 'node:path';
+import type { Kysely } from 'kysely';
+import { expect, test } from 'vitest';
+import { openSqliteFile } from '../../../src/store/sqlite-file.ts';
+import { openSqliteStore, sqliteMigrations } from '../../../src/store/sqlite.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const { '0001-first': first, '0002-connect': second } = sqliteMigrations;
+
+test('agents from before keep their token, and reach everything until somebody narrows it', async () => {
+  const path = join(await tempFolder(), 'sidekey.db');
+  const older = {
+    '0001-first': first!,
+    '0002-connect': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        await second?.up(db);
+      },
+    },
+  };
+  const before = await openSqliteFile(path, { migrations: older, busyTimeoutMs: 2_000 });
+  const insert = before.prepare('insert into agents (name, token_hash, created_at) values (?, ?, ?)');
+  insert.run('robot', Buffer.alloc(32, 1), 7);
+  insert.run('other', Buffer.alloc(32, 2), 8);
+  before.close();
+
+  const store = await openSqliteStore(path, { now: () => 0 });
+  const rights = await store.rights.read();
+  expect(rights.agents.toSorted((a, b) => b.createdAt - a.createdAt)).toEqual([
+    expect.objectContaining({ name: 'other', user: null, labels: [], disabledAt: null, createdAt: 8 }),
+    expect.objectContaining({ name: 'robot', createdAt: 7 }),
+  ]);
+  expect(
+    rights.tokens.map(({ agent, label, hash, expiresAt, revokedAt }) => ({
+      agent,
+      label,
+      hash: Buffer.from(hash)[0],
+      expiresAt,
+      revokedAt,
+    })),
+  ).toEqual([
+    { agent: 'robot', label: 'main', hash: 1, expiresAt: null, revokedAt: null },
+    { agent: 'other', label: 'main', hash: 2, expiresAt: null, revokedAt: null },
+  ]);
+  expect(new Set(rights.tokens.map(({ id }) => id)).size).toBe(2);
+  expect(new Set(rights.bindings.map(({ agent, kind, value }) => `${agent} ${kind} ${value}`))).toEqual(
+    new Set(['other everything *', 'robot everything *']),
+  );
+  // What hung on the old table hangs on the new one.
+  await store.agents.remove('robot');
+  expect(await store.rights.read()).toMatchObject({
+    tokens: [{ agent: 'other' }],
+    bindings: [{ agent: 'other' }],
+  });
+  await store.close();
+});

@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+import {
+  fromAgentRow,
+  fromBindingRow,
+  fromLeaseRow,
+  fromPolicyRow,
+  noPolicy,
+  toAgentRow,
+  toLeaseRow,
+  toPolicyRow,
+} from '../../../src/store/rights-row.ts';
+import { agentRecord, leaseRecord } from '../../support/rights.ts';
+
+describe('a row of rights', () => {
+  it.each(['', 'null', '{}', '"a"', '[1]', '[null]', '["a"'])('with the list %j is no right', (list) => {
+    const rows = [
+      () => fromAgentRow({ ...toAgentRow(agentRecord()), labels: list }),
+      () => fromLeaseRow({ ...toLeaseRow(leaseRecord()), grants: list }),
+      () => fromPolicyRow({ ...toPolicyRow(noPolicy('g')), labels: list }),
+    ];
+    for (const row of rows) expect(row).toThrow(expect.objectContaining({ code: 'store_damaged' }));
+  });
+
+  it.each(['', 'all', 'GRANT', '*'])('with the binding kind %j is none either', (kind) => {
+    expect(() => fromBindingRow({ agent: 'claude', kind, value: '*', created_at: 0 })).toThrow(
+      expect.objectContaining({ code: 'store_damaged' }),
+    );
+  });
+});
