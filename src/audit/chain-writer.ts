@@ -20,11 +20,20 @@ export interface TimedEvent {
 }
 
 /**
- * What a chain is written with. `now` answers milliseconds since the epoch; `maxBytes` is the size beyond which the file is rotated.
+ * When the file is rotated: when it is larger than `maxBytes`, and before an event that comes more than `maxAgeMs`
+ * after its first line.
  */
+export interface RotationLimits {
+  readonly maxBytes: number;
+  /** Milliseconds; null: only its size counts. */
+  readonly maxAgeMs: number | null;
+}
+
+/** What a chain is written with. `now` answers milliseconds since the epoch. */
 export interface ChainWriterOptions {
   readonly file: string;
-  readonly maxBytes: number;
+  /** As they are at that moment. */
+  readonly limits: () => RotationLimits;
   readonly vault: AuditVault;
   readonly now: () => number;
   readonly host: string;
@@ -57,7 +66,7 @@ const glance = 1_000;
  * @throws what `takeSlot` and `openLiveFile` throw, and errors of the file system as they are; nothing stays open then
  */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
-  const { file, maxBytes, vault, now, warn } = options;
+  const { file, limits, vault, now, warn } = options;
   const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
   const isoTime = timeTeller();
   /** Events of the log itself, to be written before any other. */
@@ -67,6 +76,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   let last: Link;
   /** Size of the file after this writer's last batch; what comes after is another's. */
   let knownEnd = 0n;
+  /** When the file's first line was written; undefined before that is known. */
+  let begunAt: number | undefined;
   let headBehind = false;
   let glancedAt = now();
   let rotationFailedAt: number | undefined;
@@ -136,17 +147,25 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
 
   function moveOn(): void {
     const next = openLiveFile(file, options.disk);
-    const closing = live
-      .close()
+    const closing = live.close();
+    leaving.add(closing);
+    closing
       .catch((error: unknown) => warn('The end of a rotated audit file may not be durable.', error))
       .finally(() => leaving.delete(closing));
-    leaving.add(closing);
     live = next;
     knownEnd = 0n;
+    begunAt = undefined;
   }
 
-  function rotateIfFull(): void {
-    if (knownEnd <= maxBytes || (rotationFailedAt !== undefined && !isDue(rotationFailedAt))) return;
+  function isOld(): boolean {
+    const { maxAgeMs } = limits();
+    if (maxAgeMs === null) return false;
+    begunAt ??= live.begunAt();
+    return begunAt !== undefined && now() - begunAt >= maxAgeMs;
+  }
+
+  function rotateFile(): void {
+    if (rotationFailedAt !== undefined && !isDue(rotationFailedAt)) return;
     try {
       const target = rotate(file, live.id);
       if (target === undefined) return;
@@ -200,6 +219,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     keepSlot();
     keepFile();
     if (events.length === 0 && own.length === 0) return 0;
+    if (events.length > 0 && isOld()) rotateFile();
     let written = writeBatch(events);
     if (written === undefined) {
       // Removed between the look and the write: once more, in a new file.
@@ -208,13 +228,14 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     }
     if (written === undefined) throw new Error('it is removed as often as it is made');
     if (written === 0 && events.length > 0) throw new Error('the disk took only a part of a line');
-    rotateIfFull();
+    if (knownEnd > limits().maxBytes) rotateFile();
     return written;
   }
 
   async function close(): Promise<void> {
     try {
-      await Promise.all([...leaving, live.close()]);
+      await Promise.all([...leaving].map((each) => each.catch(() => undefined)));
+      await live.close();
     } finally {
       slot.release(last);
     }
@@ -227,7 +248,9 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     slot.release();
     throw error;
   }
-  return { node: () => slot.node, write, sync: () => live.sync(), close };
+  // What was rotated away a moment ago has lines of the last batch too.
+  const sync = async () => void (await Promise.all([...leaving, live.sync()]));
+  return { node: () => slot.node, write, sync, close };
 }
 
 /** How many lines are whole within the first `bytes` bytes; a line may lack its newline. */

@@ -53,10 +53,29 @@ export interface ChainFindings {
   /** Beginnings of lines whose end was never written. No line is missing for them: they record nothing. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
+  /** The last line of each node, removed ones included. */
+  readonly ends: ReadonlyMap<string, Link>;
   /** At most `problemLimit` of them. */
   readonly problems: readonly Problem[];
   /** How many more there are. */
   readonly omitted: number;
+}
+
+/** What a chain's line was elsewhere said to be. */
+export interface AnchoredLine {
+  readonly hash: string;
+  /** When the anchor was made: ISO 8601. */
+  readonly time: string;
+}
+
+/** What is known of the chains besides the log and its head records. */
+export interface WalkOptions {
+  /** The last line of each node that retention removed: the chain continues from it. */
+  readonly starts?: ReadonlyMap<string, Link> | undefined;
+  /** Lines of each node by their number, as anchors name them. */
+  readonly anchored?: ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>> | undefined;
+  /** Only the beginning of a log is walked: where the chains end says nothing. */
+  readonly openEnded?: boolean | undefined;
 }
 
 /** How many problems are told one by one. */
@@ -74,7 +93,11 @@ export interface ChainWalk {
  * @param heads How far each node's chain was written, by its head record. A node without one has lost it.
  * @param headPlace Where the head records are: the place of problems that belong to no line.
  */
-export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): ChainWalk {
+export function walkChains(
+  heads: ReadonlyMap<string, Link>,
+  headPlace: Place,
+  { starts = new Map(), anchored = new Map(), openEnded = false }: WalkOptions = {},
+): ChainWalk {
   const chains = new Map<string, Chain>();
   const broken: { piece: Exclude<Piece, { kind: 'line' }>; place: Place }[] = [];
   const problems: Problem[] = [];
@@ -84,6 +107,11 @@ export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): 
   function report(place: Place, kind: ProblemKind, sentence: string): void {
     if (problems.length < problemLimit) problems.push({ file: place.file, line: place.line, kind, sentence });
     else omitted += 1;
+  }
+
+  function begin(node: string, at: Place): Chain {
+    const start = starts.get(node) ?? { seq: 0, hash: genesis };
+    return { node, first: 0, last: start.seq, hash: start.hash, at, holes: [] };
   }
 
   function see(piece: Piece, place: Place): void {
@@ -96,8 +124,16 @@ export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): 
     const { node, seq } = piece;
     let chain = chains.get(node);
     if (chain === undefined) {
-      chain = { node, first: seq, last: 0, hash: genesis, at: place, holes: [] };
+      chain = { ...begin(node, place), first: seq };
       chains.set(node, chain);
+    }
+    const anchor = anchored.get(node)?.get(seq);
+    if (anchor !== undefined && anchor.hash !== piece.hash) {
+      report(
+        place,
+        'repeated',
+        `Line ${seq} of ${node} is not the one that the anchor of ${anchor.time} names: the log was put back and written anew.`,
+      );
     }
     const head = heads.get(node);
     if (head?.seq === seq && head.hash !== piece.hash) {
@@ -131,10 +167,22 @@ export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): 
 
   function finish(): ChainFindings {
     const ends = new Map<string, Chain>(chains);
+    const silent = [...heads.keys(), ...starts.keys(), ...anchored.keys()];
+    for (const node of silent) ends.set(node, ends.get(node) ?? begin(node, headPlace));
     for (const [node, head] of heads) {
-      const chain = chains.get(node) ?? { node, first: 0, last: 0, hash: genesis, at: headPlace, holes: [] };
-      ends.set(node, chain);
-      if (chain.last < head.seq) {
+      const chain = ends.get(node);
+      const start = starts.get(node);
+      if (
+        start !== undefined &&
+        (head.seq < start.seq || (head.seq === start.seq && head.hash !== start.hash))
+      ) {
+        report(
+          headPlace,
+          'repeated',
+          `The head record of ${node} is older than what retention removed of it, or one of the two is of another log.`,
+        );
+      }
+      if (chain !== undefined && chain.last < head.seq) {
         chain.holes.push({ from: chain.last + 1, to: head.seq, before: END });
       }
     }
@@ -168,7 +216,8 @@ export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): 
           report(before, 'missing', `${what} of ${chain.node} ${verb} gone from before this line.`);
         }
       }
-      if (!heads.has(chain.node)) {
+      reportAnchors(chain);
+      if (!openEnded && !heads.has(chain.node)) {
         report(
           chain.at,
           'cut',
@@ -180,9 +229,28 @@ export function walkChains(heads: ReadonlyMap<string, Link>, headPlace: Place): 
       lines,
       torn,
       chains: Array.from(ends.values(), ({ node, first, last }) => ({ node, first, last })),
+      ends: new Map(Array.from(ends.values(), ({ node, last, hash }) => [node, { seq: last, hash }])),
       problems,
       omitted,
     };
+  }
+
+  /** Anchors of lines that the walk did not meet: beyond the end of the chain, or removed by retention. */
+  function reportAnchors({ node, last, at, holes }: Chain): void {
+    const end = holes.reduce((most, hole) => (hole.before === END ? Math.max(most, hole.to) : most), last);
+    const start = starts.get(node);
+    for (const [seq, { hash: wanted, time }] of anchored.get(node) ?? []) {
+      if (seq > end) {
+        const where = last === 0 ? 'has none of it' : `ends at line ${last} of it`;
+        report(at, 'cut', `The anchor of ${time} names line ${seq} of ${node}, and the log ${where}.`);
+      } else if (seq === start?.seq && start.hash !== wanted) {
+        report(
+          at,
+          'repeated',
+          `The last removed line of ${node} is not the one that the anchor of ${time} names.`,
+        );
+      }
+    }
   }
 
   return { see, finish };

@@ -9,22 +9,46 @@ export type AuditEventName =
   | 'denied'
   | 'tunnel'
   | 'grant.added'
+  | 'grant.connecting'
+  | 'grant.connected'
   | 'grant.refreshed'
   | 'grant.refresh_failed'
   | 'grant.reauth_required'
   | 'grant.expired'
   | 'grant.revoked'
   | 'grant.removed'
+  | 'grant.extended'
+  | 'grant.policy_changed'
+  | 'agent.signed_in'
   | 'agent.added'
+  | 'agent.bound'
+  | 'agent.unbound'
+  | 'agent.changed'
+  | 'agent.rotated'
+  | 'agent.token_revoked'
+  | 'agent.disabled'
+  | 'agent.enabled'
   | 'agent.removed'
+  | 'lease.created'
+  | 'lease.renewed'
+  | 'lease.revoked'
+  | 'approval.allowed'
+  | 'approval.denied'
+  | 'approval.revoked'
   | 'domain.changed'
+  | 'provider.changed'
   | 'config.reloaded'
   | 'config.rejected'
+  | 'store.created'
+  | 'key.created'
   | 'ca.created'
+  | 'policy.reported'
+  | 'approval.asked'
   | 'proxy.started'
   | 'proxy.stopped'
   | 'audit.repaired'
-  | 'audit.rotated';
+  | 'audit.rotated'
+  | 'audit.pruned';
 
 /** What the writer of an event says; the log adds `v`, `seq`, `time`, `node`, `prev` and `hash`. */
 export interface AuditEvent {
@@ -34,11 +58,15 @@ export interface AuditEvent {
   readonly agent?: string | undefined;
   readonly lease?: string | undefined;
   readonly user?: string | undefined;
+  /** The question that a person was asked of the exchange, or whose answer stands. */
+  readonly approval?: string | undefined;
   /** Id of the grant. */
   readonly grant?: string | undefined;
   readonly provider?: string | undefined;
-  /** Address and port of the caller. */
+  /** Address and port of the caller; of a change at the command line `cli`, by SSH with the address: `cli:192.0.2.7:5022`. */
   readonly client?: string | undefined;
+  /** Who made a change: the user of the system, and by `sudo` also who became that user: `alice (as root)`. */
+  readonly by?: string | undefined;
   readonly method?: string | undefined;
   readonly scheme?: string | undefined;
   readonly host?: string | undefined;
@@ -60,6 +88,9 @@ export interface AuditEvent {
   /** A keyed fingerprint of the credential: the same token gives the same one, and nobody can go back from it. */
   readonly credential?: string | undefined;
 }
+
+/** Who makes a change, and from where. */
+export type Origin = Pick<AuditEvent, 'by' | 'client'>;
 
 /** An event as it stands in the file. */
 export interface AuditLine extends AuditEvent {

@@ -1,11 +1,12 @@
 /** Waits for more lines at the end of the log, across rotations. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { idOf, openSource, rotatedFiles, type LogSource } from './log-files.ts';
+import { idOf, openSource, rotatedFiles, type LogSource, type RotatedFile } from './log-files.ts';
+import type { LogReader } from './source.ts';
 
 interface Followed {
   readonly id: string;
-  readonly fd: number;
+  readonly reader: LogReader;
   at: number;
   /** A line whose newline has not come yet. */
   carry: Buffer;
@@ -32,34 +33,36 @@ export async function* followLines(
   const bell = startBell(path.dirname(file), signal);
   try {
     for (const source of sources.slice(-keptOpen)) {
-      const fd = openSource(file, source);
-      if (fd !== undefined) followed.push({ id: source.id, fd, at: source.size, carry: Buffer.alloc(0) });
+      const reader = openSource(file, source);
+      if (reader === undefined) continue;
+      const at = Math.min(source.size, reader.size());
+      followed.push({ id: source.id, reader, at, carry: Buffer.alloc(0) });
     }
     while (!ended()) {
       bell.reset();
       if (idAt(file) !== followed.at(-1)?.id) {
         for (const rotated of rotatedFiles(file)) {
           if (rotated.number <= newest) continue;
-          follow(rotated.path);
+          follow(rotated);
           newest = rotated.number;
         }
-        follow(file);
+        follow({ path: file, number: newest + 1, packed: false });
       }
       for (const each of followed) yield* readOn(each);
-      for (const { fd } of followed.splice(0, followed.length - keptOpen)) fs.closeSync(fd);
+      for (const { reader } of followed.splice(0, followed.length - keptOpen)) reader.close();
       await bell.rung();
     }
   } finally {
     bell.stop();
-    for (const { fd } of followed) fs.closeSync(fd);
+    for (const { reader } of followed) reader.close();
   }
 
   /** Follows the file at this path from its beginning, unless it is followed already. */
-  function follow(at: string): void {
-    const id = idAt(at);
+  function follow(at: RotatedFile): void {
+    const id = idAt(at.path);
     if (id === undefined || followed.some((each) => each.id === id)) return;
-    const fd = openSource(file, { path: at, size: 0, id });
-    if (fd !== undefined) followed.push({ id, fd, at: 0, carry: Buffer.alloc(0) });
+    const reader = openSource(file, { ...at, size: 0, id });
+    if (reader !== undefined) followed.push({ id, reader, at: 0, carry: Buffer.alloc(0) });
   }
 }
 
@@ -68,9 +71,9 @@ function idAt(at: string): string | undefined {
 }
 
 function* readOn(file: Followed): Generator<Buffer> {
-  while (fs.fstatSync(file.fd).size > file.at) {
+  while (file.reader.size() > file.at) {
     const chunk = Buffer.allocUnsafe(65_536);
-    const read = fs.readSync(file.fd, chunk, 0, chunk.length, file.at);
+    const read = file.reader.readSync(chunk, file.at);
     if (read === 0) return;
     file.at += read;
     const text = Buffer.concat([file.carry, chunk.subarray(0, read)]);

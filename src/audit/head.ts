@@ -4,8 +4,9 @@
  *
  * A record is never ahead of the log when the process dies, at worst behind (then the chain itself shows the lines
  * beyond it). After a power cut it may be ahead by the lines that were not yet synced: they are lost, and reported.
- * What it cannot find is an older log put back together with its own older head: lines have to be shipped elsewhere
- * for that.
+ * Each record also says how many slots had one, so that a writer's whole chain cannot go unseen together with its record
+ * while another's is there. What it cannot find is an older log put back together with its own older head: lines have to
+ * be shipped elsewhere for that.
  */
 import fs from 'node:fs';
 import type { Vault } from '../vault/vault.ts';
@@ -24,6 +25,8 @@ export interface Head {
   readonly hash: string;
   /** Whether the writer closed, so that the log has no line of it beyond this record. */
   readonly closed: boolean;
+  /** So many slots, from the first on, had a record when this one was written. Left out: one, or it is not known. */
+  readonly slots?: number | undefined;
 }
 
 /** A record as read: none yet, one that is authentic, one of another master key, or one that was changed. */
@@ -43,7 +46,8 @@ export function headFile(file: string): string {
 
 /** The bytes of a record. */
 export function encodeHead(head: Head, vault: AuditVault): Buffer {
-  const text = `{"v":1,"node":${JSON.stringify(head.node)},"seq":${head.seq},"hash":"${head.hash}","closed":${head.closed},"key":"${vault.keyId}"`;
+  const slots = (head.slots ?? 1) > 1 ? `,"slots":${head.slots}` : '';
+  const text = `{"v":1,"node":${JSON.stringify(head.node)},"seq":${head.seq},"hash":"${head.hash}","closed":${head.closed}${slots},"key":"${vault.keyId}"`;
   const record = Buffer.alloc(headSize, ' ');
   record.write(`${text},"mac":"${vault.mac('audit-head', text).toString('hex')}"}`, 'latin1');
   record.write('\n', headSize - 1);
@@ -55,14 +59,23 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   if (record.every((byte) => byte === 0)) return { kind: 'none' };
   const text = Buffer.from(record).toString('latin1');
   const shape =
-    /^(\{"v":1,"node":"([^"\\]*)","seq":(\d+),"hash":"([0-9a-f]{64})","closed":(true|false),"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\} *\n$/.exec(
+    /^(\{"v":1,"node":"([^"\\]*)","seq":(\d+),"hash":"([0-9a-f]{64})","closed":(true|false)(?:,"slots":(\d+))?,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\} *\n$/.exec(
       text,
     );
   if (shape === null) return { kind: 'broken' };
-  const [, signed = '', node = '', seq = '', hash = '', closed, keyId = '', mac] = shape;
+  const [, signed = '', node = '', seq = '', hash = '', closed, slots, keyId = '', mac] = shape;
   if (keyId !== vault.keyId) return { kind: 'other-key', keyId };
   if (vault.mac('audit-head', signed).toString('hex') !== mac) return { kind: 'broken' };
-  return { kind: 'head', head: { node, seq: Number(seq), hash, closed: closed === 'true' } };
+  const told = slots === undefined ? {} : { slots: Number(slots) };
+  return { kind: 'head', head: { node, seq: Number(seq), hash, closed: closed === 'true', ...told } };
+}
+
+/** How many slots had a record at some time, as far as the records say. */
+export function slotsEver(records: readonly HeadRecord[]): number {
+  return records.reduce(
+    (most, record) => Math.max(most, record.kind === 'head' ? (record.head.slots ?? 0) : 0),
+    0,
+  );
 }
 
 /** All records, slot 1 first. Empty where the file does not exist. */
@@ -101,14 +114,27 @@ export interface HeadWriter {
   close(): void;
 }
 
-/** Opens (and makes, 0600) the head file for the record of `slot`. */
+/** Opens (and makes, 0600) the head file for the record of `slot`. What its records say of `Head.slots` is never taken back. */
 export function openHead(file: string, slot: number, vault: AuditVault, calls: DiskCalls = disk): HeadWriter {
   const path = headFile(file);
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
   const id = idOf(fs.fstatSync(fd, { bigint: true }));
+  let slots = slotsEver(readHeads(file, vault));
+  let size = 0;
+  /** Others take slots while this one is held; a file that has not grown has no more of them. */
+  function slotsNow(): number {
+    const now = fs.fstatSync(fd).size;
+    if (now !== size || slots * headSize < now) {
+      const records = readHeads(file, vault);
+      const empty = records.findIndex(({ kind }) => kind === 'none');
+      slots = Math.max(slots, empty === -1 ? records.length : empty);
+      size = now;
+    }
+    return slots;
+  }
   return {
     write(head) {
-      const record = encodeHead(head, vault);
+      const record = encodeHead({ ...head, slots: slotsNow() }, vault);
       const written = calls.writeAt(fd, record, (slot - 1) * headSize);
       if (written !== headSize)
         throw new Error(`Only ${written} of ${headSize} bytes of a head record were written.`);

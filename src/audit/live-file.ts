@@ -4,6 +4,7 @@ import type { DiskCalls } from './disk.ts';
 import { piecesOf, readPiece, type ChainMac } from './line.ts';
 import { checkLogFile, idOf, syncFolder } from './log-files.ts';
 import { readBackwards } from './read-lines.ts';
+import { plainReader } from './source.ts';
 
 /** The open file, known by its id and not by its name alone. */
 export interface LiveFile {
@@ -12,6 +13,8 @@ export interface LiveFile {
   sizeInPlace(): bigint | undefined;
   /** Size of the file now; undefined where its last name is gone and what was written with it. */
   sizeWhereNamed(): bigint | undefined;
+  /** When its first line was written, in milliseconds since the epoch; undefined where it has none that can be read. */
+  begunAt(): number | undefined;
   /** Appends; answers how many bytes were written. */
   append(text: string): number;
   /** Whether the byte before `end` ends a line. */
@@ -40,6 +43,7 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
   let syncing: Promise<void> = Promise.resolve();
   let fresh = fs.fstatSync(fd).size === 0;
   const oneByte = Buffer.alloc(1);
+  const reader = plainReader(fd);
 
   function sync(): Promise<void> {
     // One after another, so that close() waits for all of them: a descriptor closed too early may be another file's.
@@ -63,6 +67,12 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
       const { nlink, size } = fs.fstatSync(fd, { bigint: true });
       return nlink === 0n ? undefined : size;
     },
+    begunAt() {
+      const start = Buffer.alloc(128);
+      const read = fs.readSync(fd, start, 0, start.length, 0);
+      const time = /"time":"([^"]*)"/.exec(start.toString('latin1', 0, read))?.[1];
+      return time === undefined || Number.isNaN(Date.parse(time)) ? undefined : Date.parse(time);
+    },
     append: (text) => calls.write(fd, text),
     endsLineAt(end) {
       if (end === 0n) return true;
@@ -71,7 +81,7 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
     },
     tornBytesAt(end, mac) {
       const size = Number(fs.fstatSync(fd, { bigint: true }).size);
-      for (const { bytes, at } of readBackwards(fd, size)) {
+      for (const { bytes, at } of readBackwards(reader, size)) {
         if (at >= Number(end)) continue;
         return piecesOf(bytes)
           .filter((piece) => readPiece(piece, mac).kind !== 'line')

@@ -1,12 +1,13 @@
 /**
  * The files of one log, in the order in which they were written: `<file>.000001`, `<file>.000002` … and `<file>`, to
- * which lines are appended. A rotated file is never overwritten, and nothing here deletes one.
+ * which lines are appended. A rotated file may be packed (`<file>.000001.gz`), and is never overwritten.
  */
 import fs from 'node:fs';
 import path from 'node:path';
 import { SidekeyError } from '../errors.ts';
 import { isPrivate } from '../private-file.ts';
 import { shellWord } from '../shell-word.ts';
+import { packedReader, plainReader, type LogReader } from './source.ts';
 
 /** Tells one file from another, whatever it is called. Undefined for no file. */
 export function idOf(stats: fs.BigIntStats | undefined): string | undefined {
@@ -23,6 +24,14 @@ export interface RotatedFile {
   readonly path: string;
   /** Counts from 1 without a gap. */
   readonly number: number;
+  readonly packed: boolean;
+}
+
+const packedSuffix = '.gz';
+
+/** The name of a rotated file once it is packed. */
+export function packedName(file: string, number: number): string {
+  return `${rotatedName(file, number)}${packedSuffix}`;
 }
 
 /** The rotated files, oldest first. */
@@ -36,10 +45,16 @@ export function rotatedFiles(file: string): RotatedFile[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
-  return names
-    .filter((name) => name.startsWith(prefix) && /^\d{6,12}$/.test(name.slice(prefix.length)))
-    .map((name) => ({ path: path.join(folder, name), number: Number(name.slice(prefix.length)) }))
-    .toSorted((a, b) => a.number - b.number);
+  const found = new Map<number, RotatedFile>();
+  for (const name of names) {
+    if (!name.startsWith(prefix)) continue;
+    const [, digits, suffix] = /^(\d{6,12})(\.gz)?$/.exec(name.slice(prefix.length)) ?? [];
+    if (digits === undefined) continue;
+    const each = { path: path.join(folder, name), number: Number(digits), packed: suffix !== undefined };
+    // Where packing was interrupted both are there, and the plain one is whole.
+    if (!each.packed || !found.has(each.number)) found.set(each.number, each);
+  }
+  return [...found.values()].toSorted((a, b) => a.number - b.number);
 }
 
 /** The rotated file that is the one with this id; undefined where none is. Looks at the newest first. */
@@ -52,9 +67,12 @@ export function rotatedAs(file: string, id: string): RotatedFile | undefined {
 /** A file of the log and how much of it belongs to a snapshot. */
 export interface LogSource {
   readonly path: string;
-  /** Bytes. */
+  /** Bytes of text; for a packed file infinite: all of it. */
   readonly size: number;
   readonly id: string;
+  /** The number of a rotated file; of the one that is appended to, the number that it will have. */
+  readonly number: number;
+  readonly packed: boolean;
 }
 
 /**
@@ -63,39 +81,50 @@ export interface LogSource {
  * goes back to an older file.
  */
 export function snapshot(file: string): LogSource[] {
-  const current = sourceAt(file);
-  const rotated = rotatedFiles(file)
-    .toReversed()
-    .flatMap((each) => sourceAt(each.path) ?? []);
+  const current = sourceAt({ path: file, number: 0, packed: false });
+  const files = rotatedFiles(file);
+  const rotated = files.toReversed().flatMap((each) => sourceAt(each) ?? packedSince(file, each) ?? []);
   // Between the two steps of a rotation (and for good, where it was interrupted) a file has both names.
   const twice = current !== undefined && rotated.some(({ id }) => id === current.id);
-  return [...rotated.toReversed(), ...(current === undefined || twice ? [] : [current])];
+  const next = (files.at(-1)?.number ?? 0) + 1;
+  return [...rotated.toReversed(), ...(current === undefined || twice ? [] : [{ ...current, number: next }])];
 }
 
-function sourceAt(at: string): LogSource | undefined {
+function sourceAt({ path: at, number, packed }: RotatedFile): LogSource | undefined {
   const stats = fs.statSync(at, { bigint: true, throwIfNoEntry: false });
   // To open a pipe would wait for its other end, for ever.
   if (stats === undefined || !stats.isFile()) return undefined;
-  return { path: at, size: Number(stats.size), id: idOf(stats) ?? '' };
+  return { path: at, size: packed ? Infinity : Number(stats.size), id: idOf(stats) ?? '', number, packed };
+}
+
+function packedSince(file: string, { number, packed }: RotatedFile): LogSource | undefined {
+  return packed ? undefined : sourceAt({ path: packedName(file, number), number, packed: true });
 }
 
 /**
- * Opens a source for reading, also where it was rotated since; undefined where it is gone.
+ * Opens a source for reading, also where it was rotated or packed since; undefined where it is gone.
  * @param file The path of the log.
  */
-export function openSource(file: string, source: LogSource): number | undefined {
-  for (const at of [source.path, rotatedAs(file, source.id)?.path]) {
-    if (at === undefined) continue;
-    let fd: number;
-    try {
-      fd = fs.openSync(at, 'r');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
-      throw error;
-    }
-    if (idOf(fs.fstatSync(fd, { bigint: true })) === source.id) return fd;
-    fs.closeSync(fd);
+export function openSource(file: string, source: LogSource): LogReader | undefined {
+  // By its number and not by its id alone: the id of a file that is gone may be another's by now.
+  const fd = openAs(source.path, source.id) ?? openAs(rotatedName(file, source.number), source.id);
+  if (fd !== undefined) return source.packed ? packedReader(fd) : plainReader(fd);
+  if (source.packed) return undefined;
+  const packed = openAs(packedName(file, source.number));
+  return packed === undefined ? undefined : packedReader(packed);
+}
+
+/** Undefined where there is no such file, or another than the one with this id. */
+function openAs(at: string, id?: string): number | undefined {
+  let fd: number;
+  try {
+    fd = fs.openSync(at, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
   }
+  if (id === undefined || idOf(fs.fstatSync(fd, { bigint: true })) === id) return fd;
+  fs.closeSync(fd);
   return undefined;
 }
 

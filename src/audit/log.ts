@@ -1,13 +1,14 @@
 /**
  * The audit log of this process. Events of one turn of the event loop are written with one call; what is only noted
- * waits a moment for the next one. When `append`
- * resolves, the line is with the operating system and survives a crash of the process; it is made durable within
- * a second (and on close), so a power cut may lose up to the last second.
+ * waits a moment for the next one. When `append` resolves, the line is with the operating system and survives a crash of
+ * the process. With `fsync: interval` it is made durable within a second (and on close), so a power cut may lose up
+ * to the last second. With `fsync: always` it is durable when `append` resolves; events that come while the disk is
+ * at it share the next write and the next sync.
  */
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { SidekeyError } from '../errors.ts';
-import { openChainWriter, type ChainWriter, type TimedEvent } from './chain-writer.ts';
+import { openChainWriter, type ChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
 import { disk, type DiskCalls } from './disk.ts';
 import type { AuditEvent, AuditLog } from './event.ts';
 import type { AuditVault } from './head.ts';
@@ -24,6 +25,10 @@ export interface AuditLogOptions {
   readonly file: string;
   /** Beyond this many bytes the file is rotated to `<file>.000001`, `<file>.000002` … */
   readonly maxBytes: number;
+  /** A file whose first line is older, in milliseconds, is rotated before the next event. Null where left out: never. */
+  readonly maxAgeMs?: number | null | undefined;
+  /** When a line is durable: before `append` resolves, or within a second (`interval`, where left out). */
+  readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -34,11 +39,19 @@ export interface AuditLogOptions {
   readonly disk?: DiskCalls | undefined;
 }
 
+/** What can change while the log is open. */
+export interface LogSettings extends RotationLimits {
+  /** When a line is durable: before `append` resolves, or within a second. */
+  readonly fsync: 'always' | 'interval';
+}
+
 /** The log, and where it writes. */
 export interface OpenAuditLog extends AuditLog {
   readonly file: string;
   /** The name of this writer's chain, such as `laptop/1`. */
   readonly node: string;
+  /** Takes over other settings, for the events that come from now on. */
+  adjust(settings: LogSettings): void;
 }
 
 interface Pending extends TimedEvent {
@@ -64,12 +77,14 @@ const noteDelay = 20;
 export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditLog> {
   const { logger } = options;
   const file = path.resolve(options.file);
+  const { maxBytes, maxAgeMs = null, fsync = 'interval' } = options;
+  const settings = { current: { maxBytes, maxAgeMs, fsync } as LogSettings };
   prepareFolder(file);
   let writer: ChainWriter;
   try {
     writer = openChainWriter({
       file,
-      maxBytes: options.maxBytes,
+      limits: () => settings.current,
       vault: options.vault,
       now: options.now,
       host: options.node ?? hostname(),
@@ -87,10 +102,14 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       },
     );
   }
-  return startLog({ ...options, file }, writer);
+  return startLog({ ...options, file }, settings, writer);
 }
 
-function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): OpenAuditLog {
+function startLog(
+  { file, now, logger }: AuditLogOptions,
+  settings: { current: LogSettings },
+  writer: ChainWriter,
+): OpenAuditLog {
   let queue: Pending[] = [];
   let scheduled = false;
   let noteTimer: NodeJS.Timeout | undefined;
@@ -101,6 +120,8 @@ function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): 
   let failing = false;
   /** Why what was written last may not be durable. While it stands, nothing more is taken. */
   let syncFault: Error | undefined;
+  /** The sync that appends wait for (`fsync: always`); what comes meanwhile waits for the next. */
+  let committing: Promise<void> | undefined;
 
   function unavailable(cause: unknown): SidekeyError {
     if (cause instanceof SidekeyError) {
@@ -130,7 +151,8 @@ function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): 
     scheduled = false;
     clearTimeout(noteTimer);
     noteTimer = undefined;
-    if (queue.length === 0) return;
+    if (queue.length === 0 || committing !== undefined) return;
+    const waiting: Pending[] = [];
     try {
       if (syncFault !== undefined) throw syncFault;
       while (queue.length > 0) {
@@ -138,14 +160,37 @@ function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): 
         const written = writer.write(batch);
         unsynced = true;
         const done = queue.splice(0, written);
-        for (const { settle } of done) settle?.resolve();
+        if (settings.current.fsync === 'always')
+          waiting.push(...done.filter(({ settle }) => settle !== undefined));
+        else for (const { settle } of done) settle?.resolve();
       }
       if (failing) logger?.warn({ file }, `The audit log ${file} can be written again.`);
       failing = false;
     } catch (error) {
       fail(error);
     }
+    if (waiting.length > 0) committing = commit(waiting);
     wakeLater();
+  }
+
+  /** What is in the file and not durable is not acknowledged: what it was to record must not happen. */
+  async function commit(waiting: readonly Pending[]): Promise<void> {
+    unsynced = false;
+    try {
+      await writer.sync();
+      for (const { settle } of waiting) settle?.resolve();
+    } catch (error) {
+      notDurable(error);
+      for (const { settle } of waiting) settle?.reject(unavailable(error));
+    }
+    committing = undefined;
+    flush();
+    wakeLater();
+  }
+
+  function notDurable(error: unknown): void {
+    syncFault = error as Error;
+    logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
   }
 
   /** Nothing of the queue is in the file. Appends are told; notes have happened already and are kept. */
@@ -173,8 +218,7 @@ function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): 
       await writer.sync();
       syncFault = undefined;
     } catch (error) {
-      syncFault = error as Error;
-      logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
+      notDurable(error);
     }
     timer = undefined;
     if (closed) return;
@@ -185,7 +229,9 @@ function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): 
   async function shut(): Promise<void> {
     closed = true;
     clearTimeout(timer);
+    await committing;
     flush();
+    await committing;
     const lost = queue.length;
     try {
       await writer.close();
@@ -207,6 +253,9 @@ function startLog({ file, now, logger }: AuditLogOptions, writer: ChainWriter): 
     file,
     get node() {
       return writer.node();
+    },
+    adjust(next) {
+      settings.current = next;
     },
     append(event) {
       if (closed) return Promise.reject(unavailable(new Error('it is closed')));

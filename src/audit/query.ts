@@ -2,12 +2,13 @@
  * Reads lines of the log for people and programs. Lines are taken as they stand: whether they are authentic is for
  * `verifyAudit` to say. What a crash tore is passed over.
  */
-import fs from 'node:fs';
 import path from 'node:path';
+import { SidekeyError } from '../errors.ts';
 import type { AuditLine } from './event.ts';
 import { followLines, keptOpen } from './follow.ts';
 import { parseLine, piecesOf } from './line.ts';
 import { openSource, snapshot, type LogSource } from './log-files.ts';
+import { PackedDamage } from './packed.ts';
 import { readBackwards, readForwards } from './read-lines.ts';
 
 /** Which lines to give. */
@@ -45,6 +46,8 @@ export interface AuditFilter {
   readonly grant?: string | undefined;
   readonly provider?: string | undefined;
   readonly client?: string | undefined;
+  /** Who made a change: as whom they did, or who they were before. */
+  readonly by?: string | undefined;
   readonly method?: string | undefined;
   readonly host?: string | undefined;
   readonly port?: number | undefined;
@@ -54,24 +57,45 @@ export interface AuditFilter {
   readonly credential?: string | undefined;
 }
 
-/** The lines that fit the filter, in the order of the log. */
-export async function* queryAudit(options: {
+/** What a query is asked of. */
+export interface QueryOptions {
   readonly file: string;
   readonly filter: AuditFilter;
-}): AsyncGenerator<AuditLine> {
+}
+
+/**
+ * The lines that fit the filter, in the order of the log.
+ * @throws SidekeyError `audit_broken` where a packed file is damaged, after what stands before the damage.
+ */
+export async function* queryAudit(options: QueryOptions): AsyncGenerator<AuditLine> {
+  for await (const { line } of queryRaw(options)) yield line;
+}
+
+/**
+ * The same, with the bytes as they stand in the log, which its hash was made over. They are valid until the next step.
+ * @throws as `queryAudit`
+ */
+export async function* queryRaw(
+  options: QueryOptions,
+): AsyncGenerator<{ readonly line: AuditLine; readonly bytes: Buffer }> {
   const fits = compile(options.filter);
   const file = path.resolve(options.file);
   for (const source of snapshot(file)) {
-    const fd = openSource(file, source);
-    if (fd === undefined) continue;
+    const reader = openSource(file, source);
+    if (reader === undefined) continue;
     try {
-      for await (const chunk of readForwards(fd, source.size)) {
+      for await (const chunk of readForwards(reader, source.size)) {
         for (const { bytes } of chunk) {
-          for (const line of linesIn(bytes)) if (fits(line)) yield line;
+          for (const piece of piecesOf(bytes)) {
+            const line = parseLine(piece);
+            if (line !== undefined && fits(line)) yield { line, bytes: piece };
+          }
         }
       }
+    } catch (error) {
+      throw unreadable(source, error);
     } finally {
-      fs.closeSync(fd);
+      reader.close();
     }
   }
 }
@@ -98,6 +122,7 @@ function compile(filter: AuditFilter): (line: AuditLine) => boolean {
   const { since = -Infinity, until = Infinity, event } = filter;
   const timed = since !== -Infinity || until !== Infinity;
   const set = exact.filter((name) => filter[name] !== undefined);
+  const { by } = filter;
   return (line) => {
     if (timed) {
       const time = Date.parse(line.time);
@@ -108,8 +133,29 @@ function compile(filter: AuditFilter): (line: AuditLine) => boolean {
       const fits = event.endsWith('*') ? line.event.startsWith(event.slice(0, -1)) : line.event === event;
       if (!fits) return false;
     }
+    if (by !== undefined && !isBy(line, by)) return false;
     return set.every((name) => line[name] === filter[name]);
   };
+}
+
+/** Who became another user by `sudo` is meant, and so is that other. */
+function isBy({ by }: AuditLine, name: string): boolean {
+  return (
+    by === name ||
+    /^(.+) \(as (.+)\)$/
+      .exec(by ?? '')
+      ?.slice(1)
+      .includes(name) === true
+  );
+}
+
+/** What is damaged cannot be read on, and must not look like the end of the log. */
+function unreadable({ path: at }: LogSource, error: unknown): unknown {
+  if (!(error instanceof PackedDamage)) return error;
+  return new SidekeyError('audit_broken', `The packed audit file ${at} is damaged: ${error.message}.`, {
+    hint: 'sidekey audit verify says what is lost; put the file back from a backup',
+    cause: error,
+  });
 }
 
 function linesIn(bytes: Buffer): AuditLine[] {
@@ -123,12 +169,12 @@ function lastLines(file: string, count: number): { lines: AuditLine[]; sources: 
   let missing = count;
   for (const [index, source] of [...sources.entries()].toReversed()) {
     if (missing <= 0 && index < sources.length - keptOpen) break;
-    const fd = openSource(file, source);
-    if (fd === undefined) continue;
+    const reader = openSource(file, source);
+    if (reader === undefined) continue;
     try {
-      let { size } = source;
+      let size = Math.min(source.size, reader.size());
       let first = true;
-      for (const { bytes, at } of readBackwards(fd, size)) {
+      for (const { bytes, at } of readBackwards(reader, size)) {
         if (first) {
           first = false;
           // A line that is still being written is one of those that follow.
@@ -143,8 +189,10 @@ function lastLines(file: string, count: number): { lines: AuditLine[]; sources: 
         groups.push(found);
       }
       sources[index] = { ...source, size };
+    } catch (error) {
+      throw unreadable(source, error);
     } finally {
-      fs.closeSync(fd);
+      reader.close();
     }
   }
   return { lines: groups.toReversed().flat(), sources };

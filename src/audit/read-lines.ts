@@ -2,7 +2,7 @@
  * Reads what stands between newlines, forwards and backwards, in bounded memory: a line longer than `longest` is
  * given in parts (no writer writes one).
  */
-import fs from 'node:fs';
+import type { LogReader } from './source.ts';
 
 /** Bytes; many times what the longest line can have. */
 const longest = 262_144;
@@ -17,17 +17,12 @@ export interface RawLine {
 }
 
 /** The lines of the first `size` bytes of an open file, some at a time. The last may lack its newline. */
-export async function* readForwards(fd: number, size: number): AsyncGenerator<RawLine[]> {
+export async function* readForwards(reader: LogReader, size: number): AsyncGenerator<RawLine[]> {
   let carry = Buffer.alloc(0);
   let number = 0;
   for (let at = 0; at < size;) {
     const chunk = Buffer.allocUnsafe(Math.min(longest, size - at));
-    const read = await new Promise<number>((resolve, reject) => {
-      fs.read(fd, chunk, 0, chunk.length, at, (error, count) => {
-        if (error === null) resolve(count);
-        else reject(error);
-      });
-    });
+    const read = await reader.read(chunk, at);
     if (read === 0) break;
     at += read;
     const text =
@@ -50,7 +45,7 @@ export async function* readForwards(fd: number, size: number): AsyncGenerator<Ra
 
 /** The lines before `end`, last first. The first given may lack its newline. */
 export function* readBackwards(
-  fd: number,
+  reader: LogReader,
   end: number,
 ): Generator<{ readonly bytes: Buffer; readonly at: number }> {
   let carry = Buffer.alloc(0);
@@ -58,8 +53,7 @@ export function* readBackwards(
   while (at > 0) {
     const chunk = Buffer.allocUnsafe(Math.min(65_536, at));
     at -= chunk.length;
-    const read = fs.readSync(fd, chunk, 0, chunk.length, at);
-    if (read < chunk.length) throw new Error('The file became shorter while it was read.');
+    fill(reader, chunk, at);
     const text = carry.length === 0 ? chunk : Buffer.concat([chunk, carry]);
     let to = text.length;
     for (let from = text.lastIndexOf(newline); from !== -1;) {
@@ -74,4 +68,12 @@ export function* readBackwards(
     }
   }
   if (carry.length > 0) yield { bytes: carry, at: 0 };
+}
+
+function fill(reader: LogReader, chunk: Buffer, at: number): void {
+  for (let done = 0; done < chunk.length;) {
+    const read = reader.readSync(chunk.subarray(done), at + done);
+    if (read === 0) throw new Error('The file became shorter while it was read.');
+    done += read;
+  }
 }

@@ -3,17 +3,26 @@
  * run while writers write.
  *
  * Found: a line that was edited, removed, moved within its chain, repeated or added; an end that was cut; a file that was
- * removed. Not found: an older log that was put back whole, together with its own older head records; whoever may
- * write to both files must be watched from elsewhere, by shipping lines off the machine.
+ * removed by anybody but retention. Found with an anchor only: an older log that was put back whole, together with its
+ * own older head records.
  */
-import fs from 'node:fs';
 import path from 'node:path';
 import { SidekeyError } from '../errors.ts';
-import { problemLimit, walkChains, type ChainExtent, type Problem } from './chain.ts';
-import { headFile, readHeads, type AuditVault, type HeadRecord } from './head.ts';
+import type { Anchored } from './anchor.ts';
+import { problemLimit, walkChains, type ChainExtent, type ChainWalk, type Problem } from './chain.ts';
+import { headFile, readHeads, slotsEver, type AuditVault, type HeadRecord } from './head.ts';
 import { parseLine, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
-import { openSource, rotatedFiles, snapshot } from './log-files.ts';
+import { openSource, rotatedFiles, snapshot, type LogSource } from './log-files.ts';
+import { PackedDamage } from './packed.ts';
 import { readForwards } from './read-lines.ts';
+import { nothingRemoved, readRetention, retentionFile, type RetentionState } from './retention-record.ts';
+
+/** What is verified. */
+export interface VerifyOptions {
+  readonly file: string;
+  readonly vault: AuditVault;
+  readonly anchored?: Anchored | undefined;
+}
 
 /** What a check of the log found. */
 export interface Verification {
@@ -22,9 +31,13 @@ export interface Verification {
   /** Authentic lines. */
   readonly lines: number;
   readonly files: number;
+  /** How many files retention removed before the first of them. */
+  readonly removed: number;
   /** Ends of writes that a crash or a full disk broke off. They record nothing, and no line is missing for them. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
+  /** The first of the problems: where to begin to look. */
+  readonly first: Problem | null;
   /** In the order of the log. At most some thousands; `omitted` says how many more there are. */
   readonly problems: readonly Problem[];
   readonly omitted: number;
@@ -32,44 +45,43 @@ export interface Verification {
 
 /**
  * Verifies the log at `file`. A log that was never written has no lines and no problems.
+ *
+ * @param options.anchored What anchors say of it, see `readAnchors`.
  * @throws SidekeyError `key_mismatch` where it was written with another master key.
  */
-export async function verifyAudit(options: {
-  readonly file: string;
-  readonly vault: AuditVault;
-}): Promise<Verification> {
-  const { vault } = options;
+export async function verifyAudit(options: VerifyOptions): Promise<Verification> {
   const file = path.resolve(options.file);
+  let retention = readRetention(file, options.vault);
+  for (;;) {
+    const found = await verifyFrom({ ...options, file }, retention);
+    // Where retention removed files meanwhile, what is missing is what it removed.
+    const now = readRetention(file, options.vault);
+    if (found.ok || JSON.stringify(now) === JSON.stringify(retention)) return found;
+    retention = now;
+  }
+}
+
+async function verifyFrom(
+  { file, vault, anchored }: VerifyOptions,
+  retention: RetentionState,
+): Promise<Verification> {
   const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const { removed, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // First the heads, then the sizes of the files: what a head tells of was written before it.
   const records = readHeads(file, vault);
-  const sources = snapshot(file);
-  const walk = walkChains(headLinks(records), { file: headFile(file), line: 1 });
-  const problems: Problem[] = [...headProblems(file, records), ...numberProblems(file)];
-
-  for (const source of sources) {
-    const fd = openSource(file, source);
-    if (fd === undefined) continue;
-    try {
-      for await (const lines of readForwards(fd, source.size)) {
-        for (const { bytes, number } of lines) {
-          const place = { file: source.path, line: number };
-          for (const bytesOfPiece of piecesOf(bytes)) {
-            const piece = readPiece(bytesOfPiece, mac);
-            walk.see(piece, place);
-            if (piece.kind === 'line' && piece.event === 'audit.repaired') {
-              const { code, reason = '' } = parseLine(bytesOfPiece) ?? {};
-              if (code === 'audit_broken') problems.push({ ...place, kind: 'cut', sentence: reason });
-            }
-          }
-        }
-      }
-    } finally {
-      fs.closeSync(fd);
-    }
-  }
+  // A removal that was interrupted leaves files, which the next one removes.
+  const sources = snapshot(file).filter(({ number }) => number > removed);
+  const walk = walkChains(headLinks(records), { file: headFile(file), line: 1 }, { starts, anchored });
+  const problems: Problem[] = [
+    ...headProblems(file, records),
+    ...slotProblems(file, records),
+    ...retentionProblems(file, retention),
+    ...numberProblems(file, removed),
+  ];
+  for (const source of sources) problems.push(...(await walkSource(file, source, mac, walk)));
 
   const found = walk.finish();
+  problems.push(...behindProblems(file, records, readHeads(file, vault), found.ends));
   const otherKey = records.find((record) => record.kind === 'other-key');
   if (otherKey !== undefined && found.lines === 0) {
     throw new SidekeyError(
@@ -85,12 +97,54 @@ export async function verifyAudit(options: {
     ok: all.length === 0,
     lines: found.lines,
     files: sources.length,
+    removed,
     torn: found.torn,
     chains: found.chains,
+    first: all[0] ?? null,
     problems: all.slice(0, problemLimit),
     omitted: found.omitted + Math.max(0, all.length - problemLimit),
   };
 }
+
+/**
+ * Shows the pieces of one file to a walk. Answers the problems that are no matter of its chains: what writers and
+ * retention found and marked in the log itself, and a packed file that is damaged.
+ */
+export async function walkSource(
+  file: string,
+  source: LogSource,
+  mac: ChainMac,
+  walk: ChainWalk,
+): Promise<Problem[]> {
+  const reader = openSource(file, source);
+  if (reader === undefined) return [];
+  const problems: Problem[] = [];
+  let last = 0;
+  try {
+    for await (const lines of readForwards(reader, source.size)) {
+      for (const { bytes, number } of lines) {
+        const place = { file: source.path, line: (last = number) };
+        for (const bytesOfPiece of piecesOf(bytes)) {
+          const piece = readPiece(bytesOfPiece, mac);
+          walk.see(piece, place);
+          if (piece.kind !== 'line' || !marking.has(piece.event)) continue;
+          const { code, reason = '' } = parseLine(bytesOfPiece) ?? {};
+          if (code === 'audit_broken') problems.push({ ...place, kind: 'cut', sentence: reason });
+        }
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof PackedDamage)) throw error;
+    const sentence = `The packed file was changed after it was written (${error.message}): it cannot be read from here on.`;
+    problems.push({ file: source.path, line: last + 1, kind: 'edited', sentence });
+  } finally {
+    reader.close();
+  }
+  return problems;
+}
+
+/** Events that with the code `audit_broken` say what was found to be wrong then. */
+const marking: ReadonlySet<string> = new Set(['audit.repaired', 'audit.pruned']);
 
 function headLinks(records: readonly HeadRecord[]): Map<string, Link> {
   return new Map(
@@ -109,10 +163,51 @@ function headProblems(file: string, records: readonly HeadRecord[]): Problem[] {
   });
 }
 
-/** Rotated files are numbered without a gap. */
-function numberProblems(file: string): Problem[] {
-  let last = 0;
+/** A slot that had a record has one for ever. */
+function slotProblems(file: string, records: readonly HeadRecord[]): Problem[] {
+  const slots = Array.from({ length: slotsEver(records) }, (_, index) => index);
+  return slots.flatMap((index): Problem[] => {
+    if ((records[index]?.kind ?? 'none') !== 'none') return [];
+    const sentence = `The head record of slot ${index + 1} is gone, and perhaps all lines of its writer with it.`;
+    return [{ file: headFile(file), line: index + 1, kind: 'cut', sentence }];
+  });
+}
+
+/**
+ * Records that say that nothing was written after a line, where something was. A writer that begins again says so first, so
+ * such a record was put back; unless it was written anew while the log was read.
+ */
+function behindProblems(
+  file: string,
+  before: readonly HeadRecord[],
+  after: readonly HeadRecord[],
+  ends: ReadonlyMap<string, Link>,
+): Problem[] {
+  return before.flatMap((record, index): Problem[] => {
+    if (record.kind !== 'head' || !record.head.closed) return [];
+    const { node, seq } = record.head;
+    const isBehind =
+      (ends.get(node)?.seq ?? 0) > seq && JSON.stringify(after[index]) === JSON.stringify(record);
+    if (!isBehind) return [];
+    const sentence = `The head record of ${node} ends at line ${seq}, and the log does not: an older record was put back.`;
+    return [{ file: headFile(file), line: index + 1, kind: 'repeated', sentence }];
+  });
+}
+
+function retentionProblems(file: string, state: RetentionState): Problem[] {
+  if (state.kind === 'record' || state.kind === 'none') return [];
+  const sentence =
+    state.kind === 'broken'
+      ? 'The record of what retention removed was changed.'
+      : `The record of what retention removed was written with another master key (${state.keyId}).`;
+  return [{ file: retentionFile(file), line: 1, kind: 'edited', sentence }];
+}
+
+/** Rotated files are numbered without a gap, from the last that retention removed. */
+function numberProblems(file: string, removed: number): Problem[] {
+  let last = removed;
   return rotatedFiles(file).flatMap(({ path: at, number }): Problem[] => {
+    if (number <= removed) return [];
     const gone = number - last - 1;
     const [from, to] = [last + 1, number - 1];
     last = number;

@@ -23,6 +23,7 @@ const full: AuditEvent = {
   scheme: 'https',
   method: 'GET',
   client: '127.0.0.1:5',
+  by: 'alice (as root)',
   provider: 'acme',
   grant: 'g',
   user: 'alice',
@@ -39,7 +40,7 @@ function line(event: AuditEvent): string {
 describe('the text of an audit line', () => {
   it('has the fields of the contract in their order', () => {
     expect(Object.keys(JSON.parse(line(full)) as object).join(' ')).toBe(
-      'v seq time node event exchange agent lease user grant provider client method scheme host port path ' +
+      'v seq time node event exchange agent lease user grant provider client by method scheme host port path ' +
         'outcome code status reason bytes_in bytes_out duration_ms credential prev hash',
     );
   });

@@ -238,6 +238,110 @@ describe('a disk that is full', () => {
   });
 });
 
+/** A disk whose syncs end when the test says so. */
+function slowDisk() {
+  const { state, calls } = limitedDisk();
+  const syncs: PromiseWithResolvers<void>[] = [];
+  const slow: DiskCalls = {
+    ...calls,
+    sync(fd) {
+      const sync = Promise.withResolvers<void>();
+      syncs.push(sync);
+      return sync.promise.then(() => calls.sync(fd));
+    },
+  };
+  const begun = async (count: number) => {
+    while (syncs.length < count) await turn();
+    return syncs[count - 1];
+  };
+  return { state, calls: slow, syncs, begun };
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe('with fsync: always', () => {
+  it('acknowledges a line when it is durable, and what came meanwhile shares the next write and sync', async () => {
+    const file = await newLogFile();
+    const { state, calls, syncs, begun } = slowDisk();
+    const log = await openLog(file, { disk: calls, fsync: 'always' });
+    const done: string[] = [];
+    const append = (path: string) => log.append(access(path)).then(() => done.push(path));
+    const first = append('/1');
+    const one = await begun(1);
+    expect([await paths(file), done]).toEqual([['/1'], []]);
+    const others = ['/2', '/3', '/4'].map(append);
+    await turn();
+    expect([state.writes, done]).toEqual([1, []]);
+    one?.resolve();
+    await first;
+    (await begun(2))?.resolve();
+    await Promise.all(others);
+    expect([state.writes, syncs.length, done]).toEqual([2, 2, ['/1', '/2', '/3', '/4']]);
+    expect(await problems(file)).toEqual([]);
+    const closing = log.close();
+    (await begun(3))?.resolve();
+    await closing;
+  });
+
+  it('refuses what is not durable, and recovers by itself when the disk does', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const file = await newLogFile();
+      const { state, calls } = limitedDisk();
+      const log = await openLog(file, { disk: calls, fsync: 'always' });
+      await write(log, 1);
+      state.syncFails = true;
+      await expect(log.append(access('/2'))).rejects.toMatchObject(unavailable);
+      await expect(log.append(access('/x'))).rejects.toThrow(/EIO/);
+      state.syncFails = false;
+      // Until a sync has worked, nothing is taken: looked at each second.
+      let taken = false;
+      while (!taken) {
+        vi.advanceTimersByTime(1_000);
+        await new Promise((resolve) => setImmediate(resolve));
+        taken = await log.append(access('/3')).then(
+          () => true,
+          () => false,
+        );
+      }
+      expect(await paths(file)).toEqual(['/1', '/2', '/3']);
+      expect(await problems(file)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('refuses on a full disk, and takes events again as soon as there is space', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls, fsync: 'always', maxBytes: 700 });
+    await write(log, 2);
+    state.room = 0;
+    await expect(log.append(access('/lost'))).rejects.toMatchObject(unavailable);
+    state.room = Infinity;
+    await write(log, 3, 3);
+    await log.close();
+    expect(await paths(file)).toEqual(['/1', '/2', '/3', '/4', '/5']);
+    expect(await problems(file)).toEqual([]);
+  });
+
+  it('has lines durable that were rotated away with their batch', async () => {
+    const file = await newLogFile();
+    const synced = new Set<number>();
+    const calls: DiskCalls = {
+      ...disk,
+      async sync(fd) {
+        const { ino } = fs.fstatSync(fd);
+        await disk.sync(fd);
+        synced.add(ino);
+      },
+    };
+    const log = await openLog(file, { disk: calls, fsync: 'always', maxBytes: 100 });
+    await write(log, 1);
+    expect(synced).toContain(fs.statSync(`${file}.000001`).ino);
+  });
+});
+
 describe('a head record that cannot be written', () => {
   it('does not unsay the line that is in the log, and is written before the next', async () => {
     const file = await newLogFile();

@@ -1,20 +1,21 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
 import { readBackwards, readForwards } from '../../../src/audit/read-lines.ts';
+import { plainReader, type LogReader } from '../../../src/audit/source.ts';
 import { newLogFile } from './log-for-test.ts';
 
 /** Lines of many lengths, so that they meet the chunks of both readers in every way. */
 const lines = Array.from({ length: 400 }, (_, index) => `${index} ${'x'.repeat((index * 7_919) % 3_001)}`);
 
-async function openWith(text: string): Promise<{ fd: number; size: number }> {
+async function openWith(text: string): Promise<{ reader: LogReader; size: number }> {
   const file = await newLogFile();
   fs.writeFileSync(file, text);
-  return { fd: fs.openSync(file, 'r'), size: Buffer.byteLength(text) };
+  return { reader: plainReader(fs.openSync(file, 'r')), size: Buffer.byteLength(text) };
 }
 
-async function forwards(fd: number, size: number): Promise<string[]> {
+async function forwards(reader: LogReader, size: number): Promise<string[]> {
   const found: string[] = [];
-  for await (const chunk of readForwards(fd, size)) {
+  for await (const chunk of readForwards(reader, size)) {
     for (const { bytes, number } of chunk) {
       found.push(bytes.toString());
       expect(number).toBe(found.length);
@@ -28,29 +29,29 @@ it.each([
   ['without', ''],
 ])('reads the same lines in both directions, %s a last newline', async (_, end) => {
   const text = lines.join('\n') + end;
-  const { fd, size } = await openWith(text);
-  expect(await forwards(fd, size)).toEqual(lines);
-  const back = Array.from(readBackwards(fd, size), ({ bytes, at }) => {
+  const { reader, size } = await openWith(text);
+  expect(await forwards(reader, size)).toEqual(lines);
+  const back = Array.from(readBackwards(reader, size), ({ bytes, at }) => {
     expect(text.slice(at, at + bytes.length)).toBe(bytes.toString());
     return bytes.toString();
   });
   expect(back.toReversed()).toEqual(lines);
-  fs.closeSync(fd);
+  reader.close();
 });
 
 it('reads no further than it was told', async () => {
-  const { fd } = await openWith('one\ntwo\nthree\n');
-  expect(await forwards(fd, 6)).toEqual(['one', 'tw']);
-  expect(Array.from(readBackwards(fd, 6), ({ bytes }) => bytes.toString())).toEqual(['tw', 'one']);
-  expect(await forwards(fd, 0)).toEqual([]);
-  fs.closeSync(fd);
+  const { reader } = await openWith('one\ntwo\nthree\n');
+  expect(await forwards(reader, 6)).toEqual(['one', 'tw']);
+  expect(Array.from(readBackwards(reader, 6), ({ bytes }) => bytes.toString())).toEqual(['tw', 'one']);
+  expect(await forwards(reader, 0)).toEqual([]);
+  reader.close();
 });
 
 it('gives a line without an end in parts of bounded size', async () => {
-  const { fd, size } = await openWith('x'.repeat(3_000_000));
-  const parts = [...readBackwards(fd, size)].map(({ bytes }) => bytes.length);
-  for await (const chunk of readForwards(fd, size)) parts.push(...chunk.map(({ bytes }) => bytes.length));
+  const { reader, size } = await openWith('x'.repeat(3_000_000));
+  const parts = [...readBackwards(reader, size)].map(({ bytes }) => bytes.length);
+  for await (const chunk of readForwards(reader, size)) parts.push(...chunk.map(({ bytes }) => bytes.length));
   expect(Math.max(...parts)).toBeLessThan(600_000);
   expect(parts.reduce((sum, length) => sum + length, 0)).toBe(2 * size);
-  fs.closeSync(fd);
+  reader.close();
 });

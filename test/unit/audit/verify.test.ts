@@ -10,6 +10,8 @@ describe('verifying a log', () => {
       ok: true,
       lines: 0,
       files: 0,
+      removed: 0,
+      first: null,
       torn: 0,
       chains: [],
       problems: [],
@@ -26,6 +28,8 @@ describe('verifying a log', () => {
       ok: true,
       lines: 5,
       files: 1,
+      removed: 0,
+      first: null,
       torn: 0,
       chains: [
         { node: 'host/1', first: 1, last: 3 },

@@ -1,0 +1,152 @@
+/**
+ * Removes the oldest rotated files when they have been kept long enough, such that the log verifies without them. Before a
+ * file goes, its lines are checked, the event `audit.pruned` is in the log, and what was removed is sealed beside it. What
+ * was wrong in a removed file is said in that event, and so stays found.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { walkChains } from './chain.ts';
+import type { AuditLog } from './event.ts';
+import { tryLock } from './file-lock.ts';
+import type { AuditVault } from './head.ts';
+import { parseLine, piecesOf, readPiece, type ChainMac } from './line.ts';
+import { openSource, rotatedFiles, snapshot, type LogSource } from './log-files.ts';
+import { PackedDamage } from './packed.ts';
+import { readBackwards } from './read-lines.ts';
+import {
+  nothingRemoved,
+  readRetention,
+  retentionFile,
+  writeRetention,
+  type RetentionRecord,
+} from './retention-record.ts';
+import { walkSource } from './verify.ts';
+
+/** How long rotated files are kept; where both are set, a file goes when either says so. Null: no limit. */
+export interface RetentionLimits {
+  /** Milliseconds since the last line of a file. */
+  readonly keepMs: number | null;
+  /** How many rotated files. */
+  readonly keepFiles: number | null;
+}
+
+/** What retention works with. */
+export interface RetentionOptions extends RetentionLimits {
+  readonly file: string;
+  readonly vault: AuditVault;
+  readonly audit: Pick<AuditLog, 'append'>;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** Interrupts it before anything is removed; then it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Removes what need not be kept; answers how many files. The newest rotated file always stays, for the next one's number
+ * follows its own. Does nothing where another process is at it, and nothing where the record of earlier removals is
+ * not authentic: then nobody could tell what is missing for which reason.
+ *
+ * @throws SidekeyError `audit_unavailable` where the removal cannot be recorded: then nothing is removed.
+ */
+export async function removeExpired(options: RetentionOptions): Promise<number> {
+  const { file, vault } = options;
+  if (options.keepMs === null && options.keepFiles === null) return 0;
+  const lock = tryLock(`${file}.retain.lock`);
+  if (lock === undefined) return 0;
+  try {
+    const state = readRetention(file, vault);
+    if (state.kind === 'broken' || state.kind === 'other-key') return 0;
+    const before = state.kind === 'record' ? state.record : nothingRemoved;
+    // Of a removal that was interrupted behind its record.
+    unlinkUpTo(file, before.removed);
+    const expired = expiredFiles(options, before);
+    const newest = expired.at(-1);
+    if (newest === undefined) return 0;
+    await remove(options, before, expired, newest.number);
+    return expired.length;
+  } finally {
+    lock.release();
+  }
+}
+
+function expiredFiles(
+  { file, vault, now, keepMs, keepFiles }: RetentionOptions,
+  { removed }: RetentionRecord,
+): LogSource[] {
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const rotated = rotatedFiles(file);
+  const last = rotated.at(-1)?.number ?? 0;
+  const files = snapshot(file).filter(({ number }) => number > removed && number <= last);
+  const tooMany = keepFiles === null ? 0 : files.length - keepFiles;
+  const expired: LogSource[] = [];
+  for (const [index, source] of files.slice(0, -1).entries()) {
+    const isOld = () => {
+      const lastLine = keepMs === null ? undefined : lastLineAt(file, source, mac);
+      return keepMs !== null && lastLine !== undefined && now - lastLine >= keepMs;
+    };
+    if (index >= tooMany && !isOld()) break;
+    expired.push(source);
+  }
+  return expired;
+}
+
+/**
+ * When the last authentic line of a file was written, in milliseconds since the epoch. The times of files do not count:
+ * who could set them back would have retention remove what it must not.
+ */
+function lastLineAt(file: string, source: LogSource, mac: ChainMac): number | undefined {
+  const reader = openSource(file, source);
+  if (reader === undefined) return undefined;
+  try {
+    for (const { bytes } of readBackwards(reader, Math.min(source.size, reader.size()))) {
+      for (const piece of piecesOf(bytes).toReversed()) {
+        if (readPiece(piece, mac).kind === 'line') return Date.parse(parseLine(piece)?.time ?? '');
+      }
+    }
+    return undefined;
+  } catch (error) {
+    if (error instanceof PackedDamage) return undefined;
+    throw error;
+  } finally {
+    reader.close();
+  }
+}
+
+async function remove(
+  { file, vault, audit, now, signal }: RetentionOptions,
+  before: RetentionRecord,
+  expired: readonly LogSource[],
+  removed: number,
+): Promise<void> {
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const place = { file: retentionFile(file), line: 1 };
+  const walk = walkChains(new Map(), place, { starts: before.chains, openEnded: true });
+  let wrong = 0;
+  for (const source of expired) {
+    signal?.throwIfAborted();
+    wrong += (await walkSource(file, source, mac, walk)).length;
+  }
+  const { lines, ends, problems, omitted } = walk.finish();
+  wrong += problems.length + omitted + Math.max(0, removed - before.removed - expired.length);
+  const names = expired.map((source) => path.basename(source.path));
+  const which = names.length === 1 ? names[0] : `${names[0]} to ${names.at(-1)}`;
+  const what = `Retention removed ${which} with ${lines} ${lines === 1 ? 'line' : 'lines'}`;
+  await audit.append({
+    event: 'audit.pruned',
+    reason:
+      wrong === 0
+        ? `${what}.`
+        : `${what}; ${wrong} ${wrong === 1 ? 'thing' : 'things'} in it did not verify.`,
+    code: wrong === 0 ? undefined : 'audit_broken',
+  });
+  writeRetention(file, { removed, time: new Date(now).toISOString(), chains: ends }, vault);
+  unlinkUpTo(file, removed);
+}
+
+function unlinkUpTo(file: string, removed: number): void {
+  for (const { path: at, number } of rotatedFiles(file)) {
+    if (number > removed) break;
+    fs.rmSync(at, { force: true });
+    fs.rmSync(`${at}.gz`, { force: true });
+  }
+}

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import type { AuditEvent, AuditLog } from '../../../src/audit/event.ts';
+import { audited, isNoted } from '../../../src/audit/audited.ts';
+import { SidekeyError } from '../../../src/errors.ts';
+
+function log(append: () => Promise<void> = async () => {}) {
+  const events: (AuditEvent | string)[] = [];
+  const audit: AuditLog = {
+    async append(event) {
+      await append();
+      events.push(event);
+    },
+    note: (event) => void events.push(event),
+    close: async () => {},
+  };
+  return { audit, events };
+}
+
+const event = { event: 'grant.revoked', grant: 'id' } as const;
+
+describe('a change', () => {
+  it('is in the audit before it is made', async () => {
+    const { audit, events } = log();
+    expect(await audited(audit, event, async () => events.push('changed'))).toBe(2);
+    expect(events).toEqual([{ ...event, outcome: 'allow' }, 'changed']);
+  });
+
+  it('is not made where it cannot be audited', async () => {
+    const full = new SidekeyError('audit_unavailable', 'The disk is full.');
+    const { audit, events } = log(() => Promise.reject(full));
+    await expect(audited(audit, event, async () => events.push('changed'))).rejects.toBe(full);
+    expect(events).toEqual([]);
+  });
+
+  it('that fails is recorded as one that did not come about', async () => {
+    const { audit, events } = log();
+    const gone = new SidekeyError('grant_missing', 'It is gone.');
+    await expect(audited(audit, event, () => Promise.reject(gone))).rejects.toBe(gone);
+    expect(events).toEqual([
+      { ...event, outcome: 'allow' },
+      { ...event, outcome: 'failed', code: 'grant_missing' },
+    ]);
+    expect(isNoted(gone)).toBe(true);
+    expect(isNoted(new SidekeyError('grant_missing', 'It is gone.'))).toBe(false);
+  });
+});

@@ -1,0 +1,236 @@
+import fs from 'node:fs';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { packRotated } from '../../../src/audit/pack.ts';
+import { bytesBehind } from '../../../src/audit/read-on.ts';
+import { removeExpired } from '../../../src/audit/retention.ts';
+import { startShipping, type Shipping } from '../../../src/audit/sinks/ship.ts';
+import { readSinkState, sinkStateFile, type SinkState } from '../../../src/audit/sinks/sink-state.ts';
+import { SinkFailure, type SinkBatch } from '../../../src/audit/sinks/sink.ts';
+import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';
+import { manualTimers } from './manual-timers.ts';
+import { vaultForTest } from './vault-for-test.ts';
+
+const later = () => Date.now() + 120_000;
+const paths = (from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, index) => `/${from + index}`);
+
+/** A receiver that keeps what it takes, and what to do instead. */
+function receiver() {
+  const state = {
+    taken: [] as string[],
+    batches: [] as SinkBatch[],
+    fail: undefined as Error | 'hang' | undefined,
+    asked: 0,
+  };
+  return {
+    state,
+    sink: {
+      async deliver(batch: SinkBatch) {
+        state.asked = batch.lines.length;
+        if (state.fail === 'hang') await new Promise(() => {});
+        if (state.fail instanceof Error) throw state.fail;
+        state.batches.push(batch);
+        for (const { line } of batch.lines) if (line.path !== undefined) state.taken.push(line.path);
+      },
+      close() {},
+    },
+  };
+}
+
+function ship(file: string, options: { batchLines?: number; name?: string } = {}) {
+  const { state, sink } = receiver();
+  const time = manualTimers();
+  const said: string[] = [];
+  const shipping: Shipping = startShipping({
+    file,
+    name: 'siem',
+    sink,
+    batchLines: 100,
+    now: later,
+    timers: time.timers,
+    random: () => 1,
+    logger: { warn: (_, text) => said.push(text), info: (_, text) => said.push(text) },
+    ...options,
+  });
+  const close = () => shipping.close(1_000);
+  onTestFinished(close);
+  const idle = () => time.next((ms) => ms === 1_000);
+  const look = () => time.fire((ms) => ms === 1_000);
+  return { ...time, state, said, close, idle, look };
+}
+
+const kept = (file: string) => readSinkState(file, 'siem') as SinkState;
+
+describe('a new sink', () => {
+  it('begins with what is written from then on, and has it when it looks again', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await write(log, 3);
+    const { state, idle, look } = ship(file);
+    await write(log, 2, 4);
+    await look();
+    await idle();
+    expect(state.taken).toEqual(paths(4, 5));
+    await write(log, 2, 6);
+    await look();
+    await idle();
+    expect(state.taken).toEqual(paths(4, 7));
+    expect(state.batches[0]?.lines[0]?.text).toBe(fs.readFileSync(file, 'utf8').split('\n')[3]);
+    expect(kept(file)).toMatchObject({ delivered: 4, skips: 0, failing: null });
+    expect(bytesBehind(file, kept(file).position)).toBe(0);
+    expect(fs.statSync(sinkStateFile(file, 'siem')).mode & 0o777).toBe(0o600);
+  });
+
+  it('has the last lines when the process ends', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const { state, idle, close } = ship(file);
+    await idle();
+    await write(log, 2);
+    await close();
+    expect(state.taken).toEqual(paths(1, 2));
+  });
+});
+
+describe('a sink that was away', () => {
+  it('goes on where it left off, across rotations, packing and its own restart', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file, { maxBytes: 1_500 });
+    const first = ship(file, { batchLines: 7 });
+    await write(log, 4);
+    await first.idle();
+    await first.close();
+    await write(log, 26, 5);
+    await packRotated(file, later());
+    await write(log, 10, 31);
+    const second = ship(file, { batchLines: 7 });
+    await second.idle();
+    expect([...first.state.taken, ...second.state.taken]).toEqual(paths(1, 40));
+    expect(Math.max(...second.state.batches.map(({ lines }) => lines.length))).toBeLessThanOrEqual(7);
+  });
+
+  it('is told what it missed for good, where retention removed it meanwhile', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file, { maxBytes: 1_500 });
+    const first = ship(file);
+    await first.idle();
+    await first.close();
+    await write(log, 40);
+    await removeExpired({ file, vault: vaultForTest(), audit: log, keepMs: null, keepFiles: 1, now: 0 });
+    const second = ship(file);
+    await second.idle();
+    expect(second.state.taken.at(-1)).toBe('/40');
+    expect(second.state.taken.length).toBeLessThan(40);
+    expect(kept(file).skips).toBe(1);
+    expect(second.said).toEqual(['lines were removed before a sink of the audit log had them']);
+  });
+
+  it('has all that is kept again where what is known of it cannot be read', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await write(log, 3);
+    const first = ship(file);
+    await first.idle();
+    await first.close();
+    rewrite(sinkStateFile(file, 'siem'), () => '{');
+    const second = ship(file);
+    await second.idle();
+    expect(second.state.taken).toEqual(paths(1, 3));
+  });
+});
+
+describe('a sink that takes nothing', () => {
+  it('is tried again, later and later; nothing is lost, and the file is written all the while', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const { state, said, fire, next, idle } = ship(file);
+    state.fail = new SinkFailure('it is down');
+    await idle();
+    await write(log, 2);
+    const waits: number[] = [await fire((ms) => ms === 1_000)];
+    for (let n = 0; n < 10; n += 1) {
+      await write(log, 1, 3 + n);
+      waits.push(await fire((ms) => ms >= 1_000 && ms !== 30_000));
+    }
+    expect(waits.slice(1)).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300].map((seconds) => seconds * 1_000));
+    expect(kept(file).failing).toMatchObject({
+      attempts: expect.any(Number) as number,
+      reason: 'it is down',
+    });
+    await next((ms) => ms === 300_000);
+    state.fail = undefined;
+    await fire((ms) => ms === 300_000);
+    await idle();
+    expect(state.taken).toEqual(paths(1, 12));
+    expect(kept(file)).toMatchObject({ delivered: 12, failing: null });
+    expect(said).toEqual([
+      'a sink of the audit log takes no lines; they wait in the file',
+      'a sink of the audit log takes lines again',
+    ]);
+  });
+
+  it('waits as long as the receiver asks for', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const { state, look, next, idle } = ship(file);
+    state.fail = new SinkFailure('slow down', { retryAfterMs: 77_000 });
+    await idle();
+    await write(log, 1);
+    await look();
+    expect(await next((ms) => ms !== 30_000)).toBe(77_000);
+  });
+
+  it('gets smaller batches where they were too large', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const { state, look, idle, next } = ship(file, { batchLines: 8 });
+    await idle();
+    await write(log, 8);
+    const mostTaken = 2;
+    Object.defineProperty(state, 'fail', {
+      get: () =>
+        state.asked > mostTaken && state.taken.length === 0
+          ? new SinkFailure('too large', { tooLarge: true })
+          : undefined,
+    });
+    await look();
+    await next((ms) => ms === 1_000);
+    expect(state.batches.map(({ lines }) => lines.length)).toEqual([2, 6]);
+    expect(state.taken).toEqual(paths(1, 8));
+  });
+
+  it('and does not answer either is given up after a while, and does not hold up the end of the process', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const { state, look, fire, idle, close } = ship(file);
+    state.fail = 'hang';
+    await idle();
+    await write(log, 1);
+    await look();
+    await fire((ms) => ms === 30_000);
+    expect(await fire((ms) => ms === 1_000)).toBe(1_000);
+    expect(kept(file).failing?.reason).toBe('it took too long');
+    const closed = close();
+    await fire((ms) => ms === 1_000);
+    await closed;
+    expect(kept(file).delivered).toBe(0);
+  });
+});
+
+describe('two processes with the same sink', () => {
+  it('deliver each line once, and the second takes over when the first has ended', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const [first, second] = [ship(file), ship(file)];
+    await first.idle();
+    await write(log, 2);
+    await first.look();
+    await first.idle();
+    expect(await second.next()).toBe(5_000);
+    await first.close();
+    await write(log, 2, 3);
+    await second.fire((ms) => ms === 5_000);
+    await second.idle();
+    expect([first.state.taken, second.state.taken]).toEqual([paths(1, 2), paths(3, 4)]);
+  });
+});
