@@ -1,9 +1,11 @@
-/** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636), state, and the issuer check of RFC 9207. */
+/** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 import * as oauth from 'oauth4webapi';
 import { SidekeyError } from '../errors.ts';
-import type { OAuth2Credential } from '../grants/credential.ts';
 import type { Provider } from '../grants/provider.ts';
-import { describe, errorCode } from './description.ts';
+import { checkCallback, type Callback } from './callback.ts';
+import { consented, type Consented } from './consented.ts';
+import { withDescription } from './description.ts';
+import { joinScopes } from './scopes.ts';
 import { askTokenEndpoint, type TokenIo } from './token-endpoint.ts';
 
 /** What is asked of the user, and where the answer goes. */
@@ -12,6 +14,8 @@ export interface AuthorizationRequest {
   readonly redirectUri: string;
   /** Empty: none is named, and the provider chooses. */
   readonly scopes: readonly string[];
+  /** Besides those of RFC 6749 and of the provider's dialect: `prompt`, `login_hint` … */
+  readonly parameters?: Readonly<Record<string, string>>;
 }
 
 /** What a flow keeps to itself until the callback comes. */
@@ -20,8 +24,8 @@ export interface Authorization {
   readonly url: string;
   /** Random; secret from everybody but the user's browser. */
   readonly state: string;
-  /** Random; secret. */
-  readonly codeVerifier: string;
+  /** Random; secret. Null: the provider refuses PKCE. */
+  readonly codeVerifier: string | null;
 }
 
 /**
@@ -30,6 +34,7 @@ export interface Authorization {
  */
 export async function authorizationUrl(request: AuthorizationRequest): Promise<Authorization> {
   const { provider, redirectUri, scopes } = request;
+  const { dialect } = provider;
   const url = URL.parse(needed(provider, 'authorization_endpoint', provider.authorizationEndpoint));
   if (url?.protocol !== 'https:') {
     throw new SidekeyError(
@@ -39,27 +44,38 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
     );
   }
   const state = oauth.generateRandomState();
-  const codeVerifier = oauth.generateRandomCodeVerifier();
+  const codeVerifier = dialect.pkce ? oauth.generateRandomCodeVerifier() : null;
   const parameters = {
+    ...dialect.authorizationParameters,
+    ...request.parameters,
     response_type: 'code',
-    client_id: needed(provider, 'client_id', provider.clientId),
+    [dialect.clientIdParameter]: needed(provider, 'client_id', provider.clientId),
     redirect_uri: redirectUri,
-    ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
+    ...(scopes.length === 0 ? {} : { [dialect.scopeParameter]: joinScopes(scopes, dialect) }),
     state,
-    code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
-    code_challenge_method: 'S256',
+    ...(codeVerifier === null
+      ? {}
+      : {
+          code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
+          code_challenge_method: 'S256',
+        }),
   };
+  // RFC 6749 §3.1: the query that the endpoint has stays.
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  // A space as `+` is right in a form; as `%20` it is read alike by every server. A plus sign is `%2B` by now.
+  url.search = url.search.replaceAll('+', '%20');
   return { url: url.href, state, codeVerifier };
 }
 
 /** A callback, and what its flow kept to itself. */
 export interface CodeExchange extends TokenIo {
   readonly provider: Provider;
-  /** The whole URL that the user's browser came back to. */
-  readonly callbackUrl: string;
+  /** Read by `parseCallback`. */
+  readonly callback: Callback;
+  /** See `CallbackExpectation`. */
+  readonly acceptBareCode?: boolean | undefined;
   readonly state: string;
-  readonly codeVerifier: string;
+  readonly codeVerifier: string | null;
   readonly redirectUri: string;
   /** The scopes that were asked for: those granted, where the provider does not say (RFC 6749 §5.1). */
   readonly scopes?: readonly string[];
@@ -71,12 +87,10 @@ export interface CodeExchange extends TokenIo {
  * `provider_refused`: the user or the provider said no, or the token endpoint failed; `config_invalid`;
  * `secret_missing`.
  */
-export async function exchangeCode(
-  exchange: CodeExchange,
-): Promise<{ readonly credential: OAuth2Credential; readonly scopes: readonly string[] }> {
-  const { provider } = exchange;
+export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
+  const { provider, codeVerifier } = exchange;
   const clientId = needed(provider, 'client_id', provider.clientId);
-  const parameters = checkedCallback(exchange, clientId);
+  const { code, details } = checkCallback(exchange.callback, exchange);
   const answer = await askTokenEndpoint(
     {
       endpoint: needed(provider, 'token_endpoint', provider.tokenEndpoint),
@@ -85,65 +99,27 @@ export async function exchangeCode(
         clientSecret: (await provider.clientSecret?.()) ?? null,
         auth: provider.clientAuth,
       },
-      secrets: [parameters.get('code') ?? '', exchange.codeVerifier],
-      send: (as, client, auth, options) =>
-        oauth.authorizationCodeGrantRequest(
-          as,
-          client,
-          auth,
-          parameters,
-          exchange.redirectUri,
-          exchange.codeVerifier,
-          options,
-        ),
-      process: (as, client, response) => oauth.processAuthorizationCodeResponse(as, client, response),
+      dialect: provider.dialect,
+      grantType: 'authorization_code',
+      parameters: {
+        code,
+        redirect_uri: exchange.redirectUri,
+        ...(codeVerifier === null ? {} : { code_verifier: codeVerifier }),
+      },
+      secrets: [code, codeVerifier ?? ''],
     },
     exchange,
   );
   switch (answer.kind) {
-    case 'tokens':
-      return {
-        credential: {
-          type: 'oauth2',
-          accessToken: answer.accessToken,
-          refreshToken: answer.refreshToken,
-          expiresAt: answer.expiresAt,
-          obtainedAt: answer.obtainedAt,
-          scope: answer.scope,
-          clientId: null,
-          clientSecret: null,
-          tokenEndpoint: null,
-        },
-        scopes: answer.scope?.split(' ').filter(Boolean) ?? exchange.scopes ?? [],
-      };
+    case 'tokens': {
+      const result = consented(answer, exchange.scopes ?? []);
+      // Which account it is, the callback says too.
+      return { ...result, details: { ...result.details, ...details } };
+    }
     case 'error':
       throw refused(provider, answer.error, answer.description);
     case 'transient':
       throw refused(provider, 'no answer', answer.reason);
-  }
-}
-
-/** State against forged callbacks (RFC 6749 §10.12), issuer against mix-up (RFC 9207 §2.4). */
-function checkedCallback(exchange: CodeExchange, clientId: string): URLSearchParams {
-  const url = URL.parse(exchange.callbackUrl);
-  const parameters = url?.searchParams ?? new URLSearchParams();
-  const issuer = exchange.provider.issuer ?? parameters.get('iss') ?? 'unknown';
-  try {
-    return oauth.validateAuthResponse({ issuer }, { client_id: clientId }, parameters, exchange.state);
-  } catch (error) {
-    if (error instanceof oauth.AuthorizationResponseError) {
-      const secrets = [exchange.state, exchange.codeVerifier];
-      throw refused(
-        exchange.provider,
-        errorCode(error.error, secrets),
-        describe(error.error_description ?? '', secrets),
-      );
-    }
-    throw new SidekeyError(
-      'bad_request',
-      `The callback does not belong to this flow: its state or its issuer is not that of the provider "${exchange.provider.name}".`,
-      { hint: 'begin again, and finish in the same browser' },
-    );
   }
 }
 
@@ -155,8 +131,11 @@ function needed(provider: Provider, key: string, value: string | null): string {
 }
 
 function refused(provider: Provider, error: string, description: string): SidekeyError {
-  const detail = description === '' ? error : `${error}: ${description}`;
-  return new SidekeyError('provider_refused', `The provider "${provider.name}" gave no token (${detail}).`, {
-    hint: `check the client of the provider "${provider.name}", then begin again`,
-  });
+  return new SidekeyError(
+    'provider_refused',
+    `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
+    {
+      hint: `check the client of the provider "${provider.name}", then begin again`,
+    },
+  );
 }

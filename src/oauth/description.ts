@@ -5,6 +5,8 @@ const maxRead = 4_096;
 const maxKept = 300;
 /** A piece of a secret that is this long is taken for one: providers quote tokens cut short. */
 const pieceLength = 8;
+/** Stands for what was taken out until all is: no text has it by then, and no secret can be found in it. */
+const hole = '\0';
 
 /**
  * A provider's words for people: control and invisible characters become spaces, every piece of a secret is taken
@@ -19,14 +21,29 @@ export function describe(text: string, secrets: readonly string[]): string {
   for (const secret of secrets) {
     for (const form of renderedForms(secret)) clean = redact(clean, form);
   }
+  clean = clean.replace(/\0+/g, '[redacted]');
   const kept = Array.from(clean);
   return kept.length > maxKept ? `${kept.slice(0, maxKept - 1).join('')}…` : clean;
 }
 
-/** An error code as RFC 6749 §5.2 means it: short and plain; anything else is not repeated. */
+/**
+ * An error code as RFC 6749 §5.2 means it: short and plain; anything else is not repeated. A secret that is shorter than
+ * a piece counts only as a whole: a client whose secret is `client` still learns of its `invalid_client`.
+ */
 export function errorCode(text: string, secrets: readonly string[]): string {
-  const plain = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/.test(text) && describe(text, secrets) === text;
+  const telling = secrets.filter((secret) => secret.length >= pieceLength || secret === text);
+  const plain = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/.test(text) && describe(text, telling) === text;
   return plain ? text : 'unnamed_error';
+}
+
+/** An error code with what was said of it, or any beginning with its end. */
+export function withDescription(what: string, description: string): string {
+  return description === '' ? what : `${what}: ${description}`;
+}
+
+/** A sentence as it stands inside of another. */
+export function withoutStop(sentence: string): string {
+  return sentence.replace(/\.$/, '');
 }
 
 /** Why a request did not come through, from codes alone: messages of drivers may hold anything. */
@@ -55,7 +72,7 @@ function* causes(error: unknown): Generator {
   }
 }
 
-/** The forms in which a secret may come back: as it is, and as a form, a URL or a JSON text has it. */
+/** The forms in which a secret may come back: as it is, and as a form, a URL, a JSON text or base64 has it. */
 function renderedForms(secret: string): readonly string[] {
   if (secret === '') return [];
   return [
@@ -65,12 +82,34 @@ function renderedForms(secret: string): readonly string[] {
       new URLSearchParams([['', secret]]).toString().slice(1),
       JSON.stringify(secret).slice(1, -1),
       Buffer.from(secret, 'utf8').toString('base64'),
+      ...encodings(secret).filter((text) => text.length >= pieceLength),
     ]),
   ];
 }
 
+/** Of a short secret these are so short that other words have them too. */
+function encodings(secret: string): readonly string[] {
+  return [
+    Buffer.from(secret, 'utf8').toString('hex'),
+    ...[0, 1, 2].flatMap((offset) => {
+      const text = base64Within(secret, offset);
+      return [text, text.replaceAll('+', '-').replaceAll('/', '_')];
+    }),
+  ];
+}
+
+/**
+ * What base64 makes of a secret that begins so many bytes into a group of three, without the letters that its neighbours
+ * share in: in `Basic` it stands behind the client's id.
+ */
+function base64Within(secret: string, offset: number): string {
+  const bytes = Buffer.from(secret, 'utf8');
+  const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
+  return text.slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6));
+}
+
 function redact(text: string, secret: string): string {
-  if (secret.length <= pieceLength) return text.replaceAll(secret, '[redacted]');
+  if (secret.length <= pieceLength) return text.replaceAll(secret, hole);
   let clean = '';
   for (let at = 0; at < text.length;) {
     let end = at;
@@ -79,7 +118,7 @@ function redact(text: string, secret: string): string {
       clean += text[at];
       at += 1;
     } else {
-      clean += '[redacted]';
+      clean += hole;
       at = end + pieceLength - 1;
     }
   }

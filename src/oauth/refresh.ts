@@ -1,14 +1,17 @@
-import * as oauth from 'oauth4webapi';
-import { askTokenEndpoint, type TokenClient, type TokenIo } from './token-endpoint.ts';
+import type { Dialect } from '../grants/dialect.ts';
+import { joinScopes, withOfflineAccess } from './scopes.ts';
+import { askTokenEndpoint, type TokenAnswer, type TokenClient, type TokenIo } from './token-endpoint.ts';
 
 /** One refresh (RFC 6749 §6). */
 export interface RefreshRequest {
   /** An https URL. */
   readonly endpoint: string;
-  readonly client: TokenClient;
+  /** Null: none is named. */
+  readonly client: TokenClient | null;
+  readonly dialect: Dialect;
   readonly refreshToken: string;
-  /** RFC 6749 §6: left out, the scope stays as it was granted. */
-  readonly scope?: string | undefined;
+  /** As they were granted. They are named only where the provider wants it: left out, they stay (RFC 6749 §6). */
+  readonly scopes: readonly string[];
 }
 
 /** What came of a refresh. Descriptions are cut, without control characters, and without any piece of a secret. */
@@ -33,12 +36,13 @@ export type RefreshOutcome =
   | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
 
 /**
- * Codes that mean what RFC 6749 §5.2 calls `invalid_grant`: GitHub's own, and those of OpenID Connect Core §3.1.2.6,
- * which some providers send from the token endpoint when the user has to be asked again.
+ * Codes that mean what RFC 6749 §5.2 calls `invalid_grant`: GitHub's and HubSpot's own, Slack's own, and those of OpenID
+ * Connect Core §3.1.2.6, which some providers send from the token endpoint when the user has to be asked again.
  */
 const consentGone = new Set([
   'invalid_grant',
   'bad_refresh_token',
+  'invalid_refresh_token',
   'interaction_required',
   'login_required',
   'consent_required',
@@ -46,27 +50,44 @@ const consentGone = new Set([
 
 /** Refreshes a token (RFC 6749 §6). Never rejects for what a provider or a network may do. */
 export async function refreshToken(request: RefreshRequest, io: TokenIo): Promise<RefreshOutcome> {
+  const { endpoint, client, dialect, refreshToken: token, scopes } = request;
+  const named = dialect.refreshScope && scopes.length > 0;
   const answer = await askTokenEndpoint(
     {
-      endpoint: request.endpoint,
-      client: request.client,
-      secrets: [request.refreshToken],
-      send: (as, client, auth, options) =>
-        oauth.refreshTokenGrantRequest(as, client, auth, request.refreshToken, {
-          ...options,
-          ...(request.scope === undefined ? {} : { additionalParameters: { scope: request.scope } }),
-        }),
-      process: (as, client, response) => oauth.processRefreshTokenResponse(as, client, response),
+      endpoint,
+      client,
+      dialect,
+      grantType: 'refresh_token',
+      parameters: {
+        refresh_token: token,
+        ...(named ? { [dialect.scopeParameter]: joinScopes(scopes, dialect) } : {}),
+      },
+      secrets: [token],
     },
     io,
   );
+  const outcome = refreshOutcome(answer);
+  return outcome.kind !== 'refreshed' || answer.kind !== 'tokens' || answer.scopes === null
+    ? outcome
+    : { ...outcome, scope: withOfflineAccess(answer.scopes, scopes).join(' ') };
+}
+
+/** What an answer means to who renews a token, whichever way it was asked for. */
+export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
   switch (answer.kind) {
-    case 'tokens':
-      return { ...answer, kind: 'refreshed' };
-    case 'error':
-      return consentGone.has(answer.error)
-        ? { kind: 'invalid_grant', description: answer.description }
-        : { kind: 'refused', error: answer.error, description: answer.description };
+    case 'tokens': {
+      const { accessToken, refreshToken: next, expiresAt, obtainedAt, scope } = answer;
+      return { kind: 'refreshed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope };
+    }
+    case 'error': {
+      const { error, description } = answer;
+      if (consentGone.has(error.toLowerCase())) return { kind: 'invalid_grant', description };
+      // RFC 8628 has it for device codes; some send it for any haste.
+      if (error === 'slow_down') {
+        return { kind: 'transient', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
+      }
+      return { kind: 'refused', error, description };
+    }
     case 'transient':
       return answer;
   }

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { plainDialect } from '../../../src/config/dialect-definition.ts';
 import { authorizationUrl, exchangeCode } from '../../../src/oauth/authorization-code.ts';
+import { parseCallback } from '../../../src/oauth/callback.ts';
 import { acme } from '../grants/house.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
@@ -17,7 +19,7 @@ async function flow(query: Record<string, string>, answer = Response.json(tokens
   }
   const exchanged = exchangeCode({
     provider,
-    callbackUrl: callback.href,
+    callback: parseCallback(callback.href),
     state,
     codeVerifier,
     redirectUri,
@@ -25,7 +27,7 @@ async function flow(query: Record<string, string>, answer = Response.json(tokens
     fetch: endpoint.fetch,
     now: () => now,
   });
-  return { exchanged, asked: endpoint.asked, codeVerifier };
+  return { exchanged, asked: endpoint.asked, bodies: endpoint.bodies, codeVerifier };
 }
 
 describe('the authorization URL', () => {
@@ -42,13 +44,56 @@ describe('the authorization URL', () => {
       redirect_uri: redirectUri,
       scope: 'a b',
       state: one.state,
-      code_challenge: createHash('sha256').update(one.codeVerifier).digest('base64url'),
+      code_challenge: createHash('sha256')
+        .update(one.codeVerifier ?? '')
+        .digest('base64url'),
       code_challenge_method: 'S256',
     });
     expect(new URL(two.url).searchParams.has('scope')).toBe(false);
     expect(one.state).not.toBe(two.state);
     expect(one.codeVerifier).not.toBe(two.codeVerifier);
     expect(one.url).not.toContain(one.codeVerifier);
+    expect(one.url).toContain('scope=a%20b');
+  });
+
+  test('is written as the provider wants it', async () => {
+    const dialect = {
+      ...plainDialect,
+      scopeSeparator: ',',
+      scopeParameter: 'user_scope',
+      clientIdParameter: 'client_key',
+      authorizationParameters: {
+        access_type: 'offline',
+        prompt: 'consent',
+        state: 'fixed',
+        redirect_uri: 'other',
+      },
+      pkce: false,
+    };
+    const provider = {
+      ...acme,
+      authorizationEndpoint: 'https://acme.test/authorize?owner=user&a=b+c%2Bd',
+      dialect,
+    };
+    const begun = await authorizationUrl({
+      provider,
+      redirectUri,
+      scopes: ['a', 'b+c'],
+      parameters: { prompt: 'login', response_type: 'token' },
+    });
+    expect(Object.fromEntries(new URL(begun.url).searchParams)).toEqual({
+      owner: 'user',
+      a: 'b c+d',
+      access_type: 'offline',
+      prompt: 'login',
+      response_type: 'code',
+      client_key: 'sidekey',
+      redirect_uri: redirectUri,
+      user_scope: 'a,b+c',
+      state: begun.state,
+    });
+    expect(begun.codeVerifier).toBeNull();
+    expect(begun.state).toHaveLength(43);
   });
 
   test.each([
@@ -81,6 +126,7 @@ describe('the exchange', () => {
         tokenEndpoint: null,
       },
       scopes: ['read'],
+      details: {},
     });
     expect(asked).toMatchObject([
       {
@@ -95,6 +141,67 @@ describe('the exchange', () => {
     ]);
     const narrowed = await flow({}, Response.json({ ...tokens, scope: 'other', id_token: 'not.looked.at' }));
     expect(await narrowed.exchanged).toMatchObject({ scopes: ['other'], credential: { scope: 'other' } });
+  });
+
+  test('is written and read as the provider wants it', async () => {
+    const dialect = {
+      ...plainDialect,
+      scopeSeparator: ',',
+      tokenBody: 'json' as const,
+      pkce: false,
+      callbackDetails: ['realmId'],
+      answerDetails: ['team.name'],
+    };
+    const answer = Response.json({ ...tokens, scope: 'a,b', team: { name: 'Acme' } });
+    const { exchanged, bodies, codeVerifier } = await flow({ realmId: '42' }, answer, { ...acme, dialect });
+    expect(await exchanged).toMatchObject({
+      scopes: ['a', 'b'],
+      credential: { scope: 'a b' },
+      details: { realmId: '42', 'team.name': 'Acme' },
+    });
+    expect(codeVerifier).toBeNull();
+    expect(JSON.parse(bodies[0] ?? '')).toEqual({
+      grant_type: 'authorization_code',
+      code: 'the-code',
+      redirect_uri: redirectUri,
+    });
+  });
+
+  test('counts offline_access as granted where a refresh token came', async () => {
+    const { state, codeVerifier } = await authorizationUrl({ provider: acme, redirectUri, scopes: [] });
+    const scopes = ['read', 'offline_access'];
+    const ask = (answer: object) =>
+      exchangeCode({
+        provider: acme,
+        callback: parseCallback(`?code=c&state=${state}`),
+        state,
+        codeVerifier,
+        redirectUri,
+        scopes,
+        fetch: fakeEndpoint(Response.json(answer)).fetch,
+        now: () => now,
+      });
+    expect(await ask({ ...tokens, scope: 'read' })).toMatchObject({ scopes });
+    const { refresh_token: _, ...without } = tokens;
+    expect(await ask({ ...without, scope: 'read' })).toMatchObject({ scopes: ['read'] });
+  });
+
+  test('of a bare code needs the word of the caller', async () => {
+    const { state, codeVerifier } = await authorizationUrl({ provider: acme, redirectUri, scopes: [] });
+    const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
+    const exchange = {
+      provider: acme,
+      callback: parseCallback('the-code'),
+      state,
+      codeVerifier,
+      redirectUri,
+      fetch,
+      now: () => now,
+    };
+    await expect(exchangeCode(exchange)).rejects.toMatchObject({ code: 'bad_request' });
+    expect(asked).toEqual([]);
+    await exchangeCode({ ...exchange, acceptBareCode: true });
+    expect(asked).toMatchObject([{ form: { code: 'the-code', code_verifier: codeVerifier } }]);
   });
 
   test('takes any issuer where the definition names none', async () => {
@@ -117,7 +224,7 @@ describe('the exchange', () => {
     const denied = await flow({ error: 'access_denied', error_description: 'The user said\nno' });
     await expect(denied.exchanged).rejects.toMatchObject({
       code: 'provider_refused',
-      message: 'The provider "acme" gave no token (access_denied: The user said no).',
+      message: 'You, or the provider "acme", said no to the consent (access_denied: The user said no).',
     });
     const refused = await flow(
       {},

@@ -1,23 +1,36 @@
-import type { TokenFetch } from '../../../src/oauth/token-endpoint.ts';
+import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
 
 export interface Asked {
   readonly url: string;
   readonly method: string;
   readonly headers: Record<string, string>;
+  /** The body, read as a form. */
   readonly form: Record<string, string>;
   readonly redirect: string;
 }
 
-/** A token endpoint that answers what it is told to, and remembers what it was asked. */
+/** An endpoint that answers what it is told to, and remembers what it was asked. */
 export function fakeEndpoint(answer: Response | (() => Response | Promise<Response>)): {
   fetch: TokenFetch;
   asked: Asked[];
+  /** The bodies as they came; null: there was none. */
+  bodies: (string | null)[];
 } {
   const asked: Asked[] = [];
+  const bodies: (string | null)[] = [];
   return {
     asked,
+    bodies,
     fetch: async (url, { method, headers, body, redirect }) => {
-      asked.push({ url, method, headers, form: Object.fromEntries(body), redirect });
+      const text = body?.toString() ?? null;
+      bodies.push(text);
+      asked.push({
+        url,
+        method,
+        headers,
+        form: Object.fromEntries(new URLSearchParams(text ?? '')),
+        redirect,
+      });
       return typeof answer === 'function' ? answer() : answer;
     },
   };

@@ -1,15 +1,19 @@
 import { Response as UndiciResponse } from 'undici';
 import { describe, expect, test } from 'vitest';
+import { plainDialect } from '../../../src/config/dialect-definition.ts';
 import { SidekeyError } from '../../../src/errors.ts';
+import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
 import { refreshToken, type RefreshOutcome, type RefreshRequest } from '../../../src/oauth/refresh.ts';
-import type { TokenFetch } from '../../../src/oauth/token-endpoint.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
 const now = Date.UTC(2027, 0, 1);
+const client = { clientId: '2f1c-id', clientSecret: 'client secret/+é', auth: 'basic' } as const;
 const request: RefreshRequest = {
   endpoint: 'https://acme.test/token',
-  client: { clientId: '2f1c-id', clientSecret: 'client secret/+é', auth: 'basic' },
+  client,
+  dialect: plainDialect,
   refreshToken: 'the-refresh-token',
+  scopes: ['read', 'write'],
 };
 const tokens = { access_token: 'new-access', token_type: 'Bearer', expires_in: 3600 };
 
@@ -46,13 +50,9 @@ describe('the request', () => {
     ]);
   });
 
-  test('authenticates in the form, or not at all, and may narrow the scope', async () => {
+  test('authenticates in the form, or not at all', async () => {
     const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
-    const { client } = request;
-    await refreshToken(
-      { ...request, client: { ...client, auth: 'post' }, scope: 'read' },
-      { fetch, now: () => now },
-    );
+    await refreshToken({ ...request, client: { ...client, auth: 'post' } }, { fetch, now: () => now });
     await refreshToken({ ...request, client: { ...client, auth: 'none' } }, { fetch, now: () => now });
     expect(asked.map(({ form, headers }) => [form, headers['authorization']])).toEqual([
       [
@@ -61,12 +61,19 @@ describe('the request', () => {
           refresh_token: 'the-refresh-token',
           client_id: '2f1c-id',
           client_secret: 'client secret/+é',
-          scope: 'read',
         },
         undefined,
       ],
       [{ grant_type: 'refresh_token', refresh_token: 'the-refresh-token', client_id: '2f1c-id' }, undefined],
     ]);
+  });
+
+  test('names the granted scopes only where the provider wants it', async () => {
+    const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
+    const dialect = { ...plainDialect, refreshScope: true, scopeSeparator: ',' };
+    await refreshToken({ ...request, dialect }, { fetch, now: () => now });
+    await refreshToken({ ...request, dialect, scopes: [] }, { fetch, now: () => now });
+    expect(asked.map(({ form }) => form['scope'])).toEqual(['read,write', undefined]);
   });
 
   test.each([
@@ -100,6 +107,18 @@ describe('an answer with tokens', () => {
       refreshToken: 'next',
       scope: 'a b',
     });
+  });
+
+  test('that does not list offline_access has it still, where it was granted', async () => {
+    const scopes = ['read', 'offline_access'];
+    expect(await ask(Response.json({ ...tokens, scope: 'read' }), { scopes })).toMatchObject({
+      scope: 'read offline_access',
+    });
+    expect(await ask(Response.json({ ...tokens, scope: 'offline_access read' }), { scopes })).toMatchObject({
+      scope: 'offline_access read',
+    });
+    expect(await ask(Response.json({ ...tokens, scope: 'read' }))).toMatchObject({ scope: 'read' });
+    expect(await ask(Response.json(tokens), { scopes })).toMatchObject({ scope: null });
   });
 
   test('counts the lifetime from when it was asked for', async () => {
@@ -174,6 +193,8 @@ describe('a refusal', () => {
   test.each([
     'invalid_grant',
     'bad_refresh_token',
+    'BAD_REFRESH_TOKEN',
+    'invalid_refresh_token',
     'interaction_required',
     'login_required',
     'consent_required',
@@ -239,7 +260,9 @@ describe('a failure that may pass', () => {
     [() => new Response(null, { status: 204 }), 'without JSON'],
     [() => Response.json({ error: { code: 400 } }, { status: 400 }), 'without an OAuth error'],
     [() => Response.json({}), 'no line of visible ASCII'],
+    [() => Response.json({ message: 'the-refresh-token?' }, { status: 400 }), 'OAuth error: [redacted]?'],
     [() => Response.json({ error: 'temporarily_unavailable' }, { status: 400 }), 'temporarily_unavailable'],
+    [() => Response.json({ error: 'slow_down' }, { status: 400 }), 'slow_down'],
     [() => new Response('a'.repeat(65_537)), 'larger than 64 KiB'],
     [() => new Response(JSON.stringify({ ...tokens, pad: 'a'.repeat(65_536) })), 'larger than 64 KiB'],
   ])('%s: %s', async (answer, reason) => {
@@ -325,6 +348,24 @@ describe('what a provider says', () => {
     const kept = await said(text);
     expect(kept).toMatch(/^(token|secret) .*\[redacted\].* (is gone|is wrong)$/);
     expect(kept).not.toMatch(/refresh-|secret\W+secret|%2F/);
+  });
+
+  test('is left readable by a secret that is a word', async () => {
+    const outcome = await ask(
+      Response.json({ error: 'invalid_client', error_description: 'a redacted client' }),
+      {
+        client: { ...client, clientSecret: 'client' },
+        refreshToken: 'a',
+      },
+    );
+    expect(outcome).toMatchObject({
+      error: 'invalid_client',
+      description: '[redacted] red[redacted]cted [redacted]',
+    });
+    const itself = await ask(Response.json({ error: 'client' }), {
+      client: { ...client, clientSecret: 'client' },
+    });
+    expect(itself).toMatchObject({ error: 'unnamed_error' });
   });
 
   test('as an error code is repeated only where it is one', async () => {

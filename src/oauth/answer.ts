@@ -1,0 +1,206 @@
+/**
+ * What the answer of a token endpoint means (RFC 6749 §5), as the provider's dialect writes it. It is read leniently
+ * wherever strictness could only lose tokens: by the time it comes, the provider has used up the code or the refresh
+ * token. Pure.
+ */
+import type { Dialect } from '../grants/dialect.ts';
+import { isFieldValue } from '../policy/field.ts';
+import { describe, errorCode } from './description.ts';
+import type { EndpointAnswer, EndpointFailure } from './endpoint.ts';
+import { isObject, jsonObject, memberAt, type JsonObject } from './json-object.ts';
+import { splitScopes } from './scopes.ts';
+
+/** RFC 6749 §5.1, in Sidekey's terms. Times are milliseconds since the epoch. */
+export interface Tokens {
+  readonly kind: 'tokens';
+  readonly accessToken: string;
+  /** Null: the provider sent none, and the one that was used stays good. */
+  readonly refreshToken: string | null;
+  /** Null: the provider did not say. */
+  readonly expiresAt: number | null;
+  /** When the request was sent, so that the lifetime is rather too short than too long. */
+  readonly obtainedAt: number;
+  /** Null: the provider did not say, so they are those that were asked for. */
+  readonly scopes: readonly string[] | null;
+  /** The same, with spaces between them. */
+  readonly scope: string | null;
+  /** The members that the dialect names, by their paths; those that the answer has. */
+  readonly details: Readonly<Record<string, string>>;
+  /** RFC 8693 §2.2.1; null: the provider did not say. */
+  readonly issuedTokenType: string | null;
+}
+
+/**
+ * What the answer means. `error`: the provider said no, or the question cannot be asked; but for the codes of RFC 8628
+ * §3.5 (`authorization_pending`, `slow_down`), asking again changes nothing.
+ */
+export type TokenAnswer = Tokens | EndpointFailure;
+
+/** How an answer is to be read. */
+export interface TokenReading {
+  readonly dialect: Dialect;
+  /** When it was asked for, in milliseconds since the epoch. */
+  readonly obtainedAt: number;
+  /** What must not come back in a description or a detail. */
+  readonly secrets: readonly string[];
+}
+
+const maxLifetimeS = 100 * 365.25 * 86_400;
+const passing = new Set(['temporarily_unavailable', 'server_error']);
+
+/** Reads it. */
+export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): TokenAnswer {
+  const { status, retryAfterMs } = answer;
+  const { dialect, secrets } = reading;
+  const body = jsonObject(answer.text) ?? formObject(answer.text, dialect);
+  if (body === null)
+    return transient(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
+  const place = tokenPlace(body, dialect);
+  const said = [dialect.answer.error, 'error'].map((path) => memberAt(body, path)).find(isNamed);
+  const refused = dialect.answer.ok !== null && memberAt(body, dialect.answer.ok) === false;
+  // Some providers report errors with 200 (GitHub does); others send `error: ""` along with tokens.
+  if (refused || (said !== undefined && isAbsent(memberAt(place, dialect.answer.accessToken)))) {
+    const error = errorCode(String(said ?? ''), secrets);
+    return passing.has(error)
+      ? transient(`the token endpoint answered ${error}`, retryAfterMs)
+      : { kind: 'error', error, description: descriptionIn(body, reading) };
+  }
+  if (status < 200 || status >= 300) {
+    const description = descriptionIn(body, reading);
+    return transient(
+      `the token endpoint answered HTTP ${status} without an OAuth error${description === '' ? '' : `: ${description}`}`,
+      retryAfterMs,
+    );
+  }
+  return readTokens(body, place, reading);
+}
+
+function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading): TokenAnswer {
+  const { dialect, obtainedAt, secrets } = reading;
+  const names = dialect.answer;
+  const accessToken = memberAt(place, names.accessToken);
+  const refreshToken = memberAt(place, names.refreshToken);
+  if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken))) {
+    return transient('the token endpoint sent a token that is no line of visible ASCII');
+  }
+  if (!isBearer(memberAt(place, 'token_type'), names.tokenTypes)) {
+    // RFC 6749 §7.1: a token of a type that is not understood must not be used.
+    return {
+      kind: 'error',
+      error: 'unsupported_token_type',
+      description: 'the provider sent a token that is not a bearer token',
+    };
+  }
+  const lifetime = readLifetime(memberAt(place, names.expiresIn));
+  const end = names.expiresAt === null ? null : readEnd(memberAt(place, names.expiresAt), obtainedAt);
+  const scopes = splitScopes(memberAt(place, names.scope), dialect);
+  const issued = memberAt(place, 'issued_token_type');
+  const kept = isAbsent(refreshToken) ? null : refreshToken;
+  return {
+    kind: 'tokens',
+    accessToken,
+    refreshToken: kept,
+    expiresAt: lifetime === null ? end : Math.round(obtainedAt + lifetime * 1000),
+    obtainedAt,
+    scopes,
+    scope: scopes?.join(' ') ?? null,
+    details: readDetails(body, dialect.answerDetails, [...secrets, accessToken, kept ?? '']),
+    issuedTokenType: typeof issued === 'string' && issued !== '' ? describe(issued, secrets) : null,
+  };
+}
+
+/** Where the tokens are: at the dialect's place where there is an access token, else at the top. */
+function tokenPlace(body: JsonObject, { answer }: Dialect): JsonObject {
+  const place = answer.at === null ? undefined : memberAt(body, answer.at);
+  return isObject(place) && !isAbsent(memberAt(place, answer.accessToken)) ? place : body;
+}
+
+/**
+ * An answer as a form, as GitHub sends one to who does not ask for JSON; null: it is none. A page for people, whose
+ * links may well have `&error=` in them, has blanks and brackets, and a form has not.
+ */
+function formObject(text: string, { answer }: Dialect): JsonObject | null {
+  const line = text.trim();
+  if (!/^[^\s<>"{}]+$/.test(line)) return null;
+  const form = new URLSearchParams(line);
+  return [answer.accessToken, answer.error, 'error'].some((name) => form.has(name))
+    ? Object.fromEntries(form)
+    : null;
+}
+
+/** RFC 6749 §5.2, and what others have in its place: beside the code, in `error` where that is an object, or at the top. */
+function descriptionIn(body: JsonObject, { dialect, secrets }: TokenReading): string {
+  const beside = dialect.answer.error.split('.').slice(0, -1).join('.');
+  for (const place of [memberAt(body, beside), memberAt(body, 'error'), body]) {
+    for (const name of ['error_description', 'message']) {
+      const text = isObject(place) ? memberAt(place, name) : undefined;
+      if (typeof text === 'string' && text !== '') return describe(text, secrets);
+    }
+  }
+  return '';
+}
+
+/** A lifetime in seconds. 0, less, and what is no number count as "did not say": an upstream 401 will. */
+function readLifetime(value: unknown): number | null {
+  const isNumber = typeof value === 'number' || (typeof value === 'string' && /^[0-9.]{1,20}$/.test(value));
+  const seconds = isNumber ? Number(value) : 0;
+  return seconds > 0 && seconds < maxLifetimeS ? seconds : null;
+}
+
+/** A time, as ISO 8601 or in seconds since the epoch. One that has passed counts as "did not say", as a lifetime of 0. */
+function readEnd(value: unknown, obtainedAt: number): number | null {
+  const seconds = readLifetime(value);
+  const end = seconds === null ? (typeof value === 'string' ? Date.parse(value) : NaN) : seconds * 1000;
+  return end > obtainedAt && end < obtainedAt + maxLifetimeS * 1000 ? end : null;
+}
+
+/** What says which account it is. A member that holds a secret, against the definition's word, is left out. */
+function readDetails(
+  body: JsonObject,
+  paths: readonly string[],
+  secrets: readonly string[],
+): Readonly<Record<string, string>> {
+  const details: Record<string, string> = {};
+  for (const path of paths) {
+    const value = memberAt(body, path);
+    const detail = isPlain(value) ? plainDetail(String(value), secrets) : null;
+    if (detail !== null) details[path] = detail;
+  }
+  return details;
+}
+
+/** One detail as it is kept: short and plain; null: it is empty, or holds a secret. */
+export function plainDetail(value: string, secrets: readonly string[]): string | null {
+  if (secrets.some((secret) => secret !== '' && value.includes(secret))) return null;
+  const detail = describe(value, []);
+  return detail === '' ? null : detail;
+}
+
+function isBearer(type: unknown, others: readonly string[]): boolean {
+  if (isAbsent(type)) return true;
+  if (typeof type !== 'string') return false;
+  const lower = type.toLowerCase();
+  return lower === 'bearer' || others.some((other) => other.toLowerCase() === lower);
+}
+
+/** Numbers count: some providers have numbers for error codes. 0 is none. */
+function isNamed(error: unknown): error is string | number {
+  return (typeof error === 'string' && error !== '') || (typeof error === 'number' && error !== 0);
+}
+
+function isPlain(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+}
+
+function isAbsent(value: unknown): value is undefined | null | '' {
+  return value === undefined || value === null || value === '';
+}
+
+/** RFC 6749 appendix A.12: VSCHAR, and none at the ends that a field would lose. */
+function isToken(value: unknown): value is string {
+  return typeof value === 'string' && isFieldValue(value);
+}
+
+function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
+  return { kind: 'transient', reason, retryAfterMs };
+}

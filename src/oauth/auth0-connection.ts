@@ -1,0 +1,103 @@
+/**
+ * Auth0 Token Vault: the access token of an account that a user has connected at Auth0, for the refresh token of the
+ * user's login there.
+ * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/refresh-token-exchange-with-token-vault
+ */
+import type { Dialect } from '../grants/dialect.ts';
+import { loginHasEnded } from './auth0-errors.ts';
+import { withDescription } from './description.ts';
+import type { RefreshOutcome } from './refresh.ts';
+import { askTokenEndpoint, type TokenClient, type TokenIo } from './token-endpoint.ts';
+
+/** One exchange. */
+export interface ConnectionTokenRequest {
+  /** `https://DOMAIN/oauth/token`. */
+  readonly endpoint: string;
+  /** The client that the login belongs to; Auth0 wants it confidential. */
+  readonly client: TokenClient;
+  /** Of the provider that the login is at. */
+  readonly dialect: Dialect;
+  /** Of the login. */
+  readonly refreshToken: string;
+  /** As the tenant calls it, such as `google-oauth2`. */
+  readonly connection: string;
+  /** Which of several accounts of the connection; null: there is one. */
+  readonly loginHint: string | null;
+}
+
+/** What came of an exchange. Descriptions are those of `RefreshOutcome`. */
+export type ConnectionOutcome =
+  | Exclude<RefreshOutcome, { readonly kind: 'invalid_grant' }>
+  /** The account is not connected (any more): it has to be connected again. */
+  | { readonly kind: 'account_gone'; readonly description: string }
+  /** The refresh token of the login is of no use any more: a new login is needed. */
+  | { readonly kind: 'login_ended'; readonly description: string };
+
+const grantType = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';
+const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token';
+const connectionTokenType = 'http://auth0.com/oauth/token-type/federated-connection-access-token';
+
+/** These speak of the account. */
+const accountGone = new Set([
+  'unauthorized_client',
+  'access_denied',
+  'federated_connection_refresh_token_flow_failed',
+]);
+
+/** Asks for the token of a connected account. Never rejects for what Auth0 or a network may do. */
+export async function askForConnectionToken(
+  request: ConnectionTokenRequest,
+  io: TokenIo,
+): Promise<ConnectionOutcome> {
+  const { connection, loginHint } = request;
+  const seen = { status: 0 };
+  const answer = await askTokenEndpoint(
+    {
+      endpoint: request.endpoint,
+      client: request.client,
+      dialect: request.dialect,
+      grantType,
+      parameters: {
+        subject_token: request.refreshToken,
+        subject_token_type: refreshTokenType,
+        requested_token_type: connectionTokenType,
+        connection,
+        ...(loginHint === null ? {} : { login_hint: loginHint }),
+      },
+      secrets: [request.refreshToken],
+    },
+    {
+      ...io,
+      fetch: async (url, init) => {
+        const response = await io.fetch(url, init);
+        seen.status = response.status;
+        return response;
+      },
+    },
+  );
+  switch (answer.kind) {
+    case 'tokens': {
+      const { accessToken, expiresAt, obtainedAt, scope, issuedTokenType } = answer;
+      if (issuedTokenType !== null && issuedTokenType !== connectionTokenType) {
+        // RFC 8693 §2.2.1: what is no token of the account must not be sent to the account's provider.
+        return {
+          kind: 'refused',
+          error: 'unexpected_token_type',
+          description: 'Auth0 sent a token that is not one of the connected account',
+        };
+      }
+      // A refresh token would be the account's own, or the login's: the grant of the account keeps neither.
+      return { kind: 'refreshed', accessToken, refreshToken: null, expiresAt, obtainedAt, scope };
+    }
+    case 'error': {
+      const said = withDescription(answer.error, answer.description);
+      if (loginHasEnded(answer.error)) return { kind: 'login_ended', description: said };
+      // With 401 Auth0 says that it finds no account; RFC 6749 §5.2 has it for a wrong client as well.
+      const isGone = seen.status === 401 && answer.error !== 'invalid_client';
+      if (accountGone.has(answer.error) || isGone) return { kind: 'account_gone', description: said };
+      return { kind: 'refused', error: answer.error, description: answer.description };
+    }
+    case 'transient':
+      return seen.status === 401 ? { kind: 'account_gone', description: answer.reason } : answer;
+  }
+}

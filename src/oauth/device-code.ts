@@ -1,0 +1,199 @@
+/** The device authorization grant (RFC 8628): a person gives consent on another device, with a short code. */
+import type { Dialect } from '../grants/dialect.ts';
+import { authenticate, type TokenClient } from './client-authentication.ts';
+import { describe, errorCode } from './description.ts';
+import { askEndpoint, type EndpointFailure, type TokenIo } from './endpoint.ts';
+import { jsonObject, type JsonObject } from './json-object.ts';
+import { joinScopes } from './scopes.ts';
+import { askTokenEndpoint, type TokenAnswer } from './token-endpoint.ts';
+
+/** What is asked of the person. */
+export interface DeviceRequest {
+  /** `device_authorization_endpoint`, an https URL. */
+  readonly deviceEndpoint: string;
+  /** `token_endpoint`, an https URL. */
+  readonly endpoint: string;
+  readonly client: TokenClient;
+  readonly dialect: Dialect;
+  /** Empty: none is named, and the provider chooses. */
+  readonly scopes: readonly string[];
+}
+
+/** RFC 8628 §3.2. */
+export interface DeviceAuthorization {
+  readonly kind: 'authorization';
+  /** Secret: what gets the tokens. */
+  readonly deviceCode: string;
+  /** What the person types, or sees to be the same. */
+  readonly userCode: string;
+  /** An https URL. */
+  readonly verificationUri: string;
+  /** The same with the code in it; null: the provider gives none. */
+  readonly verificationUriComplete: string | null;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** Between two questions. */
+  readonly intervalMs: number;
+}
+
+/** How waiting goes. */
+export interface PollIo extends TokenIo {
+  /** Resolves after that time, or as soon as the signal is aborted. */
+  readonly pause: (ms: number, signal?: AbortSignal) => Promise<void>;
+}
+
+/**
+ * What came of the waiting. Codes of `error`: `access_denied`: the person said no; `expired_token`: nobody answered in
+ * time; others as at the token endpoint. `aborted`: the signal was.
+ */
+export type DeviceOutcome =
+  Exclude<TokenAnswer, { readonly kind: 'transient' }> | { readonly kind: 'aborted' };
+
+/** RFC 8628 §3.4. */
+const deviceCodeGrantType = 'urn:ietf:params:oauth:grant-type:device_code';
+
+/** RFC 8628 §3.2: the interval where none is named. */
+const defaultIntervalMs = 5_000;
+/** RFC 8628 §3.5: what `slow_down` adds. */
+const slowerByMs = 5_000;
+/** Between two questions to what does not answer. */
+const slowestMs = 60_000;
+/** No person waits longer, and no provider names more than an hour. */
+const bounds = { intervalMs: 120_000, lifeMs: 3_600_000 };
+const defaultLifeMs = 900_000;
+
+/** Begins: asks for the codes (RFC 8628 §3.1). Never rejects for what a provider or a network may do. */
+export async function requestDeviceAuthorization(
+  request: DeviceRequest,
+  io: TokenIo,
+): Promise<DeviceAuthorization | EndpointFailure> {
+  const { client, dialect, scopes, deviceEndpoint } = request;
+  const form = new URLSearchParams();
+  const headers = new Headers({ ...dialect.tokenHeaders, accept: 'application/json' });
+  if (scopes.length > 0) form.set(dialect.scopeParameter, joinScopes(scopes, dialect));
+  // RFC 8628 §3.1: a client that has a secret authenticates here as it does at the token endpoint.
+  const add = authenticate(client, { audience: deviceEndpoint, now: io.now });
+  await add({ issuer: deviceEndpoint }, { client_id: client.clientId }, form, headers);
+  form.delete('client_id');
+  form.set(dialect.clientIdParameter, client.clientId);
+  headers.set('content-type', 'application/x-www-form-urlencoded;charset=UTF-8');
+  const begun = io.now();
+  const answer = await askEndpoint(
+    {
+      name: 'the device authorization endpoint',
+      url: deviceEndpoint,
+      method: 'POST',
+      headers: Object.fromEntries(headers),
+      body: form.toString(),
+    },
+    io,
+  );
+  if (answer.kind !== 'answer') return answer;
+  // GitHub answers a form to who does not ask for JSON, and some ask in vain.
+  const body = jsonObject(answer.text) ?? Object.fromEntries(new URLSearchParams(answer.text));
+  const said = body['error'];
+  if (typeof said === 'string' && said !== '') {
+    const secrets = [client.clientSecret ?? ''];
+    const description = body['error_description'];
+    return {
+      kind: 'error',
+      error: errorCode(said, secrets),
+      description: typeof description === 'string' ? describe(description, secrets) : '',
+    };
+  }
+  return (
+    readAuthorization(body, begun) ?? {
+      kind: 'error',
+      error: 'invalid_response',
+      description: `the device authorization endpoint answered HTTP ${answer.status} without a code for a person`,
+    }
+  );
+}
+
+/**
+ * Waits for the person: asks again and again, slower where the provider wants it, through failures of the network,
+ * until there are tokens, a no, or the codes have expired. Never rejects for what a provider or a network may do.
+ */
+export async function pollForTokens(
+  { deviceCode, expiresAt, intervalMs: first }: DeviceAuthorization,
+  { endpoint, client, dialect }: DeviceRequest,
+  io: PollIo,
+): Promise<DeviceOutcome> {
+  let intervalMs = first;
+  let failures = 0;
+  for (let askedMs = 0; ;) {
+    const left = expiresAt - io.now();
+    if (left <= 0) return expired;
+    // RFC 8628 §3.5: what does not answer is asked less and less often.
+    const slowed = Math.min(intervalMs * 2 ** failures, Math.max(intervalMs, slowestMs));
+    await io.pause(Math.min(Math.max(slowed, askedMs), left), io.signal);
+    if (io.signal?.aborted === true) return { kind: 'aborted' };
+    const answer = await askTokenEndpoint(
+      {
+        endpoint,
+        client,
+        dialect,
+        grantType: deviceCodeGrantType,
+        parameters: { device_code: deviceCode },
+        secrets: [deviceCode],
+      },
+      io,
+    );
+    switch (answer.kind) {
+      case 'tokens':
+        return answer;
+      case 'transient':
+        failures += 1;
+        askedMs = answer.retryAfterMs ?? 0;
+        break;
+      case 'error':
+        [failures, askedMs] = [0, 0];
+        if (answer.error === 'slow_down') intervalMs += slowerByMs;
+        else if (answer.error !== 'authorization_pending') return answer;
+        break;
+    }
+  }
+}
+
+const expired: DeviceOutcome = {
+  kind: 'error',
+  error: 'expired_token',
+  description: 'nobody gave consent in time',
+};
+
+function readAuthorization(body: JsonObject, begun: number): DeviceAuthorization | null {
+  const { device_code: deviceCode, user_code: userCode } = body;
+  // Google said `verification_url` before there was an RFC, and still does.
+  const verificationUri = webPage(body['verification_uri']) ?? webPage(body['verification_url']);
+  if (!isCode(deviceCode, 4_096) || !isCode(userCode, 64) || verificationUri === null) return null;
+  return {
+    kind: 'authorization',
+    deviceCode,
+    userCode,
+    verificationUri,
+    verificationUriComplete:
+      webPage(body['verification_uri_complete']) ?? webPage(body['verification_url_complete']),
+    expiresAt: begun + Math.min(seconds(body['expires_in']) ?? defaultLifeMs, bounds.lifeMs),
+    intervalMs: Math.min(seconds(body['interval']) ?? defaultIntervalMs, bounds.intervalMs),
+  };
+}
+
+/** One line that can be shown, with nothing that a terminal would obey. */
+function isCode(value: unknown, most: number): value is string {
+  return (
+    typeof value === 'string' &&
+    value.length <= most &&
+    /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)
+  );
+}
+
+/** As a browser would write it: shown to a person, who goes there. */
+function webPage(value: unknown): string | null {
+  const url = typeof value === 'string' ? URL.parse(value) : null;
+  return url?.protocol === 'https:' && url.username === '' && url.password === '' ? url.href : null;
+}
+
+function seconds(value: unknown): number | null {
+  const number = typeof value === 'string' ? Number(value) : value;
+  return typeof number === 'number' && number > 0 ? number * 1000 : null;
+}

@@ -1,0 +1,153 @@
+/**
+ * From the URL of an API, or of its authorization server, to what a provider definition needs: protected resource
+ * metadata (RFC 9728), authorization server metadata (RFC 8414), OpenID Connect Discovery 1.0.
+ */
+import * as oauth from 'oauth4webapi';
+import { SidekeyError } from '../errors.ts';
+import { boundedFetch, type DocumentIo } from './bounded-fetch.ts';
+import { describeFault, findSidekeyError } from './description.ts';
+
+/** What an authorization server says of itself. URLs are https; scopes and methods are empty where it says none. */
+export interface Discovered {
+  readonly issuer: string;
+  readonly authorizationEndpoint: string | null;
+  readonly tokenEndpoint: string;
+  readonly deviceAuthorizationEndpoint: string | null;
+  readonly revocationEndpoint: string | null;
+  readonly registrationEndpoint: string | null;
+  /** That the API names; none: the provider chooses. */
+  readonly scopes: readonly string[];
+  /** Of client authentication at the token endpoint, in the words of RFC 8414. */
+  readonly authMethods: readonly string[];
+  /** Whether it names itself in each authorization response (RFC 9207 §3). */
+  readonly namesIssuer: boolean;
+  /** The identifier of the API, where it has protected resource metadata: `resource` of RFC 8707. */
+  readonly resource: string | null;
+}
+
+/**
+ * Asks the API first where its tokens come from, then the server. What it finds is tied to what was asked for: the
+ * document of an issuer must name that issuer (RFC 8414 §3.3), so no server can speak for another.
+ *
+ * @param address an https URL
+ * @throws SidekeyError `input_invalid`: no https URL; `not_found`: there is no such document; `provider_refused`: there
+ * is one, and it is not usable; `address_blocked`; `upstream_unreachable`
+ */
+export async function discover(address: string, io: DocumentIo): Promise<Discovered> {
+  const url = httpsUrl(address);
+  if (url === null) {
+    throw new SidekeyError('input_invalid', 'What is to be discovered is not an https URL.', {
+      hint: 'write the address of the API or of its login server, such as https://api.example.com',
+    });
+  }
+  const api = await resourceMetadata(url, io);
+  const [server] = api?.authorization_servers ?? [];
+  if (server !== undefined && httpsUrl(server) === null) {
+    throw unusable(url, 'its authorization server is not an https URL');
+  }
+  const issuer = new URL(server ?? url);
+  const metadata = await serverMetadata(issuer, io);
+  if (metadata === null) {
+    throw new SidekeyError('not_found', `${issuer.origin} says nothing about how to log in.`, {
+      hint: 'ask its documentation for the endpoints and set them under "providers", or paste a key: sidekey connect NAME --token',
+    });
+  }
+  const endpoint = (name: string): string | null => {
+    const value = metadata[name];
+    if (value === undefined || value === null) return null;
+    const parsed = typeof value === 'string' ? httpsUrl(value) : null;
+    if (parsed === null) throw unusable(issuer, `its ${name} is not an https URL`);
+    return parsed.href;
+  };
+  const tokenEndpoint = endpoint('token_endpoint');
+  if (tokenEndpoint === null) throw unusable(issuer, 'it has no token endpoint');
+  return {
+    issuer: metadata.issuer,
+    authorizationEndpoint: endpoint('authorization_endpoint'),
+    tokenEndpoint,
+    deviceAuthorizationEndpoint: endpoint('device_authorization_endpoint'),
+    revocationEndpoint: endpoint('revocation_endpoint'),
+    registrationEndpoint: endpoint('registration_endpoint'),
+    // All that the server knows would be more than anybody needs for this API.
+    scopes: texts(api?.scopes_supported),
+    authMethods: texts(metadata.token_endpoint_auth_methods_supported),
+    namesIssuer: metadata.authorization_response_iss_parameter_supported === true,
+    resource: api?.resource ?? null,
+  };
+}
+
+async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.ResourceServer | null> {
+  // An API may be described as a whole while the URL is that of one part of it.
+  for (const identifier of url.pathname === '/' ? [url] : [url, new URL(url.origin)]) {
+    const found = await document(
+      identifier,
+      () => oauth.resourceDiscoveryRequest(identifier, options(io)),
+      (response) => oauth.processResourceDiscoveryResponse(identifier, response),
+    );
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+async function serverMetadata(issuer: URL, io: DocumentIo): Promise<oauth.AuthorizationServer | null> {
+  for (const algorithm of ['oauth2', 'oidc'] as const) {
+    const found = await document(
+      issuer,
+      () => oauth.discoveryRequest(issuer, { ...options(io), algorithm }),
+      (response) => oauth.processDiscoveryResponse(issuer, response),
+    );
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+function options(io: DocumentIo): oauth.HttpRequestOptions<'GET'> {
+  return {
+    [oauth.customFetch]: boundedFetch(io),
+    ...(io.signal === undefined ? {} : { signal: io.signal }),
+  };
+}
+
+/** Null: the server has no such document. A page for people in its place, which many servers have, counts as none. */
+async function document<T>(
+  at: URL,
+  ask: () => Promise<Response>,
+  read: (response: Response) => Promise<T>,
+): Promise<T | null> {
+  let response: Response;
+  try {
+    response = await ask();
+  } catch (error) {
+    const ours = findSidekeyError(error);
+    if (ours !== null) throw ours;
+    if (error instanceof RangeError) throw unusable(at, error.message);
+    throw new SidekeyError('upstream_unreachable', `${at.host} did not answer: ${describeFault(error)}.`, {
+      hint: 'check the address; hosts of a private network need upstream.private_addresses',
+    });
+  }
+  const type = response.headers.get('content-type') ?? '';
+  if (response.status !== 200 || !/\bjson\b/i.test(type)) return null;
+  try {
+    return await read(response);
+  } catch {
+    throw unusable(at, 'its document is not one of this issuer');
+  }
+}
+
+function httpsUrl(text: string): URL | null {
+  const url = URL.parse(text);
+  const plain = url?.protocol === 'https:' && url.username === '' && url.password === '' && url.hash === '';
+  return plain ? url : null;
+}
+
+function unusable(at: URL, reason: string): SidekeyError {
+  return new SidekeyError(
+    'provider_refused',
+    `${at.host} says how to log in, and it cannot be used: ${reason}.`,
+    { hint: 'tell whoever runs it, or set the endpoints under "providers" in the config file' },
+  );
+}
+
+function texts(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
+}

@@ -1,0 +1,69 @@
+/** Every way to a new access token without a person: one union of requests, one outcome. */
+import { askForConnectionToken, type ConnectionTokenRequest } from './auth0-connection.ts';
+import { requestClientCredentials, type ClientCredentialsRequest } from './client-credentials.ts';
+import { requestInstallationToken, type InstallationRequest } from './github-installation.ts';
+import { requestJwtBearer, type JwtBearerRequest } from './jwt-bearer.ts';
+import { refreshOutcome, refreshToken, type RefreshOutcome, type RefreshRequest } from './refresh.ts';
+import type { TokenAnswer, TokenIo } from './token-endpoint.ts';
+import { exchangeToken, type TokenExchangeRequest } from './token-exchange.ts';
+
+/** What to ask, and of whom. */
+export type RenewalRequest =
+  | ({ readonly kind: 'refresh_token' } & RefreshRequest)
+  | ({ readonly kind: 'client_credentials' } & ClientCredentialsRequest)
+  | ({ readonly kind: 'jwt_bearer' } & JwtBearerRequest)
+  | ({
+      readonly kind: 'token_exchange';
+      /** Whether the subject token is kept and always the same; else it is read anew each time. */
+      readonly isKept: boolean;
+    } & TokenExchangeRequest)
+  | ({ readonly kind: 'auth0_connection' } & ConnectionTokenRequest)
+  | ({ readonly kind: 'github_installation' } & InstallationRequest);
+
+/** What came of it. */
+export type RenewalOutcome =
+  | RefreshOutcome
+  /** Of `auth0_connection`: not this grant but the login that it lives on has ended. */
+  | { readonly kind: 'login_ended'; readonly description: string };
+
+/**
+ * Asks for a new access token. Never rejects for what a provider or a network may do.
+ *
+ * `invalid_grant` is answered only where a person has to give something anew. A client's own credentials and assertions
+ * that are signed afresh are no such thing: with them a provider also says `invalid_grant` to a wrong clock, a scope, or
+ * an account that is disabled for a while, so there it counts as `refused`. So it does where the subject token of an
+ * exchange is read anew each time: the next one may be good.
+ */
+export async function renew(request: RenewalRequest, io: TokenIo): Promise<RenewalOutcome> {
+  switch (request.kind) {
+    case 'refresh_token':
+      return refreshToken(request, io);
+    case 'client_credentials':
+      return withoutConsent(await requestClientCredentials(request, io));
+    case 'jwt_bearer':
+      return withoutConsent(await requestJwtBearer(request, io));
+    case 'token_exchange': {
+      const answer = await exchangeToken(request, io);
+      return request.isKept ? accessTokenOnly(refreshOutcome(answer)) : withoutConsent(answer);
+    }
+    case 'auth0_connection': {
+      const outcome = await askForConnectionToken(request, io);
+      return outcome.kind === 'account_gone' ? { ...outcome, kind: 'invalid_grant' } : outcome;
+    }
+    case 'github_installation':
+      return requestInstallationToken(request, io);
+  }
+}
+
+/** Where nobody gave consent, nobody can be asked for it again. */
+function withoutConsent(answer: TokenAnswer): RefreshOutcome {
+  const outcome = accessTokenOnly(refreshOutcome(answer));
+  return outcome.kind === 'invalid_grant' && answer.kind === 'error'
+    ? { kind: 'refused', error: answer.error, description: answer.description }
+    : outcome;
+}
+
+/** RFC 6749 §4.4.3, RFC 8693 §2.2.1: a refresh token may come along, and what got the token gets the next one too. */
+function accessTokenOnly(outcome: RefreshOutcome): RefreshOutcome {
+  return outcome.kind === 'refreshed' ? { ...outcome, refreshToken: null } : outcome;
+}

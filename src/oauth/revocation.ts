@@ -1,0 +1,191 @@
+/** Ends a grant at the provider: RFC 7009, and what providers have in its place, as their dialects write it. */
+import { SidekeyError } from '../errors.ts';
+import type { Dialect, RevocationDialect } from '../grants/dialect.ts';
+import { authenticate, basicAuthorization, type TokenClient } from './client-authentication.ts';
+import { describe, errorCode, withDescription } from './description.ts';
+import {
+  askEndpoint,
+  type EndpointAnswer,
+  type EndpointFailure,
+  type EndpointRequest,
+  type TokenIo,
+} from './endpoint.ts';
+import { jsonObject, memberAt } from './json-object.ts';
+
+/** What is to end, and where. */
+export interface RevocationRequest {
+  /** The revocation endpoint; null: the provider has none, or its dialect says where. */
+  readonly endpoint: string | null;
+  /** Null: none is known. */
+  readonly client: TokenClient | null;
+  readonly dialect: Dialect;
+  readonly accessToken: string | null;
+  readonly refreshToken: string | null;
+}
+
+/** What came of it. */
+export type RevocationOutcome =
+  /** The provider says that the token is of no use any more; so it says of one that it never knew (RFC 7009 §2.2). */
+  | { readonly kind: 'revoked' }
+  /** The provider has no way to it, or none for such a token. */
+  | { readonly kind: 'unsupported' }
+  /** The grant has to be taken as alive. The reason is plain and without a secret. */
+  | {
+      readonly kind: 'failed';
+      readonly reason: string;
+      /** Whether asking again may help, with no change of the configuration. */
+      readonly passing: boolean;
+      /** What the provider asked for, in milliseconds; null: it did not. */
+      readonly retryAfterMs: number | null;
+    };
+
+const endpointName = 'the revocation endpoint';
+const contentTypes = {
+  form: 'application/x-www-form-urlencoded;charset=UTF-8',
+  json: 'application/json',
+} as const;
+
+/** Revokes. Never rejects for what a provider, a network or a key may do. */
+export async function revoke(request: RevocationRequest, io: TokenIo): Promise<RevocationOutcome> {
+  const { dialect, client } = request;
+  const { revocation } = dialect;
+  const url = addressOf(request);
+  if (url === null) return { kind: 'unsupported' };
+  const token = tokenFor(request);
+  if (token === null) {
+    return lasting(`there is no ${revocation.token.replace('_', ' ')} to revoke the grant with`);
+  }
+  let written: EndpointRequest | string;
+  try {
+    written = await write(request, { url, token, now: io.now });
+  } catch (error) {
+    return lasting(error instanceof SidekeyError ? error.message : 'the request cannot be written');
+  }
+  if (typeof written === 'string') return lasting(written);
+  const secrets = [request.accessToken, request.refreshToken, client?.clientSecret].map((text) => text ?? '');
+  return outcomeOf(await askEndpoint(written, io), revocation, secrets);
+}
+
+/** Null: there is none, or it names a client that is not known. */
+function addressOf({ endpoint, client, dialect }: RevocationRequest): string | null {
+  const template = dialect.revocation.url;
+  if (template === null) return endpoint;
+  if (!template.includes('{client_id}')) return template;
+  return client === null
+    ? null
+    : template.replaceAll('{client_id}', () => encodeURIComponent(client.clientId));
+}
+
+/**
+ * RFC 7009 §2.1 takes either token, and a refresh token ends the access tokens with it; where there is none, as with
+ * tokens that do not expire, the access token is all that can end.
+ */
+function tokenFor({ dialect, accessToken, refreshToken }: RevocationRequest): string | null {
+  return dialect.revocation.token === 'access_token' ? accessToken : (refreshToken ?? accessToken);
+}
+
+/** The request; a text: why there can be none. */
+async function write(
+  request: RevocationRequest,
+  { url, token, now }: { readonly url: string; readonly token: string; readonly now: () => number },
+): Promise<EndpointRequest | string> {
+  const { tokenHeaders, revocation } = request.dialect;
+  const { method, parameter } = revocation;
+  const body = method === 'GET' ? 'none' : revocation.body;
+  const form = new URLSearchParams();
+  const headers = new Headers({ ...tokenHeaders });
+  headers.set('accept', 'application/json');
+  const problem = await authorize(request, { url, now, form, headers, body });
+  if (problem !== null) return problem;
+  const address = URL.parse(url);
+  if (method === 'GET') address?.searchParams.set(parameter, token);
+  if (body !== 'none') {
+    form.set(parameter, token);
+    headers.set('content-type', contentTypes[body]);
+  }
+  return {
+    name: endpointName,
+    url: address?.href ?? url,
+    method,
+    headers: Object.fromEntries(headers),
+    body:
+      body === 'none' ? null : body === 'json' ? JSON.stringify(Object.fromEntries(form)) : form.toString(),
+  };
+}
+
+interface Written {
+  readonly url: string;
+  readonly now: () => number;
+  readonly form: URLSearchParams;
+  readonly headers: Headers;
+  readonly body: RevocationDialect['body'];
+}
+
+/** Says who asks. Null: it is said; a text: why it cannot be. */
+async function authorize(
+  { client, dialect, accessToken }: RevocationRequest,
+  { url, now, form, headers, body }: Written,
+): Promise<string | null> {
+  const { clientIdParameter, revocation } = dialect;
+  const secret = client?.clientSecret ?? null;
+  // Without a body there is only the field: what says who the client is must not stand in a URL.
+  const auth = revocation.auth === 'client' && body === 'none' ? 'field' : revocation.auth;
+  switch (auth) {
+    case 'none':
+      return null;
+    case 'bearer':
+      if (accessToken === null) return 'there is no access token to revoke the grant with';
+      headers.set('authorization', `Bearer ${accessToken}`);
+      return null;
+    case 'client':
+      await authenticate(client, { audience: url, now, clientIdParameter })(
+        { issuer: url },
+        { client_id: client?.clientId ?? 'none' },
+        form,
+        headers,
+      );
+      return null;
+    case 'basic':
+    case 'field':
+      if (client === null || secret === null) {
+        return auth === 'basic' ? 'there is no client secret to revoke the grant with' : null;
+      }
+      // The secret is a private key then, which goes nowhere.
+      if (client.auth === 'private_key_jwt')
+        return 'the revocation endpoint wants a client secret, not a key';
+      headers.set('authorization', basicAuthorization(client.clientId, secret));
+      return null;
+  }
+}
+
+function outcomeOf(
+  answer: EndpointAnswer | EndpointFailure,
+  { ok, auth }: RevocationDialect,
+  secrets: readonly string[],
+): RevocationOutcome {
+  if (answer.kind === 'error') return lasting(describe(answer.description, secrets));
+  if (answer.kind === 'transient') {
+    return { kind: 'failed', reason: answer.reason, passing: true, retryAfterMs: answer.retryAfterMs };
+  }
+  const { status } = answer;
+  const body = jsonObject(answer.text);
+  const isGood = status >= 200 && status < 300;
+  // A body that RFC 7009 §2.2 does not have is not looked at, but where the provider says all in it.
+  if (isGood && (ok === null || (body !== null && memberAt(body, ok) === true))) return { kind: 'revoked' };
+  const said = body === null ? undefined : memberAt(body, 'error');
+  if (typeof said !== 'string') return lasting(`${endpointName} answered HTTP ${status}`);
+  const error = errorCode(said, secrets);
+  // RFC 7009 §2.2.1.
+  if (error === 'unsupported_token_type') return { kind: 'unsupported' };
+  // Slack's word for it. Google says 400 `invalid_token` to a token that is gone; to a bearer that may mean only that
+  // the access token has expired.
+  if (error === 'token_revoked' || (error === 'invalid_token' && auth !== 'bearer'))
+    return { kind: 'revoked' };
+  const description = memberAt(body ?? {}, 'error_description');
+  const more = typeof description === 'string' ? describe(description, secrets) : '';
+  return lasting(`${endpointName} answered ${withDescription(error, more)}`);
+}
+
+function lasting(reason: string): RevocationOutcome {
+  return { kind: 'failed', reason, passing: false, retryAfterMs: null };
+}

@@ -1,0 +1,244 @@
+import { describe, expect, it } from 'vitest';
+import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { SidekeyError } from '../../../src/errors.ts';
+import { askForAccountToken } from '../../../src/oauth/auth0-account-token.ts';
+import {
+  beginConnection,
+  completeConnection,
+  deleteAccount,
+  listAccounts,
+  listConnections,
+  type AccountApi,
+} from '../../../src/oauth/auth0-accounts.ts';
+import { errorResponse } from '../../support/auth0-answers.ts';
+import { startAuth0, type Auth0Options } from '../../support/auth0-server.ts';
+import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+
+const wish = {
+  connection: 'google-oauth2',
+  redirectUri: 'http://127.0.0.1:8379/callback',
+  scopes: ['openid', 'calendar'],
+};
+
+async function tenant(options: Auth0Options = {}) {
+  const auth0 = await startAuth0(options);
+  const { fetch } = await exitToUpstreams();
+  const io = { fetch, now: () => 0 };
+  const token = await askForAccountToken(
+    {
+      endpoint: auth0.tokenEndpoint,
+      client: { ...auth0.client, auth: 'post' },
+      dialect: plainDialect,
+      refreshToken: auth0.refreshToken(),
+    },
+    io,
+  );
+  if (token.kind !== 'token') throw new Error(token.kind);
+  const api: AccountApi = { at: auth0.tokenEndpoint, accessToken: token.accessToken, io };
+  auth0.calls.length = 0;
+  auth0.bodies.length = 0;
+  return { auth0, api };
+}
+
+async function failureOf(promise: Promise<unknown>): Promise<SidekeyError> {
+  const error = await promise.catch((failure: unknown) => failure);
+  if (!(error instanceof SidekeyError)) throw new Error(`no SidekeyError: ${String(error)}`);
+  return error;
+}
+
+describe('connecting an account', () => {
+  it('takes a browser to the page with the ticket, and its code with what was kept', async () => {
+    const { auth0, api } = await tenant();
+    const begun = await beginConnection(api, wish);
+    expect(auth0.bodies).toEqual([
+      {
+        connection: 'google-oauth2',
+        redirect_uri: wish.redirectUri,
+        state: begun.state,
+        code_challenge: expect.stringMatching(/^[A-Za-z0-9_-]{43}$/),
+        code_challenge_method: 'S256',
+        scopes: ['openid', 'calendar'],
+      },
+    ]);
+    expect(begun.url).toMatch(new RegExp(`^${auth0.url}/connect\\?ticket=[0-9a-f]{32}$`));
+    const { location } = await auth0.browse(begun.url);
+    const callback = new URL(location ?? '').searchParams;
+    expect(callback.get('state')).toBe(begun.state);
+    const connectCode = callback.get('connect_code') ?? '';
+    const account = await completeConnection(api, begun, connectCode);
+    expect(account).toEqual({
+      id: expect.stringMatching(/^cac_/),
+      connection: 'google-oauth2',
+      scopes: ['openid', 'calendar'],
+    });
+    expect(auth0.bodies[1]).toEqual({
+      auth_session: begun.authSession,
+      connect_code: connectCode,
+      redirect_uri: wish.redirectUri,
+      code_verifier: begun.codeVerifier,
+    });
+    expect(auth0.faults).toEqual([]);
+    expect(auth0.calls).toEqual(['POST connect', 'POST complete']);
+  });
+
+  it('names no scopes where none are asked for: those of the connection count then', async () => {
+    const { auth0, api } = await tenant();
+    await beginConnection(api, { ...wish, scopes: [] });
+    expect(auth0.bodies[0]).not.toHaveProperty('scopes');
+    expect(auth0.faults).toEqual([]);
+  });
+
+  it.each([
+    'http://api.acme.test/connect',
+    'javascript:alert(1)',
+    'https://user:secret@api.acme.test/connect',
+    'connect',
+    '',
+  ])('sends no browser to %j', async (connectUri) => {
+    const { auth0, api } = await tenant();
+    const body = { auth_session: 'x', connect_uri: connectUri, connect_params: { ticket: 't' } };
+    auth0.refuse('connect', { status: 201, body });
+    expect((await failureOf(beginConnection(api, wish))).code).toBe('provider_refused');
+  });
+
+  it.each([
+    { connect_uri: 'https://api.acme.test/connect', connect_params: { ticket: 't' } },
+    { auth_session: 'x', connect_uri: 'https://api.acme.test/connect' },
+    { auth_session: 'x', connect_uri: 'https://api.acme.test/connect', connect_params: { ticket: '' } },
+    [],
+    'no JSON',
+  ])('is not begun by %j', async (body) => {
+    const { auth0, api } = await tenant();
+    auth0.refuse('connect', { status: 201, body });
+    expect((await failureOf(beginConnection(api, wish))).message).toContain('not of its form');
+  });
+
+  it('with a wrong code verifier is refused', async () => {
+    const { auth0, api } = await tenant();
+    const begun = await beginConnection(api, wish);
+    const { location } = await auth0.browse(begun.url);
+    const code = new URL(location ?? '').searchParams.get('connect_code') ?? '';
+    const failure = await failureOf(
+      completeConnection(api, { ...begun, codeVerifier: 'w'.repeat(64) }, code),
+    );
+    expect(failure.code).toBe('provider_refused');
+    expect(auth0.faults).toEqual(['complete: code_verifier']);
+  });
+});
+
+const account = (id: string, connection = 'google-oauth2') => ({
+  id,
+  connection,
+  scopes: ['calendar'],
+  hint: id,
+});
+
+describe('the accounts that are connected', () => {
+  it('are those of the connection, of all pages', async () => {
+    const { auth0, api } = await tenant({
+      accounts: [account('cac_1'), account('cac_2', 'github'), account('cac_3'), account('cac_4')],
+      pageSize: 1,
+    });
+    expect(await listAccounts(api, 'google-oauth2')).toEqual([
+      { id: 'cac_1', connection: 'google-oauth2', scopes: ['calendar'] },
+      { id: 'cac_3', connection: 'google-oauth2', scopes: ['calendar'] },
+      { id: 'cac_4', connection: 'google-oauth2', scopes: ['calendar'] },
+    ]);
+    expect(auth0.calls).toEqual(['GET accounts', 'GET accounts', 'GET accounts']);
+    expect(auth0.faults).toEqual([]);
+  });
+
+  it('are none where the API ignores which connection was asked for', async () => {
+    const { auth0, api } = await tenant();
+    const body = { accounts: [{ id: 'cac_1', connection: 'github', scopes: [] }] };
+    auth0.refuse('accounts', { status: 200, body });
+    expect(await listAccounts(api, 'google-oauth2')).toEqual([]);
+  });
+
+  it('do not go on for ever where each page names a next one', async () => {
+    const { auth0, api } = await tenant();
+    const body = { accounts: [{ id: 'cac_1', connection: 'google-oauth2' }], next: 'again' };
+    auth0.refuse('accounts', ...Array.from({ length: 200 }, () => ({ status: 200, body })));
+    expect(await listAccounts(api, 'google-oauth2')).toHaveLength(50);
+  });
+
+  it('can be connected by these connections', async () => {
+    const { auth0, api } = await tenant();
+    expect(await listConnections(api)).toEqual(['google-oauth2', 'github', 'acme-desk']);
+    expect(auth0.faults).toEqual([]);
+  });
+
+  it('can be disconnected, and once is enough', async () => {
+    const { auth0, api } = await tenant({ accounts: [account('cac_1'), account('cac_2')] });
+    await deleteAccount(api, 'cac_1');
+    await deleteAccount(api, 'cac_1');
+    expect(auth0.accounts.map(({ id }) => id)).toEqual(['cac_2']);
+    expect(auth0.calls).toEqual(['DELETE accounts/cac_1', 'DELETE accounts/cac_1']);
+    expect(auth0.faults).toEqual([]);
+  });
+
+  it.each(['..', 'cac_1/../cac_2', '', 'cac_1?x'])('are not disconnected by the id %j', async (id) => {
+    const { auth0, api } = await tenant();
+    expect((await failureOf(deleteAccount(api, id))).code).toBe('internal');
+    expect(auth0.calls).toEqual([]);
+  });
+});
+
+describe('the My Account API', () => {
+  it.each([
+    [401, 'let the application use the My Account API'],
+    [403, 'let the application use the My Account API'],
+    [400, 'check the connection'],
+    [409, 'check the connection'],
+  ])('that says no with HTTP %i is told with what it said', async (status, hint) => {
+    const { auth0, api } = await tenant();
+    auth0.refuse('connect', { status, body: errorResponse(status, 'The connection is not enabled.') });
+    const failure = await failureOf(beginConnection(api, wish));
+    expect(failure).toMatchObject({
+      code: 'provider_refused',
+      message: `Auth0 said no (HTTP ${status}: The connection is not enabled.).`,
+      hint: expect.stringContaining(hint),
+    });
+  });
+
+  it('that finds a member wrong is told with the member', async () => {
+    const { auth0, api } = await tenant();
+    const body = { ...errorResponse(400, 'Invalid'), validation_errors: [{ detail: 'scopes is too long' }] };
+    auth0.refuse('connect', { status: 400, body });
+    expect((await failureOf(beginConnection(api, wish))).message).toContain('Invalid; scopes is too long');
+  });
+
+  it('that echoes a secret does not get it into the message', async () => {
+    const { auth0, api } = await tenant();
+    const begun = await beginConnection(api, wish);
+    const code = 'c0'.repeat(20);
+    const secrets = [begun.codeVerifier, begun.authSession, code, api.accessToken];
+    auth0.refuse('complete', { status: 400, body: errorResponse(400, `bad ${secrets.join(' and ')}`) });
+    const failure = await failureOf(completeConnection(api, begun, code));
+    expect(failure.message).toContain('bad [redacted] and');
+    for (const secret of secrets) expect(failure.message).not.toContain(secret.slice(0, 12));
+  });
+
+  it('that is too busy says when to come back', async () => {
+    const { auth0, api } = await tenant();
+    const headers = { 'retry-after': '9' };
+    auth0.refuse('accounts', { status: 429, body: errorResponse(429, 'Too many'), headers });
+    expect(await failureOf(listAccounts(api, 'github'))).toMatchObject({
+      code: 'upstream_unreachable',
+      hint: 'try again in 9 s',
+    });
+  });
+
+  it('is not asked with a token of another', async () => {
+    const { api } = await tenant();
+    const failure = await failureOf(listAccounts({ ...api, accessToken: 'other' }, 'github'));
+    expect(failure.message).toContain('HTTP 401');
+  });
+
+  it('is not asked once nobody waits for it', async () => {
+    const { auth0, api } = await tenant();
+    const signal = AbortSignal.abort(new Error('gone'));
+    await expect(listAccounts({ ...api, io: { ...api.io, signal } }, 'github')).rejects.toThrow('gone');
+    expect(auth0.calls).toEqual([]);
+  });
+});

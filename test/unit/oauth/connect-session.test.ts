@@ -1,0 +1,49 @@
+import { expect, test } from 'vitest';
+import {
+  readSession,
+  sessionId,
+  writeSession,
+  type ConnectSession,
+} from '../../../src/oauth/connect-session.ts';
+
+const session: ConnectSession = {
+  provider: 'acme',
+  authorizationEndpoint: 'https://acme.test/authorize',
+  tokenEndpoint: 'https://acme.test/token',
+  clientId: 'sidekey',
+  redirectUri: 'http://127.0.0.1:8765/callback',
+  state: 'a-state',
+  codeVerifier: 'a-verifier',
+  scopes: ['read'],
+  name: 'acme',
+  user: 'default',
+  allowedDomains: null,
+  widen: false,
+  domains: true,
+};
+
+test('comes back as it was', () => {
+  for (const each of [session, { ...session, codeVerifier: null, allowedDomains: ['a.b'] }]) {
+    expect(readSession(writeSession(each))).toEqual(each);
+  }
+});
+
+test('its name does not say the state', () => {
+  expect(sessionId('a-state')).toMatch(/^[0-9a-f]{64}$/);
+  expect(sessionId('a-state')).not.toBe(sessionId('b-state'));
+});
+
+test.each<[string, unknown]>([
+  ['another version', { v: 2, ...session }],
+  ['no version', session],
+  ['a missing field', { v: 1, ...session, redirectUri: undefined }],
+  ['scopes that are none', { v: 1, ...session, scopes: 'read' }],
+  ['a list', []],
+  ['nothing', null],
+])('%s is none', (_what, value) => {
+  expect(readSession(Buffer.from(JSON.stringify(value)))).toBeNull();
+});
+
+test('what is no JSON is none', () => {
+  expect(readSession(Buffer.from('{'))).toBeNull();
+});

@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import type { Tokens } from '../../../src/oauth/answer.ts';
+import { consented } from '../../../src/oauth/consented.ts';
+
+const tokens: Tokens = {
+  kind: 'tokens',
+  accessToken: 'access',
+  refreshToken: 'refresh',
+  expiresAt: 2,
+  obtainedAt: 1,
+  scopes: null,
+  scope: null,
+  details: { team: 'Softball' },
+  issuedTokenType: null,
+};
+
+test('what was consented to is what was asked for, where the provider does not say', () => {
+  expect(consented(tokens, ['read'])).toMatchObject({ scopes: ['read'], details: { team: 'Softball' } });
+  expect(consented({ ...tokens, scopes: ['other'] }, ['read']).scopes).toEqual(['other']);
+});
+
+test('a refresh token is the scope offline_access, whether it is listed or not', () => {
+  const listed = { ...tokens, scopes: ['read'] };
+  const asked = ['read', 'offline_access'];
+  expect(consented(listed, asked).scopes).toEqual(asked);
+  expect(consented({ ...listed, refreshToken: null }, asked).scopes).toEqual(['read']);
+});
+
+test('the client and the endpoint are those of the definition', () => {
+  expect(consented(tokens, []).credential).toEqual({
+    type: 'oauth2',
+    accessToken: 'access',
+    refreshToken: 'refresh',
+    expiresAt: 2,
+    obtainedAt: 1,
+    scope: null,
+    clientId: null,
+    clientSecret: null,
+    tokenEndpoint: null,
+  });
+});

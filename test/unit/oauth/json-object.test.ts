@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest';
+import { jsonObject, memberAt } from '../../../src/oauth/json-object.ts';
+
+test.each(['[]', 'null', '"a"', '7', '', '{', 'a=b'])('%s is no object', (text) => {
+  expect(jsonObject(text)).toBeNull();
+});
+
+test('a path leads through objects to what is their own', () => {
+  const object =
+    jsonObject('{"a": {"b": {"c": 1}}, "list": [1], "text": "abc", "__proto__": {"d": 2}}') ?? {};
+  expect(memberAt(object, 'a.b.c')).toBe(1);
+  expect(memberAt(object, 'a.b')).toEqual({ c: 1 });
+  expect(memberAt(object, '__proto__.d')).toBe(2);
+  for (const path of ['a.c', 'a.b.c.d', 'list.0', 'text.length', 'd', 'toString', 'a.constructor']) {
+    expect(memberAt(object, path), path).toBeUndefined();
+  }
+});

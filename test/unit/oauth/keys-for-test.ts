@@ -1,0 +1,33 @@
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { jwtVerify, type JWTPayload } from 'jose';
+import type { SigningKey } from '../../../src/grants/credential.ts';
+
+/** A key that signs, and what checks its signatures. */
+export interface TestKey extends SigningKey {
+  readonly publicKey: KeyObject;
+}
+
+/** Made anew for each run: PKCS#1 for RSA, as GitHub hands keys out, else PKCS#8. */
+export function aKey(algorithm: 'RS256' | 'ES256' | 'EdDSA' = 'RS256', keyId: string | null = null): TestKey {
+  const { privateKey } =
+    algorithm === 'RS256'
+      ? generateKeyPairSync('rsa', { modulusLength: 2048 })
+      : algorithm === 'ES256'
+        ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+        : generateKeyPairSync('ed25519');
+  const type = algorithm === 'RS256' ? 'pkcs1' : 'pkcs8';
+  const pem = privateKey.export({ format: 'pem', type: type as 'pkcs8' });
+  return { privateKey: pem, keyId, algorithm, publicKey: createPublicKey(privateKey) };
+}
+
+/** What a token says, after its signature and its times were checked at `now`. */
+export async function verified(
+  jwt: string | undefined,
+  { publicKey }: TestKey,
+  now: number,
+): Promise<{ readonly payload: JWTPayload; readonly header: object }> {
+  const { payload, protectedHeader: header } = await jwtVerify(jwt ?? '', publicKey, {
+    currentDate: new Date(now),
+  });
+  return { payload, header };
+}

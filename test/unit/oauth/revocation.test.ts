@@ -1,0 +1,302 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { decodeJwt } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { SidekeyError } from '../../../src/errors.ts';
+import type { Dialect, RevocationDialect } from '../../../src/grants/dialect.ts';
+import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
+import { revoke, type RevocationRequest } from '../../../src/oauth/revocation.ts';
+import { fakeEndpoint } from './fake-endpoint.ts';
+
+const now = Date.UTC(2027, 0, 1);
+const io = (fetch: TokenFetch) => ({ fetch, now: () => now });
+const basic = `Basic ${btoa('the-client:client-secret')}`;
+
+const request: RevocationRequest = {
+  endpoint: 'https://acme.test/revoke',
+  client: { clientId: 'the-client', clientSecret: 'client-secret', auth: 'basic' },
+  dialect: plainDialect,
+  accessToken: 'the-access-token',
+  refreshToken: 'the-refresh-token',
+};
+
+function dialect(revocation: Partial<RevocationDialect>, over: Partial<Dialect> = {}): Dialect {
+  return { ...plainDialect, ...over, revocation: { ...plainDialect.revocation, ...revocation } };
+}
+
+function answered(answer: Response | (() => Promise<Response>), over: Partial<RevocationRequest> = {}) {
+  return revoke({ ...request, ...over }, io(fakeEndpoint(answer).fetch));
+}
+
+async function sent(over: Partial<RevocationRequest>) {
+  const { fetch, asked, bodies } = fakeEndpoint(() => new Response(null, { status: 204 }));
+  const outcome = await revoke({ ...request, ...over }, io(fetch));
+  const [first] = asked;
+  return { outcome, asked, ...first, headers: first?.headers ?? {}, body: bodies[0] ?? null };
+}
+
+describe('a revocation request', () => {
+  test('is RFC 7009 §2.1, with the token that ends the other too', async () => {
+    const { outcome, asked } = await sent({});
+    expect(outcome).toEqual({ kind: 'revoked' });
+    expect(asked).toEqual([
+      {
+        url: 'https://acme.test/revoke',
+        method: 'POST',
+        redirect: 'manual',
+        headers: {
+          accept: 'application/json',
+          authorization: basic,
+          'content-type': 'application/x-www-form-urlencoded;charset=UTF-8',
+        },
+        form: { token: 'the-refresh-token' },
+      },
+    ]);
+    expect((await sent({ refreshToken: null })).form).toEqual({ token: 'the-access-token' });
+  });
+
+  test('authenticates as at the token endpoint', async () => {
+    const client = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' } as const;
+    expect((await sent({ client })).form).toEqual({
+      token: 'the-refresh-token',
+      client_id: 'the-client',
+      client_secret: 'client-secret',
+    });
+    expect((await sent({ client: { ...client, clientSecret: null, auth: 'none' } })).form).toEqual({
+      token: 'the-refresh-token',
+      client_id: 'the-client',
+    });
+    expect((await sent({ client, dialect: dialect({}, { clientIdParameter: 'client_key' }) })).form).toEqual({
+      token: 'the-refresh-token',
+      client_key: 'the-client',
+      client_secret: 'client-secret',
+    });
+    const alone = await sent({ client: null });
+    expect(alone.form).toEqual({ token: 'the-refresh-token' });
+    expect(alone.headers).not.toHaveProperty('authorization');
+  });
+
+  test('signs for this endpoint, where the client signs', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const clientSecret = privateKey.export({ format: 'pem', type: 'pkcs8' });
+    const client = { clientId: 'the-client', clientSecret, auth: 'private_key_jwt' } as const;
+    const { form } = await sent({ client });
+    expect(decodeJwt(form?.['client_assertion'] ?? '')).toMatchObject({ aud: 'https://acme.test/revoke' });
+  });
+
+  test('as GitHub has it', async () => {
+    const { url, method, headers, body } = await sent({
+      endpoint: null,
+      client: { clientId: 'a/b $&', clientSecret: 'client-secret', auth: 'post' },
+      dialect: dialect(
+        {
+          method: 'DELETE',
+          url: 'https://api.acme.test/applications/{client_id}/grant',
+          body: 'json',
+          parameter: 'access_token',
+          auth: 'basic',
+          token: 'access_token',
+        },
+        { tokenHeaders: { 'X-Version': '2', Accept: 'text/html' } },
+      ),
+    });
+    expect({ url, method }).toEqual({
+      url: 'https://api.acme.test/applications/a%2Fb%20%24%26/grant',
+      method: 'DELETE',
+    });
+    expect(headers).toEqual({
+      accept: 'application/json',
+      authorization: `Basic ${btoa('a%2Fb+%24%26:client-secret')}`,
+      'content-type': 'application/json',
+      'x-version': '2',
+    });
+    expect(JSON.parse(body ?? '')).toEqual({ access_token: 'the-access-token' });
+  });
+
+  test('by the access token itself, with nothing else', async () => {
+    const way = dialect({ method: 'DELETE', body: 'none', auth: 'bearer', token: 'access_token' });
+    const { url, headers, body } = await sent({ dialect: way });
+    expect({ url, body }).toEqual({ url: 'https://acme.test/revoke', body: null });
+    expect(headers).toEqual({ accept: 'application/json', authorization: 'Bearer the-access-token' });
+  });
+
+  test('with GET has the token in the query, and the client never', async () => {
+    const way = dialect({ method: 'GET', parameter: 't' });
+    const client = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' } as const;
+    const { url, headers, body } = await sent({
+      endpoint: 'https://acme.test/revoke?a=b',
+      dialect: way,
+      client,
+    });
+    expect({ url, body }).toEqual({ url: 'https://acme.test/revoke?a=b&t=the-refresh-token', body: null });
+    expect(headers).toEqual({ accept: 'application/json', authorization: basic });
+    const open = await sent({ dialect: way, client: { ...client, clientSecret: null, auth: 'none' } });
+    expect(open.headers).not.toHaveProperty('authorization');
+  });
+
+  test('without authentication has none', async () => {
+    const { form, headers } = await sent({ dialect: dialect({ auth: 'none' }) });
+    expect(form).toEqual({ token: 'the-refresh-token' });
+    expect(headers).not.toHaveProperty('authorization');
+  });
+});
+
+describe('nobody is asked', () => {
+  test.each<[string, Partial<RevocationRequest>]>([
+    ['where there is no way', { endpoint: null }],
+    [
+      'where the way names a client that is not known',
+      { client: null, dialect: dialect({ url: 'https://acme.test/{client_id}' }) },
+    ],
+  ])('%s', async (_, over) => {
+    const { outcome, asked } = await sent(over);
+    expect(outcome).toEqual({ kind: 'unsupported' });
+    expect(asked).toEqual([]);
+  });
+
+  test.each<[string, Partial<RevocationRequest>, string]>([
+    ['at http', { endpoint: 'http://acme.test/revoke' }, 'not an https URL'],
+    ['with a password in the URL', { endpoint: 'https://a:b@acme.test/' }, 'not an https URL'],
+    ['at what is no URL', { endpoint: 'revoke' }, 'not an https URL'],
+    ['without a token', { accessToken: null, refreshToken: null }, 'no refresh token'],
+    [
+      'without the token',
+      { accessToken: null, dialect: dialect({ token: 'access_token' }) },
+      'no access token',
+    ],
+    ['without a bearer', { accessToken: null, dialect: dialect({ auth: 'bearer' }) }, 'no access token'],
+    ['without a client', { client: null, dialect: dialect({ auth: 'basic' }) }, 'no client secret'],
+    [
+      'with a private key as a password',
+      {
+        client: { clientId: 'c', clientSecret: 'private-key', auth: 'private_key_jwt' },
+        dialect: dialect({ auth: 'basic' }),
+      },
+      'wants a client secret',
+    ],
+    [
+      'with a key that is none',
+      { client: { clientId: 'c', clientSecret: 'private-key', auth: 'private_key_jwt' } },
+      'private key',
+    ],
+    [
+      'with a header that cannot be',
+      { dialect: dialect({}, { tokenHeaders: { 'X-Y': 'a\nb' } }) },
+      'cannot be written',
+    ],
+  ])('%s', async (_, over, reason) => {
+    const { outcome, asked } = await sent(over);
+    expect(outcome).toEqual({
+      kind: 'failed',
+      reason: expect.stringContaining(reason),
+      passing: false,
+      retryAfterMs: null,
+    });
+    expect(JSON.stringify(outcome)).not.toContain('private-key');
+    expect(asked).toEqual([]);
+  });
+});
+
+describe('an answer', () => {
+  test.each([200, 204])('of %i is the end, also of a token that nobody knew', async (status) => {
+    expect(await answered(new Response(status === 204 ? null : '', { status }))).toEqual({ kind: 'revoked' });
+    expect(await answered(new Response(status === 204 ? null : '<html>', { status }))).toEqual({
+      kind: 'revoked',
+    });
+  });
+
+  test.each<[object | string, string | null]>([
+    [{ ok: true, done: { all: true } }, null],
+    [{ ok: true, done: { all: false } }, 'HTTP 200'],
+    [{ ok: true, done: { all: 'true' } }, 'HTTP 200'],
+    [{ ok: false, error: 'not_authed' }, 'not_authed'],
+    ['done', 'HTTP 200'],
+  ])('of a provider that says it inside: %j', async (body, reason) => {
+    const way = dialect({ ok: 'done.all' });
+    const answer = typeof body === 'string' ? new Response(body) : Response.json(body);
+    expect(await answered(answer, { dialect: way })).toMatchObject(
+      reason === null ? { kind: 'revoked' } : { kind: 'failed', reason: expect.stringContaining(reason) },
+    );
+  });
+
+  test('of a token that is gone already', async () => {
+    const gone = Response.json({ error: 'invalid_token' }, { status: 400 });
+    expect(await answered(gone.clone())).toEqual({ kind: 'revoked' });
+    const slack = Response.json({ ok: false, error: 'token_revoked' });
+    expect(await answered(slack, { dialect: dialect({ auth: 'bearer', ok: 'ok' }) })).toEqual({
+      kind: 'revoked',
+    });
+    // Here only the access token may have ended, and with it the right to ask.
+    expect(await answered(gone, { dialect: dialect({ auth: 'bearer' }) })).toMatchObject({
+      kind: 'failed',
+    });
+  });
+
+  test('that such tokens cannot be revoked', async () => {
+    const error = Response.json({ error: 'unsupported_token_type' }, { status: 400 });
+    expect(await answered(error)).toEqual({ kind: 'unsupported' });
+  });
+
+  test('of an error is a failure, without a secret', async () => {
+    const error_description = 'no\n the-refresh-token, the-access-token or client-secret';
+    expect(
+      await answered(Response.json({ error: 'invalid_client', error_description }, { status: 401 })),
+    ).toEqual({
+      kind: 'failed',
+      reason: 'the revocation endpoint answered invalid_client: no [redacted], [redacted] or [redacted]',
+      passing: false,
+      retryAfterMs: null,
+    });
+    expect(await answered(new Response('<html>', { status: 404 }))).toMatchObject({
+      kind: 'failed',
+      reason: 'the revocation endpoint answered HTTP 404',
+    });
+  });
+
+  test('of a provider that cannot now means that the grant lives (RFC 7009 §2.2.1)', async () => {
+    const busy = new Response('', { status: 503, headers: { 'retry-after': '7' } });
+    expect(await answered(busy)).toEqual({
+      kind: 'failed',
+      reason: 'the revocation endpoint answered with HTTP 503',
+      passing: true,
+      retryAfterMs: 7_000,
+    });
+  });
+
+  test('that leads elsewhere is not followed', async () => {
+    const away = new Response(null, { status: 307, headers: { location: 'https://evil.test/' } });
+    expect(await answered(away)).toMatchObject({
+      kind: 'failed',
+      reason: expect.stringContaining('redirect'),
+      passing: false,
+    });
+  });
+
+  test('without an end is left', async () => {
+    const endless = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(new Uint8Array(8_192)),
+    });
+    expect(await answered(new Response(endless))).toMatchObject({
+      kind: 'failed',
+      reason: 'the answer of the revocation endpoint was larger than 64 KiB',
+    });
+  });
+
+  test('that does not come is a failure by its code', async () => {
+    const lost = new TypeError('the-refresh-token', {
+      cause: Object.assign(new Error('x'), { code: 'ECONNRESET' }),
+    });
+    expect(await answered(() => Promise.reject(lost))).toMatchObject({
+      kind: 'failed',
+      reason: 'the connection failed (ECONNRESET)',
+      passing: true,
+    });
+    const guarded = new TypeError('fetch failed', {
+      cause: new SidekeyError('address_blocked', '10.0.0.1 is private.'),
+    });
+    expect(await answered(() => Promise.reject(guarded))).toMatchObject({
+      reason: '10.0.0.1 is private.',
+      passing: false,
+    });
+  });
+});

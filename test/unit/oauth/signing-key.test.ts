@@ -1,0 +1,82 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { jwtVerify } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import { readSigningKey, signJwt } from '../../../src/oauth/signing-key.ts';
+import { aKey } from './keys-for-test.ts';
+
+const rsa = aKey('RS256');
+const jwkOf = (pem: string, more: object = {}) =>
+  JSON.stringify({ ...createPrivateKey(pem).export({ format: 'jwk' }), ...more });
+
+/** The failure of a function that has to fail. */
+function failure(run: () => unknown): SidekeyError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof SidekeyError) return error;
+  }
+  throw new Error('It did not fail as it should.');
+}
+
+describe('a private key', () => {
+  test.each([
+    ['PKCS#1', rsa.privateKey, 'RS256'],
+    ['PKCS#8', createPrivateKey(rsa.privateKey).export({ format: 'pem', type: 'pkcs8' }), 'RS256'],
+    ['with blank lines around', `\n\n${rsa.privateKey}\n\n`, 'RS256'],
+    ['EC', aKey('ES256').privateKey, 'ES256'],
+    ['Ed25519', aKey('EdDSA').privateKey, 'EdDSA'],
+    ['JWK', jwkOf(rsa.privateKey), 'RS256'],
+  ])('is read, and signs: %s', async (_what, text, algorithm) => {
+    const key = readSigningKey(text);
+    expect(key).toMatchObject({ keyId: null, algorithm });
+    const { payload, protectedHeader } = await jwtVerify(
+      await signJwt(key, { iss: 'sidekey' }),
+      createPublicKey(
+        createPrivateKey(text.startsWith('{') ? { key: JSON.parse(text), format: 'jwk' } : text),
+      ),
+    );
+    expect(payload).toEqual({ iss: 'sidekey' });
+    expect(protectedHeader).toEqual({ alg: algorithm, typ: 'JWT' });
+  });
+
+  test('as a JWK names itself, and a person’s word goes before that', () => {
+    const jwk = jwkOf(rsa.privateKey, { kid: 'k1', alg: 'PS256' });
+    expect(readSigningKey(jwk)).toMatchObject({ keyId: 'k1', algorithm: 'PS256' });
+    const said = { keyId: 'k2', algorithm: 'RS512' };
+    expect(readSigningKey(jwk, said)).toMatchObject(said);
+  });
+});
+
+describe('what is no key that signs is refused, and nothing of it is shown:', () => {
+  const pair = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { format: 'pem', type: 'spki' },
+    privateKeyEncoding: { format: 'pem', type: 'pkcs8', cipher: 'aes-256-cbc', passphrase: 'secret' },
+  });
+  const x25519 = generateKeyPairSync('x25519').privateKey.export({ format: 'pem', type: 'pkcs8' });
+  test.each([
+    ['a text', 'hunter2', {}, /none that can be read/],
+    ['a public key', pair.publicKey, {}, /none that can be read/],
+    [
+      'a JWK without its private part',
+      JSON.stringify({ kty: 'RSA', n: 'hunter2', e: 'AQAB' }),
+      {},
+      /none that can/,
+    ],
+    ['an encrypted key', pair.privateKey, {}, /encrypted with a passphrase/],
+    ['a key of a kind that does not sign', x25519, {}, /does not sign JWTs/],
+    ['a key that does not sign so', rsa.privateKey, { algorithm: 'ES256' }, /does not sign with ES256/],
+    [
+      'what no algorithm is called',
+      rsa.privateKey,
+      { algorithm: 'none of your business' },
+      /does not sign JWTs/,
+    ],
+    ['no signature at all', rsa.privateKey, { algorithm: 'none' }, /does not sign with none/],
+  ])('%s', (_what, text, options, message) => {
+    const error = failure(() => readSigningKey(text, options));
+    expect(error).toMatchObject({ code: 'input_invalid', message: expect.stringMatching(message) });
+    expect(`${error.message} ${error.hint}`).not.toMatch(/hunter|business|MII/);
+  });
+});
