@@ -1,47 +1,184 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { SidekeyError } from '../errors.ts';
 import { isName } from '../grants/grant.ts';
-import { parseConfigDocument } from './document.ts';
-import { configInvalid, displayName } from './problem.ts';
-import { catalogProviderSchema, type ProviderDefinition } from './provider-definition.ts';
+import type { Setting } from '../grants/provider.ts';
+import { isSystemError, systemCode } from '../system-error.ts';
+import { mostConfigBytes, parseConfigDocument, type ConfigDocument } from './document.ts';
+import { ownProviderFiles } from './own-providers.ts';
+import { configInvalid, displayName, type Problem } from './problem.ts';
+import { catalogProviderSchema, type CatalogProvider } from './provider-definition.ts';
+import { fillIn, readSettings } from './provider-settings.ts';
+import { readRegularFile } from './regular-file.ts';
 import { shippedFile } from './shipped.ts';
 import { validate } from './validate.ts';
 
-/** Provider definitions by name. */
-export type Catalog = ReadonlyMap<string, ProviderDefinition>;
+/**
+ * Provider definitions by name, each in a file of its own. A file is read when its provider is asked for: there are
+ * many, and a process needs few.
+ */
+export interface Catalog {
+  /** In order. */
+  readonly names: readonly string[];
+  /**
+   * The definition of that name; undefined: there is none.
+   *
+   * @param values of its settings, where they are not the default
+   * @throws SidekeyError `config_invalid` where the file is wrong
+   */
+  get(name: string, values?: Readonly<Record<string, string>>): CatalogEntry | undefined;
+}
+
+/** A definition, filled in. */
+export interface CatalogEntry {
+  readonly definition: CatalogProvider;
+  /** While one of them has no value, URLs and hosts of the definition hold its example, and must not be used. */
+  readonly settings: readonly Setting[];
+  /** What is wrong with the values that were given. */
+  readonly problems: readonly Omit<Problem, 'line' | 'column'>[];
+  /** The file: absolute, and what it says. */
+  readonly file: string;
+  readonly document: ConfigDocument;
+}
+
+/** Where definitions are. */
+export interface CatalogFolders {
+  /** The shipped ones. Default: `config/providers` of this package. */
+  readonly shipped?: string | undefined;
+  /** The user's own, which go before the shipped ones; it need not be there. */
+  readonly own?: string | undefined;
+}
 
 /**
- * The built-in providers: a file each, named by the provider. As strict as the config file, and without secrets.
+ * Lists the definitions. Those of the user's own folder are read at once, so that a mistake in one is found now.
  *
- * @param directory the shipped `config/providers` unless a test gives another
- * @throws SidekeyError `config_missing` where the folder is not there, `config_invalid` where a file of it is wrong.
+ * @throws SidekeyError `config_missing` where the shipped ones are not there, `config_invalid` where a file is none,
+ * `permissions_unsafe` as `ownProviderFiles`
  */
-export async function loadCatalog(directory: string = shippedFile('providers')): Promise<Catalog> {
-  const files = await readdir(directory).catch((cause: unknown) => {
-    throw new SidekeyError('config_missing', `The built-in providers are not in ${directory}.`, {
+export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promise<Catalog> {
+  const folder = shipped ?? shippedFile('providers');
+  const shippedFiles = await readdir(folder).catch((cause: unknown) => {
+    throw new SidekeyError('config_missing', `The built-in providers are not in ${folder}.`, {
       hint: 'install Sidekey again; the folder is part of it',
       cause,
     });
   });
-  const definitions = files
-    .filter((file) => !file.startsWith('.'))
-    .toSorted()
-    .map(async (file) => readDefinition(join(directory, file), file));
-  return new Map(await Promise.all(definitions));
+  const isOwn = own !== undefined && own !== folder;
+  const ownFiles = isOwn ? named(own, await ownProviderFiles(own)) : new Map<string, string>();
+  const all = new Map([...named(folder, shippedFiles), ...ownFiles]);
+  const read = new Map<string, ProviderFile>();
+
+  const catalog: Catalog = {
+    names: [...all.keys()].toSorted(),
+    get(name, values = {}) {
+      const path = all.get(name);
+      if (path === undefined) return undefined;
+      const file = read.get(name) ?? readProviderFile(path);
+      read.set(name, file);
+      return settle(file, values);
+    },
+  };
+  for (const name of ownFiles.keys()) catalog.get(name);
+  return catalog;
 }
 
-async function readDefinition(path: string, file: string): Promise<[string, ProviderDefinition]> {
-  const shown = displayName(path, process.cwd());
-  const name = file.replace(/\.yaml$/, '');
-  if (name === file || !isName(name)) {
-    const message = 'is no provider: the name must be that of the provider, and end in .yaml';
-    throw configInvalid(shown, [{ line: 1, column: 1, path: [], message }]);
+/** Paths of definitions, by the names of their providers. */
+function named(folder: string, files: readonly string[]): Map<string, string> {
+  return new Map(
+    files
+      .filter((file) => !file.startsWith('.'))
+      .map((file) => {
+        const name = file.replace(/\.yaml$/, '');
+        if (name === file || !isName(name)) {
+          const message = 'is no provider: the name must be that of the provider, and end in .yaml';
+          throw wrong(join(folder, file), [{ line: 1, column: 1, path: [], message }]);
+        }
+        return [name, join(folder, file)] as const;
+      }),
+  );
+}
+
+/** A file whose form is right, before its settings have values. */
+export interface ProviderFile {
+  readonly path: string;
+  readonly document: ConfigDocument;
+}
+
+/**
+ * Reads a provider file by itself, and checks it with the defaults and examples of its settings.
+ *
+ * @throws SidekeyError `config_invalid`, `config_missing`
+ */
+export function readProviderFile(path: string): ProviderFile {
+  const document = parseConfigDocument(readText(path));
+  if (!document.readable || document.problems.length > 0) throw wrong(path, document.problems);
+  const { problems } = checked({ path, document }, {});
+  if (problems !== null) throw wrong(path, problems);
+  return { path, document };
+}
+
+function readText(path: string): string {
+  let content: ReturnType<typeof readRegularFile>;
+  try {
+    content = readRegularFile(path, mostConfigBytes);
+  } catch (cause) {
+    const shown = displayName(path, process.cwd());
+    if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
+      throw new SidekeyError('config_missing', `There is no provider file ${shown}.`, { cause });
+    }
+    throw unreadable(shown, `cannot be read (${systemCode(cause)})`, cause);
   }
-  const document = parseConfigDocument(await readFile(path, 'utf8'));
-  const checked = document.readable ? validate(catalogProviderSchema, document) : { problems: [] };
-  if ('problems' in checked || document.problems.length > 0) {
-    throw configInvalid(shown, [...document.problems, ...('problems' in checked ? checked.problems : [])]);
+  if (content === null) throw unreadable(displayName(path, process.cwd()), 'is no regular file');
+  try {
+    if (content.bytes.length <= mostConfigBytes) {
+      return new TextDecoder('utf-8', { fatal: true }).decode(content.bytes);
+    }
+  } catch {
+    // Said below.
   }
-  return [name, checked.value];
+  throw wrong(path, [{ line: 1, column: 1, path: [], message: 'is not UTF-8 text, or larger than 1 MiB' }]);
+}
+
+function unreadable(shown: string, what: string, cause?: unknown): SidekeyError {
+  return new SidekeyError('config_invalid', `${shown} ${what}.`, {
+    hint: 'make it a file that the user of this process can read',
+    cause,
+  });
+}
+
+function checked(
+  { document }: ProviderFile,
+  values: Readonly<Record<string, string>>,
+):
+  | { readonly definition: CatalogProvider; readonly settings: readonly Setting[]; readonly problems: null }
+  | { readonly problems: readonly Problem[] } {
+  const settings = readSettings(document.value, values);
+  const value = fillIn(document.value, settings);
+  const result = validate(catalogProviderSchema as z.ZodType<CatalogProvider>, { ...document, value });
+  return 'problems' in result
+    ? { problems: result.problems }
+    : { definition: result.value, settings: settings.settings, problems: null };
+}
+
+/**
+ * The definition of a file with these values of its settings; with the examples where they are not right.
+ *
+ * @throws SidekeyError `config_invalid`: the file is wrong, whatever the values
+ */
+export function settle(file: ProviderFile, values: Readonly<Record<string, string>>): CatalogEntry {
+  const { problems } = readSettings(file.document.value, values);
+  const result = checked(file, problems.length === 0 ? values : {});
+  if (result.problems !== null) {
+    // Valid by itself, so it is the values that do not fit.
+    const fallback = checked(file, {});
+    if (fallback.problems !== null) throw wrong(file.path, fallback.problems);
+    const messages = result.problems.map(({ message }) => ({ path: [], message }));
+    return { ...fallback, problems: messages, file: file.path, document: file.document };
+  }
+  return { ...result, problems, file: file.path, document: file.document };
+}
+
+function wrong(path: string, problems: readonly Problem[]): SidekeyError {
+  return configInvalid(displayName(path, process.cwd()), problems);
 }

@@ -1,24 +1,34 @@
-import type { Provider } from '../grants/provider.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { Limits } from '../policy/limits.ts';
+import type { AdminConfig, ApprovalsConfig } from './approval-settings.ts';
+import type { AuditConfig } from './audit-settings.ts';
+import type { Providers } from './providers.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
   /** The file it came from. */
   readonly file: string;
+  /** SHA-256 of the file's text: the same for the same text. */
+  readonly digest: string;
   readonly proxy: {
     readonly listen: { readonly host: string; readonly port: number };
     readonly agents: 'optional' | 'required';
     readonly unmatched: 'deny' | 'tunnel';
   };
+  readonly admin: AdminConfig;
+  readonly approvals: ApprovalsConfig;
   readonly store: { readonly kind: 'sqlite'; readonly path: string };
   readonly key: KeySourceConfig;
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
-  readonly audit: { readonly file: string; readonly maxBytes: number };
+  readonly audit: AuditConfig;
   readonly tokens: {
     /** How long before its end a token is due for a refresh. */
     readonly skewMs: number;
+    /** How long after its last use a grant's token is still refreshed before anybody asks for it. */
+    readonly keepFreshMs: number;
   };
+  /** How long leases last; providers and grants may set less. */
+  readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
   readonly upstream: {
     /** Paths of PEM files with trust anchors besides the system's. */
     readonly ca: readonly string[];
@@ -29,7 +39,7 @@ export interface Config {
   };
   readonly domains: readonly Domain[];
   /** The built-in catalog and the file's own, by name. */
-  readonly providers: ReadonlyMap<string, Provider>;
+  readonly providers: Providers;
   readonly limits: Limits;
   readonly log: { readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' };
 }

@@ -3,7 +3,7 @@ import { isName } from '../grants/grant.ts';
 import { isPattern, parsePattern } from '../policy/pattern.ts';
 import { parseConfigDocument } from './document.ts';
 import { configInvalid } from './problem.ts';
-import { putEntry, removeEntry, type EntryValue } from './yaml-splice.ts';
+import { putEntry, putValue, removeEntry } from './yaml-splice.ts';
 
 /** What an edit did to the allowed-domains map. */
 export interface DomainEdit {
@@ -29,7 +29,7 @@ export function allowDomain(
   { insecure = false }: { readonly insecure?: boolean } = {},
 ): DomainEdit {
   if (!isName(grant)) {
-    throw new SidekeyError('input_invalid', `${JSON.stringify(grant)} is no name of a grant.`, {
+    throw new SidekeyError('input_invalid', 'That is no name of a grant.', {
       hint: 'letters, digits, dots, dashes and underscores; sidekey grant list shows the names',
     });
   }
@@ -48,10 +48,64 @@ export function removeDomain(text: string, pattern: string): DomainEdit {
   return { text: removeEntry(text, 'domains', key), change: 'removed', pattern: canonical, key };
 }
 
-function put(text: string, pattern: string, value: EntryValue): DomainEdit {
+/** What a person says of a provider on the command line; what is undefined stays as it is. */
+export interface ProviderEdit {
+  readonly clientId?: string | undefined;
+  /** A reference, never the secret. */
+  readonly clientSecret?: string | undefined;
+  readonly clientAuth?: 'basic' | 'post' | 'none' | 'private_key_jwt' | undefined;
+  readonly redirectUri?: string | undefined;
+  readonly settings?: Readonly<Record<string, string>> | undefined;
+}
+
+/**
+ * Puts these into `providers.NAME`, which is made where it is missing. Every line that is not meant is the same.
+ *
+ * @returns the whole text after the edit, and the keys that say something else than before
+ * @throws SidekeyError `input_invalid` for a name that is none; `config_invalid` as `allowDomain`
+ */
+export function setProvider(
+  text: string,
+  name: string,
+  { clientId, clientSecret, clientAuth, redirectUri, settings = {} }: ProviderEdit,
+): { readonly text: string; readonly changed: readonly string[] } {
+  if (!isName(name)) {
+    throw new SidekeyError('input_invalid', 'That is no name of a provider.', {
+      hint: 'sidekey provider list',
+    });
+  }
+  const document = parseConfigDocument(text);
+  if (document.problems.length > 0) throw configInvalid('the config file', document.problems);
+  const before = asMap(asMap(asMap(document.value)['providers'])[name]);
+  const wanted: readonly (readonly [path: readonly string[], value: string | undefined, now: unknown])[] = [
+    [['client_id'], clientId, before['client_id']],
+    [['client_secret'], clientSecret, before['client_secret']],
+    [['client_auth'], clientAuth, before['client_auth']],
+    [['redirect_uri'], redirectUri, before['redirect_uri']],
+    ...Object.entries(settings).map(
+      ([key, value]) => [['settings', key], value, asMap(before['settings'])[key]] as const,
+    ),
+  ];
+  let edited = text;
+  const changed: string[] = [];
+  for (const [path, value, now] of wanted) {
+    if (value === undefined || value === now) continue;
+    edited = putValue(edited, ['providers', name, ...path], value);
+    changed.push(path.join('.'));
+  }
+  return { text: edited, changed };
+}
+
+/** What stands for a domain: `tunnel`, `deny`, or a grant. */
+type DomainValue = string | Readonly<Record<string, string | boolean>>;
+
+function put(text: string, pattern: string, value: DomainValue): DomainEdit {
   const { canonical, key, current } = lookUp(text, pattern);
   const said = { pattern: canonical, key };
   if (key !== null && sameValue(current, value)) return { text, change: 'unchanged', ...said };
+  if (key !== null && typeof value !== 'string' && hasRules(current)) {
+    return { text: putGrant(text, key, asMap(current), value), change: 'replaced', ...said };
+  }
   return {
     text: putEntry(text, 'domains', key ?? canonical, value),
     change: key === null ? 'added' : 'replaced',
@@ -59,11 +113,32 @@ function put(text: string, pattern: string, value: EntryValue): DomainEdit {
   };
 }
 
+/** An entry that says more than its grant: what may be done there must not get lost when the grant is another. */
+function hasRules(current: unknown): boolean {
+  return Object.keys(asMap(current)).some((name) => name !== 'grant' && name !== 'insecure');
+}
+
+function putGrant(
+  text: string,
+  key: string,
+  { insecure = false }: Readonly<Record<string, unknown>>,
+  wanted: Readonly<Record<string, string | boolean>>,
+): string {
+  if (insecure !== (wanted['insecure'] ?? false)) {
+    throw new SidekeyError('config_invalid', `The entry ${key} has rules, and insecure is to be changed.`, {
+      hint: 'change insecure by hand, beside the rules; nothing was changed',
+    });
+  }
+  return putValue(text, ['domains', key, 'grant'], String(wanted['grant']));
+}
+
 /** The entry that means the same as the pattern, however it is written. */
 function lookUp(text: string, pattern: string): { canonical: string; key: string | null; current: unknown } {
   const wanted = parsePattern(pattern);
   if (!isPattern(wanted)) {
-    throw new SidekeyError('input_invalid', `${JSON.stringify(pattern)} ${wanted.problem}.`, {
+    // What stands before an @ may be a password.
+    const shown = JSON.stringify(pattern.replace(/^.*@/s, '…@'));
+    throw new SidekeyError('input_invalid', `${shown} ${wanted.problem}.`, {
       hint: 'write host, host:port or *.suffix, such as api.example.com',
     });
   }
@@ -77,12 +152,10 @@ function lookUp(text: string, pattern: string): { canonical: string; key: string
   return { canonical: wanted.text, key: null, current: undefined };
 }
 
-function sameValue(current: unknown, value: EntryValue): boolean {
+function sameValue(current: unknown, value: DomainValue): boolean {
   if (typeof current === 'string' || typeof value === 'string') return current === value;
-  const { grant, insecure = false, ...others } = asMap(current);
-  return (
-    grant === value['grant'] && insecure === (value['insecure'] ?? false) && Object.keys(others).length === 0
-  );
+  const { grant, insecure = false } = asMap(current);
+  return grant === value['grant'] && insecure === (value['insecure'] ?? false);
 }
 
 function asMap(value: unknown): Readonly<Record<string, unknown>> {

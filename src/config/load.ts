@@ -1,13 +1,15 @@
-import { open } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { hash } from 'node:crypto';
+import { dirname, join, resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
 import { shellWord } from '../shell-word.ts';
 import { isSystemError, systemCode } from '../system-error.ts';
-import { loadCatalog } from './catalog.ts';
+import { openCatalog } from './catalog.ts';
 import type { Config } from './config.ts';
 import { mostConfigBytes, parseConfigDocument, type Position } from './document.ts';
 import { deepFreeze } from './frozen.ts';
+import { isLoopbackListen } from './listen-address.ts';
 import { configInvalid, describeProblem, displayName } from './problem.ts';
+import { readRegularFile } from './regular-file.ts';
 import { findSameKeys, resolveConfig } from './resolve.ts';
 import { configSchema } from './schema.ts';
 import { shippedFile } from './shipped.ts';
@@ -19,7 +21,7 @@ export interface LoadOptions {
   readonly env: NodeJS.ProcessEnv;
   /** What file names in messages are relative to. Default: where the process is. */
   readonly cwd?: string | undefined;
-  /** Folder of the built-in providers. Default: the shipped one. */
+  /** Folder of the built-in providers. Default: the shipped one. Those in `providers` beside the file go first. */
   readonly catalog?: string | undefined;
 }
 
@@ -48,12 +50,13 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
   const checked = validate(configSchema, document);
   const found = [...document.problems, ...findSameKeys(document)];
   if ('problems' in checked) throw configInvalid(name, [...found, ...checked.problems]);
-  const catalog = await loadCatalog(options.catalog);
+  const catalog = await openCatalog({ shipped: options.catalog, own: join(dirname(path), 'providers') });
   const { config, problems } = resolveConfig(checked.value, {
     document,
     file: path,
     name,
     env: options.env,
+    digest: hash('sha256', text),
     catalog,
   });
   if (found.length + problems.length > 0) throw configInvalid(name, [...found, ...problems]);
@@ -68,7 +71,7 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
  */
 export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'cwd'> = {}): Promise<string> {
   const name = displayName(file, cwd ?? process.cwd());
-  const bytes = await readBytes(file, name);
+  const bytes = readBytes(file, name);
   if (bytes.length > mostConfigBytes) {
     throw configInvalid(name, [{ line: 1, column: 1, path: [], message: 'is larger than 1 MiB' }]);
   }
@@ -80,20 +83,10 @@ export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'c
 }
 
 /** At most one byte more than a config file may have. */
-async function readBytes(file: string, name: string): Promise<Buffer> {
+function readBytes(file: string, name: string): Buffer {
+  let content: ReturnType<typeof readRegularFile>;
   try {
-    const handle = await open(file, 'r');
-    try {
-      const buffer = Buffer.alloc(mostConfigBytes + 1);
-      let length = 0;
-      for (;;) {
-        const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-        length += bytesRead;
-        if (bytesRead === 0 || length === buffer.length) return buffer.subarray(0, length);
-      }
-    } finally {
-      await handle.close();
-    }
+    content = readRegularFile(file, mostConfigBytes);
   } catch (cause) {
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
       throw new SidekeyError('config_missing', `There is no config file ${name}.`, {
@@ -101,20 +94,22 @@ async function readBytes(file: string, name: string): Promise<Buffer> {
         cause,
       });
     }
-    throw new SidekeyError(
-      'config_invalid',
-      `The config file ${name} cannot be read (${systemCode(cause)}).`,
-      {
-        hint: `make ${name} a file that the user of this process can read`,
-        cause,
-      },
-    );
+    throw unreadable(name, `cannot be read (${systemCode(cause)})`, cause);
   }
+  if (content === null) throw unreadable(name, 'is no regular file');
+  return content.bytes;
+}
+
+function unreadable(name: string, what: string, cause?: unknown): SidekeyError {
+  return new SidekeyError('config_invalid', `The config file ${name} ${what}.`, {
+    hint: `make ${name} a file that the user of this process can read`,
+    cause,
+  });
 }
 
 /** An open proxy that adds credentials hands them to whoever finds it. */
 function refuseOpenListener({ proxy }: Config, name: string, position: Position): void {
-  if (proxy.agents === 'required' || isLoopback(proxy.listen.host)) return;
+  if (proxy.agents === 'required' || isLoopbackListen(proxy.listen)) return;
   const message = `other machines can reach ${proxy.listen.host}, and proxy.agents is optional, so they would need no token`;
   throw new SidekeyError(
     'listener_open',
@@ -123,9 +118,4 @@ function refuseOpenListener({ proxy }: Config, name: string, position: Position)
       hint: 'set proxy.agents: required and make tokens with sidekey agent add NAME, or listen on 127.0.0.1',
     },
   );
-}
-
-/** RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Every other way to write them counts as open. */
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

@@ -18,14 +18,38 @@ export interface Problem {
 /** More than these are not listed: the first ones explain the rest. */
 const mostListed = 20;
 
-/** All problems as one error, a line each, in the order of the file. The code is `config_invalid`. */
-export function configInvalid(name: string, problems: readonly Problem[]): SidekeyError {
+/** `config_invalid`, with what is wrong and where. */
+export class ConfigInvalid extends SidekeyError {
+  /**
+   * The first problem for the record, `sidekey.yaml:12:5: is not an IP address.`, and how many more there are. It names no
+   * key: in a file that is broken, what stands for one may be a secret.
+   */
+  readonly summary: string;
+
+  constructor(message: string, hint: string, summary: string) {
+    super('config_invalid', message, { hint });
+    this.summary = summary;
+  }
+}
+
+/** All problems as one error, a line each, in the order of the file. */
+export function configInvalid(name: string, problems: readonly Problem[]): ConfigInvalid {
   const ordered = problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
   const lines = ordered.slice(0, mostListed).map((problem) => describeProblem(name, problem));
   if (ordered.length > mostListed) lines.push(`… and ${ordered.length - mostListed} more.`);
-  return new SidekeyError('config_invalid', lines.join('\n'), {
-    hint: `change ${ordered.length === 1 ? 'that line' : 'those lines'} of ${name}; nothing was applied`,
-  });
+  const [first] = ordered;
+  const more = ordered.length > 1 ? ` (and ${ordered.length - 1} more)` : '';
+  return new ConfigInvalid(
+    lines.join('\n'),
+    `change ${ordered.length === 1 ? 'that line' : 'those lines'} of ${name}; nothing was applied`,
+    first === undefined ? `${name} is not valid.` : `${describeProblem(name, { ...first, path: [] })}${more}`,
+  );
+}
+
+/** Why a config was not taken over, for the record; undefined where that is not known. */
+export function summaryOf(error: unknown): string | undefined {
+  if (error instanceof ConfigInvalid) return error.summary;
+  return error instanceof SidekeyError ? error.message : undefined;
 }
 
 /** `config/sidekey.yaml:12:5: proxy.listen: is not …` */

@@ -1,7 +1,13 @@
 import { z } from 'zod';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { Flow, InjectPlan } from '../grants/provider.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
-import { domainPattern, endpoint, issuer, secretReference, text } from './scalar.ts';
+import { isLoopback } from '../policy/host.ts';
+import { dialectDefinition } from './dialect-definition.ts';
+import { plainText, webPage } from './provider-text.ts';
+import { domainPattern, duration, endpoint, issuer, name, secretReference, text } from './scalar.ts';
+import { tokenDefinition } from './token-definition.ts';
+
+/** The one source of a provider's shape, in the config file and in the files of the catalog. */
 
 const fieldName = text<string>(
   { description: 'The header field that carries the credential.', examples: ['X-Api-Key'] },
@@ -22,18 +28,32 @@ const injectPlan = z
           (value) => (/^[\x20-\x7e]*$/.test(value) ? value : { problem: 'has characters other than ASCII' }),
         ).prefault(''),
       }),
+      z.strictObject({
+        path: z
+          .array(
+            text<string>({ description: 'The beginning of a path, up to the credential.' }, (value) =>
+              /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
+                ? value
+                : { problem: 'is no beginning of a path, such as /bot' },
+            ),
+          )
+          .min(1),
+      }),
+      z.strictObject({
+        query: text<string>({ description: 'The parameter of the query.' }, (value) =>
+          /^[A-Za-z0-9_.-]+$/.test(value) ? value : { problem: 'is no name of a parameter' },
+        ),
+      }),
     ],
-    { error: 'must be bearer or { header: NAME }' },
+    { error: 'must be bearer, { header: NAME }, { path: [BEGINNING] } or { query: NAME }' },
   )
-  .transform((plan): InjectPlan =>
-    plan === 'bearer' ? { kind: 'bearer' } : { kind: 'header', name: plan.header, prefix: plan.prefix },
-  )
+  .transform((plan): InjectPlan => {
+    if (plan === 'bearer') return { kind: 'bearer' };
+    if ('path' in plan) return { kind: 'path', prefixes: plan.path };
+    if ('query' in plan) return { kind: 'query', name: plan.query };
+    return { kind: 'header', name: plan.header, prefix: plan.prefix };
+  })
   .meta({ description: 'How a credential that is one value stands in a request. Default: bearer.' });
-
-const printable = (description: string): z.ZodType<string, string> =>
-  text<string>({ description }, (value) =>
-    /^[\x20-\x7e]+$/.test(value) ? value : { problem: 'must be printable ASCII, and not empty' },
-  );
 
 const scope = text<string>({ description: 'One scope.' }, (value) =>
   /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
@@ -41,42 +61,207 @@ const scope = text<string>({ description: 'One scope.' }, (value) =>
     : { problem: 'is no scope (RFC 6749 §3.3): one entry of the list for each' },
 );
 
+const flows = [
+  'authorization_code',
+  'device_code',
+  'client_credentials',
+  'jwt_bearer',
+  'token_exchange',
+  'auth0_connection',
+  'github_installation',
+] as const satisfies readonly Flow[];
+
+/** The flows, in a word or two for people. */
+export const flowWords: Readonly<Record<Flow, string>> = {
+  authorization_code: 'browser',
+  device_code: 'device',
+  client_credentials: 'client credentials',
+  jwt_bearer: 'signed assertion',
+  token_exchange: 'token exchange',
+  auth0_connection: 'Auth0',
+  github_installation: 'app installation',
+};
+
+/** Kinds of providers, in the order in which lists show them. */
+export const categories = [
+  'sample',
+  'ai',
+  'code',
+  'cloud',
+  'monitoring',
+  'communication',
+  'productivity',
+  'documents',
+  'design',
+  'support',
+  'crm',
+  'marketing',
+  'commerce',
+  'finance',
+  'media',
+  'social',
+  'data',
+  'identity',
+  'generic',
+] as const;
+
+/** Where a part of a URL or a host is the customer's own: `{name}` in the other fields. */
+const setting = z.strictObject({
+  what: plainText('What it is, and where it is found: the end of a sentence.'),
+  example: plainText('What it looks like; it must make the other fields valid.'),
+  default: plainText('What it is where nothing is said.').optional(),
+  form: z.enum(['label', 'host', 'segment']).prefault('label').meta({
+    description: 'label: one label of a host name. host: a whole host. segment: one segment of a path.',
+  }),
+});
+
+/** RFC 8252 §7.3: http stands for this machine alone. */
+const redirectUri = text<string>(
+  {
+    description:
+      'The redirect URI that the client is registered with, where the provider takes no other port.',
+    examples: ['http://127.0.0.1:8765/callback'],
+  },
+  (value) => {
+    const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
+    if (url === null || url.hash !== '' || url.username !== '' || url.password !== '')
+      return { problem: 'is no URL' };
+    if (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))) return value;
+    return { problem: 'is neither https nor a URL of this machine, such as http://127.0.0.1:8765/callback' };
+  },
+);
+
 const fields = {
-  title: printable('The name for people.').optional(),
+  title: plainText('The name for people.').optional(),
+  category: z.enum(categories).optional().meta({ description: 'What kind of service it is.' }),
+  docs: z
+    .array(webPage('A page of the provider’s own documentation.'))
+    .min(1)
+    .optional()
+    .meta({ description: 'Where the facts of this definition come from.' }),
+  settings: z
+    .record(
+      text<string>({ description: 'The name, as it stands in braces.' }, (value) =>
+        /^[a-z][a-z0-9_]{0,31}$/.test(value)
+          ? value
+          : { problem: 'is no name of a setting: lower case and underscores' },
+      ),
+      setting,
+    )
+    .optional()
+    .meta({ description: 'What differs between customers: {name} in URLs and hosts stands for it.' }),
   authorization_endpoint: endpoint('Where a person gives consent (RFC 6749 §3.1).').optional(),
+  device_authorization_endpoint: endpoint('Where a device flow begins (RFC 8628 §3.1).').optional(),
   token_endpoint: endpoint('Where tokens are issued and refreshed (RFC 6749 §3.2).').optional(),
   revocation_endpoint: endpoint('Where tokens are revoked (RFC 7009).').optional(),
   issuer: issuer('The issuer, checked in authorization responses (RFC 9207).').optional(),
-  client_id: printable('The client that is registered at the provider.').optional(),
-  client_auth: z.enum(['basic', 'post', 'none']).optional().meta({
+  authorization_response_iss_parameter_supported: z.boolean().optional().meta({
     description:
-      'How the client authenticates at the token endpoint. Default: basic with a client_secret, none without.',
+      'Whether each authorization response names the issuer (RFC 9207 §3); one that does not is refused then.',
   }),
+  client_id: plainText('The client that is registered at the provider.').optional(),
+  client_auth: z.enum(['basic', 'post', 'none', 'private_key_jwt']).optional().meta({
+    description:
+      'How the client authenticates at the token endpoint. Default: basic with a client_secret, none without. With private_key_jwt (RFC 7523) the client_secret is the private key, as PEM or JWK.',
+  }),
+  redirect: z.enum(['loopback', 'localhost', 'https']).optional().meta({
+    description:
+      'What redirect URIs it takes. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
+  }),
+  flows: z
+    .array(z.enum(flows))
+    .min(1)
+    .optional()
+    .meta({ description: 'The ways to a token that the provider offers, the usual one first.' }),
   scopes: z.array(scope).optional().meta({ description: 'The scopes to ask for.' }),
+  known_scopes: z
+    .record(scope, plainText('What the scope is for.'))
+    .optional()
+    .meta({ description: 'Scopes that can be asked for, with what each is for.' }),
   audience: z
     .array(domainPattern('host, host:port or *.suffix'))
     .min(1, 'is empty; list the hosts that the credential may be sent to')
     .optional()
     .meta({ description: 'The only hosts that a credential of this provider may ever be sent to.' }),
+  domains: z
+    .array(domainPattern('host, host:port or *.suffix'))
+    .min(1)
+    .optional()
+    .meta({ description: 'The entries that connect offers for the domain map. Default: the audience.' }),
   inject: injectPlan.optional(),
+  lease: z
+    .strictObject({
+      default_ttl: duration('How long a lease of its grants lasts where nothing is said.', 1_000).optional(),
+      max_ttl: duration('How long a lease of its grants lasts at most.', 1_000).optional(),
+    })
+    .optional()
+    .meta({ description: 'The clocks of leases of this provider’s grants; the least of all maxima counts.' }),
+  token: tokenDefinition.optional(),
+  dialect: dialectDefinition.optional(),
+  console: z
+    .strictObject({
+      url: webPage('The page where a client (an “app”) is registered.'),
+      steps: z.array(plainText('One step.')).min(1).meta({
+        description:
+          'What to do there, a sentence each; {redirect_uri} stands for the redirect URI of connect.',
+      }),
+    })
+    .optional()
+    .meta({ description: 'How to register an OAuth client at the provider.' }),
+  probe: z
+    .strictObject({
+      url: endpoint('A URL that a GET shows the credential to work at; harmless.'),
+      headers: z
+        .record(
+          text<string>({ description: 'A field name.' }, (value) =>
+            isFieldName(value) && !isReservedFieldName(value)
+              ? value
+              : { problem: 'is no field that can be set here' },
+          ),
+          plainText('Its value.'),
+        )
+        .optional(),
+      /** A GraphQL query, say. */
+      json: z.record(z.string(), z.unknown()).optional().meta({ description: 'Sent as JSON with POST.' }),
+      ok_field: plainText('A member of the JSON answer that is true where the credential works.').optional(),
+    })
+    .optional()
+    .meta({ description: 'A harmless call that proves the credential.' }),
+  notes: z
+    .array(plainText('One sentence.'))
+    .optional()
+    .meta({ description: 'What a person should know before, such as tokens that do not renew.' }),
 } as const;
 
 /** A provider as the config file defines it. */
 export const providerSchema = z
   .strictObject({
     ...fields,
+    redirect_uri: redirectUri.optional(),
+    like: name('A provider of the catalog that this one is a copy of, under another name.').optional(),
+    settings: z
+      .record(z.string(), plainText('The value.'))
+      .optional()
+      .meta({ description: 'Values for the settings of the provider: what {name} stands for.' }),
     client_secret: secretReference(
       'Where the client secret is: env:NAME, file:PATH or command:…. Never the secret itself.',
     ).optional(),
   })
   .meta({ description: 'Where consent and tokens come from, and where the credential may go.' });
 
-/** A provider of the built-in catalog: whole, and without a secret. */
-export const catalogProviderSchema = z.strictObject({
-  ...fields,
-  title: printable('The name for people.'),
-  audience: fields.audience.unwrap(),
-});
+/** A provider of the catalog: whole. Only one of the user's own files may say where a client secret is. */
+export const catalogProviderSchema = z
+  .strictObject({
+    ...fields,
+    title: plainText('The name for people.'),
+    category: fields.category.unwrap(),
+    docs: fields.docs.unwrap(),
+    audience: fields.audience.unwrap(),
+    client_secret: secretReference('Where the client secret is; in files of your own.').optional(),
+  })
+  .meta({ title: 'Sidekey provider', description: 'One provider of the catalog.' });
 
-/** A provider as written, checked value by value. */
+/** A provider as the config file has it, checked value by value. */
 export type ProviderDefinition = z.output<typeof providerSchema>;
+/** A provider as a file of the catalog has it. */
+export type CatalogProvider = z.output<typeof catalogProviderSchema>;

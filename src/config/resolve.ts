@@ -2,10 +2,14 @@ import { dirname, resolve } from 'node:path';
 import { canonicalHost } from '../policy/host.ts';
 import { isPattern, parsePattern } from '../policy/pattern.ts';
 import type { Domain } from '../policy/domain-map.ts';
+import type { DomainRules } from '../policy/rule.ts';
 import { defaultLimits, limitTable, type LimitName, type Limits } from '../policy/limits.ts';
+import { toAdminConfig, toApprovalsConfig } from './approval-settings.ts';
+import { toAuditConfig } from './audit-settings.ts';
 import type { Catalog } from './catalog.ts';
 import type { Config } from './config.ts';
 import { defineProviders } from './define-providers.ts';
+import { defineRules } from './define-rules.ts';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import type { ConfigValues } from './schema.ts';
@@ -18,6 +22,8 @@ export interface ResolveOptions {
   readonly name: string;
   readonly env: NodeJS.ProcessEnv;
   readonly catalog: Catalog;
+  /** See `Config.digest`. */
+  readonly digest: string;
 }
 
 /** Checked values into the configuration: paths absolute, keys canonical, providers complete. */
@@ -25,17 +31,22 @@ export function resolveConfig(
   values: ConfigValues,
   options: ResolveOptions,
 ): { readonly config: Config; readonly problems: readonly Problem[] } {
-  const { file, document, name } = options;
+  const { file, document, name, digest } = options;
   const absolute = (path: string): string => resolve(dirname(file), path);
   const { providers, problems } = defineProviders({ ...options, own: values.providers });
+  const rules = defineRules(values, { document, name });
   const config: Config = {
     file,
+    digest,
     proxy: values.proxy,
+    admin: toAdminConfig(values.admin),
+    approvals: toApprovalsConfig(values.approvals),
     store: { kind: values.store.kind, path: absolute(values.store.path) },
     key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
-    audit: { file: absolute(values.audit.file), maxBytes: values.audit.max_size },
-    tokens: { skewMs: values.tokens.skew },
+    audit: toAuditConfig(values.audit, absolute),
+    tokens: { skewMs: values.tokens.skew, keepFreshMs: values.tokens.keep_fresh },
+    leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     upstream: {
       ca: values.upstream.ca.map(absolute),
       resolve: new Map(
@@ -48,13 +59,18 @@ export function resolveConfig(
     },
     domains: Object.entries(values.domains).flatMap(([key, value]) => {
       const path: Path = ['domains', key];
-      return toDomain(key, value, `${formatPath(path)} (${name}:${document.position(path, 'key').line})`);
+      const origin = `${formatPath(path)} (${name}:${document.position(path, 'key').line})`;
+      return toDomain(key, value, origin).map((domain) => withRules(domain, rules.of(key, domain.pattern)));
     }),
     providers,
     limits: toLimits(values.limits),
     log: values.log,
   };
-  return { config, problems };
+  return { config, problems: [...problems, ...rules.problems] };
+}
+
+function withRules(domain: Domain, rules: DomainRules | null): Domain {
+  return rules === null ? domain : { ...domain, rules };
 }
 
 function toDomain(key: string, value: ConfigValues['domains'][string], origin: string): Domain[] {

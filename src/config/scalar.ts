@@ -4,7 +4,7 @@ import { isName } from '../grants/grant.ts';
 import { parseCidr } from '../policy/address.ts';
 import { canonicalHost, isAddress } from '../policy/host.ts';
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
-import { formatDuration, parseDuration, durationPattern } from './duration.ts';
+import { durationPattern, formatDuration, longestDuration, parseDuration } from './duration.ts';
 import {
   environmentName,
   isReference,
@@ -65,7 +65,7 @@ export function readPath(value: string): string | { readonly problem: string } {
 }
 
 /** A time, in milliseconds. */
-export function duration(description: string, least = 0): z.ZodType<number, string> {
+export function duration(description: string, least = 0, most = longestDuration): z.ZodType<number, string> {
   const told = {
     description,
     examples: ['10s', '5m'],
@@ -76,6 +76,7 @@ export function duration(description: string, least = 0): z.ZodType<number, stri
     const milliseconds = parseDuration(value);
     if (milliseconds === null)
       return { problem: 'is no duration such as 250ms, 10s, 5m or 1h, of 24 days at most' };
+    if (milliseconds > most) return { problem: `is more than ${formatDuration(most)}` };
     return milliseconds < least ? { problem: `is less than ${formatDuration(least)}` } : milliseconds;
   });
 }
@@ -190,6 +191,14 @@ export function endpoint(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^https://' }, (value) => readUrl(value));
 }
 
+/** The same, where `{name}` may stand in the path for what is known later. */
+export function endpointTemplate(description: string, name: string): z.ZodType<string, string> {
+  return text<string>({ description, pattern: '^https://' }, (value) => {
+    const read = readUrl(value.replaceAll(`{${name}}`, name));
+    return typeof read === 'string' ? value : read;
+  });
+}
+
 /** RFC 8414 §2: an https URL without query and fragment, compared as written. */
 export function issuer(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^https://' }, (value) =>
@@ -206,34 +215,4 @@ function readUrl(value: string): string | { readonly problem: string } {
   // Two programs that read the host differently would talk to different servers.
   const [, host = ''] = /^https:\/\/(\[[^\]]*\]|[^/:?]*)/i.exec(value) ?? [];
   return canonicalHost(host) === null ? { problem: 'has a host that is not one' } : value;
-}
-
-/** Where the proxy listens. */
-export interface ListenAddress {
-  /** An IP address without brackets, or `localhost`. */
-  readonly host: string;
-  /** 0: any that is free. */
-  readonly port: number;
-}
-
-const listenForm = 'ADDRESS:PORT, such as 127.0.0.1:8377';
-
-/** `ADDRESS:PORT`. */
-export function listenAddress(description: string): z.ZodType<ListenAddress, string> {
-  return text<ListenAddress>(
-    { description, examples: ['127.0.0.1:8377', '[::1]:8377'], kind: listenForm },
-    (value) => {
-      const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*)):([0-9]{1,5})$/.exec(value) ?? [];
-      const port = Number(portText);
-      if (portText === undefined) return { problem: `must be ${listenForm}` };
-      if (port > 65_535 || /^0./.test(portText))
-        return { problem: 'has a port that is not between 0 and 65535' };
-      const host = (bracketed ?? plain ?? '').toLowerCase();
-      const fits = bracketed === undefined ? host === 'localhost' || isIP(host) === 4 : isIP(host) === 6;
-      if (!fits || host.includes('%')) {
-        return { problem: 'must begin with an IP address (IPv6 in brackets) or localhost' };
-      }
-      return { host, port };
-    },
-  );
 }

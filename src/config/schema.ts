@@ -1,14 +1,17 @@
 import { z } from 'zod';
 import { limitTable, type LimitName } from '../policy/limits.ts';
+import { adminSchema, approvalsSchema } from './approval-settings.ts';
+import { auditSchema } from './audit-settings.ts';
 import { formatDuration } from './duration.ts';
+import { listenAddress } from './listen-address.ts';
 import { providerSchema } from './provider-definition.ts';
+import { outcome, policyDefinition, ruleList } from './rule-definition.ts';
 import {
   address,
   addressBlock,
   domainPattern,
   duration,
   hostName,
-  listenAddress,
   name,
   pathText,
   permittedName,
@@ -85,6 +88,14 @@ const domain = z
           .boolean()
           .prefault(false)
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
+        rules: ruleList.optional(),
+        default: outcome(
+          'What happens to a request that no rule matches. Default: deny where there are rules.',
+        ).optional(),
+        mode: z.enum(['enforce', 'report']).optional().meta({
+          description:
+            'report: let everything through, and record what the rules would have done. Default: enforce.',
+        }),
       }),
     ],
     { error: 'must be tunnel, deny or { grant: NAME }' },
@@ -148,6 +159,10 @@ export const configSchema = z
   .strictObject({
     version: z.literal(1).meta({ description: 'Version of this format: 1.' }),
     proxy: proxy.prefault({}).meta({ description: 'The listener, and who may use it.' }),
+    admin: adminSchema.prefault({}).meta({ description: 'The pages for people.' }),
+    approvals: approvalsSchema.prefault({}).meta({
+      description: 'Requests that a rule with the outcome approve holds until a person answers.',
+    }),
     store: store.prefault('sqlite:../data/sidekey.db'),
     key: key.prefault({ source: 'file' }),
     ca: z
@@ -162,19 +177,25 @@ export const configSchema = z
       })
       .prefault({})
       .meta({ description: 'The certificate authority that agents trust.' }),
-    audit: z
-      .strictObject({
-        file: pathText('The audit file.').prefault('../data/audit.jsonl'),
-        max_size: size('Size at which a new file is begun.', 4_096).prefault('100MiB'),
-      })
-      .prefault({})
-      .meta({ description: 'The record of every access.' }),
+    audit: auditSchema.prefault({}).meta({ description: 'The record of every access.' }),
     tokens: z
       .strictObject({
         skew: duration('How long before its end a token is refreshed.').prefault('5m'),
+        keep_fresh: duration(
+          'How long after its last use a grant’s token is still refreshed before anybody asks for it; 0s: never, each is refreshed on use.',
+        ).prefault('1d'),
       })
       .prefault({})
       .meta({ description: 'The clocks of tokens.' }),
+    leases: z
+      .strictObject({
+        default_ttl: duration('How long a lease lasts where nothing is said.', 1_000).prefault('15m'),
+        max_ttl: duration('How long a lease lasts at most; a longer ask is cut.', 1_000).prefault('1d'),
+      })
+      .prefault({})
+      .meta({
+        description: 'The clocks of leases. Providers and grants may set shorter ones; the least counts.',
+      }),
     upstream: upstream
       .prefault({})
       .meta({ description: 'How servers are found, and how they are recognized.' }),
@@ -182,6 +203,10 @@ export const configSchema = z
       .record(keyOf(domainPattern('host'), 'host, host:port or *.suffix.'), domain)
       .prefault({})
       .meta({ description: 'The allowed-domains map. The most specific entry wins.' }),
+    policies: z
+      .record(keyOf(name('name'), 'The name of the policy.'), policyDefinition)
+      .prefault({})
+      .meta({ description: 'Rules that many domains share: rules: [{ policy: NAME }].' }),
     providers: z
       .record(keyOf(name('name'), 'The name of the provider.'), providerSchema)
       .prefault({})

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
 import { shellWord } from '../shell-word.ts';
 import { systemCode } from '../system-error.ts';
 import { splitCommandLine } from './command-line.ts';
+import { readRegularFile } from './regular-file.ts';
 
 /** Where a secret is; never the secret itself. */
 export type SecretReference =
@@ -114,40 +113,33 @@ async function read(reference: SecretReference, options: ReadSecretOptions, say:
       return value;
     }
     case 'file':
-      return decode(await readSecretFile(resolve(options.cwd, reference.path), say), say).replace(
-        /\r?\n$/,
-        '',
-      );
+      return decode(readSecretFile(resolve(options.cwd, reference.path), say), say).replace(/\r?\n$/, '');
     case 'command':
       return decode(await runSecretCommand(reference.argv, options, say), say).trim();
   }
 }
 
-async function readSecretFile(path: string, say: Say): Promise<Buffer> {
-  // Not blocking: opening a FIFO would otherwise wait for somebody to write.
-  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((cause: unknown) => {
+function readSecretFile(path: string, say: Say): Buffer {
+  let content: ReturnType<typeof readRegularFile>;
+  try {
+    content = readRegularFile(path, mostBytes);
+  } catch (cause) {
     throw new SidekeyError('secret_missing', say(`cannot be read (${systemCode(cause)})`), {
       hint: `write the secret to ${path} and run: chmod 600 ${shellWord(path)}`,
       cause,
     });
-  });
-  try {
-    const stat = await file.stat();
-    if (!stat.isFile()) {
-      throw new SidekeyError('secret_missing', say('is not a file'), { hint: 'name a file after file:' });
-    }
-    // Asked of the open file, so that nobody swaps it between the question and the reading. Windows has no mode.
-    if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
-      throw new SidekeyError('permissions_unsafe', say('is open to every user of this machine'), {
-        hint: `run: chmod 600 ${shellWord(path)}`,
-      });
-    }
-    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(mostBytes + 1), position: 0 });
-    if (bytesRead > mostBytes) throw tooLong(say);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
   }
+  if (content === null) {
+    throw new SidekeyError('secret_missing', say('is not a file'), { hint: 'name a file after file:' });
+  }
+  // Windows has no mode.
+  if (process.platform !== 'win32' && (content.mode & 0o007) !== 0) {
+    throw new SidekeyError('permissions_unsafe', say('is open to every user of this machine'), {
+      hint: `run: chmod 600 ${shellWord(path)}`,
+    });
+  }
+  if (content.bytes.length > mostBytes) throw tooLong(say);
+  return content.bytes;
 }
 
 /** Runs without a shell; what it writes to stderr is its own affair and goes nowhere. */

@@ -1,10 +1,8 @@
-import { createHash } from 'node:crypto';
 import { watch, type FSWatcher } from 'node:fs';
-import { readFile, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, resolve } from 'node:path';
+import { realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { SidekeyError } from '../errors.ts';
-import { isSystemError, systemCode } from '../system-error.ts';
-import { mostConfigBytes } from './document.ts';
+import { configSources } from './sources.ts';
 
 /** Whom to tell, and how patient to be. */
 export interface WatchConfigOptions {
@@ -28,14 +26,15 @@ export interface ConfigWatch {
 }
 
 /**
- * Tells when the content of the config file changes: written in place, replaced by rename (most editors), or swapped
- * behind a symlink (a Kubernetes ConfigMap swaps the folder `..data`). So the folders are watched, not the file, and
- * contents are compared: a touch is no change.
+ * Tells when the content of the config file, or of a provider definition beside it, changes: written in place, replaced
+ * by rename (most editors), or swapped behind a symlink (a Kubernetes ConfigMap swaps the folder `..data`). So the
+ * folders are watched, not the file, and contents are compared: a touch is no change.
  *
  * Resolves when it watches. Load the file after that, and no change in between is lost.
  */
 export async function watchConfig(file: string, options: WatchConfigOptions): Promise<ConfigWatch> {
   const path = resolve(file);
+  const definitions = join(dirname(path), 'providers');
   const folders = new Map<string, Folder>();
   let closed = false;
   let linked = true;
@@ -44,14 +43,15 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
 
   const onEvent = (name: string | null): void => {
     // A file in the same folder that is not ours, such as an audit file that grows, is not worth a look.
-    if (closed || (name !== null && name !== basename(path) && !linked)) return;
+    const isOurs = name === null || linked || name === basename(path) || name === basename(definitions);
+    if (closed || !isOurs) return;
     clearTimeout(settling);
     settling = setTimeout(() => void check(), options.settleMs ?? 30).unref();
   };
   const arm = async (): Promise<void> => {
     const real = await realpath(path).catch(() => path);
     linked = real !== path;
-    const wanted = new Set([dirname(path), dirname(real)]);
+    const wanted = new Set([dirname(path), dirname(real), definitions]);
     for (const [folder, { watcher, inode }] of folders) {
       if (wanted.has(folder) && (await inodeOf(folder)) === inode) continue;
       watcher.close();
@@ -61,7 +61,9 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
       const inode = await inodeOf(folder);
       if (closed || inode === null || folders.has(folder)) continue;
       try {
-        const watcher = watch(folder, { persistent: false }, (_, name) => onEvent(name));
+        const watcher = watch(folder, { persistent: false }, (_, name) =>
+          onEvent(folder === definitions ? null : name),
+        );
         watcher.on('error', () => {
           watcher.close();
           folders.delete(folder);
@@ -75,19 +77,19 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
   };
 
   await arm();
-  let seen = await fingerprint(path);
+  const sources = configSources(path);
   let missing = 0;
   const look = async (): Promise<void> => {
     if (closed) return;
     await arm();
-    const found = await fingerprint(path);
+    const isThere = (await inodeOf(path)) !== null;
     // An editor that deletes and then writes leaves a gap; only a file that stays away is worth a word.
-    missing = found === null ? missing + 1 : 0;
+    missing = isThere ? 0 : missing + 1;
     // A close during the reading counts.
     if (isClosed()) return;
     if (missing === 2) options.onError(gone(path));
-    if (found === null || found === seen) return;
-    seen = found;
+    if (!sources.differ()) return;
+    sources.take();
     options.onChange();
   };
   const isClosed = (): boolean => closed;
@@ -117,19 +119,6 @@ async function inodeOf(folder: string): Promise<bigint | null> {
     ({ ino }) => ino,
     () => null,
   );
-}
-
-/** Equal for equal contents; null where there is no file. A file that cannot be read counts as changed once. */
-async function fingerprint(path: string): Promise<string | null> {
-  try {
-    const { size, mtimeMs } = await stat(path);
-    if (size > mostConfigBytes) return `too large: ${size}, ${mtimeMs}`;
-    return createHash('sha256')
-      .update(await readFile(path))
-      .digest('hex');
-  } catch (cause) {
-    return isSystemError(cause, 'ENOENT', 'ENOTDIR') ? null : `unreadable: ${systemCode(cause)}`;
-  }
 }
 
 function gone(path: string): SidekeyError {

@@ -20,8 +20,8 @@ import { yamlOptions } from './document.ts';
  * cut there, and the result is read again and must mean exactly what was asked for, or nothing is changed.
  */
 
-/** What can be put into a map: a text, or a map of texts and booleans. */
-export type EntryValue = string | Readonly<Record<string, string | boolean>>;
+/** What can be put into a map: a text, true or false, a list of texts, or a map of texts and booleans; the latter two in brackets. */
+export type EntryValue = string | boolean | readonly string[] | Readonly<Record<string, string | boolean>>;
 
 type Entry = YAMLMap.Parsed['items'][number];
 
@@ -30,10 +30,12 @@ type Entry = YAMLMap.Parsed['items'][number];
  * keeps its place and its spelling.
  */
 export function putEntry(text: string, section: string, key: string, value: EntryValue): string {
-  return confirmed(text, splicePut(text, section, key, value), (before) => ({
-    ...before,
-    [section]: { ...asMap(before[section]), [key]: value },
-  }));
+  return putValue(text, [section, key], value);
+}
+
+/** The same at any depth: `path` holds keys of maps, and those that are missing are made. */
+export function putValue(text: string, path: readonly string[], value: EntryValue): string {
+  return confirmed(text, splicePut(text, path, value), (before) => withValue(before, path, value));
 }
 
 /** Takes `section.key` away, with its lines. Comments above it stay: they may speak of what follows. */
@@ -54,37 +56,89 @@ export function replaceScalar(text: string, path: readonly string[], value: stri
   );
 }
 
-function splicePut(text: string, section: string, key: string, value: EntryValue): string {
+function splicePut(text: string, path: readonly string[], value: EntryValue): string {
   const newline = text.includes('\r\n') ? '\r\n' : '\n';
-  const entry = `${scalarText(key)}: ${valueText(value)}`;
-  const document = readDocument(text);
-  const root = document.contents;
-  const pair = isMap(root) ? find(root, section) : undefined;
-  if (pair === undefined) {
-    if (isMap(root) && root.flow) return insertIntoFlow(text, root, `${section}: { ${entry} }`);
-    const gap = text === '' || /(^|\n)\r?\n$/.test(text) ? '' : newline;
-    return `${endLine(text, newline)}${gap}${section}:${newline}  ${entry}${newline}`;
+  const root = readDocument(text).contents;
+  if (!isMap(root) || root.items.length === 0) {
+    return isMap(root) && root.flow
+      ? insertIntoFlow(text, root, flowEntry(path, value))
+      : appendBlock(text, blockEntry(path, value, '', newline), newline);
   }
+  let map = root;
+  // What may stand in a block: nothing below braces does.
+  let inFlow = map.flow === true;
+  for (const [depth, key] of path.entries()) {
+    const rest = path.slice(depth);
+    const below = path.slice(depth + 1);
+    const pair = find(map, key);
+    if (pair === undefined) {
+      if (inFlow) return insertIntoFlow(text, map, flowEntry(rest, value));
+      if (depth === 0) return appendBlock(text, blockEntry(rest, value, '', newline), newline);
+      const indent = indentOf(text, map.items[0] as Entry);
+      const last = map.items.at(-1) as Entry;
+      return insertLine(text, endOf(last), blockEntry(rest, value, indent, newline), newline);
+    }
+    if (below.length === 0) return replaceValue(text, pair, valueText(value), newline);
+    const inner = pair.value;
+    if (isMap(inner) && inner.items.length > 0) {
+      map = inner;
+      inFlow ||= inner.flow === true;
+      continue;
+    }
+    return fillEmpty(text, pair, { below, value, inFlow, newline });
+  }
+  throw byHand();
+}
+
+/** Puts a first entry into a map that is there and empty: `{}`, `null` or nothing. */
+function fillEmpty(
+  text: string,
+  pair: Entry,
+  put: { below: readonly string[]; value: EntryValue; inFlow: boolean; newline: string },
+): string {
   const map = pair.value;
-  if (isMap(map) && map.items.length > 0) {
-    const existing = find(map, key);
-    if (existing !== undefined) return replaceValue(text, existing, valueText(value), newline);
-    if (map.flow) return insertIntoFlow(text, map, entry);
-    const last = map.items.at(-1) as Entry;
-    return insertLine(text, endOf(last), `${indentOf(text, map.items[0] as Entry)}${entry}`, newline);
-  }
   if (map === null || !((isMap(map) && map.flow) || (isScalar(map) && map.value === null))) throw byHand();
-  // Empty: `{}`, `null` or nothing. What stands there makes room for a block below.
   const [start, end] = map.range;
+  const entry = flowEntry(put.below, put.value);
   if (/#/.test(text.slice(start, end))) return insertIntoFlow(text, map as YAMLMap.Parsed, entry);
-  if ((root as YAMLMap.Parsed).flow) {
+  if (put.inFlow) {
     const gap = /\s$/.test(text.slice(0, start)) ? '' : ' ';
     return `${text.slice(0, start)}${gap}{ ${entry} }${text.slice(end)}`;
   }
+  // What stands there makes room for a block below.
   const head = text.slice(0, start);
   // A comment needs its space, or it is none.
   const cut = text[end] === '#' ? head : head.trimEnd();
-  return insertLine(cut + text.slice(end), cut.length, `  ${entry}`, newline);
+  const indent = `${indentOf(text, pair)}  `;
+  return insertLine(
+    cut + text.slice(end),
+    cut.length,
+    blockEntry(put.below, put.value, indent, put.newline),
+    put.newline,
+  );
+}
+
+/** `a: { b: value }` */
+function flowEntry([key = '', ...below]: readonly string[], value: EntryValue): string {
+  const inner = below.length === 0 ? valueText(value) : `{ ${flowEntry(below, value)} }`;
+  return `${scalarText(key)}: ${inner}`;
+}
+
+/** The same as lines, each key of the path on its own; without the end of the last line. */
+function blockEntry(
+  [key = '', ...below]: readonly string[],
+  value: EntryValue,
+  indent: string,
+  newline: string,
+): string {
+  if (below.length === 0) return `${indent}${scalarText(key)}: ${valueText(value)}`;
+  return `${indent}${scalarText(key)}:${newline}${blockEntry(below, value, `${indent}  `, newline)}`;
+}
+
+/** Adds to the end, after an empty line. */
+function appendBlock(text: string, lines: string, newline: string): string {
+  const gap = text === '' || /(^|\n)\r?\n$/.test(text) ? '' : newline;
+  return `${endLine(text, newline)}${gap}${lines}${newline}`;
 }
 
 function spliceRemove(text: string, section: string, key: string): string {
@@ -172,10 +226,16 @@ function find(map: YAMLMap.Parsed, key: string): Entry | undefined {
 
 function valueText(value: EntryValue): string {
   if (typeof value === 'string') return scalarText(value);
+  if (typeof value === 'boolean') return String(value);
+  if (isList(value)) return `[${value.map(scalarText).join(', ')}]`;
   const fields = Object.entries(value).map(
     ([key, inner]) => `${key}: ${typeof inner === 'string' ? scalarText(inner) : String(inner)}`,
   );
   return `{ ${fields.join(', ')} }`;
+}
+
+function isList(value: EntryValue): value is readonly string[] {
+  return Array.isArray(value);
 }
 
 /** Plain where it reads as the same text everywhere, else as JSON, which is YAML too. */
@@ -207,7 +267,7 @@ function valuesOf(text: string): Values {
   }
 }
 
-function withValue(values: Values, [step = '', ...rest]: readonly string[], value: string): Values {
+function withValue(values: Values, [step = '', ...rest]: readonly string[], value: EntryValue): Values {
   return { ...values, [step]: rest.length === 0 ? value : withValue(asMap(values[step]), rest, value) };
 }
 

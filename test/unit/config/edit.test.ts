@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { allowDomain, removeDomain, setDomain } from '../../../src/config/edit.ts';
+import { allowDomain, removeDomain, setDomain, setProvider } from '../../../src/config/edit.ts';
 
 const commented = `# Mine.
 version: 1   # the format
@@ -183,5 +183,124 @@ describe('what is refused, with nothing changed', () => {
     ],
   ])('%s', (_, edit, code) => {
     expect(edit).toThrow(expect.objectContaining({ name: 'SidekeyError', code }));
+  });
+});
+
+describe('what a person says of a provider', () => {
+  const client = { clientId: 'Iv1.0123', clientSecret: 'env:GITHUB_SECRET' };
+
+  test('is put below the rest where nothing was said; every line is as it was', () => {
+    expect(setProvider(commented, 'github', { ...client, settings: { tenant: 'a-b' } })).toEqual({
+      changed: ['client_id', 'client_secret', 'settings.tenant'],
+      text: `${commented}
+providers:
+  github:
+    client_id: Iv1.0123
+    client_secret: env:GITHUB_SECRET
+    settings:
+      tenant: a-b
+`,
+    });
+  });
+
+  test.each([
+    [
+      'another provider',
+      'providers:\n  other:\n    client_id: x # mine\n',
+      'providers:\n  other:\n    client_id: x # mine\n  github:\n    client_id: y\n',
+    ],
+    [
+      'a definition',
+      'providers:\n    github:\n        title: G # mine\nlog: {}\n',
+      'providers:\n    github:\n        title: G # mine\n        client_id: y\nlog: {}\n',
+    ],
+    [
+      'another client',
+      'providers:\n  github:\n    client_id: "x" # mine\n    title: G\n',
+      'providers:\n  github:\n    client_id: y # mine\n    title: G\n',
+    ],
+    [
+      'braces',
+      'providers: { github: { title: G } } # mine\n',
+      'providers: { github: { title: G, client_id: y } } # mine\n',
+    ],
+    [
+      'braces around others',
+      'providers: { other: {} }\n',
+      'providers: { other: {}, github: { client_id: y } }\n',
+    ],
+    ['empty braces', 'providers: {} # none\n', 'providers: # none\n  github:\n    client_id: y\n'],
+    [
+      'empty braces inside',
+      'providers:\n  github: {}\n  other: {}\n',
+      'providers:\n  github:\n    client_id: y\n  other: {}\n',
+    ],
+    [
+      'an empty line',
+      'providers:\n  github:\n  other: {}\n',
+      'providers:\n  github:\n    client_id: y\n  other: {}\n',
+    ],
+    [
+      'line ends of Windows',
+      'version: 1\r\n',
+      'version: 1\r\n\r\nproviders:\r\n  github:\r\n    client_id: y\r\n',
+    ],
+    ['JSON', '{"version": 1}', '{"version": 1, providers: { github: { client_id: y } }}'],
+  ])('where there is %s', (_, before, after) => {
+    expect(setProvider(before, 'github', { clientId: 'y' })).toEqual({ text: after, changed: ['client_id'] });
+  });
+
+  test('that is said already changes nothing', () => {
+    const { text } = setProvider(commented, 'github', { ...client, settings: { tenant: 'x' } });
+    expect(setProvider(text, 'github', { ...client, settings: { tenant: 'x' } })).toEqual({
+      text,
+      changed: [],
+    });
+    expect(setProvider(text, 'github', { clientId: 'other' }).changed).toEqual(['client_id']);
+  });
+
+  test('is quoted where YAML would read something else', () => {
+    const { text } = setProvider('version: 1\n', 'a', { clientId: '123', redirectUri: 'https://a.b/c?d=e' });
+    expect(text).toContain('client_id: "123"\n');
+    expect(text).toContain('redirect_uri: "https://a.b/c?d=e"\n');
+  });
+
+  test.each([
+    ['a name that is none', () => setProvider('version: 1\n', 'a: b', client), 'input_invalid'],
+    ['a map that is a text', () => setProvider('providers: x\n', 'github', client), 'config_invalid'],
+    [
+      'an alias',
+      () => setProvider('a: &x {}\nproviders:\n  github: *x\n', 'github', client),
+      'config_invalid',
+    ],
+  ])('%s is refused', (_, edit, code) => {
+    expect(edit).toThrow(expect.objectContaining({ name: 'SidekeyError', code }));
+  });
+});
+
+describe('an entry with rules', () => {
+  const ruled = `version: 1
+domains:
+  api.github.com:
+    grant: github # work
+    rules: [{ methods: [GET] }] # read only
+  api.example.com: { grant: example, mode: report, default: deny }
+`;
+
+  test('keeps them when it gets another grant', () => {
+    expect(allowDomain(ruled, 'api.github.com', 'other')).toMatchObject({
+      change: 'replaced',
+      text: ruled.replace('grant: github', 'grant: other'),
+    });
+    expect(allowDomain(ruled, 'API.example.com', 'other').text).toBe(
+      ruled.replace('grant: example', 'grant: other'),
+    );
+    expect(allowDomain(ruled, 'api.github.com', 'github').change).toBe('unchanged');
+  });
+
+  test('is left alone where that cannot be done without touching more', () => {
+    expect(() => allowDomain(ruled, 'api.github.com', 'github', { insecure: true })).toThrow(
+      'The entry api.github.com has rules, and insecure is to be changed.',
+    );
   });
 });

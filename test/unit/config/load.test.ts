@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { SidekeyError } from '../../../src/errors.ts';
@@ -44,7 +46,9 @@ describe('a good config', () => {
       key: { source: 'file', path: join(fixtures, 'data/master.key') },
       ca: { directory: join(fixtures, 'certs'), permittedNames: [] },
       audit: { file: join(fixtures, 'data/audit.jsonl'), maxBytes: 100 * 1024 * 1024 },
-      tokens: { skewMs: 300_000 },
+      tokens: { skewMs: 300_000, keepFreshMs: 86_400_000 },
+      admin: { listen: null, url: null },
+      approvals: { patienceMs: 180_000, waiting: 20, webhook: null },
       upstream: { ca: [], privateAddresses: [] },
       domains: [],
       limits: defaultLimits,
@@ -68,7 +72,16 @@ describe('a good config', () => {
       key: { source: 'env', name: 'SIDEKEY_MASTER_KEY' },
       ca: { directory: '/var/lib/sidekey/ca', permittedNames: ['acme.test', '10.1.2.0/24'] },
       audit: { file: join(folder, 'state/audit.jsonl'), maxBytes: 10_000_000 },
-      tokens: { skewMs: 90_000 },
+      tokens: { skewMs: 90_000, keepFreshMs: 43_200_000 },
+      admin: { listen: { host: '0.0.0.0', port: 8378 }, url: 'https://sidekey.corp.test/people' },
+      approvals: {
+        patienceMs: 600_000,
+        waiting: 3,
+        webhook: {
+          url: 'https://chat.corp.test/hooks/1?to=ops',
+          secret: { kind: 'env', name: 'APPROVAL_SECRET' },
+        },
+      },
       upstream: { ca: [join(folder, 'company-root.pem')], privateAddresses: ['10.1.2.0/24', 'fd00::1'] },
       limits: {
         ...defaultLimits,
@@ -105,7 +118,7 @@ describe('a good config', () => {
       value === null ||
       (Object.isFrozen(value) && Object.values(value).every(frozenAll));
     expect(frozenAll(config)).toBe(true);
-    expect([...config.providers.values()].every(frozenAll)).toBe(true);
+    expect(config.providers.names.map((name) => config.providers.get(name)).every(frozenAll)).toBe(true);
     const map = config.upstream.resolve as Map<string, string>;
     expect(() => map.set('api.github.com', '10.0.0.1')).toThrow(TypeError);
     expect(() => map.clear()).toThrow(TypeError);
@@ -128,7 +141,7 @@ describe('a file that is not there, or is no text', () => {
     await writeFile(join(cwd, 'large.yaml'), `version: 1\n#${'x'.repeat(1_048_576)}`);
     const message = async (file: string): Promise<string> =>
       (await failure(loadConfig(file, { env: {}, cwd }))).message;
-    expect(await message('folder.yaml')).toBe('The config file folder.yaml cannot be read (EISDIR).');
+    expect(await message('folder.yaml')).toBe('The config file folder.yaml is no regular file.');
     expect(await message('latin1.yaml')).toBe('latin1.yaml:1:1: is not UTF-8 text.');
     expect(await message('large.yaml')).toBe('large.yaml:1:1: is larger than 1 MiB.');
     // Cut in the middle of a character, it is still large and not badly written.
@@ -137,6 +150,27 @@ describe('a file that is not there, or is no text', () => {
     const text = `version: 1\n#${'x'.repeat(1_048_576)}`;
     await expect(parseConfig(text, 'sidekey.yaml', { env: {}, cwd })).rejects.toMatchObject({
       message: 'sidekey.yaml:1:1: is larger than 1 MiB.',
+    });
+  });
+
+  test('a pipe is refused, and not waited for', async () => {
+    const cwd = await tempFolder();
+    await promisify(execFile)('mkfifo', [join(cwd, 'sidekey.yaml')]);
+    expect(await failure(loadConfig('sidekey.yaml', { env: {}, cwd }))).toMatchObject({
+      code: 'config_invalid',
+      message: 'The config file sidekey.yaml is no regular file.',
+      hint: 'make sidekey.yaml a file that the user of this process can read',
+    });
+  });
+
+  test('a pipe among the provider definitions is refused, and stops nothing', async () => {
+    const cwd = await tempFolder();
+    await mkdir(join(cwd, 'providers'));
+    await writeFile(join(cwd, 'sidekey.yaml'), 'version: 1\n');
+    await promisify(execFile)('mkfifo', [join(cwd, 'providers/x.yaml')]);
+    expect(await failure(loadConfig('sidekey.yaml', { env: {}, cwd }))).toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringMatching(/providers\/x\.yaml is no regular file\.$/) as string,
     });
   });
 

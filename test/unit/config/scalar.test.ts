@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseDuration } from '../../../src/config/duration.ts';
-import { endpoint, issuer, listenAddress, pathText, permittedName } from '../../../src/config/scalar.ts';
+import { listenAddress } from '../../../src/config/listen-address.ts';
+import { endpoint, issuer, pathText, permittedName } from '../../../src/config/scalar.ts';
 import { parseSize } from '../../../src/config/size.ts';
 
 describe('durations', () => {

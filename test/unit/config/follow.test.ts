@@ -1,0 +1,87 @@
+import { writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { followConfig } from '../../../src/config/follow.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+/** A file that is followed; each load reads it, and ends when the test says so. */
+async function house() {
+  const file = join(await tempFolder(), 'sidekey.yaml');
+  const write = (text: string) => writeFileSync(file, text);
+  write('0');
+  const loads: { readonly text: string; readonly end: () => void }[] = [];
+  let waiting: (() => void)[] = [];
+  let inForce = '0';
+  const followed = followConfig(file, async () => {
+    const text = await readFile(file, 'utf8');
+    const { promise, resolve } = Promise.withResolvers<void>();
+    loads.push({ text, end: resolve });
+    for (const wake of waiting.splice(0)) wake();
+    await promise;
+    inForce = text;
+  });
+  /** The load of this number, once it has read the file. */
+  const load = async (index: number) => {
+    while (loads.length <= index) await new Promise<void>((resolve) => waiting.push(resolve));
+    return loads[index]!;
+  };
+  return { followed, write, loads, load, inForce: () => inForce };
+}
+
+test('while nothing changes there is nothing to wait for', async () => {
+  const { followed, loads } = await house();
+  expect(followed.newest()).toBe(null);
+  expect(loads).toHaveLength(0);
+});
+
+test('all who ask after an edit wait for one load', async () => {
+  const { followed, write, load, loads, inForce } = await house();
+  write('1');
+  const asked = Promise.all(Array.from({ length: 50 }, async () => followed.newest()));
+  (await load(0)).end();
+  await asked;
+  expect(inForce()).toBe('1');
+  expect(followed.newest()).toBe(null);
+  expect(loads).toHaveLength(1);
+});
+
+test('who asks while a load is under way that has read the file before an edit waits for the next', async () => {
+  const { followed, write, load, loads, inForce } = await house();
+  write('1');
+  const first = followed.newest();
+  await load(0);
+  write('2');
+  const seen: string[] = [];
+  const second = Promise.all(
+    [1, 2, 3].map(async () => {
+      await followed.newest();
+      seen.push(inForce());
+    }),
+  );
+  loads[0]!.end();
+  await first;
+  (await load(1)).end();
+  await second;
+  expect(seen).toEqual(['2', '2', '2']);
+  expect(loads).toHaveLength(2);
+});
+
+test('who asks while a load is under way without an edit waits for that one alone', async () => {
+  const { followed, write, load, loads } = await house();
+  write('1');
+  const first = followed.newest();
+  await load(0);
+  const second = followed.newest();
+  loads[0]!.end();
+  await Promise.all([first, second]);
+  expect(loads).toHaveLength(1);
+});
+
+test('a reload that somebody asks for loads what has not changed, too', async () => {
+  const { followed, load, loads } = await house();
+  const reloaded = followed.reload();
+  (await load(0)).end();
+  await reloaded;
+  expect(loads).toHaveLength(1);
+});

@@ -1,0 +1,131 @@
+import { chmod, mkdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { configSources } from '../../../src/config/sources.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+async function house() {
+  const folder = await tempFolder();
+  const file = join(folder, 'sidekey.yaml');
+  await writeFile(file, 'version: 1\n');
+  const sources = configSources(file);
+  /** Whether they differ, and then not any more. */
+  const news = () => {
+    const found = sources.differ();
+    sources.take();
+    sources.loaded();
+    expect(sources.differ()).toBe(false);
+    return found;
+  };
+  return { folder, file, sources, news };
+}
+
+/** As if it had been written long ago as far as can be told by its times: `ctime` cannot be set back. */
+const longAgo = new Date('2020-01-01');
+
+test('an edit in place is seen in the very next look, also one of the same size in the same tick', async () => {
+  const { file, sources } = await house();
+  for (let i = 0; i < 500; i += 1) {
+    writeFileSync(file, `version: ${i % 2} # ${String(i).padStart(4, '0')}\n`);
+    expect(sources.differ()).toBe(true);
+    sources.take();
+    expect(sources.differ()).toBe(false);
+  }
+});
+
+test('an edit of the same size is seen on a file system whose clock ticks slowly', async () => {
+  const file = join(await tempFolder(), 'sidekey.yaml');
+  const tick = BigInt(2 * 86_400_000) * 1_000_000n;
+  const sources = configSources(file, (path) => {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    if (stat === undefined) return undefined;
+    const { ctimeNs, mtimeNs } = stat;
+    return Object.assign(stat, { ctimeNs: ctimeNs - (ctimeNs % tick), mtimeNs: mtimeNs - (mtimeNs % tick) });
+  });
+  for (const text of ['version: 1\n', 'version: 2\n', 'version: 3\n']) {
+    writeFileSync(file, text);
+    expect(sources.differ()).toBe(true);
+    sources.take();
+  }
+});
+
+test('another file renamed onto it is seen, whatever its times say', async () => {
+  const { file, news } = await house();
+  for (const text of ['version: 2\n', 'version: 3\n']) {
+    await writeFile(`${file}~`, text);
+    await utimes(`${file}~`, longAgo, longAgo);
+    await rename(`${file}~`, file);
+    expect(news()).toBe(true);
+  }
+});
+
+test('a swapped folder behind a symlink is seen, as in a mounted ConfigMap', async () => {
+  const folder = await tempFolder();
+  for (const [name, text] of [
+    ['..one', 'version: 1\n'],
+    ['..two', 'version: 2\n'],
+  ] as const) {
+    await mkdir(join(folder, name));
+    await writeFile(join(folder, name, 'sidekey.yaml'), text);
+    await utimes(join(folder, name, 'sidekey.yaml'), longAgo, longAgo);
+  }
+  await symlink('..one', join(folder, '..data'));
+  await symlink('..data/sidekey.yaml', join(folder, 'sidekey.yaml'));
+  const sources = configSources(join(folder, 'sidekey.yaml'));
+  expect(sources.differ()).toBe(false);
+  await symlink('..two', join(folder, '..tmp'));
+  await rename(join(folder, '..tmp'), join(folder, '..data'));
+  expect(sources.differ()).toBe(true);
+});
+
+test('a touch, and the same text written again, are no change', async () => {
+  const { file, sources } = await house();
+  await utimes(file, new Date(), new Date());
+  await writeFile(file, 'version: 1\n');
+  expect(sources.differ()).toBe(false);
+});
+
+test('a file that is away says nothing; one that comes back with the same text has not changed', async () => {
+  const { file, sources, news } = await house();
+  await rm(file);
+  expect(sources.differ()).toBe(false);
+  await writeFile(file, 'version: 1\n');
+  expect(sources.differ()).toBe(false);
+  await rm(file);
+  await writeFile(file, 'version: 2\n');
+  expect(news()).toBe(true);
+});
+
+test('definitions of the own folder count: made, edited in place, taken away, and open to others', async () => {
+  const { folder, news } = await house();
+  const own = join(folder, 'providers');
+  await mkdir(own, { mode: 0o755 });
+  expect(news()).toBe(true);
+  await writeFile(join(own, 'acme.yaml'), 'one\n');
+  expect(news()).toBe(true);
+  await writeFile(join(own, 'acme.yaml'), 'two\n');
+  expect(news()).toBe(true);
+  await chmod(own, 0o777);
+  expect(news()).toBe(true);
+  await rm(join(own, 'acme.yaml'));
+  expect(news()).toBe(true);
+});
+
+test('what is written while it is loaded is looked at again', async () => {
+  const { file, sources } = await house();
+  await writeFile(file, 'version: 2\n');
+  sources.take();
+  // Whoever loads it now may have read either.
+  await writeFile(`${file}~`, 'version: 2\n');
+  await rename(`${file}~`, file);
+  sources.loaded();
+  expect(sources.differ()).toBe(true);
+});
+
+test('what is no file is not read', async () => {
+  const { file, news } = await house();
+  await rm(file);
+  await mkdir(file);
+  expect(news()).toBe(true);
+});
