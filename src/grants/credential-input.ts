@@ -126,8 +126,8 @@ function fieldsOf(object: JsonObject): Fields {
 }
 
 function unknownField(written: string): SidekeyError {
-  // A name that is long or odd may be a token in the wrong place: it is not shown.
-  if (!/^[A-Za-z][A-Za-z0-9_.-]{0,31}$/.test(written)) {
+  // A name that is not of words may be a token in the wrong place: it is not shown.
+  if (!/^_{0,2}[A-Za-z]{1,20}(?:[_.-]{1,2}[A-Za-z]{1,20}){0,3}$/.test(written)) {
     return invalid(`a field name of ${written.length} characters is not known`);
   }
   const nearest = nearestField(written);

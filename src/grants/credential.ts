@@ -17,7 +17,88 @@ export interface OAuth2Credential {
   readonly clientId: string | null;
   readonly clientSecret: string | null;
   readonly tokenEndpoint: string | null;
+  /** When a person last consented, in milliseconds since the epoch; absent: not known. */
+  readonly consentedAt?: number;
+  /** How a new access token is got where not with the refresh token. */
+  readonly renewal?: Renewal;
 }
+
+/** A credential that has no token yet, only what gets one. `now` in milliseconds since the epoch. */
+export function withoutToken(renewal: Renewal, now: number): OAuth2Credential {
+  return {
+    type: 'oauth2',
+    accessToken: null,
+    refreshToken: null,
+    expiresAt: null,
+    obtainedAt: now,
+    scope: null,
+    clientId: null,
+    clientSecret: null,
+    tokenEndpoint: null,
+    renewal,
+  };
+}
+
+/** A private key, and how it signs (RFC 7518 §3.1). */
+export interface SigningKey {
+  /** PEM (PKCS#8, PKCS#1 or SEC 1) or a JWK as JSON. */
+  readonly privateKey: string;
+  /** `kid`; null: none is named. */
+  readonly keyId: string | null;
+  /** `RS256`, `ES256`, `PS256`, `EdDSA` … */
+  readonly algorithm: string;
+}
+
+/**
+ * What gets a new access token, again and again, without a refresh token. Parameters go into the token request as they
+ * are (`audience`, `resource` …).
+ */
+export type Renewal =
+  /** RFC 6749 §4.4. */
+  | {
+      readonly kind: 'client_credentials';
+      readonly scope: string | null;
+      readonly parameters: Readonly<Record<string, string>>;
+    }
+  /** RFC 7523 §2.1: an assertion that is signed anew each time. */
+  | {
+      readonly kind: 'jwt_bearer';
+      readonly key: SigningKey;
+      readonly issuer: string;
+      /** Null: the issuer. */
+      readonly subject: string | null;
+      /** Null: the token endpoint. */
+      readonly audience: string | null;
+      readonly scope: string | null;
+      readonly parameters: Readonly<Record<string, string>>;
+    }
+  /** RFC 8693 §2.1. */
+  | {
+      readonly kind: 'token_exchange';
+      /** The token itself, or where it is read each time (`file:`, `env:`, `command:`). */
+      readonly subjectToken: { readonly value: string } | { readonly reference: string };
+      readonly subjectTokenType: string;
+      readonly actorToken: { readonly value: string } | { readonly reference: string } | null;
+      readonly actorTokenType: string | null;
+      readonly requestedTokenType: string | null;
+      readonly scope: string | null;
+      readonly parameters: Readonly<Record<string, string>>;
+    }
+  /** Auth0 Token Vault: the tokens of a connected account, by the refresh token of a login at Auth0. */
+  | {
+      readonly kind: 'auth0_connection';
+      /** Id of the grant that is the login. */
+      readonly via: string;
+      readonly connection: string;
+      readonly loginHint: string | null;
+    }
+  /** An installation of a GitHub App: a JWT of the app gets a token of an hour. */
+  | {
+      readonly kind: 'github_installation';
+      readonly key: SigningKey;
+      readonly appId: string;
+      readonly installationId: string;
+    };
 
 /** A key that does not end by itself. */
 export interface ApiKeyCredential {
@@ -77,4 +158,6 @@ export interface SealedCredential {
   readonly credential: Credential;
   /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/pattern.ts`. */
   readonly audience: readonly string[];
+  /** Which account it is, in the provider's own words (a realm id, a workspace). Not secret. */
+  readonly details?: Readonly<Record<string, string>>;
 }

@@ -10,8 +10,10 @@ export function erased({ credential }: SealedCredential): SealedCredential {
 
 function withoutSecrets(credential: Credential): Credential {
   switch (credential.type) {
-    case 'oauth2':
-      return { ...credential, accessToken: null, refreshToken: null, clientSecret: null };
+    case 'oauth2': {
+      const { renewal: _renewal, ...rest } = credential;
+      return { ...rest, accessToken: null, refreshToken: null, clientSecret: null };
+    }
     case 'api_key':
     case 'jwt':
       return { ...credential, value: '' };

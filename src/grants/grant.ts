@@ -7,7 +7,7 @@
  * - `active`: usable.
  * - `expired`: its credential has ended and nothing can renew it.
  * - `revoked`: taken away by a person.
- * - `reauth_required`: the provider refused the refresh token; only a new consent helps.
+ * - `reauth_required`: the provider refused what gets its tokens for good; only a person can help, by a new consent.
  */
 export type GrantState = 'active' | 'expired' | 'revoked' | 'reauth_required';
 
@@ -32,7 +32,7 @@ export interface Grant {
   readonly scopes: readonly string[];
   /** When the stored token ends, in milliseconds since the epoch; null: it says no end. */
   readonly expiresAt: number | null;
-  /** Whether a refresh token is stored. */
+  /** Whether what gets a new token is stored: a refresh token, or another way. */
   readonly refreshable: boolean;
   /** Counts the writes of the sealed credential; part of what the seal is bound to. */
   readonly revision: number;

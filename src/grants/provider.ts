@@ -1,3 +1,5 @@
+import type { Dialect } from './dialect.ts';
+
 /**
  * A provider definition: where consent and tokens come from, where its credential may go, how it is carried.
  * Built-in ones are files in `config/providers/`; the config file's `providers` add to them or replace them.
@@ -6,23 +8,125 @@ export interface Provider {
   readonly name: string;
   /** For people. */
   readonly title: string;
+  /** One word of a fixed list, for people. */
+  readonly category: string;
+  /** Pages of the provider's own documentation. */
+  readonly docs: readonly string[];
   readonly authorizationEndpoint: string | null;
+  /** RFC 8628 §3.1. */
+  readonly deviceAuthorizationEndpoint: string | null;
   readonly tokenEndpoint: string | null;
   readonly revocationEndpoint: string | null;
   /** RFC 8414 `issuer`, checked in the authorization response (RFC 9207) where it is known. */
   readonly issuer: string | null;
+  /** Whether every authorization response names the issuer, so that one without it is refused (RFC 9207 §2.4). */
+  readonly namesIssuer: boolean;
   readonly clientId: string | null;
   /** Read from its reference when it is needed; null: a public client. */
   readonly clientSecret: (() => Promise<string>) | null;
-  /** How the client authenticates at the token endpoint (RFC 6749 §2.3.1). */
-  readonly clientAuth: 'basic' | 'post' | 'none';
+  readonly clientAuth: ClientAuth;
+  /** The one that the client is registered with; null: any port of the loopback address will do (RFC 8252 §7.3). */
+  readonly redirectUri: string | null;
+  /**
+   * What redirect URIs the provider takes: `loopback`, any port of 127.0.0.1; `localhost`, one that is registered with
+   * its port; `https`, none of this machine: the person pastes where the browser went.
+   */
+  readonly redirect: 'loopback' | 'localhost' | 'https';
+  /** The ways to a token that it offers, the usual one first; none: only tokens that are pasted. */
+  readonly flows: readonly Flow[];
+  /** Asked for where a person names none. */
   readonly scopes: readonly string[];
+  readonly knownScopes: readonly { readonly name: string; readonly what: string }[];
   /** Domain patterns that a credential of this provider may be sent to. */
   readonly audience: readonly string[];
+  /** What `connect` offers for the domain map. */
+  readonly domains: readonly string[];
   /** Where a token that is one value stands in the request. */
   readonly inject: InjectPlan;
+  /** Keys and personal tokens that are pasted; null: there are none. */
+  readonly token: PastedToken | null;
+  readonly dialect: Dialect;
+  /** How to register a client; null: not known. */
+  readonly console: { readonly url: string; readonly steps: readonly string[] } | null;
+  readonly probe: Probe | null;
+  readonly notes: readonly string[];
+  /** How long leases of its grants last, in milliseconds; null: as the config says. */
+  readonly lease: { readonly defaultMs: number | null; readonly maxMs: number | null };
+  /** What the definition leaves open to each customer, with what is set; null: nothing is, and it is needed. */
+  readonly settings: readonly Setting[];
 }
 
-/** `bearer`: RFC 6750 §2.1. `header`: a field of its own, after a prefix. */
+/**
+ * How a client authenticates at the token endpoint (RFC 6749 §2.3.1; RFC 7523 §2.2, where the client secret is the
+ * private key).
+ */
+export type ClientAuth = 'basic' | 'post' | 'none' | 'private_key_jwt';
+
+/** A way to a token. */
+export type Flow =
+  | 'authorization_code'
+  | 'device_code'
+  | 'client_credentials'
+  | 'jwt_bearer'
+  | 'token_exchange'
+  | 'auth0_connection'
+  | 'github_installation';
+
+/** A part of URLs and hosts that is each customer's own. While one without a value is there, endpoints are null. */
+export interface Setting {
+  readonly name: string;
+  readonly what: string;
+  readonly example: string;
+  readonly value: string | null;
+}
+
+/** What a person makes at the provider and pastes. */
+export interface PastedToken {
+  readonly what: string;
+  readonly url: string | null;
+  readonly steps: readonly string[];
+  readonly parts: readonly TokenPart[];
+  readonly carry: TokenCarry;
+}
+
+/** One value that is pasted. */
+export interface TokenPart {
+  readonly name: string;
+  readonly what: string;
+  readonly secret: boolean;
+  readonly starts: readonly {
+    readonly prefix: string;
+    readonly what: string;
+    /** Such a value is not what is meant. */
+    readonly wrong: boolean;
+  }[];
+}
+
+/** `inject`: the one part, as the provider's `inject` says. In the others `{name}` stands for a part. */
+export type TokenCarry =
+  | { readonly kind: 'inject' }
+  | { readonly kind: 'basic'; readonly username: string; readonly password: string }
+  | { readonly kind: 'headers'; readonly headers: readonly (readonly [name: string, value: string])[] };
+
+/** A harmless request that shows whether a credential works: a GET, or a POST where there is JSON to send. */
+export interface Probe {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly json: Readonly<Record<string, unknown>> | null;
+  /** A member of the JSON answer that must be true; null: the status alone says it. */
+  readonly okField: string | null;
+}
+
+/**
+ * Where a token that is one value stands in a request.
+ *
+ * - `bearer`: RFC 6750 §2.1.
+ * - `header`: a field of its own, after a prefix.
+ * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
+ * - `query`: a parameter of the query.
+ */
 export type InjectPlan =
-  { readonly kind: 'bearer' } | { readonly kind: 'header'; readonly name: string; readonly prefix: string };
+  | { readonly kind: 'bearer' }
+  | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
+  | { readonly kind: 'path'; readonly prefixes: readonly string[] }
+  | { readonly kind: 'query'; readonly name: string };

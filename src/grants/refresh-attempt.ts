@@ -2,38 +2,40 @@
  * One attempt to refresh a grant: take the lock that all processes of the store share, look again, ask the provider,
  * commit, give the lock back. What it must never do is lose a rotated refresh token, or use one twice.
  */
-import { randomUUID } from 'node:crypto';
 import type { AuditEvent } from '../audit/event.ts';
-import type { RefreshOutcome, RefreshRequest } from '../oauth/refresh.ts';
+import { withDescription } from '../oauth/description.ts';
+import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
 import type { Store } from '../store/store.ts';
+import type { ActivityNotes } from './activity.ts';
 import type { Provider } from './provider.ts';
-import {
-  createRefreshCommits,
-  grantEvent,
-  oauthGrant,
-  type NewTokens,
-  type OAuthGrant,
-} from './refresh-commit.ts';
-import { planRefresh, type RefreshPlan } from './refresh-plan.ts';
+import { createRefreshCommits, oauthGrant, type NewTokens, type OAuthGrant } from './refresh-commit.ts';
+import { createRefreshLock } from './refresh-lock.ts';
+import { createRefreshNotes } from './refresh-notes.ts';
+import { planRefresh, type PlanParts, type RefreshPlan } from './refresh-plan.ts';
+import { whatToCheck, whyCondemned } from './refresh-words.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
-import { pause, type Timers } from './timers.ts';
-import { clockOf } from './token-clock.ts';
+import { replaceCommand } from './replace-command.ts';
+import type { Timers } from './timers.ts';
+import { clockOf, isRefreshable } from './token-clock.ts';
 
 /** What a refresh is made of. */
 export interface RefreshParts {
   readonly registry: Registry;
   readonly store: Store;
   readonly providers: (name: string) => Provider | undefined;
-  /** `refreshToken` of `oauth/refresh.ts`, bound to its fetch. */
+  /** `renew` of `oauth/renewal.ts`, bound to its fetch. */
   readonly refresh: (
-    request: RefreshRequest,
+    request: RenewalRequest,
     io: { readonly signal: AbortSignal },
-  ) => Promise<RefreshOutcome>;
+  ) => Promise<RenewalOutcome>;
+  readonly readSecret: PlanParts['readSecret'];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;
   readonly limits: { readonly refresh_timeout: number; readonly refresh_patience: number };
   readonly audit: { note(event: AuditEvent): void };
+  /** Told what came of refreshes, for people. */
+  readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
   readonly timers: Timers;
 }
 
@@ -71,24 +73,17 @@ export interface RefreshAttempts {
   readonly longestMs: number;
 }
 
-/** Beyond the request itself: what a lock is held for while the record is read and the new token is committed. */
-const marginMs = 5_000;
-/** The longest that a store lends a lock for. */
-const maxLockMs = 300_000;
-const pollMs = { first: 25, most: 250 };
-
 /** Each call makes a holder of its own: a process makes one. */
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
-  const { registry, store, now, timers } = parts;
+  const { registry, now, timers } = parts;
   const commits = createRefreshCommits(registry, timers);
-  const holder = randomUUID();
-  const requestMs = Math.min(parts.limits.refresh_timeout, maxLockMs - marginMs);
-  const lockMs = requestMs + marginMs;
+  const lock = createRefreshLock(parts);
+  const notes = createRefreshNotes(parts);
 
   /** The grant, where there is something left to do; null where somebody was faster, or it is not to be. */
   function unfinished(opened: OpenedGrant | null, unwanted: string | null): OAuthGrant | null {
     const grant = oauthGrant(opened);
-    if (grant === null || grant.credential.refreshToken === null) return null;
+    if (grant === null || !isRefreshable(grant.credential)) return null;
     if (commits.kept(grant.grant.id, grant.credential) !== null) return grant;
     const fresh = clockOf(grant.credential, now(), parts.skewMs) === 'fresh';
     return fresh && grant.credential.accessToken !== unwanted ? null : grant;
@@ -109,12 +104,12 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           commits.forget(grantId);
           return { kind: 'settled' };
         }
-        const current = opened.grant.revision === seen.grant.revision ? plan : await planFor(opened);
+        const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);
         // The machine slept, or the secret took too long: another may hold the lock by now.
-        if (Math.abs(now() - takenAt) > marginMs / 2) return transient('the refresh was held up');
+        if (lock.isStale(takenAt)) return transient('the refresh was held up');
         return await refreshOnce(opened, current);
       } finally {
-        await release(grantId);
+        await lock.release(grantId);
       }
     } catch (error) {
       return { kind: 'fault', error };
@@ -122,27 +117,35 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   }
 
   function planFor({ grant, credential }: OAuthGrant): Promise<RefreshPlan> {
-    return planRefresh(credential, parts.providers(grant.provider), grant.provider);
+    const { provider, scopes } = grant;
+    return planRefresh({ provider, scopes, credential }, parts);
+  }
+
+  /** Neither the grant nor the login that it lives on was written since the plan was made. */
+  async function stillHolds(plan: RefreshPlan, seen: OAuthGrant, current: OAuthGrant): Promise<boolean> {
+    if (current.grant.revision !== seen.grant.revision) return false;
+    if (plan.kind === 'impossible' || plan.login === null) return true;
+    const { id, revision } = plan.login.grant;
+    return (await registry.read(id))?.grant.revision === revision;
   }
 
   async function takeLock(
     grantId: string,
     { patient, stopping, unwanted }: AttemptOptions,
   ): Promise<'taken' | AttemptOutcome> {
-    const deadline = now() + parts.limits.refresh_patience;
-    for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.most)) {
-      if (stopping.aborted) return transient('Sidekey is stopping');
-      if (await store.locks.acquire(lockOf(grantId), holder, lockMs)) return 'taken';
-      if (!patient) return { kind: 'elsewhere' };
-      if (now() >= deadline) return transient('another process has been refreshing this grant for too long');
-      await pause(timers, ms, stopping);
-      if (unfinished(await registry.open(grantId), unwanted) === null) return { kind: 'settled' };
+    const isMoot = async () => unfinished(await registry.open(grantId), unwanted) === null;
+    switch (await lock.take(grantId, { patient, signal: stopping, isMoot })) {
+      case 'taken':
+        return 'taken';
+      case 'busy':
+        return { kind: 'elsewhere' };
+      case 'moot':
+        return { kind: 'settled' };
+      case 'late':
+        return transient('another process has been refreshing this grant for too long');
+      case 'aborted':
+        return transient('Sidekey is stopping');
     }
-  }
-
-  /** Where this fails, the lock ends by itself. */
-  async function release(grantId: string): Promise<void> {
-    await store.locks.release(lockOf(grantId), holder).catch(() => undefined);
   }
 
   async function refreshOnce(opened: OAuthGrant, plan: RefreshPlan): Promise<AttemptOutcome> {
@@ -155,7 +158,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
-    const outcome = await ask(plan.request);
+    const outcome = await lock.ask((signal) => parts.refresh(plan.request, { signal }));
     switch (outcome.kind) {
       case 'refreshed': {
         const next = {
@@ -166,46 +169,34 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
         };
-        return commit(opened, { usedRefreshToken: plan.request.refreshToken, next }, begun);
+        return commit(opened, { usedRefreshToken: credential.refreshToken, next }, begun);
       }
       case 'invalid_grant': {
-        const reason = sentence('the provider refused the refresh token', outcome.description);
-        const condemned = await commits.condemn(opened, reason);
-        if (condemned !== null) {
-          parts.audit.note(
-            grantEvent(condemned, {
-              event: 'grant.reauth_required',
-              outcome: 'failed',
-              code: 'reauth_required',
-              reason,
-              duration_ms: now() - begun,
-            }),
-          );
-        }
+        await condemn(opened, withDescription(whyCondemned(plan.request), outcome.description), begun);
         return { kind: 'settled' };
+      }
+      case 'login_ended': {
+        const reason = withDescription('the login that it lives on has ended', outcome.description);
+        if (plan.login === null) return refuse(opened, reason, 'log in again', begun);
+        // The account is as well connected as before: with the next login its token can be had again.
+        const { grant: login } = plan.login;
+        await condemn(
+          plan.login,
+          withDescription('its refresh token was refused', outcome.description),
+          begun,
+        );
+        return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
       }
       case 'refused':
         return refuse(
           opened,
-          sentence(`the provider refused the refresh with ${outcome.error}`, outcome.description),
-          `check client_id, client_secret and token_endpoint of the provider "${grant.provider}"`,
+          withDescription(`the provider refused the refresh with ${outcome.error}`, outcome.description),
+          whatToCheck(plan.request, grant.provider),
           begun,
         );
       case 'transient':
-        noteFailure(opened, outcome.reason, begun);
+        notes.failed(grant, begun, outcome.reason);
         return outcome;
-    }
-  }
-
-  async function ask(request: RefreshRequest): Promise<RefreshOutcome> {
-    const timeout = new AbortController();
-    const cancel = timers.after(requestMs, () => {
-      timeout.abort(new DOMException('The token endpoint did not answer in time.', 'TimeoutError'));
-    });
-    try {
-      return await parts.refresh(request, { signal: timeout.signal });
-    } finally {
-      cancel();
     }
   }
 
@@ -217,69 +208,49 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     const committed = await commits.commit(opened, tokens);
     switch (committed.kind) {
       case 'stored':
-        parts.audit.note(
-          grantEvent(committed.opened.grant, {
-            event: 'grant.refreshed',
-            outcome: 'ok',
-            duration_ms: now() - begun,
-          }),
-        );
+        notes.refreshed(committed.opened.grant, begun);
         return { kind: 'renewed', opened: committed.opened };
       case 'overtaken':
         return { kind: 'settled' };
       case 'kept': {
         const reason = 'the provider gave new tokens, and the store did not take them yet';
-        noteFailure(opened, reason, begun);
+        notes.failed(opened.grant, begun, reason);
         return transient(reason);
       }
     }
   }
 
-  function refuse(opened: OAuthGrant, reason: string, hint: string, begun: number): AttemptOutcome {
-    noteFailure(opened, reason, begun);
-    return { kind: 'refused', reason, hint, revision: opened.grant.revision };
+  /** Only a person can mend it: it is asked no more, and the audit file says so once. */
+  async function condemn(used: OAuthGrant, reason: string, begun: number): Promise<void> {
+    const condemned = await commits.condemn(used, reason);
+    if (condemned !== null) notes.condemned(condemned, begun, reason);
   }
 
-  function noteFailure({ grant }: OpenedGrant, reason: string, begun: number): void {
-    parts.audit.note(
-      grantEvent(grant, {
-        event: 'grant.refresh_failed',
-        outcome: 'failed',
-        code: 'refresh_failed',
-        reason,
-        duration_ms: now() - begun,
-      }),
-    );
+  function refuse(opened: OAuthGrant, reason: string, hint: string, begun: number): AttemptOutcome {
+    notes.failed(opened.grant, begun, reason);
+    return { kind: 'refused', reason, hint, revision: opened.grant.revision };
   }
 
   return {
     attempt,
-    longestMs: lockMs,
+    longestMs: lock.lockMs,
     async flush() {
       for (const grantId of commits.waiting()) {
         try {
-          if (!(await store.locks.acquire(lockOf(grantId), holder, lockMs))) continue;
+          if ((await lock.take(grantId, { patient: false })) !== 'taken') continue;
           const opened = oauthGrant(await registry.read(grantId));
           const kept = opened === null ? null : commits.kept(grantId, opened.credential);
           if (opened !== null && kept !== null) await commit(opened, kept, now());
         } catch {
           // The store is not there; nothing more can be done, and closing must go on.
         } finally {
-          await release(grantId);
+          await lock.release(grantId);
         }
       }
     },
   };
 }
 
-function lockOf(grantId: string): string {
-  return `refresh/${grantId}`;
-}
-
 function transient(reason: string): AttemptOutcome {
   return { kind: 'transient', reason, retryAfterMs: null };
-}
-
-function sentence(what: string, description: string): string {
-  return description === '' ? what : `${what}: ${description}`;
 }

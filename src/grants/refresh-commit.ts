@@ -1,8 +1,8 @@
 /**
- * What happens to a provider's answer before anybody gets to see it: new tokens are stored, and a refresh token that
- * was refused condemns its grant, unless somebody else was faster with either.
+ * What happens to a provider's answer before anybody gets to see it: new tokens are stored, and what was refused for
+ * good condemns its grant, unless somebody else was faster with either.
  */
-import type { AuditEvent } from '../audit/event.ts';
+import { scopesIn } from '../oauth/scopes.ts';
 import type { OAuth2Credential } from './credential.ts';
 import type { Grant } from './grant.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
@@ -22,9 +22,10 @@ export function oauthGrant(opened: OpenedGrant | null): OAuthGrant | null {
     : null;
 }
 
-/** Tokens that the provider gave, and the refresh token that it took for them. */
+/** Tokens that the provider gave, and what it took for them. */
 export interface NewTokens {
-  readonly usedRefreshToken: string;
+  /** Null: it took none; the renewal that `next` holds got them. */
+  readonly usedRefreshToken: string | null;
   readonly next: OAuth2Credential;
 }
 
@@ -47,8 +48,8 @@ export interface RefreshCommits {
   waiting(): readonly string[];
   forget(grantId: string): void;
   /**
-   * Turns the grant `reauth_required`. Null: it is not as it was when its refresh token was used, so there is nothing
-   * to condemn it for. Rejects with what the store throws.
+   * Turns the grant `reauth_required`. Null: it is not as it was when it was used, so there is nothing to condemn it
+   * for. Rejects with what the store throws.
    */
   condemn(used: OAuthGrant, reason: string): Promise<Grant | null>;
 }
@@ -64,8 +65,8 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
   async function store(base: OAuthGrant, next: OAuth2Credential): Promise<OpenedGrant | null> {
     // A write that was reported as failed may still have happened.
     if (isSame(base.credential, next)) return base;
-    const sealed = { credential: next, audience: base.sealed.audience };
-    const scopes = next.scope?.split(' ').filter(Boolean) ?? base.grant.scopes;
+    const sealed = { ...base.sealed, credential: next };
+    const scopes = scopesIn(next.scope) ?? base.grant.scopes;
     const grant = await registry.replaceCredential(base.grant, sealed, { scopes });
     return grant === null ? null : { grant, sealed };
   }
@@ -73,7 +74,9 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
   /** The grant as it is now, where the new tokens still belong on top of it. */
   async function again(grantId: string, { usedRefreshToken, next }: NewTokens): Promise<OAuthGrant | null> {
     const stored = oauthGrant(await registry.read(grantId));
-    const held = stored?.credential.refreshToken;
+    // What a person put in its place meanwhile must not get the tokens of what was there before.
+    if (stored === null || !hasSameRenewal(stored.credential, next)) return null;
+    const held = stored.credential.refreshToken;
     return held === usedRefreshToken || held === next.refreshToken ? stored : null;
   }
 
@@ -108,7 +111,8 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
 
     kept(grantId, credential) {
       const tokens = keptTokens.get(grantId);
-      return tokens?.usedRefreshToken === credential.refreshToken ? tokens : null;
+      if (tokens === undefined || !hasSameRenewal(tokens.next, credential)) return null;
+      return tokens.usedRefreshToken === credential.refreshToken ? tokens : null;
     },
 
     waiting: () => [...keptTokens.keys()],
@@ -129,11 +133,11 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
   };
 }
 
-/** An event about a grant, with what every such event says. */
-export function grantEvent(grant: Grant, event: AuditEvent): AuditEvent {
-  return { ...event, grant: grant.id, user: grant.user, provider: grant.provider };
+function isSame(a: OAuth2Credential, b: OAuth2Credential): boolean {
+  return a.accessToken === b.accessToken && a.refreshToken === b.refreshToken && hasSameRenewal(a, b);
 }
 
-function isSame(a: OAuth2Credential, b: OAuth2Credential): boolean {
-  return a.accessToken === b.accessToken && a.refreshToken === b.refreshToken;
+/** Written the same: two that only look different are taken for two, which costs no more than a token. */
+function hasSameRenewal(a: OAuth2Credential, b: OAuth2Credential): boolean {
+  return JSON.stringify(a.renewal) === JSON.stringify(b.renewal);
 }

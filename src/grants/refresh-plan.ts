@@ -1,62 +1,241 @@
+import { plainDialect } from '../config/dialect-definition.ts';
 import { SidekeyError } from '../errors.ts';
-import type { RefreshRequest } from '../oauth/refresh.ts';
-import type { OAuth2Credential } from './credential.ts';
-import type { Provider } from './provider.ts';
+import type { RenewalRequest } from '../oauth/renewal.ts';
+import type { TokenClient } from '../oauth/token-endpoint.ts';
+import type { OAuth2Credential, Renewal } from './credential.ts';
+import type { Dialect } from './dialect.ts';
+import type { Flow, Provider } from './provider.ts';
+import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
+import type { Registry } from './registry.ts';
+import { replaceCommand } from './replace-command.ts';
 
-/** What to ask of the token endpoint, or why it cannot be asked. */
+/** What to ask for a new token, or why it cannot be asked. */
 export type RefreshPlan =
-  | { readonly kind: 'ask'; readonly request: RefreshRequest }
+  | {
+      readonly kind: 'ask';
+      readonly request: RenewalRequest;
+      /** The grant whose refresh token it takes, where that is not the grant itself: the login. */
+      readonly login: OAuthGrant | null;
+    }
   | { readonly kind: 'impossible'; readonly reason: string; readonly hint: string };
+
+/** What a plan is made with. */
+export interface PlanParts {
+  readonly providers: (name: string) => Provider | undefined;
+  /**
+   * The secret that a reference (`file:`, `env:`, `command:`) stands for, read now.
+   * @throws SidekeyError `secret_missing`, `permissions_unsafe`, `input_invalid`
+   */
+  readonly readSecret: (reference: string) => Promise<string>;
+  /** Where another grant is read: the login that the grant lives on. */
+  readonly registry: Pick<Registry, 'read'>;
+}
+
+/** What is to be renewed. */
+export interface Renewable {
+  /** Name of the provider definition. */
+  readonly provider: string;
+  readonly credential: OAuth2Credential;
+  /** As they were granted. */
+  readonly scopes: readonly string[];
+}
 
 /**
  * Puts the request together from the credential and the provider definition. What the credential brings overrides the
  * definition, and never mixes with its secret: the provider's client secret goes to the provider's own token endpoint
  * alone, together with the provider's own client id.
  */
-export async function planRefresh(
-  credential: OAuth2Credential,
-  provider: Provider | undefined,
-  providerName: string,
-): Promise<RefreshPlan> {
-  const { refreshToken } = credential;
+export async function planRefresh(renewable: Renewable, parts: PlanParts): Promise<RefreshPlan> {
+  const { renewal } = renewable.credential;
+  try {
+    if (renewal?.kind === 'auth0_connection') return await planConnection(renewal, parts);
+    const side = otherSide(renewable, parts.providers(renewable.provider));
+    const request = await (renewal === undefined
+      ? planRefreshToken(renewable, side)
+      : planRenewal(renewal, side, parts));
+    return { kind: 'ask', request, login: null };
+  } catch (error) {
+    if (error instanceof Impossible) return { kind: 'impossible', reason: error.message, hint: error.hint };
+    if (!(error instanceof SidekeyError)) throw error;
+    const hint = error.hint ?? `check providers.${renewable.provider}.client_secret`;
+    return { kind: 'impossible', reason: error.message, hint };
+  }
+}
+
+/** Ends the making of a plan; never leaves this file. */
+class Impossible extends Error {
+  readonly hint: string;
+  constructor(reason: string, hint: string) {
+    super(reason);
+    this.hint = hint;
+  }
+}
+
+/** Where to ask, and as whom. */
+interface OtherSide {
+  readonly provider: string;
+  readonly endpoint: string;
+  /** Where refresh tokens go, which some providers have elsewhere. */
+  readonly refreshEndpoint: string;
+  readonly dialect: Dialect;
+  /** Null: none is named anywhere. */
+  readonly clientId: string | null;
+  /** Throws Impossible where there is no client, and what reading its secret throws. */
+  readonly client: () => Promise<TokenClient>;
+  /** Whether the provider knows the client as one that people give consent to. */
+  readonly isForPeople: boolean;
+}
+
+const peopleFlows: ReadonlySet<Flow> = new Set(['authorization_code', 'device_code']);
+
+function otherSide({ provider: name, credential }: Renewable, provider: Provider | undefined): OtherSide {
   const endpoint = credential.tokenEndpoint ?? provider?.tokenEndpoint ?? null;
   const clientId = credential.clientId ?? provider?.clientId ?? null;
-  if (refreshToken === null)
-    return impossible('there is no refresh token', 'add the grant again with --replace');
   if (endpoint === null) {
-    return impossible(
-      `the provider "${providerName}" has no token endpoint`,
-      `set providers.${providerName}.token_endpoint`,
+    throw new Impossible(
+      `the provider "${name}" has no token endpoint`,
+      `set providers.${name}.token_endpoint`,
     );
   }
-  if (clientId === null) {
-    return impossible(
-      `the provider "${providerName}" has no client id`,
-      `set providers.${providerName}.client_id`,
-    );
-  }
-  const ownClient = endpoint === provider?.tokenEndpoint && clientId === provider.clientId;
-  let clientSecret = credential.clientSecret;
-  if (clientSecret === null && ownClient) {
-    try {
-      clientSecret = (await provider.clientSecret?.()) ?? null;
-    } catch (error) {
-      if (!(error instanceof SidekeyError)) throw error;
-      return impossible(error.message, error.hint ?? `check providers.${providerName}.client_secret`);
-    }
-  }
-  // A secret that came with the credential is used even where the definition knows of a public client.
-  const auth = provider?.clientAuth === 'post' ? 'post' : 'basic';
+  const isOwnEndpoint = endpoint === provider?.tokenEndpoint;
   return {
-    kind: 'ask',
-    request: {
-      endpoint,
-      client: { clientId, clientSecret, auth: clientSecret === null ? 'none' : auth },
-      refreshToken,
+    provider: name,
+    endpoint,
+    refreshEndpoint: (isOwnEndpoint ? provider.dialect.refreshEndpoint : null) ?? endpoint,
+    dialect: provider?.dialect ?? plainDialect,
+    clientId,
+    async client() {
+      if (clientId === null) {
+        throw new Impossible(`the provider "${name}" has no client id`, `set providers.${name}.client_id`);
+      }
+      const isOwn = isOwnEndpoint && clientId === provider.clientId;
+      const clientSecret =
+        credential.clientSecret ?? (isOwn ? ((await provider.clientSecret?.()) ?? null) : null);
+      // A secret that came with the credential is used even where the definition knows of a public client.
+      const withSecret =
+        provider === undefined || provider.clientAuth === 'none' ? 'basic' : provider.clientAuth;
+      return { clientId, clientSecret, auth: clientSecret === null ? 'none' : withSecret };
     },
+    isForPeople: provider?.flows.some((flow) => peopleFlows.has(flow)) === true,
   };
 }
 
-function impossible(reason: string, hint: string): RefreshPlan {
-  return { kind: 'impossible', reason, hint };
+/**
+ * Who Sidekey is to the provider of a grant, for what is asked besides tokens; null: no client is named.
+ *
+ * @throws SidekeyError `secret_missing`, `permissions_unsafe` where the client secret cannot be read
+ */
+export async function clientOf(
+  renewable: Renewable,
+  provider: Provider | undefined,
+): Promise<TokenClient | null> {
+  try {
+    return await otherSide(renewable, provider).client();
+  } catch (error) {
+    if (error instanceof Impossible) return null;
+    throw error;
+  }
+}
+
+async function planRefreshToken({ credential, scopes }: Renewable, side: OtherSide): Promise<RenewalRequest> {
+  const { refreshToken } = credential;
+  if (refreshToken === null) {
+    throw new Impossible('there is no refresh token', 'add the grant again with --replace');
+  }
+  const { refreshEndpoint: endpoint, dialect } = side;
+  return { kind: 'refresh_token', endpoint, client: await side.client(), dialect, refreshToken, scopes };
+}
+
+async function planRenewal(
+  renewal: Exclude<Renewal, { kind: 'auth0_connection' }>,
+  side: OtherSide,
+  { readSecret }: PlanParts,
+): Promise<RenewalRequest> {
+  const { endpoint, dialect } = side;
+  switch (renewal.kind) {
+    case 'client_credentials': {
+      const client = await side.client();
+      if (client.clientSecret === null) {
+        // RFC 6749 §4.4: only for clients that can keep a secret.
+        throw new Impossible(
+          `the provider "${side.provider}" has no client secret`,
+          `set providers.${side.provider}.client_secret`,
+        );
+      }
+      const { kind, scope, parameters } = renewal;
+      return { kind, endpoint, client, dialect, scope, parameters };
+    }
+    case 'jwt_bearer': {
+      const { kind, key, issuer, subject, audience, scope, parameters } = renewal;
+      // RFC 7521 §4.1: the assertion says who asks. A client that is there for people's consent is another one (a
+      // service account at Google), unless it is the issuer.
+      const isNamed = side.clientId !== null && (!side.isForPeople || side.clientId === issuer);
+      return {
+        kind,
+        endpoint,
+        client: isNamed ? await side.client() : null,
+        dialect,
+        key,
+        issuer,
+        subject: subject ?? issuer,
+        audience: audience ?? endpoint,
+        scope,
+        parameters,
+      };
+    }
+    case 'token_exchange': {
+      const { subjectToken, actorToken } = renewal;
+      const read = async (token: typeof subjectToken): Promise<string> =>
+        'value' in token ? token.value : readSecret(token.reference);
+      return {
+        kind: renewal.kind,
+        isKept: 'value' in subjectToken && (actorToken === null || 'value' in actorToken),
+        endpoint,
+        client: side.clientId === null ? null : await side.client(),
+        dialect,
+        subjectToken: await read(subjectToken),
+        subjectTokenType: renewal.subjectTokenType,
+        actorToken: actorToken === null ? null : await read(actorToken),
+        actorTokenType: renewal.actorTokenType,
+        requestedTokenType: renewal.requestedTokenType,
+        scope: renewal.scope,
+        parameters: renewal.parameters,
+      };
+    }
+    case 'github_installation': {
+      const { kind, key, appId, installationId } = renewal;
+      return { kind, endpoint, key, appId, installationId };
+    }
+  }
+}
+
+/** The token of a connected account lives on the refresh token of another grant: a login at Auth0. */
+async function planConnection(
+  { kind, via, connection, loginHint }: Extract<Renewal, { kind: 'auth0_connection' }>,
+  { providers, registry }: PlanParts,
+): Promise<RefreshPlan> {
+  const opened = await registry.read(via);
+  if (opened === null) {
+    throw new Impossible(
+      'the login at Auth0 that it lives on was removed',
+      'log in again with sidekey connect auth0, then connect this account again with --via auth0',
+    );
+  }
+  const { name, provider: providerName, scopes } = opened.grant;
+  const provider = providers(providerName);
+  const again = replaceCommand(opened.grant, [], provider);
+  const login = oauthGrant(opened);
+  const refreshToken = login?.credential.refreshToken ?? null;
+  if (login === null || refreshToken === null) {
+    const why = login === null ? `is ${opened.grant.state}` : 'has no refresh token';
+    throw new Impossible(`the login "${name}" that it lives on ${why}`, again);
+  }
+  const side = otherSide({ provider: providerName, credential: login.credential, scopes }, provider);
+  const { endpoint, dialect } = side;
+  const client = await side.client();
+  return {
+    kind: 'ask',
+    login,
+    request: { kind, endpoint, client, dialect, refreshToken, connection, loginHint },
+  };
 }

@@ -1,12 +1,12 @@
 /** The text inside the seal: how a `SealedCredential` is written, and read back with nothing taken on trust. */
 import { SidekeyError } from '../errors.ts';
-import type { Credential, SealedCredential } from './credential.ts';
+import type { Credential, Renewal, SealedCredential } from './credential.ts';
 
 const version = 1;
 
 /** What the vault seals. */
-export function writeSealed({ credential, audience }: SealedCredential): Uint8Array {
-  return Buffer.from(JSON.stringify({ v: version, credential, audience }), 'utf8');
+export function writeSealed({ credential, audience, details }: SealedCredential): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: version, credential, audience, details }), 'utf8');
 }
 
 /**
@@ -16,7 +16,9 @@ export function writeSealed({ credential, audience }: SealedCredential): Uint8Ar
 export function readSealed(bytes: Uint8Array, grantId: string): SealedCredential {
   const parsed = parse(bytes);
   if (parsed?.['v'] === version && isCredential(parsed['credential']) && isStrings(parsed['audience'])) {
-    return { credential: parsed['credential'], audience: parsed['audience'] };
+    const { credential, audience, details } = parsed;
+    if (details === undefined) return { credential, audience };
+    if (isTexts(details)) return { credential, audience, details };
   }
   throw new SidekeyError(
     'record_tampered',
@@ -41,9 +43,11 @@ function isCredential(value: unknown): value is Credential {
       return (
         typeof value['obtainedAt'] === 'number' &&
         isTime(value['expiresAt']) &&
-        ['accessToken', 'refreshToken', 'scope', 'clientId', 'clientSecret', 'tokenEndpoint'].every(
-          (name) => value[name] === null || typeof value[name] === 'string',
-        )
+        ['accessToken', 'refreshToken', 'scope', 'clientId', 'clientSecret', 'tokenEndpoint'].every((name) =>
+          isTextOrNull(value[name]),
+        ) &&
+        (value['consentedAt'] === undefined || typeof value['consentedAt'] === 'number') &&
+        (value['renewal'] === undefined || isRenewal(value['renewal']))
       );
     case 'api_key':
       return typeof value['value'] === 'string';
@@ -59,6 +63,62 @@ function isCredential(value: unknown): value is Credential {
     default:
       return false;
   }
+}
+
+function isRenewal(value: unknown): value is Renewal {
+  if (!isObject(value)) return false;
+  const are = (check: (inner: unknown) => boolean, ...names: readonly string[]) =>
+    names.every((name) => check(value[name]));
+  switch (value['kind']) {
+    case 'client_credentials':
+      return are(isTextOrNull, 'scope') && isTexts(value['parameters']);
+    case 'jwt_bearer':
+      return (
+        isSigningKey(value['key']) &&
+        are(isText, 'issuer') &&
+        are(isTextOrNull, 'subject', 'audience', 'scope') &&
+        isTexts(value['parameters'])
+      );
+    case 'token_exchange':
+      return (
+        isTokenOrReference(value['subjectToken']) &&
+        (value['actorToken'] === null || isTokenOrReference(value['actorToken'])) &&
+        are(isText, 'subjectTokenType') &&
+        are(isTextOrNull, 'actorTokenType', 'requestedTokenType', 'scope') &&
+        isTexts(value['parameters'])
+      );
+    case 'auth0_connection':
+      return are(isText, 'via', 'connection') && are(isTextOrNull, 'loginHint');
+    case 'github_installation':
+      return isSigningKey(value['key']) && are(isText, 'appId', 'installationId');
+    default:
+      return false;
+  }
+}
+
+function isSigningKey(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    isText(value['privateKey']) &&
+    isTextOrNull(value['keyId']) &&
+    isText(value['algorithm'])
+  );
+}
+
+function isTokenOrReference(value: unknown): boolean {
+  return isObject(value) && (isText(value['value']) || isText(value['reference']));
+}
+
+function isTexts(value: unknown): value is Record<string, string> {
+  return isObject(value) && !Array.isArray(value) && Object.values(value).every(isText);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function isTextOrNull(value: unknown): value is string | null {
+  return value === null || typeof value === 'string';
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -21,9 +21,7 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
       if (credential.accessToken === null) return 'absent';
       if (credential.expiresAt === null) return 'fresh';
       if (now >= credential.expiresAt) return 'ended';
-      if (credential.refreshToken === null) return 'fresh';
-      const lifetime = Math.max(0, credential.expiresAt - credential.obtainedAt);
-      return now >= credential.expiresAt - Math.max(0, Math.min(skewMs, lifetime / 5)) ? 'due' : 'fresh';
+      return now >= (dueAt(credential, skewMs) ?? Infinity) ? 'due' : 'fresh';
     }
     case 'jwt':
       return credential.expiresAt !== null && now >= credential.expiresAt ? 'ended' : 'fresh';
@@ -34,12 +32,23 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
   }
 }
 
+/** From when on the stored token is due; null: never, for it says no end or cannot be refreshed. */
+export function dueAt(credential: Credential, skewMs: number): number | null {
+  if (credential.type !== 'oauth2' || credential.accessToken === null || credential.expiresAt === null)
+    return null;
+  if (!isRefreshable(credential)) return null;
+  const lifetime = Math.max(0, credential.expiresAt - credential.obtainedAt);
+  return credential.expiresAt - Math.max(0, Math.min(skewMs, lifetime / 5));
+}
+
 /** When the stored token ends; null: it says no end, or there is none. */
 export function endOf(credential: Credential): number | null {
   return credential.type === 'oauth2' || credential.type === 'jwt' ? credential.expiresAt : null;
 }
 
-/** Whether the credential holds what gets a new token. */
+/** Whether the credential holds what gets a new token: a refresh token, or another way. */
 export function isRefreshable(credential: Credential): boolean {
-  return credential.type === 'oauth2' && credential.refreshToken !== null;
+  return (
+    credential.type === 'oauth2' && (credential.refreshToken !== null || credential.renewal !== undefined)
+  );
 }

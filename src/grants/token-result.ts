@@ -1,7 +1,9 @@
 /** What a request gets when it asks for a grant's token. */
 import type { FailureCode } from '../errors.ts';
+import { withoutStop } from '../oauth/description.ts';
 import { secretText, type SealedCredential } from './credential.ts';
 import type { Grant } from './grant.ts';
+import type { Provider } from './provider.ts';
 import type { OpenedGrant } from './registry.ts';
 import { replaceCommand } from './replace-command.ts';
 import { clockOf, isRefreshable } from './token-clock.ts';
@@ -48,12 +50,14 @@ export type Standing =
 
 /**
  * Judges a grant. `unwanted` is a token that an upstream refused. The state `expired` says no more than the clock does,
- * so the clock is asked again: a wrong clock, once corrected, does not leave a good token unused.
+ * so the clock is asked again: a wrong clock, once corrected, does not leave a good token unused. `providers` say how a
+ * person can mend it.
  */
 export function standingOf(
   opened: OpenedGrant | null,
   grantId: string,
   clock: { readonly now: number; readonly skewMs: number; readonly unwanted: string | null },
+  providers: (name: string) => Provider | undefined = () => undefined,
 ): Standing {
   if (opened === null) {
     return {
@@ -65,34 +69,31 @@ export function standingOf(
     };
   }
   const { grant, sealed } = opened;
+  const { credential } = sealed;
+  const again = () => replaceCommand(grant, [], providers(grant.provider), credential);
   if (grant.state === 'revoked') {
-    return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, replaceCommand(grant));
+    return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, again());
   }
   if (grant.state === 'reauth_required') {
     const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
-    return refused(
-      grant,
-      'reauth_required',
-      `The grant "${grant.name}" needs a new consent${why}.`,
-      replaceCommand(grant),
-    );
+    return refused(grant, 'reauth_required', `The grant "${grant.name}" needs a new consent${why}.`, again());
   }
-  const refreshable = isRefreshable(sealed.credential);
-  if (clock.unwanted !== null && secretText(sealed.credential) === clock.unwanted) {
+  const refreshable = isRefreshable(credential);
+  if (clock.unwanted !== null && secretText(credential) === clock.unwanted) {
     return refreshable ? { kind: 'needed', opened } : { kind: 'unchanged' };
   }
-  const state = clockOf(sealed.credential, clock.now, clock.skewMs);
+  const state = clockOf(credential, clock.now, clock.skewMs);
   if (state === 'fresh' || state === 'due') return { kind: 'usable', opened, due: state === 'due' };
   return { kind: refreshable ? 'needed' : 'ended', opened };
 }
 
-/** The grant's token has ended for good. */
-export function expiredToken(grant: Grant): RefusedToken {
+/** The grant's token has ended for good. `provider`: its definition, which says how a person can mend it. */
+export function expiredToken(grant: Grant, provider?: Provider): RefusedToken {
   return refused(
     grant,
     'grant_expired',
     `The grant "${grant.name}" has expired, and there is no refresh token to renew it with.`,
-    replaceCommand(grant),
+    replaceCommand(grant, [], provider),
   );
 }
 
@@ -108,8 +109,4 @@ export function failedToken(grant: Grant, reason: string, hint?: string): Refuse
 
 function refused(grant: Grant, code: RefusedToken['code'], message: string, hint: string): RefusedToken {
   return { kind: 'refused', code, message, hint, grant };
-}
-
-function withoutStop(text: string): string {
-  return text.replace(/\.$/, '');
 }

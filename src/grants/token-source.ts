@@ -1,13 +1,13 @@
 /**
  * Where a request gets its token from: memory, then the store, then the provider. The two clocks (a token is due, a
- * token has ended), one refresh at a time for each grant, and the way out of an upstream's 401.
+ * token has ended), and the way out of an upstream's 401.
  */
 import { SidekeyError } from '../errors.ts';
+import type { ActivityNotes } from './activity.ts';
 import { secretText } from './credential.ts';
-import type { Provider } from './provider.ts';
-import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh-attempt.ts';
-import { createRefreshBackoff } from './refresh-backoff.ts';
-import { grantEvent } from './refresh-commit.ts';
+import type { Grant } from './grant.ts';
+import { createRefreshFlights, type AheadOutcome, type RefreshFlightsParts } from './refresh-flights.ts';
+import { grantEvent } from './refresh-notes.ts';
 import type { OpenedGrant } from './registry.ts';
 import { pause, systemTimers, within, type Timers } from './timers.ts';
 import { clockOf } from './token-clock.ts';
@@ -16,6 +16,7 @@ import {
   failedToken,
   standingOf,
   type ReadyToken,
+  type RefusedToken,
   type TokenResult,
   type UnchangedToken,
 } from './token-result.ts';
@@ -39,6 +40,11 @@ export interface TokenSource {
    * have them refreshed for ever. Rejects like `tokenFor`.
    */
   forceRefresh(refused: ReadyToken, options?: WaitOptions): Promise<TokenResult | UnchangedToken>;
+  /**
+   * Refreshes a grant that nobody waits for. `even if fresh`: for the sake of its refresh token. Answers whether to
+   * leave it alone for a while. Rejects with what store and vault throw.
+   */
+  refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
   /** Starts no refresh any more, and waits (within limits) until those under way are committed. Idempotent. */
   close(): Promise<void>;
 }
@@ -49,118 +55,31 @@ export interface WaitOptions {
 }
 
 /** What a token source is made of. */
-export interface TokenSourceParts extends Omit<RefreshParts, 'timers'> {
+export interface TokenSourceParts extends Omit<RefreshFlightsParts, 'timers' | 'activity' | 'random'> {
+  /** Told whose credentials requests got, and what came of refreshes. */
+  readonly activity: Pick<ActivityNotes, 'used' | 'refreshed' | 'failed'>;
   /** By default those of the process. */
   readonly timers?: Timers;
   /** From 0 to 1, for the jitter of the back-off; by default `Math.random`. */
   readonly random?: () => number;
-  /** Told of failures that no caller hears of. */
-  readonly logger?: { warn(fields: object, message: string): void };
 }
 
-/** Between two forced refreshes of a grant, and after any refresh of it. */
-const forcedEveryMs = 10_000;
-/** How long a provider's refusal stands before it is asked again with the same configuration. */
-const refusalMs = 30_000;
-/** How long the background leaves a grant alone that another process is refreshing. */
-const elsewhereMs = 250;
 /** No way of things leads here; it keeps a disagreement between store and memory from spinning. */
 const maxRounds = 200;
-
-interface Refusal {
-  readonly at: number;
-  readonly revision: number;
-  readonly provider: Provider | undefined;
-  readonly reason: string;
-  readonly hint: string;
-}
 
 /** Starts nothing by itself; `close` waits for the refreshes that requests have started. */
 export function createTokenSource(options: TokenSourceParts): TokenSource {
   const { registry, now, skewMs, logger, timers = systemTimers } = options;
   const patienceMs = options.limits.refresh_patience;
-  const attempts = createRefreshAttempts({ ...options, timers });
-  const backoff = createRefreshBackoff(now, options.random ?? Math.random);
-  const flights = new Map<string, Promise<AttemptOutcome>>();
-  const refusals = new Map<string, Refusal>();
-  const renewedAt = new Map<string, number>();
-  const elsewhereAt = new Map<string, number>();
-  const stopping = new AbortController();
+  const flights = createRefreshFlights({ ...options, timers, random: options.random ?? Math.random });
   let closed: Promise<void> | null = null;
-
-  /** Whether that was less than `ms` ago. What a clock that was set back makes the future, is long ago. */
-  function isWithin(ms: number, at: number | undefined): boolean {
-    return at !== undefined && now() >= at && now() - at < ms;
-  }
-
-  /** Joins the refresh that is under way, or starts one. It belongs to nobody: whoever waits may leave. */
-  function flight(opened: OpenedGrant, unwanted: string | null, patient: boolean): Promise<AttemptOutcome> {
-    const { id, provider } = opened.grant;
-    const underWay = flights.get(id);
-    if (underWay !== undefined) return underWay;
-    const asked = options.providers(provider);
-    const begun = attempts.attempt(id, { unwanted, patient, stopping: stopping.signal }).then((outcome) => {
-      flights.delete(id);
-      remember(id, outcome, asked);
-      return outcome;
-    });
-    flights.set(id, begun);
-    return begun;
-  }
-
-  function remember(id: string, outcome: AttemptOutcome, provider: Provider | undefined): void {
-    switch (outcome.kind) {
-      case 'renewed':
-        backoff.succeeded(id);
-        refusals.delete(id);
-        renewedAt.set(id, now());
-        return;
-      case 'settled':
-        backoff.succeeded(id);
-        return;
-      case 'elsewhere':
-        elsewhereAt.set(id, now());
-        return;
-      case 'refused':
-        refusals.set(id, { ...outcome, provider, at: now() });
-        return;
-      case 'transient':
-        backoff.failed(id, outcome.reason, outcome.retryAfterMs);
-        return;
-      case 'fault':
-        backoff.failed(id, 'the store or the vault failed', null);
-        logger?.warn(
-          { grant: id, err: outcome.error },
-          'A token refresh failed before the provider was asked.',
-        );
-    }
-  }
-
-  /** What the provider said no to and would say no to again. */
-  function refusalOf({ grant }: OpenedGrant): Refusal | null {
-    const refusal = refusals.get(grant.id);
-    if (refusal === undefined) return null;
-    const stands =
-      isWithin(refusalMs, refusal.at) &&
-      refusal.revision === grant.revision &&
-      refusal.provider === options.providers(grant.provider);
-    if (!stands) refusals.delete(grant.id);
-    return stands ? refusal : null;
-  }
-
-  function refreshInBackground(opened: OpenedGrant): void {
-    const { id } = opened.grant;
-    if (flights.has(id) || stopping.signal.aborted || isWithin(elsewhereMs, elsewhereAt.get(id))) return;
-    if (backoff.wait(id, 'background') > 0 || refusalOf(opened) !== null) return;
-    void flight(opened, null, false);
-  }
 
   function peek(grantId: string): ReadyToken | null {
     const opened = registry.peek(grantId);
     if (opened === undefined || opened === null || opened.grant.state !== 'active') return null;
     const clock = clockOf(opened.sealed.credential, now(), skewMs);
     if (clock === 'ended' || clock === 'absent') return null;
-    if (clock === 'due') refreshInBackground(opened);
+    if (clock === 'due') flights.begin(opened);
     return ready(opened);
   }
 
@@ -173,44 +92,53 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     let last: OpenedGrant | null = null;
     for (let round = 0; round < maxRounds; round += 1) {
       signal?.throwIfAborted();
-      const standing = standingOf(await registry.open(grantId), grantId, { now: now(), skewMs, unwanted });
+      const standing = standingOf(
+        await registry.open(grantId),
+        grantId,
+        { now: now(), skewMs, unwanted },
+        options.providers,
+      );
       switch (standing.kind) {
         case 'refused':
         case 'unchanged':
           return standing;
         case 'usable':
-          if (standing.due) refreshInBackground(standing.opened);
+          if (standing.due) flights.begin(standing.opened);
           return ready(await marked(standing.opened, 'active'));
         case 'ended':
-          return expiredToken((await marked(standing.opened, 'expired')).grant);
+          return ended((await marked(standing.opened, 'expired')).grant);
         case 'needed':
           break;
       }
       const { opened } = standing;
       last = opened;
       const forced = unwanted !== null;
-      const refusal = refusalOf(opened);
+      const refusal = flights.refusalOf(opened);
       if (refusal !== null) {
         return forced ? { kind: 'unchanged' } : failedToken(opened.grant, refusal.reason, refusal.hint);
       }
-      if (stopping.signal.aborted) return failedToken(opened.grant, 'Sidekey is stopping');
+      if (flights.stopping.aborted) return failedToken(opened.grant, 'Sidekey is stopping');
       // Nothing is awaited from here to the start of the flight: of all that come at once, one starts it.
-      if (!flights.has(grantId)) {
-        if (forced && isWithin(forcedEveryMs, renewedAt.get(grantId))) return { kind: 'unchanged' };
-        const wait = backoff.wait(grantId, 'request');
+      if (!flights.isUnderWay(grantId)) {
+        if (forced && !flights.mayForce(grantId)) return { kind: 'unchanged' };
+        const wait = flights.wait(opened);
         if (wait > 0) {
           if (forced) return { kind: 'unchanged' };
           if (now() + wait >= deadline) {
-            return failedToken(opened.grant, backoff.reason(grantId) ?? 'no answer came in time');
+            return failedToken(opened.grant, flights.whyFailed(grantId) ?? 'no answer came in time');
           }
-          await pause(timers, wait, AbortSignal.any(signal ? [signal, stopping.signal] : [stopping.signal]));
+          await pause(
+            timers,
+            wait,
+            AbortSignal.any(signal ? [signal, flights.stopping] : [flights.stopping]),
+          );
           continue;
         }
-        if (forced) renewedAt.set(grantId, now());
+        if (forced) flights.forced(grantId);
       }
       const left = deadline - now();
-      if (left <= 0) return failedToken(opened.grant, backoff.reason(grantId) ?? 'no answer came in time');
-      const outcome = await within(timers, flight(opened, unwanted, true), left, signal);
+      if (left <= 0) return failedToken(opened.grant, flights.whyFailed(grantId) ?? 'no answer came in time');
+      const outcome = await within(timers, flights.join(opened, unwanted), left, signal);
       if (outcome === 'late') return failedToken(opened.grant, 'the refresh is still under way');
       switch (outcome.kind) {
         case 'renewed':
@@ -254,26 +182,31 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     }
   }
 
-  async function close(): Promise<void> {
-    stopping.abort();
-    await within(timers, Promise.allSettled(flights.values()), attempts.longestMs);
-    await attempts.flush();
+  /** The request has it now. */
+  function noted<T extends TokenResult | UnchangedToken>(result: T): T {
+    if (result.kind === 'ready') options.activity.used(result.grant.id);
+    return result;
+  }
+
+  function ended(grant: Grant): RefusedToken {
+    return expiredToken(grant, options.providers(grant.provider));
   }
 
   return {
     peek,
     async tokenFor(grantId, { signal } = {}) {
       const known = peek(grantId);
-      if (known !== null) return known;
+      if (known !== null) return noted(known);
       const result = await obtain(grantId, null, signal);
       if (result.kind === 'unchanged')
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
-      return result;
+      return noted(result);
     },
-    forceRefresh: ({ grant, sealed }, { signal } = {}) =>
-      obtain(grant.id, secretText(sealed.credential), signal),
+    forceRefresh: async ({ grant, sealed }, { signal } = {}) =>
+      noted(await obtain(grant.id, secretText(sealed.credential), signal)),
+    refreshAhead: (grantId, when) => flights.refreshAhead(grantId, when),
     close() {
-      closed ??= close();
+      closed ??= flights.close();
       return closed;
     },
   };

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../../src/audit/event.ts';
+import { createActivityNotes, type ActivityNotes } from '../../../src/grants/activity.ts';
 import type { Credential, OAuth2Credential } from '../../../src/grants/credential.ts';
 import type { Grant } from '../../../src/grants/grant.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
@@ -14,6 +15,7 @@ import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { createVault } from '../../../src/vault/create-vault.ts';
 import { masterKey } from '../../../src/vault/master-key.ts';
+import { aProvider } from '../../support/provider.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { manualTime, type ManualTime } from './manual-time.ts';
 import { rotatingProvider, type RotatingProvider } from './rotating-provider.ts';
@@ -21,20 +23,18 @@ import { rotatingProvider, type RotatingProvider } from './rotating-provider.ts'
 export const start = Date.UTC(2027, 0, 1);
 export const hour = 3_600_000;
 
-export const acme: Provider = {
-  name: 'acme',
+export const acme: Provider = aProvider({
   title: 'Acme Helpdesk',
   authorizationEndpoint: 'https://helpdesk.acme.test/authorize',
   tokenEndpoint: 'https://helpdesk.acme.test/token',
-  revocationEndpoint: null,
   issuer: 'https://helpdesk.acme.test',
   clientId: 'sidekey',
   clientSecret: async () => 'client-secret-of-acme',
   clientAuth: 'basic',
+  flows: ['authorization_code'],
   scopes: ['read:tickets'],
   audience: ['helpdesk.acme.test'],
-  inject: { kind: 'bearer' },
-};
+});
 
 /** An OAuth credential that was obtained at `start` and lives an hour. */
 export function oauth2(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {
@@ -57,6 +57,7 @@ export interface Process {
   readonly store: Store;
   readonly registry: Registry;
   readonly source: TokenSource;
+  readonly activity: ActivityNotes;
   readonly events: AuditEvent[];
 }
 
@@ -88,20 +89,23 @@ export async function house(options: { rotates?: boolean; lifetimeMs?: number } 
       onTestFinished(() => store.close());
       const registry = openRegistry({ store, vault, now: time.now });
       const events: AuditEvent[] = [];
+      const activity = createActivityNotes({ store, now: time.now, timers: time.timers });
       const source = createTokenSource({
         registry,
         store,
         providers: (name) => (name === 'acme' ? acme : undefined),
         refresh: provider.refresh,
+        readSecret: (reference) => Promise.resolve(`the secret of ${reference}`),
         now: time.now,
         skewMs: 300_000,
         limits: { refresh_timeout: 10_000, refresh_patience: 20_000 },
         audit: { note: (event) => events.push(event) },
+        activity,
         timers: time.timers,
         random: () => 1,
         ...parts,
       });
-      return { store, registry, source, events };
+      return { store, registry, source, activity, events };
     },
     add: (registry, credential) =>
       registry.add(

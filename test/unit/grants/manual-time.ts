@@ -6,7 +6,7 @@ export interface ManualTime {
   readonly timers: Timers;
   /** Moves the clock, runs what becomes due in its order, and lets what follows from it happen. */
   advance(ms: number): Promise<void>;
-  /** Sets the clock without running a timer, as a person would. */
+  /** Sets the clock, as a person would: timers take no notice, they run when their time has passed. */
   set(at: number): void;
   /** How many timers wait. */
   waiting(): number;
@@ -19,27 +19,35 @@ export async function settle(): Promise<void> {
 
 export function manualTime(start: number): ManualTime {
   let now = start;
+  /** What timers go by: never set, only moved. */
+  let passed = 0;
   const waiting = new Set<{ at: number; run: () => void }>();
+  function moveTo(target: number): void {
+    const ms = Math.max(0, target - passed);
+    now += ms;
+    passed += ms;
+  }
+
   return {
     now: () => now,
     timers: {
       after(ms, run) {
-        const timer = { at: now + ms, run };
+        const timer = { at: passed + ms, run };
         waiting.add(timer);
         return () => waiting.delete(timer);
       },
     },
     async advance(ms) {
-      const target = now + ms;
+      const target = passed + ms;
       for (;;) {
         await settle();
         const [next] = [...waiting].filter((timer) => timer.at <= target).toSorted((a, b) => a.at - b.at);
         if (next === undefined) break;
         waiting.delete(next);
-        now = Math.max(now, next.at);
+        moveTo(next.at);
         next.run();
       }
-      now = target;
+      moveTo(target);
       await settle();
     },
     set(at) {

@@ -1,15 +1,15 @@
-import type { RefreshOutcome, RefreshRequest } from '../../../src/oauth/refresh.ts';
+import type { RenewalOutcome, RenewalRequest } from '../../../src/oauth/renewal.ts';
 
 /**
  * A provider with refresh tokens that work once (RFC 9700 §4.14.2): a second use is taken for theft, and ends
- * everything that came of the first consent.
+ * everything that came of the first consent. To requests that bring no refresh token it gives access tokens alone.
  */
 export interface RotatingProvider {
   readonly refresh: (
-    request: RefreshRequest,
+    request: RenewalRequest,
     io: { readonly signal: AbortSignal },
-  ) => Promise<RefreshOutcome>;
-  readonly requests: RefreshRequest[];
+  ) => Promise<RenewalOutcome>;
+  readonly requests: RenewalRequest[];
   /** How often a refresh token came a second time. */
   readonly reuses: number;
   /** The refresh token that works now. */
@@ -17,7 +17,7 @@ export interface RotatingProvider {
   /** From now on answers wait, after the token was rotated, until they are let go. */
   readonly hold: () => () => void;
   /** The next requests are answered like this instead, one each; a function may do something first. */
-  readonly script: (...outcomes: (RefreshOutcome | (() => RefreshOutcome))[]) => void;
+  readonly script: (...outcomes: (RenewalOutcome | (() => RenewalOutcome))[]) => void;
 }
 
 export function rotatingProvider(options: {
@@ -25,28 +25,31 @@ export function rotatingProvider(options: {
   readonly lifetimeMs: number;
   readonly rotates?: boolean;
 }): RotatingProvider {
-  const requests: RefreshRequest[] = [];
-  const scripted: (RefreshOutcome | (() => RefreshOutcome))[] = [];
+  const requests: RenewalRequest[] = [];
+  const scripted: (RenewalOutcome | (() => RenewalOutcome))[] = [];
   let issued = 1;
   let reuses = 0;
   let revoked = false;
   let held: Promise<void> | null = null;
   const token = (): string => `refresh-${options.rotates === false ? 1 : issued}`;
 
-  async function refresh(request: RefreshRequest): Promise<RefreshOutcome> {
+  async function refresh(request: RenewalRequest): Promise<RenewalOutcome> {
     requests.push(request);
     const script = scripted.shift();
     if (script !== undefined) return typeof script === 'function' ? script() : script;
-    if (request.refreshToken !== token()) {
-      reuses += 1;
-      revoked = true;
+    const rotates = 'refreshToken' in request && request.kind !== 'auth0_connection';
+    if (rotates) {
+      if (request.refreshToken !== token()) {
+        reuses += 1;
+        revoked = true;
+      }
+      if (revoked) return { kind: 'invalid_grant', description: 'the token was used before' };
     }
-    if (revoked) return { kind: 'invalid_grant', description: 'the token was used before' };
     issued += 1;
-    const outcome: RefreshOutcome = {
+    const outcome: RenewalOutcome = {
       kind: 'refreshed',
       accessToken: `access-${issued}`,
-      refreshToken: options.rotates === false ? null : token(),
+      refreshToken: options.rotates === false || !rotates ? null : token(),
       obtainedAt: options.now(),
       expiresAt: options.now() + options.lifetimeMs,
       scope: null,

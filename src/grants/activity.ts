@@ -1,0 +1,126 @@
+/**
+ * What happens to grants, noted for people and for the schedule of refreshes. A note never delays a request: it is kept
+ * in memory and written in the background. A store that is away costs nothing but the notes.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { ActivityChange, Store } from '../store/store.ts';
+import type { Timers } from './timers.ts';
+
+/** Notes of one process. */
+export interface ActivityNotes {
+  /** A request got the grant's credential. For the request path: some nanoseconds. */
+  used(grantId: string): void;
+  /** A refresh has worked. */
+  refreshed(grantId: string): void;
+  /** A refresh has failed. `failure`: one sentence without a secret. */
+  failed(grantId: string, failure: string): void;
+  /** The last use that is not in the store yet, in milliseconds since the epoch; null: there is none. */
+  unwrittenUse(grantId: string): number | null;
+  /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
+  flush(): Promise<void>;
+  /** Notes no more, and writes what is left. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What notes are made of. */
+export interface ActivityParts {
+  readonly store: Pick<Store, 'activity'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: Timers;
+}
+
+/** Uses are written at most this often. */
+const usesEveryMs = 60_000;
+/** The first use after a quiet time is written this soon: somebody may be trying it out, and look. */
+const soonMs = 1_000;
+/** When what the store did not take is tried again. */
+const againMs = 60_000;
+
+type Outcome = Exclude<ActivityChange, { readonly usedAt: number }>;
+
+/** Begins with nothing, and sets no timer before there is something to write. */
+export function createActivityNotes({ store, now, timers }: ActivityParts): ActivityNotes {
+  const uses = new Map<string, number>();
+  const outcomes = new Map<string, Outcome>();
+  let cancelTimer: (() => void) | null = null;
+  let usesWrittenAt = -Infinity;
+  let written = Promise.resolve();
+  let closed: Promise<void> | null = null;
+
+  function writeWithin(ms: number): void {
+    if (closed !== null) return;
+    cancelTimer ??= timers.after(ms, () => {
+      cancelTimer = null;
+      void flush();
+    });
+  }
+
+  /** Notes of grants that are gone count as written: the store keeps nothing of them. */
+  async function write<Note>(
+    notes: Map<string, Note>,
+    changeOf: (note: Note) => ActivityChange,
+  ): Promise<void> {
+    // As they are now: what comes while these are written is written next time.
+    for (const [grantId, note] of Array.from(notes)) {
+      await store.activity.note(grantId, changeOf(note));
+      if (notes.get(grantId) === note) notes.delete(grantId);
+      // A write blocks the thread for as long as the disk takes: requests go in between.
+      if (notes.size > 0) await nextTurn();
+    }
+  }
+
+  async function writeOutcomes(): Promise<void> {
+    await write(outcomes, (outcome) => outcome);
+  }
+
+  async function writeAll(): Promise<void> {
+    await writeOutcomes();
+    if (uses.size > 0) usesWrittenAt = now();
+    await write(uses, (usedAt) => ({ usedAt }));
+  }
+
+  /** One after the other: what comes while one is writing is written by the next. */
+  function inTurn(writing: () => Promise<void>): Promise<void> {
+    written = written.then(writing).catch(() => {
+      // Whoever needs the store says what is wrong with it; a note is not worth a second voice.
+      writeWithin(againMs);
+    });
+    return written;
+  }
+
+  function flush(): Promise<void> {
+    cancelTimer?.();
+    cancelTimer = null;
+    return inTurn(writeAll);
+  }
+
+  function outcome(grantId: string, note: Outcome): void {
+    if (closed !== null) return;
+    outcomes.set(grantId, note);
+    // It follows a write of the refresh itself, so one more costs little; and a person may be waiting to see it.
+    void inTurn(writeOutcomes);
+  }
+
+  return {
+    used(grantId) {
+      if (closed !== null) return;
+      uses.set(grantId, now());
+      if (cancelTimer !== null) return;
+      // A clock that was set back must not stretch the wait.
+      writeWithin(Math.min(Math.max(usesWrittenAt + usesEveryMs - now(), soonMs), usesEveryMs));
+    },
+    refreshed(grantId) {
+      outcome(grantId, { refreshedAt: now() });
+    },
+    failed(grantId, failure) {
+      outcome(grantId, { failedAt: now(), failure });
+    },
+    unwrittenUse: (grantId) => uses.get(grantId) ?? null,
+    flush,
+    close() {
+      closed ??= flush();
+      return closed;
+    },
+  };
+}

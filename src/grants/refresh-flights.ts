@@ -1,0 +1,193 @@
+/**
+ * The refreshes of this process: one at a time for each grant, whoever waits for it; and what is remembered of how they
+ * ended, so that a provider that fails or says no is not asked again by every request.
+ */
+import { secretText } from './credential.ts';
+import type { Provider } from './provider.ts';
+import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh-attempt.ts';
+import { createRefreshBackoff, placeOf } from './refresh-backoff.ts';
+import type { OpenedGrant } from './registry.ts';
+import { within } from './timers.ts';
+
+/** The refreshes of one process. */
+export interface RefreshFlights {
+  isUnderWay(grantId: string): boolean;
+  /**
+   * Joins the refresh that is under way, or starts one that waits where another process is at it. It belongs to nobody:
+   * whoever waits may leave. `unwanted`: a token that an upstream refused. Never rejects.
+   */
+  join(opened: OpenedGrant, unwanted: string | null): Promise<AttemptOutcome>;
+  /** Starts one that nobody waits for, where it may do something now. */
+  begin(opened: OpenedGrant): void;
+  /** See `TokenSource.refreshAhead`. */
+  refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
+  /** What the provider said no to and would say no to again; null: nothing stands in the way. */
+  refusalOf(opened: OpenedGrant): Refusal | null;
+  /** Milliseconds until a request that waits may have the provider asked again; 0: now. */
+  wait(opened: OpenedGrant): number;
+  /** Why the last refresh failed; null: none did. */
+  whyFailed(grantId: string): string | null;
+  /**
+   * Whether a forced refresh may begin: not within 10 s of the last refresh, because an upstream that refuses every token
+   * would have them refreshed for ever.
+   */
+  mayForce(grantId: string): boolean;
+  /** A forced refresh begins now. */
+  forced(grantId: string): void;
+  /** Aborted when no refresh is started any more. */
+  readonly stopping: AbortSignal;
+  /** Starts none any more, and waits (within limits) until those under way are committed. */
+  close(): Promise<void>;
+}
+
+/** What came of a refresh that nobody waits for. */
+export type AheadOutcome =
+  /** Nothing is left to do: it was refreshed, here or elsewhere, or its record says why not. */
+  | { readonly kind: 'done' }
+  /** Not now: leave it alone for so many milliseconds. */
+  | { readonly kind: 'later'; readonly ms: number }
+  /** The provider refuses, until the configuration or the grant changes. */
+  | { readonly kind: 'refused' };
+
+/** A provider's no. */
+export interface Refusal {
+  readonly reason: string;
+  readonly hint: string;
+}
+
+/** What refreshes are made of. */
+export interface RefreshFlightsParts extends RefreshParts {
+  /** From 0 to 1, for the jitter of the back-off. */
+  readonly random: () => number;
+  /** Told of failures that no caller hears of. */
+  readonly logger?: { warn(fields: object, message: string): void } | undefined;
+}
+
+/** Between two forced refreshes of a grant, and after any refresh of it. */
+const forcedEveryMs = 10_000;
+/** How long a provider's refusal stands before it is asked again with the same configuration. */
+const refusalMs = 30_000;
+/** How long the background leaves a grant alone that another process is refreshing. */
+const elsewhereMs = 250;
+
+interface RememberedRefusal extends Refusal {
+  readonly at: number;
+  readonly revision: number;
+  readonly provider: Provider | undefined;
+}
+
+/** Starts nothing by itself. */
+export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights {
+  const { registry, providers, now, timers, logger } = parts;
+  const attempts = createRefreshAttempts(parts);
+  const backoff = createRefreshBackoff(now, parts.random);
+  const underWay = new Map<string, Promise<AttemptOutcome>>();
+  const refusals = new Map<string, RememberedRefusal>();
+  const renewedAt = new Map<string, number>();
+  const elsewhereAt = new Map<string, number>();
+  const stopping = new AbortController();
+
+  /** Whether that was less than `ms` ago. What a clock that was set back makes the future, is long ago. */
+  function isWithin(ms: number, at: number | undefined): boolean {
+    return at !== undefined && now() >= at && now() - at < ms;
+  }
+
+  function fly(opened: OpenedGrant, unwanted: string | null, patient: boolean): Promise<AttemptOutcome> {
+    const { id, provider } = opened.grant;
+    const joined = underWay.get(id);
+    if (joined !== undefined) return joined;
+    const asked = providers(provider);
+    const begun = attempts.attempt(id, { unwanted, patient, stopping: stopping.signal }).then((outcome) => {
+      underWay.delete(id);
+      remember(opened, outcome, asked);
+      return outcome;
+    });
+    underWay.set(id, begun);
+    return begun;
+  }
+
+  function remember(opened: OpenedGrant, outcome: AttemptOutcome, provider: Provider | undefined): void {
+    const { id } = opened.grant;
+    switch (outcome.kind) {
+      case 'renewed':
+        backoff.succeeded(placeOf(opened));
+        refusals.delete(id);
+        renewedAt.set(id, now());
+        return;
+      case 'settled':
+        backoff.settled(id);
+        return;
+      case 'elsewhere':
+        elsewhereAt.set(id, now());
+        return;
+      case 'refused':
+        refusals.set(id, { ...outcome, provider, at: now() });
+        return;
+      case 'transient':
+        backoff.failed(placeOf(opened), outcome.reason, outcome.retryAfterMs);
+        return;
+      case 'fault':
+        backoff.failed(placeOf(opened), 'the store or the vault failed', null);
+        logger?.warn(
+          { grant: id, err: outcome.error },
+          'A token refresh failed before the provider was asked.',
+        );
+    }
+  }
+
+  function refusalOf({ grant }: OpenedGrant): Refusal | null {
+    const refusal = refusals.get(grant.id);
+    if (refusal === undefined) return null;
+    const stands =
+      isWithin(refusalMs, refusal.at) &&
+      refusal.revision === grant.revision &&
+      refusal.provider === providers(grant.provider);
+    if (!stands) refusals.delete(grant.id);
+    return stands ? refusal : null;
+  }
+
+  return {
+    isUnderWay: (grantId) => underWay.has(grantId),
+    join: (opened, unwanted) => fly(opened, unwanted, true),
+    begin(opened) {
+      const { id } = opened.grant;
+      if (underWay.has(id) || stopping.signal.aborted || isWithin(elsewhereMs, elsewhereAt.get(id))) return;
+      if (backoff.wait(placeOf(opened), 'background') > 0 || refusalOf(opened) !== null) return;
+      void fly(opened, null, false);
+    },
+    async refreshAhead(grantId, when = 'due') {
+      const opened = await registry.open(grantId);
+      if (opened === null || stopping.signal.aborted) return { kind: 'done' };
+      if (refusalOf(opened) !== null) return { kind: 'refused' };
+      const wait = backoff.wait(placeOf(opened), 'background');
+      if (wait > 0) return { kind: 'later', ms: wait };
+      const unwanted = when === 'due' ? null : secretText(opened.sealed.credential);
+      const outcome = await fly(opened, unwanted, false);
+      switch (outcome.kind) {
+        case 'renewed':
+        case 'settled':
+          return { kind: 'done' };
+        case 'refused':
+          return { kind: 'refused' };
+        case 'elsewhere':
+          return { kind: 'later', ms: 2 * elsewhereMs };
+        case 'transient':
+        case 'fault':
+          return { kind: 'later', ms: backoff.wait(placeOf(opened), 'background') };
+      }
+    },
+    refusalOf,
+    wait: (opened) => backoff.wait(placeOf(opened), 'request'),
+    whyFailed: (grantId) => backoff.reason(grantId),
+    mayForce: (grantId) => !isWithin(forcedEveryMs, renewedAt.get(grantId)),
+    forced(grantId) {
+      renewedAt.set(grantId, now());
+    },
+    stopping: stopping.signal,
+    async close() {
+      stopping.abort();
+      await within(timers, Promise.allSettled(underWay.values()), attempts.longestMs);
+      await attempts.flush();
+    },
+  };
+}

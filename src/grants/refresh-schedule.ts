@@ -1,0 +1,271 @@
+/**
+ * Refreshes that nobody waits for: tokens of grants in use before they end, and refresh tokens before they die unused.
+ * It decides when; how a refresh is made, and that it is made once over all processes, is the token source's business.
+ */
+import type { Store } from '../store/store.ts';
+import type { ActivityNotes } from './activity.ts';
+import type { Grant } from './grant.ts';
+import type { Provider } from './provider.ts';
+import { placeOf } from './refresh-backoff.ts';
+import type { AheadOutcome } from './refresh-flights.ts';
+import { comingRefresh, refreshTimesOf, type RefreshTimes, type Span } from './refresh-times.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+import { systemTimers, type Timers } from './timers.ts';
+import type { TokenSource } from './token-source.ts';
+
+/** The schedule of one process. */
+export interface RefreshSchedule {
+  /** A request got a credential. For the request path: some nanoseconds. */
+  used(): void;
+  /** Something has changed: looks at all grants now. */
+  look(): void;
+  /** Begins nothing any more. What is under way is the token source's to finish. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What a schedule is made of. */
+export interface ScheduleParts {
+  readonly registry: Pick<Registry, 'list' | 'open'>;
+  readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
+  readonly tokens: Pick<TokenSource, 'refreshAhead'>;
+  readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
+  readonly providers: (name: string) => Provider | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly skewMs: number;
+  /** How long after its last use a grant's token is kept fresh. */
+  readonly keepFreshMs: number;
+  readonly logger: { warn(fields: object, message: string): void };
+  /** By default those of the process. */
+  readonly timers?: Timers;
+  /** From 0 to 1; by default `Math.random`. */
+  readonly random?: () => number;
+}
+
+/** After the start: requests go first. */
+const startMs = 1_000;
+/** The longest time without a look, for grants that other processes bring and clocks that jump. */
+const newsMs = 300_000;
+/** The same while grants are used: a token that was got on use may end sooner than any that was known. */
+const usedNewsMs = 60_000;
+/** Looks after the store has failed. */
+const faultMs = 30_000;
+/** What is overdue begins somewhere within this time. */
+const overdueMs = 10_000;
+/** Beyond it a moment was missed: the machine slept. */
+const missedMs = 30_000;
+/** Refreshes at once at one token endpoint. */
+const mostAtOnce = 4;
+/** A grant that was just attended to, and whose record is still the same. */
+const attendedMs = 60_000;
+/** A grant that its provider refuses to refresh; a change of the grant or of the configuration ends it. */
+const refusedMs = 900_000;
+
+/** What is known of a grant, for as long as its record and its provider are the same. */
+interface Entry {
+  readonly revision: number;
+  readonly provider: Provider | undefined;
+  readonly endpoint: string;
+  readonly times: RefreshTimes;
+  /** 0 to 1: where within a span this process begins. */
+  readonly fraction: number;
+  /** Since when a moment that is over counts as overdue. */
+  seenAt: number;
+  held: { readonly since: number; readonly ms: number } | null;
+}
+
+const never: RefreshTimes = { ahead: null, keepAlive: null };
+
+/** Looks for the first time a second from now. */
+export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
+  const { registry, store, tokens, now, logger, timers = systemTimers, random = Math.random } = parts;
+  const entries = new Map<string, Entry>();
+  /** Ids of grants that are being refreshed, and at which token endpoint. */
+  const running = new Map<string, string>();
+  let uses: { readonly epoch: number; readonly at: ReadonlyMap<string, number> } | null = null;
+  let timer: { readonly at: number; readonly cancel: () => void } | null = null;
+  let looking: Promise<void> | null = null;
+  let lookAgain = false;
+  let usedSinceLook = false;
+  let closed = false;
+
+  /** Then, but no later than there may be news. */
+  function wakeAt(at: number): void {
+    timer?.cancel();
+    timer = null;
+    if (closed) return;
+    const ms = Math.min(Math.max(0, Math.ceil(at - now())), newsMs);
+    timer = { at: now() + ms, cancel: timers.after(ms, look) };
+  }
+
+  function look(): void {
+    if (closed) return;
+    if (looking !== null) {
+      lookAgain = true;
+      return;
+    }
+    lookAgain = false;
+    usedSinceLook = false;
+    looking = lookOnce().then((next) => {
+      looking = null;
+      if (lookAgain) look();
+      else wakeAt(usedSinceLook ? Math.min(next, now() + usedNewsMs) : next);
+    });
+  }
+
+  /** Begins what is due. Answers when something is due next. */
+  async function lookOnce(): Promise<number> {
+    let next = Infinity;
+    try {
+      const ended = await idsOfEnded();
+      const grants = (await registry.list()).filter((grant) => isAlive(grant) && !ended.has(grant.id));
+      const usedAt = await lastUses();
+      forgetAllBut(grants);
+      for (const grant of grants) {
+        const entry = await entryOf(grant);
+        if (closed) return next;
+        const at = attend(grant, entry, usedAt(grant.id));
+        if (at !== null) next = Math.min(next, at);
+      }
+    } catch (error) {
+      logger.warn({ err: error }, 'The grants could not be looked at for refreshes that are due.');
+      next = now() + faultMs;
+    }
+    return next;
+  }
+
+  /** Refreshes the grant where its moment has come. Answers when that will be; null: not by the clock alone. */
+  function attend(grant: Grant, entry: Entry, usedAt: number | null): number | null {
+    const time = now();
+    const coming = comingRefresh(entry.times, { usedAt, now: time, keepFreshMs: parts.keepFreshMs });
+    if (coming === null || running.has(grant.id)) return null;
+    const at = Math.max(momentOf(entry, coming.span, time), endOfHold(entry, time));
+    if (at > time) return at;
+    const atOnce = [...running.values()].filter((endpoint) => endpoint === entry.endpoint).length;
+    // The end of one of them is the next look.
+    if (atOnce >= mostAtOnce) return null;
+    begin(grant.id, entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
+    return null;
+  }
+
+  function begin(id: string, entry: Entry, when: 'due' | 'even if fresh'): void {
+    running.set(id, entry.endpoint);
+    void tokens
+      .refreshAhead(id, when)
+      .catch((error: unknown): AheadOutcome => {
+        logger.warn({ grant: id, err: error }, 'A refresh ahead of time could not be made.');
+        return { kind: 'later', ms: faultMs };
+      })
+      .then((outcome) => {
+        entry.held = { since: now(), ms: holdOf(outcome) };
+        running.delete(id);
+        look();
+      });
+  }
+
+  function momentOf(entry: Entry, { from, to }: Span, time: number): number {
+    // The clock was set back, or the moment was missed: what others have missed too must not come all at once.
+    if (entry.seenAt > time) entry.seenAt = time;
+    const planned = Math.max(from + entry.fraction * (to - from), entry.seenAt + entry.fraction * overdueMs);
+    if (time - planned < missedMs) return planned;
+    entry.seenAt = time;
+    return time + entry.fraction * overdueMs;
+  }
+
+  async function entryOf(grant: Grant): Promise<Entry> {
+    const provider = parts.providers(grant.provider);
+    const known = entries.get(grant.id);
+    if (known?.revision === grant.revision && known.provider === provider) return known;
+    const opened = await openedOrNull(grant);
+    const entry: Entry = {
+      revision: grant.revision,
+      provider,
+      endpoint: opened === null ? grant.provider : placeOf(opened).endpoint,
+      times:
+        opened === null
+          ? never
+          : refreshTimesOf(opened.sealed, { skewMs: parts.skewMs, dialect: provider?.dialect ?? null }),
+      fraction: random(),
+      seenAt: now(),
+      held: null,
+    };
+    entries.set(grant.id, entry);
+    return entry;
+  }
+
+  /** One grant that cannot be opened is no reason to leave the others. */
+  async function openedOrNull(grant: Grant): Promise<OpenedGrant | null> {
+    try {
+      return await registry.open(grant.id);
+    } catch (error) {
+      logger.warn({ grant: grant.id, err: error }, 'A grant cannot be opened, so it is not kept fresh.');
+      return null;
+    }
+  }
+
+  /** When each grant was used last, by any process of the store. Read again when the store has changed. */
+  async function lastUses(): Promise<(grantId: string) => number | null> {
+    const epoch = store.epoch();
+    if (uses?.epoch !== epoch) {
+      const listed = await store.activity.list();
+      uses = { epoch, at: new Map(listed.map(({ grantId, usedAt }) => [grantId, usedAt ?? -Infinity])) };
+    }
+    const { at } = uses;
+    return (grantId) => {
+      const last = Math.max(at.get(grantId) ?? -Infinity, parts.activity.unwrittenUse(grantId) ?? -Infinity);
+      return last === -Infinity ? null : last;
+    };
+  }
+
+  /** Grants whose own end has come, the one that people set: nobody gets their tokens any more. */
+  async function idsOfEnded(): Promise<ReadonlySet<string>> {
+    const policies = await store.grantPolicies.list();
+    const time = now();
+    return new Set(
+      policies.flatMap(({ grantId, expiresAt }) =>
+        expiresAt !== null && expiresAt <= time ? [grantId] : [],
+      ),
+    );
+  }
+
+  function forgetAllBut(grants: readonly Grant[]): void {
+    const ids = new Set(grants.map(({ id }) => id));
+    for (const id of entries.keys()) if (!ids.has(id)) entries.delete(id);
+  }
+
+  wakeAt(now() + startMs);
+  return {
+    used() {
+      if (usedSinceLook) return;
+      usedSinceLook = true;
+      const soon = now() + usedNewsMs;
+      if (timer !== null && timer.at > soon) wakeAt(soon);
+    },
+    look,
+    async close() {
+      closed = true;
+      timer?.cancel();
+      await looking;
+    },
+  };
+}
+
+/** Whether a refresh may do something for it: of a grant that needs a new consent nothing is asked any more. */
+function isAlive({ state, refreshable }: Grant): boolean {
+  return refreshable && (state === 'active' || state === 'expired');
+}
+
+function endOfHold({ held }: Entry, time: number): number {
+  return held === null || held.since > time ? 0 : held.since + held.ms;
+}
+
+function holdOf(outcome: AheadOutcome): number {
+  switch (outcome.kind) {
+    case 'done':
+      return attendedMs;
+    case 'later':
+      return outcome.ms;
+    case 'refused':
+      return refusedMs;
+  }
+}

@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { everything, reachesGrant, type Binding } from '../../../src/grants/binding.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+
+const alices = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
+const bobs = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
+const labels = ['staging'];
+
+describe('what an agent reaches', () => {
+  it('is nothing where nothing is bound to it', () => {
+    expect(reachesGrant([], null, alices, labels)).toBe(false);
+    expect(reachesGrant([], 'alice', alices, labels)).toBe(false);
+  });
+
+  it.each<[Binding, boolean, boolean]>([
+    [{ kind: 'grant', value: alices.id }, true, false],
+    [{ kind: 'grant', value: 'work' }, false, false],
+    [{ kind: 'user', value: 'alice' }, true, false],
+    [{ kind: 'provider', value: 'github' }, true, true],
+    [{ kind: 'provider', value: 'git' }, false, false],
+    [{ kind: 'label', value: 'staging' }, true, true],
+    [{ kind: 'label', value: 'prod' }, false, false],
+    [everything, true, true],
+  ])('by %j is exact', (binding, one, other) => {
+    expect(reachesGrant([binding], null, alices, labels)).toBe(one);
+    expect(reachesGrant([binding], null, bobs, labels)).toBe(other);
+  });
+
+  it('of an agent for alice is hers, unless another is named by id or by user', () => {
+    for (const kind of ['provider', 'label'] as const) {
+      const binding: Binding = { kind, value: kind === 'provider' ? 'github' : 'staging' };
+      expect(reachesGrant([binding], 'alice', alices, labels)).toBe(true);
+      expect(reachesGrant([binding], 'alice', bobs, labels)).toBe(false);
+    }
+    expect(reachesGrant([{ kind: 'user', value: 'bob' }], 'alice', bobs, labels)).toBe(true);
+    expect(reachesGrant([{ kind: 'grant', value: bobs.id }], 'alice', bobs, labels)).toBe(true);
+    expect(reachesGrant([everything], 'alice', bobs, labels)).toBe(true);
+  });
+});

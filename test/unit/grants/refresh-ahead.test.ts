@@ -1,0 +1,145 @@
+import { describe, expect, test } from 'vitest';
+import { hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';
+import { settle } from './manual-time.ts';
+
+describe('a refresh that nobody waits for', () => {
+  test('leaves a token alone that is not due', async () => {
+    const { process, add, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(provider.requests).toHaveLength(0);
+  });
+
+  test('of a token that is due, or has ended, is made once by several processes', async () => {
+    const { process, add, time, provider } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    await time.advance(hour - 60_000);
+    const outcomes = await Promise.all(
+      [here, here, there].map(({ source }) => source.refreshAhead(grant.id)),
+    );
+    expect(outcomes.filter(({ kind }) => kind === 'done').length).toBeGreaterThanOrEqual(2);
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(2 * hour);
+    expect(await there.source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(await storedRefreshToken(here.registry, grant.id)).toBe('refresh-3');
+  });
+
+  test('for the sake of the refresh token is made though the token is fresh, and once by several processes', async () => {
+    const { process, add, provider } = await house();
+    const processes = [await process(), await process(), await process()];
+    const grant = await add(processes[0]!.registry, oauth2());
+    await Promise.all(processes.map(({ source }) => source.refreshAhead(grant.id, 'even if fresh')));
+    expect(provider.requests).toHaveLength(1);
+    expect(await storedRefreshToken(processes[1]!.registry, grant.id)).toBe('refresh-2');
+  });
+
+  test('that another process is making is left to it', async () => {
+    const { process, add, time, provider } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const making = here.source.refreshAhead(grant.id);
+    await settle();
+    expect(await there.source.refreshAhead(grant.id)).toMatchObject({
+      kind: 'later',
+      ms: expect.any(Number),
+    });
+    letGo();
+    expect(await making).toEqual({ kind: 'done' });
+  });
+
+  test('that failed says when to come back, and asks for nothing before', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ kind: 'transient', reason: 'down', retryAfterMs: 30_000 });
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'later', ms: 30_000 });
+    await time.advance(10_000);
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'later', ms: 20_000 });
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(20_000);
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+  });
+
+  test('that the provider refuses says so, and does not ask again at once', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ kind: 'refused', error: 'invalid_client', description: '' });
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'refused' });
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'refused' });
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('is not begun for a grant that is gone, nor after the end', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    expect(await source.refreshAhead('gone')).toEqual({ kind: 'done' });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    await source.close();
+    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(provider.requests).toHaveLength(0);
+  });
+});
+
+describe('a use of a grant', () => {
+  test('is noted when a request gets its token, from memory, from the store and after a 401', async () => {
+    const { process, add, time } = await house();
+    const { registry, source, activity, store } = await process();
+    const grant = await add(registry, oauth2());
+    const token = await source.tokenFor(grant.id);
+    await activity.flush();
+    expect(await store.activity.get(grant.id)).toMatchObject({ usedAt: start });
+    await source.tokenFor(grant.id);
+    await time.advance(1_000);
+    expect(source.peek(grant.id)).not.toBeNull();
+    await source.tokenFor(grant.id);
+    expect(activity.unwrittenUse(grant.id)).toBe(start + 1_000);
+    await time.advance(1_000);
+    if (token.kind === 'ready') expect(tokenOf(await source.forceRefresh(token))).toBe('access-2');
+    expect(activity.unwrittenUse(grant.id)).toBe(start + 2_000);
+  });
+
+  test('is none where there was no token, or nobody asked', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, activity } = await process();
+    const grant = await add(registry, oauth2());
+    await source.refreshAhead(grant.id, 'even if fresh');
+    await time.advance(2 * hour);
+    provider.script({ kind: 'refused', error: 'invalid_client', description: '' });
+    await source.tokenFor(grant.id);
+    expect(activity.unwrittenUse(grant.id)).toBeNull();
+  });
+});
+
+test('what came of refreshes is noted for people, in words without a stop gap', async () => {
+  const { process, add, time, provider } = await house();
+  const { registry, source, store } = await process();
+  const grant = await add(registry, oauth2());
+  await time.advance(hour);
+  provider.script({ kind: 'transient', reason: 'the token endpoint answered 503', retryAfterMs: null });
+  await source.refreshAhead(grant.id);
+  await settle();
+  expect(await store.activity.get(grant.id)).toMatchObject({
+    refreshedAt: null,
+    failure: 'the token endpoint answered 503',
+  });
+  await time.advance(60_000);
+  await source.refreshAhead(grant.id);
+  await settle();
+  expect(await store.activity.get(grant.id)).toMatchObject({
+    refreshedAt: start + hour + 60_000,
+    failedAt: null,
+  });
+  await time.advance(2 * hour);
+  provider.script({ kind: 'invalid_grant', description: 'consent was withdrawn' });
+  await source.refreshAhead(grant.id);
+  await settle();
+  expect((await store.activity.get(grant.id))?.failure).toContain('consent was withdrawn');
+});

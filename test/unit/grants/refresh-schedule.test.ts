@@ -1,0 +1,534 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Grant } from '../../../src/grants/grant.ts';
+import type { Provider } from '../../../src/grants/provider.ts';
+import { startRefreshSchedule, type RefreshSchedule } from '../../../src/grants/refresh-schedule.ts';
+import type { Timers } from '../../../src/grants/timers.ts';
+import type { TokenSourceParts } from '../../../src/grants/token-source.ts';
+import type { Store } from '../../../src/store/store.ts';
+import {
+  acme,
+  hour,
+  house,
+  oauth2,
+  start,
+  storedRefreshToken,
+  tokenOf,
+  type House,
+  type Process,
+} from './house.ts';
+
+const minute = 60_000;
+const day = 24 * hour;
+
+interface Running extends Process {
+  readonly schedule: RefreshSchedule;
+  readonly warnings: string[];
+  /** Grants that the schedule has asked to be refreshed. */
+  readonly asked: string[];
+  /** A request gets the grant's token. */
+  readonly use: (id: string) => Promise<string>;
+}
+
+interface RunningParts extends Partial<TokenSourceParts> {
+  readonly wrapStore?: (store: Store) => Store;
+  readonly keepFreshMs?: number;
+}
+
+/** A process with a schedule; both closed when the test ends. `random` is 0.5 where nothing else is said. */
+async function running(at: House, { keepFreshMs = day, ...parts }: RunningParts = {}): Promise<Running> {
+  const process = await at.process({ random: () => 0.5, ...parts });
+  const { store, registry, source, activity } = process;
+  const warnings: string[] = [];
+  const asked: string[] = [];
+  const schedule = startRefreshSchedule({
+    registry,
+    store,
+    tokens: {
+      refreshAhead(id, when) {
+        asked.push(id);
+        return source.refreshAhead(id, when);
+      },
+    },
+    activity,
+    providers: parts.providers ?? ((name) => (name === 'acme' ? acme : undefined)),
+    now: at.time.now,
+    skewMs: 5 * minute,
+    keepFreshMs,
+    logger: { warn: (_fields, message) => warnings.push(message) },
+    timers: parts.timers ?? at.time.timers,
+    random: parts.random ?? (() => 0.5),
+  });
+  onTestFinished(() => schedule.close());
+  return {
+    ...process,
+    schedule,
+    warnings,
+    asked,
+    async use(id) {
+      schedule.used();
+      return tokenOf(await source.tokenFor(id));
+    },
+  };
+}
+
+/** Grants that are alike but for their names, all used just now. */
+async function manyGrants({ registry, store }: Process, at: House, count: number): Promise<Grant[]> {
+  const grants: Grant[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const grant = await registry.add(
+      { name: `acme-${index}`, user: 'default', provider: 'acme', scopes: [] },
+      { credential: oauth2({ accessToken: `access-of-${index}` }), audience: acme.audience },
+    );
+    await store.activity.note(grant.id, { usedAt: at.time.now() });
+    grants.push(grant);
+  }
+  return grants;
+}
+
+function dialectOf(fields: Partial<Provider['dialect']>): (name: string) => Provider {
+  const provider = { ...acme, dialect: { ...acme.dialect, ...fields } };
+  return () => provider;
+}
+
+/** When each refresh was asked for, in order. */
+async function askedAt(at: House, processes: number, grants: number): Promise<number[]> {
+  let seed = 0;
+  const asked: number[] = [];
+  const all: Running[] = [];
+  for (let index = 0; index < processes; index += 1) {
+    all.push(
+      await running(at, {
+        // Evenly spread, and another for each who asks.
+        random: () => (seed = (seed + 0.618_034) % 1),
+        refresh: (request, io) => {
+          asked.push(at.time.now());
+          return at.provider.refresh(request, io);
+        },
+      }),
+    );
+  }
+  await manyGrants(all[0]!, at, grants);
+  await at.time.advance(1_000);
+  return asked;
+}
+const mostWithin = (times: readonly number[], ms: number) =>
+  Math.max(...times.map((time) => times.filter((other) => other >= time && other < time + ms).length));
+
+describe('a grant that was used lately', () => {
+  test('has its token refreshed before it ends, though nobody asks', async () => {
+    const at = await house();
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    expect(await use(grant.id)).toBe('access-1');
+    await at.time.advance(55 * minute);
+    expect(at.provider.requests).toHaveLength(0);
+    await at.time.advance(2.5 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+  });
+
+  test('has it refreshed for as long as it counts as used, and no longer', async () => {
+    const at = await house();
+    const { registry, use } = await running(at, { keepFreshMs: 10 * hour });
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    await at.time.advance(9 * hour);
+    expect(at.provider.requests).toHaveLength(9);
+    await at.time.advance(2 * day);
+    expect(at.provider.requests).toHaveLength(10);
+    expect(await use(grant.id)).toBe('access-12');
+  });
+
+  test('has it refreshed where its token is shorter-lived than the time between two looks', async () => {
+    const at = await house({ lifetimeMs: 2 * minute });
+    const { registry, use } = await running(at);
+    await at.time.advance(2_000);
+    const grant = await at.add(
+      registry,
+      oauth2({ expiresAt: at.time.now() + 2 * minute, obtainedAt: at.time.now() }),
+    );
+    await use(grant.id);
+    await at.time.advance(2 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    await at.time.advance(2 * hour);
+    expect(at.provider.requests.length).toBeGreaterThan(60);
+    expect(at.provider.requests.length).toBeLessThan(80);
+  });
+
+  test('for the first time while the schedule was looking is seen within a minute', async () => {
+    const at = await house({ lifetimeMs: 2 * minute });
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    const { registry, use } = await running(at, {
+      wrapStore: (store) => ({
+        ...store,
+        activity: { ...store.activity, list: () => held.then(() => store.activity.list()) },
+      }),
+    });
+    await at.time.advance(2_000);
+    const obtainedAt = at.time.now();
+    const grant = await at.add(registry, oauth2({ obtainedAt, expiresAt: obtainedAt + 2 * minute }));
+    await use(grant.id);
+    letGo();
+    await at.time.advance(2 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
+  test('and has a token of seconds has it refreshed on use', async () => {
+    const at = await house({ lifetimeMs: 10_000 });
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2({ expiresAt: start + 10_000 }));
+    await use(grant.id);
+    await at.time.advance(day);
+    expect(at.provider.requests).toHaveLength(0);
+  });
+
+  test('by another process of the store counts as used', async () => {
+    const at = await house();
+    const { registry } = await running(at);
+    const other = await at.process();
+    const grant = await at.add(other.registry, oauth2());
+    await other.source.tokenFor(grant.id);
+    await other.activity.flush();
+    await at.time.advance(58 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+  });
+});
+
+describe('a grant that was not used', () => {
+  test('is left until it is', async () => {
+    const at = await house();
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await at.time.advance(3 * day);
+    expect(at.provider.requests).toHaveLength(0);
+    expect(await use(grant.id)).toBe('access-2');
+  });
+
+  test('has a refresh token that would die unused used in time, however long its access token lives', async () => {
+    const at = await house({ lifetimeMs: 365 * day });
+    const { registry } = await running(at, { providers: dialectOf({ refreshTokenIdleMs: 10 * day }) });
+    const grant = await at.add(registry, oauth2({ expiresAt: start + 365 * day }));
+    await at.time.advance(5 * day);
+    expect(at.provider.requests).toHaveLength(0);
+    for (let used = 1; used <= 3; used += 1) {
+      await at.time.advance(5.5 * day);
+      expect(at.provider.requests).toHaveLength(used);
+    }
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-4');
+    expect(at.provider.reuses).toBe(0);
+  });
+
+  test.each([['revoked'], ['reauth_required']] as const)(
+    'because it is %s is left for ever',
+    async (state) => {
+      const at = await house();
+      const { registry, asked } = await running(at, { providers: dialectOf({ refreshTokenIdleMs: day }) });
+      await registry.setState(await at.add(registry, oauth2()), state, null);
+      await at.time.advance(5 * day);
+      expect([asked, at.provider.requests]).toEqual([[], []]);
+    },
+  );
+});
+
+test('a grant whose own end has come is left, until it is extended', async () => {
+  const at = await house();
+  const { registry, store, use, schedule } = await running(at);
+  const grant = await at.add(registry, oauth2());
+  await use(grant.id);
+  await store.grantPolicies.set(grant.id, { expiresAt: start + 90 * minute });
+  await at.time.advance(89 * minute);
+  expect(at.provider.requests).toHaveLength(1);
+  await at.time.advance(2 * hour);
+  expect(at.provider.requests).toHaveLength(1);
+  await store.grantPolicies.set(grant.id, { expiresAt: start + day });
+  schedule.look();
+  await at.time.advance(minute);
+  expect(at.provider.requests).toHaveLength(2);
+});
+
+describe('what is due at the same time', () => {
+  test('is asked for once each, spread over minutes, in several processes with many grants', async () => {
+    const at = await house({ rotates: false });
+    const asked = await askedAt(at, 3, 20);
+    await at.time.advance(hour - 1_000);
+    expect(asked).toHaveLength(20);
+    expect(mostWithin(asked, 1_000)).toBeLessThanOrEqual(3);
+    expect(asked.at(-1)! - asked[0]!).toBeGreaterThan(30_000);
+  });
+
+  test('and was missed by all while the machine slept, is asked for in seconds, not all at once', async () => {
+    const at = await house({ rotates: false });
+    const asked = await askedAt(at, 3, 20);
+    at.time.set(start + 5 * hour);
+    await at.time.advance(5 * minute + 15_000);
+    expect(asked).toHaveLength(20);
+    expect(mostWithin(asked, 500)).toBeLessThanOrEqual(6);
+  });
+
+  test('in two processes at the very same moment, is asked for once', async () => {
+    const at = await house();
+    const [one] = [await running(at), await running(at), await running(at)];
+    const grant = await at.add(one.registry, oauth2());
+    await one.use(grant.id);
+    await one.activity.flush();
+    await at.time.advance(12 * hour);
+    expect(at.provider.requests).toHaveLength(12);
+    expect(at.provider.reuses).toBe(0);
+  });
+
+  test('and is under way already is not asked for again by another look', async () => {
+    const at = await house();
+    const { registry, use, schedule, asked } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    const letGo = at.provider.hold();
+    await at.time.advance(56.5 * minute);
+    schedule.look();
+    await at.time.advance(5_000);
+    expect(asked).toEqual([grant.id]);
+    letGo();
+  });
+
+  test('goes to a token endpoint by fours', async () => {
+    const at = await house({ rotates: false });
+    let atOnce = 0;
+    let most = 0;
+    let asked = 0;
+    const one = await running(at, {
+      refresh: async (request, io) => {
+        asked += 1;
+        atOnce += 1;
+        most = Math.max(most, atOnce);
+        await new Promise<void>((resolve) => at.time.timers.after(700, resolve));
+        atOnce -= 1;
+        return at.provider.refresh(request, io);
+      },
+    });
+    await manyGrants(one, at, 30);
+    at.time.set(start + 2 * hour);
+    await at.time.advance(5 * minute + 30_000);
+    expect([asked, most]).toEqual([30, 4]);
+  });
+});
+
+describe('a provider that fails', () => {
+  test('for one grant is left alone for its others, but not by a request that needs a token', async () => {
+    const at = await house({ rotates: false });
+    const one = await running(at);
+    const grants = await manyGrants(one, at, 10);
+    const down = {
+      kind: 'transient',
+      reason: 'the endpoint answered 503',
+      retryAfterMs: 3 * minute,
+    } as const;
+    at.provider.script(...Array.from({ length: 10 }, () => down));
+    at.time.set(start + 2 * hour);
+    await at.time.advance(5 * minute + 10_000);
+    const inBackground = at.provider.requests.length;
+    expect(inBackground).toBeGreaterThan(0);
+    expect(inBackground).toBeLessThanOrEqual(8);
+    const answer = await one.source.tokenFor(grants[9]!.id);
+    expect(at.provider.requests.length).toBe(inBackground + 1);
+    expect(tokenOf(answer)).toBe('refresh_failed');
+  });
+
+  test('is asked again, ever more seldom, until it works', async () => {
+    const at = await house();
+    const { registry, use, store } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    const down = { kind: 'transient', reason: 'the endpoint answered 503', retryAfterMs: null } as const;
+    at.provider.script(...Array.from({ length: 12 }, () => down));
+    await at.time.advance(hour);
+    const inTheFirstMinutes = at.provider.requests.length;
+    expect(inTheFirstMinutes).toBeGreaterThan(3);
+    expect(inTheFirstMinutes).toBeLessThan(10);
+    expect(await store.activity.get(grant.id)).toMatchObject({ failure: 'the endpoint answered 503' });
+    await at.time.advance(2 * hour);
+    expect(at.provider.requests.length).toBeGreaterThanOrEqual(13);
+    expect(at.provider.requests.length).toBeLessThan(17);
+    expect(await store.activity.get(grant.id)).toMatchObject({ failedAt: null, failure: null });
+    expect(at.provider.reuses).toBe(0);
+  });
+
+  test('for good is asked no more', async () => {
+    const at = await house();
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    at.provider.script({ kind: 'invalid_grant', description: 'revoked' });
+    await at.time.advance(day);
+    expect(at.provider.requests).toHaveLength(1);
+    expect((await registry.read(grant.id))?.grant.state).toBe('reauth_required');
+  });
+
+  test('because of the configuration is asked again when that has changed, and seldom before', async () => {
+    const at = await house();
+    let provider = acme;
+    const { registry, use, schedule } = await running(at, { providers: () => provider });
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    const refused = { kind: 'refused', error: 'invalid_client', description: '' } as const;
+    at.provider.script(refused, refused, refused);
+    await at.time.advance(57 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    await at.time.advance(20 * minute);
+    expect(at.provider.requests).toHaveLength(2);
+    provider = { ...acme };
+    schedule.look();
+    await at.time.advance(11_000);
+    expect(at.provider.requests).toHaveLength(3);
+  });
+});
+
+describe('a clock', () => {
+  test('that jumps ahead is noticed within minutes', async () => {
+    const at = await house();
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    await at.time.advance(minute);
+    at.time.set(start + 20 * hour);
+    await at.time.advance(5 * minute + 10_000);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
+  test('that was wrong, and is set back, does not stop the refreshes', async () => {
+    const at = await house();
+    at.time.set(start + 400 * day);
+    const { registry, use } = await running(at);
+    await at.time.advance(10 * minute);
+    at.time.set(start);
+    await at.time.advance(minute);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    await at.time.advance(58 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
+  test('that was wrong when a grant was first seen does not put its refresh off', async () => {
+    const at = await house();
+    at.time.set(start + 400 * day);
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await at.time.advance(10 * minute);
+    at.time.set(start);
+    await use(grant.id);
+    await at.time.advance(hour);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
+  test('that was wrong when a refresh failed does not put the next one off', async () => {
+    const at = await house();
+    const { registry, use } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    at.time.set(start + 20 * hour);
+    at.provider.script({ kind: 'refused', error: 'invalid_client', description: '' });
+    await at.time.advance(6 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    at.time.set(start + 50 * minute);
+    await at.time.advance(8 * minute);
+    expect(at.provider.requests).toHaveLength(2);
+  });
+
+  test('is asked for no timer that is longer than timers can be', async () => {
+    const at = await house();
+    let longest = 0;
+    const timers: Timers = {
+      after(ms, run) {
+        longest = Math.max(longest, ms);
+        return at.time.timers.after(ms, run);
+      },
+    };
+    const { registry, use } = await running(at, { timers, keepFreshMs: 365 * day });
+    const grant = await at.add(registry, oauth2({ expiresAt: start + 300 * day }));
+    await use(grant.id);
+    await at.time.advance(hour);
+    expect(longest).toBeLessThanOrEqual(5 * minute);
+  });
+});
+
+describe('while nothing happens', () => {
+  test('the store is asked for next to nothing', async () => {
+    const at = await house();
+    const asked = { grants: 0, activity: 0 };
+    const { registry, schedule } = await running(at, {
+      wrapStore: (store) => ({
+        ...store,
+        grants: { ...store.grants, list: () => ((asked.grants += 1), store.grants.list()) },
+        activity: { ...store.activity, list: () => ((asked.activity += 1), store.activity.list()) },
+      }),
+    });
+    await at.add(registry, oauth2({ expiresAt: null }));
+    await at.time.advance(hour);
+    expect(asked).toEqual({ grants: 1, activity: 1 });
+    expect(at.time.waiting()).toBe(1);
+    await schedule.close();
+    expect(at.time.waiting()).toBe(0);
+  });
+});
+
+describe('faults', () => {
+  test('of the store are said, and outlived in time', async () => {
+    const at = await house();
+    let away = true;
+    const { registry, store, warnings } = await running(at, {
+      wrapStore: (real) => ({
+        ...real,
+        activity: {
+          ...real.activity,
+          list: () => (away ? Promise.reject(new Error('away')) : real.activity.list()),
+        },
+      }),
+    });
+    const grant = await at.add(registry, oauth2({ expiresAt: start + 4 * minute }));
+    await store.activity.note(grant.id, { usedAt: start });
+    await at.time.advance(2 * minute);
+    expect(warnings).toEqual(
+      Array.from({ length: 4 }, () => 'The grants could not be looked at for refreshes that are due.'),
+    );
+    away = false;
+    await at.time.advance(2 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
+  test('of one grant are said once, and the others are kept fresh', async () => {
+    const at = await house();
+    const { registry, store, use, warnings } = await running(at);
+    const broken = await registry.add(
+      { name: 'broken', user: 'default', provider: 'acme', scopes: [] },
+      { credential: oauth2(), audience: acme.audience },
+    );
+    const record = await store.grants.get(broken.id);
+    await store.grants.replace({ ...record!, revision: 2, sealed: Buffer.from('nothing of ours') }, 1);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    await at.time.advance(58 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    expect(warnings).toEqual(['A grant cannot be opened, so it is not kept fresh.']);
+  });
+});
+
+describe('a stop', () => {
+  test('in the middle of a refresh loses nothing, and begins nothing', async () => {
+    const at = await house();
+    const { registry, use, schedule, source } = await running(at);
+    const grant = await at.add(registry, oauth2());
+    await use(grant.id);
+    const letGo = at.provider.hold();
+    await at.time.advance(58 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+    await Promise.all([schedule.close(), schedule.close()]);
+    const closing = source.close();
+    letGo();
+    await closing;
+    expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
+    schedule.look();
+    schedule.used();
+    await at.time.advance(day);
+    expect(at.provider.requests).toHaveLength(1);
+    expect(at.time.waiting()).toBe(0);
+  });
+});

@@ -1,0 +1,95 @@
+import { describe, expect, test } from 'vitest';
+import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import type { Credential } from '../../../src/grants/credential.ts';
+import type { Dialect } from '../../../src/grants/dialect.ts';
+import {
+  comingRefresh,
+  refreshTimesOf,
+  refreshTokenEndsOf,
+  type RefreshTimes,
+} from '../../../src/grants/refresh-times.ts';
+import { hour, oauth2, start } from './house.ts';
+
+const minute = 60_000;
+const day = 24 * hour;
+const sealed = (credential: Credential) => ({ credential, audience: ['api.acme.test'] });
+const dialect = (fields: Partial<Dialect>): Dialect => ({ ...plainDialect, ...fields });
+const timesOf = (credential: Credential, fields: Partial<Dialect> = {}): RefreshTimes =>
+  refreshTimesOf(sealed(credential), { skewMs: 5 * minute, dialect: dialect(fields) });
+
+describe('ahead of its end a token is refreshed', () => {
+  test('in the first half of the time in which it is due', () => {
+    expect(timesOf(oauth2()).ahead).toEqual({ from: start + 55 * minute, to: start + 57.5 * minute });
+  });
+
+  test('with a skew that is bounded by its lifetime', () => {
+    const { ahead } = timesOf(oauth2({ expiresAt: start + 10 * minute }));
+    expect(ahead).toEqual({ from: start + 8 * minute, to: start + 9 * minute });
+  });
+
+  test.each([
+    ['that says no end', oauth2({ expiresAt: null })],
+    ['without what gets a new one', oauth2({ refreshToken: null })],
+    ['that lives less than a minute', oauth2({ expiresAt: start + 59_999 })],
+    ['that is not there yet', oauth2({ accessToken: null, expiresAt: null })],
+    ['of another kind', { type: 'jwt', value: 'a.b.c', expiresAt: start + hour } as const],
+  ])('but not one %s', (_what, credential) => {
+    expect(timesOf(credential).ahead).toBeNull();
+  });
+});
+
+describe('a refresh token that dies unused is used', () => {
+  test('soon after half of its time, however long the access token lives', () => {
+    const idle = { refreshTokenIdleMs: 30 * day };
+    for (const expiresAt of [start + hour, start + 90 * day, null]) {
+      expect(timesOf(oauth2({ expiresAt }), idle).keepAlive).toEqual({
+        from: start + 15 * day,
+        to: start + 18 * day,
+      });
+    }
+  });
+
+  test('not where there is none, or nobody knows of such a time', () => {
+    expect(timesOf(oauth2({ refreshToken: null }), { refreshTokenIdleMs: day }).keepAlive).toBeNull();
+    expect(timesOf(oauth2()).keepAlive).toBeNull();
+    expect(refreshTimesOf(sealed(oauth2()), { skewMs: 0, dialect: null }).keepAlive).toBeNull();
+  });
+});
+
+test('a refresh token ends unused after its last use, and anyway after the consent', () => {
+  const ends = (fields: Partial<Dialect>, credential: Credential = oauth2()) =>
+    refreshTokenEndsOf(sealed(credential), { dialect: dialect(fields), consentedAt: start - 10 * day });
+  expect(ends({ refreshTokenIdleMs: 7 * day, refreshTokenLifeMs: 90 * day })).toEqual({
+    unusedAt: start + 7 * day,
+    consentAt: start + 80 * day,
+  });
+  expect(ends({})).toEqual({ unusedAt: null, consentAt: null });
+  expect(ends({ refreshTokenLifeMs: day }, oauth2({ refreshToken: null })).consentAt).toBeNull();
+});
+
+describe('what comes next', () => {
+  const ahead = { from: start + 55 * minute, to: start + 57 * minute };
+  const keepAlive = { from: start + 10 * day, to: start + 11 * day };
+  const coming = (times: Partial<RefreshTimes>, usedAt: number | null, now = start) =>
+    comingRefresh({ ahead: null, keepAlive: null, ...times }, { usedAt, now, keepFreshMs: day })?.why ?? null;
+
+  test('is a refresh ahead where the grant was used lately', () => {
+    expect(coming({ ahead, keepAlive }, start)).toBe('ahead');
+    expect(coming({ ahead }, start - 23 * hour)).toBe('ahead');
+  });
+
+  test('is none where it was not, or will not have been by then', () => {
+    expect(coming({ ahead }, null)).toBeNull();
+    expect(coming({ ahead }, start - day)).toBeNull();
+    expect(coming({ ahead }, start - day + 30 * minute)).toBeNull();
+    expect(coming({ ahead }, start, start + 2 * day)).toBeNull();
+  });
+
+  test('is what keeps the refresh token, used or not', () => {
+    expect(coming({ ahead, keepAlive }, null)).toBe('keepAlive');
+    expect(coming({ keepAlive }, start)).toBe('keepAlive');
+    expect(
+      coming({ ahead: { from: start + 20 * day, to: start + 21 * day }, keepAlive }, start + 19.5 * day),
+    ).toBe('keepAlive');
+  });
+});

@@ -1,0 +1,274 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-token-use.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { house, oauth2, storedRefreshToken, type House, type Process } from './house.ts';
+import { settle } from './manual-time.ts';
+
+/** What was noted of grants, in order. */
+const noted: string[] = [];
+beforeEach(() => void (noted.length = 0));
+
+async function login(credential = oauth2(), wrapStore?: (store: Store) => Store) {
+  const at = await house();
+  const process = await at.process(wrapStore === undefined ? {} : { wrapStore });
+  const grant = await at.add(process.registry, credential);
+  return { at, process, grant };
+}
+
+function useIn(
+  { at, process }: { readonly at: House; readonly process: Process },
+  use: Pick<RefreshTokenUse<string>, 'grantId' | 'ask'>,
+  waiting?: AbortSignal,
+): Promise<string> {
+  const { registry, store, events } = process;
+  return useRefreshToken(
+    { purpose: 'for a test', again: 'sidekey connect acme', ...use },
+    {
+      registry,
+      store,
+      now: at.time.now,
+      timers: at.time.timers,
+      limits: { refresh_timeout: 10_000, refresh_patience: 20_000 },
+      audit: { note: (event) => events.push(event) },
+      activity: {
+        refreshed: (id) => void noted.push(`refreshed ${id}`),
+        failed: (id, why) => void noted.push(`failed ${id}: ${why}`),
+      },
+    },
+    waiting,
+  );
+}
+
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => null,
+    (error: unknown) => (error instanceof SidekeyError ? error : null),
+  );
+
+const ask = async () => ({ kind: 'done', value: 'it', refreshToken: null }) as const;
+
+describe('a refresh token that is used for something else', () => {
+  it('is the one in the store, and stays where none comes back', async () => {
+    const here = await login();
+    const value = await useIn(here, {
+      grantId: here.grant.id,
+      ask: async (_grant, refreshToken) => ({
+        kind: 'done',
+        value: `for ${refreshToken}`,
+        refreshToken: null,
+      }),
+    });
+    expect(value).toBe('for refresh-1');
+    expect(await here.process.registry.read(here.grant.id)).toMatchObject({ grant: { revision: 1 } });
+    expect(here.process.events).toMatchObject([
+      { event: 'grant.refreshed', outcome: 'ok', reason: 'for a test' },
+    ]);
+    expect(noted).toEqual([`refreshed ${here.grant.id}`]);
+  });
+
+  it('is replaced by the rotated one before anybody gets the answer', async () => {
+    const here = await login();
+    let storedThen: string | null = null;
+    await useIn(here, {
+      grantId: here.grant.id,
+      ask: async () => ({ kind: 'done', value: 'it', refreshToken: 'rotated' }),
+    }).then(async () => {
+      storedThen = await storedRefreshToken(here.process.registry, here.grant.id);
+    });
+    expect(storedThen).toBe('rotated');
+    const opened = await here.process.registry.read(here.grant.id);
+    // Its own access token goes on.
+    expect(opened?.sealed.credential).toMatchObject({ accessToken: 'access-1' });
+  });
+
+  it('waits for a refresh in another process, and uses what that left', async () => {
+    const here = await login(oauth2({ expiresAt: 0 }));
+    const other = await here.at.process();
+    const letGo = here.at.provider.hold();
+    const refreshing = other.source.tokenFor(here.grant.id);
+    await settle();
+    const used: string[] = [];
+    const using = useIn(here, {
+      grantId: here.grant.id,
+      ask: async (_grant, refreshToken) => {
+        used.push(refreshToken);
+        return { kind: 'done', value: 'it', refreshToken: null };
+      },
+    });
+    await here.at.time.advance(1_000);
+    expect(used).toEqual([]);
+    letGo();
+    await refreshing;
+    await here.at.time.advance(1_000);
+    await using;
+    expect(used).toEqual(['refresh-2']);
+    expect(here.at.provider.reuses).toBe(0);
+  });
+
+  it('holds up a refresh in another process, which then uses the rotated one', async () => {
+    const here = await login(oauth2({ expiresAt: 0 }));
+    const other = await here.at.process();
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    const using = useIn(here, {
+      grantId: here.grant.id,
+      ask: async (_grant, refreshToken) => {
+        const outcome = await here.at.provider.refresh(
+          { refreshToken } as Parameters<typeof here.at.provider.refresh>[0],
+          { signal: new AbortController().signal },
+        );
+        await held;
+        if (outcome.kind !== 'refreshed') throw new Error(outcome.kind);
+        return { kind: 'done', value: 'it', refreshToken: outcome.refreshToken };
+      },
+    });
+    await settle();
+    const refreshing = other.source.tokenFor(here.grant.id);
+    await here.at.time.advance(1_000);
+    letGo();
+    await using;
+    await here.at.time.advance(1_000);
+    expect(await refreshing).toMatchObject({ kind: 'ready' });
+    expect(here.at.provider.reuses).toBe(0);
+    expect(await storedRefreshToken(here.process.registry, here.grant.id)).toBe('refresh-3');
+  });
+
+  it('that is refused for good condemns its grant, and says how to get another', async () => {
+    const here = await login();
+    const error = await failure(
+      useIn(here, {
+        grantId: here.grant.id,
+        ask: async () => ({ kind: 'invalid_grant', description: 'it was revoked' }),
+      }),
+    );
+    expect(error).toMatchObject({ code: 'reauth_required', hint: 'sidekey connect acme' });
+    expect(error?.message).toContain('it was revoked');
+    expect(await here.process.registry.read(here.grant.id)).toMatchObject({
+      grant: { state: 'reauth_required', stateReason: expect.stringContaining('it was revoked') },
+    });
+    expect(here.process.events).toMatchObject([{ event: 'grant.reauth_required' }]);
+    expect(noted).toMatchObject([expect.stringContaining('it was revoked')]);
+  });
+
+  it('that was replaced meanwhile condemns nothing', async () => {
+    const here = await login();
+    const { registry } = here.process;
+    const error = await failure(
+      useIn(here, {
+        grantId: here.grant.id,
+        ask: async ({ grant, sealed }) => {
+          const credential = oauth2({ refreshToken: 'of a new login'.replaceAll(' ', '-') });
+          await registry.replaceCredential(grant, { ...sealed, credential });
+          return { kind: 'invalid_grant', description: 'the old one' };
+        },
+      }),
+    );
+    expect(error?.code).toBe('reauth_required');
+    expect(await registry.read(here.grant.id)).toMatchObject({ grant: { state: 'active' } });
+  });
+
+  it('whose successor the store does not take is said to be lost', async () => {
+    let broken = false;
+    const here = await login(oauth2(), (store) => ({
+      ...store,
+      grants: {
+        ...store.grants,
+        replace: async (record, revision) => {
+          if (broken) throw new SidekeyError('store_unavailable', 'The disk is full.');
+          return store.grants.replace(record, revision);
+        },
+      },
+    }));
+    broken = true;
+    const using = failure(
+      useIn(here, {
+        grantId: here.grant.id,
+        ask: async () => ({ kind: 'done', value: 'it', refreshToken: 'rotated' }),
+      }),
+    );
+    await here.at.time.advance(10_000);
+    expect(await using).toMatchObject({ code: 'store_unavailable' });
+    expect(here.process.events).toMatchObject([{ event: 'grant.refresh_failed', code: 'store_unavailable' }]);
+  });
+
+  it('is left alone by a machine that slept since it got the lock', async () => {
+    const here = await login();
+    const { registry } = here.process;
+    let reads = 0;
+    const sleepy = {
+      ...registry,
+      read: async (id: string) => {
+        reads += 1;
+        if (reads === 2) here.at.time.set(here.at.time.now() + 3_600_000);
+        return registry.read(id);
+      },
+    };
+    let asked = 0;
+    const using = failure(
+      useIn(
+        { ...here, process: { ...here.process, registry: sleepy } },
+        {
+          grantId: here.grant.id,
+          ask: async () => {
+            asked += 1;
+            return { kind: 'done', value: 'it', refreshToken: null };
+          },
+        },
+      ),
+    );
+    expect(await using).toMatchObject({ code: 'refresh_failed' });
+    expect(asked).toBe(0);
+  });
+
+  it('is asked with for no longer than refresh_timeout', async () => {
+    const here = await login();
+    const using = useIn(here, {
+      grantId: here.grant.id,
+      ask: (_grant, _token, { signal }) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason as Error));
+        }),
+    }).catch((error: unknown) => error);
+    await here.at.time.advance(10_000);
+    expect(await using).toMatchObject({ name: 'TimeoutError' });
+    // The lock is free again.
+    expect(await here.process.store.locks.acquire(`refresh/${here.grant.id}`, 'another', 1_000)).toBe(true);
+  });
+
+  it('is not waited for when nobody waits, nor for ever', async () => {
+    const here = await login();
+    await here.process.store.locks.acquire(`refresh/${here.grant.id}`, 'another', 300_000);
+    const leaving = new AbortController();
+    const left = useIn(here, { grantId: here.grant.id, ask }, leaving.signal).catch(
+      (error: unknown) => error,
+    );
+    await settle();
+    leaving.abort(new Error('Ctrl-C'));
+    expect(await left).toMatchObject({ message: 'Ctrl-C' });
+    const patient = failure(useIn(here, { grantId: here.grant.id, ask }));
+    await here.at.time.advance(30_000);
+    expect(await patient).toMatchObject({ code: 'refresh_failed' });
+  });
+
+  it.each([
+    ['without one', oauth2({ refreshToken: null }), 'input_invalid'],
+    ['of another type', { type: 'api_key', value: 'key' } as const, 'input_invalid'],
+  ])('is not to be had from a grant %s', async (_what, credential, code) => {
+    const at = await house();
+    const process = await at.process();
+    const grant = await at.add(process.registry, credential);
+    expect(await failure(useIn({ at, process }, { grantId: grant.id, ask }))).toMatchObject({
+      code,
+      hint: 'sidekey connect acme',
+    });
+  });
+
+  it('is not to be had from a grant that was revoked or is not there', async () => {
+    const here = await login();
+    expect(await failure(useIn(here, { grantId: 'nobody', ask }))).toMatchObject({ code: 'grant_missing' });
+    await here.process.registry.setState(here.grant, 'revoked', 'a person said so');
+    expect(await failure(useIn(here, { grantId: here.grant.id, ask }))).toMatchObject({
+      code: 'grant_revoked',
+    });
+  });
+});

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import type { Renewal } from '../../../src/grants/credential.ts';
+import type { Provider } from '../../../src/grants/provider.ts';
+import { replaceCommand } from '../../../src/grants/replace-command.ts';
+import { aProvider } from '../../support/provider.ts';
+import { oauth2 } from './house.ts';
+
+const grant = { name: 'acme', user: 'default', provider: 'acme', type: 'oauth2' } as const;
+const consent = aProvider({ flows: ['authorization_code'] });
+const pasted: Provider['token'] = { what: 'key', url: null, steps: [], parts: [], carry: { kind: 'inject' } };
+
+test.each([
+  [grant, 'sidekey connect acme'],
+  [{ ...grant, name: 'work' }, 'sidekey connect acme --name work'],
+  [{ ...grant, name: 'work', user: 'alice' }, 'sidekey connect acme --name work --user alice'],
+])('connects again where the provider has a way: %j', (it, command) => {
+  expect(replaceCommand(it, [], consent)).toBe(command);
+});
+
+test.each([
+  ['an unknown provider', undefined],
+  ['a provider without a way', aProvider({ flows: [], token: null })],
+])('wants a credential from elsewhere for %s', (_what, provider) => {
+  expect(replaceCommand(grant, [], provider)).toBe(
+    'sidekey grant add acme --provider acme --replace < token.json',
+  );
+});
+
+test.each([
+  [
+    'a key of a provider with consent too',
+    { flows: ['authorization_code'], token: pasted },
+    'sidekey connect acme --token',
+  ],
+  ['a key of a provider that has nothing else', { flows: [], token: pasted }, 'sidekey connect acme'],
+  [
+    'a key of a provider that knows of none',
+    { flows: ['authorization_code'], token: null },
+    'sidekey grant add acme --provider acme --replace < token.json',
+  ],
+] as const)('%s', (_what, provider, command) => {
+  expect(replaceCommand({ ...grant, type: 'api_key' }, [], aProvider(provider))).toBe(command);
+});
+
+test('what a person consented to is not replaced by what a client gets for itself', () => {
+  const robots = aProvider({ flows: ['client_credentials'] });
+  expect(replaceCommand(grant, [], robots, oauth2())).toBe(
+    'sidekey grant add acme --provider acme --replace < token.json',
+  );
+  expect(replaceCommand(grant, [], robots, oauth2({ refreshToken: null }))).toBe('sidekey connect acme');
+});
+
+test('a wider audience is for the credential that is there', () => {
+  expect(replaceCommand(grant, ['a.test'], consent)).toBe(
+    'sidekey grant add acme --provider acme --replace --audience a.test < token.json',
+  );
+});
+
+const key = { privateKey: 'PEM', keyId: null, algorithm: 'RS256' };
+const exchanged = {
+  actorToken: null,
+  actorTokenType: null,
+  requestedTokenType: null,
+  scope: null,
+  parameters: {},
+};
+test.each<[Renewal, string]>([
+  [{ kind: 'client_credentials', scope: null, parameters: {} }, '--client-credentials'],
+  [
+    { kind: 'jwt_bearer', key, issuer: 'i', subject: null, audience: null, scope: null, parameters: {} },
+    '--jwt-bearer --key FILE',
+  ],
+  [
+    { kind: 'token_exchange', subjectToken: { value: 'hidden' }, subjectTokenType: 't', ...exchanged },
+    '--token-exchange',
+  ],
+  [{ kind: 'auth0_connection', via: 'the-id', connection: 'c', loginHint: null }, '--via the-id'],
+  [
+    { kind: 'github_installation', key, appId: '17', installationId: '42' },
+    '--app-id 17 --installation-id 42 --key FILE',
+  ],
+])('says the way again: %j', (renewal, options) => {
+  const command = replaceCommand(grant, [], consent, oauth2({ refreshToken: null, renewal }));
+  expect(command).toBe(`sidekey connect acme ${options}`);
+});
