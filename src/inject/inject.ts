@@ -3,7 +3,7 @@
  * is checked again, here, against the authority that the request goes to.
  */
 import { SidekeyError } from '../errors.ts';
-import type { Credential, SealedCredential } from '../grants/credential.ts';
+import { secretText, type Credential, type SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
@@ -11,8 +11,11 @@ import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/field.
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
 import { basicField } from './basic.ts';
 import { bearerField } from './bearer.ts';
+import { conceal } from './conceal.ts';
 import type { Field } from './field.ts';
 import { headerField } from './header.ts';
+import { pathWith } from './path.ts';
+import { queryWith } from './query.ts';
 
 /** What is injected, how, and for where. */
 export interface Injection {
@@ -25,16 +28,29 @@ export interface Injection {
   readonly insecure?: boolean;
 }
 
+/** The parts of a request that a credential can stand in. */
+export interface Injectable {
+  /** Origin-form, with its query. */
+  readonly path: string;
+  /** Name, value, name, value… as they came in, hop-by-hop fields already taken out. */
+  readonly fields: readonly string[];
+}
+
+/** The request with the credential in it. */
+export interface Injected extends Injectable {
+  /** Takes the credential out of response fields, where it stood in the path or the query. Absent elsewhere. */
+  readonly conceal?: ((fields: readonly string[]) => readonly string[]) | undefined;
+}
+
 /**
- * The request's fields with the credential among them: every field of an injected name is removed (names compare
- * without case), and so is the agent's own `Authorization`, where SDKs put their placeholders. What is injected
- * stands where the first of these stood, else after `Host`, else at the end. All other fields stay as they are.
+ * The request with the credential in it. Every field of an injected name is removed (names compare without case), and
+ * so is the agent's own `Authorization`, where SDKs put their placeholders. What is injected stands where the first of
+ * these stood, else after `Host`, else at the end. All other fields stay as they are.
  *
- * @param fields name, value, name, value… as they came in, hop-by-hop fields already taken out.
  * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential
- * cannot stand in a field; `insecure_transport`: plain `http` where the domain does not allow it.
+ * cannot stand in this request; `insecure_transport`: plain `http` where the domain does not allow it.
  */
-export function inject(fields: readonly string[], injection: Injection): string[] {
+export function inject({ path, fields }: Injectable, injection: Injection): Injected {
   const { sealed, plan, authority } = injection;
   const rendered = renderedOf(sealed, plan);
   if (!rendered.audience.some((pattern) => matchesPattern(pattern, authority))) {
@@ -67,7 +83,7 @@ export function inject(fields: readonly string[], injection: Injection): string[
   }
   if (at < 0) at = afterHost < 0 ? injected.length : afterHost;
   injected.splice(at, 0, ...rendered.flat);
-  return injected;
+  return { path: rendered.pathOf(path), fields: injected, conceal: rendered.conceal };
 }
 
 /**
@@ -103,10 +119,10 @@ function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
       if (credential.accessToken === null) {
         throw new SidekeyError('internal', 'The grant has no access token yet.');
       }
-      return [single(credential.accessToken, plan)];
+      return single(credential.accessToken, plan);
     case 'api_key':
     case 'jwt':
-      return [single(credential.value, plan)];
+      return single(credential.value, plan);
     case 'basic':
       return [basicField(credential.username, credential.password)];
     case 'headers':
@@ -114,8 +130,37 @@ function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
   }
 }
 
-function single(token: string, plan: InjectPlan): Field {
-  return plan.kind === 'bearer' ? bearerField(token) : headerField(plan.name, plan.prefix, token);
+function single(token: string, plan: InjectPlan): readonly Field[] {
+  switch (plan.kind) {
+    case 'bearer':
+      return [bearerField(token)];
+    case 'header':
+      return [headerField(plan.name, plan.prefix, token)];
+    case 'path':
+    case 'query':
+      return [];
+  }
+}
+
+/** What becomes of a path. A credential of several values brings its own fields, and leaves the path alone. */
+function pathFor(credential: Credential, plan: InjectPlan): (path: string) => string {
+  if (credential.type === 'basic' || credential.type === 'headers') return (path) => path;
+  switch (plan.kind) {
+    case 'bearer':
+    case 'header':
+      return (path) => path;
+    case 'path':
+      return (path) => pathWith(path, plan.prefixes, secretText(credential));
+    case 'query':
+      return (path) => queryWith(path, plan.name, secretText(credential));
+  }
+}
+
+/** Servers repeat the path and the query, and not the fields. */
+function concealFor(credential: Credential, plan: InjectPlan): Injected['conceal'] {
+  const isInTarget = plan.kind === 'path' || plan.kind === 'query';
+  if (!isInTarget || credential.type === 'basic' || credential.type === 'headers') return undefined;
+  return (fields) => conceal(fields, secretText(credential));
 }
 
 interface Rendered {
@@ -124,6 +169,8 @@ interface Rendered {
   /** Names, in lower case, that the agent's own fields lose. */
   readonly replaced: ReadonlySet<string>;
   readonly audience: readonly DomainPattern[];
+  readonly pathOf: (path: string) => string;
+  readonly conceal: Injected['conceal'];
 }
 
 /** Checked once for each opened credential; gone from memory together with it. */
@@ -139,6 +186,8 @@ function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
     replaced: new Set(['authorization', ...fields.map(([name]) => name.toLowerCase())]),
     // An entry that cannot be read matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
+    pathOf: pathFor(sealed.credential, plan),
+    conceal: concealFor(sealed.credential, plan),
   };
   renderings.set(sealed, rendered);
   return rendered;

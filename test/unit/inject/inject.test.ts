@@ -9,11 +9,15 @@ const header: InjectPlan = { kind: 'header', name: 'X-Api-Key', prefix: '' };
 const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
 const sealed = (credential: Credential): SealedCredential => ({ credential, audience: ['api.acme.test'] });
 const key: Credential = { type: 'api_key', value: 'k' };
+const empty = { path: '/', fields: [] };
 
 /** Runs with fields written one a line. */
 function injected(fields: string[], credential: Credential, plan = bearer): string[] {
   const flat = fields.flatMap((line) => line.split(/: ?/, 2));
-  const result = inject(flat, { sealed: sealed(credential), plan, authority });
+  const { fields: result } = inject(
+    { path: '/', fields: flat },
+    { sealed: sealed(credential), plan, authority },
+  );
   return result.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${result[index + 1]}`] : []));
 }
 
@@ -90,7 +94,7 @@ describe('where it is written', () => {
 
   test('the request that came in is left as it is, and a field whose name only begins alike stays', () => {
     const fields = Object.freeze(['Host', 'h', 'Authorization-Info', 'x']);
-    expect(inject(fields, { sealed: sealed(key), plan: bearer, authority })).toEqual([
+    expect(inject({ path: '/', fields }, { sealed: sealed(key), plan: bearer, authority }).fields).toEqual([
       'Host',
       'h',
       'Authorization',
@@ -102,7 +106,62 @@ describe('where it is written', () => {
 
   test('the same credential follows a plan that changes', () => {
     const one = sealed(key);
-    expect(inject([], { sealed: one, plan: bearer, authority })).toEqual(['Authorization', 'Bearer k']);
-    expect(inject([], { sealed: one, plan: header, authority })).toEqual(['X-Api-Key', 'k']);
+    expect(inject(empty, { sealed: one, plan: bearer, authority }).fields).toEqual([
+      'Authorization',
+      'Bearer k',
+    ]);
+    expect(inject(empty, { sealed: one, plan: header, authority }).fields).toEqual(['X-Api-Key', 'k']);
   });
+});
+
+describe('a credential in the path', () => {
+  const plan: InjectPlan = { kind: 'path', prefixes: ['/bot', '/file/bot'] };
+  const token: Credential = { type: 'api_key', value: '123:AbC_d-e' };
+  const path = (written: string, credential = token) =>
+    inject({ path: written, fields: [] }, { sealed: sealed(credential), plan, authority }).path;
+
+  test.each([
+    ['/bot/getMe', '/bot123:AbC_d-e/getMe'],
+    ['/botPLACEHOLDER/getMe?x=/bot', '/bot123:AbC_d-e/getMe?x=/bot'],
+    ['/bot', '/bot123:AbC_d-e'],
+    ['/bot?x=1', '/bot123:AbC_d-e?x=1'],
+    ['/file/botX/documents/a%2Fb', '/file/bot123:AbC_d-e/documents/a%2Fb'],
+  ])('%s becomes %s', (written, sent) => expect(path(written)).toBe(sent));
+
+  test.each(['/', '/getMe', '/BOT/getMe', '/x/bot/getMe'])(
+    'a path without its place is refused: %s',
+    (written) => {
+      expect(() => path(written)).toThrow(expect.objectContaining({ code: 'policy_violation' }));
+    },
+  );
+
+  test.each(['a/b', '..', '.', 'a?b', 'a#b', 'a%2fb', 'a b', ''])(
+    'that would say something else is refused: %j',
+    (value) => {
+      expect(() => path('/bot/getMe', { type: 'api_key', value })).toThrow(
+        expect.objectContaining({ code: 'policy_violation' }),
+      );
+    },
+  );
+
+  test('takes the placeholder out of Authorization too', () => {
+    const request = { path: '/bot/getMe', fields: ['Host', 'h', 'Authorization', 'Bearer x'] };
+    expect(inject(request, { sealed: sealed(token), plan, authority }).fields).toEqual(['Host', 'h']);
+  });
+});
+
+describe('a credential in the query', () => {
+  const plan: InjectPlan = { kind: 'query', name: 'key' };
+  const path = (written: string, value = 'k&=1') =>
+    inject({ path: written, fields: [] }, { sealed: sealed({ type: 'api_key', value }), plan, authority })
+      .path;
+
+  test.each([
+    ['/v1', '/v1?key=k%26%3D1'],
+    ['/v1?', '/v1?key=k%26%3D1'],
+    ['/v1?a=1&b=%20', '/v1?a=1&b=%20&key=k%26%3D1'],
+    ['/v1?key=placeholder&a=1', '/v1?key=k%26%3D1&a=1'],
+    ['/v1?a=1&key=x&k%65y=y&key', '/v1?a=1&key=k%26%3D1'],
+    ['/v1?keys=1', '/v1?keys=1&key=k%26%3D1'],
+  ])('%s becomes %s', (written, sent) => expect(path(written)).toBe(sent));
 });
