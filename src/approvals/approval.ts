@@ -1,0 +1,85 @@
+/** Requests that wait for a person, and what people said. All times are milliseconds since the epoch. */
+
+/** Characters (UTF-16 units) of a path that people are shown in full; for a longer one nobody is asked. */
+export const longestPath = 2_048;
+
+/** What a person is asked: one request, held until there is an answer. */
+export interface Question {
+  /** Eight characters that a person can type; see `newApprovalId`. */
+  readonly id: string;
+  /** The exchange that waits, as the audit calls it. */
+  readonly exchange: string;
+  readonly askedAt: number;
+  /** When the request is refused, where nobody has answered by then. */
+  readonly expiresAt: number;
+  /** Until when it can be answered unless whoever asks says again that it waits: it may have died without a word. */
+  readonly aliveUntil: number;
+  /** Whose request it is. */
+  readonly who: Asking;
+  /** What it wants to do: the canonical authority with its port, and the path without query and credential. */
+  readonly method: string;
+  readonly scheme: 'http' | 'https';
+  readonly authority: string;
+  readonly path: string;
+  /** What is not shown: whether there is a query, and the announced bytes of the body; null: of any length. */
+  readonly hasQuery: boolean;
+  readonly bodyBytes: number | null;
+  /** The grant whose credential would go along. */
+  readonly grantName: string;
+  readonly grantUser: string;
+  readonly provider: string;
+  /** Address and port of the caller. */
+  readonly client: string;
+  /** The caller's `Sidekey-Reason`, and the purpose of its lease; what an agent says of itself, so any text. */
+  readonly reason: string | null;
+  readonly purpose: string | null;
+  /** Where the rule stands that wants a person, and the name that the file gives it. */
+  readonly rule: string;
+  readonly ruleName: string | null;
+}
+
+/** What an answer that outlives its request is good for: all of these must be the same again. */
+export interface Asking {
+  /** Null: a local caller without a token. */
+  readonly agent: string | null;
+  /** Null: it comes under no lease. */
+  readonly lease: string | null;
+  readonly grantId: string;
+  /** Of the rule; the same for as long as what the rule says and what stands before it is. */
+  readonly ruleKey: string;
+}
+
+/** How far a yes reaches: this request; all that the rule matches while the lease lives; or until a time. */
+export type Reach =
+  { readonly kind: 'once' } | { readonly kind: 'lease' } | { readonly kind: 'until'; readonly at: number };
+
+/** What a person said. */
+export type Answer = {
+  readonly at: number;
+  /** Who, as far as it is known: `alice in a terminal`, `the link, from 127.0.0.1:4711`. */
+  readonly by: string;
+} & ({ readonly outcome: 'allowed'; readonly reach: Reach } | { readonly outcome: 'denied' });
+
+/** Whether somebody still waits for the answer to a question. */
+export function isWaiting({ answer, expiresAt, aliveUntil }: Approval, at: number): boolean {
+  return answer === null && Math.min(expiresAt, aliveUntil) > at;
+}
+
+/** A question with its answer, where there is one. */
+export interface Approval extends Question {
+  readonly answer: Answer | null;
+}
+
+/** A yes that reaches beyond the request that it was given for. */
+export interface StandingApproval {
+  /** That of the question which it answered. */
+  readonly id: string;
+  readonly who: Asking;
+  readonly grantName: string;
+  readonly rule: string;
+  readonly ruleName: string | null;
+  readonly at: number;
+  readonly by: string;
+  /** Null: as long as the lease. */
+  readonly until: number | null;
+}

@@ -1,0 +1,109 @@
+import { hash } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { answeredPage, overPage, questionPage } from '../../../src/admin/approval-page.ts';
+import { no, question, yes } from '../../support/question.ts';
+
+const hostile = `</p></form><script>alert('x')</script>&"<img src=x onerror=alert(1)>\u202e\u0007`;
+const asked = question({ id: 'k7w2m9qd', who: { grantId: 'g-1', agent: 'ci-bot', lease: 'lease-1' } });
+const now = asked.askedAt + 19_000;
+
+test('says who wants what, with which grant, why, by which rule, and for how long', () => {
+  const { body } = questionPage(
+    {
+      ...asked,
+      grantUser: 'alice',
+      reason: 'not used any more',
+      purpose: 'spring clean',
+      ruleName: 'deletes',
+      answer: null,
+    },
+    now,
+  );
+  for (const words of [
+    'May ci-bot send this request?',
+    '<b>DELETE</b> https://api.github.com/repos/acme/x',
+    'The agent’s own words, which nobody has checked:',
+    'not used any more',
+    'ci-bot, from 127.0.0.1:4711',
+    'lease-1, made for: spring clean',
+    'github (github) of the user alice',
+    'deletes, config/sidekey.yaml:12',
+    '2 min 41 s left, until 22:16:20 UTC; then it is refused',
+  ]) {
+    expect(body).toContain(words);
+  }
+});
+
+test('says that there is more than it shows', () => {
+  const more = { ...asked, hasQuery: true, bodyBytes: null, answer: null };
+  expect(questionPage(more, now).body).toContain('a query and a body, which are not shown');
+  expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('not shown');
+});
+
+test('a caller without a token is no agent, and may say nothing', () => {
+  const { body } = questionPage(
+    { ...asked, who: { ...asked.who, agent: null, lease: null }, answer: null },
+    now,
+  );
+  expect(body).toContain('May a caller without a token send this request?');
+  expect(body).toContain('The agent gave no reason.');
+  expect(body).not.toContain('<dt>Lease</dt>');
+});
+
+const all = {
+  ...asked,
+  method: hostile,
+  authority: hostile,
+  path: hostile,
+  grantName: hostile,
+  grantUser: hostile,
+  provider: hostile,
+  client: hostile,
+  reason: hostile,
+  purpose: hostile,
+  rule: hostile,
+  ruleName: hostile,
+  who: { ...asked.who, agent: hostile, lease: hostile },
+};
+
+test.each([
+  ['from this agent under this lease', 'ci-bot', 'lease-1'],
+  ['from this agent', 'ci-bot', null],
+  ['from any caller on this machine that has no token,', null, null],
+])('says that a longer yes is for all that comes %s', (whose, agent, lease) => {
+  const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
+  expect(body).toContain(`also to whatever else the rule matches ${whose} with this grant:`);
+});
+
+test.each([
+  ['a question', questionPage({ ...all, answer: null }, now)],
+  ['an answer', answeredPage({ ...all, answer: null }, { ...yes(now), by: hostile }, true, 200)],
+  ['what is over', overPage({ ...all, answer: null })],
+])('whatever stands in the page of %s is text, and shown as it is', (_, { body, status }) => {
+  expect(status).toBeGreaterThan(0);
+  expect(body).not.toMatch(/<script|<img|\p{Cf}|[^\P{Cc}\n]/u);
+  expect(body.match(/<\/form>/g) ?? []).toHaveLength(body.includes('<form') ? 1 : 0);
+  expect(body).toContain('&lt;img src=x onerror=alert(1)&gt;\\u202e\\u0007');
+});
+
+test('whatever only looks like a blank, or piles up, is written out', () => {
+  const reason = 'a\u3164\u00a0b e\u0301\u0301\u0301\u0301\u0301';
+  const { body } = questionPage({ ...asked, reason, answer: null }, now);
+  expect(body).toContain(String.raw`a\u3164\u00a0b e\u0301\u0301`);
+});
+
+test('its policy lets in its own style, and its form goes nowhere else', () => {
+  const asks = questionPage({ ...asked, answer: null }, now);
+  const style = /<style>([^]*)<\/style>/.exec(asks.body)?.[1] ?? '';
+  expect(asks.headers['content-security-policy']).toBe(
+    `default-src 'none'; style-src 'sha256-${hash('sha256', style, 'base64')}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`,
+  );
+  expect(asks.headers).toMatchObject({
+    'referrer-policy': 'no-referrer',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
+  expect(asks.body).not.toMatch(/ style=|<script|src=|href=|action=/);
+  const over = answeredPage({ ...asked, answer: null }, no(now), false, 200);
+  expect(over.headers['content-security-policy']).toContain("form-action 'none'");
+});

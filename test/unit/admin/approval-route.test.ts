@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { approvalRoute } from '../../../src/admin/approval-route.ts';
+import type { Question } from '../../../src/approvals/approval.ts';
+import { createApprovalLinks } from '../../../src/approvals/link.ts';
+import { createVault } from '../../../src/vault/create-vault.ts';
+import { masterKey } from '../../../src/vault/master-key.ts';
+import { question } from '../../support/question.ts';
+import { deskForTest } from './desk-for-test.ts';
+
+const from = '127.0.0.1:4711';
+const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
+
+function at(fields: Partial<Question> = {}, agent: string | null = 'ci-bot', lease: string | null = 'l-1') {
+  const asked = question({ ...fields, who: { grantId: 'g-1', agent, lease } });
+  const desk = deskForTest(asked);
+  let now = asked.askedAt + 1_000;
+  const path = links.pathFor(asked);
+  const go = async (form: string | null, where = path) => {
+    const page = await approvalRoute({ path: where, form, from }, { desk, links, now: () => now });
+    if (page === null) throw new Error('no page');
+    return page;
+  };
+  return { asked, desk, go, path, now, later: (ms: number) => (now += ms) };
+}
+
+test.each([
+  ['once', { kind: 'once' }],
+  ['15m', { kind: 'until', at: 900_000 }],
+  ['1h', { kind: 'until', at: 3_600_000 }],
+  ['lease', { kind: 'lease' }],
+])('the button %s says yes, and how far', async (value, reach) => {
+  const { desk, go, now } = at();
+  const page = await go(`answer=${value}`);
+  expect(page.status).toBe(200);
+  expect(page.body).toContain('<h1>Allowed</h1>');
+  const expected = 'at' in reach ? { kind: 'until', at: now + reach.at } : reach;
+  expect(desk.said).toEqual([
+    { at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'allowed', reach: expected },
+  ]);
+});
+
+test('the button no says no', async () => {
+  const { desk, go, now } = at();
+  expect((await go('answer=no')).body).toContain('<h1>Refused</h1>');
+  expect(desk.said).toEqual([{ at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'denied' }]);
+});
+
+test('a look answers nothing', async () => {
+  const { desk, go } = at();
+  const page = await go(null);
+  expect(page.status).toBe(200);
+  expect(page.body.match(/value="[^"]*"/g)).toEqual(
+    ['once', 'no', '15m', '1h', 'lease'].map((each) => `value="${each}"`),
+  );
+  expect(page.headers).toMatchObject({ refresh: '180' });
+  expect(desk.said).toEqual([]);
+});
+
+test('there is no yes for the lease where there is no lease', async () => {
+  const { desk, go } = at({}, 'ci-bot', null);
+  expect((await go(null)).body).not.toContain('value="lease"');
+  expect((await go('answer=lease')).status).toBe(400);
+  expect(desk.said).toEqual([]);
+});
+
+test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=no', 'once', 'Answer=once', 'answer=once%00'])(
+  'the form %j is no answer',
+  async (form) => {
+    const { desk, go } = at();
+    expect((await go(form)).status).toBe(400);
+    expect(desk.said).toEqual([]);
+  },
+);
+
+test('what is answered already says so, and stays', async () => {
+  const { go, desk } = at();
+  await go('answer=no');
+  expect(await go(null)).toMatchObject({ status: 200, body: expect.stringContaining('Already refused') });
+  const again = await go('answer=1h');
+  expect(again).toMatchObject({ status: 409, body: expect.stringContaining('Already refused') });
+  expect(again.body).toContain('Answered by the link, from 127.0.0.1:4711');
+  expect(desk.said).toHaveLength(2);
+});
+
+test('too late is too late: by the clock, and where the client has left', async () => {
+  const expired = at();
+  expired.later(179_000);
+  for (const form of [null, 'answer=once']) {
+    expect(await expired.go(form)).toMatchObject({ status: 410, body: expect.stringContaining('Too late') });
+  }
+  const left = at();
+  left.desk.withdraw(left.asked.id);
+  for (const form of [null, 'answer=once']) expect(await left.go(form)).toMatchObject({ status: 410 });
+  expect(left.desk.said).toEqual([]);
+  // Somebody asks under the same id: that is another question.
+  const again = deskForTest({ ...left.asked, expiresAt: left.asked.expiresAt + 1 });
+  const parts = { desk: again, links, now: () => left.now };
+  const page = await approvalRoute({ path: left.path, form: 'answer=once', from }, parts);
+  expect([page?.status, again.said]).toEqual([410, []]);
+});
+
+test('a wrong signature of a question that is there is answered as one of none, byte for byte, and nothing is looked up', async () => {
+  const { asked, path } = at();
+  const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });
+  const looked: string[] = [];
+  const desk = {
+    get: async (id: string) => (looked.push(id), null),
+    answer: async (id: string) => (looked.push(id), null),
+  };
+  const wrong = [
+    `${path.slice(0, -43)}${'A'.repeat(43)}`,
+    links.pathFor(other).replace('zzzzzzzz', asked.id),
+    path.replace(asked.id, 'zzzzzzzz'),
+  ];
+  const answers = [];
+  for (const where of wrong) {
+    for (const form of [null, 'answer=once', 'answer=nonsense']) {
+      answers.push(
+        await approvalRoute({ path: where, form, from }, { desk, links, now: () => asked.askedAt }),
+      );
+    }
+  }
+  expect(answers[0]?.status).toBe(404);
+  for (const answer of answers) expect(answer).toEqual(answers[0]);
+  expect(looked).toEqual([]);
+});
+
+test('what is no link has no page', async () => {
+  const { desk } = at();
+  const parts = { desk, links, now: Date.now };
+  expect(await approvalRoute({ path: '/', form: null, from }, parts)).toBeNull();
+});

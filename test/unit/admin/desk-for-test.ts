@@ -1,0 +1,28 @@
+import type { Answer, Approval, Question } from '../../../src/approvals/approval.ts';
+import type { ApprovalDesk } from '../../../src/approvals/desk.ts';
+
+/** A desk in memory, with what was said to it. */
+export interface DeskForTest extends Pick<ApprovalDesk, 'get' | 'answer'> {
+  readonly said: readonly Answer[];
+  /** As when the client leaves: from then on nobody can answer. */
+  withdraw(id: string): void;
+}
+
+/** Takes answers as the store does. */
+export function deskForTest(...questions: readonly Question[]): DeskForTest {
+  const approvals = new Map<string, Approval>(questions.map((each) => [each.id, { ...each, answer: null }]));
+  const said: Answer[] = [];
+  return {
+    said,
+    get: async (id) => approvals.get(id) ?? null,
+    async answer(id, answer) {
+      said.push(answer);
+      const approval = approvals.get(id);
+      if (approval === undefined || approval.answer !== null || approval.expiresAt <= answer.at) return null;
+      const answered = { ...approval, answer };
+      approvals.set(id, answered);
+      return answered;
+    },
+    withdraw: (id) => void approvals.delete(id),
+  };
+}

@@ -1,0 +1,143 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { expect, onTestFinished, test } from 'vitest';
+import { createAdminServer } from '../../../src/admin/server.ts';
+import { createApprovalLinks } from '../../../src/approvals/link.ts';
+import { SidekeyError } from '../../../src/errors.ts';
+import { systemTimers } from '../../../src/grants/timers.ts';
+import { createVault } from '../../../src/vault/create-vault.ts';
+import { masterKey } from '../../../src/vault/master-key.ts';
+import { question } from '../../support/question.ts';
+import { deskForTest, type DeskForTest } from './desk-for-test.ts';
+
+const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
+
+async function serving(change: Partial<DeskForTest> = {}) {
+  const now = Date.now();
+  const asked = question({ who: { grantId: 'g-1', agent: 'ci-bot' }, askedAt: now });
+  const desk = { ...deskForTest(asked), ...change };
+  const logged: string[] = [];
+  const log = {
+    warn: (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`),
+  };
+  const server = createAdminServer({ desk, links, now: () => now, log, timers: systemTimers });
+  onTestFinished(() => server.close());
+  const { host, port } = await server.listen('127.0.0.1', 0);
+  const base = `http://${host}:${port}`;
+  const path = links.pathFor(asked);
+  return { server, desk, logged, base, path, host, port, url: base + path };
+}
+
+const form = (answer: string) => ({ method: 'POST', body: new URLSearchParams({ answer }) });
+
+test('shows the question, and takes the answer', async () => {
+  const { desk, url } = await serving();
+  const shown = await fetch(url);
+  expect([shown.status, shown.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+  expect(await shown.text()).toContain('May ci-bot send this request?');
+  const answered = await fetch(url, form('once'));
+  expect(answered.status).toBe(200);
+  expect(await answered.text()).toContain('This one request was let through.');
+  expect(desk.said).toMatchObject([
+    { outcome: 'allowed', by: expect.stringMatching(/^the link, from 127\.0\.0\.1:\d+$/) },
+  ]);
+});
+
+test('HEAD is GET without its body', async () => {
+  const { desk, url } = await serving();
+  const shown = await fetch(url, { method: 'HEAD' });
+  expect([shown.status, await shown.text()]).toEqual([200, '']);
+  expect(Number(shown.headers.get('content-length'))).toBeGreaterThan(1_000);
+  expect(desk.said).toEqual([]);
+});
+
+test('what programs add to the query of a link does no harm, and says nothing', async () => {
+  const { desk, url } = await serving();
+  expect((await fetch(`${url}?utm_source=chat&answer=once`)).status).toBe(200);
+  expect(desk.said).toEqual([]);
+});
+
+test.each([
+  ['GET', '/'],
+  ['GET', '/approve'],
+  ['GET', '/approve/k7w2m9qd'],
+  ['GET', '/favicon.ico'],
+  ['POST', '/'],
+])('%s %s is nothing', async (method, path) => {
+  const { base } = await serving();
+  const answer = await fetch(base + path, { method });
+  expect([answer.status, await answer.text()]).toEqual([404, '']);
+});
+
+test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link is nothing', async (method) => {
+  const { desk, url } = await serving();
+  const answer = await fetch(url, { method });
+  expect([answer.status, await answer.text()]).toEqual([404, '']);
+  expect(desk.said).toEqual([]);
+});
+
+test('a form that is too long is not read to its end', async () => {
+  const { desk, url } = await serving();
+  const answer = await fetch(url, { method: 'POST', body: `answer=once&x=${'y'.repeat(2_000)}` });
+  expect([answer.status, answer.headers.get('connection')]).toEqual([413, 'close']);
+  expect(desk.said).toEqual([]);
+});
+
+test('a head that is too large is refused', async () => {
+  const { url } = await serving();
+  expect((await fetch(url, { headers: { x: 'y'.repeat(20_000) } })).status).toBe(431);
+});
+
+test('a store that cannot be read is said, without the link', async () => {
+  const { url, path, logged } = await serving({
+    get: () => Promise.reject(new SidekeyError('store_unavailable', 'The store cannot be read.')),
+  });
+  const answer = await fetch(url);
+  expect(answer.status).toBe(503);
+  expect(await answer.text()).toContain('Sidekey cannot answer now');
+  expect(logged).toHaveLength(1);
+  expect(logged.join()).not.toContain(path.slice(-43));
+});
+
+test('a client that leaves in the middle of its form has said nothing, and holds nothing up', async () => {
+  const { server, desk, logged, host, port, path } = await serving();
+  const socket = connect(port, host);
+  socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n`);
+  await once(socket, 'data');
+  socket.write('answer=once');
+  socket.destroy();
+  await once(socket, 'close');
+  await server.close();
+  expect(desk.said).toEqual([]);
+  expect(logged).toEqual([]);
+});
+
+test('an upgrade and a CONNECT lead nowhere', async () => {
+  const { desk, host, port, path } = await serving();
+  const ask = async (head: string) => {
+    const socket = connect(port, host);
+    socket.end(`${head}\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+    return (await text(socket)).split('\r\n', 1)[0];
+  };
+  expect(await ask(`GET ${path} HTTP/1.1`)).toBe('HTTP/1.1 200 OK');
+  expect(await ask('CONNECT x:443 HTTP/1.1')).toBe('');
+  expect(desk.said).toEqual([]);
+});
+
+test('a port that is taken is a failure that says what to change', async () => {
+  const { host, port } = await serving();
+  const other = createAdminServer({
+    desk: deskForTest(),
+    links,
+    now: Date.now,
+    log: { warn: () => undefined },
+    timers: systemTimers,
+  });
+  await expect(other.listen(host, port)).rejects.toMatchObject({
+    code: 'port_in_use',
+    hint: 'stop it, or set admin.listen to another port',
+  });
+  await other.close();
+});

@@ -1,0 +1,275 @@
+import type { AuditEvent } from '../../../src/audit/event.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Question, Reach } from '../../../src/approvals/approval.ts';
+import { createApprovalDesk, type Asked } from '../../../src/approvals/desk.ts';
+import type { Gone } from '../../../src/gone.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { agentRecord } from '../../support/rights.ts';
+import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
+import { manualTime, type ManualTime } from '../grants/manual-time.ts';
+
+const start = 1_700_000_000_000;
+const never: Gone = { already: false, listen: () => undefined, forget: () => undefined };
+const grant = grantRecord();
+
+let store: Store;
+let second: () => Promise<Store>;
+let time: ManualTime;
+
+beforeEach(async () => {
+  time = manualTime(start);
+  const under = await sqliteUnderTest(time.now);
+  ({ store, second } = under);
+  await store.grants.insert(grant);
+  for (const name of ['claude', 'other']) await store.agents.insert(agentRecord({ name }));
+  return under.cleanup;
+});
+
+function asked(agent: string | null = null, ruleKey = 'rule'): Asked {
+  return {
+    exchange: 'exchange',
+    who: { agent, lease: null, grantId: grant.id, ruleKey },
+    method: 'DELETE',
+    scheme: 'https',
+    authority: 'api.example.com:443',
+    path: '/x',
+    hasQuery: false,
+    bodyBytes: 0,
+    grantName: grant.name,
+    grantUser: grant.user,
+    provider: grant.provider,
+    client: '127.0.0.1:4711',
+    reason: null,
+    purpose: null,
+    rule: 'domains.x.rules[0] (sidekey.yaml:3)',
+    ruleName: null,
+  };
+}
+
+function desk({ waiting = 2, patienceMs = 60_000 } = {}) {
+  let count = 0;
+  const shown: Question[] = [];
+  const recorded: AuditEvent[] = [];
+  const over: string[] = [];
+  const made = createApprovalDesk({
+    store,
+    audit: { append: async (event) => void recorded.push(event), note: (event) => void recorded.push(event) },
+    now: time.now,
+    timers: time.timers,
+    newId: () => `0000000${(count += 1)}`,
+    settings: () => ({ patienceMs, waiting }),
+    announce: (question) => {
+      shown.push(question);
+      return () => void over.push(question.id);
+    },
+  });
+  /** A question that can be answered. */
+  const ask = async (what = asked(), leaving: Gone = never) => {
+    const verdict = made.ask(what, leaving, async () => undefined);
+    const before = shown.length;
+    while (shown.length === before) await new Promise((resolve) => setImmediate(resolve));
+    return { verdict, id: shown.at(-1)?.id ?? '' };
+  };
+  return { desk: made, ask, shown, over, recorded };
+}
+
+const yes = (reach: Reach = { kind: 'once' }) =>
+  ({ at: time.now(), by: 'alice', outcome: 'allowed', reach }) as const;
+
+describe('a question', () => {
+  test('is over at once when it is answered in this process', async () => {
+    const at = desk();
+    const { verdict, id } = await at.ask();
+    await at.desk.answer(id, yes());
+    expect(await verdict).toEqual({ kind: 'allowed', id, by: 'alice', standing: false });
+    expect(at.over).toEqual([id]);
+    expect(at.recorded).toMatchObject([
+      { event: 'approval.allowed', outcome: 'allow', approval: id, reason: 'alice, once', method: 'DELETE' },
+    ]);
+    await time.advance(100);
+    expect(time.waiting()).toBe(0);
+  });
+
+  test('is over soon when it is answered in another', async () => {
+    const { verdict, id } = await desk().ask();
+    const other = await second();
+    await other.approvals.answer(id, { at: time.now(), by: 'bob', outcome: 'denied' });
+    await time.advance(100);
+    expect(await verdict).toEqual({ kind: 'denied', id, by: 'bob' });
+  });
+
+  test('that nobody answers is over when the patience is, and cannot be answered any more', async () => {
+    const at = desk({ patienceMs: 5_000 });
+    const { verdict, id } = await at.ask();
+    await time.advance(4_999);
+    expect(at.over).toEqual([]);
+    await time.advance(1);
+    expect(await verdict).toEqual({ kind: 'unanswered', id, waitedMs: 5_000 });
+    expect(await at.desk.answer(id, yes())).toBeNull();
+    expect(await store.approvals.get(id)).toBeNull();
+  });
+
+  test('that was answered in the last moment counts as answered', async () => {
+    const at = desk({ patienceMs: 150 });
+    const { verdict, id } = await at.ask();
+    await time.advance(149);
+    const other = await second();
+    await other.approvals.answer(id, yes());
+    await time.advance(1);
+    expect(await verdict).toMatchObject({ kind: 'allowed' });
+  });
+
+  test('of a client that left is taken back', async () => {
+    const at = desk();
+    const listeners: (() => void)[] = [];
+    const leaving = { ...never, listen: (listener: () => void) => void listeners.push(listener) };
+    const { verdict, id } = await at.ask(asked(), leaving);
+    for (const leave of listeners) leave();
+    expect(await verdict).toEqual({ kind: 'gone' });
+    expect(await store.approvals.waiting(time.now())).toEqual([]);
+    expect(await at.desk.answer(id, yes())).toBeNull();
+  });
+
+  test('of a client that has left before is not asked', async () => {
+    const at = desk();
+    const verdict = at.desk.ask(asked(), { ...never, already: true }, async () => undefined);
+    expect(await verdict).toEqual({ kind: 'gone' });
+    expect(at.shown).toEqual([]);
+  });
+
+  test('that may not be put on record is not asked', async () => {
+    const at = desk();
+    const refusal = new Error('no audit');
+    await expect(at.desk.ask(asked(), never, () => Promise.reject(refusal))).rejects.toBe(refusal);
+    expect(await store.approvals.waiting(time.now())).toEqual([]);
+    // Its place is free again.
+    const again = await Promise.all([at.ask(), at.ask(asked('other'))]);
+    expect(again).toHaveLength(2);
+  });
+
+  test('is one of so many of its agent, and does not count for another', async () => {
+    const at = desk({ waiting: 1 });
+    const { verdict, id } = await at.ask(asked('claude'));
+    expect(await at.desk.ask(asked('claude'), never, async () => undefined)).toEqual({
+      kind: 'too_many',
+      most: 1,
+    });
+    await at.ask(asked('other'));
+    await at.desk.answer(id, yes());
+    await verdict;
+    await at.ask(asked('claude'));
+  });
+
+  test('is refused when the desk closes, as is every later one', async () => {
+    const at = desk();
+    const { verdict, id } = await at.ask();
+    await at.desk.close();
+    expect(await verdict).toEqual({ kind: 'stopping' });
+    expect(await store.approvals.get(id)).toBeNull();
+    expect(await at.desk.ask(asked(), never, async () => undefined)).toEqual({ kind: 'stopping' });
+    expect(at.shown).toHaveLength(1);
+    expect(time.waiting()).toBe(0);
+  });
+});
+
+describe('a question whose proxy says nothing more', () => {
+  test('can be answered by nobody after some seconds, and stays answerable while it waits', async () => {
+    const { id } = await desk({ patienceMs: 600_000 }).ask();
+    const other = await second();
+    await time.advance(60_000);
+    expect(await other.approvals.waiting(time.now())).toMatchObject([{ id }]);
+    // As after `kill -9`: its timers run no more, and the clock goes on.
+    const later = time.now() + 10_001;
+    expect(await other.approvals.waiting(later)).toEqual([]);
+    const long = { ...yes({ kind: 'until', at: later + 3_600_000 }), at: later };
+    expect(await other.approvals.answer(id, long)).toBeNull();
+    expect(await other.approvals.listStanding(later)).toEqual([]);
+  });
+
+  test('is one write for all that wait', async () => {
+    const writes: (readonly string[])[] = [];
+    const keepAlive = store.approvals.keepAlive.bind(store.approvals);
+    store.approvals.keepAlive = (ids, until) => {
+      writes.push(ids);
+      return keepAlive(ids, until);
+    };
+    const at = desk();
+    const ids = [(await at.ask(asked('claude'))).id, (await at.ask(asked('other'))).id];
+    await time.advance(5_000);
+    expect(writes).toEqual([ids, ids]);
+  });
+
+  test('is withdrawn later where the store failed', async () => {
+    const at = desk({ patienceMs: 1_000 });
+    const { verdict, id } = await at.ask();
+    const withdraw = store.approvals.withdraw.bind(store.approvals);
+    store.approvals.withdraw = () => Promise.reject(new Error('busy'));
+    const refused = expect(verdict).rejects.toThrow('busy');
+    await time.advance(1_000);
+    await refused;
+    expect(await store.approvals.get(id)).not.toBeNull();
+    store.approvals.withdraw = withdraw;
+    await time.advance(2_100);
+    expect(await store.approvals.get(id)).toBeNull();
+    expect(time.waiting()).toBe(0);
+  });
+});
+
+test('a question goes with its agent, and the wait with it', async () => {
+  const { verdict } = await desk().ask(asked('claude'));
+  await (await second()).agents.remove('claude');
+  await time.advance(100);
+  expect(await verdict).toEqual({ kind: 'removed' });
+});
+
+test('an answer that the store does not take is on record as failed', async () => {
+  const at = desk();
+  const { id } = await at.ask();
+  const failure = new Error('busy');
+  store.approvals.answer = () => Promise.reject(failure);
+  await expect(at.desk.answer(id, yes())).rejects.toBe(failure);
+  expect(at.recorded).toMatchObject([
+    { event: 'approval.allowed', outcome: 'allow', approval: id },
+    { event: 'approval.allowed', outcome: 'failed', approval: id, code: 'internal' },
+  ]);
+});
+
+test('an answer that comes too late is on record as such', async () => {
+  const at = desk();
+  const { id } = await at.ask();
+  store.approvals.answer = () => Promise.resolve(null);
+  expect(await at.desk.answer(id, yes())).toBeNull();
+  expect(at.recorded.at(-1)).toMatchObject({ outcome: 'failed', code: 'approval_over' });
+});
+
+test('old questions are looked for once a minute, however many come', async () => {
+  let looks = 0;
+  const removeEnded = store.approvals.removeEnded.bind(store.approvals);
+  store.approvals.removeEnded = (before) => {
+    looks += 1;
+    return removeEnded(before);
+  };
+  const at = desk({ waiting: 10 });
+  for (let count = 0; count < 3; count += 1) await at.ask();
+  expect(looks).toBe(1);
+  await time.advance(60_000);
+  await at.ask();
+  expect(looks).toBe(2);
+});
+
+test('a yes that stands is found before anybody is asked', async () => {
+  const at = desk();
+  const { verdict, id } = await at.ask();
+  await at.desk.answer(id, yes({ kind: 'until', at: time.now() + 60_000 }));
+  await verdict;
+  expect(await at.desk.ask(asked(), never, async () => undefined)).toEqual({
+    kind: 'allowed',
+    id,
+    by: 'alice',
+    standing: true,
+  });
+  expect(at.shown).toHaveLength(1);
+  const other = await at.ask(asked(null, 'another rule'));
+  expect(other.id).not.toBe(id);
+});

@@ -1,0 +1,51 @@
+import { randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { createApprovalLinks, parseLinkPath } from '../../../src/approvals/link.ts';
+import { createVault } from '../../../src/vault/create-vault.ts';
+import { masterKey } from '../../../src/vault/master-key.ts';
+
+const linksOf = (key: Buffer) => createApprovalLinks(createVault(masterKey(key)));
+const key = randomBytes(32);
+const links = linksOf(key);
+const question = { id: 'k7w2m9qd', expiresAt: 1_700_000_180_000 };
+const { id, signature } = parseLinkPath(links.pathFor(question)) ?? { id: '', signature: '' };
+
+test('a link is for the question that it was made for, in every process with the key', () => {
+  expect(links.pathFor(question)).toBe(`/approve/k7w2m9qd/${signature}`);
+  expect(signature).toMatch(/^[A-Za-z0-9_-]{51}$/);
+  expect(linksOf(Buffer.from(key)).verify({ id, signature })).toEqual(question);
+});
+
+test('a link is for no other question, and its end cannot be moved', () => {
+  expect(links.verify({ id: 'k7w2m9qe', signature })).toBeNull();
+  const later = links.pathFor({ ...question, expiresAt: question.expiresAt + 1 }).slice(-51);
+  expect(links.verify({ id, signature: later.slice(0, 8) + signature.slice(8) })).toBeNull();
+});
+
+test('a signature of another key is wrong', () => {
+  expect(linksOf(randomBytes(32)).verify({ id, signature })).toBeNull();
+});
+
+test('a signature that is cut, longer, or written in another way is wrong', () => {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+  // The last character has two bits that stand for nothing.
+  const alike = alphabet[alphabet.indexOf(signature.at(-1) ?? '') ^ 1] ?? '';
+  const other = signature.slice(0, -1) + alike;
+  expect(Buffer.from(other.slice(8), 'base64url')).toEqual(Buffer.from(signature.slice(8), 'base64url'));
+  for (const wrong of [other, signature.slice(0, -1), `${signature}A`, signature.toLowerCase()]) {
+    expect(links.verify({ id, signature: wrong }), wrong).toBeNull();
+  }
+});
+
+test.each([
+  '/approve/k7w2m9qd',
+  '/approve/k7w2m9qd/',
+  `/approve/k7w2m9qd/${'a'.repeat(50)}`,
+  `/approve/k7w2m9qd/${'a'.repeat(52)}`,
+  `/approve/K7W2M9QD/${'a'.repeat(51)}`,
+  `//approve/k7w2m9qd/${'a'.repeat(51)}`,
+  `/approve/k7w2m9qd/${'a'.repeat(51)}/`,
+  `/approve/k7w2m9qd/${'a'.repeat(48)}%61`,
+])('%s is no link', (path) => {
+  expect(parseLinkPath(path)).toBeNull();
+});

@@ -1,0 +1,79 @@
+import { expect, test } from 'vitest';
+import { questionMessage } from '../../../src/approvals/question-message.ts';
+import { question } from '../../support/question.ts';
+
+const asked = question({
+  id: 'k7w2m9qd',
+  who: { grantId: 'g-1', agent: 'ci-bot', lease: 'l-1' },
+  reason: 'the repository is no longer used',
+  purpose: 'spring clean',
+  ruleName: 'deletes',
+  grantUser: 'alice',
+});
+
+test('a receiver gets all that a person needs to decide', () => {
+  const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/s';
+  expect(questionMessage(asked, link)).toEqual({
+    text: `ci-bot asks for DELETE api.github.com/repos/acme/x with the grant github. Answer: ${link}`,
+    id: 'k7w2m9qd',
+    expires_at: '2023-11-14T22:16:20.000Z',
+    agent: 'ci-bot',
+    lease: 'l-1',
+    purpose: 'spring clean',
+    method: 'DELETE',
+    url: 'https://api.github.com/repos/acme/x',
+    has_query: false,
+    body_bytes: 0,
+    grant: 'github',
+    user: 'alice',
+    provider: 'github',
+    reason: 'the repository is no longer used',
+    rule: 'config/sidekey.yaml:12',
+    rule_name: 'deletes',
+    link,
+    command: 'sidekey approve k7w2m9qd',
+  });
+});
+
+test('without a link the command is named', () => {
+  const local = { ...asked, who: { ...asked.who, agent: null } };
+  expect(questionMessage(local, null)).toMatchObject({
+    link: null,
+    agent: null,
+    text: 'A caller on this machine asks for DELETE api.github.com/repos/acme/x with the grant github. Answer: sidekey approve k7w2m9qd',
+  });
+});
+
+test('the line for chat programs says that there is more than it shows', () => {
+  const more = questionMessage({ ...asked, hasQuery: true, bodyBytes: 5_000 }, null);
+  expect(more).toMatchObject({ has_query: true, body_bytes: 5_000 });
+  expect(more.text).toContain(
+    'with the grant github, and sends a query and 5,000 bytes of body, which are not shown. Answer:',
+  );
+});
+
+test('the line for chat programs is short, whatever the agent sends, so that the link stays in sight', () => {
+  const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/s';
+  const long = { ...asked, method: 'M'.repeat(5_000), path: `/${'ü'.repeat(2_000)}/the-end` };
+  const { text, url } = questionMessage(long, link);
+  expect(text.length).toBeLessThan(600);
+  expect(text).toMatch(
+    / api\.github\.com\/%C3.* …12023 characters in all… .*\/the-end with the grant github\./,
+  );
+  expect(text.endsWith(` Answer: ${link}`)).toBe(true);
+  expect(url).toBe(`https://api.github.com${long.path}`);
+});
+
+test('the line for chat programs has no markup, no mention and no second link of the agent’s', () => {
+  const hostile = {
+    ...asked,
+    method: "DEL*`|'",
+    path: '/<https://evil.example|Answer>[here](https://evil.example)@channel&<!here>\n\u202eü',
+    reason: 'see https://evil.example',
+  };
+  const { text, reason } = questionMessage(hostile, null);
+  expect(text).not.toMatch(/[<>|()[\]@&!*`\n\u202e]|https?:\/\/|see/);
+  expect(text).toContain('DEL%2A%60%7C%27 api.github.com/%3Chttps%3A//evil.example%7CAnswer%3E');
+  // A program that shows it says whose words they are.
+  expect(reason).toBe(hostile.reason);
+});
