@@ -1,13 +1,57 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { SidekeyError } from '../errors.ts';
-import type { AgentRecord, Store } from '../store/store.ts';
+import type { Grant } from '../grants/grant.ts';
 import { valuesOf, type RawFields } from './fields.ts';
 
-/** Who asks, and which grant they ask for. */
+/** Who asks, which grant they ask for, and which they may have. */
 export interface Identity {
   /** Null: a loopback caller without a token, where the config lets those in. */
   readonly agent: string | null;
+  /** The user that the agent acts for; null: nobody in particular. */
+  readonly agentUser: string | null;
+  /** Of the agent, when it was identified. */
+  readonly labels: readonly string[];
+  /** Under which it asks; null: with a token of the agent's own, or without one. */
+  readonly lease: LeaseFacts | null;
   readonly selectors: Selectors;
+  /**
+   * Whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What it may
+   * not have is to look as if it were not there. A caller without a token has whatever a domain offers.
+   */
+  readonly reaches: (grant: Grant) => boolean;
+  /** Of the agent, as they are now. */
+  readonly labelsNow: () => Promise<readonly string[]>;
+  /** The labels that people gave a grant, as they are now. */
+  readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
+  /**
+   * To be asked right before a grant's credential leaves, once for each request: whether all of this still holds after
+   * what the request waited for, and whether the grant's own end is yet to come. Counts the use of a lease that has a
+   * maximum, so a request that is refused afterwards has used it. Null: it may leave.
+   */
+  readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
+  /**
+   * To be asked while something lasts that was let through before: whether all of this still holds. Counts no use; what
+   * had the last use of a lease has it until its end. Answers when a clock will end it (milliseconds since the epoch;
+   * Infinity: no end is known), or why it has ended.
+   *
+   * @param grant whose credential went along; null: none did
+   */
+  readonly holds: (grant: Grant | null, lasting: LastingFacts) => Promise<number | SidekeyError>;
+}
+
+/** What counts of something that lasts. */
+export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
+  /** Whether bytes went through it since it was last asked for: then its lease is not idle. */
+  readonly used: boolean;
+}
+
+/** What is known of the lease that a request comes under. */
+export interface LeaseFacts {
+  /** UUID. */
+  readonly id: string;
+  readonly purpose: string;
+  /** Milliseconds since the epoch; it may end before, if it is revoked or idle. */
+  readonly expiresAt: number;
 }
 
 /** A caller's choice among the grants that a domain offers; it can never reach beyond them. */
@@ -30,7 +74,8 @@ export type Presented =
       readonly selectors: Selectors;
     };
 
-const noSelectors: Selectors = { grant: null, user: null };
+/** A caller that chooses nothing. */
+export const noSelectors: Selectors = { grant: null, user: null };
 const malformed = (problem: string): Presented => ({ kind: 'malformed', problem });
 
 /** SHA-256: what the store keeps of an agent's token. */
@@ -61,15 +106,21 @@ function readBasic(credentials: string): Presented {
   const colon = text.indexOf(':');
   const userName = colon < 0 ? text : text.slice(0, colon);
   const token = colon < 0 ? '' : text.slice(colon + 1);
-  const [name = '', ...parts] = userName.split('+');
-  const selectors = readSelectors(parts);
-  if (selectors === null)
-    return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.');
+  const read = readUserName(userName);
+  if (read === null) return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.');
+  const { name, selectors } = read;
   if (token !== '')
     return { kind: 'token', name: name === '' ? null : name, tokenHash: hashToken(token), selectors };
   if (name === '') return { kind: 'selectors', selectors };
   // The name is not repeated: it may well be a token that stands in the wrong place.
   return malformed('The proxy user name came without a token.');
+}
+
+/** `name+grant=GRANT+user=USER`; null where a selector is none. The name may be empty. */
+export function readUserName(text: string): { readonly name: string; readonly selectors: Selectors } | null {
+  const [name = '', ...parts] = text.split('+');
+  const selectors = readSelectors(parts);
+  return selectors === null ? null : { name, selectors };
 }
 
 const selector = /^(grant|user)=([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
@@ -94,7 +145,7 @@ export function selectorsOf(fields: RawFields, connection: Selectors): Selectors
   return { ...connection, grant };
 }
 
-/** Checks what callers show against the store; at most one read of the store for each change in it. */
+/** Checks what callers show against the store. */
 export interface AgentRegister {
   /** Rejects with SidekeyError `store_unavailable` where the store cannot be asked. */
   identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
@@ -102,47 +153,18 @@ export interface AgentRegister {
 
 /** What counts besides what a caller shows. */
 export interface CallerFacts {
+  /** Its address and port; left out: nobody is to hear from where a known caller comes. */
+  readonly address?: string;
   readonly loopback: boolean;
   /** `required`: everybody shows a token. `optional`: loopback callers need none. */
   readonly mode: 'required' | 'optional';
+  /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
+  readonly known?: (who: Pick<Identity, 'agent' | 'lease'>) => void;
 }
 
-/** Reads nothing before it is asked. */
-export function createAgentRegister(store: Store): AgentRegister {
-  let agents: readonly AgentRecord[] = [];
-  let readAt: number | undefined;
-
-  async function current(): Promise<readonly AgentRecord[]> {
-    const epoch = store.epoch();
-    if (epoch !== readAt) {
-      agents = await store.agents.list();
-      readAt = epoch;
-    }
-    return agents;
-  }
-
-  return {
-    async identify(presented, { loopback, mode }) {
-      if (presented.kind === 'malformed') return unauthenticated(presented.problem);
-      if (presented.kind !== 'token') {
-        if (mode === 'required' || !loopback) return unauthenticated('This proxy serves known agents alone.');
-        return { agent: null, selectors: presented.kind === 'selectors' ? presented.selectors : noSelectors };
-      }
-      const { name, tokenHash, selectors } = presented;
-      // Every record is compared, in constant time each, so that the time says nothing of which came near.
-      const known = (await current()).filter(
-        (agent) => timingSafeEqual(agent.tokenHash, tokenHash) && (name === null || agent.name === name),
-      );
-      const [agent] = known;
-      return agent === undefined
-        ? unauthenticated('The proxy does not know this agent and token.')
-        : { agent: agent.name, selectors };
-    },
-  };
-}
-
-function unauthenticated(sentence: string): SidekeyError {
+/** The refusal of somebody who is not known. */
+export function unauthenticated(sentence: string): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, {
-    hint: 'sidekey agent add NAME, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
+    hint: 'sidekey agent add NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
   });
 }

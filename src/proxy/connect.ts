@@ -1,21 +1,21 @@
-import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
-import { decideConnect } from '../policy/decide.ts';
+import { decideConnect, type Policy } from '../policy/decide.ts';
 import { readPresented } from './agent.ts';
 import { intercept } from './intercept.ts';
-import type { Client, InterceptedTunnel } from './message.ts';
-import { headOf } from './node-http.ts';
+import type { Client, InterceptedTunnel, RequestHead } from './message.ts';
+import type { OpenConnections } from './open-connections.ts';
 import { beginRecord } from './record.ts';
-import { refusalOf } from './refusal.ts';
+import { denialOf, refusalOf } from './refusal.ts';
+import { tunnelRefusal } from './right.ts';
 import type { Rooms } from './rooms.ts';
 import { refuseOn } from './socket-reply.ts';
 import { connectTargetOf } from './target.ts';
-import { relay, type OpenTunnels } from './tunnel.ts';
+import { relay } from './tunnel.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
-export type ServeInside = (stream: Duplex, tunnel: InterceptedTunnel) => void;
+export type ServeInside = (stream: Duplex, client: Client, tunnel: InterceptedTunnel) => void;
 
 const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
@@ -24,27 +24,28 @@ const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
  * through an intercepted tunnel is decided request by request.
  */
 export async function connect(
-  request: IncomingMessage,
+  head: RequestHead,
   socket: Duplex,
   early: Buffer,
   client: Client,
   rooms: Rooms,
-  open: OpenTunnels,
+  open: OpenConnections,
   serveInside: ServeInside,
 ): Promise<void> {
-  const head = headOf(request);
   const record = beginRecord({ head, body: null, client }, rooms.now);
   if (early.length > 0) socket.unshift(early);
   try {
-    const settings = rooms.settings();
+    const settings = await rooms.settings();
     const target = connectTargetOf(head);
     if (target instanceof SidekeyError) throw target;
-    record.target({ authority: target, path: '' });
+    record.target({ authority: target });
 
     const presented = readPresented(head.fields);
     const identity = await rooms.agents.identify(presented, {
+      address: client.address,
       loopback: client.loopback,
       mode: settings.agents,
+      known: (who) => record.identity(who),
     });
     if (identity instanceof SidekeyError) throw identity;
     record.identity(identity);
@@ -52,18 +53,19 @@ export async function connect(
     const decision = decideConnect(settings.policy, target);
     switch (decision.outcome) {
       case 'deny':
-        throw new SidekeyError(decision.code, `${decision.reason}.`, { hint: decision.hint });
+        throw denialOf(decision);
       case 'tunnel': {
         await rooms.audit.append(record.access());
-        // Before the dial: a change of the config meanwhile cuts it as it cuts the open ones.
-        open.add(target, socket);
-        const upstream = await settings.dialer.connectBlind(target);
-        socket.write(established);
-        const { bytesIn, bytesOut } = await relay(socket, upstream, settings.limits.tunnel_idle);
-        rooms.audit.note({
-          ...record.outcome({ status: 200, bytesIn, bytesOut, fate: 'complete' }),
-          event: 'tunnel',
+        const right = { caller: identity, grant: null };
+        const refusal = (policy: Policy) => tunnelRefusal(policy, target);
+        // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
+        const carried = await open.during({ client: socket, right, refusal }, async () => {
+          const upstream = await settings.dialer.connectBlind(target);
+          socket.write(established);
+          const bytes = await relay(socket, upstream, settings.limits.tunnel_idle);
+          return { status: 200, ...bytes, fate: 'complete' };
         });
+        rooms.audit.note({ ...record.outcome(carried), event: 'tunnel' });
         return;
       }
       case 'inject': {
@@ -77,7 +79,7 @@ export async function connect(
           return;
         }
         const authority: Authority = { ...target, scheme: inside.scheme };
-        serveInside(inside.stream, { authority, serverName: inside.serverName, presented });
+        serveInside(inside.stream, client, { authority, serverName: inside.serverName, presented });
       }
     }
   } catch (error) {

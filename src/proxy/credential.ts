@@ -1,85 +1,94 @@
-import type { RawFields } from './fields.ts';
 import { SidekeyError } from '../errors.ts';
-import type { Grant } from '../grants/grant.ts';
-import { selectGrant, type Selected } from '../grants/select-grant.ts';
-import type { ReadyToken } from '../grants/token-result.ts';
-import { inject } from '../inject/inject.ts';
-import type { Decision } from '../policy/decide.ts';
-import type { Selectors } from './agent.ts';
+import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
+import { inject, type Injected } from '../inject/inject.ts';
 import type { Departure } from './forward.ts';
+import type { Granted } from './judgement.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Rooms, Settings } from './rooms.ts';
+import { responseBound, takeLimits } from './rule-limits.ts';
+
+/** Waits for the person whom policy wants to be asked. Answers with what holds after that, or why it may not leave. */
+export type Consent = (granted: Granted) => Promise<Granted | SidekeyError>;
+
+/** A request that may leave, and what held when that was decided. */
+export interface Admitted {
+  readonly departure: Departure;
+  readonly settings: Settings;
+}
 
 /**
  * Puts the grant's credential on a request that policy let through. The access is in the audit file before this
  * answers with a departure: a credential that nobody wrote down does not leave.
+ *
+ * @param consent null: nobody is to be asked
  */
 export async function withCredential(
   departure: Departure,
-  decision: Decision & { readonly outcome: 'inject' },
-  selectors: Selectors,
+  granted: Granted,
+  consent: Consent | null,
   rooms: Rooms,
-  settings: Settings,
   record: ExchangeRecord,
-): Promise<Departure | SidekeyError> {
-  if (departure.method === 'TRACE') {
-    // An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8).
-    return new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
+): Promise<Admitted | SidekeyError> {
+  const { authority } = departure;
+  const echoed = echoRefusal(departure.method);
+  if (echoed !== null) return echoed;
+  const { id } = granted.grant;
+  let token = await rooms.tokens.tokenFor(id);
+  if (token.kind === 'refused') return refusedToken(token);
+  // Before the person: they bound how often one is asked.
+  const taken = await takeLimits(granted.decision, { agent: granted.caller.agent, grant: id }, rooms);
+  if (!taken.ok) return taken.refusal;
+  let agreed = granted;
+  if (consent !== null) {
+    const answer = await consent(granted);
+    if (answer instanceof SidekeyError) return answer;
+    agreed = answer;
+    // What it was good for has ended meanwhile, perhaps.
+    token = await rooms.tokens.tokenFor(id);
+    if (token.kind === 'refused') return refusedToken(token);
   }
-  const selected = selectGrant(await rooms.grants.find(decision.grant), {
-    reference: decision.grant,
-    ...selectors,
-  });
-  if (selected.kind !== 'selected') return unselected(selected, decision, selectors);
-  const token = await rooms.tokens.tokenFor(selected.grant.id);
-  if (token.kind === 'refused') return new SidekeyError(token.code, token.message, { hint: token.hint });
+  const { settings, caller, facts, decision } = agreed;
+  // After the limits: a request that they refuse is no use of a lease.
+  const refused = await caller.spend(token.grant);
+  if (refused !== null) return refused;
+  const first = token;
 
-  const arm = async ({ grant, sealed }: ReadyToken): Promise<RawFields> => {
-    const fields = inject(departure.fields, {
-      sealed,
-      plan: settings.injectPlan(grant.provider),
-      authority: departure.authority,
-      insecure: decision.insecure,
-    });
+  const arm = async ({ grant, sealed }: ReadyToken): Promise<Injected> => {
+    const plan = settings.injectPlan(grant.provider);
+    const request = inject(departure, { sealed, plan, authority, insecure: decision.insecure });
     record.grant(grant, rooms.fingerprint(sealed));
     await rooms.audit.append(record.access());
-    return fields;
+    return request;
   };
 
-  const renew = async (replayable: boolean): Promise<RawFields | null> => {
-    const fresh = await rooms.tokens.forceRefresh(token);
+  const renew = async (replayable: boolean): Promise<Injected | null> => {
+    const fresh = await rooms.tokens.forceRefresh(first);
+    // The right may have been taken away while that was asked for. The use is counted already.
+    const ended = await caller.holds(first.grant, { mode: settings.agents, used: false });
+    if (ended instanceof SidekeyError) throw ended;
     if (fresh.kind === 'ready') return replayable ? arm(fresh) : null;
     // The upstream's own 401 says more than a refresh that could not be made; a grant that has ended says so itself.
     if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
-    throw new SidekeyError(fresh.code, fresh.message, { hint: fresh.hint });
+    throw refusedToken(fresh);
   };
-  return {
+  const armed: Departure = {
     ...departure,
-    fields: await arm(token),
+    ...(await arm(first)),
     carriesGrant: true,
-    renew: token.grant.refreshable ? renew : undefined,
+    right: { caller, facts, grant: first.grant, approval: agreed.approval },
+    maxResponse: responseBound(decision),
+    spend: taken.spend,
+    renew: first.grant.refreshable ? renew : undefined,
   };
+  return { departure: armed, settings };
 }
 
-/** Why no grant, or no single one, stands for the request. */
-export function unselected(
-  selected: Exclude<Selected, { kind: 'selected' }>,
-  { grant: reference }: Decision & { readonly outcome: 'inject' },
-  { grant, user }: Selectors,
-): SidekeyError {
-  const wanted = `${grant ?? reference}${user === null ? '' : ` of the user ${user}`}`;
-  if (selected.kind === 'missing') {
-    const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
-    return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}.`, {
-      hint: `sidekey grant add ${grant ?? reference} --provider PROVIDER < token.json`,
-    });
-  }
-  const names = selected.candidates.map(describe).join(', ');
-  return new SidekeyError('grant_ambiguous', `More than one grant fits ${wanted}: ${names}.`, {
-    hint: 'choose one with +grant=NAME or +user=NAME in the proxy user name, or with the header Sidekey-Grant',
-  });
+/** An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8). Null: it is another method. */
+export function echoRefusal(method: string): SidekeyError | null {
+  if (method !== 'TRACE') return null;
+  return new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
 }
 
-function describe({ name, user }: Grant): string {
-  return `${name} (user ${user})`;
+function refusedToken({ code, message, hint }: RefusedToken): SidekeyError {
+  return new SidekeyError(code, message, { hint });
 }

@@ -1,19 +1,30 @@
 import { SidekeyError } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
-import { decide } from '../policy/decide.ts';
-import { readPresented, selectorsOf } from './agent.ts';
-import { requestFields } from './fields.ts';
+import type { BodyFacts } from '../policy/body-facts.ts';
+import { callerOf } from './caller.ts';
+import { requestFields, trailerFields } from './fields.ts';
 import type { Departure } from './forward.ts';
 import { framingOf } from './framing.ts';
-import { withCredential } from './credential.ts';
+import { withCredential, type Admitted, type Consent } from './credential.ts';
+import { hold } from './hold.ts';
+import { grantedBy, judge, type Judgement } from './judgement.ts';
 import type { Arrival, Carried, Reply } from './message.ts';
+import { createMeter, type Meter } from './meter.ts';
+import { wholeBody } from './peek-body.ts';
 import { beginRecord, type ExchangeRecord } from './record.ts';
-import { refuse } from './refusal.ts';
+import { denialOf, refuse } from './refusal.ts';
+import { bodyFacts } from './request-facts.ts';
 import type { Rooms, Settings } from './rooms.ts';
+import { responseBound, takeLimits } from './rule-limits.ts';
 import { targetOf } from './target.ts';
 
 /** Sends a request that has been admitted, and streams what comes back into the reply. */
-export type Carrier = (departure: Departure, reply: Reply, settings: Settings) => Promise<Carried>;
+export type Carrier = (
+  departure: Departure,
+  meter: Meter,
+  reply: Reply,
+  settings: Settings,
+) => Promise<Carried>;
 
 /**
  * One request and its response: the whole product on one screen. Each step goes on with what the one before found, or
@@ -22,10 +33,15 @@ export type Carrier = (departure: Departure, reply: Reply, settings: Settings) =
 export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, carry: Carrier): Promise<void> {
   const record = beginRecord(arrival, rooms.now);
   let end: Carried | SidekeyError;
+  let meter: Meter | undefined;
   try {
-    const settings = rooms.settings();
-    const departure = await admit(arrival, rooms, settings, record);
-    end = departure instanceof SidekeyError ? departure : await carry(departure, reply, settings);
+    const admitted = await admit(arrival, reply, rooms, await rooms.settings(), record);
+    if (admitted instanceof SidekeyError) end = admitted;
+    else {
+      const { departure, settings } = admitted;
+      meter = createMeter(departure.spend);
+      end = await carry(departure, meter, reply, settings);
+    }
   } catch (error) {
     if (!(error instanceof SidekeyError)) rooms.log.error({ err: error }, 'an exchange failed');
     end =
@@ -33,18 +49,23 @@ export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, car
         ? error
         : new SidekeyError('internal', 'Sidekey failed; its log says why.');
   }
+  meter?.close();
+  // Nobody reads on: what still comes of the body must not stand before the next request.
+  void arrival.body?.return?.();
   if (end instanceof SidekeyError)
-    rooms.audit.note(record.refused(end, refuse(reply, end, arrival.head.method)));
+    rooms.audit.note(record.refused(end, refuse(reply, end, arrival.head.method), meter));
   else rooms.audit.note(record.outcome(end));
 }
 
 /** From what arrived to what may leave. When it answers with a departure, the access is on disk. */
 async function admit(
-  { head, body, client }: Arrival,
+  arrival: Arrival,
+  reply: Reply,
   rooms: Rooms,
   settings: Settings,
   record: ExchangeRecord,
-): Promise<Departure | SidekeyError> {
+): Promise<Admitted | SidekeyError> {
+  const { head, client } = arrival;
   // 1 authority; first of all where the request ends, for what stands behind it depends on that
   const framing = framingOf(head, settings.limits);
   const target = targetOf(head, client.tunnel);
@@ -53,34 +74,57 @@ async function admit(
   if (target instanceof SidekeyError) return target;
   const { authority, path } = target;
 
-  // 2 agent
-  const presented = client.tunnel?.presented ?? readPresented(head.fields);
-  const identity = await rooms.agents.identify(presented, {
-    loopback: client.loopback,
-    mode: settings.agents,
-  });
-  if (identity instanceof SidekeyError) return identity;
-  record.identity(identity);
-  const selectors = selectorsOf(head.fields, identity.selectors);
-  if (selectors instanceof SidekeyError) return selectors;
+  let { body } = arrival;
+  let read: BodyFacts | null = null;
+  /** Steps 2 and 3, by what holds at that moment. */
+  const judgeNow = async (by: Settings): Promise<Judgement | SidekeyError> => {
+    const caller = await callerOf(arrival, by, rooms, record);
+    return caller instanceof SidekeyError ? caller : judge({ arrival, target, caller }, read, by, rooms);
+  };
+  const judgeAgain = async () => judgeNow(await rooms.settings());
 
-  // 3 decision
-  const decision = decide(settings.policy, authority);
-  if (decision.outcome === 'deny')
-    return new SidekeyError(decision.code, `${decision.reason}.`, { hint: decision.hint });
-
+  // 2 agent, 3 decision
+  let judgement = await judgeNow(settings);
+  if (judgement instanceof SidekeyError) return judgement;
+  const shown = await settings.concealed(target, judgement.offer);
+  record.path(shown);
+  if (judgement.offer?.selected.kind === 'selected') record.selected(judgement.offer.selected.grant);
+  if (judgement.decision.needsBody) {
+    if (body !== null) reply.continue();
+    ({ facts: read, body } = await bodyFacts(arrival, settings.limits.rule_body_bytes));
+    judgement = await judgeAgain();
+    if (judgement instanceof SidekeyError) return judgement;
+  }
+  const { decision, caller, facts } = judgement;
+  if (decision.outcome === 'deny') return denialOf(decision);
+  if (decision.reported !== null) rooms.audit.note(record.reported(decision.reported));
   const departure: Departure = {
     authority,
     method: head.method,
     path,
     fields: requestFields(head.fields, authorityText(authority)),
+    framing,
     body,
+    trailers: () => trailerFields(arrival.trailers?.() ?? []),
     carriesGrant: false,
+    right: { caller, facts, grant: null },
+    maxResponse: responseBound(decision),
   };
   if (decision.outcome === 'tunnel') {
+    // No grant is used, so the config lets no limit count for one.
+    const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, rooms);
+    if (!taken.ok) return taken.refusal;
     await rooms.audit.append(record.access());
-    return departure;
+    return { settings: judgement.settings, departure: { ...departure, spend: taken.spend } };
   }
   // 4 credential, 5 audit, 6 injection
-  return withCredential(departure, decision, selectors, rooms, settings, record);
+  const granted = grantedBy(judgement, decision);
+  if (granted instanceof SidekeyError) return granted;
+  if (decision.outcome === 'inject') return withCredential(departure, granted, null, rooms, record);
+  // Read to its end, so that a client that leaves is noticed.
+  if (body !== null) reply.continue();
+  const held = await wholeBody(body, settings.limits.held_body_bytes);
+  const consent: Consent = (wanted) =>
+    hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
+  return withCredential({ ...departure, body: held }, granted, consent, rooms, record);
 }

@@ -16,8 +16,44 @@ const hopByHop = new Set([
   'http2-settings',
 ]);
 
-/** Never let `Connection` take these out: they frame or address the message, or Sidekey relies on them. */
-const notNominable = new Set(['host', 'content-length', 'authorization', 'trailer']);
+/**
+ * Fields that would route or authenticate a message, or say what its body is, if a reader took trailers for fields of the
+ * head (RFC 9110 §6.5.1), and those of one connection: no trailer of such a name goes on. In lower case; `proxy-*` stands
+ * for all that begin so. One that would frame the message is refused by the codec when it is read.
+ */
+export const notInTrailers = [
+  'keep-alive',
+  'proxy-*',
+  'te',
+  'trailer',
+  'http2-settings',
+  'content-type',
+  'content-encoding',
+  'host',
+  'expect',
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'content-range',
+  'sidekey-*',
+] as const;
+
+/** Whoever took trailers for fields of the head would frame the message by these, or end its connection. */
+const framesMessage = ['content-length', 'transfer-encoding', 'connection', 'upgrade'];
+
+/**
+ * Never let `Connection` take these out: they frame or address the message, a credential stands in them, or rules have
+ * judged the message by them.
+ */
+const notNominable = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'authorization',
+  'trailer',
+  'content-type',
+  'content-encoding',
+]);
 
 /** Asked of us and answered by us: they never leave. `expect` is answered by the proxy itself. */
 function isForProxy(name: string): boolean {
@@ -35,11 +71,21 @@ export function valuesOf(fields: RawFields, name: string): string[] {
 }
 
 /**
- * The request fields that go upstream, `Host` first and set to the one authority. Framing is left to whoever sends:
- * `Content-Length` stays as it was, `Transfer-Encoding` is of this connection.
+ * The request fields that go upstream, `Host` first and set to the one authority. What frames the body stays where it
+ * stood: the body goes on as it was framed.
  */
 export function requestFields(fields: RawFields, host: string): string[] {
-  return ['Host', host, ...endToEnd(fields, isForProxy)];
+  return ['Host', host, ...endToEnd(fields, isForProxy, 'transfer-encoding')];
+}
+
+const staysBehind = new Set<string>([...notInTrailers, ...framesMessage]);
+
+/** The trailers of a request that go upstream. */
+export function trailerFields(trailers: RawFields): string[] {
+  return endToEnd(
+    trailers,
+    (name) => staysBehind.has(name) || name.startsWith('proxy-') || name.startsWith('sidekey-'),
+  );
 }
 
 /**
@@ -54,12 +100,14 @@ export function responseFields(fields: RawFields, carriesGrant: boolean): string
   );
 }
 
-function endToEnd(fields: RawFields, isDropped: (name: string) => boolean): string[] {
+/** @param keeps a name that goes on, though it is of one connection */
+function endToEnd(fields: RawFields, isDropped: (name: string) => boolean, keeps?: string): string[] {
   const nominated = nominatedBy(fields);
   const kept: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
-    if (hopByHop.has(name) || isDropped(name) || nominated?.has(name) === true) continue;
+    const isOfThisHop = hopByHop.has(name) && name !== keeps;
+    if (isOfThisHop || isDropped(name) || nominated?.has(name) === true) continue;
     kept.push(fields[i]!, fields[i + 1]!);
   }
   return kept;

@@ -11,12 +11,6 @@ export function framingOf({ fields, version }: RequestHead, limits: Limits): Bod
   if (fields.length / 2 > limits.head_fields) {
     return refusal(`The request has more than ${limits.head_fields} header fields.`);
   }
-  if (valuesOf(fields, 'trailer').length > 0) {
-    // undici cannot send them. A checksum that is promised and does not come must not be the proxy's doing.
-    return new SidekeyError('bad_request', 'The request announces trailers, which the proxy cannot carry.', {
-      hint: 'send those fields in the head, or nothing of the kind',
-    });
-  }
   const codings = valuesOf(fields, 'transfer-encoding');
   const lengths = valuesOf(fields, 'content-length');
   if (codings.length > 0) {
@@ -36,6 +30,11 @@ export function framingOf({ fields, version }: RequestHead, limits: Limits): Bod
   const bytes = Number(length);
   if (limits.body_bytes > 0 && bytes > limits.body_bytes) return bodyTooLarge(limits.body_bytes);
   return bytes === 0 ? { kind: 'none' } : { kind: 'length', bytes };
+}
+
+/** Whether a final response has a body; else its `Content-Length` tells of the one that another would have. */
+export function hasResponseBody(method: string, status: number): boolean {
+  return method !== 'HEAD' && status !== 204 && status !== 304;
 }
 
 /** The refusal of a body beyond `limits.body_bytes`, whether that was announced or came to pass. */

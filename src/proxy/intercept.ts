@@ -23,7 +23,11 @@ export async function intercept(
   const timer = setTimeout(() => client.destroy(), timeoutMs).unref();
   try {
     const first = await firstChunk(client);
-    if (first === null) return null;
+    if (first === null) {
+      // It may have ended its side alone: then the connection would stay as long as TCP keeps it.
+      client.destroy();
+      return null;
+    }
     client.unshift(first);
     if (first[0] !== handshakeRecord) return { scheme: 'http', stream: client, serverName: null };
     const stream = new TLSSocket(client, {

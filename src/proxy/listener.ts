@@ -1,22 +1,22 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { AuditEvent } from '../audit/event.ts';
 import { SidekeyError } from '../errors.ts';
-import { decide, decideConnect } from '../policy/decide.ts';
-import type { Limits } from '../policy/limits.ts';
+import { listenFailure } from '../listen-failure.ts';
+import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
 import { exchange, type Carrier } from './exchange.ts';
 import { forward } from './forward.ts';
-import { applyLimits, createHttpServer, listenFailure, malformed } from './http-server.ts';
+import { ClientConnection } from './front/client-connection.ts';
+import { answerUnmet } from './front/expectation.ts';
+import type { Service } from './front/service.ts';
+import type { RequestHeadBytes } from './h1/request-head.ts';
 import type { Client, InterceptedTunnel } from './message.ts';
-import { arrivalOf, replyTo } from './node-http.ts';
-import { createPipeline } from './pipeline.ts';
+import { createOpenConnections } from './open-connections.ts';
+import { requestRefusal } from './right.ts';
 import type { Rooms } from './rooms.ts';
 import { answerSelf } from './self.ts';
 import { refuseOn, socketReply } from './socket-reply.ts';
-import { createOpenTunnels } from './tunnel.ts';
-import { asksForWebSocket, upgrade } from './upgrade.ts';
+import { asksForWebSocket, listenTo, upgrade } from './upgrade.ts';
 
 /** The proxy's front: it owns the listening socket and every client connection. */
 export interface Listener {
@@ -26,8 +26,8 @@ export interface Listener {
    */
   listen(host: string, port: number): Promise<AddressInfo>;
   /**
-   * For after a change of the config: takes over its limits, and cuts the tunnels and upgraded connections that the
-   * policy, as it is now, would not let begin.
+   * For after a change of the config: cuts the tunnels and upgraded connections that would not be let begin as things
+   * are now.
    */
   recheck(): void;
   /** Resolves when the exchanges that are under way now have ended. */
@@ -36,166 +36,122 @@ export interface Listener {
   close(drainMs: number): Promise<void>;
 }
 
-const throughPool: Carrier = (departure, reply, settings) =>
-  forward(departure, reply, settings.pool, settings.limits);
-
-/** Does not listen yet. `limits` are those of the config at the start; see `Listener.recheck`. */
-export function createListener(rooms: Rooms, limits: Limits): Listener {
-  const tunnels = createOpenTunnels();
-  const upgraded = createOpenTunnels();
-  const pipeline = createPipeline();
-  const server = createHttpServer(limits, asksForWebSocket);
+/** Does not listen yet. */
+export function createListener(rooms: Rooms): Listener {
+  const open = createOpenConnections(rooms, rooms.timers);
   /** Exchanges end by themselves; tunnels and upgraded connections may not. */
   const exchanges = new Set<Promise<void>>();
-  const connections = new Set<Promise<void>>();
-  const sockets = new Set<Duplex>();
-  /** Intercepted tunnels, by the stream that their requests come from. */
-  const inside = new WeakMap<object, InterceptedTunnel>();
-  /** Connections that had their last word: what still comes on them is not served. */
-  const refused = new WeakSet<object>();
+  const takenOver = new Set<Promise<void>>();
+  const sockets = new Set<Socket>();
+  /** Connections beyond the limit, on their way out: they take nobody's place. */
+  const tooMany = new Set<Socket>();
+  const connections = new Set<ClientConnection>();
   let closing: Promise<void> | undefined;
 
-  function clientOf(socket: Duplex): Client {
-    const { remoteAddress = '', remotePort = 0 } = socket as Socket;
-    const address = remoteAddress.replace(/^::ffff:/, '');
-    return {
-      address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
-      loopback: address === '::1' || address.startsWith('127.'),
-      tunnel: inside.get(socket) ?? null,
-    };
-  }
-
-  function track(works: Set<Promise<void>>, work: Promise<void>): void {
-    works.add(work);
-    const done = () => void works.delete(work);
-    work.then(done, (error: unknown) => {
-      done();
+  function track(works: Set<Promise<void>>, work: Promise<void>): Promise<void> {
+    const end = () => void works.delete(done);
+    const done = work.then(end, (error: unknown) => {
+      end();
       rooms.log.error({ err: error }, 'a connection failed');
     });
+    works.add(done);
+    return done;
   }
 
-  function refuseConnection(socket: Duplex, error: SidekeyError): void {
-    refused.add(socket);
-    refuseOn(socket, error);
-  }
+  const service: Service = {
+    timers: rooms.timers,
+    now: () => performance.now(),
+    limits: () => rooms.inForce().limits,
+    isClosing: () => closing !== undefined,
+    exchange(arrival, reply, { socket }) {
+      const { head, client } = arrival;
+      if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
+        return Promise.resolve();
+      }
+      const carry: Carrier = (departure, meter, to, settings) =>
+        open.during({ client: socket, right: departure.right, refusal: null, settle: meter.settle }, () =>
+          forward(departure, meter, to, settings),
+        );
+      return track(exchanges, exchange(arrival, reply, rooms, carry));
+    },
+    takesOver: (head, plan) => head.method === 'CONNECT' || asksForWebSocket(head, plan),
+    takeOver(head, { socket, client }, early) {
+      if (head.method !== 'CONNECT') serveUpgrade(head, socket, client, early);
+      else if (client.tunnel === null)
+        void track(takenOver, connect(head, socket, early, client, rooms, open, serveInside));
+      else {
+        const refusal = new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not carried.');
+        denied(client, refusal);
+        refuseOn(socket, refusal);
+      }
+    },
+    refuse(why, { socket, client }, answerable) {
+      denied(client, why);
+      if (answerable) refuseOn(socket, why);
+      else socket.destroy();
+    },
+    left: (connection) => void connections.delete(connection),
+  };
 
-  function serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-    if (refused.has(request.socket)) return;
-    const client = clientOf(request.socket);
-    if (client.tunnel === null && answerSelf(request, response)) return;
-    const most = rooms.settings().limits.pipelined_requests;
-    if (pipeline.depth(request.socket) >= most) {
-      // The answers that are due come first, so there is no place for one that says why.
-      const sentence = `A connection may have ${most} requests that are not answered yet.`;
-      const refusal = new SidekeyError('overloaded', sentence, { hint: 'raise limits.pipelined_requests' });
-      rooms.audit.note(denied(request.socket, refusal));
-      refused.add(request.socket);
-      request.socket.destroy();
-      return;
-    }
-    const reply = replyTo(request, response, {
-      expectsContinue,
-      isLast: () => closing !== undefined,
-      onLast: () => refused.add(request.socket),
-    });
-    track(
-      exchanges,
-      pipeline.run(request.socket, async () => {
-        // The request before it may have been the last, and the connection only waits to be closed.
-        if (refused.has(request.socket)) return;
-        await exchange(arrivalOf(request, client), reply, rooms, throughPool);
-      }),
-    );
-  }
-
-  function serveUpgrade(request: IncomingMessage, socket: Duplex, early: Buffer): void {
-    socket.on('error', () => socket.destroy());
-    if (!isFree(socket)) return;
-    const carry: Carrier = (departure, reply, settings) => {
-      upgraded.add(departure.authority, socket);
-      return upgrade(departure, reply, settings, socket, early);
+  function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
+    const frames = listenTo(socket, early);
+    const carry: Carrier = (departure, meter, reply, settings) => {
+      const { right } = departure;
+      const refusal = (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals);
+      return open.during({ client: socket, right, refusal, settle: meter.settle }, () =>
+        upgrade(departure, meter, reply, settings, socket, frames),
+      );
     };
-    const arrival = { ...arrivalOf(request, clientOf(socket)), body: null };
-    track(connections, exchange(arrival, socketReply(socket), rooms, carry));
+    void track(takenOver, exchange({ head, body: null, client }, socketReply(socket), rooms, carry));
   }
 
-  function serveConnect(request: IncomingMessage, socket: Duplex, early: Buffer): void {
-    socket.on('error', () => socket.destroy());
-    if (!isFree(socket)) return;
-    const client = clientOf(socket);
-    if (client.tunnel === null) {
-      track(connections, connect(request, socket, early, client, rooms, tunnels, serveInside));
+  function serve(socket: Duplex, client: Client): void {
+    // One that has gone already does not say so again.
+    if (socket.destroyed) return;
+    connections.add(new ClientConnection(socket, client, service));
+  }
+
+  function serveInside(stream: Duplex, outer: Client, tunnel: InterceptedTunnel): void {
+    serve(stream, { ...outer, tunnel });
+  }
+
+  function denied({ address }: Client, { code, status }: SidekeyError): void {
+    rooms.audit.note({ event: 'denied', client: address, outcome: 'deny', code, status });
+  }
+
+  // A client may end its side when it has asked, and still wants its answer.
+  const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
+    const most = rooms.inForce().limits.connections;
+    if (sockets.size < most) {
+      keep(sockets, socket);
+      serve(socket, clientOf(socket));
       return;
     }
-    const refusal = new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not carried.');
-    rooms.audit.note(denied(socket, refusal));
-    refuseConnection(socket, refusal);
-  }
-
-  /** Whether a connection can be taken over whole. Behind a request that is not answered yet it cannot. */
-  function isFree(socket: Duplex): boolean {
-    const free = !refused.has(socket) && !pipeline.isBusy(socket);
-    if (!free) socket.destroy();
-    return free;
-  }
-
-  function serveInside(stream: Duplex, tunnel: InterceptedTunnel): void {
-    inside.set(stream, tunnel);
-    // TLS has no half-close that clients use (RFC 5246 §7.2.1): one that ends while it waits has left.
-    if (tunnel.authority.scheme === 'https') {
-      stream.once('end', () => {
-        if (pipeline.isBusy(stream)) stream.destroy();
-      });
-    }
-    server.emit('connection', stream);
-    // It was paused while its first bytes were looked at.
-    stream.resume();
-  }
-
-  function denied(socket: Duplex, { code, status }: SidekeyError): AuditEvent {
-    return { event: 'denied', client: clientOf(socket).address, outcome: 'deny', code, status };
-  }
-
-  server.on('connection', (socket: Duplex) => {
-    // What comes out of an intercepted tunnel has its connection counted already.
-    if (inside.has(socket)) return;
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    const most = rooms.settings().limits.connections;
-    if (sockets.size <= most) return;
-    const sentence = `The proxy has ${most} connections already.`;
-    refuseConnection(socket, new SidekeyError('overloaded', sentence, { hint: 'raise limits.connections' }));
-  });
-  server.on('request', (request, response) => serve(request, response, false));
-  server.on('checkContinue', (request, response) => serve(request, response, true));
-  server.on('upgrade', serveUpgrade);
-  server.on('connect', serveConnect);
-  server.on('clientError', (error, socket) => {
-    if (refused.has(socket)) return;
-    // Where an answer is under way, a refusal would be taken for a part of it; where nothing was asked, for an answer.
-    if (pipeline.isBusy(socket) || (socket as Socket).bytesRead === 0 || isReset(error)) {
+    if (tooMany.size >= most) {
       socket.destroy();
       return;
     }
-    const refusal = malformed(error);
-    rooms.audit.note(denied(socket, refusal));
-    refuseConnection(socket, refusal);
+    keep(tooMany, socket);
+    const sentence = `The proxy has ${most} connections already.`;
+    refuseOn(socket, new SidekeyError('overloaded', sentence, { hint: 'raise limits.connections' }));
   });
 
   async function drain(drainMs: number): Promise<void> {
     const closed = new Promise((resolve) => server.close(resolve));
-    server.closeIdleConnections();
+    for (const connection of connections) connection.closeIfIdle();
     await within(drainMs, settled(exchanges));
-    for (const socket of sockets) socket.destroy();
+    for (const socket of [...sockets, ...tooMany]) socket.destroy();
     // Each still writes its last audit event.
-    await Promise.allSettled([...exchanges, ...connections]);
+    await Promise.allSettled([...exchanges, ...takenOver]);
+    open.close();
     await closed;
   }
 
   return {
     async listen(host, port) {
       await new Promise<void>((resolve, reject) => {
-        const failed = (cause: Error) => reject(listenFailure(cause, host, port));
+        const failed = (cause: Error) =>
+          reject(listenFailure(cause, { host, port, setting: 'proxy.listen' }));
         server.once('error', failed).listen({ host, port, backlog: 4_096 }, () => {
           server.off('error', failed);
           resolve();
@@ -203,12 +159,7 @@ export function createListener(rooms: Rooms, limits: Limits): Listener {
       });
       return server.address() as AddressInfo;
     },
-    recheck() {
-      const { policy, limits } = rooms.settings();
-      applyLimits(server, limits);
-      tunnels.recheck((target) => decideConnect(policy, target).outcome === 'tunnel');
-      upgraded.recheck((target) => decide(policy, target).outcome !== 'deny');
-    },
+    recheck: () => void open.recheck(),
     async underWay() {
       await Promise.allSettled(exchanges);
     },
@@ -216,8 +167,18 @@ export function createListener(rooms: Rooms, limits: Limits): Listener {
   };
 }
 
-function isReset(error: Error): boolean {
-  return 'code' in error && error.code === 'ECONNRESET';
+function keep(sockets: Set<Socket>, socket: Socket): void {
+  sockets.add(socket);
+  socket.once('close', () => sockets.delete(socket));
+}
+
+function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Client {
+  const address = remoteAddress.replace(/^::ffff:/, '');
+  return {
+    address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
+    loopback: address === '::1' || address.startsWith('127.'),
+    tunnel: null,
+  };
 }
 
 /** Resolves when nothing is left, of what was there and of what came meanwhile. */

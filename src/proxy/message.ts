@@ -1,7 +1,8 @@
+import type { FailureCode } from '../errors.ts';
+import type { Gone } from '../gone.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Presented } from './agent.ts';
 import type { RawFields } from './fields.ts';
-import type { Gone } from './gone.ts';
 
 /**
  * The values an exchange works on. They are plain: whatever reads requests off a socket fills them in, and whatever
@@ -27,8 +28,13 @@ export interface RequestHead {
 /** One request as it arrived. */
 export interface Arrival {
   readonly head: RequestHead;
-  /** The body as it streams; read at most once. Null where the head announces none. */
-  readonly body: AsyncIterable<Buffer> | null;
+  /**
+   * The body as it streams; read at most once. `return` lets go of it, so that what still comes can be thrown away.
+   * Null where the head announces none.
+   */
+  readonly body: AsyncIterableIterator<Buffer> | null;
+  /** The trailers of the body, as they were read; none before it has ended. Absent: it can have none. */
+  readonly trailers?: () => RawFields;
   readonly client: Client;
 }
 
@@ -56,6 +62,8 @@ export interface Reply {
   /** Whether a final head was sent: from then on a failure can only cut the connection. */
   readonly started: boolean;
   readonly gone: Gone;
+  /** As `gone`, for a request that waits for long: from now on a client that ends its side has left, too. */
+  waiting(): Gone;
   /** Tells a client that waits for it to send its body (RFC 9110 §10.1.1). */
   continue(): void;
   /** An interim response (1xx) other than 100 and 101. */
@@ -80,4 +88,6 @@ export interface Carried {
   readonly bytesOut: number;
   /** `broken`: the upstream failed after its head; `gone`: the client left. */
   readonly fate: 'complete' | 'broken' | 'gone';
+  /** Why Sidekey itself cut the connection; absent: it did not. */
+  readonly code?: FailureCode;
 }

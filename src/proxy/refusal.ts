@@ -1,5 +1,6 @@
 import { asTyped } from '../command-name.ts';
 import { failures, SidekeyError } from '../errors.ts';
+import type { Denial } from '../policy/decide.ts';
 import type { RawFields } from './fields.ts';
 import type { Reply } from './message.ts';
 
@@ -11,11 +12,21 @@ export interface Refusal {
   readonly body: Buffer;
 }
 
+/** Policy's no as a failure. */
+export function denialOf({ code, reason, hint }: Pick<Denial, 'code' | 'reason' | 'hint'>): SidekeyError {
+  return new SidekeyError(code, `${asBeginning(reason)}.`, { hint });
+}
+
+/** A reason as the beginning of a sentence; names of hosts stay as they are. */
+export function asBeginning(reason: string): string {
+  return reason.replace(/^(?:the|no) /, (word) => word.charAt(0).toUpperCase() + word.slice(1));
+}
+
 /** A failure as a refusal. What is not a `SidekeyError` says nothing of itself to the client. */
 export function refusalOf(error: unknown): Refusal {
   const known =
     error instanceof SidekeyError ? error : new SidekeyError('internal', 'Sidekey failed; its log says why.');
-  const { code, status, message: detail, hint } = known;
+  const { code, status, message: detail, hint, retryAfterMs } = known;
   const body = Buffer.from(
     `${JSON.stringify({
       title: failures[code].title,
@@ -38,6 +49,10 @@ export function refusalOf(error: unknown): Refusal {
       'no-store',
       'Sidekey-Error',
       code,
+      // Whole seconds, and never too early: who comes back at once would be refused again.
+      ...(retryAfterMs === undefined
+        ? []
+        : ['Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))]),
       ...(code === 'agent_auth_required'
         ? ['Proxy-Authenticate', 'Basic realm="Sidekey", charset="UTF-8"']
         : []),

@@ -1,11 +1,10 @@
 import { bodyTooLarge } from './framing.ts';
+import type { Meter } from './meter.ts';
 
 /** A request body on its way: counted, bounded, and kept as far as it may be needed once more. */
 export interface RequestBody {
   /** Read at most once; null where there is no body. Throws SidekeyError `body_too_large`. */
   readonly stream: AsyncIterable<Buffer> | null;
-  /** Bytes that came so far. */
-  readonly bytes: number;
   /** The whole of it, where it has all come and been kept: then it can be sent once more. */
   whole(): { readonly copy: Buffer | null } | null;
 }
@@ -19,8 +18,12 @@ export interface RequestBodyBounds {
 }
 
 /** Meters a body while it is read; null stands for none. */
-export function meteredBody(source: AsyncIterable<Buffer> | null, bounds: RequestBodyBounds): RequestBody {
-  if (source === null) return { stream: null, bytes: 0, whole: () => ({ copy: null }) };
+export function meteredBody(
+  source: AsyncIterable<Buffer> | null,
+  bounds: RequestBodyBounds,
+  meter: Meter,
+): RequestBody {
+  if (source === null) return { stream: null, whole: () => ({ copy: null }) };
   let kept: Buffer[] | null = [];
   let bytes = 0;
   let ended = false;
@@ -28,6 +31,7 @@ export function meteredBody(source: AsyncIterable<Buffer> | null, bounds: Reques
   async function* metered(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of chunks) {
       bytes += chunk.length;
+      meter.received(chunk.length);
       if (bounds.most > 0 && bytes > bounds.most) throw bodyTooLarge(bounds.most);
       if (bytes > bounds.keep) kept = null;
       else kept?.push(chunk);
@@ -37,9 +41,6 @@ export function meteredBody(source: AsyncIterable<Buffer> | null, bounds: Reques
   }
   return {
     stream: metered(source),
-    get bytes() {
-      return bytes;
-    },
     whole: () => (ended && kept !== null ? { copy: bytes === 0 ? null : Buffer.concat(kept) } : null),
   };
 }

@@ -1,30 +1,44 @@
 import type { SecureContext } from 'node:tls';
-import type { Dispatcher } from 'undici';
 import type { AuditLog } from '../audit/event.ts';
 import type { SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
+import type { ApprovalDesk } from '../approvals/desk.ts';
 import type { Registry } from '../grants/registry.ts';
+import type { Timers } from '../grants/timers.ts';
 import type { TokenSource } from '../grants/token-source.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Log } from '../log.ts';
+import type { Quota } from '../quota/quota.ts';
+import type { Connections } from '../upstream/connections.ts';
 import type { Dialer } from '../upstream/dial.ts';
 import type { AgentRegister } from './agent.ts';
+import type { Concealment } from './concealment.ts';
 
 /** What an exchange is given to work with. `main` makes it. */
 export interface Rooms {
-  /** What the config file says now. One exchange uses one answer throughout. */
-  readonly settings: () => Settings;
+  /**
+   * What the config file says now: read anew where it has changed, and not a promise where it has not. An exchange that
+   * has waited asks again.
+   */
+  readonly settings: () => Settings | Promise<Settings>;
+  /** What it said when it was last read: for what is no request, and cannot wait. */
+  readonly inForce: () => Settings;
   readonly agents: AgentRegister;
   readonly grants: Pick<Registry, 'find'>;
   readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
   readonly audit: AuditLog;
+  /** What is left of the limits of rules. */
+  readonly quota: Quota;
+  /** Where requests wait for people. */
+  readonly approvals: Pick<ApprovalDesk, 'ask' | 'stands'>;
   /** A keyed fingerprint: what the audit says of a credential. */
   readonly fingerprint: (sealed: SealedCredential) => string;
   /** A certificate for a host, ready to be served. */
   readonly leafFor: (host: string) => SecureContext;
   readonly log: Log;
   readonly now: () => number;
+  readonly timers: Timers;
 }
 
 /** What can change while the proxy runs. */
@@ -33,7 +47,8 @@ export interface Settings {
   readonly agents: 'required' | 'optional';
   readonly limits: Limits;
   readonly dialer: Dialer;
-  readonly pool: Dispatcher;
+  readonly connections: Connections;
   /** How a provider's tokens are carried. */
   readonly injectPlan: (provider: string) => InjectPlan;
+  readonly concealed: Concealment;
 }

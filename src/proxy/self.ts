@@ -1,24 +1,25 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SidekeyError } from '../errors.ts';
-import { refusalOf } from './refusal.ts';
+import type { Reply, RequestHead } from './message.ts';
+import { refuse } from './refusal.ts';
+
+const healthy = Buffer.from('{"status":"ok"}\n');
 
 /**
  * Answers what was asked of the proxy itself and not through it: an origin-form target outside a tunnel. Says whether
  * it was such a request. `GET /healthz` is for health checks; it tells nothing but that the proxy serves.
  */
-export function answerSelf(request: IncomingMessage, response: ServerResponse): boolean {
-  if (request.url?.startsWith('/') !== true) return false;
-  if (request.url === '/healthz' && (request.method === 'GET' || request.method === 'HEAD')) {
-    response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-    response.end('{"status":"ok"}\n');
+export function answerSelf({ method, target }: RequestHead, reply: Reply): boolean {
+  if (!target.startsWith('/')) return false;
+  if (target === '/healthz' && (method === 'GET' || method === 'HEAD')) {
+    const fields = ['Content-Type', 'application/json', 'Content-Length', String(healthy.length)];
+    reply.head(200, 'OK', [...fields, 'Cache-Control', 'no-store']);
+    if (method !== 'HEAD') reply.write(healthy);
+    reply.end([]);
     return true;
   }
-  const { status, reason, fields, body } = refusalOf(
-    new SidekeyError('bad_request', 'This is a proxy, and no web server.', {
-      hint: 'set HTTPS_PROXY to this address, or use curl -x',
-    }),
-  );
-  response.writeHead(status, reason, [...fields]);
-  response.end(request.method === 'HEAD' ? undefined : body);
+  const why = new SidekeyError('bad_request', 'This is a proxy, and no web server.', {
+    hint: 'set HTTPS_PROXY to this address, or use curl -x',
+  });
+  refuse(reply, why, method);
   return true;
 }

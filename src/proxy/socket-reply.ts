@@ -16,6 +16,8 @@ export function socketReply(client: Duplex): Reply {
       return started;
     },
     gone,
+    // Whoever reads the socket meanwhile cuts it at its end.
+    waiting: () => gone,
     continue() {},
     informational() {},
     last() {},
@@ -46,7 +48,7 @@ export function refuseOn(client: Duplex, error: unknown): void {
 }
 
 /** Reads what still comes, so that closing does not reset the connection under the last word; but not for ever. */
-function lingerOn(client: Duplex): void {
+export function lingerOn(client: Duplex): void {
   const timer = setTimeout(() => client.destroy(), lingerMs).unref();
   client.once('close', () => clearTimeout(timer)).resume();
 }

@@ -1,6 +1,5 @@
 import type { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
-import type { Authority } from '../policy/authority.ts';
 
 /** Bytes that went through. */
 export interface Tunnelled {
@@ -40,26 +39,4 @@ function closing(side: Duplex): Promise<void> {
     if (side.closed) resolve();
     else side.once('close', () => resolve());
   });
-}
-
-/** The blind tunnels that are open, so that they can be asked again when the config changes. */
-export interface OpenTunnels {
-  add(target: Authority, client: Duplex): void;
-  /** Cuts those that would no longer be allowed. */
-  recheck(isAllowed: (target: Authority) => boolean): void;
-}
-
-/** None is open yet; one that closes is forgotten by itself. */
-export function createOpenTunnels(): OpenTunnels {
-  const open = new Map<Duplex, Authority>();
-  return {
-    add(target, client) {
-      if (client.closed) return;
-      open.set(client, target);
-      client.once('close', () => open.delete(client));
-    },
-    recheck(isAllowed) {
-      for (const [client, target] of open) if (!isAllowed(target)) client.destroy();
-    },
-  };
 }

@@ -1,159 +1,173 @@
-import { Agent, type ClientRequest, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createProxyServer } from 'http-proxy-3';
-import { SidekeyError } from '../errors.ts';
-import { authorityText, type Authority } from '../policy/authority.ts';
-import { responseFields, type RawFields } from './fields.ts';
+import { SidekeyError, type FailureCode } from '../errors.ts';
+import { responseFields } from './fields.ts';
 import type { Departure } from './forward.ts';
-import type { Carried, Reply } from './message.ts';
-import { announcesBody } from './node-http.ts';
+import { createBodyReader, type BodyReader } from './h1/body-reader.ts';
+import { ownHead } from './h1/head-writer.ts';
+import type { RequestHeadBytes } from './h1/request-head.ts';
+import type { BodyPlan, Carried, Reply } from './message.ts';
+import type { Meter } from './meter.ts';
 import type { Settings } from './rooms.ts';
+import { lingerOn } from './socket-reply.ts';
+import { shakeHands, type Handshake } from './upstream-handshake.ts';
 import { upstreamFailure } from './upstream-failure.ts';
+
+const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
 /**
  * Whether a request asks for the one upgrade that is carried: WebSocket (RFC 6455 §4.1). Any other, h2c above all,
  * would hide requests from policy; such a request goes on as a plain one, without its `Upgrade`.
  */
-export function asksForWebSocket(request: IncomingMessage): boolean {
-  return (
-    request.method === 'GET' &&
-    request.httpVersion === '1.1' &&
-    isWebSocket(request.headers.upgrade) &&
-    !announcesBody(request)
-  );
+export function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {
+  if (plan.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
+  return isWebSocket(head.values('upgrade')) && head.method === 'GET';
 }
 
 /**
- * Carries an admitted WebSocket handshake and then its frames. http-proxy-3 makes the request and joins the two
- * sockets; the connection is our dialer's, the fields both ways are ours, and so is every answer but a 101.
- * Resolves when the connection has closed.
+ * Carries an admitted WebSocket handshake and then its frames, over a connection of our dialer's. The fields both ways
+ * are ours, and so is every answer but a 101. Resolves when the connection has closed.
  *
- * @param early bytes that the client sent after its handshake
+ * @param client as `listenTo` has read from it
  */
 export async function upgrade(
-  { authority, method, path, fields, carriesGrant }: Departure,
+  { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept }: Departure,
+  meter: Meter,
   reply: Reply,
   { dialer, limits }: Settings,
   client: Duplex,
-  early: Buffer,
+  { early, heard }: EarlyFrames,
 ): Promise<Carried> {
-  const { promise, resolve, reject } = Promise.withResolvers<Carried>();
+  if (maxResponse !== null) {
+    throw new SidekeyError(
+      'rule_denied',
+      'A rule bounds responses here, and those of a WebSocket have no end.',
+      {
+        hint: 'give WebSockets a rule of their own, without max_response',
+      },
+    );
+  }
   const upstream = await dialer.connect(authority);
+  const { promise: over, resolve } = Promise.withResolvers<Carried>();
   let status = 0;
-  let bytesIn = 0;
-  let bytesOut = 0;
-  const finish = (fate: Carried['fate']) => {
-    clearTimeout(headTimer);
+  const finish = (fate: Carried['fate'], code?: FailureCode) => {
     upstream.destroy();
-    resolve({ status, bytesIn, bytesOut, fate });
+    const { bytesIn, bytesOut } = meter;
+    resolve({ status, bytesIn, bytesOut, fate, ...(code === undefined ? {} : { code }) });
   };
-  const headTimer = setTimeout(() => upstream.destroy(timedOut(authority)), limits.upstream_head);
   const left = () => finish(status === 101 ? 'complete' : 'gone');
   if (client.destroyed) {
     left();
-    return promise;
+    return over;
   }
   client.once('close', left);
-
-  const refuse = (why: string) => {
-    clearTimeout(headTimer);
-    reject(upstreamFailure(new Error(why), authority, true));
+  meter.onOverdrawn(({ code }) => {
+    finish('broken', code);
+    client.destroy();
+  });
+  upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...fields, ...upgrading]));
+  let shaken: Handshake | Carried;
+  try {
+    shaken = await Promise.race([shakeHands(upstream, authority, limits), over]);
+  } catch (error) {
     upstream.destroy();
-  };
-
-  const switched = (response: IncomingMessage, join: () => void) => {
-    if (!isWebSocket(response.headers.upgrade)) {
-      refuse('101 for a protocol that was not asked for');
-      return;
-    }
-    clearTimeout(headTimer);
-    status = 101;
+    throw error;
+  } finally {
     heard();
-    const kept = responseFields(response.rawHeaders, carriesGrant);
-    response.headers = grouped([...kept, 'Connection', 'Upgrade', 'Upgrade', 'websocket']);
-    join();
-    client.on('data', (chunk: Buffer) => (bytesIn += chunk.length));
-    upstream.on('data', (chunk: Buffer) => (bytesOut += chunk.length));
+    if (early.length > 0 && !client.destroyed && !client.readableEnded) client.unshift(early);
+  }
+  if ('fate' in shaken) return shaken;
+  const { head, plan, rest } = shaken;
+  const isSwitched = head.status === 101;
+  if (isSwitched && !isWebSocket(head.values('upgrade'))) {
+    upstream.destroy();
+    throw upstreamFailure(new Error('101 for a protocol that was not asked for'), authority, true);
+  }
+  status = head.status;
+  const kept = conceal(responseFields(head.raw(), carriesGrant));
+  if (rest.length > 0) upstream.unshift(rest);
+  if (isSwitched) {
+    client.write(ownHead('HTTP/1.1 101 Switching Protocols', [...kept, ...upgrading]));
+    join(client, upstream, meter);
     upstream.setTimeout(limits.tunnel_idle, () => upstream.destroy());
-    upstream.once('close', () => {
-      finish('complete');
-      client.end(() => client.destroy());
-    });
-  };
+    upstream.once('close', () => finish('complete'));
+  } else {
+    reply.head(status, head.reason, kept);
+    passBody(
+      upstream,
+      createBodyReader(plan, { whose: 'response', limits, spans: true }),
+      meter,
+      reply,
+      finish,
+    );
+    upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
+  }
+  return over;
+}
 
-  const answered = (response: IncomingMessage) => {
-    // A 101 that names no protocol arrives here too, and is no answer that could be passed on.
-    if (response.statusCode === undefined || response.statusCode < 200) {
-      refuse('no final status');
-      return;
+/** Frames both ways, until the upstream has closed; what it said before is still delivered. */
+function join(client: Duplex, upstream: Socket, meter: Meter): void {
+  client.on('data', (chunk: Buffer) => meter.received(chunk.length));
+  upstream.on('data', (chunk: Buffer) => meter.sent(chunk.length)).on('error', ignore);
+  upstream.once('close', () => {
+    client.end(() => client.destroy());
+    lingerOn(client);
+  });
+  client.pipe(upstream);
+  upstream.pipe(client);
+}
+
+/** The body of an upstream that does not switch, without its framing: the connection of the client ends with it. */
+function passBody(
+  upstream: Socket,
+  body: BodyReader,
+  meter: Meter,
+  reply: Reply,
+  finish: (fate: Carried['fate']) => void,
+): void {
+  const read = (chunk: Buffer) => {
+    const end = body.read(chunk, 0, chunk.length);
+    for (let i = 0; i < body.spans.length; i += 2) {
+      const piece = chunk.subarray(body.spans[i], body.spans[i + 1]);
+      meter.sent(piece.length);
+      if (reply.write(piece) || upstream.isPaused()) continue;
+      upstream.pause();
+      reply.onDrain(() => upstream.resume());
     }
-    clearTimeout(headTimer);
-    status = response.statusCode;
-    reply.head(status, response.statusMessage ?? '', responseFields(response.rawHeaders, carriesGrant));
-    response.on('data', (chunk: Buffer) => {
-      bytesOut += chunk.length;
-      if (reply.write(chunk)) return;
-      response.pause();
-      reply.onDrain(() => response.resume());
-    });
-    response.on('error', () => {});
-    response.once('end', () => reply.end([], () => finish('complete')));
-    response.once('close', () => {
-      if (response.complete) return;
+    if (body.over || typeof end !== 'number') close(body.over);
+  };
+  const ended = () => close(body.isWhole);
+  // Without an end: what was to last until then is not known to be whole.
+  const lost = () => close(false);
+  const close = (isWhole: boolean) => {
+    upstream.off('data', read).off('end', ended).off('close', lost);
+    if (isWhole) reply.end([], () => finish('complete'));
+    else {
       finish('broken');
       reply.abort();
-    });
+    }
   };
-
-  const engine = createProxyServer({});
-  // The library passes on errors of the client's socket, and Node would end the process over one that nobody hears.
-  engine.on('error', left);
-  engine.once('proxyReqWs', (outgoing: ClientRequest) => {
-    outgoing.path = path;
-    for (const name of outgoing.getHeaderNames()) outgoing.removeHeader(name);
-    const names = grouped([...fields, 'Connection', 'Upgrade', 'Upgrade', 'websocket']);
-    for (const [name, values] of Object.entries(names)) outgoing.setHeader(name, values);
-    // When the library has set its listeners, ours stand in for all of them but the one that joins the sockets.
-    process.nextTick(() => {
-      const [join] = outgoing.listeners('upgrade');
-      for (const event of ['upgrade', 'response', 'error']) outgoing.removeAllListeners(event);
-      outgoing.once('upgrade', (response, socket, head) =>
-        switched(response, () => join?.(response, socket, head)),
-      );
-      outgoing.once('response', answered);
-      outgoing.on('error', (error: Error) => {
-        clearTimeout(headTimer);
-        reject(upstreamFailure(error, authority, false));
-      });
-    });
-  });
-  engine.ws(
-    handshakeRequest(method, path),
-    client,
-    early,
-    {
-      // The connection has its TLS already; to the library it is a plain one that is there.
-      target: { protocol: 'http:', host: authority.host, port: authority.port },
-      agent: new SingleConnection(upstream),
-      prependPath: false,
-      toProxy: true,
-    },
-    // An error of the upstream's socket after the 101: the library ends the client's.
-    () => finish('broken'),
-  );
-  const heard = listenTo(client, left);
-  return promise;
+  upstream.on('error', ignore);
+  if (body.over) close(true);
+  else upstream.on('data', read).once('end', ended).once('close', lost).resume();
 }
+
+function ignore(): void {}
 
 /** Bytes of frames that a client may send before its handshake is answered. */
 const earlyBytes = 65_536;
 
-/**
- * Reads on while the upstream is asked: a client that nobody reads from leaves unnoticed. When the answered function
- * is called, what came meanwhile is put back.
- */
-function listenTo(client: Duplex, onLeft: () => void): () => void {
+/** What a client sends before its handshake is answered. */
+export interface EarlyFrames {
+  /** What came with the handshake. */
+  readonly early: Buffer;
+  /** Puts back what came since, and ends the reading. */
+  readonly heard: () => void;
+}
+
+/** Reads on while a person or the upstream is asked: a client that nobody reads from leaves unnoticed. One that ends is cut. */
+export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
+  const onLeft = () => client.destroy();
   const chunks: Buffer[] = [];
   let size = 0;
   const keep = (chunk: Buffer) => {
@@ -161,54 +175,14 @@ function listenTo(client: Duplex, onLeft: () => void): () => void {
     size += chunk.length;
     if (size >= earlyBytes) client.pause();
   };
-  client.on('data', keep).once('end', onLeft);
-  return () => {
+  client.on('data', keep).once('end', onLeft).resume();
+  const heard = () => {
     client.off('data', keep).off('end', onLeft).pause();
-    if (size > 0) client.unshift(Buffer.concat(chunks));
+    if (size > 0 && !client.destroyed && !client.readableEnded) client.unshift(Buffer.concat(chunks));
   };
+  return { early, heard };
 }
 
-function isWebSocket(field: string | undefined): boolean {
-  return field?.toLowerCase() === 'websocket';
-}
-
-/** An agent whose one connection is there already. */
-class SingleConnection extends Agent {
-  readonly #socket: Socket;
-
-  constructor(socket: Socket) {
-    super({ keepAlive: false });
-    this.#socket = socket;
-  }
-
-  override createConnection(): Socket {
-    return this.#socket;
-  }
-}
-
-/** What the library reads of a request; everything else is set when it has made its own. */
-function handshakeRequest(method: string, url: string): IncomingMessage {
-  const facts: unknown = {
-    method,
-    url,
-    headers: { upgrade: 'websocket' },
-    httpVersion: '1.1',
-    httpVersionMajor: 1,
-  };
-  return facts as IncomingMessage;
-}
-
-function grouped(fields: RawFields): Record<string, string[]> {
-  const groups = new Map<string, { name: string; values: string[] }>();
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!;
-    const group = groups.get(name.toLowerCase()) ?? { name, values: [] };
-    group.values.push(fields[i + 1]!);
-    groups.set(name.toLowerCase(), group);
-  }
-  return Object.fromEntries([...groups.values()].map(({ name, values }) => [name, values]));
-}
-
-function timedOut(authority: Authority): SidekeyError {
-  return new SidekeyError('upstream_timeout', `${authorityText(authority)} did not answer in time.`);
+function isWebSocket(fields: readonly string[]): boolean {
+  return fields.length === 1 && fields[0]!.toLowerCase() === 'websocket';
 }

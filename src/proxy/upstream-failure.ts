@@ -1,4 +1,3 @@
-import { errors as undici } from 'undici';
 import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 
@@ -10,27 +9,8 @@ import { authorityText, type Authority } from '../policy/authority.ts';
 export function upstreamFailure(error: Error, authority: Authority, answering: boolean): SidekeyError {
   if (error instanceof SidekeyError) return error;
   const where = authorityText(authority);
-  const failure = (code: UpstreamCode, sentence: string, hint?: string) =>
-    new SidekeyError(code, sentence, { hint, cause: error });
-  if (error instanceof undici.HeadersTimeoutError) {
-    return failure('upstream_timeout', `${where} did not answer in time.`);
-  }
-  if (error instanceof undici.BodyTimeoutError) {
-    return failure('upstream_timeout', `${where} stopped sending.`);
-  }
-  if (error instanceof undici.RequestContentLengthMismatchError) {
-    return failure('bad_request', 'The request body is not as long as its Content-Length says.');
-  }
-  if (error instanceof undici.InvalidArgumentError || error instanceof undici.NotSupportedError) {
-    return failure('bad_request', 'The request has a field or a target that cannot be forwarded.');
-  }
-  if (error instanceof undici.HeadersOverflowError) {
-    return failure(
-      'upstream_protocol',
-      `${where} answered with a head that is too large.`,
-      'raise limits.head_bytes',
-    );
-  }
+  const failure = (code: UpstreamCode, sentence: string) =>
+    new SidekeyError(code, sentence, { cause: error });
   if (codeOf(error).startsWith('ERR_SSL_')) {
     return failure('upstream_tls', `The TLS connection to ${where} failed (${codeOf(error)}).`);
   }
@@ -40,12 +20,26 @@ export function upstreamFailure(error: Error, authority: Authority, answering: b
   return failure('upstream_protocol', `${where} did not answer in HTTP/1.1 as it should.`);
 }
 
-type UpstreamCode =
-  'bad_request' | 'upstream_timeout' | 'upstream_tls' | 'upstream_unreachable' | 'upstream_protocol';
+/** It kept silent for longer than it may. */
+export function timedOut(
+  authority: Authority,
+  how: 'did not answer in time' | 'stopped sending',
+): SidekeyError {
+  return new SidekeyError('upstream_timeout', `${authorityText(authority)} ${how}.`);
+}
+
+/** The upstream ended its side of the connection, in good order but too early. */
+export class ConnectionEnded extends Error {
+  constructor() {
+    super('the upstream ended the connection');
+  }
+}
+
+type UpstreamCode = 'upstream_tls' | 'upstream_unreachable' | 'upstream_protocol';
 
 /** Whether an error says no more than that the connection is gone. */
 export function isConnectionLoss(error: Error): boolean {
-  return error instanceof undici.SocketError || ['ECONNRESET', 'EPIPE'].includes(codeOf(error));
+  return error instanceof ConnectionEnded || ['ECONNRESET', 'EPIPE'].includes(codeOf(error));
 }
 
 function codeOf(error: Error): string {

@@ -1,5 +1,5 @@
-import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { connect as connectTcp, type OnReadOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
+import { checkServerIdentity, connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { LRUCache } from 'lru-cache';
 import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
@@ -25,8 +25,12 @@ export interface DialerOptions {
  * Rejects with SidekeyError `address_blocked`, `upstream_unreachable`, `upstream_tls` or `upstream_timeout`.
  */
 export interface Dialer {
-  /** A TCP connection, TLS on top where the scheme is `https`. */
-  connect(authority: Authority): Promise<Socket>;
+  /**
+   * A TCP connection, TLS on top where the scheme is `https`.
+   *
+   * @param onread takes what comes, from the first byte on, instead of the socket's `data` event
+   */
+  connect(authority: Authority, onread?: OnReadOpts): Promise<Socket>;
   /** A TCP connection alone, for a blind tunnel: each side ends by itself, so whoever has it must end ours. */
   connectBlind(authority: Authority): Promise<Socket>;
 }
@@ -47,18 +51,22 @@ export function createDialer({ resolve, trust, timeoutMs, isSelf }: DialerOption
     throw new SidekeyError('address_blocked', `${authorityText(authority)} is this proxy itself.`);
   }
 
-  async function dial(authority: Authority, kind: 'tls' | 'plain' | 'blind'): Promise<Socket> {
+  async function dial(authority: Authority, kind: Kind, onread?: OnReadOpts): Promise<Socket> {
     const deadline = AbortSignal.timeout(timeoutMs);
     const expired = rejectOnAbort(deadline, authority, timeoutMs);
     let socket: Socket | undefined;
     try {
       const addresses = await Promise.race([addressesOf(authority), expired.promise]);
-      socket = openTcp(authority, addresses, kind === 'blind');
+      const target = {
+        ...targetOf(authority, addresses, kind === 'blind'),
+        ...(onread === undefined ? {} : { onread }),
+      };
+      socket = kind === 'tls' ? openTls(authority, target, trust(), sessions) : connectTcp(target);
       await Promise.race([once(socket, 'connect', authority, 'upstream_unreachable'), expired.promise]);
-      if (kind !== 'tls') return socket;
-      const tls = (socket = openTls(authority, socket, trust(), sessions));
-      await Promise.race([once(tls, 'secureConnect', authority, 'upstream_tls'), expired.promise]);
-      return tls;
+      if (kind === 'tls') {
+        await Promise.race([once(socket, 'secureConnect', authority, 'upstream_tls'), expired.promise]);
+      }
+      return socket;
     } catch (cause) {
       // A socket that nobody waits for any more may still fail: nobody is left to tell.
       socket?.on('error', () => {}).destroy();
@@ -69,15 +77,17 @@ export function createDialer({ resolve, trust, timeoutMs, isSelf }: DialerOption
   }
 
   return {
-    connect: (authority) => dial(authority, authority.scheme === 'https' ? 'tls' : 'plain'),
+    connect: (authority, onread) => dial(authority, authority.scheme === 'https' ? 'tls' : 'plain', onread),
     connectBlind: (authority) => dial(authority, 'blind'),
   };
 }
 
+type Kind = 'tls' | 'plain' | 'blind';
+
 /** Happy Eyeballs (RFC 8305) by Node over the checked addresses, which stand in for a look-up. */
-function openTcp(authority: Authority, addresses: readonly CheckedAddress[], allowHalfOpen: boolean): Socket {
+function targetOf(authority: Authority, addresses: readonly CheckedAddress[], allowHalfOpen: boolean) {
   const [only] = addresses;
-  return connectTcp({
+  const target: TcpNetConnectOpts = {
     host: addresses.length === 1 && only !== undefined ? only.address : bareHost(authority.host),
     port: authority.port,
     allowHalfOpen,
@@ -89,12 +99,14 @@ function openTcp(authority: Authority, addresses: readonly CheckedAddress[], all
       if (options.all === true) callback(null, [...addresses]);
       else if (only !== undefined) callback(null, only.address, only.family);
     },
-  });
+  };
+  return target;
 }
 
+/** One socket for TCP and TLS: TLS over a socket that is there would not read as `onread` says. */
 function openTls(
   authority: Authority,
-  socket: Socket,
+  target: TcpNetConnectOpts,
   secureContext: SecureContext,
   sessions: LRUCache<string, Buffer>,
 ): TLSSocket {
@@ -102,12 +114,13 @@ function openTls(
   const session = sessions.get(key);
   const host = bareHost(authority.host);
   return connectTls({
-    socket,
+    ...target,
     secureContext,
-    // Verified against this name or address; SNI carries names alone (RFC 6066 §3).
-    host,
-    ...(isAddress(authority.host) ? {} : { servername: host }),
     rejectUnauthorized: true,
+    // `target.host` may be an address where the authority is a name.
+    checkServerIdentity: (_dialed, certificate) => checkServerIdentity(host, certificate),
+    // SNI carries names alone (RFC 6066 §3).
+    ...(isAddress(authority.host) ? {} : { servername: host }),
     ALPNProtocols: ['http/1.1'],
     ...(session === undefined ? {} : { session }),
   }).on('session', (fresh) => sessions.set(key, fresh));

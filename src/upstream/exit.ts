@@ -1,7 +1,8 @@
 import { networkInterfaces } from 'node:os';
-import type { Dispatcher } from 'undici';
 import { createAddressGuard, parseCidr } from '../policy/address.ts';
 import type { Limits } from '../policy/limits.ts';
+import { createConnections, type Connections } from './connections.ts';
+import { openDatagrams, type Datagrams } from './datagrams.ts';
 import { createDialer, type Dialer } from './dial.ts';
 import { createFetch, createPool } from './pool.ts';
 import { createResolver } from './resolve.ts';
@@ -15,37 +16,44 @@ export interface ExitOptions {
   /** CIDRs. */
   readonly privateAddresses: readonly string[];
   readonly limits: Limits;
-  /** The port that the proxy itself listens on; null before it does. */
-  readonly ownPort: () => number | null;
+  /** The ports that this process itself listens on by now. */
+  readonly ownPorts: () => readonly number[];
 }
 
 /** Every way out of the process, all through one dialer. */
 export interface Exit {
   readonly dialer: Dialer;
-  readonly pool: Dispatcher;
+  readonly connections: Connections;
   /** For token endpoints; on connections of its own, so that a full pool never delays a refresh. */
   readonly fetch: typeof fetch;
+  /**
+   * UDP to an address of a host, checked as those of connections are. Rejects with SidekeyError `address_blocked` or
+   * `upstream_unreachable`.
+   */
+  readonly datagrams: (host: string, port: number) => Promise<Datagrams>;
   /** Lets what is under way end, and closes. */
   close(): Promise<void>;
 }
 
 /** @throws SidekeyError `config_invalid` where a file of trust anchors cannot be read. */
-export function createExit({ ca, resolve, privateAddresses, limits, ownPort }: ExitOptions): Exit {
+export function createExit({ ca, resolve, privateAddresses, limits, ownPorts }: ExitOptions): Exit {
   const blocks = privateAddresses.map(parseCidr).filter((block) => block !== null);
+  const resolver = createResolver({ guard: createAddressGuard(blocks), pinned: resolve });
   const dialer = createDialer({
-    resolve: createResolver({ guard: createAddressGuard(blocks), pinned: resolve }),
+    resolve: resolver,
     trust: createTrust(ca),
     timeoutMs: limits.upstream_connect,
-    isSelf: (address, port) => port === ownPort() && isOfThisMachine(address),
+    isSelf: (address, port) => ownPorts().includes(port) && isOfThisMachine(address),
   });
-  const pool = createPool(dialer, limits);
+  const connections = createConnections({ dialer, limits });
   const forTokens = createPool(dialer, limits);
   return {
     dialer,
-    pool,
+    connections,
     fetch: createFetch(forTokens),
+    datagrams: (host, port) => openDatagrams(resolver, host, port),
     async close() {
-      await Promise.all([pool.close(), forTokens.close()]);
+      await Promise.all([connections.close(), forTokens.close()]);
     },
   };
 }

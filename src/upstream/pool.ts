@@ -4,10 +4,7 @@ import { parseAbsoluteTarget } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Dialer } from './dial.ts';
 
-/**
- * Keep-alive connections to upstreams, one pool for each scheme, host and port, every connection made by the dialer.
- * HTTP/1.1 alone: what leaves has the framing that came in.
- */
+/** Keep-alive connections to token endpoints, every one of them made by the dialer. HTTP/1.1 alone. */
 export function createPool(dialer: Dialer, limits: Limits): Dispatcher {
   return new Agent({
     allowH2: false,

@@ -1,141 +1,254 @@
-import type { Dispatcher } from 'undici';
 import { describe, expect, it, vi } from 'vitest';
+import type { Injected } from '../../../src/inject/inject.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { createGone } from '../../../src/proxy/gone.ts';
-import { forward, type Departure } from '../../../src/proxy/forward.ts';
-import type { RawFields } from '../../../src/proxy/fields.ts';
-import type { Reply } from '../../../src/proxy/message.ts';
+import { forward } from '../../../src/proxy/forward.ts';
+import { createMeter } from '../../../src/proxy/meter.ts';
+import {
+  bodyOf,
+  departureOf,
+  exchangeOf,
+  fakeConnections,
+  framed,
+  replyOf,
+  turn,
+} from './relay/fake-upstream.ts';
 
-/** A pool that does what the script says with the handler of each request. */
-function poolOf(...script: ((handler: Required<Dispatcher.DispatchHandler>) => void)[]): Dispatcher {
-  const dispatch = vi.fn((_options: unknown, handler: Required<Dispatcher.DispatchHandler>) => {
-    script.shift()?.(handler);
-    return true;
-  });
-  const pool: unknown = { dispatch };
-  return pool as Dispatcher;
-}
-
-function controllerOf(fields: RawFields = []): Dispatcher.DispatchController {
-  const controller: unknown = {
-    rawHeaders: fields.map((text) => Buffer.from(text)),
-    rawTrailers: [],
-    pause: vi.fn<() => void>(),
-    resume: vi.fn<() => void>(),
-    abort: vi.fn<() => void>(),
-  };
-  return controller as Dispatcher.DispatchController;
-}
-
-function replyOf(gone = createGone()) {
-  const said: unknown[] = [];
-  let started = false;
-  const reply: Reply = {
-    get started() {
-      return started;
-    },
-    gone,
-    continue: () => said.push('continue'),
-    informational: (status) => said.push(['informational', status]),
-    last() {},
-    head(status, reason) {
-      started = true;
-      said.push(['head', status, reason]);
-    },
-    write(chunk) {
-      said.push(['write', chunk.toString()]);
-      return true;
-    },
-    onDrain() {},
-    end(_trailers, flushed) {
-      said.push('end');
-      flushed?.();
-    },
-    abort: () => said.push('abort'),
-  };
-  return { reply, said };
-}
-
-const departure = (renew: Departure['renew']): Departure => ({
-  authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
-  method: 'GET',
+const unauthorized = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nwho are you?';
+const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+const okSaid = [['head', 200, 'OK', 'Content-Length', '2'], ['write', 'ok'], ['end']];
+const second: Injected = {
   path: '/',
-  fields: ['Host', 'api.acme.test'],
-  body: null,
-  carriesGrant: true,
-  renew,
-});
-
-/** A 401 that is over, and whose connection is closed, before it is known whether there is a newer token. */
-function unauthorized(handler: Required<Dispatcher.DispatchHandler>): void {
-  const controller = controllerOf();
-  handler.onRequestStart(controller, null);
-  handler.onResponseStarted();
-  handler.onResponseStart(controller, 401, {}, 'Unauthorized');
-  handler.onResponseData(controller, Buffer.from('who are you?'));
-  handler.onResponseEnd(controller, {});
-}
+  fields: ['Host', 'api.acme.test', 'Authorization', 'Bearer second'],
+};
 
 describe('a 401 while the token is renewed', () => {
   it('is said to nobody before that is known, then whole', async () => {
-    const renewal = Promise.withResolvers<RawFields | null>();
-    const { reply, said } = replyOf();
-    const carried = forward(
-      departure(() => renewal.promise),
-      reply,
-      poolOf(unauthorized),
-      defaultLimits,
-    );
-    await Promise.resolve();
+    const renewal = Promise.withResolvers<Injected | null>();
+    const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
+    const connection = give();
+    connection.says(unauthorized);
+    await turn();
     expect(said).toEqual([]);
     renewal.resolve(null);
     expect(await carried).toEqual({ status: 401, bytesIn: 0, bytesOut: 12, fate: 'complete' });
-    expect(said).toEqual([['head', 401, 'Unauthorized'], ['write', 'who are you?'], 'end']);
+    expect(said).toEqual([
+      ['head', 401, 'Unauthorized', 'Content-Length', '12'],
+      ['write', 'who are you?'],
+      ['end'],
+    ]);
+    expect(connection.released).toBe(true);
   });
 
   it('is forgotten where the request is sent anew', async () => {
-    const { reply, said } = replyOf();
-    const carried = await forward(
-      departure(async () => ['Host', 'api.acme.test', 'Authorization', 'Bearer second']),
-      reply,
-      poolOf(unauthorized, (handler) => {
-        const controller = controllerOf();
-        handler.onRequestStart(controller, null);
-        handler.onResponseStart(controller, 200, {}, 'OK');
-        handler.onResponseEnd(controller, {});
-      }),
-      defaultLimits,
+    const { give, said, carried, asked } = exchangeOf({ renew: async () => second });
+    const first = give();
+    first.says(unauthorized);
+    await turn();
+    expect([first.released, asked.length]).toEqual([true, 2]);
+    const connection = give();
+    expect(connection.sent()).toContain('Authorization: Bearer second\r\n');
+    connection.says(ok);
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(said).toEqual(okSaid);
+  });
+
+  it('is let through the second time', async () => {
+    const { give, said, carried } = exchangeOf({ renew: async () => second });
+    give().says(unauthorized);
+    await turn();
+    give().says(unauthorized);
+    expect(await carried).toMatchObject({ status: 401 });
+    expect(said[0]).toContain(401);
+  });
+
+  it('has the body sent anew as it was framed, trailers included', async () => {
+    const renew = vi.fn(async () => ({ ...second, fields: framed('chunked').fields }));
+    const { give, asked } = exchangeOf({
+      method: 'POST',
+      ...framed('chunked'),
+      body: bodyOf('he', 'llo'),
+      trailers: () => ['X-Sum', '7'],
+      renew,
+    });
+    const first = give();
+    await turn();
+    expect(first.sent()).toContain('\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nX-Sum: 7\r\n\r\n');
+    first.says(unauthorized);
+    await turn();
+    expect(asked).toHaveLength(2);
+    const again = give();
+    await turn();
+    expect(again.sent()).toContain('\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n');
+    expect(renew).toHaveBeenCalledExactlyOnceWith(true);
+  });
+
+  it('to a body that is too long to be kept is let through, and the token renewed for the next', async () => {
+    const renew = vi.fn(async () => null);
+    const { give, said, carried } = exchangeOf(
+      { method: 'POST', ...framed(5), body: bodyOf('hello'), renew },
+      { ...defaultLimits, replay_bytes: 4 },
     );
-    expect(carried).toMatchObject({ status: 200, fate: 'complete' });
-    expect(said).toEqual([['head', 200, 'OK'], 'end']);
+    const connection = give();
+    await turn();
+    connection.says(unauthorized);
+    expect(await carried).toMatchObject({ status: 401, bytesIn: 5 });
+    expect(said[1]).toContain(401);
+    expect(renew).toHaveBeenCalledExactlyOnceWith(false);
+  });
+
+  it('of which more comes than is held pauses its connection', async () => {
+    const renewal = Promise.withResolvers<Injected | null>();
+    const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
+    const connection = give();
+    connection.says('HTTP/1.1 401 No\r\nContent-Length: 70000\r\n\r\n');
+    connection.says('x'.repeat(40_000));
+    expect(connection.paused).toBe(false);
+    connection.says('x'.repeat(26_000));
+    expect(connection.paused).toBe(true);
+    renewal.resolve(null);
+    await turn();
+    expect(connection.paused).toBe(false);
+    connection.says('x'.repeat(4_000));
+    expect(await carried).toMatchObject({ bytesOut: 70_000, fate: 'complete' });
+    expect(said).toHaveLength(3);
   });
 
   it('says nothing to a client that left meanwhile', async () => {
-    const renewal = Promise.withResolvers<RawFields | null>();
-    const gone = createGone();
-    const { reply, said } = replyOf(gone);
-    const carried = forward(
-      departure(() => renewal.promise),
-      reply,
-      poolOf(unauthorized),
-      defaultLimits,
-    );
+    const renewal = Promise.withResolvers<Injected | null>();
+    const { give, said, carried, gone, asked } = exchangeOf({ renew: () => renewal.promise });
+    give().says(unauthorized);
     gone.tell();
     expect(await carried).toMatchObject({ status: 401, fate: 'gone' });
-    renewal.resolve(null);
-    await renewal.promise;
-    await Promise.resolve();
-    expect(said).toEqual([]);
+    renewal.resolve(second);
+    await turn();
+    expect([said, asked.length]).toEqual([[], 1]);
   });
 });
 
-describe('a client that left before its request was sent', () => {
-  it('has nothing sent', async () => {
+describe('a client that left', () => {
+  it('before its request was sent has nothing sent', async () => {
     const gone = createGone();
     gone.tell();
-    let sent = false;
-    const pool = poolOf(() => (sent = true));
-    const carried = await forward(departure(undefined), replyOf(gone).reply, pool, defaultLimits);
-    expect([carried.status, carried.fate, sent]).toEqual([0, 'gone', false]);
+    const { connections, asked } = fakeConnections();
+    const carried = await forward(departureOf(), createMeter(), replyOf(gone).reply, {
+      connections,
+      limits: defaultLimits,
+    });
+    expect([carried.status, carried.fate, asked.length]).toEqual([0, 'gone', 0]);
+  });
+
+  it('while it waited for a connection leaves the queue', async () => {
+    const { gone, carried, left } = exchangeOf();
+    gone.tell();
+    expect(await carried).toMatchObject({ fate: 'gone' });
+    expect(left()).toBe(1);
+  });
+
+  it('has its connection cut, whatever was under way on it', async () => {
+    const { give, gone, carried, said } = exchangeOf();
+    const connection = give();
+    connection.says('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart');
+    gone.tell();
+    connection.says('more');
+    expect(await carried).toMatchObject({ fate: 'gone', bytesOut: 4 });
+    expect([connection.destroyed, connection.released, said.length]).toEqual([true, false, 2]);
+  });
+});
+
+describe('a request that is lost with its connection', () => {
+  const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
+
+  it('is sent once more over a fresh one where it is safe, and no third time', async () => {
+    const { give, asked, carried } = exchangeOf();
+    give().user.lost(reset);
+    await turn();
+    expect(asked.map(({ fresh }) => fresh)).toEqual([false, true]);
+    give().user.ended();
+    await expect(carried).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+      message: expect.stringContaining('closed the connection before it answered'),
+    });
+    expect(asked).toHaveLength(2);
+  });
+
+  it('is sent once more with its body where all of that was kept', async () => {
+    const { give, asked } = exchangeOf({ ...framed(5), body: bodyOf('hello') });
+    const first = give();
+    await turn();
+    first.user.lost(reset);
+    await turn();
+    expect(asked).toHaveLength(2);
+    const again = give();
+    await turn();
+    expect(again.sent()).toMatch(/\r\n\r\nhello$/);
+  });
+
+  it.each([
+    ['is not safe', { method: 'POST' }],
+    ['has a body that has not all come', { ...framed(9), body: bodyOf('part') }],
+  ])('is not sent again where it %s', async (_why, more) => {
+    const { give, asked, carried } = exchangeOf(more);
+    give().user.lost(reset);
+    await expect(carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
+    expect(asked).toHaveLength(1);
+  });
+
+  it('is not sent again where a byte of an answer has come', async () => {
+    const { give, asked, carried } = exchangeOf();
+    const connection = give();
+    connection.says('H');
+    connection.user.lost(reset);
+    await expect(carried).rejects.toMatchObject({ code: 'upstream_protocol' });
+    expect(asked).toHaveLength(1);
+  });
+});
+
+describe('the time', () => {
+  it('for the head runs from the end of the request, and anew with each piece of its body', async () => {
+    const piece = Promise.withResolvers<void>();
+    async function* body() {
+      yield Buffer.from('he');
+      await piece.promise;
+      yield Buffer.from('llo');
+    }
+    const { give, carried } = exchangeOf({ method: 'POST', ...framed(5), body: body() });
+    const connection = give();
+    await turn();
+    // It is the client that takes its time.
+    connection.user.expired();
+    expect(connection.destroyed).toBe(false);
+    piece.resolve();
+    await turn();
+    expect(connection.due).toBe(defaultLimits.upstream_head);
+    connection.user.expired();
+    await expect(carried).rejects.toMatchObject({
+      code: 'upstream_timeout',
+      message: 'api.acme.test did not answer in time.',
+    });
+    expect(connection.destroyed).toBe(true);
+  });
+
+  it('for the head is no longer with interim responses, or with half of one', () => {
+    const { give } = exchangeOf();
+    const connection = give();
+    for (let i = 0; i < 9; i += 1) connection.says('HTTP/1.1 102 Processing\r\n\r\n');
+    connection.says('HTTP/1.1 200 O');
+    expect(connection.deadlines).toBe(1);
+    connection.says('K\r\nContent-Length: 0\r\n\r\n');
+  });
+
+  it('between two pieces does not run while the client reads none', async () => {
+    const { give, carried, drains, state } = exchangeOf();
+    const connection = give();
+    state.full = true;
+    connection.says('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart');
+    expect([connection.paused, connection.due]).toEqual([true, defaultLimits.upstream_idle]);
+    connection.user.expired();
+    expect(connection.destroyed).toBe(false);
+    for (const drain of drains) drain();
+    expect(connection.paused).toBe(false);
+    connection.user.expired();
+    expect(await carried).toMatchObject({ fate: 'broken' });
   });
 });

@@ -36,8 +36,9 @@ function begun(fields: readonly string[] = []) {
 describe('the record of an exchange', () => {
   it('has the whole story: access, then outcome, under one id', () => {
     const { record, wait } = begun(['Sidekey-Reason', 'a ticket']);
-    record.target({ authority: authorityOf('api.example'), path: '/a?token=secret' });
-    record.identity({ agent: 'bot', selectors: { grant: null, user: null } });
+    record.target({ authority: authorityOf('api.example') });
+    record.path('/a?token=secret');
+    record.identity({ agent: 'bot', lease: { id: 'lease-1', purpose: 'a test', expiresAt: 9_000 } });
     record.grant(grant, 'fingerprint');
     const access = record.access();
     wait(25);
@@ -52,6 +53,7 @@ describe('the record of an exchange', () => {
       port: 443,
       path: '/a',
       agent: 'bot',
+      lease: 'lease-1',
       grant: grant.id,
       user: 'alice',
       provider: 'acme',
@@ -72,9 +74,10 @@ describe('the record of an exchange', () => {
 
   it('never holds a query, wherever it stands', () => {
     const { record } = begun();
-    for (const path of ['/a?secret', '/?secret', '/a??secret', '/a?b?secret'])
-      record.target({ authority: authorityOf('api.example'), path });
-    expect(JSON.stringify(record.access())).not.toContain('secret');
+    for (const path of ['/a?secret', '/?secret', '/a??secret', '/a?b?secret']) {
+      record.path(path);
+      expect(JSON.stringify(record.access())).not.toContain('secret');
+    }
   });
 
   it('tells how a response ended', () => {
@@ -95,18 +98,36 @@ describe('the record of an exchange', () => {
       status: 403,
       duration_ms: 5,
     });
+    const bytes = { bytesIn: 3, bytesOut: 4 };
+    expect(record.refused(refusal, 403, bytes)).not.toHaveProperty('bytes_in');
     record.access();
-    expect(record.refused(new Error('a fault'), 500)).toMatchObject({
+    expect(record.refused(new Error('a fault'), 500, bytes)).toMatchObject({
       event: 'outcome',
       outcome: 'failed',
       code: 'internal',
       status: 500,
+      bytes_in: 3,
+      bytes_out: 4,
     });
+  });
+
+  it('says of a refusal which grant the request was after, and of an access only which one it got', () => {
+    const { record } = begun();
+    record.selected(grant);
+    const facts = { grant: grant.id, user: 'alice', provider: 'acme' };
+    expect(record.refused(new SidekeyError('rate_limited', 'No.'), 429)).toMatchObject(facts);
+    expect(record.reported({ outcome: 'deny', code: 'rule_denied', reason: 'no', hint: null })).toMatchObject(
+      facts,
+    );
+    // A rule may let it through without one.
+    expect(record.access()).not.toHaveProperty('grant');
+    expect(record.refused(new Error('a fault'), 500)).not.toHaveProperty('grant');
   });
 
   it('leaves out an agent that nobody is', () => {
     const { record } = begun();
-    record.identity({ agent: null, selectors: { grant: null, user: null } });
+    record.identity({ agent: null, lease: null });
     expect(record.access().agent).toBeUndefined();
+    expect(record.access().lease).toBeUndefined();
   });
 });

@@ -13,6 +13,7 @@ function replyOf(started = false) {
   return {
     started,
     gone: createGone(),
+    waiting: createGone,
     continue: vi.fn<Reply['continue']>(),
     informational: vi.fn<Reply['informational']>(),
     last: vi.fn<Reply['last']>(),
@@ -66,6 +67,18 @@ describe('a refusal', () => {
       'Proxy-Authenticate',
       'Basic realm="Sidekey", charset="UTF-8"',
     ]);
+  });
+
+  it.each([
+    [0, '1'],
+    [1, '1'],
+    [1_000, '1'],
+    [1_001, '2'],
+    [86_400_000, '86400'],
+  ])('that ends by itself after %i ms says so in whole seconds, rounded up', (retryAfterMs, seconds) => {
+    const later = new SidekeyError('rate_limited', 'Later.', { retryAfterMs });
+    expect(refusalOf(later).fields.slice(-2)).toEqual(['Retry-After', seconds]);
+    expect(refusalBytes(later).toString()).toContain(`\r\nRetry-After: ${seconds}\r\n`);
   });
 
   it('says nothing of a fault that nobody foresaw', () => {

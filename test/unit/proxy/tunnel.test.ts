@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { createOpenTunnels, relay } from '../../../src/proxy/tunnel.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import { relay } from '../../../src/proxy/tunnel.ts';
 import { closed, gone, socketPair, textOf } from './socket-pair.ts';
 
 const long = 60_000;
@@ -73,30 +72,4 @@ describe('a relay', () => {
       await Promise.all([closed(client.near), closed(upstream.near)]);
     },
   );
-});
-
-describe('the open tunnels', () => {
-  it('that would no longer be allowed are cut, and no others', async () => {
-    using first = await socketPair();
-    using second = await socketPair();
-    const open = createOpenTunnels();
-    open.add(authorityOf('a.example'), first.near);
-    open.add(authorityOf('b.example'), second.near);
-    open.recheck(({ host }) => host === 'b.example');
-    await closed(first.near);
-    expect(second.near.destroyed).toBe(false);
-  });
-
-  it('are forgotten when they have closed, even before they were added', async () => {
-    using early = await socketPair();
-    using late = await socketPair();
-    const open = createOpenTunnels();
-    await gone(early.near);
-    open.add(authorityOf('a.example'), early.near);
-    open.add(authorityOf('b.example'), late.near);
-    await gone(late.near);
-    const asked: string[] = [];
-    open.recheck(({ host }) => asked.push(host) > 0);
-    expect(asked).toEqual([]);
-  });
 });

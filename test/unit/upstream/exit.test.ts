@@ -2,18 +2,19 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { createExit, type Exit } from '../../../src/upstream/exit.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
+import { recordingUser } from './connection-user.ts';
 import { upstream } from './upstream-for-test.ts';
 
 const exits: Exit[] = [];
 afterEach(() => Promise.all(exits.splice(0).map((exit) => exit.close())));
 
-function exitOf(privateAddresses: readonly string[], ownPort: number | null = null): Exit {
+function exitOf(privateAddresses: readonly string[], ownPorts: readonly number[] = []): Exit {
   const exit = createExit({
     ca: [],
     resolve: new Map([['api.example', '127.0.0.1']]),
     privateAddresses,
     limits: defaultLimits,
-    ownPort: () => ownPort,
+    ownPorts: () => ownPorts,
   });
   exits.push(exit);
   return exit;
@@ -32,7 +33,7 @@ describe('the exit', () => {
     'never dials the proxy itself by the name %s, even where that is listed',
     async (host) => {
       await using server = await upstream();
-      const exit = exitOf(['127.0.0.0/8', '0.0.0.0/8', '::/0'], server.port);
+      const exit = exitOf(['127.0.0.0/8', '0.0.0.0/8', '::/0'], [9, server.port]);
       await expect(exit.dialer.connectBlind(authorityOf(`${host}:${server.port}`))).rejects.toMatchObject({
         code: 'address_blocked',
         message: expect.stringMatching(/this proxy itself/),
@@ -41,15 +42,13 @@ describe('the exit', () => {
     },
   );
 
-  it('guards fetch and the pool alike', async () => {
-    const { fetch, pool } = exitOf([]);
+  it('guards fetch and the connections alike', async () => {
+    const { fetch, connections } = exitOf([]);
     await expect(fetch('https://127.0.0.1/token')).rejects.toMatchObject({
       cause: { code: 'address_blocked' },
     });
-    await expect(
-      pool.request({ origin: 'http://127.0.0.1:9', method: 'GET', path: '/' }),
-    ).rejects.toMatchObject({
-      code: 'address_blocked',
-    });
+    const user = recordingUser();
+    connections.request(authorityOf('127.0.0.1:9'), user);
+    await expect(user.connection).rejects.toMatchObject({ code: 'address_blocked' });
   });
 });

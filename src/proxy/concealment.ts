@@ -1,0 +1,97 @@
+import { setImmediate } from 'node:timers/promises';
+import type { InjectPlan, Provider } from '../grants/provider.ts';
+import type { Authority } from '../policy/authority.ts';
+import { matchesPattern } from '../policy/domain-map.ts';
+import { movedPlace } from './moved-place.ts';
+import { isPattern, parsePattern } from '../policy/pattern.ts';
+import type { Offer } from './offer.ts';
+import type { Target } from './target.ts';
+
+/**
+ * The path of a request for the record, without what stands in the place of a credential: that may be the client's own,
+ * whether the request is refused, goes on without one or gets another. A promise where it takes a look at every provider.
+ *
+ * @param offer what the map offers there; null: nothing
+ */
+export type Concealment = (
+  target: Target,
+  offer: Pick<Offer, 'reference' | 'candidates'> | null,
+) => string | Promise<string>;
+
+/** What of the providers is asked. `get` throws for a definition that is wrong. */
+interface Providers {
+  readonly names: readonly string[];
+  get(name: string): Pick<Provider, 'audience' | 'inject'> | undefined;
+}
+
+/**
+ * Knows where the providers have their credentials in paths. Where the map offers a grant, its provider says; elsewhere
+ * those do that have the host in their audience. A host that is nobody's may be a provider's by another name: what stands
+ * in the place of any of them is concealed there.
+ */
+export function createConcealment(providers: Providers): Concealment {
+  let everywhere: Promise<(authority: Authority) => readonly InjectPlan[]> | undefined;
+  return ({ authority, path }, offer) => {
+    const plansOf = (names: readonly string[]) => names.flatMap((name) => providers.get(name)?.inject ?? []);
+    const { reference, candidates } = offer ?? { reference: '', candidates: [] };
+    const offered = plansOf(candidates.map(({ provider }) => provider));
+    if (offered.length > 0) return offered.reduce(without, path);
+    // Where there is no grant yet, its reference may be the name of a provider, or have one by chance.
+    everywhere ??= readAll(providers);
+    return everywhere.then((plansAt) =>
+      [...plansOf([reference]), ...plansAt(authority)].reduce(without, path),
+    );
+  };
+}
+
+/** Reads every definition, with a pause after each: there are many, and other requests are under way. */
+async function readAll(providers: Providers): Promise<(authority: Authority) => readonly InjectPlan[]> {
+  const audiences: { readonly inject: InjectPlan; readonly patterns: ReturnType<typeof patternsOf> }[] = [];
+  for (const name of providers.names) {
+    const provider = readable(providers, name);
+    if (provider !== undefined)
+      audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
+    await setImmediate();
+  }
+  return (authority) => {
+    const here = audiences.filter(({ patterns }) => patterns.some((each) => matchesPattern(each, authority)));
+    return (here.length > 0 ? here : audiences).map(({ inject }) => inject);
+  };
+}
+
+/** A definition that is wrong has nothing to say: no grant is used by it. */
+function readable(providers: Providers, name: string): ReturnType<Providers['get']> {
+  try {
+    return providers.get(name);
+  } catch {
+    return undefined;
+  }
+}
+
+function patternsOf(audience: readonly string[]) {
+  return audience.map(parsePattern).filter(isPattern);
+}
+
+function without(path: string, plan: InjectPlan): string {
+  if (plan.kind !== 'path') return path;
+  const kept = plan.prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
+  return movedPlace(kept, plan.prefixes) ?? kept;
+}
+
+const places = new Map<string, RegExp>();
+
+/**
+ * Where the credential stands: the rest of the segment that the prefix begins, however the prefix is written. `//bot…` and
+ * `/%62ot…` are `/bot…` to some who read them.
+ */
+function placeOf(prefix: string): RegExp {
+  const known = places.get(prefix);
+  if (known !== undefined) return known;
+  const letters = Array.from(prefix, (letter) => {
+    const hex = letter.charCodeAt(0).toString(16).padStart(2, '0');
+    return `(?:\\x${hex}|%${hex})${letter === '/' ? '+' : ''}`;
+  });
+  const place = new RegExp(`^${letters.join('')}[^/?]*`, 'i');
+  places.set(prefix, place);
+  return place;
+}

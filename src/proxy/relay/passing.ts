@@ -1,0 +1,88 @@
+import { SidekeyError } from '../../errors.ts';
+import { responseFields, valuesOf, type RawFields } from '../fields.ts';
+import { hasResponseBody } from '../framing.ts';
+import type { ResponseHeadBytes } from '../h1/response-head.ts';
+import type { Try } from './try.ts';
+
+/** Who has a response passed on. */
+export interface PassingOwner {
+  /** Whether nothing more is to be said. */
+  readonly isOver: boolean;
+  /** The client reads no more for now, and again. */
+  pauseReading(): void;
+  resumeReading(): void;
+  /** It may not go on. */
+  stop(why: SidekeyError): void;
+  /** The client has all of it. */
+  delivered(): void;
+}
+
+/** Passes a response on into the reply: what may go on of it, as much as may, and no faster than the client reads. */
+export class Passing {
+  /** Whether the client is waited for. */
+  isDraining = false;
+  readonly #try: Try;
+  readonly #owner: PassingOwner;
+
+  constructor(it: Try, owner: PassingOwner) {
+    this.#try = it;
+    this.#owner = owner;
+  }
+
+  interim(head: ResponseHeadBytes): void {
+    if (!this.#owner.isOver) this.#try.reply.informational(head.status, this.#passedOn(head.raw()));
+  }
+
+  begin(status: number, reason: string, fields: RawFields): void {
+    const { maxResponse, method } = this.#try.departure;
+    const announced = Number(valuesOf(fields, 'content-length')[0] ?? 0);
+    if (maxResponse === null || !hasResponseBody(method, status) || announced <= maxResponse) {
+      this.#try.reply.head(status, reason, this.#passedOn(fields));
+    } else this.#owner.stop(responseTooLarge(maxResponse));
+  }
+
+  pass(piece: Buffer): void {
+    const owner = this.#owner;
+    if (owner.isOver) return;
+    const { departure, meter, reply } = this.#try;
+    const { maxResponse } = departure;
+    if (maxResponse !== null && meter.bytesOut + piece.length > maxResponse) {
+      owner.stop(responseTooLarge(maxResponse));
+      return;
+    }
+    if (!this.#count(piece) || reply.write(piece) || this.isDraining) return;
+    this.isDraining = true;
+    owner.pauseReading();
+    reply.onDrain(() => {
+      this.isDraining = false;
+      owner.resumeReading();
+    });
+  }
+
+  complete(trailers: RawFields): void {
+    const owner = this.#owner;
+    if (!owner.isOver) this.#try.reply.end(this.#passedOn(trailers), () => owner.delivered());
+  }
+
+  /** False: a budget has ended it. */
+  #count({ length }: Buffer): boolean {
+    this.#try.meter.sent(length);
+    return !this.#owner.isOver;
+  }
+
+  #passedOn(fields: RawFields): RawFields {
+    const { departure, request } = this.#try;
+    const kept = responseFields(fields, departure.carriesGrant);
+    return request.conceal?.(kept) ?? kept;
+  }
+}
+
+function responseTooLarge(bytes: number): SidekeyError {
+  return new SidekeyError(
+    'rule_denied',
+    `A rule lets ${bytes} bytes of a response through here, and this one has more.`,
+    {
+      hint: 'ask for less, or raise max_response of the rule',
+    },
+  );
+}

@@ -1,0 +1,38 @@
+import type { SidekeyError } from '../../errors.ts';
+import type { Injected } from '../../inject/inject.ts';
+import type { Limits } from '../../policy/limits.ts';
+import type { Connections } from '../../upstream/connections.ts';
+import type { Departure } from '../forward.ts';
+import type { Carried, Reply } from '../message.ts';
+import type { Meter } from '../meter.ts';
+import type { RequestBody } from '../request-body.ts';
+
+/** One try at carrying a request. */
+export interface Try {
+  readonly departure: Departure;
+  /** What of it may be another at the second try. */
+  readonly request: Injected;
+  /** The body as it comes, or as it was kept; null: it has no byte. */
+  readonly sent: AsyncIterable<Buffer> | Buffer | null;
+  readonly body: RequestBody;
+  readonly renew: Departure['renew'];
+  /** Whether a kept connection has just died under this request. */
+  readonly fresh: boolean;
+  readonly meter: Meter;
+  readonly reply: Reply;
+  readonly limits: Limits;
+  readonly connections: Connections;
+}
+
+/** What came of it. */
+export type AttemptEnd =
+  | { readonly kind: 'done'; readonly carried: Carried }
+  /** A 401 came, and there is a newer token. */
+  | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Buffer | null }
+  /** The connection died under a request that may safely be sent again (RFC 9110 §9.2.2). */
+  | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: Buffer | null };
+
+/** Whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
+export function isSafe(method: string): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+}

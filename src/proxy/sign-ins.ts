@@ -1,0 +1,32 @@
+import type { AuditLog } from '../audit/event.ts';
+import type { Holder } from './known-rights.ts';
+
+/** Hears of each caller that is known. `client`: address and port. */
+export type SignIns = (holder: Holder, client: string) => void;
+
+/** So many are remembered; who was forgotten is told again. */
+const most = 10_000;
+
+/**
+ * Tells the audit when a token or a lease is first used from an address, as far as this process knows: a token that somebody
+ * else has got hold of shows by that. Each use is on record by itself.
+ */
+export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
+  const seen = new Set<string>();
+  return (holder, client) => {
+    const { id } = holder.kind === 'lease' ? holder.lease : holder.token;
+    const key = `${id} ${client.replace(/:[0-9]+$/, '')}`;
+    if (seen.has(key)) return;
+    const [oldest] = seen.size >= most ? seen : [];
+    if (oldest !== undefined) seen.delete(oldest);
+    seen.add(key);
+    audit.note({
+      event: 'agent.signed_in',
+      agent: holder.agent.name,
+      lease: holder.kind === 'lease' ? id : undefined,
+      client,
+      outcome: 'allow',
+      reason: holder.kind === 'lease' ? 'by a lease' : `by the token ${holder.token.label}`,
+    });
+  };
+}

@@ -1,0 +1,33 @@
+import { createSocket } from 'node:dgram';
+import { SidekeyError } from '../errors.ts';
+import type { Resolver } from './resolve.ts';
+
+/** UDP to one address. */
+export interface Datagrams {
+  /** Resolves when the system has taken the message; nobody knows whether it arrives. */
+  send(message: Uint8Array): Promise<void>;
+  close(): void;
+}
+
+/**
+ * Opens UDP to the first address of a host that may be dialed; what is sent goes to that very address.
+ * Rejects with SidekeyError `address_blocked` or `upstream_unreachable`.
+ */
+export async function openDatagrams(resolve: Resolver, host: string, port: number): Promise<Datagrams> {
+  const [checked] = await resolve(host);
+  if (checked === undefined)
+    throw new SidekeyError('upstream_unreachable', `The name ${host} has no address.`);
+  const socket = createSocket(checked.family === 6 ? 'udp6' : 'udp4');
+  // A port at which nobody listens answers by ICMP, which the system reports at some later time.
+  socket.on('error', () => {}).unref();
+  return {
+    send: (message) =>
+      new Promise((done, reject) => {
+        socket.send(message, port, checked.address, (error) => {
+          if (error === null) done();
+          else reject(error);
+        });
+      }),
+    close: () => socket.close(),
+  };
+}

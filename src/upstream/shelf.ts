@@ -1,0 +1,199 @@
+import { SidekeyError } from '../errors.ts';
+import { authorityText, type Authority } from '../policy/authority.ts';
+import type { Limits } from '../policy/limits.ts';
+import { PooledConnection, type ConnectionOwner, type ConnectionUser } from './connection.ts';
+import { Deadline, type Clock } from './deadline.ts';
+import type { Dialer } from './dial.ts';
+
+/** An upstream that says for how long it keeps a connection closes it at that very moment: we do so before. */
+const haste = 1_000;
+
+/** What the connections to all authorities have in common. */
+export interface House {
+  readonly dialer: Dialer;
+  readonly limits: Pick<Limits, 'upstream_connections' | 'upstream_wait' | 'upstream_keep_alive'>;
+  readonly clock: Clock;
+  isClosing(): boolean;
+  /** Nothing is left there. */
+  emptied(key: string, shelf: Shelf): void;
+}
+
+/** All connections to one authority, and who waits for them. */
+export class Shelf implements ConnectionOwner {
+  readonly #key: string;
+  readonly #authority: Authority;
+  readonly #house: House;
+  /** The last used at the end. */
+  readonly #idle: PooledConnection[] = [];
+  /** Released in this turn of the event loop, or in the one before. */
+  #settling: { readonly connection: PooledConnection; readonly idleMs: number; turns: number }[] = [];
+  /** Who waits, in order, and until when. */
+  readonly #waiting = new Map<ConnectionUser, number>();
+  readonly #patience: Deadline;
+  /** Connections that there are, and that are being made. */
+  #count = 0;
+  #dialing = 0;
+
+  constructor(key: string, authority: Authority, house: House) {
+    this.#key = key;
+    this.#authority = authority;
+    this.#house = house;
+    this.#patience = new Deadline(house.clock, () => this.#refuseLate());
+  }
+
+  request(user: ConnectionUser, fresh: boolean): void {
+    const idle = fresh ? undefined : this.#idle.pop();
+    if (idle !== undefined) {
+      idle.lend(user);
+      return;
+    }
+    // Who is not content with what rests may need its place.
+    if (fresh && this.#count >= this.#house.limits.upstream_connections) this.#idle[0]?.destroy();
+    this.#waiting.set(user, this.#house.clock.now() + this.#house.limits.upstream_wait);
+    this.#dial();
+    this.#watch();
+  }
+
+  leave(user: ConnectionUser): void {
+    this.#waiting.delete(user);
+    this.#checkEmpty();
+  }
+
+  clear(): void {
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) idle.destroy();
+    this.#checkEmpty();
+  }
+
+  /**
+   * It serves again in the next turn of the event loop. What has come together with the end of an answer is read by then,
+   * and ends the connection: it must not be taken for the answer to the next request.
+   */
+  released(connection: PooledConnection, idleMs: number | null, wasPaused: boolean): void {
+    const most = this.#house.limits.upstream_keep_alive;
+    const keep = idleMs === null ? most : Math.min(most, idleMs - haste);
+    if (keep <= 0) {
+      connection.destroy();
+      return;
+    }
+    if (this.#settling.length === 0) setImmediate(() => this.#settle());
+    this.#settling.push({ connection, idleMs: keep, turns: wasPaused ? 2 : 1 });
+  }
+
+  closed(connection: PooledConnection): void {
+    this.#count -= 1;
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    // In the next turn: those who leave together are not to have connections made for each other.
+    if (this.#waiting.size > 0) setImmediate(() => this.#dial());
+    this.#checkEmpty();
+  }
+
+  /** Makes as many connections as are waited for and may be made. */
+  #dial(): void {
+    while (
+      this.#dialing + this.#settling.length < this.#waiting.size &&
+      this.#count < this.#house.limits.upstream_connections
+    )
+      void this.#dialOne();
+  }
+
+  async #dialOne(): Promise<void> {
+    this.#count += 1;
+    this.#dialing += 1;
+    const connection = new PooledConnection(this, this.#house.clock);
+    const made = await this.#house.dialer.connect(this.#authority, connection.onread).catch(asError);
+    this.#dialing -= 1;
+    if (made instanceof Error) {
+      this.#count -= 1;
+      this.#next()?.unconnected(made);
+    } else {
+      connection.attach(made);
+      if (connection.isOpen) this.#offer(connection, this.#house.limits.upstream_keep_alive);
+      else this.#next()?.unconnected(spokeFirst(this.#authority));
+    }
+    this.#dial();
+    this.#checkEmpty();
+  }
+
+  #settle(): void {
+    const settling = this.#settling;
+    this.#settling = [];
+    for (const it of settling) {
+      it.turns -= 1;
+      if (it.turns > 0 && it.connection.isOpen) this.#settling.push(it);
+      else if (it.connection.isOpen) this.#offer(it.connection, it.idleMs);
+    }
+    if (this.#settling.length > 0) setImmediate(() => this.#settle());
+    this.#dial();
+  }
+
+  #offer(connection: PooledConnection, idleMs: number): void {
+    const user = this.#next();
+    if (user !== undefined) connection.lend(user);
+    else if (this.#house.isClosing()) connection.destroy();
+    else {
+      this.#idle.push(connection);
+      connection.rest(idleMs);
+    }
+  }
+
+  /** Takes the first who waits off the queue. */
+  #next(): ConnectionUser | undefined {
+    const [user] = this.#waiting.keys();
+    if (user !== undefined) this.#waiting.delete(user);
+    return user;
+  }
+
+  /** Has the first looked after for whom no connection is being made: the others are answered when theirs is. */
+  #watch(): void {
+    let ahead = this.#dialing;
+    for (const due of this.#waiting.values()) {
+      ahead -= 1;
+      if (ahead >= 0) continue;
+      this.#patience.set(due - this.#house.clock.now());
+      return;
+    }
+  }
+
+  #refuseLate(): void {
+    const now = this.#house.clock.now();
+    const late: ConnectionUser[] = [];
+    let ahead = this.#dialing;
+    for (const [user, due] of this.#waiting) {
+      ahead -= 1;
+      if (ahead < 0 && due <= now) late.push(user);
+    }
+    for (const user of late) this.#waiting.delete(user);
+    for (const user of late)
+      user.unconnected(noConnectionFree(this.#authority, this.#house.limits.upstream_connections));
+    this.#watch();
+    this.#checkEmpty();
+  }
+
+  #checkEmpty(): void {
+    if (this.#waiting.size > 0) return;
+    this.#patience.clear();
+    if (this.#count > 0) return;
+    this.#patience.stop();
+    this.#house.emptied(this.#key, this);
+  }
+}
+
+/** Every connection to an upstream stayed in use while a request waited for one. */
+function noConnectionFree(authority: Authority, most: number): SidekeyError {
+  const sentence = `All ${most} connections to ${authorityText(authority)} are in use.`;
+  return new SidekeyError('overloaded', sentence, {
+    hint: 'try again, or raise limits.upstream_connections',
+  });
+}
+
+function spokeFirst(authority: Authority): SidekeyError {
+  return new SidekeyError(
+    'upstream_protocol',
+    `${authorityText(authority)} spoke, or hung up, before it was asked.`,
+  );
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error('the dialer failed', { cause: error });
+}

@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import { defaultLimits } from '../../../../src/policy/limits.ts';
+import { IncomingBody } from '../../../../src/proxy/front/incoming-body.ts';
+import { createBodyReader } from '../../../../src/proxy/h1/body-reader.ts';
+import { Malformed } from '../../../../src/proxy/h1/faults.ts';
+import type { BodyPlan } from '../../../../src/proxy/message.ts';
+
+const chunked: BodyPlan = { kind: 'chunked' };
+const length = (bytes: number): BodyPlan => ({ kind: 'length', bytes });
+
+function begun(plan: BodyPlan) {
+  const told: string[] = [];
+  const body = new IncomingBody(
+    {
+      bodyAwaited: (isAwaited) => told.push(isAwaited ? 'awaited' : 'no more'),
+      bodyTaken: (bytes) => told.push(`taken ${bytes}`),
+    },
+    createBodyReader(plan, { whose: 'request', limits: defaultLimits, spans: true }),
+  );
+  const put = (text: string) => {
+    const bytes = Buffer.from(text, 'latin1');
+    const taken = body.take(bytes, 0, bytes.length);
+    return taken instanceof Malformed ? taken.fault : text.slice(taken);
+  };
+  const next = async () => {
+    const { done, value } = await body.next();
+    return done === true ? null : value.toString('latin1');
+  };
+  return { body, told, put, next };
+}
+
+describe('the body of a request as it comes', () => {
+  it('is read in the pieces that came, and ends where it was said to', async () => {
+    const { put, next, told } = begun(length(5));
+    expect(put('hel')).toBe('');
+    expect(put('loGET')).toBe('GET');
+    expect([await next(), await next(), await next(), await next()]).toEqual(['hel', 'lo', null, null]);
+    expect(told).toEqual(['taken 3', 'taken 2']);
+  });
+
+  it('comes without its chunk framing, what came together in one piece', async () => {
+    const { put, next } = begun(chunked);
+    expect(put('1\r\na\r\n2\r\nbc\r\n3\r\nd')).toBe('');
+    expect(put('ef\r\n0\r\nX-Sum: 1\r\n\r\nrest')).toBe('rest');
+    expect([await next(), await next(), await next()]).toEqual(['abcd', 'ef', null]);
+  });
+
+  it('is not copied where it lies together', async () => {
+    const { body } = begun(length(3));
+    const bytes = Buffer.from('abc');
+    body.take(bytes, 0, 3);
+    expect((await body.next()).value?.buffer).toBe(bytes.buffer);
+  });
+
+  it('says when it is waited for, and until when', async () => {
+    const { put, next, told } = begun(length(2));
+    const first = next();
+    expect(told).toEqual(['awaited']);
+    put('a');
+    expect(await first).toBe('a');
+    expect(told).toEqual(['awaited', 'no more']);
+    const second = next();
+    put('b');
+    expect([await second, await next()]).toEqual(['b', null]);
+  });
+
+  it('that ends with nothing more tells who waits that it has ended', async () => {
+    const { put, next } = begun(chunked);
+    put('1\r\na\r\n');
+    expect(await next()).toBe('a');
+    const end = next();
+    put('0\r\n\r\n');
+    expect(await end).toBeNull();
+  });
+
+  it.each([
+    ['waits', true],
+    ['asks later', false],
+  ])('that is malformed is told to whoever %s', async (_who, waits) => {
+    const { put, next } = begun(chunked);
+    const early = waits ? next() : null;
+    expect(put('zz')).toBe('bad_chunk_size');
+    await expect(early ?? next()).rejects.toMatchObject({ code: 'bad_request', fault: 'bad_chunk_size' });
+  });
+
+  it.each([
+    ['before its end', 'ab', 3],
+    ['with pieces that nobody read', 'abc', 3],
+  ])('that is let go of %s is never taken for whole', async (_when, text, size) => {
+    const { body, put, next } = begun(length(size));
+    put(text);
+    expect(await body.return()).toEqual({ done: true, value: undefined });
+    expect(body.held).toBe(0);
+    await expect(next()).rejects.toMatchObject({ code: 'bad_request' });
+  });
+
+  it('that is let go of while a piece is waited for does not seem to end', async () => {
+    const { body, next } = begun(length(3));
+    const waiting = next();
+    void body.return();
+    await expect(waiting).rejects.toMatchObject({ code: 'bad_request' });
+  });
+
+  it('that is let go of is still read to its end, and not held', () => {
+    const { body, put } = begun(length(5));
+    put('ab');
+    expect(body.held).toBe(2);
+    void body.return();
+    expect(put('cdeGET')).toBe('GET');
+    expect([body.over, body.held]).toEqual([true, 0]);
+  });
+
+  it('that has all come is not spoilt by what happens to its connection', async () => {
+    const { body, put, next } = begun(length(2));
+    put('ab');
+    body.fail(new Error('the client left'));
+    expect([await next(), await next()]).toEqual(['ab', null]);
+  });
+});

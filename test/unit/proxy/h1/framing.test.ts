@@ -1,0 +1,200 @@
+import { describe, expect, it } from 'vitest';
+import { Malformed, type Fault } from '../../../../src/proxy/h1/faults.ts';
+import { announcesInVain, requestPlan, responsePlan } from '../../../../src/proxy/h1/framing.ts';
+import { createRequestReader, createResponseReader } from '../../../../src/proxy/h1/head-reader.ts';
+import { persists } from '../../../../src/proxy/h1/persistence.ts';
+import { isReusable } from '../../../../src/proxy/h1/reuse.ts';
+import { bytes, limits } from './read-messages.ts';
+
+function request(fields: string, first = 'POST / HTTP/1.1') {
+  const text = `${first}\r\n${fields === '' ? '' : `${fields}\r\n`}\r\n`;
+  const head = createRequestReader(limits).read(bytes(text), 0, text.length);
+  if (head === 'incomplete' || head instanceof Malformed) throw new Error('no head');
+  return head;
+}
+
+function response(fields: string, first = 'HTTP/1.1 200 OK') {
+  const text = `${first}\r\n${fields === '' ? '' : `${fields}\r\n`}\r\n`;
+  const head = createResponseReader(limits).read(bytes(text), 0, text.length);
+  if (head === 'incomplete' || head instanceof Malformed) throw new Error('no head');
+  return head;
+}
+
+const faultOf = (plan: unknown) => (plan instanceof Malformed ? plan.fault : plan);
+
+/** What nobody can frame without a guess, whichever way it goes. */
+const ambiguous: [string, Fault][] = [
+  ['Content-Length: 4\r\nTransfer-Encoding: chunked', 'length_and_coding'],
+  ['Transfer-Encoding: chunked\r\nContent-Length: 4', 'length_and_coding'],
+  ['Content-Length: 0\r\nTransfer-Encoding: identity', 'length_and_coding'],
+  ['Content-Length: 4\r\nContent-Length: 4', 'bad_length'],
+  ['Content-Length: 4\r\nContent-Length: 5', 'bad_length'],
+  ['Content-Length: 4\r\nX: 1\r\ncontent-length: 4', 'bad_length'],
+  ['Content-Length: 4, 4', 'bad_length'],
+  ['Content-Length: 4,', 'bad_length'],
+  ['Content-Length:', 'bad_length'],
+  ['Content-Length: +4', 'bad_length'],
+  ['Content-Length: -4', 'bad_length'],
+  ['Content-Length: 0x4', 'bad_length'],
+  ['Content-Length: 4e1', 'bad_length'],
+  ['Content-Length: 4.0', 'bad_length'],
+  ['Content-Length: 4 4', 'bad_length'],
+  ['Content-Length: 4;', 'bad_length'],
+  ['Content-Length: "4"', 'bad_length'],
+  ['Content-Length: \xb2', 'bad_length'],
+  ['Content-Length:\t4', 'bad_length'],
+  ['Content-Length: 4\t', 'bad_length'],
+  ['Content-Length: 1234567890123456', 'bad_length'],
+  ['Content-Length: 0000000000000004', 'bad_length'],
+  ['Content-Length: 18446744073709551620', 'bad_length'],
+  ['Transfer-Encoding:', 'bad_coding'],
+  ['Transfer-Encoding: gzip', 'bad_coding'],
+  ['Transfer-Encoding: identity', 'bad_coding'],
+  ['Transfer-Encoding: gzip, chunked', 'bad_coding'],
+  ['Transfer-Encoding: chunked, gzip', 'bad_coding'],
+  ['Transfer-Encoding: chunked, chunked', 'bad_coding'],
+  ['Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked', 'bad_coding'],
+  ['Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked', 'bad_coding'],
+  ['Transfer-Encoding: chunked,', 'bad_coding'],
+  ['Transfer-Encoding: ,chunked', 'bad_coding'],
+  ['Transfer-Encoding: chunked;q=1', 'bad_coding'],
+  ['Transfer-Encoding: "chunked"', 'bad_coding'],
+  ['Transfer-Encoding: xchunked', 'bad_coding'],
+  ['Transfer-Encoding: chunkedx', 'bad_coding'],
+  ['Transfer-Encoding: chunked\xa0', 'bad_coding'],
+  ['Transfer-Encoding:\tchunked', 'bad_coding'],
+  ['Transfer-Encoding: chunked\t', 'bad_coding'],
+];
+
+describe('the framing of a request', () => {
+  it.each([
+    ['', { kind: 'none' }],
+    ['Content-Length: 0', { kind: 'none' }],
+    ['Content-Length: 4', { kind: 'length', bytes: 4 }],
+    ['Content-Length:4', { kind: 'length', bytes: 4 }],
+    ['Content-Length:   4  ', { kind: 'length', bytes: 4 }],
+    ['CONTENT-LENGTH: 007', { kind: 'length', bytes: 7 }],
+    ['Content-Length: 999999999999999', { kind: 'length', bytes: 999_999_999_999_999 }],
+    ['Transfer-Encoding: chunked', { kind: 'chunked' }],
+    ['transfer-ENCODING:CHUNKed ', { kind: 'chunked' }],
+    // Some servers take `_` for `-`. What does not frame here is none of the codec's business.
+    ['Content_Length: 4\r\nTransfer_Encoding: chunked', { kind: 'none' }],
+    ['X-Content-Length: 4', { kind: 'none' }],
+  ])('of %j', (fields, plan) => {
+    for (const first of ['POST / HTTP/1.1', 'GET / HTTP/1.1', 'BREW / HTTP/1.1'])
+      expect(requestPlan(request(fields, first))).toEqual(plan);
+  });
+
+  it.each(ambiguous)('of %j is refused', (fields, fault) => {
+    expect(requestPlan(request(fields))).toMatchObject({ fault, code: 'bad_request' });
+  });
+
+  it('knows no transfer codings in HTTP/1.0', () => {
+    expect(faultOf(requestPlan(request('Transfer-Encoding: chunked', 'POST / HTTP/1.0')))).toBe(
+      'coding_in_1_0',
+    );
+    expect(requestPlan(request('Content-Length: 4', 'POST / HTTP/1.0'))).toMatchObject({ bytes: 4 });
+  });
+
+  it('gives CONNECT no body', () => {
+    const connect = 'CONNECT a:443 HTTP/1.1';
+    expect(requestPlan(request('', connect))).toEqual({ kind: 'none' });
+    expect(requestPlan(request('Content-Length: 0', connect))).toEqual({ kind: 'none' });
+    for (const fields of ['Content-Length: 4', 'Transfer-Encoding: chunked'])
+      expect(faultOf(requestPlan(request(fields, connect)))).toBe('body_of_connect');
+  });
+});
+
+describe('the framing of a response', () => {
+  it.each([
+    ['', { kind: 'until_close' }],
+    ['Content-Length: 0', { kind: 'none' }],
+    ['Content-Length: 4', { kind: 'length', bytes: 4 }],
+    ['Transfer-Encoding: Chunked', { kind: 'chunked' }],
+  ])('of %j', (fields, plan) => {
+    expect(responsePlan(response(fields), 'GET')).toEqual(plan);
+    expect(responsePlan(response(fields, 'HTTP/1.1 407 No'), 'CONNECT')).toEqual(plan);
+    expect(responsePlan(response(fields), 'HEAD')).toEqual({ kind: 'none' });
+    for (const status of [204, 304])
+      expect(responsePlan(response(fields, `HTTP/1.1 ${status} x`), 'GET')).toEqual({ kind: 'none' });
+    for (const status of [200, 299])
+      expect(responsePlan(response(fields, `HTTP/1.1 ${status} x`), 'CONNECT')).toEqual({ kind: 'tunnel' });
+  });
+
+  it.each(ambiguous)('of %j is refused, also where there is no body', (fields, fault) => {
+    for (const [first, method] of [
+      ['HTTP/1.1 200 OK', 'GET'],
+      ['HTTP/1.1 200 OK', 'HEAD'],
+      ['HTTP/1.1 204 x', 'GET'],
+      ['HTTP/1.1 103 x', 'GET'],
+    ] as const)
+      expect(responsePlan(response(fields, first), method)).toMatchObject({
+        fault,
+        code: 'upstream_protocol',
+      });
+  });
+
+  it('knows no transfer codings in HTTP/1.0', () => {
+    const head = response('Transfer-Encoding: chunked', 'HTTP/1.0 200 OK');
+    expect(faultOf(responsePlan(head, 'GET'))).toBe('coding_in_1_0');
+  });
+
+  it.each([100, 101, 103, 104, 199])('is none of a %d, and is refused where one is announced', (status) => {
+    const plan = (fields: string) => faultOf(responsePlan(response(fields, `HTTP/1.1 ${status} x`), 'GET'));
+    for (const fields of ['', 'Content-Length: 0']) expect(plan(fields)).toEqual({ kind: 'none' });
+    for (const fields of ['Content-Length: 4', 'Transfer-Encoding: chunked'])
+      expect(plan(fields)).toBe('interim_with_body');
+  });
+
+  it.each([
+    ['HTTP/1.1 103 x', 'Connection: close'],
+    ['HTTP/1.0 100 x', ''],
+  ])('is refused where it is an interim one that ends its connection: %s, %s', (first, fields) => {
+    expect(faultOf(responsePlan(response(fields, first), 'GET'))).toBe('interim_is_last');
+  });
+
+  it.each([
+    ['HTTP/1.1 204 x', 'Content-Length: 4', true],
+    ['HTTP/1.1 204 x', 'Transfer-Encoding: chunked', true],
+    ['HTTP/1.1 304 x', 'Content-Length: 4', true],
+    ['HTTP/1.1 204 x', 'Content-Length: 0', false],
+    ['HTTP/1.1 304 x', '', false],
+    ['HTTP/1.1 200 x', 'Content-Length: 4', false],
+  ])('tells where %s announces a body in vain: %s', (first, fields, inVain) => {
+    const head = response(fields, first);
+    expect(announcesInVain(head)).toBe(inVain);
+    const plan = responsePlan(head, 'GET');
+    if (plan instanceof Malformed) throw plan;
+    expect(isReusable(head, plan)).toBe(!inVain);
+  });
+});
+
+describe('whether a connection stays', () => {
+  it.each([
+    ['1.1', '', true],
+    ['1.1', 'Connection: keep-alive', true],
+    ['1.1', 'Connection: close', false],
+    ['1.1', 'Connection: CLOSE', false],
+    ['1.1', 'Connection: x, close', false],
+    ['1.1', 'Connection: keep-alive, close', false],
+    ['1.1', 'Connection: keep-alive\r\nConnection: close', false],
+    ['1.1', 'Connection: closed', true],
+    ['1.1', 'Proxy-Connection: close', false],
+    ['1.0', '', false],
+    ['1.0', 'Connection: keep-alive', true],
+    ['1.0', 'Connection: Keep-Alive, x', true],
+    ['1.0', 'Connection: keep-alive, close', false],
+    ['1.0', 'Proxy-Connection: keep-alive', false],
+  ])('after HTTP/%s with %j: %s', (version, fields, stays) => {
+    expect(persists(request(fields, `GET / HTTP/${version}`))).toBe(stays);
+    expect(persists(response(fields, `HTTP/${version} 200 OK`))).toBe(stays);
+  });
+
+  it('does not after a body that ends with it, a tunnel, or a change of protocols', () => {
+    const head = response('');
+    expect(isReusable(head, { kind: 'until_close' })).toBe(false);
+    expect(isReusable(head, { kind: 'tunnel' })).toBe(false);
+    expect(isReusable(head, { kind: 'chunked' })).toBe(true);
+    expect(isReusable(response('', 'HTTP/1.1 101 x'), { kind: 'none' })).toBe(false);
+  });
+});

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import { createMeter } from '../../../src/proxy/meter.ts';
+
+const mib = 1_048_576;
+const used = new SidekeyError('rate_limited', 'They are used up.');
+
+/** A meter whose budget gives so many bytes, with what was settled and how often it was stopped. */
+function metered(budget = Infinity) {
+  const settled: number[] = [];
+  const stops: SidekeyError[] = [];
+  const meter = createMeter((bytes) => {
+    settled.push(bytes);
+    return settled.reduce((a, b) => a + b) > budget ? used : null;
+  });
+  meter.onOverdrawn((why) => stops.push(why));
+  return { meter, settled, stops };
+}
+
+describe('a meter', () => {
+  it('counts both ways, and settles each mebibyte of both together', () => {
+    const { meter, settled } = metered();
+    meter.received(mib - 2);
+    meter.sent(1);
+    expect(settled).toEqual([]);
+    meter.sent(1);
+    expect(settled).toEqual([mib]);
+    meter.sent(5);
+    meter.settle();
+    meter.settle();
+    expect(settled).toEqual([mib, 5]);
+    expect([meter.bytesIn, meter.bytesOut]).toEqual([mib - 2, 7]);
+  });
+
+  it('stops the exchange that overdraws, at the step or at the look', () => {
+    const large = metered(10);
+    large.meter.sent(mib);
+    expect(large.stops).toEqual([used]);
+    const small = metered(10);
+    small.meter.received(11);
+    expect(small.stops).toEqual([]);
+    small.meter.settle();
+    expect(small.stops).toEqual([used]);
+  });
+
+  it('settles what is left when all is over, and stops nobody then', () => {
+    const { meter, settled, stops } = metered(10);
+    meter.received(11);
+    meter.close();
+    expect(settled).toEqual([11]);
+    expect(stops).toEqual([]);
+  });
+
+  it('only counts where there is no budget', () => {
+    const meter = createMeter();
+    meter.sent(3 * mib);
+    meter.close();
+    expect(meter.bytesOut).toBe(3 * mib);
+  });
+});

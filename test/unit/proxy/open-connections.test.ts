@@ -1,0 +1,244 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import type { Grant } from '../../../src/grants/grant.ts';
+import type { Carried } from '../../../src/proxy/message.ts';
+import { createOpenConnections } from '../../../src/proxy/open-connections.ts';
+import { tunnelRefusal, type Right } from '../../../src/proxy/right.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { manualTime, settle } from '../grants/manual-time.ts';
+import { authorityOf, policyOf } from '../policy/policy-for-test.ts';
+import { closed, socketPair } from './socket-pair.ts';
+
+const start = Date.UTC(2027, 0, 1);
+const ended = new SidekeyError('lease_expired', 'The lease ended.');
+const carried: Carried = { status: 200, bytesIn: 1, bytesOut: 2, fate: 'complete' };
+const log = () => {};
+const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
+
+/** Connections whose rights the test ends. */
+function house() {
+  const time = manualTime(start);
+  const stored = new Map<string, Grant>();
+  let settings = { policy: tunnels, agents: 'optional' as 'optional' | 'required' };
+  const logged: object[] = [];
+  const open = createOpenConnections(
+    {
+      inForce: () => settings,
+      grants: { find: (id) => [...stored.values()].filter((grant) => grant.id === id) },
+      log: { error: log, warn: log, debug: log, info: (fields) => logged.push(fields) },
+      now: time.now,
+    },
+    time.timers,
+  );
+  onTestFinished(() => open.close());
+  /** Something that lasts until its connection closes, or the test says so. */
+  const begin = async (
+    right: { readonly ends?: () => number | SidekeyError; readonly grant?: Grant } = {},
+    refusal: Parameters<typeof open.during>[0]['refusal'] = null,
+  ) => {
+    const { near, far } = await socketPair();
+    onTestFinished(() => void [near.destroy(), far.destroy()]);
+    const asked: { mode: string; used: boolean }[] = [];
+    const held: Right = {
+      grant: right.grant ?? null,
+      caller: {
+        async holds(_grant, lasting) {
+          asked.push(lasting);
+          return (right.ends ?? (() => Infinity))();
+        },
+      },
+    };
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    const done = open.during({ client: near, right: held, refusal }, async () => {
+      await Promise.race([closed(near), over]);
+      return carried;
+    });
+    return { near, far, asked, done, end };
+  };
+  return {
+    time,
+    open,
+    begin,
+    logged,
+    keep: (grant: Grant) => stored.set(grant.id, grant),
+    forget: (grant: Grant) => stored.delete(grant.id),
+    configure: (next: Partial<typeof settings>) => (settings = { ...settings, ...next }),
+  };
+}
+
+describe('what is open', () => {
+  test('is cut within a second after its right has ended, says why, and leaves the others', async () => {
+    const { time, begin, logged } = house();
+    let end: number | SidekeyError = Infinity;
+    const [cut, kept] = [await begin({ ends: () => end }), await begin()];
+    await time.advance(5_000);
+    expect(cut.near.destroyed).toBe(false);
+    end = ended;
+    await time.advance(1_000);
+    await closed(cut.near);
+    expect(await cut.done).toEqual({ ...carried, code: 'lease_expired' });
+    expect(logged).toEqual([expect.objectContaining({ code: 'lease_expired' })]);
+    expect(kept.near.destroyed).toBe(false);
+    kept.end();
+    expect(await kept.done).toEqual(carried);
+  });
+
+  test('is cut in the millisecond in which a known end comes', async () => {
+    const { time, begin } = house();
+    const at = start + 1_234;
+    const { near } = await begin({ ends: () => (time.now() < at ? at : ended) });
+    await time.advance(1_233);
+    expect(near.destroyed).toBe(false);
+    await time.advance(1);
+    expect(near.destroyed).toBe(true);
+  });
+
+  test('is cut at an end that comes before the first look, though others began before', async () => {
+    const { time, begin } = house();
+    await begin();
+    await time.advance(100);
+    const at = start + 700;
+    const { near } = await begin({ ends: () => (time.now() < at ? at : ended) });
+    await time.advance(599);
+    expect(near.destroyed).toBe(false);
+    await time.advance(1);
+    expect(near.destroyed).toBe(true);
+    expect(time.waiting()).toBe(1);
+  });
+
+  test('costs no timer when there is nothing, and none after it was closed', async () => {
+    const { time, begin, open } = house();
+    expect(time.waiting()).toBe(0);
+    const { end, done } = await begin();
+    expect(time.waiting()).toBe(1);
+    end();
+    await done;
+    await time.advance(1_000);
+    expect(time.waiting()).toBe(0);
+    await begin();
+    open.close();
+    await time.advance(1_000);
+    expect(time.waiting()).toBe(0);
+  });
+
+  test('is told from what is idle by the bytes that went through', async () => {
+    const { time, begin } = house();
+    const { near, far, asked } = await begin();
+    near.resume();
+    await time.advance(1_000);
+    far.write('hello');
+    while (near.bytesRead < 5) await settle();
+    await time.advance(2_000);
+    expect(asked.map(({ used }) => used)).toEqual([false, false, true, false]);
+  });
+
+  test('is settled each second', async () => {
+    const { time, open } = house();
+    let settled = 0;
+    const right: Right = { grant: null, caller: { holds: async () => Infinity } };
+    const { near } = await socketPair();
+    const { promise, resolve } = Promise.withResolvers<Carried>();
+    const settleIt = () => (settled += 1);
+    const done = open.during({ client: near, right, refusal: null, settle: settleIt }, () => promise);
+    await time.advance(3_000);
+    expect(settled).toBe(3);
+    resolve(carried);
+    await done;
+    await time.advance(3_000);
+    expect(settled).toBe(3);
+  });
+
+  test('is cut when its grant was removed or revoked', async () => {
+    const { open, begin, keep, forget } = house();
+    const [removed, revoked] = [grantRecord({ name: 'one' }), grantRecord({ name: 'two' })];
+    keep(removed);
+    keep(revoked);
+    const connections = [await begin({ grant: removed }), await begin({ grant: revoked })];
+    await open.recheck();
+    expect(connections.map(({ near }) => near.destroyed)).toEqual([false, false]);
+    forget(removed);
+    keep({ ...revoked, state: 'revoked' });
+    await open.recheck();
+    expect(await Promise.all(connections.map(async ({ done }) => (await done).code))).toEqual([
+      'grant_missing',
+      'grant_revoked',
+    ]);
+  });
+
+  test('fails with what ended its right, where it had not begun to carry', async () => {
+    const { open, near } = { ...house(), ...(await socketPair()) };
+    const { promise, reject } = Promise.withResolvers<Carried>();
+    near.once('close', () => reject(new Error('the connection is gone')));
+    const right: Right = { grant: null, caller: { holds: async () => ended } };
+    const done = open.during({ client: near, right, refusal: null }, () => promise);
+    await Promise.all([expect(done).rejects.toBe(ended), open.recheck()]);
+  });
+});
+
+describe('a policy that has changed', () => {
+  test('cuts the tunnels that it would not let begin, and leaves the others', async () => {
+    const { open, begin, configure } = house();
+    const of = (host: string) => begin({}, (policy) => tunnelRefusal(policy, authorityOf(host)));
+    configure({
+      policy: policyOf({
+        'a.example': { kind: 'tunnel' },
+        'b.example': { kind: 'tunnel' },
+        'c.example': { kind: 'tunnel' },
+      }),
+    });
+    const [kept, denied, granted] = [await of('a.example'), await of('b.example'), await of('c.example')];
+    configure({
+      policy: policyOf({
+        'a.example': { kind: 'tunnel' },
+        'c.example': { kind: 'grant', grant: 'acme', insecure: false },
+      }),
+    });
+    await open.recheck();
+    expect((await denied.done).code).toBe('domain_not_allowed');
+    expect((await granted.done).code).toBe('policy_violation');
+    expect(kept.near.destroyed).toBe(false);
+  });
+
+  test('cuts callers without a token when everybody needs one, but no response that ends by itself', async () => {
+    const { open, begin, configure } = house();
+    const [tunnel, response] = [await begin({}, () => null), await begin()];
+    configure({ agents: 'required' });
+    await open.recheck();
+    expect(tunnel.asked.at(-1)).toMatchObject({ mode: 'required' });
+    expect(response.asked.at(-1)).toMatchObject({ mode: 'optional' });
+  });
+});
+
+describe('while the store cannot be asked', () => {
+  const unavailable = new SidekeyError('store_unavailable', 'The store is away.');
+
+  test('what is open stays open for half a minute', async () => {
+    const { time, begin } = house();
+    let away = false;
+    const ends = () => {
+      if (away) throw unavailable;
+      return Infinity;
+    };
+    const { near, done } = await begin({ ends });
+    await time.advance(10_000);
+    away = true;
+    await time.advance(29_000);
+    expect(near.destroyed).toBe(false);
+    await time.advance(2_000);
+    expect((await done).code).toBe('store_unavailable');
+  });
+
+  test('it does not outlive the end that was known', async () => {
+    const { time, begin } = house();
+    const at = start + 3_000;
+    const ends = () => {
+      if (time.now() > start + 2_000) throw unavailable;
+      return at;
+    };
+    const { near } = await begin({ ends });
+    await time.advance(2_999);
+    expect(near.destroyed).toBe(false);
+    await time.advance(1);
+    expect(near.destroyed).toBe(true);
+  });
+});

@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest';
+import type { Identity } from '../../../src/proxy/agent.ts';
+import type { Arrival } from '../../../src/proxy/message.ts';
+import type { Offer } from '../../../src/proxy/offer.ts';
+import { bodyFacts, requestFacts } from '../../../src/proxy/request-facts.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+const arrivalOf = (fields: readonly string[], body = ''): Arrival => ({
+  head: { method: 'POST', target: '/', version: '1.1', fields },
+  body:
+    body === ''
+      ? null
+      : (async function* () {
+          yield Buffer.from(body);
+        })(),
+  client: { address: '127.0.0.1:4711', loopback: true, tunnel: null },
+});
+const callerOf = (agentUser: string | null, claimed: string | null): Identity => ({
+  agent: 'robot',
+  agentUser,
+  labels: ['of-agent'],
+  lease: null,
+  selectors: { grant: null, user: claimed },
+  reaches: () => true,
+  labelsNow: async () => ['of-agent'],
+  grantLabels: async () => ['of-grant'],
+  spend: async () => null,
+  holds: async () => Infinity,
+});
+const offerOf = (user: string | null, ruled = true): Offer => {
+  const grant = grantRecord({ user: user ?? 'nobody' });
+  const selected: Offer['selected'] = user === null ? { kind: 'missing' } : { kind: 'selected', grant };
+  return { reference: 'github', candidates: [grant], selected, ruled };
+};
+const factsFor = (caller: Identity, offer: Offer | null, fields: readonly string[] = []) =>
+  requestFacts(arrivalOf(fields), { authority: authorityOf('api.example.com'), path: '/' }, caller, offer, 0);
+
+describe('the user whom rules see', () => {
+  test.each<[grant: string | null, agent: string | null, claimed: string | null, user: string | null]>([
+    ['bob', null, null, 'bob'],
+    ['bob', 'alice', null, 'bob'],
+    ['bob', 'alice', 'bob', 'bob'],
+    ['default', 'alice', null, 'alice'],
+    ['default', null, null, null],
+    [null, 'alice', 'bob', 'alice'],
+    [null, null, 'bob', null],
+  ])('of the grant of %j, an agent for %j, and the claim %j is %j', async (grant, agent, claimed, user) => {
+    expect((await factsFor(callerOf(agent, claimed), offerOf(grant))).user).toBe(user);
+  });
+
+  test('is the one for whom the agent acts where no grant is offered', async () => {
+    expect((await factsFor(callerOf('alice', 'bob'), null)).user).toBe('alice');
+  });
+});
+
+test('the content type is that of the one field; of two, there is none, for the head and for the body', async () => {
+  const one = ['Content-Type', 'application/json'];
+  const two = [...one, 'content-type', 'text/plain'];
+  for (const [fields, type] of [
+    [one, 'application/json'],
+    [two, null],
+    [[], null],
+  ] as const) {
+    expect((await factsFor(callerOf(null, null), null, fields)).contentType).toBe(type);
+    const { facts } = await bodyFacts(arrivalOf(fields, '{"query":"{a}"}'), 100);
+    expect(facts.graphql).toEqual(type === null ? null : [{ type: 'query', name: '' }]);
+  }
+});

@@ -1,0 +1,38 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { expect, it, onTestFinished } from 'vitest';
+import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
+import { openDatagrams } from '../../../src/upstream/datagrams.ts';
+import { createResolver } from '../../../src/upstream/resolve.ts';
+
+const resolver = (blocks: readonly string[]) =>
+  createResolver({
+    guard: createAddressGuard(blocks.map(parseCidr).filter((block) => block !== null)),
+    pinned: new Map([['logs.acme.test', '127.0.0.1']]),
+  });
+
+it('sends to the address that was checked', async () => {
+  const socket = createSocket('udp4').bind(0, '127.0.0.1');
+  onTestFinished(() => void socket.close());
+  await once(socket, 'listening');
+  const got = once(socket, 'message');
+  const datagrams = await openDatagrams(resolver(['127.0.0.1/32']), 'logs.acme.test', socket.address().port);
+  onTestFinished(() => datagrams.close());
+  await datagrams.send(Buffer.from('one'));
+  expect(String((await got)[0])).toBe('one');
+});
+
+it('sends nothing to an address that may not be dialed', async () => {
+  await expect(openDatagrams(resolver([]), 'logs.acme.test', 514)).rejects.toMatchObject({
+    code: 'address_blocked',
+  });
+  await expect(openDatagrams(resolver([]), '169.254.169.254', 514)).rejects.toMatchObject({
+    code: 'address_blocked',
+  });
+});
+
+it('says when the system takes a message no more', async () => {
+  const datagrams = await openDatagrams(resolver(['127.0.0.1/32']), '127.0.0.1', 9);
+  onTestFinished(() => datagrams.close());
+  await expect(datagrams.send(Buffer.alloc(70_000))).rejects.toMatchObject({ code: 'EMSGSIZE' });
+});
