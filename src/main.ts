@@ -1,17 +1,29 @@
+import { openAsking } from './approval-parts.ts';
+import { startAuditUpkeep } from './audit-upkeep.ts';
+import type { Origin } from './audit/event.ts';
 import { openAuthority, type CertificateAuthority } from './ca/authority.ts';
 import { createLeafCache } from './ca/leaf-cache.ts';
 import type { Config } from './config/config.ts';
+import { followConfig } from './config/follow.ts';
 import { loadConfig } from './config/load.ts';
+import { summaryOf } from './config/problem.ts';
 import { watchConfig } from './config/watch.ts';
 import { SidekeyError } from './errors.ts';
 import type { InjectPlan } from './grants/provider.ts';
+import { startRefreshSchedule } from './grants/refresh-schedule.ts';
+import { systemTimers } from './grants/timers.ts';
 import { createTokenSource } from './grants/token-source.ts';
+import { createUseNotes } from './grants/use-notes.ts';
 import { createFingerprint } from './inject/fingerprint.ts';
 import type { Log } from './log.ts';
 import { createDomainMap } from './policy/domain-map.ts';
-import { createAgentRegister } from './proxy/agent.ts';
+import { createConcealment } from './proxy/concealment.ts';
+import { createAgentRegister } from './proxy/register.ts';
 import { createListener } from './proxy/listener.ts';
 import type { Settings } from './proxy/rooms.ts';
+import { createSignIns } from './proxy/sign-ins.ts';
+import { quotaFileOf } from './quota/quota-file.ts';
+import { createSharedQuota } from './quota/shared-quota.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
 import { createExit, type Exit } from './upstream/exit.ts';
@@ -19,6 +31,8 @@ import { createExit, type Exit } from './upstream/exit.ts';
 /** A proxy that serves. */
 export interface Proxy {
   readonly address: { readonly host: string; readonly port: number };
+  /** Where people answer, as they reach it; null: nowhere but in a terminal. */
+  readonly pages: string | null;
   readonly state: State;
   readonly authority: CertificateAuthority;
   /** What is in force: the last config that was good. */
@@ -36,6 +50,8 @@ export interface ProxyParts {
   readonly now: () => number;
   /** Where `env:` references look. */
   readonly env: NodeJS.ProcessEnv;
+  /** Who starts it, for the audit. */
+  readonly origin?: Origin | undefined;
 }
 
 /**
@@ -56,9 +72,8 @@ export async function startProxy(initial: Config, parts: ProxyParts): Promise<Pr
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env } = parts;
   const state = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
-  const { store, vault, grants, audit } = state;
+  const { store, vault, grants, audit, activity } = state;
   let serving = false;
-  opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
   const authority = await openAuthority({
     directory: initial.ca.directory,
     permittedNames: initial.ca.permittedNames,
@@ -67,58 +82,112 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     onCreate: ({ name }) => audit.append({ event: 'ca.created', reason: name }),
   });
 
-  let ownPort: number | null = null;
+  const ownPorts: number[] = [];
   let config = initial;
-  let exit: Exit = openExit(config, () => ownPort);
+  let exit: Exit = openExit(config, () => ownPorts);
   /** Exits of configs that were replaced, while exchanges still use them. */
   const leaving = new Set<Promise<void>>();
   opened.defer(async () => {
     await Promise.all([exit.close(), ...leaving]);
   });
+  const upkeep = opened.adopt(
+    startAuditUpkeep({
+      config: initial.audit,
+      configFile: initial.file,
+      vault,
+      audit,
+      exit: () => exit,
+      log,
+      now,
+      timers: systemTimers,
+      env,
+    }),
+    (it) => it.close(),
+  );
+  // Before the sinks end, so that they have it too.
+  opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
   let settings = settingsOf(config, exit);
 
+  const refreshing = refreshParts(state, { config: () => config, fetch: () => exit.fetch, now, env });
   const tokens = opened.adopt(
     createTokenSource({
-      ...refreshParts(state, { config: () => config, fetch: () => exit.fetch, now }),
+      ...refreshing,
+      activity: {
+        ...activity,
+        used(grantId) {
+          activity.used(grantId);
+          schedule.used();
+        },
+      },
       logger: log,
     }),
     (it) => it.close(),
   );
+  const schedule = opened.adopt(
+    startRefreshSchedule({
+      ...refreshing,
+      tokens,
+      activity,
+      keepFreshMs: config.tokens.keepFreshMs,
+      logger: log,
+    }),
+    (it) => it.close(),
+  );
+  const quota = opened.adopt(createSharedQuota(quotaFileOf(initial.store.path)), (it) => it.close());
+  const uses = opened.adopt(createUseNotes({ store, now, timers: systemTimers }), (it) => it.close());
+  const asking = opened.adopt(
+    await openAsking(state, { config: () => config, fetch: () => exit.fetch, log, now, env }),
+    (it) => it.close(),
+  );
+  if (asking.port !== null) ownPorts.push(asking.port);
   const leaves = createLeafCache({ authority: () => authority, now });
+  const followed = followConfig(config.file, takeOver);
   const listener = opened.adopt(
-    createListener(
-      {
-        settings: () => settings,
-        agents: createAgentRegister(store),
-        grants,
-        tokens,
-        audit,
-        fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
-        leafFor: (host) => leaves.secureContextFor(host),
-        log,
-        now,
-      },
-      config.limits,
-    ),
-    (it) => it.close(config.limits.drain),
+    createListener({
+      settings: () => followed.newest()?.then(() => settings) ?? settings,
+      inForce: () => settings,
+      agents: createAgentRegister({ store, now, uses, signIns: createSignIns(audit) }),
+      grants,
+      tokens,
+      audit,
+      quota,
+      approvals: asking.desk,
+      fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
+      leafFor: (host) => leaves.secureContextFor(host),
+      log,
+      now,
+      timers: systemTimers,
+    }),
+    async (it) => {
+      const drained = it.close(config.limits.drain);
+      // What waits for a person would keep it.
+      await asking.close();
+      await drained;
+    },
   );
   const { host, port } = config.proxy.listen;
   const address = await listener.listen(host, port);
-  ownPort = address.port;
+  ownPorts.push(address.port);
 
   async function takeOver(): Promise<void> {
     try {
       const next = await loadConfig(config.file, { env });
-      const replaced = exit;
-      const nextExit = sameExit(config, next) ? exit : openExit(next, () => ownPort);
+      const [before, replaced] = [config, exit];
+      const nextExit = sameExit(config, next) ? exit : openExit(next, () => ownPorts);
       [config, exit, settings] = [next, nextExit, settingsOf(next, nextExit)];
       if (replaced !== nextExit) leave(replaced);
       listener.recheck();
-      audit.note({ event: 'config.reloaded' });
+      schedule.look();
+      audit.adjust(next.audit);
+      upkeep.reconfigure(next.audit);
+      audit.note({
+        event: 'config.reloaded',
+        reason: `config ${shortDigest(before)} → ${shortDigest(next)}`,
+      });
       log.info({ file: config.file, later: laterKeys(initial, next) }, 'the config was reloaded');
     } catch (error) {
       const code = error instanceof SidekeyError ? error.code : 'internal';
-      audit.note({ event: 'config.rejected', code });
+      audit.note({ event: 'config.rejected', code, reason: summaryOf(error) });
       log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
     }
   }
@@ -128,41 +197,47 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     leaving.add(left);
     void left.finally(() => leaving.delete(left));
   }
-  /** One at a time: what was read first must not come into force last. */
-  let reloading = Promise.resolve();
-  const reload = () => (reloading = reloading.then(takeOver));
   // A reload under way still opens an exit, which closes with the rest.
-  opened.defer(() => reloading);
+  opened.defer(() => followed.idle());
+  // For the time in which nobody asks: an edit is in the log, and cuts what it takes away.
   const watch = await watchConfig(config.file, {
-    onChange: () => void reload(),
+    onChange: () => void followed.newest(),
     onError: (error) =>
       log.warn({ file: config.file, problem: error.message }, 'the config file is not watched'),
   });
   opened.defer(() => watch.close());
   // What was written to the file while the proxy started is no change to the watch.
   const again = await loadConfig(config.file, { env }).catch(() => null);
-  if (again === null || textOf(again) !== textOf(config)) await reload();
-  await audit.append({ event: 'proxy.started', host: address.address, port: address.port });
+  if (again?.digest !== config.digest) await followed.reload();
+  const reason = `config ${shortDigest(config)}`;
+  await audit.append({
+    event: 'proxy.started',
+    host: address.address,
+    port: address.port,
+    reason,
+    ...parts.origin,
+  });
   serving = true;
 
   let closing: Promise<void> | undefined;
   return {
     address: { host: address.address, port: address.port },
+    pages: asking.url,
     state,
     authority,
     config: () => config,
-    reload,
+    reload: () => followed.reload(),
     close: () => (closing ??= opened.disposeAsync()),
   };
 }
 
-/** A config as a text, to be compared. Functions, which read secrets when they are asked, do not count. */
-function textOf(config: Config): string {
-  return JSON.stringify(config, (_key, value: unknown) => (value instanceof Map ? [...value] : value));
+/** As much of it as tells one text of the config file from another. */
+function shortDigest({ digest }: Config): string {
+  return digest.slice(0, 12);
 }
 
-function openExit({ upstream, limits }: Config, ownPort: () => number | null): Exit {
-  return createExit({ ...upstream, limits, ownPort });
+function openExit({ upstream, limits }: Config, ownPorts: () => readonly number[]): Exit {
+  return createExit({ ...upstream, limits, ownPorts });
 }
 
 /** Whether connections made under one config may serve under the other. */
@@ -178,14 +253,15 @@ function exitFacts({ upstream, limits }: Config): string {
 /** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
 const bearer: InjectPlan = { kind: 'bearer' };
 
-function settingsOf({ proxy, domains, limits, providers }: Config, { dialer, pool }: Exit): Settings {
+function settingsOf({ proxy, domains, limits, providers }: Config, { dialer, connections }: Exit): Settings {
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatched },
     agents: proxy.agents,
     limits,
     dialer,
-    pool,
+    connections,
     injectPlan: (provider) => providers.get(provider)?.inject ?? bearer,
+    concealed: createConcealment(providers),
   };
 }
 
@@ -198,6 +274,6 @@ function laterKeys(running: Config, next: Config): string[] {
   );
 }
 
-function startFacts({ proxy, store, key, ca, audit, tokens }: Config) {
-  return { 'proxy.listen': proxy.listen, store, key, ca, audit, tokens };
+function startFacts({ proxy, admin, store, key, ca, audit, tokens }: Config) {
+  return { 'proxy.listen': proxy.listen, admin, store, key, ca, 'audit.file': audit.file, tokens };
 }

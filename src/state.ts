@@ -1,6 +1,10 @@
+import { attributed } from './audit/attributed.ts';
+import type { AuditEvent, Origin } from './audit/event.ts';
 import { openAuditLog, type OpenAuditLog } from './audit/log.ts';
 import type { Config } from './config/config.ts';
+import { createActivityNotes, type ActivityNotes } from './grants/activity.ts';
 import { openRegistry, type Registry } from './grants/registry.ts';
+import { systemTimers } from './grants/timers.ts';
 import type { Log } from './log.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 import type { Store } from './store/store.ts';
@@ -15,6 +19,7 @@ export interface State {
   readonly vault: Vault;
   readonly grants: Registry;
   readonly audit: OpenAuditLog;
+  readonly activity: ActivityNotes;
   close(): Promise<void>;
 }
 
@@ -23,6 +28,8 @@ export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Who does whatever is done with it, for the events of it; left out: many do, and each event says itself. */
+  readonly origin?: Origin | undefined;
 }
 
 /**
@@ -31,19 +38,26 @@ export interface StateParts {
  *
  * @throws what `openSqliteStore`, `openVault` and `openAuditLog` throw; SidekeyError `key_mismatch` for a wrong key
  */
-export async function openState(config: Config, { log, now }: StateParts): Promise<State> {
+export async function openState(config: Config, { log, now, origin }: StateParts): Promise<State> {
   const store = await openSqliteStore(config.store.path, { now });
   try {
-    const vault = await openProvedVault(config, store);
-    const { file, maxBytes } = config.audit;
-    const audit = await openAuditLog({ file, maxBytes, vault, now, logger: log });
+    const made: AuditEvent[] = [];
+    const vault = await openProvedVault(config, store, made);
+    const { file, maxBytes, maxAgeMs, fsync } = config.audit;
+    const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, now, logger: log });
+    const audit = origin === undefined ? opened : attributed(opened, origin);
+    // No event can go before: the log is sealed with the key. But nothing is sealed for the store before this.
+    for (const event of made) await audit.append(event);
+    const activity = createActivityNotes({ store, now, timers: systemTimers });
     return {
       config,
       store,
       vault,
       grants: openRegistry({ store, vault, now }),
       audit,
+      activity,
       async close() {
+        await activity.close();
         await audit.close();
         await store.close();
       },
@@ -54,11 +68,19 @@ export async function openState(config: Config, { log, now }: StateParts): Promi
   }
 }
 
-/** A new key may be made only for a store that nothing was sealed for: no other key opens what one has sealed. */
-async function openProvedVault(config: Config, store: Store): Promise<Vault> {
+/** Tells `made` what it made. A new key may be made only for a store that nothing was sealed for: no other key opens what one has sealed. */
+async function openProvedVault(config: Config, store: Store, made: AuditEvent[]): Promise<Vault> {
   const check = await store.meta.get(keyCheckName);
-  const vault = await openVault(config.key, { mayCreate: check === null, store: store.location });
-  if (check === null) await store.meta.putIfAbsent(keyCheckName, sealKeyCheck(vault));
+  let isNewKey = false;
+  const vault = await openVault(config.key, {
+    mayCreate: check === null,
+    store: store.location,
+    onCreate: () => (isNewKey = true),
+  });
+  if (isNewKey) made.push({ event: 'key.created', reason: `master key ${vault.keyId}` });
+  if (check === null && (await store.meta.putIfAbsent(keyCheckName, sealKeyCheck(vault)))) {
+    made.push({ event: 'store.created', reason: `sealed with the master key ${vault.keyId}` });
+  }
   const proof = check ?? (await store.meta.get(keyCheckName));
   if (proof !== null) verifyKeyCheck(vault, proof, store.location);
   return vault;

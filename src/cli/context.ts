@@ -1,41 +1,50 @@
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';
+import type { Salvaged } from '../config/salvage.ts';
 import type { Log } from '../log.ts';
 import type { State } from '../state.ts';
 import type { View } from '../view.ts';
+import type { Lines } from './input.ts';
 import type { Output } from './output.ts';
+import type { Ask } from './prompt.ts';
+import type { OpenScreen } from './screen.ts';
+import { atCommandLine } from './who.ts';
 
-/**
- * What every command is given. What is heavy (the config's schema, the store) is imported when it is asked for: a
- * command that needs none of it starts at once.
- */
-export interface Context {
+/** What the context is made of. */
+export interface ContextParts {
   readonly output: Output;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** All of standard input, as text. SidekeyError `input_invalid` where it is a terminal or larger than 1 MiB. */
   readonly readInput: () => Promise<string>;
+  /** Asks the person at the terminal; null: standard input is none. */
+  readonly ask: Ask | null;
+  /** Standard input line by line, while something else goes on. To be closed. */
+  readonly openLines: () => Lines;
+  /** A page to draw on, read key by key; null: input and output are no terminal. To be closed. */
+  readonly openScreen: OpenScreen | null;
+  /** `--config FILE`; asked when it is needed, for the command line is read by then. */
+  readonly configOption: () => string | undefined;
+}
+
+/**
+ * What every command is given. What is heavy (the config's schema, the store) is imported when it is asked for: a
+ * command that needs none of it starts at once.
+ */
+export interface Context extends Omit<ContextParts, 'configOption'> {
   /** Absolute path of the config file; made from the shipped default where it is ours to make and not there. */
   readonly configFile: () => Promise<string>;
   /** The config, for a command that changes something or serves. Makes the file, as `configFile` does. */
   readonly config: () => Promise<Config>;
   /** The config, for a command that looks. Where the file would be made, the shipped default is what counts. */
   readonly readConfig: () => Promise<Config>;
+  /** What a config file that `readConfig` refuses still says; null: there is none, or it says nothing. */
+  readonly salvageConfig: () => Promise<Salvaged | null>;
   /** Opens what lies on disk, and makes what is missing; gives it to `use`, and closes it whatever happens. */
   readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
   /** Opens what lies on disk for reading; makes nothing. Closes it whatever happens. */
   readonly withView: <T>(use: (view: View) => Promise<T>) => Promise<T>;
-}
-
-/** What the context is made of. */
-export interface ContextParts {
-  readonly output: Output;
-  readonly env: NodeJS.ProcessEnv;
-  readonly now: () => number;
-  readonly readInput: () => Promise<string>;
-  /** `--config FILE`; asked when it is needed, for the command line is read by then. */
-  readonly configOption: () => string | undefined;
 }
 
 /** The context of one command. Nothing is read or opened before a command asks for it. */
@@ -65,9 +74,18 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       const [found, { loadDefaultOr }] = await Promise.all([location(), import('./read-config.ts')]);
       return loadDefaultOr(found, env);
     },
+    async salvageConfig() {
+      const [{ file }, { readConfigText }, salvage] = await Promise.all([
+        location(),
+        import('../config/load.ts'),
+        import('../config/salvage.ts'),
+      ]);
+      const text = await readConfigText(file).catch(() => null);
+      return text === null ? null : salvage.salvageConfig(text, file, { env });
+    },
     async withState(use) {
       const [config, { openState }] = await Promise.all([context.config(), import('../state.ts')]);
-      const state = await openState(config, { log: plainLog(output), now });
+      const state = await openState(config, { log: plainLog(output), now, origin: atCommandLine(env) });
       return closing(state, use);
     },
     async withView(use) {

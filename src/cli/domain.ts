@@ -7,8 +7,11 @@ export const registerDomain: Register = (program, bind) => {
     domain
       .command('list')
       .description('the allowed-domains map')
+      .argument('[host]', 'only the entry that covers this host, with its rules')
+      .option('--rules', 'the rules of each entry too, in the order in which they are asked')
       .action(bind(async () => (await import('./domain/list.ts')).listDomains)),
     'sidekey domain list',
+    'sidekey domain list api.github.com',
   );
   examples(
     domain

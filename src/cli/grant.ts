@@ -37,21 +37,42 @@ export const registerGrant: Register = (program, bind) => {
     'sidekey grant show github',
   );
   examples(
-    named('refresh', 'get a new token from the provider now').action(
-      bind(async () => (await import('./grant/refresh.ts')).refreshGrant),
-    ),
-    'sidekey grant refresh google --user alice',
+    named('refresh', 'get a new token from the provider where the one that is there is due or has ended')
+      .option('--force', 'get a new one in any case')
+      .action(bind(async () => (await import('./grant/refresh.ts')).refreshGrant)),
+    'sidekey grant refresh google --user alice --force',
   );
   examples(
-    named('revoke', 'stop using a grant; it stays in the list').action(
-      bind(async () => (await import('./grant/revoke.ts')).revokeGrant),
-    ),
+    named('extend', 'put the end that was set for a grant further away')
+      .option('--ttl <span>', 'so long from now, within the maximum of its policy')
+      .action(bind(async () => (await import('./grant/extend.ts')).extendGrant)),
+    'sidekey grant extend github --ttl 30d',
+  );
+  examples(
+    named(
+      'policy',
+      'how long a grant and its leases may last, and its labels; without options they are shown',
+    )
+      .option('--expires <when>', 'the end of the grant itself: 30d, a date, or none')
+      .option('--ttl <span>', 'how far "grant extend" goes by itself; none: nothing is set')
+      .option('--max-ttl <span>', 'how far it goes at most')
+      .option('--lease-ttl <span>', 'how long leases last by themselves')
+      .option('--max-lease-ttl <span>', 'how long they last at most')
+      .option('--label <label...>', 'its labels, instead of those that it has')
+      .option('--no-label', 'no labels')
+      .action(bind(async () => (await import('./grant/policy.ts')).grantPolicy)),
+    'sidekey grant policy github --expires 30d --max-lease-ttl 1h --label staging',
+  );
+  examples(
+    named('revoke', 'end a grant, here and at the provider; it stays in the list')
+      .option('--local', 'end it here alone')
+      .action(bind(async () => (await import('./grant/revoke.ts')).revokeGrant)),
     'sidekey grant revoke github',
   );
   examples(
-    named('remove', 'delete a grant and its credential').action(
-      bind(async () => (await import('./grant/remove.ts')).removeGrant),
-    ),
+    named('remove', 'end a grant, here and at the provider, and delete it')
+      .option('--local', 'end it here alone')
+      .action(bind(async () => (await import('./grant/remove.ts')).removeGrant)),
     'sidekey grant remove github',
   );
 };

@@ -1,26 +1,36 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { errorPhrase } from '../error-facts.ts';
 import { exitCode, SidekeyError } from '../errors.ts';
 import { registerAgent } from './agent.ts';
+import { registerApprove } from './approve.ts';
 import { registerAudit } from './audit.ts';
 import { registerCa } from './ca.ts';
 import type { Bind, Register } from './command.ts';
+import { registerConnect } from './connect.ts';
 import { createContext } from './context.ts';
 import { registerDemo } from './demo.ts';
 import { registerDomain } from './domain.ts';
 import { registerExplain } from './explain.ts';
 import { registerGrant } from './grant.ts';
-import { readInput, type Input } from './input.ts';
+import { registerLease } from './lease.ts';
+import { openLines, readInput, type Input } from './input.ts';
 import { createOutput, type Streams } from './output.ts';
+import { createAsk } from './prompt.ts';
+import { registerPolicy } from './policy.ts';
 import { registerProvider } from './provider.ts';
+import { createScreen } from './screen.ts';
 import { registerStart } from './start.ts';
 import { registerStatus } from './status.ts';
 import { asksNothing, usageFailure } from './usage.ts';
 
 const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ['Run:', [registerStart, registerStatus, registerDemo]],
-  ['Credentials:', [registerGrant, registerProvider]],
-  ['Who and where:', [registerDomain, registerAgent, registerExplain]],
+  ['Credentials:', [registerConnect, registerGrant, registerProvider]],
+  [
+    'Who and where:',
+    [registerDomain, registerAgent, registerLease, registerApprove, registerExplain, registerPolicy],
+  ],
   ['Evidence and trust:', [registerAudit, registerCa]],
 ];
 
@@ -42,6 +52,9 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     env: host.env,
     now: Date.now,
     readInput: () => readInput(host.stdin),
+    openLines: () => openLines(host.stdin, host.stderr as NodeJS.WritableStream),
+    ask: createAsk(host.stdin, host.stderr),
+    openScreen: createScreen(host.stdin, host.stdout, host.env),
     configOption: () => options.config,
   });
   const bind: Bind =
@@ -74,7 +87,14 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   program.hook('preAction', (_program, action) => {
     options = action.optsWithGlobals<CommonOptions>();
   });
-  if (host === process) endQuietlyWhenNobodyReads();
+  if (host === process) {
+    endQuietlyWhenNobodyReads();
+    // Node itself would print the message, which may quote a secret, and whatever hangs on the error.
+    process.on('uncaughtException', (error) => {
+      output.fail(failureOf(error));
+      process.exit(exitCode.failure);
+    });
+  }
   try {
     if (asksNothing(argv)) program.outputHelp();
     else await program.parseAsync(argv, { from: 'user' });
@@ -89,8 +109,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
 
 function failureOf(error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new SidekeyError('internal', `Sidekey failed in a way that it should not: ${message}`, {
+  return new SidekeyError('internal', `Sidekey failed in a way that it should not: ${errorPhrase(error)}.`, {
     cause: error,
   });
 }

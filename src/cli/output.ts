@@ -16,6 +16,8 @@ export interface Output {
   drained(): Promise<void>;
   /** A word beside the result. Nothing with `--json`. */
   say(text: string): void;
+  /** What has to be known before the result is there, on stderr: as text, or with `--json` as one line of JSON. */
+  note(value: unknown, text: string): void;
   /** A failure, with its way out. */
   fail(error: Pick<SidekeyError, 'code' | 'message' | 'hint'>): void;
 }
@@ -28,12 +30,12 @@ export interface Streams {
 
 /** Writes to these streams; `json` is asked each time, for the command line is read only later. */
 export function createOutput({ stdout, stderr }: Streams, json: () => boolean): Output {
-  return {
+  const output: Output = {
     get json() {
       return json();
     },
     result(value, text) {
-      stdout.write(json() ? `${JSON.stringify(value)}\n` : `${asTyped(text).replace(/\n*$/, '')}\n`);
+      stdout.write(json() ? `${jsonText(value)}\n` : `${asTyped(text).replace(/\n*$/, '')}\n`);
     },
     bytes(content) {
       stdout.write(content);
@@ -45,19 +47,33 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
     say(text) {
       if (!json()) stderr.write(`${shown(asTyped(text))}\n`);
     },
+    note(value, text) {
+      if (json()) stderr.write(`${jsonText(value)}\n`);
+      else output.say(text);
+    },
     fail({ code, message, hint: way }) {
       const hint = way === undefined ? undefined : asTyped(way);
       if (json()) {
         const error = { code, message, ...(hint === undefined ? {} : { hint }) };
-        stderr.write(`${JSON.stringify({ error })}\n`);
+        stderr.write(`${jsonText({ error })}\n`);
       } else {
         stderr.write(`sidekey: ${shown(message)}\n${hint === undefined ? '' : `  → ${shown(hint)}\n`}`);
       }
     },
   };
+  return output;
 }
 
 /** Names in a message may come from files and arguments: line breaks are ours, every other control character is not. */
 function shown(text: string): string {
   return text.split('\n').map(visible).join('\n');
+}
+
+/** JSON may be shown on a terminal too: what acts there and JSON lets through is escaped, which means the same. */
+function jsonText(value: unknown): string {
+  return JSON.stringify(value).replace(/[\u007f-\u009f\p{Cf}\u2028\u2029]/gu, (found) =>
+    Array.from({ length: found.length }, (_, unit) => found.charCodeAt(unit))
+      .map((code) => `\\u${code.toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
 }

@@ -1,4 +1,7 @@
 /** Text in columns, for people. Cells may hold what others chose, so control characters are shown and never sent. */
+import { visible } from '../visible.ts';
+
+export { visible };
 
 /** Rows under headings. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -26,12 +29,4 @@ export function details(title: string, facts: Readonly<Record<string, string | n
     value === null ? [] : [[`  ${name}`, value]],
   );
   return [visible(title), ...columns(rows)].join('\n');
-}
-
-/** A text with its control characters written out: what others chose must not drive a person's terminal. */
-export function visible(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Cf}\u2028\u2029]/gu,
-    (character) => `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
-  );
 }

@@ -38,19 +38,40 @@ function importsOf(from: string, text: string): Import[] {
   return found;
 }
 
-const pureTypes = ['grants/grant.ts', 'grants/credential.ts', 'grants/provider.ts'];
+const pureTypes = ['grants/grant.ts', 'grants/credential.ts', 'grants/provider.ts', 'grants/dialect.ts'];
 
 /** What every room may use; each of these files stands by itself. */
-const groundFloor = ['errors.ts', 'did-you-mean.ts', 'private-file.ts', 'shell-word.ts', 'system-error.ts'];
+const groundFloor = [
+  'errors.ts',
+  'error-facts.ts',
+  'did-you-mean.ts',
+  'gone.ts',
+  'listen-failure.ts',
+  'markup.ts',
+  'page.ts',
+  'private-file.ts',
+  'shell-word.ts',
+  'system-error.ts',
+  'visible.ts',
+];
 
 /** The rooms from the ground up: lower never imports higher. */
 const floors: readonly ((file: string) => boolean)[] = [
   (file) => groundFloor.includes(file),
-  (file) => roomOf(file) === 'policy' || [...pureTypes, 'grants/lease.ts', 'audit/event.ts'].includes(file),
+  (file) =>
+    roomOf(file) === 'policy' ||
+    [
+      ...pureTypes,
+      'grants/binding.ts',
+      'grants/lease.ts',
+      'approvals/approval.ts',
+      'audit/event.ts',
+    ].includes(file),
   (file) =>
     [
       'vault',
       'store',
+      'quota',
       'oauth',
       'inject',
       'ca',
@@ -61,6 +82,7 @@ const floors: readonly ((file: string) => boolean)[] = [
       'command-name.ts',
     ].includes(roomOf(file)),
   (file) => roomOf(file) === 'grants',
+  (file) => roomOf(file) === 'approvals',
   (file) => ['proxy', 'admin'].includes(roomOf(file)),
   // What puts the parts together: main.ts, and what it shares with the command line.
   (file) => !file.includes('/'),
@@ -78,7 +100,7 @@ const isInside = (to: string) => to.endsWith('.ts');
 const isShared = ({ to, typeOnly }: Import) => to === 'vault/vault.ts' && typeOnly;
 
 /** Made by `main` and handed to the proxy, which knows them by their types alone. */
-const handedIn = ['vault', 'store', 'oauth', 'ca', 'audit', 'config', 'upstream'];
+const handedIn = ['vault', 'store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'];
 
 /** Ways to open a connection. Only `upstream` has them, and the command line to ask the proxy itself. */
 const waysOut: Readonly<Record<string, readonly string[]>> = {
@@ -206,6 +228,7 @@ describe('the check of the imports', () => {
       'audit/log.ts',
       'store/sqlite.ts',
       'store/store.ts',
+      'quota/shared-quota.ts',
       'vault/vault.ts',
       'vault/open-vault.ts',
       'ca/authority.ts',
@@ -254,6 +277,12 @@ describe('the check of the imports', () => {
       'lower never imports higher',
     ],
     ['store/sqlite.ts', `export { dial } from '../upstream/dial.ts';`, 'rooms of one floor'],
+    ['quota/shared-quota.ts', `import { open } from '../store/sqlite.ts';`, 'rooms of one floor'],
+    [
+      'proxy/listener.ts',
+      `import { createSharedQuota } from '../quota/shared-quota.ts';`,
+      'handed its parts',
+    ],
     ['store/sqlite.ts', `import { openVault } from '../vault/open-vault.ts';`, 'rooms of one floor'],
     ['ca/authority.ts', `import { seal } from '../vault/vault.ts';`, 'rooms of one floor'],
     ['upstream/dial.ts', `import { z } from 'zod';`, 'upstream imports'],

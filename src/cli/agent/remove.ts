@@ -1,32 +1,54 @@
-import { didYouMean } from '../../did-you-mean.ts';
+import { audited } from '../../audit/audited.ts';
 import { SidekeyError } from '../../errors.ts';
-import { isName } from '../../grants/grant.ts';
-import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
+import { pickAgent, unknownAgent } from './pick.ts';
 
-/**
- * `sidekey agent remove`. Rejects with SidekeyError `not_found`, and `audit_unavailable` where it cannot be recorded.
- */
-export async function removeAgent({ withState, output }: Context, name: string): Promise<void> {
-  await withState(async ({ store, audit }) => {
-    const known = (await store.agents.list()).map((agent) => agent.name);
-    if (!known.includes(name)) throw unknown(name, known);
-    await audited(audit, { event: 'agent.removed', agent: name }, async () => {
-      if (!(await store.agents.remove(name))) throw unknown(name, []);
-    });
-  });
-  output.result({ name, removed: true }, `Removed the agent ${name}: its token is refused from now on.`);
+/** What is taken away. */
+export interface RemoveOptions {
+  /** The tokens of that label alone; the agent stays. */
+  readonly tokenLabel?: string;
 }
 
-function unknown(name: string, known: readonly string[]): SidekeyError {
-  const near = didYouMean(name, known);
-  // What cannot be a name may be a token in the wrong place.
-  const shown = isName(name) && !name.startsWith('sidekey_agent_') ? ` ${name}` : ' of that name';
-  return new SidekeyError(
-    'not_found',
-    `There is no agent${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
-    {
-      hint: 'sidekey agent list',
-    },
+/**
+ * `sidekey agent remove`: with its tokens, bindings and leases. Rejects with SidekeyError `not_found`, and
+ * `audit_unavailable` where it cannot be recorded.
+ */
+export async function removeAgent(
+  context: Context,
+  name: string,
+  { tokenLabel }: RemoveOptions,
+): Promise<void> {
+  if (tokenLabel !== undefined) {
+    await removeTokens(context, name, tokenLabel);
+    return;
+  }
+  const { withState, output } = context;
+  await withState(async ({ store, audit }) => {
+    pickAgent(await store.agents.list(), name);
+    await audited(audit, { event: 'agent.removed', agent: name }, async () => {
+      if (!(await store.agents.remove(name))) throw unknownAgent(name, []);
+    });
+  });
+  output.result(
+    { name, removed: true },
+    `Removed the agent ${name}: its tokens and leases are refused from now on.`,
+  );
+}
+
+async function removeTokens({ withState, output, now }: Context, name: string, label: string): Promise<void> {
+  const count = await withState(async ({ store, audit }) => {
+    pickAgent(await store.agents.list(), name);
+    const tokens = await store.agentTokens.list(name);
+    if (!tokens.some((token) => token.label === label && token.revokedAt === null)) {
+      throw new SidekeyError('not_found', `The agent ${name} has no live token of that label.`, {
+        hint: `sidekey agent show ${name}`,
+      });
+    }
+    const event = { event: 'agent.token_revoked', agent: name, reason: `label ${label}` } as const;
+    return audited(audit, event, () => store.agentTokens.revoke(name, label, now()));
+  });
+  output.result(
+    { name, label, revoked: count },
+    `Revoked ${count === 1 ? 'the token' : `${count} tokens`} ${label} of ${name}.`,
   );
 }

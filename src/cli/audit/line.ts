@@ -55,9 +55,10 @@ function subject({ method, scheme, host, port, path, provider }: AuditLine): str
 }
 
 /** `200`; `deny 403 domain_not_allowed`; for what is no request, why, and its outcome where it did not come about. */
-function result({ outcome, status, code, reason, method }: AuditLine): string {
-  const isRequest = method !== undefined;
+function result({ event, outcome, status, code, reason, method, by }: AuditLine): string {
+  const isRequest = method !== undefined && !event.startsWith('approval.');
   const isPlain = outcome === 'ok' ? status !== undefined || !isRequest : outcome === 'allow' && !isRequest;
   const parts = [isPlain ? undefined : outcome, status, code, isRequest ? undefined : reason];
-  return parts.filter((part) => part !== undefined).join(' ') || 'ok';
+  const words = parts.filter((part) => part !== undefined).join(' ') || 'ok';
+  return by === undefined ? words : `${words}, by ${by}`;
 }

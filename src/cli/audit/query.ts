@@ -1,42 +1,30 @@
+import { csvHead, csvLine } from '../../audit/csv.ts';
 import type { AuditLine } from '../../audit/event.ts';
-import { queryAudit, type AuditFilter } from '../../audit/query.ts';
+import { queryAudit } from '../../audit/query.ts';
 import { displayName } from '../../config/problem.ts';
 import { SidekeyError } from '../../errors.ts';
-import type { Grant } from '../../grants/grant.ts';
-import { canonicalHost } from '../../policy/host.ts';
 import type { Context } from '../context.ts';
-import { readTime } from '../time.ts';
-import { grantNames, readGrants } from './grant-names.ts';
+import { readConditions, type ConditionOptions, type Conditions } from './conditions.ts';
+import { grantNames } from './grant-names.ts';
 import { lineFormat } from './line.ts';
-
-/** The conditions, as they stand on the command line. */
-export interface QueryOptions {
-  readonly since?: string;
-  readonly until?: string;
-  readonly event?: string;
-  readonly host?: string;
-  readonly grant?: string;
-  readonly agent?: string;
-  readonly code?: string;
-}
 
 /** As many lines are held back to align their columns; further ones are printed as they are found. */
 const aligned = 500;
 
 /** `sidekey audit query` */
-export async function query({ readConfig, output, now }: Context, options: QueryOptions): Promise<void> {
-  const config = await readConfig();
-  const { file } = config.audit;
-  const grants = options.grant === undefined && output.json ? [] : await readGrants(config, now);
-  const wanted = options.grant === undefined ? null : grantIds(options.grant, grants);
-  const filter: AuditFilter = {
-    since: timeOf('--since', options.since, now()),
-    until: timeOf('--until', options.until, now()),
-    event: options.event,
-    host: options.host === undefined ? undefined : (canonicalHost(options.host) ?? options.host),
-    agent: options.agent,
-    code: options.code,
-  };
+export async function query(
+  context: Context,
+  options: ConditionOptions & { readonly csv?: boolean },
+): Promise<void> {
+  const { output } = context;
+  if (options.csv === true && output.json) {
+    throw new SidekeyError('input_invalid', '--csv and --json are two forms of the same.', {
+      hint: 'give one of them',
+    });
+  }
+  const conditions = await readConditions(context, options);
+  if (options.csv === true) return printCsv(context, conditions);
+  const { file, filter, fits, grants } = conditions;
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat([], nameOf);
@@ -46,7 +34,7 @@ export async function query({ readConfig, output, now }: Context, options: Query
     held = null;
   };
   for await (const line of queryAudit({ file, filter })) {
-    if (wanted !== null && !(line.grant !== undefined && wanted.has(line.grant))) continue;
+    if (!fits(line)) continue;
     if (held === null) {
       output.result(line, format(line));
       await output.drained();
@@ -59,23 +47,11 @@ export async function query({ readConfig, output, now }: Context, options: Query
   printHeld();
 }
 
-/** All grants of that name, or the id itself: the audit outlives a grant. */
-function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<string> {
-  const ids = grants.filter(({ id, name }) => id === reference || name === reference).map(({ id }) => id);
-  if (ids.length > 0) return new Set(ids);
-  if (/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(reference)) {
-    return new Set([reference.toLowerCase()]);
+async function printCsv({ output }: Context, { file, filter, fits }: Conditions): Promise<void> {
+  output.bytes(Buffer.from(csvHead));
+  for await (const line of queryAudit({ file, filter })) {
+    if (!fits(line)) continue;
+    output.bytes(Buffer.from(csvLine(line)));
+    await output.drained();
   }
-  throw new SidekeyError('grant_missing', `There is no grant ${reference}.`, {
-    hint: 'sidekey grant list; of a grant that was removed, give the id',
-  });
-}
-
-function timeOf(option: string, text: string | undefined, now: number): number | undefined {
-  if (text === undefined) return undefined;
-  const at = readTime(text, now);
-  if (at !== null) return at;
-  throw new SidekeyError('input_invalid', `${option} is no time.`, {
-    hint: 'write how long ago (30m, 2h, 7d), a date (2026-11-21) or a time (2026-11-21T06:00Z)',
-  });
 }

@@ -3,6 +3,7 @@ import { tailAudit } from '../../audit/query.ts';
 import { displayName } from '../../config/problem.ts';
 import { SidekeyError } from '../../errors.ts';
 import type { Context } from '../context.ts';
+import { onInterrupt } from '../interrupt.ts';
 import { grantNames, readGrants } from './grant-names.ts';
 import { lineFormat } from './line.ts';
 
@@ -28,12 +29,11 @@ export async function tail(
     if (last.length === 0) output.say(`Nothing was recorded in ${displayName(file, process.cwd())} yet.`);
     return;
   }
-  const end = () => stop.abort();
-  process.once('SIGINT', end).once('SIGTERM', end);
+  const giveBack = onInterrupt(() => stop.abort());
   try {
     for await (const line of tailAudit({ file, lines, follow, signal: stop.signal })) print(line);
   } finally {
-    process.off('SIGINT', end).off('SIGTERM', end);
+    giveBack();
   }
 }
 

@@ -1,3 +1,4 @@
+import { audited } from '../../audit/audited.ts';
 import { allowDomain, removeDomain, setDomain, type DomainEdit } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
@@ -6,9 +7,8 @@ import { SidekeyError } from '../../errors.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import type { State } from '../../state.ts';
-import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
-import { isWithin } from '../grant/audience.ts';
+import { isWithin } from '../../policy/audience.ts';
 import { standingFor } from '../grant/offered.ts';
 import { titleOf } from '../grant/words.ts';
 
@@ -110,7 +110,7 @@ async function warningsFor({ grants }: State, host: string, reference: string): 
     return [
       {
         sentence: `There is no grant ${reference} yet: requests to ${host} are refused until there is one.`,
-        hint: `sidekey grant add ${reference} --provider PROVIDER < token.json`,
+        hint: `sidekey connect PROVIDER --name ${reference}`,
       },
     ];
   }

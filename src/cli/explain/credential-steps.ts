@@ -1,47 +1,57 @@
 import { SidekeyError } from '../../errors.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
+import type { Grant } from '../../grants/grant.ts';
 import type { InjectPlan } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { selectGrant } from '../../grants/select-grant.ts';
 import { expiredToken, standingOf, type RefusedToken } from '../../grants/token-result.ts';
 import { inject } from '../../inject/inject.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
-import type { Decision } from '../../policy/decide.ts';
+import type { RequestDecision } from '../../policy/decide.ts';
 import { matchesPattern } from '../../policy/domain-map.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
-import type { Selectors } from '../../proxy/agent.ts';
-import { unselected } from '../../proxy/credential.ts';
+import type { Identity } from '../../proxy/agent.ts';
+import { echoRefusal } from '../../proxy/credential.ts';
+import { unselected, type Offer } from '../../proxy/offer.ts';
+import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { View } from '../../view.ts';
 import { expiryOf, stateNow, titleOf } from '../grant/words.ts';
-import type { Trail } from './trail.ts';
+import { carriedAs } from '../provider/words.ts';
+import { spanText } from '../span.ts';
+import { dateTime, relativeTime } from '../time.ts';
+import type { Ending, Trail } from './trail.ts';
 
 /** What is known when the credential is looked for. */
 export interface CredentialQuestion {
   readonly authority: Authority;
-  readonly decision: Decision & { readonly outcome: 'inject' };
-  readonly selectors: Selectors;
+  readonly method: string;
+  readonly decision: Extract<RequestDecision, { grant: string }>;
+  readonly offer: Offer;
+  readonly caller: Identity;
   readonly now: number;
 }
 
 /** From the decision to the field that carries the credential. Answers how the request would leave. */
 export async function credentialSteps(
   view: View,
-  { authority, decision, selectors, now }: CredentialQuestion,
+  { authority, method, decision, offer, caller, now }: CredentialQuestion,
   trail: Trail,
-): Promise<string> {
-  const selected = selectGrant(await view.grants(), { reference: decision.grant, ...selectors });
-  if (selected.kind !== 'selected') return trail.failed('grant', unselected(selected, decision, selectors));
+): Promise<Ending> {
+  const echoed = echoRefusal(method);
+  if (echoed !== null) return trail.failed('injection', echoed);
+  const { selected } = offer;
+  if (selected.kind !== 'selected') return trail.failed('grant', unselected(selected, decision, caller));
   const { grant } = selected;
   trail.went('grant', `${titleOf(grant)}: provider ${grant.provider}, ${stateNow(grant, now)}`);
 
   const opened = (await (await view.registry())?.read(grant.id)) ?? null;
-  const { skewMs } = view.config.tokens;
-  const standing = standingOf(opened, grant.id, { now, skewMs, unwanted: null });
+  const { tokens, providers } = view.config;
+  const clock = { now, skewMs: tokens.skewMs, unwanted: null };
+  const standing = standingOf(opened, grant.id, clock, (name) => providers.get(name));
   switch (standing.kind) {
     case 'refused':
       return trail.failed('token', refusalOf(standing));
     case 'ended':
-      return trail.failed('token', refusalOf(expiredToken(grant)));
+      return trail.failed('token', refusalOf(expiredToken(grant, providers.get(grant.provider))));
     case 'unchanged':
       throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
     case 'usable':
@@ -55,8 +65,13 @@ export async function credentialSteps(
       break;
   }
   const { sealed } = standing.opened;
+  const held =
+    decision.outcome === 'approve' && (await approvalStep(view, decision, { grant, caller, now }, trail));
+  // As the proxy: right before the credential leaves.
+  const ended = grantEnded(grant, (await view.store?.grantPolicies.get(grant.id)) ?? null, now);
+  if (ended !== null) return trail.failed('grant', ended);
 
-  const plan: InjectPlan = view.config.providers.get(grant.provider)?.inject ?? { kind: 'bearer' };
+  const plan: InjectPlan = providers.get(grant.provider)?.inject ?? { kind: 'bearer' };
   const name = authorityText(authority);
   const isCovered = sealed.audience
     .map(parsePattern)
@@ -65,14 +80,41 @@ export async function credentialSteps(
   if (isCovered) trail.went('audience', `${name} is within ${sealed.audience.join(', ')}`);
   let fields: readonly string[];
   try {
-    fields = inject([], { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure });
+    const path = plan.kind === 'path' ? `${plan.prefixes[0]}/` : '/';
+    const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure };
+    ({ fields } = inject({ path, fields: [] }, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     return trail.failed(isCovered ? 'injection' : 'audience', error);
   }
   const carried = describeFields(fields, standing.opened, plan);
   trail.went('injection', `${carried} (${howCarried(standing.opened, grant.provider)})`);
-  return `with the credential of ${titleOf(grant)}`;
+  return { outcome: `with the credential of ${titleOf(grant)}`, held };
+}
+
+/** Whether a person is asked; none is where one said yes before to this and more. */
+async function approvalStep(
+  { store, config }: View,
+  { approvalKey }: RequestDecision,
+  { grant, caller, now }: Pick<CredentialQuestion, 'caller' | 'now'> & { readonly grant: Grant },
+  trail: Trail,
+): Promise<boolean> {
+  const who = { agent: caller.agent, lease: caller.lease?.id ?? null, grantId: grant.id };
+  const standing =
+    store === null || approvalKey === null
+      ? null
+      : await store.approvals.standing({ ...who, ruleKey: approvalKey }, now);
+  if (standing === null) {
+    const { patienceMs } = config.approvals;
+    trail.went(
+      'approval',
+      `a person is asked, and the request waits up to ${spanText(patienceMs)} for the answer`,
+    );
+    return true;
+  }
+  const until = standing.until === null ? 'as long as the lease' : `until ${dateTime(standing.until)}`;
+  trail.went('approval', `${standing.by} said yes ${relativeTime(standing.at, now)}, ${until}`);
+  return false;
 }
 
 function refusalOf({ code, message, hint }: RefusedToken): SidekeyError {
@@ -88,13 +130,14 @@ function withSomeToken(sealed: SealedCredential): SealedCredential {
 
 /** Names, and what stands before the secret; never a value. */
 function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: InjectPlan): string {
+  if (fields.length === 0) return carriedAs(plan);
   const names = fields.filter((_, index) => index % 2 === 0);
   const prefix = grant.type === 'basic' ? 'Basic ' : grant.type === 'headers' ? '' : prefixOf(plan);
   return names.map((name) => `${name}: ${prefix}…`).join(', ');
 }
 
 function prefixOf(plan: InjectPlan): string {
-  return plan.kind === 'bearer' ? 'Bearer ' : plan.prefix;
+  return plan.kind === 'header' ? plan.prefix : 'Bearer ';
 }
 
 function howCarried({ grant }: OpenedGrant, provider: string): string {

@@ -9,7 +9,18 @@ export interface Step {
 
 /** The steps, in the order of the proxy. */
 export type StepName =
-  'authority' | 'agent' | 'domain' | 'decision' | 'grant' | 'token' | 'audience' | 'injection' | 'address';
+  | 'authority'
+  | 'lease'
+  | 'agent'
+  | 'domain'
+  | 'rule'
+  | 'decision'
+  | 'grant'
+  | 'token'
+  | 'approval'
+  | 'audience'
+  | 'injection'
+  | 'address';
 
 /** Notes each step that was gone. */
 export interface Trail {
@@ -18,13 +29,19 @@ export interface Trail {
   failed(step: StepName, refusal: SidekeyError): never;
 }
 
-/** A way that was gone to its end, or to the step that refused. */
-export interface Walked {
-  readonly steps: readonly Step[];
-  /** Null: the request would leave. */
-  readonly refusal: SidekeyError | null;
-  /** How it would leave, as the end of a sentence; `refused`. */
+/** How a way ends that nothing refuses. */
+export interface Ending {
+  /** How the request would leave, as the end of a sentence. */
   readonly outcome: string;
+  /** Whether a person is asked first. */
+  readonly held: boolean;
+}
+
+/** A way that was gone to its end, or to the step that refused. */
+export interface Walked extends Ending {
+  readonly steps: readonly Step[];
+  /** Null: the request would leave, or wait. */
+  readonly refusal: SidekeyError | null;
 }
 
 /**
@@ -32,7 +49,7 @@ export interface Walked {
  *
  * @throws what the way throws, other than the refusal that it noted
  */
-export async function follow(way: (trail: Trail) => Promise<string>): Promise<Walked> {
+export async function follow(way: (trail: Trail) => Promise<Ending>): Promise<Walked> {
   const steps: Step[] = [];
   let noted: SidekeyError | null = null;
   const trail: Trail = {
@@ -46,9 +63,9 @@ export async function follow(way: (trail: Trail) => Promise<string>): Promise<Wa
     },
   };
   try {
-    return { steps, refusal: null, outcome: await way(trail) };
+    return { steps, refusal: null, ...(await way(trail)) };
   } catch (error) {
     if (!(error instanceof SidekeyError) || error !== noted) throw error;
-    return { steps, refusal: error, outcome: 'refused' };
+    return { steps, refusal: error, outcome: 'refused', held: false };
   }
 }

@@ -1,89 +1,99 @@
 import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../errors.ts';
+import type { InjectPlan } from '../../grants/provider.ts';
+import { matches } from '../../grants/select-grant.ts';
 import { createAddressGuard, parseCidr } from '../../policy/address.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
-import { decide } from '../../policy/decide.ts';
+import type { BodyFacts } from '../../policy/body-facts.ts';
+import type { RequestDecision } from '../../policy/decide.ts';
 import { createDomainMap } from '../../policy/domain-map.ts';
 import { bareHost, isAddress } from '../../policy/host.ts';
-import type { Selectors } from '../../proxy/agent.ts';
-import { targetOf } from '../../proxy/target.ts';
+import { boundOf } from '../../policy/limit-refusal.ts';
+import { describeStep } from '../../policy/step-words.ts';
+import { framingOf } from '../../proxy/framing.ts';
+import { judge } from '../../proxy/judgement.ts';
+import { denialOf } from '../../proxy/refusal.ts';
+import { bodyFacts } from '../../proxy/request-facts.ts';
+import { targetOf, type Target } from '../../proxy/target.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 import type { View } from '../../view.ts';
+import { callerSteps } from './caller-steps.ts';
 import { credentialSteps } from './credential-steps.ts';
-import { follow, type Trail, type Walked } from './trail.ts';
-
-/** What is asked about. */
-export interface Question {
-  readonly method: string;
-  readonly url: string;
-  /** Null: a caller on this machine without a token. */
-  readonly agent: string | null;
-  readonly selectors: Selectors;
-}
+import type { Question } from './question.ts';
+import { follow, type Ending, type Trail, type Walked } from './trail.ts';
 
 /**
  * Goes the way of a request through the proxy's own rooms, without a request and without the network.
  *
- * @throws what the store and the vault throw
+ * @throws what the store and the vault throw; SidekeyError as `pickLease`
  */
-export function walk(view: View, question: Question, now: number): Promise<Walked> {
-  return follow((trail) => go(view, question, now, trail));
+export function walk(view: View, question: Question): Promise<Walked> {
+  return follow((trail) => go(view, question, trail));
 }
 
-async function go(view: View, question: Question, now: number, trail: Trail): Promise<string> {
+async function go(view: View, question: Question, trail: Trail): Promise<Ending> {
   const { config } = view;
-  const authority = authorityOf(question, trail);
-  await identify(view, question, trail);
+  const { arrival, at } = question;
+  const target = targetSteps(question, config, trail);
+  const { authority } = target;
+  const caller = await callerSteps(view, question, trail);
 
-  const domains = createDomainMap(config.domains);
-  const domain = domains.match(authority);
+  const policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatched };
+  const domain = policy.domains.match(authority);
   trail.went('domain', domain === null ? 'no entry covers it' : `${domain.pattern.text}: ${domain.origin}`);
-  const decision = decide({ domains, unmatched: config.proxy.unmatched }, authority);
-  if (decision.outcome === 'deny') {
-    const { code, reason, hint } = decision;
-    trail.failed('decision', new SidekeyError(code, `${reason}.`, { hint }));
+  const all = await view.grants();
+  const grants = { find: (reference: string) => all.filter((grant) => matches(grant, reference)) };
+  const settings = { policy, injectPlan: planOf(config) };
+  const judged = (body: BodyFacts | null) =>
+    judge({ arrival, target, caller }, body, settings, { grants, now: () => at });
+  let { decision, offer } = await judged(null);
+  if (decision.needsBody) {
+    const read = await bodyFacts(arrival, config.limits.rule_body_bytes);
+    ({ decision, offer } = await judged(read.facts));
   }
-  trail.went('decision', `${decision.outcome}: ${decision.reason}`);
+  for (const step of decision.steps) trail.went('rule', describeStep(step));
+  if (decision.outcome === 'deny') return trail.failed('decision', denialOf(decision));
+  trail.went('decision', decisionText(decision));
   const ending =
-    decision.outcome === 'tunnel'
-      ? 'as it is, without a credential'
-      : await credentialSteps(view, { authority, decision, selectors: question.selectors, now }, trail);
+    decision.outcome === 'tunnel' || offer === null
+      ? { outcome: 'as it is, without a credential', held: false }
+      : await credentialSteps(
+          view,
+          { authority, method: question.method, decision, offer, caller, now: at },
+          trail,
+        );
   await address(config, authority, trail);
   return ending;
 }
 
-function authorityOf({ method, url }: Question, trail: Trail): Authority {
-  const host = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1] ?? '';
-  const target = targetOf({ method, target: url, version: '1.1', fields: ['Host', host] }, null);
-  if (target instanceof SidekeyError) return trail.failed('authority', target);
-  const { authority } = target;
-  trail.went('authority', `${authority.scheme}://${authority.host}:${authority.port}`);
-  return authority;
+/** How a provider's tokens are carried, as `main` has it. */
+function planOf({ providers }: Config): (provider: string) => InjectPlan {
+  return (provider) => providers.get(provider)?.inject ?? { kind: 'bearer' };
 }
 
-async function identify({ config, store }: View, { agent }: Question, trail: Trail): Promise<void> {
-  const { agents: mode } = config.proxy;
-  if (agent === null) {
-    if (mode === 'optional') {
-      trail.went('agent', 'none; callers on this machine need no token');
-      return;
-    }
-    trail.failed(
-      'agent',
-      new SidekeyError('agent_auth_required', 'This proxy serves known agents alone.', {
-        hint: 'say which one asks: --agent NAME',
-      }),
-    );
-  }
-  if (((await store?.agents.get(agent)) ?? null) === null) {
-    trail.failed(
-      'agent',
-      new SidekeyError('agent_auth_required', `The proxy does not know the agent ${agent}.`, {
-        hint: 'sidekey agent list',
-      }),
-    );
-  }
-  trail.went('agent', agent);
+function targetSteps({ arrival: { head } }: Question, { limits }: Config, trail: Trail): Target {
+  const framing = framingOf(head, limits);
+  if (framing instanceof SidekeyError) return trail.failed('authority', framing);
+  const target = targetOf(head, null);
+  if (target instanceof SidekeyError) return trail.failed('authority', target);
+  const { scheme, host, port } = target.authority;
+  trail.went('authority', `${scheme}://${host}:${port}`);
+  return target;
+}
+
+function decisionText({
+  outcome,
+  reason,
+  reported,
+  limits,
+  mode,
+}: Exclude<RequestDecision, { outcome: 'deny' }>): string {
+  const counted = mode === 'report' ? [] : limits;
+  return [
+    `${outcome}: ${reason}`,
+    ...(reported === null ? [] : [`only reported, else ${reported.outcome}: ${reported.reason}`]),
+    ...counted.map((limit) => `at most ${boundOf(limit)} per ${limit.per}`),
+  ].join('; ');
 }
 
 /** Names are looked up when they are dialed; what is known before can be judged before. */

@@ -1,21 +1,17 @@
-import { randomUUID } from 'node:crypto';
 import { SidekeyError } from '../../errors.ts';
-import type { SealedCredential } from '../../grants/credential.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { defaultUser, type Grant } from '../../grants/grant.ts';
-import { openRegistry, type Registry } from '../../grants/registry.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
+import { isWithin } from '../../policy/audience.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import { shellWord } from '../../shell-word.ts';
-import type { State } from '../../state.ts';
-import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
 import { checkName } from '../names.ts';
 import { findProvider } from '../provider/find.ts';
 import { details } from '../table.ts';
-import { chooseAudience, isWithin } from './audience.ts';
+import { chooseAudience } from './audience.ts';
+import { keepGrant } from './keep-grant.ts';
 import { domainsOf } from './offered.ts';
-import { grantGone } from './pick.ts';
 import { refreshGapOf } from './refresh-gap.ts';
 import { expiryOf, grantJson, hasEnded, scopesOf, stateNow, titleOf } from './words.ts';
 
@@ -59,7 +55,16 @@ export async function addGrant(context: Context, name: string, options: AddOptio
 
   const wanted = { name, user, provider: provider.name, scopes };
   const { grant, replaced, domains } = await context.withState(async (state) => {
-    const stored = await store(state, wanted, { credential, audience }, options.replace === true, now);
+    const stored = await keepGrant(
+      state,
+      wanted,
+      { credential, audience },
+      {
+        event: 'grant.added',
+        keepsOut: (existing) => (options.replace === true ? null : alreadyThere(existing, wanted)),
+        now,
+      },
+    );
     const uses = domainsOf(stored.grant, await state.grants.list(), state.config.domains);
     return { ...stored, domains: uses.map(({ pattern }) => pattern.text) };
   });
@@ -88,49 +93,8 @@ export async function addGrant(context: Context, name: string, options: AddOptio
   }
 }
 
-type Wanted = Pick<Grant, 'name' | 'user' | 'provider' | 'scopes'>;
-
-async function store(
-  state: State,
-  wanted: Wanted,
-  sealed: SealedCredential,
-  mayReplace: boolean,
-  now: () => number,
-): Promise<{ readonly grant: Grant; readonly replaced: boolean }> {
-  const { user, provider } = wanted;
-  const existing = await findExact(state.grants, wanted);
-  if (existing !== null && !mayReplace) {
-    throw new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
-      hint: replaceCommand(wanted),
-    });
-  }
-  const id = existing?.id ?? randomUUID();
-  const event = { event: 'grant.added', grant: id, user, provider } as const;
-  if (existing === null) {
-    const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
-    return { grant: await audited(state.audit, event, () => registry.add(wanted, sealed)), replaced: false };
-  }
-  const grant = await audited(state.audit, { ...event, reason: 'replaced' }, () =>
-    replaceWhatever(state.grants, id, wanted, sealed),
-  );
-  return { grant, replaced: true };
-}
-
-async function findExact(grants: Registry, { name, user }: Wanted): Promise<Grant | null> {
-  return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
-}
-
-/** What a person hands over goes before what a refresh stored meanwhile. */
-async function replaceWhatever(
-  grants: Registry,
-  id: string,
-  { provider, scopes }: Wanted,
-  sealed: SealedCredential,
-): Promise<Grant> {
-  for (;;) {
-    const stored = await grants.read(id);
-    if (stored === null) throw grantGone();
-    const grant = await grants.replaceCredential(stored.grant, sealed, { provider, scopes });
-    if (grant !== null) return grant;
-  }
+function alreadyThere(existing: Grant, wanted: Pick<Grant, 'name' | 'user' | 'provider'>): SidekeyError {
+  return new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
+    hint: replaceCommand(wanted),
+  });
 }

@@ -52,7 +52,6 @@ function missing(
   );
   const meant = near === null ? '.' : `; did you mean ${near}?`;
   return new SidekeyError('grant_missing', `There is no grant${shown}${meant}`, {
-    hint:
-      grants.length === 0 ? 'sidekey grant add NAME --provider PROVIDER < token.json' : 'sidekey grant list',
+    hint: grants.length === 0 ? 'sidekey connect PROVIDER' : 'sidekey grant list',
   });
 }

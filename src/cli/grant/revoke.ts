@@ -1,37 +1,45 @@
+import { audited } from '../../audit/audited.ts';
+import { failures } from '../../errors.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Registry } from '../../grants/registry.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
-import { audited } from '../audited.ts';
 import type { Context } from '../context.ts';
+import { endGrant, thereToo, type EndOptions } from './end-grant.ts';
 import { grantGone, pickGrant } from './pick.ts';
 import { grantJson, titleOf } from './words.ts';
 
 /**
- * `sidekey grant revoke`. Rejects with what `pickGrant` throws, and `audit_unavailable` where it cannot be recorded.
+ * `sidekey grant revoke`: the credential is of no use here whatever the provider says. Answers exit code 5 where the
+ * provider should have been told, and was not.
+ *
+ * @throws SidekeyError what `pickGrant` throws; `audit_unavailable` where it cannot be recorded
  */
 export async function revokeGrant(
-  { withState, output, now }: Context,
+  context: Context,
   reference: string,
-  { user }: { readonly user?: string },
-): Promise<void> {
-  const { grant, changed } = await withState(async ({ grants, audit }) => {
-    const picked = pickGrant(await grants.list(), { grant: reference, user });
-    if (picked.state === 'revoked') return { grant: picked, changed: false };
-    const { id, provider } = picked;
-    const event = { event: 'grant.revoked', grant: id, user: picked.user, provider } as const;
-    return { grant: await audited(audit, event, () => revoke(grants, id)), changed: true };
+  options: EndOptions,
+): Promise<number | void> {
+  const { withState, output, now } = context;
+  const { grant, provider, there } = await withState(async (state) => {
+    const { grants, audit, config } = state;
+    const picked = pickGrant(await grants.list(), { grant: reference, user: options.user });
+    const { id, user, provider: name } = picked;
+    const provider = config.providers.get(name);
+    if (picked.state === 'revoked') return { grant: picked, provider, there: null };
+    const ended = await endGrant(context, state, id, options, () =>
+      audited(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () => revoke(grants, id)),
+    );
+    return { grant: ended.here, provider, there: ended.there };
   });
-  const title = titleOf(grant);
   output.result(
-    { ...grantJson(grant, now()), changed },
-    changed
-      ? `Revoked ${title}: its credential is sent nowhere any more.`
-      : `${title} was revoked before; nothing has changed.`,
+    { ...grantJson(grant, now()), changed: there !== null, at_provider: there?.kind ?? null },
+    there === null
+      ? `${titleOf(grant)} was revoked before; nothing has changed.`
+      : `Revoked ${titleOf(grant)}${thereToo(there)}`,
   );
-  output.say(
-    'The provider is not told in this version: where the token itself may be known to others, revoke it there too.',
-  );
-  output.say(`To use it again:\n  → ${replaceCommand(grant)}`);
+  if (there !== null && there.kind !== 'ended') output.say(there.sentence);
+  output.say(`To use it again:\n  → ${replaceCommand(grant, [], provider)}`);
+  return there?.kind === 'failed' ? failures.provider_refused.exit : undefined;
 }
 
 /** A refresh that ends at the same moment does not undo it. */

@@ -1,10 +1,16 @@
+import { replaceCommand } from '../../grants/replace-command.ts';
 import { createFingerprint } from '../../inject/fingerprint.ts';
+import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { Context } from '../context.ts';
 import { details } from '../table.ts';
 import { dateTime, relativeTime } from '../time.ts';
+import { clockJson, clockRows } from './clock-words.ts';
+import { clocksOf } from './clocks.ts';
 import { domainsOf } from './offered.ts';
 import { grantGone, pickGrant } from './pick.ts';
-import { expiryOf, grantJson, scopesOf, stateNow } from './words.ts';
+import { policyJson, policyRows } from './policy-words.ts';
+import { reachedBy, reachedByJson, reachedByRows } from './reached-by.ts';
+import { accountOf, grantJson, renewedBy, scopesOf, stateNow } from './words.ts';
 
 /** `sidekey grant show`. Rejects with what `pickGrant` and the vault throw. */
 export async function showGrant(
@@ -12,41 +18,70 @@ export async function showGrant(
   reference: string,
   { user }: { readonly user?: string },
 ): Promise<void> {
+  const at = now();
   const found = await withView(async (view) => {
     const grants = await view.grants();
     const { id } = pickGrant(grants, { grant: reference, user });
     const [vault, registry] = await Promise.all([view.vault(), view.registry()]);
     const opened = (await registry?.read(id)) ?? null;
     if (vault === null || opened === null) throw grantGone();
+    const { grant, sealed } = opened;
+    const { providers, tokens, domains } = view.config;
+    const provider = providers.get(grant.provider);
+    const activity = (await view.store?.activity.get(id)) ?? null;
+    const rights = (await view.store?.rights.read()) ?? null;
     const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
     return {
-      grant: opened.grant,
-      audience: opened.sealed.audience,
-      fingerprint: fingerprint(opened.sealed),
-      domains: domainsOf(opened.grant, grants, view.config.domains).map(({ pattern }) => pattern.text),
+      grant,
+      account: sealed.details ?? {},
+      clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
+      renewed: renewedBy(sealed.credential),
+      audience: sealed.audience,
+      fingerprint: fingerprint(sealed),
+      domains: domainsOf(grant, grants, domains).map(({ pattern }) => pattern.text),
+      policy: rights?.policies.find(({ grantId }) => grantId === id) ?? null,
+      reached: reachedBy(grant, rights, at),
+      proxy: view.config.proxy,
+      consentCommand: replaceCommand(grant, [], provider),
     };
   });
-  const { grant, audience, fingerprint, domains } = found;
-  const at = now();
+  const { grant, account, clocks, renewed, audience, fingerprint, domains, consentCommand } = found;
+  const { policy, reached, proxy } = found;
   output.result(
-    { ...grantJson(grant, at), audience, fingerprint, domains },
+    {
+      ...grantJson(grant, at),
+      ...clockJson(clocks),
+      renewed_by: renewed,
+      account,
+      audience,
+      fingerprint,
+      domains,
+      policy: policyJson(policy),
+      reached_by: reachedByJson(reached),
+    },
     details(grant.name, {
       id: grant.id,
       provider: grant.provider,
       user: grant.user,
+      account: accountOf(account),
       type: grant.type,
       state: stateNow(grant, at),
       because: grant.stateReason,
       scopes: scopesOf(grant),
-      expires: expiryOf(grant, at),
-      'refresh token': grant.refreshable ? 'yes' : 'no',
+      ...clockRows(grant, clocks, at),
+      'renewed by': renewed?.replaceAll('_', ' ') ?? 'nothing',
       audience: audience.join(', '),
       'used by': domains.length === 0 ? 'no domain' : domains.join(', '),
+      ...reachedByRows(reached, proxy, at),
+      ...policyRows(policy, at),
       fingerprint,
       created: `${dateTime(grant.createdAt)} (${relativeTime(grant.createdAt, at)})`,
       updated: `${dateTime(grant.updatedAt)} (${relativeTime(grant.updatedAt, at)})`,
       revision: String(grant.revision),
     }),
   );
+  const ended = grantEnded(grant, policy, at);
+  if (ended !== null) output.say(`${ended.message}\n  → ${ended.hint}`);
+  if (clocks.next.what === 'consent') output.say(`  → ${consentCommand}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
 }

@@ -1,4 +1,5 @@
 /** What a person and a program are told of a grant. Nothing here ever sees a credential. */
+import type { Credential, Renewal } from '../../grants/credential.ts';
 import { defaultUser, type Grant, type GrantState } from '../../grants/grant.ts';
 import { isoTime, relativeTime } from '../time.ts';
 
@@ -29,9 +30,34 @@ export function titleOf({ name, user }: Grant): string {
   return user === defaultUser ? name : `${name} (user ${user})`;
 }
 
+/** A command about a grant: `sidekey grant remove github --user alice`. */
+export function grantCommand(
+  what: 'refresh' | 'extend' | 'remove',
+  { name, user }: Pick<Grant, 'name' | 'user'>,
+): string {
+  return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
+}
+
+/** The command that refreshes a grant whatever its clock says. */
+export function refreshCommand(grant: Grant): string {
+  return `${grantCommand('refresh', grant)} --force`;
+}
+
 /** The scopes as one text; `-` where there are none. */
 export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
+}
+
+/** What gets a new token for the credential, in the words of the config file; null: nothing does. */
+export function renewedBy(credential: Credential): 'refresh_token' | Renewal['kind'] | null {
+  if (credential.type !== 'oauth2') return null;
+  return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
+}
+
+/** Which account it is, in the provider's own words; null: it says nothing. */
+export function accountOf(details: Readonly<Record<string, string>>): string | null {
+  const words = Object.entries(details).map(([name, value]) => `${name} ${value}`);
+  return words.length === 0 ? null : words.join(', ');
 }
 
 /** A grant for programs. Times are ISO 8601, spans are seconds. */

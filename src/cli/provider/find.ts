@@ -2,16 +2,17 @@ import { didYouMean } from '../../did-you-mean.ts';
 import { SidekeyError } from '../../errors.ts';
 import { isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
+import type { Providers } from '../../config/providers.ts';
 
 /**
  * The provider of that name.
  *
  * @throws SidekeyError `provider_unknown`
  */
-export function findProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
+export function findProvider(providers: Providers, name: string): Provider {
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
-  const near = didYouMean(name, [...providers.keys()]);
+  const near = didYouMean(name, providers.names);
   // What cannot be a name may be a secret in the wrong place.
   const shown = isName(name) ? ` ${name}` : ' of that name';
   throw new SidekeyError(

@@ -1,25 +1,108 @@
-import type { InjectPlan, Provider } from '../../grants/provider.ts';
+import { flowWords } from '../../config/provider-definition.ts';
+import type { Flow, InjectPlan, Provider, TokenCarry } from '../../grants/provider.ts';
 
-/** The field that carries a token, with the token left out. */
+/** Where a token stands in a request, with the token left out. */
 export function carriedAs(plan: InjectPlan): string {
-  return plan.kind === 'bearer' ? 'Authorization: Bearer …' : `${plan.name}: ${plan.prefix}…`;
+  switch (plan.kind) {
+    case 'bearer':
+      return 'Authorization: Bearer …';
+    case 'header':
+      return `${plan.name}: ${plan.prefix}…`;
+    case 'path':
+      return plan.prefixes.map((prefix) => `${prefix}…`).join(', ');
+    case 'query':
+      return `?${plan.name}=…`;
+  }
+}
+
+/** The same for what is pasted, whose parts may stand in several places. */
+export function pastedAs(carry: TokenCarry, plan: InjectPlan): string {
+  switch (carry.kind) {
+    case 'inject':
+      return carriedAs(plan);
+    case 'basic':
+      return 'Authorization: Basic …';
+    case 'headers':
+      return carry.headers.map(([name]) => `${name}: …`).join(', ');
+  }
+}
+
+/** What `sidekey connect` is told besides the provider, for each way to a credential that is not the usual one. */
+const connectOptions: Readonly<Record<Flow | 'token', string>> = {
+  authorization_code: '',
+  device_code: ' --device',
+  client_credentials: ' --client-credentials',
+  jwt_bearer: ' --jwt-bearer --key FILE',
+  token_exchange: ' --token-exchange',
+  auth0_connection: ' --via auth0',
+  github_installation: ' --app-id ID --installation-id ID --key FILE',
+  token: ' --token',
+};
+
+/** The command that connects to a provider by one way. */
+export function connectCommand(name: string, way: Flow | 'token'): string {
+  return `sidekey connect ${name}${connectOptions[way]}`;
+}
+
+/** The commands that connect to a provider, the usual one first. */
+export function connectCommands({ name, flows, token }: Provider): readonly string[] {
+  return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
+}
+
+/** The ways to a credential, in a word each. */
+export function waysOf({ flows, token }: Provider): string {
+  return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
 }
 
 /** A provider for programs, in the words of the config file. Says whether there is a client secret, and not which. */
 export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
-  const { inject } = provider;
+  const { inject, token, dialect } = provider;
   return {
     name: provider.name,
     title: provider.title,
+    category: provider.category,
+    docs: provider.docs,
+    settings: Object.fromEntries(provider.settings.map(({ name, value }) => [name, value])),
     authorization_endpoint: provider.authorizationEndpoint,
+    device_authorization_endpoint: provider.deviceAuthorizationEndpoint,
     token_endpoint: provider.tokenEndpoint,
-    revocation_endpoint: provider.revocationEndpoint,
+    revocation_endpoint: provider.revocationEndpoint ?? dialect.revocation.url,
     issuer: provider.issuer,
     client_id: provider.clientId,
     has_client_secret: provider.clientSecret !== null,
     client_auth: provider.clientAuth,
+    redirect_uri: provider.redirectUri,
+    flows: provider.flows,
     scopes: provider.scopes,
+    known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
     audience: provider.audience,
-    inject: inject.kind === 'bearer' ? 'bearer' : { header: inject.name, prefix: inject.prefix },
+    domains: provider.domains,
+    inject: writtenPlan(inject),
+    token:
+      token === null
+        ? null
+        : {
+            what: token.what,
+            url: token.url,
+            parts: token.parts.map(({ name }) => name),
+            carry: token.carry.kind,
+          },
+    probe: provider.probe?.url ?? null,
+    notes: provider.notes,
+    connect: connectCommands(provider),
   };
+}
+
+/** As the config file has it. */
+function writtenPlan(plan: InjectPlan): unknown {
+  switch (plan.kind) {
+    case 'bearer':
+      return 'bearer';
+    case 'header':
+      return { header: plan.name, prefix: plan.prefix };
+    case 'path':
+      return { path: plan.prefixes };
+    case 'query':
+      return { query: plan.name };
+  }
 }

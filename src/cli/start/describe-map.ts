@@ -13,9 +13,11 @@ export interface MapDescription {
   readonly missing: readonly string[];
 }
 
+type MapConfig = Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'providers'>>;
+
 /** Describes the map as it works with these grants; `now` in milliseconds since the epoch. */
 export function describeMap(
-  { domains, proxy }: Pick<Config, 'domains' | 'proxy'>,
+  { domains, proxy, providers }: MapConfig,
   grants: readonly Grant[],
   now: number,
 ): MapDescription {
@@ -23,9 +25,11 @@ export function describeMap(
   if (domains.length === 0) {
     return {
       lines: [`No domain is in the map yet: every host is ${rest}.`],
+      // Connecting puts the provider's hosts into the map.
       missing: [
-        ...(grants.length === 0 ? ['sidekey grant add github --provider github < token.json'] : []),
-        `sidekey domain allow api.github.com --grant ${grants[0]?.name ?? 'github'}`,
+        grants[0] === undefined
+          ? 'sidekey connect github --token'
+          : `sidekey domain allow api.github.com --grant ${grants[0].name}`,
       ],
     };
   }
@@ -36,7 +40,7 @@ export function describeMap(
   ]);
   return {
     lines: ['Domains:', ...columns(rows), `  any other host is ${rest}`],
-    missing: [...new Set(domains.flatMap((domain) => missingFor(domain, grants, now)))],
+    missing: [...new Set(domains.flatMap((domain) => missingFor(domain, grants, { now, providers })))],
   };
 }
 
@@ -47,11 +51,17 @@ function describeGrants(domain: Domain, grants: readonly Grant[], now: number): 
   return offered.map((grant) => `${titleOf(grant)}, ${stateNow(grant, now)}`).join('; ');
 }
 
-function missingFor(domain: Domain, grants: readonly Grant[], now: number): string[] {
+function missingFor(
+  domain: Domain,
+  grants: readonly Grant[],
+  { now, providers }: { readonly now: number; readonly providers: MapConfig['providers'] },
+): string[] {
   if (domain.action.kind !== 'grant') return [];
   const offered = offeredBy(domain, grants);
   if (offered.length === 0) {
-    return [`sidekey grant add ${domain.action.grant} --provider PROVIDER < token.json`];
+    return [`sidekey connect PROVIDER --name ${domain.action.grant}`];
   }
-  return offered.filter((grant) => stateNow(grant, now) !== 'active').map((grant) => replaceCommand(grant));
+  return offered
+    .filter((grant) => stateNow(grant, now) !== 'active')
+    .map((grant) => replaceCommand(grant, [], providers?.get(grant.provider)));
 }

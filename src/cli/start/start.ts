@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { createLog } from '../../log.ts';
+import { atCommandLine } from '../who.ts';
 import { startProxy, type Proxy } from '../../main.ts';
 import type { Context } from '../context.ts';
 import { proxyUrl } from '../proxy-url.ts';
@@ -14,10 +15,15 @@ export async function start({ config: readConfig, env, now, output }: Context): 
   // Before there is a proxy a SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
   process.on('SIGHUP', () => void running?.reload());
-  const proxy = await startProxy(config, { log: createLog(config.log.level), now, env });
-  const { address, authority } = proxy;
+  const proxy = await startProxy(config, {
+    log: createLog(config.log.level),
+    now,
+    env,
+    origin: atCommandLine(env),
+  });
+  const { address, pages, authority } = proxy;
   output.result(
-    { listen: address, config: config.file, ca: authority.certificateFile },
+    { listen: address, pages, config: config.file, ca: authority.certificateFile },
     await welcome(proxy, now()),
   );
   running = proxy;
@@ -53,7 +59,7 @@ async function welcome(proxy: Proxy, now: number): Promise<string> {
   const client = required ? proxyUrl(proxy.address, 'NAME:TOKEN') : url;
   const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
   const agents = required && (await proxy.state.store.agents.list()).length === 0;
-  const commands = [...(agents ? ['sidekey agent add NAME'] : []), ...missing];
+  const commands = [...(agents ? ['sidekey agent add NAME --grant GRANT'] : []), ...missing];
   return [
     'Sidekey is running.',
     '',
@@ -62,6 +68,7 @@ async function welcome(proxy: Proxy, now: number): Promise<string> {
         '  proxy',
         `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'})`,
       ],
+      ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (where links to approve lead)`]]),
       ['  config', fromHere(config.file)],
       ['  store', fromHere(config.store.path)],
       ['  audit', fromHere(config.audit.file)],

@@ -1,29 +1,39 @@
 import type { Grant, GrantState } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
+import { withoutStop } from '../../oauth/description.ts';
+import type { GrantActivity } from '../../store/store.ts';
 import type { View } from '../../view.ts';
-import { isWithin } from '../grant/audience.ts';
+import { isWithin } from '../../policy/audience.ts';
+import { clocksOf, failureOf } from '../grant/clocks.ts';
 import { domainsOf, offeredBy } from '../grant/offered.ts';
-import { stateNow, titleOf } from '../grant/words.ts';
+import { refreshCommand, stateNow, titleOf } from '../grant/words.ts';
+import { relativeTime } from '../time.ts';
 import { finding, type Finding, type Need } from './finding.ts';
 
 /** Grants by their state, and those that a person has to see to. One that was revoked on purpose is none of them. */
 export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const grants = await view.grants();
+  const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const counts = new Map<GrantState, number>();
   const needs: Need[] = [];
   for (const grant of grants) {
     const state = stateNow(grant, now);
     counts.set(state, (counts.get(state) ?? 0) + 1);
     const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
-    if (state === 'active' || (state === 'revoked' && !isUsed)) continue;
-    needs.push({ sentence: needOf(grant, state), hint: replaceCommand(grant) });
+    if (state === 'active') {
+      needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
+    } else if (state !== 'revoked' || isUsed) {
+      const provider = view.config.providers.get(grant.provider);
+      needs.push({ sentence: needOf(grant, state), hint: replaceCommand(grant, [], provider) });
+    }
   }
   const text = [...counts].map(([state, number]) => `${number} ${state}`).join(', ');
   return finding('grants', text === '' ? 'none' : text, Object.fromEntries(counts), needs);
 }
 
 function needOf(grant: Grant, state: Exclude<GrantState, 'active'>): string {
-  const why = grant.stateReason === null ? '' : `: ${grant.stateReason.replace(/\.$/, '')}`;
+  const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
   switch (state) {
     case 'expired':
       return `${titleOf(grant)} has expired, and there is no refresh token.`;
@@ -32,6 +42,60 @@ function needOf(grant: Grant, state: Exclude<GrantState, 'active'>): string {
     case 'reauth_required':
       return `${titleOf(grant)} needs a new consent${why}.`;
   }
+}
+
+/** A grant that works, but will not for long. */
+async function refreshNeeds(
+  view: View,
+  grant: Grant,
+  activity: GrantActivity | null,
+  now: number,
+): Promise<readonly Need[]> {
+  if (!grant.refreshable) return [];
+  const failure = failureOf(grant, activity);
+  const needs: Need[] = [];
+  if (failure !== null) {
+    needs.push({
+      sentence: `${titleOf(grant)} could not be refreshed ${relativeTime(failure.at, now)}: ${failure.text}.`,
+      hint: refreshCommand(grant),
+    });
+  }
+  const { providers, tokens } = view.config;
+  const provider = providers.get(grant.provider);
+  if (provider === undefined || !refreshTokenEnds(provider)) return needs;
+  const opened = await (await view.registry())?.read(grant.id);
+  if (opened === undefined || opened === null) return needs;
+  const { dialect } = provider;
+  const { refreshToken } = clocksOf(opened, { activity, dialect, tokens, now });
+  const { unusedAt, consentAt } = refreshToken;
+  if (unusedAt !== null && isNear(unusedAt, dialect.refreshTokenIdleMs, now)) {
+    needs.push({
+      sentence:
+        unusedAt <= now
+          ? `The refresh token of ${titleOf(grant)} has probably died: it was not used for too long.`
+          : `The refresh token of ${titleOf(grant)} dies ${relativeTime(unusedAt, now)} unless it is used; a running proxy would use it.`,
+      hint: refreshCommand(grant),
+    });
+  }
+  if (consentAt !== null && isNear(consentAt, dialect.refreshTokenLifeMs, now)) {
+    needs.push({
+      sentence:
+        consentAt <= now
+          ? `${titleOf(grant)} has probably lost its refresh token, which lives so long after a consent and no longer.`
+          : `${titleOf(grant)} needs a new consent ${relativeTime(consentAt, now)}.`,
+      hint: replaceCommand(grant, [], provider),
+    });
+  }
+  return needs;
+}
+
+function refreshTokenEnds({ dialect }: Provider): boolean {
+  return dialect.refreshTokenIdleMs !== null || dialect.refreshTokenLifeMs !== null;
+}
+
+/** In the last quarter of its time, and within two weeks: a running proxy has used it by then. */
+function isNear(at: number, timeMs: number | null, now: number): boolean {
+  return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);
 }
 
 /** The map, and its entries that cannot work: without a grant, or outside of the audience of the one that they name. */
@@ -46,7 +110,7 @@ export async function lookAtDomains(view: View): Promise<Finding> {
     if (offered.length === 0) {
       needs.push({
         sentence: `${pattern.text} uses the grant ${action.grant}, and there is none of that name.`,
-        hint: `sidekey grant add ${action.grant} --provider PROVIDER < token.json`,
+        hint: `sidekey connect PROVIDER --name ${action.grant}`,
       });
     }
     for (const grant of offered) {

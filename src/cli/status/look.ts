@@ -1,15 +1,14 @@
-import { statSync } from 'node:fs';
-import type { AuditLine } from '../../audit/event.ts';
-import { rotatedFiles } from '../../audit/log-files.ts';
-import { tailAudit } from '../../audit/query.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
+import type { Salvaged } from '../../config/salvage.ts';
+import type { SidekeyError } from '../../errors.ts';
 import { openView, type View } from '../../view.ts';
 import { openExistingCa } from '../ca/open.ts';
 import { proxyUrl } from '../proxy-url.ts';
 import { isoTime, relativeTime } from '../time.ts';
 import { attempt, broken, finding, type Finding } from './finding.ts';
 import { askHealth } from './health.ts';
+import { lookAtAudit } from './look-at-audit.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 
 const soonMs = 30 * 86_400_000;
@@ -25,21 +24,61 @@ export async function look(config: Config, now: () => number): Promise<readonly 
   ]);
 }
 
-async function lookInside(config: Config, now: () => number): Promise<readonly Finding[]> {
+/**
+ * The same for a config that is not valid now: whatever hangs on none of its bad parts. What runs goes on with the config
+ * that it had.
+ */
+export async function lookAtBroken(
+  error: SidekeyError,
+  { config, lost }: Salvaged,
+  now: () => number,
+): Promise<readonly Finding[]> {
+  const proxy = lost.has('proxy') ? null : await lookAtProxy(config);
+  const serves = proxy?.facts['health'] === 'serving';
+  const found = broken('config', error);
+  const inForce = serves
+    ? 'the proxy that runs keeps the config that it had'
+    : 'a proxy that runs keeps the config that it had, and none can be started';
+  const rest = [
+    ...(proxy === null ? [] : [proxy]),
+    ...(lost.has('store') ? [] : await lookInside(config, now, lost)),
+    ...(lost.has('audit') ? [] : [await lookAtAudit(config, now())]),
+  ];
+  return withoutRepeats([
+    {
+      ...found,
+      text: `${fromHere(config.file)}, not valid: ${inForce}`,
+      facts: { ...found.facts, file: config.file, not_known: [...lost].toSorted() },
+    },
+    ...rest,
+  ]);
+}
+
+/** @param lost keys of the config whose part is not good: what hangs on one of them is left out */
+async function lookInside(
+  config: Config,
+  now: () => number,
+  lost: ReadonlySet<string> = new Set(),
+): Promise<readonly Finding[]> {
   let view: View;
   try {
     view = await openView(config, { now });
   } catch (error) {
     return [broken('store', error)];
   }
+  const looks = [
+    { name: 'store', on: [], looking: () => lookAtStore(view) },
+    { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
+    { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now) },
+    { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },
+    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, now()) },
+  ] as const;
   try {
-    return [
-      await attempt('store', () => lookAtStore(view)),
-      await attempt('key', () => lookAtKey(view)),
-      await attempt('CA', () => lookAtCa(view, now)),
-      await attempt('domains', () => lookAtDomains(view)),
-      await attempt('grants', () => lookAtGrants(view, now())),
-    ];
+    const findings: Finding[] = [];
+    for (const { name, on, looking } of looks) {
+      if (!on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
+    }
+    return findings;
   } finally {
     await view.close();
   }
@@ -130,32 +169,10 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
   ]);
 }
 
-async function lookAtAudit({ audit: { file } }: Config, now: number): Promise<Finding> {
-  return attempt('audit', async () => {
-    const paths = [...rotatedFiles(file).map(({ path }) => path), file];
-    const sizes = paths.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
-    const bytes = sizes.reduce((sum, size) => sum + size, 0);
-    let last: AuditLine | null = null;
-    for await (const line of tailAudit({ file, lines: 1 })) last = line;
-    const at = last === null ? null : Date.parse(last.time);
-    const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
-    return finding('audit', `${fromHere(file)}, ${bytes === 0 ? '' : `${sizeText(bytes)}, `}${when}`, {
-      file,
-      bytes,
-      last_event: last?.time ?? null,
-    });
-  });
-}
-
 function fromHere(path: string): string {
   return displayName(path, process.cwd());
 }
 
 function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
-}
-
-function sizeText(bytes: number): string {
-  if (bytes < 10_000) return `${bytes} bytes`;
-  return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
 }

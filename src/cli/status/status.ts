@@ -4,7 +4,7 @@ import { columns } from '../table.ts';
 import { proxyUrl } from '../proxy-url.ts';
 import { broken, type Finding } from './finding.ts';
 import { askHealth } from './health.ts';
-import { look } from './look.ts';
+import { look, lookAtBroken } from './look.ts';
 
 /** `sidekey status`: exit code 1 where something needs attention. */
 export async function status(context: Context, options: { readonly health?: boolean }): Promise<number> {
@@ -25,18 +25,27 @@ export async function status(context: Context, options: { readonly health?: bool
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-/** A config that is not valid says all there is to say: nothing else can be found without it. */
-async function findAll({ readConfig, now }: Context): Promise<readonly Finding[]> {
+/** A config that is not valid hides nothing that can be known without its bad parts. */
+async function findAll({ readConfig, salvageConfig, now }: Context): Promise<readonly Finding[]> {
   try {
     return await look(await readConfig(), now);
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return [broken('config', error)];
+    const salvaged = await salvageConfig();
+    return salvaged === null ? [broken('config', error)] : lookAtBroken(error, salvaged, now);
   }
 }
 
-async function health({ readConfig, output }: Context): Promise<number> {
-  const { listen } = (await readConfig()).proxy;
+/** A bad edit is no reason to take a proxy for dead that serves on with what it had. */
+async function health({ readConfig, salvageConfig, output }: Context): Promise<number> {
+  const { listen } = await readConfig().then(
+    ({ proxy }) => proxy,
+    async (error: unknown) => {
+      const salvaged = await salvageConfig();
+      if (salvaged === null || salvaged.lost.has('proxy')) throw error;
+      return salvaged.config.proxy;
+    },
+  );
   const url = proxyUrl(listen);
   const found = await askHealth(listen);
   const ok = found.kind === 'serving';

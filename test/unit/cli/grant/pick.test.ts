@@ -36,7 +36,7 @@ describe('the grant that a command names', () => {
     expect(() => pick('mial')).toThrow('There is no grant mial; did you mean mail?');
     expect(() => pick('bad name: \u001b')).toThrow('There is no grant of that name.');
     expect(() => pickGrant([], { grant: 'x' })).toThrow(
-      expect.objectContaining({ hint: 'sidekey grant add NAME --provider PROVIDER < token.json' }),
+      expect.objectContaining({ hint: 'sidekey connect PROVIDER' }),
     );
   });
 });

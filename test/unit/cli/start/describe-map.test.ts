@@ -48,7 +48,7 @@ describe('the map as the start shows it', () => {
       ],
       missing: [
         'sidekey grant add old --provider github --replace < token.json',
-        'sidekey grant add lost --provider PROVIDER < token.json',
+        'sidekey connect PROVIDER --name lost',
       ],
     });
   });
@@ -56,10 +56,7 @@ describe('the map as the start shows it', () => {
   it('tells what to begin with where it is empty', () => {
     expect(describeMap(config({}), [], now)).toEqual({
       lines: ['No domain is in the map yet: every host is refused.'],
-      missing: [
-        'sidekey grant add github --provider github < token.json',
-        'sidekey domain allow api.github.com --grant github',
-      ],
+      missing: ['sidekey connect github --token'],
     });
     expect(describeMap(config({}, 'tunnel'), [fresh], now)).toEqual({
       lines: ['No domain is in the map yet: every host is passed through blind.'],

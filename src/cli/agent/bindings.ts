@@ -1,0 +1,125 @@
+/** Bindings on the command line: what options say, and what people are told. */
+import { didYouMean } from '../../did-you-mean.ts';
+import { SidekeyError } from '../../errors.ts';
+import { everything, type Binding } from '../../grants/binding.ts';
+import { defaultUser, type Grant } from '../../grants/grant.ts';
+import { pickGrant } from '../grant/pick.ts';
+import { checkName } from '../names.ts';
+
+/** What an agent is bound to, as options say it. */
+export interface BindOptions {
+  readonly grant?: readonly string[];
+  readonly provider?: readonly string[];
+  readonly user?: readonly string[];
+  readonly label?: readonly string[];
+  readonly everything?: boolean;
+}
+
+/** What names are checked against. */
+export interface BindableFacts {
+  readonly grants: readonly Grant[];
+  readonly providers: readonly string[];
+}
+
+/**
+ * The bindings that the options name. Grants and providers have to be there; users and labels may be yet to come.
+ *
+ * @throws SidekeyError `grant_missing`, `grant_ambiguous`, `provider_unknown`, `input_invalid`
+ */
+export function bindingsOf(options: BindOptions, { grants, providers }: BindableFacts): Binding[] {
+  const bindings = namedBindings(options, (text) => namedGrant(grants, text).id);
+  for (const { kind, value } of bindings) {
+    if (kind !== 'provider' || providers.includes(value) || grants.some((grant) => grant.provider === value))
+      continue;
+    const near = didYouMean(value, providers);
+    throw new SidekeyError(
+      'provider_unknown',
+      `There is no provider of that name${near === null ? '' : `; did you mean ${near}`}.`,
+      { hint: 'sidekey provider list' },
+    );
+  }
+  return bindings;
+}
+
+/** The bindings that the options name, where `grantId` finds grants. @throws SidekeyError `input_invalid` */
+export function namedBindings(options: BindOptions, grantId: (text: string) => string): Binding[] {
+  const { grant = [], provider = [], user = [], label = [] } = options;
+  for (const [what, names] of Object.entries({ provider, user, label }))
+    for (const name of names) checkName(what, name);
+  return [
+    ...grant.map((text): Binding => ({ kind: 'grant', value: grantId(text) })),
+    ...provider.map((value): Binding => ({ kind: 'provider', value })),
+    ...user.map((value): Binding => ({ kind: 'user', value })),
+    ...label.map((value): Binding => ({ kind: 'label', value })),
+    ...(options.everything === true ? [everything] : []),
+  ];
+}
+
+/**
+ * A grant by its id, its name, or `USER/NAME` where several users have one of that name.
+ * @throws SidekeyError `grant_missing`, `grant_ambiguous`
+ */
+export function namedGrant(grants: readonly Grant[], text: string): Grant {
+  const slash = text.indexOf('/');
+  if (slash >= 0) return pickGrant(grants, { grant: text.slice(slash + 1), user: text.slice(0, slash) });
+  try {
+    return pickGrant(grants, { grant: text });
+  } catch (error) {
+    if (!(error instanceof SidekeyError) || error.code !== 'grant_ambiguous') throw error;
+    const some = grants.find(({ name }) => name === text);
+    throw new SidekeyError('grant_ambiguous', error.message, {
+      hint: `say whose: --grant ${some === undefined ? `USER/${text}` : grantReference(some)}`,
+    });
+  }
+}
+
+/** A grant as `--grant` reads it, whoever else has one of that name. */
+export function grantReference({ name, user }: Grant): string {
+  return user === defaultUser ? name : `${user}/${name}`;
+}
+
+/** `grant work`, `provider github`, `every grant`. */
+export function bindingText({ kind, value }: Binding, grants: readonly Grant[]): string {
+  if (kind === 'everything') return 'everything';
+  if (kind !== 'grant') return `${kind} ${value}`;
+  const grant = grants.find(({ id }) => id === value);
+  return grant === undefined ? `grant ${value} (removed)` : `grant ${grantReference(grant)}`;
+}
+
+/** The option that names a binding. */
+export function bindingOption({ kind, value }: Binding, grants: readonly Grant[]): string {
+  if (kind === 'everything') return '--everything';
+  if (kind !== 'grant') return `--${kind} ${value}`;
+  const grant = grants.find(({ id }) => id === value);
+  return `--grant ${grant === undefined ? value : grantReference(grant)}`;
+}
+
+/** Bindings for the audit: kinds and names, ids of grants. */
+export function bindingReason(bindings: readonly Binding[]): string {
+  return bindings.length === 0
+    ? 'nothing'
+    : bindings.map(({ kind, value }) => (kind === 'everything' ? kind : `${kind} ${value}`)).join(', ');
+}
+
+/** What is said of an agent that reaches nothing, or everything; nothing of any other. */
+export function reachWarning(
+  agent: string,
+  bindings: readonly Binding[],
+  grants: readonly Grant[],
+): string[] {
+  const [first] = grants;
+  const grant = first === undefined ? 'GRANT' : grantReference(first);
+  if (bindings.length === 0) {
+    return [
+      `${agent} reaches nothing: no grant is bound to it.`,
+      `  → sidekey agent bind ${agent} --grant ${grant}`,
+    ];
+  }
+  if (bindings.some(({ kind }) => kind === 'everything')) {
+    return [
+      `${agent} reaches every grant of every user that a domain offers.`,
+      `  → sidekey agent bind ${agent} --grant ${grant}, then: sidekey agent unbind ${agent} --everything`,
+    ];
+  }
+  return [];
+}

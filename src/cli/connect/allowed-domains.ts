@@ -1,0 +1,156 @@
+import { audited } from '../../audit/audited.ts';
+import { allowDomain, type DomainEdit } from '../../config/edit.ts';
+import { parseConfig, readConfigText } from '../../config/load.ts';
+import { writeConfigAtomically } from '../../config/write-config.ts';
+import { SidekeyError } from '../../errors.ts';
+import type { Grant } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { isWithin } from '../../policy/audience.ts';
+import type { Domain } from '../../policy/domain-map.ts';
+import type { DomainPattern } from '../../policy/pattern.ts';
+import { shellWord } from '../../shell-word.ts';
+import type { State } from '../../state.ts';
+import type { Context } from '../context.ts';
+import { describeAction } from '../domain/action.ts';
+import { hostPattern } from '../grant/audience.ts';
+import { offeredBy } from '../grant/offered.ts';
+import type { ConnectOptions } from './flow.ts';
+
+/** Where a credential may be sent, and which entries the allowed-domains map gets. */
+export interface DomainPlan {
+  /** The audience to be sealed. */
+  readonly audience: readonly string[];
+  /** What of it the provider does not name and the grant had not before: a person widened it now. */
+  readonly widened: readonly string[];
+  /** What of it the provider names and the grant had not before. */
+  readonly grown: readonly string[];
+  /** What of it the grant had before, the provider does not name, and nobody named now. */
+  readonly kept: readonly string[];
+  /** Entries for the map, in their canonical form. */
+  readonly entries: readonly string[];
+  /** Whether a person named them: then they take the place of what is there. */
+  readonly named: boolean;
+}
+
+/**
+ * Without names: the provider's usual entries, and its audience, with what the grant was widened to before.
+ *
+ * @param before the audience that the grant has; null: it is a new one
+ * @throws SidekeyError `input_invalid`: what is no host, and a host beyond the audience without `--widen`
+ */
+export function planDomains(
+  {
+    allowedDomains,
+    widen = false,
+    domains = true,
+  }: Pick<ConnectOptions, 'allowedDomains' | 'widen' | 'domains'>,
+  provider: Pick<Provider, 'name' | 'audience' | 'domains'>,
+  before: readonly string[] | null,
+): DomainPlan {
+  if (allowedDomains !== undefined && !domains) {
+    throw new SidekeyError('input_invalid', '--allowed-domains and --no-domains do not go together.', {
+      hint: 'leave one of them out',
+    });
+  }
+  if (widen && allowedDomains === undefined) {
+    throw new SidekeyError('input_invalid', '--widen says nothing without --allowed-domains.', {
+      hint: 'name the hosts: --allowed-domains HOST --widen',
+    });
+  }
+  const named = allowedDomains
+    ?.flatMap((text) => text.split(','))
+    .filter((text) => text !== '')
+    .map(patternOf);
+  const known = [...new Set([...provider.audience, ...(before ?? [])])];
+  const widened = (named ?? []).filter((pattern) => !isWithin(known, pattern)).map(({ text }) => text);
+  if (widened.length > 0 && !widen) {
+    throw new SidekeyError(
+      'input_invalid',
+      `${widened.join(', ')} is beyond what the provider ${provider.name} names: ${provider.audience.join(', ')}.`,
+      { hint: 'where its credential is really meant for there, add --widen' },
+    );
+  }
+  return {
+    audience: [...new Set([...known, ...widened])],
+    widened,
+    grown: before === null ? [] : provider.audience.filter((text) => !isWithin(before, patternOf(text))),
+    kept: (before ?? []).filter(
+      (text) =>
+        !isWithin([...provider.audience, ...(named ?? []).map((pattern) => pattern.text)], patternOf(text)),
+    ),
+    entries: domains ? [...new Set(named?.map(({ text }) => text) ?? provider.domains)] : [],
+    named: named !== undefined,
+  };
+}
+
+/** What became of the map. */
+export interface DomainChanges {
+  readonly edits: readonly DomainEdit[];
+  /** Entries that were left as they are though they keep the grant from requests. */
+  readonly blocked: readonly { readonly pattern: string; readonly says: string }[];
+}
+
+/**
+ * Puts the entries into the map of the config file: all of them, or none. One that nobody named leaves alone what a
+ * person has said of its hosts before.
+ *
+ * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
+ */
+export async function allowDomains(
+  { configFile, env }: Pick<Context, 'configFile' | 'env'>,
+  { grants, audit }: Pick<State, 'grants' | 'audit'>,
+  grant: Grant,
+  { entries, named }: Pick<DomainPlan, 'entries' | 'named'>,
+): Promise<DomainChanges> {
+  if (entries.length === 0) return { edits: [], blocked: [] };
+  const file = await configFile();
+  const previous = await readConfigText(file);
+  const { domains } = await parseConfig(previous, file, { env });
+  const all = await grants.list();
+  const edits: DomainEdit[] = [];
+  const blocked: { pattern: string; says: string }[] = [];
+  let text = previous;
+  for (const entry of entries) {
+    const there = named ? undefined : decidedBy(domains, patternOf(entry));
+    if (there === undefined) {
+      const edit = allowDomain(text, entry, grant.name);
+      if (edit.change === 'unchanged') continue;
+      ({ text } = edit);
+      edits.push(edit);
+    } else if (!offeredBy(there, all).some(({ id }) => id === grant.id)) {
+      const by = there.pattern.text === entry ? '' : ` (by ${there.pattern.text})`;
+      blocked.push({ pattern: entry, says: `${describeAction(there)}${by}` });
+    }
+  }
+  if (edits.length === 0) return { edits, blocked };
+  await parseConfig(text, file, { env });
+  const write = () => writeConfigAtomically(file, text, { env, previous });
+  await edits.reduceRight<() => Promise<void>>(
+    (next, { pattern }) =>
+      () =>
+        audited(audit, { event: 'domain.changed', host: pattern, reason: `grant ${grant.name}` }, next),
+    write,
+  )();
+  return { edits, blocked };
+}
+
+/** The entry of the map that a pattern's hosts are judged by already: the narrowest that covers them. */
+function decidedBy(domains: readonly Domain[], wanted: DomainPattern): Domain | undefined {
+  return domains
+    .filter(({ pattern }) => pattern.text === wanted.text || isWithin([pattern.text], wanted))
+    .toSorted(
+      (a, b) =>
+        Number(a.pattern.wildcard) - Number(b.pattern.wildcard) ||
+        b.pattern.text.length - a.pattern.text.length,
+    )
+    .at(0);
+}
+
+function patternOf(text: string): DomainPattern {
+  return hostPattern('--allowed-domains', text);
+}
+
+/** The command that puts an entry into the map by hand. */
+export function allowCommand(pattern: string, grant: string): string {
+  return `sidekey domain allow ${shellWord(pattern)} --grant ${grant}`;
+}

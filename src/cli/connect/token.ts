@@ -1,0 +1,79 @@
+import { SidekeyError } from '../../errors.ts';
+import type { Credential } from '../../grants/credential.ts';
+import { checkedString, checkedToken, shapes } from '../../grants/credential-shape.ts';
+import { jwtExpiry, looksLikeJwt } from '../../grants/expiry-input.ts';
+import type { PastedToken, Provider } from '../../grants/provider.ts';
+import type { Context } from '../context.ts';
+import type { Obtain } from './flow.ts';
+import { doubtOf, readParts, type PastedParts } from './pasted-parts.ts';
+
+/**
+ * `connect NAME --token`: a key or a personal token, pasted. Its parts come from standard input or from a prompt that
+ * does not show them, and become what the provider carries.
+ */
+export const pasteToken: Obtain = async ({ context, provider }) => {
+  const token = pastedToken(provider);
+  const parts =
+    context.ask === null ? readParts(await context.readInput(), token) : await askParts(context, token);
+  for (const part of token.parts) {
+    const doubt = doubtOf(parts[part.name] ?? '', part);
+    if (doubt !== null) context.output.say(`Note: ${doubt}`);
+  }
+  return { credential: credentialOf(parts, token), scopes: [] };
+};
+
+function pastedToken({ name, token, flows }: Provider): PastedToken {
+  if (token !== null) return token;
+  // A provider of one's own that says nothing of keys, nor of OAuth: the key it has is one value.
+  if (flows.length === 0) {
+    const part = { name: 'token', what: 'key or token', secret: true, starts: [] };
+    return { what: 'key or token', url: null, steps: [], parts: [part], carry: { kind: 'inject' } };
+  }
+  throw new SidekeyError('input_invalid', `The provider ${name} has no keys that are pasted.`, {
+    hint: `sidekey connect ${name}, or hand over a token that you have: sidekey grant add ${name} --provider ${name} < token.json`,
+  });
+}
+
+async function askParts({ ask, output }: Context, token: PastedToken): Promise<PastedParts> {
+  if (token.url !== null) output.say(`The ${token.what} is made at ${token.url}`);
+  for (const step of token.steps) output.say(`  · ${step}`);
+  const parts: Record<string, string> = {};
+  for (const { name, what, secret } of token.parts) {
+    parts[name] = (await ask?.(`Paste the ${what}${secret ? ' (it is not shown)' : ''}`, { secret })) ?? '';
+  }
+  return parts;
+}
+
+/** The parts as a credential. Each is checked as `grant add` checks it. */
+function credentialOf(parts: PastedParts, { carry }: PastedToken): Credential {
+  const fill = (template: string): string =>
+    template.replace(/\{([a-z0-9_]+)\}/g, (whole, name: string) => parts[name] ?? whole);
+  for (const [name, value] of Object.entries(parts)) checkedString(value, `"${name}"`, shapes.api_key);
+  switch (carry.kind) {
+    case 'inject': {
+      const [value = ''] = Object.values(parts);
+      const place = 'what was pasted';
+      checkedToken(value, place, shapes.api_key);
+      if (looksLikeJwt(value)) return { type: 'jwt', value, expiresAt: jwtExpiry(value) };
+      return { type: 'api_key', value };
+    }
+    case 'basic': {
+      const username = fill(carry.username);
+      if (username.includes(':')) {
+        throw new SidekeyError(
+          'input_invalid',
+          'The user name holds a colon, which RFC 7617 does not allow.',
+        );
+      }
+      return { type: 'basic', username, password: fill(carry.password) };
+    }
+    case 'headers':
+      return {
+        type: 'headers',
+        headers: carry.headers.map(([name, template]) => [
+          name,
+          checkedToken(fill(template), `the header ${name}`, shapes.headers),
+        ]),
+      };
+  }
+}

@@ -1,0 +1,137 @@
+import { randomUUID } from 'node:crypto';
+import type { AuditLog } from '../../audit/event.ts';
+import { SidekeyError } from '../../errors.ts';
+import type { SealedCredential } from '../../grants/credential.ts';
+import type { Probe, Provider } from '../../grants/provider.ts';
+import { inject } from '../../inject/inject.ts';
+import { pathWithout } from '../../inject/path.ts';
+import { describeFault, findSidekeyError, withoutStop } from '../../oauth/description.ts';
+import { jsonObject, memberAt } from '../../oauth/json-object.ts';
+import { readBounded } from '../../oauth/read-bounded.ts';
+import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import type { Exit } from '../../upstream/exit.ts';
+import type { Context } from '../context.ts';
+import type { ConnectRequest } from './flow.ts';
+
+/** What a probe showed. */
+export type Verified =
+  | { readonly kind: 'works'; readonly status: number }
+  /** The provider knows the request, and not the credential. */
+  | { readonly kind: 'refused'; readonly status: number }
+  /** Nothing was shown; the reason is the end of a sentence. */
+  | { readonly kind: 'unknown'; readonly reason: string };
+
+const mostRead = 1_048_576;
+
+/**
+ * Sends the provider's probe with a credential, as the proxy would send a request: the same injection, the same
+ * audience check, the same way out.
+ *
+ * @throws SidekeyError `policy_violation` where the credential may not go there, or cannot stand in a request
+ */
+export async function verify(
+  provider: Provider,
+  sealed: SealedCredential,
+  { exit, signal }: { readonly exit: Exit; readonly signal: AbortSignal },
+): Promise<Verified> {
+  const { probe } = provider;
+  if (probe === null) return { kind: 'unknown', reason: 'no harmless call is known that would show it' };
+  const target = parseAbsoluteTarget(probe.url);
+  if (target === null) return { kind: 'unknown', reason: 'the call that would show it has no valid URL' };
+  const { path, fields } = inject(
+    { path: target.path, fields: ['Accept', 'application/json', ...Object.entries(probe.headers).flat()] },
+    { sealed, plan: provider.inject, authority: target.authority },
+  );
+  const headers: [string, string][] = [];
+  for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
+  if (probe.json !== null) headers.push(['Content-Type', 'application/json']);
+  try {
+    // Put together as text: resolved as a reference, a path that begins with two slashes would be another host.
+    const response = await exit.fetch(`${new URL(probe.url).origin}${path}`, {
+      method: methodOf(probe),
+      headers,
+      redirect: 'manual',
+      signal,
+      ...(probe.json === null ? {} : { body: JSON.stringify(probe.json) }),
+    });
+    const { status } = response;
+    const body = await readBounded(response.body, mostRead);
+    if (status === 401 || status === 403) return { kind: 'refused', status };
+    if (status < 200 || status > 299)
+      return { kind: 'unknown', reason: `it was answered with HTTP ${status}` };
+    if (probe.okField !== null) {
+      const says = jsonObject(body?.toString('utf8') ?? '');
+      if (says === null || memberAt(says, probe.okField) !== true) return { kind: 'refused', status };
+    }
+    return { kind: 'works', status };
+  } catch (error) {
+    return { kind: 'unknown', reason: findSidekeyError(error)?.message ?? describeFault(error) };
+  }
+}
+
+/** What of a request this needs. */
+export interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'exit' | 'signal'> {
+  readonly context: { readonly output: Pick<Context['output'], 'say'> };
+  readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
+}
+
+/**
+ * `--verify`: a credential that the provider refuses is not stored. Where nothing can be shown, a person is told so.
+ *
+ * @throws SidekeyError `provider_refused`, `audit_unavailable`; as `verify`
+ */
+export async function assertWorks(request: VerifyRequest, sealed: SealedCredential): Promise<void> {
+  const { context, provider } = request;
+  const verified = await recorded(request, () => verify(provider, sealed, request));
+  switch (verified.kind) {
+    case 'works':
+      context.output.say(`${provider.title} takes the credential (HTTP ${verified.status}).`);
+      return;
+    case 'refused':
+      throw new SidekeyError(
+        'provider_refused',
+        `${provider.title} does not take the credential (HTTP ${verified.status}); nothing was stored.`,
+        { hint: 'see that it is the right one, that it is not revoked, and that it may do this' },
+      );
+    case 'unknown':
+      context.output.say(
+        `Note: whether ${provider.title} takes the credential is not known: ${withoutStop(verified.reason)}.`,
+      );
+  }
+}
+
+/** The access is in the audit file before the credential leaves, as that of any other request. */
+async function recorded(
+  { provider, user, state }: Pick<VerifyRequest, 'provider' | 'user' | 'state'>,
+  send: () => Promise<Verified>,
+): Promise<Verified> {
+  const { probe, inject: plan } = provider;
+  const target = probe === null ? null : parseAbsoluteTarget(probe.url);
+  if (probe === null || target === null) return send();
+  const { scheme, host, port } = target.authority;
+  const [path = ''] = target.path.split('?', 1);
+  const event = {
+    exchange: randomUUID(),
+    user,
+    provider: provider.name,
+    method: methodOf(probe),
+    scheme,
+    host,
+    port,
+    path: plan.kind === 'path' ? pathWithout(path, plan.prefixes) : path,
+    reason: 'connect --verify',
+  };
+  await state.audit.append({ ...event, event: 'access', outcome: 'allow' });
+  let verified: Verified | undefined;
+  try {
+    verified = await send();
+    return verified;
+  } finally {
+    const status = verified === undefined || verified.kind === 'unknown' ? undefined : verified.status;
+    state.audit.note({ ...event, event: 'outcome', outcome: status === undefined ? 'failed' : 'ok', status });
+  }
+}
+
+function methodOf({ json }: Probe): 'GET' | 'POST' {
+  return json === null ? 'GET' : 'POST';
+}

@@ -1,0 +1,140 @@
+import { isIP } from 'node:net';
+import { readFile } from 'node:fs/promises';
+import { SidekeyError } from '../../errors.ts';
+import { readUserName, type Selectors } from '../../proxy/agent.ts';
+import type { RawFields } from '../../proxy/fields.ts';
+import type { Arrival } from '../../proxy/message.ts';
+import { systemCode } from '../../system-error.ts';
+import type { Context } from '../context.ts';
+import { readTime } from '../time.ts';
+
+/** A request that is asked about, as whom, from where, and when. */
+export interface ExplainOptions {
+  /** With selectors, where there are any: `ci-bot+grant=work`. */
+  readonly agent?: string;
+  readonly lease?: string;
+  readonly user?: string;
+  readonly grant?: string;
+  readonly header?: readonly string[];
+  readonly data?: string;
+  readonly dataFile?: string;
+  readonly client?: string;
+  readonly at?: string;
+}
+
+/** The same, read. */
+export interface Question {
+  readonly method: string;
+  readonly url: string;
+  /** Null: nobody in particular, or whose lease it is. */
+  readonly agent: string | null;
+  /** Its id, or how that begins; null: the agent shows a token of its own. */
+  readonly lease: string | null;
+  readonly selectors: Selectors;
+  /** As it would arrive; its body can be read once. */
+  readonly arrival: Arrival;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** Reads the command line. @throws SidekeyError `input_invalid` */
+export async function readQuestion(
+  { readInput, now }: Pick<Context, 'readInput' | 'now'>,
+  words: readonly [first: string, second: string | undefined],
+  options: ExplainOptions,
+): Promise<Question> {
+  const { agent, user, grant, lease, client = '127.0.0.1' } = options;
+  const who = readUserName(agent ?? '');
+  if (who === null) throw wrong('A selector in --agent is none.', '--agent NAME+grant=GRANT+user=USER');
+  const address = isIP(client);
+  if (address === 0) throw wrong('--client is no IP address.', '--client 10.1.2.3');
+  const at = options.at === undefined ? now() : readTime(options.at, now());
+  if (at === null)
+    throw wrong('--at is no time.', '--at 2026-11-21T09:00:00+01:00, or --at 2h for two hours ago');
+  const body = await bodyOf(options, readInput);
+  const { method, url } = readTarget(...words, body);
+  const host = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1] ?? '';
+  const given = (options.header ?? []).flatMap(readHeader);
+  const has = (name: string) => given.some((field, index) => index % 2 === 0 && field.toLowerCase() === name);
+  const fields = [
+    ...(has('host') ? [] : ['Host', host]),
+    ...given,
+    ...(body.length === 0 || has('content-type') ? [] : ['Content-Type', 'application/json']),
+    ...(body.length === 0 || has('content-length') ? [] : ['Content-Length', String(body.length)]),
+  ];
+  return {
+    method,
+    url,
+    agent: who.name === '' ? null : who.name,
+    lease: lease ?? null,
+    selectors: { grant: grant ?? who.selectors.grant, user: user ?? who.selectors.user },
+    arrival: {
+      head: { method, target: url, version: '1.1', fields },
+      body: body.length === 0 ? null : once(body),
+      client: {
+        address: address === 6 ? `[${client}]:0` : `${client}:0`,
+        loopback: client === '::1' || client.startsWith('127.'),
+        tunnel: null,
+      },
+    },
+    at,
+  };
+}
+
+/** `[method] url`; a URL without a scheme means https, as with the map. */
+function readTarget(
+  first: string,
+  second: string | undefined,
+  body: Buffer,
+): Pick<Question, 'method' | 'url'> {
+  const example = 'sidekey explain GET https://api.example.com/path';
+  const isMethod = /^[A-Za-z]{1,32}$/.test(first);
+  // A word in capitals is a method whose URL was forgotten; a host is written small.
+  if (second === undefined && isMethod && first === first.toUpperCase()) {
+    throw wrong('The URL is missing.', example);
+  }
+  if (second !== undefined && !isMethod) throw wrong('What stands before the URL is no method.', example);
+  const usual = body.length === 0 ? 'GET' : 'POST';
+  const [method, written] = second === undefined ? [usual, first] : [first.toUpperCase(), second];
+  return { method, url: written.includes('://') ? written : `https://${written}` };
+}
+
+/** Not repeated where it is none: it may hold a secret. */
+function readHeader(text: string): RawFields {
+  const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(text) ?? [];
+  if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
+    throw wrong('A --header is none.', `--header 'Sidekey-Reason: ticket 7'`);
+  }
+  if (name.toLowerCase() === 'proxy-authorization') {
+    throw wrong(
+      'Who asks is not said by a header, where it would show a token.',
+      '--agent NAME, or --lease ID',
+    );
+  }
+  return [name, value];
+}
+
+async function bodyOf({ data, dataFile }: ExplainOptions, readInput: Context['readInput']): Promise<Buffer> {
+  if (data !== undefined && dataFile !== undefined) {
+    throw wrong('--data and --data-file are both given.', 'give one of them');
+  }
+  if (data !== undefined) return Buffer.from(data, 'utf8');
+  if (dataFile === undefined) return Buffer.alloc(0);
+  if (dataFile === '-') return Buffer.from(await readInput(), 'utf8');
+  try {
+    return await readFile(dataFile);
+  } catch (cause) {
+    throw new SidekeyError('input_invalid', `${dataFile} cannot be read (${systemCode(cause)}).`, {
+      hint: '--data-file FILE, or - for standard input',
+      cause,
+    });
+  }
+}
+
+async function* once(body: Buffer): AsyncGenerator<Buffer> {
+  yield body;
+}
+
+function wrong(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('input_invalid', sentence, { hint });
+}

@@ -1,0 +1,80 @@
+/** What a person and a program are told of a lease. */
+import type { Grant } from '../../grants/grant.ts';
+import { leaseStanding, type Lease } from '../../grants/lease.ts';
+import { grantReference } from '../agent/bindings.ts';
+import { isoOrNull } from '../grant/clock-words.ts';
+import { spanText } from '../span.ts';
+import { isoTime, relativeTime } from '../time.ts';
+
+/** So many characters of an id are shown, and stand for it. */
+export const shortId = (id: string): string => id.slice(0, 8);
+
+/** `active`, `expired`, `expired (idle)`, `used up`, `revoked`. */
+export function leaseStateText(lease: Lease, now: number): string {
+  const standing = leaseStanding(lease, now);
+  return standing.state === 'expired' && standing.why === 'idle'
+    ? 'expired (idle)'
+    : standing.state.replace('_', ' ');
+}
+
+/** When it ends, or ended. */
+export function leaseEndText(lease: Lease, now: number): string {
+  const standing = leaseStanding(lease, now);
+  switch (standing.state) {
+    case 'active':
+      return relativeTime(standing.endsAt, now);
+    case 'expired':
+    case 'revoked':
+      return relativeTime(standing.at, now);
+    case 'used_up':
+      return 'used up';
+  }
+}
+
+/** `3 of 10`; `-` where uses are not counted. */
+export function usesText({ uses, maxUses }: Lease): string {
+  return maxUses === null ? '-' : `${uses} of ${maxUses}`;
+}
+
+/** The names of its grants. */
+export function leaseGrantsText(lease: Lease, grants: readonly Grant[]): string {
+  return lease.grants
+    .map((id) => {
+      const grant = grants.find((each) => each.id === id);
+      return grant === undefined ? '(removed)' : grantReference(grant);
+    })
+    .join(', ');
+}
+
+/** A lease for programs. Times are ISO 8601, spans are seconds. */
+export function leaseJson(lease: Lease, now: number): Readonly<Record<string, unknown>> {
+  const standing = leaseStanding(lease, now);
+  return {
+    id: lease.id,
+    agent: lease.agent,
+    grants: lease.grants,
+    purpose: lease.purpose,
+    state: standing.state,
+    expires_at: isoTime(lease.expiresAt),
+    ends_at: isoOrNull(standing.state === 'active' ? standing.endsAt : null),
+    expires_in: Math.max(0, Math.floor((lease.expiresAt - now) / 1_000)),
+    idle: lease.idleMs === null ? null : lease.idleMs / 1_000,
+    max_uses: lease.maxUses,
+    uses: lease.maxUses === null ? null : lease.uses,
+    used_at: isoOrNull(lease.usedAt),
+    renewed_at: isoOrNull(lease.renewedAt),
+    revoked_at: isoOrNull(lease.revokedAt),
+    created_at: isoTime(lease.createdAt),
+  };
+}
+
+/** The clocks of a lease as one sentence. */
+export function leaseClockText({ expiresAt, idleMs, maxUses }: Lease, now: number): string {
+  return [
+    `It ends ${relativeTime(expiresAt, now)}`,
+    ...(idleMs === null ? [] : [`when it is not used for ${spanText(idleMs)}`]),
+    ...(maxUses === null ? [] : [`after ${maxUses === 1 ? 'one request' : `${maxUses} requests`}`]),
+  ]
+    .join(', or ')
+    .concat('.');
+}

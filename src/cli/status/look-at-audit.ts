@@ -1,0 +1,91 @@
+import { statSync } from 'node:fs';
+import type { AuditLine } from '../../audit/event.ts';
+import { rotatedFiles } from '../../audit/log-files.ts';
+import { tailAudit } from '../../audit/query.ts';
+import { bytesBehind } from '../../audit/read-on.ts';
+import { readSinkState } from '../../audit/sinks/sink-state.ts';
+import type { Config } from '../../config/config.ts';
+import { displayName } from '../../config/problem.ts';
+import { isoTime, relativeTime } from '../time.ts';
+import { attempt, finding, type Finding, type Need } from './finding.ts';
+
+/** The audit log: how much there is of it, when something was written last, and how its sinks fare. */
+export function lookAtAudit({ audit: { file, sinks } }: Config, now: number): Promise<Finding> {
+  return attempt('audit', async () => {
+    const rotated = rotatedFiles(file);
+    const paths = [...rotated.map(({ path }) => path), file];
+    const sizes = paths.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    let last: AuditLine | null = null;
+    for await (const line of tailAudit({ file, lines: 1 })) last = line;
+    const at = last === null ? null : Date.parse(last.time);
+    const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
+    const looked = sinks.map(({ name }) => lookAtSink(file, name, now));
+    const parts = [fromHere(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when];
+    if (sinks.length > 0) parts.push(looked.map(({ text }) => text).join(', '));
+    return finding(
+      'audit',
+      parts.join(', '),
+      {
+        file,
+        bytes,
+        rotated: rotated.length,
+        last_event: last?.time ?? null,
+        sinks: Object.fromEntries(looked.map(({ name, facts }) => [name, facts])),
+      },
+      looked.flatMap(({ need }) => need ?? []),
+    );
+  });
+}
+
+interface LookedAt {
+  readonly name: string;
+  readonly text: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly need: Need | null;
+}
+
+function lookAtSink(file: string, name: string, now: number): LookedAt {
+  const state = readSinkState(file, name);
+  if (state === null) {
+    return { name, text: `${name} not begun`, facts: { begun: false }, need: null };
+  }
+  if (state === 'broken') {
+    const need = {
+      sentence: `What is known of the audit sink ${name} cannot be read.`,
+      hint: 'sidekey start',
+    };
+    return { name, text: `${name} unknown`, facts: { begun: true, readable: false }, need };
+  }
+  const behind = bytesBehind(file, state.position);
+  const { failing } = state;
+  const facts = {
+    begun: true,
+    behind_bytes: behind,
+    delivered_lines: state.delivered,
+    last_delivery: state.deliveredAt === null ? null : isoTime(state.deliveredAt),
+    rejected_lines: state.rejected,
+    skips: state.skips,
+    failing_since: failing === null ? null : isoTime(failing.since),
+    attempts: failing?.attempts ?? 0,
+    reason: failing?.reason ?? null,
+  };
+  const text = `${name} ${behind === 0 ? 'has all' : `${sizeText(behind)} behind`}`;
+  if (failing === null) return { name, text, facts, need: null };
+  const sentence = `The audit sink ${name} has taken nothing since ${relativeTime(failing.since, now)}: ${failing.reason}. Its lines wait in the file.`;
+  return {
+    name,
+    text,
+    facts,
+    need: { sentence, hint: 'see audit.sinks in the config file; it is tried again by itself' },
+  };
+}
+
+function fromHere(path: string): string {
+  return displayName(path, process.cwd());
+}
+
+function sizeText(bytes: number): string {
+  if (bytes < 10_000) return `${bytes} bytes`;
+  return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
+}

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import type { Approval } from '../../../../src/approvals/approval.ts';
+import { emptyList, update, type LiveList } from '../../../../src/cli/approve/live-list.ts';
+import { livePage } from '../../../../src/cli/approve/live-page.ts';
+import { question } from '../../../support/question.ts';
+
+const time = 1_700_000_000_000;
+const size = { columns: 80, rows: 24 };
+const entry = (id: string, fields: Partial<Approval> = {}): Approval => ({
+  ...question({ who: { grantId: 'grant', agent: 'ci' } }),
+  answer: null,
+  ...fields,
+  id,
+});
+const listOf = (...entries: readonly Approval[]): LiveList => update(emptyList, entries, time);
+
+describe('the page of the live list', () => {
+  it('says everything of the selected request, and what each answer means', () => {
+    const who = { grantId: 'grant', agent: 'ci', lease: '7b1d2d5c-0000', ruleKey: 'rule' };
+    const first = entry('aaaa0000', { who, purpose: 'nightly', reason: 'a duplicate', ruleName: 'deletes' });
+    const page = livePage(listOf(first, entry('bbbb0000')), time, size);
+    expect(page).toMatchObject({ bold: 2, shown: 'aaaa0000' });
+    expect(page.lines).toEqual([
+      '2 requests wait for you',
+      '',
+      '> aaaa0000   3:00  ci  DELETE https://api.github.com/repos/acme/x',
+      '  bbbb0000   3:00  ci  DELETE https://api.github.com/repos/acme/x',
+      '',
+      'aaaa0000 waits 3:00 more',
+      '  request  DELETE https://api.github.com/repos/acme/x',
+      '  agent    ci, at 127.0.0.1:4711',
+      '  lease    7b1d2d5c "nightly"',
+      '  grant    github (github)',
+      '  reason   "a duplicate"',
+      '  rule     config/sidekey.yaml:12 (deletes)',
+      '',
+      '  y  yes, to this request alone',
+      '  l  yes, to all that the rule matches of ci under the lease 7b1d2d5c with the',
+      '     grant github, while that lives',
+      '  t  the same, for a time',
+      '  n  no      up, down  choose another      q  leave',
+    ]);
+  });
+
+  it('says that there is a query and a body, which it does not show', () => {
+    const { lines } = livePage(
+      listOf({ ...entry('aaaa0000'), hasQuery: true, bodyBytes: 5_000 }),
+      time,
+      size,
+    );
+    const at = lines.indexOf('  request  DELETE https://api.github.com/repos/acme/x');
+    expect(lines[at + 1]).toBe('  with     a query and 5,000 bytes of body, which are not shown');
+  });
+
+  it('offers no lease where there is none, and asks for a time in so many words', () => {
+    const list = listOf(entry('aaaa0000'));
+    const { lines } = livePage(list, time, size);
+    expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
+      '  y  yes, to this request alone',
+      '  t  yes, to all that the rule matches of ci with the grant github, for a time',
+    ]);
+    const asking = livePage({ ...list, asking: { id: 'aaaa0000', span: '' } }, time, size).lines.join('\n');
+    expect(asking).toContain('Yes, to all that the rule matches of ci with the grant github.');
+    expect(asking).toContain('For how long? (15m) _');
+    const typed = livePage({ ...list, asking: { id: 'aaaa0000', span: '2h' } }, time, size).lines.join('\n');
+    expect(typed).toContain('For how long? 2h_');
+  });
+
+  it('keeps the selected request on the page, of however many', () => {
+    const entries = Array.from({ length: 50 }, (_, index) =>
+      entry(`aaaa00${String(index).padStart(2, '0')}`),
+    );
+    for (const { id } of entries) {
+      const page = livePage({ ...listOf(...entries), selected: id }, time, size);
+      expect(page.lines).toHaveLength(size.rows);
+      expect(page.lines[0]).toMatch(/^50 requests wait for you \(\d+ to \d+ are listed\)$/);
+      expect(page.lines[page.bold ?? -1]).toMatch(new RegExp(`^> ${id}`));
+      expect(page.shown).toBe(id);
+    }
+  });
+
+  it('shows no request in full where there is no room for it', () => {
+    const page = livePage(listOf(entry('aaaa0000')), time, { columns: 80, rows: 10 });
+    expect(page).toMatchObject({ shown: null });
+    expect(page.lines).toEqual(['1 waiting. Make the window larger to answer (q leaves).']);
+  });
+
+  it('says what comes where nothing waits', () => {
+    const page = livePage({ ...emptyList, note: 'Denied x.' }, time, size);
+    expect(page).toMatchObject({ shown: null });
+    expect(page.lines[0]).toBe('Nothing waits for you.');
+    expect(page.lines.at(-1)).toBe('Denied x.');
+  });
+});

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { chooseWay, type Way } from '../../../../src/cli/connect/choose-way.ts';
+import type { ConnectOptions } from '../../../../src/cli/connect/flow.ts';
+import type { Flow } from '../../../../src/grants/provider.ts';
+
+const flows: readonly Flow[] = ['device_code', 'authorization_code'];
+
+test.each<[ConnectOptions, readonly Flow[], Way]>([
+  [{}, flows, 'device_code'],
+  [{}, [], 'token'],
+  [{ paste: true }, flows, 'authorization_code'],
+  [{ printUrl: true }, flows, 'authorization_code'],
+  [{ browser: false }, flows, 'authorization_code'],
+  [{ port: '0' }, flows, 'authorization_code'],
+  [{ redirectUri: 'x' }, flows, 'authorization_code'],
+  [{ token: true }, flows, 'token'],
+  [{ import: true }, flows, 'import'],
+  [{ clientCredentials: true }, flows, 'client_credentials'],
+  [{ jwtBearer: true }, flows, 'jwt_bearer'],
+  [{ tokenExchange: true }, flows, 'token_exchange'],
+  [{ installationId: '1' }, flows, 'github_installation'],
+  [{ device: true }, ['authorization_code'], 'device_code'],
+  [{ via: 'auth0', browser: 'firefox' }, flows, 'auth0_connection'],
+])('%j of a provider with %j: %s', (options, offered, way) => {
+  expect(chooseWay(options, { flows: offered })).toBe(way);
+});
+
+test.each<[ConnectOptions, string]>([
+  [{ device: true, token: true }, '--device and --token do not go together.'],
+  [{ device: true, paste: true }, '--device and --paste do not go together.'],
+  [{ clientCredentials: true, browser: false }, '--client-credentials and --browser do not go together.'],
+])('%j is refused', (options, message) => {
+  expect(() => chooseWay(options, { flows })).toThrow(message);
+});

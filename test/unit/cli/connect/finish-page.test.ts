@@ -1,0 +1,25 @@
+import { hash } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { pageAnswer } from '../../../../src/cli/connect/finish-page.ts';
+
+const hostile = `</title><script>alert('x')</script>&"<img src=x onerror=alert(1)>`;
+
+test('whatever it says is text', () => {
+  const { body } = pageAnswer({ kind: 'failed', title: hostile, says: [hostile] });
+  expect(body).not.toMatch(/<script|<img/);
+  expect(body.match(/&lt;script&gt;alert\(&#39;x&#39;\)&lt;\/script&gt;&amp;&quot;&lt;img/g)).toHaveLength(3);
+});
+
+test('its own style is the one thing that its policy lets in', () => {
+  const { body, headers } = pageAnswer({ kind: 'done', title: 'a', says: [] });
+  const style = /<style>([^]*)<\/style>/.exec(body)?.[1] ?? '';
+  expect(headers['content-security-policy']).toContain(
+    `style-src 'sha256-${hash('sha256', style, 'base64')}'`,
+  );
+  expect(body).not.toMatch(/ style=|<script|src=|href=/);
+});
+
+test('says by its status whether it went well', () => {
+  expect(pageAnswer({ kind: 'done', title: 'a', says: [] }).status).toBe(200);
+  expect(pageAnswer({ kind: 'failed', title: 'a', says: [] }).status).toBe(400);
+});

@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest';
+import type { AuditEvent, AuditLog } from '../../../../src/audit/event.ts';
+import { audited } from '../../../../src/audit/audited.ts';
+import { noting } from '../../../../src/cli/connect/noting.ts';
+import { SidekeyError } from '../../../../src/errors.ts';
+import { aProvider } from '../../../support/provider.ts';
+
+function house(append?: AuditLog['append']) {
+  const events: AuditEvent[] = [];
+  const keep = (event: AuditEvent) => void events.push(event);
+  const audit: AuditLog = {
+    append: append ?? (async (event) => keep(event)),
+    note: keep,
+    close: async () => undefined,
+  };
+  const request = { state: { audit }, provider: aProvider(), user: 'alice' } as unknown as Parameters<
+    typeof noting
+  >[0];
+  return { audit, events, request };
+}
+
+const refusal = new SidekeyError('provider_refused', 'No.');
+
+test('what fails is noted with its code', async () => {
+  const { events, request } = house();
+  await expect(noting(request, null, () => Promise.reject(refusal))).rejects.toBe(refusal);
+  expect(events).toEqual([
+    { event: 'grant.connecting', provider: 'acme', user: 'alice' },
+    {
+      event: 'grant.connected',
+      provider: 'acme',
+      user: 'alice',
+      outcome: 'failed',
+      code: 'provider_refused',
+    },
+  ]);
+});
+
+test('what is noted already is not noted twice', async () => {
+  const { audit, events, request } = house();
+  const gone = new SidekeyError('store_unavailable', 'It is gone.');
+  const change = () => audited(audit, { event: 'grant.connected' }, () => Promise.reject(gone));
+  await expect(noting(request, null, change)).rejects.toBe(gone);
+  expect(events.map(({ outcome }) => outcome)).toEqual([undefined, 'allow', 'failed']);
+});
+
+test('what is not on record is not begun', async () => {
+  const full = new SidekeyError('audit_unavailable', 'The disk is full.');
+  const { request } = house((): Promise<void> => Promise.reject(full));
+  let isBegun = false;
+  await expect(noting(request, null, async () => (isBegun = true))).rejects.toBe(full);
+  expect(isBegun).toBe(false);
+});
+
+test('what works is noted only as begun', async () => {
+  const { events, request } = house();
+  expect(await noting(request, null, async () => 'done')).toBe('done');
+  expect(events).toEqual([{ event: 'grant.connecting', provider: 'acme', user: 'alice' }]);
+});

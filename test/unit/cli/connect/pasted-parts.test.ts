@@ -1,0 +1,65 @@
+import { describe, expect, test } from 'vitest';
+import { doubtOf, readParts } from '../../../../src/cli/connect/pasted-parts.ts';
+import type { PastedToken, TokenPart } from '../../../../src/grants/provider.ts';
+
+const part = (name: string, starts: TokenPart['starts'] = []): TokenPart => ({
+  name,
+  what: name,
+  secret: true,
+  starts,
+});
+const token = (...names: string[]): PastedToken => ({
+  what: 'API key',
+  url: null,
+  steps: [],
+  parts: names.map((name) => part(name)),
+  carry: { kind: 'inject' },
+});
+
+describe('what is pasted on standard input', () => {
+  test.each([
+    ['  sk-123\n', token('token'), { token: 'sk-123' }],
+    ['\uFEFFsk-123', token('token'), { token: 'sk-123' }],
+    ['{"token":"sk-123"}', token('token'), { token: 'sk-123' }],
+    ['sid=AC1\nsecret = a=b \r\n\n', token('sid', 'secret'), { sid: 'AC1', secret: 'a=b' }],
+    ['{"sid":"AC1","secret":"s"}', token('sid', 'secret'), { sid: 'AC1', secret: 's' }],
+  ])('%j', (text, of, parts) => expect(readParts(text, of)).toEqual(parts));
+
+  test.each([
+    ['', token('token'), /empty/],
+    ['sid=AC1', token('sid', 'secret'), /part secret is missing/],
+    ['sid=AC1\nsid=AC2\nsecret=s', token('sid', 'secret'), /twice/],
+    ['sid=AC1\nhunter2', token('sid', 'secret'), /a line that is not NAME=VALUE/],
+    ['sid=AC1\nsecret=s\nhunter=2', token('sid', 'secret'), /a part that this provider has not/],
+    ['{"sid":1,"secret":"s"}', token('sid', 'secret'), /not a text/],
+    ['{"sid":', token('sid', 'secret'), /not valid JSON/],
+  ])('%j is refused, without a word of it', (text, of, message) => {
+    let thrown: unknown;
+    try {
+      readParts(text, of);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toMatchObject({ code: 'input_invalid', message: expect.stringMatching(message) });
+    expect(String(thrown)).not.toMatch(/hunter|AC1/);
+  });
+});
+
+describe('what a value looks like', () => {
+  const key = part('key', [
+    { prefix: 'sk-ant-', what: 'an Anthropic key', wrong: true },
+    { prefix: 'sk-', what: 'a key', wrong: false },
+    { prefix: 'pk-', what: 'a public key', wrong: true },
+  ]);
+
+  test.each([
+    ['sk-1', null],
+    ['sk-ant-1', 'This looks like an Anthropic key, which is not what is meant here.'],
+    ['pk-1', 'This looks like a public key, which is not what is meant here.'],
+    ['whatever', 'The key usually begins with sk-; this does not.'],
+  ])('%s: %s', (value, doubt) => expect(doubtOf(value, key)).toBe(doubt));
+
+  test('is not doubted where no form is known', () => {
+    expect(doubtOf('whatever', part('key'))).toBeNull();
+  });
+});

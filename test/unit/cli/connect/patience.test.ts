@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import { startPatience, timeoutOf } from '../../../../src/cli/connect/patience.ts';
+
+/** Timers whose time comes when the test says so. */
+function handTimers() {
+  const due: { readonly ms: number; readonly run: () => void }[] = [];
+  return {
+    due,
+    after(ms: number, run: () => void) {
+      const entry = { ms, run };
+      due.push(entry);
+      return () => void due.splice(due.indexOf(entry), 1);
+    },
+  };
+}
+
+test('ends when the time is up, and says how long it was', () => {
+  const timers = handTimers();
+  const patience = startPatience(300_000, timers);
+  expect(timers.due[0]?.ms).toBe(300_000);
+  expect(patience.signal.aborted).toBe(false);
+  timers.due[0]?.run();
+  expect(patience.signal.reason).toMatchObject({
+    code: 'consent_missing',
+    message: 'No answer came within 5m. Nothing was stored.',
+  });
+  patience.end();
+});
+
+test('leaves no timer and no listener behind', () => {
+  const before = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
+  const timers = handTimers();
+  startPatience(1_000, timers).end();
+  expect(timers.due).toEqual([]);
+  expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
+});
+
+test('a time limit as it is written', () => {
+  expect(timeoutOf(undefined, 7)).toBe(7);
+  expect(timeoutOf('90s', 7)).toBe(90_000);
+  for (const text of ['', '0s', '5', 'm', '-1m', '60d']) {
+    expect(() => timeoutOf(text, 7)).toThrow('--timeout is no span of time.');
+  }
+});

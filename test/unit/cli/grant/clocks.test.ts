@@ -1,0 +1,205 @@
+import { describe, expect, it } from 'vitest';
+import { clockJson, clockRows, lastUse } from '../../../../src/cli/grant/clock-words.ts';
+import { clocksOf, failureOf, type Clocks } from '../../../../src/cli/grant/clocks.ts';
+import { plainDialect } from '../../../../src/config/dialect-definition.ts';
+import type { Credential, OAuth2Credential } from '../../../../src/grants/credential.ts';
+import type { Dialect } from '../../../../src/grants/dialect.ts';
+import { grantOf } from '../../../../src/grants/grant-record.ts';
+import type { Grant } from '../../../../src/grants/grant.ts';
+import type { GrantActivity } from '../../../../src/store/store.ts';
+import { grantRecord } from '../../../support/grant-record.ts';
+
+const now = Date.UTC(2027, 0, 15, 8);
+const minute = 60_000;
+const hour = 60 * minute;
+const day = 24 * hour;
+
+interface Case {
+  readonly grant?: Partial<Grant>;
+  readonly credential?: Partial<OAuth2Credential>;
+  readonly other?: Credential;
+  readonly activity?: Partial<GrantActivity>;
+  readonly dialect?: Partial<Dialect>;
+}
+
+/** A grant that was made 10 days ago, with a token that was got 6 minutes ago and lives an hour. */
+function at({ grant, credential, other, activity, dialect }: Case = {}) {
+  const oauth: OAuth2Credential = {
+    type: 'oauth2',
+    accessToken: 'access-secret',
+    refreshToken: 'refresh-secret',
+    obtainedAt: now - 6 * minute,
+    expiresAt: now + 54 * minute,
+    scope: null,
+    clientId: null,
+    clientSecret: null,
+    tokenEndpoint: null,
+    ...credential,
+  };
+  const held = other ?? oauth;
+  const opened = {
+    grant: grantOf(
+      grantRecord({
+        createdAt: now - 10 * day,
+        updatedAt: now - 6 * minute,
+        expiresAt: held.type === 'oauth2' || held.type === 'jwt' ? held.expiresAt : null,
+        refreshable: held.type === 'oauth2' && held.refreshToken !== null,
+        ...grant,
+      }),
+    ),
+    sealed: { credential: held, audience: ['api.acme.test'] },
+  };
+  const clocks = clocksOf(opened, {
+    activity: activity
+      ? {
+          grantId: opened.grant.id,
+          usedAt: null,
+          refreshedAt: null,
+          failedAt: null,
+          failure: null,
+          ...activity,
+        }
+      : null,
+    dialect: { ...plainDialect, ...dialect },
+    tokens: { skewMs: 5 * minute, keepFreshMs: day },
+    now,
+  });
+  return { clocks, rows: clockRows(opened.grant, clocks, now) };
+}
+
+const next = (it: Case = {}) => at(it).clocks.next;
+const nextText = (it: Case = {}) => at(it).rows['next'];
+
+describe('what happens next to a grant', () => {
+  it('that was used lately, is a refresh ahead', () => {
+    const used = { activity: { usedAt: now - hour } };
+    expect(next(used)).toEqual({ what: 'refresh_ahead', at: now + 49 * minute });
+    expect(nextText(used)).toBe('a running proxy refreshes the token in 49 min');
+    const due = { ...used, credential: { expiresAt: now + minute } };
+    expect(nextText(due)).toBe('a running proxy refreshes the token now');
+  });
+
+  it('that was not, is a refresh on use', () => {
+    expect(nextText()).toBe('requests in 49 min or later refresh the token');
+    expect(nextText({ activity: { usedAt: now - 2 * day } })).toBe(
+      'requests in 49 min or later refresh the token',
+    );
+    expect(nextText({ credential: { expiresAt: now - minute } })).toBe(
+      'the next request refreshes the token',
+    );
+    expect(nextText({ credential: { accessToken: null, expiresAt: null } })).toBe(
+      'the next request refreshes the token',
+    );
+    expect(nextText({ credential: { expiresAt: null } })).toBe(
+      'the token is refreshed when an API refuses it',
+    );
+  });
+
+  it('with a refresh token that dies unused, is its use', () => {
+    const idle = { dialect: { refreshTokenIdleMs: 30 * day } };
+    expect(next(idle)).toEqual({ what: 'keep_alive', at: now - 6 * minute + 15 * day });
+    expect(nextText(idle)).toBe(
+      'a running proxy uses the refresh token in 15 d, so that it does not die unused',
+    );
+  });
+
+  it('that nothing can renew, is its end, if it has one', () => {
+    expect(nextText({ credential: { refreshToken: null } })).toBe(
+      'the token ends in 54 min, and nothing can renew it',
+    );
+    expect(nextText({ other: { type: 'api_key', value: 'x' } })).toBe('nothing');
+    expect(nextText({ credential: { refreshToken: null, expiresAt: now - 1 } })).toBe('nothing');
+  });
+
+  it('that needs a person, is nothing before that', () => {
+    expect(next({ grant: { state: 'reauth_required' } })).toEqual({ what: 'consent', at: null });
+    expect(nextText({ grant: { state: 'revoked' } })).toBe('nothing');
+  });
+});
+
+describe('the clocks of a grant', () => {
+  it('are told, both of them, with what is known of its past', () => {
+    const { clocks, rows } = at({
+      activity: {
+        usedAt: now - 3 * minute,
+        refreshedAt: now - 6 * minute,
+        failedAt: now - minute,
+        failure: 'Down.',
+      },
+      dialect: { refreshTokenIdleMs: 30 * day, refreshTokenLifeMs: 90 * day },
+    });
+    expect(rows).toEqual({
+      obtained: '6 min ago (2027-01-15 07:54:00Z)',
+      'due for refresh': 'in 49 min (2027-01-15 08:49:00Z)',
+      expires: 'in 54 min',
+      'refresh token':
+        'dies in 30 d (2027-02-14 07:54:00Z) unless it is used before; a new consent is needed in 80 d (2027-04-05 08:00:00Z)',
+      'last refresh': '6 min ago (2027-01-15 07:54:00Z)',
+      'last use': '3 min ago (2027-01-15 07:57:00Z)',
+      'last error': '60 s ago: Down',
+      next: 'a running proxy refreshes the token in 49 min',
+    });
+    expect(clockJson(clocks)).toEqual({
+      obtained_at: '2027-01-15T07:54:00.000Z',
+      refresh_due_at: '2027-01-15T08:49:00.000Z',
+      refresh_token_dies_at: '2027-02-14T07:54:00.000Z',
+      consent_ends_at: '2027-04-05T08:00:00.000Z',
+      used_at: '2027-01-15T07:57:00.000Z',
+      refreshed_at: '2027-01-15T07:54:00.000Z',
+      failed_at: '2027-01-15T07:59:00.000Z',
+      failure: 'Down',
+      next: { what: 'refresh_ahead', at: '2027-01-15T08:49:00.000Z' },
+    });
+  });
+
+  it('say when they have run out', () => {
+    const { rows } = at({
+      credential: { obtainedAt: now - 40 * day, expiresAt: now - 40 * day + hour },
+      grant: { createdAt: now - 100 * day },
+      dialect: { refreshTokenIdleMs: 30 * day, refreshTokenLifeMs: 90 * day },
+    });
+    expect(rows['refresh token']).toMatch(
+      /^has probably died: it was not used before 10 d ago .*; a new consent was needed 10 d ago/,
+    );
+  });
+
+  it('count from the last consent where that is known', () => {
+    const life = { refreshTokenLifeMs: 90 * day };
+    const ends = (it: Case): number | null => at({ ...it, dialect: life }).clocks.refreshToken.consentAt;
+    expect(ends({})).toBe(now + 80 * day);
+    expect(ends({ credential: { consentedAt: now - day } })).toBe(now + 89 * day);
+  });
+
+  it('leave out what there is none of', () => {
+    const { rows } = at({ other: { type: 'api_key', value: 'x' } });
+    expect(Object.entries(rows).filter(([, value]) => value !== null)).toEqual([
+      ['expires', 'no end'],
+      ['last use', 'never'],
+      ['next', 'nothing'],
+    ]);
+  });
+
+  it('never hold a secret', () => {
+    const { clocks, rows }: { clocks: Clocks; rows: unknown } = at({ activity: { usedAt: now } });
+    expect(JSON.stringify([clocks, rows, clockJson(clocks)])).not.toMatch(/secret/);
+  });
+});
+
+it('a failure counts until another credential is stored', () => {
+  const grant = grantOf(grantRecord({ updatedAt: now }));
+  const activity = (failedAt: number | null): GrantActivity => ({
+    grantId: grant.id,
+    usedAt: null,
+    refreshedAt: null,
+    failedAt,
+    failure: failedAt === null ? null : 'the endpoint answered 503',
+  });
+  expect(failureOf(grant, activity(now))).toEqual({ at: now, text: 'the endpoint answered 503' });
+  expect(failureOf(grant, activity(now - 1))).toBeNull();
+  expect(failureOf(grant, activity(null))).toBeNull();
+  expect(failureOf(grant, null)).toBeNull();
+});
+
+it('the last use is a span, or never', () => {
+  expect([lastUse(now - 5 * minute, now), lastUse(null, now)]).toEqual(['5 min ago', 'never']);
+});

@@ -1,0 +1,52 @@
+import { PassThrough } from 'node:stream';
+import { describe, expect, test } from 'vitest';
+import { createAsk } from '../../../src/cli/prompt.ts';
+
+function terminal(isTTY = true) {
+  const stdin = Object.assign(new PassThrough(), { isTTY, setRawMode() {} });
+  let shown = '';
+  const stderr = {
+    write(text: string | Uint8Array) {
+      shown += typeof text === 'string' ? text : Buffer.from(text).toString();
+      return true;
+    },
+  };
+  return { stdin, ask: createAsk(stdin, stderr), shown: () => shown };
+}
+
+describe('a question at the terminal', () => {
+  test('has an answer, which a secret one does not show', async () => {
+    const { stdin, ask, shown } = terminal();
+    const answer = ask?.('Key', { secret: true });
+    stdin.write('hunter2\r');
+    expect(await answer).toBe('hunter2');
+    expect(shown()).toBe('Key: \n');
+  });
+
+  test('shows what is typed where it is no secret', async () => {
+    const { stdin, ask, shown } = terminal();
+    const answer = ask?.('Account', { secret: false });
+    stdin.write('AC1\r');
+    expect(await answer).toBe('AC1');
+    expect(shown()).toContain('AC1');
+  });
+
+  test('stands before the answer still when that is corrected', async () => {
+    const { stdin, ask, shown } = terminal();
+    const answer = ask?.('Account', { secret: false });
+    stdin.write('AX\u007fC1\r');
+    expect(await answer).toBe('AC1');
+    expect(shown()).toContain('Account: A');
+  });
+
+  test.each(['\r', '\u0003', '\u0004'])('that is left with %j is bad input', async (key) => {
+    const { stdin, ask } = terminal();
+    const answer = ask?.('Key', { secret: true });
+    stdin.write(key);
+    await expect(answer).rejects.toMatchObject({ code: 'input_invalid' });
+  });
+
+  test('is asked of nobody where standard input is no terminal', () => {
+    expect(terminal(false).ask).toBeNull();
+  });
+});
