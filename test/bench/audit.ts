@@ -1,8 +1,13 @@
 /** What an audited event costs, beside a bare write of the same line: microseconds an event. */
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
+import { packedName, rotatedName } from '../../src/audit/log-files.ts';
+import { packRotated } from '../../src/audit/pack.ts';
+import { queryAudit } from '../../src/audit/query.ts';
+import { summarize } from '../../src/audit/summary.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
@@ -24,6 +29,15 @@ const event: AuditEvent = {
   credential: '9f86d081884c7d65',
 };
 
+/** Enough different ones that none finds its like within the window of a compressor. */
+const events = Array.from({ length: 1_000 }, (_, n) => ({
+  ...event,
+  exchange: randomUUID(),
+  path: `/tickets/${(n * 7_919) % 100_003}`,
+}));
+let turn = 0;
+const next = () => events[(turn = (turn + 1) % events.length)] ?? event;
+
 /** Microseconds for each of `events`. */
 async function time(events: number, work: () => Promise<void> | void): Promise<number> {
   const start = performance.now();
@@ -36,9 +50,9 @@ try {
   const file = join(folder, 'audit.jsonl');
   const vault = vaultForTest();
   const log = await openAuditLog({ file, maxBytes: 1e9, vault, now: Date.now });
-  const batched = async (rounds: number, size: number) => {
+  const batched = async (rounds: number, size: number, to = log) => {
     for (let round = 0; round < rounds; round += 1) {
-      await Promise.all(Array.from({ length: size }, () => log.append(event)));
+      await Promise.all(Array.from({ length: size }, () => to.append(next())));
     }
   };
   await batched(50, 100);
@@ -62,6 +76,21 @@ try {
     const rounds = Math.ceil(40_000 / size);
     show(`append, ${size} at once`, await time(rounds * size, () => batched(rounds, size)));
   }
+  const durable = await openAuditLog({
+    file: join(folder, 'durable.jsonl'),
+    maxBytes: 1e9,
+    vault,
+    now: Date.now,
+    fsync: 'always',
+  });
+  for (const size of [1, 16, 256]) {
+    const rounds = Math.ceil(2_000 / size);
+    show(
+      `append, ${size} at once, fsync: always`,
+      await time(rounds * size, () => batched(rounds, size, durable)),
+    );
+  }
+  await durable.close();
   const beside = await openAuditLog({ file, maxBytes: 1e9, vault, now: Date.now });
   show(
     'append, 2 writers in turn',
@@ -76,6 +105,25 @@ try {
   await log.close();
   const lines = (await verifyAudit({ file, vault })).lines;
   show('verify', await time(lines, async () => void (await verifyAudit({ file, vault }))));
+  const later = Date.now() + 3_600_000;
+  const text = fs.statSync(file).size;
+  fs.renameSync(file, rotatedName(file, 1));
+  show('pack', await time(lines, async () => void (await packRotated(file, later))));
+  const packed = fs.statSync(packedName(file, 1)).size;
+  show('verify, packed', await time(lines, async () => void (await verifyAudit({ file, vault }))));
+  show(
+    'query, packed',
+    await time(lines, async () => {
+      for await (const { host } of queryAudit({ file, filter: { code: 'none' } })) void host;
+    }),
+  );
+  show(
+    'summary, packed',
+    await time(lines, async () => void (await summarize(queryAudit({ file, filter: {} })))),
+  );
+  console.log(
+    `${lines} lines: ${text} bytes, packed ${packed} (${(text / packed).toFixed(1)} times smaller).`,
+  );
   const open = () =>
     openAuditLog({ file, maxBytes: 1e9, vault, now: Date.now }).then((again) => again.close());
   show(

@@ -3,14 +3,16 @@
  * The figure to trust is CPU an exchange: user and system time of the program on the way, which a busy machine hardly
  * changes. Read the ratios, not the absolute figures.
  *
- * Options: `--seconds N` a measurement (default 3), `--rounds N` (default 5), `--connections N` (default 64), `--smoke`
- * (one short round: that it runs at all).
+ * Options: `--section exchange|decide|h1` (default: all, in turn), `--seconds N` a measurement (default 3), `--rounds N` (default
+ * 5), `--connections N` (default 64), `--smoke` (one short round: that it runs at all).
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { table } from '../../src/cli/table.ts';
+import { benchDecide } from './decide.ts';
+import { benchH1 } from './h1.ts';
 import { openLoad } from './load.ts';
 import { setUpField, type Field, type Subject } from './subjects.ts';
 
@@ -26,6 +28,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '3' },
     rounds: { type: 'string', default: '5' },
     connections: { type: 'string', default: '64' },
+    section: { type: 'string', default: 'all' },
     smoke: { type: 'boolean', default: false },
   },
 });
@@ -33,21 +36,37 @@ const seconds = values.smoke ? 0.5 : Number(values.seconds);
 const rounds = values.smoke ? 1 : Number(values.rounds);
 const connections = values.smoke ? 8 : Number(values.connections);
 
-const folder = await mkdtemp(join(tmpdir(), 'sidekey-bench-'));
-const field = await setUpField(folder);
-try {
-  const busy = new Map<Subject, Sample[]>();
-  const single = new Map<Subject, Sample[]>();
-  for (let round = 0; round < rounds; round += 1) {
-    for (const subject of field.subjects) {
-      append(busy, subject, await measure(field, subject, connections));
-      append(single, subject, await measure(field, subject, 1));
+const sections: Readonly<Record<string, () => Promise<void>>> = {
+  exchange: benchExchange,
+  decide: () => benchDecide({ smoke: values.smoke }),
+  h1: () => benchH1({ smoke: values.smoke }),
+};
+const chosen = values.section === 'all' ? Object.keys(sections) : [values.section];
+for (const [index, name] of chosen.entries()) {
+  const section = sections[name];
+  if (section === undefined)
+    throw new Error(`no section ${name}; there are ${Object.keys(sections).join(', ')}`);
+  if (index > 0) console.log();
+  await section();
+}
+
+async function benchExchange(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'sidekey-bench-'));
+  const field = await setUpField(folder);
+  try {
+    const busy = new Map<Subject, Sample[]>();
+    const single = new Map<Subject, Sample[]>();
+    for (let round = 0; round < rounds; round += 1) {
+      for (const subject of field.subjects) {
+        append(busy, subject, await measure(field, subject, connections));
+        append(single, subject, await measure(field, subject, 1));
+      }
     }
+    report(field, busy, single);
+  } finally {
+    await field.close();
+    await rm(folder, { recursive: true, force: true });
   }
-  report(busy, single);
-} finally {
-  await field.close();
-  await rm(folder, { recursive: true, force: true });
 }
 
 async function measure({ host, port }: Field, subject: Subject, clients: number): Promise<Sample> {
@@ -68,7 +87,7 @@ async function measure({ host, port }: Field, subject: Subject, clients: number)
   }
 }
 
-function report(busy: Map<Subject, Sample[]>, single: Map<Subject, Sample[]>): void {
+function report(field: Field, busy: Map<Subject, Sample[]>, single: Map<Subject, Sample[]>): void {
   const middle = (samples: readonly Sample[] | undefined, key: keyof Sample) =>
     median((samples ?? []).map((sample) => sample[key]));
   const named = (name: string) => field.subjects.find((subject) => subject.name === name);

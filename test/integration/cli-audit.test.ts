@@ -28,9 +28,11 @@ describe('the audit at the command line', () => {
     expect(stdout).toMatch(
       new RegExp(
         [
-          `^${time}  grant\\.added     -   acme         work  ok`,
-          `${time}  domain\\.changed  -   example\\.org  -     tunnel`,
-          `${time}  agent\\.added     ci  -            -     ok\n$`,
+          `^${time}  key\\.created     -   -            -     master key \\w+, by \\S+`,
+          `${time}  store\\.created   -   -            -     sealed with the master key \\w+, by \\S+`,
+          `${time}  grant\\.added     -   acme         work  ok, by \\S+`,
+          `${time}  domain\\.changed  -   example\\.org  -     tunnel, by \\S+`,
+          `${time}  agent\\.added     ci  -            -     \\w+, by \\S+\n$`,
         ].join('\n'),
       ),
     );
@@ -63,7 +65,13 @@ describe('the audit at the command line', () => {
       const { stdout } = await at.run(['audit', 'query', ...args, '--json']);
       return stdout === '' ? [] : lines(stdout).map(({ event }) => event);
     };
-    expect(await events()).toEqual(['grant.added', 'domain.changed', 'agent.added']);
+    expect(await events()).toEqual([
+      'key.created',
+      'store.created',
+      'grant.added',
+      'domain.changed',
+      'agent.added',
+    ]);
     expect(await events('--event', 'grant.*')).toEqual(['grant.added']);
     expect(await events('--grant', 'work')).toEqual(['grant.added']);
     expect(await events('--host', 'EXAMPLE.org.')).toEqual(['domain.changed']);
@@ -80,7 +88,7 @@ describe('the audit at the command line', () => {
     const at = await homeWithHistory();
     expect(await at.run(['audit', 'verify'])).toEqual({
       exit: 0,
-      stdout: 'The audit log is whole: 3 lines in 1 file, 1 writer.\n',
+      stdout: 'The audit log is whole: 5 lines in 1 file, 1 writer.\n',
       stderr: '',
     });
     const file = at.at('data', 'audit.jsonl');
@@ -89,9 +97,9 @@ describe('the audit at the command line', () => {
     const edited = await at.run(['audit', 'verify']);
     expect(edited.exit).toBe(1);
     expect(edited.stdout).toMatch(
-      /^The audit log data\/audit\.jsonl is not whole: 1 problem in .+\n {2}data\/audit\.jsonl:2: Line 2 of .+ was changed after it was written\.\n$/,
+      /^The audit log data\/audit\.jsonl is not whole: 1 problem in .+\n {2}data\/audit\.jsonl:4: Line 4 of .+ was changed after it was written\.\n$/,
     );
-    await writeFile(file, text.split('\n').slice(0, 2).join('\n').concat('\n'));
+    await writeFile(file, text.split('\n').slice(0, 4).join('\n').concat('\n'));
     const cut = await at.run(['audit', 'verify', '--json']);
     expect(cut.exit).toBe(1);
     expect(JSON.parse(cut.stdout)).toMatchObject({ ok: false, problems: [{ kind: 'cut' }] });
@@ -115,7 +123,7 @@ describe('the audit at the command line', () => {
   test('shows control characters instead of sending them to the terminal', async () => {
     const at = await homeWithHistory();
     const file = at.at('data', 'audit.jsonl');
-    const [first = ''] = (await readFile(file, 'utf8')).split('\n');
+    const first = (await readFile(file, 'utf8')).split('\n').find((line) => line.includes('"acme"')) ?? '';
     await appendFile(file, `${first.replace('"acme"', String.raw`"\u001b[31mred"`)}\n`);
     const { stdout } = await at.run(['audit', 'tail']);
     expect(stdout).not.toContain('\u001b');

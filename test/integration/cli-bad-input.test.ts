@@ -202,7 +202,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
       },
     });
     await at.grant('desk', oauth, ['--provider', 'desk']);
-    const ran = await at.program(['grant', 'refresh', 'desk']);
+    const ran = await at.program(['grant', 'refresh', 'desk', '--force']);
     expect(ran).toMatchObject({ exit: 5, stdout: '' });
     expect(ran.stderr).toMatch(
       /^sidekey: .+config\/sidekey\.yaml:\d+:\d+: providers\.desk\.client_secret: env:DESK_SECRET is not set\.\n {2}→ set DESK_SECRET in the environment/,

@@ -13,6 +13,8 @@ domains:
 limits: { connections: 20 }
 `;
 
+const where = (place: string, line: number) => `${place} (config/sidekey.yaml:${line})`;
+
 async function homeWith(content: string) {
   const at = await home();
   await writeFile(at.configFile, content);
@@ -66,7 +68,7 @@ describe('the map of domains, edited from the command line', () => {
     const ran = await at.run(['domain', 'allow', 'new.example.com', '--grant', 'other']);
     expect(ran.exit).toBe(0);
     expect(ran.stderr).toContain('There is no grant other yet');
-    expect(ran.stderr).toContain('→ sidekey grant add other --provider PROVIDER < token.json');
+    expect(ran.stderr).toContain('→ sidekey connect PROVIDER --name other');
   });
 
   test('points out a host that the credential may not be sent to, and how it may', async () => {
@@ -118,6 +120,84 @@ describe('the map of domains, edited from the command line', () => {
         grants: [{ name: 'work', state: 'active' }],
       },
       { domain: '*.example.net', action: 'deny', origin: 'domains["*.example.net"] (config/sidekey.yaml:8)' },
+    ]);
+  });
+
+  test('shows the rules of an entry: how many, and one by one in the words of the file', async () => {
+    const at = await homeWith(`version: 1
+domains:
+  api.example.com:
+    grant: work
+    mode: report
+    rules:
+      - { methods: [GET], paths: [/v1/**] }
+      - { policy: writes }
+  '*.example.org': { grant: work, default: approve }
+  example.net: tunnel
+policies:
+  writes:
+    - name: slow
+      methods: [POST]
+      query: { state: [open] }
+      times: [{ from: 09:00, to: 17:30, weekdays: [mon-fri], zone: UTC }]
+      clients: [10.0.0.0/8]
+      require_reason: true
+      limits: [{ rate: 60/1m, per: agent }]
+      max_response: 1kB
+`);
+    const listed = await at.run(['domain', 'list']);
+    expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
+      ['DOMAIN', 'ACTION', 'RULES', 'GRANT NOW'],
+      ['api.example.com', 'grant work', '2 rules, else deny (only reported)', 'MISSING'],
+      ['*.example.org', 'grant work', 'no rule, else approve', 'MISSING'],
+      ['example.net', 'tunnel (blind, no credential)', '-', '-'],
+      [''],
+    ]);
+    const one = await at.run(['domain', 'list', 'api.example.com']);
+    expect(one.stdout.split('\n').map((line) => line.trim().split(/ {2,}/))).toEqual([
+      ['api.example.com'],
+      ['entry', where('domains["api.example.com"]', 3)],
+      ['action', 'grant work'],
+      ['grant now', 'MISSING'],
+      ['rules', '2 rules, else deny (only reported)'],
+      ['1', 'allow', '-', 'methods GET; paths /v1/**', where('domains["api.example.com"].rules[0]', 7)],
+      [
+        '2',
+        'allow',
+        'slow',
+        'methods POST; query state=open; times mon tue wed thu fri 09:00-17:30 UTC; clients 10.0.0.0/8; with a reason; at most 60 requests every 1 min per agent; responses of at most 1000 bytes',
+        where('policies.writes[0]', 13),
+      ],
+      ['else', 'deny', '-', 'what no rule matches', where('domains["api.example.com"].rules', 6)],
+      [''],
+    ]);
+    expect((await at.run(['domain', 'list', '--rules'])).stdout).toContain(one.stdout.trimEnd());
+    expect((await at.run(['domain', 'list', 'a.b.example.org'])).stdout).toMatch(/^\*\.example\.org\n/);
+    expect(await at.run(['domain', 'list', 'nowhere.example.com'])).toMatchObject({ exit: 2 });
+    expect(await at.run(['domain', 'list', 'https://x/'])).toMatchObject({ exit: 2 });
+    expect(await at.json(['domain', 'list'])).toMatchObject([
+      {
+        mode: 'report',
+        default: 'deny',
+        rules: [
+          { name: null, outcome: 'allow', conditions: { methods: ['GET'], paths: ['/v1/**'] } },
+          {
+            name: 'slow',
+            origin: 'policies.writes[0] (config/sidekey.yaml:13)',
+            conditions: {
+              methods: ['POST'],
+              query: { state: ['open'] },
+              times: ['mon tue wed thu fri 09:00-17:30 UTC'],
+              clients: ['10.0.0.0/8'],
+            },
+            require_reason: true,
+            limits: [{ per: 'agent', requests: 60, period_ms: 60_000, burst: 60 }],
+            max_response: 1_000,
+          },
+        ],
+      },
+      { mode: 'enforce', default: 'approve', rules: [] },
+      { action: 'tunnel' },
     ]);
   });
 });

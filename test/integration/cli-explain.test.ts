@@ -161,13 +161,13 @@ describe('explain', () => {
     const revoked = await at.run(['explain', url]);
     expect(revoked.exit).toBe(4);
     expect(revoked.stdout).toContain('Refused with 403 grant_revoked: The grant "desk" was revoked.');
-    expect(revoked.stdout).toContain('→ sidekey grant add desk --provider acme --replace < token.json');
+    expect(revoked.stdout).toContain('→ sidekey connect acme --name desk');
   });
 
   test('asks for an agent where the proxy does', async () => {
     const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', agents: 'required' } });
     expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });
-    await at.run(['agent', 'add', 'ci']);
+    await at.run(['agent', 'add', 'ci', '--everything']);
     expect(await at.run(['explain', 'https://api.stripe.com/', '--agent', 'ci'])).toMatchObject({ exit: 0 });
   });
 });

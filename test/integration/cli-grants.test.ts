@@ -23,8 +23,8 @@ describe('grants at the command line', () => {
 
     expect((await at.run(['grant', 'list'])).stdout).toBe(
       [
-        'NAME  PROVIDER  USER     STATE   SCOPES                      EXPIRES',
-        'work  acme      default  active  read:tickets write:tickets  in 60 min',
+        'NAME  PROVIDER  USER     STATE   SCOPES                      EXPIRES    LAST USED',
+        'work  acme      default  active  read:tickets write:tickets  in 60 min  never',
         '',
       ].join('\n'),
     );
@@ -41,12 +41,32 @@ describe('grants at the command line', () => {
       expires_at: expect.stringMatching(/^\d{4}-.+Z$/),
       expires_in: expect.any(Number),
       refreshable: true,
+      renewed_by: 'refresh_token',
+      obtained_at: expect.stringMatching(/^\d{4}-.+Z$/),
+      refresh_due_at: expect.stringMatching(/^\d{4}-.+Z$/),
+      refresh_token_dies_at: null,
+      consent_ends_at: null,
+      used_at: null,
+      refreshed_at: null,
+      failed_at: null,
+      failure: null,
+      next: { what: 'refresh_on_use', at: expect.stringMatching(/^\d{4}-.+Z$/) },
+      account: {},
       revision: 1,
       created_at: expect.any(String),
       updated_at: expect.any(String),
       audience: ['helpdesk.acme.test:8443'],
       fingerprint: expect.stringMatching(/^[0-9a-f]{16}$/),
       domains: [],
+      policy: {
+        expires_at: null,
+        default_ttl: null,
+        max_ttl: null,
+        default_lease_ttl: null,
+        max_lease_ttl: null,
+        labels: [],
+      },
+      reached_by: { agents: [], active_leases: [] },
     });
   });
 
@@ -57,7 +77,7 @@ describe('grants at the command line', () => {
     expect(ran).toEqual({
       exit: 0,
       stdout: 'There are no grants yet.\n',
-      stderr: '  → sidekey grant add NAME --provider PROVIDER < token.json\n',
+      stderr: '  → sidekey connect PROVIDER\n',
     });
     expect(await at.json(['grant', 'list'])).toEqual([]);
     expect(await at.everything()).toEqual(before);
@@ -113,19 +133,24 @@ describe('grants at the command line', () => {
   test('are revoked, then removed, and the audit says all of it', async () => {
     const at = await home({ domains: { 'helpdesk.acme.test:8443': { grant: 'work' } } });
     await at.grant('work', oauth);
-    const revoked = await at.run(['grant', 'revoke', 'work']);
+    const revoked = await at.run(['grant', 'revoke', 'work', '--local']);
     expect(revoked.exit).toBe(0);
-    expect(revoked.stderr).toContain('The provider is not told in this version');
+    expect(revoked.stderr).toContain('The provider was not told.');
     expect(await at.json(['grant', 'show', 'work'])).toMatchObject({
       state: 'revoked',
       domains: ['helpdesk.acme.test:8443'],
     });
     expect(await at.json(['grant', 'revoke', 'work'])).toMatchObject({ changed: false });
     const removed = await at.run(['grant', 'remove', 'work']);
-    expect(removed).toMatchObject({ exit: 0, stdout: 'Removed work and its credential.\n' });
+    expect(removed).toMatchObject({
+      exit: 0,
+      stdout: 'Removed work: its credential is sent nowhere any more.\n',
+    });
     expect(removed.stderr).toContain('→ sidekey domain remove helpdesk.acme.test:8443');
     const events = (await readFile(at.at('data', 'audit.jsonl'), 'utf8')).trim().split('\n');
     expect(events.map((line) => (JSON.parse(line) as { event: string }).event)).toEqual([
+      'key.created',
+      'store.created',
       'grant.added',
       'grant.revoked',
       'grant.removed',

@@ -52,12 +52,42 @@ describe('grant refresh', () => {
         }),
       );
     });
-    const first = await at.run(['grant', 'refresh', 'desk']);
+    const first = await at.run(['grant', 'refresh', 'desk', '--force']);
     expect(first).toMatchObject({ exit: 0, stderr: '' });
     expect(first.stdout).toBe('Refreshed desk.\n  scopes   read\n  expires  in 2 h\n');
-    expect(await at.json(['grant', 'refresh', 'desk'])).toMatchObject({ renewed: true, revision: 3 });
+    expect(await at.json(['grant', 'refresh', 'desk', '--force'])).toMatchObject({
+      renewed: true,
+      revision: 3,
+    });
     expect(used).toEqual(['refresh-0', 'refresh-1']);
     expect(await event(at)).toMatchObject({ event: 'grant.refreshed', outcome: 'ok', provider: 'desk' });
+  });
+
+  test('leaves a token alone that is not due, and says how to have another all the same', async () => {
+    let asked = 0;
+    const at = await homeWithProvider((_form, response) => {
+      asked += 1;
+      response.end('{"access_token":"access-1","token_type":"Bearer","expires_in":1}');
+    });
+    expect(await at.run(['grant', 'refresh', 'desk'])).toEqual({
+      exit: 0,
+      stdout:
+        'desk is not due for a refresh, so it was left as it is.\n  scopes   read\n  expires  in 60 min\n',
+      stderr: '  → sidekey grant refresh desk --force\n',
+    });
+    expect(await at.json(['grant', 'refresh', 'desk'])).toMatchObject({ renewed: false, revision: 1 });
+    expect(asked).toBe(0);
+  });
+
+  test('gets a new token where the one that is there has ended', async () => {
+    const at = await homeWithProvider((_form, response) => {
+      response.end('{"access_token":"access-1","token_type":"Bearer","expires_in":3600}');
+    });
+    await at.grant('ended', { access_token: 'a', refresh_token: 'r', expires_at: Date.now() - 60_000 }, [
+      '--provider',
+      'desk',
+    ]);
+    expect(await at.json(['grant', 'refresh', 'ended'])).toMatchObject({ renewed: true, revision: 2 });
   });
 
   test('that the provider refuses for good leaves a grant that needs a new consent', async () => {
@@ -65,14 +95,14 @@ describe('grant refresh', () => {
       response.statusCode = 400;
       response.end('{"error":"invalid_grant","error_description":"token was revoked"}');
     });
-    const ran = await at.run(['grant', 'refresh', 'desk']);
+    const ran = await at.run(['grant', 'refresh', 'desk', '--force']);
     expect(ran).toMatchObject({ exit: 4, stdout: '' });
     expect(ran.stderr).toMatch(
       /The grant "desk" needs a new consent: .+\n {2}→ sidekey grant add desk .+ --replace/,
     );
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'reauth_required' });
     expect(await event(at)).toMatchObject({ event: 'grant.reauth_required' });
-    expect(await at.run(['grant', 'refresh', 'desk'])).toMatchObject({ exit: 4 });
+    expect(await at.run(['grant', 'refresh', 'desk', '--force'])).toMatchObject({ exit: 4 });
   });
 
   test('that fails for now says why, and the token that is there stays', async () => {
@@ -80,7 +110,7 @@ describe('grant refresh', () => {
       response.statusCode = 503;
       response.end('{}');
     });
-    const ran = await at.run(['grant', 'refresh', 'desk']);
+    const ran = await at.run(['grant', 'refresh', 'desk', '--force']);
     expect(ran).toMatchObject({ exit: 5, stdout: '' });
     expect(ran.stderr).toMatch(/^sidekey: The token of the grant "desk" could not be refreshed: .*503/);
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'active', revision: 1 });

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { home, type Home } from '../support/command-line.ts';
@@ -90,12 +90,12 @@ describe('status', () => {
       {
         about: 'domains',
         sentence: 'api.example.com uses the grant missing, and there is none of that name.',
-        hint: 'sidekey grant add missing --provider PROVIDER < token.json',
+        hint: 'sidekey connect PROVIDER --name missing',
       },
       {
         about: 'grants',
         sentence: 'old has expired, and there is no refresh token.',
-        hint: 'sidekey grant add old --provider acme --replace < token.json',
+        hint: 'sidekey connect acme --name old',
       },
     ]);
   });
@@ -109,11 +109,67 @@ describe('status', () => {
     ]);
     await writeFile(at.at('data', 'sidekey.db'), 'not a database');
     expect(await needsOf(at)).toMatchObject([{ about: 'store' }]);
-    await writeFile(at.configFile, stringify({ version: 1, proxi: {} }));
+    await writeFile(at.configFile, stringify({ version: 1, proxi: {}, proxy: { listen: '127.0.0.1:0' } }));
     expect(await needsOf(at)).toMatchObject([
       { about: 'config', sentence: expect.stringContaining('config/sidekey.yaml:2:1: proxi') },
+      { about: 'store' },
     ]);
     expect(await at.run(['status'])).toMatchObject({ exit: 1, stderr: '' });
+  });
+
+  test.each([
+    [
+      'a key that is none',
+      (text: string) => `${text}proxi: { agents: required }\n`,
+      /:\d+:1: proxi: is not a key/,
+    ],
+    [
+      'a value that is none',
+      (text: string) => text.replace('4m', 'soon'),
+      /:\d+:\d+: tokens\.skew: is no duration/,
+    ],
+    ['YAML that is broken', (text: string) => `${text}limits: { connections: [\n`, /sidekey\.yaml:\d+:\d+: /],
+    ['a part that stands twice', (text: string) => `${text}domains: {}\n`, /sidekey\.yaml:\d+:\d+: /],
+  ])('of a running proxy whose file has %s', async (_, spoil, place) => {
+    const port = await freePort();
+    const at = await home({
+      proxy: { listen: `127.0.0.1:${port}` },
+      tokens: { skew: '4m' },
+      domains: { 'helpdesk.acme.test:8443': { grant: 'desk' } },
+    });
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await at.start();
+    const good = await readFile(at.configFile, 'utf8');
+    await writeFile(at.configFile, spoil(good));
+    const ran = await at.run(['status']);
+    expect(ran).toMatchObject({ exit: 1, stderr: '' });
+    expect(ran.stdout).toMatch(
+      /^✗ config +config\/sidekey\.yaml, not valid: the proxy that runs keeps the config that it had\n/,
+    );
+    expect(ran.stdout).toContain(`serving at http://127.0.0.1:${port}`);
+    expect(ran.stdout).toMatch(/✓ store +data\/sidekey\.db, 1 grant/);
+    expect(ran.stdout).toMatch(/✓ grants +1 active/);
+    expect(ran.stdout).toMatch(place);
+    expect(ran.stdout).toContain('nothing was applied');
+    expect(await at.run(['status', '--health'])).toMatchObject({ exit: 0 });
+    await writeFile(at.configFile, good);
+    expect(await at.run(['status'])).toMatchObject({ exit: 0 });
+  });
+
+  test('leaves out what only the bad part of the file would tell', async () => {
+    const at = await home();
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await writeFile(at.configFile, 'version: 1\nstore: elsewhere\nproxy: { listen: nowhere }\n');
+    const told = (await at.json(['status'])) as Record<string, unknown>;
+    expect(told).toMatchObject({
+      ok: false,
+      config: { ok: false, error: 'config_invalid', not_known: ['proxy', 'store'] },
+      audit: { ok: true },
+    });
+    expect(Object.keys(told)).toEqual(['ok', 'config', 'audit', 'needs']);
+    expect(await at.run(['status', '--health'])).toMatchObject({ exit: 2 });
+    await writeFile(at.configFile, '{ version: 1, proxy: [ }');
+    expect(Object.keys((await at.json(['status'])) as object)).toEqual(['ok', 'config', 'needs']);
   });
 
   test('does not take another server for the proxy, nor wait for one that never answers', async () => {

@@ -4,14 +4,15 @@ import { home, runProgram } from '../support/command-line.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const groups = {
-  grant: ['add', 'list', 'show', 'refresh', 'revoke', 'remove'],
+  grant: ['add', 'list', 'show', 'refresh', 'extend', 'policy', 'revoke', 'remove'],
   domain: ['list', 'allow', 'tunnel', 'deny', 'remove'],
   provider: ['list', 'show'],
-  agent: ['add', 'list', 'remove'],
+  agent: ['add', 'list', 'show', 'bind', 'unbind', 'set', 'rotate', 'disable', 'enable', 'remove'],
+  lease: ['create', 'list', 'show', 'renew', 'revoke'],
   audit: ['tail', 'verify', 'query'],
   ca: ['show', 'export'],
 };
-const alone = ['start', 'status', 'demo', 'explain'];
+const alone = ['start', 'status', 'demo', 'explain', 'approve'];
 
 describe('the command line', () => {
   test('shows its help where nothing is asked, and the version where that is', async () => {
@@ -55,7 +56,7 @@ describe('the command line', () => {
     ],
     [
       ['grant'],
-      'After "grant" a command is needed: add, list, show, refresh, revoke, remove.',
+      'After "grant" a command is needed: add, list, show, refresh, extend, policy, revoke, remove.',
       'sidekey grant --help',
     ],
     [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
@@ -97,11 +98,22 @@ describe('providers', () => {
       },
     });
     const { stdout } = await at.run(['provider', 'list']);
-    expect(stdout).toMatch(/^NAME +TITLE +OAUTH +CARRIED AS +AUDIENCE\nacme /);
-    expect(stdout).toMatch(/^anthropic +Anthropic +- +x-api-key: … +api\.anthropic\.com$/m);
-    expect(stdout).toMatch(/^desk +desk +yes +Authorization: Bearer … +desk\.example\.com$/m);
+    expect(stdout).toMatch(/^NAME +TITLE +CATEGORY +CONNECT WITH +NEEDS FIRST\nacme /);
+    expect(stdout).toMatch(/^anthropic +Anthropic +ai +key +-$/m);
+    expect(stdout).toMatch(/^desk +desk +generic +client credentials +-$/m);
+    const some = await at.run(['provider', 'list', 'MICRO']);
+    expect(
+      some.stdout
+        .split('\n')
+        .slice(1, -1)
+        .every((line) => line.startsWith('microsoft')),
+    ).toBe(true);
+    expect(await at.run(['provider', 'list', 'zzz'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('--discover'),
+    });
     const shown = await at.run(['provider', 'show', 'desk'], { env: { DESK_SECRET: 'desk-secret-value' } });
-    expect(shown.stdout).toContain('client       sidekey, with a secret, sent as basic');
+    expect(shown.stdout).toMatch(/client +sidekey, with a secret, sent as basic/);
     expect(shown.stdout + shown.stderr).not.toContain('desk-secret-value');
     expect(await at.json(['provider', 'show', 'desk'])).toMatchObject({
       has_client_secret: true,
@@ -123,7 +135,9 @@ describe('agents', () => {
     expect(token).not.toBe('');
     expect(added.stderr).toContain('is shown this once');
     expect(added.stderr).not.toContain(token);
-    expect((await at.run(['agent', 'list'])).stdout).toMatch(/^NAME +CREATED\nci +\d{4}-.+ ago\)\n$/);
+    expect((await at.run(['agent', 'list'])).stdout).toMatch(
+      /^NAME +STATE .+ CREATED\nci +enabled +- +nothing +1 +0 +never .+ ago\n$/,
+    );
     expect(await at.run(['agent', 'add', 'ci'])).toMatchObject({
       exit: 2,
       stderr: expect.stringContaining('There is an agent ci already.'),

@@ -820,7 +820,7 @@ describe('the helpdesk run by hand', () => {
     const first = await serving(data);
     expect(first.message).toContain(`audience: [helpdesk.acme.test:${first.port}]`);
     expect(first.message).toContain(`ca: [${data}/ca.crt]`);
-    expect(first.message).toContain('npx sidekey grant add acme --provider acme < token.json');
+    expect(first.message).toContain('npx sidekey connect acme --paste');
     const printed = await finished(run('token', 'bob', '--port', first.port, '--data', data));
     expect(printed).toMatchObject({ err: '', exit: 0 });
     const token = JSON.parse(printed.out) as Record<string, string>;
@@ -855,6 +855,8 @@ describe('the helpdesk run by hand', () => {
   it.each([
     [['token'], 2, 'Whose token?'],
     [['token', 'mallory'], 2, 'alice, bob, carol'],
+    [['consent', 'alice'], 2, 'the address of the consent page'],
+    [['consent', 'alice', 'https://elsewhere.test/authorize'], 2, 'the address of the consent page'],
     [['frobnicate'], 2, 'There is no command frobnicate.'],
     [['--port', 'x'], 2, '--port takes a whole number'],
     [['--nonsense'], 2, '--nonsense'],

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { hashToken } from '../../src/proxy/agent.ts';
 import { granted, grantedRaw, onHeads } from '../support/granted.ts';
 import { openClient, openTunnel, problemOf } from '../support/raw-client.ts';
+import { addAgent as insertAgent } from '../support/rights.ts';
 import { bearerToken, startSidekey, type TestSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 const token = 'agent-token-0123456789';
 const addAgent = (sidekey: TestSidekey, name = 'robot', secret = token) =>
-  sidekey.proxy.state.store.agents.insert({ name, tokenHash: hashToken(secret), createdAt: 0 });
+  insertAgent(sidekey.proxy.state.store, name, secret);
 const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
 const required = { config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } } };
 

@@ -50,6 +50,18 @@ describe('the proxy itself', () => {
     expect(answer).toMatchObject({ status: 403, reason: 'address_blocked' });
     expect(problemOf(answer).detail).toContain('this proxy itself');
   });
+
+  test('is never dialed where people answer either', async () => {
+    const sidekey = await startSidekey({ config: { admin: { listen: '127.0.0.1:0' } } });
+    const authority = new URL(sidekey.proxy.pages ?? '').host;
+    await sidekey.configure({
+      domains: { [authority]: 'tunnel' },
+      admin: { listen: '127.0.0.1:0' },
+    });
+    const client = await openClient(sidekey);
+    client.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    expect(await client.response('CONNECT')).toMatchObject({ status: 403, reason: 'address_blocked' });
+  });
 });
 
 describe('the certificate of an upstream', () => {

@@ -32,11 +32,27 @@ describe('an edited config', () => {
     await sidekey.proxy.reload();
     await expect(sidekey.audited((line) => line.event === 'config.rejected')).resolves.toMatchObject({
       code: 'config_invalid',
+      reason: expect.stringMatching(/sidekey\.yaml:\d+:1: is not a key here; there are version, /) as string,
     });
     expect(sidekey.logged()).toContain('unknown_key');
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     expect(await client.response()).toMatchObject({ status: 200 });
+  });
+
+  test.each([
+    ['a value that is none', '\nkey: MARKED-0123456789\n'],
+    ['a key that is none', '\n"MARKED-0123456789": 1\n'],
+    ['a value that the YAML is broken by', '\nkey: { source: "MARKED-0123456789\n'],
+    ['a secret in the place of a reference', '\nproviders: { acme: { client_secret: MARKED-0123456789 } }\n'],
+    ['a secret in the place of a key', '\nproviders: { acme: { "client_secret MARKED-0123456789": } }\n'],
+  ])('that has %s is on record with its place, and nothing of what it says', async (_, line) => {
+    const sidekey = await startSidekey();
+    await appendFile(sidekey.configFile, line);
+    await sidekey.proxy.reload();
+    const rejected = await sidekey.audited(({ event }) => event === 'config.rejected');
+    expect(rejected.reason).toMatch(/sidekey\.yaml:\d+:\d+: /);
+    expect(JSON.stringify(await sidekey.audit())).not.toContain('MARKED');
   });
 
   test('is taken up by itself when the file changes', async () => {

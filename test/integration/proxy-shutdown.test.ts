@@ -28,8 +28,22 @@ describe('a proxy that stops', () => {
       .trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { event: string }).event);
-    expect(events[0]).toMatch(/ca\.created|proxy\.started/);
+    expect(events[0]).toBe('key.created');
     expect(events.slice(-2)).toEqual(['outcome', 'proxy.stopped']);
+  });
+
+  test('hangs up at once on who asks for nothing, while others are still answered', async () => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
+    const idle = [await openTunnel(sidekey, upstream.authority), await openClient(sidekey)];
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const response = await begun.promise;
+    const stopped = sidekey.proxy.close();
+    await Promise.all(idle.map((it) => it.ended()));
+    response.end('ok');
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    await stopped;
   });
 
   test('tells the clients that it still answers to come with a new connection', async () => {

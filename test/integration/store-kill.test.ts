@@ -47,8 +47,11 @@ describe('a process that is killed while it writes', () => {
       const revision = grant?.revision ?? 0;
       expect(revision).toBeGreaterThanOrEqual(acknowledged.at(-1) ?? 0);
       expect(Buffer.alloc(10_000, `${revision} `).equals(grant?.sealed ?? Buffer.alloc(0))).toBe(true);
-      const agents = new Set((await store.agents.list()).map((agent) => agent.name));
-      expect(acknowledged.filter((acked) => !agents.has(`revision-${acked}`))).toEqual([]);
+      const agents = (await store.agents.list()).map((agent) => agent.name);
+      expect(acknowledged.filter((acked) => !agents.includes(`revision-${acked}`))).toEqual([]);
+      // An agent is there with all that it began with, or not at all.
+      for (const rights of [await store.agentTokens.list(), await store.bindings.list()])
+        expect(rights.map(({ agent }) => agent).toSorted()).toEqual(agents);
       await store.close();
     }
 

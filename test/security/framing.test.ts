@@ -1,35 +1,35 @@
 import { once } from 'node:events';
-import { connect, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../src/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import { framingOf } from '../../src/proxy/framing.ts';
-import { createHttpServer, malformed } from '../../src/proxy/http-server.ts';
-import { headOf } from '../../src/proxy/node-http.ts';
-import { refusalBytes } from '../../src/proxy/refusal.ts';
+import { ClientConnection } from '../../src/proxy/front/client-connection.ts';
+import { refuse } from '../../src/proxy/refusal.ts';
+import { serviceOf } from '../unit/proxy/front/service.ts';
 
 /**
- * The front of the proxy without what lies behind it: Node's parser as the listener sets it up, then the framing rule.
+ * The front of the proxy without what lies behind it: its codec as the listener sets it up, then the framing rule.
  * A request that both let through is answered with 200 and what its body was.
  */
-const server = createHttpServer(defaultLimits, () => false);
 const passed: string[] = [];
-server.on('request', (request, response) => {
-  const framing = framingOf(headOf(request), defaultLimits);
-  if (framing instanceof SidekeyError) {
-    request.socket.end(refusalBytes(framing));
-    return;
+const service = serviceOf(async ({ head, body }, reply) => {
+  try {
+    const framing = framingOf(head, defaultLimits);
+    if (framing instanceof SidekeyError) throw framing;
+    let text = '';
+    for await (const piece of body ?? []) text += piece.toString('latin1');
+    passed.push(`${head.method} ${head.target} ${text}`);
+    reply.head(200, 'OK', ['Content-Length', String(text.length)]);
+    reply.write(Buffer.from(text, 'latin1'));
+    reply.end([]);
+  } catch (error) {
+    refuse(reply, error, head.method);
   }
-  let body = '';
-  request.on('error', () => {});
-  request.on('data', (chunk: Buffer) => (body += chunk.toString('latin1')));
-  request.on('end', () => {
-    passed.push(`${request.method} ${request.url} ${body}`);
-    response.end(body);
-  });
 });
-server.on('clientError', (error, socket) => {
-  if (socket.writable) socket.end(refusalBytes(malformed(error)));
+const client = { address: '127.0.0.1:1', loopback: true, tunnel: null };
+const server = createServer({ allowHalfOpen: true }, (socket) => {
+  void new ClientConnection(socket, client, service);
 });
 
 beforeAll(async () => {
@@ -37,7 +37,6 @@ beforeAll(async () => {
   await once(server, 'listening');
 });
 afterAll(() => {
-  server.closeAllConnections();
   server.close();
 });
 

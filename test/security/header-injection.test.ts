@@ -3,6 +3,7 @@
  * and on injection.
  */
 import { describe, expect, test } from 'vitest';
+import { plainDialect } from '../../src/config/dialect-definition.ts';
 import type { Credential } from '../../src/grants/credential.ts';
 import { readCredential } from '../../src/grants/credential-input.ts';
 import type { InjectPlan } from '../../src/grants/provider.ts';
@@ -56,7 +57,9 @@ describe.each(attacks)('%j', (attack) => {
     ],
   ])('is refused on injection: %#', (credential, plan) => {
     const authority = { scheme: 'https', host: 'a.test', port: 443 } as const;
-    expect(() => inject([], { sealed: { credential, audience: ['a.test'] }, plan, authority })).toThrow(
+    expect(() =>
+      inject({ path: '/', fields: [] }, { sealed: { credential, audience: ['a.test'] }, plan, authority }),
+    ).toThrow(
       expect.objectContaining({ code: 'policy_violation', message: expect.not.stringContaining('Evil') }),
     );
   });
@@ -66,7 +69,9 @@ describe.each(attacks)('%j', (attack) => {
       {
         endpoint: 'https://a.test/token',
         client: { clientId: 'c', clientSecret: null, auth: 'none' },
+        dialect: plainDialect,
         refreshToken: 'r',
+        scopes: [],
       },
       { fetch: async () => Response.json({ access_token: attack, token_type: 'bearer' }), now: () => 0 },
     );
@@ -103,8 +108,8 @@ describe('a field that frames, routes or belongs to one hop', () => {
     );
     const authority = { scheme: 'https', host: 'a.test', port: 443 } as const;
     const sealed = { credential: { type: 'api_key', value: 'x' }, audience: ['a.test'] } as const;
-    expect(() => inject([], { sealed, plan: { kind: 'header', name, prefix: '' }, authority })).toThrow(
-      expect.objectContaining({ code: 'policy_violation' }),
-    );
+    expect(() =>
+      inject({ path: '/', fields: [] }, { sealed, plan: { kind: 'header', name, prefix: '' }, authority }),
+    ).toThrow(expect.objectContaining({ code: 'policy_violation' }));
   });
 });

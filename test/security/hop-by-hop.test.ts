@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { readPresented, selectorsOf } from '../../src/proxy/agent.ts';
-import { requestFields, responseFields } from '../../src/proxy/fields.ts';
+import { requestFields, responseFields, trailerFields } from '../../src/proxy/fields.ts';
 
 const sent = (...fields: string[]) => requestFields(fields, 'api.example').slice(2);
 
@@ -10,7 +10,6 @@ describe('fields of one hop', () => {
     ['Keep-Alive', 'timeout=5'],
     ['Proxy-Connection', 'keep-alive'],
     ['TE', 'trailers'],
-    ['Transfer-Encoding', 'chunked'],
     ['Upgrade', 'h2c'],
     ['HTTP2-Settings', 'AAMAAABkAAQAoAAAAAIAAAAA'],
     ['Expect', '100-continue'],
@@ -47,14 +46,42 @@ describe('fields of one hop', () => {
     expect(responseFields(['Connection', 'X-Hop', 'x-hop', '1', 'X', '2'], true)).toEqual(['X', '2']);
   });
 
-  it('Connection cannot take out what frames or addresses the request, or what a credential stands in', () => {
+  it('Connection cannot take out what frames or addresses the request, what a credential stands in, or what rules judge', () => {
     const kept = ['Content-Length', '5', 'Authorization', 'Bearer placeholder', 'Trailer', 'X-T'];
     expect(
       requestFields(['Connection', 'content-length, authorization, host, trailer', ...kept], 'api.example'),
     ).toEqual(['Host', 'api.example', ...kept]);
+    expect(sent('Connection', 'Transfer-Encoding', 'Transfer-Encoding', 'chunked')).toEqual([
+      'Transfer-Encoding',
+      'chunked',
+    ]);
+    const judged = ['Content-Type', 'application/json', 'Content-Encoding', 'gzip'];
+    expect(sent('Connection', 'Content-Type, content-encoding', ...judged)).toEqual(judged);
     expect(responseFields(['Connection', 'content-length', 'Content-Length', '5'], false)).toEqual([
       'Content-Length',
       '5',
+    ]);
+  });
+});
+
+describe('trailers of a request', () => {
+  it('go on, but for those that route, authenticate or frame, and those of a proxy or of one hop', () => {
+    const dropped = ['Authorization', 'Cookie', 'host', 'Content-Length', 'TRANSFER-ENCODING', 'Connection'];
+    const more = [
+      'Trailer',
+      'Content-Type',
+      'Expect',
+      'Upgrade',
+      'TE',
+      'Proxy-Authorization',
+      'Sidekey-Grant',
+    ];
+    const trailers = [...dropped, ...more].flatMap((name) => [name, 'x']);
+    expect(trailerFields(['X-Sum', '7', ...trailers, 'Grpc-Status', '0'])).toEqual([
+      'X-Sum',
+      '7',
+      'Grpc-Status',
+      '0',
     ]);
   });
 });

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { hashToken } from '../../src/proxy/agent.ts';
 import { helpdeskHouse, newTicketRequest, ticketsRequest } from '../support/helpdesk.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
+import { addAgent } from '../support/rights.ts';
 
 /** Every file below a folder, as latin1. */
 async function filesBelow(folder: string): Promise<[path: string, text: string, mode: number][]> {
@@ -23,11 +23,7 @@ describe('what Sidekey writes down', () => {
     const house = await helpdeskHouse({ expiresIn: -1 });
     const { helpdesk, authority, sidekey, client, tokens } = house;
     const agentToken = 'agent-token-that-nobody-may-find';
-    await sidekey.proxy.state.store.agents.insert({
-      name: 'robot',
-      tokenHash: hashToken(agentToken),
-      createdAt: 0,
-    });
+    await addAgent(sidekey.proxy.state.store, 'robot', agentToken);
     const agent = await client();
     const ask = async (request: string) => {
       agent.send(request);

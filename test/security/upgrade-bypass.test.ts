@@ -18,6 +18,8 @@ describe('a protocol that policy cannot see into', () => {
     ],
     ['TLS', 'OPTIONS', 'Upgrade: TLS/1.3\r\nConnection: Upgrade\r\n'],
     ['several', 'GET', 'Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n'],
+    ['one of two', 'GET', 'Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n'],
+    ['a WebSocket that Connection does not name', 'GET', 'Upgrade: websocket\r\n'],
     ['a WebSocket by POST', 'POST', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n'],
     ['a WebSocket of HTTP/1.0', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade, keep-alive\r\n', '1.0'],
     ['a WebSocket with a body', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n'],

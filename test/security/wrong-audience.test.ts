@@ -3,23 +3,31 @@
  * carries its audience, which is checked again at injection, and a client secret goes to its own provider alone.
  */
 import { describe, expect, test } from 'vitest';
-import type { SealedCredential } from '../../src/grants/credential.ts';
+import type { OAuth2Credential, SealedCredential } from '../../src/grants/credential.ts';
 import { planRefresh } from '../../src/grants/refresh-plan.ts';
 import { selectGrant } from '../../src/grants/select-grant.ts';
 import { inject } from '../../src/inject/inject.ts';
 import { parseAuthority, type Scheme } from '../../src/policy/authority.ts';
 import { acme, hour, house, oauth2, tokenOf } from '../unit/grants/house.ts';
 
-function send(audience: string[], target: string, scheme: Scheme = 'https', insecure?: boolean): string[] {
+function send(
+  audience: string[],
+  target: string,
+  scheme: Scheme = 'https',
+  insecure?: boolean,
+): readonly string[] {
   const sealed: SealedCredential = { credential: { type: 'api_key', value: 'token' }, audience };
   const authority = parseAuthority(target, scheme);
   if (authority === null) throw new Error(target);
-  return inject(['Host', target], {
-    sealed,
-    plan: { kind: 'bearer' },
-    authority,
-    ...(insecure === undefined ? {} : { insecure }),
-  });
+  return inject(
+    { path: '/', fields: ['Host', target] },
+    {
+      sealed,
+      plan: { kind: 'bearer' },
+      authority,
+      ...(insecure === undefined ? {} : { insecure }),
+    },
+  ).fields;
 }
 
 const wrongAudience = expect.objectContaining({
@@ -60,8 +68,11 @@ describe('a credential goes nowhere else', () => {
       audience: ['a.test'],
     };
     const to = (host: string) =>
-      inject([], { sealed, plan: { kind: 'bearer' }, authority: { scheme: 'https', host, port: 443 } });
-    expect(to('a.test')).toContain('Bearer token');
+      inject(
+        { path: '/', fields: [] },
+        { sealed, plan: { kind: 'bearer' }, authority: { scheme: 'https', host, port: 443 } },
+      );
+    expect(to('a.test').fields).toContain('Bearer token');
     expect(() => to('b.test')).toThrow(wrongAudience);
   });
 
@@ -90,16 +101,26 @@ test('a selector cannot bring another provider’s grant to a domain', async () 
   expect(selectGrant(candidates, { reference: 'github', grant: grant.id })).toEqual({ kind: 'missing' });
 });
 
+const planned = (credential: OAuth2Credential) =>
+  planRefresh(
+    { provider: 'acme', credential, scopes: [] },
+    {
+      providers: () => acme,
+      readSecret: () => Promise.reject(new Error('nothing is referred to')),
+      registry: { read: () => Promise.resolve(null) },
+    },
+  );
+
 describe('a client secret of the provider definition', () => {
   test('is not sent to a token endpoint that came with a credential', async () => {
-    const plan = await planRefresh(oauth2({ tokenEndpoint: 'https://evil.test/token' }), acme, 'acme');
+    const plan = await planned(oauth2({ tokenEndpoint: 'https://evil.test/token' }));
     expect(plan).toMatchObject({
       request: { endpoint: 'https://evil.test/token', client: { clientSecret: null } },
     });
   });
 
   test('is not sent as that of another client', async () => {
-    const plan = await planRefresh(oauth2({ clientId: 'somebody' }), acme, 'acme');
+    const plan = await planned(oauth2({ clientId: 'somebody' }));
     expect(plan).toMatchObject({
       request: { client: { clientId: 'somebody', clientSecret: null, auth: 'none' } },
     });

@@ -29,8 +29,11 @@ export interface Running {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
   readonly caFile: string;
+  readonly pid: number;
   /** Sends SIGTERM, and resolves with how it ended. */
   readonly stop: () => Promise<Ran>;
+  /** Sends SIGKILL, and resolves when it is gone. */
+  readonly kill: () => Promise<void>;
 }
 
 /** A place of its own for the program: a folder with a config, and nothing else yet. */
@@ -98,7 +101,8 @@ export async function home(config: object = {}): Promise<Home> {
   };
 }
 
-async function startProgram(
+/** Starts `sidekey start --json …`, and resolves when it serves; stopped when the test ends, if not before. */
+export async function startProgram(
   args: readonly string[],
   cwd: string,
   { env = {} }: RunOptions = {},
@@ -118,6 +122,10 @@ async function startProgram(
     child.kill('SIGTERM');
     return ended;
   };
+  const kill = async () => {
+    child.kill('SIGKILL');
+    await ended;
+  };
   onTestFinished(async () => void (await stop()));
   const first = await new Promise<string>((resolve, reject) => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -127,7 +135,7 @@ async function startProgram(
     void ended.then(() => reject(new Error(stderr)));
   });
   const { listen, ca } = JSON.parse(first) as { listen: { port: number }; ca: string };
-  return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, stop };
+  return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, pid: child.pid ?? 0, stop, kill };
 }
 
 /** Runs a command in this process: its environment is left out, and its folder is changed until the test ends. */

@@ -1,5 +1,7 @@
 import { writeSync } from 'node:fs';
+import { everything } from '../../src/grants/binding.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
+import { agentRecord, tokenRecord } from './rights.ts';
 
 /**
  * A process that writes to the store in `argv[2]` until it is killed: it replaces the grant in `argv[3]` revision after
@@ -16,6 +18,7 @@ for (;;) {
   if (!(await store.grants.replace({ ...grant, revision, sealed }, grant.revision))) {
     throw new Error(`Somebody else wrote revision ${revision}.`);
   }
-  await store.agents.insert({ name: `revision-${revision}`, tokenHash: Buffer.alloc(32), createdAt: 0 });
+  const token = tokenRecord({ agent: `revision-${revision}` });
+  await store.agents.insert(agentRecord({ name: token.agent }), { tokens: [token], bindings: [everything] });
   writeSync(1, `${revision}\n`);
 }

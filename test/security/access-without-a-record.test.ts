@@ -1,0 +1,65 @@
+/** No credential leaves that the audit file does not know of: the probe of `connect --verify` went out unrecorded. */
+import { expect, test } from 'vitest';
+import type { AuditEvent } from '../../src/audit/event.ts';
+import { assertWorks } from '../../src/cli/connect/verify.ts';
+import { SidekeyError } from '../../src/errors.ts';
+import { aProvider } from '../support/provider.ts';
+import { exitToUpstreams } from '../support/upstream-fetch.ts';
+import { startUpstream } from '../support/upstream.ts';
+
+async function probed(record: (event: AuditEvent, seen: readonly string[]) => Promise<void>) {
+  const seen: string[] = [];
+  const noted: AuditEvent[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(request.url ?? '');
+    response.end('{}');
+  });
+  const probe = { url: `${upstream.url}/bot/getMe?a=1`, headers: {}, json: null, okField: null };
+  const audience = [upstream.authority];
+  const exit = await exitToUpstreams();
+  const works = assertWorks(
+    {
+      context: { output: { say: () => undefined } },
+      state: {
+        audit: { append: (event) => record(event, seen), note: (event) => void noted.push(event) },
+      },
+      provider: aProvider({ audience, probe, inject: { kind: 'path', prefixes: ['/bot'] } }),
+      user: 'alice',
+      exit,
+      signal: AbortSignal.timeout(5_000),
+    },
+    { credential: { type: 'api_key', value: '123:Secret' }, audience },
+  );
+  return { works: await works.catch((error: unknown) => error), seen, noted, port: upstream.port };
+}
+
+test('a probe is recorded before it leaves, without the credential', async () => {
+  const events: AuditEvent[] = [];
+  const { works, seen, noted, port } = await probed(async (event, seenBefore) => {
+    expect(seenBefore).toEqual([]);
+    events.push(event);
+  });
+  expect(works).toBeUndefined();
+  expect(seen).toEqual(['/bot123:Secret/getMe?a=1']);
+  const facts = {
+    user: 'alice',
+    provider: 'acme',
+    method: 'GET',
+    host: 'api.acme.test',
+    port,
+    path: '/bot/getMe',
+  };
+  expect(events).toEqual([expect.objectContaining({ event: 'access', outcome: 'allow', ...facts })]);
+  expect(noted).toEqual([
+    expect.objectContaining({ event: 'outcome', outcome: 'ok', status: 200, ...facts }),
+  ]);
+  expect(JSON.stringify([events, noted])).not.toContain('Secret');
+});
+
+test('where it cannot be recorded, it does not leave', async () => {
+  const { works, seen } = await probed(() =>
+    Promise.reject(new SidekeyError('audit_unavailable', 'The audit file cannot be written.')),
+  );
+  expect(works).toMatchObject({ code: 'audit_unavailable' });
+  expect(seen).toEqual([]);
+});

@@ -1,0 +1,136 @@
+import fs from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { takeAnchor, readAnchors } from '../../src/audit/anchor.ts';
+import { rotatedFiles, rotatedName } from '../../src/audit/log-files.ts';
+import { retentionFile } from '../../src/audit/retention-record.ts';
+import { removeExpired } from '../../src/audit/retention.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
+import { newLogFile, openLog, problems, rewrite, verify, write } from '../unit/audit/log-for-test.ts';
+import { vaultForTest } from '../unit/audit/vault-for-test.ts';
+
+const vault = vaultForTest();
+
+async function log() {
+  const file = await newLogFile();
+  const audit = await openLog(file, { maxBytes: 1_500 });
+  await write(audit, 30);
+  const keep = (keepFiles: number, keepMs: number | null = null) =>
+    removeExpired({ file, vault, audit, keepMs, keepFiles, now: Date.UTC(2026, 0, 3) });
+  return { file, audit, keep };
+}
+
+describe('somebody who deletes files and would have it look like retention', () => {
+  it('is found: files beyond those that retention recorded are missed', async () => {
+    const { file, keep } = await log();
+    expect(await keep(5)).toBeGreaterThan(0);
+    expect(await problems(file)).toEqual([]);
+    const [first] = rotatedFiles(file);
+    fs.rmSync(first?.path ?? '');
+    expect((await verify(file)).problems.map(({ kind }) => kind)).toContain('missing');
+  });
+
+  it('cannot say so in the record, nor take it away, nor put an older one in its place', async () => {
+    const { file, keep } = await log();
+    await keep(6);
+    const older = fs.readFileSync(retentionFile(file), 'utf8');
+    await keep(4);
+    const newer = fs.readFileSync(retentionFile(file), 'utf8');
+    const [first] = rotatedFiles(file);
+    fs.rmSync(first?.path ?? '');
+    rewrite(retentionFile(file), (text) =>
+      text.replace(/"removed":(\d+)/, (_, removed) => `"removed":${Number(removed) + 1}`),
+    );
+    expect((await verify(file)).problems.map(({ file: at }) => at)).toContain(retentionFile(file));
+    for (const text of [older, newer]) {
+      fs.writeFileSync(retentionFile(file), text);
+      expect((await verify(file)).ok).toBe(false);
+    }
+    fs.rmSync(retentionFile(file));
+    expect((await verify(file)).ok).toBe(false);
+  });
+
+  it('cannot have retention itself wash a change away: what did not verify stays said for ever', async () => {
+    const { file, keep } = await log();
+    rewrite(rotatedName(file, 2), (text) => text.replace('"agent":"ci"', '"agent":"xx"'));
+    await keep(5);
+    const first = await verify(file);
+    expect(first.problems.map(({ sentence }) => sentence)).toEqual([
+      expect.stringMatching(/^Retention removed .+; 1 thing in it did not verify\.$/),
+    ]);
+    await keep(1);
+    expect((await verify(file)).ok).toBe(false);
+  });
+
+  it('cannot make retention remove by setting the times of files back', async () => {
+    const { file, keep } = await log();
+    for (const { path } of rotatedFiles(file)) fs.utimesSync(path, 0, 0);
+    expect(await keep(1_000, 2 * 86_400_000)).toBe(0);
+    expect(await keep(1_000, 21 * 3_600_000)).toBe(0);
+  });
+
+  it('is found where the record of another log of the same key hides all files of this one', async () => {
+    const [longer, shorter] = [await log(), await log()];
+    await write(longer.audit, 60, 31);
+    await longer.keep(1);
+    fs.copyFileSync(retentionFile(longer.file), retentionFile(shorter.file));
+    for (const { path } of rotatedFiles(shorter.file)) fs.rmSync(path);
+    fs.rmSync(shorter.file);
+    expect((await verify(shorter.file)).problems.map(({ kind }) => kind)).toEqual(['repeated']);
+  });
+
+  it('stops retention where its record is not authentic: nothing more goes until somebody has looked', async () => {
+    const { file, keep } = await log();
+    await keep(6);
+    rewrite(retentionFile(file), (text) => text.replace('"removed"', '"remover"'));
+    expect(await keep(2)).toBe(0);
+  });
+});
+
+describe('an older log that is put back with its own head records', () => {
+  it('is found with an anchor, and only with one', async () => {
+    const file = await newLogFile();
+    const audit = await openLog(file);
+    await write(audit, 3);
+    const names = [file, `${file}.head`];
+    const older = names.map((name) => fs.readFileSync(name));
+    await write(audit, 3, 4);
+    await audit.close();
+    const anchored = readAnchors(takeAnchor(file, vault, 0).text, vault);
+    expect((await verifyAudit({ file, vault, anchored })).problems).toEqual([]);
+    names.forEach((name, index) => fs.writeFileSync(name, older[index] ?? ''));
+    expect((await verify(file)).ok).toBe(true);
+    expect((await verifyAudit({ file, vault, anchored })).problems).toEqual([
+      expect.objectContaining({
+        kind: 'cut',
+        sentence:
+          'The anchor of 1970-01-01T00:00:00.000Z names line 6 of host/1, and the log ends at line 3 of it.',
+      }),
+    ]);
+    // And where it was written on since, beyond the anchored line.
+    const next = await openLog(file);
+    await write(next, 5, 50);
+    expect((await verify(file)).ok).toBe(true);
+    expect((await verifyAudit({ file, vault, anchored })).first).toMatchObject({
+      kind: 'repeated',
+      line: 6,
+      sentence: expect.stringContaining('put back and written anew') as string,
+    });
+  });
+
+  it('is found also where anchors of the new history were added to those of the old one', async () => {
+    const file = await newLogFile();
+    const anchorOf = async (from: number) => {
+      const audit = await openLog(file);
+      await write(audit, 3, from);
+      await audit.close();
+      return takeAnchor(file, vault, 0).text;
+    };
+    const old = await anchorOf(1);
+    for (const name of [file, `${file}.head`]) fs.rmSync(name);
+    const anchored = readAnchors(`${old}\n\n${await anchorOf(50)}\n`, vault);
+    expect((await verify(file)).ok).toBe(true);
+    expect((await verifyAudit({ file, vault, anchored })).problems.map(({ kind }) => kind)).toEqual([
+      'repeated',
+    ]);
+  });
+});

@@ -1,0 +1,86 @@
+/** Rules about users hold for whose grant is used, in whatever way it was chosen, and not for whom a caller claims. */
+import { describe, expect, test } from 'vitest';
+import type { Binding } from '../../src/grants/binding.ts';
+import type { Grant } from '../../src/grants/grant.ts';
+import { openTunnel } from '../support/raw-client.ts';
+import { addAgent } from '../support/rights.ts';
+import { startSidekey } from '../support/sidekey.ts';
+import { startUpstream } from '../support/upstream.ts';
+
+interface Caller {
+  readonly user?: string;
+  readonly bindings?: (grants: { readonly alice: Grant; readonly bob: Grant }) => readonly Binding[];
+}
+
+/** Grants of alice and bob under one name, and an agent. */
+async function house(domain: object, { user, bindings }: Caller = {}) {
+  const seen: string[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(request.headers.authorization?.replace('Bearer ', '') ?? 'none');
+    request.resume();
+    response.end('ok');
+  });
+  const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'work', ...domain } } });
+  const grantOf = (name: string) =>
+    sidekey.grant([upstream.authority], {
+      name: 'work',
+      user: name,
+      credential: { type: 'api_key', value: `token-of-${name}` },
+    });
+  const grants = { alice: await grantOf('alice'), bob: await grantOf('bob') };
+  const bound = bindings === undefined ? {} : { bindings: bindings(grants) };
+  await addAgent(sidekey.proxy.state.store, 'robot', 'own', {
+    ...(user === undefined ? {} : { user }),
+    ...bound,
+  });
+  const ask = async (selectors = '') => {
+    const userInfo = Buffer.from(`robot${selectors}:own`).toString('base64');
+    const client = await openTunnel(sidekey, upstream.authority, {
+      fields: [`Proxy-Authorization: Basic ${userInfo}`],
+    });
+    client.send(`DELETE / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const { status, headers } = await client.response();
+    return [status, headers['sidekey-error']];
+  };
+  return { ask, seen, grants };
+}
+
+const notForBob = { default: 'allow', rules: [{ users: ['bob'], outcome: 'deny' }] };
+const denied = [403, 'rule_denied'];
+
+describe('what is denied for a user', () => {
+  test('is denied where the grant is chosen by its id, as where its user is', async () => {
+    const { ask, seen, grants } = await house(notForBob, { user: 'alice' });
+    expect(await ask('+user=bob')).toEqual(denied);
+    expect(await ask(`+grant=${grants.bob.id}`)).toEqual(denied);
+    expect(seen).toEqual([]);
+    expect(await ask()).toEqual([200, undefined]);
+    expect(seen).toEqual(['token-of-alice']);
+  });
+
+  test('is denied to an agent that reaches nobody else and names nobody', async () => {
+    const { ask, seen } = await house(notForBob, {
+      bindings: ({ bob }) => [{ kind: 'grant', value: bob.id }],
+    });
+    expect(await ask()).toEqual(denied);
+    expect(seen).toEqual([]);
+  });
+});
+
+describe('what is for one user alone', () => {
+  test('is not had by a claim to be that user', async () => {
+    const { ask, seen } = await house(
+      { rules: [{ users: ['eve'], outcome: 'tunnel' }] },
+      { user: 'alice', bindings: () => [] },
+    );
+    expect(await ask('+user=eve')).toEqual(denied);
+    expect(seen).toEqual([]);
+  });
+
+  test('is had with the grant of that user, by whoever may use it', async () => {
+    const { ask, seen } = await house({ rules: [{ users: ['bob'] }] }, { user: 'alice' });
+    expect(await ask()).toEqual(denied);
+    expect(await ask('+user=bob')).toEqual([200, undefined]);
+    expect(seen).toEqual(['token-of-bob']);
+  });
+});

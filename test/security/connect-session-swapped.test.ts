@@ -1,0 +1,29 @@
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { expect, test } from 'vitest';
+import { sessionId } from '../../src/oauth/connect-session.ts';
+import { acmeHome } from '../support/connecting.ts';
+
+/** Whoever can write to the store must not be able to make one person's consent end as another's. */
+test('what one consent keeps does not open in the place of another', async () => {
+  const at = await acmeHome();
+  const printed = async (user: string) =>
+    (await at.json(['connect', 'acme', '--print-url', '--user', user])) as {
+      consent_url: string;
+      state: string;
+    };
+  const mallory = await printed('mallory');
+  const alice = await printed('alice');
+  const callback = await at.consent(mallory.consent_url);
+
+  const store = new Database(join(at.folder, 'data', 'sidekey.db'));
+  const sealedOf = store.prepare('select sealed from sessions where id = ?');
+  const { sealed } = sealedOf.get(sessionId(alice.state)) as { sealed: Buffer };
+  store.prepare('update sessions set sealed = ? where id = ?').run(sealed, sessionId(mallory.state));
+  store.close();
+
+  const ran = await at.run(['connect', '--finish', callback.href]);
+  expect(ran).toMatchObject({ exit: 1, stdout: '', stderr: expect.stringContaining('sidekey: ') });
+  expect(await at.json(['grant', 'list'])).toEqual([]);
+  expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
+});

@@ -1,0 +1,212 @@
+/**
+ * A connection to an upstream is used by one exchange after the other. Whoever gets bytes of one into the next has another
+ * agent's answer replaced, or another's credential read.
+ */
+import type { TLSSocket } from 'node:tls';
+import { describe, expect, test } from 'vitest';
+import { grantedRaw, onHeads } from '../support/granted.ts';
+import { openTunnel } from '../support/raw-client.ts';
+import { bearerToken, startSidekey } from '../support/sidekey.ts';
+import { startRawUpstream, startUpstream, upstreamHost, upstreamLeaf } from '../support/upstream.ts';
+
+const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged';
+
+/** Sends requests one after the other, each when the one before is answered; answers with what came. */
+async function bodiesOf(answer: (socket: TLSSocket, count: number) => void, requests = 3, method = 'GET') {
+  const { upstream, sidekey } = await grantedRaw((socket) => {
+    onHeads(socket, (_head, count) => answer(socket, count));
+  });
+  const client = await openTunnel(sidekey, upstream.authority);
+  const bodies: string[] = [];
+  for (let i = 0; i < requests; i += 1) {
+    client.send(`${method} /${i} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const { status, body } = await client.response(method);
+    bodies.push(`${status} ${body}`);
+  }
+  expect(client.received()).toBe('');
+  return { bodies, connections: upstream.connections() };
+}
+
+const threeTimes = (body: string) => [body, body, body];
+
+describe('what nobody asked for is no answer to the next request', () => {
+  test.each<[string, (socket: TLSSocket) => void]>([
+    ['two responses in one piece', (socket) => socket.write(ok + forged)],
+    ['bytes behind a response', (socket) => socket.write(`${ok}X`)],
+    ['an empty line behind a response', (socket) => socket.write(`${ok}\r\n`)],
+    [
+      'a response behind the last chunk',
+      (socket) =>
+        socket.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n${forged}`),
+    ],
+    ['an interim response behind the final one', (socket) => socket.write(`${ok}HTTP/1.1 103 Hi\r\n\r\n`)],
+  ])('%s', async (_name, act) => {
+    const { bodies, connections } = await bodiesOf(act);
+    expect(bodies).toEqual(threeTimes('200 ok'));
+    expect(connections).toBe(3);
+  });
+
+  test('a 204 with a body', async () => {
+    const { bodies, connections } = await bodiesOf((socket) => {
+      socket.write(`HTTP/1.1 204 No Content\r\nContent-Length: ${forged.length}\r\n\r\n${forged}`);
+    });
+    expect(bodies).toEqual(threeTimes('204 '));
+    expect(connections).toBe(3);
+  });
+
+  test('a 204 that announces a body and sends it later', async () => {
+    const { bodies, connections } = await bodiesOf((socket, count) => {
+      expect(count).toBe(1);
+      socket.write(`HTTP/1.1 204 No Content\r\nContent-Length: ${forged.length}\r\n\r\n`);
+    });
+    expect([bodies, connections]).toEqual([threeTimes('204 '), 3]);
+  });
+
+  test('the body of a HEAD', async () => {
+    const { bodies, connections } = await bodiesOf((socket) => socket.write(forged), 3, 'HEAD');
+    expect(bodies).toEqual(threeTimes('200 '));
+    expect(connections).toBe(3);
+  });
+
+  test('a response that comes before there is a request', async () => {
+    const sockets: TLSSocket[] = [];
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      sockets.push(socket);
+      onHeads(socket, () => socket.write(ok));
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    const get = async () => {
+      client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+      return (await client.response()).body;
+    };
+    expect(await get()).toBe('ok');
+    sockets[0]!.write(forged);
+    await upstream.allClosed();
+    expect(await get()).toBe('ok');
+    expect(upstream.connections()).toBe(2);
+  });
+});
+
+test('without end of interim responses is bounded by upstream_head', async () => {
+  const { upstream, sidekey } = await grantedRaw(
+    (socket) => {
+      let open = true;
+      socket.once('close', () => (open = false));
+      const go = () => {
+        if (open) socket.write('HTTP/1.1 102 Processing\r\n\r\n', () => setImmediate(go));
+      };
+      onHeads(socket, go);
+    },
+    { config: { limits: { upstream_head: '100ms' } } },
+  );
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+  expect(await client.until('504 upstream_timeout')).not.toContain(' 200 ');
+  await upstream.allClosed();
+});
+
+test('a download that its client held back leaves a connection that reads on', async () => {
+  const size = 8_000_000;
+  const { upstream, sidekey } = await grantedRaw((socket) => {
+    onHeads(socket, (head) => {
+      if (head.startsWith('GET /large'))
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n${'x'.repeat(size)}`);
+      else socket.write(ok);
+    });
+  });
+  const client = await openTunnel(sidekey, upstream.authority);
+  const other = await openTunnel(sidekey, upstream.authority);
+  for (let i = 0; i < 3; i += 1) {
+    client.send(`GET /large HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    client.socket.pause();
+    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    client.socket.resume();
+    expect((await client.response()).body).toHaveLength(size);
+    other.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await other.response()).toMatchObject({ body: 'ok' });
+  }
+  expect(upstream.connections()).toBe(1);
+});
+
+test('a credential goes over no connection that was made to another authority, be it the same server', async () => {
+  const seen: string[] = [];
+  const upstream = await startRawUpstream((socket) => {
+    onHeads(socket, (head) => {
+      const name = /host: ([a-z.]+)/i.exec(head)?.[1];
+      seen.push(`${socket.servername as string} ${name} ${/authorization: (.*)\r/i.exec(head)?.[1] ?? '-'}`);
+      socket.write(ok);
+    });
+  });
+  // A name whose certificate is good, and one whose is not, at the same address and port.
+  const good = `${upstreamHost}:${upstream.port}`;
+  const bad = `other.test:${upstream.port}`;
+  const sidekey = await startSidekey({
+    domains: { [good]: { grant: 'acme' }, [bad]: { grant: 'other' } },
+    config: {
+      upstream: {
+        ca: ['upstream-ca.pem'],
+        resolve: { [upstreamHost]: '127.0.0.1', 'other.test': '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+      },
+    },
+  });
+  await sidekey.grant([good]);
+  await sidekey.grant([bad], { name: 'other', credential: { type: 'api_key', value: 'of-the-other' } });
+  const client = await openTunnel(sidekey, good);
+  client.send(`GET / HTTP/1.1\r\nHost: ${good}\r\n\r\n`);
+  expect(await client.response()).toMatchObject({ status: 200 });
+  const other = await openTunnel(sidekey, bad, { servername: 'other.test' });
+  other.send(`GET / HTTP/1.1\r\nHost: ${bad}\r\n\r\n`);
+  expect(await other.response()).toMatchObject({ status: 502, reason: 'upstream_tls' });
+  expect(seen).toEqual([`${upstreamHost} ${upstreamHost} Bearer ${bearerToken}`]);
+});
+
+test('a server of another name has its own connection', async () => {
+  const names: string[] = [];
+  const upstream = await startUpstream((request, response) => {
+    names.push(`${request.headers.host?.split(':')[0]}`);
+    response.end('ok');
+  }, upstreamLeaf('*.acme.test'));
+  const domains = Object.fromEntries(
+    ['a', 'b'].map((name) => [`${name}.acme.test:${upstream.port}`, { grant: name }]),
+  );
+  const sidekey = await startSidekey({
+    domains,
+    config: {
+      upstream: {
+        ca: ['upstream-ca.pem'],
+        resolve: { 'a.acme.test': '127.0.0.1', 'b.acme.test': '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+      },
+    },
+  });
+  for (const [authority, { grant }] of Object.entries(domains)) {
+    await sidekey.grant([authority], { name: grant });
+    const client = await openTunnel(sidekey, authority, { servername: `${grant}.acme.test` });
+    client.send(`GET / HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 200 });
+  }
+  expect(names).toEqual(['a.acme.test', 'b.acme.test']);
+  expect(upstream.connections()).toBe(2);
+});
+
+test.each(['POST', 'PUT', 'DELETE', 'PATCH', 'LIST'])(
+  'a %s that dies with its connection is not sent twice',
+  async (method) => {
+    let seen = 0;
+    const { upstream, sidekey } = await grantedRaw((socket) => {
+      onHeads(socket, (head, count) => {
+        if (!head.startsWith('GET')) seen += 1;
+        if (count === 2) socket.destroy();
+        else socket.write(ok);
+      });
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await client.response();
+    client.send(`${method} / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 0\r\n\r\n`);
+    await client.response();
+    expect(seen).toBeLessThan(2);
+  },
+);

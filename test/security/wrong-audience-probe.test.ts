@@ -1,0 +1,25 @@
+/**
+ * A path that begins with two slashes is a host to whoever resolves it as a reference (RFC 3986 §4.2): the probe of
+ * `--verify` must go to the authority that the audience was checked for.
+ */
+import { expect, test } from 'vitest';
+import { verify } from '../../src/cli/connect/verify.ts';
+import { aProvider } from '../support/provider.ts';
+import { exitToUpstreams } from '../support/upstream-fetch.ts';
+import { startUpstream } from '../support/upstream.ts';
+
+test('a probe is sent to the host whose audience was checked, whatever its path looks like', async () => {
+  const seen: string[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(`${request.headers.host} ${request.url} ${request.headers.authorization}`);
+    response.end('{}');
+  });
+  const probe = { url: `${upstream.url}//elsewhere.test/me`, headers: {}, json: null, okField: null };
+  const verified = await verify(
+    aProvider({ audience: [upstream.authority], probe }),
+    { credential: { type: 'api_key', value: 'key' }, audience: [upstream.authority] },
+    { exit: await exitToUpstreams(), signal: AbortSignal.timeout(5_000) },
+  );
+  expect(seen).toEqual([`${upstream.authority} //elsewhere.test/me Bearer key`]);
+  expect(verified).toEqual({ kind: 'works', status: 200 });
+});

@@ -1,0 +1,52 @@
+/**
+ * An API says itself which server its tokens come from, and whoever runs it may name a server that is not theirs: the
+ * company's own, say, whose tokens then are sent to the API (RFC 9728 §7.4). Only a person can tell whether the two
+ * belong together; so they are named, and the server is told what the token is for (RFC 8707).
+ */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { acmeHome } from '../support/connecting.ts';
+import { startUpstream, upstreamCa } from '../support/upstream.ts';
+
+test('a person is told where tokens come from and where they go, where these are two', async () => {
+  const api = await startUpstream((request, response) => {
+    const isMetadata = request.url === '/.well-known/oauth-protected-resource';
+    response.writeHead(isMetadata ? 200 : 404, { 'content-type': 'application/json' });
+    response.end(
+      JSON.stringify({
+        resource: api.url,
+        authorization_servers: [at.helpdesk.issuer],
+        scopes_supported: ['read:tickets'],
+      }),
+    );
+  });
+  const at = await acmeHome({
+    config: {
+      upstream: {
+        ca: ['helpdesk-ca.pem', 'upstream-ca.pem'],
+        resolve: { 'helpdesk.acme.test': '127.0.0.1', 'api.acme.test': '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+      },
+    },
+  });
+  await writeFile(join(at.folder, 'config', 'upstream-ca.pem'), upstreamCa);
+  const command = at.begin(['connect', api.url, '--discover', '--name', 'desk', '--paste']);
+  const said = await command.said(/\/authorize\?\S+\s/);
+  const [consent = ''] = /https:\/\/\S+\/authorize\?\S+/.exec(said) ?? [];
+  command.stdin.end();
+  expect(said).toContain(
+    `Its tokens come from ${at.authority}, and are sent to ${api.authority}: go on only where these belong together.`,
+  );
+  expect(new URL(consent).searchParams.get('resource')).toBe(api.url);
+  await command.done;
+});
+
+test('where they are one, nobody is warned', async () => {
+  const at = await acmeHome();
+  const command = at.begin(['connect', at.helpdesk.issuer, '--discover', '--name', 'desk', '--paste']);
+  const said = await command.said(/\/authorize\?\S+\s/);
+  command.stdin.end();
+  expect(said).not.toContain('belong together');
+  await command.done;
+});

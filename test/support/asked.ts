@@ -1,0 +1,74 @@
+/** A proxy whose rules want a person for DELETE, a chat program that is told of it, and a client that waits. */
+import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
+import type { QuestionMessage } from '../../src/approvals/question-message.ts';
+import { openTunnel, type RawClient } from './raw-client.ts';
+import { startSidekey, type TestSidekey } from './sidekey.ts';
+import { startUpstream } from './upstream.ts';
+
+/** What the chat program was sent. */
+export interface Told {
+  readonly headers: IncomingMessage['headers'];
+  readonly body: string;
+  readonly message: QuestionMessage;
+}
+
+export interface AskedPlace {
+  readonly sidekey: TestSidekey;
+  /** Requests that upstream got: `DELETE /x`. */
+  readonly seen: readonly string[];
+  /** Sends `DELETE /x` and further fields; the answer comes when a person has said something. */
+  readonly send: (request: string, fields?: readonly string[]) => Promise<RawClient>;
+  /** What the chat program was told, once it was told so often. */
+  readonly told: (count?: number) => Promise<Told>;
+}
+
+/** @param receives the status that the chat program answers with */
+export async function asked({
+  receives = () => 200,
+  approvals = {},
+  admin = { listen: '127.0.0.1:0' },
+}: {
+  readonly receives?: () => number;
+  readonly approvals?: object;
+  readonly admin?: object;
+} = {}): Promise<AskedPlace> {
+  const seen: string[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(`${request.method} ${request.url}`);
+    response.end('done');
+  });
+  const all: Told[] = [];
+  let came = Promise.withResolvers<void>();
+  const chat = await startUpstream((request, response) => {
+    void text(request).then((body) => {
+      all.push({ headers: request.headers, body, message: JSON.parse(body) as QuestionMessage });
+      response.writeHead(receives()).end();
+      came.resolve();
+      came = Promise.withResolvers();
+    });
+  });
+  const rules = [{ name: 'deletes', methods: ['DELETE'], outcome: 'approve' }];
+  const sidekey = await startSidekey({
+    domains: { [upstream.authority]: { grant: 'acme', default: 'allow', rules } },
+    config: { admin, approvals: { webhook: { url: `${chat.url}/hook` }, ...approvals } },
+  });
+  await sidekey.grant([upstream.authority], { user: 'alice' });
+  return {
+    sidekey,
+    seen,
+    async send(request, fields = []) {
+      const client = await openTunnel(sidekey, upstream.authority);
+      const head = [`${request} HTTP/1.1`, `Host: ${upstream.authority}`, ...fields];
+      client.send(`${head.join('\r\n')}\r\n\r\n`);
+      return client;
+    },
+    async told(count = 1) {
+      for (;;) {
+        const one = all[count - 1];
+        if (one !== undefined) return one;
+        await came.promise;
+      }
+    },
+  };
+}

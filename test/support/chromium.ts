@@ -1,0 +1,184 @@
+import { constants } from 'node:fs';
+import { access, chmod, readFile, rm, watch, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { WebSocket } from 'ws';
+import { tempFolder } from './temp-folder.ts';
+
+const names = ['chromium', 'chromium-browser', 'google-chrome'];
+
+/** The Chromium of this machine; null: there is none. */
+export async function findChromium(path = process.env['PATH'] ?? ''): Promise<string | null> {
+  for (const name of names) {
+    for (const folder of path.split(delimiter).filter((each) => each !== '')) {
+      const file = join(folder, name);
+      const isThere = await access(file, constants.X_OK).then(
+        () => true,
+        () => false,
+      );
+      if (isThere) return file;
+    }
+  }
+  return null;
+}
+
+/** A headless browser that a program can start with an address, as a person's would be. */
+export interface BrowserProgram {
+  /** What is started, with the address as its only argument. */
+  readonly program: string;
+  /** The page that was opened, once it was. */
+  readonly page: () => Promise<BrowserPage>;
+}
+
+/** One page, driven over the DevTools protocol. */
+export interface BrowserPage {
+  /** The result of an expression in the page, as JSON has it. */
+  readonly evaluate: (expression: string) => Promise<unknown>;
+  /** Resolves with the text of the page, once that holds this. */
+  readonly shows: (text: string) => Promise<string>;
+  readonly address: () => Promise<string>;
+  readonly darkened: (isDark: boolean) => Promise<void>;
+  /** PNG. */
+  readonly screenshot: () => Promise<Buffer>;
+  /** Texts that the page wrote to the console, and loads that were refused. */
+  readonly complaints: readonly string[];
+}
+
+/** @param resolve hosts that are at 127.0.0.1; every other but 127.0.0.1 is nowhere */
+export async function browserProgram(chromium: string, resolve: readonly string[]): Promise<BrowserProgram> {
+  const folder = await tempFolder();
+  const profile = join(folder, 'profile');
+  const program = join(folder, 'browser.sh');
+  const maps = [...resolve.map((host) => `MAP ${host} 127.0.0.1`), 'MAP * ~NOTFOUND', 'EXCLUDE 127.0.0.1'];
+  const flags = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--ignore-certificate-errors',
+    '--window-size=900,640',
+    '--remote-debugging-port=0',
+    `--user-data-dir=${profile}`,
+    `--host-resolver-rules=${maps.join(', ')}`,
+  ];
+  const words = flags.map((flag) => `'${flag}'`).join(' ');
+  await writeFile(
+    program,
+    `#!/bin/sh\necho $$ > '${join(folder, 'pid')}'\nexec '${chromium}' ${words} "$@" > /dev/null 2>&1\n`,
+  );
+  await chmod(program, 0o700);
+  onTestFinished(async () => {
+    const pid = Number(await readFile(join(folder, 'pid'), 'utf8').catch(() => ''));
+    try {
+      if (pid > 0) process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+    // The processes that it started end after it, and write until then.
+    await rm(profile, { recursive: true, force: true, maxRetries: 20 });
+  });
+  return { program, page: async () => openPage(await debuggingAddress(folder, profile)) };
+}
+
+/** Chromium writes its port and path to a file when it listens. */
+async function debuggingAddress(folder: string, profile: string): Promise<string> {
+  const read = async () => {
+    const text = await readFile(join(profile, 'DevToolsActivePort'), 'utf8').catch(() => '');
+    const [port, path] = text.split('\n');
+    return port !== undefined && path !== undefined && path !== '' ? `ws://127.0.0.1:${port}${path}` : null;
+  };
+  const changes = watch(folder, { recursive: true, signal: AbortSignal.timeout(15_000) });
+  let address = await read();
+  if (address !== null) return address;
+  for await (const { filename } of changes) {
+    if (filename === null) continue;
+    address = await read();
+    if (address !== null) return address;
+  }
+  throw new Error('Chromium did not start.');
+}
+
+type Result = Record<string, unknown>;
+
+async function openPage(address: string): Promise<BrowserPage> {
+  const socket = new WebSocket(address);
+  onTestFinished(() => socket.close());
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', () => resolve());
+    socket.once('error', reject);
+  });
+  const waiting = new Map<number, (answer: Result) => void>();
+  const listeners = new Set<(event: { readonly method: string; readonly params: Result }) => void>();
+  const complaints: string[] = [];
+  let last = 0;
+  socket.on('message', (data: Buffer) => {
+    const message = JSON.parse(data.toString()) as Result & { id?: number; method?: string; params?: Result };
+    if (message.id !== undefined) waiting.get(message.id)?.(message);
+    else
+      for (const listen of listeners) listen({ method: message.method ?? '', params: message.params ?? {} });
+  });
+  const send = (method: string, params: Result = {}, sessionId?: string): Promise<Result> => {
+    last += 1;
+    const id = last;
+    socket.send(JSON.stringify({ id, method, params, sessionId }));
+    return new Promise((resolve, reject) => {
+      waiting.set(id, (answer) => {
+        waiting.delete(id);
+        if (answer['error'] === undefined) resolve(answer['result'] as Result);
+        else reject(new Error(`${method}: ${JSON.stringify(answer['error'])}`));
+      });
+    });
+  };
+
+  const target = await new Promise<string>((resolve) => {
+    listeners.add(({ method, params }) => {
+      const info = params['targetInfo'] as { type?: string; targetId?: string } | undefined;
+      if (method === 'Target.targetCreated' && info?.type === 'page') resolve(info.targetId ?? '');
+    });
+    void send('Target.setDiscoverTargets', { discover: true });
+  });
+  const { sessionId } = await send('Target.attachToTarget', { targetId: target, flatten: true });
+  const inPage = (method: string, params: Result = {}) => send(method, params, sessionId as string);
+  listeners.add(({ method, params }) => {
+    if (method === 'Log.entryAdded') complaints.push(JSON.stringify(params['entry']));
+    if (method === 'Runtime.exceptionThrown') complaints.push(JSON.stringify(params['exceptionDetails']));
+  });
+  for (const domain of ['Page', 'Runtime', 'Log']) await inPage(`${domain}.enable`);
+
+  const page: BrowserPage = {
+    complaints,
+    async evaluate(expression) {
+      const { result } = await inPage('Runtime.evaluate', { expression, returnByValue: true });
+      return (result as { value?: unknown }).value;
+    },
+    async shows(text) {
+      for (;;) {
+        const changed = new Promise<void>((resolve) => {
+          const listen = ({ method }: { readonly method: string }) => {
+            if (method !== 'Page.loadEventFired') return;
+            listeners.delete(listen);
+            resolve();
+          };
+          listeners.add(listen);
+        });
+        const shown = String(await page.evaluate('document.body?.innerText ?? ""').catch(() => ''));
+        if (shown.includes(text)) return shown;
+        await changed;
+      }
+    },
+    address: async () => String(await page.evaluate('location.href')),
+    async darkened(isDark) {
+      const features = [{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }];
+      await inPage('Emulation.setEmulatedMedia', { features });
+    },
+    async screenshot() {
+      const { data } = await inPage('Page.captureScreenshot', { format: 'png' });
+      return Buffer.from(String(data), 'base64');
+    },
+  };
+  return page;
+}

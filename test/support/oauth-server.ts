@@ -1,0 +1,127 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import type { RequestListener } from 'node:http';
+import { Provider } from 'oidc-provider/lib/provider.js';
+import { startUpstream } from './upstream.ts';
+
+interface DeviceCode {
+  accountId?: string;
+  grantId?: string;
+  error?: string;
+  errorDescription?: string;
+  scope?: string;
+  readonly params: { readonly scope?: string };
+  save(): Promise<string>;
+}
+
+declare module 'oidc-provider/lib/provider.js' {
+  interface Provider {
+    readonly DeviceCode: { findByUserCode(code: string): Promise<DeviceCode | undefined> };
+  }
+}
+
+/** An authorization server that others have written, behind TLS: device codes and client credentials. */
+export interface OAuthServer {
+  /** `https://api.acme.test:PORT` */
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** What a person does who types the code. */
+  readonly approve: (userCode: string) => Promise<void>;
+  readonly deny: (userCode: string) => Promise<void>;
+}
+
+const client = {
+  client_id: 'robot',
+  client_secret: 'the-secret-of-the-robot',
+  application_type: 'native',
+  grant_types: ['client_credentials', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  response_types: [],
+  redirect_uris: [],
+  token_endpoint_auth_method: 'client_secret_basic',
+};
+
+/** Closed when the test ends. */
+export async function startOAuthServer(): Promise<OAuthServer> {
+  const later = Promise.withResolvers<RequestListener>();
+  const { url: issuer } = await startUpstream((request, response) => {
+    void later.promise.then((serve) => serve(request, response));
+  });
+  const provider = new Provider(issuer, {
+    adapter: memory(),
+    clients: [client],
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
+    jwks: { keys: [signingKey()] },
+    cookies: { keys: [randomBytes(32).toString('base64url')] },
+    features: {
+      clientCredentials: { enabled: true },
+      deviceFlow: { enabled: true },
+      devInteractions: { enabled: false },
+      resourceIndicators: { enabled: false },
+    },
+    scopes: ['openid', 'offline_access', 'read', 'write'],
+    ttl: {
+      AccessToken: 300,
+      ClientCredentials: 300,
+      DeviceCode: 600,
+      Grant: 3_600,
+      IdToken: 300,
+      RefreshToken: 3_600,
+    },
+    findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    interactions: { url: () => '/' },
+  });
+  const callback = provider.callback();
+  later.resolve((request, response) => void callback(request, response));
+
+  async function codeOf(userCode: string): Promise<DeviceCode> {
+    // As the page does that reads it: dashes are for people.
+    const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''));
+    if (code === undefined) throw new Error(`Nobody was given the code ${userCode}.`);
+    return code;
+  }
+  return {
+    issuer,
+    clientId: client.client_id,
+    clientSecret: client.client_secret,
+    async approve(userCode) {
+      const code = await codeOf(userCode);
+      const grant = new provider.Grant({ accountId: 'alice', clientId: client.client_id });
+      code.scope = code.params.scope ?? '';
+      grant.addOIDCScope(code.scope);
+      code.accountId = 'alice';
+      code.grantId = await grant.save();
+      await code.save();
+    },
+    async deny(userCode) {
+      const code = await codeOf(userCode);
+      Object.assign(code, { error: 'access_denied', errorDescription: 'alice said no' });
+      await code.save();
+    },
+  };
+}
+
+type Payload = Record<string, unknown>;
+
+/** Where the server keeps what it has issued (oidc-provider's `Adapter`), for as long as the test. */
+function memory(): (kind: string) => object {
+  const stored = new Map<string, Payload>();
+  return (kind) => {
+    const by = (name: string, value: string) =>
+      [...stored].find(([key, payload]) => key.startsWith(`${kind}/`) && payload[name] === value)?.[1];
+    return {
+      upsert: async (id: string, payload: Payload) => void stored.set(`${kind}/${id}`, payload),
+      find: async (id: string) => stored.get(`${kind}/${id}`),
+      findByUserCode: async (userCode: string) => by('userCode', userCode),
+      findByUid: async (uid: string) => by('uid', uid),
+      destroy: async (id: string) => void stored.delete(`${kind}/${id}`),
+      consume: async (id: string) => void Object.assign(stored.get(`${kind}/${id}`) ?? {}, { consumed: 1 }),
+      revokeByGrantId: async () => undefined,
+    };
+  };
+}
+
+function signingKey(): Readonly<Record<string, unknown>> {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'robot-1' };
+}

@@ -1,0 +1,38 @@
+import { plainDialect } from '../../src/config/dialect-definition.ts';
+import type { Provider } from '../../src/grants/provider.ts';
+
+/** A provider that keeps to the RFCs, with what a test is about put over it. */
+export function aProvider(over: Partial<Provider> = {}): Provider {
+  const audience = over.audience ?? ['api.acme.test'];
+  return {
+    name: 'acme',
+    title: 'Acme',
+    category: 'sample',
+    docs: [],
+    authorizationEndpoint: null,
+    deviceAuthorizationEndpoint: null,
+    tokenEndpoint: null,
+    revocationEndpoint: null,
+    issuer: null,
+    namesIssuer: false,
+    clientId: null,
+    clientSecret: null,
+    clientAuth: 'none',
+    redirectUri: null,
+    redirect: 'loopback',
+    flows: [],
+    scopes: [],
+    knownScopes: [],
+    audience,
+    domains: audience,
+    inject: { kind: 'bearer' },
+    token: null,
+    dialect: plainDialect,
+    console: null,
+    probe: null,
+    notes: [],
+    lease: { defaultMs: null, maxMs: null },
+    settings: [],
+    ...over,
+  };
+}

@@ -1,0 +1,45 @@
+import type { Answer, Question, Reach } from '../../src/approvals/approval.ts';
+import { newApprovalId } from '../../src/approvals/approval-id.ts';
+
+/** A question that waits three minutes, of a local caller without a token, with what a test cares about put in. */
+export function question(
+  fields: Partial<Omit<Question, 'who'>> & {
+    readonly who: { readonly grantId: string } & Partial<Question['who']>;
+  },
+): Question {
+  const askedAt = fields.askedAt ?? 1_700_000_000_000;
+  const expiresAt = fields.expiresAt ?? askedAt + 180_000;
+  return {
+    id: newApprovalId(),
+    exchange: 'exchange-1',
+    askedAt,
+    expiresAt,
+    aliveUntil: expiresAt,
+    method: 'DELETE',
+    scheme: 'https',
+    authority: 'api.github.com',
+    path: '/repos/acme/x',
+    hasQuery: false,
+    bodyBytes: 0,
+    grantName: 'github',
+    grantUser: 'default',
+    provider: 'github',
+    client: '127.0.0.1:4711',
+    reason: null,
+    purpose: null,
+    rule: 'config/sidekey.yaml:12',
+    ruleName: null,
+    ...fields,
+    who: { agent: null, lease: null, ruleKey: 'rule-1', ...fields.who },
+  };
+}
+
+/** A yes of alice's that reaches so far. */
+export function yes(at: number, reach: Reach = { kind: 'once' }): Answer {
+  return { at, by: 'alice in a terminal', outcome: 'allowed', reach };
+}
+
+/** A no of bob's. */
+export function no(at: number): Answer {
+  return { at, by: 'bob in a terminal', outcome: 'denied' };
+}

@@ -1,0 +1,23 @@
+import { parseAbsoluteTarget } from '../../src/policy/authority.ts';
+import type { RequestFacts } from '../../src/policy/request-facts.ts';
+
+/** The facts of a request without a body, from a caller on this machine whom nobody knows. */
+export function factsOf(url: string, facts: Partial<RequestFacts> = {}): RequestFacts {
+  const target = parseAbsoluteTarget(url);
+  if (target === null) throw new Error(`${url} is no absolute URL`);
+  return {
+    ...target,
+    method: 'GET',
+    methodFields: [],
+    client: '127.0.0.1',
+    agent: null,
+    user: null,
+    labels: [],
+    reason: null,
+    contentType: null,
+    contentLength: 0,
+    now: 0,
+    body: null,
+    ...facts,
+  };
+}
