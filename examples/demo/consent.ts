@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { audited } from '../../src/cli/audited.ts';
+import { audited } from '../../src/audit/audited.ts';
 import type { Grant } from '../../src/grants/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { authorizationUrl, exchangeCode } from '../../src/oauth/authorization-code.ts';
+import { parseCallback } from '../../src/oauth/callback.ts';
 import { createExit } from '../../src/upstream/exit.ts';
 import { consentAs } from '../helpdesk/consent.ts';
 import { claim } from './claim.ts';
@@ -24,7 +25,7 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
   const provider = providers.get('acme');
   claim(provider !== undefined, 'The config knows no provider "acme".');
   const { scopes, audience } = provider;
-  const exit = createExit({ ...upstream, limits, ownPort: () => proxy.address.port });
+  const exit = createExit({ ...upstream, limits, ownPorts: () => [proxy.address.port] });
   try {
     const begun = await authorizationUrl({ provider, redirectUri, scopes });
     const callback = await consentAs(new URL(begun.url), alice, browser);
@@ -33,7 +34,7 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
       provider,
       redirectUri,
       scopes,
-      callbackUrl: callback.href,
+      callback: parseCallback(callback.href),
       fetch: exit.fetch,
       now,
     });

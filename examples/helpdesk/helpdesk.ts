@@ -4,7 +4,7 @@ import { issueLeaf, makeAuthority, validFor } from './certificate.ts';
 import { openDatabase, type SqliteDatabase } from './database.ts';
 import { listen, type Listener } from './listener.ts';
 import { openOAuthState } from './oauth-state.ts';
-import { createProvider, sidekeyClient, type ClientMetadata } from './provider.ts';
+import { createProvider, publicClient, sidekeyClient, type ClientMetadata } from './provider.ts';
 import { Refusal, replyRefusal } from './reply.ts';
 import { createRoutes } from './routes.ts';
 import { openTickets } from './tickets.ts';
@@ -113,7 +113,12 @@ async function serve(listener: Listener, database: SqliteDatabase, setup: Setup)
   const state = openOAuthState(database);
   const tickets = openTickets(database, setup.now ?? Date.now);
   const issuer = `https://${authority}`;
-  const clients = [sidekeyClient(clientSecret, setup.redirectUris ?? []), ...(setup.clients ?? [])];
+  const redirectUris = setup.redirectUris ?? [];
+  const clients = [
+    sidekeyClient(clientSecret, redirectUris),
+    publicClient(redirectUris),
+    ...(setup.clients ?? []),
+  ];
   const provider = createProvider({
     issuer,
     clients,

@@ -3,7 +3,7 @@ import { dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { obtainTokens, TokenError } from './authorization-code.ts';
-import { SignInError } from './consent.ts';
+import { consentAs, SignInError } from './consent.ts';
 import { caFileIn, openDataDirectory } from './data-directory.ts';
 import { demoClientSecret, startHelpdesk } from './helpdesk.ts';
 import { startedMessage, usage } from './messages.ts';
@@ -11,7 +11,7 @@ import { scopes } from './provider.ts';
 import { users } from './users.ts';
 
 const issuerHost = 'helpdesk.acme.test';
-const address = '127.0.0.1';
+const loopback = '127.0.0.1';
 const projectRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** A command line that cannot be followed. Ends with exit code 2. */
@@ -20,8 +20,10 @@ class UsageError extends Error {
 }
 
 interface Settings {
-  readonly command: 'serve' | 'token' | 'help';
+  readonly command: 'serve' | 'token' | 'consent' | 'help';
   readonly user: string;
+  /** Where `consent` goes. */
+  readonly address: string;
   readonly port: number;
   readonly data: string;
   readonly accessTokenTtl: number;
@@ -30,21 +32,28 @@ interface Settings {
 
 function parseCommandLine(args: readonly string[]): Settings {
   const { values, positionals } = parse(args);
-  const [command = 'serve', user = '', ...rest] = positionals;
-  if (!['serve', 'token'].includes(command)) throw new UsageError(`There is no command ${command}.`);
-  if (rest.length > 0 || (command === 'serve' && user !== ''))
+  const [command = 'serve', user = '', address = '', ...rest] = positionals;
+  if (!['serve', 'token', 'consent'].includes(command))
+    throw new UsageError(`There is no command ${command}.`);
+  if (rest.length > 0 || (command === 'serve' && user !== '') || (command === 'token' && address !== ''))
     throw new UsageError('There are too many arguments.');
   const names = users.map(({ id }) => id);
   if (command === 'token' && !names.includes(user)) {
     throw new UsageError(`Whose token? token USER takes one of ${names.join(', ')}.`);
+  }
+  if (command === 'consent' && (!names.includes(user) || URL.parse(address)?.hostname !== issuerHost)) {
+    throw new UsageError(
+      `consent USER ADDRESS takes one of ${names.join(', ')}, and the address of the consent page at ${issuerHost}.`,
+    );
   }
   const unknownScope = values.scope.split(' ').find((scope) => !Object.hasOwn(scopes, scope));
   if (unknownScope !== undefined) {
     throw new UsageError(`There is no scope "${unknownScope}"; there are ${Object.keys(scopes).join(', ')}.`);
   }
   return {
-    command: values.help ? 'help' : (command as 'serve' | 'token'),
+    command: values.help ? 'help' : (command as 'serve' | 'token' | 'consent'),
     user,
+    address,
     port: wholeNumber('--port', values.port, command === 'serve' ? 0 : 1, 65_535),
     data: isAbsolute(values.data) ? values.data : join(projectRoot, values.data),
     accessTokenTtl: wholeNumber('--ttl', values.ttl, 1, 86_400),
@@ -79,13 +88,12 @@ function wholeNumber(option: string, text: string, least: number, most: number):
 async function serve({ port, data, accessTokenTtl }: Settings): Promise<void> {
   const kept = openDataDirectory(data, issuerHost);
   const { tls, database, caFile } = kept;
-  const helpdesk = await startHelpdesk({ host: address, port, issuerHost, tls, database, accessTokenTtl });
+  const helpdesk = await startHelpdesk({ host: loopback, port, issuerHost, tls, database, accessTokenTtl });
   process.stdout.write(
     startedMessage({
       issuer: helpdesk.issuer,
-      address: `${address}:${helpdesk.port}`,
+      address: `${loopback}:${helpdesk.port}`,
       accessTokenTtl,
-      clientId: helpdesk.clientId,
       caFile: relativeTo(process.cwd(), caFile),
       caFromConfig: relativeTo(join(projectRoot, 'config'), caFile),
       options: optionsFor(helpdesk.port, data),
@@ -111,13 +119,28 @@ function relativeTo(from: string, file: string): string {
   return file.startsWith(projectRoot) ? relative(from, file) : file;
 }
 
-async function printToken({ user, port, data, scope }: Settings): Promise<void> {
+/** How the helpdesk at this port of this machine is reached. */
+function connectionTo({ port, data }: Settings) {
   const caFile = caFileIn(data);
   if (!existsSync(caFile)) {
     throw new Error(`There is no ${caFile}: the helpdesk never ran here. Start it with: npm run helpdesk`);
   }
   const issuer = `https://${issuerHost}${port === 443 ? '' : `:${port}`}`;
-  const connection = { issuer, ca: readFileSync(caFile, 'utf8'), connectTo: { host: address, port } };
+  return { issuer, ca: readFileSync(caFile, 'utf8'), connectTo: { host: loopback, port } };
+}
+
+/** Logs in and agrees, as the person in front of a browser would; prints where the browser ends up. */
+async function consent(settings: Settings): Promise<void> {
+  const url = new URL(settings.address);
+  const connection = connectionTo({ ...settings, port: url.port === '' ? 443 : Number(url.port) });
+  const back = await consentAs(url, { user: settings.user, password: 'demo1234' }, connection);
+  process.stdout.write(`${back.href}\n`);
+}
+
+async function printToken(settings: Settings): Promise<void> {
+  const { user, scope } = settings;
+  const connection = connectionTo(settings);
+  const { issuer } = connection;
   const client = { clientId: 'sidekey', clientSecret: demoClientSecret };
   const tokens = await obtainTokens(connection, client, { user, password: 'demo1234' }, { scope });
   const token = {
@@ -138,6 +161,7 @@ async function main(): Promise<void> {
   const settings = parseCommandLine(process.argv.slice(2));
   if (settings.command === 'help') process.stdout.write(usage);
   else if (settings.command === 'token') await printToken(settings);
+  else if (settings.command === 'consent') await consent(settings);
   else await serve(settings);
 }
 

@@ -2,7 +2,8 @@
 export const usage = `Acme Helpdesk, a sample company API with its own OAuth server
 
   npm run helpdesk                              starts it on https://helpdesk.acme.test:8443
-  npm run -s helpdesk -- token USER > FILE      prints a token of alice, bob or carol, for sidekey grant add
+  npm run -s helpdesk -- consent USER ADDRESS   logs in and agrees as alice, bob or carol; prints where the browser ends
+  npm run -s helpdesk -- token USER > FILE      prints a token of one of them, for sidekey grant add
 
 Options
   --port N        port on 127.0.0.1 (8443)
@@ -17,7 +18,6 @@ export interface Started {
   /** Where it listens. */
   readonly address: string;
   readonly accessTokenTtl: number;
-  readonly clientId: string;
   /** Path of the CA certificate from here, and from the folder of the config file. */
   readonly caFile: string;
   readonly caFromConfig: string;
@@ -44,12 +44,14 @@ Then, in a second terminal (a Sidekey that runs already takes the change over by
 
   npm start
 
-And in a third one:
+And in a third one, without a browser; paste the address that comes out of the second command into the first:
 
-  umask 077
-  npm run -s helpdesk -- token alice${options} > token.json
-  npx sidekey grant add acme --provider acme < token.json && rm token.json
-  npx sidekey domain allow ${authority} --grant acme
+  npx sidekey connect acme --paste
+  npm run -s helpdesk -- consent alice${options} 'ADDRESS'
+
+With a browser it is npx sidekey connect acme alone, once the line "127.0.0.1 ${hostname}" is in the file /etc/hosts
+and you have let the browser go on to a page whose certificate it does not know. Then:
+
   curl -x http://127.0.0.1:8377 --cacert certs/ca.crt '${issuer}/tickets?assignee=me'
 
 Without Sidekey it answers 401:
@@ -62,7 +64,7 @@ Without Sidekey it answers 401:
 /** Where `config/providers/acme.yaml` says that the helpdesk is. */
 const builtInAuthority = 'helpdesk.acme.test:8443';
 
-function ownProvider({ issuer, clientId }: Started, authority: string): string {
+function ownProvider({ issuer }: Started, authority: string): string {
   return `
 The built-in provider acme is for ${builtInAuthority}. Add one for this port, at the end of the same file:
 
@@ -70,7 +72,7 @@ providers:
   acme:
     authorization_endpoint: ${issuer}/authorize
     token_endpoint: ${issuer}/token
-    client_id: ${clientId}
+    client_id: sidekey-public
     scopes: [openid, read:tickets, write:tickets]
     audience: [${authority}]
 `;

@@ -38,6 +38,17 @@ export function sidekeyClient(secret: string, redirectUris: readonly string[]): 
   };
 }
 
+/** The same without a secret, as an app is that anybody may install (RFC 8252 §8.4): PKCE alone protects its codes. */
+export function publicClient(redirectUris: readonly string[]): ClientMetadata {
+  const { client_secret: _secret, ...client } = sidekeyClient('', redirectUris);
+  return {
+    ...client,
+    client_id: 'sidekey-public',
+    grant_types: ['authorization_code', 'refresh_token'],
+    token_endpoint_auth_method: 'none',
+  };
+}
+
 interface ProviderParts {
   readonly issuer: string;
   readonly clients: readonly ClientMetadata[];
@@ -63,6 +74,7 @@ export function createProvider(parts: ProviderParts): Provider {
       authorization: '/authorize',
       token: '/token',
       revocation: '/revoke',
+      registration: '/register',
       userinfo: '/userinfo',
       jwks: '/jwks',
     },
@@ -77,6 +89,8 @@ export function createProvider(parts: ProviderParts): Provider {
           return true;
         },
       },
+      // RFC 7591, open to everybody: a client that registers itself still needs a person's consent.
+      registration: { enabled: true },
       devInteractions: { enabled: false },
       dPoP: { enabled: false },
       pushedAuthorizationRequests: { enabled: false },

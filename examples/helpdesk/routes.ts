@@ -21,7 +21,7 @@ interface Parts {
 }
 
 const providerPaths =
-  /^\/(?:authorize(?:\/[^/]+)?|revoke|userinfo|jwks|session\/end\/confirm|\.well-known\/[^/]+)$/;
+  /^\/(?:authorize(?:\/[^/]+)?|register|revoke|userinfo|jwks|session\/end\/confirm|\.well-known\/[^/]+)$/;
 
 /** Who serves which path. */
 export function createRoutes({ authority, provider, oauth, token, tickets }: Parts): Handler {
@@ -40,6 +40,10 @@ export function createRoutes({ authority, provider, oauth, token, tickets }: Par
         `This is ${authority}, and the request asks for another host.`,
       );
     }
+    if (path === '/.well-known/oauth-protected-resource') {
+      if (method !== 'GET' && method !== 'HEAD') throw methodNotAllowed(method, ['GET', 'HEAD']);
+      return replyJson(response, 200, protectedResource(`https://${authority}`));
+    }
     if (path === '/token' && method !== 'POST') throw methodNotAllowed(method, ['POST']);
     if (path === '/token') return token.handle(request, response);
     if (providerPaths.test(path)) return oauth(request, response);
@@ -48,6 +52,17 @@ export function createRoutes({ authority, provider, oauth, token, tickets }: Par
       return ticketsApi(tickets, check, request, response, { path, query: new URLSearchParams(search) });
     }
     throw new Refusal(404, 'not_found', `There is nothing at ${path}.`);
+  };
+}
+
+/** RFC 9728: where the tokens for the tickets API come from, and what they can be asked for. */
+function protectedResource(origin: string): Readonly<Record<string, unknown>> {
+  return {
+    resource: `${origin}/`,
+    authorization_servers: [origin],
+    scopes_supported: ['read:tickets', 'write:tickets'],
+    bearer_methods_supported: ['header'],
+    resource_name: 'Acme Helpdesk',
   };
 }
 

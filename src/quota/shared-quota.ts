@@ -1,0 +1,145 @@
+import { resolve } from 'node:path';
+import { SidekeyError } from '../errors.ts';
+import { shellWord } from '../shell-word.ts';
+import { systemCode } from '../system-error.ts';
+import type { RuleLimit } from '../policy/rule.ts';
+import { charged, countAt, isOverdrawn, nameOf, waitOf, type Count } from './count.ts';
+import { countsBytes, spendFrom, sweepNowAndThen, takeFrom, type Counts } from './ledger.ts';
+import { openQuotaFile, type QuotaFile } from './quota-file.ts';
+import type { Asker, Quota, Taken } from './quota.ts';
+
+/** How a shared quota behaves. */
+export interface SharedQuotaOptions {
+  /**
+   * How long a request waits for another process's write, in milliseconds; by default 1,000. The wait blocks the thread,
+   * and a write takes some microseconds: so it is a bound for the worst.
+   */
+  readonly busyTimeoutMs?: number;
+}
+
+/** Bytes that could not be written yet, and which limit of whom they are for. */
+interface Owed {
+  readonly limit: RuleLimit;
+  readonly who: Asker;
+  readonly bytes: number;
+}
+
+/**
+ * A quota that the processes of one machine share through the SQLite file at `path`, on a local disk. The file is opened
+ * (and made) when the first limit is asked for: who has no limits has no file. One transaction a request takes the
+ * write lock before it reads, so what two processes take never overlaps, and a process that dies leaves all of its
+ * request counted or nothing.
+ *
+ * Whatever keeps it from counting (a file that is damaged, gone, replaced, locked, on a full disk) refuses the request
+ * with `store_unavailable`, and the next one tries again: an error must never lift a limit.
+ */
+export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: SharedQuotaOptions = {}): Quota {
+  const location = resolve(path);
+  const owed = new Map<string, Owed>();
+  let opened: OpenCounts | null = null;
+  let closed = false;
+  let failedAt = -Infinity;
+
+  /** Keeps bytes for later. A budget is overdrawn by them alone: an error must not lift it from what streams. */
+  function owe(limits: readonly RuleLimit[], who: Asker, bytes: number, now: number): Taken {
+    let overdrawn: Taken = { ok: true };
+    for (const limit of limits.filter(countsBytes)) {
+      const name = nameOf(limit, who);
+      const all = bytes + (owed.get(name)?.bytes ?? 0);
+      owed.set(name, { limit, who, bytes: all });
+      const count = charged(countAt(limit, undefined, now), 0, all);
+      if (isOverdrawn(limit, count)) overdrawn = { ok: false, retryAfterMs: waitOf(limit, count), limit };
+    }
+    return overdrawn;
+  }
+
+  /** Runs `work` in one transaction that has the write lock from the start, with what was owed paid first. */
+  function inTransaction<T>(now: number, work: (counts: Counts) => T): T {
+    if (closed) throw new Error('it was closed');
+    opened ??= openCounts(openQuotaFile(location, busyTimeoutMs));
+    const { file, counts, sweep, transaction } = opened;
+    if (!file.isInPlace()) throw new Error('it was moved or replaced while it was in use');
+    const result = transaction(() => {
+      sweep(now);
+      for (const { limit, who, bytes } of owed.values()) spendFrom(counts, [limit], who, bytes, now);
+      return work(counts);
+    });
+    owed.clear();
+    return result;
+  }
+
+  return {
+    async take(limits, who, now) {
+      if (limits.length === 0) return { ok: true };
+      try {
+        return inTransaction(now, (counts) => takeFrom(counts, limits, who, now));
+      } catch (error) {
+        throw unavailable(location, error);
+      }
+    },
+    spend(limits, who, bytes, now) {
+      if (bytes <= 0 || !limits.some(countsBytes)) return { ok: true };
+      try {
+        // Each try may block the thread, and what streams settles often.
+        if (Math.abs(now - failedAt) < busyTimeoutMs) return owe(limits, who, bytes, now);
+        return inTransaction(now, (counts) => spendFrom(counts, limits, who, bytes, now));
+      } catch {
+        failedAt = now;
+        return owe(limits, who, bytes, now);
+      }
+    },
+    close() {
+      closed = true;
+      opened?.file.database.close();
+      opened = null;
+    },
+  };
+}
+
+interface OpenCounts {
+  readonly file: QuotaFile;
+  readonly counts: Counts;
+  readonly sweep: (now: number) => void;
+  readonly transaction: <T>(work: () => T) => T;
+}
+
+function openCounts(file: QuotaFile): OpenCounts {
+  const { database } = file;
+  const read = database.prepare<[string], Count>('select at, used, unit, bytes from counts where name = ?');
+  const write = database.prepare<[string, number, number, number, number, number]>(
+    `insert into counts (name, at, used, unit, bytes, stale) values (?, ?, ?, ?, ?, ?)
+     on conflict (name) do update set
+       at = excluded.at, used = excluded.used, unit = excluded.unit, bytes = excluded.bytes, stale = excluded.stale`,
+  );
+  const forget = database.prepare<[number]>('delete from counts where stale <= ?');
+  // Made once: to make one costs as much as to run it.
+  const run = database.transaction((work: () => unknown) => work());
+  return {
+    file,
+    counts: {
+      read: (name) => read.get(name),
+      write: (name, { at, used, unit, bytes }, stale) => void write.run(name, at, used, unit, bytes, stale),
+    },
+    sweep: sweepNowAndThen((now) => void forget.run(now)),
+    transaction<T>(work: () => T): T {
+      let result: { readonly of: T } | undefined;
+      run.immediate(() => (result = { of: work() }));
+      if (result === undefined) throw new Error('it did not run the transaction');
+      return result.of;
+    },
+  };
+}
+
+function unavailable(location: string, cause: unknown): SidekeyError {
+  if (cause instanceof SidekeyError) return cause;
+  const code = systemCode(cause);
+  const why = code === 'unknown error' && cause instanceof Error ? cause.message : code;
+  return new SidekeyError(
+    'store_unavailable',
+    `What is left of the limits of rules cannot be read: ${location} cannot be used (${why}).`,
+    {
+      hint: `If it stays so: stop Sidekey, rm -f ${[location, `${location}-wal`, `${location}-shm`].map(shellWord).join(' ')}, and start it again. All counts begin anew then.`,
+      cause,
+    },
+  );
+}
