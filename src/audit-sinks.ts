@@ -11,6 +11,11 @@ import type { Log } from './log.ts';
 import { connectLocal } from './upstream/local-socket.ts';
 import type { Exit } from './upstream/exit.ts';
 
+/** What the stdout sink writes to. */
+export interface StandardOutput {
+  write(text: string, written: (error?: Error | null) => void): unknown;
+}
+
 /** What sinks and anchors go out with. */
 export interface SinkParts {
   /** The audit file. */
@@ -25,8 +30,8 @@ export interface SinkParts {
   readonly timers: SinkTimers;
   /** Where `env:` references look. */
   readonly env: NodeJS.ProcessEnv;
-  /** What the stdout sink writes to. */
-  readonly stdout?: Pick<NodeJS.WriteStream, 'write'> | undefined;
+  /** Default: that of the process. */
+  readonly stdout?: StandardOutput | undefined;
 }
 
 /** Milliseconds that sinks have to take the last lines when they end. */

@@ -1,4 +1,5 @@
 import { openAsking } from './approval-parts.ts';
+import type { StandardOutput } from './audit-sinks.ts';
 import { startAuditUpkeep } from './audit-upkeep.ts';
 import type { Origin } from './audit/event.ts';
 import { openAuthority, type CertificateAuthority } from './ca/authority.ts';
@@ -52,6 +53,8 @@ export interface ProxyParts {
   readonly env: NodeJS.ProcessEnv;
   /** Who starts it, for the audit. */
   readonly origin?: Origin | undefined;
+  /** What audit sinks of type `stdout` write to; default: that of the process. */
+  readonly stdout?: StandardOutput | undefined;
 }
 
 /**
@@ -101,6 +104,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       now,
       timers: systemTimers,
       env,
+      stdout: parts.stdout,
     }),
     (it) => it.close(),
   );

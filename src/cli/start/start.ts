@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
+import type { StandardOutput } from '../../audit-sinks.ts';
 import { createLog } from '../../log.ts';
 import { atCommandLine } from '../who.ts';
 import { startProxy, type Proxy } from '../../main.ts';
@@ -15,23 +16,36 @@ export async function start({ config: readConfig, env, now, output }: Context): 
   // Before there is a proxy a SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
   process.on('SIGHUP', () => void running?.reload());
+  // Whoever started it reads the first line: no audit line comes before it.
+  const welcomed = Promise.withResolvers<void>();
   const proxy = await startProxy(config, {
     log: createLog(config.log.level),
     now,
     env,
     origin: atCommandLine(env),
+    stdout: behind(welcomed.promise),
   });
   const { address, pages, authority } = proxy;
-  output.result(
-    { listen: address, pages, config: config.file, ca: authority.certificateFile },
-    await welcome(proxy, now()),
-  );
+  const welcomeText = await welcome(proxy, now());
+  // Whoever reads that it runs may tell it to stop in the same moment.
+  const stopped = stopSignal();
+  output.result({ listen: address, pages, config: config.file, ca: authority.certificateFile }, welcomeText);
+  welcomed.resolve();
   running = proxy;
-  await stopSignal();
+  await stopped;
   output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
   endAtOnceOnTheNext(now);
   await proxy.close();
   output.say('Stopped.');
+}
+
+/** Standard output, from a moment on. */
+function behind(moment: Promise<void>): StandardOutput {
+  return {
+    write(text, written) {
+      void moment.then(() => process.stdout.write(text, written));
+    },
+  };
 }
 
 function stopSignal(): Promise<void> {
