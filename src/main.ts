@@ -146,9 +146,19 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   if (asking.port !== null) ownPorts.push(asking.port);
   const leaves = createLeafCache({ authority: () => authority, now });
   const followed = followConfig(config.file, takeOver);
+  let lookedThisTurn = false;
+  /** Looks at the files once in a turn of the event loop: an edit in the middle of one is like one right after it. */
+  function newestSettings(): Settings | Promise<Settings> {
+    if (lookedThisTurn) return settings;
+    const loading = followed.newest();
+    if (loading !== null) return loading.then(() => settings);
+    lookedThisTurn = true;
+    setImmediate(() => (lookedThisTurn = false));
+    return settings;
+  }
   const listener = opened.adopt(
     createListener({
-      settings: () => followed.newest()?.then(() => settings) ?? settings,
+      settings: newestSettings,
       inForce: () => settings,
       agents: createAgentRegister({ store, now, uses, signIns: createSignIns(audit) }),
       grants,

@@ -33,7 +33,10 @@ export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
   const signatureOf = ({ id, expiresAt }: Linked) => {
     const end = Buffer.alloc(6);
     end.writeUIntBE(expiresAt, 0, 6);
-    return end.toString('base64url') + vault.mac('approval-link', `${id} ${expiresAt}`).toString('base64url');
+    return (
+      end.toString('base64url') +
+      Buffer.from(vault.mac('approval-link', `${id} ${expiresAt}`), 'hex').toString('base64url')
+    );
   };
   return {
     pathFor: (question) => `/approve/${question.id}/${signatureOf(question)}`,

@@ -67,7 +67,7 @@ const glance = 1_000;
  */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, limits, vault, now, warn } = options;
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const isoTime = timeTeller();
   /** Events of the log itself, to be written before any other. */
   const own: TimedEvent[] = [];

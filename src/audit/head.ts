@@ -49,7 +49,7 @@ export function encodeHead(head: Head, vault: AuditVault): Buffer {
   const slots = (head.slots ?? 1) > 1 ? `,"slots":${head.slots}` : '';
   const text = `{"v":1,"node":${JSON.stringify(head.node)},"seq":${head.seq},"hash":"${head.hash}","closed":${head.closed}${slots},"key":"${vault.keyId}"`;
   const record = Buffer.alloc(headSize, ' ');
-  record.write(`${text},"mac":"${vault.mac('audit-head', text).toString('hex')}"}`, 'latin1');
+  record.write(`${text},"mac":"${vault.mac('audit-head', text)}"}`, 'latin1');
   record.write('\n', headSize - 1);
   return record;
 }
@@ -65,7 +65,7 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   if (shape === null) return { kind: 'broken' };
   const [, signed = '', node = '', seq = '', hash = '', closed, slots, keyId = '', mac] = shape;
   if (keyId !== vault.keyId) return { kind: 'other-key', keyId };
-  if (vault.mac('audit-head', signed).toString('hex') !== mac) return { kind: 'broken' };
+  if (vault.mac('audit-head', signed) !== mac) return { kind: 'broken' };
   const told = slots === undefined ? {} : { slots: Number(slots) };
   return { kind: 'head', head: { node, seq: Number(seq), hash, closed: closed === 'true', ...told } };
 }

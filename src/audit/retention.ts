@@ -73,7 +73,7 @@ function expiredFiles(
   { file, vault, now, keepMs, keepFiles }: RetentionOptions,
   { removed }: RetentionRecord,
 ): LogSource[] {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const rotated = rotatedFiles(file);
   const last = rotated.at(-1)?.number ?? 0;
   const files = snapshot(file).filter(({ number }) => number > removed && number <= last);
@@ -118,7 +118,7 @@ async function remove(
   expired: readonly LogSource[],
   removed: number,
 ): Promise<void> {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const place = { file: retentionFile(file), line: 1 };
   const walk = walkChains(new Map(), place, { starts: before.chains, openEnded: true });
   let wrong = 0;

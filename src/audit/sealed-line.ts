@@ -16,7 +16,7 @@ export type Unsealed =
 /** The line of `value`, without its newline. */
 export function sealLine(value: object, purpose: SealPurpose, vault: AuditVault): string {
   const text = `${JSON.stringify(value).slice(0, -1)},"key":"${vault.keyId}"`;
-  return `${text},"mac":"${vault.mac(purpose, text).toString('hex')}"}`;
+  return `${text},"mac":"${vault.mac(purpose, text)}"}`;
 }
 
 /** Reads what `sealLine` made. The hash is made over the text as it stands: nothing is serialized again. */
@@ -25,6 +25,6 @@ export function unsealLine(line: string, purpose: SealPurpose, vault: AuditVault
     /^(\{.*,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\}$/s.exec(line) ?? [];
   if (mac === undefined) return { kind: 'broken' };
   if (keyId !== vault.keyId) return { kind: 'other-key', keyId };
-  if (vault.mac(purpose, text).toString('hex') !== mac) return { kind: 'broken' };
+  if (vault.mac(purpose, text) !== mac) return { kind: 'broken' };
   return { kind: 'authentic', value: JSON.parse(`${text}}`) };
 }

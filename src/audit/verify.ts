@@ -65,7 +65,7 @@ async function verifyFrom(
   { file, vault, anchored }: VerifyOptions,
   retention: RetentionState,
 ): Promise<Verification> {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const { removed, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // First the heads, then the sizes of the files: what a head tells of was written before it.
   const records = readHeads(file, vault);

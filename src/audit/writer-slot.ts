@@ -114,7 +114,7 @@ function recover(
   record: HeadRecord | null,
   vault: AuditVault,
 ): { node: string; last: Link; findings: string[] } {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text).toString('hex');
+  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   if (record?.kind === 'other-key') {
     throw new SidekeyError(
       'key_mismatch',

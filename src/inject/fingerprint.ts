@@ -5,13 +5,13 @@ import { secretText, type SealedCredential } from '../grants/credential.ts';
  *
  * @param mac the vault's keyed hash
  */
-export function createFingerprint(mac: (secret: string) => Buffer): (sealed: SealedCredential) => string {
+export function createFingerprint(mac: (secret: string) => string): (sealed: SealedCredential) => string {
   // The same object stands for the same credential until it is renewed: one hash for each, not for each request.
   const known = new WeakMap<SealedCredential, string>();
   return (sealed) => {
     let fingerprint = known.get(sealed);
     if (fingerprint === undefined) {
-      fingerprint = mac(secretText(sealed.credential)).toString('hex', 0, 8);
+      fingerprint = mac(secretText(sealed.credential)).slice(0, 16);
       known.set(sealed, fingerprint);
     }
     return fingerprint;

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import type { InjectPlan, Provider } from '../grants/provider.ts';
 import type { Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
@@ -32,17 +33,26 @@ interface Providers {
 export function createConcealment(providers: Providers): Concealment {
   let everywhere: Promise<(authority: Authority) => readonly InjectPlan[]> | undefined;
   return ({ authority, path }, offer) => {
-    const plansOf = (names: readonly string[]) => names.flatMap((name) => providers.get(name)?.inject ?? []);
-    const { reference, candidates } = offer ?? { reference: '', candidates: [] };
-    const offered = plansOf(candidates.map(({ provider }) => provider));
-    if (offered.length > 0) return offered.reduce(without, path);
-    // Where there is no grant yet, its reference may be the name of a provider, or have one by chance.
+    let shown = path;
+    let isOffered = false;
+    for (const { provider } of offer?.candidates ?? []) {
+      const plan = providers.get(provider)?.inject;
+      if (plan === undefined) continue;
+      isOffered = true;
+      shown = without(shown, plan);
+    }
+    if (isOffered) return shown;
     everywhere ??= readAll(providers);
-    return everywhere.then((plansAt) =>
-      [...plansOf([reference]), ...plansAt(authority)].reduce(without, path),
-    );
+    return everywhere.then((plansAt) => {
+      // Where there is no grant yet, its reference may be the name of a provider, or have one by chance.
+      const named = offer === null ? undefined : providers.get(offer.reference)?.inject;
+      return plansAt(authority).reduce(without, named === undefined ? path : without(path, named));
+    });
   };
 }
+
+/** Authorities whose providers are remembered. */
+const authoritiesKept = 1_000;
 
 /** Reads every definition, with a pause after each: there are many, and other requests are under way. */
 async function readAll(providers: Providers): Promise<(authority: Authority) => readonly InjectPlan[]> {
@@ -53,9 +63,20 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
       audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
     await setImmediate();
   }
+  const known = new LRUCache<string, readonly InjectPlan[]>({ max: authoritiesKept });
   return (authority) => {
-    const here = audiences.filter(({ patterns }) => patterns.some((each) => matchesPattern(each, authority)));
-    return (here.length > 0 ? here : audiences).map(({ inject }) => inject);
+    const key = `${authority.scheme}://${authority.host}:${authority.port}`;
+    let plans = known.get(key);
+    if (plans === undefined) {
+      const here = audiences.filter(({ patterns }) =>
+        patterns.some((each) => matchesPattern(each, authority)),
+      );
+      plans = (here.length > 0 ? here : audiences)
+        .map(({ inject }) => inject)
+        .filter(({ kind }) => kind === 'path');
+      known.set(key, plans);
+    }
+    return plans;
   };
 }
 

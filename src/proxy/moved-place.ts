@@ -25,10 +25,14 @@ export function movedPlace(target: string, prefixes: readonly string[]): string 
   return null;
 }
 
+/** Letters that nobody reads as others, in segments that are not made of dots alone: most paths are of these. */
+const plain = /^(?:\/(?!\.*(?:\/|$))[\w.~-]+)*\/?$/;
+
 function isOdd(path: string): boolean {
-  const plain = inUtf8(percentDecoded(path));
-  const read = fold(plain);
-  return read !== plain.toLowerCase() || read !== decoded(read) || moving.test(read);
+  if (plain.test(path)) return false;
+  const bytes = inUtf8(percentDecoded(path));
+  const read = fold(bytes);
+  return read !== bytes.toLowerCase() || read !== decoded(read) || moving.test(read);
 }
 
 /** Whether a segment, in the reading that finds most, or a part of it begins with a name. */

@@ -1,5 +1,6 @@
 import { createHmac, type KeyObject } from 'node:crypto';
 import { openEnvelope, sealEnvelope, type WrapKey } from './envelope.ts';
+import { createLineMac } from './line-mac.ts';
 import { derivedKey, keyIdOf } from './master-key.ts';
 import type { MacPurpose, Vault } from './vault.ts';
 
@@ -9,19 +10,22 @@ import type { MacPurpose, Vault } from './vault.ts';
  */
 export function createVault(master: KeyObject): Vault {
   const wrapKey: WrapKey = { key: derivedKey(master, 'wrap'), id: keyIdOf(master) };
-  const macKeys: Readonly<Record<MacPurpose, KeyObject>> = {
-    'audit-chain': derivedKey(master, 'audit-chain'),
-    'audit-head': derivedKey(master, 'audit-head'),
-    'audit-anchor': derivedKey(master, 'audit-anchor'),
-    'audit-retention': derivedKey(master, 'audit-retention'),
-    'credential-fingerprint': derivedKey(master, 'credential-fingerprint'),
-    'approval-link': derivedKey(master, 'approval-link'),
+  const macs: Readonly<Record<MacPurpose, (data: string | Uint8Array) => string>> = {
+    'audit-chain': createLineMac(derivedKey(master, 'audit-chain')),
+    'audit-head': createLineMac(derivedKey(master, 'audit-head')),
+    'audit-anchor': macWith(derivedKey(master, 'audit-anchor')),
+    'audit-retention': macWith(derivedKey(master, 'audit-retention')),
+    'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
+    'approval-link': macWith(derivedKey(master, 'approval-link')),
   };
   return Object.freeze({
     keyId: Buffer.from(wrapKey.id).toString('hex'),
     seal: (context: string, plaintext: Uint8Array) => sealEnvelope(wrapKey, context, plaintext),
     open: (context: string, sealed: Uint8Array) => openEnvelope(wrapKey, context, sealed),
-    mac: (purpose: MacPurpose, data: string | Uint8Array) =>
-      createHmac('sha256', macKeys[purpose]).update(data).digest(),
+    mac: (purpose: MacPurpose, data: string | Uint8Array) => macs[purpose](data),
   });
+}
+
+function macWith(key: KeyObject): (data: string | Uint8Array) => string {
+  return (data) => createHmac('sha256', key).update(data).digest('hex');
 }

@@ -17,8 +17,8 @@ export interface Vault {
    */
   open(context: string, sealed: Uint8Array): Buffer;
 
-  /** HMAC-SHA256 with a key derived (HKDF, RFC 5869) from the master key for this purpose alone. */
-  mac(purpose: MacPurpose, data: string | Uint8Array): Buffer;
+  /** HMAC-SHA256 with a key derived (HKDF, RFC 5869) from the master key for this purpose alone; 64 hex digits. */
+  mac(purpose: MacPurpose, data: string | Uint8Array): string;
 }
 
 /** Each purpose has a key of its own. */

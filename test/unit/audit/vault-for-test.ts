@@ -6,6 +6,6 @@ export function vaultForTest(word = 'key'): AuditVault {
   const keyId = createHash('sha256').update(word).digest('hex').slice(0, 16);
   return {
     keyId,
-    mac: (purpose, data) => createHmac('sha256', `${word}/${purpose}`).update(data).digest(),
+    mac: (purpose, data) => createHmac('sha256', `${word}/${purpose}`).update(data).digest('hex'),
   };
 }

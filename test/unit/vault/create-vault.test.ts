@@ -36,12 +36,10 @@ describe('a vault', () => {
     for (const purpose of purposes) {
       const key = Buffer.from(hkdfSync('sha256', bytes, '', `sidekey/v1/${purpose}`, 32));
       const expected = createHmac('sha256', key).update('line').digest('hex');
-      expect(vault.mac(purpose, 'line').toString('hex')).toBe(expected);
-      expect(vault.mac(purpose, Buffer.from('line')).toString('hex')).toBe(expected);
+      expect(vault.mac(purpose, 'line')).toBe(expected);
+      expect(vault.mac(purpose, Buffer.from('line'))).toBe(expected);
     }
-    expect(new Set(purposes.map((purpose) => vault.mac(purpose, 'line').toString('hex'))).size).toBe(
-      purposes.length,
-    );
+    expect(new Set(purposes.map((purpose) => vault.mac(purpose, 'line'))).size).toBe(purposes.length);
   });
 
   it('shows its key id and nothing else when it is printed', () => {

@@ -1,0 +1,24 @@
+import { createHmac, createSecretKey } from 'node:crypto';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createLineMac } from '../../../src/vault/line-mac.ts';
+
+const anyKey = fc.uint8Array({ minLength: 1, maxLength: 64 });
+const anyData = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 3_000 }),
+  fc.uint8Array({ maxLength: 9_000 }),
+);
+
+test('is HMAC-SHA256, whatever was hashed before', () => {
+  fc.assert(
+    fc.property(anyKey, fc.array(anyData, { minLength: 1, maxLength: 4 }), (bytes, texts) => {
+      const key = createSecretKey(bytes);
+      const mac = createLineMac(key);
+      for (const text of texts) expect(mac(text)).toBe(createHmac('sha256', key).update(text).digest('hex'));
+    }),
+  );
+});
+
+test('takes no key that is more than a block', () => {
+  expect(() => createLineMac(createSecretKey(Buffer.alloc(65, 1)))).toThrow(RangeError);
+});
