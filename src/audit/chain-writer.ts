@@ -188,14 +188,15 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     const batch = ours === 0 ? events : [...own, ...events];
     if (batch.length === 0) return 0;
     const links: Link[] = [];
-    let text = '';
+    const lines: string[] = [];
     let link = last;
     for (const { event, time } of batch) {
       const line = composeLine(event, isoTime(time), slot.node, link, mac);
       link = line.link;
       links.push(link);
-      text += `${line.text}\n`;
+      lines.push(line.text, '\n');
     }
+    const text = lines.join('');
     const bytes = live.append(text);
     const size = live.sizeWhereNamed();
     if (size === undefined) return undefined;

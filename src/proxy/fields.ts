@@ -45,7 +45,7 @@ const framesMessage = ['content-length', 'transfer-encoding', 'connection', 'upg
  * Never let `Connection` take these out: they frame or address the message, a credential stands in them, or rules have
  * judged the message by them.
  */
-const notNominable = new Set([
+export const notNominable: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'transfer-encoding',
@@ -89,9 +89,15 @@ export function trailerFields(trailers: RawFields): string[] {
 }
 
 /**
- * The response fields that go to the client. What only a proxy may say is dropped, so that no upstream can speak as
- * Sidekey; on domains that carry a grant so is `Alt-Svc`, which would lead a client around the proxy (RFC 7838).
+ * The fields of a response that do not go to the client, besides those of one connection; `proxy-*` stands for all that
+ * begin so. What only a proxy may say is dropped, so that no upstream can speak as Sidekey; on domains that carry a grant
+ * so is `Alt-Svc`, which would lead a client around the proxy (RFC 7838).
  */
+export function notFromUpstream(carriesGrant: boolean): readonly string[] {
+  return carriesGrant ? ['proxy-*', 'sidekey-*', 'alt-svc'] : ['proxy-*', 'sidekey-*'];
+}
+
+/** What is left of the fields of a response without those. */
 export function responseFields(fields: RawFields, carriesGrant: boolean): string[] {
   return endToEnd(
     fields,

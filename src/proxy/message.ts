@@ -3,6 +3,8 @@ import type { Gone } from '../gone.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Presented } from './agent.ts';
 import type { RawFields } from './fields.ts';
+import type { NameSet } from './h1/name-set.ts';
+import type { ResponseHeadBytes } from './h1/response-head.ts';
 
 /**
  * The values an exchange works on. They are plain: whatever reads requests off a socket fills them in, and whatever
@@ -71,6 +73,12 @@ export interface Reply {
   /** Before the head: that the connection ends with this response, and nothing more is read from it. */
   last(): void;
   head(status: number, reason: string, fields: RawFields): void;
+  /**
+   * As `head`, with one that was read, which is good until this returns. Absent, or `false`: it is to be given as fields.
+   *
+   * @param drop fields that do not go on, besides those of one connection
+   */
+  pass?(head: ResponseHeadBytes, drop: NameSet): boolean;
   /** False: wait for `onDrain` before the next one. */
   write(chunk: Buffer): boolean;
   onDrain(listener: () => void): void;

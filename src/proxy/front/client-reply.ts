@@ -6,7 +6,16 @@ import { fieldLines } from '../h1/head-writer.ts';
 import type { RequestHeadBytes } from '../h1/request-head.ts';
 import type { Reply } from '../message.ts';
 import type { Outbox } from './outbox.ts';
-import { finalHead, interimHead, replyFraming, type ReplyFraming } from './reply-head.ts';
+import type { NameSet } from '../h1/name-set.ts';
+import type { ResponseHeadBytes } from '../h1/response-head.ts';
+import {
+  finalHead,
+  interimHead,
+  passedFraming,
+  passedHead,
+  replyFraming,
+  type ReplyFraming,
+} from './reply-head.ts';
 
 /** What a reply needs of the connection that it goes out on. */
 export interface ReplyLine {
@@ -81,9 +90,28 @@ export class ClientReply implements Reply {
     const { method, version } = this.#head;
     const head = { status, reason, fields, method, version };
     const framing = replyFraming(head);
-    // A client that waits for a 100 that did not come may or may not send its body: nobody knows what comes next.
-    const isLast = this.#isLast || this.#waits || framing.kind === 'close' || this.#line.endsAnyway;
+    const isLast = this.#endsWith(framing);
     this.#line.outbox.add(finalHead(head, framing, this.#line.connectionLines(isLast)));
+    this.#begun(framing, isLast);
+  }
+
+  pass(head: ResponseHeadBytes, drop: NameSet): boolean {
+    const { method, version } = this.#head;
+    const framing = passedFraming(head, method, version);
+    if (framing === null) return false;
+    const isLast = this.#endsWith(framing);
+    this.#line.outbox.add(passedHead(head, drop, this.#line.connectionLines(isLast)));
+    this.#begun(framing, isLast);
+    return true;
+  }
+
+  /** Whether the connection ends with this response. */
+  #endsWith({ kind }: ReplyFraming): boolean {
+    // A client that waits for a 100 that did not come may or may not send its body: nobody knows what comes next.
+    return this.#isLast || this.#waits || kind === 'close' || this.#line.endsAnyway;
+  }
+
+  #begun(framing: ReplyFraming, isLast: boolean): void {
     this.started = true;
     this.#framing = framing;
     if (framing.kind === 'length') this.#left = framing.bytes;

@@ -1,7 +1,11 @@
 import { SidekeyError } from '../../errors.ts';
 import type { RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
-import { fieldLines } from '../h1/head-writer.ts';
+import { Malformed } from '../h1/faults.ts';
+import { responsePlan } from '../h1/framing.ts';
+import { fieldLines, headBytes } from '../h1/head-writer.ts';
+import type { NameSet } from '../h1/name-set.ts';
+import type { ResponseHeadBytes } from '../h1/response-head.ts';
 
 /** How the body of a response is framed for its client. `close`: it ends with the connection. */
 export type ReplyFraming =
@@ -57,13 +61,42 @@ export function finalHead(head: FinalHead, framing: ReplyFraming, connection: st
   return `HTTP/1.1 ${status} ${printable(reason)}\r\n${lines}${connection}${coding}\r\n`;
 }
 
+/**
+ * As `replyFraming`, of a head that was read and may go on byte by byte. Null: it has to be written anew, since its body is
+ * framed otherwise for the client, or it announces one that it does not have.
+ */
+export function passedFraming(
+  head: ResponseHeadBytes,
+  method: string,
+  version: FinalHead['version'],
+): ReplyFraming | null {
+  const plan = responsePlan(head, method);
+  if (plan instanceof Malformed) return null;
+  if (plan.kind === 'length') return head.has('trailer') ? null : plan;
+  return plan.kind === 'chunked' && version === '1.1' ? chunked : null;
+}
+
+/** How such a head goes on; see `finalHead`. */
+export function passedHead(head: ResponseHeadBytes, drop: NameSet, connection: string): Buffer {
+  if (head.version === '1.1') return headBytes(head, { drop, lines: connection });
+  return headBytes(head, { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines: connection });
+}
+
 /** Of a connection that ends with its response. */
 export const lastLines = 'Connection: close\r\n';
 
 /** Of one that stays, and is closed when nothing is asked for so many milliseconds. */
 export function keptLines(idleMs: number): string {
-  return `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1_000)}\r\n`;
+  if (idleMs !== kept.idleMs)
+    kept = {
+      idleMs,
+      lines: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1_000)}\r\n`,
+    };
+  return kept.lines;
 }
+
+/** The last that was asked for: it changes with the config alone. */
+let kept = { idleMs: -1, lines: '' };
 
 /** Interim statuses that clients know, and their names. 100 and 101 are answers of the proxy's own. */
 const interim: ReadonlyMap<number, string> = new Map([

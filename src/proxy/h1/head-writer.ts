@@ -18,6 +18,8 @@ export interface HeadEdit {
   readonly front?: RawFields;
   /** Names and values in turn, behind all others. */
   readonly back?: RawFields;
+  /** Whole lines of our own behind those, as `fieldLines` makes them. */
+  readonly lines?: string;
   /** Fields that stand where the first of these names stood, and in front where there is none; all of `names` go. */
   readonly replace?: { readonly names: NameSet; readonly fields: RawFields };
 }
@@ -83,7 +85,7 @@ class Prepared implements PreparedHead {
     this.#keepsLine = edit.line === undefined;
     const front = edit.front === undefined ? '' : fieldLines(edit.front);
     this.#instead = edit.replace === undefined ? '' : fieldLines(edit.replace.fields);
-    this.#after = `${edit.back === undefined ? '' : fieldLines(edit.back)}\r\n`;
+    this.#after = `${edit.back === undefined ? '' : fieldLines(edit.back)}${edit.lines ?? ''}\r\n`;
     this.#before = `${edit.line === undefined ? '' : `${checked(edit.line)}\r\n`}${front}`;
     this.#select(edit);
     let size = this.#before.length + this.#instead.length + this.#after.length;

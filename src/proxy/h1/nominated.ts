@@ -1,8 +1,6 @@
+import { notNominable } from '../fields.ts';
 import type { FieldTable } from './field-table.ts';
 import { known } from './known-names.ts';
-
-/** Never let `Connection` take these out: they frame or address the message, or Sidekey relies on them. */
-const notNominable = new Set(['host', 'content-length', 'transfer-encoding', 'authorization', 'trailer']);
 
 /** The names, in lower case, of fields that `Connection` declares to be of this connection alone; null: none. */
 export function nominatedBy(head: FieldTable): ReadonlySet<string> | null {

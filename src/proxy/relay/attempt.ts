@@ -122,22 +122,21 @@ export class Attempt implements ConnectionUser, ResponseSink, PassingOwner {
   head(head: ResponseHeadBytes): void {
     if (this.#over) return;
     const { body, renew } = this.#try;
-    const { status, reason } = head;
-    const raw = endToEndFields(head);
+    const { status } = head;
     this.#status = status;
     this.#idleMs = keptFor(head);
     if (status !== 401 || renew === undefined) {
-      this.#passing.begin(status, reason, raw);
+      this.#passing.beginWith(head);
       return;
     }
     const whole = body.whole();
     if (whole === null) {
-      this.#passing.begin(status, reason, raw);
+      this.#passing.beginWith(head);
       // The next request shall have a better token, even if this one cannot be sent again.
       renew(false).catch(() => {});
       return;
     }
-    this.#held = new HeldAnswer(raw, reason);
+    this.#held = new HeldAnswer(endToEndFields(head), head.reason);
     this.#recover(whole.copy, renew(true)).catch((error: Error) => {
       this.#drop();
       this.#settle(() => this.#end.reject(error));

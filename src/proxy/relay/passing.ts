@@ -1,8 +1,13 @@
 import { SidekeyError } from '../../errors.ts';
-import { responseFields, valuesOf, type RawFields } from '../fields.ts';
+import { notFromUpstream, responseFields, valuesOf, type RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
+import { NameSet } from '../h1/name-set.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
+import { endToEndFields } from './response-facts.ts';
 import type { Try } from './try.ts';
+
+const notFromAny = new NameSet(notFromUpstream(false));
+const notFromGrants = new NameSet(notFromUpstream(true));
 
 /** Who has a response passed on. */
 export interface PassingOwner {
@@ -31,6 +36,14 @@ export class Passing {
 
   interim(head: ResponseHeadBytes): void {
     if (!this.#owner.isOver) this.#try.reply.informational(head.status, this.#passedOn(head.raw()));
+  }
+
+  /** A head that is good until this returns. */
+  beginWith(head: ResponseHeadBytes): void {
+    const { departure, request, reply } = this.#try;
+    const isAsItWas = departure.maxResponse === null && request.conceal === undefined;
+    if (isAsItWas && reply.pass?.(head, departure.carriesGrant ? notFromGrants : notFromAny) === true) return;
+    this.begin(head.status, head.reason, endToEndFields(head));
   }
 
   begin(status: number, reason: string, fields: RawFields): void {
