@@ -69,8 +69,9 @@ export function createListener(rooms: Rooms): Listener {
         return Promise.resolve();
       }
       const carry: Carrier = (departure, meter, to, settings) =>
-        open.during({ client: socket, right: departure.right, refusal: null, settle: meter.settle }, () =>
-          forward(departure, meter, to, settings),
+        open.during(
+          { client: socket, right: departure.right, refusal: null, settle: () => meter.settle() },
+          () => forward(departure, meter, to, settings),
         );
       return track(exchanges, exchange(arrival, reply, rooms, carry));
     },
@@ -98,7 +99,7 @@ export function createListener(rooms: Rooms): Listener {
     const carry: Carrier = (departure, meter, reply, settings) => {
       const { right } = departure;
       const refusal = (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals);
-      return open.during({ client: socket, right, refusal, settle: meter.settle }, () =>
+      return open.during({ client: socket, right, refusal, settle: () => meter.settle() }, () =>
         upgrade(departure, meter, reply, settings, socket, frames),
       );
     };

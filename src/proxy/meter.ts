@@ -18,7 +18,7 @@ export interface Meter {
   received(bytes: number): void;
   sent(bytes: number): void;
   /** Settles what was counted since the last time. */
-  readonly settle: () => void;
+  settle(): void;
   /** Who ends the exchange when a settlement overdraws a budget. The last one who says so is told, perhaps again. */
   onOverdrawn(stop: (why: SidekeyError) => void): void;
   /** Settles what is left, and stops nobody any more. */
@@ -27,43 +27,50 @@ export interface Meter {
 
 /** @param spend absent: bytes count against nothing */
 export function createMeter(spend?: Spend): Meter {
-  let bytesIn = 0;
-  let bytesOut = 0;
-  let settled = 0;
-  let stop: (why: SidekeyError) => void = ignore;
-  const open = () => bytesIn + bytesOut - settled;
-  const settle = () => {
-    const bytes = open();
-    if (spend === undefined || bytes === 0) return;
-    settled += bytes;
-    const refusal = spend(bytes);
-    if (refusal !== null) stop(refusal);
-  };
-  const settleInSteps = () => {
-    if (open() >= stepBytes) settle();
-  };
-  return {
-    get bytesIn() {
-      return bytesIn;
-    },
-    get bytesOut() {
-      return bytesOut;
-    },
-    received(bytes) {
-      bytesIn += bytes;
-      settleInSteps();
-    },
-    sent(bytes) {
-      bytesOut += bytes;
-      settleInSteps();
-    },
-    settle,
-    onOverdrawn: (listener) => void (stop = listener),
-    close() {
-      stop = ignore;
-      settle();
-    },
-  };
+  return new CountingMeter(spend);
+}
+
+class CountingMeter implements Meter {
+  bytesIn = 0;
+  bytesOut = 0;
+  readonly #spend: Spend | undefined;
+  #settled = 0;
+  #stop: (why: SidekeyError) => void = ignore;
+
+  constructor(spend: Spend | undefined) {
+    this.#spend = spend;
+  }
+
+  received(bytes: number): void {
+    this.bytesIn += bytes;
+    this.#settleInSteps();
+  }
+
+  sent(bytes: number): void {
+    this.bytesOut += bytes;
+    this.#settleInSteps();
+  }
+
+  settle(): void {
+    const bytes = this.bytesIn + this.bytesOut - this.#settled;
+    if (this.#spend === undefined || bytes === 0) return;
+    this.#settled += bytes;
+    const refusal = this.#spend(bytes);
+    if (refusal !== null) this.#stop(refusal);
+  }
+
+  onOverdrawn(stop: (why: SidekeyError) => void): void {
+    this.#stop = stop;
+  }
+
+  close(): void {
+    this.#stop = ignore;
+    this.settle();
+  }
+
+  #settleInSteps(): void {
+    if (this.bytesIn + this.bytesOut - this.#settled >= stepBytes) this.settle();
+  }
 }
 
 function ignore(): void {}

@@ -44,6 +44,8 @@ interface Entry extends OpenConnection {
 
 /** So late a right that somebody took away, or a time window that closed, is noticed at most. */
 const everyMs = 1_000;
+/** So long after its beginning the end of a right is asked for. */
+const soonMs = 20;
 /** So long what is open outlives a store that cannot be asked. */
 const unaskedMs = 30_000;
 /** Judged in one turn of the event loop: requests go in between. */
@@ -62,6 +64,9 @@ export function createOpenConnections(
   let wakesAt = Infinity;
   let looking: Promise<void> | null = null;
   let closed = false;
+  /** What began a moment ago. */
+  let begun: Entry[] = [];
+  let cancelLearning = () => {};
 
   function wakeAt(at: number): void {
     cancel?.();
@@ -101,7 +106,17 @@ export function createOpenConnections(
     return endOfRight(right, { mode, used }, rooms);
   }
 
-  /** Asks once at the beginning: the end may come before the first look. What ends before it costs no timer. */
+  /** Asks once, soon after the beginning: the end may come before the first look. Most are over by then, and not asked for. */
+  function learnEndOf(entry: Entry): void {
+    begun.push(entry);
+    if (begun.length > 1) return;
+    cancelLearning = timers.after(soonMs, () => {
+      const all = begun.filter((each) => open.has(each));
+      begun = [];
+      for (const each of all) void learnEnd(each);
+    });
+  }
+
   async function learnEnd(entry: Entry): Promise<void> {
     const end = await endOf(entry, false).catch(() => Infinity);
     entry.endsAt = Math.min(entry.endsAt, end instanceof SidekeyError ? rooms.now() : end);
@@ -145,7 +160,7 @@ export function createOpenConnections(
       };
       open.add(entry);
       if (cancel === null && looking === null) wakeAt(Infinity);
-      void learnEnd(entry);
+      learnEndOf(entry);
       try {
         const carried = await work();
         return entry.cutBy === null ? carried : { ...carried, code: entry.cutBy.code };
@@ -159,6 +174,7 @@ export function createOpenConnections(
     close() {
       closed = true;
       cancel?.();
+      cancelLearning();
     },
   };
 }

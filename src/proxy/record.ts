@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { SidekeyError } from '../errors.ts';
+import type { Authority } from '../policy/authority.ts';
 import type { Reported } from '../policy/decide.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Identity } from './agent.ts';
@@ -40,79 +41,134 @@ export interface ExchangeRecord {
 
 /** Begins the record of a request that has arrived; `now` answers milliseconds since the epoch. */
 export function beginRecord(arrival: Arrival, now: () => number): ExchangeRecord {
-  const begunAt = now();
-  const { head, client } = arrival;
-  const exchange = randomUUID();
-  let base: Omit<AuditEvent, 'event'> = {
-    exchange,
-    client: client.address,
-    method: head.method,
-    reason: valuesOf(head.fields, 'sidekey-reason')[0],
-  };
+  return new Recording(arrival, now);
+}
+
+/** What is known of an exchange. All of it has a place from the beginning: one shape for every exchange. */
+interface Known {
+  readonly exchange: string;
+  readonly client: string;
+  readonly method: string;
+  readonly reason: string | undefined;
+  scheme: Authority['scheme'] | undefined;
+  host: string | undefined;
+  port: number | undefined;
+  path: string | undefined;
+  agent: string | undefined;
+  lease: string | undefined;
+  approval: string | undefined;
+  grant: string | undefined;
+  user: string | undefined;
+  provider: string | undefined;
+  credential: string | undefined;
+}
+
+class Recording implements ExchangeRecord {
+  readonly exchange = randomUUID();
+  readonly #begunAt: number;
+  readonly #now: () => number;
+  readonly #known: Known;
   /** Of the grant that was not used yet. */
-  let after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
-  let accessed = false;
-  return {
-    exchange,
-    target({ authority: { scheme, host, port } }) {
-      base = { ...base, scheme, host, port };
-    },
-    path(path) {
-      base = { ...base, path: path.split('?', 1)[0] };
-    },
-    identity({ agent, lease }) {
-      base = { ...base, agent: agent ?? undefined, lease: lease?.id };
-    },
-    selected({ id, user, provider }) {
-      after = { grant: id, user, provider };
-    },
-    grant({ id, user, provider }, credential) {
-      base = { ...base, grant: id, user, provider, credential };
-    },
-    reported({ outcome, code, reason }) {
-      return {
-        ...base,
-        ...after,
-        event: 'policy.reported',
-        outcome: outcome === 'deny' ? 'deny' : 'allow',
-        code: code ?? undefined,
-        reason,
-      };
-    },
-    asked({ id }, reason) {
-      base = { ...base, approval: id };
-      return { ...base, ...after, event: 'approval.asked', reason };
-    },
-    approved(id) {
-      base = { ...base, approval: id };
-    },
-    access() {
-      accessed = true;
-      return { ...base, event: 'access', outcome: 'allow' };
-    },
-    outcome({ status, bytesIn, bytesOut, fate, code }) {
-      return {
-        ...base,
-        event: 'outcome',
-        outcome: code !== undefined || fate === 'gone' ? 'aborted' : fate === 'complete' ? 'ok' : 'failed',
-        code,
-        status,
-        bytes_in: bytesIn,
-        bytes_out: bytesOut,
-        duration_ms: now() - begunAt,
-      };
-    },
-    refused(error, status, bytes) {
-      return {
-        ...base,
-        ...(accessed ? {} : after),
-        event: accessed ? 'outcome' : 'denied',
-        outcome: accessed ? 'failed' : 'deny',
-        code: error instanceof SidekeyError ? error.code : 'internal',
-        status,
-        ...(accessed && bytes !== undefined ? { bytes_in: bytes.bytesIn, bytes_out: bytes.bytesOut } : {}),
-        duration_ms: now() - begunAt,
-      };
-    },
-  };
+  #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
+  #accessed = false;
+
+  constructor({ head, client }: Arrival, now: () => number) {
+    this.#now = now;
+    this.#begunAt = now();
+    this.#known = {
+      exchange: this.exchange,
+      client: client.address,
+      method: head.method,
+      reason: valuesOf(head.fields, 'sidekey-reason')[0],
+      scheme: undefined,
+      host: undefined,
+      port: undefined,
+      path: undefined,
+      agent: undefined,
+      lease: undefined,
+      approval: undefined,
+      grant: undefined,
+      user: undefined,
+      provider: undefined,
+      credential: undefined,
+    };
+  }
+
+  target({ authority: { scheme, host, port } }: Pick<Target, 'authority'>): void {
+    this.#known.scheme = scheme;
+    this.#known.host = host;
+    this.#known.port = port;
+  }
+
+  path(path: string): void {
+    this.#known.path = path.split('?', 1)[0];
+  }
+
+  identity({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): void {
+    this.#known.agent = agent ?? undefined;
+    this.#known.lease = lease?.id;
+  }
+
+  selected({ id, user, provider }: Grant): void {
+    this.#after = { grant: id, user, provider };
+  }
+
+  grant({ id, user, provider }: Grant, fingerprint: string): void {
+    this.#known.grant = id;
+    this.#known.user = user;
+    this.#known.provider = provider;
+    this.#known.credential = fingerprint;
+  }
+
+  reported({ outcome, code, reason }: Reported): AuditEvent {
+    return {
+      ...this.#known,
+      ...this.#after,
+      event: 'policy.reported',
+      outcome: outcome === 'deny' ? 'deny' : 'allow',
+      code: code ?? undefined,
+      reason,
+    };
+  }
+
+  asked({ id }: Pick<Question, 'id'>, reason: string): AuditEvent {
+    this.#known.approval = id;
+    return { ...this.#known, ...this.#after, event: 'approval.asked', reason };
+  }
+
+  approved(id: string): void {
+    this.#known.approval = id;
+  }
+
+  access(): AuditEvent {
+    this.#accessed = true;
+    return { ...this.#known, event: 'access', outcome: 'allow' };
+  }
+
+  outcome({ status, bytesIn, bytesOut, fate, code }: Carried): AuditEvent {
+    return {
+      ...this.#known,
+      event: 'outcome',
+      outcome: code !== undefined || fate === 'gone' ? 'aborted' : fate === 'complete' ? 'ok' : 'failed',
+      code,
+      status,
+      bytes_in: bytesIn,
+      bytes_out: bytesOut,
+      duration_ms: this.#now() - this.#begunAt,
+    };
+  }
+
+  refused(error: unknown, status: number, bytes?: Pick<Carried, 'bytesIn' | 'bytesOut'>): AuditEvent {
+    const accessed = this.#accessed;
+    return {
+      ...this.#known,
+      ...(accessed ? {} : this.#after),
+      event: accessed ? 'outcome' : 'denied',
+      outcome: accessed ? 'failed' : 'deny',
+      code: error instanceof SidekeyError ? error.code : 'internal',
+      status,
+      ...(accessed && bytes !== undefined ? { bytes_in: bytes.bytesIn, bytes_out: bytes.bytesOut } : {}),
+      duration_ms: this.#now() - this.#begunAt,
+    };
+  }
 }

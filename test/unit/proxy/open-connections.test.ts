@@ -110,7 +110,8 @@ describe('what is open', () => {
     const { time, begin, open } = house();
     expect(time.waiting()).toBe(0);
     const { end, done } = await begin();
-    expect(time.waiting()).toBe(1);
+    // The next look, and the one at what has just begun.
+    expect(time.waiting()).toBe(2);
     end();
     await done;
     await time.advance(1_000);
