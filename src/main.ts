@@ -10,6 +10,7 @@ import { loadConfig } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { watchConfig } from './config/watch.ts';
 import { SidekeyError } from './errors.ts';
+import { openExit } from './exit-parts.ts';
 import type { InjectPlan } from './grants/provider.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
 import { systemTimers } from './grants/timers.ts';
@@ -27,7 +28,7 @@ import { quotaFileOf } from './quota/quota-file.ts';
 import { createSharedQuota } from './quota/shared-quota.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
-import { createExit, type Exit } from './upstream/exit.ts';
+import type { Exit } from './upstream/exit.ts';
 
 /** A proxy that serves. */
 export interface Proxy {
@@ -87,7 +88,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
 
   const ownPorts: number[] = [];
   let config = initial;
-  let exit: Exit = openExit(config, () => ownPorts);
+  let exit: Exit = await openExit(config, { env, ownPorts: () => ownPorts });
   /** Exits of configs that were replaced, while exchanges still use them. */
   const leaving = new Set<Promise<void>>();
   opened.defer(async () => {
@@ -187,7 +188,9 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     try {
       const next = await loadConfig(config.file, { env });
       const [before, replaced] = [config, exit];
-      const nextExit = sameExit(config, next) ? exit : openExit(next, () => ownPorts);
+      const nextExit = sameExit(config, next)
+        ? exit
+        : await openExit(next, { env, ownPorts: () => ownPorts });
       [config, exit, settings] = [next, nextExit, settingsOf(next, nextExit)];
       if (replaced !== nextExit) leave(replaced);
       listener.recheck();
@@ -250,18 +253,16 @@ function shortDigest({ digest }: Config): string {
   return digest.slice(0, 12);
 }
 
-function openExit({ upstream, limits }: Config, ownPorts: () => readonly number[]): Exit {
-  return createExit({ ...upstream, limits, ownPorts });
-}
-
 /** Whether connections made under one config may serve under the other. */
 function sameExit(a: Config, b: Config): boolean {
-  // A file of trust anchors can change under the same name: then the path says nothing.
-  return a.upstream.ca.length === 0 && exitFacts(a) === exitFacts(b);
+  // A file or a secret can change under the same name: then the name says nothing.
+  const { ca, clientCertificates, proxy } = a.upstream;
+  const isAllSaid = ca.length === 0 && clientCertificates.length === 0 && (proxy?.login ?? null) === null;
+  return isAllSaid && exitFacts(a) === exitFacts(b);
 }
 
 function exitFacts({ upstream, limits }: Config): string {
-  return JSON.stringify([upstream.ca, [...upstream.resolve], upstream.privateAddresses, limits]);
+  return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
 }
 
 /** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { audited } from '../../src/audit/audited.ts';
+import { openExit } from '../../src/exit-parts.ts';
 import type { Grant } from '../../src/grants/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { authorizationUrl, exchangeCode } from '../../src/oauth/authorization-code.ts';
 import { parseCallback } from '../../src/oauth/callback.ts';
-import { createExit } from '../../src/upstream/exit.ts';
 import { consentAs } from '../helpdesk/consent.ts';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
@@ -21,11 +21,11 @@ const redirectUri = 'http://127.0.0.1/callback';
  * her browser, and Sidekey exchanges the code that comes back, on the same guarded way out as every other request.
  */
 export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock): Promise<Grant> {
-  const { upstream, limits, providers } = proxy.config();
-  const provider = providers.get('acme');
+  const config = proxy.config();
+  const provider = config.providers.get('acme');
   claim(provider !== undefined, 'The config knows no provider "acme".');
   const { scopes, audience } = provider;
-  const exit = createExit({ ...upstream, limits, ownPorts: () => [proxy.address.port] });
+  const exit = await openExit(config, { env: {}, ownPorts: () => [proxy.address.port] });
   try {
     const begun = await authorizationUrl({ provider, redirectUri, scopes });
     const callback = await consentAs(new URL(begun.url), alice, browser);

@@ -1,15 +1,17 @@
 import type { Config } from '../config/config.ts';
-import { createExit, type Exit } from '../upstream/exit.ts';
+import { openExit } from '../exit-parts.ts';
+import type { Exit } from '../upstream/exit.ts';
 
 /**
  * Gives a command the way out, through the dial guard, and closes it whatever happens. No proxy listens in this process,
  * so no port is its own.
  */
 export async function withExit<T>(
-  { upstream, limits }: Pick<Config, 'upstream' | 'limits'>,
+  config: Pick<Config, 'file' | 'upstream' | 'limits'>,
+  env: NodeJS.ProcessEnv,
   use: (exit: Exit) => Promise<T>,
 ): Promise<T> {
-  const exit = createExit({ ...upstream, limits, ownPorts: () => [] });
+  const exit = await openExit(config, { env, ownPorts: () => [] });
   try {
     return await use(exit);
   } finally {

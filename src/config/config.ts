@@ -3,6 +3,7 @@ import type { Limits } from '../policy/limits.ts';
 import type { AdminConfig, ApprovalsConfig } from './approval-settings.ts';
 import type { AuditConfig } from './audit-settings.ts';
 import type { Providers } from './providers.ts';
+import type { UpstreamConfig } from './upstream-settings.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
@@ -29,14 +30,7 @@ export interface Config {
   };
   /** How long leases last; providers and grants may set less. */
   readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
-  readonly upstream: {
-    /** Paths of PEM files with trust anchors besides the system's. */
-    readonly ca: readonly string[];
-    /** Host → address, like `curl --resolve`. */
-    readonly resolve: ReadonlyMap<string, string>;
-    /** CIDRs that may be dialed besides public addresses. */
-    readonly privateAddresses: readonly string[];
-  };
+  readonly upstream: UpstreamConfig;
   readonly domains: readonly Domain[];
   /** The built-in catalog and the file's own, by name. */
   readonly providers: Providers;

@@ -13,6 +13,7 @@ import { defineRules } from './define-rules.ts';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import type { ConfigValues } from './schema.ts';
+import { toUpstreamConfig } from './upstream-settings.ts';
 
 /** What values are resolved with. */
 export interface ResolveOptions {
@@ -47,16 +48,7 @@ export function resolveConfig(
     audit: toAuditConfig(values.audit, absolute),
     tokens: { skewMs: values.tokens.skew, keepFreshMs: values.tokens.keep_fresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
-    upstream: {
-      ca: values.upstream.ca.map(absolute),
-      resolve: new Map(
-        Object.entries(values.upstream.resolve).map(([host, address]) => [
-          canonicalHost(host) ?? host,
-          address,
-        ]),
-      ),
-      privateAddresses: values.upstream.private_addresses,
-    },
+    upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),
     domains: Object.entries(values.domains).flatMap(([key, value]) => {
       const path: Path = ['domains', key];
       const origin = `${formatPath(path)} (${name}:${document.position(path, 'key').line})`;
@@ -92,9 +84,11 @@ function toLimits(set: ConfigValues['limits']): Limits {
  */
 export function findSameKeys(document: ConfigDocument): Problem[] {
   const root = asMap(document.value);
+  const upstream = asMap(root['upstream']);
   return [
     ...sameKeys(document, ['domains'], root['domains'], patternOf),
-    ...sameKeys(document, ['upstream', 'resolve'], asMap(root['upstream'])['resolve'], hostOf),
+    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], hostOf),
+    ...sameKeys(document, ['upstream', 'client_certificates'], upstream['client_certificates'], patternOf),
   ];
 }
 

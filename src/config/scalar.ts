@@ -121,6 +121,18 @@ export function secretReference(description: string): z.ZodType<SecretReference,
   });
 }
 
+/** A key of a map is checked where it stands and kept as written: what it means is found out once all are known. */
+export const keyOf = (of: z.ZodType<unknown, string>, description: string): z.ZodType<string, string> =>
+  z
+    .string()
+    .superRefine((value, context) => {
+      const checked = of.safeParse(value);
+      if (!checked.success) {
+        context.addIssue({ code: 'custom', message: checked.error.issues[0]?.message ?? 'is not valid' });
+      }
+    })
+    .meta({ description });
+
 /** `host`, `host:port` or `*.suffix`. */
 export function domainPattern(description: string): z.ZodType<DomainPattern, string> {
   const told = { description, examples: ['api.example.com', 'api.example.com:8443', '*.example.com'] };

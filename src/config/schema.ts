@@ -7,11 +7,9 @@ import { listenAddress } from './listen-address.ts';
 import { providerSchema } from './provider-definition.ts';
 import { outcome, policyDefinition, ruleList } from './rule-definition.ts';
 import {
-  address,
-  addressBlock,
   domainPattern,
   duration,
-  hostName,
+  keyOf,
   name,
   pathText,
   permittedName,
@@ -21,6 +19,7 @@ import {
   variable,
 } from './scalar.ts';
 import { formatSize } from './size.ts';
+import { upstreamSchema } from './upstream-settings.ts';
 
 /**
  * The one source of the config file's shape: the types, the messages and `config/sidekey.schema.json` come from
@@ -102,33 +101,6 @@ const domain = z
   )
   .meta({ description: 'tunnel, deny or { grant: NAME }.' });
 
-/** A key of a map is checked where it stands and kept as written: what it means is found out once all are known. */
-const keyOf = (of: z.ZodType<unknown, string>, description: string): z.ZodType<string, string> =>
-  z
-    .string()
-    .superRefine((value, context) => {
-      const checked = of.safeParse(value);
-      if (!checked.success) {
-        context.addIssue({ code: 'custom', message: checked.error.issues[0]?.message ?? 'is not valid' });
-      }
-    })
-    .meta({ description });
-
-const upstream = z.strictObject({
-  ca: z
-    .array(pathText('A PEM file.'))
-    .prefault([])
-    .meta({ description: 'PEM files with trust anchors besides the system’s.' }),
-  resolve: z
-    .record(keyOf(hostName('host'), 'A host name.'), address('The address to dial for that host.'))
-    .prefault({})
-    .meta({ description: 'Host names and the addresses to dial for them, like curl --resolve.' }),
-  private_addresses: z
-    .array(addressBlock('An address or a block of addresses.'))
-    .prefault([])
-    .meta({ description: 'Addresses that may be dialed besides public ones.' }),
-});
-
 const limits = z.strictObject(
   Object.fromEntries(
     Object.entries(limitTable).map(([limitName, limit]) => [limitName, limitSchema(limit).optional()]),
@@ -196,7 +168,7 @@ export const configSchema = z
       .meta({
         description: 'The clocks of leases. Providers and grants may set shorter ones; the least counts.',
       }),
-    upstream: upstream
+    upstream: upstreamSchema
       .prefault({})
       .meta({ description: 'How servers are found, and how they are recognized.' }),
     domains: z

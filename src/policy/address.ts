@@ -46,13 +46,28 @@ export type AddressGuard = (address: string) => boolean;
  * @param permitted blocks of `upstream.private_addresses`
  */
 export function createAddressGuard(permitted: readonly Cidr[]): AddressGuard {
-  // One list for each family: in a list of both, an IPv6 block such as ::/0 would hold every IPv4 address too.
-  const allowedIPv4 = blockList(permitted.filter(({ family }) => family === 'ipv4'));
-  const allowedIPv6 = blockList(permitted.filter(({ family }) => family === 'ipv6'));
+  const isPermitted = createAddressBlocks(permitted);
   return (address) => {
     const ipv4 = isIP(address) === 4 ? address : carriedIPv4(address, carriers);
-    if (ipv4 !== null) return isPublicIPv4(ipv4) || allowedIPv4.check(ipv4, 'ipv4');
-    return isIP(address) === 6 && (isPublicIPv6(address) || allowedIPv6.check(address, 'ipv6'));
+    if (ipv4 !== null) return isPublicIPv4(ipv4) || isPermitted(ipv4);
+    return isIP(address) === 6 && (isPublicIPv6(address) || isPermitted(address));
+  };
+}
+
+/** Says of a plain address whether one of the blocks holds it. */
+export function createAddressBlocks(blocks: readonly Cidr[]): (address: string) => boolean {
+  // One list for each family: in a list of both, an IPv6 block such as ::/0 would hold every IPv4 address too.
+  const ipv4 = blockList(blocks.filter(({ family }) => family === 'ipv4'));
+  const ipv6 = blockList(blocks.filter(({ family }) => family === 'ipv6'));
+  return (address) => {
+    switch (isIP(address)) {
+      case 4:
+        return ipv4.check(address, 'ipv4');
+      case 6:
+        return ipv6.check(address, 'ipv6');
+      default:
+        return false;
+    }
   };
 }
 

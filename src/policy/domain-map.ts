@@ -21,26 +21,36 @@ export function matchesPattern(pattern: DomainPattern, authority: Authority): bo
   return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
 }
 
-/** The allowed-domains map, ready to be asked. */
-export interface DomainMap {
+/** A map of patterns, ready to be asked. */
+export interface PatternMap<T> {
   /** The most specific entry that covers the authority: exact host, then the longest suffix; at each, a port that is written beats none. */
-  match(authority: Authority): Domain | null;
+  match(authority: Authority): T | null;
 }
+
+/** The allowed-domains map, ready to be asked. */
+export type DomainMap = PatternMap<Domain>;
 
 /** Builds the map; the patterns are all different (the config's validation sees to it). */
 export function createDomainMap(domains: readonly Domain[]): DomainMap {
-  const byPattern = new Map(domains.map((domain) => [domain.pattern.text, domain]));
-  const at = (host: string, { scheme, port }: Authority): Domain | null =>
+  return createPatternMap(domains);
+}
+
+/** The same of anything that stands under a pattern. */
+export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
+  entries: readonly T[],
+): PatternMap<T> {
+  const byPattern = new Map(entries.map((entry) => [entry.pattern.text, entry]));
+  const at = (host: string, { scheme, port }: Authority): T | null =>
     byPattern.get(`${host}:${port}`) ?? (port === defaultPort[scheme] ? byPattern.get(host) : null) ?? null;
   return {
     match(authority) {
-      let domain = at(authority.host, authority);
+      let entry = at(authority.host, authority);
       // An address has dots and no suffixes: a pattern such as `*.0.0.1` is refused, so none is found here.
-      for (let dot = authority.host.indexOf('.'); domain === null && dot >= 0;) {
-        domain = at(`*${authority.host.slice(dot)}`, authority);
+      for (let dot = authority.host.indexOf('.'); entry === null && dot >= 0;) {
+        entry = at(`*${authority.host.slice(dot)}`, authority);
         dot = authority.host.indexOf('.', dot + 1);
       }
-      return domain;
+      return entry;
     },
   };
 }

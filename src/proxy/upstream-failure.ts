@@ -12,7 +12,12 @@ export function upstreamFailure(error: Error, authority: Authority, answering: b
   const failure = (code: UpstreamCode, sentence: string) =>
     new SidekeyError(code, sentence, { cause: error });
   if (codeOf(error).startsWith('ERR_SSL_')) {
-    return failure('upstream_tls', `The TLS connection to ${where} failed (${codeOf(error)}).`);
+    const sentence = `The TLS connection to ${where} failed (${codeOf(error)}).`;
+    // Under TLS 1.3 a server says so when the handshake is over for us (RFC 8446 §4.4.2.4).
+    const hint = codeOf(error).includes('CERTIFICATE_REQUIRED')
+      ? 'it asks for a client certificate: see upstream.client_certificates'
+      : undefined;
+    return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
   }
   if (isConnectionLoss(error) && !answering) {
     return failure('upstream_unreachable', `${where} closed the connection before it answered.`);

@@ -65,8 +65,8 @@ export function createConnections({ dialer, limits, clock = systemClock }: Conne
 }
 
 /**
- * Whom a connection was made to and verified for. Nothing else decides what is sent on it: all else of a handshake (trust,
- * protocols) is the same for all connections of one exit.
+ * Whom a connection was made to and verified for. Nothing else decides what is sent on it: trust is the same for all
+ * connections of one exit, and our own certificate, if there is one, follows from the authority.
  */
 function identityOf({ scheme, host, port }: Authority): string {
   return `${scheme}://${host}:${port}`;

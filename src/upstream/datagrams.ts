@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { SidekeyError } from '../errors.ts';
-import type { Resolver } from './resolve.ts';
+import type { Router } from './route.ts';
 
 /** UDP to one address. */
 export interface Datagrams {
@@ -10,11 +10,19 @@ export interface Datagrams {
 }
 
 /**
- * Opens UDP to the first address of a host that may be dialed; what is sent goes to that very address.
+ * Opens UDP to the first address of a host that may be dialed; what is sent goes to that very address. A proxy carries no
+ * UDP, so what is to go through one cannot go at all.
+ *
  * Rejects with SidekeyError `address_blocked` or `upstream_unreachable`.
  */
-export async function openDatagrams(resolve: Resolver, host: string, port: number): Promise<Datagrams> {
-  const [checked] = await resolve(host);
+export async function openDatagrams(route: Router, host: string, port: number): Promise<Datagrams> {
+  const way = await route({ scheme: 'http', host, port });
+  if (way.kind !== 'direct') {
+    throw new SidekeyError('upstream_unreachable', `UDP to ${host} cannot go through upstream.proxy.`, {
+      hint: `list ${host} in upstream.no_proxy if it can be reached directly, or use TCP or TLS`,
+    });
+  }
+  const [checked] = way.addresses;
   if (checked === undefined)
     throw new SidekeyError('upstream_unreachable', `The name ${host} has no address.`);
   const socket = createSocket(checked.family === 6 ? 'udp6' : 'udp4');

@@ -1,11 +1,16 @@
 import { networkInterfaces } from 'node:os';
+import { SidekeyError } from '../errors.ts';
 import { createAddressGuard, parseCidr } from '../policy/address.ts';
 import type { Limits } from '../policy/limits.ts';
+import type { ClientCertificate } from './client-certificates.ts';
+import type { CompanyProxy } from './company-proxy.ts';
+import type { ProxyWay } from './connect-through.ts';
 import { createConnections, type Connections } from './connections.ts';
 import { openDatagrams, type Datagrams } from './datagrams.ts';
 import { createDialer, type Dialer } from './dial.ts';
 import { createFetch, createPool } from './pool.ts';
 import { createResolver } from './resolve.ts';
+import { createRouter, type Exceptions } from './route.ts';
 import { createTrust } from './trust.ts';
 
 /** What `upstream` of the config says. */
@@ -15,6 +20,11 @@ export interface ExitOptions {
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */
   readonly privateAddresses: readonly string[];
+  /** The proxy that connections go through; null, as where nothing is said: none. */
+  readonly proxy?: CompanyProxy | null;
+  /** What goes directly all the same. */
+  readonly noProxy?: Exceptions;
+  readonly clientCertificates?: readonly ClientCertificate[];
   readonly limits: Limits;
   /** The ports that this process itself listens on by now. */
   readonly ownPorts: () => readonly number[];
@@ -35,15 +45,24 @@ export interface Exit {
   close(): Promise<void>;
 }
 
-/** @throws SidekeyError `config_invalid` where a file of trust anchors cannot be read. */
-export function createExit({ ca, resolve, privateAddresses, limits, ownPorts }: ExitOptions): Exit {
-  const blocks = privateAddresses.map(parseCidr).filter((block) => block !== null);
-  const resolver = createResolver({ guard: createAddressGuard(blocks), pinned: resolve });
+/** @throws SidekeyError `config_invalid` where trust anchors cannot be read, or a client certificate cannot be used */
+export function createExit(options: ExitOptions): Exit {
+  const { resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
+  const blocks = options.privateAddresses.map(parseCidr).filter((block) => block !== null);
+  const isSelf = (address: string, port: number) =>
+    options.ownPorts().includes(port) && isOfThisMachine(address);
+  const route = createRouter({
+    resolve: createResolver({ guard: createAddressGuard(blocks), pinned: resolve }),
+    isPinned: (host) => resolve.has(host),
+    isSelf,
+    proxy,
+    exceptions: noProxy,
+  });
   const dialer = createDialer({
-    resolve: resolver,
-    trust: createTrust(ca),
+    route,
+    trust: createTrust(options.ca, options.clientCertificates),
     timeoutMs: limits.upstream_connect,
-    isSelf: (address, port) => ownPorts().includes(port) && isOfThisMachine(address),
+    proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });
   const connections = createConnections({ dialer, limits });
   const forTokens = createPool(dialer, limits);
@@ -51,10 +70,28 @@ export function createExit({ ca, resolve, privateAddresses, limits, ownPorts }: 
     dialer,
     connections,
     fetch: createFetch(forTokens),
-    datagrams: (host, port) => openDatagrams(resolver, host, port),
+    datagrams: (host, port) => openDatagrams(route, host, port),
     async close() {
       await Promise.all([connections.close(), forTokens.close()]);
     },
+  };
+}
+
+/** Of the proxy itself, which the config names: it is the one that may stand at any address but our own. */
+function proxyAddresses(
+  { authority }: CompanyProxy,
+  pinned: ReadonlyMap<string, string>,
+  isSelf: (address: string, port: number) => boolean,
+): ProxyWay['addresses'] {
+  const resolve = createResolver({ guard: () => true, pinned });
+  return async () => {
+    const addresses = (await resolve(authority.host)).filter(
+      ({ address }) => !isSelf(address, authority.port),
+    );
+    if (addresses.length > 0) return addresses;
+    throw new SidekeyError('address_blocked', 'The proxy of upstream.proxy is Sidekey itself.', {
+      hint: 'give the address of the company’s proxy, not the one that Sidekey listens on',
+    });
   };
 }
 

@@ -101,7 +101,8 @@ export class Shelf implements ConnectionOwner {
     this.#count += 1;
     this.#dialing += 1;
     const connection = new PooledConnection(this, this.#house.clock);
-    const made = await this.#house.dialer.connect(this.#authority, connection.onread).catch(asError);
+    const { onread } = connection;
+    const made = await this.#house.dialer.connect(this.#authority, { onread }).catch(asError);
     this.#dialing -= 1;
     if (made instanceof Error) {
       this.#count -= 1;

@@ -13,7 +13,7 @@ import type { OpenAuditLog } from '../../src/audit/log.ts';
 import { readSinkState } from '../../src/audit/sinks/sink-state.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { createExit } from '../../src/upstream/exit.ts';
+import { openExit } from '../../src/exit-parts.ts';
 import { home } from '../support/command-line.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../support/upstream.ts';
@@ -41,7 +41,7 @@ async function lookedAfter(audit: (folder: string) => object, privateAddresses =
     { env: {} },
   );
   const log = await openLog(config.audit.file, { now: Date.now });
-  const exit = createExit({ ...config.upstream, limits: config.limits, ownPorts: () => [] });
+  const exit = await openExit(config, { env: {}, ownPorts: () => [] });
   const time = manualTimers();
   const said: string[] = [];
   const tell = (fields: object, text: string) => said.push(`${text} ${JSON.stringify(fields)}`);

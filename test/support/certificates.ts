@@ -15,7 +15,7 @@ export interface TestCertificate {
 export interface TestAuthority {
   /** PEM. */
   readonly cert: string;
-  /** A server certificate for names and addresses, valid now unless other times are given (ms since the epoch). */
+  /** A certificate, of a server or a client, for names and addresses, valid now unless other times are given (ms since the epoch). */
   issue(
     hosts: readonly string[],
     validity?: { readonly notBefore: number; readonly notAfter: number },
@@ -51,7 +51,7 @@ export function makeTestAuthority(name: string): TestAuthority {
       );
       leaf.setExtensions([
         { name: 'basicConstraints', cA: false, critical: true },
-        { name: 'extKeyUsage', serverAuth: true },
+        { name: 'extKeyUsage', serverAuth: true, clientAuth: true },
         { name: 'subjectAltName', altNames },
       ]);
       leaf.sign(signingKey, forge.md.sha256.create());

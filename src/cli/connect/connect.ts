@@ -67,7 +67,7 @@ export async function connect(
       return null;
     }
     const patience = startPatience(timeout, systemTimers);
-    const connecting = withExit(state.config, (exit) => {
+    const connecting = withExit(state.config, context.env, (exit) => {
       const request: ConnectRequest = { ...asked, exit, signal: patience.signal };
       const keep = async (obtained: Obtained) => {
         const { credential, ...rest } = sealingSecret(obtained, provider, secret);

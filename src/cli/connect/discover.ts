@@ -55,7 +55,7 @@ export async function discoverProvider(
   }
   if (config.providers.names.includes(name)) throw taken(name, host);
 
-  const { found, client } = await withExit(config, async ({ fetch }) => {
+  const { found, client } = await withExit(config, env, async ({ fetch }) => {
     const io = { fetch, signal: AbortSignal.timeout(config.limits.refresh_timeout) };
     const discovered = await discover(address, io);
     return { found: discovered, client: await clientFor(discovered, options, io) };

@@ -45,7 +45,7 @@ export async function finishConsent(
       provider,
       existing?.sealed.audience ?? null,
     );
-    const connected = await withExit(state.config, (exit) => {
+    const connected = await withExit(state.config, context.env, (exit) => {
       const request = { context, state, exit, provider, name, user, scopes };
       return noting(request, existing, async () =>
         settle(

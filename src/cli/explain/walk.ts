@@ -99,6 +99,14 @@ function decisionText({
 /** Names are looked up when they are dialed; what is known before can be judged before. */
 async function address({ upstream }: Config, authority: Authority, trail: Trail): Promise<void> {
   const pinned = upstream.resolve.get(authority.host);
+  if (pinned === undefined && !isAddress(authority.host) && upstream.proxy?.resolves === true) {
+    const by = authorityText(upstream.proxy.authority);
+    trail.went(
+      'address',
+      `looked up by ${by}, unless upstream.no_proxy has the host; no address guard holds there`,
+    );
+    return;
+  }
   if (pinned === undefined && !isAddress(authority.host)) {
     trail.went('address', 'looked up when it is dialed; only public ones and upstream.private_addresses are');
     return;

@@ -41,7 +41,7 @@ export async function refreshGrant(
       return { grant: opened.grant, outcome: 'not due' as const };
     }
     const unwanted = force ? secretText(credential) : null;
-    const outcome = await withExit(config, (exit) =>
+    const outcome = await withExit(config, context.env, (exit) =>
       attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, exit })),
     );
     return {

@@ -28,7 +28,7 @@ export async function tellProvider(context: Context, state: State, opened: Opene
   const provider = config.providers.get(opened.grant.provider);
   if (credential.type !== 'oauth2') return notTold(provider);
   try {
-    return await withExit(config, (exit) => {
+    return await withExit(config, context.env, (exit) => {
       const parts = { context, state, exit };
       return connectionOf(opened) === null
         ? revokeTokens(opened, credential, parts)

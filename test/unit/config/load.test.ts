@@ -49,7 +49,7 @@ describe('a good config', () => {
       tokens: { skewMs: 300_000, keepFreshMs: 86_400_000 },
       admin: { listen: null, url: null },
       approvals: { patienceMs: 180_000, waiting: 20, webhook: null },
-      upstream: { ca: [], privateAddresses: [] },
+      upstream: { ca: [], privateAddresses: [], proxy: null, clientCertificates: [] },
       domains: [],
       limits: defaultLimits,
       log: { level: 'info' },
@@ -82,7 +82,36 @@ describe('a good config', () => {
           secret: { kind: 'env', name: 'APPROVAL_SECRET' },
         },
       },
-      upstream: { ca: [join(folder, 'company-root.pem')], privateAddresses: ['10.1.2.0/24', 'fd00::1'] },
+      upstream: {
+        ca: [join(folder, 'company-root.pem')],
+        privateAddresses: ['10.1.2.0/24', 'fd00::1'],
+        proxy: {
+          authority: { scheme: 'https', host: 'proxy.corp.test', port: 3129 },
+          login: {
+            user: 'CORP\\sidekey',
+            password: { kind: 'env', name: 'CORP_PROXY_PASSWORD' },
+            origin: 'good/everything.yaml:20:5: upstream.proxy.password',
+          },
+          resolves: true,
+        },
+        noProxy: {
+          hosts: [{ text: '*.corp.test' }, { text: 'helpdesk.acme.test:8443' }],
+          blocks: [{ address: '10.0.0.0', prefix: 8 }, { address: '::1' }],
+        },
+        clientCertificates: [
+          {
+            pattern: { text: '*.partner.test' },
+            files: { cert: join(folder, 'client.crt'), key: '/etc/sidekey/client.key' },
+            passphrase: null,
+            origin: 'good/everything.yaml:24:5: upstream.client_certificates["*.Partner.test"]',
+          },
+          {
+            pattern: { text: 'bank.test:8443' },
+            files: { pfx: join(folder, 'bank.p12') },
+            passphrase: { kind: 'file', path: 'bank.secret' },
+          },
+        ],
+      },
       limits: {
         ...defaultLimits,
         head_bytes: 32_768,
@@ -100,7 +129,7 @@ describe('a good config', () => {
       ['example.org', { kind: 'tunnel' }],
       ['*.example.net', { kind: 'deny' }],
     ]);
-    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:18)');
+    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:27)');
   });
 
   test('an alias, JSON, and an open listener with tokens are fine', async () => {

@@ -204,7 +204,7 @@ describe('connections to an upstream', () => {
 function silentDialer() {
   const made: { readonly socket: Socket; readonly says: (text: string) => void }[] = [];
   const dialer: Dialer = {
-    connect(_authority, onread) {
+    connect(_authority, { onread } = {}) {
       const socket = new Socket();
       made.push({
         socket,
@@ -252,8 +252,8 @@ describe('what comes on a connection that has no user', () => {
     const { request } = connectionsFor({
       dialer: {
         ...dialer,
-        async connect(authority, onread) {
-          const socket = await dialer.connect(authority, onread);
+        async connect(authority, options) {
+          const socket = await dialer.connect(authority, options);
           made[0]!.says('220 ready');
           return socket;
         },

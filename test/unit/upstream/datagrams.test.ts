@@ -4,11 +4,19 @@ import { expect, it, onTestFinished } from 'vitest';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
 import { openDatagrams } from '../../../src/upstream/datagrams.ts';
 import { createResolver } from '../../../src/upstream/resolve.ts';
+import { createRouter, type RouterOptions } from '../../../src/upstream/route.ts';
 
-const resolver = (blocks: readonly string[]) =>
-  createResolver({
-    guard: createAddressGuard(blocks.map(parseCidr).filter((block) => block !== null)),
-    pinned: new Map([['logs.acme.test', '127.0.0.1']]),
+const router = (blocks: readonly string[], options: Partial<RouterOptions> = {}) =>
+  createRouter({
+    resolve: createResolver({
+      guard: createAddressGuard(blocks.map(parseCidr).filter((block) => block !== null)),
+      pinned: new Map([['logs.acme.test', '127.0.0.1']]),
+    }),
+    isPinned: () => false,
+    isSelf: () => false,
+    proxy: null,
+    exceptions: { hosts: [], blocks: [] },
+    ...options,
   });
 
 it('sends to the address that was checked', async () => {
@@ -16,23 +24,37 @@ it('sends to the address that was checked', async () => {
   onTestFinished(() => void socket.close());
   await once(socket, 'listening');
   const got = once(socket, 'message');
-  const datagrams = await openDatagrams(resolver(['127.0.0.1/32']), 'logs.acme.test', socket.address().port);
+  const datagrams = await openDatagrams(router(['127.0.0.1/32']), 'logs.acme.test', socket.address().port);
   onTestFinished(() => datagrams.close());
   await datagrams.send(Buffer.from('one'));
   expect(String((await got)[0])).toBe('one');
 });
 
 it('sends nothing to an address that may not be dialed', async () => {
-  await expect(openDatagrams(resolver([]), 'logs.acme.test', 514)).rejects.toMatchObject({
+  await expect(openDatagrams(router([]), 'logs.acme.test', 514)).rejects.toMatchObject({
     code: 'address_blocked',
   });
-  await expect(openDatagrams(resolver([]), '169.254.169.254', 514)).rejects.toMatchObject({
+  await expect(openDatagrams(router([]), '169.254.169.254', 514)).rejects.toMatchObject({
     code: 'address_blocked',
   });
 });
 
 it('says when the system takes a message no more', async () => {
-  const datagrams = await openDatagrams(resolver(['127.0.0.1/32']), '127.0.0.1', 9);
+  const datagrams = await openDatagrams(router(['127.0.0.1/32']), '127.0.0.1', 9);
   onTestFinished(() => datagrams.close());
   await expect(datagrams.send(Buffer.alloc(70_000))).rejects.toMatchObject({ code: 'EMSGSIZE' });
+});
+
+it('says that it cannot go through a proxy, and goes directly where that is listed', async () => {
+  for (const resolves of [false, true]) {
+    await expect(
+      openDatagrams(router(['127.0.0.1/32'], { proxy: { resolves } }), 'logs.acme.test', 514),
+    ).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+      message: 'UDP to logs.acme.test cannot go through upstream.proxy.',
+    });
+  }
+  const exceptions = { hosts: [], blocks: [parseCidr('127.0.0.0/8')!] };
+  const listed = router(['127.0.0.1/32'], { proxy: { resolves: false }, exceptions });
+  (await openDatagrams(listed, 'logs.acme.test', 514)).close();
 });

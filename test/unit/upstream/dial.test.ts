@@ -1,16 +1,30 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { startProgram } from '../../bench/process.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
+import { manualClock } from './manual-clock.ts';
 import { dialerForTest, freePort, tlsUpstream, upstream } from './upstream-for-test.ts';
 
 const company = makeTestAuthority('Company CA');
 const stranger = makeTestAuthority('Unknown CA');
 const day = 86_400_000;
 const pinned = { 'api.example': '127.0.0.1' };
+
+/** Name services. */
+const mostlySix = () =>
+  Promise.resolve([
+    { address: '::1', family: 6 },
+    { address: '::1', family: 6 },
+    { address: '127.0.0.1', family: 4 },
+  ]);
+const four = () => Promise.resolve([2, 3, 4, 5].map((last) => ({ address: `127.0.0.${last}`, family: 4 })));
 
 describe('a plain connection', () => {
   it('goes to the pinned address', async () => {
@@ -35,6 +49,24 @@ describe('a plain connection', () => {
     expect(socket.remoteAddress).toBe('127.0.0.1');
     expect(lookup).toHaveBeenCalledOnce();
     socket.destroy();
+  });
+
+  it('is made to the other family where one is dead', async () => {
+    await using server = await upstream();
+    const socket = await dialerForTest({ lookup: mostlySix }).connectBlind(
+      authorityOf(`api.example:${server.port}`),
+    );
+    expect(socket.remoteAddress).toBe('127.0.0.1');
+    socket.destroy();
+  });
+
+  it('to none of its addresses says so of each', async () => {
+    const port = await freePort();
+    const dialer = dialerForTest({ lookup: four });
+    await expect(dialer.connectBlind(authorityOf(`api.example:${port}`))).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+      message: `api.example:${port} cannot be reached (127.0.0.2: ECONNREFUSED, 127.0.0.3: ECONNREFUSED, 127.0.0.4: ECONNREFUSED, and 1 more).`,
+    });
   });
 
   it('is refused to the proxy itself', async () => {
@@ -204,6 +236,65 @@ describe('a connection over TLS', () => {
       await once(socket.resume(), 'close');
     }
     expect(reused).toEqual([false, true]);
+  });
+
+  it('can be resumed by many at once', async () => {
+    await using server = await tlsUpstream(good, (socket) => socket.end('x'));
+    const dialer = dialerForTest({ pinned, ca: company.cert });
+    const target = authorityOf(`api.example:${server.port}`);
+    await once((await dialer.connect(target)).resume(), 'close');
+    const sockets = await Promise.all([1, 2, 3].map(() => dialer.connect(target)));
+    expect(sockets.map((socket) => (socket as TLSSocket).isSessionReused())).toEqual([true, true, true]);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('shows its certificate again an hour after it did', async () => {
+    await using server = await tlsUpstream(good, (socket) => socket.end('x'));
+    const clock = manualClock();
+    const dialer = dialerForTest({ pinned, ca: company.cert, clock });
+    const reused: boolean[] = [];
+    for (let round = 0; round < 3; round++) {
+      const socket = (await dialer.connect(authorityOf(`api.example:${server.port}`))) as TLSSocket;
+      reused.push(socket.isSessionReused());
+      await once(socket.resume(), 'close');
+      clock.advance(1_800_000);
+    }
+    expect(reused).toEqual([false, true, false]);
+  });
+
+  it('shows it again after that hour where each resumption gives new tickets, too', async () => {
+    const folder = await tempFolder();
+    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    writeFileSync(cert, good.cert);
+    writeFileSync(key, good.key, { mode: 0o600 });
+    const port = await freePort();
+    // Unlike a server of Node's, this one does.
+    const server = await startProgram(
+      'openssl',
+      ['s_server', '-accept', `127.0.0.1:${port}`, '-cert', cert, '-key', key, '-www', '-quiet'],
+      port,
+    );
+    onTestFinished(() => server.stop());
+    const clock = manualClock();
+    const dialer = dialerForTest({ pinned, ca: company.cert, clock });
+    const reused: boolean[] = [];
+    for (let round = 0; round < 3; round++) {
+      const socket = (await dialer.connect(authorityOf(`api.example:${port}`))) as TLSSocket;
+      reused.push(socket.isSessionReused());
+      socket.write('GET / HTTP/1.0\r\n\r\n');
+      await once(socket.resume(), 'close');
+      clock.advance(1_800_000);
+    }
+    expect(reused).toEqual([false, true, false]);
+  });
+
+  it('offers what it is told to, and says what was agreed on', async () => {
+    await using server = await tlsUpstream({ ...good, ALPNProtocols: ['h2', 'http/1.1'] });
+    const dialer = dialerForTest({ pinned, ca: company.cert });
+    const target = authorityOf(`api.example:${server.port}`);
+    const socket = await dialer.connect(target, { protocols: ['h2', 'http/1.1'] });
+    expect((socket as TLSSocket).alpnProtocol).toBe('h2');
+    socket.destroy();
   });
 
   it('resumes no session with another authority: whoever is resumed is not asked for a name again', async () => {

@@ -24,10 +24,10 @@ async function fileOf(name: string, text: string): Promise<string> {
 
 function dialerWith(files: readonly string[]) {
   return createDialer({
-    resolve: () => Promise.resolve([{ address: '127.0.0.1', family: 4 }]),
+    route: () => Promise.resolve({ kind: 'direct', addresses: [{ address: '127.0.0.1', family: 4 }] }),
     trust: createTrust(files),
     timeoutMs: 10_000,
-    isSelf: () => false,
+    proxy: null,
   });
 }
 
@@ -43,8 +43,9 @@ describe('what upstream certificates are verified against', () => {
 
   it('is made once', () => {
     const trust = createTrust([]);
-    expect(trust()).toBe(trust());
-    expect(trust()).toBeInstanceOf(createSecureContext().constructor);
+    const target = authorityOf('api.example');
+    expect(trust(target)).toBe(trust(authorityOf('other.example')));
+    expect(trust(target)).toBeInstanceOf(createSecureContext().constructor);
   });
 
   it.each([

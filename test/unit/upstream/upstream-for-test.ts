@@ -2,8 +2,11 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createSecureContext, createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
+import type { CompanyProxy } from '../../../src/upstream/company-proxy.ts';
+import type { Clock } from '../../../src/upstream/deadline.ts';
 import { createDialer, type Dialer } from '../../../src/upstream/dial.ts';
 import { createResolver, type ResolverOptions } from '../../../src/upstream/resolve.ts';
+import { createRouter, type Exceptions } from '../../../src/upstream/route.ts';
 
 /** A server of a test, on a port of its own. */
 export interface Upstream {
@@ -67,6 +70,10 @@ export interface DialerForTest {
   readonly ca?: string;
   readonly timeoutMs?: number;
   readonly isSelf?: (address: string, port: number) => boolean;
+  /** One on 127.0.0.1. */
+  readonly proxy?: CompanyProxy;
+  readonly exceptions?: Exceptions;
+  readonly clock?: Clock;
 }
 
 /** A dialer that reaches loopback unless other blocks are permitted, and asks no name service. */
@@ -74,13 +81,26 @@ export function dialerForTest(options: DialerForTest = {}): Dialer {
   const { permitted = ['127.0.0.0/8', '::1'], pinned = {}, ca = [] } = options;
   const blocks = permitted.map((text) => parseCidr(text)!);
   return createDialer({
-    resolve: createResolver({
-      guard: createAddressGuard(blocks),
-      pinned: new Map(Object.entries(pinned)),
-      lookup: options.lookup ?? (() => Promise.reject(new Error('a test must not ask the name service'))),
+    route: createRouter({
+      resolve: createResolver({
+        guard: createAddressGuard(blocks),
+        pinned: new Map(Object.entries(pinned)),
+        lookup: options.lookup ?? (() => Promise.reject(new Error('a test must not ask the name service'))),
+      }),
+      isPinned: (host) => host in pinned,
+      isSelf: options.isSelf ?? (() => false),
+      proxy: options.proxy ?? null,
+      exceptions: options.exceptions ?? { hosts: [], blocks: [] },
     }),
     trust: () => createSecureContext({ ca }),
     timeoutMs: options.timeoutMs ?? 10_000,
-    isSelf: options.isSelf ?? (() => false),
+    proxy:
+      options.proxy === undefined
+        ? null
+        : {
+            proxy: options.proxy,
+            addresses: () => Promise.resolve([{ address: '127.0.0.1', family: 4 }]),
+          },
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
   });
 }

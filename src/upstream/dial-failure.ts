@@ -1,0 +1,46 @@
+import { SidekeyError } from '../errors.ts';
+import type { Authority } from '../policy/authority.ts';
+import type { CheckedAddress } from './resolve.ts';
+
+/** A socket's handshake failed. */
+export function tlsFailed(authority: Authority, cause: Error): SidekeyError {
+  const why = reasonOf(cause);
+  const unknownIssuer = /ISSUER|SELF_SIGNED|UNABLE_TO/.test(why);
+  return new SidekeyError('upstream_tls', `The TLS handshake with ${nameOf(authority)} failed (${why}).`, {
+    hint: unknownIssuer ? 'if a company CA signed it, add its certificate to upstream.ca' : undefined,
+    cause,
+  });
+}
+
+/** No more are named: the first ones explain the rest. */
+const mostNamed = 3;
+
+/** No address of it could be connected to: why, of each. */
+export function unreachable(
+  authority: Authority,
+  addresses: readonly CheckedAddress[],
+  causes: readonly Error[],
+): SidekeyError {
+  const reasons = addresses.map(({ address }, at) => `${address}: ${reasonOf(causes[at])}`);
+  const more = reasons.length > mostNamed ? `, and ${reasons.length - mostNamed} more` : '';
+  const why = reasons.length === 1 ? reasonOf(causes[0]) : `${reasons.slice(0, mostNamed).join(', ')}${more}`;
+  return new SidekeyError('upstream_unreachable', `${nameOf(authority)} cannot be reached (${why}).`, {
+    cause: causes[0],
+  });
+}
+
+/** @param through the proxy on the way, if there is one */
+export function tooLate(authority: Authority, ms: number, through: Authority | null): SidekeyError {
+  const by = through === null ? '' : ` through the proxy ${nameOf(through)}`;
+  const sentence = `${nameOf(authority)} did not accept a connection${by} within ${ms} ms.`;
+  return new SidekeyError('upstream_timeout', sentence);
+}
+
+function nameOf({ host, port }: Authority): string {
+  return `${host}:${port}`;
+}
+
+function reasonOf(cause: Error | undefined): string {
+  if (cause === undefined) return 'unknown';
+  return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message;
+}

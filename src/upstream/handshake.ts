@@ -1,0 +1,84 @@
+import type { OnReadOpts, Socket, TcpNetConnectOpts } from 'node:net';
+import {
+  checkServerIdentity,
+  connect as connectTls,
+  type ConnectionOptions,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls';
+import { authorityText, type Authority } from '../policy/authority.ts';
+import { bareHost, isAddress } from '../policy/host.ts';
+import type { Session, Sessions } from './sessions.ts';
+
+/** What handshakes with upstreams have in common. */
+export interface Handshakes {
+  /** What certificates of the authority are verified against, and the certificate that it gets to see, if any. */
+  readonly trust: (authority: Authority) => SecureContext;
+  /** Of nobody who trusts otherwise. */
+  readonly sessions: Sessions;
+}
+
+/** What one handshake is made with. */
+export interface HandshakeOptions {
+  /** ALPN (RFC 7301), the one liked best first. */
+  readonly protocols: readonly string[];
+  readonly onread?: OnReadOpts | undefined;
+}
+
+/** One socket for TCP and TLS, which reads as `onread` says: a handshake begins when the connection is there. */
+export function openTls(
+  authority: Authority,
+  target: TcpNetConnectOpts,
+  handshakes: Handshakes,
+  { protocols, onread }: HandshakeOptions,
+): TLSSocket {
+  const resumed = handshakes.sessions.take(authorityText(authority));
+  const socket = connectTls({
+    ...target,
+    ...verifying(authority, handshakes, { protocols, resumed }),
+    ...(onread === undefined ? {} : { onread }),
+  });
+  return keeping(socket, authority, handshakes, resumed);
+}
+
+/** TLS over a connection that is there. Node reads no such socket as `onread` says. */
+export function overTunnel(
+  authority: Authority,
+  tunnel: Socket,
+  handshakes: Handshakes,
+  protocols: readonly string[],
+): TLSSocket {
+  const resumed = handshakes.sessions.take(authorityText(authority));
+  const socket = connectTls({ ...verifying(authority, handshakes, { protocols, resumed }), socket: tunnel });
+  return keeping(socket, authority, handshakes, resumed);
+}
+
+function verifying(
+  authority: Authority,
+  { trust }: Handshakes,
+  { protocols, resumed }: { readonly protocols: readonly string[]; readonly resumed: Session | undefined },
+): ConnectionOptions {
+  const host = bareHost(authority.host);
+  return {
+    secureContext: trust(authority),
+    rejectUnauthorized: true,
+    // What is dialed is an address, where the authority is a name. Node asks this in full handshakes alone.
+    checkServerIdentity: (_dialed, certificate) => checkServerIdentity(host, certificate),
+    // SNI carries names alone (RFC 6066 §3).
+    ...(isAddress(authority.host) ? {} : { servername: host }),
+    ALPNProtocols: [...protocols],
+    ...(resumed === undefined ? {} : { session: resumed.bytes }),
+  };
+}
+
+function keeping(
+  socket: TLSSocket,
+  authority: Authority,
+  { sessions }: Handshakes,
+  resumed: Session | undefined,
+): TLSSocket {
+  // Node tells of a session when the certificate has been verified, and not before.
+  return socket.on('session', (bytes: Buffer) => {
+    sessions.keep(authorityText(authority), bytes, socket.isSessionReused() ? resumed : undefined);
+  });
+}

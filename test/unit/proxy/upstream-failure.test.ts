@@ -1,0 +1,15 @@
+import { expect, it } from 'vitest';
+import { upstreamFailure } from '../../../src/proxy/upstream-failure.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+it('says where a client certificate is set, when the upstream asks for one after the handshake', () => {
+  const code = 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED';
+  const error = Object.assign(new Error('alert'), { code });
+  expect(upstreamFailure(error, authorityOf('api.example'), false)).toMatchObject({
+    code: 'upstream_tls',
+    message: `The TLS connection to api.example failed (${code}).`,
+    hint: 'it asks for a client certificate: see upstream.client_certificates',
+  });
+  const other = Object.assign(new Error('alert'), { code: 'ERR_SSL_WRONG_VERSION_NUMBER' });
+  expect(upstreamFailure(other, authorityOf('api.example'), false).hint).toBe(undefined);
+});
