@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createGone } from './gone.ts';
 import type { Reply } from './message.ts';
@@ -33,8 +34,14 @@ export function socketReply(client: Duplex): Reply {
       client.end(flushed);
       lingerOn(client);
     },
-    abort: () => void client.destroy(),
+    // It ends with its connection: a mere end would make it whole.
+    abort: () => void (canBeReset(client) ? client.resetAndDestroy() : client.destroy()),
   };
+}
+
+/** Whether a reset can tell a client that it has not got the whole; TLS tells it by the end that does not come. */
+export function canBeReset(client: Duplex): client is Socket {
+  return 'resetAndDestroy' in client && !('encrypted' in client);
 }
 
 /** Refuses on a socket that speaks HTTP/1.1, and ends it. */

@@ -1,4 +1,5 @@
 import type { RequestListener } from 'node:http';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { startSidekey, type SidekeyOptions, type TestSidekey } from './sidekey.ts';
 import { startRawUpstream, startUpstream, type Upstream } from './upstream.ts';
@@ -28,7 +29,7 @@ export async function grantedTo(upstream: Upstream, options: SidekeyOptions = {}
 }
 
 /** Hands over each complete request head (as text) that comes on a raw connection without bodies. */
-export function onHeads(socket: TLSSocket, answer: (head: string, count: number) => void): void {
+export function onHeads(socket: Socket, answer: (head: string, count: number) => void): void {
   let text = '';
   let count = 0;
   socket.on('data', (chunk: Buffer) => {

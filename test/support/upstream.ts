@@ -1,6 +1,6 @@
 import { createServer as createHttpsServer, type Server } from 'node:https';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { onTestFinished } from 'vitest';
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
@@ -64,6 +64,17 @@ export function startRawUpstream(onSocket: (socket: TLSSocket) => void): Promise
       onSocket(socket);
     }),
     'https',
+  );
+}
+
+/** As `startRawUpstream`, without TLS. */
+export function startRawPlainUpstream(onSocket: (socket: Socket) => void): Promise<Upstream> {
+  return begin(
+    createTcpServer((socket) => {
+      socket.on('error', () => socket.destroy());
+      onSocket(socket);
+    }),
+    'http',
   );
 }
 

@@ -1,8 +1,8 @@
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../../errors.ts';
 import type { RequestHeadBytes } from '../h1/request-head.ts';
 import type { BodyPlan, Client } from '../message.ts';
+import { canBeReset } from '../socket-reply.ts';
 import { ClientReply, type ReplyLine } from './client-reply.ts';
 import { Deadline, type Awaited } from './deadline.ts';
 import { left, silent } from './incoming-body.ts';
@@ -245,8 +245,8 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.outbox.flush();
     // A mere end may stand for the end of a response: then it is reset, where TLS does not tell them apart.
     const { socket } = this;
-    if (isPlainEnd && 'resetAndDestroy' in socket && !('encrypted' in socket)) {
-      (socket as Socket).resetAndDestroy();
+    if (isPlainEnd && canBeReset(socket)) {
+      socket.resetAndDestroy();
       return;
     }
     // What was said before still arrives, and what is missing shows; TLS is not told of an end.
