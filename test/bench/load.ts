@@ -104,7 +104,8 @@ function drive(
   });
 }
 
-async function openConnection({ proxyPort, host, port, ca }: LoadTarget): Promise<Socket> {
+/** A CONNECT where there is a proxy, and TLS. */
+export async function openConnection({ proxyPort, host, port, ca }: LoadTarget): Promise<Socket> {
   const tcp = connectTcp({ host: '127.0.0.1', port: proxyPort ?? port, noDelay: true });
   if (proxyPort !== null) {
     tcp.write(`CONNECT ${host}:${port} HTTP/1.1\r\nHost: ${host}:${port}\r\n\r\n`);

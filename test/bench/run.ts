@@ -3,8 +3,9 @@
  * The figure to trust is CPU an exchange: user and system time of the program on the way, which a busy machine hardly
  * changes. Read the ratios, not the absolute figures.
  *
- * Options: `--section exchange|decide|h1` (default: all, in turn), `--seconds N` a measurement (default 3), `--rounds N` (default
- * 5), `--connections N` (default 64), `--smoke` (one short round: that it runs at all).
+ * Options: `--section exchange|decide|h1|soak` (default: all, in turn), `--seconds N` a measurement (default 3), `--rounds N` (default
+ * 5), `--connections N` (default 64), `--gigabytes N` of
+ * the soak (default 0.5), `--smoke` (one short round: that it runs at all).
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
@@ -14,6 +15,7 @@ import { table } from '../../src/cli/table.ts';
 import { benchDecide } from './decide.ts';
 import { benchH1 } from './h1.ts';
 import { openLoad } from './load.ts';
+import { benchSoak } from './soak.ts';
 import { setUpField, type Field, type Subject } from './subjects.ts';
 
 interface Sample {
@@ -29,6 +31,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     connections: { type: 'string', default: '64' },
     section: { type: 'string', default: 'all' },
+    gigabytes: { type: 'string', default: '0.5' },
     smoke: { type: 'boolean', default: false },
   },
 });
@@ -40,6 +43,7 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
   exchange: benchExchange,
   decide: () => benchDecide({ smoke: values.smoke }),
   h1: () => benchH1({ smoke: values.smoke }),
+  soak: () => benchSoak({ gigabytes: values.smoke ? 0.125 : Number(values.gigabytes) }),
 };
 const chosen = values.section === 'all' ? Object.keys(sections) : [values.section];
 for (const [index, name] of chosen.entries()) {

@@ -99,7 +99,7 @@ export async function setUpField(folder: string): Promise<Field> {
 }
 
 /** The whole product with everything on: policy, grant, injection, audit on disk. */
-async function sidekey(
+export async function sidekey(
   folder: string,
   upstreamPort: number,
   start: (command: string, args: readonly string[], port: number) => Promise<Running>,

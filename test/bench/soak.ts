@@ -1,0 +1,148 @@
+/**
+ * `npm run bench -- --section soak --gigabytes 10`: one body down and one up, through an intercepted tunnel, and what the
+ * proxy keeps of them in memory. It fails where that grows with the body.
+ */
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
+import { table } from '../../src/cli/table.ts';
+import { openConnection } from './load.ts';
+import { freePort, startProgram, type Running } from './process.ts';
+import { sidekey, type Subject } from './subjects.ts';
+
+const host = 'localhost';
+const gigabyte = 1_073_741_824;
+const piece = Buffer.alloc(1_048_576, 'x');
+/** Bytes between two looks at the memory. */
+const step = 64 * piece.length;
+/** Megabytes that may be added by what comes after the first gigabyte: garbage that is not collected yet. */
+const mayGrow = 64;
+
+/** What one direction came to. */
+interface Passage {
+  readonly seconds: number;
+  /** Megabytes before it. */
+  readonly before: number;
+  /** The most that were seen: up to the mark, and in all. */
+  readonly atMark: number;
+  readonly atEnd: number;
+}
+
+export async function benchSoak({ gigabytes }: { readonly gigabytes: number }): Promise<void> {
+  const bytes = Math.floor((gigabytes * gigabyte) / piece.length) * piece.length;
+  const mark = Math.min(gigabyte, bytes / 2);
+  const folder = await mkdtemp(join(tmpdir(), 'sidekey-soak-'));
+  const running: Running[] = [];
+  const start = async (command: string, args: readonly string[], port: number) => {
+    const program = await startProgram(command, args, port);
+    running.push(program);
+    return program;
+  };
+  try {
+    const authority = makeAuthority('Bench Root', validFor(30, Date.now()));
+    const leaf = issueLeaf(authority, host, validFor(30, Date.now()));
+    await writeFile(join(folder, 'root.pem'), authority.cert);
+    await writeFile(join(folder, 'leaf.pem'), leaf.cert);
+    await writeFile(join(folder, 'leaf.key'), leaf.key);
+    const port = await freePort();
+    const upstream = fileURLToPath(new URL('soak-upstream.ts', import.meta.url));
+    await start(process.execPath, [upstream, folder, String(port)], port);
+    const subject = await sidekey(folder, port, start);
+    const down = await pass(subject, port, mark, downloadOf(bytes));
+    const up = await pass(subject, port, mark, uploadOf(bytes));
+    report(bytes, mark, { down, up });
+  } finally {
+    await Promise.all(running.map((program) => program.stop()));
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Has one body pass, and looks at the proxy's memory on the way. */
+async function pass(
+  { program, proxyPort, ca }: Subject,
+  port: number,
+  mark: number,
+  run: Run,
+): Promise<Passage> {
+  const socket = await openConnection({ proxyPort, host, port, ca });
+  const before = program?.residentMb() ?? 0;
+  let [atMark, atEnd, next] = [before, before, 0];
+  const begin = performance.now();
+  await run(socket, `${host}:${port}`, (bytes) => {
+    if (bytes < next) return;
+    next += step;
+    atEnd = Math.max(atEnd, program?.residentMb() ?? 0);
+    if (bytes <= mark) atMark = atEnd;
+  });
+  socket.destroy();
+  return { seconds: (performance.now() - begin) / 1_000, before, atMark, atEnd };
+}
+
+type Run = (socket: Socket, authority: string, watch: (bytes: number) => void) => Promise<void>;
+
+const downloadOf =
+  (bytes: number): Run =>
+  async (socket, authority, watch) => {
+    socket.write(`GET /${bytes} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    const [first] = (await once(socket, 'data')) as [Buffer];
+    let got = first.length - bodyAt(first);
+    await new Promise<void>((resolve, reject) => {
+      socket.on('data', (chunk: Buffer) => {
+        got += chunk.length;
+        watch(got);
+        if (got >= bytes) resolve();
+      });
+      socket.once('close', () => reject(new Error(`the download ended at ${got} of ${bytes} bytes`)));
+    });
+  };
+
+const uploadOf =
+  (bytes: number): Run =>
+  async (socket, authority, watch) => {
+    socket.write(`POST / HTTP/1.1\r\nHost: ${authority}\r\nContent-Length: ${bytes}\r\n\r\n`);
+    const answered = once(socket, 'data') as Promise<[Buffer]>;
+    // A connection that is cut has no `drain` any more.
+    const cut = new AbortController();
+    socket.once('close', () => cut.abort(new Error('the upload was cut')));
+    for (let sent = 0; sent < bytes; sent += piece.length) {
+      watch(sent);
+      if (!socket.write(piece)) await once(socket, 'drain', { signal: cut.signal });
+    }
+    const [answer] = await answered;
+    const counted = answer.toString('latin1', bodyAt(answer));
+    if (counted !== String(bytes)) throw new Error(`the upstream counted ${counted} of ${bytes} bytes`);
+  };
+
+/** Where the body begins in what came first of an answer. */
+function bodyAt(answer: Buffer): number {
+  const end = answer.indexOf('\r\n\r\n');
+  if (end < 0 || !answer.toString('latin1', 0, 12).endsWith(' 200'))
+    throw new Error(`not the answer: ${answer.toString('latin1', 0, 200)}`);
+  return end + 4;
+}
+
+const size = (count: number) => `${(count / gigabyte).toFixed(count < gigabyte ? 2 : 0)} GB`;
+
+function report(bytes: number, mark: number, passages: Readonly<Record<string, Passage>>): void {
+  console.log(
+    `A body of ${size(bytes)} each way through an intercepted tunnel; resident memory of the proxy.\n`,
+  );
+  const rows = Object.entries(passages).map(([way, { seconds, before, atMark, atEnd }]) => [
+    way,
+    (bytes / seconds / 1e6).toFixed(0),
+    before.toFixed(0),
+    atMark.toFixed(0),
+    atEnd.toFixed(0),
+  ]);
+  console.log(table(['way', 'MB/s', 'MB before', `most MB, first ${size(mark)}`, 'most MB, in all'], rows));
+  for (const [way, { atMark, atEnd }] of Object.entries(passages)) {
+    if (atEnd > atMark + mayGrow)
+      throw new Error(
+        `${way}: memory grew by ${(atEnd - atMark).toFixed(0)} MB behind the first ${size(mark)}`,
+      );
+  }
+}
