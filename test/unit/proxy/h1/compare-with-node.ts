@@ -149,7 +149,7 @@ function judge(
       if (JSON.stringify(a.trailers) !== JSON.stringify(b.trailers))
         return differ(`the trailers of message ${index}`);
       // Node hears `keep-alive` of it too; and is told of HEAD when it has said whether the connection stays.
-      const isComparable = method !== 'HEAD' && !/proxy-connection/i.test(text);
+      const isComparable = method !== 'HEAD' && !/proxy-connection/i.test(text) && !saysBoth(a);
       if (isComparable && (a.persists && a.plan !== 'until_close') !== b.persists)
         return differ(`whether the connection stays after message ${index}`);
       continue;
@@ -161,6 +161,13 @@ function judge(
     if (ours.end === null && node.error !== null) return refusedByNode();
     return ours.end !== null && node.error === null ? refusedByUs() : agreed;
   }
+}
+
+/** HTTP/1.0 that says both: Node keeps the connection, and `close` goes before all else (RFC 9112 §9.3). */
+function saysBoth({ version, fields, persists }: Pick<Found, 'version' | 'fields' | 'persists'>): boolean {
+  const closes = (value: string, index: number) =>
+    index % 2 === 1 && fields[index - 1]!.toLowerCase() === 'connection' && /\bclose\b/i.test(value);
+  return version === '1.0' && !persists && fields.some(closes);
 }
 
 function reasonOf(code: string): keyof typeof looser | null {

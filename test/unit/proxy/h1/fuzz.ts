@@ -23,7 +23,10 @@ const seeds = {
     'POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\n\r\n',
     'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;a="b";c=d\r\nabc\r\n0\r\nX: y\r\n\r\nGET /b HTTP/1.1\r\n\r\n',
     'GET http://a/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n',
+    'GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n\r\n',
     'CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n',
+    'GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    'DELETE / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
   ],
   response: [
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 204 No\r\n\r\n',
@@ -33,13 +36,34 @@ const seeds = {
   ],
 } as const;
 
+/** What single bytes seldom come to: whole lines that frame, end or spoil a message. */
+const lines = [
+  'Content-Length: 3\r\n',
+  'Content-Length: 0\r\n',
+  'Transfer-Encoding: chunked\r\n',
+  'Connection: close\r\n',
+  'Connection: keep-alive\r\n',
+  'Connection: upgrade\r\n',
+  'Upgrade: x\r\n',
+  'Expect: 100-continue\r\n',
+  'Host: b\r\n',
+  'X: y\r\n',
+  ' folded\r\n',
+  '0\r\n\r\n',
+  '3\r\nabc\r\n',
+  'HTTP/1.0',
+  'HTTP/1.1 200 OK\r\n',
+  'GET / HTTP/1.1\r\n',
+  '\r\n\r\n',
+];
+
 /** Inputs longer than this find nothing that shorter ones do not. */
 const longest = 600;
 
 /**
  * Mutates inputs, and keeps each that goes a new way: a fault, an error of Node's parser, a row of framings that was not
  * seen before. So it works itself into the corners by itself. Each input is held against Node's parser, and against
- * itself byte by byte. The same seed does the same again.
+ * itself byte by byte and in two pieces. The same seed does the same again.
  */
 export function fuzz(whose: 'request' | 'response', { seed, goesOn }: FuzzOptions): FuzzReport {
   const random = mulberry32(seed);
@@ -49,7 +73,17 @@ export function fuzz(whose: 'request' | 'response', { seed, goesOn }: FuzzOption
   const ways = new Set<string>();
   const problems = new Map<string, string>();
   const mutate = (text: string): string => {
-    const how = pick(['insert', 'replace', 'delete', 'double', 'splice', 'repeat'] as const);
+    const how = pick(['insert', 'replace', 'delete', 'double', 'splice', 'repeat', 'line'] as const);
+    if (how === 'line') {
+      // Mostly where a line begins.
+      const begins = [
+        0,
+        ...Array.from(text.matchAll(/\n/g), ({ index }) => index + 1),
+        below(text.length + 1),
+      ];
+      const at = pick(begins);
+      return text.slice(0, at) + pick(lines) + text.slice(at);
+    }
     if (how === 'splice') {
       const other = pick(corpus);
       return text.slice(0, below(text.length + 1)) + other.slice(below(other.length));
@@ -70,8 +104,12 @@ export function fuzz(whose: 'request' | 'response', { seed, goesOn }: FuzzOption
     const { way, problem } = compare(text, whose, method);
     const read = (pieces: readonly Buffer[]) =>
       JSON.stringify(whose === 'request' ? readRequests(pieces) : readResponses(pieces, method));
-    const isSame = read([bytes(text)]) === read(byteByByte(text));
-    const found = problem ?? (isSame ? null : 'byte by byte it is read in another way');
+    const place = below(text.length + 1);
+    const whole = read([bytes(text)]);
+    const isSame =
+      whole === read(byteByByte(text)) &&
+      whole === read([bytes(text.slice(0, place)), bytes(text.slice(place))]);
+    const found = problem ?? (isSame ? null : 'in pieces it is read in another way');
     const kind = found?.replace(/ message [0-9].*/, '');
     if (kind !== undefined && (problems.get(kind)?.length ?? Infinity) > text.length)
       problems.set(kind, text);
