@@ -58,7 +58,7 @@ const requests: [name: string, text: string, answers: number][] = [
   ],
 ];
 
-describe('a request', () => {
+describe('a request', { timeout: 60_000 }, () => {
   test.each(requests)(
     'reaches its upstream the same, wherever it is cut: %s',
     async (_name, row, answers) => {
@@ -108,7 +108,7 @@ const responses: [name: string, text: string, method?: string, ends?: boolean][]
   ['one that ends with its connection', 'HTTP/1.1 200 OK\r\n\r\nhello\r\n\r\n', 'GET', true],
 ];
 
-describe('a response', () => {
+describe('a response', { timeout: 60_000 }, () => {
   test.each(responses)(
     'reaches its client the same, wherever it is cut: %s',
     async (_name, text, method = 'GET', ends = false) => {

@@ -82,7 +82,7 @@ async function say(socket: TLSSocket, { says, lastly }: HostileResponse): Promis
 const aWhile = () => new Promise((resolve) => setTimeout(resolve, 2_000).unref());
 
 describe('an answer that hides another one', () => {
-  test('is its client’s alone: nobody else sees a byte of it', async () => {
+  test('is its client’s alone: nobody else sees a byte of it', { timeout: 60_000 }, async () => {
     const house = await startHouse();
     const outcomes: Record<string, Outcome> = {};
     const expected: Record<string, Outcome> = {};

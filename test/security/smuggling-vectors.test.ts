@@ -124,81 +124,85 @@ function expectPlain({ text, requests, rest, problem, isOpen }: Recorded, host: 
 
 const because = (fault: keyof typeof faults) => expect.stringMatching(`^400 The request ${faults[fault]}`);
 
-describe.each(['https', 'http'] as const)('a request that hides another one, over %s,', (scheme) => {
-  test('is refused at its head', async () => {
-    await each(
-      scheme,
-      refusedHeads,
-      ([, , fault]) => ({ passed: [], answers: [because(fault)] }),
-      ([, row], house) => refused(house, row),
-    );
-  });
+describe.each(['https', 'http'] as const)(
+  'a request that hides another one, over %s,',
+  { timeout: 60_000 },
+  (scheme) => {
+    test('is refused at its head', async () => {
+      await each(
+        scheme,
+        refusedHeads,
+        ([, , fault]) => ({ passed: [], answers: [because(fault)] }),
+        ([, row], house) => refused(house, row),
+      );
+    });
 
-  test('is refused within its body, and what went on before is never ended', async () => {
-    await each(
-      scheme,
-      refusedBodies,
-      ([, , fault]) => ({ passed: [], answers: [because(fault)] }),
-      ([, row], house) => refused(house, row),
-    );
-  });
+    test('is refused within its body, and what went on before is never ended', async () => {
+      await each(
+        scheme,
+        refusedBodies,
+        ([, , fault]) => ({ passed: [], answers: [because(fault)] }),
+        ([, row], house) => refused(house, row),
+      );
+    });
 
-  test('goes on as what it is, where it has one reading', async () => {
-    await each(
-      scheme,
-      passedWhole,
-      ([, , passed], { place }) => ({
-        passed: [...passed.map(([path, body]) => [path, bytesOf(body, place)]), ['/probe', '']],
-        answers: [...passed.map(([path]) => `200 ${path}`), '200 /probe', ''],
-      }),
-      ([, row, passed], house) => served(house, row, passed.length),
-    );
-  });
+    test('goes on as what it is, where it has one reading', async () => {
+      await each(
+        scheme,
+        passedWhole,
+        ([, , passed], { place }) => ({
+          passed: [...passed.map(([path, body]) => [path, bytesOf(body, place)]), ['/probe', '']],
+          answers: [...passed.map(([path]) => `200 ${path}`), '200 /probe', ''],
+        }),
+        ([, row, passed], house) => served(house, row, passed.length),
+      );
+    });
 
-  test('is not heard behind one that said it is the last', async () => {
-    await each(
-      scheme,
-      behindTheLast,
-      () => ({ passed: [], answers: [] }),
-      ([, row], house) => refused(house, row),
-    );
-  });
+    test('is not heard behind one that said it is the last', async () => {
+      await each(
+        scheme,
+        behindTheLast,
+        () => ({ passed: [], answers: [] }),
+        ([, row], house) => refused(house, row),
+      );
+    });
 
-  test('is not heard behind a good one that was not answered yet: the connection is cut', async () => {
-    const good = 'GET <front> HTTP/1.1\r\nHost: <host>\r\n\r\n';
-    await each(
-      scheme,
-      refusedHeads.filter(([, row]) => /^[A-Z]/.test(row)),
-      () => ({ passed: [], answers: [] }),
-      ([, row], house) => refused(house, good + row),
-    );
-  });
+    test('is not heard behind a good one that was not answered yet: the connection is cut', async () => {
+      const good = 'GET <front> HTTP/1.1\r\nHost: <host>\r\n\r\n';
+      await each(
+        scheme,
+        refusedHeads.filter(([, row]) => /^[A-Z]/.test(row)),
+        () => ({ passed: [], answers: [] }),
+        ([, row], house) => refused(house, good + row),
+      );
+    });
 
-  test('is refused with two authorities, or none', async () => {
-    await each(
-      scheme,
-      mixedAuthorities,
-      ([, , code]) =>
-        code === 'bad_request'
-          ? { passed: [], answers: [expect.stringMatching(/^400 /)] }
-          : { passed: [['/probe', '']], answers: ['421 authority_mismatch', '200 /probe', ''] },
-      ([, row, code], house) =>
-        code === 'bad_request' ? refused(house, `${row}<hidden>`) : served(house, row, 1),
-    );
-  });
+    test('is refused with two authorities, or none', async () => {
+      await each(
+        scheme,
+        mixedAuthorities,
+        ([, , code]) =>
+          code === 'bad_request'
+            ? { passed: [], answers: [expect.stringMatching(/^400 /)] }
+            : { passed: [['/probe', '']], answers: ['421 authority_mismatch', '200 /probe', ''] },
+        ([, row, code], house) =>
+          code === 'bad_request' ? refused(house, `${row}<hidden>`) : served(house, row, 1),
+      );
+    });
 
-  test('is answered by the proxy itself without its body', async () => {
-    await each(
-      scheme,
-      answeredHere,
-      ([, , answers, passed = []], { place }) => ({
-        passed: [...passed.map(([path, body]) => [path, bytesOf(body, place)]), ['/probe', '']],
-        answers: [...answers, '200 /probe', ''],
-      }),
-      ([, row, answers], house) => served(house, row, answers.length),
-    );
-  });
-});
+    test('is answered by the proxy itself without its body', async () => {
+      await each(
+        scheme,
+        answeredHere,
+        ([, , answers, passed = []], { place }) => ({
+          passed: [...passed.map(([path, body]) => [path, bytesOf(body, place)]), ['/probe', '']],
+          answers: [...answers, '200 /probe', ''],
+        }),
+        ([, row, answers], house) => served(house, row, answers.length),
+      );
+    });
+  },
+);
 
 test('a CONNECT inside a tunnel has nothing behind it read', async () => {
   const house = await startHouse('https');
