@@ -1,36 +1,78 @@
 import { spawn, execFileSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
 
 /** A program beside the bench, with the CPU time it has used. */
 export interface Running {
   readonly pid: number;
-  /** User and system time of it and its children, in microseconds (Linux). */
+  /** User and system time of it, its children and what they have left, in microseconds (Linux). */
   cpuMicros(): number;
-  /** Resident memory in MB (Linux). */
+  /** Resident memory of it and its children in MB (Linux). */
   residentMb(): number;
   stop(): Promise<void>;
 }
 
+/** What a program is started with besides its arguments. */
+export interface StartOptions {
+  /** Besides the bench's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** How it is stopped; left out: SIGTERM. SIGKILL is for those that take seconds to go and leave nothing that matters. */
+  readonly endsBy?: 'SIGTERM' | 'SIGKILL';
+}
+
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+/** Debian keeps daemons where the path of an ordinary user does not lead. */
+const path = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
 
 /** Starts a program and waits until it accepts connections on the port. */
-export async function startProgram(command: string, args: readonly string[], port: number): Promise<Running> {
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+export async function startProgram(
+  command: string,
+  args: readonly string[],
+  port: number,
+  options: StartOptions = {},
+): Promise<Running> {
+  const { running, failure } = spawnProgram(command, args, options);
+  for (let tries = 0; !(await accepts(port)); tries += 1) {
+    const reason = failure();
+    if (reason === null && tries < 2_000) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      continue;
+    }
+    await running.stop();
+    throw new Error(`${command} does not listen on ${port}${reason === null ? '' : `: ${reason}`}`);
+  }
+  return running;
+}
+
+/** Starts a program with as many open files as the machine allows, and does not wait for it. */
+export function spawnProgram(
+  command: string,
+  args: readonly string[],
+  { env = {}, endsBy = 'SIGTERM' }: StartOptions,
+): {
+  readonly running: Running;
+  /** Null while it runs; else its last words. */
+  readonly failure: () => string | null;
+} {
+  // The shell becomes the program, so the pid is the program's.
+  const script = 'ulimit -n "$(ulimit -Hn)"; exec "$0" "$@"';
+  const child = spawn('sh', ['-c', script, command, ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, PATH: path, ...env },
+  });
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => (complaint = `${complaint}${chunk.toString()}`.slice(-2_000)));
-  for (let tries = 0; !(await accepts(port)); tries += 1) {
-    if (child.exitCode !== null || tries > 400)
-      throw new Error(`${command} does not listen on ${port}: ${complaint}`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
   const pid = child.pid ?? 0;
   return {
-    pid,
-    cpuMicros: () => familyOf(pid).reduce((sum, member) => sum + ticksOf(member), 0) * (1e6 / ticksPerSecond),
-    residentMb: () => familyOf(pid).reduce((sum, member) => sum + residentOf(member), 0),
-    stop: () => stop(child),
+    running: {
+      pid,
+      cpuMicros: () =>
+        familyOf(pid).reduce((sum, member) => sum + ticksOf(member), 0) * (1e6 / ticksPerSecond),
+      residentMb: () => familyOf(pid).reduce((sum, member) => sum + residentOf(member), 0),
+      stop: () => stop(child, endsBy),
+    },
+    failure: () => (hasEnded(child) ? complaint || 'it ended without a word' : null),
   };
 }
 
@@ -46,22 +88,39 @@ export async function freePort(): Promise<number> {
 /** Whether a program can be found. */
 export function isInstalled(program: string): boolean {
   try {
-    execFileSync('sh', ['-c', 'command -v "$1"', 'sh', program], {
-      stdio: 'ignore',
-      env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
-    });
+    execFileSync('sh', ['-c', 'command -v "$1"', 'sh', program], { stdio: 'ignore', env: { PATH: path } });
     return true;
   } catch {
     return false;
   }
 }
 
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), 3_000);
+/** The first number with a dot that a program says when it is asked for its version; empty where it says none. */
+export function versionOf(program: string, option: string): string {
+  try {
+    const said = execFileSync(program, [option], { encoding: 'utf8', env: { ...process.env, PATH: path } });
+    return /\d+(\.\d+)+/.exec(said)?.[0] ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** How many files a program may have open here at most. */
+export function openFileLimit(): number {
+  const said = execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim();
+  return said === 'unlimited' ? Infinity : Number(said);
+}
+
+async function stop(child: ChildProcess, endsBy: NodeJS.Signals): Promise<void> {
+  if (hasEnded(child)) return;
+  child.kill(endsBy);
+  const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
   await once(child, 'exit');
   clearTimeout(timer);
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
 }
 
 function accepts(port: number): Promise<boolean> {
@@ -75,20 +134,22 @@ function accepts(port: number): Promise<boolean> {
   });
 }
 
+/** A process and all below it. Each of its threads has children of its own (proc(5)). */
 function familyOf(pid: number): number[] {
-  const children = readOr(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
+  const children = listOr(`/proc/${pid}/task`).flatMap((thread) =>
+    readOr(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
+  );
   return [pid, ...children.flatMap(familyOf)];
 }
 
-/** Fields 14 and 15 of /proc/PID/stat: utime and stime (proc(5)). */
+/** Fields 14 to 17 of /proc/PID/stat: utime, stime, and those of children that have ended, cutime and cstime (proc(5)). */
 function ticksOf(pid: number): number {
   const stat = readOr(`/proc/${pid}/stat`);
-  const [utime = 0, stime = 0] = stat
+  const times = stat
     .slice(stat.lastIndexOf(')') + 2)
     .split(' ')
-    .slice(11, 13)
-    .map(Number);
-  return utime + stime;
+    .slice(11, 15);
+  return times.reduce((sum, ticks) => sum + Number(ticks), 0);
 }
 
 function residentOf(pid: number): number {
@@ -100,5 +161,13 @@ function readOr(file: string): string {
     return readFileSync(file, 'utf8');
   } catch {
     return '';
+  }
+}
+
+function listOr(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
   }
 }

@@ -1,4 +1,4 @@
-/** What soak.ts talks to: `node soak-upstream.ts FOLDER PORT`. `GET /N` answers N bytes; a POST says how many came. */
+/** What soak.ts talks to: `node soak-upstream.ts FOLDER PORT`. `GET /user/N` answers N bytes; a POST says how many came. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
@@ -15,7 +15,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     response.end(String(bytes));
     return;
   }
-  const bytes = Number(request.url?.slice(1));
+  const bytes = Number(request.url?.slice('/user/'.length));
   response.writeHead(200, { 'content-length': bytes });
   for (let left = bytes; left > 0; left -= piece.length) {
     if (!response.write(left < piece.length ? piece.subarray(0, left) : piece)) await once(response, 'drain');

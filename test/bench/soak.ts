@@ -10,9 +10,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 import { table } from '../../src/cli/table.ts';
-import { openConnection } from './load.ts';
+import { openSocket } from './connection.ts';
 import { freePort, startProgram, type Running } from './process.ts';
-import { sidekey, type Subject } from './subjects.ts';
+import { prepareInstance, startInstance, type Stand } from './stand.ts';
+import type { Ground } from './subject.ts';
+import { sidekey } from './subjects/sidekey.ts';
 
 const host = 'localhost';
 const gigabyte = 1_073_741_824;
@@ -36,12 +38,7 @@ export async function benchSoak({ gigabytes }: { readonly gigabytes: number }): 
   const bytes = Math.floor((gigabytes * gigabyte) / piece.length) * piece.length;
   const mark = Math.min(gigabyte, bytes / 2);
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-soak-'));
-  const running: Running[] = [];
-  const start = async (command: string, args: readonly string[], port: number) => {
-    const program = await startProgram(command, args, port);
-    running.push(program);
-    return program;
-  };
+  const running: (Running | null)[] = [];
   try {
     const authority = makeAuthority('Bench Root', validFor(30, Date.now()));
     const leaf = issueLeaf(authority, host, validFor(30, Date.now()));
@@ -50,29 +47,36 @@ export async function benchSoak({ gigabytes }: { readonly gigabytes: number }): 
     await writeFile(join(folder, 'leaf.key'), leaf.key);
     const port = await freePort();
     const upstream = fileURLToPath(new URL('soak-upstream.ts', import.meta.url));
-    await start(process.execPath, [upstream, folder, String(port)], port);
-    const subject = await sidekey(folder, port, start);
-    const down = await pass(subject, port, mark, downloadOf(bytes));
-    const up = await pass(subject, port, mark, uploadOf(bytes));
+    running.push(await startProgram(process.execPath, [upstream, folder, String(port)], port));
+    const ground: Ground = {
+      folder,
+      host,
+      port,
+      coldHosts: [],
+      root: authority.cert,
+      rootFile: join(folder, 'root.pem'),
+      token: 'soak-token-0123456789abcdef',
+      rsaAuthority: authority,
+    };
+    const subject = sidekey(ground);
+    const stand = await startInstance(ground, subject, await prepareInstance(ground, subject, 'soak'));
+    running.push(stand.program);
+    const down = await pass(stand, mark, downloadOf(bytes));
+    const up = await pass(stand, mark, uploadOf(bytes));
     report(bytes, mark, { down, up });
   } finally {
-    await Promise.all(running.map((program) => program.stop()));
+    await Promise.all(running.map((program) => program?.stop()));
     await rm(folder, { recursive: true, force: true });
   }
 }
 
 /** Has one body pass, and looks at the proxy's memory on the way. */
-async function pass(
-  { program, proxyPort, ca }: Subject,
-  port: number,
-  mark: number,
-  run: Run,
-): Promise<Passage> {
-  const socket = await openConnection({ proxyPort, host, port, ca });
+async function pass({ program, target }: Stand, mark: number, run: Run): Promise<Passage> {
+  const socket = await openSocket(target);
   const before = program?.residentMb() ?? 0;
   let [atMark, atEnd, next] = [before, before, 0];
   const begin = performance.now();
-  await run(socket, `${host}:${port}`, (bytes) => {
+  await run(socket, `${host}:${target.port}`, (bytes) => {
     if (bytes < next) return;
     next += step;
     atEnd = Math.max(atEnd, program?.residentMb() ?? 0);
@@ -87,7 +91,7 @@ type Run = (socket: Socket, authority: string, watch: (bytes: number) => void) =
 const downloadOf =
   (bytes: number): Run =>
   async (socket, authority, watch) => {
-    socket.write(`GET /${bytes} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    socket.write(`GET /user/${bytes} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
     const [first] = (await once(socket, 'data')) as [Buffer];
     let got = first.length - bodyAt(first);
     await new Promise<void>((resolve, reject) => {
@@ -103,7 +107,7 @@ const downloadOf =
 const uploadOf =
   (bytes: number): Run =>
   async (socket, authority, watch) => {
-    socket.write(`POST / HTTP/1.1\r\nHost: ${authority}\r\nContent-Length: ${bytes}\r\n\r\n`);
+    socket.write(`POST /upload HTTP/1.1\r\nHost: ${authority}\r\nContent-Length: ${bytes}\r\n\r\n`);
     const answered = once(socket, 'data') as Promise<[Buffer]>;
     // A connection that is cut has no `drain` any more.
     const cut = new AbortController();

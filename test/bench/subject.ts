@@ -1,0 +1,49 @@
+import type { CertifiedKey } from '../../examples/helpdesk/certificate.ts';
+import type { StartOptions } from './process.ts';
+
+/** What is measured: a way from the client to the upstream. */
+export interface Subject {
+  /** What `--only` calls it. */
+  readonly id: string;
+  /** The head of its column. */
+  readonly title: string;
+  /** What it is, and of which version. */
+  readonly what: string;
+  /** Whether it adds the credential; else the client has to bring it. */
+  readonly adds: boolean;
+  /** Why it cannot reach hosts that are in no public name service; null: it can. */
+  readonly coldReason: string | null;
+  /** Files that it holds open for each tunnel, at least: one to the client, and one to the upstream where it keeps that. */
+  readonly filesPerTunnel: number;
+  /** Writes what one instance is started with; each has a folder and a port of its own. Null: there is no program on the way. */
+  prepare: ((folder: string) => Promise<Prepared>) | null;
+}
+
+/** An instance that can be started, stopped and started again. */
+export interface Prepared extends StartOptions {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly port: number;
+  /** `NAME:TOKEN` of the client for the proxy; left out: it is asked for none. */
+  readonly proxyUser?: string | undefined;
+  /** What a client must trust on this way, PEM; asked once it has started. */
+  ca(): Promise<string>;
+}
+
+/** Where all of them lead, and what they work with. */
+export interface Ground {
+  /** The folder of this run. */
+  readonly folder: string;
+  /** The one host that is asked for again and again, on the port. */
+  readonly host: string;
+  readonly port: number;
+  /** Hosts for the first exchange with each, resolved to 127.0.0.1 by a list of each subject's own. */
+  readonly coldHosts: readonly string[];
+  /** PEM of the upstream's root, and its file. */
+  readonly root: string;
+  readonly rootFile: string;
+  /** What the upstream wants to see: the value behind `Bearer `. */
+  readonly token: string;
+  /** An authority for proxies that want an RSA key. */
+  readonly rsaAuthority: CertifiedKey;
+}

@@ -1,0 +1,125 @@
+/** Sidekey: with everything on, and as a blind tunnel. */
+import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { newToken } from '../../../src/cli/agent/token.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { createLog } from '../../../src/log.ts';
+import { openState } from '../../../src/state.ts';
+import { freePort } from '../process.ts';
+import type { Ground, Prepared, Subject } from '../subject.ts';
+
+const door = fileURLToPath(new URL('../../../src/sidekey.js', import.meta.url));
+const agent = 'bench-agent';
+
+export function sidekey(ground: Ground): Subject {
+  return {
+    id: 'sidekey',
+    title: 'Sidekey',
+    what: 'Sidekey, everything on: agent token, five rules, OAuth grant, audit on disk',
+    adds: true,
+    coldReason: null,
+    filesPerTunnel: 1,
+    prepare: (folder) => prepare(ground, folder, { grant: 'bench', rules: [{ policy: 'usual' }] }),
+  };
+}
+
+export function sidekeyTunnel(ground: Ground): Subject {
+  return {
+    id: 'sidekey-tunnel',
+    title: 'Sidekey tunnel',
+    what: 'Sidekey, domain passed through blind: agent token, audit on disk',
+    adds: false,
+    coldReason: null,
+    filesPerTunnel: 2,
+    prepare: (folder) => prepare(ground, folder, 'tunnel'),
+  };
+}
+
+/** Five rules, of which the fourth and the fifth allow what the bench asks for. */
+const policies = {
+  usual: [
+    { methods: ['DELETE'], outcome: 'deny' },
+    { paths: ['/admin/**', '/repos/*/*/settings/**'], outcome: 'deny' },
+    { methods: ['PUT', 'PATCH'], agents: ['deploy-*'], require_reason: true },
+    { name: 'read', methods: ['GET', 'HEAD'], paths: ['/1k', '/10m', '/user/**'], agents: ['bench-*'] },
+    { name: 'send', methods: ['POST'], paths: ['/upload', '/repos/*/*/issues/**'] },
+  ],
+};
+
+async function prepare(ground: Ground, folder: string, domain: object | string): Promise<Prepared> {
+  const { host, token } = ground;
+  await chmod(folder, 0o700);
+  const port = await freePort();
+  const authorities = [`${host}:${ground.port}`, `*.bench.test:${ground.port}`];
+  const configFile = join(folder, 'sidekey.yaml');
+  const config = {
+    version: 1,
+    proxy: { listen: `127.0.0.1:${port}`, agents: 'required' },
+    store: 'sqlite:sidekey.db',
+    key: { source: 'file', path: 'master.key' },
+    ca: { directory: 'certs' },
+    audit: { file: 'audit.jsonl' },
+    upstream: {
+      ca: [ground.rootFile],
+      resolve: Object.fromEntries([host, ...ground.coldHosts].map((name) => [name, '127.0.0.1'])),
+      private_addresses: ['127.0.0.1/32'],
+    },
+    limits: { connections: 12_000 },
+    providers: {
+      bench: {
+        authorization_endpoint: 'https://login.bench.test/authorize',
+        token_endpoint: 'https://login.bench.test/token',
+        client_id: 'bench',
+        audience: authorities,
+      },
+    },
+    ...(domain === 'tunnel' ? {} : { policies }),
+    domains: Object.fromEntries(authorities.map((authority) => [authority, domain])),
+  };
+  await writeFile(configFile, stringify(config), { mode: 0o600 });
+  const secret = await fill(configFile, token, authorities);
+  return {
+    command: process.execPath,
+    args: [door, 'start', '--config', configFile],
+    port,
+    proxyUser: `${agent}:${secret}`,
+    ca:
+      domain === 'tunnel' ? async () => ground.root : () => readFile(join(folder, 'certs', 'ca.crt'), 'utf8'),
+  };
+}
+
+/** Puts the grant and the agent into the store, as the command line does. Answers the agent's token. */
+async function fill(configFile: string, accessToken: string, audience: readonly string[]): Promise<string> {
+  const config = await loadConfig(configFile, { env: {} });
+  const state = await openState(config, { log: createLog('warn'), now: Date.now });
+  try {
+    const now = Date.now();
+    const grant = await state.grants.add(
+      { name: 'bench', user: 'default', provider: 'bench', scopes: ['read', 'write'] },
+      {
+        credential: {
+          type: 'oauth2',
+          accessToken,
+          refreshToken: 'bench-refresh-0123456789abcdef',
+          expiresAt: now + 12 * 3_600_000,
+          obtainedAt: now,
+          scope: 'read write',
+          clientId: null,
+          clientSecret: null,
+          tokenEndpoint: null,
+        },
+        audience,
+      },
+    );
+    const token = newToken(agent, { label: 'main', expiresAt: null, at: now });
+    await state.store.agents.insert(
+      { name: agent, user: null, labels: ['bench'], disabledAt: null, createdAt: now },
+      { tokens: [token.record], bindings: [{ kind: 'grant', value: grant.id }] },
+    );
+    return token.secret;
+  } finally {
+    await state.close();
+  }
+}

@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import { AnswerReader } from '../../bench/answer-reader.ts';
+
+const plain = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello';
+const lower = 'HTTP/1.1 403 Forbidden\r\nX: y\r\ncontent-length:0\r\n\r\n';
+const chunked =
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: u\r\n\r\n';
+
+test.each([
+  ['a length', plain, 200, 5],
+  ['a length in other letters', lower, 403, 0],
+  ['chunks and a trailer', chunked, 200, 5],
+])('an answer with %s ends where it ends, whole and in pieces of every size', (_, text, status, length) => {
+  for (let size = 1; size <= text.length; size += 1) {
+    const reader = new AnswerReader();
+    const ends: boolean[] = [];
+    // Twice: what the first leaves behind must not reach into the second.
+    for (let at = 0; at < text.length * 2; at += size) {
+      const end = Math.min(at + size, at < text.length ? text.length : text.length * 2);
+      ends.push(reader.feed(Buffer.from((text + text).slice(at, end))));
+      at = end - size;
+    }
+    expect(ends.filter(Boolean)).toHaveLength(2);
+    expect(ends.at(-1)).toBe(true);
+    expect([reader.status, reader.length]).toEqual([status, length]);
+  }
+});
+
+test.each([
+  ['bytes behind a body', `${plain}!`],
+  ['bytes behind the last chunk', `${chunked}!`],
+  ['an answer that says no length', 'HTTP/1.1 200 OK\r\nX: y\r\n\r\n'],
+  ['a chunk that says no size', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n'],
+])('%s is no answer', (_, text) => {
+  expect(() => new AnswerReader().feed(Buffer.from(text))).toThrow(Error);
+});
+
+test('a body is handed over without its framing', () => {
+  const reader = new AnswerReader();
+  let body = '';
+  reader.onBody = (piece) => (body += piece.toString());
+  reader.feed(Buffer.from(chunked));
+  expect(body).toBe('hello');
+});
