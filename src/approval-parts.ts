@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { createAdminServer } from './admin/server.ts';
+import type { AdminServer } from './admin/server.ts';
 import { newApprovalId } from './approvals/approval-id.ts';
 import { createApprovalDesk, type ApprovalDesk } from './approvals/desk.ts';
 import { createApprovalLinks } from './approvals/link.ts';
@@ -67,8 +67,11 @@ export async function openAsking(
     settings: () => config().approvals,
     announce: teller.announce,
   });
-  const pages = createAdminServer({ desk, links, now, log, timers: systemTimers });
+  let pages: AdminServer | null = null;
   if (admin.listen !== null) {
+    // Loads all of Node's HTTP: a start without pages is sooner without it.
+    const { createAdminServer } = await import('./admin/server.ts');
+    pages = createAdminServer({ desk, links, now, log, timers: systemTimers });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
     listensOn = port;
     url = admin.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -78,7 +81,7 @@ export async function openAsking(
     url,
     port: listensOn,
     async close() {
-      await Promise.all([pages.close(), desk.close(), teller.close()]);
+      await Promise.all([pages?.close(), desk.close(), teller.close()]);
     },
   };
 }

@@ -4,9 +4,11 @@ import { startAuditUpkeep } from './audit-upkeep.ts';
 import type { Origin } from './audit/event.ts';
 import { openAuthority, type CertificateAuthority } from './ca/authority.ts';
 import { createLeafCache } from './ca/leaf-cache.ts';
+import { createLeavesAhead } from './ca/leaves-ahead.ts';
+import { createTicketKeys } from './ca/ticket-keys.ts';
 import type { Config } from './config/config.ts';
 import { followConfig } from './config/follow.ts';
-import { loadConfig } from './config/load.ts';
+import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { watchConfig } from './config/watch.ts';
 import { SidekeyError } from './errors.ts';
@@ -18,7 +20,7 @@ import { createTokenSource } from './grants/token-source.ts';
 import { createUseNotes } from './grants/use-notes.ts';
 import { createFingerprint } from './inject/fingerprint.ts';
 import type { Log } from './log.ts';
-import { createDomainMap } from './policy/domain-map.ts';
+import { createDomainMap, exactHosts } from './policy/domain-map.ts';
 import { createConcealment } from './proxy/concealment.ts';
 import { createAgentRegister } from './proxy/register.ts';
 import { createListener } from './proxy/listener.ts';
@@ -56,6 +58,8 @@ export interface ProxyParts {
   readonly origin?: Origin | undefined;
   /** What audit sinks of type `stdout` write to; default: that of the process. */
   readonly stdout?: StandardOutput | undefined;
+  /** What the keys of TLS session tickets are derived from, where workers share it; see `createTicketKeys`. */
+  readonly ticketMaterial?: Uint8Array | undefined;
 }
 
 /**
@@ -145,7 +149,20 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     (it) => it.close(),
   );
   if (asking.port !== null) ownPorts.push(asking.port);
-  const leaves = createLeafCache({ authority: () => authority, now });
+  const tickets = createTicketKeys(parts.ticketMaterial);
+  const leaves = createLeafCache({ authority: () => authority, now, tickets });
+  const ahead = createLeavesAhead({
+    leaves,
+    soon: (run) => {
+      const soon = setImmediate(run);
+      return () => clearImmediate(soon);
+    },
+    later: (ms, run) => {
+      const timer = setTimeout(run, ms).unref();
+      return () => clearTimeout(timer);
+    },
+  });
+  opened.defer(() => ahead.close());
   const followed = followConfig(config.file, takeOver);
   let lookedThisTurn = false;
   /** Looks at the files once in a turn of the event loop: an edit in the middle of one is like one right after it. */
@@ -194,6 +211,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       [config, exit, settings] = [next, nextExit, settingsOf(next, nextExit)];
       if (replaced !== nextExit) leave(replaced);
       listener.recheck();
+      ahead.prepare(exactHosts(next.domains));
       schedule.look();
       audit.adjust(next.audit);
       upkeep.reconfigure(next.audit);
@@ -224,8 +242,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   });
   opened.defer(() => watch.close());
   // What was written to the file while the proxy started is no change to the watch.
-  const again = await loadConfig(config.file, { env }).catch(() => null);
-  if (again?.digest !== config.digest) await followed.reload();
+  const text = await readConfigText(config.file).catch(() => null);
+  if (text === null || digestOf(text) !== config.digest) await followed.reload();
   const reason = `config ${shortDigest(config)}`;
   await audit.append({
     event: 'proxy.started',
@@ -235,6 +253,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     ...parts.origin,
   });
   serving = true;
+  ahead.prepare(exactHosts(config.domains));
 
   let closing: Promise<void> | undefined;
   return {

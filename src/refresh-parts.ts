@@ -3,7 +3,6 @@ import type { Config } from './config/config.ts';
 import { isReference, parseSecretReference, readSecret } from './config/secret-reference.ts';
 import { SidekeyError } from './errors.ts';
 import type { RefreshParts } from './grants/refresh-attempt.ts';
-import { renew } from './oauth/renewal.ts';
 import type { State } from './state.ts';
 
 /** What changes while a process runs. */
@@ -27,7 +26,11 @@ export function refreshParts(
     registry: grants,
     store,
     providers: (name) => config().providers.get(name),
-    refresh: (request, { signal }) => renew(request, { fetch: fetch(), now, signal }),
+    refresh: async (request, { signal }) => {
+      // A start is sooner without the flows, and needs none.
+      const { renew } = await import('./oauth/renewal.ts');
+      return renew(request, { fetch: fetch(), now, signal });
+    },
     readSecret: (reference) => readReferenced(reference, { env, configFile: config().file }),
     now,
     skewMs: initial.tokens.skewMs,

@@ -18,10 +18,9 @@ const isSource = here.endsWith('/src/');
 const isInstalled = here.includes('/node_modules/');
 let entry = './cli/index.js';
 if (isSource && isInstalled) entry = '../dist/cli/index.js';
-if (isSource && !isInstalled) {
-  entry = './cli/index.ts';
-  // Not in the shared temporary folder, where others could put code for us to run.
-  module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
-}
+if (isSource && !isInstalled) entry = './cli/index.ts';
+// Not in the shared temporary folder, where others could put code for us to run: whoever may write here may change the
+// program too. Where nobody may, there is no cache, and a start takes longer.
+module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
 const { run } = await import(entry);
 process.exitCode = await run(process.argv.slice(2));

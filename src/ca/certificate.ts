@@ -1,4 +1,4 @@
-import { createHash, randomBytes, type KeyObject } from 'node:crypto';
+import { hash, randomBytes, type KeyObject } from 'node:crypto';
 import {
   bitString,
   encode,
@@ -17,10 +17,7 @@ import {
 import { generalNameDer, type GeneralName } from './general-name.ts';
 import { nameConstraintsDer, nameConstraintsId, type PermittedName } from './name-constraints.ts';
 
-/**
- * X.509 v3 certificates with P-256 keys (RFC 5280). node-forge makes no certificates with EC keys, and RSA in
- * JavaScript would block for tens of milliseconds each, so that it writes the ASN.1 here and `node:crypto` signs.
- */
+/** X.509 v3 certificates with P-256 keys (RFC 5280): the ASN.1 is written here, and `node:crypto` signs. */
 export interface Certificate {
   readonly issuer: Issuer;
   /** A Name, see `commonName`. */
@@ -47,6 +44,7 @@ export interface Issuer {
 export function signCertificate(certificate: Certificate): Buffer {
   // RFC 5758 §3.2: ecdsa-with-SHA256 has no parameters, not even NULL.
   const algorithm = sequence(objectId('1.2.840.10045.4.3.2'));
+  const key = point(certificate.publicKey);
   const toBeSigned = sequence(
     wrapped(0, integer(2)), // v3
     integer(serialNumber()),
@@ -54,12 +52,12 @@ export function signCertificate(certificate: Certificate): Buffer {
     certificate.issuer.name,
     sequence(time(certificate.notBefore), time(certificate.notAfter)),
     certificate.subject,
-    subjectPublicKey(certificate.publicKey),
+    subjectPublicKey(key),
     wrapped(
       3,
       sequence(
         ...certificate.extensions,
-        extension('2.5.29.14', octetString(keyIdentifier(certificate.publicKey))),
+        extension('2.5.29.14', octetString(identifierOf(key))),
         extension('2.5.29.35', sequence(tagged(0, certificate.issuer.keyIdentifier))),
       ),
     ),
@@ -75,7 +73,11 @@ export function commonName(text: string): Der {
 
 /** The first 160 bits of the SHA-256 of the public key (RFC 7093 §2, method 1). */
 export function keyIdentifier(publicKey: KeyObject): Buffer {
-  return createHash('sha256').update(point(publicKey)).digest().subarray(0, 20);
+  return identifierOf(point(publicKey));
+}
+
+function identifierOf(key: Buffer): Buffer {
+  return hash('sha256', key, 'buffer').subarray(0, 20);
 }
 
 /** What a certificate of a CA carries: it signs leaves of TLS servers, and no other CA. */
@@ -120,11 +122,8 @@ function criticalExtension(id: string, value: Der): Der {
 }
 
 /** RFC 5480 §2: ecPublicKey on prime256v1. */
-function subjectPublicKey(publicKey: KeyObject): Der {
-  return sequence(
-    sequence(objectId('1.2.840.10045.2.1'), objectId('1.2.840.10045.3.1.7')),
-    bitString(point(publicKey)),
-  );
+function subjectPublicKey(key: Buffer): Der {
+  return sequence(sequence(objectId('1.2.840.10045.2.1'), objectId('1.2.840.10045.3.1.7')), bitString(key));
 }
 
 /** The uncompressed point: the last 65 bytes of a P-256 SubjectPublicKeyInfo. */

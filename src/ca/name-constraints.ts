@@ -1,6 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import { bareHost, canonicalHost, isAddress } from '../policy/host.ts';
-import { bytesOf, decode, isObjectId, itemsOf, sequence, wrapped, type Der } from './der.ts';
+import { bytesOf, decode, isObjectId, itemsOf, sequence, tagNumberOf, wrapped, type Der } from './der.ts';
 import { addressBytes, generalNameDer, type GeneralName } from './general-name.ts';
 
 /** The object identifier of the extension. */
@@ -59,7 +59,7 @@ export function permittedTextsOf(extensions: readonly Der[]): readonly string[] 
   const [permitted] = itemsOf(decode(bytesOf(itemsOf(extension).at(-1))));
   return itemsOf(permitted)
     .map((entry) => itemsOf(entry)[0])
-    .map((base) => (Number(base?.type) === 2 ? bytesOf(base).toString('latin1') : blockText(bytesOf(base))))
+    .map((base) => (tagNumberOf(base) === 2 ? bytesOf(base).toString('latin1') : blockText(bytesOf(base))))
     .toSorted();
 }
 

@@ -1,5 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto';
-import forge from 'node-forge';
+import { createHmac, hash, randomBytes } from 'node:crypto';
 import { SidekeyError } from '../errors.ts';
 import { trustedCertificates, type RootSources, type TrustedCertificate } from './bundle.ts';
 import {
@@ -69,21 +68,23 @@ function content(bytes: Buffer): Der {
   return sequence(objectId(data), wrapped(0, octetString(bytes)));
 }
 
-/** RFC 7292 §4 and appendix B: key derivation with ID 3. */
+/** RFC 7292 §4. */
 function macData(safe: Buffer, password: string): Der {
   const salt = randomBytes(20);
-  const key = forge.pkcs12.generateKey(
-    password,
-    forge.util.createBuffer(salt.toString('latin1')),
-    3,
-    macIterations,
-    32,
-    forge.md.sha256.create(),
-  );
-  const digest = createHmac('sha256', Buffer.from(key.getBytes(), 'latin1')).update(safe).digest();
+  const digest = createHmac('sha256', macKey(password, salt)).update(safe).digest();
   return sequence(
     sequence(sequence(objectId(sha256), nothing()), octetString(digest)),
     octetString(salt),
     integer(macIterations),
   );
+}
+
+/** RFC 7292 appendix B.2 for SHA-256, whose one block is the whole key: so nothing of the second step is needed. */
+function macKey(password: string, salt: Buffer): Buffer {
+  const block = 64;
+  const filled = (bytes: Buffer) => Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes);
+  const text = Buffer.from(`${password}\0`, 'utf16le').swap16();
+  let key = Buffer.concat([Buffer.alloc(block, 3), filled(salt), filled(text)]);
+  for (let round = 0; round < macIterations; round += 1) key = hash('sha256', key, 'buffer');
+  return key;
 }

@@ -56,12 +56,17 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
     file: path,
     name,
     env: options.env,
-    digest: hash('sha256', text),
+    digest: digestOf(text),
     catalog,
   });
   if (found.length + problems.length > 0) throw configInvalid(name, [...found, ...problems]);
   refuseOpenListener(config, name, document.position(['proxy', 'listen']));
   return deepFreeze(config);
+}
+
+/** What tells one text of a config file from another: `digest` of the config that was read from it. */
+export function digestOf(text: string): string {
+  return hash('sha256', text);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Private keys that sign JWTs (RFC 7518 §3.1). No message here says anything of a key but its kind. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { SignJWT, type JWTPayload } from 'jose';
+import type { JWTPayload } from 'jose';
 import { SidekeyError } from '../errors.ts';
 import type { SigningKey } from '../grants/credential.ts';
 
@@ -56,7 +56,12 @@ export function readSigningKey(text: string, options: SigningKeyOptions = {}): S
  * @throws SidekeyError `input_invalid` as `readSigningKey`; what jose throws for a key that does not fit its algorithm,
  * which may say something of the key
  */
-export function signJwt({ privateKey, keyId, algorithm }: SigningKey, claims: JWTPayload): Promise<string> {
+export async function signJwt(
+  { privateKey, keyId, algorithm }: SigningKey,
+  claims: JWTPayload,
+): Promise<string> {
+  // Few logins need it, and a start is sooner without it.
+  const { SignJWT } = await import('jose');
   return new SignJWT(claims)
     .setProtectedHeader({ alg: algorithm, typ: 'JWT', ...(keyId === null ? {} : { kid: keyId }) })
     .sign(open(privateKey));

@@ -21,6 +21,13 @@ export function matchesPattern(pattern: DomainPattern, authority: Authority): bo
   return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
 }
 
+/** The hosts that entries with a grant name whole, in their order: a host that only a wildcard covers is not known before it is asked for. */
+export function exactHosts(domains: readonly Domain[]): string[] {
+  return domains
+    .filter(({ pattern, action }) => !pattern.wildcard && action.kind === 'grant')
+    .map(({ pattern }) => pattern.host);
+}
+
 /** A map of patterns, ready to be asked. */
 export interface PatternMap<T> {
   /** The most specific entry that covers the authority: exact host, then the longest suffix; at each, a port that is written beats none. */

@@ -8,7 +8,7 @@ import type { ProxyWay } from './connect-through.ts';
 import { createConnections, type Connections } from './connections.ts';
 import { openDatagrams, type Datagrams } from './datagrams.ts';
 import { createDialer, type Dialer } from './dial.ts';
-import { createFetch, createPool } from './pool.ts';
+import { lateFetch } from './late-fetch.ts';
 import { createResolver } from './resolve.ts';
 import { createRouter, type Exceptions } from './route.ts';
 import { createTrust } from './trust.ts';
@@ -65,11 +65,16 @@ export function createExit(options: ExitOptions): Exit {
     proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });
   const connections = createConnections({ dialer, limits });
-  const forTokens = createPool(dialer, limits);
+  // undici is half of what would be loaded at a start, and token endpoints are not asked until a token has ended.
+  const forTokens = lateFetch(async () => {
+    const { createFetch, createPool } = await import('./pool.ts');
+    const pool = createPool(dialer, limits);
+    return { fetch: createFetch(pool), close: () => pool.close() };
+  });
   return {
     dialer,
     connections,
-    fetch: createFetch(forTokens),
+    fetch: forTokens.fetch,
     datagrams: (host, port) => openDatagrams(route, host, port),
     async close() {
       await Promise.all([connections.close(), forTokens.close()]);

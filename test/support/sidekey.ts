@@ -49,6 +49,8 @@ export interface SidekeyOptions {
   readonly now?: () => number;
   /** Instead of the test's temporary folder: for a second proxy on the same state. */
   readonly folder?: string;
+  /** What workers share of their session tickets. */
+  readonly ticketMaterial?: Uint8Array;
 }
 
 export const bearerToken = 'token-of-the-grant-0123456789';
@@ -81,7 +83,12 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
   const log: Log = { error: tell, warn: tell, info: tell, debug: tell };
   const env = {};
   const config = await loadConfig(configFile, { env });
-  const proxy = await startProxy(config, { log, now: options.now ?? Date.now, env });
+  const proxy = await startProxy(config, {
+    log,
+    now: options.now ?? Date.now,
+    env,
+    ticketMaterial: options.ticketMaterial,
+  });
   onTestFinished(() => proxy.close());
 
   const audit = async () =>

@@ -1,8 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { createLeafCache } from '../../../src/ca/leaf-cache.ts';
+import { createTicketKeys } from '../../../src/ca/ticket-keys.ts';
 import { freshAuthority } from './ca-for-test.ts';
 
 const dayMs = 86_400_000;
+/** Ticket keys that never change: what is left is the life of the leaves. */
+const steady = { ...createTicketKeys(), periodAt: () => 0 };
 
 describe('the leaf cache', () => {
   it('makes one context per host', async () => {
@@ -29,7 +32,7 @@ describe('the leaf cache', () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     now += dayMs;
-    const cache = createLeafCache({ authority: () => authority, now: () => now });
+    const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
     const first = cache.secureContextFor('a.test');
     now += 29 * dayMs - 2_000; // The leaf ends 44 days on; 15 are a third of its 45.
     expect(cache.secureContextFor('a.test')).toBe(first);
@@ -42,7 +45,7 @@ describe('the leaf cache', () => {
   it('makes a new leaf where the clock was set back before the old one begins', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
-    const cache = createLeafCache({ authority: () => authority, now: () => now });
+    const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
     now += 30 * dayMs;
     const first = cache.secureContextFor('a.test');
     now -= 2 * dayMs;
@@ -52,7 +55,7 @@ describe('the leaf cache', () => {
   it('keeps a leaf that ends with its CA, for no new one would live longer, and none beyond that', async () => {
     const authority = await freshAuthority();
     let now = authority.notAfter - dayMs;
-    const cache = createLeafCache({ authority: () => authority, now: () => now });
+    const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
     const first = cache.secureContextFor('a.test');
     now = authority.notAfter - 1_000;
     expect(cache.secureContextFor('a.test')).toBe(first);

@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { createLeafCache, type LeafCache } from '../../../src/ca/leaf-cache.ts';
+import { createLeavesAhead } from '../../../src/ca/leaves-ahead.ts';
+import { createTicketKeys } from '../../../src/ca/ticket-keys.ts';
+import { freshAuthority } from './ca-for-test.ts';
+
+const dayMs = 86_400_000;
+const steady = { ...createTicketKeys(), periodAt: () => 0 };
+
+/** Slices and timers that pass when they are told to. */
+function house(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
+  let slice: (() => void) | null = null;
+  let timer: { readonly ms: number; readonly run: () => void } | null = null;
+  const ahead = createLeavesAhead({
+    leaves,
+    soon(run) {
+      slice = run;
+      return () => (slice = null);
+    },
+    later(ms, run) {
+      timer = { ms, run };
+      return () => (timer = null);
+    },
+  });
+  return {
+    ahead,
+    /** Lets one slice pass; answers whether there was one. */
+    idle: (): boolean => {
+      const run = slice;
+      slice = null;
+      run?.();
+      return run !== null;
+    },
+    /** Lets the time to the next look pass; answers how long that was. */
+    wait: (): number | null => {
+      const due = timer;
+      timer = null;
+      due?.run();
+      return due?.ms ?? null;
+    },
+  };
+}
+
+describe('leaves that are made ahead', () => {
+  it('are there when they are asked for, and are made one a slice', async () => {
+    const authority = await freshAuthority();
+    const leaves = createLeafCache({ authority: () => authority, now: Date.now });
+    const { ahead, idle } = house(leaves);
+    ahead.prepare(['a.test', 'b.test', 'a.test']);
+    expect(leaves.size).toBe(0);
+    idle();
+    expect(leaves.size).toBe(1);
+    while (idle());
+    expect(leaves.size).toBe(2);
+    expect(leaves.prepare('a.test', 0)).toBe(false);
+  });
+
+  it('leave half of the room to hosts that nobody named', async () => {
+    const authority = await freshAuthority();
+    const leaves = createLeafCache({ authority: () => authority, now: Date.now, capacity: 4 });
+    const { ahead, idle } = house(leaves);
+    ahead.prepare(['a.test', 'b.test', 'c.test', 'd.test']);
+    while (idle());
+    expect(leaves.size).toBe(2);
+  });
+
+  it('leave out a host that the CA may not sign for, and go on behind it', async () => {
+    const authority = await freshAuthority(['acme.test']);
+    const leaves = createLeafCache({ authority: () => authority, now: Date.now });
+    const { ahead, idle } = house(leaves);
+    ahead.prepare(['other.test', 'acme.test']);
+    while (idle());
+    expect(leaves.size).toBe(1);
+    expect(leaves.prepare('acme.test', 0)).toBe(false);
+  });
+
+  it('are made anew before a client meets one that is due', async () => {
+    let now = Date.UTC(2027, 0, 1);
+    const authority = await freshAuthority([], () => now);
+    now += dayMs;
+    const leaves = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
+    const { ahead, idle, wait } = house(leaves);
+    ahead.prepare(['a.test']);
+    while (idle());
+    let renewals = 0;
+    const end = now + 40 * dayMs;
+    while (now < end) {
+      const before = leaves.secureContextFor('a.test');
+      now += wait()!;
+      // Until the look, the old one serves.
+      expect(leaves.secureContextFor('a.test')).toBe(before);
+      while (idle());
+      if (leaves.secureContextFor('a.test') !== before) renewals += 1;
+    }
+    expect(renewals).toBe(1);
+  });
+
+  it('follow the list that was given last, and end with the proxy', async () => {
+    const authority = await freshAuthority();
+    const leaves = createLeafCache({ authority: () => authority, now: Date.now });
+    const { ahead, idle, wait } = house(leaves);
+    ahead.prepare(['a.test', 'b.test']);
+    ahead.prepare(['c.test']);
+    while (idle());
+    expect(leaves.size).toBe(1);
+    ahead.close();
+    expect(wait()).toBeNull();
+    ahead.prepare(['d.test']);
+    expect(idle()).toBe(false);
+    expect(leaves.size).toBe(1);
+  });
+});

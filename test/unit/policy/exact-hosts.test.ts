@@ -1,0 +1,21 @@
+import { expect, it } from 'vitest';
+import { exactHosts, type Domain } from '../../../src/policy/domain-map.ts';
+import { isPattern, parsePattern } from '../../../src/policy/pattern.ts';
+
+function domain(text: string, kind: 'grant' | 'tunnel' | 'deny'): Domain {
+  const pattern = parsePattern(text);
+  if (!isPattern(pattern)) throw new Error(pattern.problem);
+  const action = kind === 'grant' ? ({ kind, grant: 'g', insecure: false } as const) : ({ kind } as const);
+  return { pattern, action, origin: 'here' };
+}
+
+it('the hosts that are known beforehand are those with a grant that no wildcard stands for', () => {
+  const domains = [
+    domain('api.test:8443', 'grant'),
+    domain('*.wild.test', 'grant'),
+    domain('blind.test', 'tunnel'),
+    domain('never.test', 'deny'),
+    domain('b.test', 'grant'),
+  ];
+  expect(exactHosts(domains)).toStrictEqual(['api.test', 'b.test']);
+});

@@ -1,0 +1,29 @@
+import { describe, expect, it, vi } from 'vitest';
+import { lateFetch } from '../../../src/upstream/late-fetch.ts';
+
+function house() {
+  const close = vi.fn(() => Promise.resolve());
+  const open = vi.fn(() => Promise.resolve({ fetch: () => Promise.resolve(new Response('told')), close }));
+  return { late: lateFetch(open), open, close };
+}
+
+describe('a fetch that is opened late', () => {
+  it('is opened once, by the first who asks', async () => {
+    const { late, open } = house();
+    expect(open).not.toHaveBeenCalled();
+    const answers = await Promise.all([late.fetch('https://a.test/'), late.fetch('https://b.test/')]);
+    expect(await Promise.all(answers.map((answer) => answer.text()))).toStrictEqual(['told', 'told']);
+    expect(open).toHaveBeenCalledTimes(1);
+  });
+
+  it('is closed where it was opened, and is not opened behind its end', async () => {
+    const used = house();
+    await used.late.fetch('https://a.test/');
+    await used.late.close();
+    expect(used.close).toHaveBeenCalledTimes(1);
+    const unused = house();
+    await unused.late.close();
+    await expect(unused.late.fetch('https://a.test/')).rejects.toThrowError('closed');
+    expect(unused.open).not.toHaveBeenCalled();
+  });
+});
