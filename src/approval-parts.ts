@@ -21,6 +21,8 @@ export interface AskingParts {
   readonly now: () => number;
   /** Where `env:` references look. */
   readonly env: NodeJS.ProcessEnv;
+  /** Where the pages are that another process serves; left out: they are served here. */
+  readonly pages?: Pick<Asking, 'url' | 'port'> | undefined;
 }
 
 /** People can be asked, and can answer. */
@@ -41,12 +43,12 @@ export interface Asking {
  */
 export async function openAsking(
   { store, vault, audit }: Pick<State, 'store' | 'vault' | 'audit'>,
-  { config, fetch, log, now, env }: AskingParts,
+  { config, fetch, log, now, env, pages: elsewhere }: AskingParts,
 ): Promise<Asking> {
   const links = createApprovalLinks(vault);
   const { admin } = config();
-  let url: string | null = null;
-  let listensOn: number | null = null;
+  let url = elsewhere?.url ?? null;
+  let listensOn = elsewhere?.port ?? null;
   const teller = createApprovalTeller({
     webhook: () => config().approvals.webhook,
     readSecret: (reference) =>
@@ -68,7 +70,7 @@ export async function openAsking(
     announce: teller.announce,
   });
   let pages: AdminServer | null = null;
-  if (admin.listen !== null) {
+  if (admin.listen !== null && elsewhere === undefined) {
     // Loads all of Node's HTTP: a start without pages is sooner without it.
     const { createAdminServer } = await import('./admin/server.ts');
     pages = createAdminServer({ desk, links, now, log, timers: systemTimers });

@@ -1,7 +1,7 @@
 import { openAsking } from './approval-parts.ts';
 import type { StandardOutput } from './audit-sinks.ts';
 import { startAuditUpkeep } from './audit-upkeep.ts';
-import type { Origin } from './audit/event.ts';
+import type { AuditEvent, Origin } from './audit/event.ts';
 import { openAuthority, type CertificateAuthority } from './ca/authority.ts';
 import { createLeafCache } from './ca/leaf-cache.ts';
 import { createLeavesAhead } from './ca/leaves-ahead.ts';
@@ -31,6 +31,10 @@ import { createSharedQuota } from './quota/shared-quota.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
 import type { Exit } from './upstream/exit.ts';
+import { createConfigEvents, type ConfigEvents } from './workers/config-events.ts';
+import type { SocketHandle } from './workers/listening-socket.ts';
+import type { Pages } from './workers/message.ts';
+import type { Supervisor } from './workers/supervisor.ts';
 
 /** A proxy that serves. */
 export interface Proxy {
@@ -60,6 +64,21 @@ export interface ProxyParts {
   readonly stdout?: StandardOutput | undefined;
   /** What the keys of TLS session tickets are derived from, where workers share it; see `createTicketKeys`. */
   readonly ticketMaterial?: Uint8Array | undefined;
+  /** Serves in the place of this process, which then does what is done once for all workers. Left out: this one serves. */
+  readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
+  /** Where this process is a worker: what it is given, and whom it leaves the rest to. */
+  readonly worker?: WorkerParts | undefined;
+}
+
+/** What a worker has of its supervisor (decision 26). */
+export interface WorkerParts {
+  /** The socket that all workers take connections from. */
+  readonly socket: SocketHandle;
+  readonly pages: Pages;
+  /** Takes the news of the config, which all workers have, and which are on record once. */
+  readonly config: ConfigEvents['own'];
+  /** A request got a credential. For the request path: some nanoseconds. */
+  readonly used: () => void;
 }
 
 /**
@@ -78,7 +97,7 @@ export async function startProxy(initial: Config, parts: ProxyParts): Promise<Pr
 }
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
-  const { log, now, env } = parts;
+  const { log, now, env, supervisor, worker } = parts;
   const state = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
   const { store, vault, grants, audit, activity } = state;
   let serving = false;
@@ -98,24 +117,28 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   opened.defer(async () => {
     await Promise.all([exit.close(), ...leaving]);
   });
-  const upkeep = opened.adopt(
-    startAuditUpkeep({
-      config: initial.audit,
-      configFile: initial.file,
-      vault,
-      audit,
-      exit: () => exit,
-      log,
-      now,
-      timers: systemTimers,
-      env,
-      stdout: parts.stdout,
-    }),
-    (it) => it.close(),
-  );
+  const upkeep =
+    worker === undefined
+      ? opened.adopt(
+          startAuditUpkeep({
+            config: initial.audit,
+            configFile: initial.file,
+            vault,
+            audit,
+            exit: () => exit,
+            log,
+            now,
+            timers: systemTimers,
+            env,
+            stdout: parts.stdout,
+          }),
+          (it) => it.close(),
+        )
+      : null;
   // Before the sinks end, so that they have it too.
   opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
   let settings = settingsOf(config, exit);
+  const configEvents = createConfigEvents(audit);
 
   const refreshing = refreshParts(state, { config: () => config, fetch: () => exit.fetch, now, env });
   const tokens = opened.adopt(
@@ -125,27 +148,38 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         ...activity,
         used(grantId) {
           activity.used(grantId);
-          schedule.used();
+          schedule?.used();
+          worker?.used();
         },
       },
       logger: log,
     }),
     (it) => it.close(),
   );
-  const schedule = opened.adopt(
-    startRefreshSchedule({
-      ...refreshing,
-      tokens,
-      activity,
-      keepFreshMs: config.tokens.keepFreshMs,
-      logger: log,
-    }),
-    (it) => it.close(),
-  );
+  const schedule =
+    worker === undefined
+      ? opened.adopt(
+          startRefreshSchedule({
+            ...refreshing,
+            tokens,
+            activity,
+            keepFreshMs: config.tokens.keepFreshMs,
+            logger: log,
+          }),
+          (it) => it.close(),
+        )
+      : null;
   const quota = opened.adopt(createSharedQuota(quotaFileOf(initial.store.path)), (it) => it.close());
   const uses = opened.adopt(createUseNotes({ store, now, timers: systemTimers }), (it) => it.close());
   const asking = opened.adopt(
-    await openAsking(state, { config: () => config, fetch: () => exit.fetch, log, now, env }),
+    await openAsking(state, {
+      config: () => config,
+      fetch: () => exit.fetch,
+      log,
+      now,
+      env,
+      pages: worker?.pages,
+    }),
     (it) => it.close(),
   );
   if (asking.port !== null) ownPorts.push(asking.port);
@@ -174,7 +208,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     setImmediate(() => (lookedThisTurn = false));
     return settings;
   }
-  const listener = opened.adopt(
+  const serve = () =>
     createListener({
       settings: newestSettings,
       inForce: () => settings,
@@ -189,18 +223,28 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       log,
       now,
       timers: systemTimers,
-    }),
-    async (it) => {
-      const drained = it.close(config.limits.drain);
-      // What waits for a person would keep it.
-      await asking.close();
-      await drained;
-    },
-  );
+    });
+  const supervise = supervisor?.listener({
+    config: () => config,
+    pages: { url: asking.url, port: asking.port },
+    audit,
+    configEvents,
+    used: () => schedule?.used(),
+  });
+  const listener = opened.adopt(supervise ?? serve(), async (it) => {
+    const drained = it.close(config.limits.drain);
+    // What waits for a person would keep it.
+    await asking.close();
+    await drained;
+  });
   const { host, port } = config.proxy.listen;
-  const address = await listener.listen(host, port);
+  const address = await listener.listen(host, port, worker?.socket);
   ownPorts.push(address.port);
 
+  function tellConfig(event: AuditEvent): void {
+    if (worker === undefined) configEvents.own(event);
+    else worker.config(event);
+  }
   async function takeOver(): Promise<void> {
     try {
       const next = await loadConfig(config.file, { env });
@@ -212,18 +256,20 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       if (replaced !== nextExit) leave(replaced);
       listener.recheck();
       ahead.prepare(exactHosts(next.domains));
-      schedule.look();
+      schedule?.look();
       audit.adjust(next.audit);
-      upkeep.reconfigure(next.audit);
-      audit.note({
+      upkeep?.reconfigure(next.audit);
+      tellConfig({
         event: 'config.reloaded',
         reason: `config ${shortDigest(before)} → ${shortDigest(next)}`,
       });
-      log.info({ file: config.file, later: laterKeys(initial, next) }, 'the config was reloaded');
+      if (worker === undefined)
+        log.info({ file: config.file, later: laterKeys(initial, next) }, 'the config was reloaded');
     } catch (error) {
       const code = error instanceof SidekeyError ? error.code : 'internal';
-      audit.note({ event: 'config.rejected', code, reason: summaryOf(error) });
-      log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
+      tellConfig({ event: 'config.rejected', code, reason: summaryOf(error) });
+      if (worker === undefined)
+        log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
     }
   }
   /** An exchange goes on with the settings it began with; their exit closes when the last of them has ended. */
@@ -244,15 +290,17 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   // What was written to the file while the proxy started is no change to the watch.
   const text = await readConfigText(config.file).catch(() => null);
   if (text === null || digestOf(text) !== config.digest) await followed.reload();
-  const reason = `config ${shortDigest(config)}`;
-  await audit.append({
-    event: 'proxy.started',
-    host: address.address,
-    port: address.port,
-    reason,
-    ...parts.origin,
-  });
-  serving = true;
+  if (worker === undefined) {
+    const reason = `config ${shortDigest(config)}`;
+    await audit.append({
+      event: 'proxy.started',
+      host: address.address,
+      port: address.port,
+      reason,
+      ...parts.origin,
+    });
+    serving = true;
+  }
   ahead.prepare(exactHosts(config.domains));
 
   let closing: Promise<void> | undefined;
@@ -308,6 +356,6 @@ function laterKeys(running: Config, next: Config): string[] {
   );
 }
 
-function startFacts({ proxy, admin, store, key, ca, audit, tokens }: Config) {
-  return { 'proxy.listen': proxy.listen, admin, store, key, ca, 'audit.file': audit.file, tokens };
+function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
+  return { 'proxy.listen': proxy.listen, workers, admin, store, key, ca, 'audit.file': audit.file, tokens };
 }

@@ -76,6 +76,12 @@ export function createApprovalDesk(parts: DeskParts): ApprovalDesk {
     else counts.set(agent, count);
   }
 
+  /** How many requests of an agent wait, in all processes of the store. */
+  async function countAll(agent: string | null): Promise<number> {
+    const waiting = await store.approvals.waiting(now());
+    return waiting.filter(({ who }) => who.agent === agent).length;
+  }
+
   async function forgetOld(at: number): Promise<void> {
     if (at < forgotAt + forgetEvery) return;
     forgotAt = at;
@@ -117,10 +123,11 @@ export function createApprovalDesk(parts: DeskParts): ApprovalDesk {
     const { who } = asked;
     const standing = await store.approvals.standing(who, now());
     if (standing !== null) return { kind: 'allowed', id: standing.id, by: standing.by, standing: true };
+    const all = await countAll(who.agent);
     if (closed) return { kind: 'stopping' };
     if (leaving.already) return { kind: 'gone' };
     const { waiting: most } = settings();
-    if ((counts.get(who.agent) ?? 0) >= most) return { kind: 'too_many', most };
+    if (Math.max(all, counts.get(who.agent) ?? 0) >= most) return { kind: 'too_many', most };
     countOf(who.agent, 1);
     try {
       return await put(asked, leaving, onAsked);

@@ -46,6 +46,7 @@ export type AuditEventName =
   | 'approval.asked'
   | 'proxy.started'
   | 'proxy.stopped'
+  | 'worker.crashed'
   | 'audit.repaired'
   | 'audit.rotated'
   | 'audit.pruned';

@@ -16,6 +16,8 @@ export interface Config {
     readonly agents: 'optional' | 'required';
     readonly unmatched: 'deny' | 'tunnel';
   };
+  /** How many processes serve; null: the machine decides. */
+  readonly workers: number | 'auto' | null;
   readonly admin: AdminConfig;
   readonly approvals: ApprovalsConfig;
   readonly store: { readonly kind: 'sqlite'; readonly path: string };

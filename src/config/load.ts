@@ -61,12 +61,20 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
   });
   if (found.length + problems.length > 0) throw configInvalid(name, [...found, ...problems]);
   refuseOpenListener(config, name, document.position(['proxy', 'listen']));
+  texts.set(config, text);
   return deepFreeze(config);
 }
 
 /** What tells one text of a config file from another: `digest` of the config that was read from it. */
 export function digestOf(text: string): string {
   return hash('sha256', text);
+}
+
+const texts = new WeakMap<Config, string>();
+
+/** The text that a config was read from, for another process that is to have the same; null: it was made otherwise. */
+export function textOf(config: Config): string | null {
+  return texts.get(config) ?? null;
 }
 
 /**

@@ -40,6 +40,7 @@ export function resolveConfig(
     file,
     digest,
     proxy: values.proxy,
+    workers: values.workers ?? null,
     admin: toAdminConfig(values.admin),
     approvals: toApprovalsConfig(values.approvals),
     store: { kind: values.store.kind, path: absolute(values.store.path) },

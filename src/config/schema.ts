@@ -131,6 +131,15 @@ export const configSchema = z
   .strictObject({
     version: z.literal(1).meta({ description: 'Version of this format: 1.' }),
     proxy: proxy.prefault({}).meta({ description: 'The listener, and who may use it.' }),
+    workers: z
+      .union([z.int().min(1).max(128), z.literal('auto')], {
+        error: 'must be a number from 1 to 128, or auto',
+      })
+      .optional()
+      .meta({
+        description:
+          'How many processes serve on the one port: a number, or auto (as many as there are cores for it). Default: 1; in a container auto.',
+      }),
     admin: adminSchema.prefault({}).meta({ description: 'The pages for people.' }),
     approvals: approvalsSchema.prefault({}).meta({
       description: 'Requests that a rule with the outcome approve holds until a person answers.',

@@ -23,8 +23,9 @@ export interface Listener {
   /**
    * Begins to listen; answers the address and the port that it has.
    * Rejects with SidekeyError `port_in_use` or `listen_failed`.
+   * @param socket takes its connections from this one, which has the port already and others may share
    */
-  listen(host: string, port: number): Promise<AddressInfo>;
+  listen(host: string, port: number, socket?: object): Promise<AddressInfo>;
   /**
    * For after a change of the config: cuts the tunnels and upgraded connections that would not be let begin as things
    * are now.
@@ -35,6 +36,9 @@ export interface Listener {
   /** Takes no more, waits at most `drainMs` for the exchanges under way, then cuts what is left. Idempotent. */
   close(drainMs: number): Promise<void>;
 }
+
+/** Connections that wait to be taken; the system may allow fewer. */
+const backlog = 4_096;
 
 /** Does not listen yet. */
 export function createListener(rooms: Rooms): Listener {
@@ -149,14 +153,17 @@ export function createListener(rooms: Rooms): Listener {
   }
 
   return {
-    async listen(host, port) {
+    async listen(host, port, socket) {
       await new Promise<void>((resolve, reject) => {
         const failed = (cause: Error) =>
           reject(listenFailure(cause, { host, port, setting: 'proxy.listen' }));
-        server.once('error', failed).listen({ host, port, backlog: 4_096 }, () => {
+        const listens = () => {
           server.off('error', failed);
           resolve();
-        });
+        };
+        server.once('error', failed);
+        if (socket === undefined) server.listen({ host, port, backlog }, listens);
+        else server.listen(socket, backlog, listens);
       });
       return server.address() as AddressInfo;
     },

@@ -2,7 +2,7 @@ import { isInstalled } from './process.ts';
 import type { Ground, Subject } from './subject.ts';
 import { mitmproxy } from './subjects/mitmproxy.ts';
 import { httpMitmProxy, installedVersion, mockttp, peersCommand } from './subjects/node-peers.ts';
-import { sidekey, sidekeyTunnel } from './subjects/sidekey.ts';
+import { sidekey, sidekeyTunnel, sidekeyWorkers } from './subjects/sidekey.ts';
 import { squidBump, squidTunnel } from './subjects/squid.ts';
 import { tinyproxy } from './subjects/tinyproxy.ts';
 
@@ -16,6 +16,7 @@ export const subjectIds = [
   'mockttp',
   'http-mitm-proxy',
   'sidekey',
+  'sidekey-workers',
   'sidekey-tunnel',
 ] as const;
 
@@ -35,6 +36,7 @@ export function chooseSubjects(
     mockttp: () => packaged('mockttp', () => mockttp(ground)),
     'http-mitm-proxy': () => packaged('http-mitm-proxy', () => httpMitmProxy(ground)),
     sidekey: () => sidekey(ground),
+    'sidekey-workers': () => sidekeyWorkers(ground),
     'sidekey-tunnel': () => sidekeyTunnel(ground),
   };
   // One blind tunnel is enough to compare with.

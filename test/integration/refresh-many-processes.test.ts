@@ -34,6 +34,7 @@ interface Fleet {
 async function fleet(server: TokenServer, config: object = {}): Promise<Fleet> {
   const configOf = (asker: string) => ({
     version: 1,
+    workers: 1,
     proxy: { listen: '127.0.0.1:0' },
     upstream: {
       ca: ['upstream-ca.pem'],

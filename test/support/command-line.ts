@@ -34,6 +34,8 @@ export interface Running {
   readonly stop: () => Promise<Ran>;
   /** Sends SIGKILL, and resolves when it is gone. */
   readonly kill: () => Promise<void>;
+  /** Resolves with how it ended, when it has. */
+  readonly ended: Promise<Ran>;
 }
 
 /** A place of its own for the program: a folder with a config, and nothing else yet. */
@@ -63,7 +65,10 @@ export async function home(config: object = {}): Promise<Home> {
   onTestFinished(() => process.chdir(before));
   await mkdir(join(folder, 'config'), { mode: 0o700 });
   const configFile = join(folder, 'config', 'sidekey.yaml');
-  await writeFile(configFile, stringify({ version: 1, proxy: { listen: '127.0.0.1:0' }, ...config }));
+  await writeFile(
+    configFile,
+    stringify({ version: 1, workers: 1, proxy: { listen: '127.0.0.1:0' }, ...config }),
+  );
   await chmod(configFile, 0o600);
   const withConfig = (args: readonly string[]) => [...args, '--config', configFile];
   const runCommand: Home['run'] = (args, options) => runHere(withConfig(args), folder, options);
@@ -135,7 +140,7 @@ export async function startProgram(
     void ended.then(() => reject(new Error(stderr)));
   });
   const { listen, ca } = JSON.parse(first) as { listen: { port: number }; ca: string };
-  return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, pid: child.pid ?? 0, stop, kill };
+  return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, pid: child.pid ?? 0, stop, kill, ended };
 }
 
 /** Runs a command in this process: its environment is left out, and its folder is changed until the test ends. */

@@ -2,40 +2,70 @@ import { resolve } from 'node:path';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import type { StandardOutput } from '../../audit-sinks.ts';
-import { createLog } from '../../log.ts';
+import { createLog, type Log } from '../../log.ts';
 import { atCommandLine } from '../who.ts';
 import { startProxy, type Proxy } from '../../main.ts';
 import type { Context } from '../context.ts';
 import { proxyUrl } from '../proxy-url.ts';
 import { columns } from '../table.ts';
 import { describeMap } from './describe-map.ts';
+import { startWorkers, type Workers } from './workers.ts';
 
 /** `sidekey start`: serves until it is told to stop. */
-export async function start({ config: readConfig, env, now, output }: Context): Promise<void> {
-  const config = await readConfig();
+export async function start(
+  context: Context,
+  { worker }: { readonly worker?: boolean } = {},
+): Promise<number | void> {
+  if (worker === true) return (await import('./worker.ts')).serveAsWorker(context);
+  const { env, now } = context;
+  const config = await context.config();
+  const log = createLog(config.log.level);
+  const workers = startWorkers(config, { env, log, now });
+  try {
+    await serve(context, config, log, workers);
+  } finally {
+    workers?.close();
+  }
+}
+
+async function serve(
+  { env, now, output }: Context,
+  config: Config,
+  log: Log,
+  workers: Workers | null,
+): Promise<void> {
   // Before there is a proxy a SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
-  process.on('SIGHUP', () => void running?.reload());
+  process.on('SIGHUP', () => {
+    if (running === undefined) return;
+    void running.reload();
+    workers?.supervisor.reload();
+  });
   // Whoever started it reads the first line: no audit line comes before it.
   const welcomed = Promise.withResolvers<void>();
   const proxy = await startProxy(config, {
-    log: createLog(config.log.level),
+    log,
     now,
     env,
     origin: atCommandLine(env),
     stdout: behind(welcomed.promise),
+    supervisor: workers?.supervisor,
   });
   const { address, pages, authority } = proxy;
+  workers?.serveAt(address.port);
   const welcomeText = await welcome(proxy, now());
   // Whoever reads that it runs may tell it to stop in the same moment.
   const stopped = stopSignal();
   output.result({ listen: address, pages, config: config.file, ca: authority.certificateFile }, welcomeText);
   welcomed.resolve();
   running = proxy;
-  await stopped;
-  output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
-  endAtOnceOnTheNext(now);
-  await proxy.close();
+  try {
+    await (workers === null ? stopped : Promise.race([stopped, workers.supervisor.failed]));
+    output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
+    endAtOnceOnTheNext(now, () => workers?.supervisor.kill());
+  } finally {
+    await proxy.close();
+  }
   output.say('Stopped.');
 }
 
@@ -57,10 +87,12 @@ function stopSignal(): Promise<void> {
 /** Under npm one Ctrl-C comes twice at once, from the terminal and from npm: that is not a second one. */
 const sameSignalMs = 500;
 
-function endAtOnceOnTheNext(now: () => number): void {
+function endAtOnceOnTheNext(now: () => number, before: () => void): void {
   const first = now();
   process.on('SIGINT', () => {
-    if (now() - first > sameSignalMs) process.exit(128 + 2);
+    if (now() - first <= sameSignalMs) return;
+    before();
+    process.exit(128 + 2);
   });
 }
 

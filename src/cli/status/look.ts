@@ -3,6 +3,7 @@ import { displayName } from '../../config/problem.ts';
 import type { Salvaged } from '../../config/salvage.ts';
 import type { SidekeyError } from '../../errors.ts';
 import { openView, type View } from '../../view.ts';
+import { readRunning, runFileOf } from '../../workers/run-file.ts';
 import { openExistingCa } from '../ca/open.ts';
 import { proxyUrl } from '../proxy-url.ts';
 import { isoTime, relativeTime } from '../time.ts';
@@ -94,13 +95,18 @@ function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-async function lookAtProxy({ proxy: { listen, agents } }: Config): Promise<Finding> {
+async function lookAtProxy({ proxy: { listen, agents }, store }: Config): Promise<Finding> {
   const health = await askHealth(listen);
   const url = proxyUrl(listen);
   const facts = { listen, agents, health: health.kind };
   switch (health.kind) {
-    case 'serving':
-      return finding('proxy', `serving at ${url}`, facts);
+    case 'serving': {
+      const running = readRunning(runFileOf(store.path, listen.port));
+      if (running === null) return finding('proxy', `serving at ${url}`, facts);
+      const { pid, workers } = running;
+      const text = `serving at ${url}, pid ${pid} with ${count(workers.length, 'worker')}`;
+      return finding('proxy', text, { ...facts, pid, workers });
+    }
     case 'unknown':
       return finding('proxy', 'not known: proxy.listen has port 0, so any that is free is taken', facts);
     case 'silent':

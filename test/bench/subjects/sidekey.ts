@@ -21,9 +21,21 @@ export function sidekey(ground: Ground): Subject {
     adds: true,
     coldReason: null,
     filesPerTunnel: 1,
-    prepare: (folder) => prepare(ground, folder, { grant: 'bench', rules: [{ policy: 'usual' }] }),
+    prepare: (folder) => prepare(ground, folder, guarded),
   };
 }
+
+export function sidekeyWorkers(ground: Ground): Subject {
+  return {
+    ...sidekey(ground),
+    id: 'sidekey-workers',
+    title: 'Sidekey, 2 workers',
+    what: 'Sidekey as before, by two processes on one port',
+    prepare: (folder) => prepare(ground, folder, guarded, 2),
+  };
+}
+
+const guarded = { grant: 'bench', rules: [{ policy: 'usual' }] };
 
 export function sidekeyTunnel(ground: Ground): Subject {
   return {
@@ -48,7 +60,12 @@ const policies = {
   ],
 };
 
-async function prepare(ground: Ground, folder: string, domain: object | string): Promise<Prepared> {
+async function prepare(
+  ground: Ground,
+  folder: string,
+  domain: object | string,
+  workers = 1,
+): Promise<Prepared> {
   const { host, token } = ground;
   await chmod(folder, 0o700);
   const port = await freePort();
@@ -56,6 +73,7 @@ async function prepare(ground: Ground, folder: string, domain: object | string):
   const configFile = join(folder, 'sidekey.yaml');
   const config = {
     version: 1,
+    workers,
     proxy: { listen: `127.0.0.1:${port}`, agents: 'required' },
     store: 'sqlite:sidekey.db',
     key: { source: 'file', path: 'master.key' },

@@ -5,6 +5,7 @@ import { createApprovalDesk, type Asked } from '../../../src/approvals/desk.ts';
 import type { Gone } from '../../../src/gone.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { question } from '../../support/question.ts';
 import { agentRecord } from '../../support/rights.ts';
 import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
 import { manualTime, type ManualTime } from '../grants/manual-time.ts';
@@ -159,6 +160,16 @@ describe('a question', () => {
     await at.desk.answer(id, yes());
     await verdict;
     await at.ask(asked('claude'));
+  });
+
+  test('is one of those that wait in other processes too', async () => {
+    const at = desk({ waiting: 1 });
+    const { who } = asked('claude');
+    await store.approvals.ask(question({ id: 'elsewher', who, askedAt: time.now() }));
+    expect(await at.desk.ask(asked('claude'), never, async () => undefined)).toMatchObject({
+      kind: 'too_many',
+    });
+    await at.ask(asked('other'));
   });
 
   test('is refused when the desk closes, as is every later one', async () => {

@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import type { RequestListener } from 'node:http';
+import { stringify } from 'yaml';
+import type { AuditLine } from '../../src/audit/event.ts';
+import { home, type Home, type Running } from './command-line.ts';
+import { openTunnel, type RawClient } from './raw-client.ts';
+import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
+
+/** A tunnel, and the worker that has it. */
+export interface OfWorker {
+  readonly client: RawClient;
+  /** The name of that worker's chain in the audit file. */
+  readonly node: string;
+}
+
+/** The real program with two workers, a grant, and an upstream. */
+export interface Team extends Running {
+  readonly at: Home;
+  readonly upstream: Upstream;
+  readonly port: number;
+  /** Process ids of the workers that serve, as `sidekey status` reads them. */
+  readonly pids: () => readonly number[];
+  /** Resolves when these are the ones that serve. */
+  readonly serving: (isSo: (pids: readonly number[]) => boolean) => Promise<readonly number[]>;
+  readonly open: (fields?: readonly string[]) => Promise<RawClient>;
+  /** Opens tunnels, each with one answered request behind it, until every worker has one at least. */
+  readonly spread: (fields?: readonly string[]) => Promise<readonly OfWorker[]>;
+  readonly lines: () => Promise<readonly AuditLine[]>;
+  /** Writes the config anew, with other domains. */
+  readonly configure: (config: object) => Promise<void>;
+}
+
+export interface TeamOptions {
+  /** `/spread/N` is answered here. */
+  readonly listener?: RequestListener;
+  readonly config?: object;
+  /** What is said of the upstream in the domain map. */
+  readonly domain?: object;
+  readonly upstream?: Upstream;
+  /** Before the start. */
+  readonly prepare?: (at: Home, upstream: Upstream) => Promise<void>;
+}
+
+/** Stopped when the test ends. */
+export async function startTeam(options: TeamOptions = {}): Promise<Team> {
+  const upstream =
+    options.upstream ??
+    (await startUpstream((request, response) => {
+      if (request.url?.startsWith('/spread/') === true || options.listener === undefined) response.end('ok');
+      else options.listener(request, response);
+    }));
+  const config = {
+    version: 1,
+    workers: 2,
+    proxy: { listen: '127.0.0.1:0' },
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: { [upstream.authority]: { grant: 'work', ...options.domain } },
+    ...options.config,
+  };
+  const at = await home(config);
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  await (options.prepare ?? grantWork)(at, upstream);
+  const running = await at.start();
+  const port = Number(new URL(running.url).port);
+  const caPem = await readFile(running.caFile, 'utf8');
+  const runFile = at.at('data', `sidekey-workers-${port}.json`);
+  const pids = () => (JSON.parse(readFileSync(runFile, 'utf8')) as { workers: number[] }).workers;
+  const lines = async () =>
+    (await readFile(at.at('data', 'audit.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as AuditLine);
+  const open: Team['open'] = (fields = []) => openTunnel({ port, caPem }, upstream.authority, { fields });
+  let opened = 0;
+  return {
+    ...running,
+    at,
+    upstream,
+    port,
+    pids,
+    async serving(isSo) {
+      while (!isSo(pids())) await aMoment();
+      return pids();
+    },
+    open,
+    lines,
+    async spread(fields) {
+      const found: OfWorker[] = [];
+      while (new Set(found.map(({ node }) => node)).size < 2) {
+        if (found.length === 200) throw new Error('One worker takes all connections.');
+        const client = await open(fields);
+        const path = `/spread/${(opened += 1)}`;
+        const { status } = await ask(client, upstream, path);
+        if (status !== 200) throw new Error(`It was answered ${status}.`);
+        const line = (await lines()).find((it) => it.event === 'access' && it.path === path);
+        found.push({ client, node: line?.node ?? '' });
+      }
+      return found;
+    },
+    configure: (next) => writeFile(at.configFile, stringify({ ...config, ...next })),
+  };
+}
+
+/** One request on a tunnel. */
+export function ask(client: RawClient, upstream: Upstream, path = '/'): ReturnType<RawClient['response']> {
+  client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+  return client.response();
+}
+
+export function grantWork(at: Home, upstream: Upstream): Promise<void> {
+  return at.grant('work', { type: 'api_key', value: 'key-secret-0123456789' }, [
+    '--provider',
+    'acme',
+    '--audience',
+    upstream.authority,
+  ]);
+}
+
+/** Between two looks at what other processes do: without it the looks would take the time that those need. */
+export function aMoment(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 20));
+}

@@ -1,0 +1,68 @@
+import { describe, expect, test } from 'vitest';
+import { cpuQuota, lookAtMachine, workerCount, type Machine } from '../../../src/workers/worker-count.ts';
+
+const laptop: Machine = { isContainer: false, cores: 8, quota: null, memory: null };
+const container: Machine = { ...laptop, isContainer: true };
+const gibibyte = 2 ** 30;
+
+describe('the number of workers', () => {
+  test.each([
+    ['what the config says', 3, laptop, 3],
+    ['what the config says, also in a container', 1, container, 1],
+    ['one where nothing is said', null, laptop, 1],
+    ['as many as cores in a container', null, container, 8],
+    ['as many as cores for auto', 'auto', laptop, 8],
+    ['whole cores of the time that it is given', 'auto', { ...container, quota: 2.5 }, 2],
+    ['one at least', 'auto', { ...container, quota: 0.5 }, 1],
+    ['no more than the memory holds', null, { ...container, cores: 64, memory: gibibyte }, 5],
+  ] as const)('is %s', (_, wanted, machine, count) => {
+    expect(workerCount(wanted, machine)).toBe(count);
+  });
+});
+
+describe('a machine', () => {
+  test('is a container for who is in Kubernetes or told so', () => {
+    expect(lookAtMachine({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }).isContainer).toBe(true);
+    expect(lookAtMachine({ container: 'lxc' }).isContainer).toBe(true);
+    expect(lookAtMachine({}).cores).toBeGreaterThan(0);
+  });
+
+  test.each([
+    ['nothing to be read', {}, null],
+    ['no limit', { '/proc/self/cgroup': '0::/\n', '/sys/fs/cgroup/cpu.max': 'max 100000\n' }, null],
+    [
+      'a limit at the root, as in a container',
+      { '/proc/self/cgroup': '0::/\n', '/sys/fs/cgroup/cpu.max': '150000 100000\n' },
+      1.5,
+    ],
+    [
+      'a limit above its own group, and the lesser counts',
+      {
+        '/proc/self/cgroup': '0::/a/b\n',
+        '/sys/fs/cgroup/a/b/cpu.max': '400000 100000\n',
+        '/sys/fs/cgroup/a/cpu.max': '200000 100000\n',
+      },
+      2,
+    ],
+    [
+      'control groups of version 1',
+      {
+        '/proc/self/cgroup': '4:memory:/\n3:cpu,cpuacct:/\n0::/\n',
+        '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '300000\n',
+        '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000\n',
+      },
+      3,
+    ],
+    [
+      'version 1 without a limit',
+      {
+        '/proc/self/cgroup': '3:cpu:/\n',
+        '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1\n',
+        '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000\n',
+      },
+      null,
+    ],
+  ])('with %s', (_, files, cores) => {
+    expect(cpuQuota((path) => (files as Record<string, string>)[path] ?? null)).toBe(cores);
+  });
+});
