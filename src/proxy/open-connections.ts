@@ -66,7 +66,7 @@ export function createOpenConnections(
   let closed = false;
   /** What began a moment ago. */
   let begun: Entry[] = [];
-  let cancelLearning = () => {};
+  let cancelLearning: (() => void) | null = null;
 
   function wakeAt(at: number): void {
     cancel?.();
@@ -174,7 +174,7 @@ export function createOpenConnections(
     close() {
       closed = true;
       cancel?.();
-      cancelLearning();
+      cancelLearning?.();
     },
   };
 }

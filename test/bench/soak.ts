@@ -38,7 +38,7 @@ export async function benchSoak({ gigabytes }: { readonly gigabytes: number }): 
   const bytes = Math.floor((gigabytes * gigabyte) / piece.length) * piece.length;
   const mark = Math.min(gigabyte, bytes / 2);
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-soak-'));
-  const running: (Running | null)[] = [];
+  const running: Running[] = [];
   try {
     const authority = makeAuthority('Bench Root', validFor(30, Date.now()));
     const leaf = issueLeaf(authority, host, validFor(30, Date.now()));
@@ -60,12 +60,12 @@ export async function benchSoak({ gigabytes }: { readonly gigabytes: number }): 
     };
     const subject = sidekey(ground);
     const stand = await startInstance(ground, subject, await prepareInstance(ground, subject, 'soak'));
-    running.push(stand.program);
+    if (stand.program !== null) running.push(stand.program);
     const down = await pass(stand, mark, downloadOf(bytes));
     const up = await pass(stand, mark, uploadOf(bytes));
     report(bytes, mark, { down, up });
   } finally {
-    await Promise.all(running.map((program) => program?.stop()));
+    await Promise.all(running.map((program) => program.stop()));
     await rm(folder, { recursive: true, force: true });
   }
 }
