@@ -335,13 +335,18 @@ function exitFacts({ upstream, limits }: Config): string {
 /** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
 const bearer: InjectPlan = { kind: 'bearer' };
 
-function settingsOf({ proxy, domains, limits, providers }: Config, { dialer, connections }: Exit): Settings {
+function settingsOf(
+  { proxy, domains, limits, providers }: Config,
+  { dialer, connections, streams, protocols }: Exit,
+): Settings {
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatched },
     agents: proxy.agents,
     limits,
     dialer,
     connections,
+    streams,
+    protocols,
     injectPlan: (provider) => providers.get(provider)?.inject ?? bearer,
     concealed: createConcealment(providers),
   };

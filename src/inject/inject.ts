@@ -40,6 +40,8 @@ export interface Injectable {
 export interface Injected extends Injectable {
   /** Takes the credential out of response fields, where it stood in the path or the query. Absent elsewhere. */
   readonly conceal?: ((fields: readonly string[]) => readonly string[]) | undefined;
+  /** Names, in lower case, of the fields that the credential may stand in. */
+  readonly carriedIn?: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -83,7 +85,12 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
   }
   if (at < 0) at = afterHost < 0 ? injected.length : afterHost;
   injected.splice(at, 0, ...rendered.flat);
-  return { path: rendered.pathOf(path), fields: injected, conceal: rendered.conceal };
+  return {
+    path: rendered.pathOf(path),
+    fields: injected,
+    conceal: rendered.conceal,
+    carriedIn: rendered.replaced,
+  };
 }
 
 /**

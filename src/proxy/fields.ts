@@ -73,10 +73,15 @@ export function valuesOf(fields: RawFields, name: string): string[] {
 /**
  * The request fields that go upstream, `Host` first and set to the one authority. What frames the body stays where it
  * stood: the body goes on as it was framed.
+ *
+ * @param takesTrailers whether `TE` goes on too: in HTTP/2 it says `trailers` and nothing else (RFC 9113 §8.2.2)
  */
-export function requestFields(fields: RawFields, host: string): string[] {
-  return ['Host', host, ...endToEnd(fields, isForProxy, 'transfer-encoding')];
+export function requestFields(fields: RawFields, host: string, takesTrailers = false): string[] {
+  return ['Host', host, ...endToEnd(fields, isForProxy, takesTrailers ? framingAndTe : framingAlone)];
 }
+
+const framingAlone: readonly string[] = ['transfer-encoding'];
+const framingAndTe: readonly string[] = ['transfer-encoding', 'te'];
 
 const staysBehind = new Set<string>([...notInTrailers, ...framesMessage]);
 
@@ -106,13 +111,17 @@ export function responseFields(fields: RawFields, carriesGrant: boolean): string
   );
 }
 
-/** @param keeps a name that goes on, though it is of one connection */
-function endToEnd(fields: RawFields, isDropped: (name: string) => boolean, keeps?: string): string[] {
+/** @param keeps names that go on, though they are of one connection */
+function endToEnd(
+  fields: RawFields,
+  isDropped: (name: string) => boolean,
+  keeps: readonly string[] = [],
+): string[] {
   const nominated = nominatedBy(fields);
   const kept: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
-    const isOfThisHop = hopByHop.has(name) && name !== keeps;
+    const isOfThisHop = hopByHop.has(name) && !keeps.includes(name);
     if (isOfThisHop || isDropped(name) || nominated?.has(name) === true) continue;
     kept.push(fields[i]!, fields[i + 1]!);
   }

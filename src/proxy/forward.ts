@@ -1,10 +1,12 @@
 import type { Injected } from '../inject/inject.ts';
 import type { Authority } from '../policy/authority.ts';
+import type { Protocol } from '../upstream/protocol.ts';
 import type { RawFields } from './fields.ts';
 import type { BodyPlan, Carried, Reply } from './message.ts';
 import type { Meter, Spend } from './meter.ts';
 import { Attempt } from './relay/attempt.ts';
-import { isSafe } from './relay/try.ts';
+import { StreamAttempt } from './relay/stream-attempt.ts';
+import { isSafe, type Try } from './relay/try.ts';
 import { meteredBody } from './request-body.ts';
 import type { RequestRight } from './right.ts';
 import type { Settings } from './rooms.ts';
@@ -12,6 +14,8 @@ import type { Settings } from './rooms.ts';
 /** A request as it leaves: where to, and what exactly. */
 export interface Departure {
   readonly authority: Authority;
+  /** What the client speaks. One of HTTP/1.1 is served over HTTP/1.1; one of HTTP/2 over what the upstream chooses. */
+  readonly protocol: Protocol;
   readonly method: string;
   /** Origin-form, the raw bytes that were judged. */
   readonly path: string;
@@ -32,6 +36,8 @@ export interface Departure {
   readonly spend?: Spend | undefined;
   /** Takes the credential out of response fields; see `Injected`. */
   readonly conceal?: Injected['conceal'];
+  /** Which fields the credential stands in; see `Injected`. */
+  readonly carriedIn?: Injected['carriedIn'];
   /**
    * Asked at an upstream 401: has the token renewed, and answers with what to send the request with once more, or
    * null to let the 401 through. `replayable`: whether the request can be sent again. Absent where nothing can be
@@ -41,7 +47,7 @@ export interface Departure {
 }
 
 /**
- * Sends a request over a connection that is kept, or a new one, and streams the response back. Nothing is held in memory
+ * Sends a request over a connection or a session that is kept, or a new one, and streams the response back. Nothing is held in memory
  * but what is under way and, for a second try, a bounded copy of the body.
  *
  * Rejects with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
@@ -50,17 +56,20 @@ export async function forward(
   departure: Departure,
   meter: Meter,
   reply: Reply,
-  { connections, limits }: Pick<Settings, 'connections' | 'limits'>,
+  { connections, streams, limits }: Pick<Settings, 'connections' | 'streams' | 'limits'>,
 ): Promise<Carried> {
   let { renew } = departure;
   let request: Injected = departure;
-  const mayRepeat = renew !== undefined || isSafe(departure.method);
+  // HTTP/2 without TLS is only for those who know that of each other (RFC 9113 §3.3).
+  let protocol: Protocol = departure.authority.scheme === 'https' ? departure.protocol : 'http/1.1';
+  // An upstream of HTTP/2 says of any request when it has done nothing with it.
+  const mayRepeat = renew !== undefined || isSafe(departure.method) || protocol === 'h2';
   const bounds = { keep: mayRepeat ? limits.replay_bytes : 0, most: limits.body_bytes };
   const body = meteredBody(departure.body, bounds, meter);
-  let sent: AsyncIterable<Buffer> | Buffer | null = body.stream;
+  let sent: Try['sent'] = body.stream;
   let fresh = false;
   for (;;) {
-    const attempt = new Attempt({
+    const it: Try = {
       departure,
       request,
       sent,
@@ -71,8 +80,9 @@ export async function forward(
       reply,
       limits,
       connections,
-    });
-    const end = await attempt.run();
+      streams,
+    };
+    const end = await (protocol === 'h2' ? new StreamAttempt(it) : new Attempt(it)).run();
     switch (end.kind) {
       case 'done':
         return end.carried;
@@ -83,6 +93,10 @@ export async function forward(
       case 'lost':
         if (fresh) throw end.error;
         fresh = true;
+        sent = end.sent;
+        break;
+      case 'downgraded':
+        protocol = 'http/1.1';
         sent = end.sent;
     }
   }

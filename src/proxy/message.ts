@@ -20,10 +20,12 @@ export type BodyPlan =
 /** The head of a request, as it was read. */
 export interface RequestHead {
   readonly method: string;
-  /** The request target as it stood in the request line. */
+  /** The request target as it stood in the request line; of HTTP/2 `:path`. */
   readonly target: string;
   /** `other` is refused. */
-  readonly version: '1.0' | '1.1' | 'other';
+  readonly version: '1.0' | '1.1' | '2' | 'other';
+  /** `:authority` of HTTP/2; absent: there was none. */
+  readonly authority?: string | undefined;
   readonly fields: RawFields;
 }
 
@@ -40,7 +42,7 @@ export interface Arrival {
   readonly client: Client;
 }
 
-/** The connection that a request came on. */
+/** The connection that a request came on, perhaps with others at once. */
 export interface Client {
   /** Address and port. */
   readonly address: string;

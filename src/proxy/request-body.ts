@@ -3,10 +3,15 @@ import type { Meter } from './meter.ts';
 
 /** A request body on its way: counted, bounded, and kept as far as it may be needed once more. */
 export interface RequestBody {
-  /** Read at most once; null where there is no body. Throws SidekeyError `body_too_large`. */
+  /** Null where there is no body. Throws SidekeyError `body_too_large`. */
   readonly stream: AsyncIterable<Buffer> | null;
   /** The whole of it, where it has all come and been kept: then it can be sent once more. */
   whole(): { readonly copy: Buffer | null } | null;
+  /**
+   * All of it from the first byte on, what is still to come included, where all that has come was kept. Whoever reads the
+   * body goes on with it by this from now on.
+   */
+  again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
 
 /** How much may come, and how much is kept; both in bytes. */
@@ -17,30 +22,51 @@ export interface RequestBodyBounds {
   readonly most: number;
 }
 
+/** A piece, and what comes behind it. Whoever holds one holds all that come later, and nothing else does. */
+interface Link {
+  readonly piece: Buffer;
+  next: Promise<Link | null> | null;
+}
+
+const nothing = Buffer.alloc(0);
+
 /** Meters a body while it is read; null stands for none. */
 export function meteredBody(
   source: AsyncIterable<Buffer> | null,
   bounds: RequestBodyBounds,
   meter: Meter,
 ): RequestBody {
-  if (source === null) return { stream: null, whole: () => ({ copy: null }) };
+  if (source === null) return { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
+  const pieces = source[Symbol.asyncIterator]();
+  let first: Link | null = { piece: nothing, next: null };
   let kept: Buffer[] | null = [];
   let bytes = 0;
   let ended = false;
 
-  async function* metered(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    for await (const chunk of chunks) {
-      bytes += chunk.length;
-      meter.received(chunk.length);
-      if (bounds.most > 0 && bytes > bounds.most) throw bodyTooLarge(bounds.most);
-      if (bytes > bounds.keep) kept = null;
-      else kept?.push(chunk);
-      yield chunk;
+  async function pull(): Promise<Link | null> {
+    const { done, value } = await pieces.next();
+    if (done === true) {
+      ended = true;
+      return null;
     }
-    ended = true;
+    bytes += value.length;
+    meter.received(value.length);
+    if (bounds.most > 0 && bytes > bounds.most) throw bodyTooLarge(bounds.most);
+    if (bytes > bounds.keep) first = kept = null;
+    else kept?.push(value);
+    return { piece: value, next: null };
+  }
+  /** @param at of all pieces it holds this one alone: a name for the first would hold the whole body */
+  async function* from(at: Link | null): AsyncGenerator<Buffer> {
+    while (at !== null) {
+      // One that waits for the next piece already, and wants it no more, does not take it from this one.
+      at = await (at.next ??= pull());
+      if (at !== null) yield at.piece;
+    }
   }
   return {
-    stream: metered(source),
+    stream: from(first),
     whole: () => (ended && kept !== null ? { copy: bytes === 0 ? null : Buffer.concat(kept) } : null),
+    again: () => (first === null ? null : { copy: from(first) }),
   };
 }

@@ -12,6 +12,8 @@ import type { Log } from '../log.ts';
 import type { Quota } from '../quota/quota.ts';
 import type { Connections } from '../upstream/connections.ts';
 import type { Dialer } from '../upstream/dial.ts';
+import type { Streams } from '../upstream/h2/streams.ts';
+import type { Protocols } from '../upstream/protocol.ts';
 import type { AgentRegister } from './agent.ts';
 import type { Concealment } from './concealment.ts';
 
@@ -48,6 +50,8 @@ export interface Settings {
   readonly limits: Limits;
   readonly dialer: Dialer;
   readonly connections: Connections;
+  readonly streams: Streams;
+  readonly protocols: Protocols;
   /** How a provider's tokens are carried. */
   readonly injectPlan: (provider: string) => InjectPlan;
   readonly concealed: Concealment;

@@ -1,4 +1,5 @@
 import type { Authority } from '../policy/authority.ts';
+import { ByAuthority } from './by-authority.ts';
 import type { ConnectionUser } from './connection.ts';
 import { systemClock, type Clock } from './deadline.ts';
 import type { Dialer } from './dial.ts';
@@ -29,45 +30,17 @@ export interface ConnectionsOptions {
 
 /** Connects to nobody yet. */
 export function createConnections({ dialer, limits, clock = systemClock }: ConnectionsOptions): Connections {
-  const shelves = new Map<string, Shelf>();
-  let closing: PromiseWithResolvers<void> | null = null;
-
   const house: House = {
     dialer,
     limits,
     clock,
-    isClosing: () => closing !== null,
-    emptied(key, shelf) {
-      // Another may stand in its place by now.
-      if (shelves.get(key) === shelf) shelves.delete(key);
-      if (shelves.size === 0) closing?.resolve();
-    },
+    isClosing: () => shelves.isClosing,
+    emptied: (authority, shelf) => shelves.emptied(authority, shelf),
   };
+  const shelves = new ByAuthority<Shelf>((authority) => new Shelf(authority, house));
   return {
-    request(authority, user, fresh = false) {
-      const key = identityOf(authority);
-      let shelf = shelves.get(key);
-      if (shelf === undefined) shelves.set(key, (shelf = new Shelf(key, authority, house)));
-      shelf.request(user, fresh);
-    },
-    leave(authority, user) {
-      shelves.get(identityOf(authority))?.leave(user);
-    },
-    close() {
-      if (closing === null) {
-        closing = Promise.withResolvers();
-        for (const shelf of shelves.values()) shelf.clear();
-        if (shelves.size === 0) closing.resolve();
-      }
-      return closing.promise;
-    },
+    request: (authority, user, fresh = false) => shelves.at(authority).request(user, fresh),
+    leave: (authority, user) => shelves.find(authority)?.leave(user),
+    close: () => shelves.close(),
   };
-}
-
-/**
- * Whom a connection was made to and verified for. Nothing else decides what is sent on it: trust is the same for all
- * connections of one exit, and our own certificate, if there is one, follows from the authority.
- */
-function identityOf({ scheme, host, port }: Authority): string {
-  return `${scheme}://${host}:${port}`;
 }

@@ -7,8 +7,11 @@ import type { CompanyProxy } from './company-proxy.ts';
 import type { ProxyWay } from './connect-through.ts';
 import { createConnections, type Connections } from './connections.ts';
 import { openDatagrams, type Datagrams } from './datagrams.ts';
+import { systemClock } from './deadline.ts';
 import { createDialer, type Dialer } from './dial.ts';
 import { lateFetch } from './late-fetch.ts';
+import { createStreams, type Streams } from './h2/streams.ts';
+import { createKnownProtocols, createProtocols, type Protocols } from './protocol.ts';
 import { createResolver } from './resolve.ts';
 import { createRouter, type Exceptions } from './route.ts';
 import { createTrust } from './trust.ts';
@@ -33,7 +36,12 @@ export interface ExitOptions {
 /** Every way out of the process, all through one dialer. */
 export interface Exit {
   readonly dialer: Dialer;
+  /** For HTTP/1.1. */
   readonly connections: Connections;
+  /** For HTTP/2. */
+  readonly streams: Streams;
+  /** Which of the two an upstream speaks. */
+  readonly protocols: Protocols;
   /** For token endpoints; on connections of its own, so that a full pool never delays a refresh. */
   readonly fetch: typeof fetch;
   /**
@@ -71,13 +79,17 @@ export function createExit(options: ExitOptions): Exit {
     const pool = createPool(dialer, limits);
     return { fetch: createFetch(pool), close: () => pool.close() };
   });
+  const known = createKnownProtocols(systemClock);
+  const streams = createStreams({ dialer, limits, known });
   return {
     dialer,
     connections,
+    streams,
+    protocols: createProtocols(known, (authority) => streams.negotiate(authority)),
     fetch: forTokens.fetch,
     datagrams: (host, port) => openDatagrams(route, host, port),
     async close() {
-      await Promise.all([connections.close(), forTokens.close()]);
+      await Promise.all([connections.close(), streams.close(), forTokens.close()]);
     },
   };
 }

@@ -2,8 +2,9 @@ import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { PooledConnection, type ConnectionOwner, type ConnectionUser } from './connection.ts';
-import { Deadline, type Clock } from './deadline.ts';
+import type { Clock } from './deadline.ts';
 import type { Dialer } from './dial.ts';
+import { Queue } from './queue.ts';
 
 /** An upstream that says for how long it keeps a connection closes it at that very moment: we do so before. */
 const haste = 1_000;
@@ -15,30 +16,31 @@ export interface House {
   readonly clock: Clock;
   isClosing(): boolean;
   /** Nothing is left there. */
-  emptied(key: string, shelf: Shelf): void;
+  emptied(authority: Authority, shelf: Shelf): void;
 }
 
 /** All connections to one authority, and who waits for them. */
 export class Shelf implements ConnectionOwner {
-  readonly #key: string;
   readonly #authority: Authority;
   readonly #house: House;
   /** The last used at the end. */
   readonly #idle: PooledConnection[] = [];
   /** Released in this turn of the event loop, or in the one before. */
   #settling: { readonly connection: PooledConnection; readonly idleMs: number; turns: number }[] = [];
-  /** Who waits, in order, and until when. */
-  readonly #waiting = new Map<ConnectionUser, number>();
-  readonly #patience: Deadline;
+  readonly #waiting: Queue<ConnectionUser>;
   /** Connections that there are, and that are being made. */
   #count = 0;
   #dialing = 0;
 
-  constructor(key: string, authority: Authority, house: House) {
-    this.#key = key;
+  constructor(authority: Authority, house: House) {
     this.#authority = authority;
     this.#house = house;
-    this.#patience = new Deadline(house.clock, () => this.#refuseLate());
+    this.#waiting = new Queue({
+      clock: house.clock,
+      waitMs: house.limits.upstream_wait,
+      ahead: () => this.#dialing,
+      refuse: (late) => this.#refuse(late),
+    });
   }
 
   request(user: ConnectionUser, fresh: boolean): void {
@@ -49,13 +51,13 @@ export class Shelf implements ConnectionOwner {
     }
     // Who is not content with what rests may need its place.
     if (fresh && this.#count >= this.#house.limits.upstream_connections) this.#idle[0]?.destroy();
-    this.#waiting.set(user, this.#house.clock.now() + this.#house.limits.upstream_wait);
+    this.#waiting.add(user);
     this.#dial();
-    this.#watch();
+    this.#waiting.watch();
   }
 
   leave(user: ConnectionUser): void {
-    this.#waiting.delete(user);
+    this.#waiting.remove(user);
     this.#checkEmpty();
   }
 
@@ -106,11 +108,11 @@ export class Shelf implements ConnectionOwner {
     this.#dialing -= 1;
     if (made instanceof Error) {
       this.#count -= 1;
-      this.#next()?.unconnected(made);
+      this.#waiting.next()?.unconnected(made);
     } else {
       connection.attach(made);
       if (connection.isOpen) this.#offer(connection, this.#house.limits.upstream_keep_alive);
-      else this.#next()?.unconnected(spokeFirst(this.#authority));
+      else this.#waiting.next()?.unconnected(spokeFirst(this.#authority));
     }
     this.#dial();
     this.#checkEmpty();
@@ -129,7 +131,7 @@ export class Shelf implements ConnectionOwner {
   }
 
   #offer(connection: PooledConnection, idleMs: number): void {
-    const user = this.#next();
+    const user = this.#waiting.next();
     if (user !== undefined) connection.lend(user);
     else if (this.#house.isClosing()) connection.destroy();
     else {
@@ -138,50 +140,23 @@ export class Shelf implements ConnectionOwner {
     }
   }
 
-  /** Takes the first who waits off the queue. */
-  #next(): ConnectionUser | undefined {
-    const [user] = this.#waiting.keys();
-    if (user !== undefined) this.#waiting.delete(user);
-    return user;
-  }
-
-  /** Has the first looked after for whom no connection is being made: the others are answered when theirs is. */
-  #watch(): void {
-    let ahead = this.#dialing;
-    for (const due of this.#waiting.values()) {
-      ahead -= 1;
-      if (ahead >= 0) continue;
-      this.#patience.set(due - this.#house.clock.now());
-      return;
-    }
-  }
-
-  #refuseLate(): void {
-    const now = this.#house.clock.now();
-    const late: ConnectionUser[] = [];
-    let ahead = this.#dialing;
-    for (const [user, due] of this.#waiting) {
-      ahead -= 1;
-      if (ahead < 0 && due <= now) late.push(user);
-    }
-    for (const user of late) this.#waiting.delete(user);
+  #refuse(late: readonly ConnectionUser[]): void {
     for (const user of late)
       user.unconnected(noConnectionFree(this.#authority, this.#house.limits.upstream_connections));
-    this.#watch();
     this.#checkEmpty();
   }
 
   #checkEmpty(): void {
     if (this.#waiting.size > 0) return;
-    this.#patience.clear();
+    this.#waiting.rest();
     if (this.#count > 0) return;
-    this.#patience.stop();
-    this.#house.emptied(this.#key, this);
+    this.#waiting.stop();
+    this.#house.emptied(this.#authority, this);
   }
 }
 
 /** Every connection to an upstream stayed in use while a request waited for one. */
-function noConnectionFree(authority: Authority, most: number): SidekeyError {
+export function noConnectionFree(authority: Authority, most: number): SidekeyError {
   const sentence = `All ${most} connections to ${authorityText(authority)} are in use.`;
   return new SidekeyError('overloaded', sentence, {
     hint: 'try again, or raise limits.upstream_connections',

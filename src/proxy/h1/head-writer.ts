@@ -156,6 +156,11 @@ export function fieldLines(fields: RawFields): string {
   return lines;
 }
 
+/** Whether a text is no more than one line: no control byte in it but a tab, and nothing that is no byte. */
+export function isOneLine(text: string): boolean {
+  return oneLine.test(text);
+}
+
 function checked(text: string): string {
   if (!oneLine.test(text)) throw notOneLine();
   return text;

@@ -34,8 +34,8 @@ export class Passing {
     this.#owner = owner;
   }
 
-  interim(head: ResponseHeadBytes): void {
-    if (!this.#owner.isOver) this.#try.reply.informational(head.status, this.#passedOn(head.raw()));
+  interim(status: number, fields: RawFields): void {
+    if (!this.#owner.isOver) this.#try.reply.informational(status, this.#passedOn(fields));
   }
 
   /** A head that is good until this returns. */

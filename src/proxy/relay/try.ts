@@ -2,6 +2,7 @@ import type { SidekeyError } from '../../errors.ts';
 import type { Injected } from '../../inject/inject.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { Connections } from '../../upstream/connections.ts';
+import type { Streams } from '../../upstream/h2/streams.ts';
 import type { Departure } from '../forward.ts';
 import type { Carried, Reply } from '../message.ts';
 import type { Meter } from '../meter.ts';
@@ -22,6 +23,7 @@ export interface Try {
   readonly reply: Reply;
   readonly limits: Limits;
   readonly connections: Connections;
+  readonly streams: Streams;
 }
 
 /** What came of it. */
@@ -29,8 +31,13 @@ export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: Carried }
   /** A 401 came, and there is a newer token. */
   | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Buffer | null }
-  /** The connection died under a request that may safely be sent again (RFC 9110 §9.2.2). */
-  | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: Buffer | null };
+  /**
+   * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has done nothing
+   * with it (RFC 9113 §8.7).
+   */
+  | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: Try['sent'] }
+  /** The upstream takes it in HTTP/1.1 alone. */
+  | { readonly kind: 'downgraded'; readonly sent: Try['sent'] };
 
 /** Whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
 export function isSafe(method: string): boolean {

@@ -7,27 +7,45 @@ import type { BodyPlan } from '../message.ts';
 /** A body to be sent, as its head frames it. */
 export interface UploadBody {
   readonly plan: BodyPlan;
-  readonly pieces: AsyncIterable<Buffer> | Iterable<Buffer>;
+  /** As it comes, or all of it; null: it has no byte. */
+  readonly pieces: AsyncIterable<Buffer> | Buffer | null;
   /** Asked when all pieces have come. */
   readonly trailers: () => RawFields;
+}
+
+/** What a body is written to. */
+export interface UploadTarget {
+  /** False: it takes no more until it has drained. */
+  write(piece: Buffer): boolean;
+  /** All of it has been written. */
+  end(trailers: RawFields): void;
 }
 
 /** The end of a body, before its trailers. */
 const noMoreChunks = Buffer.from('0\r\n');
 const noTrailers = Buffer.from(lastChunk);
 
-/** Sends one request body over a connection; reads no more of it than the connection takes. */
+/** A connection of HTTP/1.1, which is told where a body ends by how it is framed. */
+export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): UploadTarget {
+  if (kind !== 'chunked') return { write: (piece) => connection.write(piece), end() {} };
+  return {
+    write: (piece) => connection.write(chunkOf(piece)),
+    end: (trailers) => void connection.write(endOf(trailers)),
+  };
+}
+
+/** Sends one request body to an upstream; reads no more of it than that takes. */
 export class Upload {
   /** Whether all of it has been written. */
   isSent = false;
   /** Whether it waits for the next piece, and not for the upstream. */
   waitsForPiece = true;
-  readonly #connection: UpstreamConnection;
+  readonly #target: UploadTarget;
   #stopped = false;
   #drained: (() => void) | null = null;
 
-  constructor(connection: UpstreamConnection) {
-    this.#connection = connection;
+  constructor(target: UploadTarget) {
+    this.#target = target;
   }
 
   /**
@@ -38,26 +56,26 @@ export class Upload {
    */
   async send({ plan, pieces, trailers }: UploadBody, progressed: () => void): Promise<void> {
     let bytes = 0;
-    for await (const piece of pieces) {
+    for await (const piece of listOf(pieces)) {
       if (this.#stopped) return;
       if (piece.length === 0) continue;
       bytes += piece.length;
       if (plan.kind === 'length' && bytes > plan.bytes) throw notAsLong();
       this.waitsForPiece = false;
-      if (!this.#connection.write(plan.kind === 'chunked' ? chunkOf(piece) : piece)) await this.#drain();
+      if (!this.#target.write(piece)) await this.#drain();
       if (this.#stopped) return;
       this.waitsForPiece = true;
       progressed();
     }
     if (this.#stopped) return;
     if (plan.kind === 'length' && bytes < plan.bytes) throw notAsLong();
-    if (plan.kind === 'chunked') this.#connection.write(endOf(trailers()));
+    this.#target.end(trailers());
     this.waitsForPiece = false;
     this.isSent = true;
     progressed();
   }
 
-  /** The connection takes more. */
+  /** The upstream takes more. */
   drained(): void {
     this.#drained?.();
     this.#drained = null;
@@ -74,6 +92,11 @@ export class Upload {
       this.#drained = resolve;
     });
   }
+}
+
+function listOf(pieces: UploadBody['pieces']): AsyncIterable<Buffer> | Iterable<Buffer> {
+  if (pieces === null) return [];
+  return Buffer.isBuffer(pieces) ? [pieces] : pieces;
 }
 
 function endOf(trailers: RawFields): Buffer {

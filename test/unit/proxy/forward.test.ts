@@ -10,6 +10,7 @@ import {
   exchangeOf,
   fakeConnections,
   framed,
+  noStreams,
   replyOf,
   turn,
 } from './relay/fake-upstream.ts';
@@ -126,6 +127,20 @@ describe('a 401 while the token is renewed', () => {
   });
 });
 
+describe('a request of an HTTP/2 client', () => {
+  it('goes to an upstream without TLS over HTTP/1.1', async () => {
+    const { give, carried } = exchangeOf({
+      protocol: 'h2',
+      authority: { scheme: 'http', host: 'api.acme.test', port: 80 },
+      fields: ['Host', 'api.acme.test', 'te', 'trailers', 'x', 'y'],
+    });
+    const connection = give();
+    expect(connection.sent()).toBe('GET / HTTP/1.1\r\nHost: api.acme.test\r\nx: y\r\n\r\n');
+    connection.says(ok);
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+  });
+});
+
 describe('a client that left', () => {
   it('before its request was sent has nothing sent', async () => {
     const gone = createGone();
@@ -133,6 +148,7 @@ describe('a client that left', () => {
     const { connections, asked } = fakeConnections();
     const carried = await forward(departureOf(), createMeter(), replyOf(gone).reply, {
       connections,
+      streams: noStreams,
       limits: defaultLimits,
     });
     expect([carried.status, carried.fate, asked.length]).toEqual([0, 'gone', 0]);

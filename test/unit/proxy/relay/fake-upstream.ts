@@ -6,6 +6,7 @@ import type { Reply } from '../../../../src/proxy/message.ts';
 import { createMeter } from '../../../../src/proxy/meter.ts';
 import type { ConnectionUser, UpstreamConnection } from '../../../../src/upstream/connection.ts';
 import type { Connections } from '../../../../src/upstream/connections.ts';
+import type { Streams } from '../../../../src/upstream/h2/streams.ts';
 import { factsOf } from '../../../support/request-facts.ts';
 
 /** A connection that a test speaks for. */
@@ -108,6 +109,16 @@ export function fakeConnections() {
   };
 }
 
+/** For requests that ask for none. */
+export const noStreams: Streams = {
+  request() {
+    throw new Error('a stream was asked for');
+  },
+  leave() {},
+  negotiate: () => Promise.reject(new Error('a protocol was asked for')),
+  close: () => Promise.resolve(),
+};
+
 /** A reply that keeps what it is told. */
 export function replyOf(gone = createGone()) {
   const said: unknown[] = [];
@@ -146,6 +157,7 @@ export function replyOf(gone = createGone()) {
 export function departureOf(more: Partial<Departure> = {}): Departure {
   return {
     authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
+    protocol: 'http/1.1',
     method: 'GET',
     path: '/',
     fields: ['Host', 'api.acme.test'],
@@ -173,7 +185,12 @@ export function exchangeOf(more: Partial<Departure> = {}, limits: Limits = defau
   const pool = fakeConnections();
   const client = replyOf();
   const meter = createMeter();
-  const carried = forward(departureOf(more), meter, client.reply, { connections: pool.connections, limits });
+  const { connections } = pool;
+  const carried = forward(departureOf(more), meter, client.reply, {
+    connections,
+    streams: noStreams,
+    limits,
+  });
   carried.catch(() => {});
   return { ...pool, ...client, carried, meter };
 }

@@ -1,0 +1,201 @@
+import type { TLSSocket } from 'node:tls';
+import { SidekeyError } from '../../errors.ts';
+import { authorityText, type Authority } from '../../policy/authority.ts';
+import type { Limits } from '../../policy/limits.ts';
+import type { Clock } from '../deadline.ts';
+import type { Dialer } from '../dial.ts';
+import type { KnownProtocols, Protocol } from '../protocol.ts';
+import { Queue } from '../queue.ts';
+import { mostStreams, Session, type SessionOptions, type SessionOwner } from './session.ts';
+import type { StreamUser } from './stream.ts';
+
+/** What the sessions with all authorities have in common. */
+export interface SessionHouse {
+  readonly dialer: Dialer;
+  readonly limits: SessionOptions['limits'] & Pick<Limits, 'upstream_connections' | 'upstream_wait'>;
+  readonly clock: Clock;
+  readonly known: KnownProtocols;
+  isClosing(): boolean;
+  /** Nothing is left there. */
+  emptied(authority: Authority, shelf: SessionShelf): void;
+}
+
+/** All sessions with one authority, and who waits for a stream on one of them. */
+export class SessionShelf implements SessionOwner {
+  readonly #authority: Authority;
+  readonly #house: SessionHouse;
+  /** Those that have been ready, the oldest first. */
+  readonly #sessions = new Set<Session>();
+  readonly #waiting: Queue<StreamUser>;
+  /** Connections that there are, and that are being made. */
+  #count = 0;
+  #dialing = 0;
+  /** How many streams a session is expected to take: as many as the last one did. */
+  #expected = mostStreams;
+  /** Who wants to know no more than what is spoken. */
+  #asking: PromiseWithResolvers<Protocol>[] = [];
+
+  constructor(authority: Authority, house: SessionHouse) {
+    this.#authority = authority;
+    this.#house = house;
+    this.#waiting = new Queue({
+      clock: house.clock,
+      waitMs: house.limits.upstream_wait,
+      ahead: () => this.#dialing * this.#expected,
+      refuse: (late) => this.#refuse(late),
+    });
+  }
+
+  request(user: StreamUser, fresh: boolean): void {
+    // Where one is dead, those that rest mostly are.
+    if (fresh) for (const session of this.#sessions) if (session.isIdle) session.retire();
+    const session = [...this.#sessions].find((it) => it.room > 0);
+    if (session !== undefined) {
+      session.open(user);
+      return;
+    }
+    this.#waiting.add(user);
+    this.#dial();
+    this.#waiting.watch();
+  }
+
+  leave(user: StreamUser): void {
+    this.#waiting.remove(user);
+    this.#checkEmpty();
+  }
+
+  /** Makes a connection to find out what is spoken, and keeps it as a session. Rejects where that cannot be found out. */
+  negotiate(): Promise<Protocol> {
+    const asked = Promise.withResolvers<Protocol>();
+    this.#asking.push(asked);
+    if (this.#dialing === 0) void this.#dialOne();
+    return asked.promise;
+  }
+
+  clear(): void {
+    for (const session of this.#sessions) session.retire();
+    this.#checkEmpty();
+  }
+
+  ready(session: Session): void {
+    this.#dialing -= 1;
+    this.#expected = Math.max(1, session.most);
+    this.#sessions.add(session);
+    this.#house.known.learn(this.#authority, 'h2');
+    this.#answer((it) => it.resolve('h2'));
+    this.#serve();
+    if (this.#house.isClosing()) session.retire();
+    this.#dial();
+  }
+
+  changed(session: Session): void {
+    this.#serve();
+    if (session.room === 0) this.#dialSoon();
+  }
+
+  closed(session: Session, error: Error | null): void {
+    this.#count -= 1;
+    this.#sessions.delete(session);
+    if (error === null) this.#dialSoon();
+    else {
+      this.#dialing -= 1;
+      this.#failed(asFailure(error, this.#authority));
+    }
+    this.#checkEmpty();
+  }
+
+  /** Makes as many connections as are waited for and may be made. */
+  #dial(): void {
+    // One that takes no stream for now would be the first of many.
+    if ([...this.#sessions].some(({ most }) => most === 0)) return;
+    while (
+      this.#dialing * this.#expected < this.#waiting.size &&
+      this.#count < this.#house.limits.upstream_connections
+    )
+      void this.#dialOne();
+  }
+
+  /** In the next turn: those who are told at the same time are not to have connections made for each other. */
+  #dialSoon(): void {
+    if (this.#waiting.size > 0) setImmediate(() => this.#dial());
+  }
+
+  async #dialOne(): Promise<void> {
+    this.#count += 1;
+    this.#dialing += 1;
+    const { dialer, clock, limits, known } = this.#house;
+    const made = await dialer.connect(this.#authority, { protocols: ['h2', 'http/1.1'] }).catch(asError);
+    if (!(made instanceof Error) && (made as TLSSocket).alpnProtocol === 'h2') {
+      new Session(made, { authority: this.#authority, owner: this, clock, limits }).begin();
+      return;
+    }
+    this.#count -= 1;
+    this.#dialing -= 1;
+    if (made instanceof Error) this.#failed(made);
+    else {
+      // It cannot be read from as those are that speak HTTP/1.1.
+      made.on('error', () => {}).destroy();
+      known.learn(this.#authority, 'http/1.1');
+      this.#answer((it) => it.resolve('http/1.1'));
+      this.#turnAway('http/1.1');
+    }
+    this.#checkEmpty();
+  }
+
+  /** No connection has come of it. Who waits waits on while there is another. */
+  #failed(error: Error): void {
+    this.#house.known.forget(this.#authority);
+    this.#answer((it) => it.reject(error));
+    if (this.#dialing === 0 && this.#sessions.size === 0) this.#turnAway(error);
+    else this.#waiting.watch();
+  }
+
+  #answer(how: (asked: PromiseWithResolvers<Protocol>) => void): void {
+    for (const asked of this.#asking.splice(0)) how(asked);
+  }
+
+  #turnAway(why: Error | 'http/1.1'): void {
+    for (let size = this.#waiting.size; size > 0; size -= 1) this.#waiting.next()?.unopened(why);
+  }
+
+  #serve(): void {
+    for (const session of this.#sessions) {
+      while (session.room > 0) {
+        const user = this.#waiting.next();
+        if (user === undefined) return;
+        session.open(user);
+      }
+    }
+  }
+
+  #refuse(late: readonly StreamUser[]): void {
+    for (const user of late) user.unopened(noStreamFree(this.#authority));
+    this.#checkEmpty();
+  }
+
+  #checkEmpty(): void {
+    if (this.#waiting.size > 0) return;
+    this.#waiting.rest();
+    if (this.#count > 0) return;
+    this.#waiting.stop();
+    this.#house.emptied(this.#authority, this);
+  }
+}
+
+/** Every session stayed full while a request waited for a stream. */
+function noStreamFree(authority: Authority): SidekeyError {
+  const sentence = `All HTTP/2 connections to ${authorityText(authority)} have as many requests as they take.`;
+  return new SidekeyError('overloaded', sentence, {
+    hint: 'try again, or raise limits.upstream_connections',
+  });
+}
+
+function asFailure(error: Error, authority: Authority): Error {
+  if (error instanceof SidekeyError) return error;
+  const sentence = `${authorityText(authority)} chose HTTP/2, and did not speak it.`;
+  return new SidekeyError('upstream_protocol', sentence, { cause: error });
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error('the dialer failed', { cause: error });
+}

@@ -1,0 +1,134 @@
+import { once } from 'node:events';
+import {
+  createSecureServer,
+  type Http2SecureServer,
+  type IncomingHttpHeaders,
+  type SecureServerOptions,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { onTestFinished } from 'vitest';
+import { defaultLimits, type Limits } from '../../src/policy/limits.ts';
+import type { Authority } from '../../src/policy/authority.ts';
+import type { RawFields } from '../../src/proxy/fields.ts';
+import { forward, type Departure } from '../../src/proxy/forward.ts';
+import { createMeter } from '../../src/proxy/meter.ts';
+import { createConnections } from '../../src/upstream/connections.ts';
+import type { Dialer } from '../../src/upstream/dial.ts';
+import { createStreams } from '../../src/upstream/h2/streams.ts';
+import { createKnownProtocols, createProtocols } from '../../src/upstream/protocol.ts';
+import { departureOf, replyOf } from '../unit/proxy/relay/fake-upstream.ts';
+import { manualClock } from '../unit/upstream/manual-clock.ts';
+import { dialerForTest } from '../unit/upstream/upstream-for-test.ts';
+import { makeTestAuthority } from './certificates.ts';
+import { ack, frame, frameType, headers, onFrames, settings, type Frame } from './http2-frames.ts';
+
+export const company = makeTestAuthority('Company CA');
+const identity = company.issue(['api.example', 'other.example']);
+const pinned = { 'api.example': '127.0.0.1', 'other.example': '127.0.0.1' };
+
+export type OnStream = (stream: ServerHttp2Stream, raw: RawFields, fields: IncomingHttpHeaders) => void;
+
+/** A real HTTP/2 server for `api.example`. */
+export interface Http2Upstream {
+  readonly authority: Authority;
+  readonly server: Http2SecureServer;
+  /** Those that began, in order. */
+  readonly sessions: readonly ServerHttp2Session[];
+  /** Connections that came in. */
+  accepted(): number;
+}
+
+export async function http2Upstream(
+  onStream: OnStream,
+  options: SecureServerOptions = {},
+): Promise<Http2Upstream> {
+  const server = createSecureServer({ ...identity, ...options });
+  const sessions: ServerHttp2Session[] = [];
+  server.on('session', (session) => void sessions.push(session.on('error', () => {})));
+  server.on('stream', (stream, fields, _flags, raw) => {
+    stream.on('error', () => {});
+    onStream(stream as ServerHttp2Stream, raw, fields);
+  });
+  const { port, accepted } = await listening(server);
+  return { authority: { scheme: 'https', host: 'api.example', port }, server, sessions, accepted };
+}
+
+/** What an upstream by hand is told, and says. */
+export interface FrameUpstream {
+  readonly authority: Authority;
+  accepted(): number;
+}
+
+/** An upstream that speaks HTTP/2 frame by frame. Its SETTINGS go by themselves unless `greets` is false. */
+export async function frameUpstream(
+  onFrame: (frame: Frame, socket: TLSSocket, connection: number) => void,
+  { greets = true, most = 100 }: { readonly greets?: boolean; readonly most?: number } = {},
+): Promise<FrameUpstream> {
+  let count = 0;
+  const server = createTlsServer({ ...identity, ALPNProtocols: ['h2'], allowHalfOpen: true }, (socket) => {
+    const connection = (count += 1);
+    socket.on('error', () => {});
+    if (greets) socket.write(settings([3, most]));
+    onFrames(socket, (heard) => {
+      if (greets && heard.type === frameType.settings && heard.flags !== ack)
+        socket.write(frame('settings', 0, ack));
+      onFrame(heard, socket, connection);
+    });
+  });
+  const { port, accepted } = await listening(server);
+  return { authority: { scheme: 'https', host: 'api.example', port }, accepted };
+}
+
+/** An answer whose body is this text. */
+export function answer(stream: number, text = 'ok'): Buffer {
+  return Buffer.concat([headers(stream, 0, ':status', '200'), frame('data', stream, 1, Buffer.from(text))]);
+}
+
+async function listening(server: Http2SecureServer | ReturnType<typeof createTlsServer>) {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => void sockets.add(socket.on('error', () => {})));
+  server.on('tlsClientError', () => {});
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { port: (server.address() as AddressInfo).port, accepted: () => sockets.size };
+}
+
+/** The ways out of a test: a clock that it moves, and limits that it sets. */
+export function waysOut(
+  limits: Partial<Limits> = {},
+  dialer: Dialer = dialerForTest({ pinned, ca: company.cert }),
+) {
+  const clock = manualClock();
+  const all = { ...defaultLimits, ...limits };
+  const known = createKnownProtocols(clock);
+  const streams = createStreams({ dialer, limits: all, known, clock });
+  const connections = createConnections({ dialer, limits: all, clock });
+  const protocols = createProtocols(known, (authority) => streams.negotiate(authority));
+  onTestFinished(async () => {
+    void streams.close();
+    void connections.close();
+  });
+  /** Carries a request of an HTTP/2 client. */
+  const carry = (authority: Authority, more: Partial<Departure> = {}) => {
+    const client = replyOf();
+    const meter = createMeter(more.spend);
+    const departure = departureOf({
+      authority,
+      protocol: 'h2',
+      fields: ['Host', 'api.example'],
+      carriesGrant: false,
+      ...more,
+    });
+    const carried = forward(departure, meter, client.reply, { connections, streams, limits: all });
+    carried.catch(() => {});
+    return { ...client, carried, meter };
+  };
+  return { clock, known, streams, connections, protocols, carry };
+}

@@ -1,0 +1,90 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { Protocol } from '../../../src/upstream/protocol.ts';
+import { company, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
+import { turn } from '../proxy/relay/fake-upstream.ts';
+import { dialerForTest } from './upstream-for-test.ts';
+
+/** Answers in the protocol that it chooses, and says which that was. */
+async function bilingual(chooses: Protocol = 'h2') {
+  const spoken: string[] = [];
+  const state = { chooses };
+  const ALPNCallback = ({ protocols }: { readonly protocols: readonly string[] }) =>
+    protocols.includes(state.chooses) ? state.chooses : protocols[0];
+  const upstream = await http2Upstream(() => {}, { allowHTTP1: true, ALPNCallback });
+  upstream.server.on('request', (request, response) => {
+    spoken.push(request.httpVersion);
+    response.end('ok');
+  });
+  return { ...upstream, spoken, state };
+}
+
+describe('what an upstream speaks', () => {
+  it('is found out by a connection that is then used', async () => {
+    const upstream = await bilingual();
+    const { protocols, carry } = waysOut();
+    expect(await protocols.of(upstream.authority)).toBe('h2');
+    await carry(upstream.authority).carried;
+    expect([upstream.spoken, upstream.accepted()]).toEqual([['2.0'], 1]);
+  });
+
+  it('is found out once for all who want to know at a time, and known then without a promise', async () => {
+    const upstream = await bilingual();
+    const { protocols } = waysOut();
+    const asked = [protocols.of(upstream.authority), protocols.of(upstream.authority)];
+    for (const answer of asked) expect(await answer).toBe('h2');
+    expect(protocols.of(upstream.authority)).toBe('h2');
+    expect(upstream.accepted()).toBe(1);
+  });
+
+  it('is asked again after ten minutes', async () => {
+    const upstream = await bilingual();
+    const { protocols, clock } = waysOut();
+    await protocols.of(upstream.authority);
+    clock.advance(599_999);
+    expect(protocols.of(upstream.authority)).toBe('h2');
+    clock.advance(1);
+    expect(await protocols.of(upstream.authority)).toBe('h2');
+    expect(upstream.accepted()).toBe(2);
+  });
+
+  it('is HTTP/1.1 without TLS, and nobody is asked', () => {
+    const { protocols } = waysOut();
+    expect(protocols.of({ scheme: 'http', host: 'api.example', port: 9 })).toBe('http/1.1');
+  });
+
+  it('is HTTP/1.1 where it chooses nothing else', async () => {
+    const upstream = await bilingual('http/1.1');
+    const { protocols } = waysOut();
+    expect(await protocols.of(upstream.authority)).toBe('http/1.1');
+    expect(protocols.of(upstream.authority)).toBe('http/1.1');
+  });
+
+  it('is HTTP/1.1 where it cannot be asked, which is not remembered', async () => {
+    const upstream = await bilingual();
+    const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' }, ca: company.cert });
+    const connect = vi.fn(dialer.connect.bind(dialer));
+    connect.mockRejectedValueOnce(new Error('no way'));
+    const { protocols } = waysOut({}, { ...dialer, connect });
+    expect(await protocols.of(upstream.authority)).toBe('http/1.1');
+    expect(await protocols.of(upstream.authority)).toBe('h2');
+  });
+
+  it('is never asked for a client of HTTP/1.1', async () => {
+    const upstream = await bilingual();
+    const { carry, known } = waysOut();
+    await carry(upstream.authority, { protocol: 'http/1.1' }).carried;
+    expect([upstream.spoken, known.get(upstream.authority)]).toEqual([['1.1'], undefined]);
+  });
+
+  it('may change: what was HTTP/2 is HTTP/1.1 from then on', async () => {
+    const upstream = await bilingual();
+    const { carry, protocols } = waysOut({ upstream_keep_alive: 0 });
+    await carry(upstream.authority).carried;
+    while (!upstream.sessions[0]!.destroyed) await turn();
+    upstream.state.chooses = 'http/1.1';
+    const changed = await carry(upstream.authority, { method: 'POST' }).carried;
+    expect(changed).toMatchObject({ status: 200, fate: 'complete' });
+    expect(upstream.spoken).toEqual(['2.0', '1.1']);
+    expect(protocols.of(upstream.authority)).toBe('http/1.1');
+  });
+});
