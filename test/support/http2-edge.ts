@@ -1,0 +1,112 @@
+import { createServer, type ServerHttp2Stream } from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import { once } from 'node:events';
+import { onTestFinished } from 'vitest';
+import type { Authority } from '../../src/policy/authority.ts';
+import type { RawFields } from '../../src/proxy/fields.ts';
+import { forward } from '../../src/proxy/forward.ts';
+import { createGone } from '../../src/proxy/gone.ts';
+import type { Carried, Reply } from '../../src/proxy/message.ts';
+import { createMeter } from '../../src/proxy/meter.ts';
+import { defaultLimits } from '../../src/policy/limits.ts';
+import { departureOf } from '../unit/proxy/relay/fake-upstream.ts';
+import type { waysOut } from './http2-upstream.ts';
+
+/** The client's side of a proxy, as little of it as clients of HTTP/2 need: every request goes to this authority. */
+export interface Http2Edge {
+  readonly port: number;
+  /** How each exchange ended, in order. */
+  readonly ended: readonly Promise<Carried>[];
+}
+
+export async function http2Edge(
+  authority: Authority,
+  { connections, streams }: ReturnType<typeof waysOut>,
+): Promise<Http2Edge> {
+  const ended: Promise<Carried>[] = [];
+  const server = createServer();
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => void sockets.add(socket));
+  server.on('stream', (native, fields, flags, raw) => {
+    const stream = native as ServerHttp2Stream;
+    const hasBody = (flags & 1) === 0;
+    const { ':method': method = 'GET', ':path': path = '/' } = fields;
+    let trailers: RawFields = [];
+    stream.on('trailers', (_fields, _flags, rest) => void (trailers = rest));
+    const kept = raw.filter((_text, i, all) => !all[i - (i % 2)]!.startsWith(':'));
+    const departure = departureOf({
+      authority,
+      protocol: 'h2',
+      method,
+      path,
+      fields: ['Host', 'api.example', ...kept],
+      framing: hasBody ? { kind: 'chunked' } : { kind: 'none' },
+      body: hasBody ? stream.iterator({ destroyOnReturn: false }) : null,
+      trailers: () => trailers,
+    });
+    const limits = defaultLimits;
+    const carried = forward(departure, createMeter(), replyOn(stream), { connections, streams, limits });
+    carried.catch(() => stream.close(2));
+    ended.push(carried);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { port: (server.address() as AddressInfo).port, ended };
+}
+
+function replyOn(stream: ServerHttp2Stream): Reply {
+  const gone = createGone();
+  let held: Record<string, string | string[] | number> | null = null;
+  let sent: RawFields = [];
+  let isWhole = false;
+  stream
+    .on('error', () => {})
+    .on('close', () => {
+      if (!isWhole) gone.tell();
+    });
+  const begin = (endStream: boolean) => {
+    const head = held;
+    held = null;
+    if (head === null || stream.closed) return;
+    stream.respond(head, { endStream, waitForTrailers: !endStream });
+    if (!endStream) stream.on('wantTrailers', () => stream.sendTrailers(objectOf(sent)));
+  };
+  const reply: Reply & { started: boolean } = {
+    started: false,
+    gone,
+    waiting: () => gone,
+    continue() {},
+    informational: (status, fields) => stream.additionalHeaders({ ':status': status, ...objectOf(fields) }),
+    last() {},
+    head(status, _reason, fields) {
+      reply.started = true;
+      held = { ':status': status, ...objectOf(fields) };
+      // An end in the same turn makes it a head alone.
+      process.nextTick(() => begin(false));
+    },
+    write(chunk) {
+      begin(false);
+      return stream.write(chunk);
+    },
+    onDrain: (listener) => void stream.once('drain', listener),
+    end(trailers, flushed) {
+      isWhole = true;
+      sent = trailers;
+      begin(true);
+      if (!stream.writableEnded) stream.end();
+      flushed?.();
+    },
+    abort: () => setImmediate(() => stream.close(2)),
+  };
+  return reply;
+}
+
+function objectOf(fields: RawFields): Record<string, string[]> {
+  const object: Record<string, string[]> = {};
+  for (let i = 0; i < fields.length; i += 2) (object[fields[i]!.toLowerCase()] ??= []).push(fields[i + 1]!);
+  return object;
+}
