@@ -4,7 +4,7 @@ import type { ResponseHeadBytes } from '../h1/response-head.ts';
 import { ConnectionEnded, timedOut } from '../upstream-failure.ts';
 import { Answer, type Carriage } from './answer.ts';
 import { requestHead } from './request-head.ts';
-import { endToEndFields, keptFor } from './response-facts.ts';
+import { keptFor } from './response-facts.ts';
 import { ResponseReading, type ResponseSink } from './response-reading.ts';
 import type { AttemptEnd, Try } from './try.ts';
 import { framedFor, Upload } from './upload.ts';
