@@ -100,6 +100,13 @@ export const limitTable = {
     code: null,
     what: 'requests of one client connection that are not answered yet',
   },
+  client_streams: {
+    default: 100,
+    unit: 'count',
+    least: 1,
+    code: null,
+    what: 'requests of one client connection that are answered at once, over HTTP/2',
+  },
   upstream_connect: {
     default: 10_000,
     unit: 'ms',

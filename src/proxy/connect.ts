@@ -2,8 +2,9 @@ import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
+import type { Protocol, Protocols } from '../upstream/protocol.ts';
 import { readPresented } from './agent.ts';
-import { intercept } from './intercept.ts';
+import { intercept, type Inside } from './intercept.ts';
 import type { Client, InterceptedTunnel, RequestHead } from './message.ts';
 import type { OpenConnections } from './open-connections.ts';
 import { beginRecord } from './record.ts';
@@ -15,7 +16,7 @@ import { connectTargetOf } from './target.ts';
 import { relay } from './tunnel.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
-export type ServeInside = (stream: Duplex, client: Client, tunnel: InterceptedTunnel) => void;
+export type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
 
 const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
@@ -72,19 +73,32 @@ export async function connect(
         // Before the 200: where there can be no certificate, the refusal can still be read.
         const leaf = rooms.leafFor(target.host);
         socket.write(established);
-        const inside = await intercept(socket, target, () => leaf, settings.limits.client_handshake);
+        const inside = await intercept(socket, target, {
+          leafFor: () => leaf,
+          spoken: () => spokenBy({ ...target, scheme: 'https' }, settings.protocols),
+          timeoutMs: settings.limits.client_handshake,
+        });
         if (inside === null) {
           const facts = { host: target.host, client: client.address };
           rooms.log.info(facts, 'a client broke off its TLS handshake; it may not trust the CA of Sidekey');
           return;
         }
         const authority: Authority = { ...target, scheme: inside.scheme };
-        serveInside(inside.stream, client, { authority, serverName: inside.serverName, presented });
+        serveInside(inside, client, { authority, serverName: inside.serverName, presented });
       }
     }
   } catch (error) {
     if (!(error instanceof SidekeyError)) rooms.log.error({ err: error }, 'a CONNECT failed');
     rooms.audit.note(record.refused(error, refusalOf(error).status));
     refuseOn(socket, error);
+  }
+}
+
+/** What the upstream speaks. Where it cannot be asked, the first request will say why. */
+async function spokenBy(authority: Authority, protocols: Protocols): Promise<Protocol> {
+  try {
+    return await protocols.of(authority);
+  } catch {
+    return 'http/1.1';
   }
 }

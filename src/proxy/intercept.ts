@@ -1,11 +1,27 @@
 import type { Duplex } from 'node:stream';
 import { TLSSocket, type SecureContext } from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
+import type { Protocol } from '../upstream/protocol.ts';
+import { readClientHello } from './client-hello.ts';
 
 /** What the client speaks inside CONNECT, and the stream to read its requests from. */
 export type Inside =
-  | { readonly scheme: 'https'; readonly stream: TLSSocket; readonly serverName: string | null }
+  | {
+      readonly scheme: 'https';
+      readonly stream: TLSSocket;
+      readonly serverName: string | null;
+      readonly protocol: Protocol;
+    }
   | { readonly scheme: 'http'; readonly stream: Duplex; readonly serverName: null };
+
+/** How a CONNECT is intercepted. */
+export interface Interception {
+  readonly leafFor: (host: string) => SecureContext;
+  /** What the upstream speaks; asked where the client could speak either. Never rejects. */
+  readonly spoken: () => Protocol | Promise<Protocol>;
+  /** Milliseconds that the client has for its handshake. */
+  readonly timeoutMs: number;
+}
 
 /** First byte of a TLS record that holds a handshake (RFC 8446 §5.1). */
 const handshakeRecord = 0x16;
@@ -17,33 +33,68 @@ const handshakeRecord = 0x16;
 export async function intercept(
   client: Duplex,
   target: Authority,
-  leafFor: (host: string) => SecureContext,
-  timeoutMs: number,
+  { leafFor, spoken, timeoutMs }: Interception,
 ): Promise<Inside | null> {
-  const timer = setTimeout(() => client.destroy(), timeoutMs).unref();
+  const late = () => client.destroy();
+  let timer = setTimeout(late, timeoutMs).unref();
   try {
-    const first = await firstChunk(client);
-    if (first === null) {
+    const hello = await beginning(client);
+    if (hello === null) {
       // It may have ended its side alone: then the connection would stay as long as TCP keeps it.
       client.destroy();
       return null;
     }
-    client.unshift(first);
-    if (first[0] !== handshakeRecord) return { scheme: 'http', stream: client, serverName: null };
+    client.unshift(hello.bytes);
+    if (hello.protocols === null) return { scheme: 'http', stream: client, serverName: null };
+    let { protocols } = hello;
+    if (protocols.includes('h2') && protocols.includes('http/1.1')) {
+      // It is not the client that takes its time.
+      clearTimeout(timer);
+      protocols = [await spoken()];
+      timer = setTimeout(late, timeoutMs).unref();
+      if (client.destroyed) return null;
+    }
     const stream = new TLSSocket(client, {
       isServer: true,
       secureContext: leafFor(target.host),
-      ALPNProtocols: ['http/1.1'],
+      // One that speaks HTTP/2 alone is understood, whatever the upstream speaks.
+      ALPNProtocols: protocols.includes('h2') ? ['h2', 'http/1.1'] : ['http/1.1'],
     });
-    return (await handshake(stream))
-      ? { scheme: 'https', stream, serverName: stream.servername || null }
-      : null;
+    if (!(await handshake(stream))) return null;
+    const protocol = stream.alpnProtocol === 'h2' ? 'h2' : 'http/1.1';
+    return { scheme: 'https', stream, serverName: stream.servername || null, protocol };
   } finally {
     clearTimeout(timer);
   }
 }
 
-async function firstChunk(client: Duplex): Promise<Buffer | null> {
+/** What a client said first: `protocols` are those of its ClientHello; null: it speaks no TLS. */
+interface Beginning {
+  readonly bytes: Buffer;
+  readonly protocols: readonly string[] | null;
+}
+
+/** Reads until it is known; null: the client left before. Leaves the connection paused. */
+async function beginning(client: Duplex): Promise<Beginning | null> {
+  const first = await nextChunk(client);
+  if (first === null) return null;
+  if (first[0] !== handshakeRecord) return { bytes: first, protocols: null };
+  const pieces = [first];
+  let size = first.length;
+  for (;;) {
+    const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
+    const hello = readClientHello(bytes);
+    if (hello.kind === 'read') return { bytes, protocols: hello.protocols };
+    while (size < hello.bytes) {
+      const piece = await nextChunk(client);
+      if (piece === null) return null;
+      pieces.push(piece);
+      size += piece.length;
+    }
+  }
+}
+
+async function nextChunk(client: Duplex): Promise<Buffer | null> {
   // One that has left already does not say so again.
   if (client.closed || client.readableEnded) return null;
   return new Promise((resolve) => {

@@ -10,13 +10,19 @@ import { ClientConnection } from './front/client-connection.ts';
 import { answerUnmet } from './front/expectation.ts';
 import type { Service } from './front/service.ts';
 import type { RequestHeadBytes } from './h1/request-head.ts';
+import { ClientSession } from './h2/client-session.ts';
+import type { RequestStream } from './h2/request-stream.ts';
+import type { StreamService } from './h2/service.ts';
+import { streamSide, tellingMeter } from './h2/web-socket.ts';
+import type { Inside } from './intercept.ts';
 import type { Client, InterceptedTunnel } from './message.ts';
-import { createOpenConnections } from './open-connections.ts';
+import type { Meter } from './meter.ts';
+import { createOpenConnections, type Cuttable } from './open-connections.ts';
 import { requestRefusal } from './right.ts';
 import type { Rooms } from './rooms.ts';
 import { answerSelf } from './self.ts';
 import { refuseOn, socketReply } from './socket-reply.ts';
-import { asksForWebSocket, listenTo, upgrade } from './upgrade.ts';
+import { asksForWebSocket, listenTo, upgrade, upgradedSocket } from './upgrade.ts';
 
 /** The proxy's front: it owns the listening socket and every client connection. */
 export interface Listener {
@@ -40,6 +46,9 @@ export interface Listener {
 /** Connections that wait to be taken; the system may allow fewer. */
 const backlog = 4_096;
 
+/** So long a session may take to end when nothing is under way any more. */
+const lastWordMs = 500;
+
 /** Does not listen yet. */
 export function createListener(rooms: Rooms): Listener {
   const open = createOpenConnections(rooms, rooms.timers);
@@ -50,6 +59,7 @@ export function createListener(rooms: Rooms): Listener {
   /** Connections beyond the limit, on their way out: they take nobody's place. */
   const tooMany = new Set<Socket>();
   const connections = new Set<ClientConnection>();
+  const sessions = new Set<ClientSession>();
   let closing: Promise<void> | undefined;
 
   function track(works: Set<Promise<void>>, work: Promise<void>): Promise<void> {
@@ -104,7 +114,7 @@ export function createListener(rooms: Rooms): Listener {
       const { right } = departure;
       const refusal = (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals);
       return open.during({ client: socket, right, refusal, settle: () => meter.settle() }, () =>
-        upgrade(departure, meter, reply, settings, socket, frames),
+        upgrade(departure, meter, reply, settings, upgradedSocket(socket, frames)),
       );
     };
     void track(takenOver, exchange({ head, body: null, client }, socketReply(socket), rooms, carry));
@@ -116,8 +126,41 @@ export function createListener(rooms: Rooms): Listener {
     connections.add(new ClientConnection(socket, client, service));
   }
 
-  function serveInside(stream: Duplex, outer: Client, tunnel: InterceptedTunnel): void {
-    serve(stream, { ...outer, tunnel });
+  const streams: StreamService = {
+    ...service,
+    exchange(arrival, stream) {
+      const carry: Carrier = (departure, meter, to, settings) => {
+        const { right } = departure;
+        const client = oneStream(stream, meter);
+        return open.during({ client, right, refusal: null, settle: () => meter.settle() }, () =>
+          forward(departure, meter, to, settings),
+        );
+      };
+      return track(exchanges, exchange(arrival, stream.reply, rooms, carry));
+    },
+    webSocket(arrival, request) {
+      const carry: Carrier = (departure, meter, to, settings) => {
+        const { right } = departure;
+        const refusal = (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals);
+        const client = oneStream(request, meter);
+        return open.during({ client, right, refusal, settle: () => meter.settle() }, () =>
+          upgrade(departure, tellingMeter(meter, request), to, settings, streamSide(request)),
+        );
+      };
+      return track(takenOver, exchange(arrival, request.reply, rooms, carry));
+    },
+    denied,
+    left: (session) => void sessions.delete(session),
+  };
+
+  function serveInside(inside: Inside, outer: Client, tunnel: InterceptedTunnel): void {
+    const client = { ...outer, tunnel };
+    if (inside.scheme === 'http' || inside.protocol === 'http/1.1') serve(inside.stream, client);
+    else if (!inside.stream.destroyed) {
+      const session = new ClientSession(inside.stream, client, streams);
+      sessions.add(session);
+      if (closing !== undefined) session.drain();
+    }
   }
 
   function denied({ address }: Client, { code, status }: SidekeyError): void {
@@ -144,7 +187,10 @@ export function createListener(rooms: Rooms): Listener {
   async function drain(drainMs: number): Promise<void> {
     const closed = new Promise((resolve) => server.close(resolve));
     for (const connection of connections) connection.closeIfIdle();
+    for (const session of sessions) session.drain();
     await within(drainMs, settled(exchanges));
+    // The last word of an exchange is a matter of its stream; that of a session may still be on its way.
+    await within(lastWordMs, Promise.all(Array.from(sessions, (session) => session.drained)));
     for (const socket of [...sockets, ...tooMany]) socket.destroy();
     // Each still writes its last audit event.
     await Promise.allSettled([...exchanges, ...takenOver]);
@@ -172,6 +218,19 @@ export function createListener(rooms: Rooms): Listener {
       await Promise.allSettled(exchanges);
     },
     close: (drainMs) => (closing ??= drain(drainMs)),
+  };
+}
+
+/** What is cut of a connection that others use, too, and the bytes that went through it. */
+function oneStream(stream: RequestStream, meter: Meter): Cuttable {
+  return {
+    destroy: () => stream.destroy(),
+    get bytesRead() {
+      return meter.bytesIn;
+    },
+    get bytesWritten() {
+      return meter.bytesOut;
+    },
   };
 }
 

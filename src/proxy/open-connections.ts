@@ -1,6 +1,4 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../errors.ts';
 import type { Timers } from '../grants/timers.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -11,7 +9,7 @@ import type { Rooms, Settings } from './rooms.ts';
 /** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */
 export interface OpenConnection {
   /** Destroyed when the right has ended. */
-  readonly client: Duplex;
+  readonly client: Cuttable;
   readonly right: Right;
   /**
    * Why policy, as it is now, would not let it begin. Null: policy is not asked again, nor is whether callers need a
@@ -20,6 +18,14 @@ export interface OpenConnection {
   readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
   /** Settles what went through since the last look; it may end the work. Absent: nothing is to settle. */
   readonly settle?: () => void;
+}
+
+/** What can be cut: a connection, or one stream of it. */
+export interface Cuttable {
+  destroy(): unknown;
+  /** Bytes so far; absent: they are not counted. */
+  readonly bytesRead?: number;
+  readonly bytesWritten?: number;
 }
 
 type Refusal = SidekeyError | null;
@@ -179,9 +185,8 @@ export function createOpenConnections(
   };
 }
 
-/** Both ways; what is no socket counts none. */
-function bytesOf(client: Duplex): number {
-  const { bytesRead = 0, bytesWritten = 0 } = client as Partial<Socket>;
+/** Both ways. */
+function bytesOf({ bytesRead = 0, bytesWritten = 0 }: Cuttable): number {
   return bytesRead + bytesWritten;
 }
 

@@ -29,17 +29,19 @@ export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): T
   const hosts = valuesOf(head.fields, 'host');
   if (hosts.length > 1) return new SidekeyError('bad_request', 'The request has more than one Host field.');
   const [host] = hosts;
-  const target = tunnel === null ? parseAbsoluteTarget(head.target) : targetInTunnel(head.target, tunnel);
+  const target = tunnel === null ? parseAbsoluteTarget(head.target) : targetInTunnel(head, tunnel);
   if (target === null || !sendablePath.test(target.path)) {
     return new SidekeyError('bad_request', 'The request target is not one that a proxy can forward.', {
       hint: 'use CONNECT, or a target such as https://host/path',
     });
   }
-  if (host === undefined && head.version === '1.1') {
+  if (host === undefined && head.authority === undefined && head.version !== '1.0') {
     return new SidekeyError('bad_request', 'The request has no Host field.');
   }
   const wanted = tunnel?.authority ?? target.authority;
   if (!sameAuthority(target.authority, wanted)) return mismatch('The request target', wanted);
+  if (head.authority !== undefined && !names(head.authority, wanted))
+    return mismatch('The :authority', wanted);
   if (host !== undefined && !names(host, wanted)) return mismatch('The Host field', wanted);
   if (
     tunnel !== null &&
@@ -69,8 +71,13 @@ function unknownVersion(): SidekeyError {
   return new SidekeyError('bad_request', 'The request is neither HTTP/1.1 nor HTTP/1.0.');
 }
 
-function targetInTunnel(text: string, { authority }: InterceptedTunnel): Target | null {
-  return text.startsWith('/') ? { authority, path: text } : parseAbsoluteTarget(text);
+function targetInTunnel(
+  { target: text, version }: RequestHead,
+  { authority }: InterceptedTunnel,
+): Target | null {
+  if (text.startsWith('/')) return { authority, path: text };
+  // `:path` has no other form that is carried (RFC 9113 §8.3.1).
+  return version === '2' ? null : parseAbsoluteTarget(text);
 }
 
 function names(text: string, authority: Authority): boolean {

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SidekeyError, type FailureCode } from '../errors.ts';
-import { responseFields } from './fields.ts';
+import { responseFields, type RawFields } from './fields.ts';
 import type { Departure } from './forward.ts';
 import { createBodyReader, type BodyReader } from './h1/body-reader.ts';
 import { ownHead } from './h1/head-writer.ts';
@@ -24,20 +24,46 @@ export function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolea
   return isWebSocket(head.values('upgrade')) && head.method === 'GET';
 }
 
+/** The client's side of an upgrade. */
+export interface UpgradeSide {
+  /** Carries the frames. */
+  readonly client: Duplex;
+  readonly frames: EarlyFrames;
+  /** Fields that the handshake has besides the client's own. */
+  readonly asks: RawFields;
+  /** Tells the client that frames follow. @throws where the upstream's answer is none to what was asked */
+  switched(fields: RawFields): void;
+  /** Cuts it in the middle. */
+  cut(): void;
+}
+
+/** A client of HTTP/1.1, whose handshake goes on as it came. */
+export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide {
+  return {
+    client,
+    frames,
+    asks: [],
+    switched: (fields) =>
+      void client.write(ownHead('HTTP/1.1 101 Switching Protocols', [...fields, ...upgrading])),
+    cut: () => void client.destroy(),
+  };
+}
+
 /**
  * Carries an admitted WebSocket handshake and then its frames, over a connection of our dialer's. The fields both ways
  * are ours, and so is every answer but a 101. Resolves when the connection has closed.
- *
- * @param client as `listenTo` has read from it
  */
 export async function upgrade(
   { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept }: Departure,
   meter: Meter,
   reply: Reply,
   { dialer, limits }: Settings,
-  client: Duplex,
-  { early, heard }: EarlyFrames,
+  side: UpgradeSide,
 ): Promise<Carried> {
+  const {
+    client,
+    frames: { early, heard },
+  } = side;
   if (maxResponse !== null) {
     throw new SidekeyError(
       'rule_denied',
@@ -63,9 +89,9 @@ export async function upgrade(
   client.once('close', left);
   meter.onOverdrawn(({ code }) => {
     finish('broken', code);
-    client.destroy();
+    side.cut();
   });
-  upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...fields, ...upgrading]));
+  upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...fields, ...side.asks, ...upgrading]));
   let shaken: Handshake | Carried;
   try {
     shaken = await Promise.race([shakeHands(upstream, authority, limits), over]);
@@ -87,7 +113,12 @@ export async function upgrade(
   const kept = conceal(responseFields(head.raw(), carriesGrant));
   if (rest.length > 0) upstream.unshift(rest);
   if (isSwitched) {
-    client.write(ownHead('HTTP/1.1 101 Switching Protocols', [...kept, ...upgrading]));
+    try {
+      side.switched(kept);
+    } catch (error) {
+      upstream.destroy();
+      throw error;
+    }
     join(client, upstream, meter);
     upstream.setTimeout(limits.tunnel_idle, () => upstream.destroy());
     upstream.once('close', () => finish('complete'));

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { onTestFinished } from 'vitest';
 import type { TestSidekey } from './sidekey.ts';
 import { upstreamHost } from './upstream.ts';
@@ -39,12 +39,30 @@ export async function openClient(sidekey: { readonly port: number }): Promise<Ra
   return rawClient(socket);
 }
 
+/** How a tunnel is opened. */
+export interface TunnelOptions {
+  /** More lines of the CONNECT. */
+  readonly fields?: readonly string[];
+  readonly servername?: string;
+  /** Offered in ALPN. */
+  readonly protocols?: readonly string[];
+}
+
 /** A CONNECT with its TLS handshake done; what is sent is inside. */
 export async function openTunnel(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
-  { fields = [], servername = upstreamHost }: { fields?: readonly string[]; servername?: string } = {},
+  options: TunnelOptions = {},
 ): Promise<RawClient> {
+  return rawClient(await openTls(sidekey, authority, options));
+}
+
+/** As `openTunnel`, the bare socket. */
+export async function openTls(
+  sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
+  authority: string,
+  { fields = [], servername = upstreamHost, protocols = ['http/1.1'] }: TunnelOptions = {},
+): Promise<TLSSocket> {
   const outer = await openClient(sidekey);
   outer.send(
     `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n`,
@@ -58,10 +76,10 @@ export async function openTunnel(
     socket: outer.socket,
     servername,
     ca: sidekey.caPem,
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: [...protocols],
   });
   await once(inner, 'secureConnect');
-  return rawClient(inner);
+  return inner;
 }
 
 export function rawClient(socket: Socket): RawClient {

@@ -1,3 +1,9 @@
+import {
+  createSecureServer as createH2Server,
+  type Http2SecureServer,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+} from 'node:http2';
 import { createServer as createHttpsServer, type Server } from 'node:https';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
@@ -42,6 +48,14 @@ export async function startUpstream(
   identity: Identity = leaf,
 ): Promise<Upstream & { readonly server: Server }> {
   const server = createHttpsServer(identity, listener);
+  return { ...(await begin(server, 'https')), server };
+}
+
+/** A server that speaks HTTP/2, and HTTP/1.1 with who does not. */
+export async function startH2Upstream(
+  listener: (request: Http2ServerRequest, response: Http2ServerResponse) => void,
+): Promise<Upstream & { readonly server: Http2SecureServer }> {
+  const server = createH2Server({ ...leaf, allowHTTP1: true }, listener);
   return { ...(await begin(server, 'https')), server };
 }
 

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { connect as connectTls, createSecureContext } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
-import { intercept, type Inside } from '../../../src/proxy/intercept.ts';
+import { intercept, type Inside, type Interception } from '../../../src/proxy/intercept.ts';
+import type { Protocol } from '../../../src/upstream/protocol.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { closed, gone, socketPair } from './socket-pair.ts';
@@ -10,7 +11,12 @@ const ca = makeTestAuthority('Proxy CA');
 const leaf = createSecureContext(ca.issue(['api.example', '127.0.0.1']));
 const leafFor = () => leaf;
 const target = authorityOf('api.example');
-const long = 60_000;
+const how = (more: Partial<Interception> = {}): Interception => ({
+  leafFor,
+  spoken: () => 'http/1.1',
+  timeoutMs: 60_000,
+  ...more,
+});
 
 describe('an intercepted CONNECT', () => {
   it('answers a TLS handshake with a leaf for the tunnel’s host, and says what the client’s SNI was', async () => {
@@ -22,35 +28,38 @@ describe('an intercepted CONNECT', () => {
       ca: ca.cert,
       ALPNProtocols: ['h2', 'http/1.1'],
     });
-    const inside = (await intercept(pair.near, target, asked, long)) as Inside & { scheme: 'https' };
+    const inside = (await intercept(pair.near, target, how({ leafFor: asked }))) as Inside & {
+      scheme: 'https';
+    };
     expect(inside).toMatchObject({ scheme: 'https', serverName: 'api.example' });
     expect(asked).toHaveBeenCalledExactlyOnceWith('api.example');
     tls.write('GET / HTTP/1.1\r\n');
     const [chunk] = (await once(inside.stream, 'data')) as [Buffer];
     expect(chunk.toString()).toBe('GET / HTTP/1.1\r\n');
     expect(tls.authorized).toBe(true);
-    expect(tls.alpnProtocol).toBe('http/1.1');
   });
 
   it('asks for the leaf of the tunnel’s host, whatever the SNI says', async () => {
     using pair = await socketPair();
     const asked = vi.fn(leafFor);
     connectTls({ socket: pair.far, servername: 'other.example', rejectUnauthorized: false });
-    expect(await intercept(pair.near, target, asked, long)).toMatchObject({ serverName: 'other.example' });
+    expect(await intercept(pair.near, target, how({ leafFor: asked }))).toMatchObject({
+      serverName: 'other.example',
+    });
     expect(asked).toHaveBeenCalledExactlyOnceWith('api.example');
   });
 
   it('has no server name where the client sent none', async () => {
     using pair = await socketPair();
     connectTls({ socket: pair.far, host: '127.0.0.1', ca: ca.cert });
-    const inside = await intercept(pair.near, authorityOf('127.0.0.1'), leafFor, long);
+    const inside = await intercept(pair.near, authorityOf('127.0.0.1'), how());
     expect(inside).toMatchObject({ scheme: 'https', serverName: null });
   });
 
   it('takes what is no TLS handshake for plain HTTP, and loses none of it', async () => {
     using pair = await socketPair();
     pair.far.write('GET / HTTP/1.1\r\n\r\n');
-    const inside = await intercept(pair.near, target, leafFor, long);
+    const inside = await intercept(pair.near, target, how());
     expect(inside).toMatchObject({ scheme: 'http', serverName: null });
     const [chunk] = (await once(inside!.stream.resume(), 'data')) as [Buffer];
     expect(chunk.toString()).toBe('GET / HTTP/1.1\r\n\r\n');
@@ -59,7 +68,7 @@ describe('an intercepted CONNECT', () => {
   it('reads what came together with the CONNECT', async () => {
     using pair = await socketPair();
     pair.near.unshift(Buffer.from('GET /early HTTP/1.1\r\n\r\n'));
-    expect(await intercept(pair.near, target, leafFor, long)).toMatchObject({ scheme: 'http' });
+    expect(await intercept(pair.near, target, how())).toMatchObject({ scheme: 'http' });
   });
 
   it.each([
@@ -72,28 +81,72 @@ describe('an intercepted CONNECT', () => {
     ['breaks the handshake', (pair: Pair) => pair.far.write(Buffer.alloc(64, 0x16))],
   ])('has nobody inside where the client %s', async (_how, act) => {
     using pair = await socketPair();
-    const inside = intercept(pair.near, target, leafFor, long);
+    const inside = intercept(pair.near, target, how());
     act(pair);
     expect(await inside).toBeNull();
   });
 
   it('has nobody inside where the client speaks another protocol alone', async () => {
     using pair = await socketPair();
-    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2'] }).on('error', () => {});
-    expect(await intercept(pair.near, target, leafFor, long)).toBeNull();
+    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h3'] }).on('error', () => {});
+    expect(await intercept(pair.near, target, how())).toBeNull();
+  });
+
+  it.each([
+    [['h2', 'http/1.1'], 'h2', 'h2', 1],
+    [['http/1.1', 'h2'], 'h2', 'h2', 1],
+    [['h2', 'http/1.1'], 'http/1.1', 'http/1.1', 1],
+    [['http/1.1'], 'h2', 'http/1.1', 0],
+    [[], 'h2', 'http/1.1', 0],
+    // It is understood whatever the upstream speaks, and so nobody is asked.
+    [['h2'], 'http/1.1', 'h2', 0],
+  ] as const)('speaks with a client that offers %j, and an upstream of %s, %s', async (...row) => {
+    const [offered, upstream, chosen, times] = row;
+    using pair = await socketPair();
+    const spoken = vi.fn(() => Promise.resolve<Protocol>(upstream));
+    const tls = connectTls({
+      socket: pair.far,
+      servername: 'api.example',
+      ca: ca.cert,
+      ALPNProtocols: [...offered],
+    });
+    const secure = once(tls, 'secureConnect');
+    const inside = await intercept(pair.near, target, how({ spoken }));
+    expect(inside).toMatchObject({ protocol: chosen });
+    expect(spoken).toHaveBeenCalledTimes(times);
+    await secure;
+    expect(tls.alpnProtocol).toBe(offered.length === 0 ? false : chosen);
+  });
+
+  it('does not count against the client the time in which the upstream is asked', async () => {
+    using pair = await socketPair();
+    const tls = connectTls({
+      socket: pair.far,
+      servername: 'api.example',
+      ca: ca.cert,
+      ALPNProtocols: ['h2', 'http/1.1'],
+    });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const secure = once(tls, 'secureConnect');
+      expect(await intercept(pair.near, target, how({ spoken: slowly }))).toMatchObject({ protocol: 'h2' });
+      await secure;
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('has nobody inside where the client had gone before it began', async () => {
     using pair = await socketPair();
     await gone(pair.near);
-    expect(await intercept(pair.near, target, leafFor, long)).toBeNull();
+    expect(await intercept(pair.near, target, how())).toBeNull();
   });
 
   it('has nobody inside where the client had ended its side before it began', async () => {
     using pair = await socketPair();
     pair.far.end();
     await once(pair.near.resume(), 'end');
-    expect(await intercept(pair.near, target, leafFor, long)).toBeNull();
+    expect(await intercept(pair.near, target, how())).toBeNull();
   });
 
   it.each([
@@ -102,9 +155,14 @@ describe('an intercepted CONNECT', () => {
   ])('is cut where the client %s for too long', async (_what, bytes) => {
     using pair = await socketPair();
     pair.far.write(bytes);
-    expect(await intercept(pair.near, target, leafFor, 20)).toBeNull();
+    expect(await intercept(pair.near, target, how({ timeoutMs: 20 }))).toBeNull();
     await closed(pair.near);
   });
 });
+
+function slowly(): Protocol {
+  vi.advanceTimersByTime(60_001);
+  return 'h2';
+}
 
 type Pair = Awaited<ReturnType<typeof socketPair>>;

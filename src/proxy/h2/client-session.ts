@@ -1,0 +1,202 @@
+import {
+  constants,
+  performServerHandshake,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import { SidekeyError } from '../../errors.ts';
+import type { RawFields } from '../fields.ts';
+import { Deadline, type Awaited } from '../front/deadline.ts';
+import type { Client } from '../message.ts';
+import { refuse } from '../refusal.ts';
+import { isFlood } from './flood-guard.ts';
+import { readStreamHead } from './request-head.ts';
+import { RequestStream } from './request-stream.ts';
+import type { StreamService } from './service.ts';
+import { sessionOptions } from './session-options.ts';
+import { StreamReply } from './stream-reply.ts';
+
+/** How long a connection may stay open behind the last word on it. */
+const lingerMs = 5_000;
+/** How often a session is looked at, and the most for one on which nothing comes. */
+const lookMs = 1_000;
+const longestLookMs = 8_000;
+/** Frames of no use between two looks. */
+const idleFrames = 64;
+
+/**
+ * One connection of a client that speaks HTTP/2: each stream is an exchange of its own. No more of them are under way than
+ * `limits.client_streams`: one that the client has reset counts until its exchange has ended (CVE-2023-44487), and
+ * others wait for it.
+ */
+export class ClientSession {
+  readonly #socket: TLSSocket;
+  readonly #client: Client;
+  readonly #service: StreamService;
+  readonly #session: ServerHttp2Session;
+  readonly #deadline: Deadline;
+  readonly #underWay = new Set<RequestStream>();
+  readonly #waiting = new Set<RequestStream>();
+  readonly #begunAt: number;
+  /** See `SessionTraffic`. */
+  #bodyIn = 0;
+  #bodyOut = 0;
+  #pieces = 0;
+  #requests = 0;
+  #heads = 0;
+  #idleFrames = 0;
+  #cancelLook: () => void;
+
+  /** @param socket after its handshake, which chose `h2` */
+  constructor(socket: TLSSocket, client: Client, service: StreamService) {
+    this.#socket = socket;
+    this.#client = client;
+    this.#service = service;
+    const limits = service.limits();
+    this.#begunAt = service.now();
+    this.#deadline = new Deadline(service.timers, service.now, (what) => this.#late(what));
+    this.#deadline.set('first', limits.head_timeout);
+    socket.on('error', ignore).once('close', this.#onClose);
+    const usedUp = () => {
+      this.#idleFrames += 1;
+      if (this.#idleFrames % idleFrames === 0) this.#look();
+    };
+    this.#session = performServerHandshake(socket, sessionOptions(limits))
+      .on('error', ignore)
+      .on('stream', this.#onStream)
+      .on('ping', usedUp)
+      .on('remoteSettings', usedUp);
+    // A TLS socket that no server of Node's has made never says that its handshake is over, and the session waits for it.
+    if (this.#session.connecting) socket.emit('secureConnect');
+    this.#cancelLook = this.#lookAfter(lookMs, socket.bytesRead);
+  }
+
+  /** Resolves when the connection has ended, or will as soon as the client has taken what was written. */
+  get drained(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#socket.writableFinished || this.#socket.destroyed) resolve();
+    else this.#socket.once('finish', resolve).once('close', resolve);
+    return promise;
+  }
+
+  /** Says that no more is taken, and ends when what is under way has ended (RFC 9113 §6.8). */
+  drain(): void {
+    this.#session.close();
+    if (this.#isIdle) this.#linger();
+  }
+
+  get #isIdle(): boolean {
+    return this.#underWay.size === 0 && this.#waiting.size === 0;
+  }
+
+  readonly #onStream = (
+    stream: ServerHttp2Stream,
+    _fields: IncomingHttpHeaders,
+    _flags: number,
+    raw: RawFields,
+  ): void => {
+    stream.on('error', ignore);
+    // The client may have taken it back in the same breath.
+    if (stream.closed || stream.destroyed) return;
+    this.#requests += 1;
+    for (const text of raw) this.#heads += text.length;
+    const read = readStreamHead(raw, !stream.endAfterHeaders);
+    if (read instanceof SidekeyError) {
+      this.#service.denied(this.#client, read);
+      const reply = new StreamReply(stream, '', false, {
+        replied: () => void stream.resume(),
+        sent: () => stream.close(constants.NGHTTP2_NO_ERROR),
+        passed: this.#passed,
+      });
+      refuse(reply, read, '');
+      return;
+    }
+    const request = new RequestStream(stream, read, this.#client, this.#service, this.#passed);
+    this.#deadline.clear();
+    if (this.#underWay.size < this.#service.limits().client_streams) this.#begin(request);
+    else {
+      this.#waiting.add(request);
+      const left = () => void this.#waiting.delete(request);
+      stream.once('aborted', left).once('close', left);
+    }
+  };
+
+  #begin(request: RequestStream): void {
+    this.#underWay.add(request);
+    void request.run().then(() => {
+      this.#underWay.delete(request);
+      const [next] = this.#waiting;
+      if (next !== undefined) {
+        this.#waiting.delete(next);
+        this.#begin(next);
+      }
+      this.#watch();
+    });
+  }
+
+  readonly #passed = (bytesIn: number, bytesOut: number): void => {
+    this.#bodyIn += bytesIn;
+    this.#bodyOut += bytesOut;
+    this.#pieces += 1;
+  };
+
+  // Time.
+
+  #watch(): void {
+    if (!this.#isIdle || this.#socket.destroyed) return;
+    if (this.#session.closed || this.#session.destroyed) this.#linger();
+    else this.#deadline.set('next', this.#service.limits().client_idle);
+  }
+
+  /** Closing waits for the client to take the last word; but not for ever. */
+  #linger(): void {
+    if (this.#deadline.what !== 'close' && !this.#socket.destroyed) this.#deadline.set('close', lingerMs);
+  }
+
+  #late(what: Awaited): void {
+    if (what === 'close') this.#socket.destroy();
+    else this.drain();
+  }
+
+  #lookAfter(ms: number, read: number): () => void {
+    return this.#service.timers.after(ms, () => {
+      const isQuiet = this.#socket.bytesRead === read;
+      this.#look();
+      this.#cancelLook = this.#lookAfter(
+        isQuiet ? Math.min(2 * ms, longestLookMs) : lookMs,
+        this.#socket.bytesRead,
+      );
+    });
+  }
+
+  #look(): void {
+    const session = this.#session;
+    if (session.destroyed) {
+      this.#linger();
+      return;
+    }
+    const traffic = {
+      read: this.#socket.bytesRead,
+      bodyIn: this.#bodyIn,
+      bodyOut: this.#bodyOut,
+      pieces: this.#pieces,
+      requests: this.#requests,
+      heads: this.#heads,
+    };
+    if (!isFlood(traffic, this.#service.now() - this.#begunAt)) return;
+    const why = new SidekeyError('bad_request', 'The client sent more frames than its requests explain.');
+    this.#service.denied(this.#client, why);
+    session.destroy(why, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#linger();
+  }
+
+  readonly #onClose = (): void => {
+    this.#deadline.close();
+    this.#cancelLook();
+    this.#service.left(this);
+  };
+}
+
+function ignore(): void {}
