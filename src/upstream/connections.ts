@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Authority } from '../policy/authority.ts';
 import { ByAuthority } from './by-authority.ts';
 import type { ConnectionUser } from './connection.ts';
@@ -14,6 +15,8 @@ export interface Connections {
    * @param fresh whether one that rests is not good enough: another such has just turned out to be dead
    */
   request(authority: Authority, user: ConnectionUser, fresh?: boolean): void;
+  /** Takes a connection to this authority that speaks HTTP/1.1, and that nobody has read from; closes it where it is too many. */
+  adopt(authority: Authority, socket: Socket): void;
   /** The user waits no longer. */
   leave(authority: Authority, user: ConnectionUser): void;
   /** Keeps nothing any more; resolves when what is under way has ended. */
@@ -40,6 +43,7 @@ export function createConnections({ dialer, limits, clock = systemClock }: Conne
   const shelves = new ByAuthority<Shelf>((authority) => new Shelf(authority, house));
   return {
     request: (authority, user, fresh = false) => shelves.at(authority).request(user, fresh),
+    adopt: (authority, socket) => shelves.at(authority).adopt(socket),
     leave: (authority, user) => shelves.find(authority)?.leave(user),
     close: () => shelves.close(),
   };

@@ -80,7 +80,7 @@ export function createExit(options: ExitOptions): Exit {
     return { fetch: createFetch(pool), close: () => pool.close() };
   });
   const known = createKnownProtocols(systemClock);
-  const streams = createStreams({ dialer, limits, known });
+  const streams = createStreams({ dialer, limits, known, connections });
   return {
     dialer,
     connections,

@@ -1,9 +1,11 @@
+import type { Socket } from 'node:net';
 import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { PooledConnection, type ConnectionOwner, type ConnectionUser } from './connection.ts';
 import type { Clock } from './deadline.ts';
 import type { Dialer } from './dial.ts';
+import { readAs } from './read-as.ts';
 import { Queue } from './queue.ts';
 
 /** An upstream that says for how long it keeps a connection closes it at that very moment: we do so before. */
@@ -59,6 +61,21 @@ export class Shelf implements ConnectionOwner {
   leave(user: ConnectionUser): void {
     this.#waiting.remove(user);
     this.#checkEmpty();
+  }
+
+  /** Takes a connection that was made to find out what is spoken, and that nobody has read from; or closes it. */
+  adopt(socket: Socket): void {
+    const { isClosing, limits, clock } = this.#house;
+    if (isClosing() || this.#count >= limits.upstream_connections) {
+      socket.on('error', () => {}).destroy();
+      this.#checkEmpty();
+      return;
+    }
+    this.#count += 1;
+    const connection = new PooledConnection(this, clock);
+    readAs(socket, connection.onread);
+    connection.attach(socket);
+    if (connection.isOpen) this.#offer(connection, limits.upstream_keep_alive);
   }
 
   clear(): void {

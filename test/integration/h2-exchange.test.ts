@@ -71,7 +71,8 @@ describe('a client of HTTP/2', () => {
     expect(lines[0]).toBe('GET /p HTTP/1.1');
     expect(lines[1]).toBe(`Host: ${upstream.authority}`);
     expect(lines).toContain('cookie: a=1; b=2');
-    expect(lines).toContain('te: trailers');
+    // It is of one connection, and asks for what this client takes in any case.
+    expect(lines.some((line) => /^te:/i.test(line))).toBe(false);
     expect(lines).toContain('x-one: yes');
     expect(lines.some((line) => line.includes('none of theirs') || line.startsWith(':'))).toBe(false);
     expect(lines.some((line) => /transfer-encoding|content-length/i.test(line))).toBe(false);

@@ -108,8 +108,8 @@ export function waysOut(
   const clock = manualClock();
   const all = { ...defaultLimits, ...limits };
   const known = createKnownProtocols(clock);
-  const streams = createStreams({ dialer, limits: all, known, clock });
   const connections = createConnections({ dialer, limits: all, clock });
+  const streams = createStreams({ dialer, limits: all, known, connections, clock });
   const protocols = createProtocols(known, (authority) => streams.negotiate(authority));
   onTestFinished(async () => {
     void streams.close();

@@ -3,6 +3,7 @@ import { SidekeyError } from '../../errors.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { Clock } from '../deadline.ts';
+import type { Connections } from '../connections.ts';
 import type { Dialer } from '../dial.ts';
 import type { KnownProtocols, Protocol } from '../protocol.ts';
 import { Queue } from '../queue.ts';
@@ -15,6 +16,8 @@ export interface SessionHouse {
   readonly limits: SessionOptions['limits'] & Pick<Limits, 'upstream_connections' | 'upstream_wait'>;
   readonly clock: Clock;
   readonly known: KnownProtocols;
+  /** Takes a connection that turned out to speak HTTP/1.1. */
+  readonly adopt: Connections['adopt'];
   isClosing(): boolean;
   /** Nothing is left there. */
   emptied(authority: Authority, shelf: SessionShelf): void;
@@ -123,7 +126,7 @@ export class SessionShelf implements SessionOwner {
   async #dialOne(): Promise<void> {
     this.#count += 1;
     this.#dialing += 1;
-    const { dialer, clock, limits, known } = this.#house;
+    const { dialer, clock, limits, known, adopt } = this.#house;
     const made = await dialer.connect(this.#authority, { protocols: ['h2', 'http/1.1'] }).catch(asError);
     if (!(made instanceof Error) && (made as TLSSocket).alpnProtocol === 'h2') {
       new Session(made, { authority: this.#authority, owner: this, clock, limits }).begin();
@@ -133,9 +136,8 @@ export class SessionShelf implements SessionOwner {
     this.#dialing -= 1;
     if (made instanceof Error) this.#failed(made);
     else {
-      // It cannot be read from as those are that speak HTTP/1.1.
-      made.on('error', () => {}).destroy();
       known.learn(this.#authority, 'http/1.1');
+      adopt(this.#authority, made);
       this.#answer((it) => it.resolve('http/1.1'));
       this.#turnAway('http/1.1');
     }

@@ -1,6 +1,7 @@
 import type { Authority } from '../../policy/authority.ts';
 import { ByAuthority } from '../by-authority.ts';
 import { systemClock, type Clock } from '../deadline.ts';
+import type { Connections } from '../connections.ts';
 import type { Dialer } from '../dial.ts';
 import type { KnownProtocols, Protocol } from '../protocol.ts';
 import { SessionShelf, type SessionHouse } from './session-shelf.ts';
@@ -28,17 +29,21 @@ export interface StreamsOptions {
   readonly dialer: Dialer;
   readonly limits: SessionHouse['limits'];
   readonly known: KnownProtocols;
+  /** For a connection that turned out to speak HTTP/1.1. */
+  readonly connections: Pick<Connections, 'adopt'>;
   /** Default: that of the process. */
   readonly clock?: Clock;
 }
 
 /** Connects to nobody yet. */
-export function createStreams({ dialer, limits, known, clock = systemClock }: StreamsOptions): Streams {
+export function createStreams(options: StreamsOptions): Streams {
+  const { dialer, limits, known, connections, clock = systemClock } = options;
   const house: SessionHouse = {
     dialer,
     limits,
     known,
     clock,
+    adopt: (authority, socket) => connections.adopt(authority, socket),
     isClosing: () => shelves.isClosing,
     emptied: (authority, shelf) => shelves.emptied(authority, shelf),
   };

@@ -93,6 +93,7 @@ export function fakeConnections() {
   const connections: Connections = {
     request: (_authority, user, fresh = false) => void asked.push({ user, fresh }),
     leave: () => void (left += 1),
+    adopt: (_authority, socket) => void socket.destroy(),
     close: () => Promise.resolve(),
   };
   return {
