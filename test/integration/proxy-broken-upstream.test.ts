@@ -127,7 +127,7 @@ describe('an upstream that fails after its head', () => {
       client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
       const text = await client.ended();
       expect(text).toContain('HTTP/1.1 200 OK');
-      expect(text.endsWith('0\r\n\r\n')).toBe(false);
+      expect(text.endsWith('\r\n0\r\n\r\n')).toBe(false);
       await expect(client.response()).rejects.toThrow();
       await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({
         outcome: 'failed',

@@ -67,7 +67,7 @@ export async function home(config: object = {}): Promise<Home> {
   const configFile = join(folder, 'config', 'sidekey.yaml');
   await writeFile(
     configFile,
-    stringify({ version: 1, workers: 1, proxy: { listen: '127.0.0.1:0' }, ...config }),
+    stringify({ version: 1, proxy: { listen: '127.0.0.1:0' }, ...config, ...single(config) }),
   );
   await chmod(configFile, 0o600);
   const withConfig = (args: readonly string[]) => [...args, '--config', configFile];
@@ -104,6 +104,11 @@ export async function home(config: object = {}): Promise<Home> {
       return found;
     },
   };
+}
+
+/** Behind all else, so that no line of the config moves: as many workers as the machine would have are for the tests of workers. */
+function single(config: object): object {
+  return 'workers' in config ? {} : { workers: 1 };
 }
 
 /** Starts `sidekey start --json …`, and resolves when it serves; stopped when the test ends, if not before. */
