@@ -3,7 +3,8 @@ import { constants } from 'node:http2';
 import { describe, expect, test } from 'vitest';
 import { granted, grantedRaw, grantedTo, onHeads } from '../support/granted.ts';
 import { answerOf, ask, openSession, request } from '../support/h2-client.ts';
-import { block, endHeaders, endStream, frame, frameType, number, openFrames } from '../support/h2-frames.ts';
+import { openFrames } from '../support/frame-client.ts';
+import { block, endHeaders, endStream, frame, frameType, number } from '../support/http2-frames.ts';
 import { addAgent } from '../support/rights.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -39,8 +40,8 @@ describe('a response over HTTP/2 that breaks off', () => {
     );
     const client = await openFrames(sidekey, upstream.authority);
     await client.send(
-      frame(frameType.window, 0, 0, number(100_000)),
-      frame(frameType.headers, endHeaders | endStream, 1, block(client.fields())),
+      frame('window', 0, 0, number(100_000)),
+      frame('headers', 1, endHeaders | endStream, block(client.fields())),
     );
     expect(await client.resetOf(1)).toBe(constants.NGHTTP2_INTERNAL_ERROR);
     const ended = client.frames.filter(
@@ -93,11 +94,11 @@ describe('a client of HTTP/2 that takes its request back', () => {
     const client = await openFrames(sidekey, upstream.authority);
     // Node's own client would end its body before it resets the stream.
     await client.send(
-      frame(frameType.headers, endHeaders, 1, block(client.fields({ ':method': 'POST' }))),
-      frame(frameType.data, 0, 1, Buffer.from('half of it')),
+      frame('headers', 1, endHeaders, block(client.fields({ ':method': 'POST' }))),
+      frame('data', 1, 0, Buffer.from('half of it')),
     );
     await begun.promise;
-    await client.send(frame(frameType.reset, 0, 1, number(code)));
+    await client.send(frame('reset', 1, 0, number(code)));
     await upstream.allClosed();
     expect(ends).toEqual(['cut']);
     await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({

@@ -2,7 +2,8 @@ import { constants } from 'node:http2';
 import { describe, expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
-import { block, endHeaders, endStream, frame, frameType, openFrames } from '../support/h2-frames.ts';
+import { openFrames } from '../support/frame-client.ts';
+import { block, endHeaders, endStream, frame, frameType } from '../support/http2-frames.ts';
 
 async function place() {
   const it = await granted((asked, response) => response.end(asked.rawHeaders.join('|')));
@@ -33,8 +34,8 @@ describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere
     const [verb, scheme, path, authority] = client.fields();
     const host = ['host', upstream.authority] as const;
     await client.send(
-      frame(frameType.headers, endHeaders | endStream, 1, block([verb!, scheme!, path!, host])),
-      frame(frameType.headers, endHeaders | endStream, 3, block([verb!, scheme!, path!, authority!, host])),
+      frame('headers', 1, endHeaders | endStream, block([verb!, scheme!, path!, host])),
+      frame('headers', 3, endHeaders | endStream, block([verb!, scheme!, path!, authority!, host])),
     );
     for (const stream of [1, 3]) {
       const body = await client.frame((it) => it.type === frameType.data && it.stream === stream);
@@ -54,7 +55,7 @@ describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere
     const { upstream, sidekey } = await place();
     const client = await openFrames(sidekey, upstream.authority);
     await client.send(
-      frame(frameType.headers, endHeaders | endStream, 1, block([...client.fields(), ['x-odd', value]])),
+      frame('headers', 1, endHeaders | endStream, block([...client.fields(), ['x-odd', value]])),
     );
     const answer = await client.frame((it) => it.type === frameType.data && it.stream === 1);
     expect(answer.payload.toString().toLowerCase()).not.toMatch(/x-odd|x-added/);
@@ -108,9 +109,7 @@ describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere
     const fields = client.fields().filter(([name]) => !(without as readonly string[]).includes(name));
     const pseudo = more.filter(([name]) => (without as readonly string[]).includes(name));
     const rest = more.filter(([name]) => !(without as readonly string[]).includes(name));
-    await client.send(
-      frame(frameType.headers, endHeaders | endStream, 1, block([...fields, ...pseudo, ...rest])),
-    );
+    await client.send(frame('headers', 1, endHeaders | endStream, block([...fields, ...pseudo, ...rest])));
     const end = await client.frame(
       (it) => it.stream === 1 && (it.type === frameType.reset || (it.flags & endStream) !== 0),
     );

@@ -1,16 +1,18 @@
 import type { Socket } from 'node:net';
 
-/** HTTP/2 by hand (RFC 9113 §4), for upstreams that no library would be. */
+/** HTTP/2 by hand (RFC 9113 §4), for peers that no library would be. */
 
+/** Types of frames (RFC 9113 §6). */
 export const frameType = {
   data: 0,
   headers: 1,
-  rstStream: 3,
+  priority: 2,
+  reset: 3,
   settings: 4,
   pushPromise: 5,
   ping: 6,
   goaway: 7,
-  windowUpdate: 8,
+  window: 8,
   continuation: 9,
 } as const;
 
@@ -18,6 +20,7 @@ export const endStream = 1;
 export const ack = 1;
 export const endHeaders = 4;
 
+/** One frame as it came. */
 export interface Frame {
   readonly type: number;
   readonly flags: number;
@@ -25,6 +28,7 @@ export interface Frame {
   readonly payload: Buffer;
 }
 
+/** A frame as bytes. */
 export function frame(
   type: keyof typeof frameType,
   stream: number,
@@ -58,17 +62,30 @@ export function goaway(lastStream: number, code: number): Buffer {
 }
 
 export function reset(stream: number, code: number): Buffer {
-  const payload = Buffer.alloc(4);
-  payload.writeUInt32BE(code);
-  return frame('rstStream', stream, 0, payload);
+  return frame('reset', stream, 0, number(code));
 }
 
-/** A head whose fields are written out, so that no table is needed (RFC 7541 §6.2.2). */
+/** A number of 32 bits, as several frames have it for a payload. */
+export function number(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
 export function headers(stream: number, flags: number, ...fields: readonly string[]): Buffer {
-  return frame('headers', stream, flags | endHeaders, Buffer.concat(fields.map(literals)));
+  return frame('headers', stream, flags | endHeaders, block(pairsOf(fields)));
 }
 
-function literals(text: string, index: number): Buffer {
+/** Fields as a header block: literals without an index, no Huffman code (RFC 7541 §6.2.2). */
+export function block(fields: readonly (readonly [string, string])[]): Buffer {
+  return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]));
+}
+
+function pairsOf(fields: readonly string[]): (readonly [string, string])[] {
+  return fields.flatMap((text, index) => (index % 2 === 0 ? [[text, fields[index + 1] ?? ''] as const] : []));
+}
+
+function literal(text: string): Buffer {
   const value = Buffer.from(text, 'latin1');
   const size: number[] = [];
   if (value.length < 127) size.push(value.length);
@@ -78,25 +95,26 @@ function literals(text: string, index: number): Buffer {
     for (; rest >= 128; rest = Math.floor(rest / 128)) size.push((rest % 128) + 128);
     size.push(rest);
   }
-  return Buffer.concat([Buffer.from(index % 2 === 0 ? [0, ...size] : size), value]);
+  return Buffer.concat([Buffer.from(size), value]);
 }
 
-const prefaceSize = 24;
-
-/** Hands over each frame that a client sends, behind its preface. */
-export function onFrames(socket: Socket, heard: (frame: Frame) => void): void {
-  let bytes = Buffer.alloc(0);
-  let at = prefaceSize;
+/** Hands over each whole frame of what comes, from `skip` bytes on. */
+export function onFrames(socket: Socket, heard: (frame: Frame) => void, skip = prefaceSize): void {
+  let bytes: Buffer = Buffer.alloc(0);
+  let left = skip;
   socket.on('data', (chunk: Buffer) => {
-    bytes = Buffer.concat([bytes, chunk]);
-    while (bytes.length >= at + 9) {
-      const end = at + 9 + bytes.readUIntBE(at, 3);
-      if (bytes.length < end) return;
-      const [type, flags] = [bytes[at + 3]!, bytes[at + 4]!];
-      const stream = bytes.readUInt32BE(at + 5);
-      const payload = bytes.subarray(at + 9, end);
-      at = end;
-      heard({ type, flags, stream, payload });
+    const skipped = Math.min(left, chunk.length);
+    left -= skipped;
+    bytes = Buffer.concat([bytes, chunk.subarray(skipped)]);
+    while (bytes.length >= 9 && bytes.length >= 9 + bytes.readUIntBE(0, 3)) {
+      const end = 9 + bytes.readUIntBE(0, 3);
+      const payload = Buffer.from(bytes.subarray(9, end));
+      const read = { type: bytes[3]!, flags: bytes[4]!, stream: bytes.readUInt32BE(5), payload };
+      bytes = bytes.subarray(end);
+      heard(read);
     }
   });
 }
+
+/** Bytes of what a client says before its first frame (RFC 9113 §3.4). */
+const prefaceSize = 24;

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { constants, performServerHandshake, type ServerHttp2Stream } from 'node:http2';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { StreamBody } from '../../../../src/proxy/h2/stream-body.ts';
-import { block, endHeaders, endStream, frame, frameType, number } from '../../../support/h2-frames.ts';
+import { block, endHeaders, endStream, frame, number } from '../../../support/http2-frames.ts';
 import { socketPair } from '../socket-pair.ts';
 
 /** A stream whose client has sent a head and a piece of its body. */
@@ -17,9 +17,9 @@ async function begun() {
   const send = (...frames: Buffer[]) => void pair.far.write(Buffer.concat(frames));
   send(
     Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-    frame(frameType.settings, 0, 0),
-    frame(frameType.headers, endHeaders, 1, block(fields)),
-    frame(frameType.data, 0, 1, Buffer.from('half')),
+    frame('settings', 0, 0),
+    frame('headers', 1, endHeaders, block(fields)),
+    frame('data', 1, 0, Buffer.from('half')),
   );
   const [stream] = (await once(session, 'stream')) as [ServerHttp2Stream];
   stream.on('error', () => {});
@@ -33,8 +33,8 @@ describe('the body of a stream', () => {
   it('ends with its stream, and has its trailers', async () => {
     const { send, body, awaited } = await begun();
     send(
-      frame(frameType.data, 0, 1, Buffer.from('more')),
-      frame(frameType.headers, endHeaders | endStream, 1, block([['x-sum', '8']])),
+      frame('data', 1, 0, Buffer.from('more')),
+      frame('headers', 1, endHeaders | endStream, block([['x-sum', '8']])),
     );
     expect(await body.next()).toEqual({ done: false, value: Buffer.from('more') });
     expect(await body.next()).toEqual({ done: true, value: undefined });
@@ -48,7 +48,7 @@ describe('the body of a stream', () => {
     async (code) => {
       const { send, body } = await begun();
       const next = body.next();
-      send(frame(frameType.reset, 0, 1, number(code)));
+      send(frame('reset', 1, 0, number(code)));
       await expect(next).rejects.toMatchObject({ code: 'bad_request' });
       await expect(body.next()).rejects.toMatchObject({ code: 'bad_request' });
       expect(body.over).toBe(false);

@@ -350,7 +350,7 @@ describe('a response over HTTP/2', () => {
     const code = gate<number>();
     const upstream = await frameUpstream(({ type, stream, payload }, socket) => {
       if (type === frameType.headers) socket.write(answer(stream, 'too much'));
-      if (type === frameType.rstStream) code.resolve(payload.readUInt32BE());
+      if (type === frameType.reset) code.resolve(payload.readUInt32BE());
     });
     const never = new Promise<never>(() => {});
     async function* pieces() {
