@@ -6,8 +6,8 @@ export default defineConfig({
     pool: 'forks',
     // Most of them wait for something most of the time.
     maxWorkers: '100%',
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     // Hints name the program as it is typed: the same whether the tests are run by `npm test` or by `npx vitest`.
     env: { npm_command: '' },
   },

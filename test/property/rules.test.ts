@@ -309,7 +309,7 @@ describe('conditions that are said to cover others', () => {
           }
         }
       }),
-      { numRuns: 20_000 },
+      { numRuns: 10_000 },
     );
   });
 });
