@@ -55,6 +55,8 @@ export async function acmeHome({
   onTestFinished(() => helpdesk.close());
   const authority = `helpdesk.acme.test:${helpdesk.port}`;
   const at = await home({
+    // In front: what a command adds stands behind all else.
+    workers: 1,
     upstream: {
       ca: ['helpdesk-ca.pem'],
       resolve: { 'helpdesk.acme.test': '127.0.0.1' },
