@@ -65,8 +65,8 @@ export class Shelf implements ConnectionOwner {
 
   /** Takes a connection that was made to find out what is spoken, and that nobody has read from; or closes it. */
   adopt(socket: Socket): void {
-    const { isClosing, limits, clock } = this.#house;
-    if (isClosing() || this.#count >= limits.upstream_connections) {
+    const { limits, clock } = this.#house;
+    if (this.#house.isClosing() || this.#count >= limits.upstream_connections) {
       socket.on('error', () => {}).destroy();
       this.#checkEmpty();
       return;
