@@ -3,6 +3,7 @@ import { authorityText, type Authority } from '../policy/authority.ts';
 import { openTunnel, TunnelRefused, type CompanyProxy } from './company-proxy.ts';
 import { connectDirect, shaken, type Dialing } from './connect-direct.ts';
 import type { Clock } from './deadline.ts';
+import { proxyNotReached } from './dial-failure.ts';
 import { overTunnel, type Handshakes } from './handshake.ts';
 import { AllFailed, interleave, race } from './race.ts';
 import { readAs } from './read-as.ts';
@@ -34,10 +35,13 @@ export async function connectThrough(
   { proxy, addresses, ...parts }: ProxyWay & { readonly handshakes: Handshakes; readonly clock: Clock },
 ): Promise<Socket> {
   const attempt = async (host: string, given: AbortSignal): Promise<Socket> => {
-    const found = await orAborted(addresses(), given);
     const spoken = proxy.authority.scheme === 'https' ? { protocols: ['http/1.1'] } : null;
     const dialing = { tls: spoken, allowHalfOpen, signal: given };
-    const socket = await connectDirect(proxy.authority, found, dialing, parts);
+    const socket = await orAborted(addresses(), given)
+      .then((found) => connectDirect(proxy.authority, found, dialing, parts))
+      .catch((error: unknown) => {
+        throw proxyNotReached(error);
+      });
     const target = `${host}:${authority.port}`;
     await openTunnel(socket, proxy, { target, to: authorityText(authority), signal: given });
     return socket;

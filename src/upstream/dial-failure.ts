@@ -29,6 +29,13 @@ export function unreachable(
   });
 }
 
+/** Why the proxy of `upstream.proxy` has no connection for us: else its name would stand there as if it had been asked for. */
+export function proxyNotReached(error: unknown): unknown {
+  if (!(error instanceof SidekeyError) || error.code === 'address_blocked') return error;
+  const { code, message, hint = 'check upstream.proxy, or what upstream.no_proxy leaves to it' } = error;
+  return new SidekeyError(code, `No way to the proxy of upstream.proxy: ${message}`, { hint, cause: error });
+}
+
 /** @param through the proxy on the way, if there is one */
 export function tooLate(authority: Authority, ms: number, through: Authority | null): SidekeyError {
   const by = through === null ? '' : ` through the proxy ${nameOf(through)}`;

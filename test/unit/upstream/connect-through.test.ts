@@ -162,9 +162,20 @@ describe('a connection through the company’s proxy', () => {
     const wrong = through(other, { way: { authority: authorityOf(`proxy.example:${other.port}`) } });
     await expect(wrong.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
       code: 'upstream_tls',
-      message: `The TLS handshake with proxy.example:${other.port} failed (ERR_TLS_CERT_ALTNAME_INVALID).`,
+      message: `No way to the proxy of upstream.proxy: The TLS handshake with proxy.example:${other.port} failed (ERR_TLS_CERT_ALTNAME_INVALID).`,
     });
     expect(other.heads).toEqual([]);
+  });
+
+  it('that cannot be begun says that it is the proxy which is not reached', async () => {
+    const closed = await upstream();
+    await closed[Symbol.asyncDispose]();
+    const target = authorityOf('api.example');
+    await expect(through(closed).connect(target)).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+      message: `No way to the proxy of upstream.proxy: proxy.example:${closed.port} cannot be reached (ECONNREFUSED).`,
+      hint: 'check upstream.proxy, or what upstream.no_proxy leaves to it',
+    });
   });
 
   it('shows the credentials to the proxy, and to nobody behind it', async () => {
