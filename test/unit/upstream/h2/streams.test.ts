@@ -58,6 +58,18 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
+  it('that are there say what is spoken, however long ago it was chosen', async () => {
+    const upstream = await holding();
+    const { carry, known, protocols } = waysOut();
+    const { carried } = carry(upstream.authority);
+    await upstream.until(1);
+    known.forget(upstream.authority);
+    expect(await protocols.of(upstream.authority)).toBe('h2');
+    upstream.answer();
+    await carried;
+    expect(upstream.accepted()).toBe(1);
+  });
+
   it('are of one authority each, though another has the same address and certificate', async () => {
     const upstream = await http2Upstream((stream) => stream.respond({}, { endStream: true }));
     const { carry } = waysOut();
