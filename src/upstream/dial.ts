@@ -6,7 +6,7 @@ import { systemClock, type Clock } from './deadline.ts';
 import { tooLate } from './dial-failure.ts';
 import type { Handshakes } from './handshake.ts';
 import type { Route, Router } from './route.ts';
-import { createSessions } from './sessions.ts';
+import { createTlsSessions } from './tls-sessions.ts';
 import { orAborted } from './until.ts';
 
 /** What a dialer is made of. */
@@ -49,7 +49,7 @@ const onlyHttp1 = ['http/1.1'];
 
 /** Keeps TLS sessions, so that a second handshake with the same upstream is short; opens nothing yet. */
 export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClock }: DialerOptions): Dialer {
-  const parts = { handshakes: { trust, sessions: createSessions(clock) }, clock };
+  const parts = { handshakes: { trust, sessions: createTlsSessions(clock) }, clock };
 
   async function dial(authority: Authority, how: Omit<Dialing, 'signal'>): Promise<Socket> {
     const signal = AbortSignal.timeout(timeoutMs);

@@ -8,14 +8,14 @@ import {
 } from 'node:tls';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import { bareHost, isAddress } from '../policy/host.ts';
-import type { Session, Sessions } from './sessions.ts';
+import type { TlsSession, TlsSessions } from './tls-sessions.ts';
 
 /** What handshakes with upstreams have in common. */
 export interface Handshakes {
   /** What certificates of the authority are verified against, and the certificate that it gets to see, if any. */
   readonly trust: (authority: Authority) => SecureContext;
   /** Of nobody who trusts otherwise. */
-  readonly sessions: Sessions;
+  readonly sessions: TlsSessions;
 }
 
 /** What one handshake is made with. */
@@ -56,7 +56,7 @@ export function overTunnel(
 function verifying(
   authority: Authority,
   { trust }: Handshakes,
-  { protocols, resumed }: { readonly protocols: readonly string[]; readonly resumed: Session | undefined },
+  { protocols, resumed }: { readonly protocols: readonly string[]; readonly resumed: TlsSession | undefined },
 ): ConnectionOptions {
   const host = bareHost(authority.host);
   return {
@@ -75,7 +75,7 @@ function keeping(
   socket: TLSSocket,
   authority: Authority,
   { sessions }: Handshakes,
-  resumed: Session | undefined,
+  resumed: TlsSession | undefined,
 ): TLSSocket {
   // Node tells of a session when the certificate has been verified, and not before.
   return socket.on('session', (bytes: Buffer) => {

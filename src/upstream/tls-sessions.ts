@@ -2,26 +2,26 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from './deadline.ts';
 
 /** A TLS session that can be resumed. */
-export interface Session {
+export interface TlsSession {
   readonly bytes: Buffer;
   /** By the clock: when a certificate is to be seen again. */
   readonly until: number;
 }
 
 /** TLS sessions to be resumed, each with the one authority that it was made with. */
-export interface Sessions {
+export interface TlsSessions {
   /**
    * The newest, which is gone then, unless it is the last. A ticket used twice tells those who watch that two connections
    * are of one client (RFC 8446 §C.4), so a fresh one is better; but many servers give none when one is used, and our
    * connections all come from one address anyway.
    */
-  take(authority: string): Session | undefined;
+  take(authority: string): TlsSession | undefined;
   /**
    * Keeps a session of a connection whose certificate was verified.
    *
    * @param from what the connection itself has resumed; undefined: its certificate was seen
    */
-  keep(authority: string, bytes: Buffer, from: Session | undefined): void;
+  keep(authority: string, bytes: Buffer, from: TlsSession | undefined): void;
 }
 
 const mostAuthorities = 1_000;
@@ -36,8 +36,8 @@ const mostOfOne = 4;
 const longestMs = 3_600_000;
 
 /** Keeps four for each of the 1,000 authorities last used, for an hour after the certificate was seen. */
-export function createSessions(clock: Clock): Sessions {
-  const kept = new LRUCache<string, readonly Session[]>({ max: mostAuthorities });
+export function createTlsSessions(clock: Clock): TlsSessions {
+  const kept = new LRUCache<string, readonly TlsSession[]>({ max: mostAuthorities });
   return {
     take(authority) {
       const now = clock.now();

@@ -1,15 +1,16 @@
 import { expect, it } from 'vitest';
-import { createSessions, type Session } from '../../../src/upstream/sessions.ts';
+import { createTlsSessions, type TlsSession } from '../../../src/upstream/tls-sessions.ts';
 import { manualClock } from './manual-clock.ts';
 
 const hour = 3_600_000;
 
 function sessions() {
   const clock = manualClock();
-  const kept = createSessions(clock);
+  const kept = createTlsSessions(clock);
   return {
     clock,
-    keep: (authority: string, text: string, from?: Session) => kept.keep(authority, Buffer.from(text), from),
+    keep: (authority: string, text: string, from?: TlsSession) =>
+      kept.keep(authority, Buffer.from(text), from),
     take: (authority: string) => kept.take(authority),
     text: (authority: string) => kept.take(authority)?.bytes.toString(),
   };
