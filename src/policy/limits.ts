@@ -63,7 +63,7 @@ export const limitTable = {
     unit: 'bytes',
     least: 0,
     code: null,
-    what: 'of a request body kept, so that it can be sent again after an upstream 401',
+    what: 'of a request body kept, so that it can be sent again after an upstream 401 or a lost connection',
   },
   client_body_idle: {
     default: 60_000,
@@ -91,14 +91,14 @@ export const limitTable = {
     unit: 'count',
     least: 1,
     code: 'overloaded',
-    what: 'client connections at once',
+    what: 'client connections at once, of each worker',
   },
   pipelined_requests: {
     default: 64,
     unit: 'count',
     least: 1,
     code: null,
-    what: 'requests of one client connection that are not answered yet',
+    what: 'requests of one client connection that are not answered yet, over HTTP/1.1',
   },
   client_streams: {
     default: 100,
@@ -112,7 +112,7 @@ export const limitTable = {
     unit: 'ms',
     least: 10,
     code: 'upstream_timeout',
-    what: 'name look-up, TCP and TLS handshake with an upstream',
+    what: 'name look-up, TCP, the tunnel of upstream.proxy and the TLS handshake with an upstream',
   },
   upstream_head: {
     default: 600_000,
@@ -133,7 +133,7 @@ export const limitTable = {
     unit: 'count',
     least: 1,
     code: null,
-    what: 'connections at once to one upstream authority; more requests wait',
+    what: 'connections at once to one upstream authority, of each worker and for HTTP/1.1 and HTTP/2 each; more requests wait',
   },
   upstream_wait: {
     default: 30_000,
