@@ -23,6 +23,7 @@ describe('several workers', timeout, () => {
     const { exit, stdout } = await stop();
     expect(exit).toBe(0);
     expect(stdout.trim().split('\n')).toHaveLength(1);
+    expect(JSON.parse(stdout)).toMatchObject({ workers: 2 });
     const events = (await lines()).map(({ event }) => event);
     expect(events.filter((event) => event === 'proxy.started')).toHaveLength(1);
     expect(events.filter((event) => event === 'proxy.stopped')).toHaveLength(1);

@@ -53,10 +53,14 @@ async function serve(
   });
   const { address, pages, authority } = proxy;
   workers?.serveAt(address.port);
-  const welcomeText = await welcome(proxy, now());
+  const count = workers?.count ?? 1;
+  const welcomeText = await welcome(proxy, count, now());
   // Whoever reads that it runs may tell it to stop in the same moment.
   const stopped = stopSignal();
-  output.result({ listen: address, pages, config: config.file, ca: authority.certificateFile }, welcomeText);
+  output.result(
+    { listen: address, workers: count, pages, config: config.file, ca: authority.certificateFile },
+    welcomeText,
+  );
   welcomed.resolve();
   running = proxy;
   try {
@@ -97,7 +101,7 @@ function endAtOnceOnTheNext(now: () => number, before: () => void): void {
 }
 
 /** What a person wants to read: what listens where, what the map holds, what is missing, and the lines to paste. */
-async function welcome(proxy: Proxy, now: number): Promise<string> {
+async function welcome(proxy: Proxy, workers: number, now: number): Promise<string> {
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
   const ca = fromHere(proxy.authority.certificateFile);
@@ -114,6 +118,7 @@ async function welcome(proxy: Proxy, now: number): Promise<string> {
         '  proxy',
         `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'})`,
       ],
+      ...(workers === 1 ? [] : [['  workers', `${workers} processes`]]),
       ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (where links to approve lead)`]]),
       ['  config', fromHere(config.file)],
       ['  store', fromHere(config.store.path)],

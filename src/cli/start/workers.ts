@@ -9,6 +9,7 @@ import { lookAtMachine, workerCount } from '../../workers/worker-count.ts';
 /** Workers, and the file that says which they are. */
 export interface Workers {
   readonly supervisor: Supervisor;
+  readonly count: number;
   /** They serve on this port. */
   serveAt(port: number): void;
   /** Ends what is left of them. */
@@ -50,6 +51,7 @@ export function startWorkers(
   });
   return {
     supervisor,
+    count,
     serveAt(port) {
       file = runFileOf(config.store.path, port);
       write();
