@@ -6,7 +6,7 @@
 export type RawFields = readonly string[];
 
 /** Fields that concern one connection (RFC 9110 §7.6.1, RFC 9112 §6.1 and §9.6), in lower case. */
-const hopByHop = new Set([
+export const hopByHop: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
   'proxy-connection',

@@ -7,6 +7,7 @@ import type { Clock } from './deadline.ts';
 import type { Dialer } from './dial.ts';
 import { readAs } from './read-as.ts';
 import { Queue } from './queue.ts';
+import { discard } from './until.ts';
 
 /** An upstream that says for how long it keeps a connection closes it at that very moment: we do so before. */
 const haste = 1_000;
@@ -67,7 +68,7 @@ export class Shelf implements ConnectionOwner {
   adopt(socket: Socket): void {
     const { limits, clock } = this.#house;
     if (this.#house.isClosing() || this.#count >= limits.upstream_connections) {
-      socket.on('error', () => {}).destroy();
+      discard(socket);
       this.#checkEmpty();
       return;
     }
@@ -173,7 +174,7 @@ export class Shelf implements ConnectionOwner {
 }
 
 /** Every connection to an upstream stayed in use while a request waited for one. */
-export function noConnectionFree(authority: Authority, most: number): SidekeyError {
+function noConnectionFree(authority: Authority, most: number): SidekeyError {
   const sentence = `All ${most} connections to ${authorityText(authority)} are in use.`;
   return new SidekeyError('overloaded', sentence, {
     hint: 'try again, or raise limits.upstream_connections',

@@ -2,6 +2,7 @@ import { SidekeyError } from '../../errors.ts';
 import type { RawFields } from '../fields.ts';
 import type { BodyReader } from '../h1/body-reader.ts';
 import type { Malformed } from '../h1/faults.ts';
+import { payloadIn } from '../h1/payload.ts';
 
 /** What a body tells the connection that it comes on. */
 export interface BodySource {
@@ -52,7 +53,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
       return next;
     }
     if (this.over) this.trailers = this.#reader.trailers?.raw() ?? [];
-    const piece = payloadOf(bytes, this.#reader.spans);
+    const piece = payloadIn(bytes, this.#reader.spans);
     if (piece !== null && !this.#isReleased && this.#failure === null) this.#put(piece);
     if (this.over && this.#waiting !== null) this.#settle()?.resolve({ done: true, value: undefined });
     return next;
@@ -117,18 +118,6 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     this.#source.bodyAwaited(false);
     return waiting;
   }
-}
-
-/** The payload of a region in one piece: as it stands there where it lies together, else copied. */
-function payloadOf(bytes: Buffer, spans: readonly number[]): Buffer | null {
-  if (spans.length === 2) return spans[0]! < spans[1]! ? bytes.subarray(spans[0], spans[1]) : null;
-  if (spans.length === 0) return null;
-  let size = 0;
-  for (let i = 0; i < spans.length; i += 2) size += spans[i + 1]! - spans[i]!;
-  const piece = Buffer.allocUnsafe(size);
-  let at = 0;
-  for (let i = 0; i < spans.length; i += 2) at += bytes.copy(piece, at, spans[i], spans[i + 1]);
-  return piece;
 }
 
 function unread(): SidekeyError {

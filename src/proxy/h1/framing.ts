@@ -53,7 +53,7 @@ export function responsePlan(head: ResponseHeadBytes, method: string): ResponseP
 }
 
 /** Statuses that have no body, whatever the fields say (RFC 9112 §6.3). */
-export function isBodiless(status: number): boolean {
+function isBodiless(status: number): boolean {
   return status < 200 || status === 204 || status === 304;
 }
 

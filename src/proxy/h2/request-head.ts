@@ -1,5 +1,5 @@
 import { SidekeyError } from '../../errors.ts';
-import type { RawFields } from '../fields.ts';
+import { hopByHop, type RawFields } from '../fields.ts';
 import type { RequestHead } from '../message.ts';
 
 /** The head of a stream, as the exchange sees heads. */
@@ -10,16 +10,6 @@ export interface StreamHead {
 }
 
 const pseudoNames = [':method', ':scheme', ':authority', ':path', ':protocol'];
-
-/** Fields of one connection: HTTP/2 has none (RFC 9113 §8.2.2). */
-const ofConnection = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-]);
 
 /** As the codec for HTTP/1.1 has it: no more than 32 characters, and no small letters, which some take for capitals. */
 const method = /^[!#$%&'*+.^_|~0-9A-Z-]{1,32}$/;
@@ -44,10 +34,11 @@ export function readStreamHead(raw: RawFields, hasBody: boolean): StreamHead | S
     if (name.startsWith(':')) {
       if (fields.length > 0 || !pseudoNames.includes(name) || pseudo[name] !== undefined) return malformed();
       pseudo[name] = value;
-    } else if (ofConnection.has(name)) {
-      return refusal('The request has a field of one connection, and HTTP/2 knows none.');
     } else if (name === 'te' && value !== 'trailers') {
       return refusal('The TE field of the request says more than "trailers".');
+    } else if (name !== 'te' && hopByHop.has(name)) {
+      // RFC 9113 §8.2.2.
+      return refusal('The request has a field of one connection, and HTTP/2 knows none.');
     } else if (name === 'cookie' && cookieAt >= 0) {
       fields[cookieAt] = `${fields[cookieAt]}; ${value}`;
     } else {

@@ -1,5 +1,5 @@
 import { SidekeyError } from '../../errors.ts';
-import type { RawFields } from '../fields.ts';
+import { hopByHop, type RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
 import { fieldLines } from '../h1/head-writer.ts';
 
@@ -12,15 +12,6 @@ export interface ResponseHead {
   /** Whether the stream ends with the head. */
   readonly isBare: boolean;
 }
-
-const ofConnection = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'te',
-]);
 
 /**
  * The head of a final response. HTTP/2 has no reason phrase, no fields of one connection, and small letters alone
@@ -38,7 +29,7 @@ export function responseHead(method: string, status: number, fields: RawFields):
   let length: number | null = null;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
-    if (ofConnection.has(name)) continue;
+    if (hopByHop.has(name)) continue;
     if (name === 'content-length') {
       if (status === 205) continue;
       if (length !== null || !/^[0-9]{1,15}$/.test(fields[i + 1]!)) {
@@ -71,7 +62,7 @@ export function fieldMap(fields: RawFields, without: readonly string[] = []): Re
   fieldLines(fields);
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
-    if (!ofConnection.has(name) && !without.includes(name)) (map[name] ??= []).push(fields[i + 1]!);
+    if (!hopByHop.has(name) && !without.includes(name)) (map[name] ??= []).push(fields[i + 1]!);
   }
   return map;
 }

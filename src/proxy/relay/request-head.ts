@@ -3,7 +3,7 @@ import type { Injected } from '../../inject/inject.ts';
 import { authorityText } from '../../policy/authority.ts';
 import { isFieldName } from '../../policy/field.ts';
 import type { StreamHead } from '../../upstream/h2/stream.ts';
-import type { RawFields } from '../fields.ts';
+import { hopByHop, type RawFields } from '../fields.ts';
 import type { Departure } from '../forward.ts';
 import { isOneLine, ownHead } from '../h1/head-writer.ts';
 
@@ -25,17 +25,6 @@ export function requestHead(leaving: Leaving, { path, fields }: Injected): Buffe
   }
 }
 
-/** Fields that HTTP/2 has none of (RFC 9113 §8.2.2); `:authority` stands for `Host`. */
-const notInHttp2: ReadonlySet<string> = new Set([
-  'host',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-]);
-
 /** Fields whose values no compressor is to remember, whoever put them in: others could guess them by its size. */
 const secrets = ['authorization', 'cookie'];
 
@@ -54,7 +43,8 @@ export function streamHead(
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
     const value = fields[i + 1]!;
-    if (notInHttp2.has(name) || (name === 'te' && value !== 'trailers')) continue;
+    // `:authority` stands for `Host`, and HTTP/2 has no other fields of one connection (RFC 9113 §8.2.2).
+    if (name === 'te' ? value !== 'trailers' : name === 'host' || hopByHop.has(name)) continue;
     if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
     kept.push(name, value);
   }

@@ -5,6 +5,7 @@ import { trailersToPass } from '../h1/chunk-writer.ts';
 import { Malformed } from '../h1/faults.ts';
 import { responsePlan } from '../h1/framing.ts';
 import { createResponseReader, type HeadReader } from '../h1/head-reader.ts';
+import { copyOfPayload } from '../h1/payload.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
 import { isReusable } from '../h1/reuse.ts';
 
@@ -103,7 +104,7 @@ export class ResponseReading {
     }
     const stop = body.read(bytes, start, end);
     if (typeof stop !== 'number') return stop;
-    const piece = copyOf(bytes, body.spans);
+    const piece = copyOfPayload(bytes, body.spans);
     if (piece !== null) this.#sink.payload(piece);
     if (!body.over) return null;
     this.#over = true;
@@ -133,15 +134,4 @@ export class ResponseReading {
     }
     this.#partialSize = end - start;
   }
-}
-
-/** All payload of a region in one piece of its own; null: there is none. */
-function copyOf(bytes: Buffer, spans: readonly number[]): Buffer | null {
-  let size = 0;
-  for (let i = 0; i < spans.length; i += 2) size += spans[i + 1]! - spans[i]!;
-  if (size === 0) return null;
-  const piece = Buffer.allocUnsafe(size);
-  let at = 0;
-  for (let i = 0; i < spans.length; i += 2) at += bytes.copy(piece, at, spans[i], spans[i + 1]);
-  return piece;
 }

@@ -1,0 +1,16 @@
+/** All payload of a region in one piece of its own, without what frames it; null: there is none. */
+export function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
+  let size = 0;
+  for (let i = 0; i < spans.length; i += 2) size += spans[i + 1]! - spans[i]!;
+  if (size === 0) return null;
+  const piece = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (let i = 0; i < spans.length; i += 2) at += bytes.copy(piece, at, spans[i], spans[i + 1]);
+  return piece;
+}
+
+/** As `copyOfPayload`, as it stands there where it lies together. */
+export function payloadIn(bytes: Buffer, spans: readonly number[]): Buffer | null {
+  if (spans.length !== 2) return copyOfPayload(bytes, spans);
+  return spans[0]! < spans[1]! ? bytes.subarray(spans[0], spans[1]) : null;
+}
