@@ -47,8 +47,8 @@ export interface Departure {
 }
 
 /**
- * Sends a request over a connection or a session that is kept, or a new one, and streams the response back. Nothing is held in memory
- * but what is under way and, for a second try, a bounded copy of the body.
+ * Sends a request over a connection or a session that is kept, or a new one, and streams the response back. Nothing is
+ * held in memory but what is under way and, for a second try, a bounded copy of the body.
  *
  * Rejects with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
  */
