@@ -72,6 +72,22 @@ export function createListener(rooms: Rooms): Listener {
     return done;
   }
 
+  /**
+   * Carries what was admitted, and has it cut when its right ends.
+   *
+   * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
+   */
+  function carrying(carry: Carrier, cuttable: (meter: Meter) => Cuttable, isJudgedAnew = false): Carrier {
+    return (departure, meter, reply, settings) => {
+      const { right } = departure;
+      const refusal = isJudgedAnew
+        ? (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals)
+        : null;
+      const entry = { client: cuttable(meter), right, refusal, settle: () => meter.settle() };
+      return open.during(entry, () => carry(departure, meter, reply, settings));
+    };
+  }
+
   const service: Service = {
     timers: rooms.timers,
     now: () => performance.now(),
@@ -82,12 +98,15 @@ export function createListener(rooms: Rooms): Listener {
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
         return Promise.resolve();
       }
-      const carry: Carrier = (departure, meter, to, settings) =>
-        open.during(
-          { client: socket, right: departure.right, refusal: null, settle: () => meter.settle() },
-          () => forward(departure, meter, to, settings),
-        );
-      return track(exchanges, exchange(arrival, reply, rooms, carry));
+      return track(
+        exchanges,
+        exchange(
+          arrival,
+          reply,
+          rooms,
+          carrying(forward, () => socket),
+        ),
+      );
     },
     takesOver: (head, plan) => head.method === 'CONNECT' || asksForWebSocket(head, plan),
     takeOver(head, { socket, client }, early) {
@@ -110,14 +129,10 @@ export function createListener(rooms: Rooms): Listener {
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const frames = listenTo(socket, early);
-    const carry: Carrier = (departure, meter, reply, settings) => {
-      const { right } = departure;
-      const refusal = (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals);
-      return open.during({ client: socket, right, refusal, settle: () => meter.settle() }, () =>
-        upgrade(departure, meter, reply, settings, upgradedSocket(socket, frames)),
-      );
-    };
-    void track(takenOver, exchange({ head, body: null, client }, socketReply(socket), rooms, carry));
+    const carry: Carrier = (departure, meter, reply, settings) =>
+      upgrade(departure, meter, reply, settings, upgradedSocket(socket, frames));
+    const carrier = carrying(carry, () => socket, true);
+    void track(takenOver, exchange({ head, body: null, client }, socketReply(socket), rooms, carrier));
   }
 
   function serve(socket: Duplex, client: Client): void {
@@ -129,25 +144,14 @@ export function createListener(rooms: Rooms): Listener {
   const streams: StreamService = {
     ...service,
     exchange(arrival, stream) {
-      const carry: Carrier = (departure, meter, to, settings) => {
-        const { right } = departure;
-        const client = oneStream(stream, meter);
-        return open.during({ client, right, refusal: null, settle: () => meter.settle() }, () =>
-          forward(departure, meter, to, settings),
-        );
-      };
-      return track(exchanges, exchange(arrival, stream.reply, rooms, carry));
+      const carrier = carrying(forward, (meter) => oneStream(stream, meter));
+      return track(exchanges, exchange(arrival, stream.reply, rooms, carrier));
     },
     webSocket(arrival, request) {
-      const carry: Carrier = (departure, meter, to, settings) => {
-        const { right } = departure;
-        const refusal = (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals);
-        const client = oneStream(request, meter);
-        return open.during({ client, right, refusal, settle: () => meter.settle() }, () =>
-          upgrade(departure, tellingMeter(meter, request), to, settings, streamSide(request)),
-        );
-      };
-      return track(takenOver, exchange(arrival, request.reply, rooms, carry));
+      const carry: Carrier = (departure, meter, to, settings) =>
+        upgrade(departure, tellingMeter(meter, request), to, settings, streamSide(request));
+      const carrier = carrying(carry, (meter) => oneStream(request, meter), true);
+      return track(takenOver, exchange(arrival, request.reply, rooms, carrier));
     },
     denied,
     left: (session) => void sessions.delete(session),
