@@ -70,7 +70,8 @@ export class SessionShelf implements SessionOwner {
   /** Makes a connection to find out what is spoken, and keeps it as a session. Rejects where that cannot be found out. */
   negotiate(): Promise<Protocol> {
     // What was chosen is forgotten after a time; a session that takes more says it still.
-    if ([...this.#sessions].some(({ room }) => room > 0)) return Promise.resolve('h2');
+    const isFull = this.#count >= this.#house.limits.upstream_connections;
+    if ([...this.#sessions].some(({ room }) => room > 0 || isFull)) return Promise.resolve('h2');
     const asked = Promise.withResolvers<Protocol>();
     this.#asking.push(asked);
     if (this.#dialing === 0) void this.#dialOne();
