@@ -84,7 +84,9 @@ export class PooledConnection implements UpstreamConnection {
     socket.on('close', () => this.#lost(new Error('the connection was closed')));
     socket.on('end', () => this.#ended());
     socket.on('drain', () => this.#tell((user) => user.drained()));
-    if (this.#closed || socket.destroyed || socket.readableEnded) this.destroy();
+    // A socket that was not made with it has what came first in a buffer, where it would be the answer to the first request.
+    const hasSpoken = socket.readableLength > 0;
+    if (this.#closed || hasSpoken || socket.destroyed || socket.readableEnded) this.destroy();
   }
 
   get isOpen(): boolean {

@@ -58,7 +58,8 @@ export function interimHead(
 
 /** Fields by their names in small letters, as Node takes trailers. */
 export function fieldMap(fields: RawFields, without: readonly string[] = []): Record<string, string[]> {
-  const map: Record<string, string[]> = {};
+  // Without a prototype: `constructor` and `__proto__` are names as any other.
+  const map = Object.create(null) as Record<string, string[]>;
   fieldLines(fields);
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();

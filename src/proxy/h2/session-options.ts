@@ -15,6 +15,8 @@ export function sessionOptions(limits: Limits): ServerOptions {
       enablePush: false,
     },
     maxHeaderListPairs: limits.head_fields + spareFields,
+    // As nghttp2 reckons, which counts more for a field than HTTP/1.1 has: a head that it finds too long ends the session.
+    maxSendHeaderBlockLength: 4 * limits.head_bytes,
     // A client that opens streams to reset them (CVE-2023-44487) has so many at once, and so many a second.
     streamResetBurst: 4 * limits.client_streams,
     streamResetRate: 33,

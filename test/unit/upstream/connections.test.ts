@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { SidekeyError } from '../../../src/errors.ts';
@@ -399,5 +400,25 @@ describe('the close', () => {
 
   it('has nothing to wait for where nothing is open', async () => {
     await connectionsFor().connections.close();
+  });
+});
+
+describe('a connection that was made for something else', () => {
+  it('serves nobody once it has spoken: that is no answer to what is asked later', async () => {
+    const sockets: Socket[] = [];
+    const server = await upstream((socket) => {
+      sockets.push(socket);
+      if (sockets.length === 1) socket.write('unasked');
+      echo(socket);
+    });
+    onTestFinished(() => server[Symbol.asyncDispose]());
+    const { connections, request } = connectionsFor();
+    const made = new Socket().connect(server.port, '127.0.0.1');
+    await once(made, 'readable');
+    connections.adopt(plain(server), made);
+    const user = request(plain(server));
+    await ask(user, 'hello');
+    expect(user.told).toEqual(['connected', 'echo hello']);
+    expect(made.destroyed).toBe(true);
   });
 });
