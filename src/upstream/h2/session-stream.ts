@@ -77,7 +77,13 @@ export class SessionStream implements UpstreamStream {
     this.#finish();
     // Never while node reads for the session: a stream with a body to be sent that is closed in there by CANCEL, and ended
     // by its upstream in the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
-    setImmediate(() => this.#native.close(constants.NGHTTP2_CANCEL));
+    setImmediate(() => {
+      const native = this.#native;
+      // Node ends the body when it closes the stream. Where the session waits for its socket that is done when the stream
+      // is destroyed, and then it is the same assertion; and half a body is not to look like a whole one.
+      native._final = (done) => done();
+      native.close(constants.NGHTTP2_CANCEL);
+    });
   }
 
   /**
