@@ -25,7 +25,10 @@ export interface FrameClient {
 }
 
 /** Opens a tunnel, and has said the preface and empty settings. */
-export async function openFrames(sidekey: TestSidekey, authority: string): Promise<FrameClient> {
+export async function openFrames(
+  sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
+  authority: string,
+): Promise<FrameClient> {
   const socket = await openTls(sidekey, authority, { protocols: ['h2'] });
   const frames: Frame[] = [];
   let waiting: (() => void)[] = [];

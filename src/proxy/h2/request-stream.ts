@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
+import { giveUp } from '../../upstream/h2/give-up.ts';
 import { SidekeyError } from '../../errors.ts';
 import { valuesOf } from '../fields.ts';
 import { refuseExpectation } from '../front/expectation.ts';
@@ -63,7 +64,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
         ...(body !== null && { trailers: () => body.trailers }),
       };
       await this.#service.exchange(arrival, this);
-      if (!reply.ended) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+      if (!reply.ended) giveUp(stream, constants.NGHTTP2_INTERNAL_ERROR);
     }
     void body?.return();
     this.#deadline?.close();
@@ -71,7 +72,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
 
   /** Cuts what is under way, so that it cannot be taken for whole, and nothing else of the connection. */
   destroy(): void {
-    this.stream.close(constants.NGHTTP2_CANCEL);
+    giveUp(this.stream, constants.NGHTTP2_CANCEL);
   }
 
   replied(): void {

@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
+import { giveUp } from '../../upstream/h2/give-up.ts';
 import type { Gone } from '../../gone.ts';
 import type { RawFields } from '../fields.ts';
 import { createGone } from '../gone.ts';
@@ -140,7 +141,7 @@ export class StreamReply implements Reply {
   }
 
   abort(): void {
-    if (!this.ended) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    if (!this.ended) giveUp(this.#stream, constants.NGHTTP2_INTERNAL_ERROR);
   }
 
   readonly #onWantTrailers = (): void => {

@@ -2,6 +2,7 @@ import { constants, sensitiveHeaders, type ClientHttp2Stream, type IncomingHttpH
 import { SidekeyError } from '../../errors.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
 import { Deadline, type Clock } from '../deadline.ts';
+import { giveUp } from './give-up.ts';
 import { lossOf } from './stream-loss.ts';
 import type { StreamHead, StreamUser, UpstreamStream } from './stream.ts';
 
@@ -77,13 +78,7 @@ export class SessionStream implements UpstreamStream {
     this.#finish();
     // Never while node reads for the session: a stream with a body to be sent that is closed in there by CANCEL, and ended
     // by its upstream in the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
-    setImmediate(() => {
-      const native = this.#native;
-      // Node ends the body when it closes the stream. Where the session waits for its socket that is done when the stream
-      // is destroyed, and then it is the same assertion; and half a body is not to look like a whole one.
-      native._final = (done) => done();
-      native.close(constants.NGHTTP2_CANCEL);
-    });
+    setImmediate(() => giveUp(this.#native, constants.NGHTTP2_CANCEL));
   }
 
   /**
