@@ -6,6 +6,7 @@ import type { Http2Stream } from 'node:http2';
  * half a body is not to look like a whole one.
  */
 export function giveUp(stream: Http2Stream, code: number): void {
+  // oxlint-disable-next-line no-underscore-dangle -- the name that Node gives it
   stream._final = (done) => done();
   stream.close(code);
 }
