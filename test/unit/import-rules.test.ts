@@ -45,6 +45,7 @@ const groundFloor = [
   'errors.ts',
   'error-facts.ts',
   'did-you-mean.ts',
+  'given-up-stream.ts',
   'gone.ts',
   'listen-failure.ts',
   'markup.ts',

@@ -1,5 +1,5 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import { giveUp } from '../../upstream/h2/give-up.ts';
+import { giveUp } from '../../given-up-stream.ts';
 import { SidekeyError } from '../../errors.ts';
 import { valuesOf } from '../fields.ts';
 import { refuseExpectation } from '../front/expectation.ts';

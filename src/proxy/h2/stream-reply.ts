@@ -1,5 +1,5 @@
 import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
-import { giveUp } from '../../upstream/h2/give-up.ts';
+import { giveUp } from '../../given-up-stream.ts';
 import type { Gone } from '../../gone.ts';
 import type { RawFields } from '../fields.ts';
 import { createGone } from '../gone.ts';

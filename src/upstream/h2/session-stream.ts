@@ -2,7 +2,7 @@ import { constants, sensitiveHeaders, type ClientHttp2Stream, type IncomingHttpH
 import { SidekeyError } from '../../errors.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
 import { Deadline, type Clock } from '../deadline.ts';
-import { giveUp } from './give-up.ts';
+import { giveUp } from '../../given-up-stream.ts';
 import { lossOf } from './stream-loss.ts';
 import type { StreamHead, StreamUser, UpstreamStream } from './stream.ts';
 
