@@ -153,8 +153,8 @@ const rules: readonly Rule[] = [
     'policy is pure: it imports errors and what parses addresses',
   ({ from, to }) =>
     roomOf(from) === 'upstream' &&
-    !/^(?:upstream\/|policy\/|errors\.ts$|node:|undici$|lru-cache$)/.test(to) &&
-    'upstream imports errors, policy, undici and Node alone',
+    !/^(?:upstream\/|policy\/|errors\.ts$|given-up-stream\.ts$|node:|undici$|lru-cache$)/.test(to) &&
+    'upstream imports errors, given-up streams, policy, undici and Node alone',
   ({ from, to, typeOnly }) =>
     roomOf(from) === 'proxy' &&
     handedIn.includes(roomOf(to)) &&
