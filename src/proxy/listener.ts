@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../errors.ts';
+import { within } from '../grants/timers.ts';
 import { listenFailure } from '../listen-failure.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
@@ -192,9 +193,10 @@ export function createListener(rooms: Rooms): Listener {
     const closed = new Promise((resolve) => server.close(resolve));
     for (const connection of connections) connection.closeIfIdle();
     for (const session of sessions) session.drain();
-    await within(drainMs, settled(exchanges));
+    await within(rooms.timers, settled(exchanges), drainMs);
     // The last word of an exchange is a matter of its stream; that of a session may still be on its way.
-    await within(lastWordMs, Promise.all(Array.from(sessions, (session) => session.drained)));
+    const drained = Promise.all(Array.from(sessions, (session) => session.drained));
+    await within(rooms.timers, drained, lastWordMs);
     for (const socket of [...sockets, ...tooMany]) socket.destroy();
     // Each still writes its last audit event.
     await Promise.allSettled([...exchanges, ...takenOver]);
@@ -255,11 +257,4 @@ function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Client {
 /** Resolves when nothing is left, of what was there and of what came meanwhile. */
 async function settled(works: ReadonlySet<Promise<void>>): Promise<void> {
   while (works.size > 0) await Promise.allSettled(works);
-}
-
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

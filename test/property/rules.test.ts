@@ -282,7 +282,7 @@ describe('a decision on a request', () => {
           expect(before).toBe(true);
         }
       }),
-      { numRuns: 10_000 },
+      { numRuns: 20_000 },
     );
   });
 });
@@ -309,7 +309,7 @@ describe('conditions that are said to cover others', () => {
           }
         }
       }),
-      { numRuns: 10_000 },
+      { numRuns: 20_000 },
     );
   });
 });
