@@ -4,7 +4,7 @@ import { arch, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { startLoadClient, type LoadClient } from './client.ts';
 import { prepareGround } from './ground.ts';
-import { measures, WrongAnswers, type Measuring, type Plan, type Sample } from './measures.ts';
+import { measures, warm, WrongAnswers, type Measuring, type Plan, type Sample } from './measures.ts';
 import { report } from './report.ts';
 import { Results } from './results.ts';
 import { measureIdle, measureStart, NoFigure } from './spare.ts';
@@ -100,6 +100,10 @@ class Trial {
     const { plan, stands, isWanted } = this.#parts;
     if (isWanted('start') || isWanted('idle'))
       await Promise.all(stands.map(({ subject }) => this.#makeSpare(subject)));
+    if (isWanted('exchange')) {
+      progress('warming up');
+      for (const stand of stands) await this.#warm(stand);
+    }
     for (let round = 0; round < plan.rounds; round += 1) {
       const measuring: Measuring = { ...this.#parts, round };
       for (const [name, measure] of Object.entries(measures)) {
@@ -117,6 +121,16 @@ class Trial {
     progress('idle tunnels');
     if (isWanted('idle')) await this.#idle({ ...this.#parts, round: 0 });
     progress('');
+  }
+
+  /** Failures show in what is measured after it; wrong answers are said at once. */
+  async #warm(stand: Stand): Promise<void> {
+    try {
+      await warm(this.#parts, stand);
+    } catch (error) {
+      if (error instanceof WrongAnswers)
+        this.wrong.push(`${stand.subject.title}, warming up: ${said(error)}`);
+    }
   }
 
   async #starts(measuring: Measuring): Promise<void> {

@@ -11,6 +11,8 @@ export interface Plan {
   /** Of one window. */
   readonly seconds: number;
   readonly rounds: number;
+  /** Of load on each subject before the first round: what compiles while it runs has compiled most of it by then. */
+  readonly warmSeconds: number;
   readonly connections: number;
   /** Of the open loop. */
   readonly perSecond: number;
@@ -118,6 +120,20 @@ async function cold({ client, plan, ground, round }: Measuring, { target, progra
     figures: { p50: figures.p50 / 1_000, cpu: cpuMicros / figures.exchanges / 1_000 },
     isClientBound: false,
   };
+}
+
+/** Load that is not measured; wrong answers count all the same. */
+export async function warm(
+  { client, plan }: Pick<Measuring, 'client' | 'plan'>,
+  { target }: Stand,
+): Promise<void> {
+  const { connections, warmSeconds } = plan;
+  await client.do('openLoad', target, kilobytePath, { connections, length: kilobyteLength, sent: null });
+  try {
+    right(await client.do('runLoad', warmSeconds));
+  } finally {
+    await client.do('closeLoad');
+  }
 }
 
 /** Each connection asks again as soon as it was answered. */

@@ -30,6 +30,7 @@ interface Row {
 const limitedByClient = new Set(['perSecond', 'down', 'up', 'p50', 'p99']);
 
 const bump = { dividedBy: ['bump'] };
+const bare = { dividedBy: ['relay'] };
 const blind = { dividedBy: ['tunnel', 'tinyproxy'] };
 
 function row(title: string, path: `${string}.${string}`, of: Row['of'], digits = 0): Row {
@@ -44,6 +45,7 @@ function rows({ connections, perSecond, idleCounts }: Plan): Row[] {
     row('CPU µs an exchange', 'exchange.cpu', 'best', 1),
     row('  ÷ blind tunnel', 'exchange.cpu', blind, 2),
     row('  ÷ ssl-bump', 'exchange.cpu', bump, 2),
+    row('  ÷ bare relay', 'exchange.cpu', bare, 2),
     row('added p50 µs, 1 client', 'single.p50', 'added'),
     row('added p99 µs, 1 client', 'single.p99', 'added'),
     row(`added p50 µs, ${perSecond}/s`, 'paced.p50', 'added'),
@@ -54,6 +56,7 @@ function rows({ connections, perSecond, idleCounts }: Plan): Row[] {
     row('new tunnels/s', 'tunnels.perSecond', 'median'),
     row('CPU µs a new tunnel', 'tunnels.cpu', 'best'),
     row('  ÷ ssl-bump', 'tunnels.cpu', bump, 2),
+    row('  ÷ bare relay', 'tunnels.cpu', bare, 2),
     row('cold host p50 ms', 'cold.p50', 'median', 1),
     row('cold host CPU ms', 'cold.cpu', 'best', 1),
     row(`KB a tunnel, ${few} idle`, 'idle-few.kb', 'median'),
@@ -78,10 +81,10 @@ export function report(outcome: Outcome, { markdown }: { readonly markdown: bool
       return reason === null ? [] : [`${title}, ${measure}: ${reason}`];
     }),
   );
-  const { rounds, seconds } = plan;
+  const { rounds, seconds, warmSeconds } = plan;
   return [
     `Node.js ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}; upstream: ${server}.`,
-    `${rounds} interleaved ${rounds === 1 ? 'round' : 'rounds'}, windows of ${seconds} s: medians, CPU of the best window, of all processes of the subject.`,
+    `${rounds} interleaved ${rounds === 1 ? 'round' : 'rounds'}, windows of ${seconds} s, after ${warmSeconds} s of load: medians, CPU of the best window, of all processes of the subject.`,
     '"Added" is added to the way without a proxy, whose own figure stands in brackets.',
     ...(marked ? ['* The client had no time to spare: it limited the rate, not the subject.'] : []),
     '',

@@ -6,11 +6,11 @@
  * Programs to compare with: `apt-get install nginx squid-openssl tinyproxy mitmproxy` and
  * `npm ci --prefix test/bench/peers`; what is not there is named as missing.
  *
- * Options: `--only direct,tunnel,tinyproxy,bump,mitmproxy,mockttp,http-mitm-proxy,sidekey,sidekey-workers,sidekey-tunnel`, `--rows
- * exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
- * `--connections N` (default 64), `--markdown`, `--json FILE` (every sample), `--smoke` (one short round of every section:
- * that it runs at all), `--section compare|decide|h1|soak|all` (default: compare, the table), `--gigabytes N` of
- * the soak each way (default 0.5).
+ * Options: `--only direct,tunnel,tinyproxy,bump,mitmproxy,mockttp,http-mitm-proxy,relay,sidekey,sidekey-workers,sidekey-tunnel`,
+ * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
+ * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
+ * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
+ * compare|decide|h1|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
  */
 import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';
@@ -26,6 +26,7 @@ const { values } = parseArgs({
     rows: { type: 'string' },
     seconds: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
+    warm: { type: 'string', default: '10' },
     connections: { type: 'string', default: '64' },
     gigabytes: { type: 'string', default: '0.5' },
     markdown: { type: 'boolean', default: false },
@@ -53,6 +54,7 @@ async function benchCompare(): Promise<void> {
     plan: {
       seconds: smoke ? 0.1 : Number(values.seconds),
       rounds: smoke ? 1 : Number(values.rounds),
+      warmSeconds: smoke ? 0.1 : Number(values.warm),
       connections: smoke ? 8 : Number(values.connections),
       perSecond: 500,
       coldHostsPerRound: smoke ? 3 : 100,

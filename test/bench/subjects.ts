@@ -2,6 +2,7 @@ import { isInstalled } from './process.ts';
 import type { Ground, Subject } from './subject.ts';
 import { mitmproxy } from './subjects/mitmproxy.ts';
 import { httpMitmProxy, installedVersion, mockttp, peersCommand } from './subjects/node-peers.ts';
+import { relay } from './subjects/relay.ts';
 import { sidekey, sidekeyTunnel, sidekeyWorkers } from './subjects/sidekey.ts';
 import { squidBump, squidTunnel } from './subjects/squid.ts';
 import { tinyproxy } from './subjects/tinyproxy.ts';
@@ -15,6 +16,7 @@ export const subjectIds = [
   'mitmproxy',
   'mockttp',
   'http-mitm-proxy',
+  'relay',
   'sidekey',
   'sidekey-workers',
   'sidekey-tunnel',
@@ -35,6 +37,7 @@ export function chooseSubjects(
     mitmproxy: () => installed('mitmdump', 'apt-get install mitmproxy', () => mitmproxy(ground)),
     mockttp: () => packaged('mockttp', () => mockttp(ground)),
     'http-mitm-proxy': () => packaged('http-mitm-proxy', () => httpMitmProxy(ground)),
+    relay: () => relay(ground),
     sidekey: () => sidekey(ground),
     'sidekey-workers': () => sidekeyWorkers(ground),
     'sidekey-tunnel': () => sidekeyTunnel(ground),

@@ -7,6 +7,7 @@ import type { Subject } from '../../bench/subject.ts';
 const plan: Plan = {
   seconds: 1,
   rounds: 2,
+  warmSeconds: 10,
   connections: 64,
   perSecond: 500,
   coldHostsPerRound: 1,
