@@ -22,6 +22,8 @@ export interface RunOptions {
   /** What stands on standard input; nothing: an empty one. */
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Another build of the program; default: the sources. Not for what runs within the process of the test. */
+  readonly door?: string;
 }
 
 /** A proxy that runs as a program of its own. */
@@ -115,9 +117,9 @@ function single(config: object): object {
 export async function startProgram(
   args: readonly string[],
   cwd: string,
-  { env = {} }: RunOptions = {},
+  { env = {}, door = program }: RunOptions = {},
 ): Promise<Running> {
-  const child = spawn(process.execPath, [program, ...args], {
+  const child = spawn(process.execPath, [door, ...args], {
     cwd,
     env: { PATH: process.env['PATH'], HOME: cwd, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -175,12 +177,12 @@ async function runHere(
 export function runProgram(
   args: readonly string[],
   cwd: string,
-  { input = '', env = {} }: RunOptions = {},
+  { input = '', env = {}, door = program }: RunOptions = {},
 ): Promise<Ran> {
   return new Promise((resolve, reject) => {
     const child = execFile(
       process.execPath,
-      [program, ...args],
+      [door, ...args],
       { cwd, env: { PATH: process.env['PATH'], HOME: cwd, ...env }, encoding: 'utf8' },
       (error, stdout, stderr) => {
         if (error !== null && typeof error.code !== 'number') reject(error);

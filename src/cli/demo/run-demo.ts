@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { packageRoot } from '../../config/shipped.ts';
 import { exitCode, SidekeyError } from '../../errors.ts';
 import type { Context } from '../context.ts';
 
-const script = fileURLToPath(new URL('../../../examples/demo.ts', import.meta.url));
+const script = join(packageRoot, 'examples', 'demo.ts');
 
 /** `sidekey demo`: a program of its own, which is part of a checkout and not of the package. */
 export async function runDemo(

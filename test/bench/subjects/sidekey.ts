@@ -10,7 +10,8 @@ import { openState } from '../../../src/state.ts';
 import { freePort } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 
-const door = fileURLToPath(new URL('../../../src/sidekey.js', import.meta.url));
+/** What is installed, and not the sources: `npm run bench` builds it first. */
+const door = fileURLToPath(new URL('../../../dist/sidekey.js', import.meta.url));
 const agent = 'bench-agent';
 
 export function sidekey(ground: Ground): Subject {

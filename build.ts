@@ -1,0 +1,52 @@
+import { copyFile, readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { rolldown, type OutputChunk } from 'rolldown';
+
+/**
+ * `npm run build`: the program and the libraries that it uses, in a few files. A start that reads many hundreds of them
+ * takes twice as long (decision 30). The driver of SQLite has native code, and stays a package of its own.
+ *
+ * Options: `--out FOLDER` (default: `dist`).
+ */
+const { values } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } });
+const { out } = values;
+
+await rm(out, { recursive: true, force: true });
+await using bundle = await rolldown({
+  input: { index: 'src/cli/index.ts' },
+  platform: 'node',
+  external: /^better-sqlite3(\/|$)/,
+  plugins: [
+    {
+      name: 'licences',
+      async generateBundle(_options, files) {
+        const chunks = Object.values(files).filter((file) => file.type === 'chunk');
+        this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source: await licencesOf(chunks) });
+      },
+    },
+  ],
+});
+await bundle.write({
+  // All in one folder: from there the ways to the package's other files are those from `src/cli/`.
+  dir: join(out, 'cli'),
+  entryFileNames: '[name].js',
+  chunkFileNames: '[name]-[hash].js',
+  // All that serves is one file; what a command needs beyond that is in files of its own.
+  codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\/start\.ts$/ }] },
+});
+await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
+
+/** The licences of libraries, which want to go where the code goes. */
+async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Promise<string> {
+  const folders = chunks
+    .flatMap(({ moduleIds }) => moduleIds)
+    .flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0] ?? []);
+  const texts = [...new Set(folders)].toSorted().map(async (folder) => {
+    const name = folder.replace(/^.*\/node_modules\//, '');
+    const file = (await readdir(folder)).find((each) => /^licen[cs]e/i.test(each));
+    if (file === undefined) throw new Error(`${name} has no licence to pass on`);
+    return `${name}\n\n${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
+  });
+  return (await Promise.all(texts)).join(`\n${'-'.repeat(80)}\n\n`);
+}
