@@ -35,6 +35,7 @@ import { createConfigEvents, type ConfigEvents } from './workers/config-events.t
 import type { SocketHandle } from './workers/listening-socket.ts';
 import type { Pages } from './workers/message.ts';
 import type { Supervisor } from './workers/supervisor.ts';
+import { collectYoungGarbageSoon } from './young-garbage.ts';
 
 /** A proxy that serves. */
 export interface Proxy {
@@ -88,6 +89,7 @@ export interface WorkerParts {
  */
 export async function startProxy(initial: Config, parts: ProxyParts): Promise<Proxy> {
   const opened = new AsyncDisposableStack();
+  collectYoungGarbageSoon();
   try {
     return await compose(initial, parts, opened);
   } catch (error) {

@@ -81,6 +81,8 @@ export interface Reply {
    * @param drop fields that do not go on, besides those of one connection
    */
   pass?(head: ResponseHeadBytes, drop: NameSet): boolean;
+  /** Whether `write` is done with a chunk when it returns. Absent: a chunk must not change from then on. */
+  readonly copies?: true;
   /** False: wait for `onDrain` before the next one. */
   write(chunk: Buffer): boolean;
   onDrain(listener: () => void): void;

@@ -1,10 +1,11 @@
 import type { OnReadOpts, Socket } from 'node:net';
+import { Outbox } from '../outbox.ts';
 import { Deadline, type Clock } from './deadline.ts';
 
 /** One connection to an upstream, in the hands of one user at a time. */
 export interface UpstreamConnection {
-  /** False: wait for `drained`. Nothing is to be written that is empty. */
-  write(bytes: Buffer): boolean;
+  /** Takes a copy; text is latin1. False: wait for `drained`. */
+  write(bytes: string | Buffer): boolean;
   /** Reads no more for now; what was read already may still come. */
   pause(): void;
   resume(): void;
@@ -61,6 +62,8 @@ export class PooledConnection implements UpstreamConnection {
   readonly #owner: ConnectionOwner;
   readonly #deadline: Deadline;
   #socket: Socket | null = null;
+  #outbox: Outbox | null = null;
+  #waitsForDrain = false;
   #user: ConnectionUser | null = null;
   #paused = false;
   #closed = false;
@@ -80,10 +83,10 @@ export class PooledConnection implements UpstreamConnection {
   /** Takes the socket that was made with `onread`. Where it has spoken or ended meanwhile, it is closed. */
   attach(socket: Socket): void {
     this.#socket = socket;
+    this.#outbox = new Outbox(socket);
     socket.on('error', (error) => this.#lost(error));
     socket.on('close', () => this.#lost(new Error('the connection was closed')));
     socket.on('end', () => this.#ended());
-    socket.on('drain', () => this.#tell((user) => user.drained()));
     // A socket that was not made with it has what came first in a buffer, where it would be the answer to the first request.
     const hasSpoken = socket.readableLength > 0;
     if (this.#closed || hasSpoken || socket.destroyed || socket.readableEnded) this.destroy();
@@ -94,7 +97,7 @@ export class PooledConnection implements UpstreamConnection {
   }
 
   get isFull(): boolean {
-    return this.#socket?.writableNeedDrain === true;
+    return this.#outbox?.isFull === true;
   }
 
   /** Gives it to a user. */
@@ -109,8 +112,12 @@ export class PooledConnection implements UpstreamConnection {
     this.#deadline.set(ms);
   }
 
-  write(bytes: Buffer): boolean {
-    return this.#socket?.write(bytes) ?? true;
+  write(bytes: string | Buffer): boolean {
+    const outbox = this.#outbox;
+    if (outbox === null || outbox.add(bytes)) return true;
+    if (!this.#waitsForDrain) outbox.onDrain(this.#drained);
+    this.#waitsForDrain = true;
+    return false;
   }
 
   pause(): void {
@@ -155,6 +162,11 @@ export class PooledConnection implements UpstreamConnection {
       this.#failed(user, error as Error);
     }
   }
+
+  readonly #drained = (): void => {
+    this.#waitsForDrain = false;
+    this.#tell((user) => user.drained());
+  };
 
   #ended(): void {
     if (this.#user === null) this.destroy();

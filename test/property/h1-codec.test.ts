@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { chunkOf, lastChunk } from '../../src/proxy/h1/chunk-writer.ts';
+import { chunkEnd, chunkStart, lastChunk } from '../../src/proxy/h1/chunk-writer.ts';
 import { Malformed } from '../../src/proxy/h1/faults.ts';
 import { createRequestReader, createResponseReader } from '../../src/proxy/h1/head-reader.ts';
 import { headBytes } from '../../src/proxy/h1/head-writer.ts';
@@ -92,7 +92,7 @@ const body = fc.oneof(
     )
     .map((chunks) => ({
       fields: 'transfer-encoding:  chunked \r\n',
-      bytes: chunks.map((it) => chunkOf(bytes(it)).toString('latin1')).join('') + lastChunk,
+      bytes: chunks.map((it) => chunkStart(it.length) + it + chunkEnd).join('') + lastChunk,
       payload: chunks.join(''),
     })),
 );

@@ -49,6 +49,7 @@ const groundFloor = [
   'gone.ts',
   'listen-failure.ts',
   'markup.ts',
+  'outbox.ts',
   'page.ts',
   'private-file.ts',
   'shell-word.ts',
@@ -153,8 +154,10 @@ const rules: readonly Rule[] = [
     'policy is pure: it imports errors and what parses addresses',
   ({ from, to }) =>
     roomOf(from) === 'upstream' &&
-    !/^(?:upstream\/|policy\/|errors\.ts$|given-up-stream\.ts$|node:|undici$|lru-cache$)/.test(to) &&
-    'upstream imports errors, given-up streams, policy, undici and Node alone',
+    !/^(?:upstream\/|policy\/|errors\.ts$|given-up-stream\.ts$|outbox\.ts$|node:|undici$|lru-cache$)/.test(
+      to,
+    ) &&
+    'upstream imports errors, given-up streams, outboxes, policy, undici and Node alone',
   ({ from, to, typeOnly }) =>
     roomOf(from) === 'proxy' &&
     handedIn.includes(roomOf(to)) &&

@@ -1,12 +1,12 @@
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../../errors.ts';
+import { Outbox } from '../../outbox.ts';
 import type { RequestHeadBytes } from '../h1/request-head.ts';
 import type { BodyPlan, Client } from '../message.ts';
 import { canBeReset } from '../socket-reply.ts';
 import { ClientReply, type ReplyLine } from './client-reply.ts';
 import { Deadline, type Awaited } from './deadline.ts';
 import { left, silent } from './incoming-body.ts';
-import { Outbox } from './outbox.ts';
 import { keptLines, lastLines } from './reply-head.ts';
 import { RequestIntake, type Incoming, type IntakeOwner, type Stop } from './request-intake.ts';
 import type { Service } from './service.ts';
@@ -148,10 +148,10 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   }
 
   #begin(): void {
-    const { socket } = this;
+    const { socket, outbox } = this;
     // Who asks on and on, and takes no answer, is not answered.
-    if (socket.writableNeedDrain && !socket.destroyed) {
-      if (!this.#waitsForDrain) socket.once('drain', this.#onDrained);
+    if (outbox.isFull && !socket.destroyed) {
+      if (!this.#waitsForDrain) outbox.onDrain(this.#onDrained);
       this.#waitsForDrain = true;
       return;
     }
@@ -218,7 +218,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   }
 
   get isFull(): boolean {
-    return this.socket.writableLength >= this.socket.writableHighWaterMark;
+    return this.outbox.isFull;
   }
 
   connectionLines(isLast: boolean): string {
@@ -238,7 +238,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   }
 
   onDrain(listener: () => void): void {
-    this.socket.once('drain', listener);
+    this.outbox.onDrain(listener);
   }
 
   cut(isPlainEnd: boolean): void {

@@ -1,11 +1,11 @@
 import type { Gone } from '../../gone.ts';
+import type { Outbox } from '../../outbox.ts';
 import type { RawFields } from '../fields.ts';
 import { createGone } from '../gone.ts';
 import { chunkEnd, chunkStart, lastChunk } from '../h1/chunk-writer.ts';
 import { fieldLines } from '../h1/head-writer.ts';
 import type { RequestHeadBytes } from '../h1/request-head.ts';
 import type { Reply } from '../message.ts';
-import type { Outbox } from './outbox.ts';
 import type { NameSet } from '../h1/name-set.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
 import {
@@ -39,6 +39,7 @@ export interface ReplyLine {
 
 /** The response to one request, on its way to the client. */
 export class ClientReply implements Reply {
+  readonly copies = true as const;
   started = false;
   /** Whether it is complete, as far as was written. */
   ended = false;

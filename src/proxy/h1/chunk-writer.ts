@@ -17,16 +17,6 @@ export const chunkEnd = '\r\n';
 /** The end of a body without trailers. */
 export const lastChunk = '0\r\n\r\n';
 
-/** One chunk, whole. */
-export function chunkOf(payload: Buffer): Buffer {
-  const start = chunkStart(payload.length);
-  const bytes = Buffer.allocUnsafe(start.length + payload.length + 2);
-  bytes.write(start, 0, 'latin1');
-  payload.copy(bytes, start.length);
-  bytes.write(chunkEnd, start.length + payload.length, 'latin1');
-  return bytes;
-}
-
 const staysBehind = new NameSet(notInTrailers);
 
 /** The trailers of a body that may go on: names and values in turn. */

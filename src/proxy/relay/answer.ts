@@ -96,6 +96,12 @@ export class Answer implements PassingOwner {
     return true;
   }
 
+  /** As `payload`, with bytes that are good until this returns. */
+  payloadLent(piece: Buffer): void {
+    const isCopied = this.#held === null && this.#try.reply.copies === true;
+    this.payload(isCopied ? piece : Buffer.from(piece));
+  }
+
   payload(piece: Buffer): void {
     if (this.#held === null) this.#passing.pass(piece);
     else if (!this.#held.add(piece)) this.#carriage.pause();

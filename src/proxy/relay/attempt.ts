@@ -100,7 +100,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   }
 
   payload(piece: Buffer): void {
-    this.#answer.payload(piece);
+    this.#answer.payloadLent(piece);
   }
 
   whole(trailers: RawFields): void {

@@ -5,7 +5,7 @@ import { trailersToPass } from '../h1/chunk-writer.ts';
 import { Malformed } from '../h1/faults.ts';
 import { responsePlan } from '../h1/framing.ts';
 import { createResponseReader, type HeadReader } from '../h1/head-reader.ts';
-import { copyOfPayload } from '../h1/payload.ts';
+import { payloadTogether } from '../h1/payload.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
 import { isReusable } from '../h1/reuse.ts';
 
@@ -15,13 +15,16 @@ export interface ResponseSink {
   interim(head: ResponseHeadBytes): void;
   /** The final head, good until this returns. */
   head(head: ResponseHeadBytes): void;
-  /** A piece of the body without what frames it; it may be kept. */
+  /** A piece of the body without what frames it, good until this returns. */
   payload(piece: Buffer): void;
   /** The response is whole. */
   whole(trailers: RawFields): void;
 }
 
-/** Reads the response to one request. It keeps no byte that it is given but a head that is not complete yet. */
+/**
+ * Reads the response to one request. It keeps no byte that it is given but a head that is not complete yet, and moves those
+ * of a chunked body together where they lie.
+ */
 export class ResponseReading {
   readonly #method: string;
   readonly #limits: Limits;
@@ -104,7 +107,7 @@ export class ResponseReading {
     }
     const stop = body.read(bytes, start, end);
     if (typeof stop !== 'number') return stop;
-    const piece = copyOfPayload(bytes, body.spans);
+    const piece = payloadTogether(bytes, body.spans);
     if (piece !== null) this.#sink.payload(piece);
     if (!body.over) return null;
     this.#over = true;

@@ -1,7 +1,7 @@
 import { SidekeyError } from '../../errors.ts';
 import type { UpstreamConnection } from '../../upstream/connection.ts';
 import type { RawFields } from '../fields.ts';
-import { chunkOf, lastChunk, trailerSection } from '../h1/chunk-writer.ts';
+import { chunkEnd, chunkStart, lastChunk, trailerSection } from '../h1/chunk-writer.ts';
 import type { BodyPlan } from '../message.ts';
 
 /** A body to be sent, as its head frames it. */
@@ -29,7 +29,11 @@ const noTrailers = Buffer.from(lastChunk);
 export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): UploadTarget {
   if (kind !== 'chunked') return { write: (piece) => connection.write(piece), end() {} };
   return {
-    write: (piece) => connection.write(chunkOf(piece)),
+    write(piece) {
+      connection.write(chunkStart(piece.length));
+      connection.write(piece);
+      return connection.write(chunkEnd);
+    },
     end: (trailers) => void connection.write(endOf(trailers)),
   };
 }

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { createBodyReader } from '../../../../src/proxy/h1/body-reader.ts';
-import { chunkOf, lastChunk, trailerSection, trailersToPass } from '../../../../src/proxy/h1/chunk-writer.ts';
+import {
+  chunkEnd,
+  chunkStart,
+  lastChunk,
+  trailerSection,
+  trailersToPass,
+} from '../../../../src/proxy/h1/chunk-writer.ts';
 import type { Fault } from '../../../../src/proxy/h1/faults.ts';
 import { bytes, limits } from './read-messages.ts';
 
@@ -199,7 +205,7 @@ describe('no body', () => {
 
 describe('a body that is framed here', () => {
   it('reads back to what it was made of', () => {
-    const text = `${['a', 'b'.repeat(300)].map((it) => chunkOf(bytes(it)).toString('latin1')).join('')}${lastChunk}`;
+    const text = `${['a', 'b'.repeat(300)].map((it) => chunkStart(it.length) + it + chunkEnd).join('')}${lastChunk}`;
     expect(readChunked(text)).toMatchObject({ payload: `a${'b'.repeat(300)}`, over: true, rest: '' });
     const trailers = trailerSection(['X-Sum', '7']).toString('latin1');
     expect(readChunked(`0\r\n${trailers}`)).toMatchObject({ trailers: ['X-Sum', '7'], over: true });
@@ -207,7 +213,7 @@ describe('a body that is framed here', () => {
   });
 
   it('has no chunk of nothing, which would end it', () => {
-    expect(() => chunkOf(Buffer.alloc(0))).toThrow(RangeError);
+    expect(() => chunkStart(0)).toThrow(RangeError);
   });
 
   it('has no trailer that a reader could take for a field that routes or lets in', () => {

@@ -201,6 +201,43 @@ describe('a response', () => {
     expect(connection.destroyed).toBe(true);
   });
 
+  it('reaches who keeps it as it came, though the region that it was read into is used again', async () => {
+    const { give, reply } = exchangeOf();
+    const kept: Buffer[] = [];
+    reply.write = (chunk) => kept.push(chunk) > 0;
+    const connection = give();
+    connection.says('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab');
+    connection.says('cd');
+    expect(Buffer.concat(kept).toString()).toBe('abcd');
+  });
+
+  it('in chunks has them moved together where they were read, and its trailers behind them', async () => {
+    const { give, reply, said } = exchangeOf();
+    const written: string[] = [];
+    Object.assign(reply, { copies: true });
+    reply.write = (chunk) => written.push(chunk.toString()) > 0;
+    const connection = give();
+    const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
+    connection.says(`${head}2;x=y\r\nab\r\n3\r\ncde\r\n1`);
+    connection.says('0\r\n0123456789abcdef\r\n1\r\nf\r\n0\r\nX-Sum: 7\r\n\r\n');
+    expect(written).toEqual(['abcde', '0123456789abcdeff']);
+    expect(said.at(-1)).toEqual(['end', 'X-Sum', '7']);
+  });
+
+  it('that is held while its token is renewed comes as it was, when there is none', async () => {
+    const renewal = Promise.withResolvers<null>();
+    const { give, reply, carried } = exchangeOf({ renew: () => renewal.promise });
+    const written: string[] = [];
+    Object.assign(reply, { copies: true });
+    reply.write = (chunk) => written.push(chunk.toString()) > 0;
+    const connection = give();
+    connection.says('HTTP/1.1 401 No\r\nContent-Length: 4\r\n\r\nab');
+    connection.says('cd');
+    renewal.resolve(null);
+    expect(await carried).toMatchObject({ status: 401, fate: 'complete' });
+    expect(written.join('')).toBe('abcd');
+  });
+
   it('that the reply fails at costs this exchange alone', async () => {
     const { give, reply, carried } = exchangeOf();
     Object.assign(reply, {
