@@ -350,6 +350,7 @@ function settingsOf(
     streams,
     protocols,
     injectPlan: (provider) => providers.get(provider)?.inject ?? bearer,
+    provider: (name) => providers.get(name),
     concealed: createConcealment(providers),
   };
 }

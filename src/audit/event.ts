@@ -8,6 +8,7 @@ export type AuditEventName =
   | 'outcome'
   | 'denied'
   | 'tunnel'
+  | 'discovery'
   | 'grant.added'
   | 'grant.connecting'
   | 'grant.connected'

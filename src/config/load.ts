@@ -10,7 +10,7 @@ import { deepFreeze } from './frozen.ts';
 import { isLoopbackListen } from './listen-address.ts';
 import { configInvalid, describeProblem, displayName } from './problem.ts';
 import { readRegularFile } from './regular-file.ts';
-import { findSameKeys, resolveConfig } from './resolve.ts';
+import { findOwnHost, findSameKeys, resolveConfig } from './resolve.ts';
 import { configSchema } from './schema.ts';
 import { shippedFile } from './shipped.ts';
 import { validate } from './validate.ts';
@@ -48,7 +48,7 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
   const document = parseConfigDocument(text);
   if (!document.readable) throw configInvalid(name, document.problems);
   const checked = validate(configSchema, document);
-  const found = [...document.problems, ...findSameKeys(document)];
+  const found = [...document.problems, ...findSameKeys(document), ...findOwnHost(document)];
   if ('problems' in checked) throw configInvalid(name, [...found, ...checked.problems]);
   const catalog = await openCatalog({ shipped: options.catalog, own: join(dirname(path), 'providers') });
   const { config, problems } = resolveConfig(checked.value, {

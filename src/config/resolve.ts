@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import { canonicalHost } from '../policy/host.ts';
+import { isOwn } from '../policy/own-host.ts';
 import { isPattern, parsePattern } from '../policy/pattern.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { DomainRules } from '../policy/rule.ts';
@@ -91,6 +92,17 @@ export function findSameKeys(document: ConfigDocument): Problem[] {
     ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], hostOf),
     ...sameKeys(document, ['upstream', 'client_certificates'], upstream['client_certificates'], patternOf),
   ];
+}
+
+/** Entries of the map about the proxy itself: they would never be asked, and whoever wrote one expects that they are. */
+export function findOwnHost(document: ConfigDocument): Problem[] {
+  return Object.keys(asMap(asMap(document.value)['domains'])).flatMap((key) => {
+    const pattern = parsePattern(key);
+    if (!isPattern(pattern) || pattern.wildcard || !isOwn(pattern)) return [];
+    const path: Path = ['domains', key];
+    const message = 'is the proxy itself, which says there what a caller may call; no entry can be about it';
+    return [{ ...document.position(path, 'key'), path, message }];
+  });
 }
 
 function hostOf(key: string): string {

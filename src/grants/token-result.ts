@@ -1,7 +1,7 @@
 /** What a request gets when it asks for a grant's token. */
 import type { FailureCode } from '../errors.ts';
 import { withoutStop } from '../oauth/description.ts';
-import { secretText, type SealedCredential } from './credential.ts';
+import { secretText, type Credential, type SealedCredential } from './credential.ts';
 import type { Grant } from './grant.ts';
 import type { Provider } from './provider.ts';
 import type { OpenedGrant } from './registry.ts';
@@ -70,14 +70,8 @@ export function standingOf(
   }
   const { grant, sealed } = opened;
   const { credential } = sealed;
-  const again = () => replaceCommand(grant, [], providers(grant.provider), credential);
-  if (grant.state === 'revoked') {
-    return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, again());
-  }
-  if (grant.state === 'reauth_required') {
-    const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
-    return refused(grant, 'reauth_required', `The grant "${grant.name}" needs a new consent${why}.`, again());
-  }
+  const over = stateRefusal(grant, providers(grant.provider), credential);
+  if (over !== null) return over;
   const refreshable = isRefreshable(credential);
   if (clock.unwanted !== null && secretText(credential) === clock.unwanted) {
     return refreshable ? { kind: 'needed', opened } : { kind: 'unchanged' };
@@ -85,6 +79,28 @@ export function standingOf(
   const state = clockOf(credential, clock.now, clock.skewMs);
   if (state === 'fresh' || state === 'due') return { kind: 'usable', opened, due: state === 'due' };
   return { kind: refreshable ? 'needed' : 'ended', opened };
+}
+
+/**
+ * Why a grant gives no token, whatever its clock says; null: it may give one.
+ *
+ * @param provider its definition, which says how a person can mend it
+ * @param credential what it holds, where that is known
+ */
+export function stateRefusal(
+  grant: Grant,
+  provider?: Provider,
+  credential?: Credential,
+): RefusedToken | null {
+  const again = () => replaceCommand(grant, [], provider, credential);
+  if (grant.state === 'revoked') {
+    return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, again());
+  }
+  if (grant.state === 'reauth_required') {
+    const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
+    return refused(grant, 'reauth_required', `The grant "${grant.name}" needs a new consent${why}.`, again());
+  }
+  return null;
 }
 
 /** The grant's token has ended for good. `provider`: its definition, which says how a person can mend it. */

@@ -30,6 +30,8 @@ export function exactHosts(domains: readonly Domain[]): string[] {
 
 /** A map of patterns, ready to be asked. */
 export interface PatternMap<T> {
+  /** All of them, in the order in which they were given. */
+  readonly entries: readonly T[];
   /** The most specific entry that covers the authority: exact host, then the longest suffix; at each, a port that is written beats none. */
   match(authority: Authority): T | null;
 }
@@ -50,6 +52,7 @@ export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
   const at = (host: string, { scheme, port }: Authority): T | null =>
     byPattern.get(`${host}:${port}`) ?? (port === defaultPort[scheme] ? byPattern.get(host) : null) ?? null;
   return {
+    entries,
     match(authority) {
       let entry = at(authority.host, authority);
       // An address has dots and no suffixes: a pattern such as `*.0.0.1` is refused, so none is found here.

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
+import { isOwn } from '../policy/own-host.ts';
 import type { Protocol, Protocols } from '../upstream/protocol.ts';
 import { readPresented } from './agent.ts';
 import { intercept, type Inside } from './intercept.ts';
@@ -51,7 +52,9 @@ export async function connect(
     if (identity instanceof SidekeyError) throw identity;
     record.identity(identity);
 
-    const decision = decideConnect(settings.policy, target);
+    // What is for the proxy itself is answered inside, and never dialed.
+    const own = isOwn(target);
+    const decision = own ? ({ outcome: 'inject' } as const) : decideConnect(settings.policy, target);
     switch (decision.outcome) {
       case 'deny':
         throw denialOf(decision);
@@ -75,7 +78,7 @@ export async function connect(
         socket.write(established);
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
-          spoken: () => spokenBy({ ...target, scheme: 'https' }, settings.protocols),
+          spoken: () => (own ? 'h2' : spokenBy({ ...target, scheme: 'https' }, settings.protocols)),
           timeoutMs: settings.limits.client_handshake,
         });
         if (inside === null) {

@@ -1,7 +1,9 @@
 import { SidekeyError } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { BodyFacts } from '../policy/body-facts.ts';
+import { isOwn } from '../policy/own-host.ts';
 import { callerOf } from './caller.ts';
+import { discovery } from './discovery/discovery.ts';
 import { requestFields, trailerFields } from './fields.ts';
 import type { Departure } from './forward.ts';
 import { framingOf } from './framing.ts';
@@ -36,7 +38,7 @@ export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, car
   let meter: Meter | undefined;
   try {
     const admitted = await admit(arrival, reply, rooms, await rooms.settings(), record);
-    if (admitted instanceof SidekeyError) end = admitted;
+    if (admitted instanceof SidekeyError || 'fate' in admitted) end = admitted;
     else {
       const { departure, settings } = admitted;
       meter = createMeter(departure.spend);
@@ -57,14 +59,17 @@ export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, car
   else rooms.audit.note(record.outcome(end));
 }
 
-/** From what arrived to what may leave. When it answers with a departure, the access is on disk. */
+/**
+ * From what arrived to what may leave, or to the end of what does not: it was refused, or it was for the proxy itself and
+ * is answered. When it answers with a departure, the access is on disk.
+ */
 async function admit(
   arrival: Arrival,
   reply: Reply,
   rooms: Rooms,
   settings: Settings,
   record: ExchangeRecord,
-): Promise<Admitted | SidekeyError> {
+): Promise<Admitted | Carried | SidekeyError> {
   const { head, client } = arrival;
   // 1 authority; first of all where the request ends, for what stands behind it depends on that
   const framing = framingOf(head, settings.limits);
@@ -73,6 +78,7 @@ async function admit(
   if (framing instanceof SidekeyError) return framing;
   if (target instanceof SidekeyError) return target;
   const { authority, path } = target;
+  if (isOwn(authority)) return discovery(arrival, target, reply, settings, rooms, record);
 
   let { body } = arrival;
   let read: BodyFacts | null = null;

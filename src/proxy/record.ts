@@ -27,6 +27,8 @@ export interface ExchangeRecord {
   grant(grant: Grant, fingerprint: string): void;
   /** What the rules of a domain would have done that only reports. */
   reported(reported: Reported): AuditEvent;
+  /** The request is for the proxy itself: what comes of it is no access to anything. */
+  discovers(): void;
   /** Before a person is asked. */
   asked(question: Pick<Question, 'id'>, reason: string): AuditEvent;
   /** A person has agreed, or did so before. */
@@ -71,6 +73,7 @@ class Recording implements ExchangeRecord {
   /** Of the grant that was not used yet. */
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
   #accessed = false;
+  #ending: 'outcome' | 'discovery' = 'outcome';
 
   constructor({ head, client }: Arrival, now: () => number) {
     this.#now = now;
@@ -131,6 +134,10 @@ class Recording implements ExchangeRecord {
     };
   }
 
+  discovers(): void {
+    this.#ending = 'discovery';
+  }
+
   asked({ id }: Pick<Question, 'id'>, reason: string): AuditEvent {
     this.#known.approval = id;
     return { ...this.#known, ...this.#after, event: 'approval.asked', reason };
@@ -148,7 +155,7 @@ class Recording implements ExchangeRecord {
   outcome({ status, bytesIn, bytesOut, fate, code }: Carried): AuditEvent {
     return {
       ...this.#known,
-      event: 'outcome',
+      event: this.#ending,
       outcome: code !== undefined || fate === 'gone' ? 'aborted' : fate === 'complete' ? 'ok' : 'failed',
       code,
       status,

@@ -56,6 +56,8 @@ export function refusalOf(error: unknown): Refusal {
       ...(code === 'agent_auth_required'
         ? ['Proxy-Authenticate', 'Basic realm="Sidekey", charset="UTF-8"']
         : []),
+      // RFC 9110 §15.5.6; only pages of Sidekey's own refuse by method.
+      ...(code === 'method_not_allowed' ? ['Allow', 'GET, HEAD'] : []),
     ],
     body,
   };

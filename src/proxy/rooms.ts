@@ -1,7 +1,7 @@
 import type { SecureContext } from 'node:tls';
 import type { AuditLog } from '../audit/event.ts';
 import type { SealedCredential } from '../grants/credential.ts';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { InjectPlan, Provider } from '../grants/provider.ts';
 import type { ApprovalDesk } from '../approvals/desk.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Timers } from '../grants/timers.ts';
@@ -54,5 +54,7 @@ export interface Settings {
   readonly protocols: Protocols;
   /** How a provider's tokens are carried. */
   readonly injectPlan: (provider: string) => InjectPlan;
+  /** The definition of a provider, which says how a person can mend a grant. */
+  readonly provider: (name: string) => Provider | undefined;
   readonly concealed: Concealment;
 }

@@ -1,7 +1,8 @@
 import { displayName } from '../../config/problem.ts';
 import type { Provider } from '../../grants/provider.ts';
+import { stateNow } from '../../grants/state-now.ts';
 import type { Context } from '../context.ts';
-import { accountOf, expiryOf, grantJson, scopesOf, stateNow, titleOf } from '../grant/words.ts';
+import { accountOf, expiryOf, grantJson, scopesOf, titleOf } from '../grant/words.ts';
 import { details as lines } from '../table.ts';
 import type { FinishPage } from './finish-page.ts';
 import type { Connected } from './settle.ts';

@@ -1,11 +1,12 @@
 import { SidekeyError } from '../../errors.ts';
 import type { Grant } from '../../grants/grant.ts';
+import { stateNow } from '../../grants/state-now.ts';
 import { parseAuthority } from '../../policy/authority.ts';
 import { createDomainMap, type Domain } from '../../policy/domain-map.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import type { Context } from '../context.ts';
 import { offeredBy } from '../grant/offered.ts';
-import { stateNow, titleOf } from '../grant/words.ts';
+import { titleOf } from '../grant/words.ts';
 import { details, table } from '../table.ts';
 import { describeAction } from './action.ts';
 import { ruleLines, rulesJson, rulesSummary } from './rules.ts';

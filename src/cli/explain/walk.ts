@@ -8,6 +8,7 @@ import type { BodyFacts } from '../../policy/body-facts.ts';
 import type { RequestDecision } from '../../policy/decide.ts';
 import { createDomainMap } from '../../policy/domain-map.ts';
 import { bareHost, isAddress } from '../../policy/host.ts';
+import { isOwn } from '../../policy/own-host.ts';
 import { boundOf } from '../../policy/limit-refusal.ts';
 import { describeStep } from '../../policy/step-words.ts';
 import { framingOf } from '../../proxy/framing.ts';
@@ -37,6 +38,10 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
   const target = targetSteps(question, config, trail);
   const { authority } = target;
   const caller = await callerSteps(view, question, trail);
+  if (isOwn(authority)) {
+    trail.went('decision', 'for the proxy itself, which says there what a caller may call');
+    return { outcome: 'nowhere: it is answered by Sidekey', held: false };
+  }
 
   const policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatched };
   const domain = policy.domains.match(authority);

@@ -2,6 +2,7 @@ import { SidekeyError } from '../../errors.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { defaultUser, type Grant } from '../../grants/grant.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
+import { hasEnded, stateNow } from '../../grants/state-now.ts';
 import { isWithin } from '../../policy/audience.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import { shellWord } from '../../shell-word.ts';
@@ -13,7 +14,7 @@ import { chooseAudience } from './audience.ts';
 import { keepGrant } from './keep-grant.ts';
 import { domainsOf } from './offered.ts';
 import { refreshGapOf } from './refresh-gap.ts';
-import { expiryOf, grantJson, hasEnded, scopesOf, stateNow, titleOf } from './words.ts';
+import { expiryOf, grantJson, scopesOf, titleOf } from './words.ts';
 
 /** What the command line says of the new grant. */
 export interface AddOptions {

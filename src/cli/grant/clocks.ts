@@ -10,9 +10,9 @@ import {
   type RefreshTokenEnds,
 } from '../../grants/refresh-times.ts';
 import { clockOf, dueAt, endOf, isRefreshable } from '../../grants/token-clock.ts';
+import { hasEnded, stateNow } from '../../grants/state-now.ts';
 import { withoutStop } from '../../oauth/description.ts';
 import type { GrantActivity } from '../../store/store.ts';
-import { hasEnded, stateNow } from './words.ts';
 
 /** Times in milliseconds since the epoch; null: there is none, or it is not known. */
 export interface Clocks {

@@ -1,8 +1,9 @@
+import { stateNow } from '../../grants/state-now.ts';
 import type { Context } from '../context.ts';
 import { table } from '../table.ts';
 import { relativeTime } from '../time.ts';
 import { isoOrNull, lastUse } from './clock-words.ts';
-import { expiryOf, grantCommand, grantJson, scopesOf, stateNow, titleOf } from './words.ts';
+import { expiryOf, grantCommand, grantJson, scopesOf, titleOf } from './words.ts';
 
 /** Ends that come sooner are pointed out. */
 const nearMs = 7 * 86_400_000;

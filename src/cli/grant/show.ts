@@ -1,4 +1,5 @@
 import { replaceCommand } from '../../grants/replace-command.ts';
+import { stateNow } from '../../grants/state-now.ts';
 import { createFingerprint } from '../../inject/fingerprint.ts';
 import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { Context } from '../context.ts';
@@ -10,7 +11,7 @@ import { domainsOf } from './offered.ts';
 import { grantGone, pickGrant } from './pick.ts';
 import { policyJson, policyRows } from './policy-words.ts';
 import { reachedBy, reachedByJson, reachedByRows } from './reached-by.ts';
-import { accountOf, grantJson, renewedBy, scopesOf, stateNow } from './words.ts';
+import { accountOf, grantJson, renewedBy, scopesOf } from './words.ts';
 
 /** `sidekey grant show`. Rejects with what `pickGrant` and the vault throw. */
 export async function showGrant(

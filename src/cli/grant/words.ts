@@ -1,21 +1,8 @@
 /** What a person and a program are told of a grant. Nothing here ever sees a credential. */
 import type { Credential, Renewal } from '../../grants/credential.ts';
-import { defaultUser, type Grant, type GrantState } from '../../grants/grant.ts';
+import { defaultUser, type Grant } from '../../grants/grant.ts';
+import { hasEnded, stateNow } from '../../grants/state-now.ts';
 import { isoTime, relativeTime } from '../time.ts';
-
-/**
- * The state as it counts now. The store is told of an end when a request meets it, and a clock that was wrong may have
- * marked a good token: the clock decides, as it does for requests.
- */
-export function stateNow(grant: Grant, now: number): GrantState {
-  if (grant.state !== 'active' && grant.state !== 'expired') return grant.state;
-  return hasEnded(grant, now) && !grant.refreshable ? 'expired' : 'active';
-}
-
-/** Whether the stored token has ended; one that says no end has not. `now` in milliseconds since the epoch. */
-export function hasEnded({ expiresAt }: Grant, now: number): boolean {
-  return expiresAt !== null && expiresAt <= now;
-}
 
 /** `in 54 min`, `54 min ago (refreshed on use)`, `no end`; of a token that says none and can be refreshed,
  * `not known`. */

@@ -1,7 +1,7 @@
 import type { Grant } from '../../grants/grant.ts';
+import { stateNow } from '../../grants/state-now.ts';
 import type { GrantPolicy } from '../../store/rights.ts';
 import { grantReference } from '../agent/bindings.ts';
-import { stateNow } from '../grant/words.ts';
 import { relativeTime } from '../time.ts';
 
 /**

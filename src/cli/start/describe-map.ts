@@ -1,10 +1,11 @@
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
+import { stateNow } from '../../grants/state-now.ts';
 import type { Domain } from '../../policy/domain-map.ts';
 import { describeAction } from '../domain/action.ts';
 import { offeredBy } from '../grant/offered.ts';
-import { stateNow, titleOf } from '../grant/words.ts';
+import { titleOf } from '../grant/words.ts';
 import { columns } from '../table.ts';
 
 /** The allowed-domains map for a person, and the commands that would supply what it lacks. */

@@ -1,13 +1,14 @@
 import type { Grant, GrantState } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
+import { stateNow } from '../../grants/state-now.ts';
 import { withoutStop } from '../../oauth/description.ts';
 import type { GrantActivity } from '../../store/store.ts';
 import type { View } from '../../view.ts';
 import { isWithin } from '../../policy/audience.ts';
 import { clocksOf, failureOf } from '../grant/clocks.ts';
 import { domainsOf, offeredBy } from '../grant/offered.ts';
-import { refreshCommand, stateNow, titleOf } from '../grant/words.ts';
+import { refreshCommand, titleOf } from '../grant/words.ts';
 import { relativeTime } from '../time.ts';
 import { finding, type Finding, type Need } from './finding.ts';
 

@@ -216,3 +216,14 @@ describe('a file that is not there, or is no text', () => {
     expect(error.message).toContain('… and 19981 more.');
   });
 });
+
+test.each(['sidekey.internal', 'Sidekey.Internal.', 'sidekey.internal:8080'])(
+  'an entry of the map about the proxy itself, %s, is refused where it stands',
+  async (host) => {
+    const text = `version: 1\ndomains:\n  a.b.test: tunnel\n  "${host}": tunnel\n`;
+    await expect(parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' })).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringMatching(/sidekey\.yaml:4:3: .*is the proxy itself/),
+    });
+  },
+);

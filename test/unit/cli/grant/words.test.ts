@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { expiryOf, grantJson, stateNow, titleOf } from '../../../../src/cli/grant/words.ts';
+import { expiryOf, grantJson, titleOf } from '../../../../src/cli/grant/words.ts';
 import { grantOf } from '../../../../src/grants/grant-record.ts';
 import type { Grant } from '../../../../src/grants/grant.ts';
 import { replaceCommand } from '../../../../src/grants/replace-command.ts';
+import { stateNow } from '../../../../src/grants/state-now.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;
