@@ -17,6 +17,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY package.json LICENSE ./
 COPY config config
+COPY skills skills
 RUN mkdir -m 0700 /data && chown node:node /data
 ENV NODE_ENV=production SIDEKEY_HOME=/data
 USER node

@@ -67,6 +67,8 @@ export interface ProxyParts {
   readonly ticketMaterial?: Uint8Array | undefined;
   /** Serves in the place of this process, which then does what is done once for all workers. Left out: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
+  /** What this process changes of the config, now and at each reload: it serves one program, and not who the file is for. */
+  readonly adapt?: ((config: Config) => Config) | undefined;
   /** Where this process is a worker: what it is given, and whom it leaves the rest to. */
   readonly worker?: WorkerParts | undefined;
 }
@@ -91,7 +93,7 @@ export async function startProxy(initial: Config, parts: ProxyParts): Promise<Pr
   const opened = new AsyncDisposableStack();
   collectYoungGarbageSoon();
   try {
-    return await compose(initial, parts, opened);
+    return await compose(parts.adapt?.(initial) ?? initial, parts, opened);
   } catch (error) {
     await opened.disposeAsync();
     throw error;
@@ -249,7 +251,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   }
   async function takeOver(): Promise<void> {
     try {
-      const next = await loadConfig(config.file, { env });
+      const loaded = await loadConfig(config.file, { env });
+      const next = parts.adapt?.(loaded) ?? loaded;
       const [before, replaced] = [config, exit];
       const nextExit = sameExit(config, next)
         ? exit

@@ -4,7 +4,7 @@ import type { Salvaged } from '../config/salvage.ts';
 import type { Log } from '../log.ts';
 import type { State } from '../state.ts';
 import type { View } from '../view.ts';
-import type { Lines } from './input.ts';
+import type { Input, Lines } from './input.ts';
 import type { Output } from './output.ts';
 import type { Ask } from './prompt.ts';
 import type { OpenScreen } from './screen.ts';
@@ -18,6 +18,8 @@ export interface ContextParts {
   readonly now: () => number;
   /** All of standard input, as text. SidekeyError `input_invalid` where it is a terminal or larger than 1 MiB. */
   readonly readInput: () => Promise<string>;
+  /** Standard input itself, for a command that takes any bytes. */
+  readonly stdin: Input;
   /** Asks the person at the terminal; null: standard input is none. */
   readonly ask: Ask | null;
   /** Standard input line by line, while something else goes on. To be closed. */
@@ -114,7 +116,7 @@ async function closing<S extends { close(): Promise<void> }, T>(
 }
 
 /** What the rooms would log, as words for the person who waits for the command. */
-function plainLog(output: Output): Log {
+export function plainLog(output: Output): Log {
   const say = (_fields: object, message: string) => output.say(`sidekey: ${message}`);
   return { error: say, warn: say, info: () => {}, debug: () => {} };
 }

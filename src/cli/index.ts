@@ -12,6 +12,7 @@ import { createContext } from './context.ts';
 import { registerDemo } from './demo.ts';
 import { registerDomain } from './domain.ts';
 import { registerExplain } from './explain.ts';
+import { registerFetch } from './fetch.ts';
 import { registerGrant } from './grant.ts';
 import { registerLease } from './lease.ts';
 import { openLines, readInput, type Input } from './input.ts';
@@ -20,12 +21,13 @@ import { createAsk } from './prompt.ts';
 import { registerPolicy } from './policy.ts';
 import { registerProvider } from './provider.ts';
 import { createScreen } from './screen.ts';
+import { registerSkill } from './skill.ts';
 import { registerStart } from './start.ts';
 import { registerStatus } from './status.ts';
 import { asksNothing, usageFailure } from './usage.ts';
 
 const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
-  ['Run:', [registerStart, registerStatus, registerDemo]],
+  ['Run:', [registerStart, registerFetch, registerStatus, registerSkill, registerDemo]],
   ['Credentials:', [registerConnect, registerGrant, registerProvider]],
   [
     'Who and where:',
@@ -52,6 +54,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     env: host.env,
     now: Date.now,
     readInput: () => readInput(host.stdin),
+    stdin: host.stdin,
     openLines: () => openLines(host.stdin, host.stderr as NodeJS.WritableStream),
     ask: createAsk(host.stdin, host.stderr),
     openScreen: createScreen(host.stdin, host.stdout, host.env),
