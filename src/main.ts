@@ -307,6 +307,11 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     serving = true;
   }
   ahead.prepare(exactHosts(config.domains));
+  const [first] = exactHosts(config.domains);
+  if (supervise === undefined && first !== undefined) {
+    const soon = setImmediate(() => exit.prepare({ scheme: 'https', host: first, port: 443 }));
+    opened.defer(() => clearImmediate(soon));
+  }
 
   let closing: Promise<void> | undefined;
   return {

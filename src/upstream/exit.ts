@@ -1,6 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { SidekeyError } from '../errors.ts';
 import { createAddressGuard, parseCidr } from '../policy/address.ts';
+import type { Authority } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { ClientCertificate } from './client-certificates.ts';
 import type { CompanyProxy } from './company-proxy.ts';
@@ -45,6 +46,11 @@ export interface Exit {
   /** For token endpoints; on connections of its own, so that a full pool never delays a refresh. */
   readonly fetch: typeof fetch;
   /**
+   * Reads what the certificate of an upstream is verified against, where that was not done yet: tens of milliseconds, for
+   * which the first request need not wait.
+   */
+  prepare(authority: Authority): void;
+  /**
    * UDP to an address of a host, checked as those of connections are. Rejects with SidekeyError `address_blocked` or
    * `upstream_unreachable`.
    */
@@ -66,9 +72,10 @@ export function createExit(options: ExitOptions): Exit {
     proxy,
     exceptions: noProxy,
   });
+  const trust = createTrust(options.ca, options.clientCertificates);
   const dialer = createDialer({
     route,
-    trust: createTrust(options.ca, options.clientCertificates),
+    trust,
     timeoutMs: limits.upstream_connect,
     proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });
@@ -87,6 +94,7 @@ export function createExit(options: ExitOptions): Exit {
     streams,
     protocols: createProtocols(known, (authority) => streams.negotiate(authority)),
     fetch: forTokens.fetch,
+    prepare: (authority) => void trust(authority),
     datagrams: (host, port) => openDatagrams(route, host, port),
     async close() {
       await Promise.all([connections.close(), streams.close(), forTokens.close()]);
