@@ -57,8 +57,8 @@ function trusted(der: Buffer): TrustedCertificate {
   return { der, fingerprint: createHash('sha256').update(der).digest('hex') };
 }
 
-/** By their PEM frames alone: a root that this OpenSSL cannot parse is still one that the machine trusts. */
-function certificatesIn(pem: string): Buffer[] {
+/** DER of the certificates in a PEM text, by their frames alone: a root that this OpenSSL cannot parse is still one that the machine trusts. */
+export function certificatesIn(pem: string): Buffer[] {
   return [...pem.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g)].map(
     ([, body = '']) => Buffer.from(body, 'base64'),
   );

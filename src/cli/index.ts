@@ -11,6 +11,7 @@ import { registerConnect } from './connect.ts';
 import { createContext } from './context.ts';
 import { registerDemo } from './demo.ts';
 import { registerDomain } from './domain.ts';
+import { registerEnv } from './env.ts';
 import { registerExplain } from './explain.ts';
 import { registerFetch } from './fetch.ts';
 import { registerGrant } from './grant.ts';
@@ -27,7 +28,7 @@ import { registerStatus } from './status.ts';
 import { asksNothing, usageFailure } from './usage.ts';
 
 const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
-  ['Run:', [registerStart, registerFetch, registerStatus, registerSkill, registerDemo]],
+  ['Run:', [registerStart, registerEnv, registerFetch, registerStatus, registerSkill, registerDemo]],
   ['Credentials:', [registerConnect, registerGrant, registerProvider]],
   [
     'Who and where:',

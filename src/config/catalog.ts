@@ -9,6 +9,7 @@ import { mostConfigBytes, parseConfigDocument, type ConfigDocument } from './doc
 import { ownProviderFiles } from './own-providers.ts';
 import { configInvalid, displayName, type Problem } from './problem.ts';
 import { catalogProviderSchema, type CatalogProvider } from './provider-definition.ts';
+import { readEnvironmentIndex } from './environment-index.ts';
 import { fillIn, readSettings } from './provider-settings.ts';
 import { readRegularFile } from './regular-file.ts';
 import { shippedFile } from './shipped.ts';
@@ -28,6 +29,11 @@ export interface Catalog {
    * @throws SidekeyError `config_invalid` where the file is wrong
    */
   get(name: string, values?: Readonly<Record<string, string>>): CatalogEntry | undefined;
+  /**
+   * The `environment` of the definition of that name, without its file being read where it is a shipped one: somebody
+   * who asks this asks it of all of them.
+   */
+  environment(name: string): CatalogProvider['environment'];
 }
 
 /** A definition, filled in. */
@@ -77,6 +83,10 @@ export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promis
       const file = read.get(name) ?? readProviderFile(path);
       read.set(name, file);
       return settle(file, values);
+    },
+    environment(name) {
+      const isIndexed = shipped === undefined && !ownFiles.has(name);
+      return isIndexed ? readEnvironmentIndex()[name] : catalog.get(name)?.definition.environment;
     },
   };
   for (const name of ownFiles.keys()) catalog.get(name);

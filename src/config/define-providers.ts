@@ -102,9 +102,13 @@ export function defineProviders(options: DefineProvidersOptions): {
         : { document, file, name: fileName, path };
     own.set(name, build(name, definition, builtIn?.settings ?? [], { place, env }));
   }
-  const providers = createProviders(own, catalog.names, (name) => {
-    const entry = catalog.get(name);
-    return entry && build(name, entry.definition, entry.settings, { place: placeOf(entry), env });
+  const providers = createProviders(own, {
+    names: catalog.names,
+    make: (name) => {
+      const entry = catalog.get(name);
+      return entry && build(name, entry.definition, entry.settings, { place: placeOf(entry), env });
+    },
+    environment: (name) => variablesOf(catalog.environment(name)),
   });
   return { providers, problems };
 }
@@ -162,12 +166,23 @@ function build(
             okField: probe.ok_field ?? null,
           },
     notes: definition.notes ?? [],
+    environment: environmentOf(definition),
     lease: {
       defaultMs: definition.lease?.default_ttl ?? null,
       maxMs: definition.lease?.max_ttl ?? null,
     },
     settings,
   };
+}
+
+/** The client's secret is one more credential that programs do not get. */
+function environmentOf({ environment = {}, client_secret: reference }: Written): Provider['environment'] {
+  const own = reference?.kind === 'env' ? { [reference.name]: null } : {};
+  return variablesOf({ ...own, ...environment });
+}
+
+function variablesOf(environment: Written['environment'] = {}): Provider['environment'] {
+  return Object.entries(environment).map(([name, placeholder]) => ({ name, placeholder }));
 }
 
 /** What the endpoints allow, where a definition does not say it. */

@@ -4,6 +4,7 @@ import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import { isLoopback } from '../policy/host.ts';
 import { dialectDefinition } from './dialect-definition.ts';
 import { plainText, webPage } from './provider-text.ts';
+import { environmentName } from './secret-reference.ts';
 import { domainPattern, duration, endpoint, issuer, name, secretReference, text } from './scalar.ts';
 import { tokenDefinition } from './token-definition.ts';
 
@@ -59,6 +60,24 @@ const scope = text<string>({ description: 'One scope.' }, (value) =>
   /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
     ? value
     : { problem: 'is no scope (RFC 6749 §3.3): one entry of the list for each' },
+);
+
+/**
+ * A program may check the form of its credential, so that is kept; and it must be seen to be none. Some forms allow
+ * hexadecimal digits alone, which spell no word.
+ */
+const placeholder = text<string>(
+  {
+    description: 'What stands in for the credential: of its form, with the word placeholder in it, or zeros.',
+  },
+  (value) => {
+    if (!/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value)) {
+      return { problem: 'has characters other than ASCII, or spaces around it' };
+    }
+    return /placeholder|0{12}/i.test(value)
+      ? value
+      : { problem: 'has neither the word placeholder nor twelve zeros: it must be seen to be no secret' };
+  },
 );
 
 const flows = [
@@ -227,6 +246,18 @@ const fields = {
     })
     .optional()
     .meta({ description: 'A harmless call that proves the credential.' }),
+  environment: z
+    .record(
+      text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>
+        environmentName.test(value) ? value : { problem: 'is no name of an environment variable' },
+      ),
+      placeholder.nullable(),
+    )
+    .optional()
+    .meta({
+      description:
+        'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with what stands in for it, or null where nothing has to.',
+    }),
   notes: z
     .array(plainText('One sentence.'))
     .optional()

@@ -50,6 +50,8 @@ export interface Provider {
   readonly console: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
   readonly notes: readonly string[];
+  /** Variables in which programs look for a credential of it. */
+  readonly environment: readonly CredentialVariable[];
   /** How long leases of its grants last, in milliseconds; null: as the config says. */
   readonly lease: { readonly defaultMs: number | null; readonly maxMs: number | null };
   /** What the definition leaves open to each customer, with what is set; null: nothing is, and it is needed. */
@@ -87,6 +89,13 @@ export interface PastedToken {
   readonly steps: readonly string[];
   readonly parts: readonly TokenPart[];
   readonly carry: TokenCarry;
+}
+
+/** A variable that programs of a provider read their credential from. */
+export interface CredentialVariable {
+  readonly name: string;
+  /** What stands in for a credential where clients want one to be there; it opens nothing. Null: none does. */
+  readonly placeholder: string | null;
 }
 
 /** One value that is pasted. */

@@ -31,6 +31,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     console: null,
     probe: null,
     notes: [],
+    environment: [],
     lease: { defaultMs: null, maxMs: null },
     settings: [],
     ...over,

@@ -86,7 +86,7 @@ const floors: readonly ((file: string) => boolean)[] = [
   (file) => roomOf(file) === 'grants',
   (file) => roomOf(file) === 'approvals',
   (file) => ['proxy', 'admin'].includes(roomOf(file)),
-  (file) => roomOf(file) === 'workers',
+  (file) => ['workers', 'clients'].includes(roomOf(file)),
   // What puts the parts together: main.ts, and what it shares with the command line.
   (file) => !file.includes('/'),
   (file) => roomOf(file) === 'cli',

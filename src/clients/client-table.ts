@@ -1,0 +1,220 @@
+import type { VariableName } from './variable-table.ts';
+
+/** Which programs need which variables: `doctor` explains with it, and `docs/clients.md` shows it. */
+
+/** A program, or a family of them that reads the same. */
+export interface Client {
+  /** One word, for `doctor` and as an anchor of the page. */
+  readonly name: string;
+  readonly title: string;
+  /** How its programs are called on the PATH, the first one that stands for all. None: a library. */
+  readonly programs: readonly string[];
+  /** What it needs besides the proxy variables, which all read. */
+  readonly variables: readonly VariableName[];
+  /** What variables cannot do for it: sentences. */
+  readonly notes: readonly string[];
+}
+
+/** Every program that is known. */
+export const clients: readonly Client[] = [
+  {
+    name: 'curl',
+    title: 'curl',
+    programs: ['curl'],
+    variables: ['CURL_CA_BUNDLE'],
+    notes: ['A file ~/.curlrc with "proxy" or "cacert" goes before the variables.'],
+  },
+  {
+    name: 'wget',
+    title: 'wget',
+    programs: ['wget'],
+    variables: ['WGETRC'],
+    notes: [
+      'A file ~/.wgetrc of your own needs the line "ca_certificate = BUNDLE": wget reads no second one.',
+    ],
+  },
+  {
+    name: 'git',
+    title: 'git, Git LFS',
+    programs: ['git', 'git-lfs'],
+    variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT'],
+    notes: [
+      'http.proxy in a git config goes before the variables.',
+      'Addresses of the form git@HOST:… are SSH, which no proxy for HTTP sees.',
+    ],
+  },
+  {
+    name: 'node',
+    title: 'Node.js',
+    programs: ['node'],
+    variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
+    notes: ['Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.'],
+  },
+  {
+    name: 'npm',
+    title: 'npm, pnpm',
+    programs: ['npm', 'pnpm'],
+    variables: ['NPM_CONFIG_CAFILE', 'NODE_EXTRA_CA_CERTS'],
+    notes: ['https-proxy in an .npmrc goes before HTTPS_PROXY.'],
+  },
+  {
+    name: 'yarn',
+    title: 'Yarn',
+    programs: ['yarn'],
+    variables: ['YARN_HTTPS_CA_FILE_PATH', 'YARN_HTTPS_PROXY', 'YARN_HTTP_PROXY', 'NODE_EXTRA_CA_CERTS'],
+    notes: [],
+  },
+  { name: 'bun', title: 'Bun', programs: ['bun'], variables: ['NODE_EXTRA_CA_CERTS'], notes: [] },
+  { name: 'deno', title: 'Deno', programs: ['deno'], variables: ['DENO_CERT'], notes: [] },
+  {
+    name: 'python',
+    title: 'Python: requests, httpx, urllib, aiohttp',
+    programs: ['python3', 'python'],
+    variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
+    notes: ['aiohttp reads the proxy variables only where its session is made with trust_env=True.'],
+  },
+  {
+    name: 'pip',
+    title: 'pip, Poetry, conda',
+    programs: ['pip', 'poetry', 'conda'],
+    variables: ['PIP_CERT', 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'],
+    notes: [],
+  },
+  { name: 'uv', title: 'uv', programs: ['uv'], variables: ['SSL_CERT_FILE'], notes: [] },
+  {
+    name: 'httplib2',
+    title: 'httplib2',
+    programs: [],
+    variables: ['HTTPLIB2_CA_CERTS'],
+    notes: ['It knows proxies only where PySocks is installed, and goes past them in silence otherwise.'],
+  },
+  {
+    name: 'aws',
+    title: 'AWS command line, boto3',
+    programs: ['aws'],
+    variables: ['AWS_CA_BUNDLE'],
+    notes: ['Requests are signed with the keys (SigV4), which Sidekey does not add.'],
+  },
+  {
+    name: 'gcloud',
+    title: 'gcloud',
+    programs: ['gcloud'],
+    variables: ['CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE'],
+    notes: ['proxy/address in its own settings goes before the variables.'],
+  },
+  {
+    name: 'azure',
+    title: 'Azure command line',
+    programs: ['az'],
+    variables: ['REQUESTS_CA_BUNDLE'],
+    notes: [],
+  },
+  {
+    name: 'go',
+    title: 'Go, and what is written in it: gh, kubectl, Helm, Terraform, modules',
+    programs: ['go', 'gh', 'kubectl', 'helm', 'terraform'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [
+      'On macOS and Windows Go asks the system alone: add the CA to the keychain.',
+      'kubectl takes roots of a cluster from the kubeconfig: name the bundle there as certificate-authority.',
+    ],
+  },
+  {
+    name: 'cargo',
+    title: 'Cargo',
+    programs: ['cargo'],
+    variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'GIT_SSL_CAINFO'],
+    notes: [],
+  },
+  {
+    name: 'rust',
+    title: 'Rust: reqwest and others with native roots',
+    programs: ['rustup'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [
+      'A program that was built with webpki-roots has its roots inside and takes no others.',
+      'On macOS SSL_CERT_FILE is read by rustls-native-certs alone.',
+    ],
+  },
+  {
+    name: 'java',
+    title: 'Java, Maven, Gradle, Kotlin, Scala',
+    programs: ['java', 'mvn', 'gradle', 'sbt'],
+    variables: ['JAVA_TOOL_OPTIONS'],
+    notes: [
+      'Java cannot be given a password for a proxy by variables: it needs a port where no token is asked for.',
+      'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
+    ],
+  },
+  {
+    name: 'ruby',
+    title: 'Ruby, Bundler',
+    programs: ['ruby', 'bundle'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [],
+  },
+  {
+    name: 'php',
+    title: 'PHP, Composer',
+    programs: ['php', 'composer'],
+    variables: ['PHP_INI_SCAN_DIR', 'SSL_CERT_FILE'],
+    notes: [
+      'Streams (file_get_contents) know no proxy variables: name it in a stream context. The curl extension and Guzzle read them.',
+    ],
+  },
+  {
+    name: 'perl',
+    title: 'Perl: LWP, HTTP::Tiny',
+    programs: ['perl'],
+    variables: ['PERL_LWP_ENV_PROXY', 'PERL_LWP_SSL_CA_FILE', 'SSL_CERT_FILE'],
+    notes: [],
+  },
+  {
+    name: 'dotnet',
+    title: '.NET',
+    programs: ['dotnet'],
+    variables: ['SSL_CERT_FILE'],
+    notes: ['On macOS and Windows .NET asks the system alone.'],
+  },
+  {
+    name: 'elixir',
+    title: 'Elixir and Erlang: Hex',
+    programs: ['mix', 'rebar3'],
+    variables: ['HEX_CACERTS_PATH'],
+    notes: [],
+  },
+  { name: 'julia', title: 'Julia', programs: ['julia'], variables: ['JULIA_SSL_CA_ROOTS_PATH'], notes: [] },
+  { name: 'r', title: 'R', programs: ['Rscript'], variables: ['CURL_CA_BUNDLE'], notes: [] },
+  {
+    name: 'nix',
+    title: 'Nix',
+    programs: ['nix'],
+    variables: ['NIX_SSL_CERT_FILE'],
+    notes: ['Where a daemon builds, its own environment counts.'],
+  },
+  {
+    name: 'grpc',
+    title: 'gRPC in C++, Python, Ruby, PHP, C# and Node.js',
+    programs: [],
+    variables: ['GRPC_DEFAULT_SSL_ROOTS_FILE_PATH'],
+    notes: [],
+  },
+  {
+    name: 'docker',
+    title: 'Docker',
+    programs: ['docker'],
+    variables: [],
+    notes: [
+      'The daemon pulls and pushes, with its own settings; sidekey env --shell docker is for what runs in containers.',
+    ],
+  },
+  {
+    name: 'chromium',
+    title: 'Chromium, Chrome',
+    programs: ['chromium', 'google-chrome'],
+    variables: [],
+    notes: [
+      'It takes a proxy without a password from --proxy-server, and roots from the system or from ~/.pki/nssdb.',
+    ],
+  },
+];

@@ -1,0 +1,186 @@
+/**
+ * The variables that tell programs of the proxy and of its CA. This is the one table: `run` and `env` set what it
+ * says; `client-table.ts` says who needs which.
+ */
+
+/**
+ * What a variable is set to.
+ *
+ * - `proxy`: the proxy's URL, with the user information of a lease in it.
+ * - `no-proxy`: the hosts that are called directly, those of the parent first.
+ * - `extra`: a PEM file that is added to the program's own roots: our CA, and what the parent had there.
+ * - `bundle`: a PEM file that replaces the program's own roots: the machine's, the parent's, and our CA.
+ * - `java`: options for the JVM, behind those that are there.
+ * - `php`: a folder with an ini file, behind those that are there.
+ * - `wget`: a file of settings.
+ * - `{ text }`: this.
+ */
+export type VariableValue =
+  'proxy' | 'no-proxy' | 'extra' | 'bundle' | 'java' | 'php' | 'wget' | { readonly text: string };
+
+/** One variable. */
+export interface ClientVariable {
+  readonly name: string;
+  readonly value: VariableValue;
+  /** A sentence: what reads it, and what it is good for. */
+  readonly why: string;
+  /** Only where the parent has set it: it goes before the usual variable, and would lead past Sidekey. */
+  readonly onlyIfSet?: true;
+}
+
+/** The variables, in the order in which they are shown. Where a `why` does not say it, the source stands beside it. */
+export const variables = [
+  { name: 'HTTPS_PROXY', value: 'proxy', why: 'The proxy for https, for nearly every program.' },
+  {
+    name: 'https_proxy',
+    value: 'proxy',
+    why: 'The same in lower case, which wget, gRPC and others read alone.',
+  },
+  // curl reads http_proxy in lower case alone: a CGI server makes HTTP_PROXY of a request's Proxy field (httpoxy,
+  // CVE-2016-5385), and what reads the upper case there can be led astray by a visitor. Ours adds nothing to that.
+  { name: 'HTTP_PROXY', value: 'proxy', why: 'The proxy for plain http.' },
+  {
+    name: 'http_proxy',
+    value: 'proxy',
+    why: 'The same in lower case, the only one that curl and wget read.',
+  },
+  { name: 'ALL_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy for whatever has none of its own.' },
+  { name: 'all_proxy', value: 'proxy', onlyIfSet: true, why: 'The same in lower case.' },
+  {
+    name: 'WSS_PROXY',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy for WebSockets, for a few programs.',
+  },
+  { name: 'wss_proxy', value: 'proxy', onlyIfSet: true, why: 'The same in lower case.' },
+  { name: 'NO_PROXY', value: 'no-proxy', why: 'The hosts that are called without the proxy.' },
+  { name: 'no_proxy', value: 'no-proxy', why: 'The same in lower case.' },
+
+  // openssl: SSL_CTX_set_default_verify_paths(3); Go: crypto/x509 root_unix.go; rustls-native-certs: its README.
+  {
+    name: 'SSL_CERT_FILE',
+    value: 'bundle',
+    why: 'The roots of OpenSSL, and so of Ruby, Perl, PHP streams, httpx and .NET on Linux; of Go on Linux; of Rust; of uv.',
+  },
+  { name: 'CURL_CA_BUNDLE', value: 'bundle', why: 'The roots of curl, of requests in Python and of R.' },
+
+  // https://nodejs.org/api/cli.html
+  {
+    name: 'NODE_USE_ENV_PROXY',
+    value: { text: '1' },
+    why: 'Makes fetch and http of Node.js read the proxy variables (22.21, 24.5 and later).',
+  },
+  { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Roots of Node.js and Bun besides their own.' },
+  // https://docs.deno.com/runtime/reference/env_variables/
+  { name: 'DENO_CERT', value: 'extra', why: 'Roots of Deno besides its own.' },
+  // npm reads its settings from variables in either case, and `npm run` sets the lower one for its scripts.
+  { name: 'NPM_CONFIG_CAFILE', value: 'bundle', why: 'The roots of npm and pnpm.' },
+  {
+    name: 'npm_config_cafile',
+    value: 'bundle',
+    onlyIfSet: true,
+    why: 'The same in lower case, as npm run sets it.',
+  },
+  {
+    name: 'npm_config_proxy',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTP_PROXY.',
+  },
+  {
+    name: 'npm_config_https_proxy',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTPS_PROXY.',
+  },
+  {
+    name: 'NPM_CONFIG_PROXY',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTP_PROXY.',
+  },
+  {
+    name: 'NPM_CONFIG_HTTPS_PROXY',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTPS_PROXY.',
+  },
+  // https://yarnpkg.com/configuration/yarnrc: each setting is a variable too; not every version reads HTTPS_PROXY.
+  { name: 'YARN_HTTPS_CA_FILE_PATH', value: 'bundle', why: 'The roots of Yarn 3 and later.' },
+  { name: 'YARN_HTTPS_PROXY', value: 'proxy', why: 'The proxy of Yarn for https.' },
+  { name: 'YARN_HTTP_PROXY', value: 'proxy', why: 'The proxy of Yarn for plain http.' },
+
+  {
+    name: 'REQUESTS_CA_BUNDLE',
+    value: 'bundle',
+    why: 'The roots of requests in Python, and of what is built on it.',
+  },
+  { name: 'PIP_CERT', value: 'bundle', why: 'The roots of pip.' },
+  { name: 'PIP_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy of pip; goes before HTTPS_PROXY.' },
+  {
+    name: 'HTTPLIB2_CA_CERTS',
+    value: 'bundle',
+    why: 'The roots of httplib2, and so of older Google clients in Python.',
+  },
+  { name: 'AWS_CA_BUNDLE', value: 'bundle', why: 'The roots of the AWS command line and of boto3.' },
+  { name: 'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE', value: 'bundle', why: 'The roots of gcloud.' },
+
+  // git-config(1), http.proxyAuthMethod: with the default "anyauth" git asks without a password first, and where
+  // tokens are optional it would be let through as nobody.
+  { name: 'GIT_SSL_CAINFO', value: 'bundle', why: 'The roots of git over https.' },
+  {
+    name: 'GIT_HTTP_PROXY_AUTHMETHOD',
+    value: { text: 'basic' },
+    why: 'Makes git show its token to the proxy at once.',
+  },
+  {
+    name: 'GIT_TERMINAL_PROMPT',
+    value: { text: '0' },
+    why: 'Makes git fail where it would ask for a password, which nobody would answer.',
+  },
+
+  // https://doc.rust-lang.org/cargo/reference/config.html#httpcainfo
+  { name: 'CARGO_HTTP_CAINFO', value: 'bundle', why: 'The roots of Cargo.' },
+  {
+    name: 'CARGO_HTTP_PROXY',
+    value: 'proxy',
+    why: 'The proxy of Cargo, also where its config file names another.',
+  },
+
+  {
+    name: 'JAVA_TOOL_OPTIONS',
+    value: 'java',
+    why: 'Trust store and proxy of every JVM. The JVM prints it to stderr when it starts; no secret is in it.',
+  },
+  // https://www.php.net/manual/en/configuration.file.php: an empty part stands for the folder that is built in.
+  {
+    name: 'PHP_INI_SCAN_DIR',
+    value: 'php',
+    why: 'A folder with curl.cainfo and openssl.cafile, behind the usual one.',
+  },
+  // LWP::UserAgent(3pm), env_proxy and ssl_opts.
+  { name: 'PERL_LWP_ENV_PROXY', value: { text: '1' }, why: 'Makes LWP of Perl read the proxy variables.' },
+  { name: 'PERL_LWP_SSL_CA_FILE', value: 'bundle', why: 'The roots of LWP of Perl.' },
+  // https://docs.julialang.org/en/v1/stdlib/NetworkOptions/
+  { name: 'JULIA_SSL_CA_ROOTS_PATH', value: 'bundle', why: 'The roots of Julia.' },
+  // https://hexdocs.pm/hex/Mix.Tasks.Hex.Config.html
+  { name: 'HEX_CACERTS_PATH', value: 'bundle', why: 'The roots of Hex, of Elixir and Erlang.' },
+  // https://nix.dev/manual/nix/latest/command-ref/conf-file
+  { name: 'NIX_SSL_CERT_FILE', value: 'bundle', why: 'The roots of Nix, and of programs from it.' },
+  // https://github.com/grpc/grpc/blob/master/doc/environment_variables.md, and the same of grpc-node.
+  {
+    name: 'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH',
+    value: 'bundle',
+    why: 'The roots of gRPC in C++, Python, Ruby, PHP, C# and Node.js.',
+  },
+  { name: 'grpc_proxy', value: 'proxy', onlyIfSet: true, why: 'The proxy of gRPC; goes before https_proxy.' },
+  // Wget manual, "Wgetrc Location"; measured with 1.21.3. A wget with OpenSSL reads SSL_CERT_FILE; the usual one with GnuTLS does not.
+  {
+    name: 'WGETRC',
+    value: 'wget',
+    why: 'Settings of wget that name its roots, where a person has none of their own.',
+  },
+] as const satisfies readonly ClientVariable[];
+
+/** Name of a variable of the table. */
+export type VariableName = (typeof variables)[number]['name'];

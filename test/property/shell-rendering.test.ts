@@ -1,0 +1,156 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { renderVariables } from '../../src/clients/render.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+/** Whatever an environment can hold: no NUL, and no half of a surrogate pair, which has no bytes. */
+const value = fc
+  .array(
+    fc.oneof(
+      fc.constantFrom(
+        ...'\'"`$\\!#&|;<>()[]{}*?~^% =\t\r\n-'.split(''),
+        '$(id)',
+        '`id`',
+        '${HOME}',
+        '\\n',
+        "'\\''",
+        '’‘‚‛',
+        'é',
+        '\u{1f511}',
+        '\u001b[31m',
+        '# x',
+      ),
+      fc.string({ unit: 'grapheme', maxLength: 6 }),
+    ),
+    { maxLength: 12 },
+  )
+  .map((parts) => parts.join('').replaceAll('\0', ''));
+
+const environment = fc.dictionary(fc.stringMatching(/^T_[A-Za-z0-9_]{0,8}$/), value, {
+  minKeys: 1,
+  maxKeys: 20,
+  noNullPrototype: true,
+});
+
+const adversarial: Readonly<Record<string, string>> = {
+  T_EMPTY: '',
+  T_LINES: "a\nb'\n\n",
+  T_QUOTES: `'"\`'''"`,
+  T_SUBSTITUTION: '$(touch pwned) `touch pwned` ${PATH} $HOME $$',
+  T_BACKSLASHES: "\\ \\\\ \\n \\'",
+  T_HISTORY: '!! !$ ^a^b',
+  T_UNICODE: '’‘ é \u{1f511} \u202e',
+  T_SPACES: '  a  b\t ',
+  T_DASH: '-n -e',
+};
+
+const isInstalled = (shell: string) => spawnSync(shell, ['--version']).error === undefined;
+
+/** Prints the environment, so that no value is read by a shell on its way back. */
+const print = `process.stdout.write(JSON.stringify(process.env))`;
+
+async function readBy(shell: string, text: string, before: Readonly<Record<string, string>> = {}) {
+  const folder = await tempFolder();
+  const [script, dump] = [join(folder, 'variables'), join(folder, 'print.js')];
+  writeFileSync(script, text);
+  writeFileSync(dump, print);
+  const line =
+    shell === 'pwsh'
+      ? `Get-Content -Raw '${script}' | Invoke-Expression; & '${process.execPath}' '${dump}'`
+      : `${shell === 'fish' ? 'source' : '.'} ${script}; ${process.execPath} ${dump}`;
+  const out = execFileSync(shell, ['-c', line], {
+    env: { PATH: process.env['PATH'] ?? '', HOME: folder, ...before },
+    encoding: 'utf8',
+    cwd: folder,
+  });
+  return JSON.parse(out) as Record<string, string>;
+}
+
+describe.each([
+  ['sh', 'bash'],
+  ['bash', 'bash'],
+  ['zsh', 'bash'],
+  ['fish', 'fish'],
+  ['pwsh', 'powershell'],
+] as const)('%s', (program, shell) => {
+  test.skipIf(!isInstalled(program))(`reads each value as it was (${program})`, async () => {
+    await fc.assert(
+      fc.asyncProperty(environment, async (set) => {
+        const read = await readBy(program, renderVariables(shell, { set, remove: [] }));
+        expect(Object.fromEntries(Object.keys(set).map((name) => [name, read[name]]))).toEqual(set);
+      }),
+      { numRuns: 15, examples: [[{ ...adversarial }]] },
+    );
+  });
+
+  test.skipIf(!isInstalled(program))(
+    `takes variables away, those too that are not there (${program})`,
+    async () => {
+      const text = renderVariables(shell, { set: { T_A: 'a' }, remove: ['T_GONE', 'T_NEVER'] });
+      const read = await readBy(program, text, { T_GONE: 'x', T_KEPT: 'y' });
+      expect(read).toMatchObject({ T_A: 'a', T_KEPT: 'y' });
+      expect(Object.keys(read)).not.toContain('T_GONE');
+    },
+  );
+});
+
+const orRefused = (render: () => string): string | null => {
+  try {
+    return render();
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'input_invalid' });
+    return null;
+  }
+};
+
+test('a dotenv file says each value as it was, or is refused', () => {
+  fc.assert(
+    fc.property(environment, (set) => {
+      const text = orRefused(() => renderVariables('dotenv', { set, remove: [] }));
+      if (text !== null) expect(parseEnv(text)).toEqual(set);
+    }),
+    { examples: [[{ ...adversarial, T_QUOTES: `'"` }]] },
+  );
+});
+
+test('a file for docker says each value in its line, or is refused', () => {
+  fc.assert(
+    fc.property(environment, (set) => {
+      const text = orRefused(() => renderVariables('docker', { set, remove: ['T'] }));
+      if (text === null) expect(Object.values(set).join('')).toMatch(/[\r\n]/);
+      else
+        expect(
+          Object.fromEntries(
+            text
+              .slice(0, -1)
+              .split('\n')
+              .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+          ),
+        ).toEqual(set);
+    }),
+  );
+});
+
+test('JSON says each value, and what is taken away', () => {
+  fc.assert(
+    fc.property(environment, (set) => {
+      expect(JSON.parse(renderVariables('json', { set, remove: ['A'] }))).toEqual({ set, remove: ['A'] });
+    }),
+  );
+});
+
+test('a name that a shell would act on is refused, and a value is never repeated', () => {
+  for (const name of ['A;id', '$(id)', '', 'A B', '1A', 'A=']) {
+    expect(() => renderVariables('bash', { set: { [name]: 'x' }, remove: [] })).toThrow(
+      'has a name that is none',
+    );
+    expect(() => renderVariables('fish', { set: {}, remove: [name] })).toThrow('has a name that is none');
+  }
+  expect(() => renderVariables('docker', { set: { A: 'secret\nsecret' }, remove: [] })).toThrow(
+    expect.objectContaining({ message: expect.not.stringContaining('secret') }),
+  );
+});

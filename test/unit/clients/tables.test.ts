@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest';
+import { clients } from '../../../src/clients/client-table.ts';
+import { clientVariables } from '../../../src/clients/variables.ts';
+import { variables } from '../../../src/clients/variable-table.ts';
+
+const trust = {
+  caFile: '/t/ca.pem',
+  extraFile: '/t/extra.pem',
+  bundleFile: '/t/bundle.pem',
+  javaTrustStore: { file: '/t/java.p12', password: 'changeit' },
+  phpFolder: '/t/php',
+  wgetFile: '/t/wgetrc',
+};
+const settings = {
+  proxy: { url: 'http://a:secret-token@127.0.0.1:8377', host: '127.0.0.1', port: 8377 },
+  trust,
+  noProxy: ['localhost'],
+};
+const given = (parent: NodeJS.ProcessEnv, more: object = {}) =>
+  clientVariables({ ...settings, parent, ...more });
+
+describe('the tables', () => {
+  test('name each variable and each client once', () => {
+    for (const names of [variables.map(({ name }) => name), clients.map(({ name }) => name)])
+      expect(names).toEqual([...new Set(names)]);
+  });
+
+  test('say of each trust variable who needs it, and why', () => {
+    const needed = new Set<string>(clients.flatMap((client) => client.variables));
+    const proxies = variables.filter(({ value }) => value === 'proxy' || value === 'no-proxy');
+    const usual = variables.filter(
+      (variable) => !('onlyIfSet' in variable) && !proxies.some(({ name }) => name === variable.name),
+    );
+    expect(usual.filter(({ name }) => !needed.has(name))).toEqual([]);
+    for (const { why } of variables) expect(why).toMatch(/^[A-Z].*\.$/);
+    for (const { notes } of clients) for (const note of notes) expect(note).toMatch(/\.$/);
+  });
+});
+
+describe('the variables', () => {
+  test('are in upper and in lower case where programs read either', () => {
+    const set = given({});
+    for (const name of ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'])
+      expect(set[name]).toBe(settings.proxy.url);
+    expect([set['NO_PROXY'], set['no_proxy']]).toEqual(['localhost', 'localhost']);
+  });
+
+  test('give the bundle to what replaces roots, and our CA to what adds to them', () => {
+    const set = given({});
+    expect(set['SSL_CERT_FILE']).toBe(trust.bundleFile);
+    expect(set['NODE_EXTRA_CA_CERTS']).toBe(trust.extraFile);
+  });
+
+  test('take over what leads past Sidekey only where the parent has it', () => {
+    expect(Object.keys(given({}))).not.toEqual(expect.arrayContaining(['ALL_PROXY']));
+    expect(
+      given({ ALL_PROXY: 'socks5://corp', npm_config_proxy: 'http://corp', PIP_PROXY: '' }),
+    ).toMatchObject({
+      ALL_PROXY: settings.proxy.url,
+      npm_config_proxy: settings.proxy.url,
+    });
+    expect(given({ PIP_PROXY: '' })['PIP_PROXY']).toBeUndefined();
+  });
+
+  test('leave NODE_OPTIONS and all else alone', () => {
+    const parent = { NODE_OPTIONS: '--max-old-space-size=100', PATH: '/bin', LANG: 'C' };
+    for (const name of Object.keys(parent)) expect(given(parent)[name]).toBeUndefined();
+  });
+
+  test('show the token in URLs of the proxy alone, and so not in what Java prints', () => {
+    const shown = Object.entries(given({})).filter(([, value]) => value.includes('secret-token'));
+    expect(shown.map(([name]) => name).filter((name) => !/proxy/i.test(name))).toEqual([]);
+  });
+
+  test('keep the folders of PHP, and name ours once', () => {
+    expect(given({})['PHP_INI_SCAN_DIR']).toBe(':/t/php');
+    expect(given({ PHP_INI_SCAN_DIR: '/etc/php:/x' })['PHP_INI_SCAN_DIR']).toBe('/etc/php:/x:/t/php');
+    expect(given({ PHP_INI_SCAN_DIR: ':/t/php' })['PHP_INI_SCAN_DIR']).toBe(':/t/php');
+  });
+
+  test('leave the settings of wget to a person who has some', () => {
+    expect(given({}, { trust: { ...trust, wgetFile: null } })['WGETRC']).toBeUndefined();
+  });
+
+  test('are the same when they are made where they are set already', () => {
+    const once = given({ NO_PROXY: 'corp.example', JAVA_TOOL_OPTIONS: '-Xmx1g' });
+    expect(given({ ...once })).toEqual(once);
+  });
+});

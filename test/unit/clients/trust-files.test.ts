@@ -1,0 +1,196 @@
+import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
+import { describe, expect, test } from 'vitest';
+import { issueLeaf, makeAuthority, validFor } from '../../../examples/helpdesk/certificate.ts';
+import { certificatesIn } from '../../../src/ca/bundle.ts';
+import { certificatesWithin, javaRoots } from '../../../src/clients/java-roots.ts';
+import { writeTrustFiles } from '../../../src/clients/trust-files.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { hasProgram } from '../ca/ca-for-test.ts';
+
+const noKeytool = !hasProgram('keytool', '-help');
+const made = (name: string) => makeAuthority(name, validFor(30, Date.now())).cert;
+const [ours, company, extra] = [made('Ours'), made('Company'), made('Extra')];
+const fingerprint = (pem: string) => new X509Certificate(pem).fingerprint256;
+const fingerprintsIn = async (file: string) =>
+  certificatesIn(await readFile(file, 'utf8')).map((der) => new X509Certificate(der).fingerprint256);
+
+/** The files, for a parent whose HOME has nothing in it. */
+async function written(parent: Readonly<Record<string, string>> = {}) {
+  const home = await tempFolder();
+  const folder = join(home, 'trust');
+  const trust = await writeTrustFiles(folder, { authorityPem: ours, parent: { HOME: home, ...parent } });
+  return { home, folder, trust };
+}
+
+async function fileWith(content: string, name = 'company.pem'): Promise<string> {
+  const file = join(await tempFolder(), name);
+  await writeFile(file, content);
+  return file;
+}
+
+describe('the trust files', () => {
+  test('are for everybody to read, in a folder of our own, each whole', async () => {
+    const { folder, trust } = await written();
+    expect((await stat(folder)).mode & 0o777).toBe(0o700);
+    for (const file of [trust.caFile, trust.bundleFile, trust.javaTrustStore.file])
+      expect((await stat(file)).mode & 0o777).toBe(0o644);
+    expect((await readdir(folder)).toSorted()).toEqual([
+      'bundle.pem',
+      'ca.pem',
+      'extra.pem',
+      'java.p12',
+      'php',
+      'wgetrc',
+    ]);
+    expect(trust.notes).toEqual([]);
+  });
+
+  test("replace roots by the machine's and ours, and add ours alone", async () => {
+    const { trust } = await written();
+    expect(await fingerprintsIn(trust.caFile)).toEqual([fingerprint(ours)]);
+    expect(await fingerprintsIn(trust.extraFile)).toEqual([fingerprint(ours)]);
+    const bundle = await fingerprintsIn(trust.bundleFile);
+    expect(bundle[0]).toBe(fingerprint(ours));
+    expect(bundle.length).toBeGreaterThan(50);
+  });
+
+  test('lose nothing that the parent trusted', async () => {
+    const { trust } = await written({
+      REQUESTS_CA_BUNDLE: await fileWith(company),
+      NODE_EXTRA_CA_CERTS: await fileWith(extra),
+    });
+    const bundle = await fingerprintsIn(trust.bundleFile);
+    expect(bundle).toEqual(expect.arrayContaining([company, extra].map(fingerprint)));
+    expect(bundle.length).toBeGreaterThan(50);
+    // What replaced the roots of one program is not put beside those of others.
+    expect(await fingerprintsIn(trust.extraFile)).toEqual([ours, extra].map(fingerprint));
+    const java = certificatesWithin(await readFile(trust.javaTrustStore.file));
+    expect(java.map(({ fingerprint256 }) => fingerprint256)).toEqual(
+      expect.arrayContaining([ours, company, extra].map(fingerprint)),
+    );
+  });
+
+  test('are made, with a note, where a file of the parent cannot be read', async () => {
+    const folder = await tempFolder();
+    const { trust } = await written({
+      SSL_CERT_FILE: join(folder, 'missing.pem'),
+      CURL_CA_BUNDLE: folder,
+      PIP_CERT: await fileWith('no certificate'),
+    });
+    expect(trust.notes).toEqual([
+      `SSL_CERT_FILE names ${folder}/missing.pem, which cannot be read (ENOENT): nothing of it is trusted.`,
+      `CURL_CA_BUNDLE names ${folder}, which is no file: nothing of it is trusted.`,
+      expect.stringMatching(/^PIP_CERT names .* has no certificate in it/),
+    ]);
+    expect((await fingerprintsIn(trust.bundleFile)).length).toBeGreaterThan(50);
+  });
+
+  test('are the same when they are made from themselves', async () => {
+    const { home, folder, trust } = await written({ SSL_CERT_FILE: await fileWith(company) });
+    const before = await fingerprintsIn(trust.bundleFile);
+    const parent = { HOME: home, SSL_CERT_FILE: trust.bundleFile, NODE_EXTRA_CA_CERTS: trust.extraFile };
+    const again = await writeTrustFiles(folder, { authorityPem: ours, parent });
+    expect((await fingerprintsIn(again.bundleFile)).toSorted()).toEqual(before.toSorted());
+    expect(await fingerprintsIn(again.extraFile)).toEqual([fingerprint(ours)]);
+  });
+
+  test('leave wget to a person who has settings of their own, and say what is missing there', async () => {
+    const { home, folder } = await written();
+    await writeFile(join(home, '.wgetrc'), 'tries = 1\n');
+    const trust = await writeTrustFiles(folder, { authorityPem: ours, parent: { HOME: home } });
+    expect(trust.wgetFile).toBeNull();
+    expect(trust.notes).toEqual([expect.stringContaining(`ca_certificate = ${trust.bundleFile}`)]);
+  });
+
+  test('say which file cannot be written', async () => {
+    const file = await fileWith('');
+    await expect(
+      writeTrustFiles(join(file, 'trust'), { authorityPem: ours, parent: {} }),
+    ).rejects.toMatchObject({ code: 'file_unwritable' });
+  });
+});
+
+const jdkWith = async (store: Buffer): Promise<string> => {
+  const home = await tempFolder();
+  await mkdir(join(home, 'lib', 'security'), { recursive: true });
+  await writeFile(join(home, 'lib', 'security', 'cacerts'), store);
+  return home;
+};
+const keystore = async (type: string): Promise<string> => {
+  const [file, folder] = [await fileWith(company), await tempFolder()];
+  const store = join(folder, 'store');
+  const words = ['-importcert', '-noprompt', '-alias', 'company', '-file', file, '-keystore', store];
+  execFileSync('keytool', [...words, '-storetype', type, '-storepass', 'changeit'], { stdio: 'ignore' });
+  return store;
+};
+
+const fingerprintsOf = async (store: Buffer) =>
+  certificatesWithin(store).map(({ fingerprint256 }) => fingerprint256);
+
+describe('the roots of Java', () => {
+  test.skipIf(noKeytool)('are found in a JKS (skipped where there is no keytool)', async () => {
+    const found = await javaRoots({ JAVA_HOME: await jdkWith(await readFile(await keystore('JKS'))) });
+    expect(found.roots?.map(fingerprint)).toEqual([fingerprint(company)]);
+  });
+
+  test('are found in the PKCS #12 without encryption that a JDK has', async () => {
+    const { trust } = await written();
+    const store = await readFile(trust.javaTrustStore.file);
+    const found = await javaRoots({ JAVA_HOME: await jdkWith(store) });
+    expect(found.roots?.map(fingerprint)).toEqual(await fingerprintsOf(store));
+    expect(found.roots?.length).toBeGreaterThan(50);
+  });
+
+  test('are those of the trust store that JAVA_TOOL_OPTIONS names, before those of the JDK', async () => {
+    const { trust } = await written();
+    const parent = {
+      JAVA_HOME: '/nowhere',
+      JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${trust.javaTrustStore.file}`,
+    };
+    expect((await javaRoots(parent)).roots?.map(fingerprint)).toContain(fingerprint(ours));
+  });
+
+  test("are the machine's where a store shows none, and a person's own store is said to", async () => {
+    const file = await fileWith('encrypted', 'store.p12');
+    const found = await javaRoots({ JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${file}` });
+    expect(found).toEqual({ roots: null, notes: [expect.stringContaining(file)] });
+    expect(await javaRoots({ JAVA_HOME: await jdkWith(Buffer.from('0\u0082')) })).toEqual({
+      roots: null,
+      notes: [],
+    });
+    expect(await javaRoots({ PATH: '' })).toEqual({ roots: null, notes: [] });
+  });
+
+  test('are read from the JDK that the java of the PATH belongs to', async () => {
+    const { trust } = await written();
+    const home = await jdkWith(await readFile(trust.javaTrustStore.file));
+    await mkdir(join(home, 'bin'));
+    await writeFile(join(home, 'bin', 'java'), '#!/bin/sh\n');
+    await chmod(join(home, 'bin', 'java'), 0o755);
+    expect((await javaRoots({ PATH: `/nowhere:${join(home, 'bin')}` })).roots).not.toBeNull();
+  });
+
+  test('hold no certificate that is cut', () => {
+    const der = new X509Certificate(company).raw;
+    const store = Buffer.concat([Buffer.from([0x30, 0x82]), der, Buffer.from('x'), der.subarray(0, -1)]);
+    expect(certificatesWithin(store).map(({ fingerprint256 }) => fingerprint256)).toEqual([
+      fingerprint(company),
+    ]);
+  });
+});
+
+test('real roots and a leaf are told apart from what only looks like them', () => {
+  const authority = makeAuthority('A', validFor(30, Date.now()));
+  const leaf = issueLeaf(authority, 'a.test', validFor(30, Date.now()));
+  const all = [authority.cert, leaf.cert, ...rootCertificates.slice(0, 20)].map(
+    (pem) => new X509Certificate(pem),
+  );
+  const store = Buffer.concat(all.flatMap(({ raw }) => [Buffer.from([0x30, 0x82, 0xff]), raw]));
+  expect(certificatesWithin(store).map(({ fingerprint256 }) => fingerprint256)).toEqual(
+    all.map(({ fingerprint256 }) => fingerprint256),
+  );
+});

@@ -1,0 +1,73 @@
+import { describe, expect, test } from 'vitest';
+import { withheld, type WithheldFacts } from '../../../src/clients/withheld.ts';
+
+const providers = [
+  {
+    name: 'github',
+    environment: [
+      { name: 'GITHUB_TOKEN', placeholder: 'ghp_placeholder' },
+      { name: 'GH_TOKEN', placeholder: 'ghp_placeholder' },
+      { name: 'GH_ENTERPRISE_TOKEN', placeholder: null },
+    ],
+  },
+  { name: 'github-app', environment: [{ name: 'GITHUB_TOKEN', placeholder: 'ghs_placeholder' }] },
+  { name: 'openai', environment: [{ name: 'OPENAI_API_KEY', placeholder: 'sk-placeholder' }] },
+];
+const ask = (facts: Partial<WithheldFacts>) =>
+  withheld({ parent: {}, providers, reachable: new Set(), ...facts });
+
+describe('credentials of the parent', () => {
+  test('are taken though no grant takes their place, and the command that would is said', () => {
+    expect(ask({ parent: { OPENAI_API_KEY: 'real', PATH: '/bin' } })).toEqual({
+      remove: ['OPENAI_API_KEY'],
+      set: {},
+      notes: ['OPENAI_API_KEY is withheld, and no grant of openai takes the place: sidekey connect openai'],
+    });
+  });
+
+  test('are replaced where a grant does, also where the parent had none', () => {
+    const { remove, set, notes } = ask({
+      parent: { GITHUB_TOKEN: 'real', GH_ENTERPRISE_TOKEN: 'real' },
+      reachable: new Set(['github']),
+    });
+    expect(set).toEqual({ GITHUB_TOKEN: 'ghp_placeholder', GH_TOKEN: 'ghp_placeholder' });
+    expect(remove).toEqual(['GH_ENTERPRISE_TOKEN']);
+    expect(notes).toEqual([]);
+  });
+
+  test('of one variable that several providers read, the one that is reached counts', () => {
+    const facts = { parent: { GITHUB_TOKEN: 'real' }, reachable: new Set(['github-app']) };
+    expect(ask(facts)).toEqual({ remove: [], set: { GITHUB_TOKEN: 'ghs_placeholder' }, notes: [] });
+  });
+
+  test('stay where they are to be kept, as they are', () => {
+    const kept = ask({
+      parent: { GITHUB_TOKEN: 'real', SIDEKEY_X: 'real', REF: 'real' },
+      reachable: new Set(['github']),
+      references: ['REF'],
+      keep: ['GITHUB_TOKEN', 'SIDEKEY_X', 'REF'],
+    });
+    expect(kept).toEqual({ remove: [], set: { GH_TOKEN: 'ghp_placeholder' }, notes: [] });
+  });
+});
+
+test("Sidekey's own secrets are taken: what the config refers to, and SIDEKEY_ variables but for places", () => {
+  const parent = {
+    CORP_PROXY_PASSWORD: 'real',
+    SIDEKEY_P12_PASSWORD: 'real',
+    SIDEKEY_ANYTHING: 'real',
+    SIDEKEY_CONFIG: '/c',
+    SIDEKEY_HOME: '/h',
+    OTHER: '1',
+  };
+  const references = ['CORP_PROXY_PASSWORD', 'NOT_THERE'];
+  expect(ask({ parent, references }).remove).toEqual([
+    'CORP_PROXY_PASSWORD',
+    'SIDEKEY_ANYTHING',
+    'SIDEKEY_P12_PASSWORD',
+  ]);
+});
+
+test('no value is ever repeated in a note', () => {
+  expect(JSON.stringify(ask({ parent: { OPENAI_API_KEY: 'real-secret' } }))).not.toContain('real-secret');
+});

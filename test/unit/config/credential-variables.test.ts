@@ -1,0 +1,119 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
+import { openCatalog } from '../../../src/config/catalog.ts';
+import { credentialVariables } from '../../../src/config/credential-variables.ts';
+import { environmentIndexFile } from '../../../src/config/environment-index.ts';
+import { environmentReferences } from '../../../src/config/environment-references.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { shippedFile } from '../../../src/config/shipped.ts';
+import { renderEnvironmentIndex } from '../../../src/config/write-environment-index.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+async function configOf(config: object, own: Readonly<Record<string, object>> = {}) {
+  const folder = await tempFolder();
+  await mkdir(join(folder, 'providers'), { mode: 0o700 });
+  for (const [name, definition] of Object.entries(own))
+    await writeFile(join(folder, 'providers', `${name}.yaml`), stringify(definition), { mode: 0o600 });
+  await writeFile(join(folder, 'sidekey.yaml'), stringify({ version: 1, ...config }));
+  return loadConfig(join(folder, 'sidekey.yaml'), { env: {} });
+}
+const named = async (name: string, config: object, own?: Readonly<Record<string, object>>) =>
+  credentialVariables((await configOf(config, own)).providers).find((one) => one.name === name)?.environment;
+
+test('the index is what the catalog says now; else run npm run providers', async () => {
+  await expect(readFile(shippedFile(environmentIndexFile), 'utf8')).resolves.toBe(
+    await renderEnvironmentIndex(),
+  );
+});
+
+describe('of the shipped providers', () => {
+  test('forty and more say which variables hold their credentials', async () => {
+    const found = credentialVariables((await configOf({})).providers);
+    expect(found.length).toBeGreaterThanOrEqual(40);
+    expect(found.flatMap(({ environment }) => environment.map(({ name }) => name))).toEqual(
+      expect.arrayContaining(['GITHUB_TOKEN', 'OPENAI_API_KEY', 'ANTHROPIC_API_KEY', 'SLACK_BOT_TOKEN']),
+    );
+  });
+
+  test('each placeholder begins as a credential of its provider does', async () => {
+    const catalog = await openCatalog();
+    for (const name of catalog.names) {
+      const definition = catalog.get(name)?.definition;
+      const { parts } = definition?.token ?? { parts: [] };
+      const starts = parts.find(({ secret }) => secret)?.starts ?? [];
+      const wrong = starts.filter((start) => start.wrong).map(({ prefix }) => prefix);
+      for (const placeholder of Object.values(definition?.environment ?? {})) {
+        if (placeholder === null) continue;
+        expect(
+          wrong.filter((prefix) => placeholder.startsWith(prefix) && !startsRight(placeholder, starts)),
+          name,
+        ).toEqual([]);
+      }
+    }
+  });
+});
+
+/** Of two beginnings that fit, the longer one says what it is. */
+function startsRight(text: string, starts: readonly { readonly prefix: string; readonly wrong: boolean }[]) {
+  const fitting = starts.filter(({ prefix }) => text.startsWith(prefix));
+  return fitting.toSorted((a, b) => b.prefix.length - a.prefix.length)[0]?.wrong === false;
+}
+
+describe('of providers of your own', () => {
+  const audience = ['api.company.example'];
+
+  test('are those that the config, or the file, says', async () => {
+    const environment = { COMPANY_TOKEN: 'cp-placeholder', OTHER: null };
+    const wanted = [
+      { name: 'COMPANY_TOKEN', placeholder: 'cp-placeholder' },
+      { name: 'OTHER', placeholder: null },
+    ];
+    const token = { what: 'key' };
+    expect(await named('company', { providers: { company: { audience, token, environment } } })).toEqual(
+      wanted,
+    );
+    const file = {
+      title: 'C',
+      category: 'generic',
+      docs: ['https://c.example/'],
+      audience,
+      token,
+      environment,
+    };
+    expect(await named('company', {}, { company: file })).toEqual(wanted);
+    // One of a shipped name takes its place, with all that it says.
+    expect(await named('github', {}, { github: file })).toEqual(wanted);
+  });
+
+  test('are the client secret too, and what the catalog says of a provider that is added to', async () => {
+    const found = await named('github', {
+      providers: { github: { client_secret: 'env:GITHUB_APP_SECRET' } },
+    });
+    expect(found?.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['GITHUB_APP_SECRET', 'GITHUB_TOKEN']),
+    );
+  });
+
+  test.each([
+    [{ 'A-B': null }, 'is no name of an environment variable'],
+    [{ A: 'ghp_16C7e42F292c6912E7710c838347Ae178B4a' }, 'it must be seen to be no secret'],
+    [{ A: ' placeholder' }, 'spaces around it'],
+    [{ A: 'placeholder\u00e9' }, 'other than ASCII'],
+    [{ A: true }, 'environment.A'],
+  ])('are refused where they cannot be meant: %j', async (environment, said) => {
+    const company = { audience, token: { what: 'key' }, environment };
+    await expect(configOf({ providers: { company } })).rejects.toThrow(said);
+  });
+});
+
+test('what the config itself refers to by env: is listed, wherever it stands', async () => {
+  const config = await configOf({
+    key: { source: 'env', name: 'MASTER' },
+    upstream: { proxy: { url: 'http://p.example:3128', user: 'u', password: 'env:CORP' } },
+    approvals: { webhook: { url: 'https://hooks.example/', secret: 'env:HOOK' } },
+  });
+  expect(environmentReferences(config)).toEqual(['CORP', 'HOOK', 'MASTER']);
+  expect(environmentReferences(await configOf({}))).toEqual([]);
+});
