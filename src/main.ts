@@ -22,7 +22,7 @@ import { createFingerprint } from './inject/fingerprint.ts';
 import type { Log } from './log.ts';
 import { createDomainMap, exactHosts } from './policy/domain-map.ts';
 import { createConcealment } from './proxy/concealment.ts';
-import { createAgentRegister } from './proxy/register.ts';
+import { createAgentRegister, type AssumedToken } from './proxy/register.ts';
 import { createListener } from './proxy/listener.ts';
 import type { Settings } from './proxy/rooms.ts';
 import { createSignIns } from './proxy/sign-ins.ts';
@@ -65,10 +65,15 @@ export interface ProxyParts {
   readonly stdout?: StandardOutput | undefined;
   /** What the keys of TLS session tickets are derived from, where workers share it; see `createTicketKeys`. */
   readonly ticketMaterial?: Uint8Array | undefined;
+  /** Of whom callers on this machine are who show no token, where they need none; left out: of nobody. */
+  readonly assumed?: AssumedToken | undefined;
+  /**
+   * What becomes of the config before it is in force, at the start and with each reload. May throw: a start then fails,
+   * and a reload changes nothing.
+   */
+  readonly adapt?: ((config: Config) => Config) | undefined;
   /** Serves in the place of this process, which then does what is done once for all workers. Left out: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
-  /** What this process changes of the config, now and at each reload: it serves one program, and not who the file is for. */
-  readonly adapt?: ((config: Config) => Config) | undefined;
   /** Where this process is a worker: what it is given, and whom it leaves the rest to. */
   readonly worker?: WorkerParts | undefined;
 }
@@ -89,11 +94,12 @@ export interface WorkerParts {
  *
  * @throws SidekeyError for whatever cannot be opened or listened on; nothing stays open then
  */
-export async function startProxy(initial: Config, parts: ProxyParts): Promise<Proxy> {
+export async function startProxy(config: Config, parts: ProxyParts): Promise<Proxy> {
+  const initial = adapted(config, parts);
   const opened = new AsyncDisposableStack();
   collectYoungGarbageSoon();
   try {
-    return await compose(parts.adapt?.(initial) ?? initial, parts, opened);
+    return await compose(initial, parts, opened);
   } catch (error) {
     await opened.disposeAsync();
     throw error;
@@ -216,7 +222,13 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     createListener({
       settings: newestSettings,
       inForce: () => settings,
-      agents: createAgentRegister({ store, now, uses, signIns: createSignIns(audit) }),
+      agents: createAgentRegister({
+        store,
+        now,
+        uses,
+        signIns: createSignIns(audit),
+        assumed: parts.assumed,
+      }),
       grants,
       tokens,
       audit,
@@ -251,8 +263,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   }
   async function takeOver(): Promise<void> {
     try {
-      const loaded = await loadConfig(config.file, { env });
-      const next = parts.adapt?.(loaded) ?? loaded;
+      const next = adapted(await loadConfig(config.file, { env }), parts);
       const [before, replaced] = [config, exit];
       const nextExit = sameExit(config, next)
         ? exit
@@ -323,6 +334,10 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     reload: () => followed.reload(),
     close: () => (closing ??= opened.disposeAsync()),
   };
+}
+
+function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {
+  return adapt === undefined ? config : adapt(config);
 }
 
 /** As much of it as tells one text of the config file from another. */

@@ -21,6 +21,7 @@ import { createOutput, type Streams } from './output.ts';
 import { createAsk } from './prompt.ts';
 import { registerPolicy } from './policy.ts';
 import { registerProvider } from './provider.ts';
+import { registerRun } from './run.ts';
 import { createScreen } from './screen.ts';
 import { registerSkill } from './skill.ts';
 import { registerStart } from './start.ts';
@@ -28,7 +29,10 @@ import { registerStatus } from './status.ts';
 import { asksNothing, usageFailure } from './usage.ts';
 
 const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
-  ['Run:', [registerStart, registerEnv, registerFetch, registerStatus, registerSkill, registerDemo]],
+  [
+    'Run:',
+    [registerRun, registerStart, registerEnv, registerFetch, registerStatus, registerSkill, registerDemo],
+  ],
   ['Credentials:', [registerConnect, registerGrant, registerProvider]],
   [
     'Who and where:',

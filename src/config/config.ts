@@ -2,6 +2,7 @@ import type { Domain } from '../policy/domain-map.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { AdminConfig, ApprovalsConfig } from './approval-settings.ts';
 import type { AuditConfig } from './audit-settings.ts';
+import type { Policies } from './define-rules.ts';
 import type { Providers } from './providers.ts';
 import type { UpstreamConfig } from './upstream-settings.ts';
 
@@ -34,6 +35,8 @@ export interface Config {
   readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
   readonly upstream: UpstreamConfig;
   readonly domains: readonly Domain[];
+  /** Rules that the file gives a name. */
+  readonly policies: Policies;
   /** The built-in catalog and the file's own, by name. */
   readonly providers: Providers;
   readonly limits: Limits;

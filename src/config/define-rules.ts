@@ -13,8 +13,20 @@ import type { ConfigValues } from './schema.ts';
 export interface DefinedRules {
   /** Of the domain with that key, as it is written; null: it has none. */
   of(key: string, pattern: DomainPattern): DomainRules | null;
+  /** The policies by name, each as a domain would have it that has nothing else. */
+  readonly policies: Policies;
   /** What is wrong with any of them. What has a problem must not be used. */
   readonly problems: readonly Problem[];
+}
+
+/** Named rules of the file. */
+export interface Policies {
+  readonly names: readonly string[];
+  /**
+   * To be asked besides the rules that a domain has, by counters and approvals of its own; null: there is none of that
+   * name. What none of its rules matches is refused.
+   */
+  besides(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
 }
 
 /** A rule where it stands, ready but for the names of its counters. */
@@ -82,6 +94,22 @@ export function defineRules(
 
   return {
     problems,
+    policies: {
+      names: [...shared.keys()],
+      besides(policy, { text }) {
+        const rules = shared.get(policy);
+        if (rules === undefined) return null;
+        const origin = at(['policies', policy], 'key');
+        return compileRules({
+          // Not those of a domain that uses the policy itself: a request would count twice.
+          ...withApprovalKeys({ text: `${text} besides` }, rules),
+          default: 'deny',
+          defaultOrigin: origin,
+          mode: 'enforce',
+          origin,
+        });
+      },
+    },
     of(key, pattern) {
       const rules = expanded.get(key);
       const value = domains[key];
@@ -148,7 +176,7 @@ function inOneOrder(value: unknown): string {
  * whoever takes a rule away or adds one makes no yes to a later one larger. The key of the domain is that of its default.
  */
 function withApprovalKeys(
-  pattern: DomainPattern,
+  pattern: Pick<DomainPattern, 'text'>,
   rules: readonly Placed[],
 ): Pick<DomainRules, 'rules' | 'key'> {
   const before = createHash('sha256').update(pattern.text);
@@ -164,7 +192,7 @@ function withApprovalKeys(
 }
 
 /** Counters are called by the domain and the rule. */
-function countedFor({ text }: DomainPattern, { definition, compiled }: Placed): CompiledRule {
+function countedFor({ text }: Pick<DomainPattern, 'text'>, { definition, compiled }: Placed): CompiledRule {
   if (definition.limits.length === 0) return compiled;
   const limits = definition.limits.map((limit, index) => {
     const ordinal = definition.limits

@@ -56,6 +56,7 @@ export function resolveConfig(
       const origin = `${formatPath(path)} (${name}:${document.position(path, 'key').line})`;
       return toDomain(key, value, origin).map((domain) => withRules(domain, rules.of(key, domain.pattern)));
     }),
+    policies: rules.policies,
     providers,
     limits: toLimits(values.limits),
     log: values.log,

@@ -8,8 +8,8 @@ export interface Lease {
   readonly id: string;
   /** Name of the agent; a lease never reaches beyond what is bound to it. */
   readonly agent: string;
-  /** Ids of the grants that it was made for. */
-  readonly grants: readonly string[];
+  /** Ids of the grants that it was made for; null: whatever its agent reaches, what comes later too. */
+  readonly grants: readonly string[] | null;
   /** One sentence of whoever made it. */
   readonly purpose: string;
   readonly createdAt: number;
@@ -25,6 +25,11 @@ export interface Lease {
   /** How many got one. Counted only where there is a maximum. */
   readonly uses: number;
   readonly revokedAt: number | null;
+}
+
+/** Whether a lease was made for a grant. What its agent does not reach, it does not reach either. */
+export function isLeaseFor({ grants }: Pick<Lease, 'grants'>, grantId: string): boolean {
+  return grants === null || grants.includes(grantId);
 }
 
 /** What a lease is good for at one moment. Only one that is `active` lets a request through. */

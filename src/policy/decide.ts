@@ -4,6 +4,7 @@ import { matchesPattern, type Domain, type DomainMap } from './domain-map.ts';
 import { judge, type Ruling } from './judge.ts';
 import type { RequestFacts } from './request-facts.ts';
 import type { DomainRules, RuleLimit, RuleOutcome, Step } from './rule.ts';
+import { strictest } from './strictest.ts';
 
 /** What policy needs to know; one value, replaced whole when the config changes. */
 export interface Policy {
@@ -96,8 +97,26 @@ export function decideRequest(policy: Policy, facts: RequestFacts): RequestDecis
   const { authority } = facts;
   const domain = policy.domains.match(authority);
   const decision = domain === null ? decideUnmatched(policy, authority) : decideMatched(domain, authority);
-  if (domain?.rules === undefined || decision.outcome !== 'inject') return { ...decision, ...unruled };
-  return withRuling(decision, judge(domain.rules, facts), domain.rules.mode);
+  if (domain === null || decision.outcome !== 'inject') return { ...decision, ...unruled };
+  return withRules(decision, domain, facts);
+}
+
+/** Rules that only report are not asked to pass; what is besides them enforces all the same. */
+function withRules(
+  decision: Extract<Decision, { outcome: 'inject' }>,
+  { rules, besides = [] }: Domain,
+  facts: RequestFacts,
+): RequestDecision {
+  const others = besides.map((each) => judge(each, facts));
+  const own = rules === undefined ? null : judge(rules, facts);
+  const enforced = own === null || rules?.mode === 'report' ? others : [own, ...others];
+  const [first, ...more] = enforced;
+  const decided = first === undefined ? null : withRuling(decision, more.reduce(strictest, first), 'enforce');
+  if (own === null || rules?.mode !== 'report') return decided ?? { ...decision, ...unruled };
+  const report = withRuling(decision, own, 'report');
+  if (decided === null) return report;
+  if (decided.outcome === 'deny' || report.outcome === 'deny') return decided;
+  return { ...decided, reported: report.reported };
 }
 
 const unruled = {

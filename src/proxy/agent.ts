@@ -74,6 +74,13 @@ export type Presented =
       readonly selectors: Selectors;
     };
 
+/** A token that is shown, or taken for shown. */
+export type PresentedToken = Presented & {
+  readonly kind: 'token';
+  /** Nobody showed it: it is the `assumed` one of the register. */
+  readonly assumed?: true;
+};
+
 /** A caller that chooses nothing. */
 export const noSelectors: Selectors = { grant: null, user: null };
 const malformed = (problem: string): Presented => ({ kind: 'malformed', problem });

@@ -28,7 +28,12 @@ export async function offerOf(
   const reference = domain.action.grant;
   const candidates = await grants.find(reference);
   const selected = selectFor(caller, candidates, reference);
-  return { reference, candidates, selected, ruled: domain.rules !== undefined };
+  return {
+    reference,
+    candidates,
+    selected,
+    ruled: domain.rules !== undefined || domain.besides !== undefined,
+  };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import type { Grant } from '../grants/grant.ts';
-import { leaseStanding, type Lease } from '../grants/lease.ts';
+import { isLeaseFor, leaseStanding, type Lease } from '../grants/lease.ts';
 import { usesEveryMs, type UseNotes } from '../grants/use-notes.ts';
 import type { LeaseRecord } from '../store/rights.ts';
 import type { Store } from '../store/store.ts';
@@ -8,9 +8,11 @@ import {
   noSelectors,
   unauthenticated,
   type AgentRegister,
+  type CallerFacts,
   type Identity,
   type LastingFacts,
   type Presented,
+  type PresentedToken,
   type Selectors,
 } from './agent.ts';
 import { agentReaches, createRightsInMemory, type Holder, type KnownRights } from './known-rights.ts';
@@ -27,6 +29,17 @@ export interface RegisterParts {
   readonly now: () => number;
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;
+  /**
+   * What callers are taken to have shown who show no token, where callers on this machine need none: then nobody comes
+   * without one. What is shown and not known is refused all the same.
+   */
+  readonly assumed?: AssumedToken | undefined;
+}
+
+/** A token of this agent, hashed. */
+export interface AssumedToken {
+  readonly agent: string;
+  readonly tokenHash: Buffer;
 }
 
 /** What this process knows of a lease beyond what it read: uses come faster than they are written. */
@@ -39,7 +52,7 @@ interface Fresh {
  * Knows callers by their tokens, and what they reach. It keeps the rights in memory until the store says that
  * they have changed, and reads the clock for each request.
  */
-export function createAgentRegister({ store, now, uses, signIns }: RegisterParts): AgentRegister {
+export function createAgentRegister({ store, now, uses, signIns, assumed }: RegisterParts): AgentRegister {
   const fresh = new Map<string, Fresh>();
   const rightsInMemory = createRightsInMemory(store, now, (rights) => {
     for (const id of fresh.keys()) if (!rights.hasLease(id)) fresh.delete(id);
@@ -112,10 +125,7 @@ export function createAgentRegister({ store, now, uses, signIns }: RegisterParts
     return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
   }
 
-  async function spend(
-    grant: Grant,
-    presented: (Presented & { readonly kind: 'token' }) | null,
-  ): Promise<SidekeyError | null> {
+  async function spend(grant: Grant, presented: PresentedToken | null): Promise<SidekeyError | null> {
     // Not what was known when the request came: it may have waited for a person or for a token since.
     const rights = await rightsInMemory.current();
     const at = now();
@@ -128,15 +138,15 @@ export function createAgentRegister({ store, now, uses, signIns }: RegisterParts
   }
 
   async function holds(
-    presented: (Presented & { readonly kind: 'token' }) | null,
+    presented: PresentedToken | null,
     grant: Grant | null,
     { mode, used }: LastingFacts,
   ): Promise<number | SidekeyError> {
     const rights = await rightsInMemory.current();
     const at = now();
     const grantEnd = (grant === null ? null : rights.policy(grant.id)?.expiresAt) ?? Infinity;
+    if ((presented === null || presented.assumed === true) && mode === 'required') return noToken();
     if (presented === null) {
-      if (mode === 'required') return noToken();
       return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), at)) ?? grantEnd;
     }
     const holder = holderOf(presented, rights);
@@ -160,15 +170,11 @@ export function createAgentRegister({ store, now, uses, signIns }: RegisterParts
     return (await rightsInMemory.current()).policy(grant.id)?.labels ?? [];
   }
 
-  async function agentLabels(presented: Presented & { readonly kind: 'token' }): Promise<readonly string[]> {
+  async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
     return holderOf(presented, await rightsInMemory.current())?.agent.labels ?? [];
   }
 
-  function identityOf(
-    holder: Holder,
-    presented: Presented & { kind: 'token' },
-    rights: KnownRights,
-  ): Identity {
+  function identityOf(holder: Holder, presented: PresentedToken, rights: KnownRights): Identity {
     const { agent } = holder;
     const lease = holder.kind === 'lease' ? holder.lease : null;
     return {
@@ -201,13 +207,24 @@ export function createAgentRegister({ store, now, uses, signIns }: RegisterParts
     };
   }
 
+  /** Null: a caller who is let in without a token. */
+  function tokenOf(
+    presented: Exclude<Presented, { readonly kind: 'malformed' }>,
+    { loopback, mode }: Pick<CallerFacts, 'loopback' | 'mode'>,
+  ): PresentedToken | SidekeyError | null {
+    if (presented.kind === 'token') return presented;
+    if (mode === 'required' || !loopback) return noToken();
+    if (assumed === undefined) return null;
+    const selectors = selectorsIn(presented);
+    return { kind: 'token', name: assumed.agent, tokenHash: assumed.tokenHash, selectors, assumed: true };
+  }
+
   return {
-    async identify(presented, { address, loopback, mode, known }) {
-      if (presented.kind === 'malformed') return unauthenticated(presented.problem);
-      if (presented.kind !== 'token') {
-        if (mode === 'required' || !loopback) return noToken();
-        return nobody(presented.kind === 'selectors' ? presented.selectors : noSelectors);
-      }
+    async identify(shown, { address, loopback, mode, known }) {
+      if (shown.kind === 'malformed') return unauthenticated(shown.problem);
+      const presented = tokenOf(shown, { loopback, mode });
+      if (presented instanceof SidekeyError) return presented;
+      if (presented === null) return nobody(selectorsIn(shown));
       const rights = await rightsInMemory.current();
       const at = now();
       const holder = holderOf(presented, rights);
@@ -223,17 +240,18 @@ export function createAgentRegister({ store, now, uses, signIns }: RegisterParts
   };
 }
 
+function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>): Selectors {
+  return shown.kind === 'nothing' ? noSelectors : shown.selectors;
+}
+
 /** A lease never reaches beyond what is bound to its agent, whatever it was made for. */
 function reaches(holder: Holder, grant: Grant, rights: KnownRights): boolean {
-  if (holder.kind === 'lease' && !holder.lease.grants.includes(grant.id)) return false;
+  if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);
 }
 
 /** The name, where one is shown, is the agent's: that of a lease is the agent that it was made for. */
-function holderOf(
-  { name, tokenHash }: Presented & { readonly kind: 'token' },
-  rights: KnownRights,
-): Holder | null {
+function holderOf({ name, tokenHash }: PresentedToken, rights: KnownRights): Holder | null {
   const holder = rights.holder(tokenHash);
   return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
 }

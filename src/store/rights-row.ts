@@ -53,12 +53,15 @@ export function fromBindingRow(row: BindingTable): BindingRecord {
   return { agent: row.agent, kind, value: row.value, createdAt: row.created_at };
 }
 
+/** What stands in the place of ids where all are meant: for a version that does not know it, a grant that is not there. */
+export const allGrants = '["*"]';
+
 export function toLeaseRow(lease: LeaseRecord): LeaseTable {
   return {
     id: lease.id,
     agent: lease.agent,
     token_hash: lease.tokenHash,
-    grants: JSON.stringify(lease.grants),
+    grants: lease.grants === null ? allGrants : JSON.stringify(lease.grants),
     purpose: lease.purpose,
     created_at: lease.createdAt,
     expires_at: lease.expiresAt,
@@ -76,7 +79,7 @@ export function fromLeaseRow(row: LeaseTable): LeaseRecord {
     id: row.id,
     agent: row.agent,
     tokenHash: row.token_hash,
-    grants: texts(row.grants, `the lease "${row.id}"`, 'grants'),
+    grants: row.grants === allGrants ? null : texts(row.grants, `the lease "${row.id}"`, 'grants'),
     purpose: row.purpose,
     createdAt: row.created_at,
     expiresAt: row.expires_at,

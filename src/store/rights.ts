@@ -141,7 +141,7 @@ export interface BindingStore {
   remove(agent: string, bindings: readonly Binding[]): Promise<number>;
 }
 
-/** Which leases are meant. */
+/** Which leases are meant. Of a grant: those for whatever their agent reaches, too. */
 export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
 
 export interface LeaseStore {

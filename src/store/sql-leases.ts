@@ -1,7 +1,7 @@
 /** The queries for leases. */
-import type { Kysely } from 'kysely';
+import type { Kysely, UpdateQueryBuilder } from 'kysely';
 import { leaseStanding } from '../grants/lease.ts';
-import { fromLeaseRow, toLeaseRow } from './rights-row.ts';
+import { allGrants, fromLeaseRow, toLeaseRow } from './rights-row.ts';
 import type { LeaseChoice, LeaseStore } from './rights.ts';
 import type { Schema } from './schema.ts';
 import { isAgent } from './sql-agents.ts';
@@ -87,10 +87,13 @@ export function allLeases(from: Kysely<Schema>) {
 }
 
 /** Where a query of leases is to act. The ids of grants stand in JSON, each in its quotes, and hold no wildcard. */
-function choose<
-  Query extends { where(column: 'id' | 'agent' | 'grants', operator: '=' | 'like', value: string): Query },
->(query: Query, which: LeaseChoice): Query {
+function choose(
+  query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
+  which: LeaseChoice,
+) {
   if ('id' in which) return query.where('id', '=', which.id);
   if ('agent' in which) return query.where('agent', '=', which.agent);
-  return query.where('grants', 'like', `%${JSON.stringify(which.grant)}%`);
+  return query.where((row) =>
+    row.or([row('grants', 'like', `%${JSON.stringify(which.grant)}%`), row('grants', '=', allGrants)]),
+  );
 }

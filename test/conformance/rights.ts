@@ -233,6 +233,17 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.leases.revoke({ id: four.id }, time)).toEqual([four.id]);
       });
 
+      it('knows a lease for all that its agent reaches, and revokes it with each grant', async () => {
+        const all = leaseRecord({ grants: null });
+        const none = leaseRecord({ grants: [] });
+        for (const lease of [all, none]) await store.leases.insert(lease);
+        expect((await store.leases.get(all.id))?.grants).toBeNull();
+        expect((await store.rights.read()).leases.map(({ grants }) => grants)).toEqual(
+          expect.arrayContaining([null, []]),
+        );
+        expect(await store.leases.revoke({ grant: 'any' }, time)).toEqual([all.id]);
+      });
+
       it('counts uses up to the maximum, over connections, and not one more', async () => {
         const second = await subject.second();
         const lease = leaseRecord({ maxUses: 10 });

@@ -232,6 +232,56 @@ describe('a decision on a request', () => {
     );
   });
 
+  it('gives no more where a request has to pass other rules besides, and no more than those alone would', () => {
+    const strictness = { deny: 0, tunnel: 1, approve: 2, inject: 3 };
+    const others = fc.array(fc.tuple(fc.array(rule, { maxLength: 3 }), outcome), {
+      minLength: 1,
+      maxLength: 2,
+    });
+    const own = fc.option(
+      fc.tuple(
+        fc.array(rule, { maxLength: 3 }),
+        outcome,
+        fc.constantFrom('enforce' as const, 'report' as const),
+      ),
+    );
+    let narrowed = 0;
+    fc.assert(
+      fc.property(own, others, facts, (ruled, besides, request) => {
+        const rest = besides.map((each) => rulesOf(...each));
+        const decisionBy = (parts: Pick<Domain, 'rules' | 'besides'>) =>
+          decideRequest(
+            policyOf([
+              {
+                pattern: patternOf('*.example.com'),
+                action: { kind: 'grant', grant: 'one', insecure: true },
+                origin: 'here',
+                ...parts,
+              },
+            ]),
+            request,
+          );
+        const rules = ruled === null ? {} : { rules: rulesOf(...ruled) };
+        const without = decisionBy(rules);
+        const decision = decisionBy({ ...rules, besides: rest });
+        if (strictness[decision.outcome] < strictness[without.outcome]) narrowed += 1;
+        for (const alone of [without, ...rest.map((each) => decisionBy({ rules: each }))]) {
+          expect(strictness[decision.outcome]).toBeLessThanOrEqual(strictness[alone.outcome]);
+          // What one refuses for good is refused before the body is read.
+          if (alone.outcome === 'deny' && !alone.needsBody) expect(decision.needsBody).toBe(false);
+          if (decision.outcome === 'deny' || alone.outcome === 'deny') continue;
+          if (alone.maxResponse !== null && alone.mode === 'enforce')
+            expect(decision.maxResponse).toBeLessThanOrEqual(alone.maxResponse);
+          // A yes that was kept for the rules of one alone is none for all of them.
+          const wantBoth = decision.outcome === 'approve' && alone.outcome === 'approve';
+          if (wantBoth) expect(decision.approvalKey?.split(' ')).toContain(alone.approvalKey?.split(' ')[0]);
+        }
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(narrowed).toBeGreaterThan(100);
+  });
+
   it('never widens an audience: what a rule of any entry allows leaves only to a host within it', () => {
     const audience = ['api.example.com'];
     fc.assert(

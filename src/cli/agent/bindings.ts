@@ -5,6 +5,7 @@ import { everything, type Binding } from '../../grants/binding.ts';
 import { defaultUser, type Grant } from '../../grants/grant.ts';
 import { pickGrant } from '../grant/pick.ts';
 import { checkName } from '../names.ts';
+import { runAgent } from '../run/run-agent.ts';
 
 /** What an agent is bound to, as options say it. */
 export interface BindOptions {
@@ -116,8 +117,9 @@ export function reachWarning(
     ];
   }
   if (bindings.some(({ kind }) => kind === 'everything')) {
+    const who = agent === runAgent ? `${agent}, whose leases "sidekey run" makes,` : agent;
     return [
-      `${agent} reaches every grant of every user that a domain offers.`,
+      `${who} reaches every grant of every user that a domain offers.`,
       `  → sidekey agent bind ${agent} --grant ${grant}, then: sidekey agent unbind ${agent} --everything`,
     ];
   }

@@ -1,7 +1,7 @@
 /** Who may use a grant now. */
 import { reachesGrant } from '../../grants/binding.ts';
 import type { Grant } from '../../grants/grant.ts';
-import { leaseStanding } from '../../grants/lease.ts';
+import { isLeaseFor, leaseStanding } from '../../grants/lease.ts';
 import type { AgentRecord, LeaseRecord, Rights } from '../../store/rights.ts';
 import { leaseEndText, shortId } from '../lease/words.ts';
 
@@ -25,7 +25,7 @@ export function reachedBy(grant: Grant, rights: Rights | null, now: number): Rea
   );
   const leases = rights.leases.filter(
     (lease) =>
-      lease.grants.includes(grant.id) &&
+      isLeaseFor(lease, grant.id) &&
       agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null) &&
       leaseStanding(lease, now).state === 'active',
   );

@@ -1,4 +1,4 @@
-import { leaseStanding } from '../../grants/lease.ts';
+import { isLeaseFor, leaseStanding } from '../../grants/lease.ts';
 import { namedGrant } from '../agent/bindings.ts';
 import type { Context } from '../context.ts';
 import { lastUse } from '../grant/clock-words.ts';
@@ -26,7 +26,7 @@ export async function listLeases(
   const grantId = grant === undefined ? null : namedGrant(grants, grant).id;
   const fitting = leases.filter(
     (lease) =>
-      (agent === undefined || lease.agent === agent) && (grantId === null || lease.grants.includes(grantId)),
+      (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
   );
   const shown = all ? fitting : fitting.filter((lease) => leaseStanding(lease, at).state === 'active');
   output.result(

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { audited } from '../../audit/audited.ts';
 import { SidekeyError } from '../../errors.ts';
-import { reachesGrant, type Binding } from '../../grants/binding.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { GrantedTtl } from '../../grants/lease.ts';
 import { hashToken } from '../../proxy/agent.ts';
@@ -10,24 +9,28 @@ import type { AgentRecord, GrantPolicy, LeaseRecord } from '../../store/rights.t
 import { grantReference, namedGrant } from '../agent/bindings.ts';
 import { pickAgent, unknownAgent } from '../agent/pick.ts';
 import { newSecret } from '../agent/token.ts';
+import { ownGrants } from './own-grants.ts';
 import { ttlFor } from './ttl.ts';
 
 /** What a lease is to be; checked, and its spans in milliseconds. */
 export interface LeaseOrder {
   readonly agent: string;
-  /** As `--grant` names them; null: all that the agent reaches. */
+  /** As `--grant` names them; null: all that the agent reaches, what comes later too. */
   readonly grants: readonly string[] | null;
   readonly purpose: string;
   /** Null: whatever is usual. */
   readonly ttlMs: number | null;
   readonly idleMs: number | null;
   readonly maxUses: number | null;
+  /** Its token, where that was made before. */
+  readonly secret?: string;
 }
 
 /** A lease that was made, and its token, which is nowhere else. */
 export interface MadeLease {
   readonly lease: LeaseRecord;
   readonly secret: string;
+  /** Those that it reaches now. */
   readonly grants: readonly Grant[];
   readonly policies: readonly GrantPolicy[];
   readonly ttl: GrantedTtl;
@@ -43,11 +46,11 @@ const forgetAfterMs = 90 * 86_400_000;
  * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `audit_unavailable`
  */
 export async function makeLease(
-  { store, audit, config, ...state }: State,
+  { store, audit, config, ...state }: Pick<State, 'store' | 'audit' | 'config' | 'grants'>,
   order: LeaseOrder,
   at: number,
 ): Promise<MadeLease> {
-  const secret = newSecret('lease');
+  const secret = order.secret ?? newSecret('lease');
   const rights = await store.rights.read();
   const agent = pickAgent(rights.agents, order.agent);
   if (agent.disabledAt !== null) {
@@ -55,16 +58,17 @@ export async function makeLease(
       hint: `sidekey agent enable ${agent.name}`,
     });
   }
-  const grants = grantsFor(agent, order.grants, await state.grants.list(), {
-    bindings: rights.bindings.filter((binding) => binding.agent === agent.name),
-    policies: rights.policies,
-  });
-  const ttl = ttlFor(order.ttlMs, grants, { config, policies: rights.policies });
+  const all = await state.grants.list();
+  const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
+  const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
+  // Without any grant nothing says how long is usual.
+  const ttlMs = grants.length === 0 ? (order.ttlMs ?? config.leases.defaultTtlMs) : order.ttlMs;
+  const ttl = ttlFor(ttlMs, grants, { config, policies: rights.policies });
   const lease: LeaseRecord = {
     id: randomUUID(),
     agent: agent.name,
     tokenHash: hashToken(secret),
-    grants: grants.map(({ id }) => id),
+    grants: order.grants === null ? null : grants.map(({ id }) => id),
     purpose: order.purpose,
     createdAt: at,
     expiresAt: at + ttl.ttlMs,
@@ -75,14 +79,14 @@ export async function makeLease(
     uses: 0,
     revokedAt: null,
   };
-  const only = grants.length === 1 ? grants[0]?.id : undefined;
+  const only = lease.grants?.length === 1 ? lease.grants[0] : undefined;
+  const reach = lease.grants?.join(', ') ?? 'all that the agent reaches';
   const event = {
     event: 'lease.created',
     agent: agent.name,
     lease: lease.id,
     grant: only,
-    reason:
-      only === undefined ? `${order.purpose} (for ${grants.map(({ id }) => id).join(', ')})` : order.purpose,
+    reason: only === undefined ? `${order.purpose} (for ${reach})` : order.purpose,
   } as const;
   await audited(audit, event, async () => {
     if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
@@ -91,31 +95,14 @@ export async function makeLease(
   return { lease, secret, grants, policies: rights.policies, ttl };
 }
 
-/** What an agent's rights are read from. */
-interface Reach {
-  readonly bindings: readonly Binding[];
-  readonly policies: readonly GrantPolicy[];
-}
-
-function grantsFor(
+function chosenOf(
   agent: AgentRecord,
-  named: readonly string[] | null,
+  named: readonly string[],
   all: readonly Grant[],
-  { bindings, policies }: Reach,
+  reached: readonly Grant[],
 ): readonly Grant[] {
-  const isReached = (grant: Grant): boolean => {
-    const labels = policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
-    return reachesGrant(bindings, agent.user, grant, labels);
-  };
-  if (named === null) {
-    const reached = all.filter(isReached);
-    if (reached.length > 0) return reached;
-    throw new SidekeyError('grant_missing', `The agent ${agent.name} reaches no grant.`, {
-      hint: `sidekey agent bind ${agent.name} --grant GRANT`,
-    });
-  }
   const chosen = [...new Set(named.map((text) => namedGrant(all, text)))];
-  const beyond = chosen.find((grant) => !isReached(grant));
+  const beyond = chosen.find((grant) => !reached.includes(grant));
   if (beyond === undefined) return chosen;
   const name = grantReference(beyond);
   throw new SidekeyError('grant_missing', `The agent ${agent.name} does not reach the grant ${name}.`, {

@@ -5,6 +5,7 @@ import { leaseEnded } from '../../proxy/right-refusal.ts';
 import type { Context } from '../context.ts';
 import { readSpan } from '../span.ts';
 import { readUses } from './create.ts';
+import { ownGrants } from './own-grants.ts';
 import { whatEndsBefore } from './outlives.ts';
 import { pickLease } from './pick.ts';
 import { cappedText, ttlFor } from './ttl.ts';
@@ -39,14 +40,18 @@ export async function renewLease(
         hint: `sidekey lease renew ${id}`,
       });
     }
-    const own = (await state.grants.list()).filter((grant) => before.grants.includes(grant.id));
-    if (own.length === 0) {
+    const rights = await store.rights.read();
+    const own = ownGrants(before, await state.grants.list(), rights);
+    if (own.length === 0 && before.grants !== null) {
       throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
         hint: `sidekey lease create --agent ${before.agent} --grant GRANT --purpose TEXT`,
       });
     }
-    const known = await store.grantPolicies.list();
-    const granted = ttlFor(asked, own, { config, policies: known });
+    const { policies: known } = rights;
+    const granted = ttlFor(asked ?? (own.length === 0 ? config.leases.defaultTtlMs : null), own, {
+      config,
+      policies: known,
+    });
     const expiresAt = Math.max(before.expiresAt, at + granted.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
     const renewed = await audited(audit, event, async () => {

@@ -4,21 +4,22 @@ import { spanText } from '../span.ts';
 import { details } from '../table.ts';
 import { dateTime, relativeTime } from '../time.ts';
 import { whatEndsBefore } from './outlives.ts';
+import { ownGrants } from './own-grants.ts';
 import { pickLease } from './pick.ts';
 import { leaseEndText, leaseGrantsText, leaseJson, leaseStateText, usesText } from './words.ts';
 
 /** `sidekey lease show`. Rejects with what `pickLease` throws. */
 export async function showLease({ withView, output, now }: Context, id: string): Promise<void> {
-  const { lease, grants, policies } = await withView(async ({ store, ...view }) => ({
+  const { lease, grants, rights } = await withView(async ({ store, ...view }) => ({
     lease: pickLease((await store?.leases.list()) ?? [], id),
     grants: await view.grants(),
-    policies: (await store?.grantPolicies.list()) ?? [],
+    rights: (await store?.rights.read()) ?? null,
   }));
   const at = now();
   const when = (time: number) => `${relativeTime(time, at)} (${dateTime(time)})`;
-  const own = grants.filter((grant) => lease.grants.includes(grant.id));
+  const own = ownGrants(lease, grants, rights);
   const state = leaseStateText(lease, at);
-  const warnings = state === 'active' ? whatEndsBefore(lease.expiresAt, own, policies, at) : [];
+  const warnings = state === 'active' ? whatEndsBefore(lease.expiresAt, own, rights?.policies ?? [], at) : [];
   output.result(
     { ...leaseJson(lease, at), warnings },
     details(lease.id, {

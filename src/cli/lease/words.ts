@@ -36,8 +36,9 @@ export function usesText({ uses, maxUses }: Lease): string {
   return maxUses === null ? '-' : `${uses} of ${maxUses}`;
 }
 
-/** The names of its grants. */
+/** The names of its grants, or that there are no names. */
 export function leaseGrantsText(lease: Lease, grants: readonly Grant[]): string {
+  if (lease.grants === null) return `all that ${lease.agent} reaches`;
   return lease.grants
     .map((id) => {
       const grant = grants.find((each) => each.id === id);
@@ -46,7 +47,7 @@ export function leaseGrantsText(lease: Lease, grants: readonly Grant[]): string 
     .join(', ');
 }
 
-/** A lease for programs. Times are ISO 8601, spans are seconds. */
+/** A lease for programs. Times are ISO 8601, spans are seconds; `grants` null: all that its agent reaches. */
 export function leaseJson(lease: Lease, now: number): Readonly<Record<string, unknown>> {
   const standing = leaseStanding(lease, now);
   return {

@@ -108,7 +108,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
   const required = config.proxy.agents === 'required';
   const client = required ? proxyUrl(proxy.address, 'NAME:TOKEN') : url;
   const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
-  const agents = required && (await proxy.state.store.agents.list()).length === 0;
+  const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
   const commands = [...(agents ? ['sidekey agent add NAME --grant GRANT'] : []), ...missing];
   return [
     'Sidekey is running.',

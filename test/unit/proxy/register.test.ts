@@ -70,6 +70,63 @@ function known(identity: Identity | SidekeyError): Identity {
   return identity;
 }
 
+async function assuming() {
+  const place = await house();
+  const { store, grant, lease, uses, time } = place;
+  await addAgent(store, 'a', 'one');
+  await addAgent(store, 'b', 'two');
+  const held = await lease('held');
+  const assumed = { agent: 'a', tokenHash: hashToken('held') };
+  const register = createAgentRegister({ store, now: time.now, uses, assumed });
+  return { ...place, register, held, grant };
+}
+
+describe('a register that assumes a token', () => {
+  it('takes callers without a token for its holder, with what they choose', async () => {
+    const { register, held, grant, other } = await assuming();
+    const caller = known(await register.identify(readPresented([]), near));
+    expect(caller).toMatchObject({ agent: 'a', lease: { id: held.id } });
+    expect(caller.reaches(grant)).toBe(true);
+    expect(caller.reaches(other)).toBe(false);
+    expect(known(await register.identify(basic('+user=alice:'), near)).selectors.user).toBe('alice');
+  });
+
+  it.each([
+    { loopback: false, mode: 'optional' },
+    { loopback: true, mode: 'required' },
+    { loopback: false, mode: 'required' },
+  ] as const)('does so for nobody where a token is wanted: %j', async (facts) => {
+    const { register } = await assuming();
+    expect(await register.identify(readPresented([]), facts)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('takes what is shown as it is: a wrong token is refused, and another one is another caller', async () => {
+    const { register } = await assuming();
+    for (const wrong of ['a:nonsense', 'b:held', 'a'])
+      expect(await register.identify(basic(wrong), near)).toMatchObject({ code: 'agent_auth_required' });
+    expect(known(await register.identify(basic('b:two'), near))).toMatchObject({ agent: 'b', lease: null });
+  });
+
+  it('lets nobody in when the lease has ended, or before there is one', async () => {
+    const { register, store, held, time } = await assuming();
+    await store.leases.revoke({ id: held.id }, time.now());
+    expect(await register.identify(readPresented([]), near)).toMatchObject({ code: 'lease_expired' });
+    const assumed = { agent: 'a', tokenHash: hashToken('yet to come') };
+    const early = createAgentRegister({ store, now: time.now, uses: { used() {} }, assumed });
+    expect(await early.identify(readPresented([]), near)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('ends what lasts when a token is wanted from then on', async () => {
+    const { register, grant } = await assuming();
+    const caller = known(await register.identify(readPresented([]), near));
+    const lasting = (mode: 'optional' | 'required') => caller.holds(grant, { mode, used: false });
+    expect(await lasting('optional')).not.toBeInstanceOf(SidekeyError);
+    expect(await lasting('required')).toMatchObject({ code: 'agent_auth_required' });
+    const shown = known(await register.identify(basic('a:held'), near));
+    expect(await shown.holds(grant, { mode: 'required', used: false })).not.toBeInstanceOf(SidekeyError);
+  });
+});
+
 describe('the register of agents', () => {
   it('knows an agent by its token, with and without its name', async () => {
     const { store, register, identify } = await house();

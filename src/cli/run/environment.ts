@@ -1,0 +1,80 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loopbackWithoutProxy } from '../../clients/no-proxy.ts';
+import { parentNotes } from '../../clients/parent-notes.ts';
+import { writeTrustFiles } from '../../clients/trust-files.ts';
+import { clientVariables } from '../../clients/variables.ts';
+import { withheld } from '../../clients/withheld.ts';
+import { credentialVariables } from '../../config/credential-variables.ts';
+import { environmentReferences } from '../../config/environment-references.ts';
+import { SidekeyError } from '../../errors.ts';
+import { systemCode } from '../../system-error.ts';
+import type { Way } from './way.ts';
+
+/** What a command is given. */
+export interface CommandEnvironment {
+  readonly env: NodeJS.ProcessEnv;
+  /** What a person should know of it. Sentences. */
+  readonly notes: readonly string[];
+  /** Takes the files away that it names. */
+  close(): Promise<void>;
+}
+
+/**
+ * The parent's environment with what leads to the proxy, and without credentials.
+ *
+ * @param keep names of variables that stay whatever they are
+ * @throws SidekeyError `file_unwritable`
+ */
+export async function commandEnvironment(
+  parent: NodeJS.ProcessEnv,
+  { proxy, authorityPem, config, lease }: Way,
+  keep: readonly string[],
+): Promise<CommandEnvironment> {
+  const folder = await privateFolder();
+  try {
+    const { domains, providers, upstream } = config();
+    const trust = await writeTrustFiles(folder, { authorityPem, parent });
+    const variables = clientVariables({ parent, proxy, trust, noProxy: loopbackWithoutProxy(domains) });
+    const reachable = new Set(lease?.grants.map(({ provider }) => provider));
+    const taken = withheld({
+      parent,
+      providers: credentialVariables(providers),
+      reachable,
+      references: environmentReferences(config()),
+      keep,
+    });
+    const env: NodeJS.ProcessEnv = { ...parent, ...variables, ...taken.set };
+    for (const name of taken.remove) delete env[name];
+    return {
+      env,
+      notes: [
+        ...trust.notes,
+        ...parentNotes({ parent, proxy, domains, chained: upstream.proxy !== null }),
+        ...taken.notes,
+      ],
+      close: () => remove(folder),
+    };
+  } catch (error) {
+    await remove(folder);
+    throw error;
+  }
+}
+
+/** One for each command: what its trust is made of is the parent's, and may be another next time. */
+async function privateFolder(): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), 'sidekey-run-'));
+  } catch (cause) {
+    throw new SidekeyError(
+      'file_unwritable',
+      `There is no place for the trust files of the command: ${tmpdir()} cannot be written (${systemCode(cause)}).`,
+      { hint: 'set TMPDIR to a folder of yours', cause },
+    );
+  }
+}
+
+async function remove(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+}

@@ -1,0 +1,151 @@
+import { spawnSync } from 'node:child_process';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { endOfLog, type LogPosition } from '../../audit/read-on.ts';
+import { errorPhrase } from '../../error-facts.ts';
+import { SidekeyError } from '../../errors.ts';
+import { pause, systemTimers } from '../../grants/timers.ts';
+import type { Context } from '../context.ts';
+import { readSpan } from '../span.ts';
+import { visible } from '../table.ts';
+import { accountOf, linesOfRun } from './account.ts';
+import { endAs, runChild, type ChildEnd } from './child.ts';
+import { commandEnvironment } from './environment.ts';
+import { keepLog, type KeptLog } from './kept-log.ts';
+import { openOwnProxy, type LeaseSettings } from './own-proxy.ts';
+import { openRunningProxy, readPlace } from './running-proxy.ts';
+import { takeSignals, type Signals } from './signals.ts';
+import { mostTold, summaryJson, summaryText } from './summary.ts';
+import type { Way } from './way.ts';
+import { withHints } from './way-out.ts';
+
+/** What `sidekey run` is told. */
+export interface RunOptions {
+  readonly grant?: readonly string[];
+  readonly agent?: string;
+  readonly ttl?: string;
+  readonly unmatched?: 'deny' | 'tunnel';
+  readonly policy?: readonly string[];
+  readonly proxy?: string;
+  readonly keep?: readonly string[];
+  readonly log?: string;
+  readonly quiet?: boolean;
+}
+
+/** `sidekey run -- CMD`: the exit code is the command's. */
+export async function run(
+  context: Context,
+  [program = '', ...words]: readonly string[],
+  options: RunOptions,
+): Promise<number> {
+  const { env, now, output } = context;
+  const kept = keepLog('info', options.log);
+  holdBack(kept);
+  const signals = takeSignals(now);
+  let end: ChildEnd;
+  try {
+    const way = await openWay(context, program, options, kept);
+    const from = endOfLog(way.config().audit.file);
+    const revokeAtExit = () => revokeNow(way);
+    process.once('exit', revokeAtExit);
+    let notes: readonly string[] = [];
+    try {
+      const given = await commandEnvironment(env, way, options.keep ?? []);
+      notes = given.notes;
+      end = await begin({ program, words, env: given.env }, signals);
+      await given.close();
+    } finally {
+      // The lease ends soon by itself, and how the command ended is worth more.
+      await way.close().catch((error: unknown) => {
+        kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it ends by itself');
+      });
+      process.off('exit', revokeAtExit);
+    }
+    if (options.quiet !== true && end.kind !== 'failed')
+      await tell(context, way, from, [...notes, ...kept.warnings()]);
+  } finally {
+    kept.close();
+  }
+  if (end.kind === 'failed') output.fail(end.error);
+  return end.kind === 'signal' ? endAs(end.signal) : end.code;
+}
+
+/** Whoever wanted this to end before there was a command has that now. */
+function begin(command: Parameters<typeof runChild>[0], signals: Signals): Promise<ChildEnd> {
+  const { ended } = signals;
+  return ended === null ? runChild(command, signals) : Promise.resolve({ kind: 'signal', signal: ended });
+}
+
+async function openWay(
+  context: Context,
+  program: string,
+  options: RunOptions,
+  { log }: KeptLog,
+): Promise<Way> {
+  const lease: LeaseSettings = {
+    agent: options.agent ?? null,
+    grants: options.grant ?? null,
+    // The program alone: its arguments may say too much.
+    purpose: `run: ${visible(basename(program)).slice(0, 100)}`,
+    endsAt: options.ttl === undefined ? null : context.now() + readSpan('--ttl', options.ttl),
+  };
+  if (options.proxy === undefined) {
+    const { unmatched = 'tunnel', policy: policies = [] } = options;
+    return openOwnProxy(context, { own: { unmatched, policies }, lease }, log);
+  }
+  refuse(options, ['unmatched', 'policy'], 'is for a proxy of the command itself, and --proxy names another');
+  const place = await readPlace(options.proxy, { env: context.env, configFile: await context.configFile() });
+  if (place.userInfo !== null)
+    refuse(options, ['agent', 'grant', 'ttl'], 'is for a lease, and --proxy comes with a token of its own');
+  return openRunningProxy(context, place, lease, log);
+}
+
+function refuse(options: RunOptions, names: readonly (keyof RunOptions)[], why: string): void {
+  const name = names.find((each) => options[each] !== undefined);
+  if (name === undefined) return;
+  throw new SidekeyError('input_invalid', `--${name} ${why}.`, { hint: 'leave out one of them' });
+}
+
+/** What Node itself would write to the terminal goes to the log. */
+function holdBack({ log }: KeptLog): void {
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => log.warn({ err: warning }, errorPhrase(warning)));
+}
+
+/** Where the program fails in a way that it should not: everything but a lease ends with a process. */
+function revokeNow({ lease, config }: Way): void {
+  if (lease === null) return;
+  const entry = fileURLToPath(new URL(`../../sidekey.js`, import.meta.url));
+  const args = [entry, 'lease', 'revoke', lease.id, '--config', config().file];
+  spawnSync(process.execPath, args, { stdio: 'ignore', timeout: 10_000 });
+}
+
+/** Milliseconds that another process takes to write what it has noted. */
+const noteDelay = 250;
+
+/** Whatever this cannot find out is no failure of the command. */
+async function tell(
+  { output }: Context,
+  { config, lease, node }: Way,
+  from: LogPosition,
+  notes: readonly string[],
+): Promise<void> {
+  const summary = { account: null, refusals: [], notes: [...new Set(notes)] };
+  if (lease === null) {
+    if (notes.length > 0) output.note(summaryJson(summary), summaryText(summary));
+    return;
+  }
+  try {
+    if (node === null) await pause(systemTimers, noteDelay);
+    const account = accountOf(await linesOfRun({ file: config().audit.file, from, lease: lease.id, node }));
+    const refusals = await withHints(account.refusals.slice(0, output.json ? Infinity : mostTold + 1), {
+      config: config(),
+      lease: lease.id,
+    });
+    const told = { ...summary, account, refusals };
+    output.note(summaryJson(told), summaryText(told));
+  } catch (error) {
+    const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);
+    output.say(`sidekey: what the command did could not be read from the audit file: ${phrase}`);
+  }
+}

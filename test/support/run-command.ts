@@ -1,0 +1,141 @@
+/** A place with a grant, and programs that are run in it by `sidekey run`. */
+import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import type { RequestListener } from 'node:http';
+import { onTestFinished } from 'vitest';
+import type { AuditLine } from '../../src/audit/event.ts';
+import { home, program, type Home } from './command-line.ts';
+import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
+
+/** The credential of the grant `desk`. */
+export const deskToken = 'token-of-the-desk-0123456789';
+
+export interface RunPlace {
+  readonly at: Home;
+  readonly upstream: Upstream;
+  /** `authorization` of each request that the upstream got. */
+  readonly seen: readonly (string | undefined)[];
+  /** The lines of the audit file with this event. */
+  readonly events: (event: AuditLine['event']) => Promise<readonly AuditLine[]>;
+  /** Starts `sidekey run ARGS`, with its input and output in pipes, and no terminal. */
+  readonly start: (args: readonly string[], options?: StartOptions) => RunningCommand;
+  /** The same, to its end. */
+  readonly run: (args: readonly string[], options?: StartOptions) => Promise<EndedCommand>;
+}
+
+export interface StartOptions {
+  readonly input?: string | Buffer;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface EndedCommand {
+  readonly exit: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunningCommand {
+  readonly pid: number;
+  readonly signal: (name: NodeJS.Signals) => void;
+  readonly write: (text: string) => void;
+  /** Resolves with what its output says of this, once it does: `name=value`. */
+  readonly told: (name: string) => Promise<string>;
+  readonly ended: Promise<EndedCommand>;
+}
+
+/** @param config put over that of the place */
+export async function runPlace(
+  listener: RequestListener = (_request, response) => void response.end('hello'),
+  config: (upstream: Upstream) => object = () => ({}),
+): Promise<RunPlace> {
+  const seen: (string | undefined)[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(request.headers.authorization);
+    listener(request, response);
+  });
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: { [upstream.authority]: { grant: 'desk' } },
+    ...config(upstream),
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  await at.grant('desk', { type: 'api_key', value: deskToken }, [
+    '--provider',
+    'acme',
+    '--audience',
+    upstream.authority,
+  ]);
+  const start: RunPlace['start'] = (args, options) => startRun(at, args, options);
+  return {
+    at,
+    upstream,
+    seen,
+    async events(event) {
+      const text = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
+      const lines = text.split('\n').filter((line) => line !== '');
+      return lines.map((line) => JSON.parse(line) as AuditLine).filter((line) => line.event === event);
+    },
+    start,
+    run: (args, options) => start(args, options).ended,
+  };
+}
+
+function startRun(
+  { configFile, folder }: Home,
+  args: readonly string[],
+  { input, env = {} }: StartOptions = {},
+): RunningCommand {
+  const child = spawn(process.execPath, [program, 'run', '--config', configFile, ...args], {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], HOME: folder, ...env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    // A session of its own: no terminal of whoever runs the tests.
+    detached: true,
+  });
+  let [stdout, stderr] = ['', ''];
+  const looks = new Set<() => void>();
+  child.stdout.setEncoding('latin1').on('data', (text: string) => {
+    stdout += text;
+    for (const look of looks) look();
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const ended = new Promise<EndedCommand>((resolve) => {
+    child.once('close', (exit, signal) => resolve({ exit, signal, stdout, stderr }));
+  });
+  // One that ends without reading closes its end.
+  child.stdin.on('error', () => {});
+  if (input !== undefined) child.stdin.end(input);
+  const pid = child.pid ?? 0;
+  onTestFinished(async () => {
+    try {
+      // With whatever it has started.
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+    await ended;
+  });
+  return {
+    pid,
+    signal: (name) => void process.kill(pid, name),
+    write: (text) => void child.stdin.write(text),
+    told: (name) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          const [, value] = new RegExp(`^${name}=(.*)\n`, 'm').exec(stdout) ?? [];
+          if (value === undefined) return;
+          looks.delete(look);
+          resolve(value);
+        };
+        looks.add(look);
+        look();
+        void ended.then(() => reject(new Error(`It has ended: ${stdout} ${stderr}`)));
+      }),
+    ended,
+  };
+}

@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
+import { accountOf } from '../../../../src/cli/run/account.ts';
+import { summaryText } from '../../../../src/cli/run/summary.ts';
+
+const line = (event: Partial<AuditEvent>): AuditLine => ({
+  v: 1,
+  seq: 1,
+  time: '2027-01-01T00:00:00.000Z',
+  node: 'here/1',
+  prev: '',
+  hash: '',
+  event: 'access',
+  host: 'api.example.com',
+  port: 443,
+  ...event,
+});
+const told = (lines: readonly AuditLine[]) =>
+  summaryText({ account: accountOf(lines), refusals: [], notes: [] });
+
+describe('the summary of a run', () => {
+  it('counts exchanges once, tunnelled hosts once, refusals and failures', () => {
+    const lines = [
+      line({ grant: 'g', exchange: '1' }),
+      // A second try, with a token that was refreshed.
+      line({ grant: 'g', exchange: '1' }),
+      line({ event: 'outcome', grant: 'g', exchange: '1', outcome: 'ok' }),
+      line({ grant: 'g', exchange: '2' }),
+      line({ event: 'outcome', grant: 'g', exchange: '2', outcome: 'failed', code: 'upstream_timeout' }),
+      line({ exchange: '3', host: 'a.example' }),
+      line({ exchange: '4', host: 'a.example' }),
+      line({ exchange: '5', host: 'b.example' }),
+      line({ event: 'denied', exchange: '6', code: 'rule_denied' }),
+      line({ event: 'agent.signed_in' }),
+    ];
+    expect(told(lines)).toBe('sidekey: 2 requests with a credential, 2 hosts tunnelled, 1 failed, 1 refused');
+    expect(told(lines.slice(0, 1))).toBe('sidekey: 1 request with a credential');
+    expect(told(lines.slice(5, 6))).toBe('sidekey: no request with a credential, 1 host tunnelled');
+  });
+
+  it('says that nothing came through the proxy: the program may take no notice of it', () => {
+    expect(told([])).toBe('sidekey: no request came through the proxy');
+  });
+
+  it('tells each refusal once, five at most, with what would allow it', () => {
+    const { refusals } = accountOf([
+      line({ event: 'denied', code: 'rule_denied' }),
+      line({ event: 'denied', code: 'rule_denied', path: '/other' }),
+      line({ event: 'denied', code: 'domain_not_allowed', port: 8443 }),
+    ]);
+    expect(refusals.map(({ line: { code }, count }) => [code, count])).toEqual([
+      ['rule_denied', 2],
+      ['domain_not_allowed', 1],
+    ]);
+    const refusal = { host: 'a.example', port: 443, code: 'rule_denied', count: 1, hint: 'change it' };
+    const other = { ...refusal, port: 8443, count: 3, hint: null };
+    const text = (count: number) =>
+      summaryText({ account: null, refusals: Array.from({ length: count }, () => refusal), notes: [] }).split(
+        '\n',
+      );
+    expect(summaryText({ account: null, refusals: [refusal, other], notes: ['word'] })).toBe(
+      '  a.example rule_denied → change it\n  a.example:8443 rule_denied (3 times)\nsidekey: word',
+    );
+    expect(text(5)).toHaveLength(5);
+    expect(text(7).at(-1)).toBe('  and 2 more: sidekey audit query --event denied');
+  });
+});
