@@ -14,6 +14,7 @@ import { watchConfig } from './config/watch.ts';
 import { SidekeyError } from './errors.ts';
 import { openExit } from './exit-parts.ts';
 import type { InjectPlan } from './grants/provider.ts';
+import { planAt } from './inject/place.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
 import { systemTimers } from './grants/timers.ts';
 import { createTokenSource } from './grants/token-source.ts';
@@ -372,7 +373,10 @@ function settingsOf(
     connections,
     streams,
     protocols,
-    injectPlan: (provider) => providers.get(provider)?.inject ?? bearer,
+    injectPlan: (provider, destination) => {
+      const places = providers.get(provider)?.inject;
+      return places === undefined ? bearer : planAt(places, destination);
+    },
     provider: (name) => providers.get(name),
     concealed: createConcealment(providers),
   };

@@ -51,6 +51,9 @@ interface Place {
   readonly path: Path;
 }
 
+/** Where nothing else is said. */
+const asBearer: Provider['inject'] = [{ hosts: null, paths: null, as: { kind: 'bearer' } }];
+
 type Written = Omit<ProviderDefinition, 'settings' | 'like'>;
 
 /**
@@ -152,7 +155,7 @@ function build(
     })),
     audience,
     domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
-    inject: definition.inject ?? { kind: 'bearer' },
+    inject: definition.inject ?? asBearer,
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,
     console: definition.console ?? null,

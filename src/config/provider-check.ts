@@ -41,8 +41,16 @@ const checks: readonly Check[] = [
     const unknown = known === undefined ? [] : scopes.filter((scope) => known[scope] === undefined);
     return unknown.length > 0 && misfit(['known_scopes'], `does not say what ${unknown.join(', ')} is for`);
   },
-  ({ domains = [], audience }) => {
+  ({ inject = [], audience }) => {
     const texts = audience.map(({ text }) => text);
+    const hosts = inject.flatMap((place) => (place.as.kind === 'own' ? [] : (place.hosts ?? [])));
+    const beyond = hosts.find((host) => !isWithinText(texts, host));
+    return beyond !== undefined && misfit(['inject'], `names ${beyond}, which is not in the audience`);
+  },
+  ({ domains = [], inject = [], audience }) => {
+    // Where the client has its own credential, ours need not be good for the host.
+    const own = inject.flatMap((place) => (place.as.kind === 'own' ? (place.hosts ?? []) : []));
+    const texts = [...audience.map(({ text }) => text), ...own];
     const beyond = domains.filter((pattern) => !isWithin(texts, pattern));
     return beyond.length > 0 && misfit(['domains'], `names ${beyond[0]?.text}, which is not in the audience`);
   },
@@ -65,6 +73,11 @@ const checks: readonly Check[] = [
 /** Everything in a definition that does not fit together; none for one that is right. */
 export function checkProvider(entry: CatalogEntry): readonly Misfit[] {
   return checks.map((check) => check(entry.definition, entry)).filter((found) => found !== false);
+}
+
+function isWithinText(audience: readonly string[], host: string): boolean {
+  const pattern = parsePattern(host);
+  return isPattern(pattern) && isWithin(audience, pattern);
 }
 
 function misfit(path: Path, message: string): Misfit {

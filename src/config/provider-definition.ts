@@ -1,60 +1,15 @@
 import { z } from 'zod';
-import type { Flow, InjectPlan } from '../grants/provider.ts';
+import type { Flow } from '../grants/provider.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import { isLoopback } from '../policy/host.ts';
 import { dialectDefinition } from './dialect-definition.ts';
+import { injectDefinition } from './inject-definition.ts';
 import { plainText, webPage } from './provider-text.ts';
 import { environmentName } from './secret-reference.ts';
 import { domainPattern, duration, endpoint, issuer, name, secretReference, text } from './scalar.ts';
 import { tokenDefinition } from './token-definition.ts';
 
 /** The one source of a provider's shape, in the config file and in the files of the catalog. */
-
-const fieldName = text<string>(
-  { description: 'The header field that carries the credential.', examples: ['X-Api-Key'] },
-  (value) => {
-    if (!isFieldName(value)) return { problem: 'is no name of a header field' };
-    return isReservedFieldName(value) ? { problem: 'is a field that a credential may not become' } : value;
-  },
-);
-
-const injectPlan = z
-  .union(
-    [
-      z.literal('bearer').meta({ description: 'Authorization: Bearer … (RFC 6750).' }),
-      z.strictObject({
-        header: fieldName,
-        prefix: text<string>(
-          { description: 'What stands before the credential, with its space.', examples: ['Token '] },
-          (value) => (/^[\x20-\x7e]*$/.test(value) ? value : { problem: 'has characters other than ASCII' }),
-        ).prefault(''),
-      }),
-      z.strictObject({
-        path: z
-          .array(
-            text<string>({ description: 'The beginning of a path, up to the credential.' }, (value) =>
-              /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
-                ? value
-                : { problem: 'is no beginning of a path, such as /bot' },
-            ),
-          )
-          .min(1),
-      }),
-      z.strictObject({
-        query: text<string>({ description: 'The parameter of the query.' }, (value) =>
-          /^[A-Za-z0-9_.-]+$/.test(value) ? value : { problem: 'is no name of a parameter' },
-        ),
-      }),
-    ],
-    { error: 'must be bearer, { header: NAME }, { path: [BEGINNING] } or { query: NAME }' },
-  )
-  .transform((plan): InjectPlan => {
-    if (plan === 'bearer') return { kind: 'bearer' };
-    if ('path' in plan) return { kind: 'path', prefixes: plan.path };
-    if ('query' in plan) return { kind: 'query', name: plan.query };
-    return { kind: 'header', name: plan.header, prefix: plan.prefix };
-  })
-  .meta({ description: 'How a credential that is one value stands in a request. Default: bearer.' });
 
 const scope = text<string>({ description: 'One scope.' }, (value) =>
   /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
@@ -207,7 +162,7 @@ const fields = {
     .min(1)
     .optional()
     .meta({ description: 'The entries that connect offers for the domain map. Default: the audience.' }),
-  inject: injectPlan.optional(),
+  inject: injectDefinition.optional(),
   lease: z
     .strictObject({
       default_ttl: duration('How long a lease of its grants lasts where nothing is said.', 1_000).optional(),

@@ -41,8 +41,9 @@ function flatten(issue: z.core.$ZodIssue, base: Path): Finding[] {
     case 'invalid_key':
       return [{ path, of: 'key', message: issue.issues[0]?.message ?? issue.message }];
     case 'invalid_union': {
-      // The alternative that the value is a try at: the one whose complaint is about something inside it.
-      const meant = issue.errors.find((issues) => !issues.some(isOfAnotherKind));
+      // The alternative that the value is a try at: one whose complaint is about something inside it, and which knows its keys.
+      const alike = issue.errors.filter((issues) => !issues.some(isOfAnotherKind));
+      const meant = alike.find((issues) => !issues.some(hasOtherKeys)) ?? alike[0];
       if (meant !== undefined) return meant.flatMap((inner) => flatten(inner, path));
       return [{ path, of: 'value', message: issue.message }];
     }
@@ -53,6 +54,10 @@ function flatten(issue: z.core.$ZodIssue, base: Path): Finding[] {
 
 function isOfAnotherKind({ code, path }: z.core.$ZodIssue): boolean {
   return path.length === 0 && (code === 'invalid_type' || code === 'invalid_value');
+}
+
+function hasOtherKeys({ code, path }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && code === 'unrecognized_keys';
 }
 
 /** The end of a sentence for what a schema does not say itself. */

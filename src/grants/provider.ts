@@ -41,8 +41,8 @@ export interface Provider {
   readonly audience: readonly string[];
   /** What `connect` offers for the domain map. */
   readonly domains: readonly string[];
-  /** Where a token that is one value stands in the request. */
-  readonly inject: InjectPlan;
+  /** How its credential is carried, by place: the first that has the request says. Where none has, it does not go. */
+  readonly inject: readonly InjectPlace[];
   /** Keys and personal tokens that are pasted; null: there are none. */
   readonly token: PastedToken | null;
   readonly dialect: Dialect;
@@ -131,11 +131,28 @@ export interface Probe {
  *
  * - `bearer`: RFC 6750 §2.1.
  * - `header`: a field of its own, after a prefix.
+ * - `basic`: the password of a user name that says what kind of token it is (RFC 7617), as git and registries have it. For
+ *   a credential that is a user name and a password, `forPair` stands in the place of its user name; null: its own stays.
  * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
  * - `query`: a parameter of the query.
  */
 export type InjectPlan =
   | { readonly kind: 'bearer' }
   | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
+  | { readonly kind: 'basic'; readonly username: string; readonly forPair: string | null }
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }
   | { readonly kind: 'query'; readonly name: string };
+
+/** The client's own `Authorization` goes on, and no credential of ours: it has what the service itself handed out. */
+export interface OwnPlan {
+  readonly kind: 'own';
+}
+
+/** Some of the hosts and paths of a provider, and how its credential is carried there. */
+export interface InjectPlace {
+  /** Domain patterns; null: all hosts. */
+  readonly hosts: readonly string[] | null;
+  /** Path globs; null: all paths. */
+  readonly paths: readonly string[] | null;
+  readonly as: InjectPlan | OwnPlan;
+}

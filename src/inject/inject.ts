@@ -62,13 +62,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
       { hint: 'add the host to the audience of the provider, then add the grant again with --replace' },
     );
   }
-  if (authority.scheme !== 'https' && injection.insecure !== true) {
-    throw new SidekeyError(
-      'insecure_transport',
-      `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
-      { hint: 'use https, or set insecure: true on the domain' },
-    );
-  }
+  assertTransport(injection);
 
   const injected: string[] = [];
   let at = -1;
@@ -91,6 +85,16 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     conceal: rendered.conceal,
     carriedIn: rendered.replaced,
   };
+}
+
+/** @throws SidekeyError `insecure_transport`: plain `http` where the domain does not allow it. */
+export function assertTransport({ authority, insecure }: Pick<Injection, 'authority' | 'insecure'>): void {
+  if (authority.scheme === 'https' || insecure === true) return;
+  throw new SidekeyError(
+    'insecure_transport',
+    `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
+    { hint: 'use https, or set insecure: true on the domain' },
+  );
 }
 
 /**
@@ -131,10 +135,14 @@ function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
     case 'jwt':
       return single(credential.value, plan);
     case 'basic':
-      return [basicField(credential.username, credential.password)];
+      return [basicField(userNameFor(credential.username, plan), credential.password)];
     case 'headers':
       return credential.headers;
   }
+}
+
+function userNameFor(own: string, plan: InjectPlan): string {
+  return (plan.kind === 'basic' ? plan.forPair : null) ?? own;
 }
 
 function single(token: string, plan: InjectPlan): readonly Field[] {
@@ -143,6 +151,8 @@ function single(token: string, plan: InjectPlan): readonly Field[] {
       return [bearerField(token)];
     case 'header':
       return [headerField(plan.name, plan.prefix, token)];
+    case 'basic':
+      return [basicField(plan.username, token)];
     case 'path':
     case 'query':
       return [];
@@ -155,6 +165,7 @@ function pathFor(credential: Credential, plan: InjectPlan): (path: string) => st
   switch (plan.kind) {
     case 'bearer':
     case 'header':
+    case 'basic':
       return (path) => path;
     case 'path':
       return (path) => pathWith(path, plan.prefixes, secretText(credential));
@@ -171,7 +182,6 @@ function concealFor(credential: Credential, plan: InjectPlan): Injected['conceal
 }
 
 interface Rendered {
-  readonly plan: InjectPlan;
   readonly flat: readonly string[];
   /** Names, in lower case, that the agent's own fields lose. */
   readonly replaced: ReadonlySet<string>;
@@ -180,15 +190,20 @@ interface Rendered {
   readonly conceal: Injected['conceal'];
 }
 
-/** Checked once for each opened credential; gone from memory together with it. */
-const renderings = new WeakMap<SealedCredential, Rendered>();
+/** Checked once for each opened credential and each way to carry it; gone from memory together with either. */
+const renderings = new WeakMap<SealedCredential, WeakMap<InjectPlan, Rendered>>();
 
 function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
-  const known = renderings.get(sealed);
-  if (known?.plan === plan) return known;
+  let byPlan = renderings.get(sealed);
+  if (byPlan === undefined) renderings.set(sealed, (byPlan = new WeakMap<InjectPlan, Rendered>()));
+  let rendered = byPlan.get(plan);
+  if (rendered === undefined) byPlan.set(plan, (rendered = render(sealed, plan)));
+  return rendered;
+}
+
+function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
   const fields = fieldsFor(sealed.credential, plan);
-  const rendered: Rendered = {
-    plan,
+  return {
     flat: fields.flat(),
     replaced: new Set(['authorization', ...fields.map(([name]) => name.toLowerCase())]),
     // An entry that cannot be read matches nothing.
@@ -196,6 +211,4 @@ function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
     pathOf: pathFor(sealed.credential, plan),
     conceal: concealFor(sealed.credential, plan),
   };
-  renderings.set(sealed, rendered);
-  return rendered;
 }

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import type { InjectPlan, Provider } from '../grants/provider.ts';
+import type { InjectPlace, Provider } from '../grants/provider.ts';
 import type { Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
 import { movedPlace } from './moved-place.ts';
@@ -31,22 +31,22 @@ interface Providers {
  * in the place of any of them is concealed there.
  */
 export function createConcealment(providers: Providers): Concealment {
-  let everywhere: Promise<(authority: Authority) => readonly InjectPlan[]> | undefined;
+  let everywhere: Promise<(authority: Authority) => readonly InjectPlace[]> | undefined;
   return ({ authority, path }, offer) => {
     let shown = path;
     let isOffered = false;
     for (const { provider } of offer?.candidates ?? []) {
-      const plan = providers.get(provider)?.inject;
-      if (plan === undefined) continue;
+      const places = providers.get(provider)?.inject;
+      if (places === undefined) continue;
       isOffered = true;
-      shown = without(shown, plan);
+      shown = places.reduce(without, shown);
     }
     if (isOffered) return shown;
     everywhere ??= readAll(providers);
     return everywhere.then((plansAt) => {
       // Where there is no grant yet, its reference may be the name of a provider, or have one by chance.
       const named = offer === null ? undefined : providers.get(offer.reference)?.inject;
-      return plansAt(authority).reduce(without, named === undefined ? path : without(path, named));
+      return plansAt(authority).reduce(without, named === undefined ? path : named.reduce(without, path));
     });
   };
 }
@@ -55,15 +55,18 @@ export function createConcealment(providers: Providers): Concealment {
 const authoritiesKept = 1_000;
 
 /** Reads every definition, with a pause after each: there are many, and other requests are under way. */
-async function readAll(providers: Providers): Promise<(authority: Authority) => readonly InjectPlan[]> {
-  const audiences: { readonly inject: InjectPlan; readonly patterns: ReturnType<typeof patternsOf> }[] = [];
+async function readAll(providers: Providers): Promise<(authority: Authority) => readonly InjectPlace[]> {
+  const audiences: {
+    readonly inject: readonly InjectPlace[];
+    readonly patterns: ReturnType<typeof patternsOf>;
+  }[] = [];
   for (const name of providers.names) {
     const provider = readable(providers, name);
     if (provider !== undefined)
       audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
     await setImmediate();
   }
-  const known = new LRUCache<string, readonly InjectPlan[]>({ max: authoritiesKept });
+  const known = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
   return (authority) => {
     const key = `${authority.scheme}://${authority.host}:${authority.port}`;
     let plans = known.get(key);
@@ -72,8 +75,8 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
         patterns.some((each) => matchesPattern(each, authority)),
       );
       plans = (here.length > 0 ? here : audiences)
-        .map(({ inject }) => inject)
-        .filter(({ kind }) => kind === 'path');
+        .flatMap(({ inject }) => inject)
+        .filter(({ as }) => as.kind === 'path');
       known.set(key, plans);
     }
     return plans;
@@ -93,7 +96,7 @@ function patternsOf(audience: readonly string[]) {
   return audience.map(parsePattern).filter(isPattern);
 }
 
-function without(path: string, plan: InjectPlan): string {
+function without(path: string, { as: plan }: InjectPlace): string {
   if (plan.kind !== 'path') return path;
   const kept = plan.prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
   return movedPlace(kept, plan.prefixes) ?? kept;

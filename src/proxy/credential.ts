@@ -1,6 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
-import { inject, type Injected } from '../inject/inject.ts';
+import { assertTransport, inject, type Injected } from '../inject/inject.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -17,7 +17,8 @@ export interface Admitted {
 }
 
 /**
- * Puts the grant's credential on a request that policy let through. The access is in the audit file before this
+ * Puts the grant's credential on a request that policy let through; where the provider says that the client has its own,
+ * the request goes on as it is, by the same right. The access is in the audit file before this
  * answers with a departure: a credential that nobody wrote down does not leave.
  *
  * @param consent null: nobody is to be asked
@@ -32,6 +33,10 @@ export async function withCredential(
   const { authority } = departure;
   const echoed = echoRefusal(departure.method);
   if (echoed !== null) return echoed;
+  const planOf = ({ settings, grant }: Granted) => settings.injectPlan(grant.provider, departure);
+  // Nobody is asked for what cannot leave.
+  let plan = planOf(granted);
+  if (plan instanceof SidekeyError) return plan;
   const { id } = granted.grant;
   let token = await rooms.tokens.tokenFor(id);
   if (token.kind === 'refused') return refusedToken(token);
@@ -43,6 +48,8 @@ export async function withCredential(
     const answer = await consent(granted);
     if (answer instanceof SidekeyError) return answer;
     agreed = answer;
+    plan = planOf(agreed);
+    if (plan instanceof SidekeyError) return plan;
     // What it was good for has ended meanwhile, perhaps.
     token = await rooms.tokens.tokenFor(id);
     if (token.kind === 'refused') return refusedToken(token);
@@ -52,10 +59,22 @@ export async function withCredential(
   const refused = await caller.spend(token.grant);
   if (refused !== null) return refused;
   const first = token;
+  const leaving: Departure = {
+    ...departure,
+    carriesGrant: true,
+    right: { caller, facts, grant: first.grant, approval: agreed.approval },
+    maxResponse: responseBound(decision),
+    spend: taken.spend,
+  };
+  if (plan.kind === 'own') {
+    assertTransport({ authority, insecure: decision.insecure });
+    await rooms.audit.append(record.access());
+    return { departure: leaving, settings };
+  }
+  const carried = plan;
 
   const arm = async ({ grant, sealed }: ReadyToken): Promise<Injected> => {
-    const plan = settings.injectPlan(grant.provider);
-    const request = inject(departure, { sealed, plan, authority, insecure: decision.insecure });
+    const request = inject(departure, { sealed, plan: carried, authority, insecure: decision.insecure });
     record.grant(grant, rooms.fingerprint(sealed));
     await rooms.audit.append(record.access());
     return request;
@@ -71,16 +90,9 @@ export async function withCredential(
     if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
     throw refusedToken(fresh);
   };
-  const armed: Departure = {
-    ...departure,
-    ...(await arm(first)),
-    carriesGrant: true,
-    right: { caller, facts, grant: first.grant, approval: agreed.approval },
-    maxResponse: responseBound(decision),
-    spend: taken.spend,
-    renew: first.grant.refreshable ? renew : undefined,
-  };
-  return { departure: armed, settings };
+  const armed = await arm(first);
+  const renewed = first.grant.refreshable ? renew : undefined;
+  return { departure: { ...leaving, ...armed, renew: renewed }, settings };
 }
 
 /** An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8). Null: it is another method. */

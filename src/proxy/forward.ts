@@ -26,7 +26,7 @@ export interface Departure {
   readonly body: AsyncIterable<Buffer> | null;
   /** Those of the body that go on, once it has ended. */
   readonly trailers: () => RawFields;
-  /** Whether a credential travels with it. */
+  /** Whether it is for a grant: a credential travels with it, or is the client's own where the provider has it so. */
   readonly carriesGrant: boolean;
   /** Bytes of the response body that may come back; null: any. */
   readonly maxResponse: number | null;

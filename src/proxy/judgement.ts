@@ -51,9 +51,9 @@ export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan'
   settings: Known,
   rooms: Pick<Rooms, 'grants' | 'now'>,
 ): Promise<Judgement<Known>> {
-  const { authority, path } = target;
+  const { authority } = target;
   const offer = await offerOf(authority, caller, rooms, settings);
-  const judged = { authority, path: judgedPath(path, offer, settings) };
+  const judged = { authority, path: judgedPath(target, offer, settings) };
   const seen = await requestFacts(arrival, judged, caller, offer, rooms.now());
   const facts = body === null ? seen : { ...seen, body };
   return { settings, caller, offer, facts, decision: decideRequest(settings.policy, facts) };

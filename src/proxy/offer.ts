@@ -2,6 +2,7 @@ import { SidekeyError } from '../errors.ts';
 import type { Grant } from '../grants/grant.ts';
 import { selectGrant, type Selected } from '../grants/select-grant.ts';
 import { pathWithout } from '../inject/path.ts';
+import type { Destination } from '../inject/place.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Identity } from './agent.ts';
 import type { Rooms, Settings } from './rooms.ts';
@@ -41,13 +42,14 @@ export async function offerOf(
  * It is no part of what is asked for. Only what no upstream reads as anything else counts as one.
  */
 export function judgedPath(
-  path: string,
+  to: Destination,
   offer: Pick<Offer, 'selected'> | null,
   { injectPlan }: Pick<Settings, 'injectPlan'>,
 ): string {
-  if (offer?.selected.kind !== 'selected') return path;
-  const plan = injectPlan(offer.selected.grant.provider);
-  return plan.kind === 'path' ? pathWithout(path, plan.prefixes) : path;
+  if (offer?.selected.kind !== 'selected') return to.path;
+  const plan = injectPlan(offer.selected.grant.provider, to);
+  const inPath = !(plan instanceof SidekeyError) && plan.kind === 'path';
+  return inPath ? pathWithout(to.path, plan.prefixes) : to.path;
 }
 
 /** Who chooses, and what they may have. */

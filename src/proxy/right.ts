@@ -10,7 +10,7 @@ import type { Rooms } from './rooms.ts';
 /** By what right something was let through. What lasts is asked for it again. */
 export interface Right {
   readonly caller: Pick<Identity, 'holds'>;
-  /** Whose credential went along; null: none did. */
+  /** Whose credential went along, or would have where the client has its own; null: none. */
   readonly grant: Grant | null;
 }
 

@@ -1,7 +1,9 @@
 import type { SecureContext } from 'node:tls';
 import type { AuditLog } from '../audit/event.ts';
 import type { SealedCredential } from '../grants/credential.ts';
-import type { InjectPlan, Provider } from '../grants/provider.ts';
+import type { SidekeyError } from '../errors.ts';
+import type { InjectPlace, Provider } from '../grants/provider.ts';
+import type { Destination } from '../inject/place.ts';
 import type { ApprovalDesk } from '../approvals/desk.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Timers } from '../grants/timers.ts';
@@ -52,8 +54,8 @@ export interface Settings {
   readonly connections: Connections;
   readonly streams: Streams;
   readonly protocols: Protocols;
-  /** How a provider's tokens are carried. */
-  readonly injectPlan: (provider: string) => InjectPlan;
+  /** How a provider's tokens are carried to there, or why they are not. */
+  readonly injectPlan: (provider: string, to: Destination) => InjectPlace['as'] | SidekeyError;
   /** The definition of a provider, which says how a person can mend a grant. */
   readonly provider: (name: string) => Provider | undefined;
   readonly concealed: Concealment;

@@ -23,7 +23,11 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
       state: {
         audit: { append: (event) => record(event, seen), note: (event) => void noted.push(event) },
       },
-      provider: aProvider({ audience, probe, inject: { kind: 'path', prefixes: ['/bot'] } }),
+      provider: aProvider({
+        audience,
+        probe,
+        inject: [{ hosts: null, paths: null, as: { kind: 'path', prefixes: ['/bot'] } }],
+      }),
       user: 'alice',
       exit,
       signal: AbortSignal.timeout(5_000),

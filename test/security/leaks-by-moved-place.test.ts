@@ -3,11 +3,13 @@
  * out, or encoded more than once.
  */
 import { expect, test } from 'vitest';
-import type { InjectPlan } from '../../src/grants/provider.ts';
+import type { InjectPlace } from '../../src/grants/provider.ts';
 import { createConcealment } from '../../src/proxy/concealment.ts';
 import { authorityOf } from '../unit/policy/policy-for-test.ts';
 
-const inject: InjectPlan = { kind: 'path', prefixes: ['/bot', '/file/bot'] };
+const inject: readonly InjectPlace[] = [
+  { hosts: null, paths: null, as: { kind: 'path', prefixes: ['/bot', '/file/bot'] } },
+];
 const concealed = createConcealment({
   names: ['telegram'],
   get: () => ({ audience: ['api.telegram.example'], inject }),

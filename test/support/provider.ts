@@ -25,7 +25,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     knownScopes: [],
     audience,
     domains: audience,
-    inject: { kind: 'bearer' },
+    inject: [{ hosts: null, paths: null, as: { kind: 'bearer' } }],
     token: null,
     dialect: plainDialect,
     console: null,

@@ -62,7 +62,9 @@ export function planDomains(
     .filter((text) => text !== '')
     .map(patternOf);
   const known = [...new Set([...provider.audience, ...(before ?? [])])];
-  const widened = (named ?? []).filter((pattern) => !isWithin(known, pattern)).map(({ text }) => text);
+  // Of its domains, those beyond the audience are where the client has its own credential.
+  const offered = [...known, ...provider.domains];
+  const widened = (named ?? []).filter((pattern) => !isWithin(offered, pattern)).map(({ text }) => text);
   if (widened.length > 0 && !widen) {
     throw new SidekeyError(
       'input_invalid',

@@ -5,6 +5,7 @@ import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
 import { inject } from '../../inject/inject.ts';
 import { pathWithout } from '../../inject/path.ts';
+import { planAt } from '../../inject/place.ts';
 import { describeFault, findSidekeyError, withoutStop } from '../../oauth/description.ts';
 import { jsonObject, memberAt } from '../../oauth/json-object.ts';
 import { readBounded } from '../../oauth/read-bounded.ts';
@@ -38,9 +39,13 @@ export async function verify(
   if (probe === null) return { kind: 'unknown', reason: 'no harmless call is known that would show it' };
   const target = parseAbsoluteTarget(probe.url);
   if (target === null) return { kind: 'unknown', reason: 'the call that would show it has no valid URL' };
+  const plan = planAt(provider.inject, target);
+  if (plan instanceof SidekeyError) throw plan;
+  if (plan.kind === 'own')
+    return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
   const { path, fields } = inject(
     { path: target.path, fields: ['Accept', 'application/json', ...Object.entries(probe.headers).flat()] },
-    { sealed, plan: provider.inject, authority: target.authority },
+    { sealed, plan, authority: target.authority },
   );
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
@@ -105,10 +110,11 @@ async function recorded(
   { provider, user, state }: Pick<VerifyRequest, 'provider' | 'user' | 'state'>,
   send: () => Promise<Verified>,
 ): Promise<Verified> {
-  const { probe, inject: plan } = provider;
+  const { probe } = provider;
   const target = probe === null ? null : parseAbsoluteTarget(probe.url);
   if (probe === null || target === null) return send();
   const { scheme, host, port } = target.authority;
+  const plan = planAt(provider.inject, target);
   const [path = ''] = target.path.split('?', 1);
   const event = {
     exchange: randomUUID(),
@@ -118,7 +124,7 @@ async function recorded(
     scheme,
     host,
     port,
-    path: plan.kind === 'path' ? pathWithout(path, plan.prefixes) : path,
+    path: !(plan instanceof SidekeyError) && plan.kind === 'path' ? pathWithout(path, plan.prefixes) : path,
     reason: 'connect --verify',
   };
   await state.audit.append({ ...event, event: 'access', outcome: 'allow' });

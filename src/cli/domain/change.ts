@@ -1,4 +1,5 @@
 import { audited } from '../../audit/audited.ts';
+import type { Config } from '../../config/config.ts';
 import { allowDomain, removeDomain, setDomain, type DomainEdit } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
@@ -21,7 +22,7 @@ export async function allow(
   await change(context, {
     edit: (text) => allowDomain(text, host, grant, { insecure }),
     summary: `grant ${grant}${insecure ? ', also over plain http' : ''}`,
-    warnings: (state) => warningsFor(state, host, grant),
+    warnings: (state, config) => warningsFor(state, config, host, grant),
   });
   if (insecure) {
     context.output.say('Note: over plain http everybody on the way can read the credential.');
@@ -48,7 +49,7 @@ interface Change {
   /** What the entry says then: for the audit and for people. */
   readonly summary: string;
   /** What a person should know of it. */
-  readonly warnings?: (state: State) => Promise<readonly Warning[]>;
+  readonly warnings?: (state: State, config: Config) => Promise<readonly Warning[]>;
 }
 
 interface Warning {
@@ -68,13 +69,13 @@ async function change({ env, output, ...context }: Context, wanted: Change): Pro
       hint: 'sidekey domain list',
     });
   }
-  await parseConfig(edited.text, file, { env });
+  const config = await parseConfig(edited.text, file, { env });
   const warnings = await context.withState(async (state) => {
     if (edited.change !== 'unchanged') {
       const event = { event: 'domain.changed', host: edited.pattern, reason: wanted.summary } as const;
       await audited(state.audit, event, () => writeConfigAtomically(file, edited.text, { env, previous }));
     }
-    return (await wanted.warnings?.(state)) ?? [];
+    return (await wanted.warnings?.(state, config)) ?? [];
   });
   output.result(
     {
@@ -103,7 +104,12 @@ function sentenceFor({ change, pattern }: DomainEdit, summary: string, file: str
   }
 }
 
-async function warningsFor({ grants }: State, host: string, reference: string): Promise<readonly Warning[]> {
+async function warningsFor(
+  { grants }: State,
+  { providers }: Config,
+  host: string,
+  reference: string,
+): Promise<readonly Warning[]> {
   const pattern = parsePattern(host);
   const offered = standingFor(reference, await grants.list());
   if (offered.length === 0) {
@@ -117,7 +123,11 @@ async function warningsFor({ grants }: State, host: string, reference: string): 
   const warnings: Warning[] = [];
   for (const grant of offered) {
     const opened = await grants.read(grant.id);
-    if (opened === null || !isPattern(pattern) || isWithin(opened.sealed.audience, pattern)) continue;
+    if (opened === null || !isPattern(pattern)) continue;
+    const places = providers.get(grant.provider)?.inject ?? [];
+    // There it is not sent at all.
+    const own = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
+    if (isWithin([...opened.sealed.audience, ...own], pattern)) continue;
     warnings.push({
       sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} alone; what goes elsewhere is refused (policy_violation).`,
       hint: replaceCommand(grant, [...opened.sealed.audience, pattern.text]),

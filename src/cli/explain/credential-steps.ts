@@ -5,14 +5,16 @@ import type { InjectPlan } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { expiredToken, standingOf, type RefusedToken } from '../../grants/token-result.ts';
 import { stateNow } from '../../grants/state-now.ts';
-import { inject } from '../../inject/inject.ts';
-import { authorityText, type Authority } from '../../policy/authority.ts';
+import { assertTransport, inject } from '../../inject/inject.ts';
+import type { Destination } from '../../inject/place.ts';
+import { authorityText } from '../../policy/authority.ts';
 import type { RequestDecision } from '../../policy/decide.ts';
 import { matchesPattern } from '../../policy/domain-map.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import type { Identity } from '../../proxy/agent.ts';
 import { echoRefusal } from '../../proxy/credential.ts';
 import { unselected, type Offer } from '../../proxy/offer.ts';
+import type { Settings } from '../../proxy/rooms.ts';
 import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { View } from '../../view.ts';
 import { expiryOf, titleOf } from '../grant/words.ts';
@@ -23,18 +25,19 @@ import type { Ending, Trail } from './trail.ts';
 
 /** What is known when the credential is looked for. */
 export interface CredentialQuestion {
-  readonly authority: Authority;
+  readonly target: Destination;
   readonly method: string;
   readonly decision: Extract<RequestDecision, { grant: string }>;
   readonly offer: Offer;
   readonly caller: Identity;
+  readonly injectPlan: Settings['injectPlan'];
   readonly now: number;
 }
 
 /** From the decision to the field that carries the credential. Answers how the request would leave. */
 export async function credentialSteps(
   view: View,
-  { authority, method, decision, offer, caller, now }: CredentialQuestion,
+  { target, method, decision, offer, caller, injectPlan, now }: CredentialQuestion,
   trail: Trail,
 ): Promise<Ending> {
   const echoed = echoRefusal(method);
@@ -42,6 +45,9 @@ export async function credentialSteps(
   const { selected } = offer;
   if (selected.kind !== 'selected') return trail.failed('grant', unselected(selected, decision, caller));
   const { grant } = selected;
+  const { authority } = target;
+  const plan = injectPlan(grant.provider, target);
+  if (plan instanceof SidekeyError) return trail.failed('injection', plan);
   trail.went('grant', `${titleOf(grant)}: provider ${grant.provider}, ${stateNow(grant, now)}`);
 
   const opened = (await (await view.registry())?.read(grant.id)) ?? null;
@@ -72,7 +78,16 @@ export async function credentialSteps(
   const ended = grantEnded(grant, (await view.store?.grantPolicies.get(grant.id)) ?? null, now);
   if (ended !== null) return trail.failed('grant', ended);
 
-  const plan: InjectPlan = providers.get(grant.provider)?.inject ?? { kind: 'bearer' };
+  if (plan.kind === 'own') {
+    try {
+      assertTransport({ authority, insecure: decision.insecure });
+    } catch (error) {
+      if (!(error instanceof SidekeyError)) throw error;
+      return trail.failed('injection', error);
+    }
+    trail.went('injection', `${carriedAs(plan)} (as the provider ${grant.provider} says)`);
+    return { outcome: 'as it is, without a credential', held };
+  }
   const name = authorityText(authority);
   const isCovered = sealed.audience
     .map(parsePattern)
@@ -81,9 +96,9 @@ export async function credentialSteps(
   if (isCovered) trail.went('audience', `${name} is within ${sealed.audience.join(', ')}`);
   let fields: readonly string[];
   try {
-    const path = plan.kind === 'path' ? `${plan.prefixes[0]}/` : '/';
+    const to = plan.kind === 'path' ? `${plan.prefixes[0]}/` : '/';
     const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure };
-    ({ fields } = inject({ path, fields: [] }, some));
+    ({ fields } = inject({ path: to, fields: [] }, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     return trail.failed(isCovered ? 'injection' : 'audience', error);
@@ -133,7 +148,12 @@ function withSomeToken(sealed: SealedCredential): SealedCredential {
 function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: InjectPlan): string {
   if (fields.length === 0) return carriedAs(plan);
   const names = fields.filter((_, index) => index % 2 === 0);
-  const prefix = grant.type === 'basic' ? 'Basic ' : grant.type === 'headers' ? '' : prefixOf(plan);
+  const prefix =
+    grant.type === 'basic' || plan.kind === 'basic'
+      ? 'Basic '
+      : grant.type === 'headers'
+        ? ''
+        : prefixOf(plan);
   return names.map((name) => `${name}: ${prefix}…`).join(', ');
 }
 

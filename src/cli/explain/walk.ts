@@ -1,6 +1,6 @@
 import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../errors.ts';
-import type { InjectPlan } from '../../grants/provider.ts';
+import { planAt } from '../../inject/place.ts';
 import { matches } from '../../grants/select-grant.ts';
 import { createAddressGuard, parseCidr } from '../../policy/address.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
@@ -15,6 +15,7 @@ import { framingOf } from '../../proxy/framing.ts';
 import { judge } from '../../proxy/judgement.ts';
 import { denialOf } from '../../proxy/refusal.ts';
 import { bodyFacts } from '../../proxy/request-facts.ts';
+import type { Settings } from '../../proxy/rooms.ts';
 import { targetOf, type Target } from '../../proxy/target.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 import type { View } from '../../view.ts';
@@ -64,7 +65,15 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
       ? { outcome: 'as it is, without a credential', held: false }
       : await credentialSteps(
           view,
-          { authority, method: question.method, decision, offer, caller, now: at },
+          {
+            target,
+            method: question.method,
+            decision,
+            offer,
+            caller,
+            injectPlan: settings.injectPlan,
+            now: at,
+          },
           trail,
         );
   await address(config, authority, trail);
@@ -72,8 +81,11 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
 }
 
 /** How a provider's tokens are carried, as `main` has it. */
-function planOf({ providers }: Config): (provider: string) => InjectPlan {
-  return (provider) => providers.get(provider)?.inject ?? { kind: 'bearer' };
+function planOf({ providers }: Config): Settings['injectPlan'] {
+  return (provider, to) => {
+    const places = providers.get(provider)?.inject;
+    return places === undefined ? { kind: 'bearer' } : planAt(places, to);
+  };
 }
 
 function targetSteps({ arrival: { head } }: Question, { limits }: Config, trail: Trail): Target {

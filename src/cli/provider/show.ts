@@ -2,7 +2,14 @@ import type { Provider } from '../../grants/provider.ts';
 import type { Context } from '../context.ts';
 import { columns, details } from '../table.ts';
 import { findProvider } from './find.ts';
-import { carriedAs, connectCommands, pastedAs, providerJson } from './words.ts';
+import {
+  carriedAs,
+  carriedEverywhereAs,
+  connectCommands,
+  pastedAs,
+  placeText,
+  providerJson,
+} from './words.ts';
 
 /** `sidekey provider show`. Rejects with SidekeyError `provider_unknown`. */
 export async function showProvider({ readConfig, output }: Context, name: string): Promise<void> {
@@ -11,7 +18,7 @@ export async function showProvider({ readConfig, output }: Context, name: string
   const secret = clientSecret === null ? 'without a secret' : `with a secret, sent as ${clientAuth}`;
   const facts = details(`${name} (${provider.title})`, {
     audience: provider.audience.join(', ') || null,
-    'carried as': carriedAs(provider.inject),
+    'carried as': carriedEverywhereAs(provider.inject) ?? 'depends on the place, see below',
     'consent at': provider.authorizationEndpoint,
     'device code at': provider.deviceAuthorizationEndpoint,
     'tokens from': provider.tokenEndpoint,
@@ -28,7 +35,12 @@ export async function showProvider({ readConfig, output }: Context, name: string
 
 function sections(provider: Provider): string[] {
   const { settings, knownScopes, notes, token, console: at } = provider;
+  const isByPlace = carriedEverywhereAs(provider.inject) === null;
   return [
+    section(
+      isByPlace ? 'Carried as' : '',
+      provider.inject.flatMap((place, index) => [carriedAs(place.as), `  ${placeText(place, index === 0)}`]),
+    ),
     section(
       'Settings',
       columns(settings.map(({ name, what, value, example }) => [name, value ?? `(none; ${example})`, what])),

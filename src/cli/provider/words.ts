@@ -1,25 +1,42 @@
 import { flowWords } from '../../config/provider-definition.ts';
-import type { Flow, InjectPlan, Provider, TokenCarry } from '../../grants/provider.ts';
+import type { Flow, InjectPlace, Provider, TokenCarry } from '../../grants/provider.ts';
 
 /** Where a token stands in a request, with the token left out. */
-export function carriedAs(plan: InjectPlan): string {
+export function carriedAs(plan: InjectPlace['as']): string {
   switch (plan.kind) {
     case 'bearer':
       return 'Authorization: Bearer …';
     case 'header':
       return `${plan.name}: ${plan.prefix}…`;
+    case 'basic':
+      return `Authorization: Basic ${plan.username}:…`;
     case 'path':
       return plan.prefixes.map((prefix) => `${prefix}…`).join(', ');
     case 'query':
       return `?${plan.name}=…`;
+    case 'own':
+      return 'no credential; the client’s own Authorization goes on';
   }
 }
 
+/** The same where it is everywhere the same; null: it depends on the place. */
+export function carriedEverywhereAs(places: Provider['inject']): string | null {
+  const [only, ...more] = places;
+  const isOne = only !== undefined && more.length === 0 && only.hosts === null && only.paths === null;
+  return isOne ? carriedAs(only.as) : null;
+}
+
+/** Hosts and paths of a place, for people. */
+export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): string {
+  if (hosts === null && paths === null) return isFirst ? 'everywhere' : 'elsewhere';
+  return [hosts === null ? 'everywhere at' : `at ${hosts.join(' ')}`, ...(paths ?? [])].join(' ');
+}
+
 /** The same for what is pasted, whose parts may stand in several places. */
-export function pastedAs(carry: TokenCarry, plan: InjectPlan): string {
+export function pastedAs(carry: TokenCarry, places: Provider['inject']): string {
   switch (carry.kind) {
     case 'inject':
-      return carriedAs(plan);
+      return carriedEverywhereAs(places) ?? 'see below';
     case 'basic':
       return 'Authorization: Basic …';
     case 'headers':
@@ -77,7 +94,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
     audience: provider.audience,
     domains: provider.domains,
-    inject: writtenPlan(inject),
+    inject: writtenPlaces(inject),
     token:
       token === null
         ? null
@@ -94,12 +111,25 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
 }
 
 /** As the config file has it. */
-function writtenPlan(plan: InjectPlan): unknown {
+function writtenPlaces(places: Provider['inject']): unknown {
+  const [only] = places;
+  if (only !== undefined && carriedEverywhereAs(places) !== null) return writtenPlan(only.as);
+  return places.map(({ hosts, paths, as }) => ({
+    ...(hosts === null ? {} : { hosts }),
+    ...(paths === null ? {} : { paths }),
+    as: writtenPlan(as),
+  }));
+}
+
+function writtenPlan(plan: InjectPlace['as']): unknown {
   switch (plan.kind) {
     case 'bearer':
-      return 'bearer';
+    case 'own':
+      return plan.kind;
     case 'header':
       return { header: plan.name, prefix: plan.prefix };
+    case 'basic':
+      return { basic: plan.username, ...(plan.forPair === null ? {} : { for_pair: plan.forPair }) };
     case 'path':
       return { path: plan.prefixes };
     case 'query':

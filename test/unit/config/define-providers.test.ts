@@ -34,7 +34,7 @@ test('a client of your own adds to a built-in provider', async () => {
     clientId: 'mine',
     clientAuth: 'post',
     scopes: ['repo'],
-    audience: ['api.github.com', 'uploads.github.com'],
+    audience: ['api.github.com', 'uploads.github.com', 'github.com', 'ghcr.io', 'npm.pkg.github.com'],
   });
   await expect(github.clientSecret?.()).resolves.toBe('s3cret');
 });

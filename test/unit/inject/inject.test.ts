@@ -26,6 +26,22 @@ describe('what is written', () => {
     [oauth2({ accessToken: 'a' }), bearer, [['Authorization', 'Bearer a']]],
     [key, bearer, [['Authorization', 'Bearer k']]],
     [key, header, [['X-Api-Key', 'k']]],
+    // As git and registries have it: base64 of x-access-token:k.
+    [
+      key,
+      { kind: 'basic', username: 'x-access-token', forPair: null },
+      [['Authorization', 'Basic eC1hY2Nlc3MtdG9rZW46aw==']],
+    ],
+    [
+      { type: 'basic', username: 'ann@acme.test', password: 'k' },
+      { kind: 'basic', username: 'other', forPair: 'x-access-token' },
+      [['Authorization', 'Basic eC1hY2Nlc3MtdG9rZW46aw==']],
+    ],
+    [
+      { type: 'basic', username: 'Aladdin', password: 'open sesame' },
+      { kind: 'basic', username: 'x-access-token', forPair: null },
+      [['Authorization', 'Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==']],
+    ],
     [key, { kind: 'header', name: 'Authorization', prefix: 'token ' }, [['Authorization', 'token k']]],
     [{ type: 'jwt', value: 'j', expiresAt: null }, header, [['X-Api-Key', 'j']]],
     // RFC 7617 §2.
@@ -50,6 +66,18 @@ describe('what is written', () => {
       expect.objectContaining({ code: 'internal' }),
     );
   });
+});
+
+test('one credential that is carried in several ways is carried in each of them, whichever was first', () => {
+  const one = sealed(key);
+  const basic: InjectPlan = { kind: 'basic', username: 'x-access-token', forPair: null };
+  const by = (plan: InjectPlan) => inject(empty, { sealed: one, plan, authority }).fields;
+  expect([by(bearer), by(basic), by(header), by(bearer)]).toEqual([
+    ['Authorization', 'Bearer k'],
+    ['Authorization', 'Basic eC1hY2Nlc3MtdG9rZW46aw=='],
+    ['X-Api-Key', 'k'],
+    ['Authorization', 'Bearer k'],
+  ]);
 });
 
 describe('where it is written', () => {

@@ -1,0 +1,180 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { startH2Upstream, startUpstream, type Upstream } from './upstream.ts';
+
+/** One request as a host saw it. */
+export interface SeenRequest {
+  readonly method: string;
+  /** With its query. */
+  readonly target: string;
+  readonly version: string;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Tells connections apart. */
+  readonly connection: unknown;
+  /** The status that it was answered with. */
+  status: number;
+  /** Bytes of its body, as they came. */
+  bytes: number;
+}
+
+export interface GitHost extends Upstream {
+  readonly seen: readonly SeenRequest[];
+  /** Large files that were uploaded to `objects`, by their SHA-256. */
+  readonly files: ReadonlyMap<string, Buffer>;
+}
+
+export interface GitHostOptions {
+  /** Bare repositories. */
+  readonly root: string;
+  /** The only value of `Authorization` that is let in at paths of git. */
+  readonly authorization: string;
+  readonly http2?: boolean;
+  /** URL of the host that large files are at. */
+  readonly objects?: string;
+}
+
+const paths = /\/(info\/refs|git-upload-pack|git-receive-pack|info\/lfs\/.*)$/;
+
+/** git's own server behind TLS, with large files (LFS), and a website around it that anybody may read. */
+export async function startGitHost(options: GitHostOptions): Promise<GitHost> {
+  const seen: SeenRequest[] = [];
+  const files = new Map<string, Buffer>();
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+    const target = request.url ?? '';
+    const [path = ''] = target.split('?', 1);
+    const record = recordOf(request);
+    seen.push(record);
+    request.on('data', (chunk: Buffer) => (record.bytes += chunk.length));
+    response.once('finish', () => (record.status = response.statusCode));
+    if (!paths.test(path)) {
+      request.resume();
+      response.end(`website, ${request.headers.authorization ?? 'anonymous'}`);
+      return;
+    }
+    if (request.headers.authorization !== options.authorization) {
+      request.resume();
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' });
+      response.end();
+      return;
+    }
+    if (path.endsWith('/info/lfs/objects/batch')) batch(request, response, options.objects ?? '');
+    else backend(request, response, options.root);
+  };
+  // What is used of requests and responses here, Node's HTTP/2 has under the same names.
+  const start = options.http2 === true ? (startH2Upstream as unknown as typeof startUpstream) : startUpstream;
+  const upstream = await start(listener);
+  return { ...upstream, seen, files };
+}
+
+/** A host of large files: what is put there is kept under the end of its path. It knows of no credential. */
+export async function startObjectHost(identity: {
+  readonly key: string;
+  readonly cert: string;
+}): Promise<GitHost> {
+  const seen: SeenRequest[] = [];
+  const files = new Map<string, Buffer>();
+  const upstream = await startUpstream((request, response) => {
+    const record = recordOf(request);
+    seen.push(record);
+    response.once('finish', () => (record.status = response.statusCode));
+    const id = (request.url ?? '').split('?', 1)[0]?.split('/').at(-1) ?? '';
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.once('end', () => {
+      const body = Buffer.concat(chunks);
+      const known = files.get(id);
+      if (request.method === 'PUT') {
+        const isWhole = createHash('sha256').update(body).digest('hex') === id;
+        if (isWhole) files.set(id, body);
+        response.writeHead(isWhole ? 200 : 400).end();
+      } else if (known === undefined) response.writeHead(404).end();
+      else response.end(known);
+    });
+  }, identity);
+  return { ...upstream, seen, files };
+}
+
+function recordOf(request: IncomingMessage): SeenRequest {
+  return {
+    method: request.method ?? '',
+    target: request.url ?? '',
+    version: request.httpVersion,
+    headers: { ...request.headers },
+    connection: request.socket,
+    status: 0,
+    bytes: 0,
+  };
+}
+
+/** The batch API of git-lfs: where each object is put, or got from, by a signed address. */
+function batch(request: IncomingMessage, response: ServerResponse, objects: string): void {
+  let text = '';
+  request.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  request.once('end', () => {
+    const { operation, objects: wanted } = JSON.parse(text) as {
+      readonly operation: 'upload' | 'download';
+      readonly objects: readonly { readonly oid: string; readonly size: number }[];
+    };
+    response.writeHead(200, { 'content-type': 'application/vnd.git-lfs+json' });
+    response.end(
+      JSON.stringify({
+        transfer: 'basic',
+        objects: wanted.map(({ oid, size }) => ({
+          oid,
+          size,
+          authenticated: true,
+          actions: { [operation]: { href: `${objects}/store/${oid}?signature=made-for-this` } },
+        })),
+      }),
+    );
+  });
+}
+
+/** RFC 3875: git-http-backend is a CGI program. */
+function backend(request: IncomingMessage, response: ServerResponse, root: string): void {
+  const [path = '', query = ''] = (request.url ?? '').split('?');
+  const header = (name: string) => String(request.headers[name] ?? '');
+  const child = spawn('git', ['http-backend'], {
+    env: {
+      PATH: process.env['PATH'],
+      GIT_PROJECT_ROOT: root,
+      GIT_HTTP_EXPORT_ALL: '1',
+      GIT_CONFIG_NOSYSTEM: '1',
+      REMOTE_USER: 'known',
+      REQUEST_METHOD: request.method,
+      PATH_INFO: path,
+      QUERY_STRING: query,
+      CONTENT_TYPE: header('content-type'),
+      HTTP_CONTENT_ENCODING: header('content-encoding'),
+      GIT_PROTOCOL: header('git-protocol'),
+      ...(request.headers['content-length'] === undefined
+        ? {}
+        : { CONTENT_LENGTH: header('content-length') }),
+    },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  child.stdin.on('error', () => {});
+  request.pipe(child.stdin);
+  let head: Buffer | null = Buffer.alloc(0);
+  child.stdout.on('data', (chunk: Buffer) => {
+    if (head === null) {
+      response.write(chunk);
+      return;
+    }
+    head = Buffer.concat([head, chunk]);
+    const end = head.indexOf('\r\n\r\n');
+    if (end < 0) return;
+    let status = 200;
+    for (const line of head.subarray(0, end).toString('latin1').split('\r\n')) {
+      const [, name = '', value = ''] = /^([^:]+): *(.*)$/.exec(line) ?? [];
+      if (name.toLowerCase() === 'status') status = Number.parseInt(value, 10);
+      else response.setHeader(name, value);
+    }
+    response.statusCode = status;
+    const rest = head.subarray(end + 4);
+    head = null;
+    response.write(rest);
+  });
+  child.stdout.once('end', () => response.end());
+}

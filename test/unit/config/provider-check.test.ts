@@ -1,0 +1,32 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { openCatalog } from '../../../src/config/catalog.ts';
+import { checkProvider } from '../../../src/config/provider-check.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+/** What does not fit together in a definition with these lines. */
+async function misfits(lines: string) {
+  const own = join(await tempFolder(), 'providers');
+  await mkdir(own);
+  const head = 'title: Corp\ncategory: code\ndocs: [https://corp.test/docs]\ntoken: { what: key }\n';
+  await writeFile(join(own, 'corp.yaml'), `${head}${lines}\n`);
+  const entry = (await openCatalog({ own })).get('corp');
+  if (entry === undefined) throw new Error('no such provider');
+  return checkProvider(entry).map(({ path, message }) => `${path.join('.')} ${message}`);
+}
+
+test('a credential is carried to hosts of the audience alone', async () => {
+  const inject = 'inject: [{ hosts: [git.corp.test], as: bearer }]';
+  expect(await misfits(`audience: [corp.test]\n${inject}`)).toEqual([
+    'inject names git.corp.test, which is not in the audience',
+  ]);
+  expect(await misfits(`audience: ['*.corp.test']\n${inject}`)).toEqual([]);
+});
+
+test('a domain beyond the audience is one where the client has its own credential', async () => {
+  const domains = 'audience: [corp.test]\ndomains: [corp.test, images.corp.test]';
+  expect(await misfits(domains)).toEqual(['domains names images.corp.test, which is not in the audience']);
+  const own = 'inject: [{ hosts: [images.corp.test], as: own }, { as: bearer }]';
+  expect(await misfits(`${domains}\n${own}`)).toEqual([]);
+});
