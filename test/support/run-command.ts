@@ -92,7 +92,7 @@ function startRun(
 ): RunningCommand {
   const child = spawn(process.execPath, [program, 'run', '--config', configFile, ...args], {
     cwd: folder,
-    env: { PATH: process.env['PATH'], HOME: folder, ...env },
+    env: { PATH: process.env['PATH'], HOME: folder, TMPDIR: folder, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
     // A session of its own: no terminal of whoever runs the tests.
     detached: true,
