@@ -10,6 +10,7 @@ import type { Bind, Register } from './command.ts';
 import { registerConnect } from './connect.ts';
 import { createContext } from './context.ts';
 import { registerDemo } from './demo.ts';
+import { registerDoctor } from './doctor.ts';
 import { registerDomain } from './domain.ts';
 import { registerEnv } from './env.ts';
 import { registerExplain } from './explain.ts';
@@ -29,10 +30,8 @@ import { registerStatus } from './status.ts';
 import { asksNothing, usageFailure } from './usage.ts';
 
 const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
-  [
-    'Run:',
-    [registerRun, registerStart, registerEnv, registerFetch, registerStatus, registerSkill, registerDemo],
-  ],
+  ['Run:', [registerRun, registerStart, registerEnv, registerFetch, registerSkill, registerDemo]],
+  ['Look:', [registerStatus, registerDoctor]],
   ['Credentials:', [registerConnect, registerGrant, registerProvider]],
   [
     'Who and where:',

@@ -214,7 +214,8 @@ export const clients: readonly Client[] = [
     programs: ['chromium', 'google-chrome'],
     variables: [],
     notes: [
-      'It takes a proxy without a password from --proxy-server, and roots from the system or from ~/.pki/nssdb.',
+      'It takes no password for a proxy from variables: it needs a port where no token is asked for.',
+      'Its roots come from ~/.pki/nssdb: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
     ],
   },
 ];

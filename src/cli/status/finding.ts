@@ -2,7 +2,18 @@ import { failures, SidekeyError } from '../../errors.ts';
 
 /** One thing that was looked at. */
 export interface Finding {
-  readonly name: 'config' | 'proxy' | 'store' | 'key' | 'CA' | 'domains' | 'grants' | 'audit';
+  readonly name:
+    | 'config'
+    | 'proxy'
+    | 'store'
+    | 'key'
+    | 'CA'
+    | 'domains'
+    | 'grants'
+    | 'audit'
+    | 'permissions'
+    | 'clock'
+    | 'upstreams';
   readonly ok: boolean;
   /** For people. */
   readonly text: string;

@@ -26,7 +26,11 @@ export async function status(context: Context, options: { readonly health?: bool
 }
 
 /** A config that is not valid hides nothing that can be known without its bad parts. */
-async function findAll({ readConfig, salvageConfig, now }: Context): Promise<readonly Finding[]> {
+export async function findAll({
+  readConfig,
+  salvageConfig,
+  now,
+}: Pick<Context, 'readConfig' | 'salvageConfig' | 'now'>): Promise<readonly Finding[]> {
   try {
     return await look(await readConfig(), now);
   } catch (error) {

@@ -1,0 +1,155 @@
+import type { Config } from '../../config/config.ts';
+import { exitCode, SidekeyError } from '../../errors.ts';
+import { clients } from '../../clients/client-table.ts';
+import type { Context } from '../context.ts';
+import { broken, type Finding, type Need } from '../status/finding.ts';
+import { findAll } from '../status/status.ts';
+import { columns } from '../table.ts';
+import { withExit } from '../with-exit.ts';
+import { adviceFor, titleOf } from './advice.ts';
+import { lookAtClock } from './clock.ts';
+import { lookAtPermissions } from './permissions.ts';
+import { probeClients, type Probed } from './probe.ts';
+import { withProbeStand } from './stand.ts';
+import { askUpstreams, upstreamsFound } from './upstreams.ts';
+
+export interface DoctorOptions {
+  readonly only?: readonly string[];
+  readonly offline?: boolean;
+}
+
+/** `sidekey doctor`: exit code 1 where something needs attention. */
+export async function doctor(context: Context, options: DoctorOptions): Promise<number> {
+  const { output } = context;
+  const only = options.only === undefined ? null : knownClients(options.only);
+  const findings = only === null ? await lookAtHouse(context, options) : [];
+  const config = await context.readConfig().catch(() => null);
+  const { probed, notes } = await probe(context, config, only);
+  const needs = [
+    ...findings.flatMap(({ name, needs: each }) =>
+      each.map((need) => ({ about: name.toLowerCase(), ...need })),
+    ),
+    ...probed.flatMap((each) => {
+      const need = adviceFor(each);
+      return need === null ? [] : [{ about: each.client.name, ...need }];
+    }),
+  ];
+  const ok = needs.length === 0;
+  output.result(
+    {
+      ok,
+      checks: Object.fromEntries(
+        findings.map(({ name, ok: isOk, facts }) => [name.toLowerCase(), { ok: isOk, ...facts }]),
+      ),
+      clients: probed.map(({ client, library, verdict, said }) => ({
+        name: client.name,
+        library,
+        verdict: verdict ?? 'absent',
+        said,
+      })),
+      notes,
+      needs,
+    },
+    describe(findings, probed, notes, needs),
+  );
+  return ok ? exitCode.ok : exitCode.failure;
+}
+
+/** What the proxy stands on. A proxy that does not run is no fault here: `run` starts its own. */
+async function lookAtHouse(context: Context, { offline }: DoctorOptions): Promise<readonly Finding[]> {
+  const { env, now } = context;
+  const found = (await findAll(context)).map(silentIsFine);
+  let config: Config;
+  try {
+    config = await context.readConfig();
+  } catch {
+    // What is wrong with it stands among the findings.
+    return found;
+  }
+  const answers =
+    offline === true
+      ? []
+      : await withExit(config, env, (exit) => askUpstreams(config, exit, now)).catch((error: unknown) =>
+          error instanceof SidekeyError ? error : Promise.reject(error),
+        );
+  return [
+    ...found,
+    await lookAtPermissions(config),
+    ...(answers instanceof SidekeyError
+      ? [broken('upstreams', answers)]
+      : [await lookAtClock(config, answers, now()), ...(offline === true ? [] : [upstreamsFound(answers)])]),
+  ];
+}
+
+function silentIsFine(found: Finding): Finding {
+  return found.name === 'proxy' && found.facts['health'] === 'silent'
+    ? { ...found, ok: true, needs: [] }
+    : found;
+}
+
+async function probe(
+  context: Context,
+  config: Config | null,
+  only: ReadonlySet<string> | null,
+): Promise<{ readonly probed: readonly Probed[]; readonly notes: readonly string[] }> {
+  context.output.say('Asking the programs that are installed…');
+  return withProbeStand(context, config ?? { proxy: defaults }, async (stand) => ({
+    probed: await probeClients(stand, only),
+    notes: stand.notes,
+  }));
+}
+
+const defaults: Config['proxy'] = {
+  listen: { host: '127.0.0.1', port: 0 },
+  agents: 'optional',
+  unmatched: 'deny',
+};
+
+/** @throws SidekeyError `input_invalid` */
+function knownClients(names: readonly string[]): ReadonlySet<string> {
+  const unknown = names.find((name) => !clients.some((client) => client.name === name));
+  if (unknown === undefined) return new Set(names);
+  throw new SidekeyError('input_invalid', `There is no client ${unknown}.`, {
+    hint: `one of ${clients.map(({ name }) => name).join(', ')}`,
+  });
+}
+
+function describe(
+  findings: readonly Finding[],
+  probed: readonly Probed[],
+  notes: readonly string[],
+  needs: readonly Need[],
+): string {
+  const installed = probed.filter(({ verdict }) => verdict !== null);
+  const absent = [
+    ...new Set(
+      probed.filter(({ verdict }) => verdict === null).map(({ client, library }) => library ?? client.name),
+    ),
+  ];
+  return [
+    ...columns(findings.map(({ name, ok, text }) => [ok ? 'ok' : '!', name, text])),
+    ...(findings.length === 0 ? [] : ['']),
+    ...columns(
+      installed.map((each) => [
+        each.verdict === 'works' ? 'ok' : '!',
+        titleOf(each),
+        words[each.verdict ?? 'failed'],
+      ]),
+    ),
+    ...(absent.length === 0 ? [] : [`not here: ${absent.join(', ')}`]),
+    ...(notes.length === 0 ? [] : ['', ...notes]),
+    '',
+    ...(needs.length === 0
+      ? ['All is well.']
+      : needs.flatMap(({ sentence, hint }) => [`! ${sentence}`, ...(hint === null ? [] : [`  → ${hint}`])])),
+  ].join('\n');
+}
+
+const words = {
+  works: 'works',
+  untrusted: 'does not trust the CA',
+  unproxied: 'goes past the proxy',
+  unauthenticated: 'shows no token',
+  failed: 'fails',
+  slow: 'takes too long',
+} as const;
