@@ -62,7 +62,13 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
       { hint: 'add the host to the audience of the provider, then add the grant again with --replace' },
     );
   }
-  assertTransport(injection);
+  if (authority.scheme !== 'https' && injection.insecure !== true) {
+    throw new SidekeyError(
+      'insecure_transport',
+      `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
+      { hint: 'use https, or set insecure: true on the domain' },
+    );
+  }
 
   const injected: string[] = [];
   let at = -1;
@@ -85,16 +91,6 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     conceal: rendered.conceal,
     carriedIn: rendered.replaced,
   };
-}
-
-/** @throws SidekeyError `insecure_transport`: plain `http` where the domain does not allow it. */
-export function assertTransport({ authority, insecure }: Pick<Injection, 'authority' | 'insecure'>): void {
-  if (authority.scheme === 'https' || insecure === true) return;
-  throw new SidekeyError(
-    'insecure_transport',
-    `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
-    { hint: 'use https, or set insecure: true on the domain' },
-  );
 }
 
 /**

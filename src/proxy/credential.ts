@@ -1,6 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
-import { assertTransport, inject, type Injected } from '../inject/inject.ts';
+import { inject, type Injected } from '../inject/inject.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -67,7 +67,6 @@ export async function withCredential(
     spend: taken.spend,
   };
   if (plan.kind === 'own') {
-    assertTransport({ authority, insecure: decision.insecure });
     await rooms.audit.append(record.access());
     return { departure: leaving, settings };
   }

@@ -5,7 +5,7 @@ import type { InjectPlan } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { expiredToken, standingOf, type RefusedToken } from '../../grants/token-result.ts';
 import { stateNow } from '../../grants/state-now.ts';
-import { assertTransport, inject } from '../../inject/inject.ts';
+import { inject } from '../../inject/inject.ts';
 import type { Destination } from '../../inject/place.ts';
 import { authorityText } from '../../policy/authority.ts';
 import type { RequestDecision } from '../../policy/decide.ts';
@@ -79,12 +79,6 @@ export async function credentialSteps(
   if (ended !== null) return trail.failed('grant', ended);
 
   if (plan.kind === 'own') {
-    try {
-      assertTransport({ authority, insecure: decision.insecure });
-    } catch (error) {
-      if (!(error instanceof SidekeyError)) throw error;
-      return trail.failed('injection', error);
-    }
     trail.went('injection', `${carriedAs(plan)} (as the provider ${grant.provider} says)`);
     return { outcome: 'as it is, without a credential', held };
   }
