@@ -1,0 +1,22 @@
+import { expect, test } from 'vitest';
+import { greeting, missing, packageMissing, programs, stage } from './support/stage.ts';
+
+const node = missing(process.execPath, '--version');
+
+const getters = [
+  { name: 'fetch of Node.js', program: 'node-fetch-builtin.mjs', absent: node },
+  { name: 'undici', program: 'undici.mjs', absent: packageMissing('undici') },
+  { name: 'axios', program: 'axios.mjs', absent: packageMissing('axios') },
+  { name: 'node:https', program: 'https-request.mjs', absent: node },
+  { name: 'node-fetch', program: 'node-fetch-package.mjs', absent: packageMissing('node-fetch') },
+  { name: 'got', program: 'got.mjs', absent: packageMissing('got') },
+];
+
+for (const { name, program, absent } of getters) {
+  test.skipIf(absent)(`${name} gets an answer, and never has the token`, async () => {
+    const { perform, upstream } = await stage(greeting);
+    const ran = await perform([process.execPath, `${programs}${program}`, `${upstream.url}/me`]);
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
+    expect(ran.seen).toMatchObject([{ method: 'GET', path: '/me' }]);
+  });
+}

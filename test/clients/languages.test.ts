@@ -1,0 +1,58 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { greeting, missing, programs, stage } from './support/stage.ts';
+
+// The system's own, which has the packages of the system.
+const python = '/usr/bin/python3';
+
+const clients = [
+  { name: 'curl', absent: missing('curl', '--version'), command: ['curl', '-sS', '--fail'] },
+  { name: 'wget', absent: missing('wget', '--version'), command: ['wget', '-nv', '-O', '-'] },
+  ...['requests', 'httpx', 'aiohttp', 'urllib'].map((library) => ({
+    name: `Python with ${library}`,
+    absent: missing(python, '-c', `import ${library}`),
+    command: [python, `${programs}with-${library}.py`],
+  })),
+  {
+    name: 'Ruby with net/http',
+    absent: missing('ruby', '-e', 'require "net/http"'),
+    command: ['ruby', `${programs}get.rb`],
+  },
+  {
+    name: 'PHP with its curl extension',
+    absent: missing('php', '-r', 'exit(function_exists("curl_init") ? 0 : 1);'),
+    command: ['php', `${programs}get.php`],
+  },
+  {
+    name: "Java's HttpClient",
+    absent: missing('java', '-version'),
+    command: ['java', `${programs}Get.java`],
+  },
+];
+
+for (const { name, absent, command } of clients) {
+  test.skipIf(absent)(`${name} gets an answer, and never has the token`, async () => {
+    const { perform, upstream } = await stage(greeting);
+    const ran = await perform([...command, `${upstream.url}/me`]);
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
+    expect(ran.seen).toMatchObject([{ method: 'GET', path: '/me' }]);
+  });
+}
+
+test.skipIf(missing('go', 'version'))(
+  "Go's net/http gets an answer, and never has the token",
+  async () => {
+    const { perform, upstream, room } = await stage(greeting);
+    const program = join(room, 'get');
+    // With the caches of the machine: a compiler that begins with its own library takes minutes.
+    await promisify(execFile)('go', ['build', '-C', join(programs, 'go'), '-o', program, '.'], {
+      env: { ...process.env, GOTOOLCHAIN: 'local', GOFLAGS: '-mod=mod', CGO_ENABLED: '0' },
+    });
+    const ran = await perform([program, `${upstream.url}/me`]);
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
+    expect(ran.seen).toMatchObject([{ method: 'GET', path: '/me' }]);
+  },
+  300_000,
+);

@@ -1,0 +1,2 @@
+import fetch from 'node-fetch';
+console.log(await (await fetch(process.argv[2])).text());

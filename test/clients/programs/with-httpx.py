@@ -1,0 +1,2 @@
+import sys, httpx
+print(httpx.get(sys.argv[1], timeout=30).text)

@@ -1,0 +1,97 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { openSync, readSync, closeSync } from 'node:fs';
+
+/** What a process could hand to somebody else: what it was given, and what it remembers. */
+export interface ProcessImage {
+  readonly pid: number;
+  /** `argv`, with spaces between. */
+  readonly command: string;
+  readonly environment: string;
+  /** All that it may read and write, as far as it was ever used. */
+  readonly memory: Buffer;
+}
+
+/** Whether processes can be looked into here: Linux, with its /proc. False: they can. */
+export const processesAreClosed: false | string =
+  process.platform === 'linux' ? false : 'processes can be looked into on Linux alone';
+
+/** Every process that this one started, and those that they started, as they are at this moment; not itself. */
+export async function imagesBelow(pid: number): Promise<ProcessImage[]> {
+  const parents = new Map<number, number>();
+  for (const name of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const stat = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => null);
+    // The name of the program stands in brackets, and may hold whatever it likes.
+    const parent = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[1];
+    if (parent !== undefined) parents.set(Number(name), Number(parent));
+  }
+  const isBelow = (each: number): boolean => {
+    const parent = parents.get(each);
+    return parent !== undefined && parent !== 0 && (parent === pid || isBelow(parent));
+  };
+  const images: ProcessImage[] = [];
+  for (const each of [...parents.keys()].filter(isBelow)) {
+    const image = await imageOf(each);
+    if (image !== null) images.push(image);
+  }
+  return images;
+}
+
+/** Null: it has ended by now. */
+async function imageOf(pid: number): Promise<ProcessImage | null> {
+  try {
+    const [command, environment, maps] = await Promise.all([
+      readFile(`/proc/${pid}/cmdline`, 'utf8'),
+      readFile(`/proc/${pid}/environ`, 'utf8'),
+      readFile(`/proc/${pid}/maps`, 'utf8'),
+    ]);
+    if (maps === '') return null;
+    return {
+      pid,
+      command: command.replaceAll('\0', ' ').trim(),
+      environment,
+      memory: memoryOf(pid, maps),
+    };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return null;
+    throw error;
+  }
+}
+
+/** What was never written to is all zeros, and is left out. */
+const blockBytes = 65_536;
+
+function memoryOf(pid: number, maps: string): Buffer {
+  const blocks: Buffer[] = [];
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  const zeros = Buffer.alloc(blockBytes);
+  try {
+    for (const line of maps.split('\n')) {
+      // What cannot be written holds programs, not what they have been told.
+      const range = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line);
+      if (range === null || line.includes('[vvar')) continue;
+      const [start, end] = [Number.parseInt(range[1]!, 16), Number.parseInt(range[2]!, 16)];
+      for (let at = start; at < end; at += blockBytes) {
+        const block = Buffer.allocUnsafe(Math.min(blockBytes, end - at));
+        const read = readOr0(memory, block, at);
+        const bytes = block.subarray(0, read);
+        if (read > 0 && !bytes.equals(zeros.subarray(0, read))) blocks.push(bytes);
+      }
+    }
+  } finally {
+    closeSync(memory);
+  }
+  return Buffer.concat(blocks);
+}
+
+/** A region may be gone since it was listed, or be a device's. */
+function readOr0(file: number, into: Buffer, at: number): number {
+  try {
+    return readSync(file, into, 0, into.length, at);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EIO' || code === 'EFAULT' || code === 'ESRCH') return 0;
+    throw error;
+  }
+}
