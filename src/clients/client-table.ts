@@ -13,6 +13,8 @@ export interface Client {
   readonly variables: readonly VariableName[];
   /** What variables cannot do for it: sentences. */
   readonly notes: readonly string[];
+  /** The test in `test/clients/` that runs it for real; left out: what is said is from its documentation. */
+  readonly test?: string;
 }
 
 /** Every program that is known. */
@@ -23,6 +25,7 @@ export const clients: readonly Client[] = [
     programs: ['curl'],
     variables: ['CURL_CA_BUNDLE'],
     notes: ['A file ~/.curlrc with "proxy" or "cacert" goes before the variables.'],
+    test: 'languages',
   },
   {
     name: 'wget',
@@ -32,6 +35,7 @@ export const clients: readonly Client[] = [
     notes: [
       'A file ~/.wgetrc of your own needs the line "ca_certificate = BUNDLE": wget reads no second one.',
     ],
+    test: 'languages',
   },
   {
     name: 'git',
@@ -42,6 +46,7 @@ export const clients: readonly Client[] = [
       'http.proxy in a git config goes before the variables.',
       'Addresses of the form git@HOST:… are SSH, which no proxy for HTTP sees.',
     ],
+    test: 'git',
   },
   {
     name: 'node',
@@ -49,6 +54,7 @@ export const clients: readonly Client[] = [
     programs: ['node'],
     variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
     notes: ['Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.'],
+    test: 'javascript',
   },
   {
     name: 'npm',
@@ -56,6 +62,7 @@ export const clients: readonly Client[] = [
     programs: ['npm', 'pnpm'],
     variables: ['NPM_CONFIG_CAFILE', 'NODE_EXTRA_CA_CERTS'],
     notes: ['https-proxy in an .npmrc goes before HTTPS_PROXY.'],
+    test: 'npm',
   },
   {
     name: 'yarn',
@@ -72,6 +79,7 @@ export const clients: readonly Client[] = [
     programs: ['python3', 'python'],
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
     notes: ['aiohttp reads the proxy variables only where its session is made with trust_env=True.'],
+    test: 'languages',
   },
   {
     name: 'pip',
@@ -79,6 +87,7 @@ export const clients: readonly Client[] = [
     programs: ['pip', 'poetry', 'conda'],
     variables: ['PIP_CERT', 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'],
     notes: [],
+    test: 'pip',
   },
   { name: 'uv', title: 'uv', programs: ['uv'], variables: ['SSL_CERT_FILE'], notes: [] },
   {
@@ -118,6 +127,7 @@ export const clients: readonly Client[] = [
       'On macOS and Windows Go asks the system alone: add the CA to the keychain.',
       'kubectl takes roots of a cluster from the kubeconfig: name the bundle there as certificate-authority.',
     ],
+    test: 'languages',
   },
   {
     name: 'cargo',
@@ -125,6 +135,7 @@ export const clients: readonly Client[] = [
     programs: ['cargo'],
     variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'GIT_SSL_CAINFO'],
     notes: [],
+    test: 'cargo',
   },
   {
     name: 'rust',
@@ -145,6 +156,7 @@ export const clients: readonly Client[] = [
       'Java cannot be given a password for a proxy by variables: it needs a port where no token is asked for.',
       'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
     ],
+    test: 'languages',
   },
   {
     name: 'ruby',
@@ -152,6 +164,7 @@ export const clients: readonly Client[] = [
     programs: ['ruby', 'bundle'],
     variables: ['SSL_CERT_FILE'],
     notes: [],
+    test: 'languages',
   },
   {
     name: 'php',
@@ -161,6 +174,7 @@ export const clients: readonly Client[] = [
     notes: [
       'Streams (file_get_contents) know no proxy variables: name it in a stream context. The curl extension and Guzzle read them.',
     ],
+    test: 'languages',
   },
   {
     name: 'perl',
@@ -168,6 +182,7 @@ export const clients: readonly Client[] = [
     programs: ['perl'],
     variables: ['PERL_LWP_ENV_PROXY', 'PERL_LWP_SSL_CA_FILE', 'SSL_CERT_FILE'],
     notes: [],
+    test: 'environment',
   },
   {
     name: 'dotnet',
@@ -217,5 +232,6 @@ export const clients: readonly Client[] = [
       'It takes no password for a proxy from variables: it needs a port where no token is asked for.',
       'Its roots come from ~/.pki/nssdb: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
     ],
+    test: 'chromium',
   },
 ];

@@ -132,10 +132,10 @@ export const probes: readonly Probe[] = [
     library: null,
     program: 'pip',
     // By its whole address: what the person's own settings say of indexes has no part in it.
-    words: (url) => [
-      ...['--disable-pip-version-check', '--no-input', '--retries', '0'],
-      ...['download', '--no-deps', '--no-cache-dir', '-d', '.', `${url}index.json`],
-    ],
+    words: (url) =>
+      `--disable-pip-version-check --no-input --retries 0 download --no-deps --no-cache-dir -d . ${url}index.json`.split(
+        ' ',
+      ),
     reached: /Cannot unpack file|cannot detect archive format/i,
   },
   {

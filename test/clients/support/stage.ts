@@ -78,7 +78,7 @@ export async function stage(
   const token = marks.mark('the token');
   const control = createMarks();
   const seen: Seen[] = [];
-  let hold: () => Promise<void> = async () => {};
+  let hold = nothing;
   const upstream = await startUpstream((request, response) => {
     seen.push({ method: request.method ?? '', path: request.url ?? '', headers: request.headers });
     const wanted = Object.entries(carried(token));
@@ -132,7 +132,7 @@ export async function stage(
       );
       const lookedInto: string[] = [];
       const leaks: string[] = [];
-      let looking: Promise<void> | null = null;
+      const looking: Promise<void>[] = [];
       const look = async () => {
         const images = await imagesBelow(ran.pid ?? 0);
         let hasFoundWhatIsThere = false;
@@ -150,7 +150,10 @@ export async function stage(
         // Else the look itself would be blind.
         if (!hasFoundWhatIsThere) leaks.push('not even what the client was given was found in its memory');
       };
-      hold = () => (looking ??= look());
+      hold = () => {
+        if (looking.length === 0) looking.push(look());
+        return looking[0]!;
+      };
       const before = seen.length;
       const written = { stdout: '', stderr: '' };
       for (const name of ['stdout', 'stderr'] as const) {
@@ -160,7 +163,7 @@ export async function stage(
         ran.once('error', reject);
         ran.once('close', (code) => resolve(code ?? -1));
       });
-      await looking;
+      await Promise.all(looking);
       for (const [file, bytes] of await everythingBelow(room)) {
         leaks.push(...marks.findIn(bytes).map((found) => `${file}: ${found}`));
       }
@@ -172,6 +175,8 @@ export async function stage(
     },
   };
 }
+
+async function nothing(): Promise<void> {}
 
 /** What most clients are asked to get: a small JSON document. */
 export const greeting: RequestListener = (request, response) => {

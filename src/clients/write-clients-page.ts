@@ -1,0 +1,77 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../config/shipped.ts';
+import { clients } from './client-table.ts';
+import { variables, type ClientVariable, type VariableValue } from './variable-table.ts';
+
+/** `docs/clients.md`: which programs work through the proxy, and what each needs for it, as a page for people. */
+
+const intro = `# Clients
+
+What each program needs to work through Sidekey. \`sidekey run -- CMD\` and \`sidekey env\` set all of the variables below;
+\`sidekey doctor\` asks the programs of your machine, and says what is missing. This page is made by \`npm run clients\` from
+the tables that those commands use.
+
+Every program is told of the proxy by \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, in upper and lower case. "Trust and
+the rest" is what it needs besides. "Seen" names the test that runs the program for real, through \`sidekey run\`, against a server
+that answers to the credential alone, and that looks for the credential in the program's environment, arguments, memory and files
+([test/clients/](../test/clients)); where nothing stands there, what is said is from the program's documentation.
+
+| client | trust and the rest | seen | what variables cannot do |
+| --- | --- | --- | --- |
+`;
+
+const middle = `
+SDKs seen the same way, each with nothing but the placeholder that \`run\` sets: those of OpenAI, Anthropic, GitHub (Octokit),
+Google (Gmail) and Slack for Node.js; and \`gh\`, Git LFS and skopeo.
+
+## The variables
+
+| variable | is set to | what for |
+| --- | --- | --- |
+`;
+
+const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
+  proxy: 'the URL of the proxy, with a token',
+  'no-proxy': 'what was there, and this machine',
+  extra: 'our CA, and what was there',
+  bundle: 'the roots of the machine, what was there, and our CA',
+  java: 'options for proxy and trust store, behind those that were there',
+  php: 'a folder with settings, behind those that were there',
+  wget: 'a file with settings',
+};
+
+/** The page, as Markdown. */
+export function renderClientsPage(): string {
+  const rows = clients.map(({ title, variables: needed, test, notes }) =>
+    cells([
+      title,
+      needed.map(code).join(', '),
+      test === undefined ? '' : `[${test}](../test/clients/${test}.test.ts)`,
+      notes.join(' '),
+    ]),
+  );
+  const named = variables.map(({ name, value, why, ...rest }: ClientVariable) =>
+    cells([
+      code(name),
+      typeof value === 'object' ? code(value.text) : told[value],
+      rest.onlyIfSet === true ? `${why} Only where it is set already.` : why,
+    ]),
+  );
+  return `${intro}${rows.join('\n')}\n${middle}${named.join('\n')}\n`;
+}
+
+function cells(texts: readonly string[]): string {
+  return `| ${texts.map((text) => text.replaceAll('|', '\\|')).join(' | ')} |`;
+}
+
+function code(text: string): string {
+  return `\`${text}\``;
+}
+
+// npm run clients
+if (import.meta.main) {
+  const file = join(packageRoot, 'docs', 'clients.md');
+  writeFileSync(file, renderClientsPage());
+  process.stderr.write(`wrote ${file}\n`);
+}

@@ -1,0 +1,18 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { clients } from '../../../src/clients/client-table.ts';
+import { renderClientsPage } from '../../../src/clients/write-clients-page.ts';
+import { packageRoot } from '../../../src/config/shipped.ts';
+
+test('the page of clients is as the tables have it; else run npm run clients', async () => {
+  expect(await readFile(join(packageRoot, 'docs', 'clients.md'), 'utf8')).toBe(renderClientsPage());
+});
+
+test.each(clients.filter((client) => client.test !== undefined))(
+  '$name was seen by a test that is there',
+  (client) => {
+    expect(existsSync(join(packageRoot, 'test', 'clients', `${client.test}.test.ts`))).toBe(true);
+  },
+);
