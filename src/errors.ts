@@ -56,6 +56,7 @@ const table = {
   upstream_unreachable: { status: 502, exit: exitCode.network, title: 'Upstream unreachable' },
   upstream_tls: { status: 502, exit: exitCode.network, title: 'Upstream TLS failure' },
   upstream_protocol: { status: 502, exit: exitCode.network, title: 'Upstream protocol error' },
+  credential_echoed: { status: 502, exit: exitCode.upstreamRefused, title: 'Credential in the response' },
   upstream_timeout: { status: 504, exit: exitCode.network, title: 'Upstream timeout' },
   audit_unavailable: { status: 503, exit: exitCode.failure, title: 'Audit log unavailable' },
   overloaded: { status: 503, exit: exitCode.failure, title: 'Overloaded' },

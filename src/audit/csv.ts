@@ -27,6 +27,7 @@ const columns = [
   'bytes_in',
   'bytes_out',
   'duration_ms',
+  'echoes',
   'credential',
   'prev',
   'hash',

@@ -87,6 +87,8 @@ export interface AuditEvent {
   readonly bytes_in?: number | undefined;
   readonly bytes_out?: number | undefined;
   readonly duration_ms?: number | undefined;
+  /** Times that the credential was found in the response, where that was looked into. */
+  readonly echoes?: number | undefined;
   /** A keyed fingerprint of the credential: the same token gives the same one, and nobody can go back from it. */
   readonly credential?: string | undefined;
 }

@@ -156,6 +156,7 @@ function build(
     audience,
     domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
     inject: definition.inject ?? asBearer,
+    echoPlaces: definition.echo_places ?? [],
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,
     console: definition.console ?? null,

@@ -163,6 +163,21 @@ const fields = {
     .optional()
     .meta({ description: 'The entries that connect offers for the domain map. Default: the audience.' }),
   inject: injectDefinition.optional(),
+  echo_places: z
+    .array(
+      text<string>(
+        { description: 'The beginning of a path, at any segment.', examples: ['/debug/request'] },
+        (value) =>
+          /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
+            ? value
+            : { problem: 'is no beginning of a path, such as /debug' },
+      ),
+    )
+    .min(1)
+    .optional()
+    .meta({
+      description: 'Where the service shows the request that it was sent: what the echo guard looks into.',
+    }),
   lease: z
     .strictObject({
       default_ttl: duration('How long a lease of its grants lasts where nothing is said.', 1_000).optional(),

@@ -73,7 +73,8 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   // The schema has refused a key that is no pattern.
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
-  return [{ pattern, action: { kind: 'grant', grant: value.grant, insecure: value.insecure }, origin }];
+  const { grant, insecure } = value;
+  return [{ pattern, action: { kind: 'grant', grant, insecure, echoGuard: value.echo_guard }, origin }];
 }
 
 function toLimits(set: ConfigValues['limits']): Limits {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { echoGuards } from '../policy/echo-guard.ts';
 import { limitTable, type LimitName } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approval-settings.ts';
 import { auditSchema } from './audit-settings.ts';
@@ -87,6 +88,10 @@ const domain = z
           .boolean()
           .prefault(false)
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
+        echo_guard: z.enum(echoGuards).optional().meta({
+          description:
+            'What becomes of responses that show the credential: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
+        }),
         rules: ruleList.optional(),
         default: outcome(
           'What happens to a request that no rule matches. Default: deny where there are rules.',

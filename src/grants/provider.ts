@@ -43,6 +43,8 @@ export interface Provider {
   readonly domains: readonly string[];
   /** How its credential is carried, by place: the first that has the request says. Where none has, it does not go. */
   readonly inject: readonly InjectPlace[];
+  /** Beginnings of paths where the service shows the request that it was sent, credential and all. */
+  readonly echoPlaces: readonly string[];
   /** Keys and personal tokens that are pasted; null: there are none. */
   readonly token: PastedToken | null;
   readonly dialect: Dialect;

@@ -16,6 +16,7 @@ import type { Field } from './field.ts';
 import { headerField } from './header.ts';
 import { pathWith } from './path.ts';
 import { queryWith } from './query.ts';
+import { secretsOf } from './secrets-of.ts';
 
 /** What is injected, how, and for where. */
 export interface Injection {
@@ -42,6 +43,8 @@ export interface Injected extends Injectable {
   readonly conceal?: ((fields: readonly string[]) => readonly string[]) | undefined;
   /** Names, in lower case, of the fields that the credential may stand in. */
   readonly carriedIn?: ReadonlySet<string> | undefined;
+  /** What no response may show; the same object as long as the credential is opened. */
+  readonly secrets?: { readonly texts: readonly string[] } | undefined;
 }
 
 /**
@@ -90,6 +93,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     fields: injected,
     conceal: rendered.conceal,
     carriedIn: rendered.replaced,
+    secrets: rendered.secrets,
   };
 }
 
@@ -184,6 +188,7 @@ interface Rendered {
   readonly audience: readonly DomainPattern[];
   readonly pathOf: (path: string) => string;
   readonly conceal: Injected['conceal'];
+  readonly secrets: Injected['secrets'];
 }
 
 /** Checked once for each opened credential and each way to carry it; gone from memory together with either. */
@@ -206,5 +211,6 @@ function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     pathOf: pathFor(sealed.credential, plan),
     conceal: concealFor(sealed.credential, plan),
+    secrets: { texts: secretsOf(sealed.credential) },
   };
 }

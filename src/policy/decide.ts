@@ -1,6 +1,7 @@
 import type { FailureCode } from '../errors.ts';
 import { authorityText, defaultPort, type Authority } from './authority.ts';
 import { matchesPattern, type Domain, type DomainMap } from './domain-map.ts';
+import type { EchoGuard } from './echo-guard.ts';
 import { judge, type Ruling } from './judge.ts';
 import type { RequestFacts } from './request-facts.ts';
 import type { DomainRules, RuleLimit, RuleOutcome, Step } from './rule.ts';
@@ -20,6 +21,8 @@ export type Decision =
       readonly grant: string;
       /** Whether the credential may go over plain `http`. */
       readonly insecure: boolean;
+      /** What becomes of responses that show the credential; absent: `auto`. */
+      readonly echoGuard?: EchoGuard | undefined;
       readonly rule: string;
       readonly reason: string;
     }
@@ -84,6 +87,8 @@ export type RequestDecision =
       readonly grant: string;
       /** Whether the credential may go over plain `http`. */
       readonly insecure: boolean;
+      /** What becomes of responses that show the credential; absent: `auto`. */
+      readonly echoGuard?: EchoGuard | undefined;
     } & Judged &
       Obligations)
   | ({ readonly outcome: 'tunnel' } & Judged & Obligations)
@@ -131,7 +136,7 @@ const unruled = {
 } as const satisfies Omit<Judged & Obligations, 'rule' | 'reason'>;
 
 function withRuling(
-  { grant, insecure }: Extract<Decision, { outcome: 'inject' }>,
+  { grant, insecure, echoGuard }: Extract<Decision, { outcome: 'inject' }>,
   ruling: Ruling,
   mode: DomainRules['mode'],
 ): RequestDecision {
@@ -141,7 +146,7 @@ function withRuling(
   const given = { limits, maxResponse, mode };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason, hint };
-    return { outcome: 'inject', grant, insecure, ...judged, ...given, reported };
+    return { outcome: 'inject', grant, insecure, echoGuard, ...judged, ...given, reported };
   }
   switch (outcome) {
     case 'deny':
@@ -154,6 +159,7 @@ function withRuling(
         outcome: outcome === 'allow' ? 'inject' : outcome,
         grant,
         insecure,
+        echoGuard,
         ...judged,
         ...given,
         reported: null,
@@ -210,6 +216,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         outcome: 'inject',
         grant: action.grant,
         insecure: action.insecure,
+        echoGuard: action.echoGuard,
         rule,
         reason: `${domain.pattern.text} uses the grant ${action.grant}`,
       };

@@ -1,4 +1,5 @@
 import { defaultPort, type Authority } from './authority.ts';
+import type { EchoGuard } from './echo-guard.ts';
 import type { DomainPattern } from './pattern.ts';
 import type { DomainRules } from './rule.ts';
 
@@ -6,7 +7,13 @@ import type { DomainRules } from './rule.ts';
 export interface Domain {
   readonly pattern: DomainPattern;
   readonly action:
-    | { readonly kind: 'grant'; readonly grant: string; readonly insecure: boolean }
+    | {
+        readonly kind: 'grant';
+        readonly grant: string;
+        readonly insecure: boolean;
+        /** Absent: `auto`. */
+        readonly echoGuard?: EchoGuard | undefined;
+      }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };
   /** Where it stands in the config, for people. */

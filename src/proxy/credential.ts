@@ -1,8 +1,11 @@
 import { SidekeyError } from '../errors.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { inject, type Injected } from '../inject/inject.ts';
+import { automatonFor } from '../echo/guarded-secrets.ts';
+import { echoPlan } from '../policy/echo-guard.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
+import { plainRequest } from './plain-request.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Rooms, Settings } from './rooms.ts';
 import { responseBound, takeLimits } from './rule-limits.ts';
@@ -71,9 +74,17 @@ export async function withCredential(
     return { departure: leaving, settings };
   }
   const carried = plan;
+  const places = settings.provider(first.grant.provider)?.echoPlaces;
+  const echo = echoPlan(decision.echoGuard ?? 'auto', authority.host, departure.path, places);
+  const fields = echo?.covers === 'all' ? plainRequest(departure.fields) : departure.fields;
 
   const arm = async ({ grant, sealed }: ReadyToken): Promise<Injected> => {
-    const request = inject(departure, { sealed, plan: carried, authority, insecure: decision.insecure });
+    const request = inject(
+      { path: departure.path, fields },
+      { sealed, plan: carried, authority, insecure: decision.insecure },
+    );
+    if (echo?.isAsked === true && (request.secrets === undefined || automatonFor(request.secrets) === null))
+      throw unguardable();
     record.grant(grant, rooms.fingerprint(sealed));
     await rooms.audit.append(record.access());
     return request;
@@ -91,13 +102,21 @@ export async function withCredential(
   };
   const armed = await arm(first);
   const renewed = first.grant.refreshable ? renew : undefined;
-  return { departure: { ...leaving, ...armed, renew: renewed }, settings };
+  return { departure: { ...leaving, ...armed, echo, renew: renewed }, settings };
 }
 
 /** An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8). Null: it is another method. */
 export function echoRefusal(method: string): SidekeyError | null {
   if (method !== 'TRACE') return null;
   return new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
+}
+
+function unguardable(): SidekeyError {
+  return new SidekeyError(
+    'policy_violation',
+    'The credential of this grant is too short to be found in responses, and the domain wants it guarded.',
+    { hint: 'set echo_guard: auto or off on the domain, or use a credential of 8 characters at least' },
+  );
 }
 
 function refusedToken({ code, message, hint }: RefusedToken): SidekeyError {

@@ -52,6 +52,11 @@ export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, car
         : new SidekeyError('internal', 'Sidekey failed; its log says why.');
   }
   meter?.close();
+  if (meter !== undefined && meter.echoes > 0) {
+    record.echoed(meter.echoes);
+    const { exchange: id } = record;
+    rooms.log.warn({ exchange: id, echoes: meter.echoes }, 'a response showed the credential of its request');
+  }
   // Nobody reads on: what still comes of the body must not stand before the next request.
   void arrival.body?.return?.();
   if (end instanceof SidekeyError)

@@ -1,5 +1,6 @@
 import type { Injected } from '../inject/inject.ts';
 import type { Authority } from '../policy/authority.ts';
+import type { EchoPlan } from '../policy/echo-guard.ts';
 import type { Protocol } from '../upstream/protocol.ts';
 import type { RawFields } from './fields.ts';
 import type { BodyPlan, Carried, Reply } from './message.ts';
@@ -38,6 +39,10 @@ export interface Departure {
   readonly conceal?: Injected['conceal'];
   /** Which fields the credential stands in; see `Injected`. */
   readonly carriedIn?: Injected['carriedIn'];
+  /** What no response may show; see `Injected`. */
+  readonly secrets?: Injected['secrets'];
+  /** Which responses are looked into for those; absent or null: none. */
+  readonly echo?: EchoPlan | null | undefined;
   /**
    * Asked at an upstream 401: has the token renewed, and answers with what to send the request with once more, or
    * null to let the 401 through. `replayable`: whether the request can be sent again. Absent where nothing can be

@@ -14,9 +14,12 @@ export interface Meter {
   /** From the client, and to it. */
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Times that the credential was found in what came back. */
+  readonly echoes: number;
   /** Counts a piece before it goes on. */
   received(bytes: number): void;
   sent(bytes: number): void;
+  echoed(times: number): void;
   /** Settles what was counted since the last time. */
   settle(): void;
   /** Who ends the exchange when a settlement overdraws a budget. The last one who says so is told, perhaps again. */
@@ -33,6 +36,7 @@ export function createMeter(spend?: Spend): Meter {
 class CountingMeter implements Meter {
   bytesIn = 0;
   bytesOut = 0;
+  echoes = 0;
   readonly #spend: Spend | undefined;
   #settled = 0;
   #stop: (why: SidekeyError) => void = ignore;
@@ -49,6 +53,10 @@ class CountingMeter implements Meter {
   sent(bytes: number): void {
     this.bytesOut += bytes;
     this.#settleInSteps();
+  }
+
+  echoed(times: number): void {
+    this.echoes += times;
   }
 
   settle(): void {

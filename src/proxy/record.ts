@@ -35,6 +35,8 @@ export interface ExchangeRecord {
   approved(id: string): void;
   /** Before the credential leaves. */
   access(): AuditEvent;
+  /** So many times the response showed the credential. */
+  echoed(times: number): void;
   /** After the response, or what there was of it. */
   outcome(carried: Carried): AuditEvent;
   /** Instead of both, where the request was refused; or after `access`, where it failed with so many bytes carried. */
@@ -74,6 +76,7 @@ class Recording implements ExchangeRecord {
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
   #accessed = false;
   #ending: 'outcome' | 'discovery' = 'outcome';
+  #echoes: number | undefined;
 
   constructor({ head, client }: Arrival, now: () => number) {
     this.#now = now;
@@ -152,6 +155,10 @@ class Recording implements ExchangeRecord {
     return { ...this.#known, event: 'access', outcome: 'allow' };
   }
 
+  echoed(times: number): void {
+    this.#echoes = times;
+  }
+
   outcome({ status, bytesIn, bytesOut, fate, code }: Carried): AuditEvent {
     return {
       ...this.#known,
@@ -162,6 +169,7 @@ class Recording implements ExchangeRecord {
       bytes_in: bytesIn,
       bytes_out: bytesOut,
       duration_ms: this.#now() - this.#begunAt,
+      echoes: this.#echoes,
     };
   }
 
@@ -176,6 +184,7 @@ class Recording implements ExchangeRecord {
       status,
       ...(accessed && bytes !== undefined ? { bytes_in: bytes.bytesIn, bytes_out: bytes.bytesOut } : {}),
       duration_ms: this.#now() - this.#begunAt,
+      echoes: this.#echoes,
     };
   }
 }

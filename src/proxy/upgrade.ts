@@ -8,6 +8,7 @@ import { ownHead } from './h1/head-writer.ts';
 import type { RequestHeadBytes } from './h1/request-head.ts';
 import type { BodyPlan, Carried, Reply } from './message.ts';
 import type { Meter } from './meter.ts';
+import { guarded, guardedFields, type ReplySink } from './relay/guarded-reply.ts';
 import type { Settings } from './rooms.ts';
 import { lingerOn } from './socket-reply.ts';
 import { shakeHands, type Handshake } from './upstream-handshake.ts';
@@ -54,12 +55,14 @@ export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide
  * are ours, and so is every answer but a 101. Resolves when the connection has closed.
  */
 export async function upgrade(
-  { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept }: Departure,
+  departure: Departure,
   meter: Meter,
   reply: Reply,
   { dialer, limits }: Settings,
   side: UpgradeSide,
 ): Promise<Carried> {
+  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = departure;
+  const { echo: plan, secrets } = departure;
   const {
     client,
     frames: { early, heard },
@@ -73,8 +76,17 @@ export async function upgrade(
       },
     );
   }
+  if (plan?.isAsked === true) {
+    throw new SidekeyError(
+      'policy_violation',
+      'Responses are guarded here, and frames of a WebSocket cannot be.',
+      {
+        hint: 'set echo_guard: auto or off on the domain if nothing is echoed there',
+      },
+    );
+  }
   const upstream = await dialer.connect(authority);
-  const { promise: over, resolve } = Promise.withResolvers<Carried>();
+  const { promise: over, resolve, reject } = Promise.withResolvers<Carried>();
   let status = 0;
   const finish = (fate: Carried['fate'], code?: FailureCode) => {
     upstream.destroy();
@@ -103,18 +115,18 @@ export async function upgrade(
     if (early.length > 0 && !client.destroyed && !client.readableEnded) client.unshift(early);
   }
   if ('fate' in shaken) return shaken;
-  const { head, plan, rest } = shaken;
+  const { head, plan: framing, rest } = shaken;
   const isSwitched = head.status === 101;
   if (isSwitched && !isWebSocket(head.values('upgrade'))) {
     upstream.destroy();
     throw upstreamFailure(new Error('101 for a protocol that was not asked for'), authority, true);
   }
   status = head.status;
-  const kept = conceal(responseFields(head.raw(), carriesGrant));
+  const own = conceal(responseFields(head.raw(), carriesGrant));
   if (rest.length > 0) upstream.unshift(rest);
   if (isSwitched) {
     try {
-      side.switched(kept);
+      side.switched(guardedFields({ plan: plan && { ...plan, covers: 'all' }, secrets, meter }, status, own));
     } catch (error) {
       upstream.destroy();
       throw error;
@@ -123,12 +135,22 @@ export async function upgrade(
     upstream.setTimeout(limits.tunnel_idle, () => upstream.destroy());
     upstream.once('close', () => finish('complete'));
   } else {
-    reply.head(status, head.reason, kept);
+    const owner = {
+      isOver: false,
+      stop(why: SidekeyError) {
+        this.isOver = true;
+        if (reply.started) reply.abort();
+        else reject(why);
+        finish('broken', why.code);
+      },
+    };
+    const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, status, owner);
+    into.head(status, head.reason, own);
     passBody(
       upstream,
-      createBodyReader(plan, { whose: 'response', limits, spans: true }),
+      createBodyReader(framing, { whose: 'response', limits, spans: true }),
       meter,
-      reply,
+      into,
       finish,
     );
     upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
@@ -153,7 +175,7 @@ function passBody(
   upstream: Socket,
   body: BodyReader,
   meter: Meter,
-  reply: Reply,
+  reply: ReplySink,
   finish: (fate: Carried['fate']) => void,
 ): void {
   const read = (chunk: Buffer) => {

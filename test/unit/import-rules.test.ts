@@ -76,6 +76,7 @@ const floors: readonly ((file: string) => boolean)[] = [
       'quota',
       'oauth',
       'inject',
+      'echo',
       'ca',
       'upstream',
       'audit',

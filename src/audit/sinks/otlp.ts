@@ -102,6 +102,7 @@ const names = [
   ['bytes_in', 'http.request.body.size'],
   ['bytes_out', 'http.response.body.size'],
   ['duration_ms', 'sidekey.duration_ms'],
+  ['echoes', 'sidekey.echoes'],
 ] as const satisfies readonly (readonly [keyof AuditLine, string])[];
 
 /** A 64-bit integer is a text in JSON of protocol buffers. */

@@ -1,4 +1,5 @@
 import type { Domain } from '../../policy/domain-map.ts';
+import { echoWords } from './echo-words.ts';
 
 /** What an entry does, in a few words. */
 export function describeAction({ action }: Domain): string {
@@ -8,6 +9,10 @@ export function describeAction({ action }: Domain): string {
     case 'deny':
       return 'refused';
     case 'grant':
-      return `grant ${action.grant}${action.insecure ? ', also over plain http' : ''}`;
+      return [
+        `grant ${action.grant}`,
+        action.insecure ? ', also over plain http' : '',
+        echoWords[action.echoGuard ?? 'auto'].inMap,
+      ].join('');
   }
 }

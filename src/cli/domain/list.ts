@@ -9,6 +9,7 @@ import { offeredBy } from '../grant/offered.ts';
 import { titleOf } from '../grant/words.ts';
 import { details, table } from '../table.ts';
 import { describeAction } from './action.ts';
+import { echoWords } from './echo-words.ts';
 import { ruleLines, rulesJson, rulesSummary } from './rules.ts';
 
 /** What is shown of the map. */
@@ -80,6 +81,7 @@ function inFull(domain: Domain, grants: readonly Grant[], now: number): string {
     entry: origin,
     action: describeAction(domain),
     'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
+    echoes: action.kind === 'grant' ? echoWords[action.echoGuard ?? 'auto'].inFull : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
   return [told, ...(rules === undefined ? [] : ruleLines(rules))].join('\n');
@@ -100,6 +102,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
     ...common,
     grant: action.grant,
     insecure: action.insecure,
+    echo_guard: action.echoGuard ?? 'auto',
     grants: offeredBy(domain, grants).map((grant) => ({
       id: grant.id,
       name: grant.name,

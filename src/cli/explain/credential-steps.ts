@@ -18,6 +18,7 @@ import type { Settings } from '../../proxy/rooms.ts';
 import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { View } from '../../view.ts';
 import { expiryOf, titleOf } from '../grant/words.ts';
+import { echoWords } from '../domain/echo-words.ts';
 import { carriedAs } from '../provider/words.ts';
 import { spanText } from '../span.ts';
 import { dateTime, relativeTime } from '../time.ts';
@@ -99,6 +100,7 @@ export async function credentialSteps(
   }
   const carried = describeFields(fields, standing.opened, plan);
   trail.went('injection', `${carried} (${howCarried(standing.opened, grant.provider)})`);
+  trail.went('echoes', echoWords[decision.echoGuard ?? 'auto'].inFull);
   return { outcome: `with the credential of ${titleOf(grant)}`, held };
 }
 

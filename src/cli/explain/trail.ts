@@ -20,6 +20,7 @@ export type StepName =
   | 'approval'
   | 'audience'
   | 'injection'
+  | 'echoes'
   | 'address';
 
 /** Notes each step that was gone. */

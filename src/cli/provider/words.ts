@@ -95,6 +95,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     audience: provider.audience,
     domains: provider.domains,
     inject: writtenPlaces(inject),
+    echo_places: provider.echoPlaces,
     token:
       token === null
         ? null

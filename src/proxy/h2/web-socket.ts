@@ -42,6 +42,9 @@ export function tellingMeter(meter: Meter, { passed }: RequestStream): Meter {
     get bytesOut() {
       return meter.bytesOut;
     },
+    get echoes() {
+      return meter.echoes;
+    },
     received(bytes) {
       passed(bytes, 0);
       meter.received(bytes);
@@ -50,6 +53,7 @@ export function tellingMeter(meter: Meter, { passed }: RequestStream): Meter {
       passed(0, bytes);
       meter.sent(bytes);
     },
+    echoed: (times) => meter.echoed(times),
     settle: () => meter.settle(),
     onOverdrawn: (stop) => meter.onOverdrawn(stop),
     close: () => meter.close(),

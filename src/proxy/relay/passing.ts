@@ -1,8 +1,10 @@
 import { SidekeyError } from '../../errors.ts';
+import { isCovered } from '../../policy/echo-guard.ts';
 import { notFromUpstream, responseFields, valuesOf, type RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
 import { NameSet } from '../h1/name-set.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
+import { guarded, guardedFields, type GuardedExchange, type ReplySink } from './guarded-reply.ts';
 import { endToEndFields } from './response-facts.ts';
 import type { Try } from './try.ts';
 
@@ -28,20 +30,26 @@ export class Passing {
   isDraining = false;
   readonly #try: Try;
   readonly #owner: PassingOwner;
+  #into: ReplySink;
 
   constructor(it: Try, owner: PassingOwner) {
     this.#try = it;
+    this.#into = it.reply;
     this.#owner = owner;
   }
 
   interim(status: number, fields: RawFields): void {
-    if (!this.#owner.isOver) this.#try.reply.informational(status, this.#passedOn(fields));
+    if (this.#owner.isOver) return;
+    const kept = this.#passedOn(fields);
+    const shown = this.#isGuarded(status) ? guardedFields(this.#guardedExchange(), status, kept) : kept;
+    this.#try.reply.informational(status, shown);
   }
 
   /** A head that is good until this returns. */
   beginWith(head: ResponseHeadBytes): void {
     const { departure, request, reply } = this.#try;
-    const isAsItWas = departure.maxResponse === null && request.conceal === undefined;
+    const isAsItWas =
+      departure.maxResponse === null && request.conceal === undefined && !this.#isGuarded(head.status);
     if (isAsItWas && reply.pass?.(head, departure.carriesGrant ? notFromGrants : notFromAny) === true) return;
     this.begin(head.status, head.reason, endToEndFields(head));
   }
@@ -50,23 +58,25 @@ export class Passing {
     const { maxResponse, method } = this.#try.departure;
     const announced = Number(valuesOf(fields, 'content-length')[0] ?? 0);
     if (maxResponse === null || !hasResponseBody(method, status) || announced <= maxResponse) {
-      this.#try.reply.head(status, reason, this.#passedOn(fields));
+      if (this.#isGuarded(status)) this.#into = guarded(this.#guardedExchange(), status, this.#owner);
+      this.#into.head(status, reason, this.#passedOn(fields));
     } else this.#owner.stop(responseTooLarge(maxResponse));
   }
 
   pass(piece: Buffer): void {
     const owner = this.#owner;
     if (owner.isOver) return;
-    const { departure, meter, reply } = this.#try;
+    const { departure, meter } = this.#try;
     const { maxResponse } = departure;
+    const into = this.#into;
     if (maxResponse !== null && meter.bytesOut + piece.length > maxResponse) {
       owner.stop(responseTooLarge(maxResponse));
       return;
     }
-    if (!this.#count(piece) || reply.write(piece) || this.isDraining) return;
+    if (!this.#count(piece) || into.write(piece) || this.isDraining) return;
     this.isDraining = true;
     owner.pauseReading();
-    reply.onDrain(() => {
+    into.onDrain(() => {
       this.isDraining = false;
       owner.resumeReading();
     });
@@ -74,7 +84,21 @@ export class Passing {
 
   complete(trailers: RawFields): void {
     const owner = this.#owner;
-    if (!owner.isOver) this.#try.reply.end(this.#passedOn(trailers), () => owner.delivered());
+    if (!owner.isOver) this.#into.end(this.#passedOn(trailers), () => owner.delivered());
+  }
+
+  /** Whether the credential is looked for in what comes back. */
+  #isGuarded(status: number): boolean {
+    const { echo } = this.#try.departure;
+    return echo !== null && echo !== undefined && isCovered(echo, status);
+  }
+
+  #guardedExchange(): GuardedExchange {
+    const { departure, request, reply, meter } = this.#try;
+    const { maxResponse, echo: plan } = departure;
+    const overBound = (bytes: number) =>
+      maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;
+    return { reply, plan, secrets: request.secrets, meter, overBound };
   }
 
   /** False: a budget has ended it. */

@@ -1,0 +1,99 @@
+/**
+ * What the echo guard costs a body: megabytes a second that pass it with tokens of three lengths, beside the copy of the same
+ * bytes, turn by turn in one run; and what a response costs that is not looked into. A part of `npm run bench`; alone:
+ * `npm run bench -- --section echo`.
+ */
+import { hash } from 'node:crypto';
+import { table } from '../../src/cli/table.ts';
+import { automatonFor, type GuardedSecrets } from '../../src/echo/guarded-secrets.ts';
+import { Redactor } from '../../src/echo/redactor.ts';
+import { echoPlan, isCovered } from '../../src/policy/echo-guard.ts';
+
+const pieceBytes = 65_536;
+
+/** Figures, words, escapes and addresses, as APIs answer. */
+const json = Buffer.from(
+  JSON.stringify(
+    Array.from({ length: 20_000 }, (_, index) => ({
+      id: index,
+      node_id: hash('sha256', String(index), 'base64').slice(0, 24),
+      url: `https://api.example.com/v1/items/${index}?filter=%22open%22`,
+      title: `Line ${index}\nwith “quotes” & more`,
+    })),
+  ),
+);
+const noise = Buffer.concat(
+  Array.from({ length: 30_000 }, (_, index) => Buffer.from(hash('sha512', String(index), 'hex'), 'hex')),
+);
+
+function tokenOf(length: number): GuardedSecrets {
+  const letters = Array.from({ length: Math.ceil(length / 40) }, (_, i) =>
+    hash('sha256', String(i), 'base64url'),
+  );
+  return { texts: [letters.join('').slice(0, length)] };
+}
+
+/** Milliseconds that a body takes in pieces. */
+function guarded(secrets: GuardedSecrets, body: Buffer): number {
+  const start = performance.now();
+  const redactor = new Redactor(automatonFor(secrets)!);
+  let bytes = 0;
+  for (let at = 0; at < body.length; at += pieceBytes)
+    for (const piece of redactor.push(body.subarray(at, at + pieceBytes))) bytes += piece.length;
+  for (const piece of redactor.end()) bytes += piece.length;
+  if (bytes !== body.length || redactor.found > 0) throw new Error('a body without an echo has changed');
+  return performance.now() - start;
+}
+
+function copied(body: Buffer): number {
+  const start = performance.now();
+  for (let at = 0; at < body.length; at += pieceBytes) Buffer.from(body.subarray(at, at + pieceBytes));
+  return performance.now() - start;
+}
+
+/** Nanoseconds of the one question that a response is asked where nothing is looked into. */
+function asked(turns: number): number {
+  const start = performance.now();
+  let covered = 0;
+  for (let turn = 0; turn < turns; turn += 1) {
+    const plan = echoPlan('auto', 'api.example.com', '/v1/items/4711/comments?page=2');
+    if (plan !== null && isCovered(plan, 200)) covered += 1;
+  }
+  if (covered > 0) throw new Error('an ordinary response was looked into');
+  return ((performance.now() - start) * 1e6) / turns;
+}
+
+/** Measures and prints. */
+export function benchEcho({ smoke }: { readonly smoke: boolean }): Promise<void> {
+  const rounds = smoke ? 2 : 40;
+  const cases = [40, 200, 2_000].flatMap((length) =>
+    [
+      { name: 'JSON', body: json },
+      { name: 'noise', body: noise },
+    ].map(({ name, body }) => ({ name, body, length, secrets: tokenOf(length) })),
+  );
+  const rows = cases.map(({ name, body, length, secrets }) => {
+    const began = performance.now();
+    automatonFor(secrets);
+    const madeMs = performance.now() - began;
+    let [best, bestCopy] = [Infinity, Infinity];
+    for (let round = 0; round < rounds; round += 1) {
+      best = Math.min(best, guarded(secrets, body));
+      bestCopy = Math.min(bestCopy, copied(body));
+    }
+    const speed = (ms: number) => `${(body.length / 1e3 / ms).toFixed(0)} MB/s`;
+    return [
+      `${name}, a token of ${length.toLocaleString('en')}`,
+      speed(best),
+      speed(bestCopy),
+      (best / bestCopy).toFixed(1),
+      `${madeMs.toFixed(1)} ms`,
+    ];
+  });
+  let none = Infinity;
+  for (let round = 0; round < rounds; round += 1) none = Math.min(none, asked(smoke ? 1_000 : 100_000));
+  console.log('Echo guard: a body that is looked into, beside a copy of it.');
+  console.log(table(['body', 'guarded', 'copied', 'guarded ÷ copied', 'made once'], rows));
+  console.log(`A response that is not looked into: ${none.toFixed(0)} ns.`);
+  return Promise.resolve();
+}

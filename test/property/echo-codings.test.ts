@@ -1,0 +1,286 @@
+import { randomBytes } from 'node:crypto';
+import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { GuardedSecrets } from '../../src/echo/guarded-secrets.ts';
+import type { SidekeyError } from '../../src/errors.ts';
+import type { EchoPlan } from '../../src/policy/echo-guard.ts';
+import type { RawFields } from '../../src/proxy/fields.ts';
+import { createGone } from '../../src/proxy/gone.ts';
+import type { Reply } from '../../src/proxy/message.ts';
+import { createMeter } from '../../src/proxy/meter.ts';
+import { guarded } from '../../src/proxy/relay/guarded-reply.ts';
+
+const coders: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
+  gzip: gzipSync,
+  deflate: deflateSync,
+  br: brotliCompressSync,
+  zstd: zstdCompressSync,
+};
+const anyCodings = fc.array(fc.constantFrom(...Object.keys(coders)), { minLength: 0, maxLength: 3 });
+const put = (codings: readonly string[], bytes: Buffer) =>
+  codings.reduce((coded, coding) => coders[coding]!(coded), bytes);
+
+const secret = 'tok_9/aB+cD=eF.gH~iJ-kL_mN';
+const secrets: GuardedSecrets = { texts: [secret] };
+const asked: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: true };
+const refusing: EchoPlan = { ...asked, onEcho: 'refuse' };
+
+interface Told {
+  readonly status: number | null;
+  readonly fields: RawFields;
+  readonly body: Buffer;
+  readonly stopped: SidekeyError | null;
+  readonly echoes: number;
+}
+
+/** Passes a response through the guard, and answers with what a client sees of it. A client that is slow at each turn. */
+async function pass(
+  fields: RawFields,
+  pieces: readonly Buffer[],
+  plan = asked,
+  trailers: RawFields = [],
+): Promise<Told & { readonly trailers: RawFields }> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let status: number | null = null;
+  let sent: RawFields = [];
+  let ended: RawFields = [];
+  const written: Buffer[] = [];
+  const reply: Reply = {
+    started: false,
+    gone: createGone(),
+    waiting: () => reply.gone,
+    continue() {},
+    informational() {},
+    last() {},
+    head(code, _reason, all) {
+      status = code;
+      sent = all;
+    },
+    write(piece) {
+      if (status === null) throw new Error('a body before its head');
+      written.push(Buffer.from(piece));
+      return false;
+    },
+    onDrain: (listener) => void setImmediate(listener),
+    end(all) {
+      ended = all;
+      resolve();
+    },
+    abort: () => resolve(),
+  };
+  const owner = {
+    isOver: false,
+    stopped: null as SidekeyError | null,
+    stop(why: SidekeyError) {
+      this.isOver = true;
+      this.stopped = why;
+      resolve();
+    },
+  };
+  const meter = createMeter();
+  const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, 200, owner);
+  into.head(200, 'OK', fields);
+  for (const piece of pieces) {
+    if (owner.isOver) break;
+    if (into.write(piece)) continue;
+    await new Promise<void>((next) => {
+      into.onDrain(next);
+      void promise.then(next);
+    });
+  }
+  if (!owner.isOver) into.end(trailers);
+  await promise;
+  return {
+    status,
+    fields: sent,
+    body: Buffer.concat(written),
+    stopped: owner.stopped,
+    echoes: meter.echoes,
+    trailers: ended,
+  };
+}
+
+function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  for (let at = 0, i = 0; at < bytes.length; at += sizes[i % sizes.length]!, i += 1)
+    pieces.push(bytes.subarray(at, at + sizes[i % sizes.length]!));
+  return pieces;
+}
+
+const splits = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 5 });
+const codingField = (codings: readonly string[]) =>
+  codings.length === 0 ? [] : ['Content-Encoding', codings.join(', ')];
+
+describe('a guarded response in any coding', () => {
+  it('arrives without its coding and without the secret, however it is split', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        anyCodings,
+        splits,
+        fc.string(),
+        fc.constantFrom(secret, encodeURIComponent(secret), Buffer.from(`x${secret}y`).toString('base64')),
+        async (codings, sizes, around, rendering) => {
+          const plain = Buffer.from(`${around} ${rendering} ${around}`);
+          const told = await pass(codingField(codings), cut(put(codings, plain), sizes));
+          expect(told.stopped).toBeNull();
+          expect(told.echoes).toBe(1);
+          expect(told.fields).toEqual([]);
+          expect(told.body.length).toBe(plain.length);
+          expect(told.body.includes(rendering.slice(4, -4))).toBe(false);
+          const [before] = plain.toString().split(rendering);
+          expect(told.body.toString().startsWith(before!)).toBe(true);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('without an echo arrives byte by byte as it was before it was coded', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        anyCodings,
+        splits,
+        fc.uint8Array({ maxLength: 3_000 }),
+        async (codings, sizes, bytes) => {
+          const told = await pass(codingField(codings), cut(put(codings, Buffer.from(bytes)), sizes));
+          expect(told.stopped).toBeNull();
+          expect(told.body.equals(bytes)).toBe(true);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('does not arrive as a whole one where its decoder fails, and never as it came', async () => {
+    const damage = fc.record({ at: fc.double({ min: 0, max: 0.999, noNaN: true }), isCut: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...Object.keys(coders)),
+        splits,
+        damage,
+        async (coding, sizes, { at, isCut }) => {
+          const plain = Buffer.from(`${'lorem ipsum '.repeat(20)}${secret}${' dolor sit'.repeat(20)}`);
+          const coded = Buffer.from(put([coding], plain));
+          const place = Math.floor(at * coded.length);
+          if (!isCut) coded[place]! ^= 0xff;
+          // Of one that is cut off nothing at all came, or a part.
+          const sent = isCut ? coded.subarray(0, Math.max(1, place)) : coded;
+          const told = await pass(codingField([coding]), cut(sent, sizes));
+          expect(told.body.includes(secret)).toBe(false);
+          expect(told.body.length).toBeLessThanOrEqual(plain.length + 65_536);
+          if (isCut) expect(told.stopped?.code).toBe('upstream_protocol');
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('is refused where nobody here takes its coding off, or it has more than three', async () => {
+    for (const coding of [
+      'compress',
+      'dcb',
+      'aes128gcm',
+      'gzip, x-own',
+      'gzip, gzip, gzip, gzip',
+      'br; q=1',
+    ]) {
+      const told = await pass(['Content-Encoding', coding], [Buffer.from(secret)]);
+      expect(told.stopped?.code, coding).toBe('upstream_protocol');
+      expect([told.status, told.body.length]).toEqual([null, 0]);
+    }
+  });
+
+  it('is refused where its decoder would need more memory than the coding may ask for (RFC 9659)', async () => {
+    const params = { [constants.ZSTD_c_windowLog]: 27 };
+    const large = zstdCompressSync(randomBytes(9 * 1_048_576), { params });
+    const told = await pass(codingField(['zstd']), [large]);
+    expect([told.stopped?.code, told.body.length]).toEqual(['upstream_protocol', 0]);
+  });
+
+  it('is stopped where it unfolds beyond all measure', async () => {
+    const bomb = put(['zstd', 'gzip'], Buffer.alloc(64 * 1_048_576));
+    const told = await pass(codingField(['zstd', 'gzip']), [bomb]);
+    expect(told.stopped?.code).toBe('upstream_protocol');
+    expect(told.body.length).toBeLessThan(17 * 1_048_576);
+  });
+});
+
+describe('a guarded response', () => {
+  it('says nothing of a body that it does not have any more', async () => {
+    const body = gzipSync('hello');
+    const { fields } = await pass(
+      [
+        'ETag',
+        '"a"',
+        'Content-Length',
+        String(body.length),
+        'Content-Encoding',
+        'gzip',
+        'Digest',
+        'x',
+        'Vary',
+        '*',
+      ],
+      [body],
+    );
+    expect(fields).toEqual(['ETag', 'W/"a"', 'Vary', '*']);
+  });
+
+  it('keeps the length of a body that has no coding', async () => {
+    const body = Buffer.from(`{"key":"${secret}"}`);
+    const told = await pass(['Content-Length', String(body.length)], [body]);
+    expect(told.fields).toEqual(['Content-Length', String(body.length)]);
+    expect(told.body.toString()).toBe(`{"key":"${'*'.repeat(secret.length)}"}`);
+  });
+
+  it('has no echo in its fields, their names and its trailers', async () => {
+    const told = await pass(['X-Seen', `Bearer ${secret}`, secret, 'x', 'X-Other', 'y'], [], asked, [
+      'grpc-message',
+      encodeURIComponent(secret),
+    ]);
+    expect(told.fields).toEqual(['X-Seen', `Bearer ${'*'.repeat(secret.length)}`, 'X-Other', 'y']);
+    expect(told.trailers).toEqual(['grpc-message', '*'.repeat(encodeURIComponent(secret).length)]);
+    expect(told.echoes).toBe(3);
+  });
+
+  it('is refused where it is a part, or compresses its messages one by one', async () => {
+    const grpc = await pass(['grpc-encoding', 'gzip'], []);
+    expect(grpc.stopped?.code).toBe('upstream_protocol');
+    expect((await pass(['grpc-encoding', 'identity'], [])).stopped).toBeNull();
+  });
+
+  it('has its end masked where that is most of the secret', async () => {
+    const told = await pass([], [Buffer.from(`cut off: ${secret.slice(0, -1)}`)]);
+    expect(told.body.toString()).toBe(`cut off: ${'*'.repeat(secret.length - 1)}`);
+  });
+
+  it('passes on at once what ends like the beginning of the secret', async () => {
+    const written: string[] = [];
+    const owner = { isOver: false, stop() {} };
+    const reply = {
+      gone: createGone(),
+      head() {},
+      write: (piece: Buffer) => written.push(piece.toString()) > 0,
+    } as unknown as Reply;
+    const into = guarded(
+      { reply, plan: asked, secrets, meter: createMeter(), overBound: () => null },
+      200,
+      owner,
+    );
+    into.head(200, 'OK', []);
+    into.write(Buffer.from('message tok'));
+    expect(written).toEqual(['message tok']);
+    into.write(Buffer.from(`${secret.slice(3)} end`));
+    expect(written.join('')).toBe(`message tok${'*'.repeat(secret.length - 3)} end`);
+  });
+
+  it('is refused as a whole where echoes are, if the first piece has one', async () => {
+    const told = await pass([], [Buffer.from(`seen: ${secret}`)], refusing);
+    expect(told.stopped?.code).toBe('credential_echoed');
+    expect(told.status).toBeNull();
+    expect((await pass(['X-Seen', secret], [], refusing)).status).toBeNull();
+    expect((await pass([], [], refusing, ['x-seen', secret])).status).toBeNull();
+    expect((await pass([], [Buffer.from('fine')], refusing)).body.toString()).toBe('fine');
+  });
+});

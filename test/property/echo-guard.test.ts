@@ -1,0 +1,238 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Automaton } from '../../src/echo/automaton.ts';
+import { Redactor } from '../../src/echo/redactor.ts';
+import { renderingsOf } from '../../src/echo/renderings.ts';
+
+/** What credentials are made of, and what is hard to tell from the writing around it. */
+const letters = Array.from(
+  'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=:!#$%&*"\'<>\\,;@ ',
+);
+const anySecret = fc
+  .array(fc.constantFrom(...letters), { minLength: 8, maxLength: 60 })
+  .map((all) => all.join(''))
+  // Fields have no spaces at their ends, and padding is no part of what is looked for.
+  .filter((text) => text.trim() === text && !text.endsWith('='));
+
+const htmlText = (text: string) =>
+  text.replace(
+    /[&<>"']/g,
+    (one) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' })[one]!,
+  );
+const jsonText = (text: string) => JSON.stringify(text).slice(1, -1);
+const formText = (text: string) => new URLSearchParams([['', text]]).toString().slice(1);
+const slashes = (text: string) => jsonText(text).replaceAll('/', '\\/');
+const everyPercent = (text: string) =>
+  [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+const everyUnicode = (text: string) =>
+  Array.from(text, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`).join('');
+const everyEntity = (text: string) => Array.from(text, (one) => `&#${one.charCodeAt(0)};`).join('');
+
+/** Ways to write a text within another, by what others provide. */
+const ways: Readonly<Record<string, (text: string) => string>> = {
+  htmlText,
+  jsonText,
+  encodeURIComponent,
+  formText,
+  slashes,
+  everyPercent,
+  everyUnicode,
+  upper: (text) => everyPercent(text).toUpperCase(),
+  upperUnicode: (text) => everyUnicode(text).toUpperCase().replaceAll('\\U', '\\u'),
+  everyEntity,
+  hexEntity: (text) =>
+    Array.from(text, (one) => `&#x${one.charCodeAt(0).toString(16).toUpperCase()};`).join(''),
+};
+/** Those that leave letters and digits as they are: such are put around others. */
+const outer = { asItIs: (text: string) => text, htmlText, jsonText, encodeURIComponent, formText, slashes };
+
+const anyWay = fc.tuple(
+  fc.constantFrom('asItIs', ...Object.keys(ways)),
+  fc.constantFrom(...(Object.keys(outer) as (keyof typeof outer)[])),
+);
+
+function write(text: string, [inner, around]: [string, keyof typeof outer]): string {
+  return outer[around]((ways[inner] ?? outer.asItIs)(text));
+}
+
+/** Each character in a way of its own. */
+const mixed = fc.infiniteStream(anyWay).map((stream) => {
+  const chosen: [string, keyof typeof outer][] = [];
+  return (text: string) =>
+    Array.from(text, (one, index) => {
+      while (chosen.length <= index) chosen.push(stream.next().value as [string, keyof typeof outer]);
+      return write(one, chosen[index]!);
+    });
+});
+
+const splits = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 8 });
+
+/** Cut at the sizes, over and over. */
+function pieces(bytes: Buffer, sizes: readonly number[]): Buffer[] {
+  const cut: Buffer[] = [];
+  for (let at = 0, i = 0; at < bytes.length; i += 1) {
+    const size = sizes[i % sizes.length]!;
+    cut.push(Buffer.from(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  return cut;
+}
+
+function redacted(automaton: Automaton, all: readonly Buffer[]): { bytes: Buffer; found: number } {
+  const redactor = new Redactor(automaton);
+  const out = all.flatMap((piece) => [...redactor.push(piece)]);
+  out.push(...redactor.end());
+  return { bytes: Buffer.concat(out), found: redactor.found };
+}
+
+const automatonOf = (secret: string) => new Automaton(renderingsOf(secret));
+
+/** Whether what is left of a rendering is at most so much of its beginning. */
+function expectMasked(out: Buffer, start: number, rendered: Buffer, most: number, mask: number): void {
+  const region = out.subarray(start, start + rendered.length);
+  const firstMasked = region.findIndex((byte, index) => byte === mask && rendered[index] !== mask);
+  expect(firstMasked, region.toString('latin1')).toBeGreaterThanOrEqual(0);
+  expect(firstMasked).toBeLessThanOrEqual(most);
+  expect(region.subarray(firstMasked).every((byte) => byte === mask)).toBe(true);
+}
+
+describe('the echo guard', () => {
+  it('lets no mixture of forms through, however it is split', () => {
+    fc.assert(
+      fc.property(anySecret, mixed, splits, (secret, writes, sizes) => {
+        const automaton = automatonOf(secret);
+        const characters = writes(secret);
+        const rendered = Buffer.from(characters.join(''), 'latin1');
+        const text = Buffer.concat([Buffer.from('{ '), rendered, Buffer.from(' }\n')]);
+        const whole = redacted(automaton, [text]);
+        expect(whole.found).toBe(1);
+        expectMasked(whole.bytes, 2, rendered, 0, automaton.mask);
+        expect(whole.bytes.subarray(0, 2).toString()).toBe('{ ');
+        expect(whole.bytes.subarray(2 + rendered.length).toString()).toBe(' }\n');
+        const split = redacted(automaton, pieces(text, sizes));
+        expect(split.bytes.length).toBe(text.length);
+        // What goes on before it is known are three characters, and less than the fourth.
+        const most = characters.slice(0, 4).join('').length - 1;
+        expectMasked(split.bytes, 2, rendered, most, automaton.mask);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('lets a whole text with it through in no way to write it, however that is split', () => {
+    fc.assert(
+      fc.property(
+        anySecret,
+        fc.string(),
+        fc.string(),
+        anyWay,
+        splits,
+        (secret, before, after, way, sizes) => {
+          const automaton = automatonOf(secret);
+          const rendered = write(secret, way);
+          const text = `${write(before.replaceAll(/[\ud800-\udfff]/g, ''), way)}${rendered}${after}`;
+          const all = Buffer.from(text);
+          const { bytes, found } = redacted(automaton, pieces(all, sizes));
+          expect(found).toBeGreaterThan(0);
+          expect(bytes.length).toBe(all.length);
+          expect(bytes.toString().includes(rendered)).toBe(false);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
+  it('finds it in Base64 and hex of a longer text, in both alphabets, wrapped and escaped', () => {
+    const coded = fc.constantFrom<(bytes: Buffer) => string>(
+      (bytes) => bytes.toString('base64'),
+      (bytes) => bytes.toString('base64url'),
+      (bytes) => bytes.toString('base64').replace(/.{76}/g, '$&\r\n'),
+      (bytes) => bytes.toString('hex'),
+      (bytes) => bytes.toString('hex').toUpperCase(),
+    );
+    const around = fc.constantFrom(...Object.values(outer));
+    fc.assert(
+      fc.property(
+        anySecret,
+        fc.uint8Array({ maxLength: 200 }),
+        fc.uint8Array({ maxLength: 50 }),
+        coded,
+        around,
+        splits,
+        (secret, before, after, code, escape, sizes) => {
+          const automaton = automatonOf(secret);
+          const all = Buffer.concat([before, Buffer.from(secret, 'latin1'), after]);
+          const text = escape(code(all));
+          const { bytes, found } = redacted(automaton, pieces(Buffer.from(text), sizes));
+          expect(found).toBeGreaterThan(0);
+          expect(bytes.length).toBe(text.length);
+          const mask = String.fromCharCode(automaton.mask);
+          const shown = bytes.toString().split(mask);
+          // What is masked is what stands for the secret: all but the first letters, and those it shares with others.
+          const masked = text.length - shown.join('').length;
+          expect(masked).toBeGreaterThanOrEqual(
+            code(Buffer.from(secret, 'latin1')).replace(/=+$/, '').length - 7,
+          );
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
+  it('finds it in UTF-16 and UTF-32', () => {
+    fc.assert(
+      fc.property(
+        anySecret,
+        fc.constantFrom([1, 0], [0, 1], [3, 0], [0, 3]),
+        splits,
+        (secret, zeros, sizes) => {
+          const [behind, before] = zeros as [number, number];
+          const wide = Buffer.concat(
+            Array.from(secret, (one) =>
+              Buffer.concat([Buffer.alloc(before), Buffer.from(one), Buffer.alloc(behind)]),
+            ),
+          );
+          const { bytes, found } = redacted(automatonOf(secret), pieces(wide, sizes));
+          expect(found).toBeGreaterThan(0);
+          expect(bytes.toString('latin1').replaceAll('\0', '').includes(secret.slice(3))).toBe(false);
+        },
+      ),
+    );
+  });
+
+  it('finds every one of many, side by side and within each other', () => {
+    fc.assert(
+      fc.property(fc.array(anySecret, { minLength: 2, maxLength: 4 }), splits, (secrets, sizes) => {
+        const [first, ...rest] = secrets as [string, ...string[]];
+        const all = [first, ...rest, `${rest[0]}${first}${rest[0]}`];
+        const automaton = new Automaton(all.flatMap(renderingsOf));
+        const text = `${all.join('')}${all.toReversed().join(' ')}`;
+        const { bytes } = redacted(automaton, pieces(Buffer.from(text), sizes));
+        expect(bytes.length).toBe(text.length);
+        for (const secret of all) expect(bytes.toString().includes(secret)).toBe(false);
+      }),
+    );
+  });
+
+  it('leaves a text without it as it is, byte by byte', () => {
+    const anyText = fc.oneof(
+      fc.uint8Array({ maxLength: 500 }).map((bytes) => Buffer.from(bytes)),
+      fc.json().map((text) => Buffer.from(text)),
+      // Much that may be the beginning of it.
+      fc
+        .array(fc.constantFrom('%', '%4', '\\u00', '&#', '\0', 'secre', 'c2Vj', '7365', '\r\n'), {
+          maxLength: 99,
+        })
+        .map((parts) => Buffer.from(parts.join(''))),
+    );
+    const automaton = automatonOf('secret-of-the-house');
+    fc.assert(
+      fc.property(anyText, splits, (bytes, sizes) => {
+        const out = redacted(automaton, pieces(bytes, sizes));
+        expect(out.found).toBe(0);
+        expect(out.bytes.equals(bytes)).toBe(true);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});

@@ -1,0 +1,321 @@
+/** Upstreams that show the credential of a request in their answers: what becomes of it on the way to the client. */
+import type { RequestListener } from 'node:http';
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { grantedTo, onHeads, type Granted } from '../support/granted.ts';
+import { ask, onlyH2, openSession } from '../support/h2-client.ts';
+import { openTunnel, problemOf, type RawResponse } from '../support/raw-client.ts';
+import { bearerToken } from '../support/sidekey.ts';
+import { startH2Upstream, startRawUpstream, startUpstream, type Upstream } from '../support/upstream.ts';
+
+const masked = '*'.repeat(bearerToken.length);
+
+const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
+
+function guardedTo(upstream: Upstream, guard: string | null, more: object = {}): Promise<Granted> {
+  const echo = guard === null ? {} : { echo_guard: guard };
+  return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...echo, ...more } } });
+}
+
+const guarded = async (guard: string | null, listener: RequestListener) =>
+  guardedTo(await startUpstream(listener), guard);
+
+async function get({ sidekey, upstream }: Granted, path = '/', more = ''): Promise<RawResponse> {
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n${more}\r\n`);
+  return client.response();
+}
+
+/** Says all that it was sent. */
+const mirror =
+  (status = 200): RequestListener =>
+  (request, response) => {
+    response.writeHead(status, {
+      'Content-Type': 'application/json',
+      'X-Seen': request.headers.authorization,
+    });
+    response.end(JSON.stringify({ headers: request.headers, url: request.url }));
+  };
+
+describe('where nothing is said of echoes', () => {
+  test.each([400, 401, 404, 500, 503])('an error page of status %i shows none', async (status) => {
+    const room = await guarded(null, mirror(status));
+    const answer = await get(room);
+    expect(answer.status).toBe(status);
+    expect(answer.headers['x-seen']).toBe(`Bearer ${masked}`);
+    expect(JSON.parse(answer.body)).toMatchObject({ headers: { authorization: `Bearer ${masked}` } });
+    const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
+    expect(outcome).toMatchObject({ status, outcome: 'ok', echoes: 2 });
+    expect(room.sidekey.logged()).toContain('showed the credential');
+    expect(room.sidekey.logged()).not.toContain(bearerToken);
+  });
+
+  test.each(['/headers', '/v1/anything/else?a=1', '/Debug', '/%68eaders', '/x;a/echo;b'])(
+    'an echo endpoint shows none: %s',
+    async (path) => {
+      const { body } = await get(await guarded(null, mirror()), path);
+      expect(body).toContain(masked);
+      expect(body).not.toContain(bearerToken);
+    },
+  );
+
+  test('a place that the provider names shows none', async () => {
+    const upstream = await startUpstream(mirror());
+    const acme = { audience: [upstream.authority], echo_places: ['/my/request'] };
+    const room = await grantedTo(upstream, { config: { providers: { acme } } });
+    expect((await get(room, '/v1/my/requests')).body).toContain(bearerToken);
+    expect((await get(room, '/v1/My/%72equest?x=1')).body).toContain(masked);
+  });
+
+  test('any other response goes on as it came', async () => {
+    const room = await guarded(null, mirror());
+    const { body, headers } = await get(room, '/headersome');
+    expect(headers['x-seen']).toBe(`Bearer ${bearerToken}`);
+    expect(body).toContain(bearerToken);
+    expect(await room.sidekey.audited(({ event }) => event === 'outcome')).not.toHaveProperty('echoes');
+  });
+
+  test('an error page in a coding that nobody here takes off is refused', async () => {
+    const room = await guarded(null, (_request, response) =>
+      response.writeHead(500, { 'Content-Encoding': 'own' }).end('gibberish'),
+    );
+    const answer = await get(room);
+    expect([answer.status, problemOf(answer).code]).toEqual([502, 'upstream_protocol']);
+  });
+});
+
+test('with the guard off, error pages go on as they came', async () => {
+  expect((await get(await guarded('off', mirror(500)))).body).toContain(bearerToken);
+});
+
+describe('where echoes are redacted', () => {
+  test('a response is asked for as a whole and without coding, and keeps its length', async () => {
+    const room = await guarded('redact', (request, response) => {
+      const body = Buffer.from(JSON.stringify(request.headers));
+      response.writeHead(200, { 'Content-Length': body.length, ETag: '"1"' }).end(body);
+    });
+    const answer = await get(
+      room,
+      '/',
+      'Accept-Encoding: gzip, br\r\nRange: bytes=0-3\r\nIf-Range: "1"\r\nA-IM: vcdiff\r\nAccept: */*\r\n',
+    );
+    const seen = JSON.parse(answer.body) as Record<string, string>;
+    expect(seen).toMatchObject({
+      'accept-encoding': 'identity',
+      accept: '*/*',
+      authorization: `Bearer ${masked}`,
+    });
+    expect(Object.keys(seen)).not.toEqual(expect.arrayContaining(['range']));
+    expect(Object.keys(seen)).not.toEqual(expect.arrayContaining(['if-range']));
+    expect(Object.keys(seen)).not.toEqual(expect.arrayContaining(['a-im']));
+    expect(answer.headers).toMatchObject({ 'content-length': String(answer.body.length), etag: '"1"' });
+  });
+
+  test.each([
+    ['gzip', gzipSync],
+    ['br', brotliCompressSync],
+    ['zstd', zstdCompressSync],
+  ] as const)('one that is in %s all the same arrives without it', async (coding, code) => {
+    const room = await guarded('redact', (request, response) => {
+      const coded = code(Buffer.from(`you sent ${request.headers.authorization}, did you not?`));
+      response.writeHead(200, { 'Content-Encoding': coding, 'Content-Length': coded.length, ETag: '"1"' });
+      response.end(coded);
+    });
+    const answer = await get(room);
+    expect(answer.body).toBe(`you sent Bearer ${masked}, did you not?`);
+    expect(answer.headers['content-encoding']).toBeUndefined();
+    expect(answer.headers['content-length']).toBeUndefined();
+    expect(answer.headers['etag']).toBe('W/"1"');
+  });
+
+  test('one whose coding breaks off is cut off, and the record says why', async () => {
+    const room = await guarded('redact', (_request, response) => {
+      const coded = gzipSync(`${'a'.repeat(200_000)}${bearerToken}`);
+      response.writeHead(200, { 'Content-Encoding': 'gzip' });
+      response.end(coded.subarray(0, -12));
+    });
+    const client = await openTunnel(room.sidekey, room.upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${room.upstream.authority}\r\n\r\n`);
+    await client.ended();
+    expect(client.received()).not.toContain('\r\n0\r\n\r\n');
+    const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
+    expect(outcome).toMatchObject({ outcome: 'aborted', code: 'upstream_protocol' });
+  });
+
+  test('a part of one is refused', async () => {
+    const room = await guarded('redact', (_request, response) =>
+      response.writeHead(206, { 'Content-Range': 'bytes 0-3/9' }).end('abcd'),
+    );
+    const answer = await get(room);
+    expect([answer.status, problemOf(answer).code]).toEqual([502, 'upstream_protocol']);
+  });
+
+  test('chunks, interim heads, reason, names and trailers show none', async () => {
+    const cut = 12;
+    const upstream = await startRawUpstream((socket) =>
+      onHeads(socket, () => {
+        socket.write(
+          `HTTP/1.1 103 Early Hints\r\nLink: <${bearerToken}>\r\n\r\n` +
+            `HTTP/1.1 200 ${bearerToken}\r\n${bearerToken}: 1\r\nX-A: ${bearerToken}\r\n` +
+            `Trailer: x-end\r\nTransfer-Encoding: chunked\r\n\r\n` +
+            chunk(`begin ${bearerToken.slice(0, cut)}`) +
+            chunk(`${bearerToken.slice(cut)} end`) +
+            `0\r\nx-end: ${bearerToken}\r\n\r\n`,
+        );
+      }),
+    );
+    const room = await guardedTo(upstream, 'redact');
+    const client = await openTunnel(room.sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: close\r\n\r\n`);
+    await client.ended();
+    expect(client.received()).not.toContain(bearerToken.slice(cut));
+    expect(client.received()).not.toContain(bearerToken.slice(0, cut));
+    expect(client.received()).toContain(`Link: <${masked}>`);
+    expect(client.received()).toContain(`x-end: ${masked}`);
+  });
+
+  test('an answer to HEAD and a 304 show none, and have no body', async () => {
+    const room = await guarded('redact', (request, response) => {
+      response.writeHead(request.method === 'HEAD' ? 200 : 304, {
+        'X-Seen': request.headers.authorization,
+        ...(request.method === 'HEAD' ? { 'Content-Length': '400' } : {}),
+      });
+      response.end();
+    });
+    const client = await openTunnel(room.sidekey, room.upstream.authority);
+    client.send(`HEAD / HTTP/1.1\r\nHost: ${room.upstream.authority}\r\n\r\n`);
+    const head = await client.response('HEAD');
+    expect(head.headers).toMatchObject({ 'x-seen': `Bearer ${masked}`, 'content-length': '400' });
+    client.send(`GET / HTTP/1.1\r\nHost: ${room.upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 304, headers: { 'x-seen': `Bearer ${masked}` } });
+  });
+
+  test('HTTP/2 shows none in fields, body and trailers', async () => {
+    const upstream = await startH2Upstream((request, response) => {
+      const seen = String(request.headers['authorization']);
+      response.writeHead(200, { 'x-seen': seen });
+      response.write(`begin ${seen.slice(0, 20)}`, () => {
+        response.addTrailers({ 'x-end': seen });
+        response.end(`${seen.slice(20)} end`);
+      });
+    });
+    const room = await guardedTo(upstream, 'redact');
+    const session = await openSession(room.sidekey, upstream.authority, {}, onlyH2);
+    const answer = await ask(session, {});
+    expect(answer.headers['x-seen']).toBe(`Bearer ${masked}`);
+    expect(answer.body).toBe(`begin Bearer ${masked} end`);
+    expect(answer.trailers['x-end']).toBe(`Bearer ${masked}`);
+    expect(answer).toMatchObject({ whole: true, code: 0 });
+  });
+
+  test('gRPC messages that are compressed one by one are not asked for, and refused', async () => {
+    const asked: unknown[] = [];
+    const upstream = await startH2Upstream((request, response) => {
+      asked.push(request.headers['grpc-accept-encoding']);
+      response.writeHead(200, { 'content-type': 'application/grpc', 'grpc-encoding': 'gzip' }).end('x');
+    });
+    const room = await guardedTo(upstream, 'redact');
+    const session = await openSession(room.sidekey, upstream.authority, {}, onlyH2);
+    const answer = await ask(session, { 'grpc-accept-encoding': 'gzip' });
+    expect([answer.status, asked]).toEqual([502, [undefined]]);
+  });
+
+  test('a bound of a rule holds for what comes out of a coding', async () => {
+    const upstream = await startUpstream((_request, response) =>
+      response.writeHead(200, { 'Content-Encoding': 'gzip' }).end(gzipSync('a'.repeat(100_000))),
+    );
+    const rules = [{ outcome: 'allow', max_response: '10KB' }];
+    const room = await guardedTo(upstream, 'redact', { rules });
+    const client = await openTunnel(room.sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await client.ended();
+    expect(client.received().length).toBeLessThan(20_000);
+    expect(await room.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
+      code: 'rule_denied',
+    });
+  });
+
+  test('a body larger than what is read at once streams through a slow client unharmed', async () => {
+    const plain = Buffer.alloc(3_000_000, 'The quick brown fox jumps over the lazy dog. ');
+    const room = await guarded('redact', (_request, response) =>
+      response.writeHead(200, { 'Content-Encoding': 'gzip' }).end(gzipSync(plain)),
+    );
+    const { body } = await get(room);
+    expect(body.length).toBe(plain.length);
+    expect(body === plain.toString()).toBe(true);
+  });
+
+  test('a WebSocket is refused, and does not leave', async () => {
+    const room = await guarded('redact', (_request, response) => response.end('reached'));
+    const answer = await get(
+      room,
+      '/',
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n',
+    );
+    expect([answer.status, problemOf(answer).code]).toEqual([403, 'policy_violation']);
+    expect(room.upstream.connections()).toBe(0);
+  });
+
+  test('a credential too short to be told from chance does not leave', async () => {
+    const upstream = await startUpstream((_request, response) => response.end('reached'));
+    const room = await guardedTo(upstream, 'redact');
+    await room.sidekey.proxy.state.grants.add(
+      { name: 'tiny', user: 'default', provider: 'acme', scopes: [] },
+      { credential: { type: 'api_key', value: 'short' }, audience: [upstream.authority] },
+    );
+    await room.sidekey.configure({
+      domains: { [upstream.authority]: { grant: 'tiny', echo_guard: 'redact' } },
+    });
+    const answer = await get(room);
+    expect([answer.status, problemOf(answer).code]).toEqual([403, 'policy_violation']);
+    await room.sidekey.configure({ domains: { [upstream.authority]: { grant: 'tiny' } } });
+    expect((await get(room)).body).toBe('reached');
+  });
+});
+
+describe('where echoes are refused', () => {
+  test('a response with one is an answer of the proxy, and the record says so', async () => {
+    const room = await guarded('refuse', mirror());
+    const answer = await get(room);
+    expect([answer.status, problemOf(answer).code]).toEqual([502, 'credential_echoed']);
+    expect(JSON.stringify(answer)).not.toContain(bearerToken);
+    const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
+    expect(outcome).toMatchObject({ outcome: 'failed', code: 'credential_echoed', echoes: 1 });
+  });
+
+  test('one that shows it later is cut off before that', async () => {
+    const room = await guarded('refuse', (request, response) => {
+      response.write('fine so far');
+      setImmediate(() => response.end(`and then ${request.headers.authorization}`));
+    });
+    const client = await openTunnel(room.sidekey, room.upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${room.upstream.authority}\r\n\r\n`);
+    await client.ended();
+    expect(client.received()).not.toContain(bearerToken);
+    const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
+    expect(outcome.code).toBe('credential_echoed');
+  });
+
+  test('one without goes on', async () => {
+    expect((await get(await guarded('refuse', (_request, response) => response.end('fine')))).body).toBe(
+      'fine',
+    );
+  });
+});
+
+test('the head of a 101 shows none where nothing is said of echoes, nor does a refusal of the upgrade', async () => {
+  const upgrading =
+    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+  const answers = [
+    `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: ${bearerToken}\r\n\r\n`,
+    `HTTP/1.1 403 No\r\nContent-Length: ${bearerToken.length}\r\n\r\n${bearerToken}`,
+  ];
+  const upstream = await startRawUpstream((socket) => onHeads(socket, () => socket.write(answers.shift()!)));
+  const room = await guardedTo(upstream, null);
+  const switched = await openTunnel(room.sidekey, upstream.authority);
+  switched.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n${upgrading}\r\n`);
+  await switched.until('\r\n\r\n');
+  expect(switched.received()).toContain(`Sec-WebSocket-Protocol: ${masked}`);
+  const refused = await get(room, '/', upgrading);
+  expect(refused).toMatchObject({ status: 403, body: masked });
+});

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { secretsOf } from '../../../src/inject/secrets-of.ts';
+
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+
+describe('what is secret of a credential', () => {
+  it('is a token', () => {
+    expect(secretsOf({ type: 'api_key', value: 'the-key' })).toEqual(['the-key']);
+  });
+
+  it('is a password, and both as Basic has them, but not the user name', () => {
+    expect(secretsOf({ type: 'basic', username: 'ann@example.com', password: 'pa55-wörd' })).toEqual([
+      'pa55-w\xc3\xb6rd',
+      base64('ann@example.com:pa55-wörd'),
+    ]);
+  });
+
+  it.each(['', 'X', 'api_token', 'x-oauth-basic'])(
+    'is the user name where the password is %j',
+    (password) => {
+      expect(secretsOf({ type: 'basic', username: 'key-0123456789', password })).toEqual([
+        'key-0123456789',
+        base64(`key-0123456789:${password}`),
+      ]);
+    },
+  );
+
+  it('is what fields carry, without the scheme before it', () => {
+    const headers = [
+      ['Authorization', 'Bot abc.def'],
+      ['X-Key', 'plain'],
+      ['X-Two', 'Token token="a", b'],
+    ] as const;
+    expect(secretsOf({ type: 'headers', headers })).toEqual(['abc.def', 'plain', 'token="a", b']);
+  });
+});

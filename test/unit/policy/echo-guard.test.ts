@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { echoPlan, isCovered } from '../../../src/policy/echo-guard.ts';
+
+const covers = (host: string, path: string, places?: readonly string[]) =>
+  echoPlan('auto', host, path, places)?.covers;
+
+describe('what is looked into', () => {
+  it('is what the domain says', () => {
+    expect(echoPlan('off', 'httpbin.org', '/headers')).toBeNull();
+    expect(echoPlan('redact', 'x.example', '/')).toEqual({ onEcho: 'redact', covers: 'all', isAsked: true });
+    expect(echoPlan('refuse', 'x.example', '/')).toEqual({ onEcho: 'refuse', covers: 'all', isAsked: true });
+  });
+
+  it('is error pages where nothing is said', () => {
+    const plan = echoPlan('auto', 'api.example.com', '/v1/users')!;
+    expect(plan).toEqual({ onEcho: 'redact', covers: 'errors', isAsked: false });
+    expect([200, 204, 302, 399, 400, 404, 599].filter((status) => isCovered(plan, status))).toEqual([
+      400, 404, 599,
+    ]);
+  });
+
+  it.each([
+    ['httpbin.org', '/get'],
+    ['postman-echo.com', '/'],
+    ['echo.example.com', '/x'],
+    ['api.example.com', '/headers'],
+    ['api.example.com', '/HEADERS?a'],
+    ['api.example.com', '/a/../anything/b'],
+    ['api.example.com', '/x%2Fecho'],
+    ['api.example.com', '/%65cho;a'],
+    ['api.example.com', '/phpinfo.php'],
+  ])('is all that a known echo endpoint says: %s%s', (host, path) => {
+    expect(covers(host, path)).toBe('all');
+  });
+
+  it.each(['/', '/header', '/headers-list', '/my-echo', '/v1/traces', '/search?q=echo', '/v1/debugger/x'])(
+    'is no more than error pages at %s',
+    (path) => {
+      expect(covers('api.example.com', path)).toBe('errors');
+    },
+  );
+
+  it('is what the provider names, however that is written', () => {
+    const places = ['/admin/request', '/seen/'];
+    expect(covers('x.example', '/v2/Admin/%52equest', places)).toBe('all');
+    expect(covers('x.example', '/seen/1', places)).toBe('all');
+    expect(covers('x.example', '/admin/requests', places)).toBe('errors');
+    expect(covers('x.example', '/seen', places)).toBe('errors');
+  });
+});
