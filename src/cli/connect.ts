@@ -65,6 +65,9 @@ export const registerConnect: Register = (program, bind) => {
     .option('--assertion-audience <uri>', 'for whom the assertion is, where that is not the token endpoint')
     .option('--app-id <id>', 'of a GitHub App, or its client id')
     .option('--installation-id <id>', 'the installation of the GitHub App')
+    .option('--assume-role <arn>', 'keys of a role of AWS, by keys that you paste')
+    .option('--external-id <id>', 'what the role wants to hear besides')
+    .option('--region <region>', 'the one region of AWS that the keys are used for')
     .option(
       '--subject-token <reference>',
       'where the token is that is exchanged: file:PATH, env:NAME, command:…',

@@ -58,18 +58,41 @@ const inQuery = z.strictObject({
   ),
 });
 
+/** A part of the scope of a signature. */
+function signingName(description: string): z.ZodType<string, string> {
+  return text<string>({ description }, (value) =>
+    /^[A-Za-z0-9-]{1,64}$/.test(value) ? value : { problem: 'is no name of a service or a region' },
+  );
+}
+
+const signed = z.literal('aws_sigv4').meta({
+  description: 'The request is signed (AWS Signature Version 4); the host says for which service and region.',
+});
+
+const signedFor = z.strictObject({
+  aws_sigv4: z.strictObject({
+    service: signingName('The service that requests are signed for, such as s3.'),
+    region: signingName('The region. Default: the one that the client signs for.').optional(),
+  }),
+});
+
 const own = z.literal('own').meta({
   description:
     'No credential; the Authorization of the client goes on: for tokens that the service itself hands out, as registries do.',
 });
 
-const everyKind = [bearer, inFields, asPassword, inPath, inQuery] as const;
-const kinds = 'bearer, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }';
+const everyKind = [bearer, inFields, asPassword, inPath, inQuery, signed, signedFor] as const;
+const kinds = 'bearer, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, aws_sigv4';
 
 type Written = z.output<(typeof everyKind)[number]>;
 
 function planOf(written: Written): InjectPlan {
   if (written === 'bearer') return { kind: 'bearer' };
+  if (written === 'aws_sigv4') return { kind: 'aws_sigv4', service: null, region: null };
+  if ('aws_sigv4' in written) {
+    const { service, region = null } = written.aws_sigv4;
+    return { kind: 'aws_sigv4', service, region };
+  }
   if ('path' in written) return { kind: 'path', prefixes: written.path };
   if ('query' in written) return { kind: 'query', name: written.query };
   if ('basic' in written)

@@ -43,6 +43,7 @@ const flows = [
   'token_exchange',
   'auth0_connection',
   'github_installation',
+  'aws_role',
 ] as const satisfies readonly Flow[];
 
 /** The flows, in a word or two for people. */
@@ -54,6 +55,7 @@ export const flowWords: Readonly<Record<Flow, string>> = {
   token_exchange: 'token exchange',
   auth0_connection: 'Auth0',
   github_installation: 'app installation',
+  aws_role: 'AssumeRole',
 };
 
 /** Kinds of providers, in the order in which lists show them. */

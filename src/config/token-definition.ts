@@ -47,8 +47,11 @@ const carry = z.union(
         template,
       ),
     }),
+    z.literal('aws').meta({
+      description: 'They sign: the parts are access_key_id and secret_access_key.',
+    }),
   ],
-  { error: 'must be { basic: … } or { headers: … }' },
+  { error: 'must be { basic: … }, { headers: … } or aws' },
 );
 
 export const tokenDefinition = z
@@ -81,7 +84,8 @@ export const tokenDefinition = z
         message: 'has several parts, so carry must say where each stands',
       });
     }
-    const used = JSON.stringify(carry ?? `{${names[0]}}`);
+    const used =
+      carry === 'aws' ? '{access_key_id}{secret_access_key}' : JSON.stringify(carry ?? `{${names[0]}}`);
     for (const name of names) {
       if (!used.includes(`{${name}}`)) {
         context.addIssue({ code: 'custom', path: ['parts', name], message: 'is used nowhere in carry' });
@@ -104,8 +108,10 @@ export const tokenDefinition = z
     carry:
       written.carry === undefined
         ? { kind: 'inject' }
-        : 'basic' in written.carry
-          ? { kind: 'basic', ...written.carry.basic }
-          : { kind: 'headers', headers: Object.entries(written.carry.headers) },
+        : written.carry === 'aws'
+          ? { kind: 'aws' }
+          : 'basic' in written.carry
+            ? { kind: 'basic', ...written.carry.basic }
+            : { kind: 'headers', headers: Object.entries(written.carry.headers) },
   }))
   .meta({ description: 'Keys and personal tokens that are pasted: sidekey connect NAME --token.' });

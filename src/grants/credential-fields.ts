@@ -20,6 +20,10 @@ const spellings = {
   username: [],
   password: [],
   headers: [],
+  access_key_id: ['aws_access_key_id', 'AccessKeyId'],
+  secret_access_key: ['aws_secret_access_key', 'SecretAccessKey'],
+  session_token: ['aws_session_token', 'SessionToken'],
+  region: ['aws_region'],
 } as const satisfies Record<string, readonly string[]>;
 
 /** The one name of a field. */

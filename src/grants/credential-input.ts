@@ -7,7 +7,16 @@ import type { Field } from '../inject/field.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import type { Credential } from './credential.ts';
 import { fieldNamed, nearestField, type FieldName } from './credential-fields.ts';
-import { checkedString, checkedToken, invalid, shapes, types, type Type } from './credential-shape.ts';
+import {
+  checkedKeys,
+  checkedRegion,
+  checkedString,
+  checkedToken,
+  invalid,
+  shapes,
+  types,
+  type Type,
+} from './credential-shape.ts';
 import { jwtExpiry, looksLikeJwt, readExpiresAt, readExpiresIn } from './expiry-input.ts';
 import { readJson, type Json, type JsonObject } from './json-text.ts';
 
@@ -39,6 +48,7 @@ const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
   jwt: new Set(['value', 'jwt']),
   basic: new Set(['username', 'password']),
   headers: new Set(['headers']),
+  aws: new Set(['access_key_id', 'secret_access_key', 'session_token', 'region']),
 };
 
 /**
@@ -75,6 +85,16 @@ export function readCredential(text: string, { now }: { now: () => number }): Cr
     }
     case 'headers':
       return plain({ type, headers: headers(fields) });
+    case 'aws':
+      return plain({
+        type,
+        ...checkedKeys({
+          accessKeyId: string(fields, one(fields, ['access_key_id'], type), type),
+          secretAccessKey: string(fields, one(fields, ['secret_access_key'], type), type),
+          sessionToken: fields.has('session_token') ? string(fields, 'session_token', type) : null,
+        }),
+        region: fields.has('region') ? checkedRegion(string(fields, 'region', type)) : null,
+      });
   }
 }
 

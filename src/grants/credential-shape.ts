@@ -1,5 +1,6 @@
 /** The forms that a credential may be handed over in, and the checks that every text in it has to pass. */
 import { SidekeyError } from '../errors.ts';
+import { isAccessKeyId, isAwsSecret, type AwsKeys } from './aws-keys.ts';
 import { isFieldValue } from '../policy/field.ts';
 import type { Json } from './json-text.ts';
 
@@ -8,7 +9,7 @@ const maxValue = 65_536;
 /**
  * The types of credentials, as a token file names them. The order counts where the fields have to tell the type.
  */
-export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers'] as const;
+export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers', 'aws'] as const;
 /** One of `types`. */
 export type Type = (typeof types)[number];
 
@@ -19,6 +20,7 @@ export const shapes: Readonly<Record<Type, string>> = {
   jwt: '{"type":"jwt","value":"…"}',
   basic: '{"type":"basic","username":"…","password":"…"}',
   headers: '{"type":"headers","headers":{"X-Api-Key":"…"}}',
+  aws: '{"type":"aws","access_key_id":"AKIA…","secret_access_key":"…"}',
 };
 
 /** A text that will stand in a header field. */
@@ -49,6 +51,26 @@ export function checkedString(
   if (value !== value.trim() && allowed === null)
     throw invalid(`${place} begins or ends with a space`, shape);
   return value;
+}
+
+/** Keys of AWS, as a person handed them over. None of the three is shown. */
+export function checkedKeys({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): AwsKeys {
+  if (!isAccessKeyId(accessKeyId)) {
+    throw invalid('the access key id must be 16 to 128 letters and digits', shapes.aws);
+  }
+  if (!isAwsSecret(secretAccessKey)) {
+    throw invalid('the secret access key holds a character that none has', shapes.aws);
+  }
+  if (sessionToken !== null && !isAwsSecret(sessionToken)) {
+    throw invalid('the session token holds a character that none has', shapes.aws);
+  }
+  return { accessKeyId, secretAccessKey, sessionToken };
+}
+
+/** The name of a region, `eu-west-1`; S3-compatible services have their own, such as `auto`. */
+export function checkedRegion(region: string): string {
+  if (/^[a-z0-9-]{1,64}$/.test(region)) return region;
+  throw invalid('the region is no name of one, such as eu-west-1', shapes.aws);
 }
 
 /** `input_invalid`, with a hint that shows the shape. */

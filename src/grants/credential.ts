@@ -2,6 +2,8 @@
  * What is stored, sealed, for a grant. Only `vault`, `grants`, `oauth` and `inject` ever hold one of these.
  */
 
+import { keysText, type AwsKeys } from './aws-keys.ts';
+
 /** RFC 6749 §5.1, plus what a refresh needs where the provider definition does not say it. */
 export interface OAuth2Credential {
   readonly type: 'oauth2';
@@ -98,6 +100,20 @@ export type Renewal =
       readonly key: SigningKey;
       readonly appId: string;
       readonly installationId: string;
+    }
+  /** AWS STS AssumeRole: keys for a while, by other keys. The access token is the keys as `keysText` writes them. */
+  | {
+      readonly kind: 'aws_role';
+      readonly keys: AwsKeys;
+      readonly roleArn: string;
+      /** What the trail of AWS names the caller by. */
+      readonly sessionName: string;
+      /** Null: none is wanted. */
+      readonly externalId: string | null;
+      /** How long the keys last; null: as long as AWS says, which is an hour. */
+      readonly durationSeconds: number | null;
+      /** Where STS is asked, and the one region that the keys are used for; null: us-east-1, and any. */
+      readonly region: string | null;
     };
 
 /** A key that does not end by itself. */
@@ -128,9 +144,16 @@ export interface HeadersCredential {
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
+/** Keys that sign requests to AWS, and to what speaks as it does. */
+export interface AwsCredential extends AwsKeys {
+  readonly type: 'aws';
+  /** The one region that they are used for; null: any. */
+  readonly region: string | null;
+}
+
 /** One of the credentials that can be stored. */
 export type Credential =
-  OAuth2Credential | ApiKeyCredential | JwtCredential | BasicCredential | HeadersCredential;
+  OAuth2Credential | ApiKeyCredential | JwtCredential | BasicCredential | HeadersCredential | AwsCredential;
 
 /**
  * What of a credential an upstream sees, as one text: the same for the same credential, another for another. It is the
@@ -147,6 +170,8 @@ export function secretText(credential: Credential): string {
       return `${credential.username}:${credential.password}`;
     case 'headers':
       return JSON.stringify(credential.headers);
+    case 'aws':
+      return keysText(credential);
   }
 }
 

@@ -21,5 +21,7 @@ function withoutSecrets(credential: Credential): Credential {
       return { ...credential, username: '', password: '' };
     case 'headers':
       return { ...credential, headers: [] };
+    case 'aws':
+      return { ...credential, accessKeyId: '', secretAccessKey: '', sessionToken: null };
   }
 }

@@ -74,7 +74,8 @@ export type Flow =
   | 'jwt_bearer'
   | 'token_exchange'
   | 'auth0_connection'
-  | 'github_installation';
+  | 'github_installation'
+  | 'aws_role';
 
 /** A part of URLs and hosts that is each customer's own. While one without a value is there, endpoints are null. */
 export interface Setting {
@@ -113,8 +114,12 @@ export interface TokenPart {
   }[];
 }
 
-/** `inject`: the one part, as the provider's `inject` says. In the others `{name}` stands for a part. */
+/**
+ * `inject`: the one part, as the provider's `inject` says. `aws`: the parts `access_key_id` and `secret_access_key` sign.
+ * In the others `{name}` stands for a part.
+ */
 export type TokenCarry =
+  | { readonly kind: 'aws' }
   | { readonly kind: 'inject' }
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
   | { readonly kind: 'headers'; readonly headers: readonly (readonly [name: string, value: string])[] };
@@ -137,13 +142,15 @@ export interface Probe {
  *   a credential that is a user name and a password, `forPair` stands in the place of its user name; null: its own stays.
  * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
  * - `query`: a parameter of the query.
+ * - `aws_sigv4`: nowhere; the request is signed with it. Service and region are null where the host says them.
  */
 export type InjectPlan =
   | { readonly kind: 'bearer' }
   | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
   | { readonly kind: 'basic'; readonly username: string; readonly forPair: string | null }
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }
-  | { readonly kind: 'query'; readonly name: string };
+  | { readonly kind: 'query'; readonly name: string }
+  | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null };
 
 /** The client's own `Authorization` goes on, and no credential of ours: it has what the service itself handed out. */
 export interface OwnPlan {

@@ -206,6 +206,8 @@ async function planRenewal(
       const { kind, key, appId, installationId } = renewal;
       return { kind, endpoint, key, appId, installationId };
     }
+    case 'aws_role':
+      return { ...renewal, endpoint };
   }
 }
 

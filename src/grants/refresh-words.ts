@@ -12,6 +12,8 @@ export function whyCondemned({ kind }: RenewalRequest): string {
       return 'the account is not connected any more';
     case 'github_installation':
       return 'the app is not installed there any more';
+    case 'aws_role':
+      return 'AWS does not know the keys any more';
     // Answered by none of these: see `renew`.
     case 'client_credentials':
     case 'jwt_bearer':
@@ -34,5 +36,7 @@ export function whatToCheck({ kind }: RenewalRequest, provider: string): string 
       return `check the token that is exchanged, its type, and ${client}`;
     case 'github_installation':
       return 'check that the clock of this machine is right, that the key is one of the app, and that the installation is not suspended';
+    case 'aws_role':
+      return 'check that the keys may assume the role (sts:AssumeRole), that the role trusts them, and its external id';
   }
 }

@@ -37,6 +37,7 @@ const withoutPeople: ReadonlySet<Flow> = new Set([
   'jwt_bearer',
   'token_exchange',
   'github_installation',
+  'aws_role',
 ]);
 
 /** What `connect` has to be told besides; null: it has no way to a credential of that type. */
@@ -58,6 +59,8 @@ function wayOf(
       return ` --via ${renewal.via}`;
     case 'github_installation':
       return ` --app-id ${renewal.appId} --installation-id ${renewal.installationId} --key FILE`;
+    case 'aws_role':
+      return ` --assume-role ${shellWord(renewal.roleArn)}`;
     case undefined:
       break;
   }

@@ -60,9 +60,20 @@ function isCredential(value: unknown): value is Credential {
         Array.isArray(value['headers']) &&
         value['headers'].every((field) => isStrings(field) && field.length === 2)
       );
+    case 'aws':
+      return isAwsKeys(value) && isTextOrNull(value['region']);
     default:
       return false;
   }
+}
+
+function isAwsKeys(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    isText(value['accessKeyId']) &&
+    isText(value['secretAccessKey']) &&
+    isTextOrNull(value['sessionToken'])
+  );
 }
 
 function isRenewal(value: unknown): value is Renewal {
@@ -91,6 +102,13 @@ function isRenewal(value: unknown): value is Renewal {
       return are(isText, 'via', 'connection') && are(isTextOrNull, 'loginHint');
     case 'github_installation':
       return isSigningKey(value['key']) && are(isText, 'appId', 'installationId');
+    case 'aws_role':
+      return (
+        isAwsKeys(value['keys']) &&
+        are(isText, 'roleArn', 'sessionName') &&
+        are(isTextOrNull, 'externalId', 'region') &&
+        (value['durationSeconds'] === null || typeof value['durationSeconds'] === 'number')
+      );
     default:
       return false;
   }

@@ -28,6 +28,7 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
     case 'api_key':
     case 'basic':
     case 'headers':
+    case 'aws':
       return 'fresh';
   }
 }

@@ -17,6 +17,8 @@ import { headerField } from './header.ts';
 import { pathWith } from './path.ts';
 import { queryWith } from './query.ts';
 import { secretsOf } from './secrets-of.ts';
+import { replacedBySigning, type Signed } from './sigv4/resign.ts';
+import { signRequest, type SigningFacts } from './sigv4/sign-request.ts';
 
 /** What is injected, how, and for where. */
 export interface Injection {
@@ -27,6 +29,8 @@ export interface Injection {
   readonly authority: Authority;
   /** Whether the domain says that its credential may go over plain `http`. */
   readonly insecure?: boolean;
+  /** For plans that sign. */
+  readonly signing?: SigningFacts;
 }
 
 /** The parts of a request that a credential can stand in. */
@@ -45,6 +49,9 @@ export interface Injected extends Injectable {
   readonly carriedIn?: ReadonlySet<string> | undefined;
   /** What no response may show; the same object as long as the credential is opened. */
   readonly secrets?: { readonly texts: readonly string[] } | undefined;
+  /** Signs the body while it streams; absent: it goes on as it is. */
+  readonly signBody?:
+    ((pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>) | undefined;
 }
 
 /**
@@ -73,6 +80,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     );
   }
 
+  const signed = signedAs({ path, fields }, injection);
   const injected: string[] = [];
   let at = -1;
   let afterHost = -1;
@@ -87,14 +95,23 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     if (lower === 'host') afterHost = injected.length;
   }
   if (at < 0) at = afterHost < 0 ? injected.length : afterHost;
-  injected.splice(at, 0, ...rendered.flat);
+  injected.splice(at, 0, ...(signed?.added ?? rendered.flat));
   return {
-    path: rendered.pathOf(path),
+    path: signed?.path ?? rendered.pathOf(path),
     fields: injected,
-    conceal: rendered.conceal,
+    conceal: signed === null ? rendered.conceal : signed.conceal,
     carriedIn: rendered.replaced,
     secrets: rendered.secrets,
+    signBody: signed?.signBody,
   };
+}
+
+/** Null: the plan does not sign. */
+function signedAs(request: Injectable, { sealed, plan, authority, signing }: Injection): Signed | null {
+  if (plan.kind !== 'aws_sigv4') return null;
+  if (signing === undefined)
+    throw new SidekeyError('internal', 'Nothing was said of the request that is to be signed.');
+  return signRequest({ authority, ...request }, sealed, plan, signing);
 }
 
 /**
@@ -125,6 +142,8 @@ export function fieldsFor(credential: Credential, plan: InjectPlan): readonly Fi
 }
 
 function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
+  // What is added depends on the request.
+  if (plan.kind === 'aws_sigv4') return [];
   switch (credential.type) {
     case 'oauth2':
       if (credential.accessToken === null) {
@@ -138,6 +157,14 @@ function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
       return [basicField(userNameFor(credential.username, plan), credential.password)];
     case 'headers':
       return credential.headers;
+    case 'aws':
+      throw new SidekeyError(
+        'policy_violation',
+        'The keys of this grant sign requests, and are never sent themselves.',
+        {
+          hint: 'in the provider: inject: aws_sigv4',
+        },
+      );
   }
 }
 
@@ -145,7 +172,7 @@ function userNameFor(own: string, plan: InjectPlan): string {
   return (plan.kind === 'basic' ? plan.forPair : null) ?? own;
 }
 
-function single(token: string, plan: InjectPlan): readonly Field[] {
+function single(token: string, plan: Exclude<InjectPlan, { kind: 'aws_sigv4' }>): readonly Field[] {
   switch (plan.kind) {
     case 'bearer':
       return [bearerField(token)];
@@ -166,6 +193,7 @@ function pathFor(credential: Credential, plan: InjectPlan): (path: string) => st
     case 'bearer':
     case 'header':
     case 'basic':
+    case 'aws_sigv4':
       return (path) => path;
     case 'path':
       return (path) => pathWith(path, plan.prefixes, secretText(credential));
@@ -206,7 +234,10 @@ function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
   const fields = fieldsFor(sealed.credential, plan);
   return {
     flat: fields.flat(),
-    replaced: new Set(['authorization', ...fields.map(([name]) => name.toLowerCase())]),
+    replaced:
+      plan.kind === 'aws_sigv4'
+        ? replacedBySigning
+        : new Set(['authorization', ...fields.map(([name]) => name.toLowerCase())]),
     // An entry that cannot be read matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     pathOf: pathFor(sealed.credential, plan),

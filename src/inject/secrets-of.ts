@@ -1,3 +1,4 @@
+import { awsKeysOf, type AwsKeys } from '../grants/aws-keys.ts';
 import { secretText, type Credential } from '../grants/credential.ts';
 import { basicField } from './basic.ts';
 
@@ -7,7 +8,12 @@ import { basicField } from './basic.ts';
  */
 export function secretsOf(credential: Credential): readonly string[] {
   switch (credential.type) {
-    case 'oauth2':
+    case 'aws':
+      return ofKeys(credential);
+    case 'oauth2': {
+      const keys = awsKeysOf(credential);
+      return keys === null ? [secretText(credential)] : ofKeys(keys);
+    }
     case 'api_key':
     case 'jwt':
       return [secretText(credential)];
@@ -19,6 +25,11 @@ export function secretsOf(credential: Credential): readonly string[] {
     case 'headers':
       return credential.headers.map(([, value]) => withoutScheme(value));
   }
+}
+
+/** The token of a session leaves in a field. The secret key never leaves, but to who was given it elsewhere. */
+function ofKeys({ secretAccessKey, sessionToken }: AwsKeys): readonly string[] {
+  return sessionToken === null ? [secretAccessKey] : [secretAccessKey, sessionToken];
 }
 
 /** `Bot TOKEN` is echoed as `TOKEN` too. */

@@ -1,5 +1,6 @@
 /** Every way to a new access token without a person: one union of requests, one outcome. */
 import { askForConnectionToken, type ConnectionTokenRequest } from './auth0-connection.ts';
+import { assumeRole, type AssumeRoleRequest } from './aws-role.ts';
 import { requestClientCredentials, type ClientCredentialsRequest } from './client-credentials.ts';
 import { requestInstallationToken, type InstallationRequest } from './github-installation.ts';
 import { requestJwtBearer, type JwtBearerRequest } from './jwt-bearer.ts';
@@ -18,7 +19,8 @@ export type RenewalRequest =
       readonly isKept: boolean;
     } & TokenExchangeRequest)
   | ({ readonly kind: 'auth0_connection' } & ConnectionTokenRequest)
-  | ({ readonly kind: 'github_installation' } & InstallationRequest);
+  | ({ readonly kind: 'github_installation' } & InstallationRequest)
+  | ({ readonly kind: 'aws_role' } & AssumeRoleRequest);
 
 /** What came of it. */
 export type RenewalOutcome =
@@ -52,6 +54,8 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Renew
     }
     case 'github_installation':
       return requestInstallationToken(request, io);
+    case 'aws_role':
+      return assumeRole(request, io);
   }
 }
 

@@ -58,6 +58,13 @@ export const limitTable = {
     code: 'body_too_large',
     what: 'a request body that waits for a person to approve it; it is read first',
   },
+  signed_body_bytes: {
+    default: 16_777_216,
+    unit: 'bytes',
+    least: 1_024,
+    code: 'body_too_large',
+    what: 'a request body, or a chunk of one, that is read before it is signed for AWS; most of S3 is not',
+  },
   replay_bytes: {
     default: 65_536,
     unit: 'bytes',

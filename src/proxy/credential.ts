@@ -3,6 +3,7 @@ import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { inject, type Injected } from '../inject/inject.ts';
 import { automatonFor } from '../echo/guarded-secrets.ts';
 import { echoPlan } from '../policy/echo-guard.ts';
+import { signingFacts } from './body-hash.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import { plainRequest } from './plain-request.ts';
@@ -79,9 +80,10 @@ export async function withCredential(
   const fields = echo?.covers === 'all' ? plainRequest(departure.fields) : departure.fields;
 
   const arm = async ({ grant, sealed }: ReadyToken): Promise<Injected> => {
+    const signing = signingFacts(departure, settings.limits, rooms.now());
     const request = inject(
       { path: departure.path, fields },
-      { sealed, plan: carried, authority, insecure: decision.insecure },
+      { sealed, plan: carried, authority, insecure: decision.insecure, signing },
     );
     if (echo?.isAsked === true && (request.secrets === undefined || automatonFor(request.secrets) === null))
       throw unguardable();

@@ -2,6 +2,7 @@ import { SidekeyError } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { BodyFacts } from '../policy/body-facts.ts';
 import { isOwn } from '../policy/own-host.ts';
+import { withBodyHash } from './body-hash.ts';
 import { callerOf } from './caller.ts';
 import { discovery } from './discovery/discovery.ts';
 import { requestFields, trailerFields } from './fields.ts';
@@ -132,11 +133,15 @@ async function admit(
   // 4 credential, 5 audit, 6 injection
   const granted = grantedBy(judgement, decision);
   if (granted instanceof SidekeyError) return granted;
-  if (decision.outcome === 'inject') return withCredential(departure, granted, null, rooms, record);
+  if (decision.outcome === 'inject') {
+    const hashed = await withBodyHash(departure, granted, reply);
+    return withCredential(hashed, granted, null, rooms, record);
+  }
   // Read to its end, so that a client that leaves is noticed.
   if (body !== null) reply.continue();
   const held = await wholeBody(body, settings.limits.held_body_bytes);
   const consent: Consent = (wanted) =>
     hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
-  return withCredential({ ...departure, body: held }, granted, consent, rooms, record);
+  const hashed = await withBodyHash({ ...departure, body: held }, granted, reply);
+  return withCredential(hashed, granted, consent, rooms, record);
 }

@@ -43,6 +43,10 @@ export interface Departure {
   readonly secrets?: Injected['secrets'];
   /** Which responses are looked into for those; absent or null: none. */
   readonly echo?: EchoPlan | null | undefined;
+  /** Signs the body while it streams; see `Injected`. */
+  readonly signBody?: Injected['signBody'];
+  /** SHA-256 of the body in hex, where it was read for that. */
+  readonly bodyHash?: string;
   /**
    * Asked at an upstream 401: has the token renewed, and answers with what to send the request with once more, or
    * null to let the 401 through. `replayable`: whether the request can be sent again. Absent where nothing can be

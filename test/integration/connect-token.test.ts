@@ -45,6 +45,80 @@ describe('connect --token', () => {
     expect(await at.run(['connect', 'corp'], { input: 'the-key' })).toMatchObject({ exit: 0 });
   });
 
+  test('keeps keys that sign, and shows that they do', async () => {
+    const parts = { access_key_id: { what: 'id', secret: false }, secret_access_key: { what: 'secret' } };
+    const provider = {
+      token: { what: 'key', parts, carry: 'aws' },
+      inject: { aws_sigv4: { service: 's3' } },
+    };
+    const { at } = await keyed(provider, ({ authorization }) =>
+      /^AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE\/\d{8}\/eu-west-3\/s3\/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=[0-9a-f]{64}$/.test(
+        String(authorization),
+      ),
+    );
+    const input = 'access_key_id=AKIAIOSFODNN7EXAMPLE\nsecret_access_key=the/real+secret\n';
+    const command = ['connect', 'corp', '--token', '--verify', '--region', 'eu-west-3'];
+    const ran = await at.run(command, { input });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+    });
+    expect(ran.stdout + ran.stderr).not.toContain('real+secret');
+    expect(await stored(at)).toMatchObject([{ name: 'corp', type: 'aws' }]);
+  });
+
+  test('keeps keys that get keys of a role, and what they got', async () => {
+    const parts = { access_key_id: { what: 'id', secret: false }, secret_access_key: { what: 'secret' } };
+    const asked: string[] = [];
+    const sts = await startUpstream((request, response) => {
+      let body = '';
+      request.on('data', (text: Buffer) => (body += text.toString()));
+      request.on('end', () => {
+        asked.push(body);
+        const keys = {
+          AccessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+          SecretAccessKey: 'of/the+role',
+          SessionToken: 'token==',
+        };
+        const end = new Date(Date.now() + 3_600_000).toISOString();
+        const elements = Object.entries({ ...keys, Expiration: end });
+        response.end(`<a>${elements.map(([name, text]) => `<${name}>${text}</${name}>`).join('')}</a>`);
+      });
+    });
+    const { at } = await keyed(
+      {
+        token: { what: 'key', parts, carry: 'aws' },
+        inject: { aws_sigv4: { service: 's3' } },
+        flows: ['aws_role'],
+        token_endpoint: sts.url,
+      },
+      ({ authorization, 'x-amz-security-token': token }) =>
+        String(authorization).includes('Credential=ASIAIOSFODNN7EXAMPLE/') && token === 'token==',
+    );
+    const input = 'access_key_id=AKIAIOSFODNN7EXAMPLE\nsecret_access_key=the/real+secret\n';
+    const role = 'arn:aws:iam::123456789012:role/agents';
+    const ran = await at.run(['connect', 'corp', '--assume-role', role, '--external-id', 'x1', '--verify'], {
+      input,
+    });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+    });
+    expect(ran.stdout + ran.stderr).not.toMatch(/real\+secret|of\/the\+role|token==/);
+    expect(new URLSearchParams(asked[0])).toEqual(
+      new URLSearchParams({
+        Action: 'AssumeRole',
+        Version: '2011-06-15',
+        RoleArn: role,
+        RoleSessionName: 'sidekey',
+        ExternalId: 'x1',
+      }),
+    );
+    expect(await stored(at)).toMatchObject([{ type: 'oauth2', refreshable: true }]);
+    const wrong = await at.run(['connect', 'corp', '--assume-role', 'agents'], { input });
+    expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('no ARN of a role') });
+  });
+
   test('puts the parts where the provider wants them', async () => {
     const parts = { sid: { what: 'account', secret: false }, auth: { what: 'token' } };
     const carry = { basic: { username: '{sid}', password: '{auth}' } };

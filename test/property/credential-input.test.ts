@@ -36,6 +36,8 @@ const names = fc.constantFrom(
   'username',
   'password',
   'headers',
+  'access_key_id',
+  'secret_access_key',
   'x',
 );
 const values = fc.oneof(

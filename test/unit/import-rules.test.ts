@@ -38,7 +38,13 @@ function importsOf(from: string, text: string): Import[] {
   return found;
 }
 
-const pureTypes = ['grants/grant.ts', 'grants/credential.ts', 'grants/provider.ts', 'grants/dialect.ts'];
+const pureTypes = [
+  'grants/grant.ts',
+  'grants/credential.ts',
+  'grants/aws-keys.ts',
+  'grants/provider.ts',
+  'grants/dialect.ts',
+];
 
 /** What every room may use; each of these files stands by itself. */
 const groundFloor = [
@@ -69,6 +75,8 @@ const floors: readonly ((file: string) => boolean)[] = [
       'approvals/approval.ts',
       'audit/event.ts',
     ].includes(file),
+  // Signs what goes in with a request, and what asks AWS for keys.
+  (file) => roomOf(file) === 'sigv4',
   (file) =>
     [
       'vault',

@@ -14,6 +14,7 @@ const choices: readonly (readonly [option: string, way: Way, isSaid: (options: O
   ['--jwt-bearer', 'jwt_bearer', ({ jwtBearer }) => jwtBearer === true],
   ['--token-exchange', 'token_exchange', ({ tokenExchange }) => tokenExchange === true],
   ['--installation-id', 'github_installation', ({ installationId }) => installationId !== undefined],
+  ['--assume-role', 'aws_role', ({ assumeRole }) => assumeRole !== undefined],
   ['--via', 'auth0_connection', ({ via }) => via !== undefined],
   ['--token', 'token', ({ token }) => token === true],
   ['--import', 'import', (options) => options.import === true],

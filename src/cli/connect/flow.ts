@@ -60,6 +60,11 @@ export interface ConnectOptions {
   readonly assertionAudience?: string;
   readonly appId?: string;
   readonly installationId?: string;
+  /** The ARN of a role of AWS. */
+  readonly assumeRole?: string;
+  readonly externalId?: string;
+  /** The one region of AWS that the keys are used for. */
+  readonly region?: string;
   /** `env:`, `file:`, `command:`; read anew for each exchange. None: a token on standard input, kept. */
   readonly subjectToken?: string;
   readonly subjectTokenType?: string;

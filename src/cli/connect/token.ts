@@ -1,17 +1,41 @@
 import { SidekeyError } from '../../errors.ts';
+import type { AwsKeys } from '../../grants/aws-keys.ts';
 import type { Credential } from '../../grants/credential.ts';
-import { checkedString, checkedToken, shapes } from '../../grants/credential-shape.ts';
+import {
+  checkedKeys,
+  checkedRegion,
+  checkedString,
+  checkedToken,
+  shapes,
+} from '../../grants/credential-shape.ts';
 import { jwtExpiry, looksLikeJwt } from '../../grants/expiry-input.ts';
 import type { PastedToken, Provider } from '../../grants/provider.ts';
 import type { Context } from '../context.ts';
-import type { Obtain } from './flow.ts';
+import type { ConnectRequest, Obtain } from './flow.ts';
 import { doubtOf, readParts, type PastedParts } from './pasted-parts.ts';
 
 /**
  * `connect NAME --token`: a key or a personal token, pasted. Its parts come from standard input or from a prompt that
  * does not show them, and become what the provider carries.
  */
-export const pasteToken: Obtain = async ({ context, provider }) => {
+export const pasteToken: Obtain = async (request) => {
+  const { options, provider } = request;
+  const parts = await askedParts(request);
+  const credential = credentialOf(parts, pastedToken(provider));
+  if (options.region === undefined) return { credential, scopes: [] };
+  if (credential.type === 'aws') {
+    return { credential: { ...credential, region: checkedRegion(options.region) }, scopes: [] };
+  }
+  throw new SidekeyError('input_invalid', `The keys of ${provider.title} have no region.`, {
+    hint: 'leave --region out',
+  });
+};
+
+/** What a person pastes, by the names of the provider's parts. */
+export async function askedParts({
+  context,
+  provider,
+}: Pick<ConnectRequest, 'context' | 'provider'>): Promise<PastedParts> {
   const token = pastedToken(provider);
   const parts =
     context.ask === null ? readParts(await context.readInput(), token) : await askParts(context, token);
@@ -19,8 +43,8 @@ export const pasteToken: Obtain = async ({ context, provider }) => {
     const doubt = doubtOf(parts[part.name] ?? '', part);
     if (doubt !== null) context.output.say(`Note: ${doubt}`);
   }
-  return { credential: credentialOf(parts, token), scopes: [] };
-};
+  return parts;
+}
 
 function pastedToken({ name, token, flows }: Provider): PastedToken {
   if (token !== null) return token;
@@ -42,6 +66,12 @@ async function askParts({ ask, output }: Context, token: PastedToken): Promise<P
     parts[name] = (await ask?.(`Paste the ${what}${secret ? ' (it is not shown)' : ''}`, { secret })) ?? '';
   }
   return parts;
+}
+
+/** The parts as keys of AWS. */
+export function keysIn(parts: PastedParts): AwsKeys {
+  const { access_key_id: accessKeyId = '', secret_access_key: secretAccessKey = '' } = parts;
+  return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
 }
 
 /** The parts as a credential. Each is checked as `grant add` checks it. */
@@ -67,6 +97,8 @@ function credentialOf(parts: PastedParts, { carry }: PastedToken): Credential {
       }
       return { type: 'basic', username, password: fill(carry.password) };
     }
+    case 'aws':
+      return { type: 'aws', ...keysIn(parts), region: null };
     case 'headers':
       return {
         type: 'headers',

@@ -8,6 +8,7 @@ import { pathWithout } from '../../inject/path.ts';
 import { planAt } from '../../inject/place.ts';
 import { describeFault, findSidekeyError, withoutStop } from '../../oauth/description.ts';
 import { jsonObject, memberAt } from '../../oauth/json-object.ts';
+import { sha256 } from '../../sigv4/signature.ts';
 import { readBounded } from '../../oauth/read-bounded.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
 import type { Exit } from '../../upstream/exit.ts';
@@ -39,17 +40,25 @@ export async function verify(
   if (probe === null) return { kind: 'unknown', reason: 'no harmless call is known that would show it' };
   const target = parseAbsoluteTarget(probe.url);
   if (target === null) return { kind: 'unknown', reason: 'the call that would show it has no valid URL' };
+  const json = probe.json === null ? null : JSON.stringify(probe.json);
+  const signing = {
+    method: methodOf(probe),
+    hasBody: json !== null,
+    bodyHash: json === null ? null : sha256(Buffer.from(json)),
+    now: Date.now(),
+    chunkBytes: 0,
+  };
   const plan = planAt(provider.inject, target);
   if (plan instanceof SidekeyError) throw plan;
   if (plan.kind === 'own')
     return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
   const { path, fields } = inject(
     { path: target.path, fields: ['Accept', 'application/json', ...Object.entries(probe.headers).flat()] },
-    { sealed, plan, authority: target.authority },
+    { sealed, plan, authority: target.authority, signing },
   );
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
-  if (probe.json !== null) headers.push(['Content-Type', 'application/json']);
+  if (json !== null) headers.push(['Content-Type', 'application/json']);
   try {
     // Put together as text: resolved as a reference, a path that begins with two slashes would be another host.
     const response = await exit.fetch(`${new URL(probe.url).origin}${path}`, {
@@ -57,7 +66,7 @@ export async function verify(
       headers,
       redirect: 'manual',
       signal,
-      ...(probe.json === null ? {} : { body: JSON.stringify(probe.json) }),
+      ...(json === null ? {} : { body: json }),
     });
     const { status } = response;
     const body = await readBounded(response.body, mostRead);

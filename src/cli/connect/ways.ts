@@ -9,6 +9,7 @@ const ways: { readonly [way in Exclude<Way, 'authorization_code'>]: () => Promis
   token_exchange: async () => (await import('./token-exchange.ts')).obtainByTokenExchange,
   auth0_connection: async () => (await import('./auth0.ts')).obtainViaAuth0,
   github_installation: async () => (await import('./github-installation.ts')).obtainByGithubInstallation,
+  aws_role: async () => (await import('./aws-role.ts')).obtainByAwsRole,
   token: async () => (await import('./token.ts')).pasteToken,
   import: async () => (await import('./import.ts')).importToken,
 };

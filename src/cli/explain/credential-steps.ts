@@ -1,4 +1,5 @@
 import { SidekeyError } from '../../errors.ts';
+import { keysText } from '../../grants/aws-keys.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { InjectPlan } from '../../grants/provider.ts';
@@ -91,8 +92,9 @@ export async function credentialSteps(
   if (isCovered) trail.went('audience', `${name} is within ${sealed.audience.join(', ')}`);
   let fields: readonly string[];
   try {
+    const signing = { method, hasBody: false, bodyHash: null, now, chunkBytes: 0 };
     const to = plan.kind === 'path' ? `${plan.prefixes[0]}/` : '/';
-    const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure };
+    const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure, signing };
     ({ fields } = inject({ path: to, fields: [] }, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
@@ -137,7 +139,9 @@ function refusalOf({ code, message, hint }: RefusedToken): SidekeyError {
 function withSomeToken(sealed: SealedCredential): SealedCredential {
   const { credential } = sealed;
   if (credential.type !== 'oauth2' || credential.accessToken !== null) return sealed;
-  return { ...sealed, credential: { ...credential, accessToken: 'token' } };
+  const { renewal } = credential;
+  const token = renewal?.kind === 'aws_role' ? keysText(renewal.keys) : 'token';
+  return { ...sealed, credential: { ...credential, accessToken: token } };
 }
 
 /** Names, and what stands before the secret; never a value. */

@@ -16,6 +16,8 @@ export function carriedAs(plan: InjectPlace['as']): string {
       return `?${plan.name}=…`;
     case 'own':
       return 'no credential; the client’s own Authorization goes on';
+    case 'aws_sigv4':
+      return 'the request is signed (AWS Signature Version 4)';
   }
 }
 
@@ -41,6 +43,8 @@ export function pastedAs(carry: TokenCarry, places: Provider['inject']): string 
       return 'Authorization: Basic …';
     case 'headers':
       return carry.headers.map(([name]) => `${name}: …`).join(', ');
+    case 'aws':
+      return carriedEverywhereAs(places) ?? 'see below';
   }
 }
 
@@ -53,6 +57,7 @@ const connectOptions: Readonly<Record<Flow | 'token', string>> = {
   token_exchange: ' --token-exchange',
   auth0_connection: ' --via auth0',
   github_installation: ' --app-id ID --installation-id ID --key FILE',
+  aws_role: ' --assume-role ARN',
   token: ' --token',
 };
 
@@ -135,5 +140,10 @@ function writtenPlan(plan: InjectPlace['as']): unknown {
       return { path: plan.prefixes };
     case 'query':
       return { query: plan.name };
+    case 'aws_sigv4': {
+      const { service, region } = plan;
+      if (service === null) return 'aws_sigv4';
+      return { aws_sigv4: { service, ...(region === null ? {} : { region }) } };
+    }
   }
 }

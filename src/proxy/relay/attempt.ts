@@ -7,7 +7,7 @@ import { requestHead } from './request-head.ts';
 import { keptFor } from './response-facts.ts';
 import { ResponseReading, type ResponseSink } from './response-reading.ts';
 import type { AttemptEnd, Try } from './try.ts';
-import { framedFor, Upload } from './upload.ts';
+import { framedFor, signedBody, Upload } from './upload.ts';
 
 /** One request over one connection, and the response into the reply. */
 export class Attempt implements ConnectionUser, ResponseSink, Carriage {
@@ -39,7 +39,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   // What the connection tells.
 
   connected(connection: UpstreamConnection): void {
-    const { departure, sent, reply, limits } = this.#try;
+    const { departure, request, sent, reply, limits } = this.#try;
     this.#connection = connection;
     connection.deadline(limits.upstream_head);
     connection.write(this.#head!);
@@ -49,7 +49,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     reply.continue();
     this.#upload = new Upload(framedFor(plan, connection));
     this.#upload
-      .send({ plan, pieces: sent, trailers }, () => this.#rearm())
+      .send({ plan, pieces: signedBody(request, sent), trailers }, () => this.#rearm())
       .catch((error: Error) => {
         if (this.#connection !== null) this.#broke(error);
       });

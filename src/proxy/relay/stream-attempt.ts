@@ -4,7 +4,7 @@ import { timedOut } from '../upstream-failure.ts';
 import { Answer, type Carriage } from './answer.ts';
 import { streamHead } from './request-head.ts';
 import type { AttemptEnd, Try } from './try.ts';
-import { Upload } from './upload.ts';
+import { signedBody, Upload } from './upload.ts';
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
 export class StreamAttempt implements StreamUser, Carriage {
@@ -37,7 +37,7 @@ export class StreamAttempt implements StreamUser, Carriage {
   // What the stream tells.
 
   opened(stream: UpstreamStream): void {
-    const { departure, sent, reply } = this.#try;
+    const { departure, request, sent, reply } = this.#try;
     this.#isWaiting = false;
     this.#stream = stream;
     this.#rearm();
@@ -49,7 +49,7 @@ export class StreamAttempt implements StreamUser, Carriage {
       end: (fields) => stream.end(fields),
     });
     this.#upload
-      .send({ plan, pieces: sent, trailers }, () => this.#rearm())
+      .send({ plan, pieces: signedBody(request, sent), trailers }, () => this.#rearm())
       .catch((error: Error) => {
         if (this.#stream !== null) this.#answer.broke(error, this.#hasBegun);
       });

@@ -1,4 +1,5 @@
 import { SidekeyError } from '../../errors.ts';
+import type { Injected } from '../../inject/inject.ts';
 import type { UpstreamConnection } from '../../upstream/connection.ts';
 import type { RawFields } from '../fields.ts';
 import { chunkEnd, chunkStart, lastChunk, trailerSection } from '../h1/chunk-writer.ts';
@@ -36,6 +37,11 @@ export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): U
     },
     end: (trailers) => void connection.write(endOf(trailers)),
   };
+}
+
+/** The body as it goes with the request: signed while it streams, where its credential does that. */
+export function signedBody({ signBody }: Injected, sent: UploadBody['pieces']): UploadBody['pieces'] {
+  return signBody === undefined ? sent : signBody(listOf(sent));
 }
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */

@@ -32,6 +32,8 @@ describe('the shipped catalog', async () => {
     }
     expect(secret).toBeUndefined();
     if (name !== 'acme') expect(client).toBeUndefined();
+    // A signature is good at one host, and says nothing of the key that made it.
+    if (definition.inject?.every(({ as }) => as.kind === 'aws_sigv4') === true) return;
     for (const { wildcard, host } of audience) {
       expect(wildcard && everybodys.some((suffix) => host === suffix || suffix.endsWith(`.${host}`))).toBe(
         false,

@@ -195,6 +195,31 @@ describe('other types', () => {
         ],
       },
     ],
+    [
+      { access_key_id: 'AKIAIOSFODNN7EXAMPLE', secret_access_key: 'a/b+c=' },
+      {
+        type: 'aws',
+        accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+        secretAccessKey: 'a/b+c=',
+        sessionToken: null,
+        region: null,
+      },
+    ],
+    [
+      {
+        AccessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+        SecretAccessKey: 'a/b+c=',
+        SessionToken: 'd//e==',
+        region: 'eu-west-1',
+      },
+      {
+        type: 'aws',
+        accessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+        secretAccessKey: 'a/b+c=',
+        sessionToken: 'd//e==',
+        region: 'eu-west-1',
+      },
+    ],
   ])('%j', (input, credential) => {
     expect(read(input)).toEqual({ credential, scopes: [] });
   });
@@ -222,7 +247,7 @@ describe('other types', () => {
   test.each([
     [{ type: 'api_key' }, 'the field "value" is missing'],
     [{ type: 'api_key', value: 'k', api_key: 'k' }, '"value" and "api_key" are the same here'],
-    [{ type: 'password', value: 'k' }, '"type" must be one of oauth2, api_key, jwt, basic, headers'],
+    [{ type: 'password', value: 'k' }, '"type" must be one of oauth2, api_key, jwt, basic, headers, aws'],
     [{ type: 7, value: 'k' }, '"type" must be one of'],
     [{ type: 'api_key', value: 'k', username: 'u' }, '"username" does not belong to the type api_key'],
     [{ username: 'u', access_token: 'a' }, '"username" does not belong to the type oauth2'],
@@ -234,6 +259,16 @@ describe('other types', () => {
     [{ headers: { a: 'b', Host: 'c' } }, 'header 2 has a reserved name: "Host"'],
     [{ headers: { a: 'b', A: 'c' } }, 'header 2 has the name of another header'],
     [{ headers: { a: 7 } }, 'header 1 must be a string'],
+    [{ access_key_id: 'AKIAIOSFODNN7EXAMPLE' }, 'the field "secret_access_key" is missing'],
+    [{ access_key_id: 'a:b', secret_access_key: 'c' }, 'the access key id must be 16 to 128'],
+    [
+      { access_key_id: 'AKIAIOSFODNN7EXAMPLE', secret_access_key: 'a:b' },
+      'the secret access key holds a character',
+    ],
+    [
+      { access_key_id: 'AKIAIOSFODNN7EXAMPLE', secret_access_key: 'a', region: 'Europe' },
+      'the region is no name of one',
+    ],
     [{}, 'the input holds no credential'],
     [{ type: null }, 'the input holds no credential'],
   ])('refuses %j', (input, message) => {

@@ -1,0 +1,91 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import type { Credential } from '../../../src/grants/credential.ts';
+import { clientEnvironment } from '../client-program.ts';
+import { startSidekey, type TestSidekey } from '../sidekey.ts';
+import { tempFolder } from '../temp-folder.ts';
+import { startAwsDouble, type AwsDouble } from './aws-double.ts';
+
+/** The real keys. No client has them. */
+export const realKeys = { id: 'AKIAREALREALREALREAL', secret: 'the/real+secret/of/the/grant+0123456789a' };
+
+/** What clients sign with. */
+export const placeholder = { id: 'AKIASIDEKEYPLACEHOLD', secret: 'sidekey-placeholder' };
+
+/** The keys of a grant that does not assume a role. */
+export const ownKeys: Credential = {
+  type: 'aws',
+  accessKeyId: realKeys.id,
+  secretAccessKey: realKeys.secret,
+  sessionToken: null,
+  region: null,
+};
+
+/** A proxy with a grant for a double of AWS, and a client's folder and environment. */
+export interface AwsHouse {
+  readonly aws: AwsDouble;
+  readonly sidekey: TestSidekey;
+  /** The client's own. */
+  readonly folder: string;
+  readonly env: Record<string, string>;
+  /** `https://SERVICE.eu-west-1.amazonaws.com:PORT` */
+  readonly url: (service: string) => string;
+  /** Every request was signed with the real keys, and the client has seen none of them. */
+  readonly onlySidekeyHadThem: (outputs: readonly string[]) => Promise<void>;
+}
+
+export async function awsHouse(credential: Credential = ownKeys, config: object = {}): Promise<AwsHouse> {
+  const aws = await startAwsDouble(realKeys);
+  const [state, folder] = [await tempFolder(), await tempFolder()];
+  await writeFile(join(state, 'aws-ca.pem'), aws.ca);
+  const everywhere = `*.amazonaws.com:${aws.port}`;
+  const sidekey = await startSidekey({
+    folder: state,
+    domains: { [everywhere]: { grant: 'aws' } },
+    config: {
+      upstream: {
+        ca: ['aws-ca.pem'],
+        resolve: Object.fromEntries(aws.hosts.map((host) => [host, '127.0.0.1'])),
+        private_addresses: ['127.0.0.1/32'],
+      },
+      ...config,
+    },
+  });
+  await sidekey.grant([everywhere], { name: 'aws', provider: 'aws', credential });
+  const env = {
+    ...clientEnvironment(sidekey),
+    AWS_CA_BUNDLE: sidekey.caFile,
+    AWS_ACCESS_KEY_ID: placeholder.id,
+    AWS_SECRET_ACCESS_KEY: placeholder.secret,
+    AWS_REGION: 'eu-west-1',
+    AWS_DEFAULT_REGION: 'eu-west-1',
+    AWS_EC2_METADATA_DISABLED: 'true',
+    AWS_MAX_ATTEMPTS: '1',
+  };
+  return {
+    aws,
+    sidekey,
+    folder,
+    env,
+    url: (service) => `https://${service}.eu-west-1.amazonaws.com:${aws.port}`,
+    onlySidekeyHadThem: async (outputs) => {
+      expect(aws.seen.length).toBeGreaterThan(0);
+      expect(aws.seen.filter(({ refused }) => refused !== undefined)).toEqual([]);
+      for (const { id, fields } of aws.seen) {
+        expect(id).not.toBe(placeholder.id);
+        expect(JSON.stringify(fields)).not.toContain(placeholder.id);
+      }
+      const written = await Promise.all(
+        (await readdir(folder, { recursive: true, withFileTypes: true }))
+          .filter((entry) => entry.isFile())
+          .map((entry) => readFile(join(entry.parentPath, entry.name), 'latin1')),
+      );
+      const told = [...written, ...outputs, sidekey.logged(), JSON.stringify(await sidekey.audit())].join(
+        '\n',
+      );
+      expect(told).not.toContain(realKeys.secret);
+      expect(outputs.join('\n')).not.toContain(realKeys.id);
+    },
+  };
+}
