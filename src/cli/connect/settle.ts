@@ -60,7 +60,8 @@ export async function settle(request: SettleRequest, obtained: Obtained): Promis
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
 
-  const ungranted = ungrantedScopes(request.scopes, scopes);
+  // Of what was pasted nobody has asked for scopes.
+  const ungranted = credential.type === 'oauth2' ? ungrantedScopes(request.scopes, scopes) : [];
   if (ungranted.length > 0) {
     warn(`Asked for ${ungranted.join(' ')} too; the provider did not grant it.`, null);
   }
