@@ -78,7 +78,11 @@ export class SessionStream implements UpstreamStream {
     this.#finish();
     // Never while node reads for the session: a stream with a body to be sent that is closed in there by CANCEL, and ended
     // by its upstream in the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
-    setImmediate(() => giveUp(this.#native, constants.NGHTTP2_CANCEL));
+    setImmediate(() => {
+      giveUp(this.#native, constants.NGHTTP2_CANCEL);
+      // Node closes no stream before all of it was read: one that was paused would keep its place, and its session, for ever.
+      this.#native.resume();
+    });
   }
 
   /**

@@ -13,7 +13,9 @@ import {
   type Frame,
 } from '../../../support/http2-frames.ts';
 import { answer, company, frameUpstream, http2Upstream, waysOut } from '../../../support/http2-upstream.ts';
-import { turn } from '../../proxy/relay/fake-upstream.ts';
+import { streamHead } from '../../../../src/proxy/relay/request-head.ts';
+import type { UpstreamStream } from '../../../../src/upstream/h2/stream.ts';
+import { departureOf, turn } from '../../proxy/relay/fake-upstream.ts';
 import { dialerForTest } from '../upstream-for-test.ts';
 
 const isAsked = ({ type }: Frame) => type === frameType.headers;
@@ -56,6 +58,34 @@ describe('sessions with an upstream', () => {
     upstream.answer();
     await again.carried;
     expect(upstream.accepted()).toBe(1);
+  });
+
+  it('are done with a response that is given up while nobody reads it', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({});
+      stream.end(Buffer.alloc(60_000));
+    });
+    const { streams } = waysOut();
+    const givenUp = Promise.withResolvers<void>();
+    let opened: UpstreamStream;
+    streams.request(upstream.authority, {
+      head: streamHead(departureOf({ authority: upstream.authority }), { path: '/', fields: [] }),
+      opened: (stream) => (opened = stream),
+      received() {
+        opened.pause();
+        opened.destroy();
+        givenUp.resolve();
+      },
+      unopened: (why) => givenUp.reject(why),
+      lost: ({ error }) => givenUp.reject(error),
+      interim: ignore,
+      answered: ignore,
+      whole: ignore,
+      drained: ignore,
+      expired: ignore,
+    });
+    await givenUp.promise;
+    await streams.close();
   });
 
   it('that are there say what is spoken, however long ago it was chosen', async () => {
