@@ -139,6 +139,8 @@ function endQuietlyWhenNobodyReads(): void {
     if (error.code === 'EPIPE') process.exit(exitCode.ok);
     throw error;
   });
+  // Words that nobody hears are no failure either, and must not take the place of how the command ended.
+  process.stderr.on('error', () => {});
 }
 
 function packageVersion(): string {

@@ -118,4 +118,13 @@ describe('sidekey run', () => {
     expect(readdirSync(at.folder).filter((name) => name.startsWith('sidekey-run-'))).toEqual([]);
     expect(readdirSync(at.folder)).toContain('run.log');
   });
+
+  test('gives on the exit code, also where nobody reads the summary', async () => {
+    const { start } = await runPlace();
+    const command = start(['--', 'sh', '-c', 'echo ready=yes; read line; exit 7']);
+    await command.told('ready');
+    await command.deafen();
+    command.write('\n');
+    expect(await command.ended).toMatchObject({ exit: 7 });
+  });
 });

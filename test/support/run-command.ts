@@ -1,5 +1,6 @@
 /** A place with a grant, and programs that are run in it by `sidekey run`. */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { onTestFinished } from 'vitest';
@@ -39,6 +40,8 @@ export interface RunningCommand {
   readonly pid: number;
   readonly signal: (name: NodeJS.Signals) => void;
   readonly write: (text: string) => void;
+  /** Closes our end of its standard error. */
+  readonly deafen: () => Promise<void>;
   /** Resolves with what its output says of this, once it does: `name=value`. */
   readonly told: (name: string) => Promise<string>;
   readonly ended: Promise<EndedCommand>;
@@ -124,6 +127,10 @@ function startRun(
     pid,
     signal: (name) => void process.kill(pid, name),
     write: (text) => void child.stdin.write(text),
+    async deafen() {
+      child.stderr.destroy();
+      await once(child.stderr, 'close');
+    },
     told: (name) =>
       new Promise((resolve, reject) => {
         const look = () => {
