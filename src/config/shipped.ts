@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
  */
 export const packageRoot: string = fileURLToPath(new URL('../..', import.meta.url));
 
+/** The program's door, in the sources as in what was compiled of them. */
+export const door: string = fileURLToPath(new URL('../sidekey.js', import.meta.url));
+
 /** Where a file of the package's `config/` folder is. */
 export function shippedFile(name: string): string {
   return fileURLToPath(new URL(`../../config/${name}`, import.meta.url));

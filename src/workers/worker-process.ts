@@ -1,5 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { door } from '../config/shipped.ts';
 import { SidekeyError } from '../errors.ts';
 import type { SocketHandle } from './listening-socket.ts';
 import type { ToSupervisor, ToWorker } from './message.ts';
@@ -32,9 +32,6 @@ export interface WorkerNews {
   used(): void;
   leaving(): void;
 }
-
-/** The program's door, in the sources as in what was compiled of them. */
-const door = fileURLToPath(new URL('../sidekey.js', import.meta.url));
 
 /**
  * Starts one. It has this process's folder, standard output and error, and the environment that it is given; what else

@@ -74,6 +74,17 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(listed.stdout).toContain('github');
   });
 
+  test('takes the lease of a command back where sidekey run itself fails', async () => {
+    const at = await home({});
+    // Standing in for a mistake of ours: nothing else ends it in such a way.
+    const failing = `data:text/javascript,process.on('SIGALRM',()=>{throw(0)})`;
+    const args = ['run', '--quiet', '--', 'sh', '-c', 'unset NODE_OPTIONS; kill -ALRM $PPID; exec sleep 20'];
+    // The config is not named behind what the program is told.
+    const env = { NODE_OPTIONS: `--import=${failing}`, SIDEKEY_CONFIG: at.configFile };
+    expect(await at.program(args, { door, env })).toMatchObject({ exit: 1 });
+    expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ agent: 'run', state: 'revoked' }]);
+  });
+
   test('has in it what it uses, with the licences, but for the driver of SQLite', async () => {
     const names = await readdir(join(folder, 'dist', 'cli'));
     const outside = new Set<string | undefined>();

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { basename } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { endOfLog, type LogPosition } from '../../audit/read-on.ts';
+import { door } from '../../config/shipped.ts';
 import { errorPhrase } from '../../error-facts.ts';
 import { SidekeyError } from '../../errors.ts';
 import { pause, systemTimers } from '../../grants/timers.ts';
@@ -115,8 +115,7 @@ function holdBack({ log }: KeptLog): void {
 /** Where the program fails in a way that it should not: everything but a lease ends with a process. */
 function revokeNow({ lease, config }: Way): void {
   if (lease === null) return;
-  const entry = fileURLToPath(new URL(`../../sidekey.js`, import.meta.url));
-  const args = [entry, 'lease', 'revoke', lease.id, '--config', config().file];
+  const args = [door, 'lease', 'revoke', lease.id, '--config', config().file];
   spawnSync(process.execPath, args, { stdio: 'ignore', timeout: 10_000 });
 }
 
