@@ -13,8 +13,15 @@ export interface Client {
   readonly variables: readonly VariableName[];
   /** What variables cannot do for it: sentences. */
   readonly notes: readonly string[];
-  /** The test in `test/clients/` that runs it for real; left out: what is said is from its documentation. */
-  readonly test?: string;
+  /** What of it is run for real, by a test in `test/clients/`; of the rest, what is said is from its documentation. */
+  readonly seen: readonly SeenClient[];
+}
+
+/** A program, or a library, that was seen to work. */
+export interface SeenClient {
+  readonly what: string;
+  /** A file in `test/clients/`, without its ending. */
+  readonly test: string;
 }
 
 /** Every program that is known. */
@@ -25,7 +32,7 @@ export const clients: readonly Client[] = [
     programs: ['curl'],
     variables: ['CURL_CA_BUNDLE'],
     notes: ['A file ~/.curlrc with "proxy" or "cacert" goes before the variables.'],
-    test: 'languages',
+    seen: [{ what: 'curl', test: 'languages' }],
   },
   {
     name: 'wget',
@@ -35,7 +42,7 @@ export const clients: readonly Client[] = [
     notes: [
       'A file ~/.wgetrc of your own needs the line "ca_certificate = BUNDLE": wget reads no second one.',
     ],
-    test: 'languages',
+    seen: [{ what: 'wget', test: 'languages' }],
   },
   {
     name: 'git',
@@ -46,7 +53,10 @@ export const clients: readonly Client[] = [
       'http.proxy in a git config goes before the variables.',
       'Addresses of the form git@HOST:… are SSH, which no proxy for HTTP sees.',
     ],
-    test: 'git',
+    seen: [
+      { what: 'git', test: 'git' },
+      { what: 'Git LFS', test: 'git-lfs' },
+    ],
   },
   {
     name: 'node',
@@ -54,7 +64,10 @@ export const clients: readonly Client[] = [
     programs: ['node'],
     variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
     notes: ['Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.'],
-    test: 'javascript',
+    seen: [
+      { what: 'fetch, node:https, undici, axios, got, node-fetch', test: 'javascript' },
+      { what: 'SDKs', test: 'sdks' },
+    ],
   },
   {
     name: 'npm',
@@ -62,7 +75,7 @@ export const clients: readonly Client[] = [
     programs: ['npm', 'pnpm'],
     variables: ['NPM_CONFIG_CAFILE', 'NODE_EXTRA_CA_CERTS'],
     notes: ['https-proxy in an .npmrc goes before HTTPS_PROXY.'],
-    test: 'npm',
+    seen: [{ what: 'npm', test: 'npm' }],
   },
   {
     name: 'yarn',
@@ -70,16 +83,17 @@ export const clients: readonly Client[] = [
     programs: ['yarn'],
     variables: ['YARN_HTTPS_CA_FILE_PATH', 'YARN_HTTPS_PROXY', 'YARN_HTTP_PROXY', 'NODE_EXTRA_CA_CERTS'],
     notes: [],
+    seen: [],
   },
-  { name: 'bun', title: 'Bun', programs: ['bun'], variables: ['NODE_EXTRA_CA_CERTS'], notes: [] },
-  { name: 'deno', title: 'Deno', programs: ['deno'], variables: ['DENO_CERT'], notes: [] },
+  { name: 'bun', title: 'Bun', programs: ['bun'], variables: ['NODE_EXTRA_CA_CERTS'], notes: [], seen: [] },
+  { name: 'deno', title: 'Deno', programs: ['deno'], variables: ['DENO_CERT'], notes: [], seen: [] },
   {
     name: 'python',
     title: 'Python: requests, httpx, urllib, aiohttp',
     programs: ['python3', 'python'],
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
     notes: ['aiohttp reads the proxy variables only where its session is made with trust_env=True.'],
-    test: 'languages',
+    seen: [{ what: 'requests, httpx, urllib, aiohttp', test: 'languages' }],
   },
   {
     name: 'pip',
@@ -87,22 +101,26 @@ export const clients: readonly Client[] = [
     programs: ['pip', 'poetry', 'conda'],
     variables: ['PIP_CERT', 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'],
     notes: [],
-    test: 'pip',
+    seen: [{ what: 'pip', test: 'pip' }],
   },
-  { name: 'uv', title: 'uv', programs: ['uv'], variables: ['SSL_CERT_FILE'], notes: [] },
+  { name: 'uv', title: 'uv', programs: ['uv'], variables: ['SSL_CERT_FILE'], notes: [], seen: [] },
   {
     name: 'httplib2',
     title: 'httplib2',
     programs: [],
     variables: ['HTTPLIB2_CA_CERTS'],
     notes: ['It knows proxies only where PySocks is installed, and goes past them in silence otherwise.'],
+    seen: [],
   },
   {
     name: 'aws',
     title: 'AWS command line, boto3',
     programs: ['aws'],
     variables: ['AWS_CA_BUNDLE'],
-    notes: ['Requests are signed with the keys (SigV4), which Sidekey does not add.'],
+    notes: [
+      'They sign with keys that are worth nothing, which run sets, and Sidekey signs anew (docs/aws.md).',
+    ],
+    seen: [],
   },
   {
     name: 'gcloud',
@@ -110,6 +128,7 @@ export const clients: readonly Client[] = [
     programs: ['gcloud'],
     variables: ['CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE'],
     notes: ['proxy/address in its own settings goes before the variables.'],
+    seen: [],
   },
   {
     name: 'azure',
@@ -117,6 +136,7 @@ export const clients: readonly Client[] = [
     programs: ['az'],
     variables: ['REQUESTS_CA_BUNDLE'],
     notes: [],
+    seen: [],
   },
   {
     name: 'go',
@@ -127,7 +147,12 @@ export const clients: readonly Client[] = [
       'On macOS and Windows Go asks the system alone: add the CA to the keychain.',
       'kubectl takes roots of a cluster from the kubeconfig: name the bundle there as certificate-authority.',
     ],
-    test: 'languages',
+    seen: [
+      { what: 'net/http', test: 'languages' },
+      { what: 'modules', test: 'go' },
+      { what: 'gh', test: 'gh' },
+      { what: 'skopeo', test: 'skopeo' },
+    ],
   },
   {
     name: 'cargo',
@@ -135,7 +160,7 @@ export const clients: readonly Client[] = [
     programs: ['cargo'],
     variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'GIT_SSL_CAINFO'],
     notes: [],
-    test: 'cargo',
+    seen: [{ what: 'Cargo', test: 'cargo' }],
   },
   {
     name: 'rust',
@@ -146,6 +171,7 @@ export const clients: readonly Client[] = [
       'A program that was built with webpki-roots has its roots inside and takes no others.',
       'On macOS SSL_CERT_FILE is read by rustls-native-certs alone.',
     ],
+    seen: [],
   },
   {
     name: 'java',
@@ -155,8 +181,12 @@ export const clients: readonly Client[] = [
     notes: [
       'Java cannot be given a password for a proxy by variables: it needs a port where no token is asked for.',
       'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
+      'Maven 3.9 takes a proxy from the properties of the JVM only with -Daether.connector.http.useSystemProperties=true, in MAVEN_ARGS.',
     ],
-    test: 'languages',
+    seen: [
+      { what: 'HttpClient', test: 'languages' },
+      { what: 'Maven 3.8', test: 'maven' },
+    ],
   },
   {
     name: 'ruby',
@@ -164,7 +194,7 @@ export const clients: readonly Client[] = [
     programs: ['ruby', 'bundle'],
     variables: ['SSL_CERT_FILE'],
     notes: [],
-    test: 'languages',
+    seen: [{ what: 'net/http', test: 'languages' }],
   },
   {
     name: 'php',
@@ -174,7 +204,7 @@ export const clients: readonly Client[] = [
     notes: [
       'Streams (file_get_contents) know no proxy variables: name it in a stream context. The curl extension and Guzzle read them.',
     ],
-    test: 'languages',
+    seen: [{ what: 'the curl extension', test: 'languages' }],
   },
   {
     name: 'perl',
@@ -182,7 +212,7 @@ export const clients: readonly Client[] = [
     programs: ['perl'],
     variables: ['PERL_LWP_ENV_PROXY', 'PERL_LWP_SSL_CA_FILE', 'SSL_CERT_FILE'],
     notes: [],
-    test: 'environment',
+    seen: [{ what: 'LWP, HTTP::Tiny', test: 'languages' }],
   },
   {
     name: 'dotnet',
@@ -190,6 +220,7 @@ export const clients: readonly Client[] = [
     programs: ['dotnet'],
     variables: ['SSL_CERT_FILE'],
     notes: ['On macOS and Windows .NET asks the system alone.'],
+    seen: [],
   },
   {
     name: 'elixir',
@@ -197,15 +228,24 @@ export const clients: readonly Client[] = [
     programs: ['mix', 'rebar3'],
     variables: ['HEX_CACERTS_PATH'],
     notes: [],
+    seen: [],
   },
-  { name: 'julia', title: 'Julia', programs: ['julia'], variables: ['JULIA_SSL_CA_ROOTS_PATH'], notes: [] },
-  { name: 'r', title: 'R', programs: ['Rscript'], variables: ['CURL_CA_BUNDLE'], notes: [] },
+  {
+    name: 'julia',
+    title: 'Julia',
+    programs: ['julia'],
+    variables: ['JULIA_SSL_CA_ROOTS_PATH'],
+    notes: [],
+    seen: [],
+  },
+  { name: 'r', title: 'R', programs: ['Rscript'], variables: ['CURL_CA_BUNDLE'], notes: [], seen: [] },
   {
     name: 'nix',
     title: 'Nix',
     programs: ['nix'],
     variables: ['NIX_SSL_CERT_FILE'],
     notes: ['Where a daemon builds, its own environment counts.'],
+    seen: [],
   },
   {
     name: 'grpc',
@@ -213,6 +253,7 @@ export const clients: readonly Client[] = [
     programs: [],
     variables: ['GRPC_DEFAULT_SSL_ROOTS_FILE_PATH'],
     notes: [],
+    seen: [],
   },
   {
     name: 'docker',
@@ -222,6 +263,7 @@ export const clients: readonly Client[] = [
     notes: [
       'The daemon pulls and pushes, with its own settings; sidekey env --shell docker is for what runs in containers.',
     ],
+    seen: [],
   },
   {
     name: 'chromium',
@@ -232,6 +274,6 @@ export const clients: readonly Client[] = [
       'It takes no password for a proxy from variables: it needs a port where no token is asked for.',
       'Its roots come from ~/.pki/nssdb: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
     ],
-    test: 'chromium',
+    seen: [{ what: 'Chromium', test: 'chromium' }],
   },
 ];

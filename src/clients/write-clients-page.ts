@@ -13,17 +13,23 @@ What each program needs to work through Sidekey. \`sidekey run -- CMD\` and \`si
 the tables that those commands use.
 
 Every program is told of the proxy by \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, in upper and lower case. "Trust and
-the rest" is what it needs besides. "Seen" names the test that runs the program for real, through \`sidekey run\`, against a server
-that answers to the credential alone, and that looks for the credential in the program's environment, arguments, memory and files
-([test/clients/](../test/clients)); where nothing stands there, what is said is from the program's documentation.
+the rest" is what it needs besides. "Seen" names what tests run for real ([test/clients/](../test/clients)): through \`sidekey run\`,
+against a TLS server that answers to the credential alone. While that server holds an answer back, the environment, the arguments
+and the memory of everything that \`run\` has started are searched for the credential, and afterwards every file that was written
+and all output. What a row names and "seen" does not, is said from its documentation.
 
 | client | trust and the rest | seen | what variables cannot do |
 | --- | --- | --- | --- |
 `;
 
 const middle = `
-SDKs seen the same way, each with nothing but the placeholder that \`run\` sets: those of OpenAI, Anthropic, GitHub (Octokit),
-Google (Gmail) and Slack for Node.js; and \`gh\`, Git LFS and skopeo.
+The SDKs are those of OpenAI, Anthropic, GitHub (Octokit), Google (Gmail) and Slack for Node.js, each with nothing but the
+placeholder that \`run\` sets. npm has a placeholder of its own for \`npm publish\`, in an .npmrc, as it publishes nothing without.
+Chromium has the CA in its own store, as its row says. What goes through a tunnel (\`tunnel\` in the domain map, as with the hosts of
+Git LFS and skopeo that large files come from) shows its own certificate, whose root has to be one of the machine's or of those
+that \`SSL_CERT_FILE\` names where \`run\` is called. The AWS command line, boto3 and \`curl --aws-sigv4\` are run for real
+too, with variables that are set by hand and not through \`run\` ([aws](../test/clients/aws.test.ts)): a double of AWS checks
+their signatures, and the keys are looked for in files and output, not in memory.
 
 ## The variables
 
@@ -43,11 +49,11 @@ const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
 
 /** The page, as Markdown. */
 export function renderClientsPage(): string {
-  const rows = clients.map(({ title, variables: needed, test, notes }) =>
+  const rows = clients.map(({ title, variables: needed, seen, notes }) =>
     cells([
       title,
       needed.map(code).join(', '),
-      test === undefined ? '' : `[${test}](../test/clients/${test}.test.ts)`,
+      seen.map(({ what, test }) => `[${what}](../test/clients/${test}.test.ts)`).join(', '),
       notes.join(' '),
     ]),
   );

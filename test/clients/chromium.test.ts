@@ -15,8 +15,9 @@ const certutil = promisify(execFile);
 
 test.skipIf(absent)(
   'a page in Chromium, driven by Playwright, is loaded with the token, which the browser never has',
+  { timeout: 120_000 },
   async () => {
-    const { perform, upstream, home, room } = await stage((request, response) => {
+    const { perform, upstream, home, room, seen } = await stage((request, response) => {
       request.resume();
       response.writeHead(200, { 'Content-Type': 'text/html' }).end('<p>hello from upstream</p>');
     });
@@ -32,6 +33,6 @@ test.skipIf(absent)(
     const script = `${programs}chromium.mjs`;
     const ran = await perform([process.execPath, script, `${upstream.url}/page`, chromium ?? '']);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
-    expect(ran.seen.map(({ path }) => path)).toContain('/page');
+    expect(seen.map(({ path }) => path)).toContain('/page');
   },
 );

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { missing, stage } from './support/stage.ts';
 
 test.skipIf(missing('gh', '--version'))('gh asks the API, and never has the token', async () => {
-  const { perform, upstream } = await stage(
+  const { perform, upstream, seen } = await stage(
     (request, response) => {
       request.resume();
       response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"login":"octocat"}');
@@ -14,5 +14,5 @@ test.skipIf(missing('gh', '--version'))('gh asks the API, and never has the toke
     env: { GH_HOST: upstream.authority },
   });
   expect(ran).toMatchObject({ exit: 0, stdout: 'octocat\n' });
-  expect(ran.seen.map(({ path }) => path)).toEqual(['/api/v3/user']);
+  expect(seen.map(({ path }) => path)).toEqual(['/api/v3/user']);
 });

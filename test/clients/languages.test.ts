@@ -26,6 +26,16 @@ const clients = [
     command: ['php', `${programs}get.php`],
   },
   {
+    name: 'Perl with LWP',
+    absent: missing('perl', '-MLWP::Protocol::https', '-e', '1'),
+    command: ['perl', `${programs}with-lwp.pl`],
+  },
+  {
+    name: 'Perl with HTTP::Tiny',
+    absent: missing('perl', '-MHTTP::Tiny', '-MIO::Socket::SSL', '-e', '1'),
+    command: ['perl', `${programs}with-http-tiny.pl`],
+  },
+  {
     name: "Java's HttpClient",
     absent: missing('java', '-version'),
     command: ['java', `${programs}Get.java`],
@@ -34,17 +44,17 @@ const clients = [
 
 for (const { name, absent, command } of clients) {
   test.skipIf(absent)(`${name} gets an answer, and never has the token`, async () => {
-    const { perform, upstream } = await stage(greeting);
+    const { perform, upstream, seen } = await stage(greeting);
     const ran = await perform([...command, `${upstream.url}/me`]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
-    expect(ran.seen).toMatchObject([{ method: 'GET', path: '/me' }]);
+    expect(seen).toMatchObject([{ method: 'GET', path: '/me' }]);
   });
 }
 
 test.skipIf(missing('go', 'version'))(
   "Go's net/http gets an answer, and never has the token",
   async () => {
-    const { perform, upstream, room } = await stage(greeting);
+    const { perform, upstream, room, seen } = await stage(greeting);
     const program = join(room, 'get');
     // With the caches of the machine: a compiler that begins with its own library takes minutes.
     await promisify(execFile)('go', ['build', '-C', join(programs, 'go'), '-o', program, '.'], {
@@ -52,7 +62,7 @@ test.skipIf(missing('go', 'version'))(
     });
     const ran = await perform([program, `${upstream.url}/me`]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
-    expect(ran.seen).toMatchObject([{ method: 'GET', path: '/me' }]);
+    expect(seen).toMatchObject([{ method: 'GET', path: '/me' }]);
   },
   300_000,
 );

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { zip } from '../support/archive.ts';
-import { findClient } from '../support/client-program.ts';
-import { packageHouse, packageToken } from '../support/package-host.ts';
-
-const python = await findClient('python3', ['-m', 'pip', '--version']);
+import { packageHouse } from './support/package-house.ts';
+import { missing } from './support/stage.ts';
 
 const wheel = zip({
   'widgets.py': 'name = "widgets"\n',
@@ -15,23 +13,29 @@ const wheel = zip({
   'widgets-1.0.dist-info/RECORD': '',
 });
 const file = 'widgets-1.0-py3-none-any.whl';
-const basic = `Basic ${Buffer.from(`__token__:${packageToken}`).toString('base64')}`;
+const pip = ['-m', 'pip', '--disable-pip-version-check'];
 
-describe.skipIf(python.missing !== false)(
-  `pip${python.missing === false ? '' : ` (${python.missing})`}`,
-  () => {
-    test('downloads from a private index with a token that it never sees', async () => {
-      const at = await packageHouse({ basic: '__token__' }, basic, () => ({
+test.skipIf(missing('python3', ...pip, '--version'))(
+  'pip downloads from a private index with a token that it never sees',
+  { timeout: 120_000 },
+  async () => {
+    const { perform, room, upstream, onlyWithCredential } = await packageHouse(
+      { basic: '__token__' },
+      ({ basic }) => basic('__token__'),
+      () => ({
         'GET /simple/widgets/': `<a href="/files/${file}#sha256=${createHash('sha256').update(wheel).digest('hex')}">${file}</a>`,
         [`GET /files/${file}`]: wheel,
-      }));
-      const args = ['-m', 'pip', 'download', '--no-input', '--no-deps', '--disable-pip-version-check'];
-      await python.succeed([...args, '--index-url', `${at.url}/simple/`, 'widgets'], {
-        cwd: at.folder,
-        env: { ...at.env, PIP_CACHE_DIR: join(at.folder, 'cache'), PIP_CONFIG_FILE: '/dev/null' },
-      });
-      expect(wheel.equals(await readFile(join(at.folder, file)))).toBe(true);
-      await at.onlySidekeyHadIt();
-    });
+      }),
+    );
+    const index = ['--index-url', `${upstream.url}/simple/`];
+    const ran = await perform(
+      ['python3', ...pip, 'download', '--no-input', '--no-deps', ...index, 'widgets'],
+      {
+        env: { PIP_CACHE_DIR: join(room, 'cache'), PIP_CONFIG_FILE: '/dev/null' },
+      },
+    );
+    expect(ran).toMatchObject({ exit: 0 });
+    expect(wheel.equals(await readFile(join(room, file)))).toBe(true);
+    onlyWithCredential();
   },
 );

@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { expect, test } from 'vitest';
-import { packageMissing, programs, stage, type Stage } from './support/stage.ts';
+import type { Secret } from './support/secret.ts';
+import { packageMissing, programs, stage, type SingleStage } from './support/stage.ts';
 
 const saying =
   (document: object): RequestListener =>
@@ -14,9 +15,9 @@ interface Sdk {
   readonly module: string;
   readonly program: string;
   readonly provider: string;
-  readonly carried?: (token: string) => Readonly<Record<string, string>>;
-  readonly env?: (stage: Stage) => Readonly<Record<string, string>>;
-  readonly args?: (stage: Stage) => readonly string[];
+  readonly carried?: (secret: Secret) => Readonly<Record<string, string>>;
+  readonly env?: (stage: SingleStage) => Readonly<Record<string, string>>;
+  readonly args?: (stage: SingleStage) => readonly string[];
   readonly answer: object;
   readonly path: string;
   readonly says: string;
@@ -38,7 +39,7 @@ const sdks: readonly Sdk[] = [
     module: '@anthropic-ai/sdk',
     program: 'anthropic.mjs',
     provider: 'anthropic',
-    carried: (token) => ({ 'x-api-key': token }),
+    carried: ({ token }) => ({ 'x-api-key': token }),
     env: ({ upstream }) => ({ ANTHROPIC_BASE_URL: upstream.url }),
     answer: { type: 'message', role: 'assistant', content: [{ type: 'text', text: 'hello from the model' }] },
     path: '/v1/messages',
@@ -86,7 +87,7 @@ for (const { name, module, program, provider, carried, env, args, answer, path, 
         { env: env?.(staged) ?? {} },
       );
       expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining(says) });
-      expect(ran.seen.map((request) => request.path)).toEqual([path]);
+      expect(staged.seen.map((request) => request.path)).toEqual([path]);
     },
   );
 }

@@ -32,6 +32,8 @@ export interface GitHostOptions {
   readonly http2?: boolean;
   /** URL of the host that large files are at. */
   readonly objects?: string;
+  /** Waited for before a request that has the credential is read and answered; it is told what is asked for. */
+  readonly hold?: (what: string) => Promise<void>;
 }
 
 const paths = /\/(info\/refs|git-upload-pack|git-receive-pack|info\/lfs\/.*)$/;
@@ -40,12 +42,12 @@ const paths = /\/(info\/refs|git-upload-pack|git-receive-pack|info\/lfs\/.*)$/;
 export async function startGitHost(options: GitHostOptions): Promise<GitHost> {
   const seen: SeenRequest[] = [];
   const files = new Map<string, Buffer>();
-  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+  const { hold = async () => {} } = options;
+  const listener = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const target = request.url ?? '';
     const [path = ''] = target.split('?', 1);
     const record = recordOf(request);
     seen.push(record);
-    request.on('data', (chunk: Buffer) => (record.bytes += chunk.length));
     response.once('finish', () => (record.status = response.statusCode));
     if (!paths.test(path)) {
       request.resume();
@@ -58,12 +60,14 @@ export async function startGitHost(options: GitHostOptions): Promise<GitHost> {
       response.end();
       return;
     }
+    await hold(target);
+    request.on('data', (chunk: Buffer) => (record.bytes += chunk.length));
     if (path.endsWith('/info/lfs/objects/batch')) batch(request, response, options.objects ?? '');
     else backend(request, response, options.root);
   };
   // What is used of requests and responses here, Node's HTTP/2 has under the same names.
   const start = options.http2 === true ? (startH2Upstream as unknown as typeof startUpstream) : startUpstream;
-  const upstream = await start(listener);
+  const upstream = await start((request, response) => void listener(request, response));
   return { ...upstream, seen, files };
 }
 

@@ -19,8 +19,12 @@ export interface TokenRealm {
   readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
-/** The other side of the Bearer challenge of registries: `GET /token?service=…&scope=…`. */
-export function tokenRealm(authorization: string): TokenRealm {
+/**
+ * The other side of the Bearer challenge of registries: `GET /token?service=…&scope=…`.
+ *
+ * @param hold waited for before a token is handed out
+ */
+export function tokenRealm(authorization: string, hold = async () => {}): TokenRealm {
   const tokens = new Set<string>();
   return {
     tokens,
@@ -30,10 +34,12 @@ export function tokenRealm(authorization: string): TokenRealm {
         response.writeHead(401).end();
         return;
       }
-      const token = `registry-token-${randomUUID()}`;
-      tokens.add(token);
-      response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify({ token, access_token: token, expires_in: 300 }));
+      void hold().then(() => {
+        const token = `registry-token-${randomUUID()}`;
+        tokens.add(token);
+        response.setHeader('content-type', 'application/json');
+        response.end(JSON.stringify({ token, access_token: token, expires_in: 300 }));
+      });
     },
   };
 }

@@ -1,14 +1,16 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
+import type { AuditLine } from '../../../src/audit/event.ts';
 import { home, program, type Home, type Ran } from '../../support/command-line.ts';
-import { createMarks, everythingBelow } from '../../support/marks.ts';
+import { everythingBelow } from '../../support/marks.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../support/upstream.ts';
-import { imagesBelow, processesAreClosed } from './process-tree.ts';
+import { processesAreClosed } from './process-tree.ts';
+import { createSecret, type Secret } from './secret.ts';
 
 /** Programs of the tests in this folder. */
 export const programs = fileURLToPath(new URL('../programs/', import.meta.url));
@@ -33,150 +35,170 @@ export interface Seen {
   readonly headers: IncomingMessage['headers'];
 }
 
-/** How a client fared. */
+/** How a command fared. */
 export interface Performed extends Ran {
-  readonly seen: readonly Seen[];
-  /** Commands of the processes that were looked into while the upstream held its first answer. */
+  /** Commands of the processes that were looked into while an upstream held its answer. */
   readonly lookedInto: readonly string[];
 }
 
-/** A TLS upstream that wants a credential, and a Sidekey that has it. */
+export interface PerformOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Where it starts, below the room. */
+  readonly cwd?: string;
+}
+
+/** A Sidekey that has the credential which upstreams want. */
 export interface Stage {
-  readonly upstream: Upstream;
   readonly home: Home;
-  /** The secret of the grant: nobody but the proxy and the upstream may ever have it. */
-  readonly token: string;
   /** A folder that the client may call its own. */
   readonly room: string;
   /**
-   * Runs a command by `sidekey run`. While the upstream holds its first answer back, everything that the command has
-   * started is looked into, and afterwards every file that it wrote: the test fails where a piece of the token is found.
+   * Runs a command by `sidekey run`. While an upstream holds an answer back, everything that the command has started is
+   * looked into, and afterwards every file that it wrote: the test fails where a piece of the token is found.
    */
-  readonly perform: (
-    command: readonly string[],
-    options?: { readonly env?: Readonly<Record<string, string>>; readonly flags?: readonly string[] },
-  ) => Promise<Performed>;
+  readonly perform: (command: readonly string[], options?: PerformOptions) => Promise<Performed>;
+  /** The same, for a script of the shell, from the first command that fails on; fails the test where one does. */
+  readonly script: (lines: readonly string[], options?: PerformOptions) => Promise<Performed>;
+  /** What the audit file says of requests that were let through. */
+  readonly accesses: () => Promise<readonly AuditLine[]>;
+}
+
+/** What a Sidekey is to know of the upstreams of a test. */
+export interface StageSetting {
+  /** The `domains` of its config. The grant is called `client-test`. */
+  readonly domains: Readonly<Record<string, unknown>>;
+  /** The provider whose grant it is, and so how the credential is carried. */
+  readonly provider: string;
+  /** How the provider carries it, where that is not as it is known to do. */
+  readonly inject?: unknown;
+  /** Where the credential goes. */
+  readonly audience: string;
+  /** Left out: the token, as an API key. */
+  readonly credential?: object;
+  /** Names of upstreams besides the usual one. */
+  readonly hosts?: readonly string[];
+}
+
+/** Opens a stage for upstreams of the test's own, which hold their answers back by the secret's `hold`. */
+export async function openStage(
+  secret: Secret,
+  { domains, provider, inject, audience, credential, hosts = [] }: StageSetting,
+): Promise<Stage> {
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: Object.fromEntries([upstreamHost, ...hosts].map((host) => [host, '127.0.0.1'])),
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains,
+    ...(inject === undefined ? {} : { providers: { [provider]: { audience: [audience], inject } } }),
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  await at.grant('client-test', credential ?? { type: 'api_key', value: secret.token }, [
+    '--provider',
+    provider,
+    '--audience',
+    audience,
+  ]);
+  const room = at.at('room');
+  await mkdir(join(room, 'tmp'), { recursive: true });
+
+  const perform: Stage['perform'] = async (command, { env = {}, cwd = '.' } = {}) => {
+    // No test calls anybody but its own upstreams.
+    const flags = ['--config', at.configFile, '--unmatched', 'deny'];
+    const ran = spawn(process.execPath, [program, 'run', ...flags, '--', ...command], {
+      cwd: join(room, cwd),
+      env: {
+        PATH: process.env['PATH'],
+        HOME: room,
+        TMPDIR: join(room, 'tmp'),
+        LANG: 'C.UTF-8',
+        KNOWN_TO_THE_CLIENT: secret.known,
+        ...env,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const watch = secret.watch(ran.pid ?? 0);
+    const written = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      ran[name].setEncoding('utf8').on('data', (text: string) => (written[name] += text));
+    }
+    const exit = await new Promise<number>((resolve, reject) => {
+      ran.once('error', reject);
+      ran.once('close', (code) => resolve(code ?? -1));
+    });
+    const { lookedInto, leaks } = await watch.end();
+    const left = [
+      ...(await everythingBelow(room)),
+      ...Object.entries(written).map(([name, text]) => [name, Buffer.from(text)] as const),
+    ].flatMap(([where, bytes]) => secret.findIn(bytes).map((found) => `${where}: ${found}`));
+    expect([...leaks, ...left]).toEqual([]);
+    // Whoever has an answer waited for it.
+    if (exit === 0) expect(lookedInto).not.toEqual([]);
+    return { exit, ...written, lookedInto };
+  };
+
+  return {
+    home: at,
+    room,
+    perform,
+    async script(lines, options) {
+      const ran = await perform(['sh', '-ec', lines.join('\n')], options);
+      if (ran.exit !== 0) throw new Error(`exit ${ran.exit}\n${ran.stdout}\n${ran.stderr}`);
+      return ran;
+    },
+    async accesses() {
+      const text = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
+      const lines = text.split('\n').filter((line) => line !== '');
+      return lines.map((line) => JSON.parse(line) as AuditLine).filter(({ event }) => event === 'access');
+    },
+  };
+}
+
+/** A stage with one TLS upstream that wants the credential. */
+export interface SingleStage extends Stage {
+  readonly upstream: Upstream;
+  readonly secret: Secret;
+  /** Every request, in order; those without the credential had a 401. */
+  readonly seen: readonly Seen[];
 }
 
 /**
  * @param answer what the upstream says to requests with the credential; others get a 401
- * @param provider whose grant it is, and so how the credential is carried
+ * @param carried the fields that the upstream wants to see
  */
 export async function stage(
   answer: RequestListener,
   {
     provider = 'acme',
-    carried = (token) => ({ authorization: `Bearer ${token}` }),
-    domains = {},
+    carried = ({ token }) => ({ authorization: `Bearer ${token}` }),
+    inject,
   }: {
     readonly provider?: string;
-    readonly carried?: (token: string) => Readonly<Record<string, string>>;
-    readonly domains?: Readonly<Record<string, unknown>>;
+    readonly carried?: (secret: Secret) => Readonly<Record<string, string>>;
+    readonly inject?: unknown;
   } = {},
-): Promise<Stage> {
-  const marks = createMarks();
-  const token = marks.mark('the token');
-  const control = createMarks();
+): Promise<SingleStage> {
+  const secret = createSecret();
   const seen: Seen[] = [];
-  let hold = nothing;
   const upstream = await startUpstream((request, response) => {
     seen.push({ method: request.method ?? '', path: request.url ?? '', headers: request.headers });
-    const wanted = Object.entries(carried(token));
+    const wanted = Object.entries(carried(secret));
     if (wanted.some(([name, value]) => request.headers[name] !== value)) {
       request.resume();
       response.writeHead(401, { 'WWW-Authenticate': 'Basic realm="acme"' }).end('no credential');
       return;
     }
-    void hold().then(() => answer(request, response));
+    void secret.hold(request.method).then(() => answer(request, response));
   });
-  const at = await home({
-    upstream: {
-      ca: ['upstream-ca.pem'],
-      resolve: { [upstreamHost]: '127.0.0.1' },
-      private_addresses: ['127.0.0.1/32'],
-    },
-    domains: { [upstream.authority]: { grant: 'client-test' }, ...domains },
-  });
-  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
-  await at.grant('client-test', { type: 'api_key', value: token }, [
-    '--provider',
+  const opened = await openStage(secret, {
+    domains: { [upstream.authority]: { grant: 'client-test' } },
     provider,
-    '--audience',
-    upstream.authority,
-  ]);
-  const room = at.at('room');
-  await mkdir(join(room, 'tmp'), { recursive: true });
-
-  return {
-    upstream,
-    home: at,
-    token,
-    room,
-    async perform(command, { env = {}, flags = [] } = {}) {
-      const known = control.mark('what the client was given');
-      const ran = spawn(
-        process.execPath,
-        [program, 'run', '--config', at.configFile, ...flags, '--', ...command],
-        {
-          cwd: room,
-          env: {
-            PATH: process.env['PATH'],
-            HOME: room,
-            TMPDIR: join(room, 'tmp'),
-            LANG: 'C.UTF-8',
-            KNOWN_TO_THE_CLIENT: known,
-            ...env,
-          },
-          stdio: ['ignore', 'pipe', 'pipe'],
-        },
-      );
-      const lookedInto: string[] = [];
-      const leaks: string[] = [];
-      const looking: Promise<void>[] = [];
-      const look = async () => {
-        const images = await imagesBelow(ran.pid ?? 0);
-        let hasFoundWhatIsThere = false;
-        for (const { command: name, environment, memory } of images) {
-          lookedInto.push(name);
-          for (const [where, bytes] of [
-            ['environment', Buffer.from(environment)],
-            ['arguments', Buffer.from(name)],
-            ['memory', memory],
-          ] as const) {
-            leaks.push(...marks.findIn(bytes).map((found) => `${name}, ${where}: ${found}`));
-          }
-          hasFoundWhatIsThere ||= control.findIn(memory).length > 0;
-        }
-        // Else the look itself would be blind.
-        if (!hasFoundWhatIsThere) leaks.push('not even what the client was given was found in its memory');
-      };
-      hold = () => {
-        if (looking.length === 0) looking.push(look());
-        return looking[0]!;
-      };
-      const before = seen.length;
-      const written = { stdout: '', stderr: '' };
-      for (const name of ['stdout', 'stderr'] as const) {
-        ran[name].setEncoding('utf8').on('data', (text: string) => (written[name] += text));
-      }
-      const exit = await new Promise<number>((resolve, reject) => {
-        ran.once('error', reject);
-        ran.once('close', (code) => resolve(code ?? -1));
-      });
-      await Promise.all(looking);
-      for (const [file, bytes] of await everythingBelow(room)) {
-        leaks.push(...marks.findIn(bytes).map((found) => `${file}: ${found}`));
-      }
-      for (const [name, text] of Object.entries(written)) {
-        leaks.push(...marks.findIn(Buffer.from(text)).map((found) => `${name}: ${found}`));
-      }
-      expect(leaks).toEqual([]);
-      return { exit, ...written, seen: seen.slice(before), lookedInto };
-    },
-  };
+    inject,
+    audience: upstream.authority,
+  });
+  return { ...opened, upstream, secret, seen };
 }
-
-async function nothing(): Promise<void> {}
 
 /** What most clients are asked to get: a small JSON document. */
 export const greeting: RequestListener = (request, response) => {

@@ -10,9 +10,9 @@ test('the page of clients is as the tables have it; else run npm run clients', a
   expect(await readFile(join(packageRoot, 'docs', 'clients.md'), 'utf8')).toBe(renderClientsPage());
 });
 
-test.each(clients.filter((client) => client.test !== undefined))(
-  '$name was seen by a test that is there',
-  (client) => {
-    expect(existsSync(join(packageRoot, 'test', 'clients', `${client.test}.test.ts`))).toBe(true);
+test.each(clients.flatMap(({ name, seen }) => seen.map((each) => ({ name, ...each }))))(
+  '$what, of $name, was seen by a test that is there',
+  ({ test: file }) => {
+    expect(existsSync(join(packageRoot, 'test', 'clients', `${file}.test.ts`))).toBe(true);
   },
 );
