@@ -28,7 +28,11 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
     });
   });
   const at = await houseOf({
-    domains: { [upstream.authority]: { grant: 'acme' }, [broken.authority]: { grant: 'acme' } },
+    // The client is to get what they say, so that one sees that they have said it.
+    domains: {
+      [upstream.authority]: { grant: 'acme', echo_guard: 'off' },
+      [broken.authority]: { grant: 'acme', echo_guard: 'off' },
+    },
     providers: { acme: { audience: [upstream.authority, broken.authority] } },
   });
   const { mark, token } = at.marks;
