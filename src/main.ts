@@ -232,6 +232,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       }),
       grants,
       tokens,
+      activity,
       audit,
       quota,
       approvals: asking.desk,

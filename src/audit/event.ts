@@ -77,11 +77,11 @@ export interface AuditEvent {
   readonly path?: string | undefined;
   /** `allow`, `deny`, `ok`, `failed`, `aborted`. */
   readonly outcome?: string | undefined;
-  /** A `FailureCode`. */
+  /** A `FailureCode`; of an outcome also `insufficient_scope`, where the upstream said so. */
   readonly code?: string | undefined;
   /** HTTP status that the client received. */
   readonly status?: number | undefined;
-  /** The caller's `Sidekey-Reason`, or why an event came about. */
+  /** The caller's `Sidekey-Reason`, or why an event came about, such as which scopes were missing. */
   readonly reason?: string | undefined;
   /** Body bytes from the client and to the client. */
   readonly bytes_in?: number | undefined;

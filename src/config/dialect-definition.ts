@@ -39,6 +39,10 @@ const headers = z.record(
   plainText('Its value.'),
 );
 
+const answerField = text<string>({ description: 'A field name.' }, (value) =>
+  isFieldName(value) ? value : { problem: 'is no field name' },
+);
+
 const member = text<string>({ description: 'A member of a JSON answer; dots lead into objects.' }, (value) =>
   /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is no path of members' },
 );
@@ -133,6 +137,24 @@ export const dialectDefinition = z
       })
       .optional()
       .meta({ description: 'How revoking differs from RFC 7009.' }),
+    scope_refusal: z
+      .strictObject({
+        challenge: z.enum(['all', 'any']).optional().meta({
+          description: 'any: the scope of a challenge lists what would each do. Default: what is needed.',
+        }),
+        held_field: answerField
+          .optional()
+          .meta({ description: 'The field that lists the scopes of the token.' }),
+        accepted_field: answerField
+          .optional()
+          .meta({ description: 'The field that lists scopes of which one is needed.' }),
+        unless: z
+          .record(answerField, plainText('Its value.'))
+          .optional()
+          .meta({ description: 'Fields with which the refusal is for something else.' }),
+      })
+      .optional()
+      .meta({ description: 'How the API says that a token lacks a scope, besides RFC 6750.' }),
   })
   .transform((written): Dialect => ({
     scopeSeparator: written.scope_separator ?? ' ',
@@ -169,6 +191,12 @@ export const dialectDefinition = z
       auth: written.revocation?.auth ?? 'client',
       token: written.revocation?.token ?? 'refresh_token',
       ok: written.revocation?.ok ?? null,
+    },
+    scopeRefusal: {
+      challenge: written.scope_refusal?.challenge ?? 'all',
+      heldField: written.scope_refusal?.held_field ?? null,
+      acceptedField: written.scope_refusal?.accepted_field ?? null,
+      unless: written.scope_refusal?.unless ?? {},
     },
   }))
   .meta({ description: 'Where the provider’s OAuth differs from the RFCs.' });

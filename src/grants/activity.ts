@@ -14,6 +14,8 @@ export interface ActivityNotes {
   refreshed(grantId: string): void;
   /** A refresh has failed. `failure`: one sentence without a secret. */
   failed(grantId: string, failure: string): void;
+  /** An upstream said that the grant lacks these scopes. For the request path; an upstream may say it of any request. */
+  lacked(grantId: string, scopes: readonly string[]): void;
   /** The last use that is not in the store yet, in milliseconds since the epoch; null: there is none. */
   unwrittenUse(grantId: string): number | null;
   /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
@@ -37,13 +39,16 @@ const soonMs = 1_000;
 /** When what the store did not take is tried again. */
 const againMs = 60_000;
 
-type Outcome = Exclude<ActivityChange, { readonly usedAt: number }>;
+type Lack = Extract<ActivityChange, { readonly lackedAt: number }>;
+type Outcome = Exclude<ActivityChange, { readonly usedAt: number } | Lack>;
 
 /** Begins with nothing, and sets no timer before there is something to write. */
 export function createActivityNotes({ store, now, timers }: ActivityParts): ActivityNotes {
   const uses = new Map<string, number>();
   const outcomes = new Map<string, Outcome>();
+  const lacks = new Map<string, Lack>();
   let cancelTimer: (() => void) | null = null;
+  let cancelLacks: (() => void) | null = null;
   let usesWrittenAt = -Infinity;
   let written = Promise.resolve();
   let closed: Promise<void> | null = null;
@@ -74,8 +79,13 @@ export function createActivityNotes({ store, now, timers }: ActivityParts): Acti
     await write(outcomes, (outcome) => outcome);
   }
 
+  async function writeLacks(): Promise<void> {
+    await write(lacks, (lack) => lack);
+  }
+
   async function writeAll(): Promise<void> {
     await writeOutcomes();
+    await writeLacks();
     if (uses.size > 0) usesWrittenAt = now();
     await write(uses, (usedAt) => ({ usedAt }));
   }
@@ -92,6 +102,8 @@ export function createActivityNotes({ store, now, timers }: ActivityParts): Acti
   function flush(): Promise<void> {
     cancelTimer?.();
     cancelTimer = null;
+    cancelLacks?.();
+    cancelLacks = null;
     return inTurn(writeAll);
   }
 
@@ -115,6 +127,15 @@ export function createActivityNotes({ store, now, timers }: ActivityParts): Acti
     },
     failed(grantId, failure) {
       outcome(grantId, { failedAt: now(), failure });
+    },
+    lacked(grantId, scopes) {
+      if (closed !== null) return;
+      lacks.set(grantId, { lackedAt: now(), lacked: scopes });
+      // Soon, for a person may look; and once for however many requests.
+      cancelLacks ??= timers.after(soonMs, () => {
+        cancelLacks = null;
+        void inTurn(writeLacks);
+      });
     },
     unwrittenUse: (grantId) => uses.get(grantId) ?? null,
     flush,

@@ -33,6 +33,7 @@ export interface Dialect {
   /** However often it is used, a new consent is needed after this long; null: not known. In milliseconds. */
   readonly refreshTokenLifeMs: number | null;
   readonly revocation: RevocationDialect;
+  readonly scopeRefusal: ScopeRefusalDialect;
 }
 
 /** How the answer of a token endpoint is read. */
@@ -67,4 +68,16 @@ export interface RevocationDialect {
   /** Which token ends the whole grant. */
   readonly token: 'refresh_token' | 'access_token';
   readonly ok: string | null;
+}
+
+/** How an API says that a token lacks a scope, besides RFC 6750 §3.1. */
+export interface ScopeRefusalDialect {
+  /** Whether the `scope` of a challenge lists what is needed together, or what would each do (Google). */
+  readonly challenge: 'all' | 'any';
+  /** The field that lists the scopes of the token (GitHub: `X-OAuth-Scopes`); null: there is none. */
+  readonly heldField: string | null;
+  /** The field that lists scopes of which one is needed (GitHub: `X-Accepted-OAuth-Scopes`); null: there is none. */
+  readonly acceptedField: string | null;
+  /** Fields and values with which the refusal is for something else, whatever those two say. */
+  readonly unless: Readonly<Record<string, string>>;
 }

@@ -3,6 +3,11 @@ import type { Dialect } from '../grants/dialect.ts';
 
 const offlineAccess = 'offline_access';
 
+/** Whether a text is one scope as RFC 6749 §3.3 has it. */
+export function isScope(text: string): boolean {
+  return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(text);
+}
+
 /** For a request. */
 export function joinScopes(
   scopes: readonly string[],

@@ -4,6 +4,7 @@ import { inject, type Injected } from '../inject/inject.ts';
 import { automatonFor } from '../echo/guarded-secrets.ts';
 import { echoPlan } from '../policy/echo-guard.ts';
 import { signingFacts } from './body-hash.ts';
+import { consentHint } from './consent-hint.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import { plainRequest } from './plain-request.ts';
@@ -78,8 +79,10 @@ export async function withCredential(
   const places = settings.provider(first.grant.provider)?.echoPlaces;
   const echo = echoPlan(decision.echoGuard ?? 'auto', authority.host, departure.path, places);
   const fields = echo?.covers === 'all' ? plainRequest(departure.fields) : departure.fields;
+  let left: ReadyToken = first;
 
-  const arm = async ({ grant, sealed }: ReadyToken): Promise<Injected> => {
+  const arm = async (ready: ReadyToken): Promise<Injected> => {
+    const { grant, sealed } = ready;
     const signing = signingFacts(departure, settings.limits, rooms.now());
     const request = inject(
       { path: departure.path, fields },
@@ -89,6 +92,7 @@ export async function withCredential(
       throw unguardable();
     record.grant(grant, rooms.fingerprint(sealed));
     await rooms.audit.append(record.access());
+    left = ready;
     return request;
   };
 
@@ -104,7 +108,8 @@ export async function withCredential(
   };
   const armed = await arm(first);
   const renewed = first.grant.refreshable ? renew : undefined;
-  return { departure: { ...leaving, ...armed, echo, renew: renewed }, settings };
+  const hint = consentHint(() => left, settings, record, rooms);
+  return { departure: { ...leaving, ...armed, echo, renew: renewed, consentHint: hint }, settings };
 }
 
 /** An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8). Null: it is another method. */

@@ -48,6 +48,11 @@ export interface Departure {
   /** SHA-256 of the body in hex, where it was read for that. */
   readonly bodyHash?: string;
   /**
+   * Asked of the fields of an upstream's 401 or 403 that goes on: fields of our own that go along. Absent where no
+   * credential of a grant leaves.
+   */
+  readonly consentHint?: ((fields: RawFields) => RawFields) | undefined;
+  /**
    * Asked at an upstream 401: has the token renewed, and answers with what to send the request with once more, or
    * null to let the 401 through. `replayable`: whether the request can be sent again. Absent where nothing can be
    * renewed.

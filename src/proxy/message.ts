@@ -79,8 +79,9 @@ export interface Reply {
    * As `head`, with one that was read, which is good until this returns. Absent, or `false`: it is to be given as fields.
    *
    * @param drop fields that do not go on, besides those of one connection
+   * @param added fields of our own, behind the others
    */
-  pass?(head: ResponseHeadBytes, drop: NameSet): boolean;
+  pass?(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean;
   /** Whether `write` is done with a chunk when it returns. Absent: a chunk must not change from then on. */
   readonly copies?: true;
   /** False: wait for `onDrain` before the next one. */

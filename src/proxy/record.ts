@@ -33,6 +33,8 @@ export interface ExchangeRecord {
   asked(question: Pick<Question, 'id'>, reason: string): AuditEvent;
   /** A person has agreed, or did so before. */
   approved(id: string): void;
+  /** The upstream says that the grant lacks a consent; names of scopes, bounded. */
+  lacks(reason: string): void;
   /** Before the credential leaves. */
   access(): AuditEvent;
   /** So many times the response showed the credential. */
@@ -74,6 +76,7 @@ class Recording implements ExchangeRecord {
   readonly #known: Known;
   /** Of the grant that was not used yet. */
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
+  #lack: string | null = null;
   #accessed = false;
   #ending: 'outcome' | 'discovery' = 'outcome';
   #echoes: number | undefined;
@@ -150,6 +153,10 @@ class Recording implements ExchangeRecord {
     this.#known.approval = id;
   }
 
+  lacks(reason: string): void {
+    this.#lack = reason;
+  }
+
   access(): AuditEvent {
     this.#accessed = true;
     return { ...this.#known, event: 'access', outcome: 'allow' };
@@ -164,7 +171,8 @@ class Recording implements ExchangeRecord {
       ...this.#known,
       event: this.#ending,
       outcome: code !== undefined || fate === 'gone' ? 'aborted' : fate === 'complete' ? 'ok' : 'failed',
-      code,
+      code: code ?? (this.#lack === null ? undefined : 'insufficient_scope'),
+      reason: this.#lack ?? this.#known.reason,
       status,
       bytes_in: bytesIn,
       bytes_out: bytesOut,

@@ -5,6 +5,7 @@ import type { SidekeyError } from '../errors.ts';
 import type { InjectPlace, Provider } from '../grants/provider.ts';
 import type { Destination } from '../inject/place.ts';
 import type { ApprovalDesk } from '../approvals/desk.ts';
+import type { ActivityNotes } from '../grants/activity.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Timers } from '../grants/timers.ts';
 import type { TokenSource } from '../grants/token-source.ts';
@@ -31,6 +32,7 @@ export interface Rooms {
   readonly agents: AgentRegister;
   readonly grants: Pick<Registry, 'find'>;
   readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
+  readonly activity: Pick<ActivityNotes, 'lacked'>;
   readonly audit: AuditLog;
   /** What is left of the limits of rules. */
   readonly quota: Quota;

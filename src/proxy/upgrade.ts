@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SidekeyError, type FailureCode } from '../errors.ts';
+import { isRefusal } from './consent-hint.ts';
 import { responseFields, type RawFields } from './fields.ts';
 import type { Departure } from './forward.ts';
 import { createBodyReader, type BodyReader } from './h1/body-reader.ts';
@@ -62,7 +63,7 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<Carried> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = departure;
-  const { echo: plan, secrets } = departure;
+  const { echo: plan, secrets, consentHint } = departure;
   const {
     client,
     frames: { early, heard },
@@ -145,7 +146,8 @@ export async function upgrade(
       },
     };
     const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, status, owner);
-    into.head(status, head.reason, own);
+    const hint = isRefusal(status) ? (consentHint?.(conceal(head.raw())) ?? []) : [];
+    into.head(status, head.reason, [...own, ...hint]);
     passBody(
       upstream,
       createBodyReader(framing, { whose: 'response', limits, spans: true }),

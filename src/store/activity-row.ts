@@ -6,7 +6,29 @@ import type { ActivityChange, GrantActivity } from './store.ts';
 const wrongClockMs = 300_000;
 
 /** What is known of a grant before anything happened to it. */
-export const noActivity = { usedAt: null, refreshedAt: null, failedAt: null, failure: null };
+const noActivity = {
+  usedAt: null,
+  refreshedAt: null,
+  failedAt: null,
+  failure: null,
+  lackedAt: null,
+  lacked: null as readonly string[] | null,
+};
+
+/** The first row of a grant. */
+export function firstActivity(change: ActivityChange): Omit<Schema['grant_activity'], 'grant_id'> {
+  const { usedAt, refreshedAt, failedAt, failure, lackedAt, lacked } = { ...noActivity, ...change };
+  return {
+    used_at: usedAt,
+    refreshed_at: refreshedAt,
+    failed_at: failedAt,
+    failure,
+    lacked_at: lackedAt,
+    lacked: lacked?.join(' ') ?? null,
+  };
+}
+
+type TimeColumn = 'used_at' | 'refreshed_at' | 'failed_at' | 'lacked_at';
 
 type ActivityRow = ExpressionBuilder<OnConflictDatabase<Schema, 'grant_activity'>, 'grant_activity'>;
 
@@ -16,12 +38,12 @@ type ActivityRow = ExpressionBuilder<OnConflictDatabase<Schema, 'grant_activity'
  */
 export function newsOf(row: ActivityRow, change: ActivityChange, now: number) {
   const horizon = Math.ceil(now) + wrongClockMs;
-  const later = (column: 'used_at' | 'refreshed_at' | 'failed_at', at: number) =>
+  const later = (column: TimeColumn, at: number) =>
     row.and([
       row(`grant_activity.${column}`, '>', at),
       row(`grant_activity.${column}`, '<=', Math.max(at, horizon)),
     ]);
-  const unless = <Column extends 'used_at' | 'refreshed_at' | 'failed_at' | 'failure'>(
+  const unless = <Column extends TimeColumn | 'failure' | 'lacked'>(
     overtaken: Expression<SqlBool>,
     column: Column,
     value: Schema['grant_activity'][Column],
@@ -46,6 +68,14 @@ export function newsOf(row: ActivityRow, change: ActivityChange, now: number) {
       failure: unless(failedSince, 'failure', null),
     };
   }
+  if ('lackedAt' in change) {
+    const { lackedAt, lacked } = change;
+    const overtaken = later('lacked_at', lackedAt);
+    return {
+      lacked_at: unless(overtaken, 'lacked_at', lackedAt),
+      lacked: unless(overtaken, 'lacked', lacked.join(' ')),
+    };
+  }
   const { failedAt, failure } = change;
   const overtaken = row.or([later('refreshed_at', failedAt), later('failed_at', failedAt)]);
   return {
@@ -62,5 +92,7 @@ export function fromActivityRow(row: Schema['grant_activity']): GrantActivity {
     refreshedAt: row.refreshed_at,
     failedAt: row.failed_at,
     failure: row.failure,
+    lackedAt: row.lacked_at,
+    lacked: row.lacked?.split(' ').filter(Boolean) ?? [],
   };
 }

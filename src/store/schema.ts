@@ -129,6 +129,9 @@ export interface ActivityTable {
   refreshed_at: number | null;
   failed_at: number | null;
   failure: string | null;
+  lacked_at: number | null;
+  /** Scopes, which have no blanks, with a blank between. */
+  lacked: string | null;
 }
 
 /** Questions with their answers, and what stands of those: see `Question`, `Answer` and `StandingApproval`. */

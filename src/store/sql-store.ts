@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../errors.ts';
-import { fromActivityRow, newsOf, noActivity } from './activity-row.ts';
+import { firstActivity, fromActivityRow, newsOf } from './activity-row.ts';
 import { fromGrantRow, toGrantRow } from './grant-row.ts';
 import type { Schema } from './schema.ts';
 import { sqlApprovals } from './sql-approvals.ts';
@@ -203,19 +203,21 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
           const time = now();
           await db
             .insertInto('grant_activity')
-            .columns(['grant_id', 'used_at', 'refreshed_at', 'failed_at', 'failure'])
+            .columns(['grant_id', 'used_at', 'refreshed_at', 'failed_at', 'failure', 'lacked_at', 'lacked'])
             .expression(
               db
                 .selectFrom('grants')
                 .where('id', '=', grantId)
                 .select((row) => {
-                  const { usedAt, refreshedAt, failedAt, failure } = { ...noActivity, ...change };
+                  const first = firstActivity(change);
                   return [
                     'id',
-                    row.val(usedAt).as('used_at'),
-                    row.val(refreshedAt).as('refreshed_at'),
-                    row.val(failedAt).as('failed_at'),
-                    row.val(failure).as('failure'),
+                    row.val(first.used_at).as('used_at'),
+                    row.val(first.refreshed_at).as('refreshed_at'),
+                    row.val(first.failed_at).as('failed_at'),
+                    row.val(first.failure).as('failure'),
+                    row.val(first.lacked_at).as('lacked_at'),
+                    row.val(first.lacked).as('lacked'),
                   ];
                 }),
             )

@@ -123,10 +123,14 @@ export interface GrantActivity {
   /** The last refresh that failed, and why, in one sentence without a secret; null since one has worked. */
   readonly failedAt: number | null;
   readonly failure: string | null;
+  /** The last time that an upstream said that the grant lacks scopes, and their names; none: it did not name them. */
+  readonly lackedAt: number | null;
+  readonly lacked: readonly string[];
 }
 
 /** What became known of a grant. */
 export type ActivityChange =
   | { readonly usedAt: number }
   | { readonly refreshedAt: number }
-  | { readonly failedAt: number; readonly failure: string };
+  | { readonly failedAt: number; readonly failure: string }
+  | { readonly lackedAt: number; readonly lacked: readonly string[] };

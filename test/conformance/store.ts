@@ -335,7 +335,14 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('activity', () => {
-      const nothing = { usedAt: null, refreshedAt: null, failedAt: null, failure: null };
+      const nothing = {
+        usedAt: null,
+        refreshedAt: null,
+        failedAt: null,
+        failure: null,
+        lackedAt: null,
+        lacked: [],
+      };
       let grantId: string;
 
       beforeEach(async () => {
@@ -398,6 +405,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.activity.note(grantId, { failedAt: time - 1, failure: 'late news' });
         await store.activity.note(grantId, { refreshedAt: time - 1 });
         expect(await known()).toEqual({
+          ...nothing,
           usedAt: time,
           refreshedAt: time - 1,
           failedAt: time,
@@ -421,6 +429,19 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known()).toEqual({ ...nothing, usedAt: time, refreshedAt: time });
         await store.activity.note(grantId, { failedAt: time + 1, failure: 'now' });
         expect(await known()).toMatchObject({ failedAt: time + 1, failure: 'now' });
+      });
+
+      it('keeps the last scopes that were missing, beside all else', async () => {
+        const second = await subject.second();
+        await store.activity.note(grantId, { lackedAt: time, lacked: ['read:org', 'repo'] });
+        await second.activity.note(grantId, { usedAt: time + 1 });
+        await second.activity.note(grantId, { lackedAt: time - 1, lacked: ['late'] });
+        const lacked = { ...nothing, usedAt: time + 1, lackedAt: time, lacked: ['read:org', 'repo'] };
+        expect(await known()).toEqual(lacked);
+        await second.activity.note(grantId, { refreshedAt: time + 2 });
+        expect(await known()).toEqual({ ...lacked, refreshedAt: time + 2 });
+        await store.activity.note(grantId, { lackedAt: time + 3, lacked: [] });
+        expect(await known()).toMatchObject({ lackedAt: time + 3, lacked: [] });
       });
 
       it('goes with its grant, and a late note brings nothing back', async () => {

@@ -50,6 +50,7 @@ describe('grants at the command line', () => {
       refreshed_at: null,
       failed_at: null,
       failure: null,
+      lacked_scopes: null,
       next: { what: 'refresh_on_use', at: expect.stringMatching(/^\d{4}-.+Z$/) },
       account: {},
       revision: 1,

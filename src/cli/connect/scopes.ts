@@ -1,6 +1,7 @@
 import { SidekeyError } from '../../errors.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
+import { isScope } from '../../oauth/scopes.ts';
 
 /**
  * What to ask for: what a person named, else what the provider says; with what the grant has already, because a new
@@ -15,7 +16,7 @@ export function scopesToAsk(
   existing: Pick<Grant, 'scopes' | 'state' | 'type'> | null,
 ): readonly string[] {
   const named = written?.split(/[\s,]+/).filter((scope) => scope !== '');
-  const wrong = named?.some((scope) => !/^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)) === true;
+  const wrong = named?.every(isScope) === false;
   if (wrong || named?.length === 0) {
     throw new SidekeyError('input_invalid', '--scopes holds what is no scope.', {
       hint: 'names with spaces or commas between them, such as --scopes "repo read:org"',

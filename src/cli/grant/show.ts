@@ -8,6 +8,7 @@ import { dateTime, relativeTime } from '../time.ts';
 import { clockJson, clockRows } from './clock-words.ts';
 import { clocksOf } from './clocks.ts';
 import { domainsOf } from './offered.ts';
+import { lackedBy, lackedJson, lackedText } from './lacked.ts';
 import { grantGone, pickGrant } from './pick.ts';
 import { policyJson, policyRows } from './policy-words.ts';
 import { reachedBy, reachedByJson, reachedByRows } from './reached-by.ts';
@@ -36,6 +37,7 @@ export async function showGrant(
       grant,
       account: sealed.details ?? {},
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
+      lacked: lackedBy(opened, activity, provider),
       renewed: renewedBy(sealed.credential),
       audience: sealed.audience,
       fingerprint: fingerprint(sealed),
@@ -46,11 +48,12 @@ export async function showGrant(
       consentCommand: replaceCommand(grant, [], provider),
     };
   });
-  const { grant, account, clocks, renewed, audience, fingerprint, domains, consentCommand } = found;
+  const { grant, account, clocks, lacked, renewed, audience, fingerprint, domains, consentCommand } = found;
   const { policy, reached, proxy } = found;
   output.result(
     {
       ...grantJson(grant, at),
+      lacked_scopes: lackedJson(lacked),
       ...clockJson(clocks),
       renewed_by: renewed,
       account,
@@ -69,6 +72,7 @@ export async function showGrant(
       state: stateNow(grant, at),
       because: grant.stateReason,
       scopes: scopesOf(grant),
+      'missing scopes': lackedText(lacked, at),
       ...clockRows(grant, clocks, at),
       'renewed by': renewed?.replaceAll('_', ' ') ?? 'nothing',
       audience: audience.join(', '),
@@ -84,5 +88,6 @@ export async function showGrant(
   const ended = grantEnded(grant, policy, at);
   if (ended !== null) output.say(`${ended.message}\n  → ${ended.hint}`);
   if (clocks.next.what === 'consent') output.say(`  → ${consentCommand}`);
+  if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
 }

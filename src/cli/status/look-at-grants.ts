@@ -8,6 +8,7 @@ import type { View } from '../../view.ts';
 import { isWithin } from '../../policy/audience.ts';
 import { clocksOf, failureOf } from '../grant/clocks.ts';
 import { domainsOf, offeredBy } from '../grant/offered.ts';
+import { lackedBy } from '../grant/lacked.ts';
 import { refreshCommand, titleOf } from '../grant/words.ts';
 import { relativeTime } from '../time.ts';
 import { finding, type Finding, type Need } from './finding.ts';
@@ -18,10 +19,12 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const counts = new Map<GrantState, number>();
   const needs: Need[] = [];
+  const lacking: string[] = [];
   for (const grant of grants) {
     const state = stateNow(grant, now);
     counts.set(state, (counts.get(state) ?? 0) + 1);
     const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
+    if (await lacks(view, grant, activity.get(grant.id))) lacking.push(titleOf(grant));
     if (state === 'active') {
       needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
     } else if (state !== 'revoked' || isUsed) {
@@ -30,7 +33,18 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
     }
   }
   const text = [...counts].map(([state, number]) => `${number} ${state}`).join(', ');
-  return finding('grants', text === '' ? 'none' : text, Object.fromEntries(counts), needs);
+  // No need: what a person chose not to grant is in order.
+  const wants =
+    lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
+  return finding('grants', text === '' ? 'none' : `${text}${wants}`, Object.fromEntries(counts), needs);
+}
+
+/** Whether an upstream missed scopes in a grant that can be given them. */
+async function lacks(view: View, grant: Grant, activity: GrantActivity | undefined): Promise<boolean> {
+  if (activity === undefined || activity.lackedAt === null) return false;
+  const opened = await (await view.registry())?.read(grant.id);
+  if (opened === undefined || opened === null) return false;
+  return lackedBy(opened, activity, view.config.providers.get(grant.provider)) !== null;
 }
 
 function needOf(grant: Grant, state: Exclude<GrantState, 'active'>): string {

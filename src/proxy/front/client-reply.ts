@@ -96,12 +96,12 @@ export class ClientReply implements Reply {
     this.#begun(framing, isLast);
   }
 
-  pass(head: ResponseHeadBytes, drop: NameSet): boolean {
+  pass(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean {
     const { method, version } = this.#head;
     const framing = passedFraming(head, method, version);
     if (framing === null) return false;
     const isLast = this.#endsWith(framing);
-    this.#line.outbox.add(passedHead(head, drop, this.#line.connectionLines(isLast)));
+    this.#line.outbox.add(passedHead(head, drop, this.#line.connectionLines(isLast), added));
     this.#begun(framing, isLast);
     return true;
   }

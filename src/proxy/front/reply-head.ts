@@ -14,6 +14,7 @@ export type ReplyFraming =
   | { readonly kind: 'chunked' }
   | { readonly kind: 'close' };
 
+const noFields: RawFields = [];
 const none: ReplyFraming = { kind: 'none' };
 const chunked: ReplyFraming = { kind: 'chunked' };
 const close: ReplyFraming = { kind: 'close' };
@@ -77,9 +78,15 @@ export function passedFraming(
 }
 
 /** How such a head goes on; see `finalHead`. */
-export function passedHead(head: ResponseHeadBytes, drop: NameSet, connection: string): Buffer {
-  if (head.version === '1.1') return headBytes(head, { drop, lines: connection });
-  return headBytes(head, { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines: connection });
+export function passedHead(
+  head: ResponseHeadBytes,
+  drop: NameSet,
+  connection: string,
+  added: RawFields = noFields,
+): Buffer {
+  const lines = added.length === 0 ? connection : `${fieldLines(added)}${connection}`;
+  if (head.version === '1.1') return headBytes(head, { drop, lines });
+  return headBytes(head, { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines });
 }
 
 /** Of a connection that ends with its response. */

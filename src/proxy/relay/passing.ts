@@ -1,5 +1,6 @@
 import { SidekeyError } from '../../errors.ts';
 import { isCovered } from '../../policy/echo-guard.ts';
+import { isRefusal } from '../consent-hint.ts';
 import { notFromUpstream, responseFields, valuesOf, type RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
 import { NameSet } from '../h1/name-set.ts';
@@ -9,6 +10,7 @@ import { endToEndFields } from './response-facts.ts';
 import type { Try } from './try.ts';
 
 const notFromAny = new NameSet(notFromUpstream(false));
+const nothing: RawFields = [];
 const notFromGrants = new NameSet(notFromUpstream(true));
 
 /** Who has a response passed on. */
@@ -48,18 +50,25 @@ export class Passing {
   /** A head that is good until this returns. */
   beginWith(head: ResponseHeadBytes): void {
     const { departure, request, reply } = this.#try;
+    const hint = isRefusal(head.status) ? this.#hintOn(head.raw()) : nothing;
     const isAsItWas =
       departure.maxResponse === null && request.conceal === undefined && !this.#isGuarded(head.status);
-    if (isAsItWas && reply.pass?.(head, departure.carriesGrant ? notFromGrants : notFromAny) === true) return;
-    this.begin(head.status, head.reason, endToEndFields(head));
+    const drop = departure.carriesGrant ? notFromGrants : notFromAny;
+    if (isAsItWas && reply.pass?.(head, drop, hint) === true) return;
+    this.#begin(head.status, head.reason, endToEndFields(head), hint);
   }
 
   begin(status: number, reason: string, fields: RawFields): void {
+    this.#begin(status, reason, fields, isRefusal(status) ? this.#hintOn(fields) : nothing);
+  }
+
+  #begin(status: number, reason: string, fields: RawFields, hint: RawFields): void {
     const { maxResponse, method } = this.#try.departure;
     const announced = Number(valuesOf(fields, 'content-length')[0] ?? 0);
     if (maxResponse === null || !hasResponseBody(method, status) || announced <= maxResponse) {
       if (this.#isGuarded(status)) this.#into = guarded(this.#guardedExchange(), status, this.#owner);
-      this.#into.head(status, reason, this.#passedOn(fields));
+      const passed = this.#passedOn(fields);
+      this.#into.head(status, reason, hint.length === 0 ? passed : [...passed, ...hint]);
     } else this.#owner.stop(responseTooLarge(maxResponse));
   }
 
@@ -105,6 +114,12 @@ export class Passing {
   #count({ length }: Buffer): boolean {
     this.#try.meter.sent(length);
     return !this.#owner.isOver;
+  }
+
+  /** What a refusal of the upstream gets besides, of ours. */
+  #hintOn(fields: RawFields): RawFields {
+    const { departure, request } = this.#try;
+    return departure.consentHint?.(request.conceal?.(fields) ?? fields) ?? nothing;
   }
 
   #passedOn(fields: RawFields): RawFields {

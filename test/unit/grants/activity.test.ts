@@ -153,3 +153,36 @@ describe('a store that is away', () => {
     expect(it.time.waiting()).toBe(0);
   });
 });
+
+describe('scopes that are missing', () => {
+  test('are written soon, and once a second at most, however often it is said', async () => {
+    const { time, store, notes, id, written } = await diary();
+    notes.used(id);
+    await time.advance(1_000);
+    for (let request = 0; request < 100; request += 1) {
+      notes.lacked(id, [`scope-${request}`]);
+      await time.advance(100);
+    }
+    expect(written.filter((change) => 'lackedAt' in change)).toHaveLength(10);
+    expect(written.filter((change) => 'usedAt' in change)).toHaveLength(1);
+    expect(await store.activity.get(id)).toMatchObject({ lacked: ['scope-99'], lackedAt: start + 10_900 });
+    expect(time.waiting()).toBe(0);
+  });
+
+  test('are written when the store is back, and at the end; nothing after it', async () => {
+    const it = await diary();
+    const { time, store, notes, id } = it;
+    it.away = true;
+    notes.lacked(id, ['read']);
+    await time.advance(1_000);
+    it.away = false;
+    await time.advance(60_000);
+    expect(await store.activity.get(id)).toMatchObject({ lacked: ['read'], lackedAt: start });
+    notes.lacked(id, ['write']);
+    await notes.close();
+    notes.lacked(id, ['late']);
+    await time.advance(60_000);
+    expect(await store.activity.get(id)).toMatchObject({ lacked: ['write'] });
+    expect(time.waiting()).toBe(0);
+  });
+});

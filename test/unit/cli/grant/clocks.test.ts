@@ -57,6 +57,8 @@ function at({ grant, credential, other, activity, dialect }: Case = {}) {
           refreshedAt: null,
           failedAt: null,
           failure: null,
+          lackedAt: null,
+          lacked: [],
           ...activity,
         }
       : null,
@@ -193,6 +195,8 @@ it('a failure counts until another credential is stored', () => {
     refreshedAt: null,
     failedAt,
     failure: failedAt === null ? null : 'the endpoint answered 503',
+    lackedAt: null,
+    lacked: [],
   });
   expect(failureOf(grant, activity(now))).toEqual({ at: now, text: 'the endpoint answered 503' });
   expect(failureOf(grant, activity(now - 1))).toBeNull();

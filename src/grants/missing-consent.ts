@@ -1,0 +1,106 @@
+/** From an API's refusal to what a person can do about it. Pure; it never says a value of a token. */
+import { scopeRefusal, scopesToAskFor } from '../oauth/missing-scopes.ts';
+import { shellWord } from '../shell-word.ts';
+import type { Credential } from './credential.ts';
+import type { Grant } from './grant.ts';
+import type { Provider } from './provider.ts';
+import { replaceCommand } from './replace-command.ts';
+import type { ReadyToken } from './token-result.ts';
+
+/** A consent that would help. */
+export interface MissingConsent {
+  /** Scopes to be asked for; none: the API did not name them. Null: it said nothing of scopes. */
+  readonly scopes: readonly string[] | null;
+  /** All that the API named, for the audit. */
+  readonly reason: string;
+  /** The command that asks for it, first, in visible ASCII. */
+  readonly hint: string;
+}
+
+/**
+ * Reads the head of a 401 or 403 to a request that had the credential. Null: it names neither scopes nor where the API
+ * describes itself.
+ *
+ * @param values answers the values of a field, by its name in lower case
+ * @param provider its definition; undefined: it is not known
+ */
+export function missingConsent(
+  values: (name: string) => readonly string[],
+  { grant, sealed: { credential } }: Pick<ReadyToken, 'grant' | 'sealed'>,
+  provider: Provider | undefined,
+): MissingConsent | null {
+  const { missing, resourceMetadata } = scopeRefusal(values, {
+    dialect: provider?.dialect.scopeRefusal ?? plain,
+    held: grant.scopes,
+    secrets: secretsIn(credential),
+  });
+  if (missing === null && resourceMetadata === null) return null;
+  const scopes = missing === null ? null : scopesToAskFor(missing, provider?.knownScopes ?? []);
+  const unnamed = scopes?.length === 0 ? ' (the API does not name the scope)' : '';
+  const described = resourceMetadata === null ? '' : ` (described at ${resourceMetadata})`;
+  return {
+    scopes,
+    reason: reasonOf(missing),
+    hint: `${consentCommand(grant, scopes ?? [], provider, credential)}${unnamed}${described}`,
+  };
+}
+
+const plain = { challenge: 'all', heldField: null, acceptedField: null, unless: {} } as const;
+
+function reasonOf(missing: ReturnType<typeof scopeRefusal>['missing']): string {
+  if (missing === null || missing.scopes.length === 0)
+    return 'the grant lacks a scope that the API does not name';
+  const which = missing.anyOne ? 'lacks one of' : 'lacks';
+  return `the grant ${which}: ${missing.scopes.join(' ')}`;
+}
+
+/**
+ * The command that asks for these scopes besides those that the grant has: `connect` names both. Where its credential
+ * is made by hand, the scopes stand behind the command, for whoever makes the next one.
+ */
+export function consentCommand(
+  grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,
+  scopes: readonly string[],
+  provider: Provider | undefined,
+  credential: Credential,
+): string {
+  const command = replaceCommand(grant, [], provider, credential);
+  if (scopes.length === 0) return command;
+  return takesScopes(provider, credential)
+    ? `${command} --scopes ${shellWord(scopes.join(' '))}`
+    : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
+}
+
+/** Whether `connect` asks anybody: what is pasted, and what an installation may, is decided at the provider. */
+function takesScopes(provider: Provider | undefined, credential: Credential): boolean {
+  if (provider === undefined || credential.type !== 'oauth2') return false;
+  const way = credential.renewal?.kind ?? provider.flows[0];
+  return way !== undefined && way !== 'github_installation' && way !== 'aws_role';
+}
+
+/** Shorter ones are in ordinary words. */
+const shortest = 8;
+
+/** What of the credential its upstream was sent, in the forms that it may come back in. */
+function secretsIn(credential: Credential): readonly string[] {
+  return sent(credential)
+    .flatMap((secret) => [secret, encodeURIComponent(secret), Buffer.from(secret).toString('base64')])
+    .filter((secret) => secret.length >= shortest);
+}
+
+function sent(credential: Credential): readonly string[] {
+  switch (credential.type) {
+    case 'oauth2':
+      // Temporary keys of AWS are kept as one text (`keysText`).
+      return [credential.accessToken ?? '', ...(credential.accessToken ?? '').split(':')];
+    case 'api_key':
+    case 'jwt':
+      return [credential.value];
+    case 'basic':
+      return [credential.password, `${credential.username}:${credential.password}`];
+    case 'headers':
+      return credential.headers.flatMap(([, value]) => value.split(/\s+/));
+    case 'aws':
+      return [credential.secretAccessKey, credential.sessionToken ?? ''];
+  }
+}

@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process';
+import { describe, expect, test } from 'vitest';
+import { scopesToAsk } from '../../../src/cli/connect/scopes.ts';
+import type { Credential } from '../../../src/grants/credential.ts';
+import { consentCommand, missingConsent } from '../../../src/grants/missing-consent.ts';
+import type { Provider } from '../../../src/grants/provider.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { aProvider } from '../../support/provider.ts';
+import { oauth2 } from './house.ts';
+
+const consent = aProvider({ flows: ['authorization_code'] });
+const pasted: Provider['token'] = { what: 'key', url: null, steps: [], parts: [], carry: { kind: 'inject' } };
+const grant = grantRecord({ name: 'work', provider: 'acme', scopes: ['read'] });
+
+function missing(field: string, credential: Credential = oauth2(), provider: Provider | undefined = consent) {
+  const values = (name: string) => (name === 'www-authenticate' ? [field] : []);
+  return missingConsent(values, { grant, sealed: { credential, audience: [] } }, provider);
+}
+
+describe('a refusal for want of a scope', () => {
+  test('names the command that asks for it besides what the grant has', () => {
+    const found = missing('Bearer error="insufficient_scope", scope="read write admin"');
+    expect(found).toEqual({
+      scopes: ['write', 'admin'],
+      reason: 'the grant lacks: write admin',
+      hint: "sidekey connect acme --name work --scopes 'write admin'",
+    });
+    expect(scopesToAsk('write admin', consent, grant)).toEqual(['write', 'admin', 'read']);
+  });
+
+  test('says so where the scope is not named, and where the API describes itself', () => {
+    expect(missing('Bearer error=insufficient_scope')?.hint).toBe(
+      'sidekey connect acme --name work (the API does not name the scope)',
+    );
+    expect(missing('Bearer error="invalid_token", resource_metadata="https://a.example/meta"')).toMatchObject(
+      {
+        scopes: null,
+        hint: 'sidekey connect acme --name work (described at https://a.example/meta)',
+      },
+    );
+    expect(missing('Bearer error="invalid_token"')).toBeNull();
+  });
+
+  test.each<[what: string, credential: Credential, provider: Provider | undefined, command: string]>([
+    [
+      'a pasted key',
+      { type: 'api_key', value: 'the-key-itself' },
+      aProvider({ flows: ['authorization_code'], token: pasted }),
+      'sidekey connect acme --name work --token (the new one needs: write)',
+    ],
+    [
+      'an unknown provider',
+      oauth2(),
+      undefined,
+      'sidekey grant add work --provider acme --replace < token.json (the new one needs: write)',
+    ],
+    [
+      'a client that asks for itself',
+      oauth2({ refreshToken: null, renewal: { kind: 'client_credentials', scope: null, parameters: {} } }),
+      consent,
+      'sidekey connect acme --name work --client-credentials --scopes write',
+    ],
+  ])('of %s is mended where its scopes are chosen', (_what, credential, provider, command) => {
+    const { type } = credential;
+    expect(consentCommand({ ...grant, type }, ['write'], provider, credential)).toBe(command);
+  });
+
+  test('is one word of a shell, whatever the scope is', () => {
+    const scopes = ["';id;'", '$(id)', '`id`', '--widen', '&&', '>file', '#x', '*'];
+    const command = consentCommand(grant, scopes, consent, oauth2());
+    const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${command.replace('sidekey ', '')}`], {
+      encoding: 'utf8',
+    });
+    expect(words).toBe(`connect\nacme\n--name\nwork\n--scopes\n${scopes.join(' ')}\n`);
+  });
+
+  test.each<[credential: Credential, echoed: string]>([
+    [oauth2({ accessToken: 'access-s3cret' }), 'access-s3cret'],
+    [{ type: 'api_key', value: 'key-s3cret' }, 'key-s3cret'],
+    [{ type: 'jwt', value: 'a.b.c-s3cret', expiresAt: null }, 'a.b.c-s3cret'],
+    [{ type: 'basic', username: 'alice', password: 'word-s3cret' }, 'word-s3cret'],
+    [
+      { type: 'basic', username: 'alice', password: 'word-s3cret' },
+      Buffer.from('alice:word-s3cret').toString('base64'),
+    ],
+    [{ type: 'headers', headers: [['X-Key', 'Token field-s3cret']] }, 'field-s3cret'],
+  ])('says nothing of the credential, though the upstream says it (%j)', (credential, echoed) => {
+    const found = missing(
+      `Bearer error="insufficient_scope", scope="x${echoed}x write", resource_metadata="https://a.example/${echoed}"`,
+      credential,
+    );
+    expect(found?.scopes).toEqual(['write']);
+    expect(JSON.stringify(found)).not.toContain(echoed);
+  });
+});
