@@ -25,7 +25,7 @@ import { createDomainMap, exactHosts } from './policy/domain-map.ts';
 import { createConcealment } from './proxy/concealment.ts';
 import { createAgentRegister, type AssumedToken } from './proxy/register.ts';
 import { createListener } from './proxy/listener.ts';
-import type { Settings } from './proxy/rooms.ts';
+import type { Rooms, Settings } from './proxy/rooms.ts';
 import { createSignIns } from './proxy/sign-ins.ts';
 import { quotaFileOf } from './quota/quota-file.ts';
 import { createSharedQuota } from './quota/shared-quota.ts';
@@ -68,6 +68,8 @@ export interface ProxyParts {
   readonly ticketMaterial?: Uint8Array | undefined;
   /** Of whom callers on this machine are who show no token, where they need none; left out: of nobody. */
   readonly assumed?: AssumedToken | undefined;
+  /** Which callers on this machine may come without a token, where the config lets those in; left out: all. */
+  readonly isNear?: Rooms['isNear'];
   /**
    * What becomes of the config before it is in force, at the start and with each reload. May throw: a start then fails,
    * and a reload changes nothing.
@@ -240,6 +242,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       leafFor: (host) => leaves.secureContextFor(host),
       log,
       now,
+      isNear: parts.isNear,
       timers: systemTimers,
     });
   const supervise = supervisor?.listener({

@@ -177,7 +177,7 @@ export function createListener(rooms: Rooms): Listener {
     const most = rooms.inForce().limits.connections;
     if (sockets.size < most) {
       keep(sockets, socket);
-      serve(socket, clientOf(socket));
+      serve(socket, clientOf(socket, rooms));
       return;
     }
     if (tooMany.size >= most) {
@@ -245,11 +245,13 @@ function keep(sockets: Set<Socket>, socket: Socket): void {
   socket.once('close', () => sockets.delete(socket));
 }
 
-function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Client {
+function clientOf(socket: Socket, { isNear }: Pick<Rooms, 'isNear'>): Client {
+  const { remoteAddress = '', remotePort = 0 } = socket;
   const address = remoteAddress.replace(/^::ffff:/, '');
+  const loopback = address === '::1' || address.startsWith('127.');
   return {
     address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
-    loopback: address === '::1' || address.startsWith('127.'),
+    loopback: loopback && (isNear?.(socket) ?? true),
     tunnel: null,
   };
 }

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { AuditLog } from '../audit/event.ts';
 import type { SealedCredential } from '../grants/credential.ts';
@@ -44,6 +45,8 @@ export interface Rooms {
   readonly leafFor: (host: string) => SecureContext;
   readonly log: Log;
   readonly now: () => number;
+  /** Which callers on this machine may come without a token, where the config lets those in; left out: all. */
+  readonly isNear?: ((socket: Socket) => boolean) | undefined;
   readonly timers: Timers;
 }
 

@@ -7,7 +7,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import type { Credential } from '../../src/grants/credential.ts';
 import type { Grant } from '../../src/grants/grant.ts';
 import type { Log } from '../../src/log.ts';
-import { startProxy, type Proxy } from '../../src/main.ts';
+import { startProxy, type Proxy, type ProxyParts } from '../../src/main.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
@@ -51,6 +51,8 @@ export interface SidekeyOptions {
   readonly folder?: string;
   /** What workers share of their session tickets. */
   readonly ticketMaterial?: Uint8Array;
+  /** Which callers on this machine may come without a token. */
+  readonly isNear?: ProxyParts['isNear'];
 }
 
 export const bearerToken = 'token-of-the-grant-0123456789';
@@ -88,6 +90,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     now: options.now ?? Date.now,
     env,
     ticketMaterial: options.ticketMaterial,
+    isNear: options.isNear,
   });
   onTestFinished(() => proxy.close());
 

@@ -1,5 +1,6 @@
 import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../errors.ts';
+import { isOwnUser } from '../../peer-user.ts';
 import { startProxy, type Proxy } from '../../main.ts';
 import { plainLog, type Context } from '../context.ts';
 import { atCommandLine } from '../who.ts';
@@ -32,6 +33,7 @@ export async function ownProxy(
     // Standard output is for the answer.
     stdout: { write: (text, written) => process.stderr.write(text, written) },
     // Nobody but the command comes in where it has a token of its own.
+    isNear: isOwnUser,
     adapt: (it) => onOwnPort(it, agent === null ? it.proxy.agents : 'required'),
   });
   try {

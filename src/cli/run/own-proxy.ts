@@ -1,6 +1,7 @@
 import { attributed } from '../../audit/attributed.ts';
 import { systemTimers } from '../../grants/timers.ts';
 import type { Log } from '../../log.ts';
+import { isOwnUser } from '../../peer-user.ts';
 import { startProxy } from '../../main.ts';
 import { hashToken } from '../../proxy/agent.ts';
 import { newSecret } from '../agent/token.ts';
@@ -37,6 +38,7 @@ export async function openOwnProxy(
     now,
     env,
     origin,
+    isNear: isOwnUser,
     adapt: (config) => ownConfig(config, own),
     // Some programs cannot be given credentials for a proxy by their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
