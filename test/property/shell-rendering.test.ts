@@ -58,10 +58,7 @@ async function readBy(shell: string, text: string, before: Readonly<Record<strin
   const [script, dump] = [join(folder, 'variables'), join(folder, 'print.js')];
   writeFileSync(script, text);
   writeFileSync(dump, print);
-  const line =
-    shell === 'pwsh'
-      ? `Get-Content -Raw '${script}' | Invoke-Expression; & '${process.execPath}' '${dump}'`
-      : `${shell === 'fish' ? 'source' : '.'} ${script}; ${process.execPath} ${dump}`;
+  const line = `${shell === 'fish' ? 'source' : '.'} ${script}; ${process.execPath} ${dump}`;
   const out = execFileSync(shell, ['-c', line], {
     env: { PATH: process.env['PATH'] ?? '', HOME: folder, ...before },
     encoding: 'utf8',
@@ -75,7 +72,6 @@ describe.each([
   ['bash', 'bash'],
   ['zsh', 'bash'],
   ['fish', 'fish'],
-  ['pwsh', 'powershell'],
 ] as const)('%s', (program, shell) => {
   test.skipIf(!isInstalled(program))(`reads each value as it was (${program})`, async () => {
     await fc.assert(
@@ -95,6 +91,33 @@ describe.each([
       expect(read).toMatchObject({ T_A: 'a', T_KEPT: 'y' });
       expect(Object.keys(read)).not.toContain('T_GONE');
     },
+  );
+});
+
+/**
+ * PowerShell's single-quoted strings as about_Quoting_Rules has them: each of five characters is the quote, and two in a
+ * row stand for one. It comes from nowhere that CI can have it from, so nobody runs it here.
+ */
+function readByPowerShell(text: string): Record<string, string> {
+  const read: Record<string, string> = {};
+  const assignment =
+    /\$env:(\w+) = ['\u2018-\u201b]((?:[^'\u2018-\u201b]|(['\u2018-\u201b])\3)*)['\u2018-\u201b]\n/gy;
+  let end = 0;
+  for (const found of text.matchAll(assignment)) {
+    const [whole, name = '', inside = ''] = found;
+    read[name] = inside.replaceAll(/(['\u2018-\u201b])\1/g, '$1');
+    end = found.index + whole.length;
+  }
+  expect(text.slice(end)).toBe('');
+  return read;
+}
+
+test('PowerShell reads each value as it was, by its rules of quoting', () => {
+  fc.assert(
+    fc.property(environment, (set) => {
+      expect(readByPowerShell(renderVariables('powershell', { set, remove: [] }))).toEqual(set);
+    }),
+    { examples: [[{ ...adversarial }]] },
   );
 });
 
