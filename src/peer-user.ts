@@ -13,17 +13,33 @@ export interface Ends {
  * `/proc/net/tcp`); null: it is not listed, or this system has no such list.
  */
 export function peerUser({ remoteAddress = '', remotePort = 0, localPort = 0 }: Ends): number | null {
-  // A socket that listens on IPv6 shows an IPv4 peer so; the peer's own socket is one of IPv4.
+  // A socket that listens on IPv6 shows an IPv4 peer so.
   const address = remoteAddress.replace(/^::ffff:/, '');
-  const [list, hex] = isIPv4(address) ? ['tcp', hexOf(address)] : ['tcp6', loopback6];
-  if (!isIPv4(address) && address !== '::1') return null;
+  const ends = { port: portHex(remotePort), remotePort: portHex(localPort) };
+  if (address === '::1') return userListed('tcp6', { ...ends, address: loopback6 });
+  if (!isIPv4(address)) return null;
+  // Java has sockets of IPv6 alone, and calls IPv4 addresses from those.
+  return (
+    userListed('tcp', { ...ends, address: hexOf(address) }) ??
+    userListed('tcp6', { ...ends, address: `${mapped}${hexOf(address)}` })
+  );
+}
+
+function userListed(
+  list: 'tcp' | 'tcp6',
+  {
+    address,
+    port,
+    remotePort,
+  }: { readonly address: string; readonly port: string; readonly remotePort: string },
+): number | null {
   let text: string;
   try {
     text = readFileSync(`/proc/net/${list}`, 'latin1');
   } catch {
     return null;
   }
-  return userIn(text, { local: `${hex}:${portHex(remotePort)}`, remotePort: portHex(localPort) });
+  return userIn(text, { local: `${address}:${port}`, remotePort });
 }
 
 /**
@@ -57,6 +73,8 @@ function hexOf(address: string): string {
 }
 
 const loopback6 = '00000000000000000000000001000000';
+/** Before an IPv4 address that stands in one of IPv6 (RFC 4291 §2.5.5.2). */
+const mapped = '0000000000000000FFFF0000';
 
 function portHex(port: number): string {
   return port.toString(16).padStart(4, '0').toUpperCase();

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../support/curl.ts';
@@ -75,6 +75,10 @@ describe('sidekey run', () => {
     await chmod(at.at('plain.txt'), 0o600);
     const missing = await run(['--', 'no-such-program-anywhere', 'x']);
     expect(missing).toMatchObject({ exit: 127, stderr: expect.stringContaining('There is no program') });
+    // The system says otherwise where a folder of the PATH may not be looked into.
+    await mkdir(at.at('closed'), { mode: 0o000 });
+    const env = { PATH: `${at.at('closed')}:${process.env['PATH']}` };
+    expect(await run(['--', 'no-such-program-anywhere'], { env })).toMatchObject({ exit: 127 });
     const plain = await run(['--', './plain.txt']);
     expect(plain).toMatchObject({ exit: 126, stderr: expect.stringContaining('cannot be run') });
     const asJson = await run(['--json', '--', 'no-such-program-anywhere']);

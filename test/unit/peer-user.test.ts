@@ -23,14 +23,18 @@ test('one that goes elsewhere, or comes from another address, is another connect
   expect(userIn(list, { local: '0100007F:C353', remotePort: '20B9' })).toBe(null);
 });
 
-test.skipIf(process.platform !== 'linux' && 'the system lists connections on Linux alone')(
-  'a connection of this process is of its user, and one that has ended is nobody’s',
-  async () => {
+test.skipIf(process.platform !== 'linux' && 'the system lists connections on Linux alone').each([
+  ['IPv4', '127.0.0.1'],
+  // As Java does: a socket of IPv6 that calls an IPv4 address.
+  ['IPv4, from a socket of IPv6', '::ffff:127.0.0.1'],
+])(
+  'a connection of this process over %s is of its user, and one that has ended is nobody’s',
+  async (_name, host) => {
     const server = createServer().listen(0, '127.0.0.1');
     onTestFinished(() => void server.close());
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    const client = connect(port, '127.0.0.1');
+    const client = connect(port, host);
     const [accepted] = (await once(server, 'connection')) as [Socket];
     onTestFinished(() => void accepted.destroy());
     const { remoteAddress, remotePort, localPort } = accepted;

@@ -1,5 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { SidekeyError } from '../../errors.ts';
 import { systemCode } from '../../system-error.ts';
 import { stopWith } from './job-control.ts';
@@ -27,7 +29,7 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
   return new Promise((resolve) => {
     const child = spawn(program, words, { stdio: 'inherit', env, shell: false });
     child.once('error', (cause) => {
-      if (child.pid === undefined) resolve(failed(program, cause));
+      if (child.pid === undefined) resolve(failed({ program, words, env }, cause));
     });
     if (child.pid === undefined) return;
     const handBack = hold(child, signals);
@@ -51,9 +53,17 @@ function hold(child: ChildProcess, signals: Signals): () => void {
   };
 }
 
-function failed(program: string, cause: Error): ChildEnd {
+/** A folder of the PATH that may not be looked into has the system say `EACCES` of what is nowhere at all. */
+function isNowhere(program: string, { PATH = '' }: NodeJS.ProcessEnv): boolean {
+  return (
+    !program.includes('/') &&
+    PATH.split(delimiter).every((folder) => folder === '' || !existsSync(join(folder, program)))
+  );
+}
+
+function failed({ program, env }: Command, cause: Error): ChildEnd {
   const code = systemCode(cause);
-  if (code === 'ENOENT') {
+  if (code === 'ENOENT' || (code === 'EACCES' && isNowhere(program, env))) {
     const error = new SidekeyError('not_found', `There is no program ${program} to run.`, {
       hint: program.includes('/') ? 'check the path' : 'check its name, and PATH',
       cause,
