@@ -21,14 +21,20 @@ const missing = (command: string, args: readonly string[]): boolean => {
 const python = '/usr/bin/python3';
 const httpxMissing = missing(python, ['-c', 'import httpx, h2']);
 const nghttpMissing = missing('nghttp', ['--version']);
+const goMissing = missing('go', ['version']);
 const h2loadMissing = missing('h2load', ['--version']);
 
 function run(
   command: string,
   args: readonly string[],
+  more: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly code: number; readonly out: string }> {
   return new Promise((resolve) => {
-    const options = { encoding: 'utf8', timeout: 15_000, env: { PATH: process.env['PATH'] } } as const;
+    const options = {
+      encoding: 'utf8',
+      timeout: 15_000,
+      env: { PATH: process.env['PATH'], ...more },
+    } as const;
     execFile(command, args, options, (error, out, err) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, out: `${out}${err}` });
     });
@@ -113,5 +119,25 @@ asyncio.run(main())
       expect(out).toContain('2000 succeeded, 0 failed, 0 errored');
       expect(out).toContain('2000 2xx');
     },
+  );
+
+  test.skipIf(goMissing)(
+    'Go: gets, over the protocol that it chooses by itself',
+    async () => {
+      const { upstream, sidekey } = await place();
+      const [source, program] = [
+        join(import.meta.dirname, '../clients/programs/go'),
+        join(sidekey.folder, 'get'),
+      ];
+      execFileSync('go', ['build', '-C', source, '-o', program, '.'], {
+        env: { ...process.env, GOTOOLCHAIN: 'local', GOFLAGS: '-mod=mod', CGO_ENABLED: '0' },
+      });
+      const env = { HTTPS_PROXY: sidekey.url, SSL_CERT_FILE: sidekey.caFile };
+      expect(await run(program, [`${upstream.url}/one`], env)).toMatchObject({
+        code: 0,
+        out: expect.stringContaining('HTTP/2.0 GET /one 0 true'),
+      });
+    },
+    300_000,
   );
 });

@@ -18,5 +18,5 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(string(body))
+	fmt.Println(response.Proto, string(body))
 }
