@@ -24,7 +24,7 @@ test('provider show says it for each place, and in JSON as the config file would
       { as: 'bearer' },
     ],
   });
-  expect(await at.json(['provider', 'show', 'pypi'])).toMatchObject({ inject: { basic: '__token__' } });
+  expect(await at.json(['provider', 'show', 'anthropic'])).toMatchObject({ inject: { header: 'x-api-key' } });
 });
 
 test('explain says it of a request', async () => {
