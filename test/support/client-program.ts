@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { delimiter, isAbsolute, join } from 'node:path';
 import type { TestSidekey } from './sidekey.ts';
 
 /** What a program did. */
@@ -33,7 +33,8 @@ export async function findClient(
   probe: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<ClientProgram> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter).filter((each) => each !== '')) {
+  const path = (process.env['PATH'] ?? '').split(delimiter).filter((each) => each !== '');
+  for (const folder of isAbsolute(name) ? [''] : path) {
     const file = join(folder, name);
     const isThere = await access(file, constants.X_OK).then(
       () => true,
