@@ -32,8 +32,8 @@ export async function ownProxy(
     origin: atCommandLine(env),
     // Standard output is for the answer.
     stdout: { write: (text, written) => process.stderr.write(text, written) },
-    // Nobody but the command comes in where it has a token of its own.
     isNear: isOwnUser,
+    // Nobody but the command comes in where it has a token of its own.
     adapt: (it) => onOwnPort(it, agent === null ? it.proxy.agents : 'required'),
   });
   try {
