@@ -9,6 +9,7 @@ import { authorityText, type Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
 import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/field.ts';
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
+import type { BodyPlan } from './body-plan.ts';
 import { basicField } from './basic.ts';
 import { bearerField } from './bearer.ts';
 import { conceal } from './conceal.ts';
@@ -49,9 +50,11 @@ export interface Injected extends Injectable {
   readonly carriedIn?: ReadonlySet<string> | undefined;
   /** What no response may show; the same object as long as the credential is opened. */
   readonly secrets?: { readonly texts: readonly string[] } | undefined;
-  /** Signs the body while it streams; absent: it goes on as it is. */
-  readonly signBody?:
+  /** Writes the body anew while it streams; absent: it goes on as it is. */
+  readonly rewriteBody?:
     ((pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>) | undefined;
+  /** How the body is framed then, as `fields` say; absent: as it was. */
+  readonly reframed?: BodyPlan | undefined;
 }
 
 /**
@@ -102,7 +105,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     conceal: signed === null ? rendered.conceal : signed.conceal,
     carriedIn: rendered.replaced,
     secrets: rendered.secrets,
-    signBody: signed?.signBody,
+    rewriteBody: signed?.rewriteBody,
   };
 }
 

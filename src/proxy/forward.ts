@@ -3,7 +3,8 @@ import type { Authority } from '../policy/authority.ts';
 import type { EchoPlan } from '../policy/echo-guard.ts';
 import type { Protocol } from '../upstream/protocol.ts';
 import type { RawFields } from './fields.ts';
-import type { BodyPlan, Carried, Reply } from './message.ts';
+import type { BodyPlan } from '../inject/body-plan.ts';
+import type { Carried, Reply } from './message.ts';
 import type { Meter, Spend } from './meter.ts';
 import { Attempt } from './relay/attempt.ts';
 import { StreamAttempt } from './relay/stream-attempt.ts';
@@ -43,8 +44,10 @@ export interface Departure {
   readonly secrets?: Injected['secrets'];
   /** Which responses are looked into for those; absent or null: none. */
   readonly echo?: EchoPlan | null | undefined;
-  /** Signs the body while it streams; see `Injected`. */
-  readonly signBody?: Injected['signBody'];
+  /** Writes the body anew while it streams; see `Injected`. */
+  readonly rewriteBody?: Injected['rewriteBody'];
+  /** See `Injected`. */
+  readonly reframed?: Injected['reframed'];
   /** SHA-256 of the body in hex, where it was read for that. */
   readonly bodyHash?: string;
   /**

@@ -1,7 +1,8 @@
 import { SidekeyError } from '../errors.ts';
 import type { Limits } from '../policy/limits.ts';
 import { valuesOf } from './fields.ts';
-import type { BodyPlan, RequestHead } from './message.ts';
+import type { BodyPlan } from '../inject/body-plan.ts';
+import type { RequestHead } from './message.ts';
 
 /**
  * How the body of a request is framed (RFC 9112 §6.3), or why that cannot be told without a guess. A request that two

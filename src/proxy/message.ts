@@ -11,12 +11,6 @@ import type { ResponseHeadBytes } from './h1/response-head.ts';
  * writes responses stands behind `Reply`.
  */
 
-/** How the body of a request is framed (RFC 9112 §6). */
-export type BodyPlan =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'length'; readonly bytes: number }
-  | { readonly kind: 'chunked' };
-
 /** The head of a request, as it was read. */
 export interface RequestHead {
   readonly method: string;

@@ -204,7 +204,7 @@ describe('a session', () => {
 
   test('is closed when nothing is asked on it for longer than head_timeout', async () => {
     const { upstream, sidekey } = await granted((_asked, response) => response.end(), {
-      config: { limits: { head_timeout: '50ms' } },
+      config: { limits: { head_timeout: '1s' } },
     });
     const session = await openSession(sidekey, upstream.authority);
     await once(session, 'close');

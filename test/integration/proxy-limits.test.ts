@@ -74,7 +74,7 @@ describe('a request beyond a limit', () => {
   });
 
   test('of head_timeout is refused; a connection that says nothing is closed', async () => {
-    const sidekey = await startSidekey({ config: { limits: { head_timeout: '50ms' } } });
+    const sidekey = await startSidekey({ config: { limits: { head_timeout: '1s' } } });
     const [slow, silent] = [await openClient(sidekey), await openClient(sidekey)];
     slow.send('GET http://a.test/ HTTP/1.1\r\nHost: a.');
     const answer = await slow.response();

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../src/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import { framingOf } from '../../src/proxy/framing.ts';
-import type { BodyPlan } from '../../src/proxy/message.ts';
+import type { BodyPlan } from '../../src/inject/body-plan.ts';
 
 const name = (text: string) => fc.constantFrom(text, text.toLowerCase(), text.toUpperCase());
 const length = fc.oneof(

@@ -161,7 +161,7 @@ describe('a client of HTTP/2 has a limited share', () => {
   });
 
   test('of time: a head that does not come whole ends the connection', async () => {
-    const { client } = await victim({ config: { limits: { head_timeout: '100ms' } } });
+    const { client } = await victim({ config: { limits: { head_timeout: '1s' } } });
     await client.send(frame('headers', 1, endStream, block(client.fields())));
     await client.closed();
   });

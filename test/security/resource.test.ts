@@ -8,7 +8,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('a client that wastes what is shared', () => {
   test('by a head that comes slowly is cut off', async () => {
-    const sidekey = await startSidekey({ config: { limits: { head_timeout: '50ms' } } });
+    const sidekey = await startSidekey({ config: { limits: { head_timeout: '1s' } } });
     const client = await openClient(sidekey);
     const trickle = setInterval(() => client.send('X: 1\r\n'), 5);
     onTestFinished(() => clearInterval(trickle));

@@ -5,7 +5,7 @@ import { openClient, openTunnel } from '../support/raw-client.ts';
 
 test('a head that comes byte by byte, in a tunnel and outside one, has its time and no more', async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
-    config: { limits: { head_timeout: '200ms' } },
+    config: { limits: { head_timeout: '1s' } },
   });
   for (const open of [openClient, (it: typeof sidekey) => openTunnel(it, upstream.authority)]) {
     const client = await open(sidekey);
@@ -21,7 +21,7 @@ test('a head that comes byte by byte, in a tunnel and outside one, has its time 
 
 test('a tunnel in which nothing is said is closed without a word', async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
-    config: { limits: { head_timeout: '50ms' } },
+    config: { limits: { head_timeout: '1s' } },
   });
   const client = await openTunnel(sidekey, upstream.authority);
   expect(await client.ended()).toBe('');

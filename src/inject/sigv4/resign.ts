@@ -78,7 +78,7 @@ export interface Signed {
   /** What comes in the place of the fields that are written anew. */
   readonly added: readonly string[];
   /** Signs the body while it streams; absent: it goes on as it is. */
-  readonly signBody?: (pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>;
+  readonly rewriteBody?: (pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>;
   /** Takes what is good for something out of response fields that repeat the address. */
   readonly conceal?: (fields: readonly string[]) => readonly string[];
 }
@@ -126,7 +126,10 @@ function inField(request: Unsigned, plan: SigningPlan, means: SigningMeans, sign
   const signed = { path: request.path, added: ['Authorization', own, ...added] };
   if (payload.kind !== 'chunks') return signed;
   const { hasTrailers } = payload;
-  return { ...signed, signBody: (pieces) => signedChunks(pieces, { signer, seed, hasTrailers, chunkBytes }) };
+  return {
+    ...signed,
+    rewriteBody: (pieces) => signedChunks(pieces, { signer, seed, hasTrailers, chunkBytes }),
+  };
 }
 
 function inQuery(

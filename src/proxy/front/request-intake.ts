@@ -6,7 +6,7 @@ import { bytesBehindLast, requestPlan } from '../h1/framing.ts';
 import { createRequestReader, type HeadReader } from '../h1/head-reader.ts';
 import { persists } from '../h1/persistence.ts';
 import type { RequestHeadBytes } from '../h1/request-head.ts';
-import type { BodyPlan } from '../message.ts';
+import type { BodyPlan } from '../../inject/body-plan.ts';
 import { IncomingBody, type BodySource } from './incoming-body.ts';
 import { PendingBytes } from './pending-bytes.ts';
 

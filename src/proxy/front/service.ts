@@ -2,7 +2,8 @@ import type { SidekeyError } from '../../errors.ts';
 import type { Timers } from '../../grants/timers.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { RequestHeadBytes } from '../h1/request-head.ts';
-import type { Arrival, BodyPlan } from '../message.ts';
+import type { BodyPlan } from '../../inject/body-plan.ts';
+import type { Arrival } from '../message.ts';
 import type { ClientConnection } from './client-connection.ts';
 import type { ClientReply } from './client-reply.ts';
 

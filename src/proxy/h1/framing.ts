@@ -1,4 +1,4 @@
-import type { BodyPlan } from '../message.ts';
+import type { BodyPlan } from '../../inject/body-plan.ts';
 import { ZERO } from './bytes.ts';
 import { Malformed, type Fault, type Whose } from './faults.ts';
 import { width, type FieldTable } from './field-table.ts';

@@ -7,7 +7,7 @@ import { requestHead } from './request-head.ts';
 import { keptFor } from './response-facts.ts';
 import { ResponseReading, type ResponseSink } from './response-reading.ts';
 import type { AttemptEnd, Try } from './try.ts';
-import { framedFor, signedBody, Upload } from './upload.ts';
+import { framedFor, rewrittenBody, Upload } from './upload.ts';
 
 /** One request over one connection, and the response into the reply. */
 export class Attempt implements ConnectionUser, ResponseSink, Carriage {
@@ -44,12 +44,13 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     connection.deadline(limits.upstream_head);
     connection.write(this.#head!);
     this.#head = null;
-    const { framing: plan, trailers } = departure;
+    const { trailers } = departure;
+    const plan = request.reframed ?? departure.framing;
     if (plan.kind === 'none') return;
     reply.continue();
     this.#upload = new Upload(framedFor(plan, connection));
     this.#upload
-      .send({ plan, pieces: signedBody(request, sent), trailers }, () => this.#rearm())
+      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#rearm())
       .catch((error: Error) => {
         if (this.#connection !== null) this.#broke(error);
       });

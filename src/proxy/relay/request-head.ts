@@ -35,7 +35,7 @@ const secrets = ['authorization', 'cookie'];
  */
 export function streamHead(
   { authority, method, framing }: Leaving,
-  { path, fields, carriedIn, conceal }: Injected,
+  { path, fields, carriedIn, conceal, reframed }: Injected,
 ): StreamHead {
   checkTarget(path);
   const { scheme } = authority;
@@ -49,7 +49,7 @@ export function streamHead(
     kept.push(name, value);
   }
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
-  return { fields: kept, neverIndexed, isWhole: framing.kind === 'none' };
+  return { fields: kept, neverIndexed, isWhole: (reframed ?? framing).kind === 'none' };
 }
 
 /** `TE` is of one connection in HTTP/1.1; to a client of HTTP/2 trailers go on in any case. */

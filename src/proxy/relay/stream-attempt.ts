@@ -4,7 +4,7 @@ import { timedOut } from '../upstream-failure.ts';
 import { Answer, type Carriage } from './answer.ts';
 import { streamHead } from './request-head.ts';
 import type { AttemptEnd, Try } from './try.ts';
-import { signedBody, Upload } from './upload.ts';
+import { rewrittenBody, Upload } from './upload.ts';
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
 export class StreamAttempt implements StreamUser, Carriage {
@@ -41,7 +41,8 @@ export class StreamAttempt implements StreamUser, Carriage {
     this.#isWaiting = false;
     this.#stream = stream;
     this.#rearm();
-    const { framing: plan, trailers } = departure;
+    const { trailers } = departure;
+    const plan = request.reframed ?? departure.framing;
     if (plan.kind === 'none') return;
     reply.continue();
     this.#upload = new Upload({
@@ -49,7 +50,7 @@ export class StreamAttempt implements StreamUser, Carriage {
       end: (fields) => stream.end(fields),
     });
     this.#upload
-      .send({ plan, pieces: signedBody(request, sent), trailers }, () => this.#rearm())
+      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#rearm())
       .catch((error: Error) => {
         if (this.#stream !== null) this.#answer.broke(error, this.#hasBegun);
       });

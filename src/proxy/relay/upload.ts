@@ -3,7 +3,7 @@ import type { Injected } from '../../inject/inject.ts';
 import type { UpstreamConnection } from '../../upstream/connection.ts';
 import type { RawFields } from '../fields.ts';
 import { chunkEnd, chunkStart, lastChunk, trailerSection } from '../h1/chunk-writer.ts';
-import type { BodyPlan } from '../message.ts';
+import type { BodyPlan } from '../../inject/body-plan.ts';
 
 /** A body to be sent, as its head frames it. */
 export interface UploadBody {
@@ -39,9 +39,9 @@ export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): U
   };
 }
 
-/** The body as it goes with the request: signed while it streams, where its credential does that. */
-export function signedBody({ signBody }: Injected, sent: UploadBody['pieces']): UploadBody['pieces'] {
-  return signBody === undefined ? sent : signBody(listOf(sent));
+/** The body as it goes with the request: written anew while it streams, where its credential asks for that. */
+export function rewrittenBody({ rewriteBody }: Injected, sent: UploadBody['pieces']): UploadBody['pieces'] {
+  return rewriteBody === undefined ? sent : rewriteBody(listOf(sent));
 }
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */

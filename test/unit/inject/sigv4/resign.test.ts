@@ -197,9 +197,9 @@ describe('a presigned URL', () => {
 
 const send = async (body: string) => {
   const fields = ['x-amz-content-sha256', 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD', 'Authorization', client()];
-  const { signBody } = sign(request({ fields, method: 'PUT', hasBody: true }));
+  const { rewriteBody } = sign(request({ fields, method: 'PUT', hasBody: true }));
   let sent = '';
-  for await (const piece of signBody!([Buffer.from(body)])) sent += piece.toString('latin1');
+  for await (const piece of rewriteBody!([Buffer.from(body)])) sent += piece.toString('latin1');
   return sent;
 };
 

@@ -3,7 +3,7 @@ import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { IncomingBody } from '../../../../src/proxy/front/incoming-body.ts';
 import { createBodyReader } from '../../../../src/proxy/h1/body-reader.ts';
 import { Malformed } from '../../../../src/proxy/h1/faults.ts';
-import type { BodyPlan } from '../../../../src/proxy/message.ts';
+import type { BodyPlan } from '../../../../src/inject/body-plan.ts';
 
 const chunked: BodyPlan = { kind: 'chunked' };
 const length = (bytes: number): BodyPlan => ({ kind: 'length', bytes });
