@@ -1,4 +1,6 @@
 import { SidekeyError } from '../errors.ts';
+import type { BasicCredential } from '../grants/credential.ts';
+import type { InjectPlan } from '../grants/provider.ts';
 import type { Field } from './field.ts';
 
 /**
@@ -15,4 +17,9 @@ export function basicField(username: string, password: string): Field {
     );
   }
   return ['Authorization', `Basic ${Buffer.from(`${username}:${password}`, 'utf8').toString('base64')}`];
+}
+
+/** That of a credential which is a user name and a password. */
+export function pairField({ username, password }: BasicCredential, plan: InjectPlan): Field {
+  return basicField((plan.kind === 'basic' ? plan.forPair : null) ?? username, password);
 }

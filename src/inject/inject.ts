@@ -3,35 +3,30 @@
  * is checked again, here, against the authority that the request goes to.
  */
 import { SidekeyError } from '../errors.ts';
-import { secretText, type Credential, type SealedCredential } from '../grants/credential.ts';
+import type { SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
-import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/field.ts';
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
 import type { BodyPlan } from './body-plan.ts';
-import { basicField } from './basic.ts';
-import { bearerField } from './bearer.ts';
-import { conceal } from './conceal.ts';
-import type { Field } from './field.ts';
-import { headerField } from './header.ts';
-import { pathWith } from './path.ts';
-import { queryWith } from './query.ts';
+import { carrierFor } from './carrier-for.ts';
+import type { Carrier } from './carrier.ts';
+import { checkField } from './fields-for.ts';
+import type { MessageFacts } from './message-facts.ts';
 import { secretsOf } from './secrets-of.ts';
-import { replacedBySigning, type Signed } from './sigv4/resign.ts';
-import { signRequest, type SigningFacts } from './sigv4/sign-request.ts';
+import { withBody } from './whole-body.ts';
 
 /** What is injected, how, and for where. */
 export interface Injection {
   readonly sealed: SealedCredential;
-  /** Where a token that is one value stands in the request. */
+  /** How the credential is carried. */
   readonly plan: InjectPlan;
   /** The one authority of the request: what is dialed and verified. */
   readonly authority: Authority;
   /** Whether the domain says that its credential may go over plain `http`. */
   readonly insecure?: boolean;
-  /** For plans that sign. */
-  readonly signing?: SigningFacts;
+  /** For plans that sign, or write in the body. */
+  readonly facts?: MessageFacts;
 }
 
 /** The parts of a request that a credential can stand in. */
@@ -44,7 +39,7 @@ export interface Injectable {
 
 /** The request with the credential in it. */
 export interface Injected extends Injectable {
-  /** Takes the credential out of response fields, where it stood in the path or the query. Absent elsewhere. */
+  /** Takes the credential out of response fields, where servers show it. Absent: they do not. */
   readonly conceal?: ((fields: readonly string[]) => readonly string[]) | undefined;
   /** Names, in lower case, of the fields that the credential may stand in. */
   readonly carriedIn?: ReadonlySet<string> | undefined;
@@ -66,9 +61,9 @@ export interface Injected extends Injectable {
  * cannot stand in this request; `insecure_transport`: plain `http` where the domain does not allow it.
  */
 export function inject({ path, fields }: Injectable, injection: Injection): Injected {
-  const { sealed, plan, authority } = injection;
-  const rendered = renderedOf(sealed, plan);
-  if (!rendered.audience.some((pattern) => matchesPattern(pattern, authority))) {
+  const { sealed, plan, authority, facts } = injection;
+  const { audience, into, flat, replaced, secrets } = renderedOf(sealed, plan);
+  if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
     throw new SidekeyError(
       'policy_violation',
       `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
@@ -83,142 +78,50 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     );
   }
 
-  const signed = signedAs({ path, fields }, injection);
-  const injected: string[] = [];
+  const part = into?.({ authority, path, fields, facts });
+  const added = part?.added ?? [];
+  for (let i = 0; i < added.length; i += 2) checkField(added[i]!, added[i + 1]!);
+  const own = added.length === 0 ? flat : [...flat, ...added];
+  const injected: Injected = {
+    path: part?.path ?? path,
+    fields: replacing(part?.fields ?? fields, replaced, own),
+    conceal: part?.conceal,
+    carriedIn: replaced,
+    secrets,
+    rewriteBody: part?.rewriteBody,
+  };
+  return part?.body === undefined ? injected : withBody(injected, part.body);
+}
+
+function replacing(
+  fields: readonly string[],
+  replaced: ReadonlySet<string>,
+  own: readonly string[],
+): readonly string[] {
+  const kept: string[] = [];
   let at = -1;
   let afterHost = -1;
   for (let index = 0; index + 1 < fields.length; index += 2) {
     const name = fields[index] as string;
     const lower = name.toLowerCase();
-    if (rendered.replaced.has(lower)) {
-      if (at < 0) at = injected.length;
+    if (replaced.has(lower)) {
+      if (at < 0) at = kept.length;
       continue;
     }
-    injected.push(name, fields[index + 1] as string);
-    if (lower === 'host') afterHost = injected.length;
+    kept.push(name, fields[index + 1] as string);
+    if (lower === 'host') afterHost = kept.length;
   }
-  if (at < 0) at = afterHost < 0 ? injected.length : afterHost;
-  injected.splice(at, 0, ...(signed?.added ?? rendered.flat));
-  return {
-    path: signed?.path ?? rendered.pathOf(path),
-    fields: injected,
-    conceal: signed === null ? rendered.conceal : signed.conceal,
-    carriedIn: rendered.replaced,
-    secrets: rendered.secrets,
-    rewriteBody: signed?.rewriteBody,
-  };
-}
-
-/** Null: the plan does not sign. */
-function signedAs(request: Injectable, { sealed, plan, authority, signing }: Injection): Signed | null {
-  if (plan.kind !== 'aws_sigv4') return null;
-  if (signing === undefined)
-    throw new SidekeyError('internal', 'Nothing was said of the request that is to be signed.');
-  return signRequest({ authority, ...request }, sealed, plan, signing);
-}
-
-/**
- * What a credential looks like in a request.
- * @throws SidekeyError `policy_violation` where a name or value could not stand in a field line as it is.
- */
-export function fieldsFor(credential: Credential, plan: InjectPlan): readonly Field[] {
-  const fields = unchecked(credential, plan);
-  for (const [name, value] of fields) {
-    if (!isFieldName(name) || isReservedFieldName(name)) {
-      throw new SidekeyError(
-        'policy_violation',
-        'The credential of this grant would be carried in a field that is reserved or has no valid name.',
-        {
-          hint: 'name another field in the inject setting of the provider, or add the grant again with --replace',
-        },
-      );
-    }
-    if (!isFieldValue(value)) {
-      throw new SidekeyError(
-        'policy_violation',
-        'The stored credential holds a byte that must not stand in a header field.',
-        { hint: 'add the grant again with --replace' },
-      );
-    }
-  }
-  return fields;
-}
-
-function unchecked(credential: Credential, plan: InjectPlan): readonly Field[] {
-  // What is added depends on the request.
-  if (plan.kind === 'aws_sigv4') return [];
-  switch (credential.type) {
-    case 'oauth2':
-      if (credential.accessToken === null) {
-        throw new SidekeyError('internal', 'The grant has no access token yet.');
-      }
-      return single(credential.accessToken, plan);
-    case 'api_key':
-    case 'jwt':
-      return single(credential.value, plan);
-    case 'basic':
-      return [basicField(userNameFor(credential.username, plan), credential.password)];
-    case 'headers':
-      return credential.headers;
-    case 'aws':
-      throw new SidekeyError(
-        'policy_violation',
-        'The keys of this grant sign requests, and are never sent themselves.',
-        {
-          hint: 'in the provider: inject: aws_sigv4',
-        },
-      );
-  }
-}
-
-function userNameFor(own: string, plan: InjectPlan): string {
-  return (plan.kind === 'basic' ? plan.forPair : null) ?? own;
-}
-
-function single(token: string, plan: Exclude<InjectPlan, { kind: 'aws_sigv4' }>): readonly Field[] {
-  switch (plan.kind) {
-    case 'bearer':
-      return [bearerField(token)];
-    case 'header':
-      return [headerField(plan.name, plan.prefix, token)];
-    case 'basic':
-      return [basicField(plan.username, token)];
-    case 'path':
-    case 'query':
-      return [];
-  }
-}
-
-/** What becomes of a path. A credential of several values brings its own fields, and leaves the path alone. */
-function pathFor(credential: Credential, plan: InjectPlan): (path: string) => string {
-  if (credential.type === 'basic' || credential.type === 'headers') return (path) => path;
-  switch (plan.kind) {
-    case 'bearer':
-    case 'header':
-    case 'basic':
-    case 'aws_sigv4':
-      return (path) => path;
-    case 'path':
-      return (path) => pathWith(path, plan.prefixes, secretText(credential));
-    case 'query':
-      return (path) => queryWith(path, plan.name, secretText(credential));
-  }
-}
-
-/** Servers repeat the path and the query, and not the fields. */
-function concealFor(credential: Credential, plan: InjectPlan): Injected['conceal'] {
-  const isInTarget = plan.kind === 'path' || plan.kind === 'query';
-  if (!isInTarget || credential.type === 'basic' || credential.type === 'headers') return undefined;
-  return (fields) => conceal(fields, secretText(credential));
+  if (at < 0) at = afterHost < 0 ? kept.length : afterHost;
+  kept.splice(at, 0, ...own);
+  return kept;
 }
 
 interface Rendered {
+  readonly into: Carrier['into'] | undefined;
   readonly flat: readonly string[];
   /** Names, in lower case, that the agent's own fields lose. */
   readonly replaced: ReadonlySet<string>;
   readonly audience: readonly DomainPattern[];
-  readonly pathOf: (path: string) => string;
-  readonly conceal: Injected['conceal'];
   readonly secrets: Injected['secrets'];
 }
 
@@ -234,17 +137,14 @@ function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
 }
 
 function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
-  const fields = fieldsFor(sealed.credential, plan);
+  const { fields, replaces = [], into } = carrierFor(sealed, plan);
+  for (const [name, value] of fields) checkField(name, value);
   return {
     flat: fields.flat(),
-    replaced:
-      plan.kind === 'aws_sigv4'
-        ? replacedBySigning
-        : new Set(['authorization', ...fields.map(([name]) => name.toLowerCase())]),
+    replaced: new Set(['authorization', ...fields.map(([name]) => name.toLowerCase()), ...replaces]),
     // An entry that cannot be read matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
-    pathOf: pathFor(sealed.credential, plan),
-    conceal: concealFor(sealed.credential, plan),
+    into,
     secrets: { texts: secretsOf(sealed.credential) },
   };
 }

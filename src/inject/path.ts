@@ -1,10 +1,23 @@
 import { SidekeyError } from '../errors.ts';
+import type { Carrier } from './carrier.ts';
+import { conceal } from './conceal.ts';
 
 /** RFC 3986 §3.3 without the percent sign: what a segment may hold as it is, and no upstream reads as two things. */
 const segmentText = /^[A-Za-z0-9\-._~!$&'()*+,;=:@]+$/;
 
 /** What a placeholder or a token looks like. */
 const credentialText = /^[A-Za-z0-9\-_~:]+(?=[/?]|$)/;
+
+/** A token that is a part of the path. Servers repeat that, and not the fields. */
+export function inPath(prefixes: readonly string[], token: string): Carrier {
+  return {
+    fields: [],
+    into: ({ path }) => ({
+      path: pathWith(path, prefixes, token),
+      conceal: (answered) => conceal(answered, token),
+    }),
+  };
+}
 
 /**
  * A path in which the credential is the rest of the segment that a prefix begins, as Telegram has it. Whatever the

@@ -1,3 +1,17 @@
+import type { Carrier } from './carrier.ts';
+import { conceal } from './conceal.ts';
+
+/** A token that is a parameter of the query. Servers repeat that, and not the fields. */
+export function inQuery(name: string, token: string): Carrier {
+  return {
+    fields: [],
+    into: ({ path }) => ({
+      path: queryWith(path, name, token),
+      conceal: (answered) => conceal(answered, token),
+    }),
+  };
+}
+
 /**
  * A path whose query has the credential as one parameter, in the place of the first of that name; others of that name
  * go. The rest of the query stays byte by byte.

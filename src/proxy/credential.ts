@@ -3,10 +3,10 @@ import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { inject, type Injected } from '../inject/inject.ts';
 import { automatonFor } from '../echo/guarded-secrets.ts';
 import { echoPlan } from '../policy/echo-guard.ts';
-import { signingFacts } from './body-hash.ts';
 import { consentHint } from './consent-hint.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
+import { messageFacts } from './known-body.ts';
 import { plainRequest } from './plain-request.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Rooms, Settings } from './rooms.ts';
@@ -83,10 +83,15 @@ export async function withCredential(
 
   const arm = async (ready: ReadyToken): Promise<Injected> => {
     const { grant, sealed } = ready;
-    const signing = signingFacts(departure, settings.limits, rooms.now());
     const request = inject(
       { path: departure.path, fields },
-      { sealed, plan: carried, authority, insecure: decision.insecure, signing },
+      {
+        sealed,
+        plan: carried,
+        authority,
+        insecure: decision.insecure,
+        facts: messageFacts(departure, settings.limits, rooms.now()),
+      },
     );
     if (echo?.isAsked === true && (request.secrets === undefined || automatonFor(request.secrets) === null))
       throw unguardable();

@@ -2,7 +2,6 @@ import { SidekeyError } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { BodyFacts } from '../policy/body-facts.ts';
 import { isOwn } from '../policy/own-host.ts';
-import { withBodyHash } from './body-hash.ts';
 import { callerOf } from './caller.ts';
 import { discovery } from './discovery/discovery.ts';
 import { requestFields, trailerFields } from './fields.ts';
@@ -11,6 +10,7 @@ import { framingOf } from './framing.ts';
 import { withCredential, type Admitted, type Consent } from './credential.ts';
 import { hold } from './hold.ts';
 import { grantedBy, judge, type Judgement } from './judgement.ts';
+import { withKnownBody } from './known-body.ts';
 import type { Arrival, Carried, Reply } from './message.ts';
 import { createMeter, type Meter } from './meter.ts';
 import { wholeBody } from './peek-body.ts';
@@ -134,14 +134,14 @@ async function admit(
   const granted = grantedBy(judgement, decision);
   if (granted instanceof SidekeyError) return granted;
   if (decision.outcome === 'inject') {
-    const hashed = await withBodyHash(departure, granted, reply);
-    return withCredential(hashed, granted, null, rooms, record);
+    const ready = await withKnownBody(departure, granted, reply);
+    return withCredential(ready, granted, null, rooms, record);
   }
   // Read to its end, so that a client that leaves is noticed.
   if (body !== null) reply.continue();
   const held = await wholeBody(body, settings.limits.held_body_bytes);
   const consent: Consent = (wanted) =>
     hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
-  const hashed = await withBodyHash({ ...departure, body: held }, granted, reply);
-  return withCredential(hashed, granted, consent, rooms, record);
+  const ready = await withKnownBody({ ...departure, body: held }, granted, reply);
+  return withCredential(ready, granted, consent, rooms, record);
 }

@@ -50,6 +50,8 @@ export interface Departure {
   readonly reframed?: Injected['reframed'];
   /** SHA-256 of the body in hex, where it was read for that. */
   readonly bodyHash?: string;
+  /** All of the body, where it was read for that. */
+  readonly wholeBody?: Buffer;
   /**
    * Asked of the fields of an upstream's 401 or 403 that goes on: fields of our own that go along. Absent where no
    * credential of a grant leaves.

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { SidekeyError } from '../../src/errors.ts';
 import { readCredential, type CredentialInput } from '../../src/grants/credential-input.ts';
 import { readJson, type Json } from '../../src/grants/json-text.ts';
-import { fieldsFor } from '../../src/inject/inject.ts';
+import { fieldsFor } from '../../src/inject/fields-for.ts';
 
 const now = Date.UTC(2027, 0, 1);
 const bearer = { kind: 'bearer' } as const;

@@ -41,10 +41,11 @@ export async function verify(
   const target = parseAbsoluteTarget(probe.url);
   if (target === null) return { kind: 'unknown', reason: 'the call that would show it has no valid URL' };
   const json = probe.json === null ? null : JSON.stringify(probe.json);
-  const signing = {
+  const facts = {
     method: methodOf(probe),
     hasBody: json !== null,
     bodyHash: json === null ? null : sha256(Buffer.from(json)),
+    body: json === null ? null : Buffer.from(json),
     now: Date.now(),
     chunkBytes: 0,
   };
@@ -54,7 +55,7 @@ export async function verify(
     return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
   const { path, fields } = inject(
     { path: target.path, fields: ['Accept', 'application/json', ...Object.entries(probe.headers).flat()] },
-    { sealed, plan, authority: target.authority, signing },
+    { sealed, plan, authority: target.authority, facts },
   );
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);

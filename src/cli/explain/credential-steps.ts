@@ -92,9 +92,9 @@ export async function credentialSteps(
   if (isCovered) trail.went('audience', `${name} is within ${sealed.audience.join(', ')}`);
   let fields: readonly string[];
   try {
-    const signing = { method, hasBody: false, bodyHash: null, now, chunkBytes: 0 };
+    const facts = { method, hasBody: false, bodyHash: null, body: null, now, chunkBytes: 0 };
     const to = plan.kind === 'path' ? `${plan.prefixes[0]}/` : '/';
-    const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure, signing };
+    const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure, facts };
     ({ fields } = inject({ path: to, fields: [] }, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;

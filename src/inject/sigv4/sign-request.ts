@@ -2,21 +2,10 @@ import { SidekeyError } from '../../errors.ts';
 import { awsKeysOf, type AwsKeys } from '../../grants/aws-keys.ts';
 import type { Credential, SealedCredential } from '../../grants/credential.ts';
 import type { InjectPlan } from '../../grants/provider.ts';
-import { authorityText, type Authority } from '../../policy/authority.ts';
-import { planSigning, resign, type Signed, type Unsigned } from './resign.ts';
-
-/** What of a request a signature needs besides its path and its fields. */
-export interface SigningFacts {
-  readonly method: string;
-  /** Whether a byte may come after the head. */
-  readonly hasBody: boolean;
-  /** SHA-256 of the body in hex, where `wantsBodyHash` says so; else null. */
-  readonly bodyHash: string | null;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
-  /** Bytes of a chunk that are held, so that its signature can stand before it. */
-  readonly chunkBytes: number;
-}
+import { authorityText } from '../../policy/authority.ts';
+import { factsOf, type CarriedRequest, type Carrier } from '../carrier.ts';
+import type { MessageFacts } from '../message-facts.ts';
+import { planSigning, replacedBySigning, resign, type Signed, type Unsigned } from './resign.ts';
 
 type SigningRule = Extract<InjectPlan, { kind: 'aws_sigv4' }>;
 
@@ -29,20 +18,20 @@ export function wantsBodyHash(request: Unsigned, rule: SigningRule): boolean {
   return planSigning(request, rule, null).payload.kind === 'unread';
 }
 
-/**
- * A request, signed with the keys of a grant.
- *
- * @throws SidekeyError `policy_violation`
- */
-export function signRequest(
-  {
-    authority,
-    path,
-    fields,
-  }: { readonly authority: Authority; readonly path: string; readonly fields: readonly string[] },
+/** Keys that sign: nothing of them is sent. */
+export function signedBySigV4(sealed: SealedCredential, rule: SigningRule): Carrier {
+  return {
+    fields: [],
+    replaces: replacedBySigning,
+    into: (request) => signRequest(request, factsOf(request), sealed, rule),
+  };
+}
+
+function signRequest(
+  { authority, path, fields }: CarriedRequest,
+  facts: MessageFacts,
   sealed: SealedCredential,
   rule: SigningRule,
-  facts: SigningFacts,
 ): Signed {
   const hasHost = fields.some((name, index) => index % 2 === 0 && name.toLowerCase() === 'host');
   const request = {

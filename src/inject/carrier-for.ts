@@ -1,0 +1,60 @@
+import type { Credential, SealedCredential } from '../grants/credential.ts';
+import type { InjectPlan } from '../grants/provider.ts';
+import { basicField, pairField } from './basic.ts';
+import { bearerField } from './bearer.ts';
+import type { Carrier } from './carrier.ts';
+import type { Field } from './field.ts';
+import { headerField } from './header.ts';
+import { inPath } from './path.ts';
+import { inQuery } from './query.ts';
+import { singleValue } from './single-value.ts';
+import { signedBySigV4 } from './sigv4/sign-request.ts';
+
+/**
+ * A credential as a plan has it carried.
+ * @throws SidekeyError `policy_violation`: it cannot be carried so; `internal`: there is nothing to carry yet
+ */
+export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier {
+  const { credential } = sealed;
+  switch (plan.kind) {
+    case 'aws_sigv4':
+      return signedBySigV4(sealed, plan);
+    case 'bearer':
+    case 'header':
+    case 'basic':
+    case 'path':
+    case 'query': {
+      const own = ownFields(credential, plan);
+      return own === null ? single(singleValue(credential), plan) : { fields: own };
+    }
+  }
+}
+
+/** A credential of several values brings its own fields, and leaves the path alone. Null: it is one value. */
+function ownFields(credential: Credential, plan: InjectPlan): readonly Field[] | null {
+  switch (credential.type) {
+    case 'basic':
+      return [pairField(credential, plan)];
+    case 'headers':
+      return credential.headers;
+    default:
+      return null;
+  }
+}
+
+type SinglePlan = Extract<InjectPlan, { kind: 'bearer' | 'header' | 'basic' | 'path' | 'query' }>;
+
+function single(token: string, plan: SinglePlan): Carrier {
+  switch (plan.kind) {
+    case 'bearer':
+      return { fields: [bearerField(token)] };
+    case 'header':
+      return { fields: [headerField(plan.name, plan.prefix, token)] };
+    case 'basic':
+      return { fields: [basicField(plan.username, token)] };
+    case 'path':
+      return inPath(plan.prefixes, token);
+    case 'query':
+      return inQuery(plan.name, token);
+  }
+}
