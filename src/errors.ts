@@ -37,6 +37,7 @@ const table = {
   approval_denied: { status: 403, exit: exitCode.badInput, title: 'Approval denied' },
   approval_over: { status: 409, exit: exitCode.failure, title: 'Answered already, or too late' },
   approval_missing: { status: 403, exit: exitCode.badInput, title: 'Nobody approved' },
+  placeholder_misused: { status: 403, exit: exitCode.badInput, title: 'Placeholder out of place' },
   policy_violation: { status: 403, exit: exitCode.badInput, title: 'Policy violation' },
   lease_expired: { status: 403, exit: exitCode.noUsableGrant, title: 'Lease expired' },
   grant_missing: { status: 403, exit: exitCode.noUsableGrant, title: 'No such grant' },

@@ -21,6 +21,7 @@ import { createTokenSource } from './grants/token-source.ts';
 import { createUseNotes } from './grants/use-notes.ts';
 import { createFingerprint } from './inject/fingerprint.ts';
 import type { Log } from './log.ts';
+import { placeholderCodes } from './placeholder-codes.ts';
 import { createDomainMap, exactHosts } from './policy/domain-map.ts';
 import { createConcealment } from './proxy/concealment.ts';
 import { createAgentRegister, type AssumedToken } from './proxy/register.ts';
@@ -239,6 +240,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       quota,
       approvals: asking.desk,
       fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
+      placeholders: placeholderCodes(vault),
       leafFor: (host) => leaves.secureContextFor(host),
       log,
       now,

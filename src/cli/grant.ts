@@ -37,6 +37,17 @@ export const registerGrant: Register = (program, bind) => {
     'sidekey grant show github',
   );
   examples(
+    named(
+      'placeholder',
+      'what a program is given in the place of the credential, which opens nothing elsewhere',
+    )
+      .option('--agent <name>', 'for this agent, under any of its leases')
+      .option('--lease <id>', 'for the holder of this lease alone')
+      .option('--form <form>', 'provider, plain or jwt; default: as credentials of the provider look')
+      .action(bind(async () => (await import('./grant/placeholder.ts')).showPlaceholder)),
+    'sidekey grant placeholder github --agent ci',
+  );
+  examples(
     named('refresh', 'get a new token from the provider where the one that is there is due or has ended')
       .option('--force', 'get a new one in any case')
       .action(bind(async () => (await import('./grant/refresh.ts')).refreshGrant)),

@@ -1,4 +1,5 @@
 import type { Provider } from '../grants/provider.ts';
+import type { Mint } from '../placeholder/of-grant.ts';
 
 /** Who a credential of the parent's environment may belong to. */
 export interface WithheldFacts {
@@ -9,6 +10,8 @@ export interface WithheldFacts {
   readonly reachable: ReadonlySet<string>;
   /** Variables that Sidekey itself reads secrets from: `environmentReferences` of the config. */
   readonly references?: readonly string[];
+  /** The placeholder of the child's own; absent: what the provider's definition says stands in for everybody. */
+  readonly mint?: Mint | undefined;
   /** Variables that the child keeps whatever is known of them. */
   readonly keep?: readonly string[];
 }
@@ -36,6 +39,7 @@ export function withheld({
   reachable,
   references = [],
   keep = [],
+  mint = (_provider, template) => template,
 }: WithheldFacts): Withheld {
   const kept = new Set(keep);
   const known = providers.flatMap(({ name: provider, environment }) =>
@@ -43,7 +47,7 @@ export function withheld({
   );
   const set = Object.fromEntries(
     known.flatMap(({ name, placeholder, provider }) =>
-      placeholder !== null && reachable.has(provider) ? [[name, placeholder] as const] : [],
+      placeholder !== null && reachable.has(provider) ? [[name, mint(provider, placeholder)] as const] : [],
     ),
   );
   const isTaken = (name: string) => parent[name] !== undefined && parent[name] !== '';

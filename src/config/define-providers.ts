@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { placeholderPlaces } from '../grants/provider.ts';
 import type { Provider, Setting } from '../grants/provider.ts';
 import { didYouMean } from '../did-you-mean.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
@@ -156,6 +157,7 @@ function build(
     audience,
     domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
     inject: definition.inject ?? asBearer,
+    placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
     echoPlaces: definition.echo_places ?? [],
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,
@@ -177,6 +179,11 @@ function build(
     },
     settings,
   };
+}
+
+/** A credential that is carried in no other way stands wherever its placeholder does. */
+function everywhere(inject: Provider['inject']): Provider['placeholders'] {
+  return inject.some(({ as }) => as.kind === 'placeholder') ? placeholderPlaces : [];
 }
 
 /** The client's secret is one more credential that programs do not get. */

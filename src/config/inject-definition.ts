@@ -76,18 +76,24 @@ const signedFor = z.strictObject({
   }),
 });
 
+const placeholder = z.literal('placeholder').meta({
+  description:
+    'Where the client put the placeholder that it was given, and nowhere else; `placeholders` says where it may.',
+});
+
 const own = z.literal('own').meta({
   description:
     'No credential; the Authorization of the client goes on: for tokens that the service itself hands out, as registries do.',
 });
 
-const everyKind = [bearer, inFields, asPassword, inPath, inQuery, signed, signedFor] as const;
-const kinds = 'bearer, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, aws_sigv4';
+const everyKind = [bearer, placeholder, inFields, asPassword, inPath, inQuery, signed, signedFor] as const;
+const kinds =
+  'bearer, placeholder, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, aws_sigv4';
 
 type Written = z.output<(typeof everyKind)[number]>;
 
 function planOf(written: Written): InjectPlan {
-  if (written === 'bearer') return { kind: 'bearer' };
+  if (written === 'bearer' || written === 'placeholder') return { kind: written };
   if (written === 'aws_sigv4') return { kind: 'aws_sigv4', service: null, region: null };
   if ('aws_sigv4' in written) {
     const { service, region = null } = written.aws_sigv4;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Flow } from '../grants/provider.ts';
+import { placeholderPlaces } from '../grants/provider.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import { isLoopback } from '../policy/host.ts';
 import { dialectDefinition } from './dialect-definition.ts';
@@ -165,6 +166,10 @@ const fields = {
     .optional()
     .meta({ description: 'The entries that connect offers for the domain map. Default: the audience.' }),
   inject: injectDefinition.optional(),
+  placeholders: z.array(z.enum(placeholderPlaces)).optional().meta({
+    description:
+      'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
+  }),
   echo_places: z
     .array(
       text<string>(

@@ -43,6 +43,8 @@ export interface Provider {
   readonly domains: readonly string[];
   /** How its credential is carried, by place: the first that has the request says. Where none has, it does not go. */
   readonly inject: readonly InjectPlace[];
+  /** Where a placeholder becomes the credential, besides the fields that `inject` takes over. */
+  readonly placeholders: readonly PlaceholderPlace[];
   /** Beginnings of paths where the service shows the request that it was sent, credential and all. */
   readonly echoPlaces: readonly string[];
   /** Keys and personal tokens that are pasted; null: there are none. */
@@ -142,6 +144,7 @@ export interface Probe {
  *   a credential that is a user name and a password, `forPair` stands in the place of its user name; null: its own stays.
  * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
  * - `query`: a parameter of the query.
+ * - `placeholder`: where the client put its placeholder, and nowhere else.
  * - `aws_sigv4`: nowhere; the request is signed with it. Service and region are null where the host says them.
  */
 export type InjectPlan =
@@ -150,7 +153,12 @@ export type InjectPlan =
   | { readonly kind: 'basic'; readonly username: string; readonly forPair: string | null }
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }
   | { readonly kind: 'query'; readonly name: string }
+  | { readonly kind: 'placeholder' }
   | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null };
+
+/** A part of a request in which clients may put a placeholder; `header`: any field, and the pair of `Basic`. */
+export const placeholderPlaces = ['header', 'path', 'query', 'body', 'websocket'] as const;
+export type PlaceholderPlace = (typeof placeholderPlaces)[number];
 
 /** The client's own `Authorization` goes on, and no credential of ours: it has what the service itself handed out. */
 export interface OwnPlan {

@@ -19,6 +19,8 @@ export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier 
   switch (plan.kind) {
     case 'aws_sigv4':
       return signedBySigV4(sealed, plan);
+    case 'placeholder':
+      return { fields: [], keepsAuthorization: true };
     case 'bearer':
     case 'header':
     case 'basic':

@@ -13,6 +13,8 @@ export interface Carrier {
   readonly fields: readonly Field[];
   /** Names, in lower case, of fields that the way writes besides: those of the client go, as those of `fields` do. */
   readonly replaces?: Iterable<string>;
+  /** Whether the client's own `Authorization` goes on: its placeholder may stand there. */
+  readonly keepsAuthorization?: true;
   /** What is to be written into one request besides; absent: nothing. @throws SidekeyError `policy_violation` */
   readonly into?: (request: CarriedRequest) => Part;
 }

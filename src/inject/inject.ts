@@ -7,12 +7,15 @@ import type { SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
+import type { Replacement } from '../placeholder/replacer.ts';
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
 import type { BodyPlan } from './body-plan.ts';
 import { carrierFor } from './carrier-for.ts';
 import type { Carrier } from './carrier.ts';
 import { checkField } from './fields-for.ts';
 import type { MessageFacts } from './message-facts.ts';
+import { placed } from './placeholders/place.ts';
+import type { Shown } from './placeholders/shown.ts';
 import { secretsOf } from './secrets-of.ts';
 import { withBody } from './whole-body.ts';
 
@@ -27,6 +30,8 @@ export interface Injection {
   readonly insecure?: boolean;
   /** For plans that sign, or write in the body. */
   readonly facts?: MessageFacts;
+  /** Placeholders, in whose place the credential stands too; absent: there are none. */
+  readonly shown?: Shown | undefined;
 }
 
 /** The parts of a request that a credential can stand in. */
@@ -48,6 +53,8 @@ export interface Injected extends Injectable {
   /** Writes the body anew while it streams; absent: it goes on as it is. */
   readonly rewriteBody?:
     ((pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>) | undefined;
+  /** What takes the place of which texts in the text messages of a WebSocket client; absent: nothing does. */
+  readonly messages?: (() => Replacement) | undefined;
   /** How the body is framed then, as `fields` say; absent: as it was. */
   readonly reframed?: BodyPlan | undefined;
 }
@@ -90,7 +97,9 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     secrets,
     rewriteBody: part?.rewriteBody,
   };
-  return part?.body === undefined ? injected : withBody(injected, part.body);
+  const carried = part?.body === undefined ? injected : withBody(injected, part.body);
+  const { shown } = injection;
+  return shown === undefined ? carried : placed(carried, shown, sealed.credential);
 }
 
 function replacing(
@@ -137,11 +146,15 @@ function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
 }
 
 function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
-  const { fields, replaces = [], into } = carrierFor(sealed, plan);
+  const { fields, replaces = [], into, keepsAuthorization } = carrierFor(sealed, plan);
   for (const [name, value] of fields) checkField(name, value);
   return {
     flat: fields.flat(),
-    replaced: new Set(['authorization', ...fields.map(([name]) => name.toLowerCase()), ...replaces]),
+    replaced: new Set([
+      ...(keepsAuthorization === true ? [] : ['authorization']),
+      ...fields.map(([name]) => name.toLowerCase()),
+      ...replaces,
+    ]),
     // An entry that cannot be read matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     into,

@@ -14,14 +14,22 @@ const ofBody: ReadonlySet<string> = new Set([
 
 /** A request with another body, which is whole. The one that came is still read to its end: so much is counted, and kept. */
 export function withBody(request: Injected, body: Buffer): Injected {
-  const fields: string[] = [];
-  for (let i = 0; i < request.fields.length; i += 2) {
-    if (!ofBody.has(request.fields[i]!.toLowerCase()))
-      fields.push(request.fields[i]!, request.fields[i + 1]!);
-  }
-  fields.push('Content-Length', String(body.length));
   const reframed: BodyPlan = { kind: 'length', bytes: body.length };
+  const fields = [...withoutSums(request.fields), 'Content-Length', String(body.length)];
   return { ...request, fields, reframed, rewriteBody: (pieces) => inPlaceOf(pieces, body) };
+}
+
+/** A request whose body is written anew while it streams: nobody knows how long it will be. */
+export function streaming(
+  request: Injected,
+  rewriteBody: (pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>,
+): Injected {
+  const fields = [...withoutSums(request.fields), 'Transfer-Encoding', 'chunked'];
+  return { ...request, fields, reframed: { kind: 'chunked' }, rewriteBody };
+}
+
+function withoutSums(fields: readonly string[]): readonly string[] {
+  return fields.filter((_text, i) => !ofBody.has(fields[i - (i % 2)]!.toLowerCase()));
 }
 
 async function* inPlaceOf(

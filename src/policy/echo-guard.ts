@@ -23,12 +23,20 @@ const place: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: false };
 const redact: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: true };
 const refuse: EchoPlan = { onEcho: 'refuse', covers: 'all', isAsked: true };
 
+/** What says whether a response may show the credential. */
+export interface EchoFacts {
+  readonly host: string;
+  readonly path: string;
+  /** Beginnings of paths that do, as the provider says. */
+  readonly places?: readonly string[] | undefined;
+  /** Whether the credential stands where a client put its placeholder: in what services show. */
+  readonly isShown?: boolean;
+}
+
 /** What holds for a request. Null: nothing is looked at. */
 export function echoPlan(
   guard: EchoGuard,
-  host: string,
-  path: string,
-  places: readonly string[] = [],
+  { host, path, places = [], isShown = false }: EchoFacts,
 ): EchoPlan | null {
   switch (guard) {
     case 'off':
@@ -38,7 +46,7 @@ export function echoPlan(
     case 'refuse':
       return refuse;
     case 'auto':
-      return isEchoPlace(host, path, places) ? place : errors;
+      return isShown || isEchoPlace(host, path, places) ? place : errors;
   }
 }
 

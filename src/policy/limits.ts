@@ -65,6 +65,13 @@ export const limitTable = {
     code: 'body_too_large',
     what: 'a request body, or a chunk of one, that is read before it is signed for AWS; most of S3 is not',
   },
+  placeholder_body_bytes: {
+    default: 1_048_576,
+    unit: 'bytes',
+    least: 1_024,
+    code: 'placeholder_misused',
+    what: 'of a request body with a length, in which placeholders may stand: how much is read ahead to find one',
+  },
   replay_bytes: {
     default: 65_536,
     unit: 'bytes',

@@ -77,7 +77,13 @@ export async function withCredential(
   }
   const carried = plan;
   const places = settings.provider(first.grant.provider)?.echoPlaces;
-  const echo = echoPlan(decision.echoGuard ?? 'auto', authority.host, departure.path, places);
+  const isShown = departure.shown?.inContent === true;
+  const echo = echoPlan(decision.echoGuard ?? 'auto', {
+    host: authority.host,
+    path: departure.path,
+    places,
+    isShown,
+  });
   const fields = echo?.covers === 'all' ? plainRequest(departure.fields) : departure.fields;
   let left: ReadyToken = first;
 
@@ -91,6 +97,7 @@ export async function withCredential(
         authority,
         insecure: decision.insecure,
         facts: messageFacts(departure, settings.limits, rooms.now()),
+        shown: departure.shown,
       },
     );
     if (echo?.isAsked === true && (request.secrets === undefined || automatonFor(request.secrets) === null))

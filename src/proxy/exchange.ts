@@ -1,4 +1,5 @@
 import { SidekeyError } from '../errors.ts';
+import { notFor } from '../inject/placeholders/refused.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { BodyFacts } from '../policy/body-facts.ts';
 import { isOwn } from '../policy/own-host.ts';
@@ -14,6 +15,7 @@ import { withKnownBody } from './known-body.ts';
 import type { Arrival, Carried, Reply } from './message.ts';
 import { createMeter, type Meter } from './meter.ts';
 import { wholeBody } from './peek-body.ts';
+import { showsGrant, shownInHead, withPlaceholders } from './placeholders.ts';
 import { beginRecord, type ExchangeRecord } from './record.ts';
 import { denialOf, refuse } from './refusal.ts';
 import { bodyFacts } from './request-facts.ts';
@@ -86,12 +88,15 @@ async function admit(
   const { authority, path } = target;
   if (isOwn(authority)) return discovery(arrival, target, reply, settings, rooms, record);
 
+  const inHead = shownInHead(head, rooms.placeholders);
   let { body } = arrival;
   let read: BodyFacts | null = null;
   /** Steps 2 and 3, by what holds at that moment. */
   const judgeNow = async (by: Settings): Promise<Judgement | SidekeyError> => {
     const caller = await callerOf(arrival, by, rooms, record);
-    return caller instanceof SidekeyError ? caller : judge({ arrival, target, caller }, read, by, rooms);
+    if (caller instanceof SidekeyError) return caller;
+    const shows = inHead.all.length === 0 ? undefined : showsGrant(inHead.all, caller, rooms.placeholders);
+    return judge({ arrival, target, caller, shows }, read, by, rooms);
   };
   const judgeAgain = async () => judgeNow(await rooms.settings());
 
@@ -107,8 +112,13 @@ async function admit(
     judgement = await judgeAgain();
     if (judgement instanceof SidekeyError) return judgement;
   }
-  const { decision, caller, facts } = judgement;
-  if (decision.outcome === 'deny') return denialOf(decision);
+  const { decision, caller, facts, offer } = judgement;
+  if (decision.outcome === 'deny') {
+    const denial = denialOf(decision);
+    return inHead.all.length > 0 && denial.code === 'domain_not_allowed'
+      ? notFor(authorityText(authority))
+      : denial;
+  }
   if (decision.reported !== null) rooms.audit.note(record.reported(decision.reported));
   const departure: Departure = {
     authority,
@@ -123,25 +133,35 @@ async function admit(
     right: { caller, facts, grant: null },
     maxResponse: responseBound(decision),
   };
+  const known = { caller, settings: judgement.settings, offer, inHead };
   if (decision.outcome === 'tunnel') {
+    const watched = await withPlaceholders(departure, { ...known, grant: null }, rooms.placeholders, reply);
+    if (watched instanceof SidekeyError) return watched;
     // No grant is used, so the config lets no limit count for one.
     const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, rooms);
     if (!taken.ok) return taken.refusal;
     await rooms.audit.append(record.access());
-    return { settings: judgement.settings, departure: { ...departure, spend: taken.spend } };
+    return { settings: judgement.settings, departure: { ...watched, spend: taken.spend } };
   }
   // 4 credential, 5 audit, 6 injection
   const granted = grantedBy(judgement, decision);
   if (granted instanceof SidekeyError) return granted;
+  const ready = async (leaving: Departure) =>
+    withPlaceholders(
+      await withKnownBody(leaving, granted, reply),
+      { ...known, grant: granted.grant },
+      rooms.placeholders,
+      reply,
+    );
   if (decision.outcome === 'inject') {
-    const ready = await withKnownBody(departure, granted, reply);
-    return withCredential(ready, granted, null, rooms, record);
+    const leaving = await ready(departure);
+    return leaving instanceof SidekeyError ? leaving : withCredential(leaving, granted, null, rooms, record);
   }
   // Read to its end, so that a client that leaves is noticed.
   if (body !== null) reply.continue();
   const held = await wholeBody(body, settings.limits.held_body_bytes);
   const consent: Consent = (wanted) =>
     hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
-  const ready = await withKnownBody({ ...departure, body: held }, granted, reply);
-  return withCredential(ready, granted, consent, rooms, record);
+  const leaving = await ready({ ...departure, body: held });
+  return leaving instanceof SidekeyError ? leaving : withCredential(leaving, granted, consent, rooms, record);
 }

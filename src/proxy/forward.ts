@@ -1,4 +1,5 @@
 import type { Injected } from '../inject/inject.ts';
+import type { Shown } from '../inject/placeholders/shown.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { EchoPlan } from '../policy/echo-guard.ts';
 import type { Protocol } from '../upstream/protocol.ts';
@@ -48,6 +49,10 @@ export interface Departure {
   readonly rewriteBody?: Injected['rewriteBody'];
   /** See `Injected`. */
   readonly reframed?: Injected['reframed'];
+  /** Its placeholders; absent: it has none. */
+  readonly shown?: Shown;
+  /** Text messages of a WebSocket are written anew; see `Injected`. */
+  readonly messages?: Injected['messages'];
   /** SHA-256 of the body in hex, where it was read for that. */
   readonly bodyHash?: string;
   /** All of the body, where it was read for that. */

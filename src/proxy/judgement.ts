@@ -5,7 +5,7 @@ import { decideRequest, type RequestDecision } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request-facts.ts';
 import type { Identity } from './agent.ts';
 import type { Arrival } from './message.ts';
-import { judgedPath, offerOf, unselected, type Offer } from './offer.ts';
+import { judgedPath, offerOf, unselected, type Chooser, type Offer } from './offer.ts';
 import { requestFacts } from './request-facts.ts';
 import type { Consented } from './right.ts';
 import type { Rooms, Settings } from './rooms.ts';
@@ -37,6 +37,7 @@ export interface Asked {
   readonly arrival: Arrival;
   readonly target: Target;
   readonly caller: Identity;
+  readonly shows?: Chooser['shows'];
 }
 
 /**
@@ -46,13 +47,13 @@ export interface Asked {
  * @param body null: it was not read
  */
 export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan'>>(
-  { arrival, target, caller }: Asked,
+  { arrival, target, caller, shows }: Asked,
   body: BodyFacts | null,
   settings: Known,
   rooms: Pick<Rooms, 'grants' | 'now'>,
 ): Promise<Judgement<Known>> {
   const { authority } = target;
-  const offer = await offerOf(authority, caller, rooms, settings);
+  const offer = await offerOf(authority, { ...caller, shows }, rooms, settings);
   const judged = { authority, path: judgedPath(target, offer, settings) };
   const seen = await requestFacts(arrival, judged, caller, offer, rooms.now());
   const facts = body === null ? seen : { ...seen, body };

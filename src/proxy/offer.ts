@@ -53,19 +53,27 @@ export function judgedPath(
 }
 
 /** Who chooses, and what they may have. */
-export type Chooser = Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'selectors' | 'reaches'>;
+export interface Chooser extends Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'selectors' | 'reaches'> {
+  /** Whether the request shows the caller's placeholder of a grant; absent: it shows none. */
+  readonly shows?: ((grant: Grant) => boolean) | undefined;
+}
 
 /**
  * The grant for a caller, of those that match the domain's reference. What the caller does not reach is not there. Of
- * several that are left, the one of the user that the agent acts for is meant, unless another user is named.
+ * several that are left, the one whose placeholder the request shows is meant, then that of the user that the agent acts for,
+ * unless another user is named.
  */
 export function selectFor(
-  { agentUser, selectors, reaches }: Chooser,
+  { agentUser, selectors, reaches, shows }: Chooser,
   candidates: readonly Grant[],
   reference: string,
 ): Selected {
   const reached = candidates.filter(reaches);
   const selected = selectGrant(reached, { reference, ...selectors });
+  if (selected.kind === 'ambiguous' && shows !== undefined) {
+    const [shown, ...more] = selected.candidates.filter(shows);
+    if (shown !== undefined && more.length === 0) return { kind: 'selected', grant: shown };
+  }
   if (selected.kind !== 'ambiguous' || agentUser === null || selectors.user !== null) return selected;
   const own = selectGrant(reached, { reference, ...selectors, user: agentUser });
   return own.kind === 'missing' ? selected : own;

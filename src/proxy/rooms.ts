@@ -10,6 +10,7 @@ import type { ActivityNotes } from '../grants/activity.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Timers } from '../grants/timers.ts';
 import type { TokenSource } from '../grants/token-source.ts';
+import type { PlaceholderCodes } from '../placeholder/codes.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Log } from '../log.ts';
@@ -41,6 +42,8 @@ export interface Rooms {
   readonly approvals: Pick<ApprovalDesk, 'ask' | 'stands'>;
   /** A keyed fingerprint: what the audit says of a credential. */
   readonly fingerprint: (sealed: SealedCredential) => string;
+  /** Makes placeholders, and knows them again. */
+  readonly placeholders: PlaceholderCodes;
   /** A certificate for a host, ready to be served. */
   readonly leafFor: (host: string) => SecureContext;
   readonly log: Log;

@@ -9,6 +9,7 @@ import { ownHead } from './h1/head-writer.ts';
 import type { RequestHeadBytes } from './h1/request-head.ts';
 import type { BodyPlan } from '../inject/body-plan.ts';
 import type { Carried, Reply } from './message.ts';
+import { messageRewriting, type MessageRewriting } from './message-rewriting.ts';
 import type { Meter } from './meter.ts';
 import { guarded, guardedFields, type ReplySink } from './relay/guarded-reply.ts';
 import type { Settings } from './rooms.ts';
@@ -64,7 +65,8 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<Carried> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = departure;
-  const { echo: plan, secrets, consentHint } = departure;
+  const { echo: plan, secrets, consentHint, messages } = departure;
+  const asked = messages === undefined ? fields : withoutExtensions(fields);
   const {
     client,
     frames: { early, heard },
@@ -105,7 +107,7 @@ export async function upgrade(
     finish('broken', code);
     side.cut();
   });
-  upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...fields, ...side.asks, ...upgrading]));
+  upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...asked, ...side.asks, ...upgrading]));
   let shaken: Handshake | Carried;
   try {
     shaken = await Promise.race([shakeHands(upstream, authority, limits), over]);
@@ -133,7 +135,13 @@ export async function upgrade(
       upstream.destroy();
       throw error;
     }
-    join(client, upstream, meter);
+    const rewriting =
+      messages === undefined ? null : messageRewriting(messages(), secrets, (times) => meter.echoed(times));
+    rewriting?.toUpstream.once('error', (error) => {
+      finish('broken', error instanceof SidekeyError ? error.code : 'internal');
+      side.cut();
+    });
+    join(client, upstream, meter, rewriting);
     upstream.setTimeout(limits.tunnel_idle, () => upstream.destroy());
     upstream.once('close', () => finish('complete'));
   } else {
@@ -162,15 +170,25 @@ export async function upgrade(
 }
 
 /** Frames both ways, until the upstream has closed; what it said before is still delivered. */
-function join(client: Duplex, upstream: Socket, meter: Meter): void {
+function join(client: Duplex, upstream: Socket, meter: Meter, rewriting: MessageRewriting | null): void {
   client.on('data', (chunk: Buffer) => meter.received(chunk.length));
   upstream.on('data', (chunk: Buffer) => meter.sent(chunk.length)).on('error', ignore);
-  upstream.once('close', () => {
+  const closed = () => {
     client.end(() => client.destroy());
     lingerOn(client);
-  });
-  client.pipe(upstream);
-  upstream.pipe(client);
+  };
+  if (rewriting === null) {
+    upstream.once('close', closed);
+    client.pipe(upstream);
+    upstream.pipe(client);
+    return;
+  }
+  const { toUpstream, toClient } = rewriting;
+  // What it holds back is still to be delivered.
+  upstream.once('close', () => toClient.end());
+  toClient.once('end', closed);
+  client.pipe(toUpstream).pipe(upstream);
+  upstream.pipe(toClient).pipe(client);
 }
 
 /** The body of an upstream that does not switch, without its framing: the connection of the client ends with it. */
@@ -206,6 +224,11 @@ function passBody(
   upstream.on('error', ignore);
   if (body.over) close(true);
   else upstream.on('data', read).once('end', ended).once('close', lost).resume();
+}
+
+/** Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered. */
+function withoutExtensions(fields: RawFields): RawFields {
+  return fields.filter((_text, i) => fields[i - (i % 2)]!.toLowerCase() !== 'sec-websocket-extensions');
 }
 
 function ignore(): void {}

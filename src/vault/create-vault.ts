@@ -17,6 +17,7 @@ export function createVault(master: KeyObject): Vault {
     'audit-retention': macWith(derivedKey(master, 'audit-retention')),
     'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
     'approval-link': macWith(derivedKey(master, 'approval-link')),
+    placeholder: macWith(derivedKey(master, 'placeholder')),
   };
   return Object.freeze({
     keyId: Buffer.from(wrapKey.id).toString('hex'),

@@ -28,4 +28,5 @@ export type MacPurpose =
   | 'audit-anchor'
   | 'audit-retention'
   | 'credential-fingerprint'
-  | 'approval-link';
+  | 'approval-link'
+  | 'placeholder';

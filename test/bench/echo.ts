@@ -56,7 +56,7 @@ function asked(turns: number): number {
   const start = performance.now();
   let covered = 0;
   for (let turn = 0; turn < turns; turn += 1) {
-    const plan = echoPlan('auto', 'api.example.com', '/v1/items/4711/comments?page=2');
+    const plan = echoPlan('auto', { host: 'api.example.com', path: '/v1/items/4711/comments?page=2' });
     if (plan !== null && isCovered(plan, 200)) covered += 1;
   }
   if (covered > 0) throw new Error('an ordinary response was looked into');

@@ -10,6 +10,8 @@ import { home, type Home } from '../support/command-line.ts';
 const key = { api_key: 'key-secret-0123456789' };
 const silent = { error() {}, warn() {}, info() {}, debug() {} };
 const proxy = 'http://127.0.0.1:8377';
+/** A placeholder of one holder and one grant. */
+const minted = /^ghp_sidekey[0-9A-Za-z]{12}0{17}$/;
 
 /** A place with a CA, a grant of GitHub that the map offers, and an agent that reaches it. */
 async function place(config: object = {}): Promise<Home> {
@@ -40,7 +42,7 @@ describe('the variables of a running proxy', () => {
       http_proxy: proxy,
       NO_PROXY: 'localhost,127.0.0.1,::1',
       SSL_CERT_FILE: at.at('certs', 'clients', 'default', 'bundle.pem'),
-      GITHUB_TOKEN: expect.stringContaining('Placeholder'),
+      GITHUB_TOKEN: expect.stringMatching(minted),
     });
     const ours = await readFile(at.at('certs', 'ca.crt'), 'utf8');
     await expect(readFile(set['NODE_EXTRA_CA_CERTS'] ?? '', 'utf8')).resolves.toBe(ours);
@@ -85,7 +87,7 @@ describe('the variables of a running proxy', () => {
     };
     const ran = await at.run(['env', '--proxy', proxy, '--keep', 'STRIPE_API_KEY'], { env });
     expect(ran.stdout).toMatch(/^unset HOOK\nunset OPENAI_API_KEY\nunset SIDEKEY_P12_PASSWORD\nexport /);
-    expect(setBy(ran.stdout)['GITHUB_TOKEN']).toContain('Placeholder');
+    expect(setBy(ran.stdout)['GITHUB_TOKEN']).toMatch(minted);
     expect(ran.stdout).not.toContain('STRIPE');
     expect(ran.stderr).toContain(
       'OPENAI_API_KEY is withheld, and no grant of openai takes the place: sidekey connect openai',

@@ -26,6 +26,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     audience,
     domains: audience,
     inject: [{ hosts: null, paths: null, as: { kind: 'bearer' } }],
+    placeholders: [],
     echoPlaces: [],
     token: null,
     dialect: plainDialect,

@@ -8,6 +8,9 @@ import { credentialVariables } from '../../config/credential-variables.ts';
 import { environmentReferences } from '../../config/environment-references.ts';
 import { SidekeyError } from '../../errors.ts';
 import { openCa } from '../ca/open.ts';
+import { placeholderCodes } from '../../placeholder-codes.ts';
+import { anyone, leaseHolder } from '../../placeholder/codes.ts';
+import { mintFor } from '../../placeholder/of-grant.ts';
 import type { Context } from '../context.ts';
 import { makeLease, type MadeLease } from '../lease/make.ts';
 import { leaseClockText } from '../lease/words.ts';
@@ -45,10 +48,11 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
       hint: 'sidekey env --agent NAME --grant GRANT',
     });
   }
-  const { config, grants, authority } = await withView(async (view) => ({
+  const { config, grants, authority, vault } = await withView(async (view) => ({
     config: view.config,
     grants: await view.grants(),
     authority: await openCa(view, now),
+    vault: await view.vault(),
   }));
   const place = proxyPlace(config.proxy.listen, options.proxy);
   if (agent === undefined && config.proxy.agents === 'required') {
@@ -60,6 +64,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
   const folder = trustFolder(config.ca.directory, parent);
   const trust = await writeTrustFiles(folder, { authorityPem: authority.certificatePem, parent });
   const made = agent === undefined ? null : await leaseFor(context, { ...options, agent }, { ttlMs, at });
+  const holder = made === null ? anyone : leaseHolder(made.lease.id);
   const url = proxyUrl(place, made === null ? undefined : `${made.lease.agent}:${made.secret}`);
   const variables = clientVariables({
     parent,
@@ -72,6 +77,8 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     providers: credentialVariables(config.providers),
     reachable: reachableProviders(config.domains, made?.grants ?? grants),
     references: environmentReferences(config),
+    // Without a vault there is no grant either.
+    mint: vault === null ? undefined : mintFor(holder, made?.grants ?? grants, placeholderCodes(vault)),
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   });
   const change = { set: { ...credentials.set, ...variables }, remove: credentials.remove };

@@ -19,6 +19,7 @@ export async function showProvider({ readConfig, output }: Context, name: string
   const facts = details(`${name} (${provider.title})`, {
     audience: provider.audience.join(', ') || null,
     'carried as': carriedEverywhereAs(provider.inject) ?? 'depends on the place, see below',
+    placeholders: provider.placeholders.join(', ') || null,
     'echoes at': provider.echoPlaces.join(', ') || null,
     'consent at': provider.authorizationEndpoint,
     'device code at': provider.deviceAuthorizationEndpoint,

@@ -16,6 +16,8 @@ export function carriedAs(plan: InjectPlace['as']): string {
       return `?${plan.name}=…`;
     case 'own':
       return 'no credential; the client’s own Authorization goes on';
+    case 'placeholder':
+      return 'where the client puts its placeholder';
     case 'aws_sigv4':
       return 'the request is signed (AWS Signature Version 4)';
   }
@@ -100,6 +102,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     audience: provider.audience,
     domains: provider.domains,
     inject: writtenPlaces(inject),
+    placeholders: provider.placeholders,
     echo_places: provider.echoPlaces,
     token:
       token === null
@@ -131,6 +134,7 @@ function writtenPlan(plan: InjectPlace['as']): unknown {
   switch (plan.kind) {
     case 'bearer':
     case 'own':
+    case 'placeholder':
       return plan.kind;
     case 'header':
       return { header: plan.name, prefix: plan.prefix };

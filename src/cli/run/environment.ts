@@ -9,6 +9,8 @@ import { withheld } from '../../clients/withheld.ts';
 import { credentialVariables } from '../../config/credential-variables.ts';
 import { environmentReferences } from '../../config/environment-references.ts';
 import { SidekeyError } from '../../errors.ts';
+import { leaseHolder } from '../../placeholder/codes.ts';
+import { mintFor } from '../../placeholder/of-grant.ts';
 import { systemCode } from '../../system-error.ts';
 import type { Way } from './way.ts';
 
@@ -44,6 +46,7 @@ export async function commandEnvironment(
       reachable,
       references: environmentReferences(config()),
       keep,
+      mint: lease === null ? undefined : mintFor(leaseHolder(lease.id), lease.grants, lease.placeholders),
     });
     const env: NodeJS.ProcessEnv = { ...parent, ...variables, ...taken.set };
     for (const name of taken.remove) delete env[name];

@@ -3,6 +3,8 @@ import { errorPhrase } from '../../error-facts.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Timers } from '../../grants/timers.ts';
 import type { Log } from '../../log.ts';
+import { placeholderCodes } from '../../placeholder-codes.ts';
+import type { PlaceholderCodes } from '../../placeholder/codes.ts';
 import type { State } from '../../state.ts';
 import { makeLease, type LeaseOrder } from '../lease/make.ts';
 import { ownGrants } from '../lease/own-grants.ts';
@@ -13,13 +15,15 @@ export interface HeldLease {
   readonly id: string;
   /** The grants that it reached when it was made. */
   readonly grants: readonly Grant[];
+  /** Makes those of this lease. */
+  readonly placeholders: PlaceholderCodes;
   /** Revokes it. Idempotent. */
   end(): Promise<void>;
 }
 
 /** What a lease is held with. */
 export interface HoldParts {
-  readonly state: Pick<State, 'store' | 'audit' | 'grants'>;
+  readonly state: Pick<State, 'store' | 'audit' | 'grants' | 'vault'>;
   /** What is in force at that moment. */
   readonly config: () => State['config'];
   readonly log: Log;
@@ -108,5 +112,10 @@ export async function holdLease(
     );
   }
 
-  return { id, grants: made.grants, end: () => (ending ??= end()) };
+  return {
+    id,
+    grants: made.grants,
+    placeholders: placeholderCodes(state.vault),
+    end: () => (ending ??= end()),
+  };
 }

@@ -2,17 +2,24 @@ import { describe, expect, it } from 'vitest';
 import { echoPlan, isCovered } from '../../../src/policy/echo-guard.ts';
 
 const covers = (host: string, path: string, places?: readonly string[]) =>
-  echoPlan('auto', host, path, places)?.covers;
+  echoPlan('auto', { host, path, places })?.covers;
 
 describe('what is looked into', () => {
   it('is what the domain says', () => {
-    expect(echoPlan('off', 'httpbin.org', '/headers')).toBeNull();
-    expect(echoPlan('redact', 'x.example', '/')).toEqual({ onEcho: 'redact', covers: 'all', isAsked: true });
-    expect(echoPlan('refuse', 'x.example', '/')).toEqual({ onEcho: 'refuse', covers: 'all', isAsked: true });
+    const at = { host: 'x.example', path: '/' };
+    expect(echoPlan('off', { host: 'httpbin.org', path: '/headers' })).toBeNull();
+    expect(echoPlan('redact', at)).toEqual({ onEcho: 'redact', covers: 'all', isAsked: true });
+    expect(echoPlan('refuse', at)).toEqual({ onEcho: 'refuse', covers: 'all', isAsked: true });
+  });
+
+  it('is every response where the credential stands in what services show', () => {
+    const at = { host: 'api.example.com', path: '/v1/users', isShown: true };
+    expect(echoPlan('auto', at)).toEqual({ onEcho: 'redact', covers: 'all', isAsked: false });
+    expect(echoPlan('off', at)).toBeNull();
   });
 
   it('is error pages where nothing is said', () => {
-    const plan = echoPlan('auto', 'api.example.com', '/v1/users')!;
+    const plan = echoPlan('auto', { host: 'api.example.com', path: '/v1/users' })!;
     expect(plan).toEqual({ onEcho: 'redact', covers: 'errors', isAsked: false });
     expect([200, 204, 302, 399, 400, 404, 599].filter((status) => isCovered(plan, status))).toEqual([
       400, 404, 599,

@@ -1,0 +1,35 @@
+import type { Credential } from '../../grants/credential.ts';
+import type { Replacement } from '../../placeholder/replacer.ts';
+import { conceal } from '../conceal.ts';
+import type { Injected } from '../inject.ts';
+import { placeInBody } from './body.ts';
+import { placeInHead } from './head.ts';
+import { valueOf, type Shown } from './shown.ts';
+
+/**
+ * A request with the credential in the place of its placeholders, besides where its own way put it.
+ *
+ * @throws SidekeyError `placeholder_misused`; see `placeInHead` and `placeInBody`
+ */
+export function placed(request: Injected, shown: Shown, credential: Credential): Injected {
+  const value = () => valueOf(credential);
+  const head = placeInHead(request, shown, value);
+  const inTarget = head.path !== request.path;
+  const { conceal: before = (fields) => fields } = request;
+  const carrying: Injected = {
+    ...request,
+    ...head,
+    carriedIn: new Set([...(request.carriedIn ?? []), ...head.carriedIn]),
+    messages: shown.places.includes('websocket') ? () => messagesWith(shown, value()) : undefined,
+    conceal: inTarget ? (fields) => conceal(before(fields), value()) : request.conceal,
+  };
+  return shown.body === null ? carrying : placeInBody(carrying, shown, shown.body, value());
+}
+
+/** Messages are JSON nearly always; what needs no escape is the same in any text. */
+function messagesWith({ texts }: Shown, value: string): Replacement {
+  return {
+    texts: texts().map((text) => Buffer.from(text)),
+    value: Buffer.from(JSON.stringify(value).slice(1, -1)),
+  };
+}

@@ -1,0 +1,46 @@
+import type { Credential } from '../../grants/credential.ts';
+import type { PlaceholderPlace } from '../../grants/provider.ts';
+import type { PlaceholderCodes } from '../../placeholder/codes.ts';
+import { singleValue } from '../single-value.ts';
+import { withoutValue } from './refused.ts';
+
+/** The placeholders of a request, and where they may become the credential. */
+export interface Shown {
+  /** All texts that stand for the grant in the hands of the caller. */
+  readonly texts: () => readonly string[];
+  /** Where they may stand besides the fields that the credential takes over in any case. */
+  readonly places: readonly PlaceholderPlace[];
+  readonly codes: Pick<PlaceholderCodes, 'find'>;
+  /** Whether it may put the credential into the path, the query or the body, which services show more readily than a field. */
+  readonly inContent: boolean;
+  /** Null: the body goes on as it is. */
+  readonly body: ShownInBody | null;
+}
+
+/** A body that has some. */
+export interface ShownInBody {
+  readonly syntax: BodySyntax;
+  /** All of it, where it was read; null: it streams. */
+  readonly whole: Buffer | null;
+}
+
+/** How a value is written in a body. */
+export type BodySyntax = 'json' | 'form' | 'plain';
+
+/**
+ * What a placeholder stands for: the one value of a credential, or the password of a pair.
+ *
+ * @throws SidekeyError `placeholder_misused`: the credential has no such value
+ */
+export function valueOf(credential: Credential): string {
+  switch (credential.type) {
+    case 'oauth2':
+    case 'api_key':
+    case 'jwt':
+      return singleValue(credential);
+    case 'basic':
+      return credential.password;
+    default:
+      throw withoutValue();
+  }
+}

@@ -1,0 +1,160 @@
+import { randomBytes } from 'node:crypto';
+import { SidekeyError } from '../errors.ts';
+import { Replacer, type Replacement } from './replacer.ts';
+
+/** Opcodes of RFC 6455 §5.2. */
+const continuation = 0;
+const text = 1;
+const firstControl = 8;
+
+/** Bytes of a frame that are held, so that it goes on as one; of a longer one each piece is a fragment (§5.4). */
+const mostHeld = 65_536;
+
+/** A frame whose payload is coming. */
+interface Frame {
+  readonly opcode: number;
+  readonly isFinal: boolean;
+  readonly mask: Buffer;
+  /** Bytes of the payload that are yet to come. */
+  left: number;
+  /** Of the payload, how many have come. */
+  read: number;
+}
+
+/**
+ * The frames of a WebSocket client (RFC 6455 §5), with a value in the place of texts in its text messages. Messages keep
+ * their bounds; longer ones go on in other fragments than they came in. No extension may have been negotiated: it could
+ * change what the bits say.
+ */
+export class ClientFrames {
+  readonly #replacement: Replacement;
+  #pending: Buffer = Buffer.alloc(0);
+  #frame: Frame | null = null;
+  /** Of the text message that is under way; null: none is. */
+  #replacer: Replacer | null = null;
+  /** Whether a fragment of it has left. */
+  #hasBegun = false;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+
+  constructor(replacement: Replacement) {
+    this.#replacement = replacement;
+  }
+
+  /**
+   * Answers what goes on.
+   *
+   * @throws SidekeyError `bad_request` where the bytes are no frames of a client
+   */
+  push(piece: Buffer): readonly Buffer[] {
+    let bytes = this.#pending.length === 0 ? piece : Buffer.concat([this.#pending, piece]);
+    const out: Buffer[] = [];
+    for (;;) {
+      if (this.#frame === null) {
+        const head = readHead(bytes);
+        if (head === null) break;
+        this.#frame = head.frame;
+        bytes = this.#begin(head.frame, bytes, head.length, out);
+      }
+      const frame = this.#frame;
+      const part = bytes.subarray(0, frame.left);
+      if (part.length === 0 && frame.left > 0) break;
+      bytes = bytes.subarray(part.length);
+      this.#payload(frame, part, out);
+      if (frame.left > 0) break;
+      this.#frame = null;
+    }
+    this.#pending = Buffer.from(bytes);
+    return out;
+  }
+
+  /** Of what is not rewritten, the head goes on as it is. */
+  #begin(frame: Frame, bytes: Buffer, length: number, out: Buffer[]): Buffer {
+    if (frame.opcode === text) {
+      if (this.#replacer !== null) throw noFrames();
+      this.#replacer = new Replacer(this.#replacement);
+      this.#hasBegun = false;
+    }
+    if (!this.#isRewritten(frame)) out.push(bytes.subarray(0, length));
+    return bytes.subarray(length);
+  }
+
+  #isRewritten({ opcode }: Frame): boolean {
+    return opcode === text || (opcode === continuation && this.#replacer !== null);
+  }
+
+  #payload(frame: Frame, part: Buffer, out: Buffer[]): void {
+    frame.left -= part.length;
+    if (!this.#isRewritten(frame)) {
+      if (part.length > 0) out.push(part);
+      return;
+    }
+    const replacer = this.#replacer!;
+    const plain = masked(part, frame.mask, frame.read);
+    frame.read += part.length;
+    const pieces = [...replacer.push(plain)];
+    const isEnd = frame.left === 0 && frame.isFinal;
+    if (isEnd) pieces.push(...replacer.end());
+    for (const piece of pieces) this.#hold(piece);
+    if (frame.left > 0 && this.#heldBytes <= mostHeld) return;
+    this.#send(isEnd, out);
+    if (isEnd) this.#replacer = null;
+  }
+
+  #hold(piece: Buffer): void {
+    this.#held.push(piece);
+    this.#heldBytes += piece.length;
+  }
+
+  /** What is held, as one fragment. */
+  #send(isFinal: boolean, out: Buffer[]): void {
+    const opcode = this.#hasBegun ? continuation : text;
+    out.push(frameOf(opcode, isFinal, Buffer.concat(this.#held)));
+    this.#hasBegun = true;
+    this.#held = [];
+    this.#heldBytes = 0;
+  }
+}
+
+/** Null: not all of it has come. */
+function readHead(bytes: Buffer): { readonly frame: Frame; readonly length: number } | null {
+  if (bytes.length < 2) return null;
+  const [first, second] = [bytes[0]!, bytes[1]!];
+  // A client masks (§5.1); without an extension no other bit is set (§5.2).
+  if ((first & 0x70) !== 0 || (second & 0x80) === 0) throw noFrames();
+  const short = second & 0x7f;
+  const start = short === 127 ? 10 : short === 126 ? 4 : 2;
+  const length = start + 4;
+  if (bytes.length < length) return null;
+  const payload =
+    short === 127 ? Number(bytes.readBigUInt64BE(2)) : short === 126 ? bytes.readUInt16BE(2) : short;
+  const opcode = first & 0x0f;
+  if (!Number.isSafeInteger(payload) || (opcode >= firstControl && payload > 125)) throw noFrames();
+  const mask = Buffer.from(bytes.subarray(start, length));
+  return { frame: { opcode, isFinal: (first & 0x80) !== 0, mask, left: payload, read: 0 }, length };
+}
+
+/** §5.3; the same both ways. A copy: the bytes of others stay as they are. */
+function masked(bytes: Buffer, mask: Buffer, offset: number): Buffer {
+  const done = Buffer.allocUnsafe(bytes.length);
+  for (let i = 0; i < bytes.length; i += 1) done[i] = bytes[i]! ^ mask[(offset + i) & 3]!;
+  return done;
+}
+
+function frameOf(opcode: number, isFinal: boolean, payload: Buffer): Buffer {
+  const { length } = payload;
+  const size = length < 126 ? 0 : length < 65_536 ? 2 : 8;
+  const head = Buffer.alloc(6 + size);
+  head[0] = (isFinal ? 0x80 : 0) | opcode;
+  head[1] = 0x80 | (size === 0 ? length : size === 2 ? 126 : 127);
+  if (size === 2) head.writeUInt16BE(length, 2);
+  if (size === 8) head.writeBigUInt64BE(BigInt(length), 2);
+  // Not the client's: two payloads under one mask would tell of each other (§10.3).
+  const mask = randomBytes(4);
+  mask.copy(head, 2 + size);
+  return Buffer.concat([head, masked(payload, mask, 0)]);
+}
+
+function noFrames(): SidekeyError {
+  return new SidekeyError('bad_request', 'The client sent bytes that are no frames of a WebSocket.');
+}

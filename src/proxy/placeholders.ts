@@ -1,0 +1,175 @@
+import { SidekeyError } from '../errors.ts';
+import type { Grant } from '../grants/grant.ts';
+import { foreign, misplaced, notFor, tooLate } from '../inject/placeholders/refused.ts';
+import type { BodySyntax, ShownInBody } from '../inject/placeholders/shown.ts';
+import {
+  agentHolder,
+  anyone,
+  leaseHolder,
+  type FoundCode,
+  type Holder,
+  type PlaceholderCodes,
+} from '../placeholder/codes.ts';
+import { basicPair } from '../placeholder/in-text.ts';
+import { placeholdersOf } from '../placeholder/of-grant.ts';
+import { findIn, PlaceholderScanner } from '../placeholder/scanner.ts';
+import { authorityText } from '../policy/authority.ts';
+import type { Identity } from './agent.ts';
+import { valuesOf, type RawFields } from './fields.ts';
+import type { Departure } from './forward.ts';
+import type { Judgement } from './judgement.ts';
+import type { Reply } from './message.ts';
+import { readAhead } from './peek-body.ts';
+
+/** The placeholders in a request's head: nearly always none. */
+export interface ShownInHead {
+  readonly inTarget: readonly FoundCode[];
+  /** In the target and in fields. */
+  readonly all: readonly FoundCode[];
+}
+
+/** Finds them. */
+export function shownInHead(
+  { target, fields }: { readonly target: string; readonly fields: RawFields },
+  codes: Pick<PlaceholderCodes, 'find'>,
+): ShownInHead {
+  const inTarget = codes.find(target);
+  let all = inTarget;
+  for (let i = 0; i < fields.length; i += 2) {
+    const value = fields[i + 1]!;
+    const found = codes.find(isAuthorization(fields[i]!) ? (basicPair(value) ?? value) : value);
+    if (found.length > 0) all = [...all, ...found];
+  }
+  return { inTarget, all };
+}
+
+function isAuthorization(name: string): boolean {
+  return name.length === 13 && name.toLowerCase() === 'authorization';
+}
+
+/** The names under which a caller holds placeholders. */
+export function holdersOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): readonly Holder[] {
+  if (agent === null) return [anyone];
+  return lease === null ? [agentHolder(agent)] : [leaseHolder(lease.id), agentHolder(agent)];
+}
+
+/** Whether a caller shows the placeholder of a grant. */
+export function showsGrant(
+  shown: readonly FoundCode[],
+  caller: Pick<Identity, 'agent' | 'lease'>,
+  codes: Pick<PlaceholderCodes, 'isOf'>,
+): (grant: Pick<Grant, 'id'>) => boolean {
+  return ({ id }) => holdersOf(caller).some((holder) => shown.some((found) => codes.isOf(found, holder, id)));
+}
+
+/** What is known of a request that may have placeholders. */
+export interface ShownFacts extends Pick<Judgement, 'caller' | 'settings' | 'offer'> {
+  /** Of its head. */
+  readonly inHead: ShownInHead;
+  /** Null: it goes without one. */
+  readonly grant: Grant | null;
+}
+
+/**
+ * A request with what is known of its placeholders; the very departure where it can have none. Where the credential may
+ * take their place in the body, that is read ahead within bounds; everywhere else it is watched while it streams.
+ *
+ * @returns SidekeyError `placeholder_misused`: one stands for nothing here
+ * @throws SidekeyError `bad_request` where the client left in its body
+ */
+export async function withPlaceholders(
+  departure: Departure,
+  { caller, settings, offer, inHead, grant }: ShownFacts,
+  codes: PlaceholderCodes,
+  reply: Pick<Reply, 'continue'>,
+): Promise<Departure | SidekeyError> {
+  const host = authorityText(departure.authority);
+  const isOfAny = (found: FoundCode, grants: readonly Grant[]) =>
+    grants.some(showsGrant([found], caller, codes));
+  // Those of others that are offered here may stand in a field that the credential takes over.
+  const offered = grant === null ? [] : [grant, ...(offer?.candidates ?? [])];
+  if (inHead.all.some((found) => !isOfAny(found, offered))) return notFor(host);
+
+  const provider = grant === null ? undefined : settings.provider(grant.provider);
+  const places = provider?.placeholders ?? [];
+  const whyNot = (found: readonly FoundCode[]): SidekeyError | null => {
+    if (found.length === 0) return null;
+    if (grant === null) return notFor(host);
+    if (found.some((each) => !isOfAny(each, [grant]))) return foreign('the body');
+    return places.includes('body') ? null : misplaced('body', 'the body');
+  };
+  const look: Look = { codes, whyNot, most: settings.limits.placeholder_body_bytes };
+  const looked = await lookIntoBody(departure, look, places.includes('body'), reply);
+  if (looked instanceof SidekeyError) return looked;
+  const { body, shown } = looked;
+  const leaving = body === departure.body ? departure : { ...departure, body };
+  if (grant === null || provider === undefined) return leaving;
+  if (inHead.all.length === 0 && shown === null && !places.includes('websocket')) return leaving;
+  const texts = () => placeholdersOf({ holders: holdersOf(caller), grant: grant.id }, provider, codes);
+  const mayBeInTarget = places.includes('path') || places.includes('query');
+  const inContent = shown !== null || (mayBeInTarget && inHead.inTarget.length > 0);
+  return { ...leaving, shown: { texts, places, codes, inContent, body: shown } };
+}
+
+/** How a body is looked into. */
+interface Look {
+  readonly codes: PlaceholderCodes;
+  /** Why what was found may not be there. */
+  readonly whyNot: (found: readonly FoundCode[]) => SidekeyError | null;
+  /** Bytes that are read ahead. */
+  readonly most: number;
+}
+
+interface LookedInto extends Pick<Departure, 'body'> {
+  /** Null: nothing in it is replaced. */
+  readonly shown: ShownInBody | null;
+}
+
+async function lookIntoBody(
+  { body, framing, fields, bodyHash, wholeBody }: Departure,
+  look: Look,
+  isWritten: boolean,
+  reply: Pick<Reply, 'continue'>,
+): Promise<LookedInto | SidekeyError> {
+  const syntax = syntaxOf(fields);
+  // What another way has read, it writes itself.
+  const isTaken = bodyHash !== undefined || wholeBody !== undefined;
+  if (body === null || syntax === null || isTaken) return { body, shown: null };
+  if (!isWritten) return { body: watched(body, look), shown: null };
+  // It may be a conversation: nobody knows when more of it comes.
+  if (framing.kind === 'chunked') return { body, shown: { syntax, whole: null } };
+  reply.continue();
+  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, look.most);
+  const found = findIn(read.bytes, look.codes);
+  const wrong = look.whyNot(found);
+  if (wrong !== null) return wrong;
+  if (found.length > 0)
+    return { body: read.body, shown: { syntax, whole: read.isWhole ? read.bytes : null } };
+  if (read.isWhole || read.body === null) return { body: read.body, shown: null };
+  return { body: watched(read.body, { ...look, whyNot: () => tooLate(look.most) }), shown: null };
+}
+
+/** A body that ends where a placeholder comes in it, before the upstream has all of it. */
+async function* watched(
+  body: AsyncIterable<Buffer>,
+  { codes, whyNot }: Pick<Look, 'codes' | 'whyNot'>,
+): AsyncGenerator<Buffer> {
+  const scanner = new PlaceholderScanner(codes);
+  for await (const piece of body) {
+    const found = scanner.push(piece);
+    const wrong = found.length === 0 ? null : whyNot(found);
+    if (wrong !== null) throw wrong;
+    yield piece;
+  }
+}
+
+/** How values are written in a body of this media type. Null: it is not looked into, or is encoded. */
+function syntaxOf(fields: RawFields): BodySyntax | null {
+  const encodings = valuesOf(fields, 'content-encoding');
+  if (encodings.some((encoding) => encoding.trim().toLowerCase() !== 'identity')) return null;
+  const [type = ''] = (valuesOf(fields, 'content-type')[0] ?? '').split(';', 1);
+  const media = type.trim().toLowerCase();
+  if (media.endsWith('/json') || media.endsWith('+json')) return 'json';
+  if (media === 'application/x-www-form-urlencoded') return 'form';
+  return media === 'multipart/form-data' || media === 'text/plain' ? 'plain' : null;
+}
