@@ -9,6 +9,7 @@ export type AuditEventName =
   | 'denied'
   | 'tunnel'
   | 'discovery'
+  | 'token.answered'
   | 'grant.added'
   | 'grant.connecting'
   | 'grant.connected'

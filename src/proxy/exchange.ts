@@ -22,6 +22,7 @@ import { bodyFacts } from './request-facts.ts';
 import type { Rooms, Settings } from './rooms.ts';
 import { responseBound, takeLimits } from './rule-limits.ts';
 import { targetOf } from './target.ts';
+import { answerTokenRequest, isTokenRequest } from './token-answer.ts';
 
 /** Sends a request that has been admitted, and streams what comes back into the reply. */
 export type Carrier = (
@@ -120,7 +121,7 @@ async function admit(
       : denial;
   }
   if (decision.reported !== null) rooms.audit.note(record.reported(decision.reported));
-  const departure: Departure = {
+  const leaves: Departure = {
     authority,
     method: head.method,
     path,
@@ -135,7 +136,7 @@ async function admit(
   };
   const known = { caller, settings: judgement.settings, offer, inHead };
   if (decision.outcome === 'tunnel') {
-    const watched = await withPlaceholders(departure, { ...known, grant: null }, rooms.placeholders, reply);
+    const watched = await withPlaceholders(leaves, { ...known, grant: null }, rooms.placeholders, reply);
     if (watched instanceof SidekeyError) return watched;
     // No grant is used, so the config lets no limit count for one.
     const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, rooms);
@@ -146,6 +147,12 @@ async function admit(
   // 4 credential, 5 audit, 6 injection
   const granted = grantedBy(judgement, decision);
   if (granted instanceof SidekeyError) return granted;
+  let departure = leaves;
+  if (isTokenRequest(target, head.method, settings.provider(granted.grant.provider))) {
+    const answered = await answerTokenRequest(leaves, granted, reply, rooms, record);
+    if (answered instanceof SidekeyError || 'fate' in answered) return answered;
+    departure = { ...leaves, ...answered };
+  }
   const ready = async (leaving: Departure) =>
     withPlaceholders(
       await withKnownBody(leaving, granted, reply),
@@ -159,7 +166,7 @@ async function admit(
   }
   // Read to its end, so that a client that leaves is noticed.
   if (body !== null) reply.continue();
-  const held = await wholeBody(body, settings.limits.held_body_bytes);
+  const held = await wholeBody(departure.body as Arrival['body'], settings.limits.held_body_bytes);
   const consent: Consent = (wanted) =>
     hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
   const leaving = await ready({ ...departure, body: held });

@@ -29,6 +29,8 @@ export interface ExchangeRecord {
   reported(reported: Reported): AuditEvent;
   /** The request is for the proxy itself: what comes of it is no access to anything. */
   discovers(): void;
+  /** The request asks for a token, and gets a placeholder: nothing leaves. */
+  answersToken(): void;
   /** Before a person is asked. */
   asked(question: Pick<Question, 'id'>, reason: string): AuditEvent;
   /** A person has agreed, or did so before. */
@@ -78,7 +80,7 @@ class Recording implements ExchangeRecord {
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
   #lack: string | null = null;
   #accessed = false;
-  #ending: 'outcome' | 'discovery' = 'outcome';
+  #ending: 'outcome' | 'discovery' | 'token.answered' = 'outcome';
   #echoes: number | undefined;
 
   constructor({ head, client }: Arrival, now: () => number) {
@@ -142,6 +144,10 @@ class Recording implements ExchangeRecord {
 
   discovers(): void {
     this.#ending = 'discovery';
+  }
+
+  answersToken(): void {
+    this.#ending = 'token.answered';
   }
 
   asked({ id }: Pick<Question, 'id'>, reason: string): AuditEvent {

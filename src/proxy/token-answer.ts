@@ -1,0 +1,118 @@
+import { SidekeyError } from '../errors.ts';
+import type { Provider } from '../grants/provider.ts';
+import { tokenRequestRefused } from '../inject/placeholders/refused.ts';
+import type { PlaceholderCodes } from '../placeholder/codes.ts';
+import { basicPair } from '../placeholder/in-text.ts';
+import { placeholdersOf } from '../placeholder/of-grant.ts';
+import { valuesOf } from './fields.ts';
+import type { Departure } from './forward.ts';
+import type { Granted } from './judgement.ts';
+import type { Arrival, Carried, Reply } from './message.ts';
+import { peekBody } from './peek-body.ts';
+import { holdersOf } from './placeholders.ts';
+import type { ExchangeRecord } from './record.ts';
+import type { Rooms } from './rooms.ts';
+import { takeLimits } from './rule-limits.ts';
+import type { Target } from './target.ts';
+
+/** Bytes of a token request that are read; none that is meant for this is as large. */
+const mostRead = 65_536;
+
+/** What a program asks for that renews a token by itself; the rest needs a person, or is no token for a client. */
+const renewals: ReadonlySet<string> = new Set([
+  'refresh_token',
+  'client_credentials',
+  'urn:ietf:params:oauth:grant-type:jwt-bearer',
+  'urn:ietf:params:oauth:grant-type:token-exchange',
+]);
+
+/** Whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
+export function isTokenRequest(
+  { authority, path }: Target,
+  method: string,
+  provider: Pick<Provider, 'tokenEndpoint'> | undefined,
+): boolean {
+  if (method !== 'POST' || provider === undefined || provider.tokenEndpoint === null) return false;
+  const { protocol, hostname, port, pathname } = new URL(provider.tokenEndpoint);
+  const own = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
+  const isThere =
+    `${authority.scheme}:` === protocol && authority.host === hostname && authority.port === own;
+  return isThere && path.split('?', 1)[0] === pathname;
+}
+
+/** A request that was read, and is none of these; its body is whole again. */
+export interface OtherRequest {
+  readonly body: Departure['body'];
+}
+
+/**
+ * Answers a program that refreshes its token by itself, and shows its placeholder for that: with the placeholder. The
+ * token that stands behind it is renewed as for any other request, where it is due: what the provider answers goes into the
+ * grant, and a refresh token that is used up by each use is not used by two.
+ */
+export async function answerTokenRequest(
+  departure: Departure,
+  { caller, decision, grant, settings }: Granted,
+  reply: Reply,
+  rooms: Rooms,
+  record: ExchangeRecord,
+): Promise<Carried | OtherRequest | SidekeyError> {
+  const provider = settings.provider(grant.provider);
+  if (departure.body !== null) reply.continue();
+  const body = departure.body?.[Symbol.asyncIterator]() as Arrival['body'] | undefined;
+  const read = await peekBody(body ?? null, mostRead);
+  const text = read.bytes.toString('latin1');
+  const pairs = valuesOf(departure.fields, 'authorization').map((value) => basicPair(value) ?? '');
+  const shown = shownIn([text, ...pairs], { grant: grant.id, provider, caller }, rooms.placeholders);
+  if (shown === null) return { body: read.body };
+  const form = readRequest(text, valuesOf(departure.fields, 'content-type')[0] ?? '');
+  if (!renewals.has(form['grant_type'] ?? '')) return tokenRequestRefused(form['grant_type'] ?? '');
+
+  const taken = await takeLimits(decision, { agent: caller.agent, grant: grant.id }, rooms);
+  if (!taken.ok) return taken.refusal;
+  const token = await rooms.tokens.tokenFor(grant.id);
+  if (token.kind === 'refused') return new SidekeyError(token.code, token.message, { hint: token.hint });
+  const ended = await caller.holds(token.grant, { mode: settings.agents, used: true });
+  if (ended instanceof SidekeyError) return ended;
+  record.grant(token.grant, rooms.fingerprint(token.sealed));
+  record.answersToken();
+  const { credential } = token.sealed;
+  const { expiresAt = null, scope = null } = credential.type === 'oauth2' ? credential : {};
+  const answer = {
+    access_token: shown,
+    token_type: 'Bearer',
+    ...(expiresAt === null ? {} : { expires_in: Math.max(1, Math.floor((expiresAt - rooms.now()) / 1_000)) }),
+    ...(form['grant_type'] === 'refresh_token' ? { refresh_token: shown } : {}),
+    ...(scope === null ? {} : { scope }),
+  };
+  const bytes = Buffer.from(JSON.stringify(answer));
+  const about = ['Content-Type', 'application/json', 'Content-Length', String(bytes.length)];
+  // RFC 6749 §5.1.
+  reply.head(200, 'OK', [...about, 'Cache-Control', 'no-store', 'Pragma', 'no-cache']);
+  reply.write(bytes);
+  reply.end([]);
+  return { status: 200, bytesIn: read.bytes.length, bytesOut: bytes.length, fate: 'complete' };
+}
+
+/** The placeholder of the caller for this grant, as it stands in one of the texts; the longest. */
+function shownIn(
+  texts: readonly string[],
+  held: Pick<Granted, 'caller'> & { readonly grant: string; readonly provider: Provider | undefined },
+  codes: PlaceholderCodes,
+): string | null {
+  if (texts.every((text) => codes.find(text).length === 0)) return null;
+  const { caller, grant, provider = { environment: [] } } = held;
+  const all = placeholdersOf({ holders: holdersOf(caller), grant }, provider, codes);
+  const found = all.filter((placeholder) => texts.some((text) => text.includes(placeholder)));
+  return found.toSorted((one, other) => other.length - one.length)[0] ?? null;
+}
+
+/** Forms (RFC 6749 §4), and the JSON that some providers take instead. */
+function readRequest(text: string, type: string): Readonly<Record<string, string | undefined>> {
+  if (!/\bjson\b/i.test(type)) return Object.fromEntries(new URLSearchParams(text));
+  try {
+    return Object(JSON.parse(text)) as Record<string, string>;
+  } catch {
+    return {};
+  }
+}
