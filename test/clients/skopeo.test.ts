@@ -81,6 +81,7 @@ test.skipIf(missing('skopeo', '--version')).each(['another host', 'the registry 
         { hosts: [credentialGoesTo], paths: ['/token'], as: { basic: 'token' } },
         { hosts: [registry.authority], as: 'own' },
       ],
+      definition: { environment: { HUB_TOKEN: 'dckr_pat_sidekeyPlaceholder0000000000' } },
       audience: credentialGoesTo,
       credential: { type: 'basic', username: 'ann', password: secret.token },
       hosts: [tokenHost, objectHost],
@@ -92,7 +93,8 @@ test.skipIf(missing('skopeo', '--version')).each(['another host', 'the registry 
     );
     const ran = await script(
       [
-        'skopeo --policy policy.json copy oci:image $IMAGE',
+        // Pushed with what stands in for the credential, pulled with nothing.
+        'skopeo --policy policy.json copy --dest-creds ann:$HUB_TOKEN oci:image $IMAGE',
         'skopeo --policy policy.json copy $IMAGE dir:pulled',
       ],
       {

@@ -71,6 +71,8 @@ export interface StageSetting {
   readonly provider: string;
   /** How the provider carries it, where that is not as it is known to do. */
   readonly inject?: unknown;
+  /** What else its definition says. */
+  readonly definition?: object;
   /** Where the credential goes. */
   readonly audience: string;
   /** Left out: the token, as an API key. */
@@ -82,7 +84,7 @@ export interface StageSetting {
 /** Opens a stage for upstreams of the test's own, which hold their answers back by the secret's `hold`. */
 export async function openStage(
   secret: Secret,
-  { domains, provider, inject, audience, credential, hosts = [] }: StageSetting,
+  { domains, provider, inject, definition, audience, credential, hosts = [] }: StageSetting,
 ): Promise<Stage> {
   const at = await home({
     upstream: {
@@ -91,7 +93,13 @@ export async function openStage(
       private_addresses: ['127.0.0.1/32'],
     },
     domains,
-    ...(inject === undefined ? {} : { providers: { [provider]: { audience: [audience], inject } } }),
+    ...(inject === undefined && definition === undefined
+      ? {}
+      : {
+          providers: {
+            [provider]: { audience: [audience], ...(inject === undefined ? {} : { inject }), ...definition },
+          },
+        }),
   });
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   await at.grant('client-test', credential ?? { type: 'api_key', value: secret.token }, [
