@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';
 import { benchDecide } from './decide.ts';
 import { benchEcho } from './echo.ts';
+import { benchWays } from './ways.ts';
 import { benchH1 } from './h1.ts';
 import { benchSoak } from './soak.ts';
 import { subjectIds } from './subjects.ts';
@@ -42,6 +43,7 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
   decide: () => benchDecide({ smoke }),
   h1: () => benchH1({ smoke }),
   echo: () => benchEcho({ smoke }),
+  ways: () => benchWays({ smoke }),
   soak: () => benchSoak({ gigabytes: smoke ? 0.1 : Number(values.gigabytes) }),
 };
 const section = values.section ?? (smoke ? 'all' : 'compare');

@@ -1,0 +1,157 @@
+/**
+ * What each way to carry a credential costs a request, beside `bearer`, turn by turn in one run; what placeholders cost a
+ * request that has none, and one that has. A part of `npm run bench`; alone: `npm run bench -- --section ways`.
+ */
+import { createHmac } from 'node:crypto';
+import { table } from '../../src/cli/table.ts';
+import type { Credential, SealedCredential } from '../../src/grants/credential.ts';
+import type { InjectPlan } from '../../src/grants/provider.ts';
+import { inject, type Injection } from '../../src/inject/inject.ts';
+import type { Shown } from '../../src/inject/placeholders/shown.ts';
+import { createPlaceholderCodes } from '../../src/placeholder/codes.ts';
+import { readForm } from '../../src/placeholder/form.ts';
+import { Replacer } from '../../src/placeholder/replacer.ts';
+import { PlaceholderScanner } from '../../src/placeholder/scanner.ts';
+import { shownInHead } from '../../src/proxy/placeholders.ts';
+
+const host = 'api.example.com';
+const authority = { scheme: 'https', host, port: 443 } as const;
+const token = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
+
+/** A head as SDKs send it. */
+const head = [
+  ['Host', host],
+  ['User-Agent', 'openai-python/2.1.0'],
+  ['Accept', 'application/json'],
+  ['Accept-Encoding', 'gzip, deflate, br, zstd'],
+  ['Content-Type', 'application/json'],
+  ['X-Request-Id', '6f1d0f7e-7d0e-4e0a-9a54-0c9d2f4f3b11'],
+  ['X-Stainless-Lang', 'python'],
+  ['X-Stainless-OS', 'Linux'],
+  ['X-Stainless-Runtime', 'CPython'],
+  ['Content-Length', '1024'],
+];
+const fields = head.flat();
+const path = '/v1/items/4711/comments?page=2&per_page=100';
+const body = Buffer.from(JSON.stringify({ model: 'm', text: 'x'.repeat(980), token: 'placeholder' }));
+const codes = createPlaceholderCodes((text) => createHmac('sha256', 'key').update(text).digest('hex'));
+const placeholder = codes.make(readForm('ghp_sidekeyPlaceholder000000000000000000')!, 'anyone', 'g');
+
+interface Way {
+  readonly name: string;
+  readonly plan: InjectPlan;
+  readonly credential?: Credential;
+  readonly facts?: Injection['facts'];
+  readonly shown?: Shown;
+  readonly fields?: readonly string[];
+}
+
+const key: Credential = { type: 'api_key', value: token };
+const facts = { method: 'POST', hasBody: true, bodyHash: 'a'.repeat(64), body, now: 0, chunkBytes: 65_536 };
+const shown: Shown = { texts: () => [placeholder], places: ['header'], codes, inContent: false, body: null };
+
+const ways: readonly Way[] = [
+  { name: 'bearer', plan: { kind: 'bearer' } },
+  { name: 'header', plan: { kind: 'header', name: 'X-Api-Key', prefix: '' } },
+  { name: 'basic', plan: { kind: 'basic', username: 'x-access-token', forPair: null } },
+  { name: 'query', plan: { kind: 'query', name: 'key' } },
+  {
+    name: 'aws_sigv4',
+    plan: { kind: 'aws_sigv4', service: 's3', region: 'eu-central-1' },
+    credential: {
+      type: 'aws',
+      accessKeyId: 'AKIDEXAMPLE000000000',
+      secretAccessKey: token,
+      sessionToken: null,
+      region: null,
+    },
+    facts,
+    fields: [
+      ...fields,
+      ...['X-Amz-Date', '20261122T000000Z', 'X-Amz-Content-Sha256', 'UNSIGNED-PAYLOAD'],
+      'Authorization',
+      'AWS4-HMAC-SHA256 Credential=AKIA/20261122/eu-central-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=0',
+    ],
+  },
+  {
+    name: 'placeholder in a field',
+    plan: { kind: 'placeholder' },
+    shown,
+    fields: [...fields, 'X-Key', placeholder],
+  },
+];
+
+/** Nanoseconds of one turn, the least of some rounds in which all take turns. */
+function measured(
+  turns: readonly (() => unknown)[],
+  { rounds, each }: { rounds: number; each: number },
+): number[] {
+  const best = turns.map(() => Infinity);
+  for (let round = 0; round < rounds; round += 1) {
+    for (const [i, turn] of turns.entries()) {
+      const start = performance.now();
+      for (let count = 0; count < each; count += 1) turn();
+      best[i] = Math.min(best[i]!, ((performance.now() - start) * 1e6) / each);
+    }
+  }
+  return best;
+}
+
+const time = (ns: number) => (ns < 10_000 ? `${ns.toFixed(0)} ns` : `${(ns / 1_000).toFixed(0)} µs`);
+
+/** Measures and prints. */
+export function benchWays({ smoke }: { readonly smoke: boolean }): Promise<void> {
+  const size = smoke ? { rounds: 2, each: 50 } : { rounds: 20, each: 5_000 };
+  const requests = ways.map(({ plan, credential = key, facts: known, shown: of, fields: own = fields }) => {
+    const sealed: SealedCredential = { credential, audience: [host] };
+    const injection: Injection = {
+      sealed,
+      plan,
+      authority,
+      ...(known === undefined ? {} : { facts: known }),
+      shown: of,
+    };
+    return () => inject({ path, fields: own }, injection);
+  });
+  const costs = measured(requests, size);
+  console.log('Ways to carry a credential: a request of ten fields, beside bearer.');
+  console.log(
+    table(
+      ['way', 'a request', '÷ bearer'],
+      ways.map(({ name }, i) => [name, time(costs[i]!), (costs[i]! / costs[0]!).toFixed(1)]),
+    ),
+  );
+
+  const none = { target: path, fields };
+  const one = { target: path, fields: [...fields, 'Authorization', `Bearer ${placeholder}`] };
+  const [search = 0, found = 0] = measured(
+    [() => shownInHead(none, codes), () => shownInHead(one, codes)],
+    size,
+  );
+  const lines = Array.from({ length: smoke ? 500 : 10_000 }, (_, id) => ({
+    id,
+    url: `https://${host}/v1/items/${id}?filter=%22open%22`,
+    title: `Line ${id}\nwith “quotes”, keys & sides`,
+  }));
+  const large = Buffer.from(JSON.stringify(lines));
+  const scanner = new PlaceholderScanner(codes);
+  const replacement = { texts: [Buffer.from(placeholder)], value: Buffer.from(token) };
+  const [watch = 0, replace = 0, copy = 0] = measured(
+    [() => scanner.push(large), () => new Replacer(replacement).push(large), () => Buffer.from(large)],
+    { rounds: size.rounds, each: 20 },
+  );
+  const speed = (ns: number) => `${((large.length / ns) * 1e3).toFixed(0)} MB/s`;
+  console.log('Placeholders.');
+  console.log(
+    table(
+      ['what', 'cost'],
+      [
+        ['a head that has none', time(search)],
+        ['a head that has one', time(found)],
+        ['a body that is watched', `${speed(watch)} (a copy of it: ${speed(copy)})`],
+        ['a body in which one may be replaced', speed(replace)],
+      ],
+    ),
+  );
+  return Promise.resolve();
+}
