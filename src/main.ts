@@ -27,6 +27,7 @@ import { createConcealment } from './proxy/concealment.ts';
 import { createAgentRegister, type AssumedToken } from './proxy/register.ts';
 import { createListener } from './proxy/listener.ts';
 import type { Rooms, Settings } from './proxy/rooms.ts';
+import { createShownIdentities } from './proxy/shown-identities.ts';
 import { createSignIns } from './proxy/sign-ins.ts';
 import { quotaFileOf } from './quota/quota-file.ts';
 import { createSharedQuota } from './quota/shared-quota.ts';
@@ -211,6 +212,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     },
   });
   opened.defer(() => ahead.close());
+  const identities = opened.adopt(createShownIdentities(grants, systemTimers), (it) => it.close());
   const followed = followConfig(config.file, takeOver);
   let lookedThisTurn = false;
   /** Looks at the files once in a turn of the event loop: an edit in the middle of one is like one right after it. */
@@ -234,6 +236,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         assumed: parts.assumed,
       }),
       grants,
+      identities,
       tokens,
       activity,
       audit,

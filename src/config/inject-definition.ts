@@ -81,19 +81,35 @@ const placeholder = z.literal('placeholder').meta({
     'Where the client put the placeholder that it was given, and nowhere else; `placeholders` says where it may.',
 });
 
+const inHandshake = z.literal('client_certificate').meta({
+  description:
+    'No field: the certificate of the grant is shown in the TLS handshake, on connections that serve that grant alone. An Authorization of the client goes on.',
+});
+
 const own = z.literal('own').meta({
   description:
     'No credential; the Authorization of the client goes on: for tokens that the service itself hands out, as registries do.',
 });
 
-const everyKind = [bearer, placeholder, inFields, asPassword, inPath, inQuery, signed, signedFor] as const;
+const everyKind = [
+  bearer,
+  placeholder,
+  inFields,
+  asPassword,
+  inPath,
+  inQuery,
+  signed,
+  signedFor,
+  inHandshake,
+] as const;
 const kinds =
-  'bearer, placeholder, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, aws_sigv4';
+  'bearer, placeholder, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, aws_sigv4, client_certificate';
 
 type Written = z.output<(typeof everyKind)[number]>;
 
 function planOf(written: Written): InjectPlan {
-  if (written === 'bearer' || written === 'placeholder') return { kind: written };
+  if (written === 'bearer' || written === 'placeholder' || written === 'client_certificate')
+    return { kind: written };
   if (written === 'aws_sigv4') return { kind: 'aws_sigv4', service: null, region: null };
   if ('aws_sigv4' in written) {
     const { service, region = null } = written.aws_sigv4;

@@ -24,6 +24,9 @@ const spellings = {
   secret_access_key: ['aws_secret_access_key', 'SecretAccessKey'],
   session_token: ['aws_session_token', 'SessionToken'],
   region: ['aws_region'],
+  certificate: ['certificate_chain', 'client_certificate'],
+  private_key: ['client_key'],
+  passphrase: [],
 } as const satisfies Record<string, readonly string[]>;
 
 /** The one name of a field. */

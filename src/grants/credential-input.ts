@@ -5,6 +5,7 @@
 import type { SidekeyError } from '../errors.ts';
 import type { Field } from '../inject/field.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
+import { isPem, readClientCertificate } from './client-certificate.ts';
 import type { Credential } from './credential.ts';
 import { fieldNamed, nearestField, type FieldName } from './credential-fields.ts';
 import {
@@ -49,17 +50,20 @@ const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
   basic: new Set(['username', 'password']),
   headers: new Set(['headers']),
   aws: new Set(['access_key_id', 'secret_access_key', 'session_token', 'region']),
+  client_certificate: new Set(['certificate', 'private_key', 'passphrase']),
 };
 
 /**
  * Reads a credential. The type may be left out where the fields tell it; names may be `snake_case` or `camelCase`;
  * fields that are null count as left out. A whole token response (RFC 6749 §5.1) may be given as it is: its
  * `id_token` is not kept, and `expires_at` counts before `expires_in`, which says nothing about when it began.
- * Numbers for `expires_at` below 1e11 are seconds, from there on milliseconds.
+ * Numbers for `expires_at` below 1e11 are seconds, from there on milliseconds. A client certificate and its key may also
+ * be given as PEM, as they lie in their files.
  *
  * @throws SidekeyError `input_invalid`, with a hint that shows the shape.
  */
 export function readCredential(text: string, { now }: { now: () => number }): CredentialInput {
+  if (isPem(text)) return plain(readClientCertificate({ certificate: text, privateKey: text }, now()));
   const fields = fieldsOf(parse(text));
   const type = typeOf(fields);
   for (const [name, { written }] of fields) {
@@ -95,6 +99,13 @@ export function readCredential(text: string, { now }: { now: () => number }): Cr
         }),
         region: fields.has('region') ? checkedRegion(string(fields, 'region', type)) : null,
       });
+    case 'client_certificate': {
+      const valueOf = (name: FieldName) => fields.get(name)?.value;
+      const [certificate, privateKey] = [valueOf('certificate'), valueOf('private_key')];
+      return plain(
+        readClientCertificate({ certificate, privateKey, passphrase: valueOf('passphrase') }, now()),
+      );
+    }
   }
 }
 

@@ -9,7 +9,7 @@ const maxValue = 65_536;
 /**
  * The types of credentials, as a token file names them. The order counts where the fields have to tell the type.
  */
-export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers', 'aws'] as const;
+export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers', 'aws', 'client_certificate'] as const;
 /** One of `types`. */
 export type Type = (typeof types)[number];
 
@@ -21,6 +21,7 @@ export const shapes: Readonly<Record<Type, string>> = {
   basic: '{"type":"basic","username":"…","password":"…"}',
   headers: '{"type":"headers","headers":{"X-Api-Key":"…"}}',
   aws: '{"type":"aws","access_key_id":"AKIA…","secret_access_key":"…"}',
+  client_certificate: '{"type":"client_certificate","certificate":"PEM…","private_key":"PEM…"}',
 };
 
 /** A text that will stand in a header field. */

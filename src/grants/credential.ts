@@ -151,9 +151,26 @@ export interface AwsCredential extends AwsKeys {
   readonly region: string | null;
 }
 
+/** A certificate that says who we are in the TLS handshake with an upstream (RFC 8446 §4.4.2), and its key, which is never sent. */
+export interface ClientCertificateCredential {
+  readonly type: 'client_certificate';
+  /** PEM: the certificate itself, then those of its issuers, each in front of its own issuer's. Not secret. */
+  readonly certificate: string;
+  /** PEM (PKCS #8), without a passphrase. */
+  readonly privateKey: string;
+  /** When the certificate ends, in milliseconds since the epoch. */
+  readonly expiresAt: number;
+}
+
 /** One of the credentials that can be stored. */
 export type Credential =
-  OAuth2Credential | ApiKeyCredential | JwtCredential | BasicCredential | HeadersCredential | AwsCredential;
+  | OAuth2Credential
+  | ApiKeyCredential
+  | JwtCredential
+  | BasicCredential
+  | HeadersCredential
+  | AwsCredential
+  | ClientCertificateCredential;
 
 /**
  * What of a credential an upstream sees, as one text: the same for the same credential, another for another. It is the
@@ -172,6 +189,8 @@ export function secretText(credential: Credential): string {
       return JSON.stringify(credential.headers);
     case 'aws':
       return keysText(credential);
+    case 'client_certificate':
+      return `${credential.certificate}${credential.privateKey}`;
   }
 }
 

@@ -23,5 +23,8 @@ function withoutSecrets(credential: Credential): Credential {
       return { ...credential, headers: [] };
     case 'aws':
       return { ...credential, accessKeyId: '', secretAccessKey: '', sessionToken: null };
+    case 'client_certificate':
+      // Who it was is no secret, and people see it.
+      return { ...credential, privateKey: '' };
   }
 }

@@ -102,5 +102,7 @@ function sent(credential: Credential): readonly string[] {
       return credential.headers.flatMap(([, value]) => value.split(/\s+/));
     case 'aws':
       return [credential.secretAccessKey, credential.sessionToken ?? ''];
+    case 'client_certificate':
+      return [];
   }
 }

@@ -146,6 +146,7 @@ export interface Probe {
  * - `query`: a parameter of the query.
  * - `placeholder`: where the client put its placeholder, and nowhere else.
  * - `aws_sigv4`: nowhere; the request is signed with it. Service and region are null where the host says them.
+ * - `client_certificate`: nowhere; the connection is made with it.
  */
 export type InjectPlan =
   | { readonly kind: 'bearer' }
@@ -154,7 +155,8 @@ export type InjectPlan =
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }
   | { readonly kind: 'query'; readonly name: string }
   | { readonly kind: 'placeholder' }
-  | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null };
+  | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null }
+  | { readonly kind: 'client_certificate' };
 
 /** A part of a request in which clients may put a placeholder; `header`: any field, and the pair of `Basic`. */
 export const placeholderPlaces = ['header', 'path', 'query', 'body', 'websocket'] as const;

@@ -28,8 +28,9 @@ export function replaceCommand(
     const named = name === providerName ? '' : ` --name ${name}`;
     return `sidekey connect ${providerName}${named}${owner}${way}`;
   }
+  const file = type === 'client_certificate' ? 'client.pem' : 'token.json';
   const hosts = audience.length === 0 ? '' : ` --audience ${audience.map(shellWord).join(' ')}`;
-  return `sidekey grant add ${name}${owner} --provider ${providerName} --replace${hosts} < token.json`;
+  return `sidekey grant add ${name}${owner} --provider ${providerName} --replace${hosts} < ${file}`;
 }
 
 const withoutPeople: ReadonlySet<Flow> = new Set([
@@ -64,6 +65,8 @@ function wayOf(
     case undefined:
       break;
   }
+  // No prompt takes a file of several lines.
+  if (type === 'client_certificate') return null;
   if (type === undefined || type === 'oauth2') {
     // A refresh token came by a person's consent: what the client gets for itself is no such thing.
     const isFromConsent = typeof oauth2?.refreshToken === 'string';

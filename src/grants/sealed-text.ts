@@ -62,6 +62,10 @@ function isCredential(value: unknown): value is Credential {
       );
     case 'aws':
       return isAwsKeys(value) && isTextOrNull(value['region']);
+    case 'client_certificate':
+      return (
+        isText(value['certificate']) && isText(value['privateKey']) && typeof value['expiresAt'] === 'number'
+      );
     default:
       return false;
   }

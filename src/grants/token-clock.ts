@@ -24,6 +24,7 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
       return now >= (dueAt(credential, skewMs) ?? Infinity) ? 'due' : 'fresh';
     }
     case 'jwt':
+    case 'client_certificate':
       return credential.expiresAt !== null && now >= credential.expiresAt ? 'ended' : 'fresh';
     case 'api_key':
     case 'basic':
@@ -44,7 +45,7 @@ export function dueAt(credential: Credential, skewMs: number): number | null {
 
 /** When the stored token ends; null: it says no end, or there is none. */
 export function endOf(credential: Credential): number | null {
-  return credential.type === 'oauth2' || credential.type === 'jwt' ? credential.expiresAt : null;
+  return 'expiresAt' in credential ? credential.expiresAt : null;
 }
 
 /** Whether the credential holds what gets a new token: a refresh token, or another way. */

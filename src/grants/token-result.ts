@@ -103,12 +103,21 @@ export function stateRefusal(
   return null;
 }
 
+/** How a grant's credential has ended for good, as the end of a sentence. */
+export function endWords({ type }: Pick<Grant, 'type'>): string {
+  return type === 'client_certificate'
+    ? 'its certificate has ended'
+    : 'its token has ended, and there is no refresh token';
+}
+
 /** The grant's token has ended for good. `provider`: its definition, which says how a person can mend it. */
 export function expiredToken(grant: Grant, provider?: Provider): RefusedToken {
   return refused(
     grant,
     'grant_expired',
-    `The grant "${grant.name}" has expired, and there is no refresh token to renew it with.`,
+    grant.type === 'client_certificate'
+      ? `The grant "${grant.name}" has expired: ${endWords(grant)}.`
+      : `The grant "${grant.name}" has expired, and there is no refresh token to renew it with.`,
     replaceCommand(grant, [], provider),
   );
 }

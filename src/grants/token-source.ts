@@ -12,6 +12,7 @@ import type { OpenedGrant } from './registry.ts';
 import { pause, systemTimers, within, type Timers } from './timers.ts';
 import { clockOf } from './token-clock.ts';
 import {
+  endWords,
   expiredToken,
   failedToken,
   standingOf,
@@ -161,7 +162,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
   async function marked(opened: OpenedGrant, state: 'active' | 'expired'): Promise<OpenedGrant> {
     const { grant, sealed } = opened;
     if (grant.state === state) return opened;
-    const reason = state === 'expired' ? 'its token has ended, and there is no refresh token' : null;
+    const reason = state === 'expired' ? endWords(grant) : null;
     try {
       const changed = await registry.setState(grant, state, reason);
       if (changed === null) return opened;

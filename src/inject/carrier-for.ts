@@ -3,6 +3,7 @@ import type { InjectPlan } from '../grants/provider.ts';
 import { basicField, pairField } from './basic.ts';
 import { bearerField } from './bearer.ts';
 import type { Carrier } from './carrier.ts';
+import { shownInHandshake } from './client-certificate.ts';
 import type { Field } from './field.ts';
 import { headerField } from './header.ts';
 import { inPath } from './path.ts';
@@ -19,6 +20,8 @@ export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier 
   switch (plan.kind) {
     case 'aws_sigv4':
       return signedBySigV4(sealed, plan);
+    case 'client_certificate':
+      return shownInHandshake(sealed);
     case 'placeholder':
       return { fields: [], keepsAuthorization: true };
     case 'bearer':

@@ -30,7 +30,7 @@ export interface CarriedRequest {
 }
 
 /** What a way writes into one request. What is absent stays as it was. */
-export interface Part extends Pick<Injected, 'conceal' | 'rewriteBody'> {
+export interface Part extends Pick<Injected, 'conceal' | 'rewriteBody' | 'identity'> {
   readonly path?: string;
   /** The client's own, where the way writes in one of them. */
   readonly fields?: readonly string[];

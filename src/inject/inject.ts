@@ -12,6 +12,7 @@ import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.t
 import type { BodyPlan } from './body-plan.ts';
 import { carrierFor } from './carrier-for.ts';
 import type { Carrier } from './carrier.ts';
+import type { GrantIdentity } from './client-certificate.ts';
 import { checkField } from './fields-for.ts';
 import type { MessageFacts } from './message-facts.ts';
 import { placed } from './placeholders/place.ts';
@@ -57,6 +58,8 @@ export interface Injected extends Injectable {
   readonly messages?: (() => Replacement) | undefined;
   /** How the body is framed then, as `fields` say; absent: as it was. */
   readonly reframed?: BodyPlan | undefined;
+  /** Who we are on the connection that it leaves on; absent: nobody that the grant says. */
+  readonly identity?: GrantIdentity | undefined;
 }
 
 /**
@@ -96,6 +99,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     carriedIn: replaced,
     secrets,
     rewriteBody: part?.rewriteBody,
+    identity: part?.identity,
   };
   const carried = part?.body === undefined ? injected : withBody(injected, part.body);
   const { shown } = injection;

@@ -1,5 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import type { Credential } from '../grants/credential.ts';
+import { notSent } from './client-certificate.ts';
 
 /**
  * The value of a credential that is one.
@@ -29,6 +30,8 @@ export function singleValue(credential: Credential): string {
         'The keys of this grant sign requests, and are never sent themselves.',
         { hint: 'in the provider: inject: aws_sigv4' },
       );
+    case 'client_certificate':
+      throw notSent();
   }
 }
 

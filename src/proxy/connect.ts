@@ -3,15 +3,16 @@ import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
 import { isOwn } from '../policy/own-host.ts';
-import type { Protocol, Protocols } from '../upstream/protocol.ts';
-import { readPresented } from './agent.ts';
+import type { Protocol } from '../upstream/protocol.ts';
+import { readPresented, type Identity } from './agent.ts';
 import { intercept, type Inside } from './intercept.ts';
 import type { Client, InterceptedTunnel, RequestHead } from './message.ts';
+import { offerOf } from './offer.ts';
 import type { OpenConnections } from './open-connections.ts';
 import { beginRecord } from './record.ts';
 import { denialOf, refusalOf } from './refusal.ts';
 import { tunnelRefusal } from './right.ts';
-import type { Rooms } from './rooms.ts';
+import type { Rooms, Settings } from './rooms.ts';
 import { refuseOn } from './socket-reply.ts';
 import { connectTargetOf } from './target.ts';
 import { relay } from './tunnel.ts';
@@ -78,7 +79,7 @@ export async function connect(
         socket.write(established);
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
-          spoken: () => (own ? 'h2' : spokenBy({ ...target, scheme: 'https' }, settings.protocols)),
+          spoken: () => (own ? 'h2' : spokenBy({ ...target, scheme: 'https' }, identity, settings, rooms)),
           timeoutMs: settings.limits.client_handshake,
         });
         if (inside === null) {
@@ -97,10 +98,20 @@ export async function connect(
   }
 }
 
-/** What the upstream speaks. Where it cannot be asked, the first request will say why. */
-async function spokenBy(authority: Authority, protocols: Protocols): Promise<Protocol> {
+/**
+ * What the upstream speaks. Where it cannot be asked, the first request will say why. One that is to see a grant's
+ * certificate is not asked: nobody has let a request through that may show it, and without it there may be no answer.
+ */
+async function spokenBy(
+  authority: Authority,
+  caller: Identity,
+  settings: Settings,
+  rooms: Pick<Rooms, 'grants'>,
+): Promise<Protocol> {
   try {
-    return await protocols.of(authority);
+    const offer = await offerOf(authority, caller, rooms, settings);
+    if (offer?.candidates.some(({ type }) => type === 'client_certificate') === true) return 'http/1.1';
+    return await settings.protocols.of(authority);
   } catch {
     return 'http/1.1';
   }

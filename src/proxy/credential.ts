@@ -105,6 +105,7 @@ export async function withCredential(
     record.grant(grant, rooms.fingerprint(sealed));
     await rooms.audit.append(record.access());
     left = ready;
+    if (request.identity !== undefined) rooms.identities.showing(ready, request.identity);
     return request;
   };
 

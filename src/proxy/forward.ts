@@ -53,6 +53,8 @@ export interface Departure {
   readonly shown?: Shown;
   /** Text messages of a WebSocket are written anew; see `Injected`. */
   readonly messages?: Injected['messages'];
+  /** Who we are on the connection that it leaves on; see `Injected`. */
+  readonly identity?: Injected['identity'];
   /** SHA-256 of the body in hex, where it was read for that. */
   readonly bodyHash?: string;
   /** All of the body, where it was read for that. */

@@ -21,6 +21,7 @@ import type { Streams } from '../upstream/h2/streams.ts';
 import type { Protocols } from '../upstream/protocol.ts';
 import type { AgentRegister } from './agent.ts';
 import type { Concealment } from './concealment.ts';
+import type { ShownIdentities } from './shown-identities.ts';
 
 /** What an exchange is given to work with. `main` makes it. */
 export interface Rooms {
@@ -33,6 +34,8 @@ export interface Rooms {
   readonly inForce: () => Settings;
   readonly agents: AgentRegister;
   readonly grants: Pick<Registry, 'find'>;
+  /** Has what was made with a certificate end with it. */
+  readonly identities: Pick<ShownIdentities, 'showing'>;
   readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
   readonly activity: Pick<ActivityNotes, 'lacked'>;
   readonly audit: AuditLog;

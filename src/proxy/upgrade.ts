@@ -8,6 +8,7 @@ import { createBodyReader, type BodyReader } from './h1/body-reader.ts';
 import { ownHead } from './h1/head-writer.ts';
 import type { RequestHeadBytes } from './h1/request-head.ts';
 import type { BodyPlan } from '../inject/body-plan.ts';
+import { peerOf } from '../policy/peer.ts';
 import type { Carried, Reply } from './message.ts';
 import { messageRewriting, type MessageRewriting } from './message-rewriting.ts';
 import type { Meter } from './meter.ts';
@@ -89,7 +90,8 @@ export async function upgrade(
       },
     );
   }
-  const upstream = await dialer.connect(authority);
+  const peer = peerOf(authority, departure.identity);
+  const upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<Carried>();
   let status = 0;
   const finish = (fate: Carried['fate'], code?: FailureCode) => {
@@ -110,7 +112,7 @@ export async function upgrade(
   upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...asked, ...side.asks, ...upgrading]));
   let shaken: Handshake | Carried;
   try {
-    shaken = await Promise.race([shakeHands(upstream, authority, limits), over]);
+    shaken = await Promise.race([shakeHands(upstream, peer, limits), over]);
   } catch (error) {
     upstream.destroy();
     throw error;

@@ -1,16 +1,20 @@
 import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
+import { certificateNotTaken, mayNotBeTaken } from '../policy/certificate-not-taken.ts';
+import type { Peer } from '../policy/peer.ts';
 
 /**
  * What went wrong with an upstream, as a client is told.
  *
  * @param answering whether the first bytes of an answer had come
  */
-export function upstreamFailure(error: Error, authority: Authority, answering: boolean): SidekeyError {
+export function upstreamFailure(error: Error, peer: Peer, answering: boolean): SidekeyError {
   if (error instanceof SidekeyError) return error;
-  const where = authorityText(authority);
-  const failure = (code: UpstreamCode, sentence: string) =>
-    new SidekeyError(code, sentence, { cause: error });
+  const notTaken = certificateNotTaken(peer, error);
+  if (notTaken !== null) return notTaken;
+  const where = authorityText(peer);
+  const failure = (code: UpstreamCode, sentence: string, hint?: string) =>
+    new SidekeyError(code, sentence, { hint, cause: error });
   if (codeOf(error).startsWith('ERR_SSL_')) {
     const sentence = `The TLS connection to ${where} failed (${codeOf(error)}).`;
     // Under TLS 1.3 a server says so when the handshake is over for us (RFC 8446 §4.4.2.4).
@@ -20,7 +24,11 @@ export function upstreamFailure(error: Error, authority: Authority, answering: b
     return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
   }
   if (isConnectionLoss(error) && !answering) {
-    return failure('upstream_unreachable', `${where} closed the connection before it answered.`);
+    return failure(
+      'upstream_unreachable',
+      `${where} closed the connection before it answered.`,
+      mayNotBeTaken(peer),
+    );
   }
   return failure('upstream_protocol', `${where} did not answer in HTTP/1.1 as it should.`);
 }

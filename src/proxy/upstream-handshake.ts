@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
+import type { Peer } from '../policy/peer.ts';
 import type { Limits } from '../policy/limits.ts';
 import { PendingBytes } from './front/pending-bytes.ts';
 import { Malformed } from './h1/faults.ts';
@@ -21,11 +22,11 @@ export interface Handshake {
  *
  * Rejects with SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls` or `upstream_protocol`.
  */
-export function shakeHands(upstream: Socket, authority: Authority, limits: Limits): Promise<Handshake> {
+export function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Handshake> {
   const heads = createResponseReader(limits);
   const pending = new PendingBytes();
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => fail(timedOut(authority)), limits.upstream_head);
+    const timer = setTimeout(() => fail(timedOut(peer)), limits.upstream_head);
     function settle(): void {
       clearTimeout(timer);
       upstream.off('data', read).off('error', fail).off('end', lost).off('close', lost).pause();
@@ -34,7 +35,7 @@ export function shakeHands(upstream: Socket, authority: Authority, limits: Limit
       settle();
       // An error that comes later concerns nobody, and must have a listener.
       upstream.on('error', () => {});
-      reject(upstreamFailure(error, authority, heads.begun));
+      reject(upstreamFailure(error, peer, heads.begun));
     }
     function lost(): void {
       fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));

@@ -3,7 +3,15 @@ import type { Grant } from '../grants/grant.ts';
 import type { GrantTable } from './schema.ts';
 import type { GrantRecord } from './store.ts';
 
-const types: readonly Grant['type'][] = ['oauth2', 'api_key', 'jwt', 'basic', 'headers', 'aws'];
+const types: readonly Grant['type'][] = [
+  'oauth2',
+  'api_key',
+  'jwt',
+  'basic',
+  'headers',
+  'aws',
+  'client_certificate',
+];
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** A grant as it stands in its table. */

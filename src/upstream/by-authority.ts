@@ -1,43 +1,60 @@
-import type { Authority } from '../policy/authority.ts';
+import type { ClientIdentity, Peer } from '../policy/peer.ts';
 
-/** What is kept for one authority. */
+/** What is kept for one peer. */
 interface Kept {
   /** Keeps nothing that nobody uses any more. */
   clear(): void;
 }
 
-/** Connections by whom they were made to, each kind of them in a place of its own for each authority. */
+/** Connections by whom they were made to and as whom, each kind of them in a place of its own for each such peer. */
 export class ByAuthority<Shelf extends Kept> {
   readonly #shelves = new Map<string, Shelf>();
-  readonly #make: (authority: Authority) => Shelf;
+  readonly #make: (peer: Peer) => Shelf;
+  /** Forgets to listen for the end of a peer's identity. */
+  readonly #unheeded = new Map<string, () => void>();
   #closing: PromiseWithResolvers<void> | null = null;
 
-  /** @param make makes the place for an authority that has none; it is to say `emptied` when nothing is left there */
-  constructor(make: (authority: Authority) => Shelf) {
+  /** @param make makes the place for a peer that has none; it is to say `emptied` when nothing is left there */
+  constructor(make: (peer: Peer) => Shelf) {
     this.#make = make;
   }
 
-  /** That of this authority, made where there is none. */
-  at(authority: Authority): Shelf {
-    const key = identityOf(authority);
+  /** That of this peer, made where there is none. */
+  at(peer: Peer): Shelf {
+    const key = keyOf(peer);
     let shelf = this.#shelves.get(key);
-    if (shelf === undefined) this.#shelves.set(key, (shelf = this.#make(authority)));
+    if (shelf === undefined) {
+      this.#shelves.set(key, (shelf = this.#make(peer)));
+      if (peer.identity !== undefined) this.#heed(key, shelf, peer.identity);
+    }
     return shelf;
   }
 
-  find(authority: Authority): Shelf | undefined {
-    return this.#shelves.get(identityOf(authority));
+  find(peer: Peer): Shelf | undefined {
+    return this.#shelves.get(keyOf(peer));
   }
 
-  get isClosing(): boolean {
-    return this.#closing !== null;
+  /** Whether nothing is kept for this peer any more: at all, or because its identity has ended. */
+  isClosing({ identity }: Peer): boolean {
+    return this.#closing !== null || identity?.ended.aborted === true;
   }
 
-  emptied(authority: Authority, shelf: Shelf): void {
-    const key = identityOf(authority);
+  emptied(peer: Peer, shelf: Shelf): void {
+    const key = keyOf(peer);
     // Another may stand in its place by now.
-    if (this.#shelves.get(key) === shelf) this.#shelves.delete(key);
+    if (this.#shelves.get(key) === shelf) {
+      this.#shelves.delete(key);
+      this.#unheeded.get(key)?.();
+      this.#unheeded.delete(key);
+    }
     if (this.#shelves.size === 0) this.#closing?.resolve();
+  }
+
+  /** What rests is closed when its identity ends; what is in use then, when it comes back. */
+  #heed(key: string, shelf: Shelf, { ended }: ClientIdentity): void {
+    const clear = () => shelf.clear();
+    ended.addEventListener('abort', clear);
+    this.#unheeded.set(key, () => ended.removeEventListener('abort', clear));
   }
 
   /** Keeps nothing any more; resolves when what is under way has ended. */
@@ -52,9 +69,10 @@ export class ByAuthority<Shelf extends Kept> {
 }
 
 /**
- * Whom a connection was made to and verified for. Nothing else decides what is sent on it: trust is the same for all
- * connections of one exit, and our own certificate, if there is one, follows from the authority.
+ * Whom a connection was made to and verified for, and as whom. Nothing else decides what is sent on it: trust is the same
+ * for all connections of one exit, and a certificate of ours that no grant brings follows from the authority.
  */
-export function identityOf({ scheme, host, port }: Authority): string {
-  return `${scheme}://${host}:${port}`;
+export function keyOf({ scheme, host, port, identity }: Peer): string {
+  const authority = `${scheme}://${host}:${port}`;
+  return identity === undefined ? authority : `${authority}#${identity.id}`;
 }

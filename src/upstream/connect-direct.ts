@@ -1,5 +1,5 @@
 import { connect as connectTcp, type OnReadOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
-import type { Authority } from '../policy/authority.ts';
+import type { Peer } from '../policy/peer.ts';
 import type { Clock } from './deadline.ts';
 import { tlsFailed, unreachable } from './dial-failure.ts';
 import { openTls, type Handshakes } from './handshake.ts';
@@ -26,15 +26,15 @@ const attemptDelayMs = 250;
  * Rejects with SidekeyError `upstream_unreachable` or `upstream_tls`, or with the reason of the signal.
  */
 export async function connectDirect(
-  authority: Authority,
+  peer: Peer,
   addresses: readonly CheckedAddress[],
   { tls, allowHalfOpen, onread, signal }: Dialing,
   { handshakes, clock }: { readonly handshakes: Handshakes; readonly clock: Clock },
 ): Promise<Socket> {
   const ordered = interleave(addresses);
   const open = (address: CheckedAddress): Socket => {
-    const target = targetOf(address, authority.port, allowHalfOpen);
-    if (tls !== null) return openTls(authority, target, handshakes, { ...tls, onread });
+    const target = targetOf(address, peer.port, allowHalfOpen);
+    if (tls !== null) return openTls(peer, target, handshakes, { ...tls, onread });
     return connectTcp(onread === undefined ? target : { ...target, onread });
   };
   const attempt = async (address: CheckedAddress, given: AbortSignal): Promise<Socket> => {
@@ -44,19 +44,19 @@ export async function connectDirect(
   };
   const socket = await race(ordered, { attempt, delayMs: attemptDelayMs, clock, signal }).catch(
     (error: unknown) => {
-      throw error instanceof AllFailed ? unreachable(authority, ordered, error.reasons) : error;
+      throw error instanceof AllFailed ? unreachable(peer, ordered, error.reasons) : error;
     },
   );
-  if (tls !== null) await shaken(socket, authority, signal);
+  if (tls !== null) await shaken(socket, peer, signal);
   return socket;
 }
 
 /** Resolves when the handshake is done and the certificate verified. Rejects as `connectDirect`. */
-export async function shaken(socket: Socket, authority: Authority, signal: AbortSignal): Promise<void> {
+export async function shaken(socket: Socket, peer: Peer, signal: AbortSignal): Promise<void> {
   try {
     await until(socket, 'secureConnect', signal);
   } catch (error) {
-    throw error === signal.reason ? error : tlsFailed(authority, error as Error);
+    throw error === signal.reason ? error : tlsFailed(peer, error as Error);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { authorityText, type Authority } from '../policy/authority.ts';
+import type { Peer } from '../policy/peer.ts';
 import { openTunnel, TunnelRefused, type CompanyProxy } from './company-proxy.ts';
 import { connectDirect, shaken, type Dialing } from './connect-direct.ts';
 import type { Clock } from './deadline.ts';
@@ -29,7 +30,7 @@ const tunnelDelayMs = 1_000;
  * the reason of the signal.
  */
 export async function connectThrough(
-  authority: Authority,
+  peer: Peer,
   way: Exclude<Route, { kind: 'direct' }>,
   { tls, allowHalfOpen, onread, signal }: Dialing,
   { proxy, addresses, ...parts }: ProxyWay & { readonly handshakes: Handshakes; readonly clock: Clock },
@@ -42,11 +43,11 @@ export async function connectThrough(
       .catch((error: unknown) => {
         throw proxyNotReached(error);
       });
-    const target = `${host}:${authority.port}`;
-    await openTunnel(socket, proxy, { target, to: authorityText(authority), signal: given });
+    const target = `${host}:${peer.port}`;
+    await openTunnel(socket, proxy, { target, to: authorityText(peer), signal: given });
     return socket;
   };
-  const tunnel = await race(hostsOf(authority, way), {
+  const tunnel = await race(hostsOf(peer, way), {
     attempt,
     delayMs: tunnelDelayMs,
     clock: parts.clock,
@@ -56,8 +57,8 @@ export async function connectThrough(
   }).catch((error: unknown) => {
     throw error instanceof AllFailed ? error.reasons[0] : error;
   });
-  const socket = tls === null ? tunnel : overTunnel(authority, tunnel, parts.handshakes, tls.protocols);
-  if (tls !== null) await shaken(socket, authority, signal);
+  const socket = tls === null ? tunnel : overTunnel(peer, tunnel, parts.handshakes, tls.protocols);
+  if (tls !== null) await shaken(socket, peer, signal);
   if (onread !== undefined) readAs(socket, onread);
   return socket;
 }

@@ -1,13 +1,21 @@
 import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
+import { certificateNotTaken, mayNotBeTaken } from '../policy/certificate-not-taken.ts';
+import type { Peer } from '../policy/peer.ts';
 import type { CheckedAddress } from './resolve.ts';
 
 /** A socket's handshake failed. */
-export function tlsFailed(authority: Authority, cause: Error): SidekeyError {
+export function tlsFailed(peer: Peer, cause: Error): SidekeyError {
+  const notTaken = certificateNotTaken(peer, cause);
+  if (notTaken !== null) return notTaken;
   const why = reasonOf(cause);
   const unknownIssuer = /ISSUER|SELF_SIGNED|UNABLE_TO/.test(why);
-  return new SidekeyError('upstream_tls', `The TLS handshake with ${nameOf(authority)} failed (${why}).`, {
-    hint: unknownIssuer ? 'if a company CA signed it, add its certificate to upstream.ca' : undefined,
+  return new SidekeyError('upstream_tls', `The TLS handshake with ${nameOf(peer)} failed (${why}).`, {
+    hint: unknownIssuer
+      ? 'if a company CA signed it, add its certificate to upstream.ca'
+      : /ECONNRESET|EPIPE|^closed/.test(why)
+        ? mayNotBeTaken(peer)
+        : undefined,
     cause,
   });
 }

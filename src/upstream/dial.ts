@@ -1,12 +1,13 @@
 import type { OnReadOpts, Socket } from 'node:net';
 import type { Authority } from '../policy/authority.ts';
+import type { Peer } from '../policy/peer.ts';
 import { connectDirect, type Dialing } from './connect-direct.ts';
 import { connectThrough, type ProxyWay } from './connect-through.ts';
 import { systemClock, type Clock } from './deadline.ts';
 import { tooLate } from './dial-failure.ts';
 import type { Handshakes } from './handshake.ts';
 import type { Route, Router } from './route.ts';
-import { createTlsSessions } from './tls-sessions.ts';
+import { sessionsByIdentity } from './tls-sessions.ts';
 import { orAborted } from './until.ts';
 
 /** What a dialer is made of. */
@@ -39,8 +40,11 @@ export interface ConnectOptions {
  * `upstream_timeout`.
  */
 export interface Dialer {
-  /** A TCP connection, TLS on top where the scheme is `https`: its `alpnProtocol` says what was agreed on. */
-  connect(authority: Authority, options?: ConnectOptions): Promise<Socket>;
+  /**
+   * A TCP connection, TLS on top where the scheme is `https`: its `alpnProtocol` says what was agreed on. A peer with an
+   * identity gets to see that.
+   */
+  connect(peer: Peer, options?: ConnectOptions): Promise<Socket>;
   /** A TCP connection alone, for a blind tunnel: each side ends by itself, so whoever has it must end ours. */
   connectBlind(authority: Authority): Promise<Socket>;
 }
@@ -49,28 +53,28 @@ const onlyHttp1 = ['http/1.1'];
 
 /** Keeps TLS sessions, so that a second handshake with the same upstream is short; opens nothing yet. */
 export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClock }: DialerOptions): Dialer {
-  const parts = { handshakes: { trust, sessions: createTlsSessions(clock) }, clock };
+  const parts = { handshakes: { trust, sessions: sessionsByIdentity(clock) }, clock };
 
-  async function dial(authority: Authority, how: Omit<Dialing, 'signal'>): Promise<Socket> {
+  async function dial(peer: Peer, how: Omit<Dialing, 'signal'>): Promise<Socket> {
     const signal = AbortSignal.timeout(timeoutMs);
     const dialing = { ...how, signal };
     let way: Route | undefined;
     try {
-      way = await orAborted(route(authority), signal);
-      if (way.kind === 'direct') return await connectDirect(authority, way.addresses, dialing, parts);
+      way = await orAborted(route(peer), signal);
+      if (way.kind === 'direct') return await connectDirect(peer, way.addresses, dialing, parts);
       if (proxy === null) throw new TypeError('there is no proxy to go through');
-      return await connectThrough(authority, way, dialing, { ...proxy, ...parts });
+      return await connectThrough(peer, way, dialing, { ...proxy, ...parts });
     } catch (error) {
       if (!signal.aborted || error !== signal.reason) throw error;
       const through = way === undefined || way.kind === 'direct' ? null : (proxy?.proxy.authority ?? null);
-      throw tooLate(authority, timeoutMs, through);
+      throw tooLate(peer, timeoutMs, through);
     }
   }
 
   return {
-    connect: (authority, { onread, protocols = onlyHttp1 } = {}) =>
-      dial(authority, {
-        tls: authority.scheme === 'https' ? { protocols } : null,
+    connect: (peer, { onread, protocols = onlyHttp1 } = {}) =>
+      dial(peer, {
+        tls: peer.scheme === 'https' ? { protocols } : null,
         allowHalfOpen: false,
         onread,
       }),

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { identityOf } from './by-authority.ts';
 import type { Authority } from '../policy/authority.ts';
+import type { Peer } from '../policy/peer.ts';
+import { keyOf } from './by-authority.ts';
 import type { Clock } from './deadline.ts';
 
 /** What is spoken on a connection, by its name in ALPN (RFC 7301 §6, RFC 9113 §3.2). */
@@ -17,9 +18,9 @@ export interface Protocols {
 
 /** What upstreams chose when they were last asked; forgotten after a time, since they may choose anew. */
 export interface KnownProtocols {
-  get(authority: Authority): Protocol | undefined;
-  learn(authority: Authority, protocol: Protocol): void;
-  forget(authority: Authority): void;
+  get(peer: Peer): Protocol | undefined;
+  learn(peer: Peer, protocol: Protocol): void;
+  forget(peer: Peer): void;
 }
 
 const mostAuthorities = 10_000;
@@ -33,13 +34,12 @@ export function createKnownProtocols(clock: Clock): KnownProtocols {
     max: mostAuthorities,
   });
   return {
-    get(authority) {
-      const entry = known.get(identityOf(authority));
+    get(peer) {
+      const entry = known.get(keyOf(peer));
       return entry === undefined || entry.until <= clock.now() ? undefined : entry.protocol;
     },
-    learn: (authority, protocol) =>
-      void known.set(identityOf(authority), { protocol, until: clock.now() + knownForMs }),
-    forget: (authority) => void known.delete(identityOf(authority)),
+    learn: (peer, protocol) => void known.set(keyOf(peer), { protocol, until: clock.now() + knownForMs }),
+    forget: (peer) => void known.delete(keyOf(peer)),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { SidekeyError } from '../errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
+import type { Peer } from '../policy/peer.ts';
 import type { Limits } from '../policy/limits.ts';
 import { PooledConnection, type ConnectionOwner, type ConnectionUser } from './connection.ts';
 import type { Clock } from './deadline.ts';
@@ -12,19 +13,20 @@ import { discard } from './until.ts';
 /** An upstream that says for how long it keeps a connection closes it at that very moment: we do so before. */
 const haste = 1_000;
 
-/** What the connections to all authorities have in common. */
+/** What the connections to all peers have in common. */
 export interface House {
   readonly dialer: Dialer;
   readonly limits: Pick<Limits, 'upstream_connections' | 'upstream_wait' | 'upstream_keep_alive'>;
   readonly clock: Clock;
-  isClosing(): boolean;
+  /** Whether nothing is kept for this peer any more. */
+  isClosing(peer: Peer): boolean;
   /** Nothing is left there. */
-  emptied(authority: Authority, shelf: Shelf): void;
+  emptied(peer: Peer, shelf: Shelf): void;
 }
 
-/** All connections to one authority, and who waits for them. */
+/** All connections to one peer, and who waits for them. */
 export class Shelf implements ConnectionOwner {
-  readonly #authority: Authority;
+  readonly #peer: Peer;
   readonly #house: House;
   /** The last used at the end. */
   readonly #idle: PooledConnection[] = [];
@@ -35,8 +37,8 @@ export class Shelf implements ConnectionOwner {
   #count = 0;
   #dialing = 0;
 
-  constructor(authority: Authority, house: House) {
-    this.#authority = authority;
+  constructor(peer: Peer, house: House) {
+    this.#peer = peer;
     this.#house = house;
     this.#waiting = new Queue({
       clock: house.clock,
@@ -67,7 +69,7 @@ export class Shelf implements ConnectionOwner {
   /** Takes a connection that was made to find out what is spoken, and that nobody has read from; or closes it. */
   adopt(socket: Socket): void {
     const { limits, clock } = this.#house;
-    if (this.#house.isClosing() || this.#count >= limits.upstream_connections) {
+    if (this.#house.isClosing(this.#peer) || this.#count >= limits.upstream_connections) {
       discard(socket);
       this.#checkEmpty();
       return;
@@ -122,7 +124,7 @@ export class Shelf implements ConnectionOwner {
     this.#dialing += 1;
     const connection = new PooledConnection(this, this.#house.clock);
     const { onread } = connection;
-    const made = await this.#house.dialer.connect(this.#authority, { onread }).catch(asError);
+    const made = await this.#house.dialer.connect(this.#peer, { onread }).catch(asError);
     this.#dialing -= 1;
     if (made instanceof Error) {
       this.#count -= 1;
@@ -130,7 +132,7 @@ export class Shelf implements ConnectionOwner {
     } else {
       connection.attach(made);
       if (connection.isOpen) this.#offer(connection, this.#house.limits.upstream_keep_alive);
-      else this.#waiting.next()?.unconnected(spokeFirst(this.#authority));
+      else this.#waiting.next()?.unconnected(spokeFirst(this.#peer));
     }
     this.#dial();
     this.#checkEmpty();
@@ -151,7 +153,7 @@ export class Shelf implements ConnectionOwner {
   #offer(connection: PooledConnection, idleMs: number): void {
     const user = this.#waiting.next();
     if (user !== undefined) connection.lend(user);
-    else if (this.#house.isClosing()) connection.destroy();
+    else if (this.#house.isClosing(this.#peer)) connection.destroy();
     else {
       this.#idle.push(connection);
       connection.rest(idleMs);
@@ -160,7 +162,7 @@ export class Shelf implements ConnectionOwner {
 
   #refuse(late: readonly ConnectionUser[]): void {
     for (const user of late)
-      user.unconnected(noConnectionFree(this.#authority, this.#house.limits.upstream_connections));
+      user.unconnected(noConnectionFree(this.#peer, this.#house.limits.upstream_connections));
     this.#checkEmpty();
   }
 
@@ -169,7 +171,7 @@ export class Shelf implements ConnectionOwner {
     this.#waiting.rest();
     if (this.#count > 0) return;
     this.#waiting.stop();
-    this.#house.emptied(this.#authority, this);
+    this.#house.emptied(this.#peer, this);
   }
 }
 

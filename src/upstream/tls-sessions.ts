@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import type { ClientIdentity, Peer } from '../policy/peer.ts';
 import type { Clock } from './deadline.ts';
 
 /** A TLS session that can be resumed. */
@@ -25,6 +26,8 @@ export interface TlsSessions {
 }
 
 const mostAuthorities = 1_000;
+/** Of those that one identity is shown to: the audience of a grant is a few hosts. */
+const mostOfIdentity = 50;
 
 /** A server gives one or two with a handshake; more are there after a burst. */
 const mostOfOne = 4;
@@ -35,9 +38,9 @@ const mostOfOne = 4;
  */
 const longestMs = 3_600_000;
 
-/** Keeps four for each of the 1,000 authorities last used, for an hour after the certificate was seen. */
-export function createTlsSessions(clock: Clock): TlsSessions {
-  const kept = new LRUCache<string, readonly TlsSession[]>({ max: mostAuthorities });
+/** Keeps four for each of the 1,000 authorities last used (or as many as are said), for an hour after the certificate was seen. */
+export function createTlsSessions(clock: Clock, most = mostAuthorities): TlsSessions {
+  const kept = new LRUCache<string, readonly TlsSession[]>({ max: most });
   return {
     take(authority) {
       const now = clock.now();
@@ -51,5 +54,20 @@ export function createTlsSessions(clock: Clock): TlsSessions {
       const session = { bytes, until: from?.until ?? clock.now() + longestMs };
       kept.set(authority, [...(kept.get(authority) ?? []), session].slice(-mostOfOne));
     },
+  };
+}
+
+/**
+ * The sessions that may be resumed with a peer. A session stands for the certificate that it was made with, so those of one
+ * identity are out of reach of every other, and gone from memory together with it.
+ */
+export function sessionsByIdentity(clock: Clock): (peer: Peer) => TlsSessions {
+  const common = createTlsSessions(clock);
+  const own = new WeakMap<ClientIdentity, TlsSessions>();
+  return ({ identity }) => {
+    if (identity === undefined) return common;
+    let sessions = own.get(identity);
+    if (sessions === undefined) own.set(identity, (sessions = createTlsSessions(clock, mostOfIdentity)));
+    return sessions;
   };
 }

@@ -1,15 +1,20 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
+import {
+  createSecureContext,
+  getCACertificates,
+  type SecureContext,
+  type SecureContextOptions,
+} from 'node:tls';
 import { SidekeyError } from '../errors.ts';
-import type { Authority } from '../policy/authority.ts';
 import { createPatternMap } from '../policy/domain-map.ts';
+import type { ClientIdentity, Peer } from '../policy/peer.ts';
 import { assertUsable, type ClientCertificate } from './client-certificates.ts';
 
 /**
  * What upstream certificates are verified against: the system's and Node's own roots, and the PEM files of
- * `upstream.ca`. There is no way to verify against nothing. And what an authority gets to see of us: the certificate of
- * its pattern, or none.
+ * `upstream.ca`. There is no way to verify against nothing. And what a peer gets to see of us: the certificate of the grant
+ * where one says who we are, else that of the authority's pattern, or none.
  *
  * Reading the system's store takes tens of milliseconds, so each context is made at its first use.
  *
@@ -19,22 +24,28 @@ import { assertUsable, type ClientCertificate } from './client-certificates.ts';
 export function createTrust(
   files: readonly string[],
   certificates: readonly ClientCertificate[] = [],
-): (authority: Authority) => SecureContext {
+): (peer: Peer) => SecureContext {
   const extra = files.map(readAnchors);
   certificates.forEach(assertUsable);
-  const identities = createPatternMap(certificates);
+  const byPattern = createPatternMap(certificates);
   const contexts = new Map<ClientCertificate | null, SecureContext>();
-  return (authority) => {
-    const identity = identities.match(authority);
-    let context = contexts.get(identity);
-    if (context === undefined) {
-      context = createSecureContext({
-        ...identity?.material,
-        ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...extra])],
-        minVersion: 'TLSv1.2',
-      });
-      contexts.set(identity, context);
+  const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
+  const contextWith = (material: SecureContextOptions = {}) =>
+    createSecureContext({
+      ...material,
+      ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...extra])],
+      minVersion: 'TLSv1.2',
+    });
+  return (peer) => {
+    if (peer.identity !== undefined) {
+      let context = ofGrants.get(peer.identity);
+      if (context === undefined)
+        ofGrants.set(peer.identity, (context = contextWith(peer.identity.material())));
+      return context;
     }
+    const certificate = byPattern.match(peer);
+    let context = contexts.get(certificate);
+    if (context === undefined) contexts.set(certificate, (context = contextWith(certificate?.material)));
     return context;
   };
 }

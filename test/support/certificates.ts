@@ -20,6 +20,8 @@ export interface TestAuthority {
     hosts: readonly string[],
     validity?: { readonly notBefore: number; readonly notAfter: number },
   ): TestCertificate;
+  /** An authority whose certificate this one has signed. */
+  subordinate(name: string): TestAuthority;
 }
 
 const dayMs = 86_400_000;
@@ -34,9 +36,12 @@ const verifyingKey = forge.pki.publicKeyFromPem(publicKey);
 let serial = 1;
 
 /** A new authority. Authorities are told apart by their names. */
-export function makeTestAuthority(name: string): TestAuthority {
+export function makeTestAuthority(name: string, signedBy = name): TestAuthority {
   const issuer = [{ name: 'commonName', value: name }];
-  const root = blank(issuer, issuer, { notBefore: Date.now() - dayMs, notAfter: Date.now() + dayMs });
+  const root = blank(issuer, [{ name: 'commonName', value: signedBy }], {
+    notBefore: Date.now() - dayMs,
+    notAfter: Date.now() + dayMs,
+  });
   root.setExtensions([
     { name: 'basicConstraints', cA: true, critical: true },
     { name: 'keyUsage', keyCertSign: true, critical: true },
@@ -44,6 +49,7 @@ export function makeTestAuthority(name: string): TestAuthority {
   root.sign(signingKey, forge.md.sha256.create());
   return {
     cert: forge.pki.certificateToPem(root),
+    subordinate: (below) => makeTestAuthority(below, name),
     issue(hosts, validity = { notBefore: Date.now() - dayMs, notAfter: Date.now() + dayMs }) {
       const leaf = blank([{ name: 'commonName', value: 'upstream of a test' }], issuer, validity);
       const altNames = hosts.map((host) =>

@@ -46,8 +46,17 @@ export async function askedParts({
   return parts;
 }
 
-function pastedToken({ name, token, flows }: Provider): PastedToken {
+function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
   if (token !== null) return token;
+  if (inject.some(({ as }) => as.kind === 'client_certificate')) {
+    throw new SidekeyError(
+      'input_invalid',
+      `The provider ${name} has a client certificate shown, which no prompt takes.`,
+      {
+        hint: `cat client.crt client.key | sidekey grant add ${name} --provider ${name}`,
+      },
+    );
+  }
   // A provider of one's own that says nothing of keys, nor of OAuth: the key it has is one value.
   if (flows.length === 0) {
     const part = { name: 'token', what: 'key or token', secret: true, starts: [] };

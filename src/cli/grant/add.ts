@@ -12,6 +12,7 @@ import { findProvider } from '../provider/find.ts';
 import { details } from '../table.ts';
 import { chooseAudience } from './audience.ts';
 import { keepGrant } from './keep-grant.ts';
+import { certificateJson, certificateMisfit, certificateRows } from './certificate-words.ts';
 import { domainsOf } from './offered.ts';
 import { refreshGapOf } from './refresh-gap.ts';
 import { expiryOf, grantJson, scopesOf, titleOf } from './words.ts';
@@ -43,6 +44,8 @@ export async function addGrant(context: Context, name: string, options: AddOptio
     if (!hasToken) throw new SidekeyError('input_invalid', gap.sentence, { hint: gap.hint });
     warn(`${gap.sentence} The access token is used until it ends.`, gap.hint);
   }
+  const misfit = certificateMisfit(credential, provider);
+  if (misfit !== null) warn(misfit.sentence, misfit.hint);
   const wider = audience.filter((text) => {
     const pattern = parsePattern(text);
     return !isPattern(pattern) || !isWithin(provider.audience, pattern);
@@ -75,11 +78,12 @@ export async function addGrant(context: Context, name: string, options: AddOptio
     warn('Its token has ended already, and there is no refresh token.', 'add it again with --replace');
   }
   output.result(
-    { ...grantJson(grant, at), audience, domains, replaced, warnings },
+    { ...grantJson(grant, at), ...certificateJson(credential), audience, domains, replaced, warnings },
     details(replaced ? `Replaced the credential of ${titleOf(grant)}.` : `Stored ${titleOf(grant)}.`, {
       provider: grant.provider,
       user: grant.user,
       type: grant.type,
+      ...certificateRows(credential, at),
       state: stateNow(grant, at),
       scopes: scopesOf(grant),
       expires: expiryOf(grant, at),

@@ -19,7 +19,7 @@ export function clockRows(
     'last refresh': refreshedAt === null ? null : when(refreshedAt, now),
     'last use': usedAt === null ? 'never' : when(usedAt, now),
     'last error': failure === null ? null : `${relativeTime(failure.at, now)}: ${failure.text}`,
-    next: nextWords(next, now),
+    next: nextWords(next, grant, now),
   };
 }
 
@@ -72,7 +72,7 @@ function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, no
   return parts.length === 0 ? null : parts.join('; ');
 }
 
-function nextWords({ what, at }: Next, now: number): string {
+function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: number): string {
   const then = at === null || at <= now ? 'now' : relativeTime(at, now);
   switch (what) {
     case 'refresh_ahead':
@@ -85,7 +85,7 @@ function nextWords({ what, at }: Next, now: number): string {
         ? 'the next request refreshes the token'
         : `requests ${then} or later refresh the token`;
     case 'end':
-      return `the token ends ${then}, and nothing can renew it`;
+      return `the ${type === 'client_certificate' ? 'certificate' : 'token'} ends ${then}, and nothing can renew it`;
     case 'consent':
       return 'nothing, until somebody consents anew';
     case 'nothing':

@@ -5,6 +5,7 @@ import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { Context } from '../context.ts';
 import { details } from '../table.ts';
 import { dateTime, relativeTime } from '../time.ts';
+import { certificateJson, certificateRows } from './certificate-words.ts';
 import { clockJson, clockRows } from './clock-words.ts';
 import { clocksOf } from './clocks.ts';
 import { domainsOf } from './offered.ts';
@@ -36,6 +37,7 @@ export async function showGrant(
     return {
       grant,
       account: sealed.details ?? {},
+      certificate: { json: certificateJson(sealed.credential), rows: certificateRows(sealed.credential, at) },
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
       lacked: lackedBy(opened, activity, provider),
       renewed: renewedBy(sealed.credential),
@@ -49,7 +51,7 @@ export async function showGrant(
     };
   });
   const { grant, account, clocks, lacked, renewed, audience, fingerprint, domains, consentCommand } = found;
-  const { policy, reached, proxy } = found;
+  const { policy, reached, proxy, certificate } = found;
   output.result(
     {
       ...grantJson(grant, at),
@@ -57,6 +59,7 @@ export async function showGrant(
       ...clockJson(clocks),
       renewed_by: renewed,
       account,
+      ...certificate.json,
       audience,
       fingerprint,
       domains,
@@ -69,6 +72,7 @@ export async function showGrant(
       user: grant.user,
       account: accountOf(account),
       type: grant.type,
+      ...certificate.rows,
       state: stateNow(grant, at),
       because: grant.stateReason,
       scopes: scopesOf(grant),

@@ -20,6 +20,8 @@ export function carriedAs(plan: InjectPlace['as']): string {
       return 'where the client puts its placeholder';
     case 'aws_sigv4':
       return 'the request is signed (AWS Signature Version 4)';
+    case 'client_certificate':
+      return 'the TLS handshake shows the certificate';
   }
 }
 
@@ -135,6 +137,7 @@ function writtenPlan(plan: InjectPlace['as']): unknown {
     case 'bearer':
     case 'own':
     case 'placeholder':
+    case 'client_certificate':
       return plan.kind;
     case 'header':
       return { header: plan.name, prefix: plan.prefix };

@@ -1,7 +1,9 @@
 import type { Grant, GrantState } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
+import { certificateFacts } from '../../grants/certificate-facts.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
 import { stateNow } from '../../grants/state-now.ts';
+import { endWords } from '../../grants/token-result.ts';
 import { withoutStop } from '../../oauth/description.ts';
 import type { GrantActivity } from '../../store/store.ts';
 import type { View } from '../../view.ts';
@@ -51,7 +53,9 @@ function needOf(grant: Grant, state: Exclude<GrantState, 'active'>): string {
   const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
   switch (state) {
     case 'expired':
-      return `${titleOf(grant)} has expired, and there is no refresh token.`;
+      return grant.type === 'client_certificate'
+        ? `${titleOf(grant)} has expired: ${endWords(grant)}.`
+        : `${titleOf(grant)} has expired, and there is no refresh token.`;
     case 'revoked':
       return `${titleOf(grant)} was revoked, and a domain still uses it.`;
     case 'reauth_required':
@@ -66,6 +70,7 @@ async function refreshNeeds(
   activity: GrantActivity | null,
   now: number,
 ): Promise<readonly Need[]> {
+  if (grant.type === 'client_certificate') return certificateNeeds(view, grant, now);
   if (!grant.refreshable) return [];
   const failure = failureOf(grant, activity);
   const needs: Need[] = [];
@@ -104,11 +109,25 @@ async function refreshNeeds(
   return needs;
 }
 
+/** A client certificate that is about to end: those who issue them want to be asked in time. */
+async function certificateNeeds(view: View, grant: Grant, now: number): Promise<readonly Need[]> {
+  const opened = await (await view.registry())?.read(grant.id);
+  const facts = opened === undefined || opened === null ? null : certificateFacts(opened.sealed.credential);
+  if (facts === null || !isNear(facts.validUntil, facts.validUntil - facts.validFrom, now)) return [];
+  const { subject, serial, validUntil } = facts;
+  return [
+    {
+      sentence: `The client certificate of ${titleOf(grant)} (${subject}, serial ${serial}) ends ${relativeTime(validUntil, now)}.`,
+      hint: replaceCommand(grant),
+    },
+  ];
+}
+
 function refreshTokenEnds({ dialect }: Provider): boolean {
   return dialect.refreshTokenIdleMs !== null || dialect.refreshTokenLifeMs !== null;
 }
 
-/** In the last quarter of its time, and within two weeks: a running proxy has used it by then. */
+/** In the last quarter of its time, and within two weeks: what a running proxy keeps alive it has used by then. */
 function isNear(at: number, timeMs: number | null, now: number): boolean {
   return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);
 }

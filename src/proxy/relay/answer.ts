@@ -1,5 +1,6 @@
 import type { FailureCode, SidekeyError } from '../../errors.ts';
 import type { Injected } from '../../inject/inject.ts';
+import { peerOf } from '../../policy/peer.ts';
 import type { RawFields } from '../fields.ts';
 import type { Carried } from '../message.ts';
 import { isConnectionLoss, upstreamFailure } from '../upstream-failure.ts';
@@ -139,13 +140,13 @@ export class Answer implements PassingOwner {
   /** As `broke`, where nothing is to be let go of. */
   fail(error: Error, hasBegun: boolean, isUnprocessed = false): void {
     if (this.#over) return;
-    const { departure, reply, body } = this.#try;
+    const { departure, request, reply, body } = this.#try;
     if (reply.started) {
       this.#finish('broken');
       reply.abort();
       return;
     }
-    const failure = upstreamFailure(error, departure.authority, hasBegun);
+    const failure = upstreamFailure(error, peerOf(departure.authority, request.identity), hasBegun);
     const maySend = !hasBegun && isSafe(departure.method) && isConnectionLoss(error);
     const again = isUnprocessed ? body.again() : maySend ? body.whole() : null;
     this.#settle(() => {

@@ -1,3 +1,4 @@
+import { peerOf, type Peer } from '../../policy/peer.ts';
 import type { ConnectionUser, UpstreamConnection } from '../../upstream/connection.ts';
 import type { RawFields } from '../fields.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
@@ -12,6 +13,7 @@ import { framedFor, rewrittenBody, Upload } from './upload.ts';
 /** One request over one connection, and the response into the reply. */
 export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   readonly #try: Try;
+  readonly #peer: Peer;
   readonly #answer: Answer;
   readonly #reading: ResponseReading;
   #head: Buffer | null = null;
@@ -22,6 +24,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
 
   constructor(it: Try) {
     this.#try = it;
+    this.#peer = peerOf(it.departure.authority, it.request.identity);
     this.#answer = new Answer(it, this);
     this.#reading = new ResponseReading(it.departure.method, it.limits, this);
   }
@@ -31,7 +34,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     const { departure, request, connections, fresh } = this.#try;
     this.#answer.begin(() => {
       this.#head = requestHead(departure, request);
-      connections.request(departure.authority, this, fresh);
+      connections.request(this.#peer, this, fresh);
     });
     return this.#answer.end;
   }
@@ -127,9 +130,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   }
 
   drop(): void {
-    const { connections, departure } = this.#try;
     this.#upload?.stop();
-    if (this.#head !== null) connections.leave(departure.authority, this);
+    if (this.#head !== null) this.#try.connections.leave(this.#peer, this);
     this.#head = null;
     this.#connection?.destroy();
     this.#connection = null;

@@ -1,3 +1,4 @@
+import { peerOf, type Peer } from '../../policy/peer.ts';
 import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from '../../upstream/h2/stream.ts';
 import { trailerFields, type RawFields } from '../fields.ts';
 import { timedOut } from '../upstream-failure.ts';
@@ -11,6 +12,7 @@ export class StreamAttempt implements StreamUser, Carriage {
   /** Made before a stream is asked for. */
   head!: StreamHead;
   readonly #try: Try;
+  readonly #peer: Peer;
   readonly #answer: Answer;
   #isWaiting = false;
   #stream: UpstreamStream | null = null;
@@ -20,6 +22,7 @@ export class StreamAttempt implements StreamUser, Carriage {
 
   constructor(it: Try) {
     this.#try = it;
+    this.#peer = peerOf(it.departure.authority, it.request.identity);
     this.#answer = new Answer(it, this);
   }
 
@@ -29,7 +32,7 @@ export class StreamAttempt implements StreamUser, Carriage {
     this.#answer.begin(() => {
       this.head = streamHead(departure, request);
       this.#isWaiting = true;
-      streams.request(departure.authority, this, fresh);
+      streams.request(this.#peer, this, fresh);
     });
     return this.#answer.end;
   }
@@ -122,7 +125,7 @@ export class StreamAttempt implements StreamUser, Carriage {
 
   drop(): void {
     this.#upload?.stop();
-    if (this.#isWaiting) this.#try.streams.leave(this.#try.departure.authority, this);
+    if (this.#isWaiting) this.#try.streams.leave(this.#peer, this);
     this.#isWaiting = false;
     this.#stream?.destroy();
     this.#stream = null;

@@ -1,7 +1,9 @@
 import type { TLSSocket } from 'node:tls';
 import { SidekeyError } from '../../errors.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
+import { certificateNotTaken, mayNotBeTaken } from '../../policy/certificate-not-taken.ts';
 import type { Limits } from '../../policy/limits.ts';
+import type { Peer } from '../../policy/peer.ts';
 import type { Clock } from '../deadline.ts';
 import type { Connections } from '../connections.ts';
 import type { Dialer } from '../dial.ts';
@@ -10,7 +12,7 @@ import { Queue } from '../queue.ts';
 import { mostStreams, Session, type SessionOptions, type SessionOwner } from './session.ts';
 import type { StreamUser } from './stream.ts';
 
-/** What the sessions with all authorities have in common. */
+/** What the sessions with all peers have in common. */
 export interface SessionHouse {
   readonly dialer: Dialer;
   readonly limits: SessionOptions['limits'] & Pick<Limits, 'upstream_connections' | 'upstream_wait'>;
@@ -18,14 +20,15 @@ export interface SessionHouse {
   readonly known: KnownProtocols;
   /** Takes a connection that turned out to speak HTTP/1.1. */
   readonly adopt: Connections['adopt'];
-  isClosing(): boolean;
+  /** Whether nothing is kept for this peer any more. */
+  isClosing(peer: Peer): boolean;
   /** Nothing is left there. */
-  emptied(authority: Authority, shelf: SessionShelf): void;
+  emptied(peer: Peer, shelf: SessionShelf): void;
 }
 
-/** All sessions with one authority, and who waits for a stream on one of them. */
+/** All sessions with one peer, and who waits for a stream on one of them. */
 export class SessionShelf implements SessionOwner {
-  readonly #authority: Authority;
+  readonly #peer: Peer;
   readonly #house: SessionHouse;
   /** Those that have been ready, the oldest first. */
   readonly #sessions = new Set<Session>();
@@ -38,8 +41,8 @@ export class SessionShelf implements SessionOwner {
   /** Who wants to know no more than what is spoken. */
   #asking: PromiseWithResolvers<Protocol>[] = [];
 
-  constructor(authority: Authority, house: SessionHouse) {
-    this.#authority = authority;
+  constructor(peer: Peer, house: SessionHouse) {
+    this.#peer = peer;
     this.#house = house;
     this.#waiting = new Queue({
       clock: house.clock,
@@ -87,10 +90,10 @@ export class SessionShelf implements SessionOwner {
     this.#dialing -= 1;
     this.#expected = Math.max(1, session.most);
     this.#sessions.add(session);
-    this.#house.known.learn(this.#authority, 'h2');
+    this.#house.known.learn(this.#peer, 'h2');
     this.#answer((it) => it.resolve('h2'));
     this.#serve();
-    if (this.#house.isClosing()) session.retire();
+    if (this.#house.isClosing(this.#peer)) session.retire();
     this.#dial();
   }
 
@@ -105,7 +108,7 @@ export class SessionShelf implements SessionOwner {
     if (error === null) this.#dialSoon();
     else {
       this.#dialing -= 1;
-      this.#failed(asFailure(error, this.#authority));
+      this.#failed(asFailure(error, this.#peer));
     }
     this.#checkEmpty();
   }
@@ -130,17 +133,17 @@ export class SessionShelf implements SessionOwner {
     this.#count += 1;
     this.#dialing += 1;
     const { dialer, clock, limits, known, adopt } = this.#house;
-    const made = await dialer.connect(this.#authority, { protocols: ['h2', 'http/1.1'] }).catch(asError);
+    const made = await dialer.connect(this.#peer, { protocols: ['h2', 'http/1.1'] }).catch(asError);
     if (!(made instanceof Error) && (made as TLSSocket).alpnProtocol === 'h2') {
-      new Session(made, { authority: this.#authority, owner: this, clock, limits }).begin();
+      new Session(made, { authority: this.#peer, owner: this, clock, limits }).begin();
       return;
     }
     this.#count -= 1;
     this.#dialing -= 1;
     if (made instanceof Error) this.#failed(made);
     else {
-      known.learn(this.#authority, 'http/1.1');
-      adopt(this.#authority, made);
+      known.learn(this.#peer, 'http/1.1');
+      adopt(this.#peer, made);
       this.#answer((it) => it.resolve('http/1.1'));
       this.#turnAway('http/1.1');
     }
@@ -149,7 +152,7 @@ export class SessionShelf implements SessionOwner {
 
   /** No connection has come of it. Who waits waits on while there is another. */
   #failed(error: Error): void {
-    this.#house.known.forget(this.#authority);
+    this.#house.known.forget(this.#peer);
     this.#answer((it) => it.reject(error));
     if (this.#dialing === 0 && this.#sessions.size === 0) this.#turnAway(error);
     else this.#waiting.watch();
@@ -174,7 +177,7 @@ export class SessionShelf implements SessionOwner {
   }
 
   #refuse(late: readonly StreamUser[]): void {
-    for (const user of late) user.unopened(noStreamFree(this.#authority));
+    for (const user of late) user.unopened(noStreamFree(this.#peer));
     this.#checkEmpty();
   }
 
@@ -183,7 +186,7 @@ export class SessionShelf implements SessionOwner {
     this.#waiting.rest();
     if (this.#count > 0) return;
     this.#waiting.stop();
-    this.#house.emptied(this.#authority, this);
+    this.#house.emptied(this.#peer, this);
   }
 }
 
@@ -195,10 +198,14 @@ function noStreamFree(authority: Authority): SidekeyError {
   });
 }
 
-function asFailure(error: Error, authority: Authority): Error {
+function asFailure(error: Error, peer: Peer): Error {
   if (error instanceof SidekeyError) return error;
-  const sentence = `${authorityText(authority)} chose HTTP/2, and did not speak it.`;
-  return new SidekeyError('upstream_protocol', sentence, { cause: error });
+  const sentence = `${authorityText(peer)} chose HTTP/2, and did not speak it.`;
+  const hint = mayNotBeTaken(peer);
+  return (
+    certificateNotTaken(peer, error) ??
+    new SidekeyError('upstream_protocol', sentence, { hint, cause: error })
+  );
 }
 
 function asError(error: unknown): Error {

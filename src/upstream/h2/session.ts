@@ -94,6 +94,8 @@ export class Session implements StreamHome {
     });
     native.on('error', (error) => void (this.#error ??= error));
     native.on('close', () => this.#closed());
+    // An alert that comes after the handshake: node tells nobody but the socket, and would wait on.
+    socket.on('error', (error) => this.#fail(error));
   }
 
   /** Waits for the upstream to begin: its owner is told by `ready` or `closed`. */

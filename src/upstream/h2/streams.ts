@@ -1,4 +1,4 @@
-import type { Authority } from '../../policy/authority.ts';
+import type { Peer } from '../../policy/peer.ts';
 import { ByAuthority } from '../by-authority.ts';
 import { systemClock, type Clock } from '../deadline.ts';
 import type { Connections } from '../connections.ts';
@@ -10,16 +10,16 @@ import type { StreamUser } from './stream.ts';
 /** Streams of HTTP/2 sessions with upstreams. The sessions are kept and shared, every one of them made by the dialer. */
 export interface Streams {
   /**
-   * Opens the user a stream on a session with this authority, perhaps before this returns; else on the next that has room
+   * Opens the user a stream on a session with this peer, perhaps before this returns; else on the next that has room
    * or is made. It is told by `opened` or `unopened`.
    *
    * @param fresh whether a session that rests is not good enough: one has just turned out to be dead
    */
-  request(authority: Authority, user: StreamUser, fresh?: boolean): void;
+  request(peer: Peer, user: StreamUser, fresh?: boolean): void;
   /** The user waits no longer. */
-  leave(authority: Authority, user: StreamUser): void;
+  leave(peer: Peer, user: StreamUser): void;
   /** Makes a connection to find out what is spoken, and keeps it if that is HTTP/2. Rejects where none can be made. */
-  negotiate(authority: Authority): Promise<Protocol>;
+  negotiate(peer: Peer): Promise<Protocol>;
   /** Keeps nothing any more; resolves when what is under way has ended. */
   close(): Promise<void>;
 }
@@ -43,18 +43,18 @@ export function createStreams(options: StreamsOptions): Streams {
     limits,
     known,
     clock,
-    adopt: (authority, socket) => connections.adopt(authority, socket),
-    isClosing: () => shelves.isClosing,
-    emptied: (authority, shelf) => shelves.emptied(authority, shelf),
+    adopt: (peer, socket) => connections.adopt(peer, socket),
+    isClosing: (peer) => shelves.isClosing(peer),
+    emptied: (peer, shelf) => shelves.emptied(peer, shelf),
   };
-  const shelves = new ByAuthority<SessionShelf>((authority) => new SessionShelf(authority, house));
+  const shelves = new ByAuthority<SessionShelf>((peer) => new SessionShelf(peer, house));
   return {
-    request(authority, user, fresh = false) {
-      if (known.get(authority) === 'http/1.1') user.unopened('http/1.1');
-      else shelves.at(authority).request(user, fresh);
+    request(peer, user, fresh = false) {
+      if (known.get(peer) === 'http/1.1') user.unopened('http/1.1');
+      else shelves.at(peer).request(user, fresh);
     },
-    leave: (authority, user) => shelves.find(authority)?.leave(user),
-    negotiate: (authority) => shelves.at(authority).negotiate(),
+    leave: (peer, user) => shelves.find(peer)?.leave(user),
+    negotiate: (peer) => shelves.at(peer).negotiate(),
     close: () => shelves.close(),
   };
 }

@@ -1,0 +1,88 @@
+import { setMaxListeners } from 'node:events';
+import { SidekeyError } from '../errors.ts';
+import type { ClientCertificateCredential, Credential, SealedCredential } from '../grants/credential.ts';
+import { authorityText, type Authority } from '../policy/authority.ts';
+import type { ClientIdentity } from '../policy/peer.ts';
+import type { Carrier } from './carrier.ts';
+
+/** Who a grant's certificate says we are, until somebody ends it. */
+export interface GrantIdentity extends ClientIdentity {
+  /** Has it shown no more. Idempotent. */
+  end(): void;
+}
+
+/**
+ * Nothing stands in the request, and an `Authorization` of the client goes on: many such services want a token besides,
+ * which may be bound to the certificate (RFC 8705).
+ */
+export function shownInHandshake(sealed: SealedCredential): Carrier {
+  return {
+    fields: [],
+    keepsAuthorization: true,
+    into: ({ authority }) => ({ identity: certificateShown(sealed, authority) }),
+  };
+}
+
+/**
+ * Who we are to this authority by the certificate of a grant. The same object as long as the credential is opened, another
+ * for each opened one: a connection that is kept for it can serve nothing else. The audience is for the caller to check.
+ *
+ * @throws SidekeyError `insecure_transport`: without TLS nothing can show it, whatever the domain allows;
+ * `policy_violation`: the credential is no certificate
+ */
+export function certificateShown(sealed: SealedCredential, authority: Authority): GrantIdentity {
+  const { credential } = sealed;
+  if (authority.scheme !== 'https') {
+    throw new SidekeyError(
+      'insecure_transport',
+      `The client certificate of this grant is shown in TLS handshakes, and plain http to ${authorityText(authority)} has none.`,
+      { hint: 'use https; insecure: true does not help here' },
+    );
+  }
+  if (credential.type !== 'client_certificate') throw noCertificate();
+  let identity = identities.get(sealed);
+  if (identity === undefined) identities.set(sealed, (identity = identityOf(credential)));
+  return identity;
+}
+
+/** Of opened credentials; gone from memory together with them. */
+const identities = new WeakMap<SealedCredential, GrantIdentity>();
+
+let lastId = 0;
+
+function identityOf({ certificate, privateKey }: ClientCertificateCredential): GrantIdentity {
+  const ended = new AbortController();
+  // One for each host that it is shown to.
+  setMaxListeners(0, ended.signal);
+  return {
+    id: (lastId += 1),
+    ended: ended.signal,
+    material: () => ({ cert: certificate, key: privateKey }),
+    end: () => ended.abort(),
+  };
+}
+
+function noCertificate(): SidekeyError {
+  return new SidekeyError(
+    'policy_violation',
+    'The provider has a client certificate shown, and this grant has none.',
+    { hint: 'add the grant again with --replace and a certificate, or change inject in the provider' },
+  );
+}
+
+/** Where the provider would have a certificate written into a request. */
+export function notSent(): SidekeyError {
+  return new SidekeyError(
+    'policy_violation',
+    'The certificate of this grant is shown in TLS handshakes, and never stands in a request.',
+    { hint: 'in the provider: inject: client_certificate' },
+  );
+}
+
+/**
+ * The lines of the key, as whoever has its file would show them: an upstream never gets to see it, and who was given it
+ * elsewhere might.
+ */
+export function linesOfKey({ privateKey }: Extract<Credential, { type: 'client_certificate' }>): string[] {
+  return privateKey.split('\n').filter((line) => line !== '' && !line.startsWith('-----'));
+}

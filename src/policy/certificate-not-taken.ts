@@ -1,0 +1,53 @@
+import { SidekeyError } from '../errors.ts';
+import { authorityText } from './authority.ts';
+import type { Peer } from './peer.ts';
+
+/** Alerts about a certificate (RFC 8446 §6.2), as OpenSSL names them: what they say, and what to do about it. */
+const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] = [
+  [
+    /ALERT_UNKNOWN_CA$/,
+    'it does not know who issued it',
+    'put the certificates of its issuers behind it (sidekey grant show NAME says who issued it), or have the service trust them',
+  ],
+  [
+    /ALERT_CERTIFICATE_EXPIRED$/,
+    'it has expired, or the clocks differ',
+    'sidekey grant show NAME says when it ends; for a new one: sidekey grant add NAME --provider PROVIDER --replace',
+  ],
+  [
+    /ALERT_CERTIFICATE_REVOKED$/,
+    'its issuer has revoked it',
+    'get a new one, and: sidekey grant add NAME --provider PROVIDER --replace',
+  ],
+  [
+    /ALERT_CERTIFICATE_REQUIRED$/,
+    'it wants another',
+    'the service names the issuers that it takes: see that the certificate is of one of them (sidekey grant show NAME)',
+  ],
+  [
+    /ALERT_(BAD|UNSUPPORTED)_CERTIFICATE$|ALERT_(NO_CERTIFICATE|CERTIFICATE_UNKNOWN|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)$/,
+    'it does not say why',
+    'see that it is the one that the service knows you by: sidekey grant show NAME',
+  ],
+];
+
+/**
+ * What a grant's certificate was refused by, where the failure of a connection says so. Under TLS 1.3 the alert comes when
+ * the handshake is over for us, in the place of the first answer (RFC 8446 §4.4.2.4). Null: it failed for another reason,
+ * or no grant's certificate was shown.
+ */
+export function certificateNotTaken(peer: Peer, error: Error): SidekeyError | null {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const alert = peer.identity === undefined ? undefined : alerts.find(([name]) => name.test(code));
+  if (alert === undefined) return null;
+  const [, says, hint] = alert;
+  const sentence = `${authorityText(peer)} did not take the client certificate of the grant: ${says} (${code}).`;
+  return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
+}
+
+/** A hint for a connection that was closed without a word: some servers refuse a certificate so. Undefined: none was shown. */
+export function mayNotBeTaken({ identity }: Peer): string | undefined {
+  return identity === undefined
+    ? undefined
+    : 'it may not take the client certificate of the grant: sidekey grant show NAME says whose it is, and who issued it';
+}

@@ -1,0 +1,177 @@
+import { describe, expect, test } from 'vitest';
+import {
+  certificateOf,
+  sidekeyOfBank,
+  startAskingUpstream,
+  type AskingOptions,
+  type Seen,
+} from '../support/certificate-grants.ts';
+import { getThrough } from '../support/get-through.ts';
+import { ask, openSession } from '../support/h2-client.ts';
+import { startPlainUpstream } from '../support/upstream.ts';
+
+/**
+ * A connection, or a TLS session, that was made with the certificate of one grant is a credential for whatever is sent on
+ * it. Here requests of several grants go to one host by turns and at once; each says in its path whose it is.
+ */
+
+/** `twin` has the very certificate of `ann`, in a grant of its own. */
+const names = ['ann', 'bob', 'twin'] as const;
+
+async function house(options: AskingOptions = {}) {
+  const upstream = await startAskingUpstream({ certificate: 'optional', ...options });
+  const sidekey = await sidekeyOfBank([upstream.authority]);
+  const ann = certificateOf('ann');
+  const credentials = { ann, bob: certificateOf('bob'), twin: ann };
+  for (const name of names) {
+    await sidekey.grant([upstream.authority], { name, provider: 'bank', credential: credentials[name] });
+  }
+  const get = (name: string, path = '') =>
+    getThrough(sidekey.url, `${upstream.url}/${path}${name}`, { 'Sidekey-Grant': name });
+  return { upstream, sidekey, get };
+}
+
+const closing: AskingOptions['answer'] = (request, response) => {
+  if (request.httpVersion === '1.1') response.setHeader('connection', 'close');
+  response.end('ok');
+};
+
+/** Whose request a path says it is, and whom the server is to see then. */
+function meant({ path }: Seen): { readonly whose: string; readonly who: string | null } {
+  const whose = path.split('/').at(-1)!;
+  return { whose: path.startsWith('/open/') ? 'nobody' : whose, who: expected(path, whose) };
+}
+
+function expected(path: string, whose: string): string | null {
+  if (path.startsWith('/open/')) return null;
+  return whose === 'twin' ? 'ann' : whose;
+}
+
+/** Each request came as the one that it is of, and no connection served two of them. */
+function assertApart(seen: readonly Seen[]): void {
+  expect(seen.map(({ who }) => who)).toEqual(seen.map((it) => meant(it).who));
+  const users = new Map<number, Set<string>>();
+  for (const it of seen)
+    users.set(it.connection, (users.get(it.connection) ?? new Set()).add(meant(it).whose));
+  expect([...users.values()].map(({ size }) => size)).toEqual(Array(users.size).fill(1));
+}
+
+describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one host, with %s', (tls) => {
+  test('have connections of their own, by turns', async () => {
+    const { upstream, get } = await house({ tls });
+    for (let round = 0; round < 3; round += 1) {
+      for (const name of names) await get(name);
+      await get('ann', 'open/');
+    }
+    assertApart(upstream.seen);
+    // Each used its own again.
+    expect(upstream.connections()).toBe(4);
+  });
+
+  test('have connections of their own, all at once', async () => {
+    const { upstream, get } = await house({ tls });
+    for (let round = 0; round < 3; round += 1) {
+      await Promise.all(
+        Array.from({ length: 24 }, (_, index) => get(names[index % 3]!, index % 4 === 0 ? 'open/' : '')),
+      );
+    }
+    expect(upstream.seen).toHaveLength(72);
+    assertApart(upstream.seen);
+  });
+
+  test('have sessions of HTTP/2 of their own', async () => {
+    const { upstream, sidekey } = await house({ tls });
+    const session = await openSession(sidekey, upstream.authority);
+    const asked = Array.from({ length: 24 }, (_, index) => {
+      const name = names[index % 3]!;
+      return ask(session, { ':path': `${index % 4 === 0 ? '/open/' : '/'}${name}`, 'sidekey-grant': name });
+    });
+    expect((await Promise.all(asked)).map(({ status }) => status)).toEqual(Array(24).fill(200));
+    assertApart(upstream.seen);
+    expect(upstream.seen.every(({ http }) => http === '2.0')).toBe(true);
+    expect(upstream.connections()).toBe(4);
+  });
+
+  test('resume no TLS session of each other, nor of nobody', async () => {
+    const { upstream, get } = await house({ tls, answer: closing });
+    for (let round = 0; round < 3; round += 1) {
+      await get('ann', 'open/');
+      for (const name of names) await get(name);
+    }
+    assertApart(upstream.seen);
+    // The first of each is a full handshake; and then each resumes its own.
+    expect(upstream.seen.map(({ resumed }) => resumed)).toEqual(
+      Array.from({ length: 12 }, (_, index) => index >= 4),
+    );
+  });
+});
+
+describe('the certificate of a grant', () => {
+  test('is not shown to a host outside of the audience that is sealed with it', async () => {
+    const [inside, outside] = [
+      await startAskingUpstream(),
+      await startAskingUpstream({ certificate: 'optional' }),
+    ];
+    const sidekey = await sidekeyOfBank([inside.authority, outside.authority]);
+    await sidekey.grant([inside.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('ann'),
+    });
+    const answer = await getThrough(sidekey.url, outside.url);
+    expect(answer).toMatchObject({ status: 403, body: expect.stringContaining('Wrong audience') as string });
+    expect(outside.connections()).toBe(0);
+  });
+
+  test('lets nothing go over plain http, whatever the domain allows', async () => {
+    const seen: string[] = [];
+    const plain = await startPlainUpstream((request, response) => {
+      seen.push(request.url ?? '');
+      response.end('in the clear');
+    });
+    const sidekey = await sidekeyOfBank([plain.authority], {
+      domains: { [plain.authority]: { grant: 'bank', insecure: true } },
+    });
+    await sidekey.grant([plain.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('ann'),
+    });
+    const answer = await getThrough(sidekey.url, plain.url);
+    expect(answer).toMatchObject({
+      status: 403,
+      body: expect.stringContaining('insecure_transport') as string,
+    });
+    expect(seen).toEqual([]);
+  });
+
+  test('is no bearer token: a provider that would write it into a field gets nothing sent', async () => {
+    const upstream = await startAskingUpstream({ certificate: 'optional' });
+    const sidekey = await sidekeyOfBank([upstream.authority], {
+      config: { providers: { bank: { audience: [upstream.authority], inject: 'bearer' } } },
+    });
+    await sidekey.grant([upstream.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('ann'),
+    });
+    const answer = await getThrough(sidekey.url, upstream.url);
+    expect(answer).toMatchObject({
+      status: 403,
+      body: expect.stringContaining('never stands in a request') as string,
+    });
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('is wanted: a grant with a token gets nothing sent, with the certificate or without', async () => {
+    const upstream = await startAskingUpstream({ certificate: 'optional' });
+    const sidekey = await sidekeyOfBank([upstream.authority]);
+    await sidekey.grant([upstream.authority], { name: 'bank', provider: 'bank' });
+    const answer = await getThrough(sidekey.url, upstream.url);
+    expect(answer).toMatchObject({
+      status: 403,
+      body: expect.stringContaining('this grant has none') as string,
+    });
+    expect(upstream.connections()).toBe(0);
+  });
+});

@@ -1,0 +1,67 @@
+import { inspect } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { certificateShown } from '../../../src/inject/client-certificate.ts';
+import { inject } from '../../../src/inject/inject.ts';
+import { secretsOf } from '../../../src/inject/secrets-of.ts';
+import { certificateOf } from '../../support/certificate-grants.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+const plan = { kind: 'client_certificate' } as const;
+const credential = certificateOf('agents');
+const sealed = () => ({ credential, audience: ['bank.example'] });
+const authority = authorityOf('bank.example');
+const request = { path: '/a?b', fields: ['Host', 'bank.example', 'Authorization', 'Bearer own'] };
+
+const problem = (injection: Partial<Parameters<typeof inject>[1]>) => () =>
+  inject(request, { sealed: sealed(), plan, authority, insecure: true, ...injection });
+
+describe('a request with a client certificate', () => {
+  it('stays as it is, with the Authorization of the client, and says who we are', () => {
+    const injected = inject(request, { sealed: sealed(), plan, authority });
+    expect(injected).toMatchObject(request);
+    expect(injected.identity?.material()).toEqual({
+      cert: credential.certificate,
+      key: credential.privateKey,
+    });
+  });
+
+  it('is of one identity for as long as the credential is opened, and of another for each opened one', () => {
+    const [one, two] = [sealed(), sealed()];
+    const of = (it: ReturnType<typeof sealed>) => certificateShown(it, authority);
+    expect(of(one)).toBe(of(one));
+    expect(of(two)).not.toBe(of(one));
+    expect(of(two).id).not.toBe(of(one).id);
+    of(one).end();
+    expect([of(one).ended.aborted, of(two).ended.aborted]).toEqual([true, false]);
+  });
+
+  it('does not go out of the audience, over plain http, or for a credential of another kind', () => {
+    expect(problem({ authority: authorityOf('other.example') })).toThrow(/Wrong audience/);
+    expect(
+      problem({
+        authority: authorityOf('bank.example', 'http'),
+        sealed: { credential, audience: ['bank.example:80'] },
+      }),
+    ).toThrow(/plain http to bank\.example has none/);
+    expect(
+      problem({ sealed: { credential: { type: 'api_key', value: 'k' }, audience: ['bank.example'] } }),
+    ).toThrow(/this grant has none/);
+    expect(problem({ plan: { kind: 'bearer' } })).toThrow(/never stands in a request/);
+  });
+});
+
+it('what is written down of an identity has no key in it', () => {
+  const { identity } = inject(request, { sealed: sealed(), plan, authority });
+  const line = credential.privateKey.split('\n')[3]!;
+  expect(line.length).toBeGreaterThan(40);
+  const peer = { ...authority, identity };
+  for (const text of [JSON.stringify(peer), inspect(peer, { depth: 9, showHidden: true })])
+    expect(text).not.toContain(line);
+});
+
+it('the lines of the key are secret, and the certificate is not', () => {
+  const secrets = secretsOf(credential);
+  expect(secrets.length).toBeGreaterThan(10);
+  expect(secrets.every((line) => credential.privateKey.includes(line))).toBe(true);
+  expect(secrets.some((line) => line.includes('-----'))).toBe(false);
+});

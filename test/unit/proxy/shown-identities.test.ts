@@ -1,0 +1,86 @@
+import { expect, it } from 'vitest';
+import type { OpenedGrant } from '../../../src/grants/registry.ts';
+import { certificateShown } from '../../../src/inject/client-certificate.ts';
+import { createShownIdentities } from '../../../src/proxy/shown-identities.ts';
+import { certificateOf } from '../../support/certificate-grants.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { manualTime } from '../grants/manual-time.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+const credential = certificateOf('agents');
+
+/** A grant whose certificate is shown, and the store that has it. */
+function house() {
+  const time = manualTime(0);
+  const { sealed: _bytes, ...grant } = grantRecord();
+  const opened = (): OpenedGrant => ({
+    grant: { ...grant, type: 'client_certificate' },
+    sealed: { credential, audience: ['bank.example'] },
+  });
+  let stored: () => OpenedGrant | null;
+  const first = opened();
+  stored = () => first;
+  const shown = createShownIdentities({ open: () => stored() }, time.timers);
+  const identity = certificateShown(first.sealed, authorityOf('bank.example'));
+  const showing = () => shown.showing({ kind: 'ready', ...first }, identity);
+  return {
+    time,
+    shown,
+    identity,
+    showing,
+    first,
+    opened,
+    store: (next: typeof stored) => void (stored = next),
+  };
+}
+
+it('nothing waits before a certificate is shown, and one timer then', () => {
+  const { time, showing } = house();
+  expect(time.waiting()).toBe(0);
+  showing();
+  showing();
+  expect(time.waiting()).toBe(1);
+});
+
+it('it goes on for as long as the grant has it', async () => {
+  const { time, showing, identity } = house();
+  showing();
+  await time.advance(60_000);
+  expect(identity.ended.aborted).toBe(false);
+  expect(time.waiting()).toBe(1);
+});
+
+it.each<[what: string, next: (it: ReturnType<typeof house>) => OpenedGrant | null]>([
+  ['removed', () => null],
+  ['replaced', ({ opened }) => opened()],
+  ['revoked', ({ first }) => ({ ...first, grant: { ...first.grant, state: 'revoked' } })],
+])('it ends within a second where the grant is %s, and nothing waits any more', async (_what, next) => {
+  const it = house();
+  it.showing();
+  it.store(() => next(it));
+  await it.time.advance(1_000);
+  expect(it.identity.ended.aborted).toBe(true);
+  await it.time.advance(1_000);
+  expect(it.time.waiting()).toBe(0);
+});
+
+it('a store that cannot be asked ends nothing', async () => {
+  const it = house();
+  it.showing();
+  it.store(() => {
+    throw new Error('locked');
+  });
+  await it.time.advance(1_000);
+  expect(it.identity.ended.aborted).toBe(false);
+  it.store(() => null);
+  await it.time.advance(1_000);
+  expect(it.identity.ended.aborted).toBe(true);
+});
+
+it('nothing waits when it is closed', async () => {
+  const { time, shown, showing } = house();
+  showing();
+  shown.close();
+  await time.advance(5_000);
+  expect(time.waiting()).toBe(0);
+});
