@@ -68,7 +68,10 @@ const ways: readonly Way[] = [
     facts,
     fields: [
       ...fields,
-      ...['X-Amz-Date', '20261122T000000Z', 'X-Amz-Content-Sha256', 'UNSIGNED-PAYLOAD'],
+      'X-Amz-Date',
+      '20261122T000000Z',
+      'X-Amz-Content-Sha256',
+      'UNSIGNED-PAYLOAD',
       'Authorization',
       'AWS4-HMAC-SHA256 Credential=AKIA/20261122/eu-central-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=0',
     ],
