@@ -61,6 +61,8 @@ export interface Stage {
   readonly script: (lines: readonly string[], options?: PerformOptions) => Promise<Performed>;
   /** What the audit file says of requests that were let through. */
   readonly accesses: () => Promise<readonly AuditLine[]>;
+  /** How often it says that a response showed the credential. */
+  readonly echoes: () => Promise<number>;
 }
 
 /** What a Sidekey is to know of the upstreams of a test. */
@@ -146,6 +148,12 @@ export async function openStage(
     return { exit, ...written, lookedInto };
   };
 
+  const audit = async () => {
+    const text = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
+    const lines = text.split('\n').filter((line) => line !== '');
+    return lines.map((line) => JSON.parse(line) as AuditLine);
+  };
+
   return {
     home: at,
     room,
@@ -155,11 +163,8 @@ export async function openStage(
       if (ran.exit !== 0) throw new Error(`exit ${ran.exit}\n${ran.stdout}\n${ran.stderr}`);
       return ran;
     },
-    async accesses() {
-      const text = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
-      const lines = text.split('\n').filter((line) => line !== '');
-      return lines.map((line) => JSON.parse(line) as AuditLine).filter(({ event }) => event === 'access');
-    },
+    accesses: async () => (await audit()).filter(({ event }) => event === 'access'),
+    echoes: async () => (await audit()).reduce((sum, { echoes = 0 }) => sum + echoes, 0),
   };
 }
 
@@ -172,6 +177,8 @@ export interface SingleStage extends Stage {
 }
 
 /**
+ * The upstream repeats the fields of each request in its answer, so that a client would have the token from there.
+ *
  * @param answer what the upstream says to requests with the credential; others get a 401
  * @param carried the fields that the upstream wants to see
  */
@@ -197,19 +204,32 @@ export async function stage(
       response.writeHead(401, { 'WWW-Authenticate': 'Basic realm="acme"' }).end('no credential');
       return;
     }
+    // Everything that a client gets has the credential in it, as far as the upstream is concerned.
+    response.setHeader('X-You-Sent', JSON.stringify(request.headers));
     void secret.hold(request.method).then(() => answer(request, response));
   });
   const opened = await openStage(secret, {
-    domains: { [upstream.authority]: { grant: 'client-test' } },
+    domains: { [upstream.authority]: { grant: 'client-test', echo_guard: 'redact' } },
     provider,
     inject,
     audience: upstream.authority,
   });
-  return { ...opened, upstream, secret, seen };
+  return {
+    ...opened,
+    upstream,
+    secret,
+    seen,
+    async perform(...command) {
+      const ran = await opened.perform(...command);
+      if (ran.exit === 0) expect(await opened.echoes()).toBeGreaterThan(0);
+      return ran;
+    },
+  };
 }
 
-/** What most clients are asked to get: a small JSON document. */
+/** What most clients are asked to get: a small JSON document, which repeats the fields of the request. */
 export const greeting: RequestListener = (request, response) => {
   request.resume();
-  response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"greeting":"hello from upstream"}');
+  const body = JSON.stringify({ greeting: 'hello from upstream', you_sent: request.headers });
+  response.writeHead(200, { 'Content-Type': 'application/json' }).end(body);
 };
