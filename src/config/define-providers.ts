@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { placeholderPlaces } from '../grants/provider.ts';
 import type { Provider, Setting } from '../grants/provider.ts';
 import { didYouMean } from '../did-you-mean.ts';
+import { carriageProblem } from './carried-credential.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import { plainDialect } from './dialect-definition.ts';
 import type { ConfigDocument } from './document.ts';
@@ -100,6 +101,8 @@ export function defineProviders(options: DefineProvidersOptions): {
     if (definition.client_auth === 'none' && definition.client_secret !== undefined) {
       problem([...path, 'client_auth'], 'is none, but there is a client_secret: write basic or post');
     }
+    const carriage = carriageProblem(definition);
+    if (carriage !== null) problem([...path, 'inject'], carriage);
     const place =
       written.client_secret === undefined && builtIn !== undefined
         ? placeOf(builtIn)

@@ -1,18 +1,13 @@
 import { z } from 'zod';
 import type { InjectPlace, InjectPlan, OwnPlan } from '../grants/provider.ts';
-import { isFieldName, isReservedFieldName } from '../policy/field.ts';
+import { isFieldName } from '../policy/field.ts';
+import { namesIn, parseTemplate } from '../policy/template.ts';
+import { hmacDefinition } from './hmac-definition.ts';
 import { pathGlob, some } from './rule-scalar.ts';
 import { domainPattern, text } from './scalar.ts';
+import { fieldName, fieldValueProblem, parameterName, templates, templateText } from './template-text.ts';
 
 /** How a provider's credential is carried, and where in which way. See `InjectPlace`. */
-
-const fieldName = text<string>(
-  { description: 'The header field that carries the credential.', examples: ['X-Api-Key'] },
-  (value) => {
-    if (!isFieldName(value)) return { problem: 'is no name of a header field' };
-    return isReservedFieldName(value) ? { problem: 'is a field that a credential may not become' } : value;
-  },
-);
 
 /** RFC 7617 §2: a colon would end it. */
 function userName(description: string): z.ZodType<string, string> {
@@ -26,7 +21,7 @@ function userName(description: string): z.ZodType<string, string> {
 const bearer = z.literal('bearer').meta({ description: 'Authorization: Bearer … (RFC 6750).' });
 
 const inFields = z.strictObject({
-  header: fieldName,
+  header: fieldName('The header field that carries the credential.'),
   prefix: text<string>(
     { description: 'What stands before the credential, with its space.', examples: ['Token '] },
     (value) => (/^[\x20-\x7e]*$/.test(value) ? value : { problem: 'has characters other than ASCII' }),
@@ -52,11 +47,58 @@ const inPath = z.strictObject({
     .min(1),
 });
 
-const inQuery = z.strictObject({
-  query: text<string>({ description: 'The parameter of the query.' }, (value) =>
-    /^[A-Za-z0-9_.-]+$/.test(value) ? value : { problem: 'is no name of a parameter' },
+const inQuery = z.strictObject({ query: parameterName('The parameter of the query.') });
+
+const credentialNames = ['token', 'username', 'password'];
+
+const byTemplates = z.strictObject({
+  headers: templates(
+    fieldName('A field that is added.'),
+    templateText(
+      'Its value: {token} stands for the credential, or {username} and {password} for one that is both; {{ and }} for braces.',
+      (name) => credentialNames.includes(name),
+      fieldValueProblem,
+    ),
+    'Fields that carry the credential.',
+  ).superRefine((headers, context) => {
+    const names = headers.flatMap(([, written]) => namesIn(parseTemplate(written) ?? []));
+    if (names.length === 0) {
+      context.addIssue({ code: 'custom', message: 'name neither {token} nor {username} and {password}' });
+    }
+    if (names.includes('token') && names.some((name) => name !== 'token')) {
+      context.addIssue({
+        code: 'custom',
+        message: 'name {token} and {username} or {password}: no credential has all of these',
+      });
+    }
+  }),
+});
+
+const inCookie = z.strictObject({
+  cookie: text<string>(
+    { description: 'The cookie that carries the credential.', examples: ['session'] },
+    (value) => (isFieldName(value) ? value : { problem: 'is no name of a cookie' }),
   ),
 });
+
+const inJson = z.strictObject({
+  json: text<readonly string[]>(
+    {
+      description:
+        'The member of the JSON object in the body; /one/two (RFC 6901) for one within another object.',
+      examples: ['api_key', '/auth/token'],
+    },
+    (value) => {
+      const path = value.startsWith('/') ? value.slice(1).split('/') : [value];
+      if (path.includes('') || /\p{Cc}/u.test(value)) return { problem: 'is no name of a member' };
+      if (!value.startsWith('/')) return path;
+      if (/~(?![01])/.test(value)) return { problem: 'has a ~ that is neither ~0 nor ~1 (RFC 6901)' };
+      return path.map((name) => name.replaceAll('~1', '/').replaceAll('~0', '~'));
+    },
+  ),
+});
+
+const inForm = z.strictObject({ form: parameterName('The parameter of the form that is the body.') });
 
 /** A part of the scope of a signature. */
 function signingName(description: string): z.ZodType<string, string> {
@@ -95,15 +137,20 @@ const everyKind = [
   bearer,
   placeholder,
   inFields,
+  byTemplates,
   asPassword,
   inPath,
   inQuery,
+  inCookie,
+  inJson,
+  inForm,
   signed,
   signedFor,
+  hmacDefinition,
   inHandshake,
 ] as const;
 const kinds =
-  'bearer, placeholder, { header: NAME }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, aws_sigv4, client_certificate';
+  'bearer, placeholder, { header: NAME }, { headers: … }, { basic: USER }, { path: [BEGINNING] }, { query: NAME }, { cookie: NAME }, { json: NAME }, { form: NAME }, aws_sigv4, { hmac: … }, client_certificate';
 
 type Written = z.output<(typeof everyKind)[number]>;
 
@@ -115,6 +162,11 @@ function planOf(written: Written): InjectPlan {
     const { service, region = null } = written.aws_sigv4;
     return { kind: 'aws_sigv4', service, region };
   }
+  if ('hmac' in written) return written.hmac;
+  if ('headers' in written) return { kind: 'headers', headers: written.headers };
+  if ('cookie' in written) return { kind: 'cookie', name: written.cookie };
+  if ('json' in written) return { kind: 'json', path: written.json };
+  if ('form' in written) return { kind: 'form', name: written.form };
   if ('path' in written) return { kind: 'path', prefixes: written.path };
   if ('query' in written) return { kind: 'query', name: written.query };
   if ('basic' in written)
@@ -152,6 +204,5 @@ export const injectDefinition = z
     Array.isArray(written) ? written : [{ hosts: null, paths: null, as: planOf(written) }],
   )
   .meta({
-    description:
-      'How a credential that is one value stands in a request; a list says it for each place. Default: bearer.',
+    description: 'How a credential stands in a request; a list says it for each place. Default: bearer.',
   });

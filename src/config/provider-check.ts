@@ -1,5 +1,6 @@
 import { isWithin } from '../policy/audience.ts';
 import { isPattern, parsePattern } from '../policy/pattern.ts';
+import { carriageProblem } from './carried-credential.ts';
 import type { CatalogEntry } from './catalog.ts';
 import type { Path } from './problem.ts';
 import type { CatalogProvider } from './provider-definition.ts';
@@ -62,6 +63,10 @@ const checks: readonly Check[] = [
     return (
       !fits && misfit(['probe', 'url'], 'is not in the audience, so the credential would not be sent there')
     );
+  },
+  (definition) => {
+    const problem = carriageProblem(definition);
+    return problem !== null && misfit(['inject'], problem);
   },
   (_definition, { document, settings }) => {
     const written = JSON.stringify(document.value);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { PastedToken } from '../grants/provider.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
+import { namesIn, parseTemplate } from '../policy/template.ts';
 import { plainText, webPage } from './provider-text.ts';
 import { text } from './scalar.ts';
 
@@ -30,7 +31,10 @@ const part = z.strictObject({
     .meta({ description: 'How such values begin, so that a wrong paste is seen.' }),
 });
 
-const template = plainText('Text in which {part} stands for a part.');
+const template = plainText('Text in which {part} stands for a part; {{ and }} for braces.').refine(
+  (written) => parseTemplate(written) !== null,
+  { error: 'has a brace that belongs to no name; write {{ or }} for one' },
+);
 
 const carry = z.union(
   [
@@ -53,6 +57,14 @@ const carry = z.union(
   ],
   { error: 'must be { basic: … }, { headers: … } or aws' },
 );
+
+/** The parts that stand in a request; undefined: nothing says so. */
+function namesUsed(written: z.output<typeof carry> | undefined): readonly string[] | undefined {
+  if (written === undefined) return undefined;
+  if (written === 'aws') return ['access_key_id', 'secret_access_key'];
+  const texts = 'basic' in written ? Object.values(written.basic) : Object.values(written.headers);
+  return texts.flatMap((text) => namesIn(parseTemplate(text) ?? []));
+}
 
 export const tokenDefinition = z
   .strictObject({
@@ -84,17 +96,14 @@ export const tokenDefinition = z
         message: 'has several parts, so carry must say where each stands',
       });
     }
-    const used =
-      carry === 'aws' ? '{access_key_id}{secret_access_key}' : JSON.stringify(carry ?? `{${names[0]}}`);
+    const used = namesUsed(carry) ?? names.slice(0, 1);
     for (const name of names) {
-      if (!used.includes(`{${name}}`)) {
+      if (!used.includes(name)) {
         context.addIssue({ code: 'custom', path: ['parts', name], message: 'is used nowhere in carry' });
       }
     }
-    for (const [, name = ''] of used.matchAll(/\{([a-z0-9_]+)\}/g)) {
-      if (!names.includes(name)) {
-        context.addIssue({ code: 'custom', path: ['carry'], message: 'names a part that there is not' });
-      }
+    if (used.some((name) => !names.includes(name))) {
+      context.addIssue({ code: 'custom', path: ['carry'], message: 'names a part that there is not' });
     }
   })
   .transform((written): PastedToken => ({

@@ -145,8 +145,13 @@ export interface Probe {
  * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
  * - `query`: a parameter of the query.
  * - `placeholder`: where the client put its placeholder, and nowhere else.
+ * - `headers`: one field or more by templates: `{token}`, or `{username}` and `{password}` of a credential that is both.
+ * - `cookie`: the cookie of that name.
+ * - `json`: a string in the JSON body, by the names of the members that lead to it.
+ * - `form`: a parameter of the form that is the body.
  * - `aws_sigv4`: nowhere; the request is signed with it. Service and region are null where the host says them.
  * - `client_certificate`: nowhere; the connection is made with it.
+ * - `hmac`: nowhere; the request is signed with it, as the plan says.
  */
 export type InjectPlan =
   | { readonly kind: 'bearer' }
@@ -155,8 +160,33 @@ export type InjectPlan =
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }
   | { readonly kind: 'query'; readonly name: string }
   | { readonly kind: 'placeholder' }
+  | { readonly kind: 'headers'; readonly headers: Templates }
+  | { readonly kind: 'cookie'; readonly name: string }
+  | { readonly kind: 'json'; readonly path: readonly string[] }
+  | { readonly kind: 'form'; readonly name: string }
   | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null }
-  | { readonly kind: 'client_certificate' };
+  | { readonly kind: 'client_certificate' }
+  | HmacPlan;
+
+/** Names, each with a template of its value: see `policy/template.ts`. */
+export type Templates = readonly (readonly [name: string, template: string])[];
+
+/** How requests are signed with a shared secret (RFC 2104), and where the signature stands. */
+export interface HmacPlan {
+  readonly kind: 'hmac';
+  readonly algorithm: 'sha256' | 'sha1' | 'sha512';
+  /** What is signed. */
+  readonly sign: string;
+  /** How the secret is written. */
+  readonly secret: 'utf8' | 'hex' | 'base64';
+  /** How the signature is written. */
+  readonly encoding: 'hex' | 'base64' | 'base64url';
+  /** How the time is written. */
+  readonly timestamp: 'seconds' | 'milliseconds' | 'iso8601' | 'http_date';
+  readonly headers: Templates;
+  /** Parameters, behind those of the request. */
+  readonly query: Templates;
+}
 
 /** A part of a request in which clients may put a placeholder; `header`: any field, and the pair of `Basic`. */
 export const placeholderPlaces = ['header', 'path', 'query', 'body', 'websocket'] as const;

@@ -2,10 +2,14 @@ import type { Credential, SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
 import { basicField, pairField } from './basic.ts';
 import { bearerField } from './bearer.ts';
+import { inBody } from './body/in-body.ts';
 import type { Carrier } from './carrier.ts';
 import { shownInHandshake } from './client-certificate.ts';
+import { inCookie } from './cookie.ts';
 import type { Field } from './field.ts';
 import { headerField } from './header.ts';
+import { byTemplates } from './headers.ts';
+import { signedByTemplate } from './hmac/signed-by-template.ts';
 import { inPath } from './path.ts';
 import { inQuery } from './query.ts';
 import { singleValue } from './single-value.ts';
@@ -24,6 +28,15 @@ export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier 
       return shownInHandshake(sealed);
     case 'placeholder':
       return { fields: [], keepsAuthorization: true };
+    case 'hmac':
+      return signedByTemplate(plan, credential);
+    case 'headers':
+      return byTemplates(plan, credential);
+    case 'cookie':
+      return inCookie(plan.name, singleValue(credential));
+    case 'json':
+    case 'form':
+      return inBody(plan, singleValue(credential));
     case 'bearer':
     case 'header':
     case 'basic':

@@ -1,5 +1,8 @@
 import type { Carrier } from './carrier.ts';
 import { conceal } from './conceal.ts';
+import { forgivingName } from './forgiving-name.ts';
+import { parameter, parametersOf, replacing, type Parameter } from './parameters.ts';
+import { refused } from './refused.ts';
 
 /** A token that is a parameter of the query. Servers repeat that, and not the fields. */
 export function inQuery(name: string, token: string): Carrier {
@@ -14,29 +17,31 @@ export function inQuery(name: string, token: string): Carrier {
 
 /**
  * A path whose query has the credential as one parameter, in the place of the first of that name; others of that name
- * go. The rest of the query stays byte by byte.
+ * go, as the most forgiving server reads it. The rest of the query stays byte by byte.
  *
  * @param path origin-form
+ * @throws SidekeyError `policy_violation`: whether it has that parameter is a matter of how it is read
  */
 export function queryWith(path: string, name: string, token: string): string {
-  const own = `${name}=${encodeURIComponent(token)}`;
+  const own = parameter(name, token);
   const start = path.indexOf('?');
   if (start < 0) return `${path}?${own}`;
-  let placed = false;
-  const kept: string[] = [];
-  for (const parameter of path.slice(start + 1).split('&')) {
-    if (!isNamed(parameter, name)) kept.push(parameter);
-    else if (!placed) {
-      placed = true;
-      kept.push(own);
-    }
-  }
-  if (!placed) kept.push(own);
-  return `${path.slice(0, start)}?${kept.filter((parameter) => parameter !== '').join('&')}`;
+  const parameters = queryOf(path, new Set([forgivingName(name)]));
+  return `${path.slice(0, start)}?${replacing(parameters, name, own).join('&')}`;
 }
 
-/** As a server would read it: decoded, so that `k%65y` is `key` too. */
-function isNamed(parameter: string, name: string): boolean {
-  const [written = ''] = parameter.split('=', 1);
-  return new URLSearchParams(`${written}=`).has(name);
+/**
+ * The parameters of a path's query, without empty ones.
+ *
+ * @param wanted names that must not hide within others; see `parametersOf`
+ * @throws SidekeyError `policy_violation`: one does
+ */
+export function queryOf(path: string, wanted: ReadonlySet<string>): readonly Parameter[] {
+  const start = path.indexOf('?');
+  const parameters = parametersOf(start < 0 ? '' : path.slice(start + 1), wanted);
+  if (!('hidden' in parameters)) return parameters.filter(({ written }) => written !== '');
+  throw refused(
+    `The query has a parameter that some servers would read as ${parameters.hidden}, which Sidekey writes.`,
+    'write a semicolon in the query as %3B',
+  );
 }

@@ -1,6 +1,7 @@
 import { fold } from './fold.ts';
 import { mostOperations, operationsOf, type GraphqlOperation } from './graphql.ts';
 import { operationsOfBody } from './graphql-request.ts';
+import { jsonType, mediaTypeOf } from './media-type.ts';
 import {
   ambiguous,
   isJsonObject,
@@ -40,8 +41,6 @@ export const noBody: BodyFacts = Object.freeze({ graphql: [], jsonrpc: [] });
 /** Of a body that cannot be read, or was not. */
 export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: null });
 
-const jsonType = /^application\/(?:[a-z0-9.+-]*\+)?json$/;
-
 /**
  * Reads a copy of a body. Whatever two programs might read differently is not read: then no condition on it holds for
  * an `allow` rule, and every one holds for a `deny` rule. Never throws: what is too large for the engine is not read.
@@ -69,15 +68,6 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
   if (value === undefined) return unreadBody;
   const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
   return { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
-}
-
-/** Null: no media type, or one whose text is not UTF-8. */
-function mediaTypeOf(contentType: string | null): string | null {
-  const [, type, parameters = ''] = /^\s*([^\s;,]+)\s*((?:;[^,]*)?)$/.exec(contentType ?? '') ?? [];
-  if (type === undefined) return null;
-  const named = parameters.match(/charset/gi)?.length ?? 0;
-  const isUtf8 = named === 0 || (named === 1 && /;\s*charset\s*=\s*"?utf-?8"?\s*(?:;|$)/i.test(parameters));
-  return isUtf8 ? type.toLowerCase() : null;
 }
 
 function decode(bytes: Uint8Array): string | null {

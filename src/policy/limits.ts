@@ -63,7 +63,14 @@ export const limitTable = {
     unit: 'bytes',
     least: 1_024,
     code: 'body_too_large',
-    what: 'a request body, or a chunk of one, that is read before it is signed for AWS; most of S3 is not',
+    what: 'a request body, or a chunk of one, that is read before it is signed; most of S3 is not',
+  },
+  rewritten_body_bytes: {
+    default: 1_048_576,
+    unit: 'bytes',
+    least: 0,
+    code: 'body_too_large',
+    what: 'a request body that the credential stands in; it is read first',
   },
   placeholder_body_bytes: {
     default: 1_048_576,

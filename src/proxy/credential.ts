@@ -77,7 +77,8 @@ export async function withCredential(
   }
   const carried = plan;
   const places = settings.provider(first.grant.provider)?.echoPlaces;
-  const isShown = departure.shown?.inContent === true;
+  const isInBody = carried.kind === 'json' || carried.kind === 'form';
+  const isShown = isInBody || departure.shown?.inContent === true;
   const echo = echoPlan(decision.echoGuard ?? 'auto', {
     host: authority.host,
     path: departure.path,

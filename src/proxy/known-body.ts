@@ -27,13 +27,14 @@ export async function withKnownBody(
   reply.continue();
   const most = settings.limits[need.limit];
   const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, most);
-  if (!read.isWhole || read.bytes.length > most) {
+  if (!read.isWhole) {
     throw new SidekeyError('body_too_large', `${need.what} has at most ${most} bytes.`, {
       hint: `send less, or raise limits.${need.limit}`,
     });
   }
   const { bytes } = read;
   if (need.of === 'hash') return { ...departure, body: read.body, bodyHash: sha256(bytes) };
+  need.check?.(bytes);
   return { ...departure, body: once(bytes), wholeBody: bytes };
 }
 

@@ -10,6 +10,7 @@ import {
 } from '../../grants/credential-shape.ts';
 import { jwtExpiry, looksLikeJwt } from '../../grants/expiry-input.ts';
 import type { PastedToken, Provider } from '../../grants/provider.ts';
+import { fillTemplate, parseTemplate } from '../../policy/template.ts';
 import type { Context } from '../context.ts';
 import type { ConnectRequest, Obtain } from './flow.ts';
 import { doubtOf, readParts, type PastedParts } from './pasted-parts.ts';
@@ -86,7 +87,7 @@ export function keysIn(parts: PastedParts): AwsKeys {
 /** The parts as a credential. Each is checked as `grant add` checks it. */
 function credentialOf(parts: PastedParts, { carry }: PastedToken): Credential {
   const fill = (template: string): string =>
-    template.replace(/\{([a-z0-9_]+)\}/g, (whole, name: string) => parts[name] ?? whole);
+    fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');
   for (const [name, value] of Object.entries(parts)) checkedString(value, `"${name}"`, shapes.api_key);
   switch (carry.kind) {
     case 'inject': {

@@ -3,7 +3,7 @@ import type { AuditLog } from '../../audit/event.ts';
 import { SidekeyError } from '../../errors.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
-import { inject } from '../../inject/inject.ts';
+import { inject, type Injected } from '../../inject/inject.ts';
 import { pathWithout } from '../../inject/path.ts';
 import { planAt } from '../../inject/place.ts';
 import { describeFault, findSidekeyError, withoutStop } from '../../oauth/description.ts';
@@ -53,13 +53,15 @@ export async function verify(
   if (plan instanceof SidekeyError) throw plan;
   if (plan.kind === 'own')
     return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
-  const { path, fields } = inject(
-    { path: target.path, fields: ['Accept', 'application/json', ...Object.entries(probe.headers).flat()] },
+  const sent = ['Accept', 'application/json', ...Object.entries(probe.headers).flat()];
+  if (json !== null) sent.push('Content-Type', 'application/json');
+  const { path, fields, rewriteBody } = inject(
+    { path: target.path, fields: sent },
     { sealed, plan, authority: target.authority, facts },
   );
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
-  if (json !== null) headers.push(['Content-Type', 'application/json']);
+  const body = json === null ? null : await written(Buffer.from(json), rewriteBody);
   try {
     // Put together as text: resolved as a reference, a path that begins with two slashes would be another host.
     const response = await exit.fetch(`${new URL(probe.url).origin}${path}`, {
@@ -67,21 +69,29 @@ export async function verify(
       headers,
       redirect: 'manual',
       signal,
-      ...(json === null ? {} : { body: json }),
+      ...(body === null ? {} : { body }),
     });
     const { status } = response;
-    const body = await readBounded(response.body, mostRead);
+    const answer = await readBounded(response.body, mostRead);
     if (status === 401 || status === 403) return { kind: 'refused', status };
     if (status < 200 || status > 299)
       return { kind: 'unknown', reason: `it was answered with HTTP ${status}` };
     if (probe.okField !== null) {
-      const says = jsonObject(body?.toString('utf8') ?? '');
+      const says = jsonObject(answer?.toString('utf8') ?? '');
       if (says === null || memberAt(says, probe.okField) !== true) return { kind: 'refused', status };
     }
     return { kind: 'works', status };
   } catch (error) {
     return { kind: 'unknown', reason: findSidekeyError(error)?.message ?? describeFault(error) };
   }
+}
+
+/** The body with the credential in it, where it stands there. */
+async function written(body: Buffer, rewrite: Injected['rewriteBody']): Promise<Buffer> {
+  if (rewrite === undefined) return body;
+  const pieces: Buffer[] = [];
+  for await (const piece of rewrite([body])) pieces.push(piece);
+  return Buffer.concat(pieces);
 }
 
 /** What of a request this needs. */

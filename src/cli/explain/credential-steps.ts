@@ -23,6 +23,7 @@ import { echoWords } from '../domain/echo-words.ts';
 import { carriedAs } from '../provider/words.ts';
 import { spanText } from '../span.ts';
 import { dateTime, relativeTime } from '../time.ts';
+import { sampleRequest } from './sample-request.ts';
 import type { Ending, Trail } from './trail.ts';
 
 /** What is known when the credential is looked for. */
@@ -92,10 +93,10 @@ export async function credentialSteps(
   if (isCovered) trail.went('audience', `${name} is within ${sealed.audience.join(', ')}`);
   let fields: readonly string[];
   try {
-    const facts = { method, hasBody: false, bodyHash: null, body: null, now, chunkBytes: 0 };
-    const to = plan.kind === 'path' ? `${plan.prefixes[0]}/` : '/';
+    const { body, ...request } = sampleRequest(plan);
+    const facts = { method, hasBody: body !== null, bodyHash: null, body, now, chunkBytes: 0 };
     const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure, facts };
-    ({ fields } = inject({ path: to, fields: [] }, some));
+    ({ fields } = inject(request, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     return trail.failed(isCovered ? 'injection' : 'audience', error);
@@ -146,7 +147,7 @@ function withSomeToken(sealed: SealedCredential): SealedCredential {
 
 /** Names, and what stands before the secret; never a value. */
 function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: InjectPlan): string {
-  if (fields.length === 0) return carriedAs(plan);
+  if (fields.length === 0 || !takesPairs(plan)) return carriedAs(plan);
   const names = fields.filter((_, index) => index % 2 === 0);
   const prefix =
     grant.type === 'basic' || plan.kind === 'basic'
@@ -155,6 +156,11 @@ function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan:
         ? ''
         : prefixOf(plan);
   return names.map((name) => `${name}: ${prefix}…`).join(', ');
+}
+
+/** Whether a credential of several values has fields of its own there, whatever the plan. */
+function takesPairs({ kind }: InjectPlan): boolean {
+  return ['bearer', 'header', 'basic', 'path', 'query'].includes(kind);
 }
 
 function prefixOf(plan: InjectPlan): string {

@@ -1,5 +1,6 @@
 import { flowWords } from '../../config/provider-definition.ts';
-import type { Flow, InjectPlace, Provider, TokenCarry } from '../../grants/provider.ts';
+import type { Flow, HmacPlan, InjectPlace, Provider, TokenCarry } from '../../grants/provider.ts';
+import { fillTemplate, parseTemplate } from '../../policy/template.ts';
 
 /** Where a token stands in a request, with the token left out. */
 export function carriedAs(plan: InjectPlace['as']): string {
@@ -14,6 +15,16 @@ export function carriedAs(plan: InjectPlace['as']): string {
       return plan.prefixes.map((prefix) => `${prefix}…`).join(', ');
     case 'query':
       return `?${plan.name}=…`;
+    case 'headers':
+      return plan.headers.map(([name, template]) => `${name}: ${withoutValues(template)}`).join(', ');
+    case 'cookie':
+      return `Cookie: ${plan.name}=…`;
+    case 'json':
+      return `${memberText(plan.path)} in the JSON body`;
+    case 'form':
+      return `${plan.name}=… in the form that is the body`;
+    case 'hmac':
+      return `the request is signed (HMAC ${plan.algorithm}): ${signatureText(plan)}`;
     case 'own':
       return 'no credential; the client’s own Authorization goes on';
     case 'placeholder':
@@ -23,6 +34,22 @@ export function carriedAs(plan: InjectPlace['as']): string {
     case 'client_certificate':
       return 'the TLS handshake shows the certificate';
   }
+}
+
+function withoutValues(template: string): string {
+  return fillTemplate(parseTemplate(template) ?? [], () => '…');
+}
+
+/** As `inject: { json: … }` has it. */
+function memberText(path: readonly string[]): string {
+  const [only = '', ...more] = path;
+  if (more.length === 0 && !only.startsWith('/')) return only;
+  return path.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+}
+
+/** Where what belongs to a signature stands. */
+function signatureText({ headers, query }: HmacPlan): string {
+  return [...headers.map(([name]) => name), ...query.map(([name]) => `?${name}=…`)].join(', ');
 }
 
 /** The same where it is everywhere the same; null: it depends on the place. */
@@ -147,6 +174,24 @@ function writtenPlan(plan: InjectPlace['as']): unknown {
       return { path: plan.prefixes };
     case 'query':
       return { query: plan.name };
+    case 'headers':
+      return { headers: Object.fromEntries(plan.headers) };
+    case 'cookie':
+      return { cookie: plan.name };
+    case 'json':
+      return { json: memberText(plan.path) };
+    case 'form':
+      return { form: plan.name };
+    case 'hmac': {
+      const { kind, headers, query, ...written } = plan;
+      return {
+        [kind]: {
+          ...written,
+          ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
+          ...(query.length === 0 ? {} : { query: Object.fromEntries(query) }),
+        },
+      };
+    }
     case 'aws_sigv4': {
       const { service, region } = plan;
       if (service === null) return 'aws_sigv4';

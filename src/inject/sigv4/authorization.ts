@@ -1,4 +1,4 @@
-import { refused } from './refused.ts';
+import { refused } from '../refused.ts';
 import { algorithm, type Scope } from '../../sigv4/scope.ts';
 
 /** What a client's signature says of itself. The signature is by keys that are worth nothing, and is not looked at. */

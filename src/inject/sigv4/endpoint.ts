@@ -3,7 +3,7 @@
  * chose: else whoever may call one host could have signatures made that are meant for another.
  */
 import { authorityText, type Authority } from '../../policy/authority.ts';
-import { refused } from './refused.ts';
+import { refused } from '../refused.ts';
 import type { Scope } from '../../sigv4/scope.ts';
 
 /** What a host may be signed for. */

@@ -1,5 +1,5 @@
 /** What a signature says of a body: `x-amz-content-sha256`. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
-import { refused } from './refused.ts';
+import { refused } from '../refused.ts';
 import { emptyHash } from '../../sigv4/signature.ts';
 
 /** How a body is signed. */

@@ -1,7 +1,7 @@
 /** URLs that carry their signature in the query. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
 import type { AwsKeys } from '../../grants/aws-keys.ts';
 import { notSigned, readSignature, type ClientSignature } from './authorization.ts';
-import { refused } from './refused.ts';
+import { refused } from '../refused.ts';
 import { algorithm, parseTimestamp, scopeText } from '../../sigv4/scope.ts';
 import type { Signer } from '../../sigv4/signature.ts';
 import { uriDecode, uriEncode } from '../../sigv4/uri-encoding.ts';

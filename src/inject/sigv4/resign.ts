@@ -11,7 +11,7 @@ import { canonicalRequest } from '../../sigv4/canonical-request.ts';
 import { scopeFor, type EndpointRule } from './endpoint.ts';
 import { payloadOf, type Payload } from './payload.ts';
 import { parsePresigned, unsignedQuery, type PresignedQuery } from './presigned.ts';
-import { refused } from './refused.ts';
+import { refused } from '../refused.ts';
 import { algorithm, scopeText, type Scope } from '../../sigv4/scope.ts';
 import { createSigner, sha256, type Signer } from '../../sigv4/signature.ts';
 import { signedChunks } from './signed-chunks.ts';

@@ -1,6 +1,6 @@
-import { SidekeyError } from '../../errors.ts';
+import { SidekeyError } from '../errors.ts';
 
-/** A request that is not signed: `policy_violation`. */
+/** A request that the credential is not put into: `policy_violation`. */
 export function refused(sentence: string, hint?: string): SidekeyError {
   return new SidekeyError('policy_violation', sentence, { hint });
 }

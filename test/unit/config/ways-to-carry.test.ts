@@ -1,0 +1,157 @@
+/** `inject` of a provider's definition: what each way is read as, and what is found wrong with it before anything is sent. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { parseConfig } from '../../../src/config/load.ts';
+import { packageRoot } from '../../../src/config/shipped.ts';
+
+async function provider(definition: object) {
+  const text = stringify({ version: 1, providers: { corp: { audience: ['api.corp.test'], ...definition } } });
+  const { providers } = await parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' });
+  return providers.get('corp')!;
+}
+const planOf = async (inject: unknown) => (await provider({ inject })).inject[0]?.as;
+const hmac = { algorithm: 'sha256', sign: '{body}', headers: { 'X-Signed': '{signature}' } };
+const basic = {
+  what: 'key',
+  parts: { id: { what: 'id' }, secret: { what: 'secret' } },
+  carry: { basic: { username: '{id}', password: '{secret}' } },
+};
+
+describe('a way to carry a credential is read:', () => {
+  test.each<[unknown, object]>([
+    [
+      { headers: { 'X-Key': '{token}', 'X-B': '{{{token}}}' } },
+      {
+        kind: 'headers',
+        headers: [
+          ['X-Key', '{token}'],
+          ['X-B', '{{{token}}}'],
+        ],
+      },
+    ],
+    [{ cookie: 'sid' }, { kind: 'cookie', name: 'sid' }],
+    [{ json: 'api_key' }, { kind: 'json', path: ['api_key'] }],
+    [{ json: '/a~1b/c~0d' }, { kind: 'json', path: ['a/b', 'c~d'] }],
+    [{ form: 'key' }, { kind: 'form', name: 'key' }],
+    [
+      { hmac },
+      {
+        kind: 'hmac',
+        algorithm: 'sha256',
+        sign: '{body}',
+        secret: 'utf8',
+        encoding: 'hex',
+        timestamp: 'seconds',
+        headers: [['X-Signed', '{signature}']],
+        query: [],
+      },
+    ],
+  ])('%j', async (inject, plan) => {
+    expect(await planOf(inject)).toEqual(plan);
+  });
+
+  test('a line break of YAML is one that is signed', async () => {
+    expect(await planOf({ hmac: { ...hmac, sign: '{method}\n{target}' } })).toMatchObject({
+      sign: '{method}\n{target}',
+    });
+  });
+
+  test('in a place, as everywhere', async () => {
+    const { inject } = await provider({
+      inject: [{ paths: ['/v1/**'], as: { form: 'key' } }, { as: 'bearer' }],
+    });
+    expect(inject.map(({ as }) => as.kind)).toEqual(['form', 'bearer']);
+  });
+});
+
+describe('what is wrong with a way is said:', () => {
+  test.each<[object, RegExp]>([
+    [{ inject: { headers: {} } }, /inject\.headers: is empty/],
+    [
+      { inject: { headers: { Host: '{token}' } } },
+      /inject\.headers\.Host: is a field that a credential may not become/,
+    ],
+    [
+      { inject: { headers: { 'X-A': '{token}', 'x-a': '{token}' } } },
+      /x-a: is here twice, in upper and lower case/,
+    ],
+    [{ inject: { headers: { 'X-A': 'constant' } } }, /inject\.headers: name neither \{token\} nor/],
+    [{ inject: { headers: { 'X-A': '{token}', 'X-B': '{password}' } } }, /no credential has all of these/],
+    [
+      { inject: { headers: { 'X-A': '{secret}' } } },
+      /names \{secret\}, which does not stand for anything here/,
+    ],
+    [{ inject: { headers: { 'X-A': '{token' } } }, /has a brace that belongs to no name/],
+    [{ inject: { headers: { 'X-A': '{token}\n' } } }, /is no value of a header field/],
+    [{ inject: { cookie: 'a b' } }, /inject\.cookie: is no name of a cookie/],
+    [{ inject: { json: '/a//b' } }, /inject\.json: is no name of a member/],
+    [{ inject: { json: '/a~2' } }, /inject\.json: has a ~ that is neither/],
+    [{ inject: { form: 'a[b]' } }, /inject\.form: is no name of a parameter/],
+    [{ inject: { hmac: { ...hmac, sign: '{signature}' } } }, /sign: names \{signature\}/],
+    [{ inject: { hmac: { ...hmac, sign: '{header:a b}' } } }, /sign: names \{header:a b\}/],
+    [
+      { inject: { hmac: { ...hmac, sign: '{header:x-signed}' } } },
+      /sign: names a field that has \{signature\} in it/,
+    ],
+    [{ inject: { hmac: { ...hmac, sign: 'a\0' } } }, /sign: has a control character/],
+    [
+      { inject: { hmac: { ...hmac, headers: { 'X-A': '{timestamp}' } } } },
+      /hmac: sends \{signature\} nowhere/,
+    ],
+    [{ inject: { hmac: { ...hmac, headers: { 'X-A': '{signature}{body}' } } } }, /X-A: names \{body\}/],
+    [{ inject: { hmac: { ...hmac, query: { 'a=b': '{nonce}' } } } }, /is no name of a parameter/],
+    [{ inject: { hmac: { ...hmac, algorithm: 'md5' } } }, /algorithm/],
+    [
+      { inject: { headers: { 'X-A': '{password}' } }, token: { what: 'key' } },
+      /inject: names a user name and a password/,
+    ],
+    [
+      { inject: { hmac: { ...hmac, sign: '{key}' } }, token: { what: 'key' } },
+      /inject: names a user name and a password/,
+    ],
+    [{ inject: { json: 'key' }, token: basic }, /inject: carries one value, and what is connected is none/],
+    [{ inject: { headers: { 'X-A': '{token}' } }, token: basic }, /inject: carries one value/],
+    [
+      { inject: { hmac }, token: { what: 'key', carry: { headers: { 'X-A': '{token}' } } } },
+      /inject: signs with one value/,
+    ],
+    [
+      { token: { what: 'key', carry: { headers: { 'X-A': '{token} {' } } } },
+      /has a brace that belongs to no name/,
+    ],
+  ])('%j', async (definition, problem) => {
+    await expect(provider(definition)).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringMatching(problem),
+    });
+  });
+
+  test.each<object>([
+    { inject: { headers: { 'X-A': '{username}', 'X-B': '{password}' } }, token: basic },
+    { inject: { hmac: { ...hmac, sign: '{key}' } }, token: basic },
+    { inject: { hmac }, token: { what: 'key' } },
+    { inject: { cookie: 'sid' }, token: { what: 'key' } },
+    { inject: { headers: { 'X-A': '{username}' } } },
+  ])('and nothing of what is right: %j', async (definition) => {
+    await expect(provider(definition)).resolves.toBeDefined();
+  });
+});
+
+test('the examples of the page about them are right', async () => {
+  const page = await readFile(join(packageRoot, 'docs', 'ways-to-carry.md'), 'utf8');
+  const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].map(([, text = '']) => parse(text) as object);
+  expect(blocks).toHaveLength(6);
+  for (const block of blocks) {
+    if ('inject' in block) await expect(provider(block)).resolves.toBeDefined();
+    else
+      await expect(
+        parseConfig(stringify({ version: 1, ...block }), '/x/sidekey.yaml', { env: {}, cwd: '/x' }),
+      ).resolves.toBeDefined();
+  }
+  const [, table = ''] = /\| `inject`[^]*?\n((?:\|.*\n)+)/.exec(page) ?? [];
+  for (const [, written = ''] of table.matchAll(/`(\{ (?!headers|hmac)[^`]* \})`/g)) {
+    await expect(provider({ inject: parse(written) })).resolves.toBeDefined();
+  }
+});

@@ -1,0 +1,28 @@
+import { describe, expect, test } from 'vitest';
+import { fillTemplate, namesIn, parseTemplate } from '../../../src/policy/template.ts';
+
+const fill = (written: string) => fillTemplate(parseTemplate(written)!, (name) => `<${name}>`);
+
+describe('a template', () => {
+  test.each([
+    ['', ''],
+    ['as it is', 'as it is'],
+    ['{a}', '<a>'],
+    ['x{a}y{b}z', 'x<a>y<b>z'],
+    ['{header:X-A}', '<header:X-A>'],
+    ['{{a}}', '{a}'],
+    ['{{{a}}}', '{<a>}'],
+    ['{{}}{{', '{}{'],
+  ])('%j is filled', (written, filled) => {
+    expect(fill(written)).toBe(filled);
+  });
+
+  test.each(['{', '}', '{}', 'a}b', '{a', 'a}', '{a{b}}', '{{a}', '{a}}'])('%j cannot be read', (written) => {
+    expect(parseTemplate(written)).toBeNull();
+  });
+
+  test('is filled with values as they are, though they have braces', () => {
+    expect(fillTemplate(parseTemplate('{a}{b}')!, () => '{a}$&')).toBe('{a}$&{a}$&');
+    expect(namesIn(parseTemplate('{a}{{b}}{a}')!)).toEqual(['a', 'a']);
+  });
+});
