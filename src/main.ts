@@ -11,6 +11,7 @@ import { followConfig } from './config/follow.ts';
 import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { watchConfig } from './config/watch.ts';
+import { createNonces } from './dpop/nonces.ts';
 import { SidekeyError } from './errors.ts';
 import { openExit } from './exit-parts.ts';
 import type { InjectPlan } from './grants/provider.ts';
@@ -239,6 +240,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       identities,
       tokens,
       activity,
+      nonces: createNonces(),
       audit,
       quota,
       approvals: asking.desk,

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import type { Config } from './config/config.ts';
 import { isReference, parseSecretReference, readSecret } from './config/secret-reference.ts';
+import { createNonces } from './dpop/nonces.ts';
 import { SidekeyError } from './errors.ts';
 import type { RefreshParts } from './grants/refresh-attempt.ts';
 import type { State } from './state.ts';
@@ -22,14 +23,15 @@ export function refreshParts(
   { config: initial, grants, store, audit, activity }: State,
   { config, fetch, now, env }: RefreshOptions,
 ): Omit<RefreshParts, 'timers'> {
+  const nonces = createNonces();
   return {
     registry: grants,
     store,
     providers: (name) => config().providers.get(name),
-    refresh: async (request, { signal }) => {
+    refresh: async (request, { signal, proofKey }) => {
       // A start is sooner without the flows, and needs none.
       const { renew } = await import('./oauth/renewal.ts');
-      return renew(request, { fetch: fetch(), now, signal });
+      return renew(request, { fetch: fetch(), now, signal, proofKey, nonces });
     },
     readSecret: (reference) => readReferenced(reference, { env, configFile: config().file }),
     now,

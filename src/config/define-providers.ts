@@ -6,6 +6,7 @@ import { carriageProblem } from './carried-credential.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import { plainDialect } from './dialect-definition.ts';
 import type { ConfigDocument } from './document.ts';
+import { dpopMisfit, dpopPlaces } from './dpop-definition.ts';
 import { displayName, formatPath, type Path, type Problem } from './problem.ts';
 import type { ProviderDefinition } from './provider-definition.ts';
 import { createProviders, type Providers } from './providers.ts';
@@ -103,6 +104,8 @@ export function defineProviders(options: DefineProvidersOptions): {
     }
     const carriage = carriageProblem(definition);
     if (carriage !== null) problem([...path, 'inject'], carriage);
+    const misfit = dpopMisfit(definition);
+    if (misfit !== null) problem([...path, 'dpop'], misfit);
     const place =
       written.client_secret === undefined && builtIn !== undefined
         ? placeOf(builtIn)
@@ -151,6 +154,7 @@ function build(
     clientAuth: definition.client_auth ?? (definition.client_secret === undefined ? 'none' : 'basic'),
     redirectUri: definition.redirect_uri ?? null,
     redirect: definition.redirect ?? 'loopback',
+    dpop: definition.dpop ?? null,
     flows: definition.flows ?? flowsOf(definition),
     scopes: definition.scopes ?? [],
     knownScopes: Object.entries(definition.known_scopes ?? {}).map(([scope, what]) => ({
@@ -159,7 +163,7 @@ function build(
     })),
     audience,
     domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
-    inject: definition.inject ?? asBearer,
+    inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
     placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
     echoPlaces: definition.echo_places ?? [],
     token: definition.token ?? null,

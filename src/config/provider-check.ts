@@ -2,6 +2,7 @@ import { isWithin } from '../policy/audience.ts';
 import { isPattern, parsePattern } from '../policy/pattern.ts';
 import { carriageProblem } from './carried-credential.ts';
 import type { CatalogEntry } from './catalog.ts';
+import { dpopMisfit } from './dpop-definition.ts';
 import type { Path } from './problem.ts';
 import type { CatalogProvider } from './provider-definition.ts';
 
@@ -47,6 +48,10 @@ const checks: readonly Check[] = [
     const hosts = inject.flatMap((place) => (place.as.kind === 'own' ? [] : (place.hosts ?? [])));
     const beyond = hosts.find((host) => !isWithinText(texts, host));
     return beyond !== undefined && misfit(['inject'], `names ${beyond}, which is not in the audience`);
+  },
+  (definition) => {
+    const problem = dpopMisfit(definition);
+    return problem !== null && misfit(['dpop'], problem);
   },
   ({ domains = [], inject = [], audience }) => {
     // Where the client has its own credential, ours need not be good for the host.

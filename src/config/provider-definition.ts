@@ -4,6 +4,7 @@ import { placeholderPlaces } from '../grants/provider.ts';
 import { isFieldName, isReservedFieldName } from '../policy/field.ts';
 import { isLoopback } from '../policy/host.ts';
 import { dialectDefinition } from './dialect-definition.ts';
+import { dpopDefinition } from './dpop-definition.ts';
 import { injectDefinition } from './inject-definition.ts';
 import { plainText, webPage } from './provider-text.ts';
 import { environmentName } from './secret-reference.ts';
@@ -170,6 +171,7 @@ const fields = {
     description:
       'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
   }),
+  dpop: dpopDefinition.optional(),
   echo_places: z
     .array(
       text<string>(

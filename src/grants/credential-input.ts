@@ -186,7 +186,12 @@ function typeOf(fields: Fields): Type {
 
 function oauth2(fields: Fields, now: number): CredentialInput {
   const tokenType = fields.get('token_type');
-  if (tokenType !== undefined && string(fields, 'token_type', 'oauth2').toLowerCase() !== 'bearer') {
+  const type = tokenType === undefined ? 'bearer' : string(fields, 'token_type', 'oauth2').toLowerCase();
+  if (tokenType !== undefined && type === 'dpop') {
+    const key = 'the key of the tool that it came from, which stays there';
+    throw invalid(`"${tokenType.written}" is DPoP: such a token is bound to ${key}`, shapes.oauth2);
+  }
+  if (tokenType !== undefined && type !== 'bearer') {
     throw invalid(`"${tokenType.written}" must be "Bearer": Sidekey sends no other kind`, shapes.oauth2);
   }
   const accessToken = fields.has('access_token') ? token(fields, 'access_token', 'oauth2') : null;

@@ -23,6 +23,40 @@ export interface OAuth2Credential {
   readonly consentedAt?: number;
   /** How a new access token is got where not with the refresh token. */
   readonly renewal?: Renewal;
+  /** The key that its tokens are bound to (RFC 9449); absent: to none. */
+  readonly dpop?: DpopBinding;
+}
+
+/** How proofs are signed (RFC 7518 §3.4, RFC 8037 §3.1). */
+export type DpopAlgorithm = 'ES256' | 'EdDSA';
+
+/** A private key that was made here and never leaves, as the members of a JWK. */
+export interface DpopKey {
+  readonly crv: 'P-256' | 'Ed25519';
+  readonly x: string;
+  /** Of P-256. */
+  readonly y?: string;
+  /** Secret. */
+  readonly d: string;
+}
+
+/** What tokens are bound to. */
+export interface DpopBinding {
+  readonly key: DpopKey;
+  /**
+   * Whether the access token is bound to it, as its `token_type` said. A refresh token may be in any case, so the key
+   * stays (RFC 9449 §5).
+   */
+  readonly isBound: boolean;
+}
+
+/** The credential after an answer to who proved a key. `key` null: none was proved. */
+export function boundBy(
+  credential: OAuth2Credential,
+  key: DpopKey | null,
+  isBound: boolean,
+): OAuth2Credential {
+  return key === null ? credential : { ...credential, dpop: { key, isBound } };
 }
 
 /** A credential that has no token yet, only what gets one. `now` in milliseconds since the epoch. */

@@ -1,3 +1,4 @@
+import type { DpopAlgorithm } from './credential.ts';
 import type { Dialect } from './dialect.ts';
 
 /**
@@ -32,6 +33,8 @@ export interface Provider {
    * its port; `https`, none of this machine: the person pastes where the browser went.
    */
   readonly redirect: 'loopback' | 'localhost' | 'https';
+  /** Its tokens are bound to a key that stays here, which signs like this (RFC 9449); null: they are bound to none. */
+  readonly dpop: DpopAlgorithm | null;
   /** The ways to a token that it offers, the usual one first; none: only tokens that are pasted. */
   readonly flows: readonly Flow[];
   /** Asked for where a person names none. */
@@ -139,6 +142,7 @@ export interface Probe {
  * Where a token that is one value stands in a request.
  *
  * - `bearer`: RFC 6750 §2.1.
+ * - `dpop`: RFC 9449 §7.1, with a proof for each request. A token that is bound to no key does not go there.
  * - `header`: a field of its own, after a prefix.
  * - `basic`: the password of a user name that says what kind of token it is (RFC 7617), as git and registries have it. For
  *   a credential that is a user name and a password, `forPair` stands in the place of its user name; null: its own stays.
@@ -155,6 +159,7 @@ export interface Probe {
  */
 export type InjectPlan =
   | { readonly kind: 'bearer' }
+  | { readonly kind: 'dpop' }
   | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
   | { readonly kind: 'basic'; readonly username: string; readonly forPair: string | null }
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }

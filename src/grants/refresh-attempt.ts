@@ -7,6 +7,7 @@ import { withDescription } from '../oauth/description.ts';
 import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
 import type { Store } from '../store/store.ts';
 import type { ActivityNotes } from './activity.ts';
+import { boundBy, type DpopKey } from './credential.ts';
 import type { Provider } from './provider.ts';
 import { createRefreshCommits, oauthGrant, type NewTokens, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock } from './refresh-lock.ts';
@@ -26,7 +27,7 @@ export interface RefreshParts {
   /** `renew` of `oauth/renewal.ts`, bound to its fetch. */
   readonly refresh: (
     request: RenewalRequest,
-    io: { readonly signal: AbortSignal },
+    io: { readonly signal: AbortSignal; readonly proofKey: DpopKey | null },
   ) => Promise<RenewalOutcome>;
   readonly readSecret: PlanParts['readSecret'];
   /** Milliseconds since the epoch. */
@@ -158,7 +159,9 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
-    const outcome = await lock.ask((signal) => parts.refresh(plan.request, { signal }));
+    const outcome = await lock.ask((signal) =>
+      parts.refresh(plan.request, { signal, proofKey: plan.proofKey }),
+    );
     switch (outcome.kind) {
       case 'refreshed': {
         const next = {
@@ -169,7 +172,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
         };
-        return commit(opened, { usedRefreshToken: credential.refreshToken, next }, begun);
+        const bound = boundBy(next, plan.proofKey, outcome.isBound === true);
+        return commit(opened, { usedRefreshToken: credential.refreshToken, next: bound }, begun);
       }
       case 'invalid_grant': {
         await condemn(opened, withDescription(whyCondemned(plan.request), outcome.description), begun);
@@ -191,7 +195,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         return refuse(
           opened,
           withDescription(`the provider refused the refresh with ${outcome.error}`, outcome.description),
-          whatToCheck(plan.request, grant.provider),
+          whatToCheck(plan.request, grant.provider, outcome.error),
           begun,
         );
       case 'transient':

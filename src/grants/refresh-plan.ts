@@ -1,8 +1,9 @@
 import { plainDialect } from '../config/dialect-definition.ts';
+import { newDpopKey } from '../dpop/key.ts';
 import { SidekeyError } from '../errors.ts';
 import type { RenewalRequest } from '../oauth/renewal.ts';
 import type { TokenClient } from '../oauth/token-endpoint.ts';
-import type { OAuth2Credential, Renewal } from './credential.ts';
+import type { DpopKey, OAuth2Credential, Renewal } from './credential.ts';
 import type { Dialect } from './dialect.ts';
 import type { Flow, Provider } from './provider.ts';
 import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
@@ -16,6 +17,8 @@ export type RefreshPlan =
       readonly request: RenewalRequest;
       /** The grant whose refresh token it takes, where that is not the grant itself: the login. */
       readonly login: OAuthGrant | null;
+      /** What the new token is to be bound to; null: to nothing. */
+      readonly proofKey: DpopKey | null;
     }
   | { readonly kind: 'impossible'; readonly reason: string; readonly hint: string };
 
@@ -49,17 +52,27 @@ export async function planRefresh(renewable: Renewable, parts: PlanParts): Promi
   const { renewal } = renewable.credential;
   try {
     if (renewal?.kind === 'auth0_connection') return await planConnection(renewal, parts);
-    const side = otherSide(renewable, parts.providers(renewable.provider));
+    const provider = parts.providers(renewable.provider);
+    const side = otherSide(renewable, provider);
     const request = await (renewal === undefined
       ? planRefreshToken(renewable, side)
       : planRenewal(renewal, side, parts));
-    return { kind: 'ask', request, login: null };
+    return { kind: 'ask', request, login: null, proofKey: keyFor(renewable.credential, provider) };
   } catch (error) {
     if (error instanceof Impossible) return { kind: 'impossible', reason: error.message, hint: error.hint };
     if (!(error instanceof SidekeyError)) throw error;
     const hint = error.hint ?? `check providers.${renewable.provider}.client_secret`;
     return { kind: 'impossible', reason: error.message, hint };
   }
+}
+
+/**
+ * The key that there is stays, whatever the definition says by now: the refresh token may be bound to it (RFC 9449 §5). One
+ * that is missing is made, and kept together with the token that it gets.
+ */
+function keyFor({ dpop }: OAuth2Credential, provider: Provider | undefined): DpopKey | null {
+  const algorithm = provider?.dpop ?? null;
+  return dpop?.key ?? (algorithm === null ? null : newDpopKey(algorithm));
 }
 
 /** Ends the making of a plan; never leaves this file. */
@@ -238,6 +251,7 @@ async function planConnection(
   return {
     kind: 'ask',
     login,
+    proofKey: null,
     request: { kind, endpoint, client, dialect, refreshToken, connection, loginHint },
   };
 }

@@ -21,8 +21,13 @@ export function whyCondemned({ kind }: RenewalRequest): string {
   }
 }
 
-/** What to look at after a refusal that stays until something is changed. */
-export function whatToCheck({ kind }: RenewalRequest, provider: string): string {
+/**
+ * What to look at after a refusal that stays until something is changed.
+ *
+ * @param error the provider's word for it
+ */
+export function whatToCheck({ kind }: RenewalRequest, provider: string, error = ''): string {
+  if (error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
   const client = `client_id, client_secret and token_endpoint of the provider "${provider}"`;
   switch (kind) {
     case 'refresh_token':

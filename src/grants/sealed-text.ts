@@ -1,4 +1,5 @@
 /** The text inside the seal: how a `SealedCredential` is written, and read back with nothing taken on trust. */
+import { isDpopKey } from '../dpop/key.ts';
 import { SidekeyError } from '../errors.ts';
 import type { Credential, Renewal, SealedCredential } from './credential.ts';
 
@@ -47,7 +48,8 @@ function isCredential(value: unknown): value is Credential {
           isTextOrNull(value[name]),
         ) &&
         (value['consentedAt'] === undefined || typeof value['consentedAt'] === 'number') &&
-        (value['renewal'] === undefined || isRenewal(value['renewal']))
+        (value['renewal'] === undefined || isRenewal(value['renewal'])) &&
+        (value['dpop'] === undefined || isDpopBinding(value['dpop']))
       );
     case 'api_key':
       return typeof value['value'] === 'string';
@@ -125,6 +127,10 @@ function isSigningKey(value: unknown): boolean {
     isTextOrNull(value['keyId']) &&
     isText(value['algorithm'])
   );
+}
+
+function isDpopBinding(value: unknown): boolean {
+  return isObject(value) && isDpopKey(value['key']) && typeof value['isBound'] === 'boolean';
 }
 
 function isTokenOrReference(value: unknown): boolean {

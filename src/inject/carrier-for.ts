@@ -6,6 +6,7 @@ import { inBody } from './body/in-body.ts';
 import type { Carrier } from './carrier.ts';
 import { shownInHandshake } from './client-certificate.ts';
 import { inCookie } from './cookie.ts';
+import { isProven, provenToken, unprovenToken } from './dpop/bound-token.ts';
 import type { Field } from './field.ts';
 import { headerField } from './header.ts';
 import { byTemplates } from './headers.ts';
@@ -15,17 +16,22 @@ import { inQuery } from './query.ts';
 import { singleValue } from './single-value.ts';
 import { signedBySigV4 } from './sigv4/sign-request.ts';
 
+const bearer: InjectPlan = { kind: 'bearer' };
+
 /**
  * A credential as a plan has it carried.
  * @throws SidekeyError `policy_violation`: it cannot be carried so; `internal`: there is nothing to carry yet
  */
 export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier {
   const { credential } = sealed;
+  if (isProven(credential, plan)) return provenToken(credential);
   switch (plan.kind) {
     case 'aws_sigv4':
       return signedBySigV4(sealed, plan);
     case 'client_certificate':
       return shownInHandshake(sealed);
+    case 'dpop':
+      return unprovenToken(credential, () => carrierFor(sealed, bearer));
     case 'placeholder':
       return { fields: [], keepsAuthorization: true };
     case 'hmac':

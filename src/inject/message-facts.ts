@@ -11,4 +11,6 @@ export interface MessageFacts {
   readonly now: number;
   /** Bytes of a chunk that are held, so that its signature can stand before it. */
   readonly chunkBytes: number;
+  /** What the server wants to see in a proof (RFC 9449 §9); absent or null: nothing. */
+  readonly nonce?: string | null;
 }

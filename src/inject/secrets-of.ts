@@ -13,7 +13,10 @@ export function secretsOf(credential: Credential): readonly string[] {
       return ofKeys(credential);
     case 'oauth2': {
       const keys = awsKeysOf(credential);
-      return keys === null ? [secretText(credential)] : ofKeys(keys);
+      if (keys !== null) return ofKeys(keys);
+      return credential.dpop === undefined
+        ? [secretText(credential)]
+        : [secretText(credential), credential.dpop.key.d];
     }
     case 'api_key':
     case 'jwt':

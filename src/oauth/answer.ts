@@ -28,6 +28,8 @@ export interface Tokens {
   readonly details: Readonly<Record<string, string>>;
   /** RFC 8693 §2.2.1; null: the provider did not say. */
   readonly issuedTokenType: string | null;
+  /** The access token is bound to the key that was proved (RFC 9449 §5); absent: to none. */
+  readonly isBound?: true;
 }
 
 /**
@@ -41,12 +43,15 @@ export interface TokenReading {
   readonly dialect: Dialect;
   /** When it was asked for, in milliseconds since the epoch. */
   readonly obtainedAt: number;
+  /** Whether it was asked for with the proof of a key: only then a token may be bound to one. */
+  readonly isProven?: boolean;
   /** What must not come back in a description or a detail. */
   readonly secrets: readonly string[];
 }
 
 const maxLifetimeS = 100 * 365.25 * 86_400;
-const passing = new Set(['temporarily_unavailable', 'server_error']);
+// After a second nonce there may be a third: servers that do not agree on theirs, or a clock between two (RFC 9449 §8).
+const passing = new Set(['temporarily_unavailable', 'server_error', 'use_dpop_nonce']);
 
 /** Reads it. */
 export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): TokenAnswer {
@@ -83,7 +88,9 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken))) {
     return transient('the token endpoint sent a token that is no line of visible ASCII');
   }
-  if (!isBearer(memberAt(place, 'token_type'), names.tokenTypes)) {
+  const type = memberAt(place, 'token_type');
+  const isBound = reading.isProven === true && typeof type === 'string' && type.toLowerCase() === 'dpop';
+  if (!isBound && !isBearer(type, names.tokenTypes)) {
     // RFC 6749 §7.1: a token of a type that is not understood must not be used.
     return {
       kind: 'error',
@@ -106,6 +113,7 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
     scope: scopes?.join(' ') ?? null,
     details: readDetails(body, dialect.answerDetails, [...secrets, accessToken, kept ?? '']),
     issuedTokenType: typeof issued === 'string' && issued !== '' ? describe(issued, secrets) : null,
+    ...(isBound ? { isBound } : {}),
   };
 }
 

@@ -1,6 +1,8 @@
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 import * as oauth from 'oauth4webapi';
+import { newDpopKey, proofKey } from '../dpop/key.ts';
 import { SidekeyError } from '../errors.ts';
+import type { DpopKey } from '../grants/credential.ts';
 import type { Provider } from '../grants/provider.ts';
 import { checkCallback, type Callback } from './callback.ts';
 import { consented, type Consented } from './consented.ts';
@@ -26,6 +28,8 @@ export interface Authorization {
   readonly state: string;
   /** Random; secret. Null: the provider refuses PKCE. */
   readonly codeVerifier: string | null;
+  /** Made for this consent, and secret: the code is bound to it (RFC 9449 §10). Null: tokens are bound to none. */
+  readonly proofKey: DpopKey | null;
 }
 
 /**
@@ -45,6 +49,7 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
   }
   const state = oauth.generateRandomState();
   const codeVerifier = dialect.pkce ? oauth.generateRandomCodeVerifier() : null;
+  const key = provider.dpop === null ? null : newDpopKey(provider.dpop);
   const parameters = {
     ...dialect.authorizationParameters,
     ...request.parameters,
@@ -59,12 +64,13 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
           code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
           code_challenge_method: 'S256',
         }),
+    ...(key === null ? {} : { dpop_jkt: proofKey(key).thumbprint }),
   };
   // RFC 6749 §3.1: the query that the endpoint has stays.
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   // A space as `+` is right in a form; as `%20` it is read alike by every server. A plus sign is `%2B` by now.
   url.search = url.search.replaceAll('+', '%20');
-  return { url: url.href, state, codeVerifier };
+  return { url: url.href, state, codeVerifier, proofKey: key };
 }
 
 /** A callback, and what its flow kept to itself. */
@@ -112,7 +118,7 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
   );
   switch (answer.kind) {
     case 'tokens': {
-      const result = consented(answer, exchange.scopes ?? []);
+      const result = consented(answer, exchange.scopes ?? [], { provider, proofKey: exchange.proofKey });
       // Which account it is, the callback says too.
       return { ...result, details: { ...result.details, ...details } };
     }

@@ -3,6 +3,8 @@
  * text, which is sealed in the store, and the name that it is found by.
  */
 import { hash } from 'node:crypto';
+import { isDpopKey } from '../dpop/key.ts';
+import type { DpopKey } from '../grants/credential.ts';
 
 /** A begun flow, and what is to become of it. */
 export interface ConnectSession {
@@ -15,6 +17,8 @@ export interface ConnectSession {
   readonly state: string;
   /** Null: the flow has no PKCE. */
   readonly codeVerifier: string | null;
+  /** See `Authorization`; absent: as null. */
+  readonly proofKey?: DpopKey | null;
   /** As they were asked for. */
   readonly scopes: readonly string[];
   /** Name and user of the grant. */
@@ -62,10 +66,11 @@ const texts = [
 
 function isSession(value: object): value is ConnectSession {
   const fields: Readonly<Record<string, unknown>> = { ...value };
-  const { codeVerifier, scopes, allowedDomains, widen, domains } = fields;
+  const { codeVerifier, proofKey = null, scopes, allowedDomains, widen, domains } = fields;
   return (
     texts.every((name) => typeof fields[name] === 'string') &&
     (codeVerifier === null || typeof codeVerifier === 'string') &&
+    (proofKey === null || isDpopKey(proofKey)) &&
     isTexts(scopes) &&
     (allowedDomains === null || isTexts(allowedDomains)) &&
     typeof widen === 'boolean' &&

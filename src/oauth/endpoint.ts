@@ -3,6 +3,8 @@
  * TLS). What comes back is bounded, redirects are never followed, and nothing that a provider or a network may do
  * makes it reject.
  */
+import type { Nonces } from '../dpop/nonces.ts';
+import type { DpopKey } from '../grants/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded } from './read-bounded.ts';
 
@@ -32,6 +34,10 @@ export interface TokenIo {
   readonly now: () => number;
   /** Ends the request: an answer that comes later is not seen any more. */
   readonly signal?: AbortSignal | undefined;
+  /** The key that tokens are to be bound to; absent or null: to none. */
+  readonly proofKey?: DpopKey | null | undefined;
+  /** What servers wanted to see in proofs; absent: nothing is known of them. */
+  readonly nonces?: Nonces | undefined;
 }
 
 /** What is asked. */
@@ -59,6 +65,8 @@ export interface EndpointAnswer {
   /** 64 KiB at most. */
   readonly text: string;
   readonly retryAfterMs: number | null;
+  /** `DPoP-Nonce` as it came (RFC 9449 §8.1); absent: there is none. */
+  readonly nonce?: string;
 }
 
 const maxAnswer = 65_536;
@@ -105,12 +113,19 @@ export async function askEndpoint(
     return transient(`${name} answered with HTTP ${status}`, retryAfterMs);
   }
   if (text === null) return transient(`the answer of ${name} was larger than 64 KiB`);
-  return { kind: 'answer', status, text, retryAfterMs };
+  return {
+    kind: 'answer',
+    status,
+    text,
+    retryAfterMs,
+    ...(answer.nonce === null ? {} : { nonce: answer.nonce }),
+  };
 }
 
 interface RawAnswer {
   readonly status: number;
   readonly retryAfter: string | null;
+  readonly nonce: string | null;
   /** Null: larger than 64 KiB. */
   readonly text: string | null;
 }
@@ -120,6 +135,7 @@ async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
   return {
     status: response.status,
     retryAfter: response.headers.get('retry-after'),
+    nonce: response.headers.get('dpop-nonce'),
     text: body === null ? null : body.toString('utf8'),
   };
 }

@@ -45,7 +45,8 @@ export function scopeRefusal(
   const challenges = values('www-authenticate')
     .slice(0, mostFields)
     .flatMap(challengesIn)
-    .filter(({ scheme }) => scheme === 'bearer');
+    // DPoP says it with the same words (RFC 9449 §7.1).
+    .filter(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
   return {
     missing: inChallenges(challenges, names, dialect, held) ?? inFields(values, names, dialect),
     resourceMetadata:

@@ -27,6 +27,8 @@ export type RefreshOutcome =
       readonly obtainedAt: number;
       /** Null: unchanged. */
       readonly scope: string | null;
+      /** The access token is bound to the key that was proved; absent: to none. */
+      readonly isBound?: true;
     }
   /** The refresh token is of no use any more: only a new consent helps. */
   | { readonly kind: 'invalid_grant'; readonly description: string }
@@ -76,8 +78,9 @@ export async function refreshToken(request: RefreshRequest, io: TokenIo): Promis
 export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
   switch (answer.kind) {
     case 'tokens': {
-      const { accessToken, refreshToken: next, expiresAt, obtainedAt, scope } = answer;
-      return { kind: 'refreshed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope };
+      const { accessToken, refreshToken: next, expiresAt, obtainedAt, scope, isBound } = answer;
+      const bound = isBound === undefined ? {} : { isBound };
+      return { kind: 'refreshed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
     }
     case 'error': {
       const { error, description } = answer;

@@ -5,6 +5,7 @@ import type { Dialect } from '../grants/dialect.ts';
 import { readTokenAnswer, type TokenAnswer } from './answer.ts';
 import { authenticate, type TokenClient } from './client-authentication.ts';
 import { askEndpoint, type EndpointRequest, type TokenIo } from './endpoint.ts';
+import { provingAt } from './proving.ts';
 
 export type { TokenAnswer } from './answer.ts';
 export type { TokenClient } from './client-authentication.ts';
@@ -28,21 +29,28 @@ export interface TokenQuestion {
 /** Asks, and never rejects for what a provider, a network or a key may do. */
 export async function askTokenEndpoint(question: TokenQuestion, io: TokenIo): Promise<TokenAnswer> {
   const obtainedAt = io.now();
-  let request: TokenRequest;
-  try {
-    request = await tokenRequest(question, io.now);
-  } catch (error) {
-    return error instanceof SidekeyError
-      ? { kind: 'error', error: error.code, description: error.message }
-      : { kind: 'error', error: 'request_invalid', description: 'the token request cannot be written' };
+  const prove = provingAt(question.endpoint, io);
+  for (let isSecond = false; ; isSecond = true) {
+    let request: TokenRequest;
+    try {
+      // Written anew: an assertion of the client is good for one request, as a proof is.
+      request = await tokenRequest(question, io.now);
+      if (prove !== null) request = { ...request, headers: { ...request.headers, dpop: prove.proof() } };
+    } catch (error) {
+      return error instanceof SidekeyError
+        ? { kind: 'error', error: error.code, description: error.message }
+        : { kind: 'error', error: 'request_invalid', description: 'the token request cannot be written' };
+    }
+    const answer = await askEndpoint(request, io);
+    if (answer.kind !== 'answer') return answer;
+    if (prove?.wantsAnother(answer) === true && !isSecond) continue;
+    return readTokenAnswer(answer, {
+      dialect: question.dialect,
+      obtainedAt,
+      isProven: prove !== null,
+      secrets: [...question.secrets, question.client?.clientSecret ?? '', request.assertion],
+    });
   }
-  const answer = await askEndpoint(request, io);
-  if (answer.kind !== 'answer') return answer;
-  return readTokenAnswer(answer, {
-    dialect: question.dialect,
-    obtainedAt,
-    secrets: [...question.secrets, question.client?.clientSecret ?? '', request.assertion],
-  });
 }
 
 interface TokenRequest extends EndpointRequest {

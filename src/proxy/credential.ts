@@ -1,5 +1,7 @@
 import { SidekeyError } from '../errors.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
+import { isProven } from '../inject/dpop/bound-token.ts';
+import { originOf } from '../inject/dpop/prove.ts';
 import { inject, type Injected } from '../inject/inject.ts';
 import { automatonFor } from '../echo/guarded-secrets.ts';
 import { echoPlan } from '../policy/echo-guard.ts';
@@ -8,6 +10,7 @@ import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import { messageFacts } from './known-body.ts';
 import { plainRequest } from './plain-request.ts';
+import { createProofs } from './proofs.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Rooms, Settings } from './rooms.ts';
 import { responseBound, takeLimits } from './rule-limits.ts';
@@ -88,19 +91,26 @@ export async function withCredential(
   const fields = echo?.covers === 'all' ? plainRequest(departure.fields) : departure.fields;
   let left: ReadyToken = first;
 
-  const arm = async (ready: ReadyToken): Promise<Injected> => {
-    const { grant, sealed } = ready;
-    const request = inject(
+  const origin = isProven(first.sealed.credential, carried) ? originOf(authority) : null;
+
+  const injected = ({ sealed }: ReadyToken): Injected => {
+    const facts = messageFacts(departure, settings.limits, rooms.now());
+    return inject(
       { path: departure.path, fields },
       {
         sealed,
         plan: carried,
         authority,
         insecure: decision.insecure,
-        facts: messageFacts(departure, settings.limits, rooms.now()),
+        facts: origin === null ? facts : { ...facts, nonce: rooms.nonces.of(origin) },
         shown: departure.shown,
       },
     );
+  };
+
+  const arm = async (ready: ReadyToken): Promise<Injected> => {
+    const { grant, sealed } = ready;
+    const request = injected(ready);
     if (echo?.isAsked === true && (request.secrets === undefined || automatonFor(request.secrets) === null))
       throw unguardable();
     record.grant(grant, rooms.fingerprint(sealed));
@@ -123,7 +133,8 @@ export async function withCredential(
   const armed = await arm(first);
   const renewed = first.grant.refreshable ? renew : undefined;
   const hint = consentHint(() => left, settings, record, rooms);
-  return { departure: { ...leaving, ...armed, echo, renew: renewed, consentHint: hint }, settings };
+  const proofs = origin === null ? undefined : createProofs(rooms.nonces, origin, () => injected(left));
+  return { departure: { ...leaving, ...armed, echo, renew: renewed, proofs, consentHint: hint }, settings };
 }
 
 /** An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8). Null: it is another method. */

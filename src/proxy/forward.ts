@@ -7,6 +7,7 @@ import type { RawFields } from './fields.ts';
 import type { BodyPlan } from '../inject/body-plan.ts';
 import type { Carried, Reply } from './message.ts';
 import type { Meter, Spend } from './meter.ts';
+import type { Proofs } from './proofs.ts';
 import { Attempt } from './relay/attempt.ts';
 import { StreamAttempt } from './relay/stream-attempt.ts';
 import { isSafe, type Try } from './relay/try.ts';
@@ -70,6 +71,8 @@ export interface Departure {
    * renewed.
    */
   readonly renew?: ((replayable: boolean) => Promise<Injected | null>) | undefined;
+  /** Absent where no token leaves that is bound to a key. */
+  readonly proofs?: Proofs | undefined;
 }
 
 /**
@@ -85,11 +88,13 @@ export async function forward(
   { connections, streams, limits }: Pick<Settings, 'connections' | 'streams' | 'limits'>,
 ): Promise<Carried> {
   let { renew } = departure;
+  const { proofs } = departure;
+  let mayProve = proofs !== undefined;
   let request: Injected = departure;
   // HTTP/2 without TLS is only for those who know that of each other (RFC 9113 §3.3).
   let protocol: Protocol = departure.authority.scheme === 'https' ? departure.protocol : 'http/1.1';
   // An upstream of HTTP/2 says of any request when it has done nothing with it.
-  const mayRepeat = renew !== undefined || isSafe(departure.method) || protocol === 'h2';
+  const mayRepeat = renew !== undefined || mayProve || isSafe(departure.method) || protocol === 'h2';
   const bounds = { keep: mayRepeat ? limits.replay_bytes : 0, most: limits.body_bytes };
   const body = meteredBody(departure.body, bounds, meter);
   let sent: Try['sent'] = body.stream;
@@ -101,6 +106,7 @@ export async function forward(
       sent,
       body,
       renew,
+      mayProve,
       fresh,
       meter,
       reply,
@@ -116,6 +122,10 @@ export async function forward(
         ({ request, sent } = end);
         renew = undefined;
         break;
+      case 'proved':
+        ({ sent } = end);
+        mayProve = false;
+        break;
       case 'lost':
         if (fresh) throw end.error;
         fresh = true;
@@ -125,5 +135,7 @@ export async function forward(
         protocol = 'http/1.1';
         sent = end.sent;
     }
+    // Whatever became of the one before: its proof may have been seen.
+    if (proofs !== undefined && end.kind !== 'renewed') request = proofs.anew();
   }
 }

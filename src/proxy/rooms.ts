@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { AuditLog } from '../audit/event.ts';
+import type { Nonces } from '../dpop/nonces.ts';
 import type { SealedCredential } from '../grants/credential.ts';
 import type { SidekeyError } from '../errors.ts';
 import type { InjectPlace, Provider } from '../grants/provider.ts';
@@ -38,6 +39,8 @@ export interface Rooms {
   readonly identities: Pick<ShownIdentities, 'showing'>;
   readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
   readonly activity: Pick<ActivityNotes, 'lacked'>;
+  /** What upstreams want to see in proofs, by origin. */
+  readonly nonces: Nonces;
   readonly audit: AuditLog;
   /** What is left of the limits of rules. */
   readonly quota: Quota;

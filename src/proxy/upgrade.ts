@@ -66,8 +66,8 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<Carried> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = departure;
-  const { echo: plan, secrets, consentHint, messages } = departure;
-  const asked = messages === undefined ? fields : withoutExtensions(fields);
+  const { echo: plan, secrets, consentHint, messages, proofs } = departure;
+  const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
     client,
     frames: { early, heard },
@@ -91,7 +91,7 @@ export async function upgrade(
     );
   }
   const peer = peerOf(authority, departure.identity);
-  const upstream = await dialer.connect(peer);
+  let upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<Carried>();
   let status = 0;
   const finish = (fate: Carried['fate'], code?: FailureCode) => {
@@ -109,10 +109,23 @@ export async function upgrade(
     finish('broken', code);
     side.cut();
   });
-  upstream.write(ownHead(`${method} ${path} HTTP/1.1`, [...asked, ...side.asks, ...upgrading]));
+  const shake = (sent: RawFields): Promise<Handshake | Carried> => {
+    const head = [...withoutThose(sent), ...side.asks, ...upgrading];
+    upstream.write(ownHead(`${method} ${path} HTTP/1.1`, head));
+    return Promise.race([shakeHands(upstream, peer, limits), over]);
+  };
+  const wantsProof = (answer: Handshake | Carried) =>
+    'head' in answer && proofs?.heard(answer.head.status, (name) => answer.head.values(name)) === 'again';
   let shaken: Handshake | Carried;
   try {
-    shaken = await Promise.race([shakeHands(upstream, peer, limits), over]);
+    shaken = await shake(fields);
+    if (proofs !== undefined && wantsProof(shaken)) {
+      upstream.on('error', ignore).destroy();
+      upstream = await dialer.connect(peer);
+      shaken = await shake(proofs.anew().fields);
+      // Once is enough; its nonce is for the next.
+      wantsProof(shaken);
+    }
   } catch (error) {
     upstream.destroy();
     throw error;
@@ -120,7 +133,10 @@ export async function upgrade(
     heard();
     if (early.length > 0 && !client.destroyed && !client.readableEnded) client.unshift(early);
   }
-  if ('fate' in shaken) return shaken;
+  if ('fate' in shaken) {
+    upstream.destroy();
+    return shaken;
+  }
   const { head, plan: framing, rest } = shaken;
   const isSwitched = head.status === 101;
   if (isSwitched && !isWebSocket(head.values('upgrade'))) {

@@ -10,7 +10,7 @@
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
- * compare|decide|h1|echo|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
+ * compare|decide|h1|echo|ways|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
  */
 import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';

@@ -4,7 +4,13 @@
  */
 import { createHmac } from 'node:crypto';
 import { table } from '../../src/cli/table.ts';
-import type { Credential, SealedCredential } from '../../src/grants/credential.ts';
+import { newDpopKey } from '../../src/dpop/key.ts';
+import {
+  withoutToken,
+  type Credential,
+  type DpopAlgorithm,
+  type SealedCredential,
+} from '../../src/grants/credential.ts';
 import type { InjectPlan } from '../../src/grants/provider.ts';
 import { inject, type Injection } from '../../src/inject/inject.ts';
 import type { Shown } from '../../src/inject/placeholders/shown.ts';
@@ -50,6 +56,32 @@ const key: Credential = { type: 'api_key', value: token };
 const facts = { method: 'POST', hasBody: true, bodyHash: 'a'.repeat(64), body, now: 0, chunkBytes: 65_536 };
 const shown: Shown = { texts: () => [placeholder], places: ['header'], codes, inContent: false, body: null };
 
+const form = Buffer.from(new URLSearchParams({ token: 'placeholder', text: 'x'.repeat(990) }).toString());
+const asForm = fields.map((text) =>
+  text === 'application/json' ? 'application/x-www-form-urlencoded' : text,
+);
+const hmac: InjectPlan = {
+  kind: 'hmac',
+  algorithm: 'sha256',
+  sign: '{timestamp}{method}{target}{body}',
+  secret: 'utf8',
+  encoding: 'base64',
+  timestamp: 'seconds',
+  headers: [
+    ['X-Sign', '{signature}'],
+    ['X-Timestamp', '{timestamp}'],
+  ],
+  query: [],
+};
+
+function bound(algorithm: DpopAlgorithm): Credential {
+  return {
+    ...withoutToken({ kind: 'client_credentials', scope: null, parameters: {} }, 0),
+    accessToken: token,
+    dpop: { key: newDpopKey(algorithm), isBound: true },
+  };
+}
+
 const ways: readonly Way[] = [
   { name: 'bearer', plan: { kind: 'bearer' } },
   { name: 'header', plan: { kind: 'header', name: 'X-Api-Key', prefix: '' } },
@@ -76,6 +108,18 @@ const ways: readonly Way[] = [
       'AWS4-HMAC-SHA256 Credential=AKIA/20261122/eu-central-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=0',
     ],
   },
+  { name: 'headers', plan: { kind: 'headers', headers: [['X-Api-Key', '{token}']] } },
+  { name: 'cookie', plan: { kind: 'cookie', name: 'session' } },
+  { name: 'json', plan: { kind: 'json', path: ['token'] }, facts },
+  {
+    name: 'form',
+    plan: { kind: 'form', name: 'token' },
+    facts: { ...facts, body: form },
+    fields: asForm,
+  },
+  { name: 'hmac', plan: hmac, facts },
+  { name: 'dpop (ES256)', plan: { kind: 'dpop' }, credential: bound('ES256'), facts },
+  { name: 'dpop (EdDSA)', plan: { kind: 'dpop' }, credential: bound('EdDSA'), facts },
   {
     name: 'placeholder in a field',
     plan: { kind: 'placeholder' },

@@ -42,6 +42,7 @@ describe('grants at the command line', () => {
       expires_in: expect.any(Number),
       refreshable: true,
       renewed_by: 'refresh_token',
+      dpop: null,
       obtained_at: expect.stringMatching(/^\d{4}-.+Z$/),
       refresh_due_at: expect.stringMatching(/^\d{4}-.+Z$/),
       refresh_token_dies_at: null,

@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { Credential } from '../../src/grants/credential.ts';
 import { startSidekey, type SidekeyOptions, type TestSidekey } from './sidekey.ts';
 import { startRawUpstream, startUpstream, type Upstream } from './upstream.ts';
 
@@ -22,9 +23,13 @@ export async function grantedRaw(
   return grantedTo(await startRawUpstream(onSocket), options);
 }
 
-export async function grantedTo(upstream: Upstream, options: SidekeyOptions = {}): Promise<Granted> {
+export async function grantedTo(
+  upstream: Upstream,
+  options: SidekeyOptions = {},
+  credential?: Credential,
+): Promise<Granted> {
   const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } }, ...options });
-  await sidekey.grant([upstream.authority]);
+  await sidekey.grant([upstream.authority], credential === undefined ? {} : { credential });
   return { upstream, sidekey };
 }
 

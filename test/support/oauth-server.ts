@@ -104,7 +104,7 @@ export async function startOAuthServer(): Promise<OAuthServer> {
 type Payload = Record<string, unknown>;
 
 /** Where the server keeps what it has issued (oidc-provider's `Adapter`), for as long as the test. */
-function memory(): (kind: string) => object {
+export function memory(): (kind: string) => object {
   const stored = new Map<string, Payload>();
   return (kind) => {
     const by = (name: string, value: string) =>
@@ -121,7 +121,8 @@ function memory(): (kind: string) => object {
   };
 }
 
-function signingKey(): Readonly<Record<string, unknown>> {
+/** A key that a server signs with, as a JWK. */
+export function signingKey(): Readonly<Record<string, unknown>> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'robot-1' };
 }

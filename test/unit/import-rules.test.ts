@@ -75,8 +75,8 @@ const floors: readonly ((file: string) => boolean)[] = [
       'approvals/approval.ts',
       'audit/event.ts',
     ].includes(file),
-  // Signs what goes in with a request, and what asks AWS for keys; what stands in for a credential.
-  (file) => ['sigv4', 'placeholder'].includes(roomOf(file)),
+  // What signs both what goes in with a request and what is asked of token endpoints; what stands in for a credential.
+  (file) => ['sigv4', 'dpop', 'placeholder'].includes(roomOf(file)),
   (file) =>
     [
       'vault',

@@ -1,3 +1,5 @@
+import { newDpopKey } from '../../dpop/key.ts';
+import { createNonces } from '../../dpop/nonces.ts';
 import { SidekeyError } from '../../errors.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { pause, systemTimers } from '../../grants/timers.ts';
@@ -22,7 +24,8 @@ export const obtainByDevice: Obtain = async (request) => {
   const { context, exit, provider, scopes, signal } = request;
   const { now } = context;
   const asked = await deviceRequest(provider, scopes);
-  const io = { fetch: exit.fetch, now, signal };
+  const proofKey = provider.dpop === null ? null : newDpopKey(provider.dpop);
+  const io = { fetch: exit.fetch, now, signal, proofKey, nonces: createNonces() };
   const begun = await requestDeviceAuthorization(asked, io);
   signal.throwIfAborted();
   switch (begun.kind) {
@@ -43,7 +46,7 @@ export const obtainByDevice: Obtain = async (request) => {
       signal.throwIfAborted();
       throw new SidekeyError('consent_missing', 'Stopped before an answer came. Nothing was stored.');
     case 'tokens':
-      return consented(outcome, scopes);
+      return consented(outcome, scopes, { provider, proofKey });
     case 'error':
       switch (outcome.error) {
         case 'access_denied':

@@ -1,7 +1,8 @@
 import { SidekeyError } from '../../errors.ts';
-import { withoutToken, type OAuth2Credential, type Renewal } from '../../grants/credential.ts';
+import { boundBy, withoutToken, type OAuth2Credential, type Renewal } from '../../grants/credential.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
 import { whatToCheck } from '../../grants/refresh-words.ts';
+import { unbound } from '../../oauth/consented.ts';
 import { withDescription, withoutStop } from '../../oauth/description.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
 import { commandParts } from '../grant/command-parts.ts';
@@ -38,14 +39,17 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
       hint: plan.hint,
     });
   }
-  const outcome = await parts.refresh(plan.request, { signal });
+  const outcome = await parts.refresh(plan.request, { signal, proofKey: plan.proofKey });
   signal.throwIfAborted();
   switch (outcome.kind) {
     case 'refreshed': {
       const { accessToken, expiresAt, obtainedAt, scope } = outcome;
       const refreshToken = outcome.refreshToken ?? credential.refreshToken;
+      const isBound = outcome.isBound === true;
+      if (plan.proofKey !== null && !isBound) throw unbound(provider);
+      const next = { ...credential, accessToken, refreshToken, expiresAt, obtainedAt, scope };
       return {
-        credential: { ...credential, accessToken, refreshToken, expiresAt, obtainedAt, scope },
+        credential: boundBy(next, plan.proofKey, isBound),
         scopes: scopesIn(scope) ?? scopes,
       };
     }
@@ -56,7 +60,7 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
       throw refused(
         provider.title,
         withDescription(outcome.error, outcome.description),
-        whatToCheck(plan.request, provider.name),
+        whatToCheck(plan.request, provider.name, outcome.error),
       );
     case 'transient':
       throw refused(provider.title, outcome.reason, 'try again later');

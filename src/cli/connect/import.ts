@@ -29,7 +29,8 @@ export const importToken: Obtain = async (request) => {
     'The tool that it came from should not use this refresh token any more: where the provider rotates them, whoever is second loses it.',
   );
   const clock = clockOf(credential, now(), 0);
-  if (clock === 'absent' || clock === 'ended') return renewNow(request, credential);
+  // An access token of another tool is bound to no key of Sidekey's.
+  if (clock === 'absent' || clock === 'ended' || provider.dpop !== null) return renewNow(request, credential);
   return { credential, scopes: scopesIn(credential.scope) ?? scopes };
 };
 

@@ -27,6 +27,7 @@ export async function printUrl(request: Omit<ConnectRequest, 'exit' | 'signal'>)
       redirectUri,
       state: begun.state,
       codeVerifier: begun.codeVerifier,
+      proofKey: begun.proofKey,
       scopes,
       name,
       user,

@@ -1,4 +1,5 @@
 import { SidekeyError } from '../../errors.ts';
+import { newDpopKey } from '../../dpop/key.ts';
 import { keysText } from '../../grants/aws-keys.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
@@ -95,7 +96,13 @@ export async function credentialSteps(
   try {
     const { body, ...request } = sampleRequest(plan);
     const facts = { method, hasBody: body !== null, bodyHash: null, body, now, chunkBytes: 0 };
-    const some = { sealed: withSomeToken(sealed), plan, authority, insecure: decision.insecure, facts };
+    const some = {
+      sealed: withSomeToken(sealed, plan, standing.kind === 'needed'),
+      plan,
+      authority,
+      insecure: decision.insecure,
+      facts,
+    };
     ({ fields } = inject(request, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
@@ -137,18 +144,27 @@ function refusalOf({ code, message, hint }: RefusedToken): SidekeyError {
 }
 
 /** Where there is only a refresh token yet, something stands for the token that it would get. */
-function withSomeToken(sealed: SealedCredential): SealedCredential {
+function withSomeToken(sealed: SealedCredential, plan: InjectPlan, isNeeded: boolean): SealedCredential {
   const { credential } = sealed;
-  if (credential.type !== 'oauth2' || credential.accessToken !== null) return sealed;
-  const { renewal } = credential;
+  if (credential.type !== 'oauth2' || !isNeeded) return sealed;
+  const { renewal, accessToken, dpop } = credential;
   const token = renewal?.kind === 'aws_role' ? keysText(renewal.keys) : 'token';
-  return { ...sealed, credential: { ...credential, accessToken: token } };
+  const bound = { key: dpop?.key ?? newDpopKey('ES256'), isBound: true };
+  return {
+    ...sealed,
+    credential: {
+      ...credential,
+      accessToken: accessToken ?? token,
+      ...(plan.kind === 'dpop' ? { dpop: bound } : {}),
+    },
+  };
 }
 
 /** Names, and what stands before the secret; never a value. */
 function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: InjectPlan): string {
   if (fields.length === 0 || !takesPairs(plan)) return carriedAs(plan);
   const names = fields.filter((_, index) => index % 2 === 0);
+  if (names.includes('DPoP')) return carriedAs({ kind: 'dpop' });
   const prefix =
     grant.type === 'basic' || plan.kind === 'basic'
       ? 'Basic '

@@ -1,8 +1,11 @@
 import { SidekeyError } from '../../errors.ts';
+import type { Credential } from '../../grants/credential.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { defaultUser, type Grant } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
 import { replaceCommand } from '../../grants/replace-command.ts';
 import { hasEnded, stateNow } from '../../grants/state-now.ts';
+import { isRefreshable } from '../../grants/token-clock.ts';
 import { isWithin } from '../../policy/audience.ts';
 import { isPattern, parsePattern } from '../../policy/pattern.ts';
 import { shellWord } from '../../shell-word.ts';
@@ -34,7 +37,9 @@ export async function addGrant(context: Context, name: string, options: AddOptio
   const { providers } = await context.readConfig();
   const provider = findProvider(providers, options.provider);
   const audience = chooseAudience(options.audience, provider);
-  const { credential, scopes } = readCredential(await context.readInput(), { now });
+  const read = readCredential(await context.readInput(), { now });
+  const { scopes } = read;
+  const credential = withoutUnbound(read.credential, provider);
 
   const warnings: string[] = [];
   const warn = (sentence: string, hint: string) => warnings.push(`${sentence}\n  → ${hint}`);
@@ -96,6 +101,22 @@ export async function addGrant(context: Context, name: string, options: AddOptio
     const [host = 'HOST'] = audience;
     output.say(`No domain uses it yet:\n  → sidekey domain allow ${shellWord(host)} --grant ${name}`);
   }
+}
+
+/**
+ * An access token of elsewhere is bound to no key of Sidekey's. Where the provider is to bind its tokens, the first one is
+ * asked for when it is needed.
+ *
+ * @throws SidekeyError `input_invalid`: nothing could ask for it
+ */
+function withoutUnbound(credential: Credential, provider: Provider): Credential {
+  if (credential.type !== 'oauth2' || provider.dpop === null) return credential;
+  if (isRefreshable(credential)) return { ...credential, accessToken: null };
+  throw new SidekeyError(
+    'input_invalid',
+    `The tokens of ${provider.name} are bound to a key that is made here, and this one is bound to none.`,
+    { hint: `sidekey connect ${provider.name}, or add "refresh_token" to the JSON` },
+  );
 }
 
 function alreadyThere(existing: Grant, wanted: Pick<Grant, 'name' | 'user' | 'provider'>): SidekeyError {

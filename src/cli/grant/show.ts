@@ -5,6 +5,7 @@ import { grantEnded } from '../../proxy/right-refusal.ts';
 import type { Context } from '../context.ts';
 import { details } from '../table.ts';
 import { dateTime, relativeTime } from '../time.ts';
+import { boundKeyJson, boundKeyOf, boundKeyText } from './bound-key.ts';
 import { certificateJson, certificateRows } from './certificate-words.ts';
 import { clockJson, clockRows } from './clock-words.ts';
 import { clocksOf } from './clocks.ts';
@@ -41,6 +42,8 @@ export async function showGrant(
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
       lacked: lackedBy(opened, activity, provider),
       renewed: renewedBy(sealed.credential),
+      boundKey: boundKeyOf(sealed.credential),
+      bound: boundKeyText(sealed.credential, provider),
       audience: sealed.audience,
       fingerprint: fingerprint(sealed),
       domains: domainsOf(grant, grants, domains).map(({ pattern }) => pattern.text),
@@ -51,13 +54,14 @@ export async function showGrant(
     };
   });
   const { grant, account, clocks, lacked, renewed, audience, fingerprint, domains, consentCommand } = found;
-  const { policy, reached, proxy, certificate } = found;
+  const { policy, reached, proxy, certificate, boundKey, bound } = found;
   output.result(
     {
       ...grantJson(grant, at),
       lacked_scopes: lackedJson(lacked),
       ...clockJson(clocks),
       renewed_by: renewed,
+      dpop: boundKeyJson(boundKey),
       account,
       ...certificate.json,
       audience,
@@ -79,6 +83,7 @@ export async function showGrant(
       'missing scopes': lackedText(lacked, at),
       ...clockRows(grant, clocks, at),
       'renewed by': renewed?.replaceAll('_', ' ') ?? 'nothing',
+      'bound to': bound,
       audience: audience.join(', '),
       'used by': domains.length === 0 ? 'no domain' : domains.join(', '),
       ...reachedByRows(reached, proxy, at),

@@ -7,6 +7,8 @@ export function carriedAs(plan: InjectPlace['as']): string {
   switch (plan.kind) {
     case 'bearer':
       return 'Authorization: Bearer …';
+    case 'dpop':
+      return 'Authorization: DPoP …, with a proof for each request';
     case 'header':
       return `${plan.name}: ${plan.prefix}…`;
     case 'basic':
@@ -69,7 +71,10 @@ export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): stri
 export function pastedAs(carry: TokenCarry, places: Provider['inject']): string {
   switch (carry.kind) {
     case 'inject':
-      return carriedEverywhereAs(places) ?? 'see below';
+      // What is pasted was bound to no key when it was made.
+      return places[0]?.as.kind === 'dpop'
+        ? carriedAs({ kind: 'bearer' })
+        : (carriedEverywhereAs(places) ?? 'see below');
     case 'basic':
       return 'Authorization: Basic …';
     case 'headers':
@@ -125,6 +130,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     has_client_secret: provider.clientSecret !== null,
     client_auth: provider.clientAuth,
     redirect_uri: provider.redirectUri,
+    dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
     flows: provider.flows,
     scopes: provider.scopes,
     known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
@@ -166,6 +172,8 @@ function writtenPlan(plan: InjectPlace['as']): unknown {
     case 'placeholder':
     case 'client_certificate':
       return plan.kind;
+    case 'dpop':
+      return 'bearer';
     case 'header':
       return { header: plan.name, prefix: plan.prefix };
     case 'basic':

@@ -8,6 +8,7 @@ import { withoutStop } from '../../oauth/description.ts';
 import type { GrantActivity } from '../../store/store.ts';
 import type { View } from '../../view.ts';
 import { isWithin } from '../../policy/audience.ts';
+import { boundKeyOf, isUnbound } from '../grant/bound-key.ts';
 import { clocksOf, failureOf } from '../grant/clocks.ts';
 import { domainsOf, offeredBy } from '../grant/offered.ts';
 import { lackedBy } from '../grant/lacked.ts';
@@ -22,12 +23,16 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const counts = new Map<GrantState, number>();
   const needs: Need[] = [];
   const lacking: string[] = [];
+  const bound: string[] = [];
   for (const grant of grants) {
     const state = stateNow(grant, now);
     counts.set(state, (counts.get(state) ?? 0) + 1);
     const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
     if (await lacks(view, grant, activity.get(grant.id))) lacking.push(titleOf(grant));
     if (state === 'active') {
+      const binding = await bindingOf(view, grant);
+      if (binding === 'bound') bound.push(titleOf(grant));
+      if (binding === 'unbound') needs.push(unboundNeed(grant));
       needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
     } else if (state !== 'revoked' || isUsed) {
       const provider = view.config.providers.get(grant.provider);
@@ -38,7 +43,30 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   // No need: what a person chose not to grant is in order.
   const wants =
     lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
-  return finding('grants', text === '' ? 'none' : `${text}${wants}`, Object.fromEntries(counts), needs);
+  const keyed = bound.length === 0 ? '' : `; bound to a key (DPoP): ${bound.join(', ')}`;
+  return finding(
+    'grants',
+    text === '' ? 'none' : `${text}${keyed}${wants}`,
+    Object.fromEntries(counts),
+    needs,
+  );
+}
+
+/** Of grants whose provider is to bind tokens to a key: whether it did. */
+async function bindingOf(view: View, grant: Grant): Promise<'bound' | 'unbound' | null> {
+  const provider = view.config.providers.get(grant.provider);
+  if (provider === undefined || provider.dpop === null) return null;
+  const credential = (await (await view.registry())?.read(grant.id))?.sealed.credential;
+  if (credential === undefined) return null;
+  if (isUnbound(credential, provider)) return 'unbound';
+  return boundKeyOf(credential)?.isBound === true ? 'bound' : null;
+}
+
+function unboundNeed(grant: Grant): Need {
+  return {
+    sentence: `The token of ${titleOf(grant)} is bound to no key, and its provider wants one that is (dpop): it goes nowhere.`,
+    hint: `${refreshCommand(grant)}; where the provider binds no tokens, take dpop out of its definition`,
+  };
 }
 
 /** Whether an upstream missed scopes in a grant that can be given them. */

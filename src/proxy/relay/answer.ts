@@ -1,8 +1,9 @@
 import type { FailureCode, SidekeyError } from '../../errors.ts';
 import type { Injected } from '../../inject/inject.ts';
 import { peerOf } from '../../policy/peer.ts';
-import type { RawFields } from '../fields.ts';
+import { valuesOf, type RawFields } from '../fields.ts';
 import type { Carried } from '../message.ts';
+import type { ProofAnswer } from '../proofs.ts';
 import { isConnectionLoss, upstreamFailure } from '../upstream-failure.ts';
 import type { ResponseHeadBytes } from '../h1/response-head.ts';
 import { HeldAnswer } from './held-answer.ts';
@@ -32,6 +33,8 @@ export class Answer implements PassingOwner {
   #status = 0;
   /** While a 401 is looked into, what comes of it is held. */
   #held: HeldAnswer | null = null;
+  /** While it is only waited for the end of a 401 that wants another proof: what is sent then. */
+  #again: { readonly copy: Buffer | null } | null = null;
   #over = false;
 
   constructor(it: Try, carriage: Carriage) {
@@ -68,21 +71,32 @@ export class Answer implements PassingOwner {
   }
 
   head(status: number, reason: string, fields: RawFields): void {
-    if (!this.#over && !this.#isHeld(status, () => new HeldAnswer(fields, reason)))
+    if (this.#over) return;
+    const said = this.#try.departure.proofs?.heard(status, (name) => valuesOf(fields, name));
+    if (!this.#isHeld(status, said, () => new HeldAnswer(fields, reason)))
       this.#passing.begin(status, reason, fields);
   }
 
   /** As `head`, with one that is good until this returns. */
   headRead(head: ResponseHeadBytes): void {
-    if (!this.#over && !this.#isHeld(head.status, () => new HeldAnswer(endToEndFields(head), head.reason)))
+    if (this.#over) return;
+    const said = this.#try.departure.proofs?.heard(head.status, (name) => head.values(name));
+    if (!this.#isHeld(head.status, said, () => new HeldAnswer(endToEndFields(head), head.reason)))
       this.#passing.beginWith(head);
   }
 
-  /** Whether the answer is not passed on for now, since a newer token may get another. */
-  #isHeld(status: number, hold: () => HeldAnswer): boolean {
-    const { body, renew } = this.#try;
+  /** Whether the answer is not passed on for now, since a newer token or another proof may get another. */
+  #isHeld(status: number, said: ProofAnswer | undefined, hold: () => HeldAnswer): boolean {
+    const { body, renew, mayProve } = this.#try;
     this.#status = status;
-    if (status !== 401 || renew === undefined) return false;
+    if (status !== 401) return false;
+    if (said === 'again' || said === 'in vain') {
+      // Nothing is wrong with the token. Where it cannot be sent again, the next request has the nonce.
+      this.#again = said === 'again' && mayProve ? body.whole() : null;
+      if (this.#again !== null) this.#held = hold();
+      return this.#again !== null;
+    }
+    if (renew === undefined) return false;
     const whole = body.whole();
     if (whole === null) {
       // The next request shall have a better token, even if this one cannot be sent again.
@@ -105,24 +119,33 @@ export class Answer implements PassingOwner {
 
   payload(piece: Buffer): void {
     if (this.#held === null) this.#passing.pass(piece);
-    else if (!this.#held.add(piece)) this.#carriage.pause();
+    else if (!this.#held.add(piece)) {
+      if (this.#again === null) this.#carriage.pause();
+      else this.#proveAgain();
+    }
   }
 
   whole(trailers: RawFields): void {
     if (this.#held === null) this.#passing.complete(trailers);
-    else this.#held.whole(trailers);
+    else {
+      this.#held.whole(trailers);
+      this.#proveAgain();
+    }
   }
 
   /** Whether it is the client, or the token endpoint, that takes its time. */
   get isWaitedFor(): boolean {
-    return this.#passing.isDraining || this.#held !== null;
+    return this.#passing.isDraining || (this.#held !== null && this.#again === null);
   }
 
   /** It ended in good order, and too early: what came is good to be passed on. */
   cut(error: Error): void {
     this.#carriage.drop();
     if (this.#held === null) this.fail(error, true);
-    else this.#held.cut(error);
+    else {
+      this.#held.cut(error);
+      this.#proveAgain();
+    }
   }
 
   /**
@@ -134,7 +157,10 @@ export class Answer implements PassingOwner {
   broke(error: Error, hasBegun: boolean, isUnprocessed = false): void {
     this.#carriage.drop();
     if (this.#held === null) this.fail(error, hasBegun, isUnprocessed);
-    else this.#held.broke(error);
+    else {
+      this.#held.broke(error);
+      this.#proveAgain();
+    }
   }
 
   /** As `broke`, where nothing is to be let go of. */
@@ -195,6 +221,17 @@ export class Answer implements PassingOwner {
   }
 
   // What becomes of it.
+
+  /**
+   * Has the request sent anew with another proof, where one is wanted: once the 401 is at its end, or as much of it as is
+   * read, so that what it came over is good for another request.
+   */
+  #proveAgain(): void {
+    const again = this.#again;
+    if (again === null || this.#over) return;
+    this.#carriage.drop();
+    this.#settle(() => this.#end.resolve({ kind: 'proved', sent: again.copy }));
+  }
 
   /** Has the request sent anew with a newer token, or lets the 401 through where there is none. */
   async #recover(copy: Buffer | null, renewal: Promise<Injected | null>): Promise<void> {

@@ -17,6 +17,8 @@ export interface Try {
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
   readonly renew: Departure['renew'];
+  /** Whether it may be sent once more for the sake of a nonce. */
+  readonly mayProve: boolean;
   /** Whether a kept connection has just died under this request. */
   readonly fresh: boolean;
   readonly meter: Meter;
@@ -31,6 +33,8 @@ export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: Carried }
   /** A 401 came, and there is a newer token. */
   | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Buffer | null }
+  /** A 401 came that wants another proof, and has a nonce for it. */
+  | { readonly kind: 'proved'; readonly sent: Buffer | null }
   /**
    * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has done nothing
    * with it (RFC 9113 §8.7).

@@ -28,6 +28,7 @@ describe('with a refresh token', () => {
     expect(await plan(oauth2())).toEqual({
       kind: 'ask',
       login: null,
+      proofKey: null,
       request: {
         kind: 'refresh_token',
         endpoint: 'https://helpdesk.acme.test/token',
@@ -142,6 +143,7 @@ describe('with client credentials', () => {
     expect(await plan(renewing(renewal))).toEqual({
       kind: 'ask',
       login: null,
+      proofKey: null,
       request: {
         ...renewal,
         endpoint: 'https://helpdesk.acme.test/token',
@@ -260,6 +262,7 @@ test('an installation of a GitHub App needs no client', async () => {
   expect(await plan(renewing(renewal), { ...acme, clientId: null })).toEqual({
     kind: 'ask',
     login: null,
+    proofKey: null,
     request: { ...renewal, endpoint: 'https://helpdesk.acme.test/token' },
   });
 });

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { newDpopKey } from '../../../src/dpop/key.ts';
 import {
   readSession,
   sessionId,
@@ -23,7 +24,8 @@ const session: ConnectSession = {
 };
 
 test('comes back as it was', () => {
-  for (const each of [session, { ...session, codeVerifier: null, allowedDomains: ['a.b'] }]) {
+  const bound = { ...session, proofKey: newDpopKey('ES256') };
+  for (const each of [session, bound, { ...session, codeVerifier: null, allowedDomains: ['a.b'] }]) {
     expect(readSession(writeSession(each))).toEqual(each);
   }
 });
@@ -38,6 +40,7 @@ test.each<[string, unknown]>([
   ['no version', session],
   ['a missing field', { v: 1, ...session, redirectUri: undefined }],
   ['scopes that are none', { v: 1, ...session, scopes: 'read' }],
+  ['a key that is none', { v: 1, ...session, proofKey: { d: 'x' } }],
   ['a list', []],
   ['nothing', null],
 ])('%s is none', (_what, value) => {

@@ -1,0 +1,52 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { targetUri } from '../../src/dpop/target-uri.ts';
+
+const origin = 'https://api.acme.test:8443';
+/** What may stand in a request line, and what may not: a character a byte. */
+const path = fc
+  .string({ unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)) })
+  .map((rest) => `/${rest}`);
+
+describe('where a proof is good', () => {
+  test('has neither query nor fragment, and is visible ASCII', () => {
+    fc.assert(
+      fc.property(path, (target) => {
+        const uri = targetUri(origin, target);
+        expect(uri.startsWith(`${origin}/`)).toBe(true);
+        expect(uri.slice(origin.length)).toMatch(/^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/);
+      }),
+    );
+  });
+
+  test('is the same for every query and fragment, and for itself', () => {
+    fc.assert(
+      fc.property(path, fc.constantFrom('?', '#'), path, (target, mark, rest) => {
+        const uri = targetUri(origin, target);
+        expect(targetUri(origin, `${target}${mark}${rest}`)).toBe(uri);
+        expect(targetUri(origin, uri.slice(origin.length))).toBe(uri);
+      }),
+    );
+  });
+
+  test('is what a server finds that normalizes both', () => {
+    fc.assert(
+      fc.property(path, (target) => {
+        // Two slashes at the beginning would be a host to who resolves a reference; so would no server read a target.
+        const came = new URL(`${origin}${latin1Escaped(target)}`);
+        [came.search, came.hash] = ['', ''];
+        expect(new URL(targetUri(origin, target)).href).toBe(came.href);
+      }),
+    );
+  });
+
+  test('tells paths apart that differ in a letter, an escape or a slash', () => {
+    const paths = ['/a', '/A', '/a/', '/%61', '/a%2f', '//a', '/b/../a', '/'];
+    expect(new Set(paths.map((each) => targetUri(origin, each))).size).toBe(paths.length);
+  });
+});
+
+/** Bytes, not letters: a server decodes none of them before it compares. */
+function latin1Escaped(target: string): string {
+  return target.replace(/[^\x21-\x7e]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+}

@@ -1,0 +1,199 @@
+import { execFile } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { decodeJwt } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { proofKey } from '../../src/dpop/key.ts';
+import { inject } from '../../src/inject/inject.ts';
+import { onHeads } from '../support/granted.ts';
+import { bound, boundKey, boundTo, provingPlace } from '../support/proving-upstream.ts';
+import { openTunnel } from '../support/raw-client.ts';
+import { bearerToken } from '../support/sidekey.ts';
+import { startRawUpstream, startUpstream } from '../support/upstream.ts';
+
+const pkcs8 = proofKey(boundKey).privateKey.export({ type: 'pkcs8', format: 'der' });
+/** The secret number as it might be written. */
+const forms = [
+  Buffer.from(boundKey.d),
+  Buffer.from(boundKey.d, 'base64url'),
+  Buffer.from(Buffer.from(boundKey.d, 'base64url').toString('hex')),
+  Buffer.from(Buffer.from(boundKey.d, 'base64url').toString('base64')),
+  pkcs8,
+];
+const shows = (bytes: Buffer | string) => forms.some((form) => Buffer.from(bytes).includes(form));
+
+describe('the key of a grant', () => {
+  test('is in no file, no log, no audit line, no argument and no request in the clear', async () => {
+    const at = await provingPlace('HTTP/1.1');
+    at.wants.nonce = 'nonce-1';
+    await at.ask();
+    Object.assign(at.wants, { token: 'another' });
+    await at.ask();
+    at.wants.isNever = true;
+    await at.ask();
+    await at.sidekey.audited(({ status }) => status === 401);
+    expect(shows(JSON.stringify({ d: boundKey.d }))).toBe(true);
+    expect(shows(JSON.stringify(at.seen))).toBe(false);
+    expect(shows(at.sidekey.logged())).toBe(false);
+    const names = await readdir(at.sidekey.folder, { recursive: true, withFileTypes: true });
+    const files = names
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => join(parentPath, name));
+    expect(files.some((file) => file.endsWith('sidekey.db'))).toBe(true);
+    for (const file of files) {
+      const bytes = await readFile(file);
+      expect(shows(bytes), file).toBe(false);
+      expect(bytes.includes('eyJ0eXAiOiJkcG9wK2p3dCI'), `${file} has a proof`).toBe(false);
+    }
+    const { stdout } = await promisify(execFile)('ps', ['-eo', 'args'], { maxBuffer: 1 << 24 });
+    expect(shows(stdout)).toBe(false);
+  });
+
+  test('is guarded as the token is, should an upstream have it all the same', async () => {
+    const upstream = await startUpstream((_request, response) => {
+      response.end(`the key is ${boundKey.d}, the token ${bearerToken}`);
+    });
+    const { sidekey } = await boundTo(upstream, {
+      domains: { [upstream.authority]: { grant: 'acme', echo_guard: 'redact' } },
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const { body } = await client.response();
+    expect(body).not.toContain(boundKey.d);
+    expect(body).not.toContain(bearerToken);
+  });
+
+  test('that is damaged in the store is said to be so, without a word of it', async () => {
+    const upstream = await startUpstream((_request, response) => response.end('ok'));
+    const { sidekey } = await boundTo(upstream);
+    const odd = { ...bound, dpop: { key: { ...boundKey, y: 'A'.repeat(43) }, isBound: true } };
+    await sidekey.grant([upstream.authority], { name: 'odd', credential: odd });
+    await sidekey.configure({
+      domains: { [upstream.authority]: { grant: 'odd' } },
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const { status, body } = await client.response();
+    expect(status).toBe(500);
+    expect(shows(body) || shows(sidekey.logged())).toBe(false);
+  });
+});
+
+describe('a proof', () => {
+  const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
+  const facts = { method: 'GET', hasBody: false, bodyHash: null, body: null, now: 0, chunkBytes: 0 };
+  const proofTo = (host: string, path = '/') => {
+    const sealed = { credential: bound, audience: ['*.acme.test'] };
+    const plan = { kind: 'dpop' } as const;
+    const { fields } = inject(
+      { path, fields: ['Host', host] },
+      { sealed, plan, authority: { ...authority, host }, facts },
+    );
+    return decodeJwt(fields[fields.indexOf('DPoP') + 1] ?? '');
+  };
+
+  test('for one host is for no other, and for no other path', () => {
+    expect(proofTo('a.acme.test')['htu']).toBe('https://a.acme.test/');
+    expect(proofTo('b.acme.test', '/x?token=secret')['htu']).toBe('https://b.acme.test/x');
+  });
+
+  test('is never the same twice', () => {
+    const ids = Array.from({ length: 1_000 }, () => proofTo('a.acme.test').jti);
+    expect(new Set(ids).size).toBe(1_000);
+  });
+
+  test('goes nowhere beyond the audience, and not over plain http', () => {
+    expect(() => proofTo('acme.evil.test')).toThrow(/Wrong audience/);
+    const sealed = { credential: bound, audience: ['api.acme.test'] };
+    const plain = { ...authority, scheme: 'http', port: 80 } as const;
+    expect(() =>
+      inject({ path: '/', fields: [] }, { sealed, plan: { kind: 'dpop' }, authority: plain, facts }),
+    ).toThrow(/plain http/);
+  });
+
+  test('is not left out for a token that is bound, whatever the definition says by now', () => {
+    const sealed = { credential: bound, audience: ['api.acme.test'] };
+    const { fields } = inject(
+      { path: '/', fields: ['DPoP', 'of the client', 'dpop', 'another'] },
+      { sealed, plan: { kind: 'bearer' }, authority, facts },
+    );
+    expect(fields.filter((name) => name.toLowerCase() === 'dpop')).toHaveLength(1);
+    expect(fields).toContain(`DPoP ${bearerToken}`);
+    expect(fields).not.toContain('of the client');
+  });
+
+  test('is wanted: a token that is bound to no key does not go as a bearer', () => {
+    const { dpop: _key, ...unbound } = bound;
+    for (const credential of [unbound, { ...bound, dpop: { key: boundKey, isBound: false } }]) {
+      const sealed = { credential, audience: ['api.acme.test'] };
+      expect(() =>
+        inject({ path: '/', fields: [] }, { sealed, plan: { kind: 'dpop' }, authority, facts }),
+      ).toThrow(/bound to no key/);
+    }
+  });
+
+  test('of the client goes on with nothing of ours: a pasted key is sent without one', () => {
+    const sealed = {
+      credential: { type: 'api_key', value: 'pasted-key' } as const,
+      audience: ['api.acme.test'],
+    };
+    const { fields } = inject(
+      { path: '/', fields: ['DPoP', 'of the client'] },
+      { sealed, plan: { kind: 'dpop' }, authority, facts },
+    );
+    expect(fields).toEqual(['Authorization', 'Bearer pasted-key']);
+  });
+});
+
+describe('a nonce that is none', () => {
+  test.each([
+    ['has a quote that would end the text', 'a","htu":"https://evil.test'],
+    ['has a control character', 'a\tb'],
+    ['is of bytes that are not ASCII', 'a\xffb'],
+    ['is too long', 'n'.repeat(2_000)],
+    ['came twice', 'one\r\nDPoP-Nonce: two'],
+    ['is empty', ''],
+  ])('and %s changes nothing: the 401 goes on, and the next proof has none', async (_what, nonce) => {
+    const proofs: string[] = [];
+    const upstream = await startRawUpstream((socket) => {
+      onHeads(socket, (head) => {
+        proofs.push(/\r\ndpop: (.*)\r/i.exec(head)?.[1] ?? 'none');
+        socket.write(
+          Buffer.from(
+            `HTTP/1.1 401 No\r\nWWW-Authenticate: DPoP error="use_dpop_nonce"\r\nDPoP-Nonce: ${nonce}\r\nContent-Length: 2\r\n\r\nno`,
+            'latin1',
+          ),
+        );
+      });
+    });
+    const { sidekey } = await boundTo(upstream);
+    const client = await openTunnel(sidekey, upstream.authority);
+    for (let i = 0; i < 2; i += 1) {
+      client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+      expect(await client.response()).toMatchObject({ status: 401, body: 'no' });
+    }
+    expect(proofs.map((proof) => decodeJwt(proof)['nonce'])).toEqual([undefined, undefined]);
+    await sidekey.audited(({ event }) => event === 'outcome');
+    expect((await sidekey.audit()).some(({ event }) => event.startsWith('grant.'))).toBe(false);
+  });
+
+  test('of 100 kB is refused with the answer that has it, and forgotten', async () => {
+    const proofs: string[] = [];
+    const upstream = await startRawUpstream((socket) => {
+      onHeads(socket, (head) => {
+        proofs.push(/\r\ndpop: (.*)\r/i.exec(head)?.[1] ?? 'none');
+        const nonce = proofs.length === 1 ? `DPoP-Nonce: ${'n'.repeat(100_000)}\r\n` : '';
+        socket.write(`HTTP/1.1 200 OK\r\n${nonce}Content-Length: 2\r\n\r\nok`);
+      });
+    });
+    const { sidekey } = await boundTo(upstream);
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect((await client.response()).status).toBe(502);
+    const again = await openTunnel(sidekey, upstream.authority);
+    again.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect((await again.response()).status).toBe(200);
+    expect(decodeJwt(proofs[1] ?? '')).not.toHaveProperty('nonce');
+  });
+});

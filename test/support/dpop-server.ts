@@ -1,0 +1,130 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { Provider } from 'oidc-provider/lib/provider.js';
+import { memory, signingKey } from './oauth-server.ts';
+import { startUpstream } from './upstream.ts';
+
+/** A request as the server got it. */
+export interface ProvedRequest {
+  readonly path: string;
+  readonly authorization: string;
+  readonly proof: string;
+  readonly status: number;
+}
+
+/**
+ * An authorization server that others have written, which binds all tokens to keys and wants a nonce in every proof, and
+ * its userinfo as the API (`/me`). Whoever opens a consent page has given consent.
+ */
+export interface DpopServer {
+  /** `https://api.acme.test:PORT` */
+  readonly issuer: string;
+  readonly port: number;
+  /** A client without a secret: its refresh tokens are bound to the key too. */
+  readonly publicClient: string;
+  /** A client of its own: `robot`. */
+  readonly clientSecret: string;
+  readonly asked: readonly ProvedRequest[];
+  /** What a person does who types the code. */
+  readonly approve: (userCode: string) => Promise<void>;
+}
+
+const common = { redirect_uris: [], response_types: [], dpop_bound_access_tokens: true };
+const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
+const clients = [
+  {
+    ...common,
+    client_id: 'desk-app',
+    application_type: 'native',
+    token_endpoint_auth_method: 'none',
+    grant_types: ['authorization_code', 'refresh_token', deviceGrant],
+    response_types: ['code'],
+    redirect_uris: ['http://127.0.0.1/callback'],
+  },
+  {
+    ...common,
+    client_id: 'robot',
+    client_secret: 'the-secret-of-the-robot',
+    grant_types: ['client_credentials'],
+    token_endpoint_auth_method: 'client_secret_basic',
+  },
+];
+
+/** Closed when the test ends. */
+export async function startDpopServer(): Promise<DpopServer> {
+  const later = Promise.withResolvers<RequestListener>();
+  const asked: ProvedRequest[] = [];
+  const { url: issuer, port } = await startUpstream((request, response) => {
+    const { url: path = '', headers } = request;
+    response.once('finish', () =>
+      asked.push({
+        path,
+        authorization: headers.authorization ?? '',
+        proof: String(headers['dpop'] ?? ''),
+        status: response.statusCode,
+      }),
+    );
+    void later.promise.then((serve) => serve(request, response));
+  });
+  const provider = new Provider(issuer, {
+    adapter: memory(),
+    clients,
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
+    jwks: { keys: [signingKey()] },
+    cookies: { keys: [randomBytes(32).toString('base64url')] },
+    features: {
+      clientCredentials: { enabled: true },
+      deviceFlow: { enabled: true },
+      devInteractions: { enabled: false },
+      resourceIndicators: { enabled: false },
+      dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
+    },
+    scopes: ['openid', 'offline_access', 'read'],
+    ttl: {
+      AccessToken: 300,
+      AuthorizationCode: 60,
+      ClientCredentials: 300,
+      DeviceCode: 600,
+      Grant: 3_600,
+      IdToken: 300,
+      Interaction: 600,
+      RefreshToken: 3_600,
+      Session: 600,
+    },
+    findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
+  });
+  const grant = async (clientId: string) => {
+    const given = new provider.Grant({ accountId: 'alice', clientId });
+    given.addOIDCScope('openid offline_access read');
+    return given.save();
+  };
+  const consent = async (request: IncomingMessage, response: ServerResponse) => {
+    const grantId = await grant('desk-app');
+    const result = { login: { accountId: 'alice' }, consent: { grantId } };
+    await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
+  };
+  const callback = provider.callback();
+  later.resolve(
+    (request, response) =>
+      void (request.url?.startsWith('/interaction/') === true
+        ? consent(request, response)
+        : callback(request, response)),
+  );
+  return {
+    issuer,
+    port,
+    publicClient: 'desk-app',
+    clientSecret: 'the-secret-of-the-robot',
+    asked,
+    async approve(userCode) {
+      const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''));
+      if (code === undefined) throw new Error(`Nobody was given the code ${userCode}.`);
+      code.scope = code.params.scope ?? '';
+      code.accountId = 'alice';
+      code.grantId = await grant('desk-app');
+      await code.save();
+    },
+  };
+}

@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'vitest';
+import { newDpopKey } from '../../../src/dpop/key.ts';
+import type { DpopKey, OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
+import type { Provider } from '../../../src/grants/provider.ts';
+import { planRefresh } from '../../../src/grants/refresh-plan.ts';
+import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
+import { acme, hour, house, oauth2 } from './house.ts';
+
+const key = newDpopKey('ES256');
+const binding: Provider = { ...acme, dpop: 'ES256' };
+
+async function keyPlanned(credential: OAuth2Credential, provider: Provider): Promise<DpopKey | null> {
+  const plan = await planRefresh(
+    { provider: 'acme', credential, scopes: [] },
+    {
+      providers: () => provider,
+      readSecret: () => Promise.resolve(''),
+      registry: { read: () => Promise.resolve(null) },
+    },
+  );
+  if (plan.kind === 'impossible') throw new Error(plan.reason);
+  return plan.proofKey;
+}
+
+describe('the key that a refresh proves', () => {
+  test('is the one that the grant has, even where the definition binds nothing any more', async () => {
+    const credential = oauth2({ dpop: { key, isBound: true } });
+    expect(await keyPlanned(credential, binding)).toBe(key);
+    expect(await keyPlanned(credential, acme)).toBe(key);
+    expect(await keyPlanned(credential, { ...acme, dpop: 'EdDSA' })).toBe(key);
+  });
+
+  test('is made where there is none and the definition wants one, as it says', async () => {
+    expect(await keyPlanned(oauth2(), acme)).toBeNull();
+    expect(await keyPlanned(oauth2(), binding)).toMatchObject({ crv: 'P-256' });
+    expect(await keyPlanned(oauth2(), { ...acme, dpop: 'EdDSA' })).toMatchObject({ crv: 'Ed25519' });
+    const renewal: Renewal = { kind: 'client_credentials', scope: null, parameters: {} };
+    expect(await keyPlanned(oauth2({ refreshToken: null, renewal }), binding)).toMatchObject({
+      crv: 'P-256',
+    });
+  });
+});
+
+/** One refresh whose answer binds the token, or does not. */
+async function refreshed(answer: { isBound?: true }, credential: OAuth2Credential, provider = binding) {
+  const { process, add, provider: server, time } = await house();
+  const proved: (DpopKey | null)[] = [];
+  const { registry, source } = await process({
+    providers: () => provider,
+    refresh: async (request, io) => {
+      proved.push(io.proofKey);
+      return { ...(await server.refresh(request, io)), ...answer };
+    },
+  });
+  const grant = await add(registry, credential);
+  await time.advance(hour);
+  await source.tokenFor(grant.id);
+  const stored = (await registry.read(grant.id))?.sealed.credential as OAuth2Credential;
+  return { stored, proved };
+}
+
+describe('a refresh of a bound token', () => {
+  test('proves the key of the grant and keeps it', async () => {
+    const { stored, proved } = await refreshed({ isBound: true }, oauth2({ dpop: { key, isBound: true } }));
+    expect(proved).toEqual([key]);
+    expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key, isBound: true } });
+  });
+
+  test('stores a key that was made for it together with its tokens', async () => {
+    const { stored, proved } = await refreshed({ isBound: true }, oauth2());
+    expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key: proved[0], isBound: true } });
+  });
+
+  test('keeps the key and the refresh token where the token is bound to none, and says so', async () => {
+    const { stored } = await refreshed({}, oauth2({ dpop: { key, isBound: true } }));
+    expect(stored).toMatchObject({
+      accessToken: 'access-2',
+      refreshToken: 'refresh-2',
+      dpop: { key, isBound: false },
+    });
+  });
+});
+
+const sealed = (credential: object) =>
+  readSealed(Buffer.from(JSON.stringify({ v: 1, credential, audience: [] })), 'g').credential;
+
+describe('a sealed credential', () => {
+  test('is read as it was written, with its key and without', () => {
+    for (const credential of [oauth2(), oauth2({ dpop: { key, isBound: false } })]) {
+      const bytes = writeSealed({ credential, audience: ['api.acme.test'] });
+      expect(readSealed(bytes, 'g').credential).toEqual(credential);
+    }
+  });
+
+  test.each([
+    ['null', null],
+    ['a key without its secret half', { key: { ...key, d: undefined }, isBound: true }],
+    ['no word of the token', { key }],
+    ['a word that is none', { key, isBound: 'yes' }],
+  ])('is of no form that is known with %s', (_what, dpop) => {
+    expect(() => sealed({ ...oauth2(), dpop })).toThrow(/has a form that this version/);
+  });
+});

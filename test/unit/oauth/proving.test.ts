@@ -1,0 +1,104 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { decodeJwt } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { newDpopKey } from '../../../src/dpop/key.ts';
+import { createNonces } from '../../../src/dpop/nonces.ts';
+import { askTokenEndpoint, type TokenQuestion } from '../../../src/oauth/token-endpoint.ts';
+import { fakeEndpoint } from './fake-endpoint.ts';
+
+const now = Date.UTC(2027, 0, 1);
+const key = newDpopKey('ES256');
+const question: TokenQuestion = {
+  endpoint: 'https://acme.test:8443/token?tenant=1#f',
+  client: null,
+  dialect: plainDialect,
+  grantType: 'some_grant',
+  parameters: {},
+  secrets: [],
+};
+const tokens = { access_token: 'access', token_type: 'DPoP' };
+const wanting = (nonce: string | null, status = 400, error = 'use_dpop_nonce') =>
+  Response.json({ error }, { status, headers: nonce === null ? {} : { 'DPoP-Nonce': nonce } });
+
+async function asked(
+  responses: readonly Response[],
+  over: Partial<TokenQuestion> = {},
+  nonces = createNonces(),
+) {
+  const { fetch, asked } = fakeEndpoint(() => responses[asked.length - 1] ?? Response.json(tokens));
+  const answer = await askTokenEndpoint(
+    { ...question, ...over },
+    { fetch, now: () => now, proofKey: key, nonces },
+  );
+  const claims = asked.map(({ headers }) => decodeJwt(String(headers['dpop'])));
+  return { answer, claims, asked, nonces };
+}
+
+describe('a question with the proof of a key', () => {
+  test('says for what, when, and for which place, without query and fragment', async () => {
+    const { answer, claims } = await asked([]);
+    expect(answer).toMatchObject({ kind: 'tokens', accessToken: 'access', isBound: true });
+    expect(claims).toEqual([
+      { jti: expect.any(String), htm: 'POST', htu: 'https://acme.test:8443/token', iat: now / 1000 },
+    ]);
+  });
+
+  test.each([400, 401])('is asked once more with the nonce that a %i wants', async (status) => {
+    const { answer, claims } = await asked([wanting('n-1', status)]);
+    expect(answer.kind).toBe('tokens');
+    expect(claims.map(({ nonce }) => nonce)).toEqual([undefined, 'n-1']);
+    expect(claims[0]?.jti).not.toBe(claims[1]?.jti);
+  });
+
+  test('is asked twice at most; another time may do', async () => {
+    const { answer, claims } = await asked([wanting('n-1'), wanting('n-2'), wanting('n-3')]);
+    expect(claims).toHaveLength(2);
+    expect(answer).toMatchObject({ kind: 'transient', reason: expect.stringContaining('use_dpop_nonce') });
+  });
+
+  test.each([
+    ['none came', null],
+    ['it is ill-formed', 'a"b'],
+    ['it is too long', 'n'.repeat(2_000)],
+  ])('is not asked again with a nonce where %s', async (_what, nonce) => {
+    expect((await asked([wanting(nonce)])).claims).toHaveLength(1);
+  });
+
+  test('is not asked again for another reason', async () => {
+    const { answer, claims } = await asked([wanting('n-1', 400, 'invalid_grant')]);
+    expect(claims).toHaveLength(1);
+    expect(answer).toMatchObject({ kind: 'error', error: 'invalid_grant' });
+  });
+
+  test('has the last nonce of that server, whatever answer it came with', async () => {
+    const nonces = createNonces();
+    const given = Response.json(tokens, { headers: { 'DPoP-Nonce': 'n-1' } });
+    await asked([given], {}, nonces);
+    expect((await asked([], {}, nonces)).claims[0]?.['nonce']).toBe('n-1');
+    const other = await asked([], { endpoint: 'https://other.test/token' }, nonces);
+    expect(other.claims[0]).not.toHaveProperty('nonce');
+  });
+
+  test('has another assertion of its client each time: that is good for one request too', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const clientSecret = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    const client = { clientId: 'robot', clientSecret, auth: 'private_key_jwt' } as const;
+    const { asked: sent } = await asked([wanting('n-1')], { client });
+    const ids = sent.map(({ form }) => decodeJwt(form['client_assertion'] ?? '').jti);
+    expect(new Set(ids).size).toBe(2);
+  });
+
+  test('may be answered with a token that is bound to nothing, which is told', async () => {
+    const { answer } = await asked([Response.json({ ...tokens, token_type: 'Bearer' })]);
+    expect(answer).toMatchObject({ kind: 'tokens', accessToken: 'access' });
+    expect(answer).not.toHaveProperty('isBound');
+  });
+});
+
+test('who proves no key takes no token that is bound to one', async () => {
+  const { fetch, asked: sent } = fakeEndpoint(() => Response.json(tokens));
+  const answer = await askTokenEndpoint(question, { fetch, now: () => now });
+  expect(answer).toMatchObject({ kind: 'error', error: 'unsupported_token_type' });
+  expect(sent[0]?.headers).not.toHaveProperty('dpop');
+});
