@@ -1,4 +1,4 @@
-import type { InjectPlace, PastedToken } from '../grants/provider.ts';
+import type { InjectPlace, PastedToken, PlaceholderPlace } from '../grants/provider.ts';
 import { namesOf } from '../policy/hmac-names.ts';
 import { namesIn, parseTemplate } from '../policy/template.ts';
 
@@ -30,6 +30,28 @@ export function carriageProblem({ inject = [], token, flows = [] }: Carriage): s
     }
   }
   return null;
+}
+
+/**
+ * Why nothing could take the place of a placeholder where a definition says so: the end of a sentence. Null: it could. A
+ * signature over what is replaced behind it would not hold, and credentials that sign are no value that could stand anywhere.
+ */
+export function placeholdersProblem({ inject = [], placeholders = [], dpop = null }: Placing): string | null {
+  if (placeholders.length === 0) return null;
+  const signs = inject.find(({ as: { kind } }) => signing.has(kind));
+  if (signs !== undefined) return `does not go with inject: ${signs.as.kind}, which sends no credential`;
+  const inTarget = placeholders.find((place) => place === 'path');
+  return inTarget !== undefined && dpop !== null
+    ? 'names the path, which the proofs of dpop are signed over'
+    : null;
+}
+
+const signing: ReadonlySet<string> = new Set(['aws_sigv4', 'hmac', 'client_certificate']);
+
+/** What of a definition says where placeholders become the credential. */
+interface Placing extends Pick<Carriage, 'inject'> {
+  readonly placeholders?: readonly PlaceholderPlace[] | undefined;
+  readonly dpop?: unknown;
 }
 
 /** `secret`: either will do. Null: whatever there is. */

@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { placeholderPlaces } from '../grants/provider.ts';
 import type { Provider, Setting } from '../grants/provider.ts';
 import { didYouMean } from '../did-you-mean.ts';
-import { carriageProblem } from './carried-credential.ts';
+import { carriageProblem, placeholdersProblem } from './carried-credential.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import { plainDialect } from './dialect-definition.ts';
 import type { ConfigDocument } from './document.ts';
@@ -104,6 +104,8 @@ export function defineProviders(options: DefineProvidersOptions): {
     }
     const carriage = carriageProblem(definition);
     if (carriage !== null) problem([...path, 'inject'], carriage);
+    const placing = placeholdersProblem(definition);
+    if (placing !== null) problem([...path, 'placeholders'], placing);
     const misfit = dpopMisfit(definition);
     if (misfit !== null) problem([...path, 'dpop'], misfit);
     const place =
