@@ -56,7 +56,7 @@ describe('the command line', () => {
     ],
     [
       ['grant'],
-      'After "grant" a command is needed: add, list, show, refresh, extend, policy, revoke, remove.',
+      'After "grant" a command is needed: add, list, show, placeholder, refresh, extend, policy, revoke, remove.',
       'sidekey grant --help',
     ],
     [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
