@@ -24,6 +24,8 @@ import { readAhead } from './peek-body.ts';
 /** The placeholders in a request's head: nearly always none. */
 export interface ShownInHead {
   readonly inTarget: readonly FoundCode[];
+  /** In fields that are not `Authorization`: services repeat some of those, such as `X-Request-Id`. */
+  readonly inOtherFields: readonly FoundCode[];
   /** In the target and in fields. */
   readonly all: readonly FoundCode[];
 }
@@ -35,12 +37,16 @@ export function shownInHead(
 ): ShownInHead {
   const inTarget = codes.find(target);
   let all = inTarget;
+  let inOtherFields: readonly FoundCode[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const value = fields[i + 1]!;
-    const found = codes.find(isAuthorization(fields[i]!) ? (basicPair(value) ?? value) : value);
-    if (found.length > 0) all = [...all, ...found];
+    const isOther = !isAuthorization(fields[i]!);
+    const found = codes.find(isOther ? value : (basicPair(value) ?? value));
+    if (found.length === 0) continue;
+    all = [...all, ...found];
+    if (isOther) inOtherFields = [...inOtherFields, ...found];
   }
-  return { inTarget, all };
+  return { inTarget, inOtherFields, all };
 }
 
 function isAuthorization(name: string): boolean {
@@ -107,7 +113,10 @@ export async function withPlaceholders(
   if (inHead.all.length === 0 && shown === null && !places.includes('websocket')) return leaving;
   const texts = () => placeholdersOf({ holders: holdersOf(caller), grant: grant.id }, provider, codes);
   const mayBeInTarget = places.includes('path') || places.includes('query');
-  const inContent = shown !== null || (mayBeInTarget && inHead.inTarget.length > 0);
+  const inContent =
+    shown !== null ||
+    (mayBeInTarget && inHead.inTarget.length > 0) ||
+    (places.includes('header') && inHead.inOtherFields.length > 0);
   return { ...leaving, shown: { texts, places, codes, inContent, body: shown } };
 }
 
