@@ -4,7 +4,7 @@ import { conceal } from '../conceal.ts';
 import type { Injected } from '../inject.ts';
 import { placeInBody } from './body.ts';
 import { placeInHead } from './head.ts';
-import { valueOf, type Shown } from './shown.ts';
+import { hasValue, valueOf, type Shown } from './shown.ts';
 
 /**
  * A request with the credential in the place of its placeholders, besides where its own way put it.
@@ -15,12 +15,13 @@ export function placed(request: Injected, shown: Shown, credential: Credential):
   const value = () => valueOf(credential);
   const head = placeInHead(request, shown, value);
   const inTarget = head.path !== request.path;
+  const hasMessages = shown.places.includes('websocket') && hasValue(credential);
   const { conceal: before = (fields) => fields } = request;
   const carrying: Injected = {
     ...request,
     ...head,
     carriedIn: new Set([...(request.carriedIn ?? []), ...head.carriedIn]),
-    messages: shown.places.includes('websocket') ? () => messagesWith(shown, value()) : undefined,
+    messages: hasMessages ? () => messagesWith(shown, value()) : undefined,
     conceal: inTarget ? (fields) => conceal(before(fields), value()) : request.conceal,
   };
   return shown.body === null ? carrying : placeInBody(carrying, shown, shown.body, value());

@@ -1,3 +1,4 @@
+import { awsKeysOf } from '../../grants/aws-keys.ts';
 import type { Credential } from '../../grants/credential.ts';
 import type { PlaceholderPlace } from '../../grants/provider.ts';
 import type { PlaceholderCodes } from '../../placeholder/codes.ts';
@@ -11,7 +12,10 @@ export interface Shown {
   /** Where they may stand besides the fields that the credential takes over in any case. */
   readonly places: readonly PlaceholderPlace[];
   readonly codes: Pick<PlaceholderCodes, 'find'>;
-  /** Whether it may put the credential into the path, the query or the body, which services show more readily than a field. */
+  /**
+   * Whether it may put the credential into the path, the query, the body or a field other than `Authorization`, which
+   * services show more readily than that.
+   */
   readonly inContent: boolean;
   /** Null: the body goes on as it is. */
   readonly body: ShownInBody | null;
@@ -33,14 +37,12 @@ export type BodySyntax = 'json' | 'form' | 'plain';
  * @throws SidekeyError `placeholder_misused`: the credential has no such value
  */
 export function valueOf(credential: Credential): string {
-  switch (credential.type) {
-    case 'oauth2':
-    case 'api_key':
-    case 'jwt':
-      return singleValue(credential);
-    case 'basic':
-      return credential.password;
-    default:
-      throw withoutValue();
-  }
+  if (credential.type === 'basic') return credential.password;
+  if (!hasValue(credential)) throw withoutValue();
+  return singleValue(credential);
+}
+
+/** Whether a credential has a value that can take the place of a placeholder: the keys of a role are no token. */
+export function hasValue(credential: Credential): boolean {
+  return credential.type !== 'headers' && awsKeysOf(credential) === null;
 }

@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest';
+import { keysText } from '../../../src/grants/aws-keys.ts';
+import type { Credential } from '../../../src/grants/credential.ts';
+import { hasValue, valueOf } from '../../../src/inject/placeholders/shown.ts';
+
+const keys = { accessKeyId: 'AKIAEXAMPLE012345678', secretAccessKey: 'secret', sessionToken: null };
+const role: Credential = {
+  type: 'oauth2',
+  accessToken: keysText({ ...keys, sessionToken: 'session-token' }),
+  refreshToken: null,
+  expiresAt: null,
+  obtainedAt: 0,
+  scope: null,
+  clientId: null,
+  clientSecret: null,
+  tokenEndpoint: null,
+  renewal: {
+    kind: 'aws_role',
+    keys,
+    roleArn: 'arn:aws:iam::123456789012:role/r',
+    sessionName: 's',
+    externalId: null,
+    durationSeconds: null,
+    region: null,
+  },
+};
+
+test.each<[string, Credential]>([
+  ['fields of its own', { type: 'headers', headers: [['X-A', 'a']] }],
+  ['the keys of a user', { type: 'aws', ...keys, region: null }],
+  ['the keys of a role', role],
+])('a credential of several values takes the place of no placeholder: %s', (_what, credential) => {
+  expect(hasValue(credential)).toBe(false);
+  expect(() => valueOf(credential)).toThrow('no single value');
+});
+
+test('of a user name and a password it is the password', () => {
+  expect(valueOf({ type: 'basic', username: 'me', password: 'secret' })).toBe('secret');
+});
