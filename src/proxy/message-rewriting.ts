@@ -1,6 +1,6 @@
 import { Transform } from 'node:stream';
 import { automatonFor, type GuardedSecrets } from '../echo/guarded-secrets.ts';
-import { Redactor } from '../echo/redactor.ts';
+import { ServerFrames } from '../echo/server-frames.ts';
 import { ClientFrames } from '../placeholder/frames.ts';
 import type { Replacement } from '../placeholder/replacer.ts';
 
@@ -12,9 +12,10 @@ export interface MessageRewriting {
 
 /**
  * Puts a credential into the messages of a client, and takes it out of what comes back: a service that repeats messages
- * would hand it over. Frames of a server are not masked, and what is redacted is as long as it was, so they stay frames.
+ * would hand it over.
  *
- * `toUpstream` fails with SidekeyError `bad_request` where the client sends no frames.
+ * They fail with SidekeyError where something else than frames comes: `bad_request` of the client, `upstream_protocol` of
+ * the upstream.
  */
 export function messageRewriting(
   replacement: Replacement,
@@ -23,17 +24,17 @@ export function messageRewriting(
 ): MessageRewriting {
   const frames = new ClientFrames(replacement);
   const automaton = secrets === undefined ? null : automatonFor(secrets);
-  const redactor = automaton === null ? null : new Redactor(automaton);
+  const shown = automaton === null ? null : new ServerFrames(automaton);
   return {
     toUpstream: through((chunk) => frames.push(chunk)),
     toClient: through(
       (chunk) => {
-        const before = redactor?.found ?? 0;
-        const pieces = redactor?.push(chunk) ?? [chunk];
-        if (redactor !== null && redactor.found > before) echoed(redactor.found - before);
+        const before = shown?.found ?? 0;
+        const pieces = shown?.push(chunk) ?? [chunk];
+        if (shown !== null && shown.found > before) echoed(shown.found - before);
         return pieces;
       },
-      () => redactor?.end() ?? [],
+      () => shown?.end() ?? [],
     ),
   };
 }

@@ -155,10 +155,11 @@ export async function upgrade(
     }
     const rewriting =
       messages === undefined ? null : messageRewriting(messages(), secrets, (times) => meter.echoed(times));
-    rewriting?.toUpstream.once('error', (error) => {
-      finish('broken', error instanceof SidekeyError ? error.code : 'internal');
-      side.cut();
-    });
+    for (const way of rewriting === null ? [] : [rewriting.toUpstream, rewriting.toClient])
+      way.once('error', (error) => {
+        finish('broken', error instanceof SidekeyError ? error.code : 'internal');
+        side.cut();
+      });
     join(client, upstream, meter, rewriting);
     upstream.setTimeout(limits.tunnel_idle, () => upstream.destroy());
     upstream.once('close', () => finish('complete'));

@@ -1,8 +1,12 @@
 /** What stands in for a credential, wherever a client puts it: the credential takes its place for its grant's hosts alone. */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Agent } from 'node:https';
+import type { Duplex } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
+import type { Credential } from '../../src/grants/credential.ts';
 import { ask, openSession } from '../support/h2-client.ts';
 import { placeholderHouse, robot, type PlaceholderHouse } from '../support/placeholder-house.ts';
 import { openClient, openTunnel, problemOf, type RawResponse } from '../support/raw-client.ts';
@@ -214,8 +218,24 @@ describe('a body without one', () => {
   });
 });
 
-async function chat(placeholders: readonly string[]) {
+describe('what comes back', () => {
+  test('is without the credential, where a service repeats the header that has it', async () => {
+    const house = await placeholderHouse({ placeholders: ['header'] });
+    house.api.server.removeAllListeners('request');
+    house.api.server.on('request', ({ headers }: IncomingMessage, response: ServerResponse) => {
+      response.setHeader('X-Request-Id', headers['x-request-id'] ?? '');
+      response.end(`request ${String(headers['x-request-id'])}`);
+    });
+    const answer = await send(house, { fields: [`X-Request-Id: ${house.placeholder}`] });
+    const masked = '*'.repeat(bearerToken.length);
+    expect([answer.headers['x-request-id'], answer.body]).toEqual([masked, `request ${masked}`]);
+  });
+});
+
+async function chat(placeholders: readonly string[], credential?: Credential) {
   const house = await placeholderHouse({ placeholders });
+  if (credential !== undefined)
+    await house.sidekey.grant([house.api.authority], { name: 'second', provider: 'acme', credential });
   const server = new WebSocketServer({ server: house.api.server, perMessageDeflate: true });
   const got: { text: string; isBinary: boolean }[] = [];
   const extensions: string[] = [];
@@ -230,7 +250,8 @@ async function chat(placeholders: readonly string[]) {
   tunnel.socket.removeAllListeners('data');
   const agent = new Agent();
   Object.assign(agent, { createConnection: () => tunnel.socket });
-  const socket = new WebSocket(`wss://${house.api.authority}/`, { agent });
+  const chosen = credential === undefined ? {} : { 'Sidekey-Grant': 'second' };
+  const socket = new WebSocket(`wss://${house.api.authority}/`, { agent, headers: chosen });
   await once(socket, 'open');
   const said = async (data: string | Buffer) => {
     const answer = once(socket, 'message');
@@ -240,7 +261,75 @@ async function chat(placeholders: readonly string[]) {
   return { house, got, extensions, socket, said, server };
 }
 
+/** A server that says these bytes as soon as the handshake is done, and what a client hears of them. */
+async function heard(...said: readonly Buffer[]) {
+  const house = await placeholderHouse({ placeholders: ['websocket'] });
+  const { authority, server } = house.api;
+  server.on('upgrade', ({ headers }: IncomingMessage, socket: Duplex) => {
+    const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+    const accept = createHash('sha1').update(key).digest('base64');
+    socket.on('error', () => {});
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    );
+    for (const bytes of said) socket.write(bytes);
+  });
+  const client = await openTunnel(house.sidekey, authority);
+  client.send(
+    `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+  );
+  return { house, client };
+}
+
+const frameOf = (first: number, payload: string) =>
+  Buffer.from([first, payload.length, ...Buffer.from(payload, 'latin1')]);
+
 describe('messages of a WebSocket', () => {
+  test('of a server are without the credential, however they are cut into fragments, and so is a close', async () => {
+    const [start, end] = [bearerToken.slice(0, 9), bearerToken.slice(9)];
+    const { house, client } = await heard(
+      Buffer.concat([frameOf(0x01, start), frameOf(0x89, 'ping'), frameOf(0x80, end)]),
+      Buffer.concat([frameOf(0x88, `\x03\xe8${bearerToken}`), frameOf(0x81, 'last')]),
+    );
+    const got = await client.until('last');
+    expect(got).toContain(
+      Buffer.concat([
+        frameOf(0x01, '*'.repeat(start.length)),
+        frameOf(0x89, 'ping'),
+        frameOf(0x80, '*'.repeat(end.length)),
+      ]).toString('latin1'),
+    );
+    expect(got).not.toContain(end);
+    client.socket.destroy();
+    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ echoes: 2 });
+  });
+
+  test('of a server are not kept back where they end like the beginning of the credential', async () => {
+    const beginning = bearerToken.slice(0, 6);
+    const { client } = await heard(frameOf(0x81, beginning));
+    expect(await client.until(beginning)).toContain(beginning);
+  });
+
+  test('that nobody can read end the connection', async () => {
+    const { house, client } = await heard(frameOf(0xc1, 'compressed'));
+    expect(await client.ended()).not.toContain('compressed');
+    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
+      code: 'upstream_protocol',
+    });
+  });
+
+  test('go on as they are where the credential is no single value', async () => {
+    const headers = [
+      ['X-One', 'one-of-two-0123456789'],
+      ['X-Two', 'two-of-two-0123456789'],
+    ] as const;
+    const { said, socket, server } = await chat(['websocket'], { type: 'headers', headers });
+    expect(await said('hello')).toBe('you said hello');
+    socket.close();
+    server.close();
+  });
+
   test('get the credential in text, and what comes back is without it', async () => {
     const { house, got, extensions, socket, said, server } = await chat(['websocket']);
     const { placeholder: it } = house;
