@@ -8,7 +8,7 @@ import { valuesOf } from './fields.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import type { Arrival, Carried, Reply } from './message.ts';
-import { peekBody } from './peek-body.ts';
+import { readAhead } from './peek-body.ts';
 import { holdersOf } from './placeholders.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Rooms } from './rooms.ts';
@@ -60,13 +60,16 @@ export async function answerTokenRequest(
   const provider = settings.provider(grant.provider);
   if (departure.body !== null) reply.continue();
   const body = departure.body?.[Symbol.asyncIterator]() as Arrival['body'] | undefined;
-  const read = await peekBody(body ?? null, mostRead);
+  const read = await readAhead(body ?? null, mostRead);
+  // Behind what was read a placeholder would be seen by nobody here, and the provider would answer with a real token.
+  if (!read.isWhole) return tooLarge();
   const text = read.bytes.toString('latin1');
   const pairs = valuesOf(departure.fields, 'authorization').map((value) => basicPair(value) ?? '');
   const shown = shownIn([text, ...pairs], { grant: grant.id, provider, caller }, rooms.placeholders);
   if (shown === null) return { body: read.body };
   const form = readRequest(text, valuesOf(departure.fields, 'content-type')[0] ?? '');
-  if (!renewals.has(form['grant_type'] ?? '')) return tokenRequestRefused(form['grant_type'] ?? '');
+  const { grant_type: type } = form;
+  if (typeof type !== 'string' || !renewals.has(type)) return tokenRequestRefused(type);
 
   const taken = await takeLimits(decision, { agent: caller.agent, grant: grant.id }, rooms);
   if (!taken.ok) return taken.refusal;
@@ -82,7 +85,7 @@ export async function answerTokenRequest(
     access_token: shown,
     token_type: 'Bearer',
     ...(expiresAt === null ? {} : { expires_in: Math.max(1, Math.floor((expiresAt - rooms.now()) / 1_000)) }),
-    ...(form['grant_type'] === 'refresh_token' ? { refresh_token: shown } : {}),
+    ...(type === 'refresh_token' ? { refresh_token: shown } : {}),
     ...(scope === null ? {} : { scope }),
   };
   const bytes = Buffer.from(JSON.stringify(answer));
@@ -108,11 +111,15 @@ function shownIn(
 }
 
 /** Forms (RFC 6749 §4), and the JSON that some providers take instead. */
-function readRequest(text: string, type: string): Readonly<Record<string, string | undefined>> {
+function readRequest(text: string, type: string): Readonly<Record<string, unknown>> {
   if (!/\bjson\b/i.test(type)) return Object.fromEntries(new URLSearchParams(text));
   try {
-    return Object(JSON.parse(text)) as Record<string, string>;
+    return Object(JSON.parse(text)) as Record<string, unknown>;
   } catch {
     return {};
   }
+}
+
+function tooLarge(): SidekeyError {
+  return new SidekeyError('body_too_large', `A request to a token endpoint has at most ${mostRead} bytes.`);
 }

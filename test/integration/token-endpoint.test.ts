@@ -159,6 +159,25 @@ describe('a program that refreshes its token by itself', () => {
     },
   );
 
+  test.each(['null', '5', '[]', '{"toString":null,"valueOf":null}'])(
+    'with the grant type %s in JSON is refused, and no failure',
+    async (type) => {
+      const house = await desk(3_600);
+      const body = `{"grant_type":${type},"refresh_token":"${house.placeholder}"}`;
+      expect(await house.post(body, 'Content-Type: application/json')).toMatchObject({
+        status: 403,
+        reason: 'placeholder_misused',
+      });
+    },
+  );
+
+  test('cannot hide its placeholder behind what is read of it', async () => {
+    const house = await desk(3_600);
+    const answer = await house.post(`pad=${'x'.repeat(100_000)}&${refresh(house.placeholder)}`, form);
+    expect(answer.reason).toBe('body_too_large');
+    expect(house.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
+  });
+
   test('with a token of its own, or the placeholder of somebody else, is not answered', async () => {
     const house = await desk(3_600);
     await house.post(refresh('its-own-token'), form);

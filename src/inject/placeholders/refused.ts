@@ -34,8 +34,9 @@ export function tooLate(bytes: number): SidekeyError {
 }
 
 /** A program asks the token endpoint of its provider for something that no placeholder stands for. */
-export function tokenRequestRefused(grantType: string): SidekeyError {
-  const what = /^[\w:.-]{1,80}$/.test(grantType) ? `grant_type ${grantType}` : 'no grant_type that is known';
+export function tokenRequestRefused(grantType: unknown): SidekeyError {
+  const isNamed = typeof grantType === 'string' && /^[\w:.-]{1,80}$/.test(grantType);
+  const what = isNamed ? `grant_type ${grantType}` : 'no grant_type that is known';
   return misused(
     `A token request with ${what} shows a placeholder, which stands for a token that is there already.`,
     'use the placeholder as the token; a person consents with sidekey connect',
