@@ -6,7 +6,7 @@ export interface WithheldFacts {
   readonly parent: NodeJS.ProcessEnv;
   /** All that are known, with the variables that hold their credentials. */
   readonly providers: readonly Pick<Provider, 'name' | 'environment'>[];
-  /** Names of providers of which the child reaches a grant. */
+  /** Names of providers of which the child reaches a grant; of those that share a variable the first has it. */
   readonly reachable: ReadonlySet<string>;
   /** Variables that Sidekey itself reads secrets from: `environmentReferences` of the config. */
   readonly references?: readonly string[];
@@ -45,10 +45,14 @@ export function withheld({
   const known = providers.flatMap(({ name: provider, environment }) =>
     environment.filter(({ name }) => !kept.has(name)).map((variable) => ({ ...variable, provider })),
   );
+  const order = [...reachable].toReversed();
   const set = Object.fromEntries(
-    known.flatMap(({ name, placeholder, provider }) =>
-      placeholder !== null && reachable.has(provider) ? [[name, mint(provider, placeholder)] as const] : [],
-    ),
+    known
+      // Where several have one variable, the last counts.
+      .toSorted((one, other) => order.indexOf(one.provider) - order.indexOf(other.provider))
+      .flatMap(({ name, placeholder, provider }) =>
+        placeholder !== null && reachable.has(provider) ? [[name, mint(provider, placeholder)] as const] : [],
+      ),
   );
   const isTaken = (name: string) => parent[name] !== undefined && parent[name] !== '';
   const ours = Object.keys(parent).filter(

@@ -25,7 +25,7 @@ export function placeholdersOf(
 export type Mint = (provider: string, template: string) => string;
 
 /**
- * Placeholders for a holder, each for the first of its grants of that provider. A template without room for a code stays
+ * Placeholders for a holder, each for the first of its grants of that provider: those that the domain map offers come first. A template without room for a code stays
  * as it is, and so does one of a provider of which there is no grant.
  */
 export function mintFor(

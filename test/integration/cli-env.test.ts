@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { openAuthority } from '../../src/ca/authority.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { openState } from '../../src/state.ts';
@@ -105,6 +105,24 @@ describe('the variables of a running proxy', () => {
     expect([all['GITHUB_TOKEN'], all['OPENAI_API_KEY']]).toEqual([expect.any(String), expect.any(String)]);
     const leased = setBy((await at.run(['env', '--proxy', proxy, '--agent', 'ci'])).stdout);
     expect([leased['GITHUB_TOKEN'], leased['OPENAI_API_KEY']]).toEqual([expect.any(String), undefined]);
+  });
+
+  test('have the placeholder of the grant that the map offers, of several of one provider and of one variable', async () => {
+    const at = await place();
+    for (const [name, provider] of [
+      ['a-first', 'github'],
+      ['app', 'github-app'],
+    ] as const)
+      await at.grant(name, key, ['--provider', provider]);
+    const alone = (await at.run(['grant', 'placeholder', 'work'])).stdout.trim();
+    const set = async () => setBy((await at.run(['env', '--proxy', proxy])).stdout)['GITHUB_TOKEN'];
+    expect(await set()).toBe(alone);
+    const domains = { 'api.github.com': { grant: 'work' }, 'uploads.github.com': { grant: 'app' } };
+    await writeFile(
+      at.configFile,
+      stringify({ ...(parse(await readFile(at.configFile, 'utf8')) as object), domains }),
+    );
+    expect(await set()).toBe(alone);
   });
 
   test('are JSON for programs', async () => {

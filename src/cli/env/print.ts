@@ -12,6 +12,7 @@ import { placeholderCodes } from '../../placeholder-codes.ts';
 import { anyone, leaseHolder } from '../../placeholder/codes.ts';
 import { mintFor } from '../../placeholder/of-grant.ts';
 import type { Context } from '../context.ts';
+import { offeredFirst } from '../grant/offered.ts';
 import { makeLease, type MadeLease } from '../lease/make.ts';
 import { leaseClockText } from '../lease/words.ts';
 import { cappedText } from '../lease/ttl.ts';
@@ -72,13 +73,14 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     trust,
     noProxy: loopbackWithoutProxy(config.domains),
   });
+  const reached = offeredFirst(config.domains, made?.grants ?? grants);
   const credentials = withheld({
     parent,
     providers: credentialVariables(config.providers),
-    reachable: reachableProviders(config.domains, made?.grants ?? grants),
+    reachable: reachableProviders(config.domains, reached),
     references: environmentReferences(config),
     // Without a vault there is no grant either.
-    mint: vault === null ? undefined : mintFor(holder, made?.grants ?? grants, placeholderCodes(vault)),
+    mint: vault === null ? undefined : mintFor(holder, reached, placeholderCodes(vault)),
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   });
   const change = { set: { ...credentials.set, ...variables }, remove: credentials.remove };

@@ -28,3 +28,8 @@ export function domainsOf(
 ): readonly Domain[] {
   return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
 }
+
+/** The same grants, those that a domain offers first, in the order of the domains: the others open nothing by themselves. */
+export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
+  return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
+}

@@ -12,6 +12,7 @@ import { SidekeyError } from '../../errors.ts';
 import { leaseHolder } from '../../placeholder/codes.ts';
 import { mintFor } from '../../placeholder/of-grant.ts';
 import { systemCode } from '../../system-error.ts';
+import { offeredFirst } from '../grant/offered.ts';
 import type { Way } from './way.ts';
 
 /** What a command is given. */
@@ -39,14 +40,15 @@ export async function commandEnvironment(
     const { domains, providers, upstream } = config();
     const trust = await writeTrustFiles(folder, { authorityPem, parent });
     const variables = clientVariables({ parent, proxy, trust, noProxy: loopbackWithoutProxy(domains) });
-    const reachable = new Set(lease?.grants.map(({ provider }) => provider));
+    const grants = offeredFirst(domains, lease?.grants ?? []);
+    const reachable = new Set(grants.map(({ provider }) => provider));
     const taken = withheld({
       parent,
       providers: credentialVariables(providers),
       reachable,
       references: environmentReferences(config()),
       keep,
-      mint: lease === null ? undefined : mintFor(leaseHolder(lease.id), lease.grants, lease.placeholders),
+      mint: lease === null ? undefined : mintFor(leaseHolder(lease.id), grants, lease.placeholders),
     });
     const env: NodeJS.ProcessEnv = { ...parent, ...variables, ...taken.set };
     for (const name of taken.remove) delete env[name];
