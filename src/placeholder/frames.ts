@@ -108,6 +108,7 @@ export class ClientFrames {
 
   /** What is held, as one fragment. */
   #send(isFinal: boolean, out: Buffer[]): void {
+    if (!isFinal && this.#heldBytes === 0) return;
     const opcode = this.#hasBegun ? continuation : text;
     out.push(frameOf(opcode, isFinal, Buffer.concat(this.#held)));
     this.#hasBegun = true;
@@ -150,9 +151,19 @@ function frameOf(opcode: number, isFinal: boolean, payload: Buffer): Buffer {
   if (size === 2) head.writeUInt16BE(length, 2);
   if (size === 8) head.writeBigUInt64BE(BigInt(length), 2);
   // Not the client's: two payloads under one mask would tell of each other (§10.3).
-  const mask = randomBytes(4);
+  const mask = newMask();
   mask.copy(head, 2 + size);
   return Buffer.concat([head, masked(payload, mask, 0)]);
+}
+
+/** Random bytes are dear one by one, and messages are short. */
+let masks: Buffer = Buffer.alloc(0);
+
+function newMask(): Buffer {
+  if (masks.length === 0) masks = randomBytes(4_096);
+  const mask = masks.subarray(0, 4);
+  masks = masks.subarray(4);
+  return mask;
 }
 
 function noFrames(): SidekeyError {
