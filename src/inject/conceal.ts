@@ -7,12 +7,13 @@ const shortest = 8;
  * through Sidekey, which puts it in anew.
  *
  * @param fields name, value, name, value…
+ * @param instead what takes its place: what the client wrote there
  */
-export function conceal(fields: readonly string[], token: string): readonly string[] {
+export function conceal(fields: readonly string[], token: string, instead = ''): readonly string[] {
   if (token.length < shortest) return fields;
   const forms = formsOf(token);
   return fields.map((text, index) =>
-    index % 2 === 0 ? text : forms.reduce((kept, form) => kept.replaceAll(form, ''), text),
+    index % 2 === 0 ? text : forms.reduce((kept, form) => kept.replaceAll(form, () => instead), text),
   );
 }
 

@@ -219,6 +219,16 @@ describe('a body without one', () => {
 });
 
 describe('what comes back', () => {
+  test('leads on with the placeholder, where it repeats an address', async () => {
+    const house = await placeholderHouse({ placeholders: ['query'] });
+    house.api.server.removeAllListeners('request');
+    house.api.server.on('request', ({ url }: IncomingMessage, response: ServerResponse) =>
+      response.writeHead(302, { Location: `${url}&page=2` }).end(),
+    );
+    const target = `/?key=${house.placeholder}`;
+    expect((await send(house, { target })).headers['location']).toBe(`${target}&page=2`);
+  });
+
   test('is without the credential, where a service repeats the header that has it', async () => {
     const house = await placeholderHouse({ placeholders: ['header'] });
     house.api.server.removeAllListeners('request');

@@ -22,9 +22,16 @@ export function placed(request: Injected, shown: Shown, credential: Credential):
     ...head,
     carriedIn: new Set([...(request.carriedIn ?? []), ...head.carriedIn]),
     messages: hasMessages ? () => messagesWith(shown, value()) : undefined,
-    conceal: inTarget ? (fields) => conceal(before(fields), value()) : request.conceal,
+    conceal: inTarget
+      ? (fields) => conceal(before(fields), value(), ownIn(request.path, shown))
+      : request.conceal,
   };
   return shown.body === null ? carrying : placeInBody(carrying, shown, shown.body, value());
+}
+
+/** The placeholder of a target: with it an address of the response can be asked for. */
+function ownIn(target: string, { texts }: Shown): string | undefined {
+  return texts().find((text) => target.includes(text));
 }
 
 /** Messages are JSON nearly always; what needs no escape is the same in any text. */
