@@ -10,6 +10,7 @@ export type AuditEventName =
   | 'tunnel'
   | 'discovery'
   | 'token.answered'
+  | 'placeholder.passed'
   | 'grant.added'
   | 'grant.connecting'
   | 'grant.connected'

@@ -167,6 +167,7 @@ function build(
     domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
     inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
     placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
+    strayPlaceholders: definition.stray_placeholders ?? 'refuse',
     echoPlaces: definition.echo_places ?? [],
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,

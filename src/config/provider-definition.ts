@@ -172,6 +172,10 @@ const fields = {
       'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
   }),
   dpop: dpopDefinition.optional(),
+  stray_placeholders: z.enum(['refuse', 'pass']).optional().meta({
+    description:
+      'What becomes of a request whose body has a placeholder that stands for nothing there; pass is for services that are told whole conversations. Default: refuse.',
+  }),
   echo_places: z
     .array(
       text<string>(

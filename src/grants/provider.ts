@@ -48,6 +48,11 @@ export interface Provider {
   readonly inject: readonly InjectPlace[];
   /** Where a placeholder becomes the credential, besides the fields that `inject` takes over. */
   readonly placeholders: readonly PlaceholderPlace[];
+  /**
+   * What becomes of a request whose body has a placeholder that stands for nothing there. `pass`: it goes on, on record; for
+   * services that are told whole conversations, where a program once printed its environment.
+   */
+  readonly strayPlaceholders: 'refuse' | 'pass';
   /** Beginnings of paths where the service shows the request that it was sent, credential and all. */
   readonly echoPlaces: readonly string[];
   /** Keys and personal tokens that are pasted; null: there are none. */

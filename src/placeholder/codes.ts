@@ -22,13 +22,18 @@ export interface PlaceholderCodes {
   /** The placeholder of this form that stands for a grant in the hands of a holder: always the same. */
   make(form: PlaceholderForm, holder: Holder, grant: string): string;
   /** Those in a text, each a character a byte. What only looks like one is none. */
-  find(text: string): readonly FoundCode[];
+  find(text: string, budget?: Budget): readonly FoundCode[];
   /** Whether it was made for this holder and this grant. */
   isOf(found: FoundCode, holder: Holder, grant: string): boolean;
 }
 
 const nothing: readonly FoundCode[] = [];
 /** Texts of one search that may turn out to be none: each costs a hash, and whoever writes the text has no end of them. */
+export interface Budget {
+  left: number;
+}
+
+/** For a text that is all there. */
 const mostTried = 100;
 /** Hashes that are kept, of some 200 bytes each. */
 const mostKept = 1_000;
@@ -55,16 +60,15 @@ export function createPlaceholderCodes(mac: (text: string) => string): Placehold
     digitsOf(hashOf(`${alphabet.mark}\n${name}`), alphabet, alphabet.checkLength);
   return {
     make: (form, holder, grant) => withCode(form, codeOf(form.alphabet, holder, grant)),
-    find(text) {
+    find(text, budget = { left: mostTried }) {
       let found: FoundCode[] | null = null;
-      let tried = 0;
       for (const alphabet of alphabets) {
         const { mark, nameLength } = alphabet;
         for (let at = text.indexOf(mark); at >= 0; at = text.indexOf(mark, at + 1)) {
           const start = at + mark.length;
           const code = text.slice(start, start + codeLength(alphabet));
           if (code.length < codeLength(alphabet) || !isWritten(alphabet, code)) continue;
-          if ((tried += 1) > mostTried) break;
+          if ((budget.left -= 1) < 0) break;
           if (checkOf(alphabet, code.slice(0, nameLength)) === code.slice(nameLength))
             (found ??= []).push({ alphabet, code });
         }

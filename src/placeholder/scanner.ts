@@ -1,6 +1,8 @@
-import type { FoundCode, PlaceholderCodes } from './codes.ts';
+import type { Budget, FoundCode, PlaceholderCodes } from './codes.ts';
 import { alphabets, codeLength } from './form.ts';
 
+/** Look-alikes of one body that are tried. */
+const mostTried = 1_000;
 const marks = alphabets.map(({ mark }) => Buffer.from(mark));
 /** Bytes that a mark and its code have at most. */
 const longest = Math.max(...alphabets.map((alphabet) => alphabet.mark.length + codeLength(alphabet)));
@@ -8,6 +10,7 @@ const longest = Math.max(...alphabets.map((alphabet) => alphabet.mark.length + c
 /** Finds placeholders in bytes that come in pieces. It holds none back: what it finds, nobody can use. */
 export class PlaceholderScanner {
   readonly #codes: Pick<PlaceholderCodes, 'find'>;
+  readonly #budget: Budget = { left: mostTried };
   /** The end of what has come, which may be the beginning of one. */
   #before: Buffer = Buffer.alloc(0);
 
@@ -19,8 +22,8 @@ export class PlaceholderScanner {
   push(piece: Buffer): readonly FoundCode[] {
     const edge = Buffer.concat([this.#before, piece.subarray(0, longest - 1)]);
     const found = [
-      ...findIn(edge, this.#codes),
-      ...(piece.length < longest ? [] : findIn(piece, this.#codes)),
+      ...findIn(edge, this.#codes, this.#budget),
+      ...(piece.length < longest ? [] : findIn(piece, this.#codes, this.#budget)),
     ];
     const all = piece.length < longest ? Buffer.concat([this.#before, piece]) : piece;
     this.#before = Buffer.from(all.subarray(Math.max(0, all.length - (longest - 1))));
@@ -29,7 +32,11 @@ export class PlaceholderScanner {
 }
 
 /** Those in bytes that are all there. */
-export function findIn(bytes: Buffer, codes: Pick<PlaceholderCodes, 'find'>): readonly FoundCode[] {
+export function findIn(
+  bytes: Buffer,
+  codes: Pick<PlaceholderCodes, 'find'>,
+  budget?: Budget,
+): readonly FoundCode[] {
   // Most hold no mark, and are not made a text.
-  return marks.some((mark) => bytes.includes(mark)) ? codes.find(bytes.toString('latin1')) : [];
+  return marks.some((mark) => bytes.includes(mark)) ? codes.find(bytes.toString('latin1'), budget) : [];
 }

@@ -11,18 +11,17 @@ import { framingOf } from './framing.ts';
 import { withCredential, type Admitted, type Consent } from './credential.ts';
 import { hold } from './hold.ts';
 import { grantedBy, judge, type Judgement } from './judgement.ts';
-import { withKnownBody } from './known-body.ts';
 import type { Arrival, Carried, Reply } from './message.ts';
 import { createMeter, type Meter } from './meter.ts';
 import { wholeBody } from './peek-body.ts';
-import { showsGrant, shownInHead, withPlaceholders } from './placeholders.ts';
+import { showsGrant, shownInHead, strayInHead, withPlaceholders } from './placeholders.ts';
+import { prepare } from './prepare.ts';
 import { beginRecord, type ExchangeRecord } from './record.ts';
 import { denialOf, refuse } from './refusal.ts';
 import { bodyFacts } from './request-facts.ts';
 import type { Rooms, Settings } from './rooms.ts';
 import { responseBound, takeLimits } from './rule-limits.ts';
 import { targetOf } from './target.ts';
-import { answerTokenRequest, isTokenRequest } from './token-answer.ts';
 
 /** Sends a request that has been admitted, and streams what comes back into the reply. */
 export type Carrier = (
@@ -134,9 +133,11 @@ async function admit(
     right: { caller, facts, grant: null },
     maxResponse: responseBound(decision),
   };
-  const known = { caller, settings: judgement.settings, offer, inHead };
   if (decision.outcome === 'tunnel') {
-    const watched = await withPlaceholders(leaves, { ...known, grant: null }, rooms.placeholders, reply);
+    const known = { caller, settings: judgement.settings, offer, inHead, grant: null };
+    const stray = strayInHead(leaves, known, rooms.placeholders);
+    if (stray !== null) return stray;
+    const watched = await withPlaceholders(leaves, known, rooms.placeholders, reply, () => {});
     if (watched instanceof SidekeyError) return watched;
     // No grant is used, so the config lets no limit count for one.
     const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, rooms);
@@ -148,27 +149,15 @@ async function admit(
   const granted = grantedBy(judgement, decision);
   if (granted instanceof SidekeyError) return granted;
   let departure = leaves;
-  if (isTokenRequest(target, head.method, settings.provider(granted.grant.provider))) {
-    const answered = await answerTokenRequest(leaves, granted, reply, rooms, record);
-    if (answered instanceof SidekeyError || 'fate' in answered) return answered;
-    departure = { ...leaves, ...answered };
+  let consent: Consent | null = null;
+  if (decision.outcome === 'approve') {
+    // Read to its end, so that a client that leaves is noticed.
+    if (body !== null) reply.continue();
+    departure = { ...leaves, body: await wholeBody(body, settings.limits.held_body_bytes) };
+    consent = (wanted) =>
+      hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
   }
-  const ready = async (leaving: Departure) =>
-    withPlaceholders(
-      await withKnownBody(leaving, granted, reply),
-      { ...known, grant: granted.grant },
-      rooms.placeholders,
-      reply,
-    );
-  if (decision.outcome === 'inject') {
-    const leaving = await ready(departure);
-    return leaving instanceof SidekeyError ? leaving : withCredential(leaving, granted, null, rooms, record);
-  }
-  // Read to its end, so that a client that leaves is noticed.
-  if (body !== null) reply.continue();
-  const held = await wholeBody(departure.body as Arrival['body'], settings.limits.held_body_bytes);
-  const consent: Consent = (wanted) =>
-    hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
-  const leaving = await ready({ ...departure, body: held });
-  return leaving instanceof SidekeyError ? leaving : withCredential(leaving, granted, consent, rooms, record);
+  const ready = await prepare(departure, granted, { offer, inHead }, reply, rooms, record);
+  if (ready instanceof SidekeyError || 'fate' in ready) return ready;
+  return withCredential(ready, granted, consent, rooms, record);
 }

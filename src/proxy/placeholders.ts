@@ -1,7 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import type { Grant } from '../grants/grant.ts';
-import { foreign, misplaced, notFor, tooLate } from '../inject/placeholders/refused.ts';
-import type { BodySyntax, ShownInBody } from '../inject/placeholders/shown.ts';
+import { foreign, misplaced, notFor } from '../inject/placeholders/refused.ts';
 import {
   agentHolder,
   anyone,
@@ -12,14 +11,13 @@ import {
 } from '../placeholder/codes.ts';
 import { basicPair } from '../placeholder/in-text.ts';
 import { placeholdersOf } from '../placeholder/of-grant.ts';
-import { findIn, PlaceholderScanner } from '../placeholder/scanner.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { Identity } from './agent.ts';
-import { valuesOf, type RawFields } from './fields.ts';
+import type { RawFields } from './fields.ts';
 import type { Departure } from './forward.ts';
 import type { Judgement } from './judgement.ts';
 import type { Reply } from './message.ts';
-import { readAhead } from './peek-body.ts';
+import { lookIntoBody } from './placeholder-body.ts';
 
 /** The placeholders in a request's head: nearly always none. */
 export interface ShownInHead {
@@ -76,35 +74,46 @@ export interface ShownFacts extends Pick<Judgement, 'caller' | 'settings' | 'off
   readonly grant: Grant | null;
 }
 
+/** Why the placeholders of a request's head may not be sent there; null: they may, or there are none. */
+export function strayInHead(
+  { authority }: Pick<Departure, 'authority'>,
+  { caller, offer, inHead, grant }: ShownFacts,
+  codes: PlaceholderCodes,
+): SidekeyError | null {
+  // Those of others that are offered here may stand in a field that the credential takes over.
+  const offered = grant === null ? [] : [grant, ...(offer?.candidates ?? [])];
+  const isStray = inHead.all.some((found) => !offered.some(showsGrant([found], caller, codes)));
+  return isStray ? notFor(authorityText(authority)) : null;
+}
+
 /**
- * A request with what is known of its placeholders; the very departure where it can have none. Where the credential may
- * take their place in the body, that is read ahead within bounds; everywhere else it is watched while it streams.
+ * A request with what is known of its placeholders; the very departure where it can have none.
  *
- * @returns SidekeyError `placeholder_misused`: one stands for nothing here
+ * @param strayed told of one in the body that stands for nothing there, and goes on
+ * @returns SidekeyError `placeholder_misused`: one in the body may not go there
  * @throws SidekeyError `bad_request` where the client left in its body
  */
 export async function withPlaceholders(
   departure: Departure,
-  { caller, settings, offer, inHead, grant }: ShownFacts,
+  { caller, settings, inHead, grant }: ShownFacts,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
+  strayed: () => void,
 ): Promise<Departure | SidekeyError> {
-  const host = authorityText(departure.authority);
-  const isOfAny = (found: FoundCode, grants: readonly Grant[]) =>
-    grants.some(showsGrant([found], caller, codes));
-  // Those of others that are offered here may stand in a field that the credential takes over.
-  const offered = grant === null ? [] : [grant, ...(offer?.candidates ?? [])];
-  if (inHead.all.some((found) => !isOfAny(found, offered))) return notFor(host);
-
   const provider = grant === null ? undefined : settings.provider(grant.provider);
   const places = provider?.placeholders ?? [];
+  const isOwn = (found: FoundCode) => grant !== null && showsGrant([found], caller, codes)(grant);
   const whyNot = (found: readonly FoundCode[]): SidekeyError | null => {
-    if (found.length === 0) return null;
-    if (grant === null) return notFor(host);
-    if (found.some((each) => !isOfAny(each, [grant]))) return foreign('the body');
-    return places.includes('body') ? null : misplaced('body', 'the body');
+    const isForeign = found.some((each) => !isOwn(each));
+    if (!isForeign && places.includes('body')) return null;
+    if (provider?.strayPlaceholders === 'pass') {
+      strayed();
+      return null;
+    }
+    if (grant === null) return notFor(authorityText(departure.authority));
+    return isForeign ? foreign('the body') : misplaced('body', 'the body');
   };
-  const look: Look = { codes, whyNot, most: settings.limits.placeholder_body_bytes };
+  const look = { codes, whyNot, most: settings.limits.placeholder_body_bytes };
   const looked = await lookIntoBody(departure, look, places.includes('body'), reply);
   if (looked instanceof SidekeyError) return looked;
   const { body, shown } = looked;
@@ -118,67 +127,4 @@ export async function withPlaceholders(
     (mayBeInTarget && inHead.inTarget.length > 0) ||
     (places.includes('header') && inHead.inOtherFields.length > 0);
   return { ...leaving, shown: { texts, places, codes, inContent, body: shown } };
-}
-
-/** How a body is looked into. */
-interface Look {
-  readonly codes: PlaceholderCodes;
-  /** Why what was found may not be there. */
-  readonly whyNot: (found: readonly FoundCode[]) => SidekeyError | null;
-  /** Bytes that are read ahead. */
-  readonly most: number;
-}
-
-interface LookedInto extends Pick<Departure, 'body'> {
-  /** Null: nothing in it is replaced. */
-  readonly shown: ShownInBody | null;
-}
-
-async function lookIntoBody(
-  { body, framing, fields, bodyHash, wholeBody }: Departure,
-  look: Look,
-  isWritten: boolean,
-  reply: Pick<Reply, 'continue'>,
-): Promise<LookedInto | SidekeyError> {
-  const syntax = syntaxOf(fields);
-  // What another way has read, it writes itself.
-  const isTaken = bodyHash !== undefined || wholeBody !== undefined;
-  if (body === null || syntax === null || isTaken) return { body, shown: null };
-  if (!isWritten) return { body: watched(body, look), shown: null };
-  // It may be a conversation: nobody knows when more of it comes.
-  if (framing.kind === 'chunked') return { body, shown: { syntax, whole: null } };
-  reply.continue();
-  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, look.most);
-  const found = findIn(read.bytes, look.codes);
-  const wrong = look.whyNot(found);
-  if (wrong !== null) return wrong;
-  if (found.length > 0)
-    return { body: read.body, shown: { syntax, whole: read.isWhole ? read.bytes : null } };
-  if (read.isWhole || read.body === null) return { body: read.body, shown: null };
-  return { body: watched(read.body, { ...look, whyNot: () => tooLate(look.most) }), shown: null };
-}
-
-/** A body that ends where a placeholder comes in it, before the upstream has all of it. */
-async function* watched(
-  body: AsyncIterable<Buffer>,
-  { codes, whyNot }: Pick<Look, 'codes' | 'whyNot'>,
-): AsyncGenerator<Buffer> {
-  const scanner = new PlaceholderScanner(codes);
-  for await (const piece of body) {
-    const found = scanner.push(piece);
-    const wrong = found.length === 0 ? null : whyNot(found);
-    if (wrong !== null) throw wrong;
-    yield piece;
-  }
-}
-
-/** How values are written in a body of this media type. Null: it is not looked into, or is encoded. */
-function syntaxOf(fields: RawFields): BodySyntax | null {
-  const encodings = valuesOf(fields, 'content-encoding');
-  if (encodings.some((encoding) => encoding.trim().toLowerCase() !== 'identity')) return null;
-  const [type = ''] = (valuesOf(fields, 'content-type')[0] ?? '').split(';', 1);
-  const media = type.trim().toLowerCase();
-  if (media.endsWith('/json') || media.endsWith('+json')) return 'json';
-  if (media === 'application/x-www-form-urlencoded') return 'form';
-  return media === 'multipart/form-data' || media === 'text/plain' ? 'plain' : null;
 }

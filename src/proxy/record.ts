@@ -31,6 +31,8 @@ export interface ExchangeRecord {
   discovers(): void;
   /** The request asks for a token, and gets a placeholder: nothing leaves. */
   answersToken(): void;
+  /** A placeholder in the body went on, as it stands for nothing there. */
+  strayed(): AuditEvent;
   /** Before a person is asked. */
   asked(question: Pick<Question, 'id'>, reason: string): AuditEvent;
   /** A person has agreed, or did so before. */
@@ -148,6 +150,10 @@ class Recording implements ExchangeRecord {
 
   answersToken(): void {
     this.#ending = 'token.answered';
+  }
+
+  strayed(): AuditEvent {
+    return { ...this.#known, ...this.#after, event: 'placeholder.passed', outcome: 'allow' };
   }
 
   asked({ id }: Pick<Question, 'id'>, reason: string): AuditEvent {

@@ -13,7 +13,6 @@ import { holdersOf } from './placeholders.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Rooms } from './rooms.ts';
 import { takeLimits } from './rule-limits.ts';
-import type { Target } from './target.ts';
 
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const mostRead = 65_536;
@@ -28,8 +27,7 @@ const renewals: ReadonlySet<string> = new Set([
 
 /** Whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
 export function isTokenRequest(
-  { authority, path }: Target,
-  method: string,
+  { authority, path, method }: Pick<Departure, 'authority' | 'path' | 'method'>,
   provider: Pick<Provider, 'tokenEndpoint'> | undefined,
 ): boolean {
   if (method !== 'POST' || provider === undefined || provider.tokenEndpoint === null) return false;
@@ -37,7 +35,17 @@ export function isTokenRequest(
   const own = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
   const isThere =
     `${authority.scheme}:` === protocol && authority.host === hostname && authority.port === own;
-  return isThere && path.split('?', 1)[0] === pathname;
+  return isThere && forgiven(path) === forgiven(pathname);
+}
+
+/** A path as the most forgiving server reads it: what it takes for the token endpoint would answer with a token. */
+function forgiven(path: string): string {
+  const [written = ''] = path.split(/[?;]/, 1);
+  const decoded = written.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(parseInt(hex, 16)),
+  );
+  const { pathname } = new URL(decoded.replace(/[/\\]+/g, '/'), 'https://any');
+  return pathname.toLowerCase().replace(/\/$/, '');
 }
 
 /** A request that was read, and is none of these; its body is whole again. */

@@ -435,6 +435,11 @@ describe('a placeholder is refused', () => {
     expect(house.asked).toEqual([]);
   });
 
+  test('before anything else is wrong with the request', async () => {
+    const house = await placeholderHouse({ inject: { json: 'token' } });
+    await refused(house, { fields: [`X-Key: ${house.make('other')}`] });
+  });
+
   test('where it was changed', async () => {
     const house = await placeholderHouse({ inject: 'placeholder' });
     // The code is whole, and what stands around it is not.
@@ -442,5 +447,24 @@ describe('a placeholder is refused', () => {
       fields: [`X-Key: ${house.placeholder.slice('acme_'.length, 'acme_sidekey'.length + 12)}`],
     });
     expect(house.asked).toEqual([]);
+  });
+});
+
+describe('a placeholder in a body that stands for nothing there', () => {
+  test('goes on to a service that is told whole conversations, and is on record', async () => {
+    const house = await placeholderHouse(
+      { placeholders: [] },
+      { stray: 'pass', limits: { placeholder_body_bytes: '4KiB' } },
+    );
+    const said = JSON.stringify({ messages: [house.make('other'), house.placeholder, 'x'.repeat(100_000)] });
+    expect((await send(house, { fields: [json], body: said })).status).toBe(200);
+    expect((await send(house, { fields: [json], body: [said] })).status).toBe(200);
+    expect(house.asked.map(({ body }) => body)).toEqual([said, said]);
+    expect(house.asked[0]?.headers['content-length']).toBe(String(said.length));
+    const passed = await house.sidekey.audited(({ event }) => event === 'placeholder.passed');
+    expect(passed).toMatchObject({ provider: 'acme', method: 'POST', outcome: 'allow' });
+    expect(JSON.stringify(await house.sidekey.audit())).not.toContain(house.placeholder);
+    // A head is no conversation.
+    await refused(house, { fields: [`X-Key: ${house.make('other')}`] });
   });
 });

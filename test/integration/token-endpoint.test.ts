@@ -178,6 +178,20 @@ describe('a program that refreshes its token by itself', () => {
     expect(house.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
   });
 
+  test.each(['//token', '/Token', '/%74oken', '/token/', '/x/../token', '/token;v=1?a=b'])(
+    'at %s is at the token endpoint, whatever the server takes that for',
+    async (path) => {
+      const house = await desk(3_600);
+      const client = await house.client();
+      const body = refresh(house.placeholder);
+      client.send(
+        `POST ${path} HTTP/1.1\r\nHost: ${house.authority}\r\n${form}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      );
+      expect(JSON.parse((await client.response()).body)).toMatchObject({ access_token: house.placeholder });
+      expect(house.received).toEqual([]);
+    },
+  );
+
   test('with a token of its own, or the placeholder of somebody else, is not answered', async () => {
     const house = await desk(3_600);
     await house.post(refresh('its-own-token'), form);

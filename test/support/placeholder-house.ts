@@ -37,7 +37,7 @@ export const template = 'acme_sidekeyPlaceholder0000000000000000';
 
 export async function placeholderHouse(
   provider: { readonly inject?: unknown; readonly placeholders?: readonly string[] } = {},
-  more: { readonly limits?: object; readonly value?: string } = {},
+  more: { readonly limits?: object; readonly value?: string; readonly stray?: 'pass' } = {},
 ): Promise<PlaceholderHouse> {
   const asked: Asked[] = [];
   const listener = async (request: IncomingMessage, response: ServerResponse) => {
@@ -49,6 +49,7 @@ export async function placeholderHouse(
   const start = () => startUpstream((...it) => void listener(...it).catch(() => {}));
   const [api, other, stranger] = await Promise.all([start(), start(), start()]);
   const audience = [api.authority];
+  const stray = more.stray === undefined ? {} : { stray_placeholders: more.stray };
   const sidekey = await startSidekey({
     domains: {
       [api.authority]: { grant: 'acme' },
@@ -56,7 +57,7 @@ export async function placeholderHouse(
     },
     config: {
       providers: {
-        acme: { audience, environment: { ACME_TOKEN: template }, ...provider },
+        acme: { audience, environment: { ACME_TOKEN: template }, ...provider, ...stray },
         other: { audience: [other.authority] },
       },
       ...(more.limits === undefined ? {} : { limits: more.limits }),

@@ -138,6 +138,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     domains: provider.domains,
     inject: writtenPlaces(inject),
     placeholders: provider.placeholders,
+    stray_placeholders: provider.strayPlaceholders,
     echo_places: provider.echoPlaces,
     token:
       token === null
