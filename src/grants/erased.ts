@@ -11,7 +11,7 @@ export function erased({ credential }: SealedCredential): SealedCredential {
 function withoutSecrets(credential: Credential): Credential {
   switch (credential.type) {
     case 'oauth2': {
-      const { renewal: _renewal, ...rest } = credential;
+      const { renewal: _renewal, dpop: _dpop, ...rest } = credential;
       return { ...rest, accessToken: null, refreshToken: null, clientSecret: null };
     }
     case 'api_key':

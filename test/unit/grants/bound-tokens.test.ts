@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { newDpopKey } from '../../../src/dpop/key.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
+import { erased } from '../../../src/grants/erased.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
 import { planRefresh } from '../../../src/grants/refresh-plan.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
@@ -21,6 +22,15 @@ async function keyPlanned(credential: OAuth2Credential, provider: Provider): Pro
   if (plan.kind === 'impossible') throw new Error(plan.reason);
   return plan.proofKey;
 }
+
+describe('the key of a grant', () => {
+  test('is gone when the grant is revoked', () => {
+    const sealed = { credential: oauth2({ dpop: { key, isBound: true } }), audience: ['acme.test'] };
+    const left = erased(sealed);
+    expect(JSON.stringify(left)).not.toContain(key.d);
+    expect(readSealed(writeSealed(left), 'id')).toEqual(left);
+  });
+});
 
 describe('the key that a refresh proves', () => {
   test('is the one that the grant has, even where the definition binds nothing any more', async () => {
