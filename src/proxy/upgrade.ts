@@ -122,7 +122,8 @@ export async function upgrade(
     if (proofs !== undefined && wantsProof(shaken)) {
       upstream.on('error', ignore).destroy();
       upstream = await dialer.connect(peer);
-      shaken = await shake(proofs.anew().fields);
+      // The client may have left meanwhile, or been cut because its right has ended: then no proof leaves any more.
+      shaken = client.destroyed ? await over : await shake(proofs.anew().fields);
       // Once is enough; its nonce is for the next.
       wantsProof(shaken);
     }

@@ -1,8 +1,10 @@
-import { describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { onHeads } from '../support/granted.ts';
-import { openTunnel } from '../support/raw-client.ts';
+import { openClient, openTunnel } from '../support/raw-client.ts';
 import { bound, boundTo, provingPlace } from '../support/proving-upstream.ts';
-import { startRawUpstream } from '../support/upstream.ts';
+import { startRawPlainUpstream, startRawUpstream, upstreamHost } from '../support/upstream.ts';
 import { decodeJwt } from 'jose';
 
 describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, over %s', (protocol) => {
@@ -212,4 +214,62 @@ describe('a WebSocket', () => {
     expect(await client.response()).toMatchObject({ status: 401, body: 'no' });
     expect(proofs).toHaveLength(2);
   });
+
+  test('is not proved once more where its grant was revoked meanwhile', async () => {
+    const heads: string[] = [];
+    const upstream = await startRawPlainUpstream((socket) => {
+      onHeads(socket, (head) => {
+        heads.push(head);
+        socket.write(`${wanting}n-1\r\n\r\nno`);
+      });
+    });
+    const gate = await startGate(upstream.port);
+    const { authority } = upstream;
+    const where = { ...upstream, url: `https://${authority}` };
+    const { sidekey } = await boundTo(where, {
+      domains: { [authority]: { grant: 'acme', insecure: true } },
+      config: {
+        upstream: {
+          resolve: { [upstreamHost]: '127.0.0.1' },
+          private_addresses: ['127.0.0.1/32'],
+          proxy: `http://127.0.0.1:${gate.port}`,
+        },
+      },
+    });
+    const client = await openClient(sidekey);
+    client.send(handshake(authority).replace('/chat', `http://${authority}/chat`));
+    const { open, closed } = await gate.second;
+    const { grants } = sidekey.proxy.state;
+    const [grant] = await grants.list();
+    await grants.setState(grant!, 'revoked', 'a person took it away');
+    for (; !sidekey.logged().includes('a connection was cut');)
+      await new Promise((resolve) => setImmediate(resolve));
+    open();
+    await closed;
+    await upstream.allClosed();
+    expect(heads).toHaveLength(1);
+  });
 });
+
+/** A company's proxy, whose second tunnel waits until it is let through. */
+async function startGate(port: number) {
+  const second = Promise.withResolvers<{ open: () => void; closed: Promise<unknown> }>();
+  let count = 0;
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.once('data', () => {
+      count += 1;
+      const open = () => {
+        const to = connect(port, '127.0.0.1').on('error', () => socket.destroy());
+        socket.pipe(to).pipe(socket);
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      };
+      if (count === 2) second.resolve({ open, closed: once(socket, 'close') });
+      else open();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return { port: (server.address() as AddressInfo).port, second: second.promise };
+}
