@@ -32,6 +32,7 @@ export const notInTrailers = [
   'host',
   'expect',
   'authorization',
+  'dpop',
   'cookie',
   'set-cookie',
   'content-range',

@@ -92,7 +92,9 @@ describe('a client of HTTP/2', () => {
       { ':path': '/', ':method': 'POST', ...headers },
       { waitForTrailers: true },
     );
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '9', authorization: 'mine' }));
+    stream.on('wantTrailers', () =>
+      stream.sendTrailers({ 'x-sum': '9', authorization: 'mine', dpop: 'mine' }),
+    );
     stream.write('he');
     stream.end('llo');
     const trailers = framing === 'transfer-encoding' ? { 'x-sum': '9' } : {};

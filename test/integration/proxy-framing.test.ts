@@ -84,7 +84,8 @@ describe('the framing of a request', () => {
     });
     const client = await openTunnel(sidekey, upstream.authority);
     const host = `Host: ${upstream.authority}\r\n`;
-    const rest = 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\nAuthorization: x\r\n\r\n';
+    const trailers = 'X-Sum: 7\r\nAuthorization: x\r\nDPoP: x\r\n';
+    const rest = `Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n${trailers}\r\n`;
     client.send(`POST /x HTTP/1.1\r\n${host}${rest}`);
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
     client.send(`POST /y HTTP/1.1\r\n${host}Trailer: X-Sum\r\n${rest}`);
