@@ -54,9 +54,10 @@ export class Shelf implements ConnectionOwner {
       idle.lend(user);
       return;
     }
+    // First of all: with its last connection gone, a place where nobody waits is no more.
+    this.#waiting.add(user);
     // Who is not content with what rests may need its place.
     if (fresh && this.#count >= this.#house.limits.upstream_connections) this.#idle[0]?.destroy();
-    this.#waiting.add(user);
     this.#dial();
     this.#waiting.watch();
   }

@@ -94,6 +94,25 @@ describe('connections to an upstream', () => {
     expect([server.accepted(), other.accepted()]).toEqual([2, 1]);
   });
 
+  it('are no more than the limit where the only one that rests is not good enough', async () => {
+    const server = await echoing();
+    const { request, connections } = connectionsFor({ most: 1 });
+    const stale = await ask(request(plain(server)), 'a');
+    stale.release(null);
+    await nextTurn();
+    const fresh = request(plain(server), true);
+    const next = request(plain(server));
+    const connection = await ask(fresh, 'b');
+    expect(connection).not.toBe(stale);
+    connection.release(null);
+    expect(await next.connection).toBe(connection);
+    expect(server.accepted()).toBe(2);
+    connection.release(null);
+    await nextTurn();
+    await connections.close();
+    await closed(server.sockets[1]!);
+  });
+
   it('over TLS read as those without, and again after they were paused', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor();
