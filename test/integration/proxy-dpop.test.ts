@@ -1,10 +1,17 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { onHeads } from '../support/granted.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
 import { bound, boundTo, provingPlace } from '../support/proving-upstream.ts';
-import { startRawPlainUpstream, startRawUpstream, upstreamHost } from '../support/upstream.ts';
+import { answerOf, openSession } from '../support/h2-client.ts';
+import {
+  startH2Upstream,
+  startRawPlainUpstream,
+  startRawUpstream,
+  upstreamHost,
+} from '../support/upstream.ts';
 import { decodeJwt } from 'jose';
 
 describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, over %s', (protocol) => {
@@ -146,6 +153,62 @@ describe('a request that is sent anew', () => {
     const ids = proofs.map((proof) => decodeJwt(proof).jti);
     expect(ids).toHaveLength(3);
     expect(new Set(ids).size).toBe(3);
+  });
+
+  test('has its body whole, though the 401 came before the end of it', async () => {
+    const bodies: string[] = [];
+    const asked = Promise.withResolvers<void>();
+    const upstream = await startRawUpstream((socket) => {
+      let text = '';
+      let isAnswered = false;
+      socket.on('data', (chunk: Buffer) => {
+        text += chunk.toString('latin1');
+        const [head = '', body] = text.split('\r\n\r\n');
+        if (body === undefined) return;
+        if (!decodeJwt(/\r\ndpop: (.*)/i.exec(head)?.[1] ?? '')['nonce']) {
+          if (!isAnswered) socket.write(`${wanting}n\r\n\r\nno`);
+          isAnswered = true;
+          return;
+        }
+        asked.resolve();
+        if (body.length < 10) return;
+        bodies.push(body);
+        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      });
+    });
+    const { sidekey } = await boundTo(upstream);
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 10\r\n\r\n0123`);
+    await Promise.race([asked.promise, client.until('HTTP/1.1')]);
+    client.send('456789');
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    expect(bodies).toEqual(['0123456789']);
+  });
+
+  test('has its body whole over HTTP/2 too, where the client waits with it for an answer', async () => {
+    const bodies: string[] = [];
+    const asked = Promise.withResolvers<void>();
+    const upstream = await startH2Upstream((request, response) => {
+      if (decodeJwt(String(request.headers['dpop']))['nonce'] === undefined) {
+        response.writeHead(401, { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'n' });
+        response.end('no');
+        return;
+      }
+      asked.resolve();
+      void text(request).then((body) => {
+        bodies.push(body);
+        response.end('ok');
+      });
+    });
+    const { sidekey } = await boundTo(upstream);
+    const session = await openSession(sidekey, upstream.authority);
+    const stream = session.request({ ':method': 'POST', ':path': '/' });
+    const answer = answerOf(stream);
+    stream.write('0123');
+    await Promise.race([asked.promise, answer]);
+    stream.end('456789');
+    expect(await answer).toMatchObject({ status: 200, body: 'ok' });
+    expect(bodies).toEqual(['0123456789']);
   });
 
   test.each([

@@ -90,12 +90,9 @@ export class Answer implements PassingOwner {
     const { body, renew, mayProve } = this.#try;
     this.#status = status;
     if (status !== 401) return false;
-    if (said === 'again' || said === 'in vain') {
-      // Nothing is wrong with the token. Where it cannot be sent again, the next request has the nonce.
-      this.#again = said === 'again' && mayProve ? body.whole() : null;
-      if (this.#again !== null) this.#held = hold();
-      return this.#again !== null;
-    }
+    // Nothing is wrong with the token. Where it cannot be sent again, the next request has the nonce.
+    if (said === 'again' && mayProve) return this.#isProvedAgain(hold);
+    if (said === 'again' || said === 'in vain') return false;
     if (renew === undefined) return false;
     const whole = body.whole();
     if (whole === null) {
@@ -108,6 +105,23 @@ export class Answer implements PassingOwner {
       this.#carriage.drop();
       this.#settle(() => this.#end.reject(error));
     });
+    return true;
+  }
+
+  /** Whether the request is sent once more with another proof. */
+  #isProvedAgain(hold: () => HeldAnswer): boolean {
+    const { body } = this.#try;
+    const whole = body.whole();
+    if (whole !== null) {
+      this.#again = whole;
+      this.#held = hold();
+      return true;
+    }
+    // The upstream did not wait for the body. What it came over is good for nothing else, and the body still comes.
+    const rest = body.again();
+    if (rest === null) return false;
+    this.#carriage.drop();
+    this.#settle(() => this.#end.resolve({ kind: 'proved', sent: rest.copy }));
     return true;
   }
 

@@ -34,7 +34,7 @@ export type AttemptEnd =
   /** A 401 came, and there is a newer token. */
   | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Buffer | null }
   /** A 401 came that wants another proof, and has a nonce for it. */
-  | { readonly kind: 'proved'; readonly sent: Buffer | null }
+  | { readonly kind: 'proved'; readonly sent: Try['sent'] }
   /**
    * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has done nothing
    * with it (RFC 9113 §8.7).
