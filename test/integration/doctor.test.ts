@@ -1,6 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { certificateOf, startAskingUpstream } from '../support/certificate-grants.ts';
 import { home } from '../support/command-line.ts';
 import { curlMissing } from '../support/curl.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../support/upstream.ts';
@@ -113,6 +114,25 @@ test('upstreams that answer, and those that are not to be trusted or not there, 
   expect(Object.keys(checks['upstreams']!['hosts'] as object)).toHaveLength(3);
   expect(needs.filter(({ about }) => about === 'upstreams')).toHaveLength(2);
   expect((await look(at, '--offline')).checks).not.toHaveProperty('upstreams');
+});
+
+test('an upstream that is to see the certificate of a grant is not asked without it', async () => {
+  const upstream = await startAskingUpstream();
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: { [upstream.authority]: { grant: 'payments' } },
+    providers: { bank: { audience: [upstream.authority], inject: 'client_certificate' } },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  const { certificate, privateKey } = certificateOf('agents');
+  await at.run(['grant', 'add', 'payments', '--provider', 'bank'], { input: certificate + privateKey });
+  const { checks } = await look(at);
+  expect(checks['upstreams']).toMatchObject({ ok: true, hosts: {} });
+  expect(upstream.connections()).toBe(0);
 });
 
 test('a clock that is far from that of the upstreams is found', async () => {

@@ -66,10 +66,15 @@ async function lookAtHouse(context: Context, { offline }: DoctorOptions): Promis
     // What is wrong with it stands among the findings.
     return found;
   }
+  const ask = async () => {
+    // Where they cannot be read, the findings say so.
+    const grants = await context.withView((view) => view.grants()).catch(() => []);
+    return withExit(config, env, (exit) => askUpstreams(config, grants, exit, now));
+  };
   const answers =
     offline === true
       ? []
-      : await withExit(config, env, (exit) => askUpstreams(config, exit, now)).catch((error: unknown) =>
+      : await ask().catch((error: unknown) =>
           error instanceof SidekeyError ? error : Promise.reject(error),
         );
   return [

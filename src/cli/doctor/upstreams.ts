@@ -1,8 +1,10 @@
 import { errorPhrase } from '../../error-facts.ts';
 import { SidekeyError } from '../../errors.ts';
 import type { Config } from '../../config/config.ts';
+import type { Grant } from '../../grants/grant.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
 import type { Exit } from '../../upstream/exit.ts';
+import { offeredBy } from '../grant/offered.ts';
 import { finding, type Finding, type Need } from '../status/finding.ts';
 
 /** What an upstream said. */
@@ -20,15 +22,18 @@ const patienceMs = 10_000;
 
 /**
  * Asks each host of the map that has a whole name for its first page, without a credential, on the way that requests
- * take: looked up, checked, dialed, verified.
+ * take: looked up, checked, dialed, verified. Those that are to see a grant's certificate are left out: without it many
+ * hang up, and no request is there that may show it.
  */
 export async function askUpstreams(
   { domains }: Config,
+  grants: readonly Grant[],
   exit: Pick<Exit, 'fetch'>,
   now: () => number,
 ): Promise<readonly Answered[]> {
   const hosts = domains
     .filter(({ pattern, action }) => !pattern.wildcard && action.kind !== 'deny')
+    .filter((domain) => !offeredBy(domain, grants).some(({ type }) => type === 'client_certificate'))
     .map(({ pattern }): Authority => ({ scheme: 'https', host: pattern.host, port: pattern.port ?? 443 }));
   const answers: Answered[] = [];
   let next = 0;
@@ -74,7 +79,7 @@ export function upstreamsFound(answers: readonly Answered[]): Finding {
   const count = `${answers.length - failed.length} of ${answers.length}`;
   return finding(
     'upstreams',
-    answers.length === 0 ? 'no host of the map has a whole name' : `${count} answer`,
+    answers.length === 0 ? 'no host of the map can be asked without a credential' : `${count} answer`,
     {
       hosts: Object.fromEntries(
         answers.map(({ authority, status, error }) => [authority, { status, error: error?.code ?? null }]),
