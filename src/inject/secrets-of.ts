@@ -1,7 +1,7 @@
 import { awsKeysOf, type AwsKeys } from '../grants/aws-keys.ts';
 import { secretText, type Credential } from '../grants/credential.ts';
 import { basicField } from './basic.ts';
-import { linesOfKey } from './client-certificate.ts';
+import { lineOfKey } from './client-certificate.ts';
 
 /**
  * The texts of a credential that nobody may see who did not bring them; each a character a byte. Everything that is sealed
@@ -29,7 +29,7 @@ export function secretsOf(credential: Credential): readonly string[] {
     case 'headers':
       return credential.headers.map(([, value]) => withoutScheme(value));
     case 'client_certificate':
-      return linesOfKey(credential);
+      return [lineOfKey(credential)];
   }
 }
 

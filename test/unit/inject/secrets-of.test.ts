@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { secretsOf } from '../../../src/inject/secrets-of.ts';
 
@@ -32,5 +33,17 @@ describe('what is secret of a credential', () => {
       ['X-Two', 'Token token="a", b'],
     ] as const;
     expect(secretsOf({ type: 'headers', headers })).toEqual(['abc.def', 'plain', 'token="a", b']);
+  });
+
+  it('is one line of a key, which is no other key of its kind', () => {
+    const lines = [0, 1].map(() => {
+      const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+      const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
+      const credential = { type: 'client_certificate', certificate: '', privateKey: pem } as never;
+      const [line = '', ...more] = secretsOf(credential);
+      expect([more.length, line.length, pem.includes(line)]).toEqual([0, 64, true]);
+      return line;
+    });
+    expect(lines[0]).not.toBe(lines[1]);
   });
 });
