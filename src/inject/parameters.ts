@@ -21,6 +21,10 @@ export function parametersOf(
 ): readonly Parameter[] | { readonly hidden: string } {
   const parameters: Parameter[] = [];
   for (const written of text === '' ? [] : text.split('&')) {
+    if (!written.includes(';')) {
+      parameters.push({ written, name: nameOf(written) });
+      continue;
+    }
     const [name = '', ...more] = written.split(';').map(nameOf);
     const hidden = more.find((each) => wanted.has(each));
     if (hidden !== undefined) return { hidden };
@@ -30,7 +34,8 @@ export function parametersOf(
 }
 
 function nameOf(parameter: string): string {
-  return forgivingName(parameter.split('=', 1)[0]!);
+  const end = parameter.indexOf('=');
+  return forgivingName(end < 0 ? parameter : parameter.slice(0, end));
 }
 
 /** A parameter as it is written. */

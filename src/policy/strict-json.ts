@@ -42,7 +42,8 @@ function hasKeyTwice(text: string): boolean {
       keyIsNext = open.at(-1) instanceof Set;
     } else if (keyIsNext) {
       const keys = open.at(-1);
-      const key = JSON.parse(text.slice(at, end)) as string;
+      const written = text.slice(at, end);
+      const key = written.includes('\\') ? (JSON.parse(written) as string) : written.slice(1, -1);
       if (keys?.has(key) === true) return true;
       keys?.add(key);
       keyIsNext = false;

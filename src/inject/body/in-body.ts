@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { InjectPlan } from '../../grants/provider.ts';
 import { jsonType, mediaTypeOf } from '../../policy/media-type.ts';
 import type { Carrier } from '../carrier.ts';
@@ -52,10 +53,37 @@ export function assertTakes(
     throw refused(`The credential of this grant stands in ${what}, and the request has another body.`, hint);
 }
 
+/** A body with room for the credential. */
+interface Opened {
+  readonly plan: BodyPlanned;
+  readonly before: Buffer;
+  readonly after: Buffer;
+}
+
+/** Bodies are read once, though they are checked long before a credential is written into them. */
+const openedBodies = new WeakMap<Buffer, Opened>();
+
 /** @throws SidekeyError `policy_violation`: the credential cannot be written into it */
 export function bodyWith(body: Buffer, plan: BodyPlanned, token: string): Buffer {
-  const rewritten = plan.kind === 'json' ? json(body, plan.path, token) : form(body, plan.name, token);
-  if (Buffer.isBuffer(rewritten)) return rewritten;
+  const known = openedBodies.get(body);
+  const opened = known?.plan === plan ? known : open(body, plan);
+  openedBodies.set(body, opened);
+  return Buffer.concat([opened.before, Buffer.from(written(token, plan)), opened.after]);
+}
+
+function written(value: string, { kind }: BodyPlanned): string {
+  return kind === 'json' ? JSON.stringify(value) : encodeURIComponent(value);
+}
+
+function open(body: Buffer, plan: BodyPlanned): Opened {
+  // Nobody knows it, so it is there once.
+  const mark = randomUUID();
+  const rewritten = plan.kind === 'json' ? json(body, plan.path, mark) : form(body, plan.name, mark);
+  if (Buffer.isBuffer(rewritten)) {
+    const room = Buffer.from(written(mark, plan));
+    const at = rewritten.indexOf(room);
+    return { plan, before: rewritten.subarray(0, at), after: rewritten.subarray(at + room.length) };
+  }
   const { what, name } = wordsOf(plan);
   throw refused(
     `The credential of this grant stands in the body, and that of the request ${rewritten.problem}.`,
