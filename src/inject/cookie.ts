@@ -6,6 +6,9 @@ import { refused } from './refused.ts';
 const cookieValue =
   /^(?:[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+|"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")$/;
 
+/** A pair whose value begins with a quote, and does not end with the one that ends it. */
+const opensQuote = /^[^="]*=\s*"(?!(?:[^"\\]|\\.)*"\s*$)/s;
+
 /**
  * A token that is a cookie. One that the service sets anew goes no further than here: it is as good as the token.
  *
@@ -84,10 +87,19 @@ export function withoutSetCookie(fields: readonly string[], name: string): reado
   });
 }
 
-/** Some read a comma as the end of a cookie (RFC 2965 §3.3.4), and would find one where others see a part of a value. */
+/**
+ * Some read a comma (RFC 2965 §3.3.4) or a blank (Python) as the end of a cookie, and would find one where others see a
+ * part of a value. To some a quote holds all up to the next: the credential, written behind it, would be in that cookie.
+ */
 function isNamed(pair: string, name: string): boolean {
   const wanted = forgivingName(name);
-  const [first = '', ...more] = pair.split(',');
+  if (opensQuote.test(pair)) {
+    throw refused(
+      'The request has a cookie with a quote that does not end in it, and some servers would read on into the next.',
+      'leave that cookie out',
+    );
+  }
+  const [first = '', ...more] = pair.trim().split(/[,\s]/);
   if (more.some((part) => nameOf(part) === wanted)) {
     throw refused(
       `The request has a cookie that some servers would read as ${name}, which Sidekey writes.`,

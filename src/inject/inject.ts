@@ -7,6 +7,7 @@ import type { SealedCredential } from '../grants/credential.ts';
 import type { InjectPlan } from '../grants/provider.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import { matchesPattern } from '../policy/domain-map.ts';
+import { fieldNameAsRead } from '../policy/field.ts';
 import type { Replacement } from '../placeholder/replacer.ts';
 import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
 import type { BodyPlan } from './body-plan.ts';
@@ -16,7 +17,7 @@ import type { GrantIdentity } from './client-certificate.ts';
 import { checkField } from './fields-for.ts';
 import type { MessageFacts } from './message-facts.ts';
 import { placed } from './placeholders/place.ts';
-import type { Shown } from './placeholders/shown.ts';
+import { withoutPlaces, type Shown } from './placeholders/shown.ts';
 import { secretsOf } from './secrets-of.ts';
 import { withBody } from './whole-body.ts';
 
@@ -63,8 +64,7 @@ export interface Injected extends Injectable {
 }
 
 /**
- * The request with the credential in it. Every field of an injected name is removed (names compare without case), and
- * so is the agent's own `Authorization`, where SDKs put their placeholders. What is injected stands where the first of
+ * The request with the credential in it. Every field of an injected name is removed (see `fieldNameAsRead`), and so is the agent's own `Authorization`, where SDKs put their placeholders. What is injected stands where the first of
  * these stood, else after `Host`, else at the end. All other fields stay as they are.
  *
  * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential
@@ -72,7 +72,7 @@ export interface Injected extends Injectable {
  */
 export function inject({ path, fields }: Injectable, injection: Injection): Injected {
   const { sealed, plan, authority, facts } = injection;
-  const { audience, into, flat, replaced, secrets } = renderedOf(sealed, plan);
+  const { audience, into, flat, replaced, gone, secrets } = renderedOf(sealed, plan);
   if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
     throw new SidekeyError(
       'policy_violation',
@@ -94,7 +94,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
   const own = added.length === 0 ? flat : [...flat, ...added];
   const injected: Injected = {
     path: part?.path ?? path,
-    fields: replacing(part?.fields ?? fields, replaced, own),
+    fields: replacing(part?.fields ?? fields, gone, own),
     conceal: part?.conceal,
     carriedIn: replaced,
     secrets,
@@ -102,13 +102,14 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
     identity: part?.identity,
   };
   const carried = part?.body === undefined ? injected : withBody(injected, part.body);
-  const { shown } = injection;
+  // What signs is never sent, not even in the place of a placeholder.
+  const shown = plan.kind === 'hmac' ? withoutPlaces(injection.shown) : injection.shown;
   return shown === undefined ? carried : placed(carried, shown, sealed.credential);
 }
 
 function replacing(
   fields: readonly string[],
-  replaced: ReadonlySet<string>,
+  gone: ReadonlySet<string>,
   own: readonly string[],
 ): readonly string[] {
   const kept: string[] = [];
@@ -116,13 +117,13 @@ function replacing(
   let afterHost = -1;
   for (let index = 0; index + 1 < fields.length; index += 2) {
     const name = fields[index] as string;
-    const lower = name.toLowerCase();
-    if (replaced.has(lower)) {
+    const read = fieldNameAsRead(name);
+    if (gone.has(read)) {
       if (at < 0) at = kept.length;
       continue;
     }
     kept.push(name, fields[index + 1] as string);
-    if (lower === 'host') afterHost = kept.length;
+    if (read === 'host') afterHost = kept.length;
   }
   if (at < 0) at = afterHost < 0 ? kept.length : afterHost;
   kept.splice(at, 0, ...own);
@@ -134,6 +135,8 @@ interface Rendered {
   readonly flat: readonly string[];
   /** Names, in lower case, that the agent's own fields lose. */
   readonly replaced: ReadonlySet<string>;
+  /** These, as `fieldNameAsRead` has them. */
+  readonly gone: ReadonlySet<string>;
   readonly audience: readonly DomainPattern[];
   readonly secrets: Injected['secrets'];
 }
@@ -152,13 +155,15 @@ function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
 function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
   const { fields, replaces = [], into, keepsAuthorization } = carrierFor(sealed, plan);
   for (const [name, value] of fields) checkField(name, value);
+  const replaced = new Set([
+    ...(keepsAuthorization === true ? [] : ['authorization']),
+    ...fields.map(([name]) => name.toLowerCase()),
+    ...replaces,
+  ]);
   return {
     flat: fields.flat(),
-    replaced: new Set([
-      ...(keepsAuthorization === true ? [] : ['authorization']),
-      ...fields.map(([name]) => name.toLowerCase()),
-      ...replaces,
-    ]),
+    replaced,
+    gone: new Set([...replaced].map(fieldNameAsRead)),
     // An entry that cannot be read matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     into,

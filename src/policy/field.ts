@@ -37,6 +37,12 @@ const reserved = new Set([
   'http2-settings',
 ]);
 
+/** A field name in lower case, as servers behind CGI or WSGI read it: for them `_` is what `-` is (RFC 3875 §4.1.18). */
+export function fieldNameAsRead(text: string): string {
+  const lower = text.toLowerCase();
+  return lower.includes('_') ? lower.replaceAll('_', '-') : lower;
+}
+
 /** Whether a credential must never be carried in a field of this name. */
 export function isReservedFieldName(text: string): boolean {
   const lower = text.toLowerCase();

@@ -1,12 +1,13 @@
+import { fieldNameAsRead } from './field.ts';
 import { percentDecoded } from './fold.ts';
 import type { RequestFacts } from './request-facts.ts';
 
 /** Header fields that some servers take for the method, whatever the request line says. */
 const fieldNames = new Set(['x-http-method-override', 'x-http-method', 'x-method-override']);
 
-/** Whether a header field is one of them. For a server behind CGI or WSGI `_` is what `-` is. */
+/** Whether a header field is one of them. */
 export function overridesMethod(fieldName: string): boolean {
-  return fieldNames.has(fieldName.toLowerCase().replaceAll('_', '-'));
+  return fieldNames.has(fieldNameAsRead(fieldName));
 }
 
 /** What of a request some servers take for its method, in the words of a refusal; null: nothing. */

@@ -5,7 +5,9 @@ import { originOf } from '../inject/dpop/prove.ts';
 import { inject, type Injected } from '../inject/inject.ts';
 import { automatonFor } from '../echo/guarded-secrets.ts';
 import { echoPlan } from '../policy/echo-guard.ts';
+import { fieldNameAsRead } from '../policy/field.ts';
 import { consentHint } from './consent-hint.ts';
+import type { RawFields } from './fields.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
 import { messageFacts } from './known-body.ts';
@@ -134,7 +136,18 @@ export async function withCredential(
   const renewed = first.grant.refreshable ? renew : undefined;
   const hint = consentHint(() => left, settings, record, rooms);
   const proofs = origin === null ? undefined : createProofs(rooms.nonces, origin, () => injected(left));
-  return { departure: { ...leaving, ...armed, echo, renew: renewed, proofs, consentHint: hint }, settings };
+  const trailers = () => withoutNamed(departure.trailers(), armed.carriedIn);
+  return {
+    departure: { ...leaving, ...armed, trailers, echo, renew: renewed, proofs, consentHint: hint },
+    settings,
+  };
+}
+
+/** Trailers that nobody takes for the field that the credential stands in. */
+function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefined): RawFields {
+  if (trailers.length === 0 || names === undefined) return trailers;
+  const gone = new Set([...names].map(fieldNameAsRead));
+  return trailers.filter((_, index) => !gone.has(fieldNameAsRead(trailers[index - (index % 2)]!)));
 }
 
 /** An answer to TRACE is the request itself, credential and all (RFC 9110 §9.3.8). Null: it is another method. */

@@ -24,14 +24,15 @@ export async function withKnownBody(
   const need = bodyNeed({ ...departure, hasBody: hasBody(departure) }, plan);
   const { body } = departure;
   if (need === null || body === null) return departure;
-  reply.continue();
   const most = settings.limits[need.limit];
+  const tooLarge = new SidekeyError('body_too_large', `${need.what} has at most ${most} bytes.`, {
+    hint: `send less, or raise limits.${need.limit}`,
+  });
+  // None of it is asked for, where that much is announced.
+  if (departure.framing.kind === 'length' && departure.framing.bytes > most) throw tooLarge;
+  reply.continue();
   const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, most);
-  if (!read.isWhole) {
-    throw new SidekeyError('body_too_large', `${need.what} has at most ${most} bytes.`, {
-      hint: `send less, or raise limits.${need.limit}`,
-    });
-  }
+  if (!read.isWhole) throw tooLarge;
   const { bytes } = read;
   if (need.of === 'hash') return { ...departure, body: read.body, bodyHash: sha256(bytes) };
   need.check?.(bytes);

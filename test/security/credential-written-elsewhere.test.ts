@@ -4,9 +4,13 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
+import type { HmacPlan } from '../../src/grants/provider.ts';
+import { bodyWith } from '../../src/inject/body/in-body.ts';
+import { inject } from '../../src/inject/inject.ts';
+import type { FoundCode } from '../../src/placeholder/codes.ts';
 import { carryingHouse, valuesIn, type Asked, type ClientProtocol } from '../support/carrying-house.ts';
-import { bearerToken } from '../support/sidekey.ts';
-import { startH2Upstream } from '../support/upstream.ts';
+import { bearerToken, startSidekey } from '../support/sidekey.ts';
+import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
 
 const json = ['Content-Type', 'application/json'];
@@ -93,6 +97,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     '{"key":"mine","a":1,"k\\u0065y":"mine"}',
     '{"\u00e2\u0084\u00aaey":"mine"}', // KELVIN SIGN, which folds to k
     '{"key":{"key":"mine"},"Key":["mine"]}',
+    '{"key\\u0000":"mine","key":"mine"}', // ends at the NUL for parsers in C
   ])('a JSON client’s own never wins: %s', async (body) => {
     const { ask, seen } = await carryingHouse({ json: 'key' });
     await ask(protocol, { method: 'POST', fields: json, body });
@@ -101,18 +106,21 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     expect(sent.split(bearerToken)).toHaveLength(2);
   });
 
-  test.each(['KEY=mine&key=mine', 'a=1&k%65y=mine&key[]=mine', '%6bey%00x=mine', 'k%u0065y=mine&+key=mine'])(
-    'a form client’s own never wins: %s',
-    async (body) => {
-      const { ask, seen } = await carryingHouse({ form: 'key' });
-      await ask(protocol, { method: 'POST', fields: form, body });
-      const sent = seen[0]!.body.toString();
-      expect(sent).not.toContain('mine');
-      expect(sent.split(bearerToken)).toHaveLength(2);
-    },
-  );
+  test.each([
+    'KEY=mine&key=mine',
+    'a=1&k%65y=mine&key[]=mine',
+    '%6bey%00x=mine',
+    'k%u0065y=mine&+key=mine',
+    '[key]=mine&%5Bkey][a]=mine',
+  ])('a form client’s own never wins: %s', async (body) => {
+    const { ask, seen } = await carryingHouse({ form: 'key' });
+    await ask(protocol, { method: 'POST', fields: form, body });
+    const sent = seen[0]!.body.toString();
+    expect(sent).not.toContain('mine');
+    expect(sent.split(bearerToken)).toHaveLength(2);
+  });
 
-  test.each(['sid=mine; sid=mine', 'a=1; SID=mine', 's%69d=mine', '=sid=mine', 'a="; sid=mine; b="', 'sid'])(
+  test.each(['sid=mine; sid=mine', 'a=1; SID=mine', 's%69d=mine', '=sid=mine', 'a="b"; sid=mine', 'sid'])(
     'a client’s own cookie never wins: %s',
     async (cookie) => {
       const { ask, seen } = await carryingHouse({ cookie: 'sid' });
@@ -124,14 +132,43 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     },
   );
 
-  test('a cookie that some see within another is refused', async () => {
-    const { ask, seen } = await carryingHouse({ cookie: 'sid' });
-    const answer = await ask(protocol, { fields: ['Cookie', 'a=1, sid=mine'] });
-    expect(problemOf(answer)).toMatchObject({
-      code: 'policy_violation',
-      detail: expect.stringContaining('read as sid'),
-    });
-    expect(seen).toEqual([]);
+  test.each(['a=1, sid=mine', 'a=1 sid=mine', 'sid=x; a=1\tsid=mine'])(
+    'a cookie that some see within another is refused: %j',
+    async (cookie) => {
+      const { ask, seen } = await carryingHouse({ cookie: 'sid' });
+      const answer = await ask(protocol, { fields: ['Cookie', cookie] });
+      expect(problemOf(answer)).toMatchObject({
+        code: 'policy_violation',
+        detail: expect.stringContaining('read as sid'),
+      });
+      expect(seen).toEqual([]);
+    },
+  );
+
+  test.each(['a="', 'a="; sid=mine; b="', 'a="b\\"', 'a= "b'])(
+    'a quote that would hold the credential in a cookie of the client is refused: %s',
+    async (cookie) => {
+      const { ask, seen } = await carryingHouse({ cookie: 'sid' });
+      const answer = await ask(protocol, { fields: ['Cookie', cookie] });
+      expect(problemOf(answer)).toMatchObject({
+        code: 'policy_violation',
+        detail: expect.stringContaining('a quote that does not end'),
+      });
+      expect(seen).toEqual([]);
+    },
+  );
+
+  test.each<[object, Credential | undefined]>([
+    [{ headers: { 'X-Api-Key': '{token}' } }, undefined],
+    [{ header: 'x_api_key' }, undefined],
+    [signed({ headers: { 'X-Api-Key': '{signature}' } }), pair],
+  ])('a client’s own field never wins, with _ for - either: %j', async (inject, credential) => {
+    const { ask, seen } = await carryingHouse(inject, credential === undefined ? {} : { credential });
+    await ask(protocol, { fields: ['X_Api_Key', 'mine', 'x-api_key', 'mine', 'X_Other', 'stays'] });
+    const names = seen[0]!.fields.filter((_, index) => index % 2 === 0);
+    expect(names.filter((name) => /^x.api.key$/.test(name))).toHaveLength(1);
+    expect(seen[0]!.fields).not.toContain('mine');
+    expect(valuesIn(seen[0]!, 'x_other')).toEqual(['stays']);
   });
 
   test('a parameter of the query that some see within another is refused', async () => {
@@ -221,4 +258,84 @@ test.each([
   expect(answer.status).toBe(200);
   expect(answer.body).toMatch(/^you sent /);
   expect(answer.body).not.toContain(bearerToken);
+});
+
+test('a trailer of the name that the credential is carried in goes no further', async () => {
+  const trailers = Promise.withResolvers<readonly string[]>();
+  const upstream = await startUpstream((request, response) => {
+    request.resume().on('end', () => {
+      trailers.resolve(request.rawTrailers);
+      response.end();
+    });
+  });
+  const sidekey = await startSidekey({
+    domains: { [upstream.authority]: { grant: 'acme' } },
+    config: { providers: { acme: { audience: [upstream.authority], inject: { header: 'X-Api-Key' } } } },
+  });
+  await sidekey.grant([upstream.authority]);
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(
+    `POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nTransfer-Encoding: chunked\r\n\r\n`,
+    '1\r\na\r\n0\r\nX-Api-Key: mine\r\nx_api_key: mine\r\nX-Sum: 1\r\n\r\n',
+  );
+  expect((await client.response()).status).toBe(200);
+  expect(await trailers.promise).toEqual(['X-Sum', '1']);
+});
+
+test('a body that is announced as too long is not asked for', async () => {
+  const { sidekey, upstream, seen } = await carryingHouse({ json: 'key' });
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(
+    `POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Type: application/json\r\n`,
+    'Expect: 100-continue\r\nContent-Length: 1048577\r\n\r\n',
+  );
+  const answer = await client.response();
+  expect([answer.status, problemOf(answer).code]).toEqual([413, 'body_too_large']);
+  expect(seen).toEqual([]);
+});
+
+test('a secret that signs does not take the place of its placeholder', () => {
+  const placeholder = 'placeholder-of-acme';
+  const plan: HmacPlan = {
+    kind: 'hmac',
+    algorithm: 'sha256',
+    sign: '{target}',
+    secret: 'utf8',
+    encoding: 'hex',
+    timestamp: 'seconds',
+    headers: [['X-Signed', '{signature}']],
+    query: [],
+  };
+  const facts = { method: 'GET', hasBody: false, bodyHash: null, body: null, now: 0, chunkBytes: 0 };
+  const injecting = (fields: readonly string[]) =>
+    inject(
+      { path: '/', fields },
+      {
+        sealed: { credential: { type: 'api_key', value: bearerToken }, audience: ['api.acme.test'] },
+        plan,
+        authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
+        facts,
+        shown: {
+          texts: () => [placeholder],
+          places: ['header', 'path', 'query', 'body', 'websocket'],
+          codes: { find: (text: string) => (text.includes(placeholder) ? [{} as FoundCode] : []) },
+          inContent: false,
+          body: null,
+        },
+      },
+    );
+  expect(() => injecting(['X-Mine', placeholder])).toThrow('where the credential of this grant is not put');
+  expect(injecting(['Authorization', `Bearer ${placeholder}`]).fields.join(' ')).not.toContain(bearerToken);
+  expect(injecting([]).messages).toBeUndefined();
+});
+
+test('marks that would have to be put in order are so in no time', () => {
+  // Each run of these takes the square of its length, if it is one: minutes.
+  for (const marks of ['\u0301\u0323', '\u0301\uff9e', '\u0344\u0f73']) {
+    const body = Buffer.from(JSON.stringify({ [`a${marks.repeat(150_000)}`]: 1 }));
+    const began = process.cpuUsage();
+    expect(bodyWith(body, { kind: 'json', path: ['key'] }, bearerToken).length).toBeGreaterThan(body.length);
+    const { user, system } = process.cpuUsage(began);
+    expect((user + system) / 1000).toBeLessThan(5000);
+  }
 });

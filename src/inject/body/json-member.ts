@@ -32,7 +32,7 @@ function placed(text: string, path: readonly string[], value: string): Rewritten
   for (const [depth, name] of path.entries()) {
     const members = membersAt(text, start);
     const folded = fold(name);
-    const alike = members.filter(({ key }) => fold(key) === folded);
+    const alike = members.filter(({ key }) => fold(upToNul(key)) === folded);
     const [first, ...more] = alike;
     const rest = path.slice(depth + 1);
     if (first === undefined) return { text: inserted(text, start, members.length === 0, name, rest, value) };
@@ -43,6 +43,12 @@ function placed(text: string, path: readonly string[], value: string): Rewritten
     start = first.valueAt;
   }
   return { text };
+}
+
+/** To a parser in C a key may end at a NUL. */
+function upToNul(key: string): string {
+  const end = key.indexOf('\0');
+  return end < 0 ? key : key.slice(0, end);
 }
 
 function inserted(

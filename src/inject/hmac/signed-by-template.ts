@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { Credential } from '../../grants/credential.ts';
 import type { HmacPlan } from '../../grants/provider.ts';
+import { fieldNameAsRead } from '../../policy/field.ts';
 import { fillTemplate, namesIn, type Template } from '../../policy/template.ts';
 import { factsOf, type CarriedRequest, type Carrier, type Part } from '../carrier.ts';
 import { conceal } from '../conceal.ts';
@@ -29,7 +30,8 @@ export function signedByTemplate(plan: HmacPlan, credential: Credential): Carrie
   const [headers, query] = [plan.headers.map(read), plan.query.map(read)];
   const signing = { plan, secret, sign: readTemplate(plan.sign), headers, query };
   const replaces = headers.map(({ name }) => name.toLowerCase());
-  return { fields: [], replaces, into: (request) => sign(request, new Set(replaces), signing) };
+  const gone = new Set(['authorization', ...replaces].map(fieldNameAsRead));
+  return { fields: [], replaces, into: (request) => sign(request, gone, signing) };
 }
 
 interface Signing {
@@ -53,11 +55,10 @@ function read([name, written]: readonly [string, string]): Named {
   return { name, template, hasSignature: namesIn(template).includes('signature') };
 }
 
-function sign(request: CarriedRequest, replaced: ReadonlySet<string>, signing: Signing): Part {
+function sign(request: CarriedRequest, gone: ReadonlySet<string>, signing: Signing): Part {
   const { plan, secret, headers, query } = signing;
-  const isGone = (name: string) => name === 'authorization' || replaced.has(name);
   const kept = request.fields.filter(
-    (_, index) => !isGone(request.fields[index - (index % 2)]!.toLowerCase()),
+    (_, index) => !gone.has(fieldNameAsRead(request.fields[index - (index % 2)]!)),
   );
   const values = signedValues(plan, secret.key, request.authority, factsOf(request));
   const plain = filled(headers, false, values.sent);

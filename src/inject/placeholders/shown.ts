@@ -28,6 +28,11 @@ export interface ShownInBody {
   readonly whole: Buffer | null;
 }
 
+/** The same placeholders, where none may become the credential. */
+export function withoutPlaces(shown: Shown | undefined): Shown | undefined {
+  return shown && { ...shown, places: [], inContent: false, body: null };
+}
+
 /** How a value is written in a body. */
 export type BodySyntax = 'json' | 'form' | 'plain';
 
