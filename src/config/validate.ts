@@ -43,7 +43,12 @@ function flatten(issue: z.core.$ZodIssue, base: Path): Finding[] {
     case 'invalid_union': {
       // The alternative that the value is a try at: one whose complaint is about something inside it, and which knows its keys.
       const alike = issue.errors.filter((issues) => !issues.some(isOfAnotherKind));
-      const meant = alike.find((issues) => !issues.some(hasOtherKeys)) ?? alike[0];
+      const [only, another] = alike;
+      const meant =
+        alike.find((issues) => !issues.some(hasOtherKeys)) ??
+        // With a key too many, and all of its own.
+        alike.find((issues) => issues.every(hasOtherKeys)) ??
+        (another === undefined ? only : undefined);
       if (meant !== undefined) return meant.flatMap((inner) => flatten(inner, path));
       return [{ path, of: 'value', message: issue.message }];
     }
