@@ -14,6 +14,7 @@ import { checkName } from '../names.ts';
 import { findProvider } from '../provider/find.ts';
 import { details } from '../table.ts';
 import { chooseAudience } from './audience.ts';
+import { carriageMisfit } from './carriage-misfit.ts';
 import { keepGrant } from './keep-grant.ts';
 import { certificateJson, certificateMisfit, certificateRows } from './certificate-words.ts';
 import { domainsOf } from './offered.ts';
@@ -50,7 +51,9 @@ export async function addGrant(context: Context, name: string, options: AddOptio
     warn(`${gap.sentence} The access token is used until it ends.`, gap.hint);
   }
   const misfit = certificateMisfit(credential, provider);
+  const uncarried = misfit === null ? carriageMisfit(credential, provider) : null;
   if (misfit !== null) warn(misfit.sentence, misfit.hint);
+  if (uncarried !== null) warn(`No request can carry it: ${uncarried.message}`, uncarried.hint ?? '');
   const wider = audience.filter((text) => {
     const pattern = parsePattern(text);
     return !isPattern(pattern) || !isWithin(provider.audience, pattern);
