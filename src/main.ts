@@ -11,6 +11,7 @@ import { followConfig } from './config/follow.ts';
 import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { watchConfig } from './config/watch.ts';
+import { laterKeys, sameExit, shortDigest } from './config-changes.ts';
 import { createNonces } from './dpop/nonces.ts';
 import { SidekeyError } from './errors.ts';
 import { openExit } from './exit-parts.ts';
@@ -352,23 +353,6 @@ function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {
   return adapt === undefined ? config : adapt(config);
 }
 
-/** As much of it as tells one text of the config file from another. */
-function shortDigest({ digest }: Config): string {
-  return digest.slice(0, 12);
-}
-
-/** Whether connections made under one config may serve under the other. */
-function sameExit(a: Config, b: Config): boolean {
-  // A file or a secret can change under the same name: then the name says nothing.
-  const { ca, clientCertificates, proxy } = a.upstream;
-  const isAllSaid = ca.length === 0 && clientCertificates.length === 0 && (proxy?.login ?? null) === null;
-  return isAllSaid && exitFacts(a) === exitFacts(b);
-}
-
-function exitFacts({ upstream, limits }: Config): string {
-  return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
-}
-
 /** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
 const bearer: InjectPlan = { kind: 'bearer' };
 
@@ -391,17 +375,4 @@ function settingsOf(
     provider: (name) => providers.get(name),
     concealed: createConcealment(providers),
   };
-}
-
-/** The keys that a reload does not reach: they act at the next start. */
-function laterKeys(running: Config, next: Config): string[] {
-  const now = startFacts(running);
-  const then = startFacts(next);
-  return (Object.keys(now) as (keyof typeof now)[]).filter(
-    (key) => JSON.stringify(now[key]) !== JSON.stringify(then[key]),
-  );
-}
-
-function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
-  return { 'proxy.listen': proxy.listen, workers, admin, store, key, ca, 'audit.file': audit.file, tokens };
 }
