@@ -1,9 +1,7 @@
 import { SidekeyError } from '../errors.ts';
+import { readFrameHead } from '../frame-head.ts';
 import type { Automaton } from './automaton.ts';
 import { Redactor } from './redactor.ts';
-
-/** Opcodes from here on are of control frames, which may stand between the fragments of a message (RFC 6455 §5.4). */
-const firstControl = 8;
 
 /** Frames that wait behind what is held back; then that goes on. */
 const mostWaiting = 1_000;
@@ -13,14 +11,6 @@ interface Between {
   /** Bytes of payload that stand before it in its message. */
   readonly at: number;
   readonly bytes: Buffer;
-}
-
-interface Head {
-  /** Bytes of itself. */
-  readonly length: number;
-  readonly payload: number;
-  readonly isControl: boolean;
-  readonly isFinal: boolean;
 }
 
 /**
@@ -56,8 +46,9 @@ export class ServerFrames {
     const out: Buffer[] = [];
     for (;;) {
       if (this.#frame === null) {
-        const head = readHead(bytes);
-        if (head === null) break;
+        const head = readFrameHead(bytes, 'server');
+        if (head === 'incomplete') break;
+        if (head === 'malformed') throw noFrames();
         const { length, payload, isControl, isFinal } = head;
         if (isControl && bytes.length < length + payload) break;
         const end = isControl ? length + payload : length;
@@ -127,21 +118,6 @@ export class ServerFrames {
       this.#went += piece.length;
     }
   }
-}
-
-/** Null: not all of it has come. */
-function readHead(bytes: Buffer): Head | null {
-  if (bytes.length < 2) return null;
-  const [first, second] = [bytes[0]!, bytes[1]!];
-  // A server does not mask (§5.1); without an extension no other bit is set (§5.2).
-  if ((first & 0x70) !== 0 || (second & 0x80) !== 0) throw noFrames();
-  const length = second === 127 ? 10 : second === 126 ? 4 : 2;
-  if (bytes.length < length) return null;
-  const payload =
-    second === 127 ? Number(bytes.readBigUInt64BE(2)) : second === 126 ? bytes.readUInt16BE(2) : second;
-  const isControl = (first & 0x0f) >= firstControl;
-  if (!Number.isSafeInteger(payload) || (isControl && payload > 125)) throw noFrames();
-  return { length, payload, isControl, isFinal: (first & 0x80) !== 0 };
 }
 
 function noFrames(): SidekeyError {

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { SidekeyError } from '../errors.ts';
+import { readFrameHead } from '../frame-head.ts';
 import { Replacer, type Replacement } from './replacer.ts';
 
 /** Opcodes of RFC 6455 §5.2. */
 const continuation = 0;
 const text = 1;
-const firstControl = 8;
 
 /** Bytes of a frame that are held, so that it goes on as one; of a longer one each piece is a fragment (§5.4). */
 const mostHeld = 65_536;
@@ -51,10 +51,12 @@ export class ClientFrames {
     const out: Buffer[] = [];
     for (;;) {
       if (this.#frame === null) {
-        const head = readHead(bytes);
-        if (head === null) break;
-        this.#frame = head.frame;
-        bytes = this.#begin(head.frame, bytes, head.length, out);
+        const head = readFrameHead(bytes, 'client');
+        if (head === 'incomplete') break;
+        if (head === 'malformed') throw noFrames();
+        const { opcode, isFinal, payload: left } = head;
+        this.#frame = { opcode, isFinal, mask: Buffer.from(head.mask), left, read: 0 };
+        bytes = this.#begin(this.#frame, bytes, head.length, out);
       }
       const frame = this.#frame;
       const part = bytes.subarray(0, frame.left);
@@ -115,24 +117,6 @@ export class ClientFrames {
     this.#held = [];
     this.#heldBytes = 0;
   }
-}
-
-/** Null: not all of it has come. */
-function readHead(bytes: Buffer): { readonly frame: Frame; readonly length: number } | null {
-  if (bytes.length < 2) return null;
-  const [first, second] = [bytes[0]!, bytes[1]!];
-  // A client masks (§5.1); without an extension no other bit is set (§5.2).
-  if ((first & 0x70) !== 0 || (second & 0x80) === 0) throw noFrames();
-  const short = second & 0x7f;
-  const start = short === 127 ? 10 : short === 126 ? 4 : 2;
-  const length = start + 4;
-  if (bytes.length < length) return null;
-  const payload =
-    short === 127 ? Number(bytes.readBigUInt64BE(2)) : short === 126 ? bytes.readUInt16BE(2) : short;
-  const opcode = first & 0x0f;
-  if (!Number.isSafeInteger(payload) || (opcode >= firstControl && payload > 125)) throw noFrames();
-  const mask = Buffer.from(bytes.subarray(start, length));
-  return { frame: { opcode, isFinal: (first & 0x80) !== 0, mask, left: payload, read: 0 }, length };
 }
 
 /** §5.3; the same both ways. A copy: the bytes of others stay as they are. */

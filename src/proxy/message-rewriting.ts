@@ -25,16 +25,18 @@ export function messageRewriting(
   const frames = new ClientFrames(replacement);
   const automaton = secrets === undefined ? null : automatonFor(secrets);
   const shown = automaton === null ? null : new ServerFrames(automaton);
+  let told = 0;
+  const tell = (pieces: readonly Buffer[]) => {
+    const { found = 0 } = shown ?? {};
+    if (found > told) echoed(found - told);
+    told = found;
+    return pieces;
+  };
   return {
     toUpstream: through((chunk) => frames.push(chunk)),
     toClient: through(
-      (chunk) => {
-        const before = shown?.found ?? 0;
-        const pieces = shown?.push(chunk) ?? [chunk];
-        if (shown !== null && shown.found > before) echoed(shown.found - before);
-        return pieces;
-      },
-      () => shown?.end() ?? [],
+      (chunk) => tell(shown?.push(chunk) ?? [chunk]),
+      () => tell(shown?.end() ?? []),
     ),
   };
 }

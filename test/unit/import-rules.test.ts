@@ -52,6 +52,7 @@ const groundFloor = [
   'error-facts.ts',
   'did-you-mean.ts',
   'given-up-stream.ts',
+  'frame-head.ts',
   'gone.ts',
   'listen-failure.ts',
   'markup.ts',
