@@ -4,6 +4,7 @@ import { tokenRequestRefused } from '../inject/placeholders/refused.ts';
 import type { PlaceholderCodes } from '../placeholder/codes.ts';
 import { basicPair } from '../placeholder/in-text.ts';
 import { placeholdersOf } from '../placeholder/of-grant.ts';
+import { parseAbsoluteTarget, sameAuthority, type Authority } from '../policy/authority.ts';
 import { valuesOf } from './fields.ts';
 import type { Departure } from './forward.ts';
 import type { Granted } from './judgement.ts';
@@ -30,12 +31,28 @@ export function isTokenRequest(
   { authority, path, method }: Pick<Departure, 'authority' | 'path' | 'method'>,
   provider: Pick<Provider, 'tokenEndpoint'> | undefined,
 ): boolean {
-  if (method !== 'POST' || provider === undefined || provider.tokenEndpoint === null) return false;
-  const { protocol, hostname, port, pathname } = new URL(provider.tokenEndpoint);
-  const own = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
-  const isThere =
-    `${authority.scheme}:` === protocol && authority.host === hostname && authority.port === own;
-  return isThere && forgiven(path) === forgiven(pathname);
+  const endpoint = method === 'POST' && provider !== undefined ? endpointOf(provider) : null;
+  return (
+    endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
+  );
+}
+
+interface Endpoint {
+  readonly authority: Authority;
+  readonly path: string;
+}
+
+/** Read once for each definition: every POST is asked. */
+const known = new WeakMap<Pick<Provider, 'tokenEndpoint'>, Endpoint | null>();
+
+function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null {
+  let endpoint = known.get(provider);
+  if (endpoint === undefined) {
+    const target = provider.tokenEndpoint === null ? null : parseAbsoluteTarget(provider.tokenEndpoint);
+    endpoint = target === null ? null : { authority: target.authority, path: forgiven(target.path) };
+    known.set(provider, endpoint);
+  }
+  return endpoint;
 }
 
 /** A path as the most forgiving server reads it: what it takes for the token endpoint would answer with a token. */
