@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../../audit/event.ts';
-import { nonceIn } from '../../dpop/nonces.ts';
+import { createNonces } from '../../dpop/nonces.ts';
 import { SidekeyError } from '../../errors.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
-import { wantsNonce } from '../../grants/wanted-nonce.ts';
 import { isProven } from '../../inject/dpop/bound-token.ts';
 import { inject, type Injected } from '../../inject/inject.ts';
 import { pathWithout } from '../../inject/path.ts';
@@ -14,6 +13,7 @@ import { jsonObject, memberAt } from '../../oauth/json-object.ts';
 import { sha256 } from '../../sigv4/signature.ts';
 import { readBounded } from '../../oauth/read-bounded.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import { createProofs } from '../../proxy/proofs.ts';
 import type { Exit } from '../../upstream/exit.ts';
 import type { Context } from '../context.ts';
 import type { ConnectRequest } from './flow.ts';
@@ -58,17 +58,19 @@ export async function verify(
     return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
   const sent = ['Accept', 'application/json', ...Object.entries(probe.headers).flat()];
   if (json !== null) sent.push('Content-Type', 'application/json');
-  const write = (nonce: string | null) =>
+  const { origin } = new URL(probe.url);
+  const nonces = createNonces();
+  const write = () =>
     inject(
       { path: target.path, fields: sent },
-      { sealed, plan, authority: target.authority, facts: { ...facts, nonce } },
+      { sealed, plan, authority: target.authority, facts: { ...facts, nonce: nonces.of(origin) } },
     );
   const send = async ({ path, fields, rewriteBody }: Injected): Promise<Response> => {
     const headers: [string, string][] = [];
     for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
     const body = json === null ? null : await written(Buffer.from(json), rewriteBody);
     // Put together as text: resolved as a reference, a path that begins with two slashes would be another host.
-    return exit.fetch(`${new URL(probe.url).origin}${path}`, {
+    return exit.fetch(`${origin}${path}`, {
       method: methodOf(probe),
       headers,
       redirect: 'manual',
@@ -76,15 +78,15 @@ export async function verify(
       ...(body === null ? {} : { body }),
     });
   };
-  const first = write(null);
+  const first = write();
+  const proofs = isProven(sealed.credential, plan) ? createProofs(nonces, origin, write) : null;
   try {
     let response = await send(first);
-    if (isProven(sealed.credential, plan)) {
-      const nonce = wantedNonce(response);
-      if (nonce !== null) {
-        await response.body?.cancel();
-        response = await send(write(nonce));
-      }
+    const { status: told, headers } = response;
+    const values = (name: string) => [headers.get(name)].filter((value) => value !== null);
+    if (proofs?.heard(told, values) === 'again') {
+      await response.body?.cancel();
+      response = await send(proofs.anew());
     }
     const { status } = response;
     const answer = await readBounded(response.body, mostRead);
@@ -107,12 +109,6 @@ async function written(body: Buffer, rewrite: Injected['rewriteBody']): Promise<
   const pieces: Buffer[] = [];
   for await (const piece of rewrite([body])) pieces.push(piece);
   return Buffer.concat(pieces);
-}
-
-/** The nonce that a 401 wants to see in the proof; null: it wants none, or names none (RFC 9449 §9). */
-function wantedNonce({ status, headers }: Response): string | null {
-  const values = (name: string) => [headers.get(name)].filter((value) => value !== null);
-  return status === 401 && wantsNonce(values('www-authenticate')) ? nonceIn(values('dpop-nonce')) : null;
 }
 
 /** What of a request this needs. */
