@@ -1,3 +1,4 @@
+import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -83,26 +84,19 @@ suite('the AWS CLI', aws.missing, () => {
   });
 
   test('works with keys of a role, which are asked for when they are needed', async () => {
-    const house = await awsHouse({
-      type: 'oauth2',
-      accessToken: null,
-      refreshToken: null,
-      expiresAt: null,
-      obtainedAt: Date.now(),
-      scope: null,
-      clientId: null,
-      clientSecret: null,
-      tokenEndpoint: null,
-      renewal: {
-        kind: 'aws_role',
-        keys: { accessKeyId: realKeys.id, secretAccessKey: realKeys.secret, sessionToken: null },
-        roleArn: 'arn:aws:iam::123456789012:role/agents',
-        sessionName: 'sidekey',
-        externalId: 'shared',
-        durationSeconds: null,
-        region: 'eu-west-1',
-      },
-    });
+    const house = await awsHouse(
+      oauth2Credential({
+        renewal: {
+          kind: 'aws_role',
+          keys: { accessKeyId: realKeys.id, secretAccessKey: realKeys.secret, sessionToken: null },
+          roleArn: 'arn:aws:iam::123456789012:role/agents',
+          sessionName: 'sidekey',
+          externalId: 'shared',
+          durationSeconds: null,
+          region: 'eu-west-1',
+        },
+      }),
+    );
     const { folder, env, url, aws: double, sidekey } = house;
     // A definition of the same form, whose STS is the double.
     await sidekey.configure({

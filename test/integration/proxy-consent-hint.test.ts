@@ -1,3 +1,4 @@
+import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential } from '../../src/grants/credential.ts';
 import { onHeads } from '../support/granted.ts';
@@ -10,17 +11,7 @@ const lacking = 'Bearer realm="Acme", error="insufficient_scope", scope="read wr
 const hint = "sidekey connect acme --scopes 'read write'";
 const get = (authority: string) => `GET /a?b=c HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
 
-const oauth2: OAuth2Credential = {
-  type: 'oauth2',
-  accessToken: bearerToken,
-  refreshToken: null,
-  expiresAt: null,
-  obtainedAt: Date.now(),
-  scope: null,
-  clientId: null,
-  clientSecret: null,
-  tokenEndpoint: null,
-};
+const oauth2: OAuth2Credential = oauth2Credential({ accessToken: bearerToken });
 
 /** A proxy with a grant of a provider that people consent at. */
 async function consented(

@@ -1,3 +1,4 @@
+import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
 import { onHeads } from '../support/granted.ts';
@@ -37,17 +38,12 @@ async function heldRefresh(unauthorized: string, end: 'end' | 'reset' = 'end') {
       },
     },
   });
-  const credential: Credential = {
-    type: 'oauth2',
+  const credential: Credential = oauth2Credential({
     accessToken: 'first-token',
     refreshToken: 'refresh-token',
     expiresAt: Date.now() + 3_600_000,
-    obtainedAt: Date.now(),
-    scope: null,
     clientId: 'x',
-    clientSecret: null,
-    tokenEndpoint: null,
-  };
+  });
   await sidekey.grant([upstream.authority], { credential });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);

@@ -1,3 +1,4 @@
+import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -56,18 +57,7 @@ async function setUp(renewal: Renewal) {
   const secretFile = async (name: string, value: string) =>
     writeFile(join(sidekey.folder, name), `${value}\n`, { mode: 0o600 });
   await secretFile('client-secret', 's3cret-of-the-robot');
-  const credential: Credential = {
-    type: 'oauth2',
-    accessToken: null,
-    refreshToken: null,
-    expiresAt: null,
-    obtainedAt: Date.now(),
-    scope: null,
-    clientId: null,
-    clientSecret: null,
-    tokenEndpoint: null,
-    renewal,
-  };
+  const credential: Credential = oauth2Credential({ renewal });
   const grant = await sidekey.grant([upstream.authority], { credential });
   const client = await openTunnel(sidekey, upstream.authority);
   return {

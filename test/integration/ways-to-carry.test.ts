@@ -1,4 +1,5 @@
 /** Header templates, cookies and fields of the body, through the proxy, over both protocols. */
+import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
@@ -231,17 +232,12 @@ test('a body that is sent once more after a 401 has the new token in it', async 
       },
     },
   });
-  const credential: Credential = {
-    type: 'oauth2',
+  const credential: Credential = oauth2Credential({
     accessToken: 'first-token',
     refreshToken: 'refresh-token',
     expiresAt: Date.now() + 3_600_000,
-    obtainedAt: Date.now(),
-    scope: null,
     clientId: 'x',
-    clientSecret: null,
-    tokenEndpoint: null,
-  };
+  });
   await sidekey.grant([upstream.authority], { credential });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(

@@ -1,3 +1,4 @@
+import { oauth2Credential } from './oauth2-credential.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
@@ -70,8 +71,7 @@ export async function helpdeskHouse(options: HelpdeskHouseOptions): Promise<Help
   });
   const now = Date.now();
   const grant = await sidekey.grant([authority], {
-    credential: {
-      type: 'oauth2',
+    credential: oauth2Credential({
       accessToken: obtained.access_token,
       refreshToken: obtained.refresh_token ?? null,
       expiresAt: now + options.expiresIn * 1_000,
@@ -79,8 +79,7 @@ export async function helpdeskHouse(options: HelpdeskHouseOptions): Promise<Help
       scope: obtained.scope ?? null,
       clientId: helpdesk.clientId,
       clientSecret: helpdesk.clientSecret,
-      tokenEndpoint: null,
-    },
+    }),
   });
   const tokens: string[] = [];
   const received: ReceivedRequest[] = [];

@@ -1,3 +1,4 @@
+import { oauth2Credential } from './oauth2-credential.ts';
 import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
@@ -49,18 +50,12 @@ export interface ProvingApi {
 
 /** A key, and a token that is bound to it. */
 export const boundKey = newDpopKey('ES256');
-export const bound: OAuth2Credential = {
-  type: 'oauth2',
+export const bound: OAuth2Credential = oauth2Credential({
   accessToken: bearerToken,
   refreshToken: 'refresh-1',
-  expiresAt: null,
   obtainedAt: 0,
-  scope: null,
-  clientId: null,
-  clientSecret: null,
-  tokenEndpoint: null,
   dpop: { key: boundKey, isBound: true },
-};
+});
 
 export function createProvingApi(): ProvingApi {
   const wants: Wanted = { token: bearerToken, nonce: null, next: null, isNever: false };

@@ -1,3 +1,4 @@
+import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../../src/audit/event.ts';
@@ -38,18 +39,13 @@ export const acme: Provider = aProvider({
 
 /** An OAuth credential that was obtained at `start` and lives an hour. */
 export function oauth2(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {
-  return {
-    type: 'oauth2',
+  return oauth2Credential({
     accessToken: 'access-1',
     refreshToken: 'refresh-1',
     obtainedAt: start,
     expiresAt: start + hour,
-    scope: null,
-    clientId: null,
-    clientSecret: null,
-    tokenEndpoint: null,
     ...fields,
-  };
+  });
 }
 
 /** One process: a connection of its own to the store, and what is built on it. */

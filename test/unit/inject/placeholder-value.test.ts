@@ -1,19 +1,13 @@
+import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { expect, test } from 'vitest';
 import { keysText } from '../../../src/grants/aws-keys.ts';
 import type { Credential } from '../../../src/grants/credential.ts';
 import { hasValue, valueOf } from '../../../src/inject/placeholders/shown.ts';
 
 const keys = { accessKeyId: 'AKIAEXAMPLE012345678', secretAccessKey: 'secret', sessionToken: null };
-const role: Credential = {
-  type: 'oauth2',
+const role: Credential = oauth2Credential({
   accessToken: keysText({ ...keys, sessionToken: 'session-token' }),
-  refreshToken: null,
-  expiresAt: null,
   obtainedAt: 0,
-  scope: null,
-  clientId: null,
-  clientSecret: null,
-  tokenEndpoint: null,
   renewal: {
     kind: 'aws_role',
     keys,
@@ -23,7 +17,7 @@ const role: Credential = {
     durationSeconds: null,
     region: null,
   },
-};
+});
 
 test.each<[string, Credential]>([
   ['fields of its own', { type: 'headers', headers: [['X-A', 'a']] }],

@@ -1,0 +1,17 @@
+import type { OAuth2Credential } from '../../src/grants/credential.ts';
+
+/** An OAuth credential that has no token and no end, with what a test cares about put in. */
+export function oauth2Credential(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {
+  return {
+    type: 'oauth2',
+    accessToken: null,
+    refreshToken: null,
+    expiresAt: null,
+    obtainedAt: Date.now(),
+    scope: null,
+    clientId: null,
+    clientSecret: null,
+    tokenEndpoint: null,
+    ...fields,
+  };
+}
