@@ -1,5 +1,5 @@
 import { SidekeyError } from '../errors.ts';
-import { bodyNeed } from '../inject/body-need.ts';
+import { bodyNeed, type BodyNeed } from '../inject/body-need.ts';
 import type { MessageFacts } from '../inject/message-facts.ts';
 import { sha256 } from '../sigv4/signature.ts';
 import type { Departure } from './forward.ts';
@@ -25,14 +25,11 @@ export async function withKnownBody(
   const { body } = departure;
   if (need === null || body === null) return departure;
   const most = settings.limits[need.limit];
-  const tooLarge = new SidekeyError('body_too_large', `${need.what} has at most ${most} bytes.`, {
-    hint: `send less, or raise limits.${need.limit}`,
-  });
   // None of it is asked for, where that much is announced.
-  if (departure.framing.kind === 'length' && departure.framing.bytes > most) throw tooLarge;
+  if (departure.framing.kind === 'length' && departure.framing.bytes > most) throw tooLarge(need, most);
   reply.continue();
   const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, most);
-  if (!read.isWhole) throw tooLarge;
+  if (!read.isWhole) throw tooLarge(need, most);
   const { bytes } = read;
   if (need.of === 'hash') return { ...departure, body: read.body, bodyHash: sha256(bytes) };
   need.check?.(bytes);
@@ -57,6 +54,12 @@ export function messageFacts(
 
 function hasBody({ framing }: Departure): boolean {
   return framing.kind === 'chunked' || (framing.kind === 'length' && framing.bytes > 0);
+}
+
+function tooLarge({ what, limit }: BodyNeed, most: number): SidekeyError {
+  return new SidekeyError('body_too_large', `${what} has at most ${most} bytes.`, {
+    hint: `send less, or raise limits.${limit}`,
+  });
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {

@@ -34,10 +34,10 @@ export async function lookIntoBody(
   isWritten: boolean,
   reply: Pick<Reply, 'continue'>,
 ): Promise<LookedInto | SidekeyError> {
-  const syntax = syntaxOf(fields);
   // What another way has read, it writes itself.
   const isTaken = bodyHash !== undefined || wholeBody !== undefined;
-  if (body === null || syntax === null || isTaken) return { body, shown: null };
+  const syntax = body === null || isTaken ? null : syntaxOf(fields);
+  if (body === null || syntax === null) return { body, shown: null };
   if (!isWritten) return { body: watched(body, look), shown: null };
   // It may be a conversation: nobody knows when more of it comes.
   if (framing.kind === 'chunked') return { body, shown: { syntax, whole: null } };

@@ -31,8 +31,14 @@ export function signedValues(
     if (hasBody && body === null) throw new SidekeyError('internal', 'The body was not read.');
     return body ?? Buffer.alloc(0);
   };
-  const hash = (algorithm: string, encoding: 'hex' | 'base64') =>
-    createHash(algorithm).update(bodyBytes()).digest(encoding);
+  // A template may name one twice, and bodies are large.
+  const hashes = new Map<string, Buffer>();
+  const hash = (algorithm: string, encoding: 'hex' | 'base64') => {
+    let digest = hashes.get(algorithm);
+    if (digest === undefined)
+      hashes.set(algorithm, (digest = createHash(algorithm).update(bodyBytes()).digest()));
+    return digest.toString(encoding);
+  };
   const sent = (name: string): string => {
     switch (name) {
       case 'timestamp':
