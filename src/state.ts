@@ -44,7 +44,7 @@ export async function openState(config: Config, { log, now, origin }: StateParts
     const made: AuditEvent[] = [];
     const vault = await openProvedVault(config, store, made);
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
-    const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, now, logger: log });
+    const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : attributed(opened, origin);
     // No event can go before: the log is sealed with the key. But nothing is sealed for the store before this.
     for (const event of made) await audit.append(event);

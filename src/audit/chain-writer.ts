@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { DiskCalls } from './disk.ts';
 import type { AuditEvent } from './event.ts';
 import type { AuditVault } from './head.ts';
-import { composeLine, type ChainMac, type Link } from './line.ts';
+import { composeLine, endText, type ChainMac, type Link } from './line.ts';
 import { openLiveFile, type LiveFile } from './live-file.ts';
 import { rotatedAs } from './log-files.ts';
 import { rotate } from './rotation.ts';
@@ -38,6 +38,8 @@ export interface ChainWriterOptions {
   readonly now: () => number;
   readonly host: string;
   readonly disk: DiskCalls;
+  /** The last line of each node by what the store says. */
+  readonly stored?: ReadonlyMap<string, Link> | undefined;
   /** Told of what went wrong beside the lines themselves: a rotation or a head record that could not be written. */
   readonly warn: (sentence: string, cause: unknown) => void;
 }
@@ -46,6 +48,8 @@ export interface ChainWriterOptions {
 export interface ChainWriter {
   /** The name of the chain. */
   node(): string;
+  /** The last line of the chain. */
+  last(): Link;
   /**
    * Writes the events in order; answers how many of them, from the first on, are in the log. Fewer than given only
    * where the disk took a part of them.
@@ -67,6 +71,7 @@ const glance = 1_000;
  */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, limits, vault, now, warn } = options;
+  const ends = new Map(options.stored);
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const isoTime = timeTeller();
   /** Events of the log itself, to be written before any other. */
@@ -74,15 +79,19 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   /** Files that were rotated away and are being synced and closed. */
   const leaving = new Set<Promise<void>>();
   let last: Link;
+  /** The next batch says where the last one ended: it did not begin right after the one before of this chain. */
+  let tellsEnd = true;
   /** Size of the file after this writer's last batch; what comes after is another's. */
   let knownEnd = 0n;
+  /** Size of the file when it was looked at last. */
+  let seenEnd = 0n;
   /** When the file's first line was written; undefined before that is known. */
   let begunAt: number | undefined;
   let headBehind = false;
   let glancedAt = now();
   let rotationFailedAt: number | undefined;
 
-  let slot = takeSlot(file, options.host, vault, options.disk);
+  let slot = takeSlot(file, options.host, vault, options.disk, ends);
   let live: LiveFile;
   try {
     adopt();
@@ -94,7 +103,12 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
 
   function adopt(): void {
     last = slot.last;
+    tellsEnd = true;
     for (const finding of slot.findings) record('audit.repaired', finding, 'audit_broken');
+    if (slot.behind === undefined) return;
+    // Without the code: the chain itself shows what is missing, until a person accepts it.
+    record('audit.repaired', slot.behind);
+    warn(slot.behind, undefined);
   }
 
   function record(event: 'audit.repaired' | 'audit.rotated', reason: string, code?: 'audit_broken'): void {
@@ -111,7 +125,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (!isDue(glancedAt)) return;
     if (!slot.held()) {
       const lost = slot;
-      slot = takeSlot(file, options.host, vault, options.disk);
+      if (last.seq > 0) ends.set(lost.node, last);
+      slot = takeSlot(file, options.host, vault, options.disk, ends);
       lost.release();
       adopt();
     }
@@ -137,6 +152,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
         );
       size = live.sizeInPlace() ?? 0n;
     }
+    seenEnd = size;
     if (size === knownEnd || live.endsLineAt(size)) return;
     // The newline comes first, for it waits until a write that was only seen half done is whole.
     if (live.append('\n') !== 1) throw new Error('The newline after a torn line was not written.');
@@ -154,6 +170,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       .finally(() => leaving.delete(closing));
     live = next;
     knownEnd = 0n;
+    seenEnd = 0n;
     begunAt = undefined;
   }
 
@@ -191,7 +208,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     const lines: string[] = [];
     let link = last;
     for (const { event, time } of batch) {
-      const line = composeLine(event, isoTime(time), slot.node, link, mac);
+      const line = composeLine(event, isoTime(time), slot.node, link, mac, tellsEnd && link === last);
       link = line.link;
       links.push(link);
       lines.push(line.text, '\n');
@@ -203,7 +220,12 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     const complete = bytes === Buffer.byteLength(text);
     const whole = complete ? batch.length : wholeLines(text, bytes);
     if (whole > 0) {
-      last = links[whole - 1] ?? last;
+      advance(
+        links[whole - 1] ?? last,
+        whole === batch.length ? text : lines.slice(0, 2 * whole).join(''),
+        bytes,
+        size,
+      );
       own.splice(0, whole);
       try {
         writeHead();
@@ -213,7 +235,23 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       }
     }
     if (complete) knownEnd = size;
+    seenEnd = size;
     return Math.max(0, whole - ours);
+  }
+
+  /**
+   * The chain now ends with the link, the last line of `text`, with which `bytes` began that were appended; the file has
+   * `size` bytes. Where another writer appended too, the text is looked for.
+   */
+  function advance(link: Link, text: string, bytes: number, size: bigint): void {
+    const begin =
+      size - seenEnd === BigInt(bytes) ? Number(seenEnd) : live.find(text.slice(0, -1), seenEnd, size);
+    const follows = begin !== undefined && last.end === endText(live.number, begin - 1);
+    tellsEnd = !follows;
+    last =
+      begin === undefined
+        ? { seq: link.seq, hash: link.hash }
+        : { seq: link.seq, hash: link.hash, end: endText(live.number, begin + Buffer.byteLength(text) - 1) };
   }
 
   function write(events: readonly TimedEvent[]): number {
@@ -251,7 +289,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
   // What was rotated away a moment ago has lines of the last batch too.
   const sync = async () => void (await Promise.all([...leaving, live.sync()]));
-  return { node: () => slot.node, write, sync, close };
+  return { node: () => slot.node, last: () => last, write, sync, close };
 }
 
 /** How many lines are whole within the first `bytes` bytes; a line may lack its newline. */

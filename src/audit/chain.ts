@@ -2,10 +2,10 @@
  * The chains of the log: one per writer, each line carrying the hash of the one before. Pure.
  *
  * Given every piece of the log in order, says whether each chain is whole, starts at its first line, and reaches as
- * far as its head record says it was written. The order of lines of different writers is not chained: their
- * authenticated times tell it.
+ * far as its head record and the store say it was written. The order of lines of different writers follows from where
+ * each line ends: a line begins right after the one before it of its chain, or the next batch says where it ended.
  */
-import { genesis, type Link, type Piece } from './line.ts';
+import { endText, genesis, noEnd, type Link, type Piece } from './line.ts';
 
 /** Where a piece stands. `file` is a path, `line` counts from 1. */
 export interface Place {
@@ -22,6 +22,20 @@ export interface Place {
  * - `foreign`: a line that no writer of this log wrote.
  */
 export type ProblemKind = 'edited' | 'missing' | 'cut' | 'reordered' | 'repeated' | 'foreign';
+
+/** Where a piece lies: the number of its file (see `LogSource`), its first byte and the one after its last. */
+export interface Extent {
+  readonly number: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Lines of a chain that are gone. */
+export interface Gap {
+  readonly node: string;
+  readonly from: number;
+  readonly to: number;
+}
 
 /** One thing that is not as it was written. */
 export interface Problem extends Place {
@@ -44,6 +58,12 @@ interface Chain {
   last: number;
   hash: string;
   at: Place;
+  /** Where its last line ends; undefined where that is not known. */
+  end: string | undefined;
+  /** The last line began elsewhere than right after the one before, and no later one has said where it ended. */
+  moved: boolean;
+  /** Its writer says where lines end, which writers of logs made before prev_end do not. */
+  tellsEnds: boolean;
   readonly holes: { from: number; to: number; readonly before: Place }[];
 }
 
@@ -55,6 +75,10 @@ export interface ChainFindings {
   readonly chains: readonly ChainExtent[];
   /** The last line of each node, removed ones included. */
   readonly ends: ReadonlyMap<string, Link>;
+  /** Lines that are gone and whose loss nobody has accepted. */
+  readonly gaps: readonly Gap[];
+  /** How many lines are gone whose loss was accepted. */
+  readonly accepted: number;
   /** At most `problemLimit` of them. */
   readonly problems: readonly Problem[];
   /** How many more there are. */
@@ -74,6 +98,8 @@ export interface WalkOptions {
   readonly starts?: ReadonlyMap<string, Link> | undefined;
   /** Lines of each node by their number, as anchors name them. */
   readonly anchored?: ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>> | undefined;
+  /** The last line of each node by what the store says. */
+  readonly stored?: ReadonlyMap<string, Link> | undefined;
   /** Only the beginning of a log is walked: where the chains end says nothing. */
   readonly openEnded?: boolean | undefined;
 }
@@ -83,8 +109,10 @@ export const problemLimit = 10_000;
 
 /** A walk over the pieces of a log. */
 export interface ChainWalk {
-  /** The next piece, in the order of the log. */
-  see(piece: Piece, place: Place): void;
+  /** The next piece, in the order of the log. Without its extent, nothing is said of where it stands. */
+  see(piece: Piece, place: Place, extent?: Extent): void;
+  /** The loss of these lines was accepted. */
+  accept(gap: Gap): void;
   /** What was found, now that there are no more. */
   finish(): ChainFindings;
 }
@@ -96,25 +124,60 @@ export interface ChainWalk {
 export function walkChains(
   heads: ReadonlyMap<string, Link>,
   headPlace: Place,
-  { starts = new Map(), anchored = new Map(), openEnded = false }: WalkOptions = {},
+  { starts = new Map(), anchored = new Map(), stored = new Map(), openEnded = false }: WalkOptions = {},
 ): ChainWalk {
   const chains = new Map<string, Chain>();
   const broken: { piece: Exclude<Piece, { kind: 'line' }>; place: Place }[] = [];
   const problems: Problem[] = [];
+  const accepted: Gap[] = [];
+  /** Lines that stand elsewhere than they were written. */
+  const misplaced: { readonly place: Place; readonly node: string; readonly seq: number }[] = [];
+  /** Files in which lines were changed, removed or added: where the others stand follows from that. */
+  const disturbed = new Set<string>();
   let lines = 0;
   let omitted = 0;
 
   function report(place: Place, kind: ProblemKind, sentence: string): void {
+    if (kind !== 'cut') disturbed.add(place.file);
     if (problems.length < problemLimit) problems.push({ file: place.file, line: place.line, kind, sentence });
     else omitted += 1;
   }
 
   function begin(node: string, at: Place): Chain {
     const start = starts.get(node) ?? { seq: 0, hash: genesis };
-    return { node, first: 0, last: start.seq, hash: start.hash, at, holes: [] };
+    const { seq, hash, end } = start;
+    return {
+      node,
+      first: 0,
+      last: seq,
+      hash,
+      at,
+      end,
+      moved: false,
+      tellsEnds: end !== undefined,
+      holes: [],
+    };
   }
 
-  function see(piece: Piece, place: Place): void {
+  function misplace({ node, last, at }: Chain): void {
+    if (misplaced.length < problemLimit) misplaced.push({ place: at, node, seq: last });
+    else omitted += 1;
+  }
+
+  /** Takes in where the next line of a chain stands, and what it says of the line before, which is the last of the chain. */
+  function locate(chain: Chain, prevEnd: string | undefined, extent: Extent): void {
+    const follows = chain.end === endText(extent.number, extent.from - 1);
+    if (prevEnd !== undefined) {
+      if (chain.end !== undefined && prevEnd !== noEnd && prevEnd !== chain.end) misplace(chain);
+      chain.tellsEnds = true;
+      chain.moved = !follows;
+    } else if (chain.tellsEnds && !follows && chain.end !== undefined) {
+      if (chain.moved) misplace(chain);
+      chain.moved = true;
+    }
+  }
+
+  function see(piece: Piece, place: Place, extent?: Extent): void {
     if (piece.kind !== 'line') {
       if (broken.length < problemLimit) broken.push({ piece, place });
       else omitted += 1;
@@ -151,8 +214,16 @@ export function walkChains(
       }
       return;
     }
+    const storedEnd = stored.get(node);
+    if (storedEnd?.seq === seq && storedEnd.hash !== piece.hash) {
+      report(place, 'repeated', `Line ${seq} of ${node} is not the one that the store names.`);
+    }
+    if (extent !== undefined && seq === chain.last + 1 && piece.prev === chain.hash) {
+      locate(chain, piece.prevEnd, extent);
+    } else chain.moved = false;
     if (seq > chain.last + 1) {
       chain.holes.push({ from: chain.last + 1, to: seq - 1, before: place });
+      disturbed.add(place.file).add(chain.at.file);
     } else if (piece.prev !== chain.hash) {
       report(
         place,
@@ -163,14 +234,21 @@ export function walkChains(
     chain.last = seq;
     chain.hash = piece.hash;
     chain.at = place;
+    if (extent === undefined) return;
+    chain.end = endText(extent.number, extent.to);
+    for (const known of [head, storedEnd]) {
+      if (known?.seq === seq && known.hash === piece.hash && (known.end ?? chain.end) !== chain.end) {
+        misplace(chain);
+        break;
+      }
+    }
   }
 
   function finish(): ChainFindings {
     const ends = new Map<string, Chain>(chains);
-    const silent = [...heads.keys(), ...starts.keys(), ...anchored.keys()];
+    const silent = [...heads.keys(), ...starts.keys(), ...anchored.keys(), ...stored.keys()];
     for (const node of silent) ends.set(node, ends.get(node) ?? begin(node, headPlace));
     for (const [node, head] of heads) {
-      const chain = ends.get(node);
       const start = starts.get(node);
       if (
         start !== undefined &&
@@ -182,9 +260,10 @@ export function walkChains(
           `The head record of ${node} is older than what retention removed of it, or one of the two is of another log.`,
         );
       }
-      if (chain !== undefined && chain.last < head.seq) {
-        chain.holes.push({ from: chain.last + 1, to: head.seq, before: END });
-      }
+    }
+    for (const [node, chain] of ends) {
+      const known = Math.max(heads.get(node)?.seq ?? 0, stored.get(node)?.seq ?? 0);
+      if (chain.last < known) chain.holes.push({ from: chain.last + 1, to: known, before: END });
     }
     let torn = 0;
     for (const { piece, place } of broken) {
@@ -202,22 +281,40 @@ export function walkChains(
         );
       }
     }
+    let acceptedLines = 0;
+    const gaps: Gap[] = [];
+    const endsAccepted = new Set<string>();
+    for (const { node, from, to } of accepted) {
+      const chain = ends.get(node);
+      for (let seq = from; chain !== undefined && seq <= to;) {
+        const hole = chain.holes.find((each) => each.to >= seq && each.from <= to);
+        if (hole === undefined) break;
+        if (hole.before === END) endsAccepted.add(node);
+        const [first, last] = [Math.max(seq, hole.from), Math.min(to, hole.to)];
+        take(chain, first, last);
+        acceptedLines += last - first + 1;
+        seq = last + 1;
+      }
+    }
     for (const chain of ends.values()) {
       for (const { from, to, before } of chain.holes) {
+        gaps.push({ node: chain.node, from, to });
         const what = from === to ? `Line ${from}` : `Lines ${from} to ${to}`;
         const verb = from === to ? 'is' : 'are';
         if (before === END) {
           report(
             chain.at,
             'cut',
-            `${what} of ${chain.node} ${verb} gone: the log was cut after line ${chain.last} of it.`,
+            to > (heads.get(chain.node)?.seq ?? 0)
+              ? `The store names line ${to} of ${chain.node}, and the log ends at line ${chain.last} of it: lines were removed, or an older copy of the log was put back.`
+              : `${what} of ${chain.node} ${verb} gone: the log was cut after line ${chain.last} of it.`,
           );
         } else {
           report(before, 'missing', `${what} of ${chain.node} ${verb} gone from before this line.`);
         }
       }
       reportAnchors(chain);
-      if (!openEnded && !heads.has(chain.node)) {
+      if (!openEnded && !heads.has(chain.node) && !endsAccepted.has(chain.node)) {
         report(
           chain.at,
           'cut',
@@ -225,11 +322,24 @@ export function walkChains(
         );
       }
     }
+    // Of a file the first: the others follow from it.
+    for (const { place, node, seq } of misplaced) {
+      if (disturbed.has(place.file)) continue;
+      report(
+        place,
+        'reordered',
+        `Line ${seq} of ${node} stands elsewhere than it was written: lines of several writers were moved, or bytes were added or removed before it.`,
+      );
+    }
     return {
+      gaps,
+      accepted: acceptedLines,
       lines,
       torn,
       chains: Array.from(ends.values(), ({ node, first, last }) => ({ node, first, last })),
-      ends: new Map(Array.from(ends.values(), ({ node, last, hash }) => [node, { seq: last, hash }])),
+      ends: new Map(
+        Array.from(ends.values(), ({ node, last, hash, end }) => [node, { seq: last, hash, end }]),
+      ),
       problems,
       omitted,
     };
@@ -253,7 +363,7 @@ export function walkChains(
     }
   }
 
-  return { see, finish };
+  return { see, accept: (gap) => accepted.push(gap), finish };
 }
 
 /** Marks a hole at the end of a chain. */
@@ -261,12 +371,17 @@ const END: Place = { file: '', line: 0 };
 
 /** Takes `seq` out of the holes of a chain; answers whether it was in one. */
 function fill(chain: Chain, seq: number): boolean {
-  const index = chain.holes.findIndex((hole) => hole.from <= seq && seq <= hole.to);
+  return take(chain, seq, seq);
+}
+
+/** Takes the lines `first` to `last` out of the hole that they are in; answers whether they were in one. */
+function take(chain: Chain, first: number, last: number): boolean {
+  const index = chain.holes.findIndex((hole) => hole.from <= first && last <= hole.to);
   const hole = chain.holes[index];
   if (hole === undefined) return false;
   const rest = [
-    { ...hole, to: seq - 1 },
-    { ...hole, from: seq + 1 },
+    { ...hole, to: first - 1 },
+    { ...hole, from: last + 1 },
   ].filter(({ from, to }) => from <= to);
   chain.holes.splice(index, 1, ...rest);
   return true;

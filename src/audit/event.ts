@@ -52,7 +52,8 @@ export type AuditEventName =
   | 'worker.crashed'
   | 'audit.repaired'
   | 'audit.rotated'
-  | 'audit.pruned';
+  | 'audit.pruned'
+  | 'audit.accepted';
 
 /** What the writer of an event says; the log adds `v`, `seq`, `time`, `node`, `prev` and `hash`. */
 export interface AuditEvent {
@@ -108,6 +109,11 @@ export interface AuditLine extends AuditEvent {
   readonly time: string;
   /** The writer: each has a chain of its own within the file. */
   readonly node: string;
+  /**
+   * Where the line before of the same `node` ends: `FILE:BYTE`, the number of its file and the byte after its last.
+   * Left out where that line begins right after the one before it of the same node.
+   */
+  readonly prev_end?: string;
   /** `hash` of the line before, of the same `node`; the first has 64 zeros. */
   readonly prev: string;
   /** HMAC-SHA256, in hex, over the line without this field, with a key derived from the master key. */

@@ -23,6 +23,8 @@ export interface Head {
   /** The last line; 0 and `genesis` before the first. */
   readonly seq: number;
   readonly hash: string;
+  /** See `Link`. */
+  readonly end?: string | undefined;
   /** Whether the writer closed, so that the log has no line of it beyond this record. */
   readonly closed: boolean;
   /** So many slots, from the first on, had a record when this one was written. Left out: one, or it is not known. */
@@ -47,7 +49,8 @@ export function headFile(file: string): string {
 /** The bytes of a record. */
 export function encodeHead(head: Head, vault: AuditVault): Buffer {
   const slots = (head.slots ?? 1) > 1 ? `,"slots":${head.slots}` : '';
-  const text = `{"v":1,"node":${JSON.stringify(head.node)},"seq":${head.seq},"hash":"${head.hash}","closed":${head.closed}${slots},"key":"${vault.keyId}"`;
+  const end = head.end === undefined ? '' : `,"end":"${head.end}"`;
+  const text = `{"v":1,"node":${JSON.stringify(head.node)},"seq":${head.seq},"hash":"${head.hash}"${end},"closed":${head.closed}${slots},"key":"${vault.keyId}"`;
   const record = Buffer.alloc(headSize, ' ');
   record.write(`${text},"mac":"${vault.mac('audit-head', text)}"}`, 'latin1');
   record.write('\n', headSize - 1);
@@ -59,15 +62,19 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   if (record.every((byte) => byte === 0)) return { kind: 'none' };
   const text = Buffer.from(record).toString('latin1');
   const shape =
-    /^(\{"v":1,"node":"([^"\\]*)","seq":(\d+),"hash":"([0-9a-f]{64})","closed":(true|false)(?:,"slots":(\d+))?,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\} *\n$/.exec(
+    /^(\{"v":1,"node":"([^"\\]*)","seq":(\d+),"hash":"([0-9a-f]{64})"(?:,"end":"(\d+:\d+)")?,"closed":(true|false)(?:,"slots":(\d+))?,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\} *\n$/.exec(
       text,
     );
   if (shape === null) return { kind: 'broken' };
-  const [, signed = '', node = '', seq = '', hash = '', closed, slots, keyId = '', mac] = shape;
+  const [, signed = '', node = '', seq = '', hash = '', end, closed, slots, keyId = '', mac] = shape;
   if (keyId !== vault.keyId) return { kind: 'other-key', keyId };
   if (vault.mac('audit-head', signed) !== mac) return { kind: 'broken' };
   const told = slots === undefined ? {} : { slots: Number(slots) };
-  return { kind: 'head', head: { node, seq: Number(seq), hash, closed: closed === 'true', ...told } };
+  const placed = end === undefined ? {} : { end };
+  return {
+    kind: 'head',
+    head: { node, seq: Number(seq), hash, ...placed, closed: closed === 'true', ...told },
+  };
 }
 
 /** How many slots had a record at some time, as far as the records say. */

@@ -18,7 +18,17 @@ export type ChainMac = (text: string | Uint8Array) => string;
 export interface Link {
   readonly seq: number;
   readonly hash: string;
+  /** Where the line ends in the log, see `endText`. Left out where that is not known. */
+  readonly end?: string | undefined;
 }
+
+/** The end of a line in the log: the number of its file (see `LogSource`) and the byte after its last, as `3:52100`. */
+export function endText(file: number, byte: number): string {
+  return `${file}:${byte}`;
+}
+
+/** `prev_end` where the end of the line before is not known, or there is no line before. */
+export const noEnd = '0:0';
 
 /** Every line starts with this. Quotes inside of strings are escaped, so it stands nowhere else within a line. */
 const opening = '{"v":1,"seq":';
@@ -28,6 +38,9 @@ const hashKey = ',"hash":"';
 const hashTail = hashKey.length + 64 + 2;
 /** Length of `,"prev":"<64 hex>"`. */
 const prevTail = ',"prev":"'.length + 64 + 1;
+const endKey = ',"prev_end":"';
+/** Length of the longest `,"prev_end":"FILE:BYTE"`: 12 digits of a file, 16 of a byte. */
+const endTail = endKey.length + 12 + 1 + 16 + 1;
 
 /** The fields of an event between `event` and `prev`, in order, each with its greatest length in UTF-16 units. */
 const lengths = [
@@ -63,6 +76,7 @@ const fields = lengths.map(([name, limit]) => ({ name, limit, key: `,"${name}":`
  *
  * @param time ISO 8601, UTC, milliseconds.
  * @param last The line before of the same node; `{ seq: 0, hash: genesis }` where there is none.
+ * @param tellsEnd Whether the line says where the line before ends.
  */
 export function composeLine(
   event: AuditEvent,
@@ -70,6 +84,7 @@ export function composeLine(
   node: string,
   last: Link,
   mac: ChainMac,
+  tellsEnd = false,
 ): { readonly text: string; readonly link: Link } {
   const seq = last.seq + 1;
   let at = 0;
@@ -92,6 +107,7 @@ export function composeLine(
       } else pieces[at++] = quote(kept);
     }
   }
+  if (tellsEnd) pieces[at++] = `${endKey}${last.end ?? noEnd}"`;
   pieces[at++] = `,"prev":"${last.hash}"`;
   pieces.length = at;
   const text = pieces.join('');
@@ -131,6 +147,8 @@ export type Piece =
       readonly prev: string;
       readonly hash: string;
       readonly event: string;
+      /** Where the line before of its node ends. Left out where the line does not say it. */
+      readonly prevEnd?: string | undefined;
     }
   | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
 
@@ -167,8 +185,12 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
       );
       if (start !== null) {
         const [, seq, node, event] = start;
-        const prev = bytes.toString('latin1', end - prevTail + ',"prev":"'.length, end - 1);
-        return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '' };
+        const prevAt = end - prevTail;
+        const before = bytes.toString('latin1', prevAt - endTail, end - 1);
+        const prev = before.slice(-64);
+        const told = before.lastIndexOf(endKey, endTail);
+        const prevEnd = told === -1 ? undefined : before.slice(told + endKey.length, endTail - 1);
+        return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
       }
     }
   }

@@ -2,13 +2,15 @@
 import fs from 'node:fs';
 import type { DiskCalls } from './disk.ts';
 import { piecesOf, readPiece, type ChainMac } from './line.ts';
-import { checkLogFile, idOf, syncFolder } from './log-files.ts';
+import { checkLogFile, idOf, rotatedAs, rotatedFiles, syncFolder } from './log-files.ts';
 import { readBackwards } from './read-lines.ts';
 import { plainReader } from './source.ts';
 
 /** The open file, known by its id and not by its name alone. */
 export interface LiveFile {
   readonly id: string;
+  /** The number that it has or will have as a rotated file. */
+  readonly number: number;
   /** Size of the file now, where it is still the one at its path. */
   sizeInPlace(): bigint | undefined;
   /** Size of the file now; undefined where its last name is gone and what was written with it. */
@@ -17,6 +19,11 @@ export interface LiveFile {
   begunAt(): number | undefined;
   /** Appends; answers how many bytes were written. */
   append(text: string): number;
+  /**
+   * Where the text, appended when the file had `before` bytes, begins. The file has `after` bytes now, and others may have
+   * appended too. Undefined where the file system does not append whole writes.
+   */
+  find(text: string, before: bigint, after: bigint): number | undefined;
   /** Whether the byte before `end` ends a line. */
   endsLineAt(end: bigint): boolean;
   /** How many bytes of the line that has the byte before `end` are no line: what a writer left that died in a write. */
@@ -40,6 +47,9 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
     throw error;
   }
   const id = idOf(fs.fstatSync(fd, { bigint: true })) ?? '';
+  // In this order: a file that is rotated in between is found among the rotated ones.
+  const next = (rotatedFiles(path).at(-1)?.number ?? 0) + 1;
+  const number = rotatedAs(path, id)?.number ?? next;
   let syncing: Promise<void> = Promise.resolve();
   let fresh = fs.fstatSync(fd).size === 0;
   const oneByte = Buffer.alloc(1);
@@ -59,6 +69,7 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
 
   return {
     id,
+    number,
     sizeInPlace() {
       const stats = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
       return stats !== undefined && idOf(stats) === id ? stats.size : undefined;
@@ -74,6 +85,12 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
       return time === undefined || Number.isNaN(Date.parse(time)) ? undefined : Date.parse(time);
     },
     append: (text) => calls.write(fd, text),
+    find(text, before, after) {
+      const since = Buffer.alloc(Number(after - before));
+      const read = fs.readSync(fd, since, 0, since.length, before);
+      const at = since.subarray(0, read).indexOf(text);
+      return at === -1 ? undefined : Number(before) + at;
+    },
     endsLineAt(end) {
       if (end === 0n) return true;
       fs.readSync(fd, oneByte, 0, 1, end - 1n);

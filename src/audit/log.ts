@@ -8,11 +8,13 @@
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { SidekeyError } from '../errors.ts';
+import type { Link } from './line.ts';
 import { openChainWriter, type ChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
 import { disk, type DiskCalls } from './disk.ts';
 import type { AuditEvent, AuditLog } from './event.ts';
 import type { AuditVault } from './head.ts';
 import { prepareFolder } from './log-files.ts';
+import { readStoredEnds, storeEnd, type EndStore } from './stored-ends.ts';
 
 /** What the log needs of a logger (pino has it). Never given an event's content. */
 export interface AuditLogger {
@@ -30,6 +32,8 @@ export interface AuditLogOptions {
   /** When a line is durable: before `append` resolves, or within a second (`interval`, where left out). */
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
+  /** Keeps how far the chain is written, so that a log that was removed or put back is found. */
+  readonly store?: EndStore | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** The first part of the writer's name, `<node>/<slot>`. The machine's name where left out. */
@@ -61,6 +65,8 @@ interface Pending extends TimedEvent {
 
 /** Milliseconds between syncs, and between tries to write notes that could not be written. */
 const syncEvery = 1_000;
+/** Milliseconds after a line until the end of its chain is in the store: a kill leaves the store so far behind at most. */
+const storeEvery = 10_000;
 /** Notes kept while the log cannot be written. */
 const notesKept = 10_000;
 /** Events written with one call. */
@@ -80,6 +86,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   const { maxBytes, maxAgeMs = null, fsync = 'interval' } = options;
   const settings = { current: { maxBytes, maxAgeMs, fsync } as LogSettings };
   prepareFolder(file);
+  const stored = options.store && (await readStoredEnds(options.store, file, options.vault));
   let writer: ChainWriter;
   try {
     writer = openChainWriter({
@@ -89,6 +96,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       now: options.now,
       host: options.node ?? hostname(),
       disk: options.disk ?? disk,
+      stored: stored?.ends,
       warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
     });
   } catch (cause) {
@@ -106,7 +114,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
 }
 
 function startLog(
-  { file, now, logger }: AuditLogOptions,
+  { file, now, logger, store, vault }: AuditLogOptions,
   settings: { current: LogSettings },
   writer: ChainWriter,
 ): OpenAuditLog {
@@ -115,6 +123,10 @@ function startLog(
   let noteTimer: NodeJS.Timeout | undefined;
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let endTimer: NodeJS.Timeout | undefined;
+  /** The end that the store has of this chain, as far as this process knows. */
+  let storedEnd = '';
+  let keeping = Promise.resolve();
   let closed = false;
   let unsynced = false;
   let failing = false;
@@ -159,6 +171,7 @@ function startLog(
         const batch = queue.length > batchLimit ? queue.slice(0, batchLimit) : queue;
         const written = writer.write(batch);
         unsynced = true;
+        keepEndLater();
         const done = queue.splice(0, written);
         if (settings.current.fsync === 'always')
           waiting.push(...done.filter(({ settle }) => settle !== undefined));
@@ -226,18 +239,48 @@ function startLog(
     else wakeLater();
   }
 
+  function keepEndLater(): void {
+    if (store === undefined || closed) return;
+    endTimer ??= setTimeout(() => (keeping = keepEnd()), storeEvery).unref();
+  }
+
+  /** The line is made durable first: after a power cut, too, the log must not be behind the store. */
+  async function keepEnd(): Promise<void> {
+    try {
+      const [node, last] = [writer.node(), writer.last()];
+      await writer.sync();
+      await putEnd(node, last);
+    } catch (error) {
+      logger?.warn({ err: error, file }, 'The end of the audit log could not be kept in the store.');
+    }
+    endTimer = undefined;
+    if (writer.last().hash !== storedEnd) keepEndLater();
+  }
+
+  async function putEnd(node: string, last: Link): Promise<void> {
+    if (store === undefined || last.seq === 0 || last.hash === storedEnd) return;
+    await storeEnd(store, file, node, last, vault);
+    storedEnd = last.hash;
+  }
+
   async function shut(): Promise<void> {
     closed = true;
     clearTimeout(timer);
+    clearTimeout(endTimer);
+    await keeping;
     await committing;
     flush();
     await committing;
     const lost = queue.length;
+    const [node, last] = [writer.node(), writer.last()];
     try {
       await writer.close();
     } catch (error) {
       throw unavailable(error);
     }
+    await putEnd(node, last).catch((error: unknown) => {
+      logger?.warn({ err: error, file }, 'The end of the audit log could not be kept in the store.');
+    });
     if (lost > 0) {
       throw new SidekeyError(
         'audit_unavailable',

@@ -14,33 +14,37 @@ export interface RawLine {
   readonly bytes: Buffer;
   /** Counts from 1. */
   readonly number: number;
+  /** Offset of its first byte in the text of the file. */
+  readonly at: number;
 }
 
 /** The lines of the first `size` bytes of an open file, some at a time. The last may lack its newline. */
 export async function* readForwards(reader: LogReader, size: number): AsyncGenerator<RawLine[]> {
   let carry = Buffer.alloc(0);
   let number = 0;
-  for (let at = 0; at < size;) {
+  let at = 0;
+  while (at < size) {
     const chunk = Buffer.allocUnsafe(Math.min(longest, size - at));
     const read = await reader.read(chunk, at);
     if (read === 0) break;
     at += read;
     const text =
       carry.length === 0 ? chunk.subarray(0, read) : Buffer.concat([carry, chunk.subarray(0, read)]);
+    const start = at - text.length;
     const lines: RawLine[] = [];
     let from = 0;
     for (let to = text.indexOf(newline); to !== -1; to = text.indexOf(newline, from)) {
-      lines.push({ bytes: text.subarray(from, to), number: (number += 1) });
+      lines.push({ bytes: text.subarray(from, to), number: (number += 1), at: start + from });
       from = to + 1;
     }
     carry = text.subarray(from);
     if (carry.length > longest) {
-      lines.push({ bytes: carry, number: number + 1 });
+      lines.push({ bytes: carry, number: number + 1, at: start + from });
       carry = Buffer.alloc(0);
     }
     yield lines;
   }
-  if (carry.length > 0) yield [{ bytes: carry, number: number + 1 }];
+  if (carry.length > 0) yield [{ bytes: carry, number: number + 1, at: at - carry.length }];
 }
 
 /** The lines before `end`, last first. The first given may lack its newline. */

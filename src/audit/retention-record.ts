@@ -39,7 +39,14 @@ const shape = z.object({
   v: z.literal(1),
   removed: z.int().min(0),
   time: z.string(),
-  chains: z.array(z.strictObject({ node: z.string(), seq: z.int().min(0), hash: z.string() })),
+  chains: z.array(
+    z.strictObject({
+      node: z.string(),
+      seq: z.int().min(0),
+      hash: z.string(),
+      end: z.string().optional(),
+    }),
+  ),
 });
 
 /** Reads the record of a log. */
@@ -56,7 +63,7 @@ export function readRetention(file: string, vault: AuditVault): RetentionState {
   const read = shape.safeParse(unsealed.value);
   if (!read.success) return { kind: 'broken' };
   const { removed, time, chains } = read.data;
-  const links = chains.map(({ node, seq, hash }): [string, Link] => [node, { seq, hash }]);
+  const links = chains.map(({ node, ...link }): [string, Link] => [node, link]);
   return { kind: 'record', record: { removed, time, chains: new Map(links) } };
 }
 
@@ -66,7 +73,7 @@ export function writeRetention(
   { removed, time, chains }: RetentionRecord,
   vault: AuditVault,
 ): void {
-  const links = Array.from(chains, ([node, { seq, hash }]) => ({ node, seq, hash }));
+  const links = Array.from(chains, ([node, { seq, hash, end }]) => ({ node, seq, hash, end }));
   const line = sealLine({ v: 1, removed, time, chains: links }, 'audit-retention', vault);
   const next = `${retentionFile(file)}.new`;
   fs.rmSync(next, { force: true });

@@ -5,7 +5,7 @@
 import type { AuditVault } from './head.ts';
 
 /** What a seal is for; each has a key of its own. */
-export type SealPurpose = 'audit-anchor' | 'audit-retention';
+export type SealPurpose = 'audit-anchor' | 'audit-retention' | 'audit-end';
 
 /** A line as read: what was sealed, one of another master key, or one that was changed. */
 export type Unsealed =

@@ -2,26 +2,39 @@
  * Checks a whole log against the key: every line, every chain, every head record, every rotated file. Streams, and may
  * run while writers write.
  *
- * Found: a line that was edited, removed, moved within its chain, repeated or added; an end that was cut; a file that was
- * removed by anybody but retention. Found with an anchor only: an older log that was put back whole, together with its
- * own older head records.
+ * Found: a line that was edited, removed, moved, repeated or added; an end that was cut; a file that was removed by
+ * anybody but retention. Found only with the ends in the store, or with an anchor: a log that was removed or put back as
+ * it was, together with its head records.
  */
 import path from 'node:path';
 import { SidekeyError } from '../errors.ts';
 import type { Anchored } from './anchor.ts';
-import { problemLimit, walkChains, type ChainExtent, type ChainWalk, type Problem } from './chain.ts';
+import {
+  problemLimit,
+  walkChains,
+  type ChainExtent,
+  type ChainWalk,
+  type Gap,
+  type Problem,
+} from './chain.ts';
 import { headFile, readHeads, slotsEver, type AuditVault, type HeadRecord } from './head.ts';
 import { parseLine, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
 import { openSource, rotatedFiles, snapshot, type LogSource } from './log-files.ts';
 import { PackedDamage } from './packed.ts';
 import { readForwards } from './read-lines.ts';
 import { nothingRemoved, readRetention, retentionFile, type RetentionState } from './retention-record.ts';
+import { readGap, type StoredEnds } from './stored-ends.ts';
 
 /** What is verified. */
 export interface VerifyOptions {
   readonly file: string;
   readonly vault: AuditVault;
   readonly anchored?: Anchored | undefined;
+  /**
+   * The ends that the store has of it, read before the call: the log is then no shorter than they say. Left out: the
+   * store is not at hand.
+   */
+  readonly stored?: StoredEnds | undefined;
 }
 
 /** What a check of the log found. */
@@ -33,6 +46,14 @@ export interface Verification {
   readonly files: number;
   /** How many files retention removed before the first of them. */
   readonly removed: number;
+  /** When it last removed some, in ISO 8601; null: never. */
+  readonly removedAt: string | null;
+  /** Whether it was compared with the ends in the store. */
+  readonly compared: boolean;
+  /** Lines that are gone whose loss is not accepted yet. */
+  readonly gaps: readonly Gap[];
+  /** How many lines are gone whose loss was accepted. */
+  readonly accepted: number;
   /** Ends of writes that a crash or a full disk broke off. They record nothing, and no line is missing for them. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
@@ -62,17 +83,26 @@ export async function verifyAudit(options: VerifyOptions): Promise<Verification>
 }
 
 async function verifyFrom(
-  { file, vault, anchored }: VerifyOptions,
+  { file, vault, anchored, stored }: VerifyOptions,
   retention: RetentionState,
 ): Promise<Verification> {
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
-  const { removed, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
+  const { removed, time, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // First the heads, then the sizes of the files: what a head tells of was written before it.
   const records = readHeads(file, vault);
   // A removal that was interrupted leaves files, which the next one removes.
   const sources = snapshot(file).filter(({ number }) => number > removed);
-  const walk = walkChains(headLinks(records), { file: headFile(file), line: 1 }, { starts, anchored });
+  const walk = walkChains(
+    headLinks(records),
+    { file: headFile(file), line: 1 },
+    {
+      starts,
+      anchored,
+      stored: stored?.ends,
+    },
+  );
   const problems: Problem[] = [
+    ...storedProblems(stored),
     ...headProblems(file, records),
     ...slotProblems(file, records),
     ...retentionProblems(file, retention),
@@ -98,6 +128,10 @@ async function verifyFrom(
     lines: found.lines,
     files: sources.length,
     removed,
+    removedAt: time === '' ? null : time,
+    compared: stored !== undefined,
+    gaps: found.gaps,
+    accepted: found.accepted,
     torn: found.torn,
     chains: found.chains,
     first: all[0] ?? null,
@@ -122,13 +156,16 @@ export async function walkSource(
   let last = 0;
   try {
     for await (const lines of readForwards(reader, source.size)) {
-      for (const { bytes, number } of lines) {
+      for (const { bytes, number, at } of lines) {
         const place = { file: source.path, line: (last = number) };
         for (const bytesOfPiece of piecesOf(bytes)) {
           const piece = readPiece(bytesOfPiece, mac);
-          walk.see(piece, place);
+          const from = at + bytesOfPiece.byteOffset - bytes.byteOffset;
+          walk.see(piece, place, { number: source.number, from, to: from + bytesOfPiece.length });
           if (piece.kind !== 'line' || !marking.has(piece.event)) continue;
-          const { code, reason = '' } = parseLine(bytesOfPiece) ?? {};
+          const { event, code, reason = '' } = parseLine(bytesOfPiece) ?? {};
+          const gap = event === 'audit.accepted' ? readGap(reason) : undefined;
+          if (gap !== undefined) walk.accept(gap);
           if (code === 'audit_broken') problems.push({ ...place, kind: 'cut', sentence: reason });
         }
       }
@@ -143,8 +180,15 @@ export async function walkSource(
   return problems;
 }
 
-/** Events that with the code `audit_broken` say what was found to be wrong then. */
-const marking: ReadonlySet<string> = new Set(['audit.repaired', 'audit.pruned']);
+/** Events that with the code `audit_broken` say what was found to be wrong then, and one that accepts a loss. */
+const marking: ReadonlySet<string> = new Set(['audit.repaired', 'audit.pruned', 'audit.accepted']);
+
+function storedProblems(stored: StoredEnds | undefined): Problem[] {
+  return (stored?.damaged ?? []).map((node, index) => {
+    const sentence = `The end of ${node} in the store was changed.`;
+    return { file: stored?.location ?? '', line: index + 1, kind: 'edited', sentence };
+  });
+}
 
 function headLinks(records: readonly HeadRecord[]): Map<string, Link> {
   return new Map(

@@ -16,7 +16,7 @@ import {
   type HeadRecord,
   type HeadWriter,
 } from './head.ts';
-import { genesis, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
+import { endText, genesis, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
 import { openSource, snapshot } from './log-files.ts';
 import { PackedDamage } from './packed.ts';
 import { readBackwards } from './read-lines.ts';
@@ -34,6 +34,8 @@ export interface WriterSlot {
   readonly last: Link;
   /** What was wrong with the head record, in sentences: to be recorded in the log itself. */
   readonly findings: readonly string[];
+  /** A sentence, where the log ends before the end that the store has. The chain goes on from that one. */
+  readonly behind: string | undefined;
   /** Records how far the chain is written. */
   record(last: Link): void;
   /** Whether the slot is still this writer's alone, and its head record where others look for it. */
@@ -45,10 +47,17 @@ export interface WriterSlot {
 /**
  * Takes a slot and finds the end of its chain.
  * @param host The first part of the node's name (`<host>/<slot>`), where the slot has no chain yet.
+ * @param stored The last line of each node by what the store says.
  * @throws SidekeyError `key_mismatch` where the log belongs to another master key; `audit_unavailable` where no
  * slot is free.
  */
-export function takeSlot(file: string, host: string, vault: AuditVault, calls: DiskCalls = disk): WriterSlot {
+export function takeSlot(
+  file: string,
+  host: string,
+  vault: AuditVault,
+  calls: DiskCalls = disk,
+  stored: ReadonlyMap<string, Link> = new Map(),
+): WriterSlot {
   for (let slot = 1; slot <= slots; slot += 1) {
     const lock = tryLock(`${file}.${slot}.lock`);
     if (lock === undefined) continue;
@@ -59,7 +68,7 @@ export function takeSlot(file: string, host: string, vault: AuditVault, calls: D
       const record = records[slot - 1] ?? { kind: 'none' };
       const isFirst = record.kind === 'none' && slotsEver(records) < slot;
       head = openHead(file, slot, vault, calls);
-      const chain = recover(file, `${plainHost(host)}/${slot}`, isFirst ? null : record, vault);
+      const chain = recover(file, `${plainHost(host)}/${slot}`, isFirst ? null : record, vault, stored);
       return ownSlot(slot, lock, head, chain, isNew);
     } catch (error) {
       head?.close();
@@ -74,19 +83,19 @@ function ownSlot(
   slot: number,
   lock: FileLock,
   head: HeadWriter,
-  chain: { node: string; last: Link; findings: string[] },
+  { node, last: begin, findings, behind }: Recovered,
   isNew: boolean,
 ): WriterSlot {
-  const { node, findings } = chain;
-  const record = ({ seq, hash }: Link, closed: boolean) => head.write({ node, seq, hash, closed });
+  const record = ({ seq, hash, end }: Link, closed: boolean) => head.write({ node, seq, hash, end, closed });
   // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
-  record(chain.last, false);
+  record(begin, false);
   head.sync(isNew);
   return {
     slot,
     node,
-    last: chain.last,
+    last: begin,
     findings,
+    behind,
     record: (last) => record(last, false),
     held: () => lock.held() && head.inPlace(),
     release(last) {
@@ -103,8 +112,11 @@ function ownSlot(
   };
 }
 
+/** The end of a slot's chain, and what was found to be wrong. */
+type Recovered = Pick<WriterSlot, 'node' | 'last' | 'findings' | 'behind'>;
+
 /**
- * Where the chain of a slot ends, from its head record and, where that cannot tell, from the log.
+ * Where the chain of a slot ends, from its head record and the store and, where those cannot tell, from the log.
  *
  * @param record null: as far as is known the slot never had one
  */
@@ -113,7 +125,8 @@ function recover(
   fallback: string,
   record: HeadRecord | null,
   vault: AuditVault,
-): { node: string; last: Link; findings: string[] } {
+  stored: ReadonlyMap<string, Link>,
+): Recovered {
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   if (record?.kind === 'other-key') {
     throw new SidekeyError(
@@ -125,17 +138,29 @@ function recover(
     );
   }
   if (record?.kind === 'head') {
-    const { node, seq, hash, closed } = record.head;
-    // A head that is ahead of the log stays where it is: written on from there, the chain shows for ever that lines
+    const { node, seq, hash, end, closed } = record.head;
+    // An end that is ahead of the log stays where it is: written on from there, the chain shows for ever that lines
     // are gone. Written on from the end of the file, it would hide a cut.
-    const found = closed ? undefined : newestLine(file, node, mac, seq);
-    return { node, last: found ?? { seq, hash }, findings: [] };
+    const known = laterOf({ seq, hash, end }, stored.get(node));
+    const found = closed && known.seq === seq ? undefined : newestLine(file, node, mac, known.seq);
+    const last =
+      found === undefined || found.seq === known.seq ? { ...known, end: known.end ?? found?.end } : found;
+    return {
+      node,
+      last,
+      findings: [],
+      behind: found === undefined && known.seq > seq ? behind(node, known) : undefined,
+    };
   }
-  const found = newestLine(file, fallback, mac, 0);
+  const known = stored.get(fallback);
+  const found = newestLine(file, fallback, mac, known?.seq ?? 0);
   const retention = readRetention(file, vault);
   const removed = retention.kind === 'record' ? retention.record.chains.get(fallback) : undefined;
-  if (record === null && found === undefined && removed === undefined) {
-    return { node: fallback, last: { seq: 0, hash: genesis }, findings: [] };
+  if (record === null && found === undefined && removed === undefined && known === undefined) {
+    return { node: fallback, last: { seq: 0, hash: genesis }, findings: [], behind: undefined };
+  }
+  if (known !== undefined && found === undefined && known.seq > (removed?.seq ?? 0)) {
+    return { node: fallback, last: known, findings: [], behind: behind(fallback, known) };
   }
   const state = record?.kind === 'broken' ? 'damaged' : 'gone';
   return {
@@ -144,7 +169,16 @@ function recover(
     findings: [
       `The head record of ${fallback} was ${state}: lines before this one may have been cut unseen.`,
     ],
+    behind: undefined,
   };
+}
+
+function laterOf(one: Link, other: Link | undefined): Link {
+  return other !== undefined && other.seq > one.seq ? other : one;
+}
+
+function behind(node: string, { seq }: Link): string {
+  return `The store names line ${seq} of ${node}, and the log ends before it: lines were removed, or an older copy of the log was put back. "sidekey audit verify" tells which, and "sidekey audit accept" records that they are gone.`;
 }
 
 /** The last authentic line of `node` in the log with at least this `seq`. */
@@ -154,11 +188,13 @@ function newestLine(file: string, node: string, mac: ChainMac, least: number): L
     const reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
-      for (const { bytes } of readBackwards(reader, Math.min(source.size, reader.size()))) {
+      for (const { bytes, at } of readBackwards(reader, Math.min(source.size, reader.size()))) {
         if (!bytes.includes(name)) continue;
         for (const piece of piecesOf(bytes).toReversed()) {
           const read = readPiece(piece, mac);
-          if (read.kind === 'line' && read.node === node && read.seq >= least) return read;
+          if (read.kind !== 'line' || read.node !== node || read.seq < least) continue;
+          const to = at + piece.byteOffset - bytes.byteOffset + piece.length;
+          return { seq: read.seq, hash: read.hash, end: endText(source.number, to) };
         }
       }
     } catch (error) {

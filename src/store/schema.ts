@@ -15,6 +15,15 @@ export interface Schema {
   sessions: SessionTable;
   grant_activity: ActivityTable;
   questions: QuestionTable;
+  audit_ends: AuditEndTable;
+}
+
+/** See `AuditEndRecord`. */
+export interface AuditEndTable {
+  log: string;
+  node: string;
+  seq: number;
+  sealed: Uint8Array;
 }
 
 /** Named values of the store itself. */

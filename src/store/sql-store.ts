@@ -228,6 +228,27 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
         }),
     },
 
+    auditEnds: {
+      list: (log) =>
+        run(async () => {
+          const rows = await db.selectFrom('audit_ends').selectAll().where('log', '=', log).execute();
+          return rows.toSorted((a, b) => compare(a.node, b.node));
+        }),
+      put: (end) =>
+        run(async () => {
+          await db
+            .insertInto('audit_ends')
+            .values({ ...end })
+            .onConflict((conflict) =>
+              conflict
+                .columns(['log', 'node'])
+                .doUpdateSet({ seq: end.seq, sealed: end.sealed })
+                .where('audit_ends.seq', '<', end.seq),
+            )
+            .execute();
+        }),
+    },
+
     close() {
       closing ??= Promise.allSettled(pending).then(close);
       return closing;

@@ -94,6 +94,14 @@ export interface Store {
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
 
+  /** How far the chains of audit logs were written, sealed: the log itself could be cut or removed unseen. */
+  readonly auditEnds: {
+    /** Of one log, in order of node. */
+    list(log: string): Promise<AuditEndRecord[]>;
+    /** Keeps the end, unless a later one of this chain is kept already. */
+    put(end: AuditEndRecord): Promise<void>;
+  };
+
   /** Finishes what is under way and closes. Idempotent. */
   close(): Promise<void>;
 }
@@ -101,6 +109,18 @@ export interface Store {
 /** A grant with its sealed credential. */
 export interface GrantRecord extends Grant {
   /** The sealed `SealedCredential`, bound to the grant's id and revision (see `vault/envelope.ts`). */
+  readonly sealed: Uint8Array;
+}
+
+/** The end of one chain of an audit log. */
+export interface AuditEndRecord {
+  /** The absolute path of the log. */
+  readonly log: string;
+  /** The name of the chain. */
+  readonly node: string;
+  /** The number of its last line. */
+  readonly seq: number;
+  /** The end itself, sealed for this log and node. */
   readonly sealed: Uint8Array;
 }
 

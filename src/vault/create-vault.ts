@@ -15,6 +15,7 @@ export function createVault(master: KeyObject): Vault {
     'audit-head': createLineMac(derivedKey(master, 'audit-head')),
     'audit-anchor': macWith(derivedKey(master, 'audit-anchor')),
     'audit-retention': macWith(derivedKey(master, 'audit-retention')),
+    'audit-end': macWith(derivedKey(master, 'audit-end')),
     'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
     'approval-link': macWith(derivedKey(master, 'approval-link')),
     placeholder: macWith(derivedKey(master, 'placeholder')),

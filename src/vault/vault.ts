@@ -27,6 +27,7 @@ export type MacPurpose =
   | 'audit-head'
   | 'audit-anchor'
   | 'audit-retention'
+  | 'audit-end'
   | 'credential-fingerprint'
   | 'approval-link'
   | 'placeholder';
