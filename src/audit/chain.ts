@@ -58,6 +58,8 @@ interface Chain {
   last: number;
   hash: string;
   at: Place;
+  /** The number of the file that has its last line; 0: none has. */
+  file: number;
   /** Where its last line ends; undefined where that is not known. */
   end: string | undefined;
   /** The last line began elsewhere than right after the one before, and no later one has said where it ended. */
@@ -127,18 +129,25 @@ export function walkChains(
   { starts = new Map(), anchored = new Map(), stored = new Map(), openEnded = false }: WalkOptions = {},
 ): ChainWalk {
   const chains = new Map<string, Chain>();
-  const broken: { piece: Exclude<Piece, { kind: 'line' }>; place: Place }[] = [];
+  const broken: { piece: Exclude<Piece, { kind: 'line' }>; place: Place; file: number }[] = [];
   const problems: Problem[] = [];
   const accepted: Gap[] = [];
   /** Lines that stand elsewhere than they were written. */
-  const misplaced: { readonly place: Place; readonly node: string; readonly seq: number }[] = [];
-  /** Files in which lines were changed, removed or added: where the others stand follows from that. */
-  const disturbed = new Set<string>();
+  const misplaced: {
+    readonly place: Place;
+    readonly file: number;
+    readonly node: string;
+    readonly seq: number;
+  }[] = [];
+  /**
+   * Files, from the first number to the last, in which lines were changed, removed or added: that some others stand
+   * elsewhere follows from it.
+   */
+  const disturbed = new Map<string, readonly [number, number]>();
   let lines = 0;
   let omitted = 0;
 
   function report(place: Place, kind: ProblemKind, sentence: string): void {
-    if (kind !== 'cut') disturbed.add(place.file);
     if (problems.length < problemLimit) problems.push({ file: place.file, line: place.line, kind, sentence });
     else omitted += 1;
   }
@@ -152,6 +161,7 @@ export function walkChains(
       last: seq,
       hash,
       at,
+      file: 0,
       end,
       moved: false,
       tellsEnds: end !== undefined,
@@ -159,8 +169,12 @@ export function walkChains(
     };
   }
 
-  function misplace({ node, last, at }: Chain): void {
-    if (misplaced.length < problemLimit) misplaced.push({ place: at, node, seq: last });
+  function disturb(from: number, to: number): void {
+    disturbed.set(`${from} ${to}`, [from, to]);
+  }
+
+  function misplace({ node, last, at, file }: Chain): void {
+    if (misplaced.length < problemLimit) misplaced.push({ place: at, file, node, seq: last });
     else omitted += 1;
   }
 
@@ -179,7 +193,7 @@ export function walkChains(
 
   function see(piece: Piece, place: Place, extent?: Extent): void {
     if (piece.kind !== 'line') {
-      if (broken.length < problemLimit) broken.push({ piece, place });
+      if (broken.length < problemLimit) broken.push({ piece, place, file: extent?.number ?? 0 });
       else omitted += 1;
       return;
     }
@@ -207,6 +221,7 @@ export function walkChains(
       );
     }
     if (seq <= chain.last) {
+      if (extent !== undefined) disturb(extent.number, Math.max(chain.file, extent.number));
       if (fill(chain, seq)) {
         report(place, 'reordered', `Line ${seq} of ${node} stands after line ${chain.last}.`);
       } else {
@@ -220,10 +235,12 @@ export function walkChains(
     }
     if (extent !== undefined && seq === chain.last + 1 && piece.prev === chain.hash) {
       locate(chain, piece.prevEnd, extent);
-    } else chain.moved = false;
+    } else {
+      chain.moved = false;
+      if (extent !== undefined) disturb(Math.min(chain.file, extent.number), extent.number);
+    }
     if (seq > chain.last + 1) {
       chain.holes.push({ from: chain.last + 1, to: seq - 1, before: place });
-      disturbed.add(place.file).add(chain.at.file);
     } else if (piece.prev !== chain.hash) {
       report(
         place,
@@ -235,6 +252,7 @@ export function walkChains(
     chain.hash = piece.hash;
     chain.at = place;
     if (extent === undefined) return;
+    chain.file = extent.number;
     chain.end = endText(extent.number, extent.to);
     for (const known of [head, storedEnd]) {
       if (known?.seq === seq && known.hash === piece.hash && (known.end ?? chain.end) !== chain.end) {
@@ -263,16 +281,19 @@ export function walkChains(
     }
     for (const [node, chain] of ends) {
       const known = Math.max(heads.get(node)?.seq ?? 0, stored.get(node)?.seq ?? 0);
-      if (chain.last < known) chain.holes.push({ from: chain.last + 1, to: known, before: END });
+      if (chain.last >= known) continue;
+      chain.holes.push({ from: chain.last + 1, to: known, before: END });
+      disturb(chain.file, Infinity);
     }
     let torn = 0;
-    for (const { piece, place } of broken) {
+    for (const { piece, place, file } of broken) {
       const claimed = piece.claim === undefined ? undefined : ends.get(piece.claim.node);
       if (piece.claim !== undefined && claimed !== undefined && fill(claimed, piece.claim.seq)) {
         const { node, seq } = piece.claim;
         report(place, 'edited', `Line ${seq} of ${node} was changed after it was written.`);
       } else if (piece.kind === 'torn') {
         torn += 1;
+        continue;
       } else {
         report(
           place,
@@ -280,6 +301,7 @@ export function walkChains(
           `This text was not written by a writer of this log, or was changed beyond recognition.`,
         );
       }
+      disturb(file, file);
     }
     let acceptedLines = 0;
     const gaps: Gap[] = [];
@@ -322,9 +344,10 @@ export function walkChains(
         );
       }
     }
-    // Of a file the first: the others follow from it.
-    for (const { place, node, seq } of misplaced) {
-      if (disturbed.has(place.file)) continue;
+    for (const { place, file, node, seq } of misplaced) {
+      if ([...disturbed.values()].some(([from, to]) => from <= file && file <= to)) continue;
+      // Of a file the first: the others follow from it.
+      disturb(file, file);
       report(
         place,
         'reordered',

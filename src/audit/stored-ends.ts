@@ -23,7 +23,7 @@ export interface StoredEnds {
   readonly damaged: readonly string[];
 }
 
-const shape = z.strictObject({
+const shape = z.object({
   v: z.literal(1),
   log: z.string(),
   node: z.string(),

@@ -24,6 +24,13 @@ export const registerAudit: Register = (program, bind) => {
   );
   examples(
     audit
+      .command('accept')
+      .description('record that missing lines are known, as after a backup was put back')
+      .action(bind(async () => (await import('./audit/accept.ts')).accept)),
+    'sidekey audit accept',
+  );
+  examples(
+    audit
       .command('anchor')
       .description('print how far the record goes, to be kept elsewhere')
       .action(bind(async () => (await import('./audit/anchor.ts')).anchor)),

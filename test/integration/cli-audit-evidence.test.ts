@@ -153,7 +153,7 @@ describe('audit anchor', () => {
     writeFileSync(file, anchor);
     expect(await at.run(['audit', 'verify', '--anchor', file])).toMatchObject({ exit: 0 });
     names.forEach((name, index) => writeFileSync(name, older[index] ?? ''));
-    expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
+    expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 1 });
     const cut = await at.run(['audit', 'verify', '--anchor', '-'], { input: anchor });
     expect(cut).toMatchObject({ exit: 1, stdout: expect.stringContaining('names line 9 of') as string });
     for (const name of names) rmSync(name);

@@ -8,7 +8,9 @@ import { encodeHead, headFile } from '../../src/audit/head.ts';
 import { composeLine, genesis, type Link } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';
+import { readStoredEnds } from '../../src/audit/stored-ends.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
+import { endStoreForTest } from '../unit/audit/end-store-for-test.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();
@@ -234,6 +236,115 @@ describe('writers at once', () => {
         });
       }),
       { numRuns: 40 },
+    );
+  });
+});
+
+/** Writers by turns: who writes, and how many events with one call. */
+const turns = fc.array(fc.record({ writer, count: fc.integer({ min: 1, max: 3 }) }), {
+  minLength: 2,
+  maxLength: 14,
+});
+
+/** A change of the text of a log by somebody who has no key. */
+const anAttack = fc.record({
+  do: fc.constantFrom('edit', 'delete', 'swap', 'move', 'cut', 'insert') as fc.Arbitrary<
+    'edit' | 'delete' | 'swap' | 'move' | 'cut' | 'insert'
+  >,
+  one: fc.nat(),
+  other: fc.nat(),
+});
+
+/** The files of a log with their lines, oldest first. */
+function filesOf(file: string): { path: string; lines: string[] }[] {
+  const folder = join(file, '..');
+  return fs
+    .readdirSync(folder)
+    .filter((name) => /^audit\.jsonl(\.\d{6})?$/.test(name))
+    .toSorted((a, b) => (a.length === b.length ? (a < b ? -1 : 1) : b.length - a.length))
+    .map((name) => ({
+      path: join(folder, name),
+      lines: fs.readFileSync(join(folder, name), 'utf8').split('\n').slice(0, -1),
+    }));
+}
+
+/** Whether the bytes of the log are other ones than before. */
+function attack(file: string, { do: what, one, other }: { do: string; one: number; other: number }): boolean {
+  const files = filesOf(file);
+  const lines = files.flatMap((each) => each.lines);
+  const [i, j] = [one % lines.length, other % lines.length];
+  const [a = '', b = ''] = [lines[i], lines[j]];
+  if (what === 'edit') lines[i] = a.replace(/.$/s, (last) => (last === '}' ? ']' : '}'));
+  if (what === 'delete') lines[i] = '';
+  if (what === 'swap') [lines[i], lines[j]] = [b, a];
+  // Before a line: behind the last it is a write that was broken off, which takes nothing away.
+  if (what === 'insert') lines[i] = `{"v":1,"seq":${other}\n${a}`;
+  if (what === 'move') {
+    // The files keep their numbers of lines.
+    lines.splice(i, 1);
+    lines.splice(j, 0, a);
+  }
+  const before = files.map(({ lines: text }) => fileOf(text)).join('|');
+  let from = 0;
+  const after = files.map((each) => {
+    const kept = lines.slice(from, (from += each.lines.length));
+    const text = fileOf(kept.filter((line) => line !== ''));
+    const left = what === 'cut' && from > i ? text.slice(0, other % Math.max(1, text.length - 1)) : text;
+    fs.writeFileSync(each.path, left);
+    return left;
+  });
+  return after.join('|') !== before;
+}
+
+async function writtenByTurns(
+  file: string,
+  steps: readonly { writer: number; count: number }[],
+  store: ReturnType<typeof endStoreForTest>,
+): Promise<void> {
+  const open = () => openAuditLog({ file, maxBytes: 1_500, vault, store, now: () => 0, node: 'host' });
+  const logs = await Promise.all([open(), open(), open()]);
+  for (const step of steps) {
+    const events = Array.from({ length: step.count }, () => logs[step.writer]?.append({ event: 'access' }));
+    await Promise.all(events);
+  }
+  await Promise.all(logs.map((log) => log.close()));
+}
+
+const isWhole = async (file: string, store: ReturnType<typeof endStoreForTest>) =>
+  (await verifyAudit({ file, vault, stored: await readStoredEnds(store, file, vault) })).ok;
+
+describe('a log of several writers and files, with the store at hand', () => {
+  it('is found to be changed by every edit, deletion, cut, insertion and every change of the order', async () => {
+    await fc.assert(
+      fc.asyncProperty(turns, anAttack, async (steps, how) => {
+        await inFolder(async (file) => {
+          const store = endStoreForTest();
+          await writtenByTurns(file, steps, store);
+          expect(await isWhole(file, store)).toBe(true);
+          fc.pre(attack(file, how));
+          expect(await isWhole(file, store)).toBe(false);
+        });
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('is found to have lost any set of its files, also after the next start', async () => {
+    await fc.assert(
+      fc.asyncProperty(turns, fc.nat(), async (steps, which) => {
+        await inFolder(async (file) => {
+          const store = endStoreForTest();
+          await writtenByTurns(file, steps, store);
+          const all = fs.readdirSync(join(file, '..')).filter((name) => !name.includes('.lock'));
+          // Of every set of files; where the number says none, all of them.
+          const gone = all.filter((_, index) => (which & (1 << index)) !== 0);
+          for (const name of gone.length === 0 ? all : gone) fs.rmSync(join(file, '..', name));
+          expect(await isWhole(file, store)).toBe(false);
+          await writtenByTurns(file, [{ writer: 0, count: 1 }], store);
+          expect(await isWhole(file, store)).toBe(false);
+        });
+      }),
+      { numRuns: 60 },
     );
   });
 });

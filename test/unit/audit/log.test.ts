@@ -11,7 +11,6 @@ import {
   openLog,
   paths,
   problems,
-  rewrite,
   verify,
   write,
 } from './log-for-test.ts';
@@ -52,6 +51,7 @@ describe('appending', () => {
         time: '2026-01-02T03:04:05.000Z',
         node: 'host/1',
         ...access('/a'),
+        prev_end: '0:0',
         prev: '0'.repeat(64),
         hash: expect.any(String) as string,
       },
@@ -389,12 +389,22 @@ describe('a crash in the middle of a write', () => {
 
   it('does not spoil the lines of the others, also of one that wrote behind the torn line', async () => {
     const file = await newLogFile();
-    const [first, second] = [await openLog(file), await openLog(file)];
+    // A third writer dies in a write between the first one's look at the file and its write.
+    const beside: DiskCalls = {
+      ...disk,
+      write(fd, text) {
+        if (text.includes('"path":"/1"')) {
+          fs.appendFileSync(file, '{"v":1,"seq":2,"time":"2026-01-02T03:04:05.000Z","node":"host/3","ev');
+        }
+        return disk.write(fd, text);
+      },
+    };
+    const [first, second] = [await openLog(file, { disk: beside }), await openLog(file)];
     await write(first, 1);
     await write(second, 1, 2);
-    rewrite(file, (text) => `{"v":1,"seq":2,"time":"2026-01-02T03:04:05.000Z","node":"host/3","ev${text}`);
-    expect(await verify(file)).toMatchObject({ ok: true, lines: 2, torn: 1 });
-    expect(await paths(file)).toEqual(['/1', '/2']);
+    await write(first, 1, 3);
+    expect(await verify(file)).toMatchObject({ ok: true, lines: 3, torn: 1 });
+    expect(await paths(file)).toEqual(['/1', '/2', '/3']);
   });
 
   it('does not take for torn what another writer is still writing', async () => {
