@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { beginSink, factsOf, readSinkSecret, type RunningSink, type SinkParts } from './audit-sinks.ts';
 import { takeAnchor } from './audit/anchor.ts';
+import { freeBytes } from './audit/disk.ts';
 import type { AuditVault } from './audit/head.ts';
 import { packRotated } from './audit/pack.ts';
 import { removeExpired } from './audit/retention.ts';
@@ -71,7 +72,17 @@ export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
 
   shipTo(config.sinks);
   anchorAs(config.anchor);
-  const stopTending = repeat(timers, lookEvery, (signal) => tend({ ...parts, config }, signal));
+  if (config.keepsByDefault) {
+    parts.log.info(
+      { file: config.file, keepMs: config.keepMs, keepBytes: config.keepBytes },
+      'rotated audit files are removed after 400 days, or beyond 2 GiB: the default; to keep all, set audit.keep to forever',
+    );
+  }
+  const warnOfDisk = diskWarning(parts.log);
+  const stopTending = repeat(timers, lookEvery, async (signal) => {
+    warnOfDisk(config);
+    await tend({ ...parts, config }, signal);
+  });
   return {
     reconfigure(next) {
       config = { ...next, file: config.file };
@@ -119,12 +130,29 @@ function repeat(
   };
 }
 
+/** Warns once when little space is left for the log, before requests have to be refused, and says when there is more again. */
+function diskWarning(log: UpkeepParts['log']): (config: AuditConfig) => void {
+  let warned = false;
+  return ({ file, warnFreeBytes }) => {
+    const free = freeBytes(file);
+    if (free === null || free < warnFreeBytes === warned) return;
+    warned = !warned;
+    if (warned) {
+      log.warn(
+        { file, free, warnFreeBytes },
+        'little space is left on the disk of the audit log: when it is full, requests are refused with audit_unavailable',
+      );
+    } else log.info({ file, free }, 'there is space on the disk of the audit log again');
+  };
+}
+
 /** Packs and removes once. Never rejects. */
 async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: AbortSignal): Promise<void> {
-  const { file, compress, keepMs, keepFiles } = config;
+  const { file, compress, keepMs, keepFiles, keepBytes } = config;
   try {
-    const removed = await removeExpired({ file, vault, audit, keepMs, keepFiles, now: now(), signal });
-    if (removed > 0) log.info({ file, removed }, 'audit files were removed, as audit.keep says');
+    const limits = { keepMs, keepFiles, keepBytes };
+    const removed = await removeExpired({ file, vault, audit, ...limits, now: now(), signal });
+    if (removed > 0) log.info({ file, removed, ...limits }, 'audit files were removed, as audit.keep says');
   } catch (error) {
     if (signal.aborted) return;
     log.warn({ file, err: error }, 'old audit files could not be removed');

@@ -114,7 +114,7 @@ export interface ChainWalk {
   /** The next piece, in the order of the log. Without its extent, nothing is said of where it stands. */
   see(piece: Piece, place: Place, extent?: Extent): void;
   /** The loss of these lines was accepted. */
-  accept(gap: Gap): void;
+  accept(gap: Gap): unknown;
   /** What was found, now that there are no more. */
   finish(): ChainFindings;
 }

@@ -1,5 +1,6 @@
 /** The calls of the file system that fail where a disk is full or broken, in one place so that a test can make them fail. */
 import fs from 'node:fs';
+import path from 'node:path';
 import { promisify } from 'node:util';
 
 /** The calls; a test gives others. */
@@ -18,3 +19,13 @@ export const disk: DiskCalls = {
   writeAt: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
   sync: promisify(fs.fdatasync),
 };
+
+/** Bytes that are free for this user on the disk of the log; null where the system does not say. */
+export function freeBytes(file: string): number | null {
+  try {
+    const { bavail, bsize } = fs.statfsSync(path.dirname(file));
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}

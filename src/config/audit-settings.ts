@@ -124,12 +124,20 @@ export const auditSchema = z.strictObject({
     'Age at which a new file is begun. Default: 1d where keep is set, else none.',
     3_600_000,
   ).optional(),
-  keep: span('How long rotated files are kept. Default: for ever.', 3_600_000).optional(),
-  keep_files: z
-    .int()
-    .min(1)
+  keep: z
+    .union([z.literal('forever'), span('How long rotated files are kept.', 3_600_000)], {
+      error: 'must be a time, such as 30d, or forever',
+    })
     .optional()
-    .meta({ description: 'How many rotated files are kept. Default: all.' }),
+    .meta({
+      description:
+        'How long rotated files are kept, or forever. Where keep, keep_files and keep_size are all left out: 400d and 2GiB.',
+    }),
+  keep_files: z.int().min(1).optional().meta({ description: 'How many rotated files are kept.' }),
+  keep_size: size('How large the rotated files may be together, compressed.', 4_096).optional(),
+  warn_free: size('Free space on the disk of the log below which the log and status warn.').prefault(
+    '512MiB',
+  ),
   compress: z.boolean().prefault(true).meta({
     description: 'Whether rotated files are compressed. They are verified and queried all the same.',
   }),
@@ -184,6 +192,11 @@ export interface AuditConfig {
   readonly maxAgeMs: number | null;
   readonly keepMs: number | null;
   readonly keepFiles: number | null;
+  readonly keepBytes: number | null;
+  /** Nobody has said what to keep: the default counts. */
+  readonly keepsByDefault: boolean;
+  /** Warn where fewer bytes are free. */
+  readonly warnFreeBytes: number;
   readonly compress: boolean;
   readonly fsync: 'always' | 'interval';
   readonly anchor: AnchorConfig | null;
@@ -197,18 +210,27 @@ export interface AnchorConfig {
   readonly webhook: { readonly url: string; readonly secret: SecretReference | undefined } | null;
 }
 
+/** What is kept where nobody has said it. */
+const defaultKeepMs = 400 * 86_400_000;
+const defaultKeepBytes = 2 * 1_024 ** 3;
+
 /** @param absolute makes a path of the config file absolute */
 export function toAuditConfig(
   values: z.output<typeof auditSchema>,
   absolute: (path: string) => string,
 ): AuditConfig {
-  const { anchor: anchored, keep = null } = values;
+  const { anchor: anchored, keep_files: keepFiles = null, keep_size: keepBytes = null } = values;
+  const keepsByDefault = values.keep === undefined && keepFiles === null && keepBytes === null;
+  const keep = values.keep === 'forever' ? null : (values.keep ?? null);
   return {
     file: absolute(values.file),
     maxBytes: values.max_size,
     maxAgeMs: values.max_age ?? (keep === null ? null : Math.min(keep, 86_400_000)),
-    keepMs: keep,
-    keepFiles: values.keep_files ?? null,
+    keepMs: keepsByDefault ? defaultKeepMs : keep,
+    keepFiles,
+    keepBytes: keepsByDefault ? defaultKeepBytes : keepBytes,
+    keepsByDefault,
+    warnFreeBytes: values.warn_free,
     compress: values.compress,
     fsync: values.fsync,
     anchor:

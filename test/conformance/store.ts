@@ -473,6 +473,40 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
+    describe('ends of audit logs', () => {
+      const end = (node: string, seq: number, log = '/a.jsonl') => ({
+        log,
+        node,
+        seq,
+        sealed: Buffer.from(`${node} ${seq}`),
+      });
+      const told = async (from: Store, log = '/a.jsonl') =>
+        (await from.auditEnds.list(log)).map(({ sealed }) => text(sealed));
+
+      it('are kept for each log and node, in order of node', async () => {
+        expect(await store.auditEnds.list('/a.jsonl')).toEqual([]);
+        for (const each of [end('b/1', 5), end('a/1', 7), end('a/1', 3, '/b.jsonl')]) {
+          await store.auditEnds.put(each);
+        }
+        const list = await store.auditEnds.list('/a.jsonl');
+        const bytes = Buffer.from('a/1 7');
+        expect(list.map((each) => ({ ...each, sealed: Buffer.from(each.sealed) }))).toEqual([
+          { ...end('a/1', 7), sealed: bytes },
+          end('b/1', 5),
+        ]);
+        expect(await told(store, '/b.jsonl')).toEqual(['a/1 3']);
+      });
+
+      it('never go back, whoever writes them', async () => {
+        const second = await subject.second();
+        await store.auditEnds.put(end('a/1', 7));
+        await second.auditEnds.put(end('a/1', 6));
+        expect(await told(second)).toEqual(['a/1 7']);
+        await second.auditEnds.put(end('a/1', 8));
+        expect(await told(store)).toEqual(['a/1 8']);
+      });
+    });
+
     describe('epoch', () => {
       it('stays while nothing is written, whatever is read', async () => {
         const second = await subject.second();
@@ -495,6 +529,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => second.agents.remove('claude'),
           () => store.meta.putIfAbsent('key_check', Buffer.from('x')),
           () => second.activity.note(record.id, { usedAt: time }),
+          () => store.auditEnds.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') }),
           () => second.grants.remove(record.id),
         ];
         for (const write of writes) {

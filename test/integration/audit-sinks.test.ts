@@ -388,3 +388,25 @@ describe('the proxy', () => {
     );
   });
 });
+
+describe('what is kept', () => {
+  test('is said at the start where nobody has said what to keep', async () => {
+    const told = (said: readonly string[]) => said.filter((line) => line.includes('removed after 400 days'));
+    expect(told((await lookedAfter(() => ({}))).said)).toHaveLength(1);
+    expect(told((await lookedAfter(() => ({ keep: 'forever' }))).said)).toEqual([]);
+  });
+
+  test('brings a warning, once, while less than warn_free is free on the disk', async () => {
+    const scarce = await lookedAfter(() => ({ warn_free: 2 ** 52 }));
+    await scarce.next((ms) => ms === 60_000);
+    await scarce.next((ms) => ms === 60_000);
+    expect(scarce.said.filter((line) => line.includes('little space is left'))).toHaveLength(1);
+    const ample = await lookedAfter(() => ({ warn_free: 0 }));
+    expect(ample.said.filter((line) => line.includes('space'))).toEqual([]);
+
+    const at = await home({ audit: { warn_free: 2 ** 52 } });
+    await at.run(['domain', 'tunnel', 'example.org']);
+    const { stdout } = await at.run(['status']);
+    expect(stdout).toMatch(/Only \d+ \w+ are free on the disk of data\/audit\.jsonl\./);
+  });
+});

@@ -59,7 +59,7 @@ describe('status', () => {
           String.raw`✓ CA       certs/ca\.crt, Sidekey CA [0-9a-f]{8}, ends in 10 y`,
           '✓ domains  1',
           '✓ grants   1 active',
-          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago\n$`,
+          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB by default \(audit\.keep\)\n$`,
         ].join('\n'),
       ),
     );

@@ -15,7 +15,7 @@ async function log() {
   const audit = await openLog(file, { maxBytes: 1_500 });
   await write(audit, 30);
   const keep = (keepFiles: number, keepMs: number | null = null) =>
-    removeExpired({ file, vault, audit, keepMs, keepFiles, now: Date.UTC(2026, 0, 3) });
+    removeExpired({ file, vault, audit, keepMs, keepFiles, keepBytes: null, now: Date.UTC(2026, 0, 3) });
   return { file, audit, keep };
 }
 

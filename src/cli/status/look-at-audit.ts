@@ -1,16 +1,20 @@
 import { statSync } from 'node:fs';
+import { freeBytes } from '../../audit/disk.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { rotatedFiles } from '../../audit/log-files.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read-on.ts';
 import { readSinkState } from '../../audit/sinks/sink-state.ts';
 import type { Config } from '../../config/config.ts';
+import { formatDuration } from '../../config/duration.ts';
+import { formatSize } from '../../config/size.ts';
 import { displayName } from '../../config/problem.ts';
 import { isoTime, relativeTime } from '../time.ts';
 import { attempt, finding, type Finding, type Need } from './finding.ts';
 
 /** The audit log: how much there is of it, when something was written last, and how its sinks fare. */
-export function lookAtAudit({ audit: { file, sinks } }: Config, now: number): Promise<Finding> {
+export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
+  const { file, sinks } = audit;
   return attempt('audit', async () => {
     const rotated = rotatedFiles(file);
     const paths = [...rotated.map(({ path }) => path), file];
@@ -21,7 +25,8 @@ export function lookAtAudit({ audit: { file, sinks } }: Config, now: number): Pr
     const at = last === null ? null : Date.parse(last.time);
     const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
     const looked = sinks.map(({ name }) => lookAtSink(file, name, now));
-    const parts = [fromHere(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when];
+    const parts = [fromHere(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when, keptText(audit)];
+    const free = freeBytes(file);
     if (sinks.length > 0) parts.push(looked.map(({ text }) => text).join(', '));
     return finding(
       'audit',
@@ -30,12 +35,37 @@ export function lookAtAudit({ audit: { file, sinks } }: Config, now: number): Pr
         file,
         bytes,
         rotated: rotated.length,
+        keep_ms: audit.keepMs,
+        keep_files: audit.keepFiles,
+        keep_bytes: audit.keepBytes,
+        free_bytes: free,
         last_event: last?.time ?? null,
         sinks: Object.fromEntries(looked.map(({ name, facts }) => [name, facts])),
       },
-      looked.flatMap(({ need }) => need ?? []),
+      [...spaceNeeds(audit, free), ...looked.flatMap(({ need }) => need ?? [])],
     );
   });
+}
+
+/** What becomes of rotated files, for nothing that somebody wanted to keep may go unsaid. */
+function keptText({ keepMs, keepFiles, keepBytes, keepsByDefault }: Config['audit']): string {
+  const limits = [
+    ...(keepMs === null ? [] : [formatDuration(keepMs)]),
+    ...(keepFiles === null ? [] : [`${keepFiles} files`]),
+    ...(keepBytes === null ? [] : [formatSize(keepBytes)]),
+  ];
+  if (limits.length === 0) return 'keeps all';
+  return `keeps ${limits.join(' or ')}${keepsByDefault ? ' by default (audit.keep)' : ''}`;
+}
+
+function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | null): Need[] {
+  if (free === null || free >= warnFreeBytes) return [];
+  return [
+    {
+      sentence: `Only ${sizeText(free)} are free on the disk of ${fromHere(file)}. When it is full, requests are refused.`,
+      hint: 'free space there, or set audit.keep or audit.keep_size to less',
+    },
+  ];
 }
 
 interface LookedAt {

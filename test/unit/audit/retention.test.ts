@@ -5,6 +5,7 @@ import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { packRotated } from '../../../src/audit/pack.ts';
 import { retentionFile } from '../../../src/audit/retention-record.ts';
 import { removeExpired } from '../../../src/audit/retention.ts';
+import { gapReason } from '../../../src/audit/stored-ends.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
@@ -31,7 +32,8 @@ const remove = (
   now: number,
   keepMs: number | null,
   keepFiles: number | null = null,
-) => removeExpired({ file, vault, audit: log, keepMs, keepFiles, now });
+  keepBytes: number | null = null,
+) => removeExpired({ file, vault, audit: log, keepMs, keepFiles, keepBytes, now });
 
 describe('rotation by age', () => {
   it('begins a new file with the first event that comes later, and not for an idle log', async () => {
@@ -103,12 +105,39 @@ describe('retention', () => {
     expect(await problems(file)).not.toContainEqual(expect.stringContaining('repeated'));
   });
 
+  it('removes the oldest files beyond a size, and says in verify when', async () => {
+    const { file, log, now } = await tenDays();
+    const sizes = rotatedFiles(file).map(({ path }) => fs.statSync(path).size);
+    const lastThree = sizes.slice(-4, -1).reduce((sum, size) => sum + size, 0);
+    expect(await remove(file, log, now, null, null, lastThree)).toBe(5);
+    expect(rotatedFiles(file).map(({ number }) => number)).toEqual([6, 7, 8, 9, 10]);
+    expect(await verify(file)).toMatchObject({
+      ok: true,
+      removed: 5,
+      removedAt: new Date(now).toISOString(),
+    });
+    expect(await remove(file, log, now, null, null, 1e9)).toBe(0);
+  });
+
+  it('takes a loss that was accepted for known when it removes the files around it', async () => {
+    const { file, log, now } = await tenDays();
+    const second = rotatedName(file, 2);
+    const [gone = ''] = fs.readFileSync(second, 'utf8').split('\n');
+    fs.writeFileSync(second, fs.readFileSync(second, 'utf8').replace(`${gone}\n`, ''));
+    const { gaps } = await verify(file);
+    expect(gaps).toHaveLength(1);
+    for (const gap of gaps) await log.append({ event: 'audit.accepted', reason: gapReason(gap) });
+    expect(await verify(file)).toMatchObject({ ok: true, accepted: 1 });
+    expect(await remove(file, log, now, null, 3)).toBe(7);
+    expect(await verify(file)).toMatchObject({ ok: true, removed: 7 });
+  });
+
   it('removes nothing where that cannot be recorded', async () => {
     const { file, now } = await tenDays();
     const audit = { append: () => Promise.reject(new Error('no space')) };
-    await expect(removeExpired({ file, vault, audit, keepMs: day, keepFiles: null, now })).rejects.toThrow(
-      'no space',
-    );
+    await expect(
+      removeExpired({ file, vault, audit, keepMs: day, keepFiles: null, keepBytes: null, now }),
+    ).rejects.toThrow('no space');
     expect(rotatedFiles(file)).toHaveLength(9);
     expect(await problems(file)).toEqual([]);
   });
@@ -117,7 +146,7 @@ describe('retention', () => {
     const { file, log, now } = await tenDays();
     const signal = AbortSignal.abort(new Error('the process ends'));
     await expect(
-      removeExpired({ file, vault, audit: log, keepMs: day, keepFiles: null, now, signal }),
+      removeExpired({ file, vault, audit: log, keepMs: day, keepFiles: null, keepBytes: null, now, signal }),
     ).rejects.toThrow('the process ends');
     await expect(packRotated(file, Date.now() + 120_000, signal)).rejects.toThrow('the process ends');
     expect(rotatedFiles(file).filter(({ packed }) => !packed)).toHaveLength(9);

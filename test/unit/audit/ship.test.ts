@@ -116,7 +116,15 @@ describe('a sink that was away', () => {
     await first.idle();
     await first.close();
     await write(log, 40);
-    await removeExpired({ file, vault: vaultForTest(), audit: log, keepMs: null, keepFiles: 1, now: 0 });
+    await removeExpired({
+      file,
+      vault: vaultForTest(),
+      audit: log,
+      keepMs: null,
+      keepFiles: 1,
+      keepBytes: null,
+      now: 0,
+    });
     const second = ship(file);
     await second.idle();
     expect(second.state.taken.at(-1)).toBe('/40');

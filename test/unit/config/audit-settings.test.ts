@@ -9,18 +9,29 @@ const problem = (audit: string) =>
     (error: Error) => error.message.replace(/^\S+ /, ''),
   );
 
-it('keeps all for ever and ships nowhere, where nothing is said', async () => {
+it('keeps 400 days and 2 GiB and ships nowhere, where nothing is said', async () => {
   expect(await read('{ file: a.jsonl }')).toEqual({
     file: '/etc/sidekey/a.jsonl',
     maxBytes: 104_857_600,
     maxAgeMs: null,
-    keepMs: null,
+    keepMs: 400 * 86_400_000,
     keepFiles: null,
+    keepBytes: 2_147_483_648,
+    keepsByDefault: true,
+    warnFreeBytes: 536_870_912,
     compress: true,
     fsync: 'interval',
     anchor: null,
     sinks: [],
   });
+});
+
+it('keeps what a person said, and has no limit beside it', async () => {
+  const none = { keepMs: null, keepFiles: null, keepBytes: null, keepsByDefault: false };
+  expect(await read('{ keep: forever }')).toMatchObject({ ...none, maxAgeMs: null });
+  expect(await read('{ keep_files: 5 }')).toMatchObject({ ...none, keepFiles: 5 });
+  expect(await read('{ keep_size: 1GiB }')).toMatchObject({ ...none, keepBytes: 1_073_741_824 });
+  expect(await read('{ keep: 90d }')).toMatchObject({ ...none, keepMs: 90 * 86_400_000 });
 });
 
 it('begins a file a day where lines are kept for days, so that they can go after days', async () => {

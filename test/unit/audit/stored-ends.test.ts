@@ -1,0 +1,133 @@
+import fs from 'node:fs';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { headFile } from '../../../src/audit/head.ts';
+import type { EndStore } from '../../../src/audit/stored-ends.ts';
+import { readGap, readStoredEnds } from '../../../src/audit/stored-ends.ts';
+import { verifyAudit } from '../../../src/audit/verify.ts';
+import { endStoreForTest } from './end-store-for-test.ts';
+import { asKilled, newLogFile, openLog, rewriteLines, write } from './log-for-test.ts';
+import { vaultForTest } from './vault-for-test.ts';
+
+const vault = vaultForTest();
+const seqs = async (store: EndStore, file: string) =>
+  [...(await readStoredEnds(store, file, vault)).ends].map(([node, { seq }]) => `${node} ${seq}`);
+/** Compares a log, or a copy of it, with what the store has of `file`. */
+const compare = async (at: string, store: EndStore, file = at) =>
+  verifyAudit({ file: at, vault, stored: await readStoredEnds(store, file, vault) });
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
+afterEach(() => void vi.useRealTimers());
+
+it('are in the store ten seconds after a line at the latest, and exact at the close', async () => {
+  const file = await newLogFile();
+  const store = endStoreForTest();
+  const put = Promise.withResolvers<void>();
+  const watched: EndStore = {
+    ...store,
+    auditEnds: {
+      ...store.auditEnds,
+      put: (end) => store.auditEnds.put(end).then(() => put.resolve()),
+    },
+  };
+  const log = await openLog(file, { store: watched });
+  await write(log, 3);
+  expect(await seqs(store, file)).toEqual([]);
+  vi.advanceTimersByTime(10_000);
+  await put.promise;
+  expect(await seqs(store, file)).toEqual(['host/1 3']);
+  await write(log, 2, 4);
+  // A kill now leaves the log ahead of the store, which is no problem.
+  expect(await compare(await asKilled(file), store, file)).toMatchObject({ ok: true, lines: 5 });
+  await log.close();
+  expect(await seqs(store, file)).toEqual(['host/1 5']);
+});
+
+it('are written behind the line: where the log cannot be made durable, the store keeps the end before', async () => {
+  const file = await newLogFile();
+  const store = endStoreForTest();
+  const asked = Promise.withResolvers<void>();
+  const log = await openLog(file, {
+    store,
+    disk: {
+      write: (fd, text) => fs.writeSync(fd, text),
+      writeAt: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
+      sync: async () => {
+        asked.resolve();
+        throw new Error('io');
+      },
+    },
+  });
+  await write(log, 1);
+  vi.advanceTimersByTime(10_000);
+  await asked.promise;
+  await log.close().catch(() => undefined);
+  expect(await seqs(store, file)).toEqual([]);
+});
+
+it('name the node of a removed log, and the next writer goes on from there', async () => {
+  const file = await newLogFile();
+  const store = endStoreForTest();
+  const log = await openLog(file, { store });
+  await write(log, 3);
+  await log.close();
+  fs.rmSync(file);
+  fs.rmSync(headFile(file));
+  expect((await compare(file, store)).gaps).toEqual([{ node: 'host/1', from: 1, to: 3 }]);
+  const warnings: string[] = [];
+  const logger = { warn: (_: object, text: string) => warnings.push(text), error: () => undefined };
+  const next = await openLog(file, { store, logger });
+  await write(next, 1);
+  expect(warnings).toEqual([expect.stringContaining('names line 3 of host/1')]);
+  expect((await compare(file, store)).gaps).toEqual([{ node: 'host/1', from: 1, to: 3 }]);
+});
+
+it('find an older log that was put back with its head, which nothing else tells', async () => {
+  const file = await newLogFile();
+  const store = endStoreForTest();
+  const first = await openLog(file, { store });
+  await write(first, 2);
+  await first.close();
+  const older = await asKilled(file);
+  const second = await openLog(file, { store });
+  await write(second, 2, 3);
+  await second.close();
+  expect((await verifyAudit({ file: older, vault })).ok).toBe(true);
+  const found = await compare(older, store, file);
+  expect(found.problems.map(({ kind }) => kind)).toEqual(['cut']);
+});
+
+it('are no proof where they were changed', async () => {
+  const file = await newLogFile();
+  const store = endStoreForTest();
+  const log = await openLog(file, { store });
+  await write(log, 2);
+  await log.close();
+  const changed: EndStore = {
+    ...store,
+    auditEnds: {
+      ...store.auditEnds,
+      list: async (name) =>
+        (await store.auditEnds.list(name)).map((end) => ({
+          ...end,
+          sealed: Buffer.from(String(end.sealed).replace('"seq":2', '"seq":1')),
+        })),
+    },
+  };
+  expect(await compare(file, changed)).toMatchObject({ ok: false, first: { kind: 'edited', file: 'store' } });
+});
+
+it('find lines of two writers that changed places, and every place between', async () => {
+  const file = await newLogFile();
+  const store = endStoreForTest();
+  const logs = [await openLog(file, { store }), await openLog(file, { store })];
+  for (let n = 0; n < 6; n += 1) await logs[n % 2]?.append({ event: 'access' });
+  for (const log of logs) await log.close();
+  expect(await compare(file, store)).toMatchObject({ ok: true });
+  rewriteLines(file, (lines) => lines.with(2, lines[3] ?? '').with(3, lines[2] ?? ''));
+  expect(await compare(file, store)).toMatchObject({ ok: false, first: { kind: 'reordered' } });
+});
+
+it('accept nothing that no person said', () => {
+  expect(readGap('Lines 1 to 5 of host/1 are gone.')).toEqual({ node: 'host/1', from: 1, to: 5 });
+  expect(readGap('Lines 1 to 5 of host/1 are gone. Lines 6 to 7 of host/1 are gone.')).toBeUndefined();
+});
