@@ -58,10 +58,10 @@ interface Chain {
   last: number;
   hash: string;
   at: Place;
-  /** The number of the file that has its last line; 0: none has. */
+  /** The number of the file that has its last line; 0: not known. */
   file: number;
-  /** Where its last line ends; undefined where that is not known. */
-  end: string | undefined;
+  /** The byte after its last line in that file; 0: not known. */
+  end: number;
   /** The last line began elsewhere than right after the one before, and no later one has said where it ended. */
   moved: boolean;
   /** Its writer says where lines end, which writers of logs made before prev_end do not. */
@@ -155,14 +155,15 @@ export function walkChains(
   function begin(node: string, at: Place): Chain {
     const start = starts.get(node) ?? { seq: 0, hash: genesis };
     const { seq, hash, end } = start;
+    const [file = 0, byte = 0] = end?.split(':').map(Number) ?? [];
     return {
       node,
       first: 0,
       last: seq,
       hash,
       at,
-      file: 0,
-      end,
+      file,
+      end: byte,
       moved: false,
       tellsEnds: end !== undefined,
       holes: [],
@@ -180,12 +181,13 @@ export function walkChains(
 
   /** Takes in where the next line of a chain stands, and what it says of the line before, which is the last of the chain. */
   function locate(chain: Chain, prevEnd: string | undefined, extent: Extent): void {
-    const follows = chain.end === endText(extent.number, extent.from - 1);
+    const follows = chain.file === extent.number && chain.end === extent.from - 1;
     if (prevEnd !== undefined) {
-      if (chain.end !== undefined && prevEnd !== noEnd && prevEnd !== chain.end) misplace(chain);
+      if (prevEnd !== noEnd && chain.file !== 0 && prevEnd !== endText(chain.file, chain.end))
+        misplace(chain);
       chain.tellsEnds = true;
       chain.moved = !follows;
-    } else if (chain.tellsEnds && !follows && chain.end !== undefined) {
+    } else if (chain.tellsEnds && !follows && chain.file !== 0) {
       if (chain.moved) misplace(chain);
       chain.moved = true;
     }
@@ -253,13 +255,8 @@ export function walkChains(
     chain.at = place;
     if (extent === undefined) return;
     chain.file = extent.number;
-    chain.end = endText(extent.number, extent.to);
-    for (const known of [head, storedEnd]) {
-      if (known?.seq === seq && known.hash === piece.hash && (known.end ?? chain.end) !== chain.end) {
-        misplace(chain);
-        break;
-      }
-    }
+    chain.end = extent.to;
+    if (isElsewhere(head, chain) || isElsewhere(storedEnd, chain)) misplace(chain);
   }
 
   function finish(): ChainFindings {
@@ -361,7 +358,10 @@ export function walkChains(
       torn,
       chains: Array.from(ends.values(), ({ node, first, last }) => ({ node, first, last })),
       ends: new Map(
-        Array.from(ends.values(), ({ node, last, hash, end }) => [node, { seq: last, hash, end }]),
+        Array.from(ends.values(), ({ node, last, hash, file, end }) => [
+          node,
+          { seq: last, hash, end: file === 0 ? undefined : endText(file, end) },
+        ]),
       ),
       problems,
       omitted,
@@ -391,6 +391,12 @@ export function walkChains(
 
 /** Marks a hole at the end of a chain. */
 const END: Place = { file: '', line: 0 };
+
+/** Whether the link is the last line of the chain, and ended elsewhere. */
+function isElsewhere(link: Link | undefined, { last, hash, file, end }: Chain): boolean {
+  if (link?.seq !== last || link.hash !== hash || link.end === undefined) return false;
+  return link.end !== endText(file, end);
+}
 
 /** Takes `seq` out of the holes of a chain; answers whether it was in one. */
 function fill(chain: Chain, seq: number): boolean {

@@ -175,25 +175,25 @@ export function piecesOf(bytes: Buffer): Buffer[] {
  */
 export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
   const end = bytes.length - hashTail;
-  const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end)) && opens(bytes);
-  if (closed) {
-    const hash = bytes.toString('latin1', end + hashKey.length, bytes.length - 2);
-    if (mac(bytes.subarray(0, end)) === hash) {
+  const tailAt = end - prevTail - endTail;
+  if (tailAt > 0 && bytes[bytes.length - 1] === 0x7d) {
+    const tail = bytes.toString('latin1', tailAt);
+    const hash = tail.slice(-66, -2);
+    if (tail.startsWith(`${hashKey}${hash}"}`, end - tailAt) && mac(bytes.subarray(0, end)) === hash) {
       // Authentic, so its shape is the one composeLine gave it.
       const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
         bytes.toString('latin1', 0, Math.min(end, 512)),
       );
       if (start !== null) {
         const [, seq, node, event] = start;
-        const prevAt = end - prevTail;
-        const before = bytes.toString('latin1', prevAt - endTail, end - 1);
-        const prev = before.slice(-64);
-        const told = before.lastIndexOf(endKey, endTail);
-        const prevEnd = told === -1 ? undefined : before.slice(told + endKey.length, endTail - 1);
+        const told = tail.lastIndexOf(endKey, endTail);
+        const prevEnd = told === -1 ? undefined : tail.slice(told + endKey.length, endTail - 1);
+        const prev = tail.slice(end - tailAt - 65, end - tailAt - 1);
         return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
       }
     }
   }
+  const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end)) && opens(bytes);
   return { kind: !closed && opens(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
 }
 
