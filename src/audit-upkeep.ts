@@ -72,12 +72,6 @@ export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
 
   shipTo(config.sinks);
   anchorAs(config.anchor);
-  if (config.keepsByDefault) {
-    parts.log.info(
-      { file: config.file, keepMs: config.keepMs, keepBytes: config.keepBytes },
-      'rotated audit files are removed after 400 days, or beyond 2 GiB: the default; to keep all, set audit.keep to forever',
-    );
-  }
   const warnOfDisk = diskWarning(parts.log);
   const stopTending = repeat(timers, lookEvery, async (signal) => {
     warnOfDisk(config);

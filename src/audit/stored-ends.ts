@@ -4,14 +4,30 @@
  * store by itself.
  */
 import { z } from 'zod';
-import type { Store } from '../store/store.ts';
 import type { Gap } from './chain.ts';
 import type { AuditVault } from './head.ts';
 import type { Link } from './line.ts';
 import { sealLine, unsealLine } from './sealed-line.ts';
 
-/** The part of the store that has the ends. */
-export type EndStore = Pick<Store, 'auditEnds' | 'location'>;
+/** The end of one chain of a log, as the store has it. */
+export interface EndRecord {
+  /** The absolute path of the log. */
+  readonly log: string;
+  readonly node: string;
+  readonly seq: number;
+  readonly sealed: Uint8Array;
+}
+
+/** What the log asks of the store. */
+export interface EndStore {
+  /** Where it is, for people. */
+  readonly location: string;
+  readonly auditEnds: {
+    list(log: string): Promise<EndRecord[]>;
+    /** Keeps the end, unless a later one of this chain is kept already. */
+    put(end: EndRecord): Promise<void>;
+  };
+}
 
 /** The ends of one log as the store has them. */
 export interface StoredEnds {

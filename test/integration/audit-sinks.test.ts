@@ -12,6 +12,7 @@ import type { AuditLine } from '../../src/audit/event.ts';
 import type { OpenAuditLog } from '../../src/audit/log.ts';
 import { readSinkState } from '../../src/audit/sinks/sink-state.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
+import { keptText } from '../../src/cli/audit/kept.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { openExit } from '../../src/exit-parts.ts';
 import { home } from '../support/command-line.ts';
@@ -390,10 +391,13 @@ describe('the proxy', () => {
 });
 
 describe('what is kept', () => {
-  test('is said at the start where nobody has said what to keep', async () => {
-    const told = (said: readonly string[]) => said.filter((line) => line.includes('removed after 400 days'));
-    expect(told((await lookedAfter(() => ({}))).said)).toHaveLength(1);
-    expect(told((await lookedAfter(() => ({ keep: 'forever' }))).said)).toEqual([]);
+  test.each([
+    [{}, 'keeps 400d or 2GiB by default (audit.keep)'],
+    [{ keep: 'forever' }, 'keeps all'],
+    [{ keep: '90d', keep_files: 7 }, 'keeps 90d or 7 files'],
+  ])('is said of %j: %s', async (audit, text) => {
+    const settings = JSON.stringify({ version: 1, audit });
+    expect(keptText((await parseConfig(settings, '/etc/sidekey.yaml', { env: {} })).audit)).toBe(text);
   });
 
   test('brings a warning, once, while less than warn_free is free on the disk', async () => {

@@ -6,6 +6,7 @@ import { createLog, type Log } from '../../log.ts';
 import { atCommandLine } from '../who.ts';
 import { startProxy, type Proxy } from '../../main.ts';
 import type { Context } from '../context.ts';
+import { keptText } from '../audit/kept.ts';
 import { proxyUrl } from '../proxy-url.ts';
 import { columns } from '../table.ts';
 import { describeMap } from './describe-map.ts';
@@ -122,7 +123,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
       ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (where links to approve lead)`]]),
       ['  config', fromHere(config.file)],
       ['  store', fromHere(config.store.path)],
-      ['  audit', fromHere(config.audit.file)],
+      ['  audit', `${fromHere(config.audit.file)}   (${keptText(config.audit)})`],
       ['  CA', ca],
     ]),
     '',

@@ -6,9 +6,8 @@ import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read-on.ts';
 import { readSinkState } from '../../audit/sinks/sink-state.ts';
 import type { Config } from '../../config/config.ts';
-import { formatDuration } from '../../config/duration.ts';
-import { formatSize } from '../../config/size.ts';
 import { displayName } from '../../config/problem.ts';
+import { keptText } from '../audit/kept.ts';
 import { isoTime, relativeTime } from '../time.ts';
 import { attempt, finding, type Finding, type Need } from './finding.ts';
 
@@ -45,17 +44,6 @@ export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
       [...spaceNeeds(audit, free), ...looked.flatMap(({ need }) => need ?? [])],
     );
   });
-}
-
-/** What becomes of rotated files, for nothing that somebody wanted to keep may go unsaid. */
-function keptText({ keepMs, keepFiles, keepBytes, keepsByDefault }: Config['audit']): string {
-  const limits = [
-    ...(keepMs === null ? [] : [formatDuration(keepMs)]),
-    ...(keepFiles === null ? [] : [`${keepFiles} files`]),
-    ...(keepBytes === null ? [] : [formatSize(keepBytes)]),
-  ];
-  if (limits.length === 0) return 'keeps all';
-  return `keeps ${limits.join(' or ')}${keepsByDefault ? ' by default (audit.keep)' : ''}`;
 }
 
 function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | null): Need[] {

@@ -1,9 +1,8 @@
-import type { EndStore } from '../../../src/audit/stored-ends.ts';
-import type { AuditEndRecord } from '../../../src/store/store.ts';
+import type { EndRecord, EndStore } from '../../../src/audit/stored-ends.ts';
 
 /** The ends of chains in memory, as the conformance suite wants them kept. */
 export function endStoreForTest(): EndStore {
-  const kept = new Map<string, AuditEndRecord>();
+  const kept = new Map<string, EndRecord>();
   return {
     location: 'store',
     auditEnds: {
