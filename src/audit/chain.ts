@@ -305,14 +305,12 @@ export function walkChains(
     const endsAccepted = new Set<string>();
     for (const { node, from, to } of accepted) {
       const chain = ends.get(node);
-      for (let seq = from; chain !== undefined && seq <= to;) {
-        const hole = chain.holes.find((each) => each.to >= seq && each.from <= to);
-        if (hole === undefined) break;
+      if (chain === undefined) continue;
+      for (const hole of chain.holes.slice()) {
+        const [first, last] = [Math.max(from, hole.from), Math.min(to, hole.to)];
+        if (first > last || !take(chain, first, last)) continue;
         if (hole.before === END) endsAccepted.add(node);
-        const [first, last] = [Math.max(seq, hole.from), Math.min(to, hole.to)];
-        take(chain, first, last);
         acceptedLines += last - first + 1;
-        seq = last + 1;
       }
     }
     for (const chain of ends.values()) {

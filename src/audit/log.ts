@@ -241,7 +241,9 @@ function startLog(
 
   function keepEndLater(): void {
     if (store === undefined || closed) return;
-    endTimer ??= setTimeout(() => (keeping = keepEnd()), storeEvery).unref();
+    endTimer ??= setTimeout(() => {
+      keeping = keepEnd();
+    }, storeEvery).unref();
   }
 
   /** The line is made durable first: after a power cut, too, the log must not be behind the store. */

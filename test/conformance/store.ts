@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
+import type { AuditEndRecord, GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord } from '../support/rights.ts';
 
@@ -474,15 +474,6 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('ends of audit logs', () => {
-      const end = (node: string, seq: number, log = '/a.jsonl') => ({
-        log,
-        node,
-        seq,
-        sealed: Buffer.from(`${node} ${seq}`),
-      });
-      const told = async (from: Store, log = '/a.jsonl') =>
-        (await from.auditEnds.list(log)).map(({ sealed }) => text(sealed));
-
       it('are kept for each log and node, in order of node', async () => {
         expect(await store.auditEnds.list('/a.jsonl')).toEqual([]);
         for (const each of [end('b/1', 5), end('a/1', 7), end('a/1', 3, '/b.jsonl')]) {
@@ -617,4 +608,12 @@ function hex(bytes: Uint8Array | undefined): string | undefined {
 
 function text(bytes: Uint8Array | null): string | null {
   return bytes && Buffer.from(bytes).toString();
+}
+
+function end(node: string, seq: number, log = '/a.jsonl'): AuditEndRecord {
+  return { log, node, seq, sealed: Buffer.from(`${node} ${seq}`) };
+}
+
+async function told(from: Store, log = '/a.jsonl'): Promise<(string | null)[]> {
+  return (await from.auditEnds.list(log)).map(({ sealed }) => text(sealed));
 }

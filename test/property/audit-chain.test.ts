@@ -248,9 +248,7 @@ const turns = fc.array(fc.record({ writer, count: fc.integer({ min: 1, max: 3 })
 
 /** A change of the text of a log by somebody who has no key. */
 const anAttack = fc.record({
-  do: fc.constantFrom('edit', 'delete', 'swap', 'move', 'cut', 'insert') as fc.Arbitrary<
-    'edit' | 'delete' | 'swap' | 'move' | 'cut' | 'insert'
-  >,
+  do: fc.constantFrom('edit', 'delete', 'swap', 'move', 'cut', 'insert'),
   one: fc.nat(),
   other: fc.nat(),
 });
@@ -304,7 +302,9 @@ async function writtenByTurns(
   const open = () => openAuditLog({ file, maxBytes: 1_500, vault, store, now: () => 0, node: 'host' });
   const logs = await Promise.all([open(), open(), open()]);
   for (const step of steps) {
-    const events = Array.from({ length: step.count }, () => logs[step.writer]?.append({ event: 'access' }));
+    const events = Array.from({ length: step.count }, async () =>
+      logs[step.writer]?.append({ event: 'access' }),
+    );
     await Promise.all(events);
   }
   await Promise.all(logs.map((log) => log.close()));
