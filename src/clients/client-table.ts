@@ -13,15 +13,15 @@ export interface Client {
   readonly variables: readonly VariableName[];
   /** What variables cannot do for it: sentences. */
   readonly notes: readonly string[];
-  /** What of it is run for real, by a test in `test/clients/`; of the rest, what is said is from its documentation. */
+  /** What of it was run for real; of the rest, what is said is from its documentation. */
   readonly seen: readonly SeenClient[];
 }
 
 /** A program, or a library, that was seen to work. */
 export interface SeenClient {
   readonly what: string;
-  /** A file in `test/clients/`, without its ending. */
-  readonly test: string;
+  /** A file in `test/clients/`, without its ending; null: tried by hand, with the version that `what` names. */
+  readonly test: string | null;
 }
 
 /** Every program that is known. */
@@ -63,8 +63,13 @@ export const clients: readonly Client[] = [
     title: 'Node.js',
     programs: ['node'],
     variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
-    notes: ['Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.'],
+    notes: [
+      'Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.',
+      'ws and superagent make connections of their own, past the proxy: give them https.globalAgent, new WebSocket(URL, { agent }) and .agent(agent).',
+      'http2.connect knows no proxy: fetch of undici, or a socket from a CONNECT of your own in createConnection.',
+    ],
     seen: [
+      { what: 'needle 3.5, ws 8 and superagent 10 with that agent', test: null },
       { what: 'fetch, node:https, undici, axios, got, node-fetch', test: 'javascript' },
       { what: 'SDKs', test: 'sdks' },
     ],
@@ -83,10 +88,24 @@ export const clients: readonly Client[] = [
     programs: ['yarn'],
     variables: ['YARN_HTTPS_CA_FILE_PATH', 'YARN_HTTPS_PROXY', 'YARN_HTTP_PROXY', 'NODE_EXTRA_CA_CERTS'],
     notes: [],
-    seen: [],
+    seen: [{ what: 'Yarn 4.18', test: null }],
   },
-  { name: 'bun', title: 'Bun', programs: ['bun'], variables: ['NODE_EXTRA_CA_CERTS'], notes: [], seen: [] },
-  { name: 'deno', title: 'Deno', programs: ['deno'], variables: ['DENO_CERT'], notes: [], seen: [] },
+  {
+    name: 'bun',
+    title: 'Bun',
+    programs: ['bun'],
+    variables: ['NODE_EXTRA_CA_CERTS'],
+    notes: ['Its WebSocket goes past the proxy: new WebSocket(URL, { proxy: process.env.HTTPS_PROXY }).'],
+    seen: [{ what: 'fetch, install, WebSocket with that option of 1.4', test: null }],
+  },
+  {
+    name: 'deno',
+    title: 'Deno',
+    programs: ['deno'],
+    variables: ['DENO_CERT'],
+    notes: [],
+    seen: [{ what: 'fetch, WebSocket, packages of npm with 2.9', test: null }],
+  },
   {
     name: 'python',
     title: 'Python: requests, httpx, urllib, aiohttp',
@@ -103,7 +122,22 @@ export const clients: readonly Client[] = [
     notes: [],
     seen: [{ what: 'pip', test: 'pip' }],
   },
-  { name: 'uv', title: 'uv', programs: ['uv'], variables: ['SSL_CERT_FILE'], notes: [], seen: [] },
+  {
+    name: 'uv',
+    title: 'uv',
+    programs: ['uv'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [],
+    seen: [{ what: 'uv 0.13', test: null }],
+  },
+  {
+    name: 'yt-dlp',
+    title: 'yt-dlp',
+    programs: ['yt-dlp'],
+    variables: ['SSL_CERT_FILE'],
+    notes: ['Where certifi is installed it takes those roots alone: --compat-options no-certifi.'],
+    seen: [{ what: 'yt-dlp with that option', test: null }],
+  },
   {
     name: 'httplib2',
     title: 'httplib2',
@@ -169,9 +203,12 @@ export const clients: readonly Client[] = [
     variables: ['SSL_CERT_FILE'],
     notes: [
       'A program that was built with webpki-roots has its roots inside and takes no others.',
+      'So is ureq by default: it needs the feature platform-verifier and RootCerts::PlatformVerifier.',
       'On macOS SSL_CERT_FILE is read by rustls-native-certs alone.',
     ],
-    seen: [],
+    seen: [
+      { what: 'reqwest 0.12 with rustls-tls-native-roots, ureq 3 with its platform-verifier', test: null },
+    ],
   },
   {
     name: 'java',
@@ -181,11 +218,12 @@ export const clients: readonly Client[] = [
     notes: [
       'Java cannot be given a password for a proxy by variables: it needs a port where no token is asked for.',
       'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
-      'Maven 3.9 takes a proxy from the properties of the JVM only with -Daether.connector.http.useSystemProperties=true, in MAVEN_ARGS.',
+      'Apache HttpClient 4 and 5 read neither proxy nor trust store of the JVM unless the program builds them with useSystemProperties().',
     ],
     seen: [
       { what: 'HttpClient', test: 'languages' },
-      { what: 'Maven 3.8', test: 'maven' },
+      { what: 'Maven 3.8 and 3.9', test: 'maven' },
+      { what: 'Apache HttpClient 4.5 and 5.4 with useSystemProperties()', test: null },
     ],
   },
   {
@@ -208,11 +246,11 @@ export const clients: readonly Client[] = [
   },
   {
     name: 'perl',
-    title: 'Perl: LWP, HTTP::Tiny',
+    title: 'Perl: LWP, HTTP::Tiny, Mojolicious',
     programs: ['perl'],
-    variables: ['PERL_LWP_ENV_PROXY', 'PERL_LWP_SSL_CA_FILE', 'SSL_CERT_FILE'],
+    variables: ['PERL_LWP_ENV_PROXY', 'PERL_LWP_SSL_CA_FILE', 'MOJO_PROXY', 'SSL_CERT_FILE'],
     notes: [],
-    seen: [{ what: 'LWP, HTTP::Tiny', test: 'languages' }],
+    seen: [{ what: 'LWP, HTTP::Tiny, Mojolicious', test: 'languages' }],
   },
   {
     name: 'dotnet',
@@ -238,7 +276,85 @@ export const clients: readonly Client[] = [
     notes: [],
     seen: [],
   },
-  { name: 'r', title: 'R', programs: ['Rscript'], variables: ['CURL_CA_BUNDLE'], notes: [], seen: [] },
+  {
+    name: 'r',
+    title: 'R',
+    programs: ['Rscript'],
+    variables: ['CURL_CA_BUNDLE'],
+    notes: [
+      'Its package curl, and so httr, ignores CURL_CA_BUNDLE: new_handle(cainfo = Sys.getenv("CURL_CA_BUNDLE")).',
+    ],
+    seen: [{ what: 'download.file and url of R 4.2, curl with that option', test: null }],
+  },
+  {
+    name: 'libcurl',
+    title: 'Programs with libcurl',
+    programs: [],
+    variables: [],
+    notes: [
+      'CURL_CA_BUNDLE and SSL_CERT_FILE are read by the program curl: libcurl has the place of its roots inside, and each program its own setting for CURLOPT_CAINFO.',
+    ],
+    seen: [],
+  },
+  {
+    name: 'aria2',
+    title: 'aria2',
+    programs: ['aria2c'],
+    variables: [],
+    notes: [
+      'It reads no variable for its roots: aria2c --ca-certificate=BUNDLE, or ca-certificate in its aria2.conf.',
+    ],
+    seen: [{ what: 'aria2 1.36 with that option', test: null }],
+  },
+  {
+    name: 'ffmpeg',
+    title: 'ffmpeg',
+    programs: ['ffmpeg'],
+    variables: [],
+    notes: ['It verifies no certificate unless it is told to: -tls_verify 1 -ca_file BUNDLE.'],
+    seen: [],
+  },
+  {
+    name: 'mercurial',
+    title: 'Mercurial',
+    programs: ['hg'],
+    variables: ['HGRCPATH'],
+    notes: [
+      'web.cacerts in the hgrc of a repository goes before.',
+      'A root that web.cacerts of your own names is not in the bundle: name it in SSL_CERT_FILE too.',
+    ],
+    seen: [{ what: 'hg', test: 'mercurial' }],
+  },
+  {
+    name: 'subversion',
+    title: 'Subversion',
+    programs: ['svn'],
+    variables: [],
+    notes: [
+      'It reads no variables: http-proxy-host, http-proxy-port and ssl-authority-files in ~/.subversion/servers, or as --config-option servers:global:http-proxy-host=127.0.0.1 and so on. It needs a port where no token is asked for.',
+    ],
+    seen: [{ what: 'svn 1.14 with those options', test: null }],
+  },
+  {
+    name: 'apt',
+    title: 'apt',
+    programs: ['apt-get', 'apt'],
+    variables: ['APT_CONFIG'],
+    notes: [
+      'Acquire::https::CAInfo in /etc/apt/apt.conf.d goes before.',
+      'Where root calls it, it reads files as the user _apt: where that user cannot get to the bundle, APT_CONFIG is not set.',
+      'sudo takes the variables away: sidekey run -- is for what it runs itself.',
+    ],
+    seen: [{ what: 'apt-get update', test: 'apt' }],
+  },
+  {
+    name: 'agents',
+    title: 'Agents: codex, gemini-cli, opencode',
+    programs: ['codex', 'gemini', 'opencode'],
+    variables: ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'NODE_USE_ENV_PROXY'],
+    notes: [],
+    seen: [{ what: 'codex 0.169, gemini-cli 0.61, opencode 1.18', test: null }],
+  },
   {
     name: 'nix',
     title: 'Nix',
@@ -253,7 +369,7 @@ export const clients: readonly Client[] = [
     programs: [],
     variables: ['GRPC_DEFAULT_SSL_ROOTS_FILE_PATH'],
     notes: [],
-    seen: [],
+    seen: [{ what: 'grpcio 1.85 of Python, grpc-js 1.14 of Node.js', test: null }],
   },
   {
     name: 'docker',

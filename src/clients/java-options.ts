@@ -36,6 +36,8 @@ function propertiesOf({ trustStore, proxy, noProxy }: JavaSettings): (readonly [
     ['https.proxyHost', proxy.host],
     ['https.proxyPort', port],
     ['http.nonProxyHosts', nonProxyHosts(noProxy)],
+    // Maven 3.9 and later: the resolver asks for these properties only then (maven.apache.org/resolver/configuration.html).
+    ['aether.connector.http.useSystemProperties', 'true'],
     // Since 8u111 the JDK refuses to answer a proxy's 407 with Basic on a CONNECT, unless this is empty.
     ['jdk.http.auth.tunneling.disabledSchemes', ''],
   ];

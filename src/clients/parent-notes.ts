@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import type { Domain } from '../policy/domain-map.ts';
 import { bypasses, noProxyEntries } from './no-proxy.ts';
 
@@ -13,7 +14,7 @@ export interface ParentFacts {
 
 /** What a person should know of an environment that sends programs elsewhere. Sentences. */
 export function parentNotes({ parent, proxy, domains, chained }: ParentFacts): readonly string[] {
-  return [...companyProxy(parent, proxy, chained), ...pastSidekey(parent, domains)];
+  return [...companyProxy(parent, proxy, chained), ...pastSidekey(parent, proxy, domains)];
 }
 
 /** A company's proxy: ours takes its place, and has to be told of it. */
@@ -37,11 +38,15 @@ function isOurs(url: URL, { host, port }: ParentFacts['proxy']): boolean {
 }
 
 /** Hosts of the map that `NO_PROXY` sends past Sidekey: their requests carry no credential. */
-function pastSidekey(parent: NodeJS.ProcessEnv, domains: ParentFacts['domains']): string[] {
-  const entries = noProxyEntries(parent);
+function pastSidekey(
+  parent: NodeJS.ProcessEnv,
+  { host }: ParentFacts['proxy'],
+  domains: ParentFacts['domains'],
+): string[] {
+  // Where the proxy has an IPv6 address, `withoutProxy` names all of its ports.
+  const entries = [...noProxyEntries(parent), ...(isIPv6(host) ? [host] : [])];
   const past = domains.filter(
-    ({ pattern, action }) =>
-      action.kind === 'grant' && entries.some((entry) => bypasses(entry, pattern.host)),
+    ({ pattern, action }) => action.kind === 'grant' && entries.some((entry) => bypasses(entry, pattern)),
   );
   return past.length === 0
     ? []

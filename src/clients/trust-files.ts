@@ -6,7 +6,9 @@ import { machineRoots, pemBundle } from '../ca/bundle.ts';
 import { pkcs12TrustStore } from '../ca/trust-store.ts';
 import { SidekeyError } from '../errors.ts';
 import { systemCode } from '../system-error.ts';
+import { aptSettings } from './apt-settings.ts';
 import { javaRoots } from './java-roots.ts';
+import { hgrcPath } from './mercurial.ts';
 import { parentCertificates } from './parent-trust.ts';
 
 /** Files that programs read their trust from. Absolute paths. Everything in them is public. */
@@ -29,6 +31,10 @@ export interface TrustFiles {
   readonly phpFolder: string;
   /** For `WGETRC`, in the place of the person's own; null: there is one, and wget reads no second. */
   readonly wgetFile: string | null;
+  /** For `HGRCPATH`: the settings of Mercurial that are there, and a file of ours behind them; null: not on this system. */
+  readonly hgrcPath: string | null;
+  /** For `APT_CONFIG`; takes in the person's own. Null: apt could not read it. */
+  readonly aptFile: string | null;
 }
 
 /** The files, and what a person should know of them. */
@@ -69,16 +75,21 @@ export async function writeTrustFiles(
   // Where the system has no roots, those of the parent alone would be no stand-in for them.
   const system = machine.system.length > 0 ? machine.system : machine.fallback;
   const bundleFile = join(folder, 'bundle.pem');
+  const hgrc = join(folder, 'hgrc');
+  const aptFile = join(folder, 'apt.conf');
   const wanted = {
     'ca.pem': authorityPem,
     'extra.pem': pemBundle(authorityPem, { system: [added.extra], fallback: [] }),
     'bundle.pem': pemBundle(authorityPem, withAdded(system)),
     'java.p12': pkcs12TrustStore(authorityPem, javaPassword, withAdded(java.roots ?? system)),
     wgetrc: `ca_certificate = ${bundleFile}\n`,
+    hgrc: `[web]\ncacerts = ${bundleFile}\n`,
     'php/sidekey.ini': `curl.cainfo = ${iniText(bundleFile)}\nopenssl.cafile = ${iniText(bundleFile)}\n`,
   };
   await makePrivate(join(folder, 'php'));
   for (const [name, content] of Object.entries(wanted)) await writeWhole(join(folder, name), content);
+  const apt = await aptSettings(parent, aptFile, bundleFile);
+  if (apt !== null) await writeWhole(aptFile, apt);
   const wget = await ownWgetFile(parent, join(folder, 'wgetrc'));
   return {
     caFile: join(folder, 'ca.pem'),
@@ -87,6 +98,8 @@ export async function writeTrustFiles(
     javaTrustStore: { file: join(folder, 'java.p12'), password: javaPassword },
     phpFolder: join(folder, 'php'),
     wgetFile: wget === null ? join(folder, 'wgetrc') : null,
+    hgrcPath: await hgrcPath(parent, hgrc),
+    aptFile: apt === null ? null : aptFile,
     notes: [
       ...added.notes,
       ...java.notes,

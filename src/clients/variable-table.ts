@@ -13,10 +13,21 @@
  * - `java`: options for the JVM, behind those that are there.
  * - `php`: a folder with an ini file, behind those that are there.
  * - `wget`: a file of settings.
+ * - `hg`: files of settings, ours behind those that are there.
+ * - `apt`: a file of settings, which takes in the one that is there.
  * - `{ text }`: this.
  */
 export type VariableValue =
-  'proxy' | 'no-proxy' | 'extra' | 'bundle' | 'java' | 'php' | 'wget' | { readonly text: string };
+  | 'proxy'
+  | 'no-proxy'
+  | 'extra'
+  | 'bundle'
+  | 'java'
+  | 'php'
+  | 'wget'
+  | 'hg'
+  | 'apt'
+  | { readonly text: string };
 
 /** One variable. */
 export interface ClientVariable {
@@ -161,6 +172,12 @@ export const variables = [
   // LWP::UserAgent(3pm), env_proxy and ssl_opts.
   { name: 'PERL_LWP_ENV_PROXY', value: { text: '1' }, why: 'Makes LWP of Perl read the proxy variables.' },
   { name: 'PERL_LWP_SSL_CA_FILE', value: 'bundle', why: 'The roots of LWP of Perl.' },
+  // Mojo::UserAgent::Proxy(3pm), detect: only where this is set.
+  {
+    name: 'MOJO_PROXY',
+    value: { text: '1' },
+    why: 'Makes Mojolicious of Perl read the proxy variables.',
+  },
   // https://docs.julialang.org/en/v1/stdlib/NetworkOptions/
   { name: 'JULIA_SSL_CA_ROOTS_PATH', value: 'bundle', why: 'The roots of Julia.' },
   // https://hexdocs.pm/hex/Mix.Tasks.Hex.Config.html
@@ -179,6 +196,14 @@ export const variables = [
     name: 'WGETRC',
     value: 'wget',
     why: 'Settings of wget that name its roots, where a person has none of their own.',
+  },
+  // hg help config.web, and the order of files in hg help environment. Mercurial prefers certifi to SSL_CERT_FILE.
+  { name: 'HGRCPATH', value: 'hg', why: 'Settings of Mercurial that name its roots, behind the usual ones.' },
+  // apt-transport-https(1); apt.conf(5) on APT_CONFIG.
+  {
+    name: 'APT_CONFIG',
+    value: 'apt',
+    why: 'Settings of apt that name its roots for https, and take in those that were named before.',
   },
 ] as const satisfies readonly ClientVariable[];
 

@@ -15,7 +15,7 @@ export interface ClientSettings {
     readonly port: number;
   };
   readonly trust: TrustFiles;
-  /** Hosts that are called without the proxy, besides those of the parent: see `loopbackWithoutProxy`. */
+  /** Hosts that are called without the proxy, besides those of the parent: see `withoutProxy`. */
   readonly noProxy: readonly string[];
 }
 
@@ -53,6 +53,10 @@ function valueOf(
       return withFolder(parent['PHP_INI_SCAN_DIR'] ?? '', trust.phpFolder);
     case 'wget':
       return trust.wgetFile;
+    case 'hg':
+      return trust.hgrcPath;
+    case 'apt':
+      return trust.aptFile;
     default:
       return value.text;
   }

@@ -16,7 +16,8 @@ Every program is told of the proxy by \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_P
 the rest" is what it needs besides. "Seen" names what tests run for real ([test/clients/](../test/clients)): through \`sidekey run\`,
 against a TLS server that answers to the credential alone. While that server holds an answer back, the environment, the arguments
 and the memory of everything that \`run\` has started are searched for the credential, and afterwards every file that was written
-and all output. What a row names and "seen" does not, is said from its documentation.
+and all output. What is marked "by hand" was tried once in the
+same way, with the version that is named, and has no test. What a row names and "seen" does not, is said from its documentation.
 
 | client | trust and the rest | seen | what variables cannot do |
 | --- | --- | --- | --- |
@@ -45,6 +46,8 @@ const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
   java: 'options for proxy and trust store, behind those that were there',
   php: 'a folder with settings, behind those that were there',
   wget: 'a file with settings',
+  hg: 'files with settings, ours behind those that were there',
+  apt: 'a file with settings, which takes in what was there',
 };
 
 /** The page, as Markdown. */
@@ -53,7 +56,11 @@ export function renderClientsPage(): string {
     cells([
       title,
       needed.map(code).join(', '),
-      seen.map(({ what, test }) => `[${what}](../test/clients/${test}.test.ts)`).join(', '),
+      seen
+        .map(({ what, test }) =>
+          test === null ? `${what} (by hand)` : `[${what}](../test/clients/${test}.test.ts)`,
+        )
+        .join(', '),
       notes.join(' '),
     ]),
   );

@@ -20,3 +20,13 @@ for (const { name, program, absent } of getters) {
     expect(seen).toMatchObject([{ method: 'GET', path: '/me' }]);
   });
 }
+
+test.skipIf(node)(
+  'Node.js asks the proxy itself directly where the map has a port of the same host',
+  async () => {
+    const { perform, upstream, seen } = await stage(greeting, { domains: { '127.0.0.1:9': 'tunnel' } });
+    const ran = await perform([process.execPath, `${programs}asks-proxy.mjs`, `${upstream.url}/me`]);
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
+    expect(seen).toMatchObject([{ method: 'GET', path: '/me' }]);
+  },
+);

@@ -36,6 +36,11 @@ const clients = [
     command: ['perl', `${programs}with-http-tiny.pl`],
   },
   {
+    name: 'Perl with Mojolicious',
+    absent: missing('perl', '-MMojo::UserAgent', '-MIO::Socket::SSL', '-e', '1'),
+    command: ['perl', `${programs}with-mojo.pl`],
+  },
+  {
     name: "Java's HttpClient",
     absent: missing('java', '-version'),
     command: ['java', `${programs}Get.java`],

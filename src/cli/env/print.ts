@@ -1,5 +1,5 @@
 import { parentNotes } from '../../clients/parent-notes.ts';
-import { loopbackWithoutProxy } from '../../clients/no-proxy.ts';
+import { withoutProxy } from '../../clients/no-proxy.ts';
 import { renderVariables, shellOf } from '../../clients/render.ts';
 import { writeTrustFiles } from '../../clients/trust-files.ts';
 import { clientVariables } from '../../clients/variables.ts';
@@ -71,7 +71,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     parent,
     proxy: { url, ...place },
     trust,
-    noProxy: loopbackWithoutProxy(config.domains),
+    noProxy: withoutProxy(config.domains, place),
   });
   const reached = offeredFirst(config.domains, made?.grants ?? grants);
   const credentials = withheld({

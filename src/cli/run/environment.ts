@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loopbackWithoutProxy } from '../../clients/no-proxy.ts';
+import { withoutProxy } from '../../clients/no-proxy.ts';
 import { parentNotes } from '../../clients/parent-notes.ts';
 import { writeTrustFiles } from '../../clients/trust-files.ts';
 import { clientVariables } from '../../clients/variables.ts';
@@ -39,7 +39,7 @@ export async function commandEnvironment(
   try {
     const { domains, providers, upstream } = config();
     const trust = await writeTrustFiles(folder, { authorityPem, parent });
-    const variables = clientVariables({ parent, proxy, trust, noProxy: loopbackWithoutProxy(domains) });
+    const variables = clientVariables({ parent, proxy, trust, noProxy: withoutProxy(domains, proxy) });
     const grants = offeredFirst(domains, lease?.grants ?? []);
     const reachable = new Set(grants.map(({ provider }) => provider));
     const taken = withheld({
@@ -70,7 +70,10 @@ export async function commandEnvironment(
 /** One for each command: what its trust is made of is the parent's, and may be another next time. */
 async function privateFolder(): Promise<string> {
   try {
-    return await mkdtemp(join(tmpdir(), 'sidekey-run-'));
+    const folder = await mkdtemp(join(tmpdir(), 'sidekey-run-'));
+    // For the methods of apt, which run as _apt where root calls it. Everything in the folder is public.
+    if (process.getuid?.() === 0) await chmod(folder, 0o711);
+    return folder;
   } catch (cause) {
     throw new SidekeyError(
       'file_unwritable',

@@ -188,10 +188,13 @@ export async function stage(
     provider = 'acme',
     carried = ({ token }) => ({ authorization: `Bearer ${token}` }),
     inject,
+    domains = {},
   }: {
     readonly provider?: string;
     readonly carried?: (secret: Secret) => Readonly<Record<string, string>>;
     readonly inject?: unknown;
+    /** What the domain map says besides. */
+    readonly domains?: Readonly<Record<string, unknown>>;
   } = {},
 ): Promise<SingleStage> {
   const secret = createSecret();
@@ -209,7 +212,7 @@ export async function stage(
     void secret.hold(request.method).then(() => answer(request, response));
   });
   const opened = await openStage(secret, {
-    domains: { [upstream.authority]: { grant: 'client-test', echo_guard: 'redact' } },
+    domains: { [upstream.authority]: { grant: 'client-test', echo_guard: 'redact' }, ...domains },
     provider,
     inject,
     audience: upstream.authority,

@@ -18,6 +18,7 @@ describe('JAVA_TOOL_OPTIONS', () => {
       '-Dhttps.proxyHost=127.0.0.1',
       '-Dhttps.proxyPort=8377',
       '-Dhttp.nonProxyHosts=localhost|*.localhost',
+      '-Daether.connector.http.useSystemProperties=true',
       '-Djdk.http.auth.tunneling.disabledSchemes=',
     ]);
   });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bypasses, loopbackWithoutProxy, mergedNoProxy } from '../../../src/clients/no-proxy.ts';
+import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/no-proxy.ts';
 import { parsePattern, type DomainPattern } from '../../../src/policy/pattern.ts';
 
 const domains = (...texts: readonly string[]) =>
@@ -23,17 +23,29 @@ test('merging what was merged changes nothing', () => {
   expect(mergedNoProxy({ NO_PROXY: text, no_proxy: text }, ['localhost', '::1'])).toEqual(once);
 });
 
+const proxy = { host: '127.0.0.1', port: 8377 };
+
 test('loopback is called directly', () => {
-  expect(loopbackWithoutProxy(domains('api.github.com'))).toEqual(['localhost', '127.0.0.1', '::1']);
+  expect(withoutProxy(domains('api.github.com'), proxy)).toEqual(['localhost', '127.0.0.1', '::1']);
 });
 
 test.each([
   ['localhost:3000', ['127.0.0.1', '::1']],
   ['app.localhost', ['127.0.0.1', '::1']],
-  ['127.0.0.1:8080', ['localhost', '::1']],
+  ['127.0.0.1:8080', ['localhost', '::1', '127.0.0.1:8377']],
   ['[::1]:8080', ['localhost', '127.0.0.1']],
 ])('unless the domain map has something to say of it: %s', (domain, left) => {
-  expect(loopbackWithoutProxy(domains(domain))).toEqual(left);
+  expect(withoutProxy(domains(domain), proxy)).toEqual(left);
+});
+
+test.each([
+  ['127.0.0.1:8080', { host: '127.0.0.1', port: 8377 }, ['localhost', '::1', '127.0.0.1:8377']],
+  ['localhost:3000', { host: 'localhost', port: 8377 }, ['127.0.0.1', '::1', 'localhost:8377']],
+  // httpx reads `[::1]:8377` and `::1:8377` as URLs, and refuses each request for it.
+  ['[::1]:8080', { host: '::1', port: 8377 }, ['localhost', '127.0.0.1', '::1']],
+  ['a.example', { host: 'proxy.example', port: 80 }, ['localhost', '127.0.0.1', '::1', 'proxy.example:80']],
+])('the proxy itself is called directly where the map has %s', (domain, at, entries) => {
+  expect(withoutProxy(domains(domain), at)).toEqual(entries);
 });
 
 test.each([
@@ -50,5 +62,18 @@ test.each([
   ['10.0.0.0/8', false],
   [':443', false],
 ])('NO_PROXY=%s sends requests to api.github.com past the proxy: %s', (entry, does) => {
-  expect(bypasses(entry, 'api.github.com')).toBe(does);
+  expect(bypasses(entry, { host: 'api.github.com', port: null })).toBe(does);
+});
+
+test.each([
+  ['127.0.0.1:8377', '127.0.0.1:8080', false],
+  ['127.0.0.1:8080', '127.0.0.1:8080', true],
+  ['127.0.0.1', '127.0.0.1:8080', true],
+  ['api.github.com:8080', 'api.github.com', false],
+  ['::1', '[::1]:8080', true],
+  ['[::1]', '[::1]:8080', true],
+  ['[::1]:8377', '[::1]:8080', false],
+])('NO_PROXY=%s sends requests to %s past the proxy: %s', (entry, domain, does) => {
+  const [{ pattern }] = domains(domain) as [{ pattern: DomainPattern }];
+  expect(bypasses(entry, pattern)).toBe(does);
 });

@@ -10,6 +10,8 @@ const trust = {
   javaTrustStore: { file: '/t/java.p12', password: 'changeit' },
   phpFolder: '/t/php',
   wgetFile: '/t/wgetrc',
+  hgrcPath: '/etc/mercurial/hgrc:/t/hgrc',
+  aptFile: '/t/apt.conf',
 };
 const settings = {
   proxy: { url: 'http://a:secret-token@127.0.0.1:8377', host: '127.0.0.1', port: 8377 },
@@ -80,6 +82,16 @@ describe('the variables', () => {
 
   test('leave the settings of wget to a person who has some', () => {
     expect(given({}, { trust: { ...trust, wgetFile: null } })['WGETRC']).toBeUndefined();
+  });
+
+  test('make Mojolicious, Mercurial and apt use the proxy and trust its CA', () => {
+    expect(given({})).toMatchObject({
+      MOJO_PROXY: '1',
+      HGRCPATH: '/etc/mercurial/hgrc:/t/hgrc',
+      APT_CONFIG: '/t/apt.conf',
+    });
+    const without = given({}, { trust: { ...trust, hgrcPath: null, aptFile: null } });
+    expect([without['HGRCPATH'], without['APT_CONFIG']]).toEqual([undefined, undefined]);
   });
 
   test('are the same when they are made where they are set already', () => {

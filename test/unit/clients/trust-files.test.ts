@@ -39,9 +39,11 @@ describe('the trust files', () => {
     for (const file of [trust.caFile, trust.bundleFile, trust.javaTrustStore.file])
       expect((await stat(file)).mode & 0o777).toBe(0o644);
     expect((await readdir(folder)).toSorted()).toEqual([
+      'apt.conf',
       'bundle.pem',
       'ca.pem',
       'extra.pem',
+      'hgrc',
       'java.p12',
       'php',
       'wgetrc',
@@ -104,6 +106,47 @@ describe('the trust files', () => {
     const trust = await writeTrustFiles(folder, { authorityPem: ours, parent: { HOME: home } });
     expect(trust.wgetFile).toBeNull();
     expect(trust.notes).toEqual([expect.stringContaining(`ca_certificate = ${trust.bundleFile}`)]);
+  });
+
+  test('keep the settings of Mercurial that are read without them, and come last', async () => {
+    const { home, folder, trust } = await written({ PATH: '/nowhere' });
+    const system = ['/etc/mercurial/hgrc.d', '/etc/mercurial/hgrc'];
+    const ours = join(folder, 'hgrc');
+    const usual = [...system, join(home, '.hgrc'), join(home, '.config', 'hg', 'hgrc'), ours].join(':');
+    expect(trust.hgrcPath).toBe(usual);
+    expect(await readFile(ours, 'utf8')).toBe(`[web]\ncacerts = ${trust.bundleFile}\n`);
+    const again = (parent: NodeJS.ProcessEnv) => writeTrustFiles(folder, { authorityPem, parent });
+    const authorityPem = company;
+    expect((await again({ HOME: home, HGRCPATH: '/own/hgrc' })).hgrcPath).toBe(`/own/hgrc:${ours}`);
+    expect((await again({ HOME: home, HGRCPATH: '' })).hgrcPath).toBe(ours);
+    expect((await again({ HOME: home, HGRCPATH: usual })).hgrcPath).toBe(usual);
+  });
+
+  test('find what an installed Mercurial reads beside itself', async () => {
+    const prefix = await tempFolder();
+    const defaults = join(prefix, 'lib', 'python3.11', 'site-packages', 'mercurial', 'defaultrc');
+    await mkdir(defaults, { recursive: true });
+    await mkdir(join(prefix, 'bin'));
+    await writeFile(join(prefix, 'bin', 'hg'), '');
+    const { trust } = await written({ PATH: `/nowhere:${join(prefix, 'bin')}` });
+    expect(trust.hgrcPath?.split(':').slice(0, 3)).toEqual([
+      defaults,
+      join(prefix, 'etc', 'mercurial', 'hgrc.d'),
+      join(prefix, 'etc', 'mercurial', 'hgrc'),
+    ]);
+  });
+
+  test('take in the settings of apt that APT_CONFIG names, also when they are made from themselves', async () => {
+    const own = await fileWith('APT::Color "0";', 'own apt.conf');
+    const { home, folder, trust } = await written({ APT_CONFIG: own });
+    const file = join(folder, 'apt.conf');
+    expect(trust.aptFile).toBe(file);
+    const text = `#include "${own}";\nAcquire::https::CAInfo "${trust.bundleFile}";\n`;
+    expect(await readFile(file, 'utf8')).toBe(text);
+    await writeTrustFiles(folder, { authorityPem: ours, parent: { HOME: home, APT_CONFIG: file } });
+    expect(await readFile(file, 'utf8')).toBe(text);
+    const quoted = await written({ APT_CONFIG: '/a"b' });
+    expect(quoted.trust.aptFile).toBeNull();
   });
 
   test('say which file cannot be written', async () => {

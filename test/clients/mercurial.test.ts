@@ -1,0 +1,25 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { missing, stage } from './support/stage.ts';
+
+const revision = '0123456789abcdef0123456789abcdef01234567';
+/** By the `cmd` of a request (`hg help internals.wireprotocol`). */
+const answers: Readonly<Record<string, string>> = {
+  capabilities: 'lookup known pushkey',
+  lookup: `1 ${revision}\n`,
+};
+
+test.skipIf(missing('hg', '--version'))(
+  'Mercurial asks a private repository with a token that it never sees, and reads the own settings of its person',
+  async () => {
+    const { perform, room, upstream, seen } = await stage((request, response) => {
+      const command = new URL(request.url ?? '', 'https://any').searchParams.get('cmd') ?? '';
+      response.writeHead(200, { 'content-type': 'application/mercurial-0.1' }).end(answers[command] ?? '');
+    });
+    await writeFile(join(room, '.hgrc'), `[alias]\nasked = identify --id -r tip ${upstream.url}/repo\n`);
+    const ran = await perform(['hg', 'asked']);
+    expect(ran).toMatchObject({ exit: 0, stdout: `${revision.slice(0, 12)}\n` });
+    expect(seen.map(({ path }) => path)).toContain('/repo?cmd=lookup');
+  },
+);
