@@ -27,7 +27,7 @@ export type ToWorker =
 
 /** From a worker. */
 export type ToSupervisor =
-  /** It serves. */
+  /** It serves. A handle of the listening socket comes with it. */
   | { readonly kind: 'ready' }
   /** It could not begin. */
   | {

@@ -1,7 +1,8 @@
 /**
  * Several processes serve on one port: this one has the socket and starts the others, which take connections from it
  * (decision 26). What happens once for the whole happens here: events, pages, refreshes ahead of time, the upkeep of
- * the audit log. It never touches a request, so that there is little in it that could fail.
+ * the audit log. It never reads a request, so that there is little in it that could fail; while no worker serves it refuses
+ * connections.
  */
 import { randomBytes } from 'node:crypto';
 import type { AuditLog } from '../audit/event.ts';
@@ -12,9 +13,10 @@ import { within, type Timers } from '../grants/timers.ts';
 import type { Log } from '../log.ts';
 import type { Listener } from '../proxy/listener.ts';
 import type { ConfigEvents } from './config-events.ts';
-import { openListeningSocket, type ListeningSocket } from './listening-socket.ts';
+import { openListeningSocket, type ListeningSocket, type SocketHandle } from './listening-socket.ts';
 import type { Pages } from './message.ts';
-import { createReplacement, mostFailedStarts } from './replacement.ts';
+import { createReplacement, longestAloneMs, mostFailedStarts } from './replacement.ts';
+import { startStandIn, type StandIn } from './stand-in.ts';
 import { endText, startWorker, type WorkerEnd, type WorkerProcess } from './worker-process.ts';
 
 /** What a supervisor is made of. */
@@ -57,6 +59,9 @@ export interface Supervisor {
 /** Milliseconds beyond `limits.drain` that a worker has to end by itself. */
 const lastPatience = 10_000;
 
+/** Milliseconds that connections wait in the queue for a worker that is being started, where none serves. */
+const startPatience = 10_000;
+
 /** Starts the workers at once, so that they are there when the rest is: they wait for `listener().listen`. */
 export function startSupervisor(parts: SupervisorParts): Supervisor {
   const { log, now, timers } = parts;
@@ -71,11 +76,19 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
+  /** A second handle of the socket, which a worker has sent back: the server of a stand-in closes the one that it has. */
+  let spare: SocketHandle | null = null;
+  let standIn: StandIn | null = null;
+  let stopPatience: (() => void) | null = null;
 
   function start(): void {
     const worker = startWorker(parts.env, now, {
       config: (event) => supervised?.configEvents.ofWorker(event),
       used: () => supervised?.used(),
+      serves(copy) {
+        if (spare === null && closing === undefined) spare = copy;
+        else copy.close();
+      },
       leaving: () => {
         if (closing === undefined) start();
       },
@@ -118,7 +131,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
       void worker.ready.catch((error: unknown) => failed.reject(error));
       return;
     }
-    const ms = replacement.ended(servedMs);
+    const ms = replacement.ended(servedMs, pids().length > 0);
     log.error({ worker: worker.pid, end: endText(how), replaced_in_ms: ms }, 'a worker has crashed');
     if (ms === 0) {
       start();
@@ -129,6 +142,29 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
       start();
     });
     waiting.add(cancel);
+    tell();
+  }
+
+  /** Has connections refused while no worker serves and none is being started, or a start takes too long. */
+  function lookWhoServes(): void {
+    if (closing !== undefined) return;
+    const isStarting = [...workers].some(({ servesSince }) => servesSince === null);
+    if (pids().length > 0) endStandIn();
+    else if (isStarting) stopPatience ??= timers.after(startPatience, beginStandIn);
+    else beginStandIn();
+  }
+
+  function beginStandIn(): void {
+    if (standIn !== null || spare === null) return;
+    standIn = startStandIn(spare, longestAloneMs);
+    spare = null;
+  }
+
+  function endStandIn(): void {
+    stopPatience?.();
+    stopPatience = null;
+    standIn?.close();
+    standIn = null;
   }
 
   function pids(): number[] {
@@ -138,11 +174,15 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   }
 
   function tell(): void {
-    if (begun) parts.onChange(pids());
+    if (!begun) return;
+    parts.onChange(pids());
+    lookWhoServes();
   }
 
   async function close(drainMs: number): Promise<void> {
     for (const cancel of waiting) cancel();
+    endStandIn();
+    spare?.close();
     socket?.close();
     const gone = Promise.all(Array.from(workers, (worker) => worker.ended));
     for (const worker of workers) worker.send({ kind: 'stop' });

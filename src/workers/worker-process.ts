@@ -30,6 +30,8 @@ export interface WorkerEnd {
 export interface WorkerNews {
   config(event: Extract<ToSupervisor, { kind: 'config' }>['event']): void;
   used(): void;
+  /** With a handle of the socket that it serves on, which is the listener's to close. */
+  serves(copy: SocketHandle): void;
   leaving(): void;
 }
 
@@ -53,11 +55,12 @@ export function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: Wor
     ended.resolve(how);
   }
 
-  child.on('message', (message) => {
+  child.on('message', (message, handle) => {
     const said = message as ToSupervisor;
     switch (said.kind) {
       case 'ready':
         servesSince = now();
+        news.serves(handle as unknown as SocketHandle);
         ready.resolve();
         break;
       case 'failed':

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { missing, stage } from './support/stage.ts';
 
+/** As apt writes it for a repository without folders. */
+const list = '/debian/./Packages';
 const packages = 'Package: acme\nVersion: 1.0\nArchitecture: all\nFilename: acme.deb\nSize: 1\n';
 
 test.skipIf(missing('apt-get', '--version'))(
@@ -10,7 +12,7 @@ test.skipIf(missing('apt-get', '--version'))(
   { timeout: 60_000 },
   async () => {
     const { perform, room, upstream, seen } = await stage((request, response) => {
-      if (request.url === '/debian/Packages') response.end(packages);
+      if (request.url === list) response.end(packages);
       else response.writeHead(404).end();
     });
     for (const folder of ['lists/partial', 'cache/archives/partial', 'parts'])
@@ -34,7 +36,7 @@ test.skipIf(missing('apt-get', '--version'))(
     );
     const ran = await perform(['apt-get', 'update'], { env: { APT_CONFIG: own } });
     expect(ran).toMatchObject({ exit: 0 });
-    expect(seen.map(({ path }) => path)).toContain('/debian/Packages');
-    expect(await readdir(join(room, 'lists'))).toContainEqual(expect.stringMatching(/_debian_.*Packages$/));
+    expect(seen.map(({ path }) => path)).toContain(list);
+    expect(await readdir(join(room, 'lists'))).toContainEqual(expect.stringMatching(/_debian_.*Packages/));
   },
 );

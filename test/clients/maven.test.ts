@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packageHouse } from './support/package-house.ts';
 import { missing } from './support/stage.ts';
@@ -12,11 +12,14 @@ const pom = project(`${parent}<properties><seen.by>the parent of acme</seen.by><
 const path = 'GET /test/acme/widgets/1.0/widgets-1.0.pom';
 
 // Maven 3.9 has another transport, which asks for the properties of the JVM only where it is told to.
-const mavens = ['mvn', process.env['SIDEKEY_TEST_MAVEN_39'] ?? 'mvn-3.9'];
+const mavens = {
+  'Maven of the system': 'mvn',
+  'Maven 3.9': process.env['SIDEKEY_TEST_MAVEN_39'] ?? 'mvn-3.9',
+};
 
-for (const maven of mavens)
+for (const [name, maven] of Object.entries(mavens)) {
   test.skipIf(missing(maven, '--version'))(
-    `${basename(maven)} gets the parent of a project from a private repository with a token that it never sees`,
+    `${name} gets the parent of a project from a private repository with a token that it never sees`,
     { timeout: 120_000 },
     async () => {
       const { perform, room, upstream, seen, onlyWithCredential } = await packageHouse(
@@ -44,3 +47,4 @@ for (const maven of mavens)
       onlyWithCredential();
     },
   );
+}

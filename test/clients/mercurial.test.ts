@@ -20,6 +20,6 @@ test.skipIf(missing('hg', '--version'))(
     await writeFile(join(room, '.hgrc'), `[alias]\nasked = identify --id -r tip ${upstream.url}/repo\n`);
     const ran = await perform(['hg', 'asked']);
     expect(ran).toMatchObject({ exit: 0, stdout: `${revision.slice(0, 12)}\n` });
-    expect(seen.map(({ path }) => path)).toContain('/repo?cmd=lookup');
+    expect(seen.map(({ path }) => path)).toContain('/repo?cmd=lookup&key=tip');
   },
 );

@@ -151,4 +151,19 @@ describe('of several workers', { timeout: 120_000 }, () => {
     while (!before.every(isGone)) await aMoment();
     expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
   });
+
+  test('a request that comes while all wait for their next start is refused at once', async () => {
+    const { url, upstream, pids, serving, open } = await startTeam();
+    // The first two ends have new ones started at once and soon.
+    for (let round = 0; round < 2; round += 1) {
+      for (const pid of await serving((now) => now.length === 2)) process.kill(pid, 'SIGKILL');
+      await serving((now) => now.length === 0);
+    }
+    const answer = await getThrough(url, `${upstream.url}/now`);
+    expect(pids()).toEqual([]);
+    expect(answer).toMatchObject({ status: 503, body: expect.stringContaining('"code":"overloaded"') });
+    await expect(open()).rejects.toThrow('503 overloaded');
+    await serving((now) => now.length > 0);
+    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+  });
 });

@@ -45,7 +45,7 @@ export async function serveAsWorker({ env, now }: Context): Promise<number> {
     await say({ kind: 'failed', code, message, hint });
     return leave(error.exit);
   }
-  void say({ kind: 'ready' });
+  void say({ kind: 'ready' }, given.socket);
   await stop.promise;
   await proxy.close();
   return leave(exitCode.ok);
@@ -78,9 +78,9 @@ async function begin(
 }
 
 /** Resolves when it has left; where the other is gone, nobody hears it. */
-function say(message: ToSupervisor): Promise<void> {
+function say(message: ToSupervisor, socket?: SocketHandle): Promise<void> {
   return new Promise((resolve) => {
-    if (process.connected) process.send?.(message, undefined, {}, () => resolve());
+    if (process.connected) process.send?.(message, socket as never, {}, () => resolve());
     else resolve();
   });
 }
