@@ -119,7 +119,11 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   function ended(worker: WorkerProcess, how: WorkerEnd): void {
     workers.delete(worker);
     if (closing !== undefined) return;
+    replace(worker, how);
     tell();
+  }
+
+  function replace(worker: WorkerProcess, how: WorkerEnd): void {
     // Then another is there already, or whoever waits for the beginning hears of it.
     if (worker.isLeaving || (!begun && worker.servesSince === null)) return;
     const servedMs = worker.servesSince === null ? 0 : Math.max(0, now() - worker.servesSince);
@@ -142,7 +146,6 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
       start();
     });
     waiting.add(cancel);
-    tell();
   }
 
   /** Has connections refused while no worker serves and none is being started, or a start takes too long. */
