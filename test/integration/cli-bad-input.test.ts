@@ -289,7 +289,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     });
   });
 
-  test.skipIf(!hasScript)('a terminal as standard input', async () => {
+  test.skipIf(!hasScript)('a terminal as standard input (script of util-linux)', async () => {
     const at = await home();
     const command = [process.execPath, path, ...addAcme, '--config', at.configFile].map(quoted).join(' ');
     const before = await at.everything();

@@ -275,7 +275,7 @@ describe('an account that is connected by it', () => {
 
 describe('the proxy', () => {
   test.skipIf(curlMissing)(
-    'gets the token of the account from Auth0 when it is due, and adds it',
+    'gets the token of the account from Auth0 when it is due, and adds it (curl)',
     async () => {
       const received: (string | undefined)[] = [];
       const api = await startUpstream((request, response) => {

@@ -3,7 +3,7 @@ import { curl, curlMissing } from '../support/curl.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
-describe.skipIf(curlMissing)('a request through the proxy', () => {
+describe.skipIf(curlMissing)('a request through the proxy (curl)', () => {
   test('reaches the upstream with the credential of the grant, and comes back', async () => {
     const seen: string[] = [];
     const upstream = await startUpstream((request, response) => {

@@ -117,32 +117,35 @@ describe('npm run demo', { timeout: 60_000 }, () => {
     for (const { temporary } of demos) expect(await readdir(temporary)).toEqual([]);
   });
 
-  it.skipIf(curlMissing)('stays up, with lines that work when they are pasted, until Ctrl-C', async () => {
-    const demo = await runDemo();
-    await demo.says('Ctrl-C ends it');
-    const [folder] = await readdir(demo.temporary);
-    expect(folder).toMatch(/^sidekey-demo-/);
-    const [, page = ''] = demo.said().split('It stays up.');
-    const script = page
-      .slice(page.indexOf('# be the agent'), page.indexOf('Ctrl-C'))
-      .replaceAll('npx sidekey', `'${process.execPath}' src/sidekey.js`);
-    const shell = spawn('/bin/sh', ['-e'], {
-      cwd: checkout,
-      env: { PATH: process.env['PATH'] },
-      stdio: ['pipe', 'pipe', 'ignore'],
-    });
-    shell.stdin.end(script);
-    const ended = once(shell, 'close');
-    const output = await text(shell.stdout);
-    await expect(ended).resolves.toEqual([0, null]);
-    expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme +alice\b/s);
-    // Twice, as npm and the terminal do together.
-    demo.child.kill('SIGINT');
-    demo.child.kill('SIGTERM');
-    expect(await demo.ended).toMatchObject({ code: 0, stderr: '' });
-    expect(demo.said()).toContain('Stopping.');
-    expect(await readdir(demo.temporary)).toEqual([]);
-  });
+  it.skipIf(curlMissing)(
+    'stays up, with lines that work when they are pasted, until Ctrl-C (curl)',
+    async () => {
+      const demo = await runDemo();
+      await demo.says('Ctrl-C ends it');
+      const [folder] = await readdir(demo.temporary);
+      expect(folder).toMatch(/^sidekey-demo-/);
+      const [, page = ''] = demo.said().split('It stays up.');
+      const script = page
+        .slice(page.indexOf('# be the agent'), page.indexOf('Ctrl-C'))
+        .replaceAll('npx sidekey', `'${process.execPath}' src/sidekey.js`);
+      const shell = spawn('/bin/sh', ['-e'], {
+        cwd: checkout,
+        env: { PATH: process.env['PATH'] },
+        stdio: ['pipe', 'pipe', 'ignore'],
+      });
+      shell.stdin.end(script);
+      const ended = once(shell, 'close');
+      const output = await text(shell.stdout);
+      await expect(ended).resolves.toEqual([0, null]);
+      expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme +alice\b/s);
+      // Twice, as npm and the terminal do together.
+      demo.child.kill('SIGINT');
+      demo.child.kill('SIGTERM');
+      expect(await demo.ended).toMatchObject({ code: 0, stderr: '' });
+      expect(demo.said()).toContain('Stopping.');
+      expect(await readdir(demo.temporary)).toEqual([]);
+    },
+  );
 
   it('ends at once when it is interrupted in the middle, and leaves nothing', async () => {
     const demo = await runDemo('--once');

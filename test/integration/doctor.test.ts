@@ -24,7 +24,7 @@ interface Report {
 const path = `${dirname(process.execPath)}:${process.env['PATH']}`;
 
 test.skipIf(curlMissing)(
-  'programs that are set right work, and nothing of the person’s is made or changed',
+  'programs that are set right work, and nothing of the person’s is made or changed (curl)',
   async () => {
     const at = await home();
     const before = await at.everything();
@@ -43,7 +43,7 @@ test.skipIf(curlMissing)(
 );
 
 test.skipIf(curlMissing)(
-  'a program whose own settings lead past the proxy or its CA is named, with what it reads',
+  'a program whose own settings lead past the proxy or its CA is named, with what it reads (curl)',
   async () => {
     const at = await home();
     const env = { PATH: path, HOME: at.folder };

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../support/curl.ts';
 import { deskToken, runPlace } from '../support/run-command.ts';
 
-describe.skipIf(curlMissing)('sidekey run beside others', () => {
+describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
   test('several at once on one store, each with its own lease and summary', async () => {
     const place = await runPlace();
     // The first runs of all: each would make what is missing.

@@ -19,7 +19,7 @@ const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 
 describe('sidekey run', () => {
   test.skipIf(curlMissing)(
-    'gives a program a credential that it does not hold, and none of its own',
+    'gives a program a credential that it does not hold, and none of its own (curl)',
     async () => {
       const place = await runPlace();
       const { exit, stdout, stderr } = await place.run(
@@ -46,7 +46,7 @@ describe('sidekey run', () => {
     },
   );
 
-  test.skipIf(!has('python3'))('works for a program that knows nothing of Sidekey', async () => {
+  test.skipIf(!has('python3'))('works for a program that knows nothing of Sidekey (python3)', async () => {
     const place = await runPlace();
     const script = `import urllib.request; print(urllib.request.urlopen('${place.upstream.url}/').read().decode())`;
     expect(await place.run(['--quiet', '--', 'python3', '-c', script])).toMatchObject({

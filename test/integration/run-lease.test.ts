@@ -18,7 +18,7 @@ const asker = async ({ at, upstream }: RunPlace) => {
     );
 };
 
-describe.skipIf(curlMissing)('the lease of sidekey run', () => {
+describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   test('is good for as long as the command lives, beside a proxy that runs anyway, and no longer', async () => {
     const place = await runPlace();
     const ask = await asker(place);

@@ -15,7 +15,7 @@ const status = (...args: readonly string[]) => [
   ...args,
 ];
 
-describe.skipIf(curlMissing)('what sidekey run refuses', () => {
+describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
   test('hosts that are not in the map are tunnelled and counted, or refused with the way out', async () => {
     const { run, upstream, seen } = await runPlace(undefined, () => ({ domains: {} }));
     const tunnelled = await run(['--', ...status(`${upstream.url}/`)]);

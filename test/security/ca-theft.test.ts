@@ -157,7 +157,7 @@ describe('leaves', () => {
     },
   );
 
-  it.skipIf(noOpenssl)('made with a stolen key cannot sign further certificates', async () => {
+  it.skipIf(noOpenssl)('made with a stolen key cannot sign further certificates (openssl)', async () => {
     const authority = await freshAuthority();
     const leaf = forged(authority, 'a.test');
     expect(await opensslVerify(leaf.cert, leaf.cert, 'a.test')).not.toContain('leaf: OK');

@@ -18,7 +18,7 @@ describe('a listener that others can reach', () => {
   });
 
   test.skipIf(outward === undefined)(
-    'asks callers from elsewhere for a token, whatever the config turns into',
+    'asks callers from elsewhere for a token, whatever the config turns into (needs an address besides loopback)',
     async () => {
       const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
       const sidekey = await startSidekey({

@@ -3,7 +3,7 @@ import { curl, curlMissing } from '../support/curl.ts';
 import { granted } from '../support/granted.ts';
 
 test.skipIf(curlMissing)(
-  'a caller on this machine that is none of ours is told to show a token, for CONNECT and plain requests alike',
+  'a caller on this machine that is none of ours is told to show a token, for CONNECT and plain requests alike (curl)',
   async () => {
     let isOurs = true;
     const { upstream, sidekey } = await granted((_request, response) => response.end('hello'), {

@@ -19,7 +19,7 @@ describe('a redirect to another host', () => {
     expect(elsewhere.connections()).toBe(0);
   });
 
-  test.skipIf(curlMissing)('that the client follows does not take the credential along', async () => {
+  test.skipIf(curlMissing)('that the client follows does not take the credential along (curl)', async () => {
     const seen: (string | undefined)[] = [];
     const elsewhere = await startUpstream((request, response) => {
       seen.push(request.headers.authorization);

@@ -5,7 +5,9 @@ import type { Probed } from './probe.ts';
 export function adviceFor({ client, library, verdict, said }: Probed): Need | null {
   const title = titleOf({ client, library });
   const notes = client.notes.join(' ');
-  const trust = client.variables.filter((name) => /CA|CERT|ROOT|JAVA|PHP|WGET|HGRC|APT/.test(name)).join(', ');
+  const trust = client.variables
+    .filter((name) => /CA|CERT|ROOT|JAVA|PHP|WGET|HGRC|APT/.test(name))
+    .join(', ');
   const quoted = said === null ? '' : ` It said: ${said}`;
   switch (verdict) {
     case null:

@@ -55,7 +55,7 @@ describe('a SQLite store', () => {
   });
 
   it.skipIf(process.getuid?.() === 0)(
-    'that is read-only is a clear failure, and stays as it is',
+    'that is read-only is a clear failure, and stays as it is (not as root)',
     async () => {
       const folder = await tempFolder();
       const path = join(folder, 'sidekey.db');
