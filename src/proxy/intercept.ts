@@ -109,11 +109,15 @@ async function nextChunk(client: Duplex): Promise<Buffer | null> {
 
 function handshake(stream: TLSSocket): Promise<boolean> {
   return new Promise((resolve) => {
-    stream.once('secure', () => resolve(true));
-    stream.on('error', () => {
+    const failed = () => {
       stream.destroy();
       resolve(false);
+    };
+    stream.once('secure', () => {
+      stream.off('end', failed);
+      resolve(true);
     });
-    stream.once('close', () => resolve(false));
+    // Half of a connection makes no handshake; the socket would stay half-open.
+    stream.on('error', failed).once('end', failed).once('close', failed);
   });
 }

@@ -1,6 +1,6 @@
 import { onTestFinished } from 'vitest';
 import { ack, frame, frameType, onFrames, type Frame } from './http2-frames.ts';
-import { openTls } from './raw-client.ts';
+import { openLayers } from './raw-client.ts';
 import type { TestSidekey } from './sidekey.ts';
 
 /** A client of HTTP/2 that says exactly the frames it is told. */
@@ -22,14 +22,19 @@ export interface FrameClient {
   /** Reads no more. */
   pause(): void;
   destroy(): void;
+  /** Ends its side alone, and goes on reading; or resets the connection. */
+  leave(how: Departure): void;
 }
+
+/** How a client leaves: with a FIN behind a close_notify, with a bare FIN, or with an RST. */
+export type Departure = 'close_notify' | 'FIN' | 'RST';
 
 /** Opens a tunnel, and has said the preface and empty settings. */
 export async function openFrames(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
 ): Promise<FrameClient> {
-  const socket = await openTls(sidekey, authority, { protocols: ['h2'] });
+  const { inner: socket, outer } = await openLayers(sidekey, authority, { protocols: ['h2'] });
   const frames: Frame[] = [];
   let waiting: (() => void)[] = [];
   let over = false;
@@ -95,6 +100,10 @@ export async function openFrames(
     },
     pause: () => void socket.pause(),
     destroy: () => void socket.destroy(),
+    leave(how) {
+      if (how === 'RST') outer.resetAndDestroy();
+      else (how === 'FIN' ? outer : socket).end();
+    },
   };
   await client.send(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame('settings', 0, 0));
   await first((it) => it.type === frameType.settings && it.flags === 0);

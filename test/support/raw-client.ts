@@ -61,8 +61,17 @@ export async function openTunnel(
 export async function openTls(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
-  { fields = [], servername = upstreamHost, protocols = ['http/1.1'] }: TunnelOptions = {},
+  options: TunnelOptions = {},
 ): Promise<TLSSocket> {
+  return (await openLayers(sidekey, authority, options)).inner;
+}
+
+/** As `openTls`, with the TCP connection beneath. */
+export async function openLayers(
+  sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
+  authority: string,
+  { fields = [], servername = upstreamHost, protocols = ['http/1.1'] }: TunnelOptions = {},
+): Promise<{ readonly inner: TLSSocket; readonly outer: Socket }> {
   const outer = await openClient(sidekey);
   outer.send(
     `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n`,
@@ -79,7 +88,7 @@ export async function openTls(
     ALPNProtocols: [...protocols],
   });
   await once(inner, 'secureConnect');
-  return inner;
+  return { inner, outer: outer.socket };
 }
 
 export function rawClient(socket: Socket): RawClient {

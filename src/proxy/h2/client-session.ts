@@ -58,7 +58,12 @@ export class ClientSession {
     this.#begunAt = service.now();
     this.#deadline = new Deadline(service.timers, service.now, (what) => this.#late(what));
     this.#deadline.set('first', limits.head_timeout);
-    socket.on('error', ignore).once('close', this.#onClose);
+    // A client that has ended its side can acknowledge nothing (RFC 9113 §6.5, §6.9): it has left. The socket stays open
+    // by itself, for the listener allows half-open connections.
+    socket
+      .on('error', ignore)
+      .once('end', () => socket.destroy())
+      .once('close', this.#onClose);
     const usedUp = () => {
       this.#idleFrames += 1;
       if (this.#idleFrames % idleFrames === 0) this.#look();

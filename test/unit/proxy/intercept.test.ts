@@ -78,11 +78,37 @@ describe('an intercepted CONNECT', () => {
       'is cut in the handshake',
       (pair: Pair) => pair.far.write(Buffer.from([0x16, 3, 1, 2, 0, 1]), () => pair.far.resetAndDestroy()),
     ],
+    [
+      'ends its side in the handshake',
+      (pair: Pair) => {
+        const tls = connectTls({ socket: pair.far, servername: 'api.example' }).on('error', () => {});
+        // Behind the ClientHello, and before the Finished of the client.
+        tls.once('keylog', () => pair.far.end());
+      },
+    ],
     ['breaks the handshake', (pair: Pair) => pair.far.write(Buffer.alloc(64, 0x16))],
   ])('has nobody inside where the client %s', async (_how, act) => {
     using pair = await socketPair();
     const inside = intercept(pair.near, target, how());
     act(pair);
+    expect(await inside).toBeNull();
+  });
+
+  it('has nobody inside where the client ends its side while the upstream is asked', async () => {
+    using pair = await socketPair();
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<Protocol>();
+    const spoken = () => (asked.resolve(), answer.promise);
+    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2', 'http/1.1'] }).on(
+      'error',
+      () => {},
+    );
+    const inside = intercept(pair.near, target, how({ spoken }));
+    await asked.promise;
+    const sent = new Promise((resolve) => void pair.far.once('finish', resolve));
+    pair.far.end();
+    await sent;
+    answer.resolve('h2');
     expect(await inside).toBeNull();
   });
 
