@@ -3,7 +3,7 @@ import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
 import { isOwn } from '../policy/own-host.ts';
-import type { Protocol } from '../upstream/protocol.ts';
+import { http1, type Spoken } from '../upstream/protocol.ts';
 import { readPresented, type Identity } from './agent.ts';
 import { intercept, type Inside } from './intercept.ts';
 import type { Client, InterceptedTunnel, RequestHead } from './message.ts';
@@ -19,6 +19,9 @@ import { relay } from './tunnel.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 export type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
+
+/** The proxy's own host. */
+const ownSpoken: Spoken = { protocol: 'h2', extendedConnect: false };
 
 const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
@@ -79,7 +82,8 @@ export async function connect(
         socket.write(established);
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
-          spoken: () => (own ? 'h2' : spokenBy({ ...target, scheme: 'https' }, identity, settings, rooms)),
+          spoken: () =>
+            own ? ownSpoken : spokenBy({ ...target, scheme: 'https' }, identity, settings, rooms),
           timeoutMs: settings.limits.client_handshake,
         });
         if (inside === null) {
@@ -107,12 +111,12 @@ async function spokenBy(
   caller: Identity,
   settings: Settings,
   rooms: Pick<Rooms, 'grants'>,
-): Promise<Protocol> {
+): Promise<Spoken> {
   try {
     const offer = await offerOf(authority, caller, rooms, settings);
-    if (offer?.candidates.some(({ type }) => type === 'client_certificate') === true) return 'http/1.1';
+    if (offer?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;
     return await settings.protocols.of(authority);
   } catch {
-    return 'http/1.1';
+    return http1;
   }
 }

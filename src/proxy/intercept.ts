@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { TLSSocket, type SecureContext } from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
-import type { Protocol } from '../upstream/protocol.ts';
+import type { Protocol, Spoken } from '../upstream/protocol.ts';
 import { readClientHello } from './client-hello.ts';
 
 /** What the client speaks inside CONNECT, and the stream to read its requests from. */
@@ -11,14 +11,16 @@ export type Inside =
       readonly stream: TLSSocket;
       readonly serverName: string | null;
       readonly protocol: Protocol;
+      /** Whether the client may open WebSockets over HTTP/2; it does so where it may, and not all upstreams take them. */
+      readonly extendedConnect: boolean;
     }
   | { readonly scheme: 'http'; readonly stream: Duplex; readonly serverName: null };
 
 /** How a CONNECT is intercepted. */
 export interface Interception {
   readonly leafFor: (host: string) => SecureContext;
-  /** What the upstream speaks; asked where the client could speak either. Never rejects. */
-  readonly spoken: () => Protocol | Promise<Protocol>;
+  /** What the upstream speaks; asked where the client could speak HTTP/2. Never rejects. */
+  readonly spoken: () => Spoken | Promise<Spoken>;
   /** Milliseconds that the client has for its handshake. */
   readonly timeoutMs: number;
 }
@@ -47,22 +49,25 @@ export async function intercept(
     client.unshift(hello.bytes);
     if (hello.protocols === null) return { scheme: 'http', stream: client, serverName: null };
     let { protocols } = hello;
-    if (protocols.includes('h2') && protocols.includes('http/1.1')) {
+    let extendedConnect = false;
+    if (protocols.includes('h2')) {
       // It is not the client that takes its time.
       clearTimeout(timer);
-      protocols = [await spoken()];
+      const upstream = await spoken();
+      // One that speaks HTTP/2 alone is understood, whatever the upstream speaks.
+      if (protocols.includes('http/1.1')) protocols = [upstream.protocol];
+      ({ extendedConnect } = upstream);
       timer = setTimeout(late, timeoutMs).unref();
       if (client.destroyed) return null;
     }
     const stream = new TLSSocket(client, {
       isServer: true,
       secureContext: leafFor(target.host),
-      // One that speaks HTTP/2 alone is understood, whatever the upstream speaks.
       ALPNProtocols: protocols.includes('h2') ? ['h2', 'http/1.1'] : ['http/1.1'],
     });
     if (!(await handshake(stream))) return null;
     const protocol = stream.alpnProtocol === 'h2' ? 'h2' : 'http/1.1';
-    return { scheme: 'https', stream, serverName: stream.servername || null, protocol };
+    return { scheme: 'https', stream, serverName: stream.servername || null, protocol, extendedConnect };
   } finally {
     clearTimeout(timer);
   }

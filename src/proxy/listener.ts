@@ -162,7 +162,7 @@ export function createListener(rooms: Rooms): Listener {
     const client = { ...outer, tunnel };
     if (inside.scheme === 'http' || inside.protocol === 'http/1.1') serve(inside.stream, client);
     else if (!inside.stream.destroyed) {
-      const session = new ClientSession(inside.stream, client, streams);
+      const session = new ClientSession(inside.stream, client, streams, inside.extendedConnect);
       sessions.add(session);
       if (closing !== undefined) session.drain();
     }

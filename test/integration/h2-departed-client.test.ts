@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { Server } from 'node:http';
 import { constants } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -10,18 +11,35 @@ import { openClient, openLayers } from '../support/raw-client.ts';
 import { startH2Upstream, startUpstream, upstreamHost } from '../support/upstream.ts';
 
 /** An upstream that answers nothing whole, and a proxy that has room for one connection. */
-async function lasting(): Promise<Granted & { begun: Promise<void> }> {
+async function lasting(kind: Kind): Promise<House> {
   const begun = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
+  if (kind === 'webSocket') {
+    const upstream = await startH2Upstream(() => {}, { enableConnectProtocol: true });
+    const sockets = new WebSocketServer({ server: upstream.server as unknown as Server });
+    onTestFinished(() => sockets.close());
+    sockets.on('connection', (socket) => {
+      begun.resolve();
+      socket.on('close', () => ended.resolve());
+    });
+    return { ...(await grantedTo(upstream, oneConnection)), begun: begun.promise, ended: ended.promise };
+  }
   const upstream = await startUpstream((asked, response) => {
     asked.on('data', () => begun.resolve()).on('error', () => {});
-    if (asked.url === '/stream') response.write('begun');
-    if (asked.method !== 'POST') begun.resolve();
+    response.on('close', () => ended.resolve());
+    if (kind === 'stream') response.write('begun');
+    if (kind !== 'upload') begun.resolve();
   });
-  const sockets = new WebSocketServer({ server: upstream.server });
-  sockets.on('connection', () => begun.resolve());
-  onTestFinished(() => sockets.close());
-  const house = await grantedTo(upstream, { config: { limits: { connections: 1 } } });
-  return { ...house, begun: begun.promise };
+  return { ...(await grantedTo(upstream, oneConnection)), begun: begun.promise, ended: ended.promise };
+}
+
+const oneConnection = { config: { limits: { connections: 1 } } };
+
+interface House extends Granted {
+  /** What was asked has come to the upstream. */
+  readonly begun: Promise<void>;
+  /** The upstream is rid of it. */
+  readonly ended: Promise<void>;
 }
 
 type Kind = 'request' | 'stream' | 'upload' | 'webSocket';
@@ -31,7 +49,7 @@ const departures: readonly Departure[] = ['close_notify', 'FIN', 'RST'];
 function begin(client: FrameClient, kind: Kind): Promise<void> {
   const fields: Readonly<Record<Kind, Readonly<Record<string, string>>>> = {
     request: {},
-    stream: { ':path': '/stream' },
+    stream: {},
     upload: { ':method': 'POST' },
     webSocket: { ':method': 'CONNECT', ':protocol': 'websocket', 'sec-websocket-version': '13' },
   };
@@ -44,8 +62,8 @@ function begin(client: FrameClient, kind: Kind): Promise<void> {
 }
 
 /** Everything that the departed client held is free again. */
-async function expectNothingLeft({ upstream, sidekey }: Granted, kind: Kind): Promise<void> {
-  await upstream.allClosed();
+async function expectNothingLeft({ ended, sidekey }: House, kind: Kind): Promise<void> {
+  await ended;
   await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({
     // A WebSocket has no end of its own that could be missed.
     outcome: kind === 'webSocket' ? 'ok' : 'aborted',
@@ -57,7 +75,7 @@ async function expectNothingLeft({ upstream, sidekey }: Granted, kind: Kind): Pr
 
 describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
   test.each(kinds)('during a %s ends what is under way, and its connection', async (kind) => {
-    const house = await lasting();
+    const house = await lasting(kind);
     const client = await openFrames(house.sidekey, house.upstream.authority);
     await begin(client, kind);
     await house.begun;
@@ -67,7 +85,7 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
   });
 
   test('behind its handshake ends its connection', async () => {
-    const { sidekey, upstream } = await lasting();
+    const { sidekey, upstream } = await lasting('request');
     const { inner, outer } = await openLayers(sidekey, upstream.authority, { protocols: ['h2'] });
     const closed = new Promise((resolve) => void inner.once('end', resolve).once('close', resolve));
     outer.on('error', () => {});
@@ -79,7 +97,7 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
   });
 
   test('while nothing is asked ends its connection', async () => {
-    const { sidekey, upstream } = await lasting();
+    const { sidekey, upstream } = await lasting('request');
     const client = await openFrames(sidekey, upstream.authority);
     client.leave(how);
     await client.closed();
@@ -88,7 +106,7 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
 });
 
 test.each(kinds)('a program killed during a %s over HTTP/2 leaves nothing behind', async (kind) => {
-  const house = await lasting();
+  const house = await lasting(kind);
   const { sidekey, upstream } = house;
   const file = fileURLToPath(new URL('../support/h2-program.ts', import.meta.url));
   const program = spawn(

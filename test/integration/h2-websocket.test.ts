@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, Server } from 'node:http';
 import type { Duplex, Writable } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import * as ws from 'ws';
-import { granted, grantedRaw, grantedTo, onHeads } from '../support/granted.ts';
+import { grantedTo } from '../support/granted.ts';
 import { answerOf, ask, openSession } from '../support/h2-client.ts';
 import { bearerToken } from '../support/sidekey.ts';
-import { startUpstream } from '../support/upstream.ts';
+import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 
 /** What the package exports besides what its types say: frames alone, over any stream. */
 interface WebSocketFrames {
@@ -22,10 +22,11 @@ const { WebSocketServer } = ws;
 
 async function echoing() {
   const seen: IncomingHttpHeaders[] = [];
-  const upstream = await startUpstream((asked, response) =>
-    response.writeHead(asked.url === '/plain' ? 200 : 404).end('no such thing'),
+  const upstream = await startH2Upstream(
+    (asked, response) => response.writeHead(asked.url === '/plain' ? 200 : 404).end('no such thing'),
+    { enableConnectProtocol: true },
   );
-  const server = new WebSocketServer({ server: upstream.server, path: '/chat' });
+  const server = new WebSocketServer({ server: upstream.server as unknown as Server, path: '/chat' });
   onTestFinished(() => server.close());
   server.on('connection', (socket, asked) => {
     seen.push(asked.headers);
@@ -77,13 +78,11 @@ describe('a WebSocket over HTTP/2', () => {
     expect(session.remoteSettings.enableConnectProtocol).toBe(true);
     const stream = connectTo(session, '/chat', {
       authorization: 'Bearer placeholder',
-      'sec-websocket-key': 'bXk=',
     });
     const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
     expect(headers).toMatchObject({ ':status': 200, 'sec-websocket-protocol': 'v1.chat' });
     expect(headers['sec-websocket-accept']).toBeUndefined();
     expect(seen[0]).toMatchObject({ authorization: `Bearer ${bearerToken}`, upgrade: 'websocket' });
-    expect(seen[0]?.['sec-websocket-key']).not.toBe('bXk=');
     const line = speak(stream);
     const text = line.message();
     line.send('hello');
@@ -105,6 +104,26 @@ describe('a WebSocket over HTTP/2', () => {
     ).resolves.toMatchObject({ method: 'GET', status: 101, outcome: 'ok' });
   });
 
+  test('answers the key of a client that sends one, and asks the upstream with another', async () => {
+    const { upstream, sidekey, seen } = await echoing();
+    const session = await openSession(sidekey, upstream.authority);
+    // The key and the proof of RFC 6455 §1.3.
+    const stream = connectTo(session, '/chat', { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' });
+    const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+    expect(headers['sec-websocket-accept']).toBe('s3pPLMBiTxaQ9kYGzzhZRbK+xOo=');
+    expect(seen[0]?.['sec-websocket-key']).not.toBe('dGhlIHNhbXBsZSBub25jZQ==');
+    stream.close();
+  });
+
+  test.each([
+    ['speaks HTTP/1.1 alone', () => startUpstream((_asked, response) => response.end())],
+    ['speaks HTTP/2 without it', () => startH2Upstream((_asked, response) => response.end())],
+  ])('is not offered where the upstream %s', async (_what, start) => {
+    const { sidekey, upstream } = await grantedTo(await start());
+    const session = await openSession(sidekey, upstream.authority);
+    expect(session.remoteSettings.enableConnectProtocol).toBe(false);
+  });
+
   test('that the upstream does not accept gets its answer', async () => {
     const { upstream, sidekey } = await echoing();
     const session = await openSession(sidekey, upstream.authority);
@@ -122,14 +141,14 @@ describe('a WebSocket over HTTP/2', () => {
   });
 
   test('whose upstream proves nothing is refused', async () => {
-    const { upstream, sidekey } = await grantedRaw((socket) =>
-      onHeads(socket, () =>
-        socket.write(
-          'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
-            'Sec-WebSocket-Accept: c29tZXRoaW5nIGVsc2U=\r\n\r\n',
-        ),
+    const upstream = await startH2Upstream(() => {}, { enableConnectProtocol: true });
+    upstream.server.on('upgrade', (_asked: unknown, socket: Duplex) =>
+      socket.write(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+          'Sec-WebSocket-Accept: c29tZXRoaW5nIGVsc2U=\r\n\r\n',
       ),
     );
+    const { sidekey } = await grantedTo(upstream);
     const session = await openSession(sidekey, upstream.authority);
     const refused = await answerOf(connectTo(session, '/chat'));
     expect(refused).toMatchObject({ status: 502, whole: true });
@@ -161,7 +180,9 @@ describe('a CONNECT over HTTP/2 inside a tunnel', () => {
     ['to another host', { ':authority': 'other.example:443' }],
     ['with another protocol', { ':protocol': 'connect-udp', ':path': '/', ':scheme': 'https' }],
   ])('%s is refused', async (_what, headers) => {
-    const { upstream, sidekey } = await granted((_asked, response) => response.end('ok'));
+    const { upstream, sidekey } = await grantedTo(
+      await startH2Upstream((_asked, response) => response.end('ok'), { enableConnectProtocol: true }),
+    );
     const session = await openSession(sidekey, upstream.authority);
     const stream = session.request(
       { ':method': 'CONNECT', ':authority': upstream.authority, ...headers },
@@ -171,6 +192,7 @@ describe('a CONNECT over HTTP/2 inside a tunnel', () => {
     expect(answer).toMatchObject({ status: 400, whole: true });
     expect(answer.headers['sidekey-error']).toBe('bad_request');
     await expect(sidekey.audited((line) => line.event === 'denied')).resolves.toMatchObject({ status: 400 });
-    expect(upstream.connections()).toBe(0);
+    // That of the question what it speaks.
+    expect(upstream.connections()).toBe(1);
   });
 });

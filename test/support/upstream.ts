@@ -51,11 +51,16 @@ export async function startUpstream(
   return { ...(await begin(server, 'https')), server };
 }
 
-/** A server that speaks HTTP/2, and HTTP/1.1 with who does not. */
+/**
+ * A server that speaks HTTP/2, and HTTP/1.1 with who does not.
+ *
+ * @param enableConnectProtocol offers extended CONNECT (RFC 8441)
+ */
 export async function startH2Upstream(
   listener: (request: Http2ServerRequest, response: Http2ServerResponse) => void,
+  { enableConnectProtocol = false } = {},
 ): Promise<Upstream & { readonly server: Http2SecureServer }> {
-  const server = createH2Server({ ...leaf, allowHTTP1: true }, listener);
+  const server = createH2Server({ ...leaf, allowHTTP1: true, settings: { enableConnectProtocol } }, listener);
   return { ...(await begin(server, 'https')), server };
 }
 

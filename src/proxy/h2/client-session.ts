@@ -49,8 +49,11 @@ export class ClientSession {
   #idleFrames = 0;
   #cancelLook: () => void;
 
-  /** @param socket after its handshake, which chose `h2` */
-  constructor(socket: TLSSocket, client: Client, service: StreamService) {
+  /**
+   * @param socket after its handshake, which chose `h2`
+   * @param extendedConnect offers WebSockets over HTTP/2
+   */
+  constructor(socket: TLSSocket, client: Client, service: StreamService, extendedConnect: boolean) {
     this.#socket = socket;
     this.#client = client;
     this.#service = service;
@@ -68,7 +71,7 @@ export class ClientSession {
       this.#idleFrames += 1;
       if (this.#idleFrames % idleFrames === 0) this.#look();
     };
-    this.#session = performServerHandshake(socket, sessionOptions(limits))
+    this.#session = performServerHandshake(socket, sessionOptions(limits, extendedConnect))
       .on('error', ignore)
       .on('stream', this.#onStream)
       .on('ping', usedUp)

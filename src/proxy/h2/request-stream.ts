@@ -22,6 +22,8 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   readonly #client: Client;
   readonly #service: StreamService;
   readonly passed: BodyOwner['passed'];
+  /** `Sec-WebSocket-Key` of an extended CONNECT; RFC 8441 §5 asks for none. */
+  readonly webSocketKey: string | undefined;
   #deadline: Deadline | null = null;
 
   constructor(
@@ -37,6 +39,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     this.#client = client;
     this.#service = service;
     this.passed = passed;
+    this.webSocketKey = valuesOf(head.fields, 'sec-websocket-key')[0];
     // What stands behind a CONNECT is no body.
     const hasBody = !stream.endAfterHeaders && head.method !== 'CONNECT';
     this.body = hasBody ? new StreamBody(stream, this) : null;

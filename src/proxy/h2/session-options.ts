@@ -4,14 +4,18 @@ import type { Limits } from '../../policy/limits.ts';
 /** A few fields more than `limits.head_fields` are read, so that one too many is refused with a word of why. */
 const spareFields = 32;
 
-/** What a session with a client is bounded by, where nghttp2 and Node count for us. */
-export function sessionOptions(limits: Limits): ServerOptions {
+/**
+ * What a session with a client is bounded by, where nghttp2 and Node count for us.
+ *
+ * @param extendedConnect offers WebSockets over HTTP/2 (RFC 8441 §3)
+ */
+export function sessionOptions(limits: Limits, extendedConnect: boolean): ServerOptions {
   return {
     settings: {
       maxConcurrentStreams: limits.client_streams,
       // Of a head as it is without compression: a bomb is refused by what it would be (RFC 7541 §7.3).
       maxHeaderListSize: limits.head_bytes,
-      enableConnectProtocol: true,
+      enableConnectProtocol: extendedConnect,
       enablePush: false,
     },
     maxHeaderListPairs: limits.head_fields + spareFields,

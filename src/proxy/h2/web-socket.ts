@@ -27,7 +27,12 @@ export function streamSide(request: RequestStream): UpgradeSide {
           'The upstream accepted another WebSocket than was asked for.',
         );
       }
-      request.reply.tunnel(fields.filter((_text, i) => !ofHandshake.has(fields[i - (i % 2)]!.toLowerCase())));
+      const { webSocketKey } = request;
+      request.reply.tunnel([
+        ...fields.filter((_text, i) => !ofHandshake.has(fields[i - (i % 2)]!.toLowerCase())),
+        // Node 26.10 sends a key all the same and closes where there is no proof; other clients do neither.
+        ...(webSocketKey === undefined ? [] : ['Sec-WebSocket-Accept', proofOf(webSocketKey)]),
+      ]);
     },
     cut: () => request.destroy(),
   };

@@ -7,7 +7,7 @@ import type { Peer } from '../../policy/peer.ts';
 import type { Clock } from '../deadline.ts';
 import type { Connections } from '../connections.ts';
 import type { Dialer } from '../dial.ts';
-import type { KnownProtocols, Protocol } from '../protocol.ts';
+import { http1, type KnownProtocols, type Spoken } from '../protocol.ts';
 import { Queue } from '../queue.ts';
 import { mostStreams, Session, type SessionOptions, type SessionOwner } from './session.ts';
 import type { StreamUser } from './stream.ts';
@@ -39,7 +39,7 @@ export class SessionShelf implements SessionOwner {
   /** How many streams a session is expected to take: as many as the last one did. */
   #expected = mostStreams;
   /** Who wants to know no more than what is spoken. */
-  #asking: PromiseWithResolvers<Protocol>[] = [];
+  #asking: PromiseWithResolvers<Spoken>[] = [];
 
   constructor(peer: Peer, house: SessionHouse) {
     this.#peer = peer;
@@ -71,11 +71,12 @@ export class SessionShelf implements SessionOwner {
   }
 
   /** Makes a connection to find out what is spoken, and keeps it as a session. Rejects where that cannot be found out. */
-  negotiate(): Promise<Protocol> {
+  negotiate(): Promise<Spoken> {
     // What was chosen is forgotten after a time; a session that takes more says it still.
     const isFull = this.#count >= this.#house.limits.upstream_connections;
-    if ([...this.#sessions].some(({ room }) => room > 0 || isFull)) return Promise.resolve('h2');
-    const asked = Promise.withResolvers<Protocol>();
+    const session = [...this.#sessions].find(({ room }) => room > 0 || isFull);
+    if (session !== undefined) return Promise.resolve(session.spoken);
+    const asked = Promise.withResolvers<Spoken>();
     this.#asking.push(asked);
     if (this.#dialing === 0) void this.#dialOne();
     return asked.promise;
@@ -90,8 +91,8 @@ export class SessionShelf implements SessionOwner {
     this.#dialing -= 1;
     this.#expected = Math.max(1, session.most);
     this.#sessions.add(session);
-    this.#house.known.learn(this.#peer, 'h2');
-    this.#answer((it) => it.resolve('h2'));
+    this.#house.known.learn(this.#peer, session.spoken);
+    this.#answer((it) => it.resolve(session.spoken));
     this.#serve();
     if (this.#house.isClosing(this.#peer)) session.retire();
     this.#dial();
@@ -142,9 +143,9 @@ export class SessionShelf implements SessionOwner {
     this.#dialing -= 1;
     if (made instanceof Error) this.#failed(made);
     else {
-      known.learn(this.#peer, 'http/1.1');
+      known.learn(this.#peer, http1);
       adopt(this.#peer, made);
-      this.#answer((it) => it.resolve('http/1.1'));
+      this.#answer((it) => it.resolve(http1));
       this.#turnAway('http/1.1');
     }
     this.#checkEmpty();
@@ -158,7 +159,7 @@ export class SessionShelf implements SessionOwner {
     else this.#waiting.watch();
   }
 
-  #answer(how: (asked: PromiseWithResolvers<Protocol>) => void): void {
+  #answer(how: (asked: PromiseWithResolvers<Spoken>) => void): void {
     for (const asked of this.#asking.splice(0)) how(asked);
   }
 

@@ -4,6 +4,7 @@ import { SidekeyError } from '../../errors.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
 import type { Limits } from '../../policy/limits.ts';
 import { Deadline, type Clock } from '../deadline.ts';
+import type { Spoken } from '../protocol.ts';
 import { FrameBudget } from './frame-budget.ts';
 import { requestFieldsOf, SessionStream, type StreamHome } from './session-stream.ts';
 import type { StreamUser } from './stream.ts';
@@ -58,6 +59,7 @@ export class Session implements StreamHome {
   /** As many as the upstream takes; 0 until it has said so. */
   #most = 0;
   #isReady = false;
+  #extendedConnect = false;
   /** Takes no more. */
   #isLeaving = false;
   #isClosed = false;
@@ -81,7 +83,8 @@ export class Session implements StreamHome {
     const native = connect(`https://${authority.host}:${authority.port}`, nativeOptions(socket, limits));
     this.#native = native;
     native.setLocalWindowSize(sessionWindow);
-    native.on('remoteSettings', ({ maxConcurrentStreams }) => {
+    native.on('remoteSettings', ({ maxConcurrentStreams, enableConnectProtocol }) => {
+      this.#extendedConnect = enableConnectProtocol === true;
       this.#most = Math.min(mostStreams, maxConcurrentStreams ?? mostStreams);
       this.#countFrame();
       if (this.#isReady) owner.changed(this);
@@ -111,6 +114,11 @@ export class Session implements StreamHome {
   /** As many as it takes at once. */
   get most(): number {
     return this.#most;
+  }
+
+  /** As its SETTINGS say; for one that has been ready. */
+  get spoken(): Spoken {
+    return { protocol: 'h2', extendedConnect: this.#extendedConnect };
   }
 
   get isIdle(): boolean {

@@ -3,7 +3,7 @@ import { ByAuthority } from '../by-authority.ts';
 import { systemClock, type Clock } from '../deadline.ts';
 import type { Connections } from '../connections.ts';
 import type { Dialer } from '../dial.ts';
-import type { KnownProtocols, Protocol } from '../protocol.ts';
+import type { KnownProtocols, Spoken } from '../protocol.ts';
 import { SessionShelf, type SessionHouse } from './session-shelf.ts';
 import type { StreamUser } from './stream.ts';
 
@@ -19,7 +19,7 @@ export interface Streams {
   /** The user waits no longer. */
   leave(peer: Peer, user: StreamUser): void;
   /** Makes a connection to find out what is spoken, and keeps it if that is HTTP/2. Rejects where none can be made. */
-  negotiate(peer: Peer): Promise<Protocol>;
+  negotiate(peer: Peer): Promise<Spoken>;
   /** Keeps nothing any more; resolves when what is under way has ended. */
   close(): Promise<void>;
 }
@@ -50,7 +50,7 @@ export function createStreams(options: StreamsOptions): Streams {
   const shelves = new ByAuthority<SessionShelf>((peer) => new SessionShelf(peer, house));
   return {
     request(peer, user, fresh = false) {
-      if (known.get(peer) === 'http/1.1') user.unopened('http/1.1');
+      if (known.get(peer)?.protocol === 'http/1.1') user.unopened('http/1.1');
       else shelves.at(peer).request(user, fresh);
     },
     leave: (peer, user) => shelves.find(peer)?.leave(user),

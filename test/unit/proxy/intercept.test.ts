@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect as connectTls, createSecureContext } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
 import { intercept, type Inside, type Interception } from '../../../src/proxy/intercept.ts';
-import type { Protocol } from '../../../src/upstream/protocol.ts';
+import { http1, type Spoken } from '../../../src/upstream/protocol.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { closed, gone, socketPair } from './socket-pair.ts';
@@ -10,10 +10,11 @@ import { closed, gone, socketPair } from './socket-pair.ts';
 const ca = makeTestAuthority('Proxy CA');
 const leaf = createSecureContext(ca.issue(['api.example', '127.0.0.1']));
 const leafFor = () => leaf;
+const h2: Spoken = { protocol: 'h2', extendedConnect: true };
 const target = authorityOf('api.example');
 const how = (more: Partial<Interception> = {}): Interception => ({
   leafFor,
-  spoken: () => 'http/1.1',
+  spoken: () => http1,
   timeoutMs: 60_000,
   ...more,
 });
@@ -97,7 +98,7 @@ describe('an intercepted CONNECT', () => {
   it('has nobody inside where the client ends its side while the upstream is asked', async () => {
     using pair = await socketPair();
     const asked = Promise.withResolvers<void>();
-    const answer = Promise.withResolvers<Protocol>();
+    const answer = Promise.withResolvers<Spoken>();
     const spoken = () => (asked.resolve(), answer.promise);
     connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2', 'http/1.1'] }).on(
       'error',
@@ -108,7 +109,7 @@ describe('an intercepted CONNECT', () => {
     const sent = new Promise((resolve) => void pair.far.once('finish', resolve));
     pair.far.end();
     await sent;
-    answer.resolve('h2');
+    answer.resolve(h2);
     expect(await inside).toBeNull();
   });
 
@@ -124,12 +125,13 @@ describe('an intercepted CONNECT', () => {
     [['h2', 'http/1.1'], 'http/1.1', 'http/1.1', 1],
     [['http/1.1'], 'h2', 'http/1.1', 0],
     [[], 'h2', 'http/1.1', 0],
-    // It is understood whatever the upstream speaks, and so nobody is asked.
-    [['h2'], 'http/1.1', 'h2', 0],
+    // It is understood whatever the upstream speaks; asked is whether it takes WebSockets.
+    [['h2'], 'http/1.1', 'h2', 1],
+    [['h2'], 'h2', 'h2', 1],
   ] as const)('speaks with a client that offers %j, and an upstream of %s, %s', async (...row) => {
     const [offered, upstream, chosen, times] = row;
     using pair = await socketPair();
-    const spoken = vi.fn(() => Promise.resolve<Protocol>(upstream));
+    const spoken = vi.fn(() => Promise.resolve(upstream === 'h2' ? h2 : http1));
     const tls = connectTls({
       socket: pair.far,
       servername: 'api.example',
@@ -138,7 +140,7 @@ describe('an intercepted CONNECT', () => {
     });
     const secure = once(tls, 'secureConnect');
     const inside = await intercept(pair.near, target, how({ spoken }));
-    expect(inside).toMatchObject({ protocol: chosen });
+    expect(inside).toMatchObject({ protocol: chosen, extendedConnect: times === 1 && upstream === 'h2' });
     expect(spoken).toHaveBeenCalledTimes(times);
     await secure;
     expect(tls.alpnProtocol).toBe(offered.length === 0 ? false : chosen);
@@ -186,9 +188,9 @@ describe('an intercepted CONNECT', () => {
   });
 });
 
-function slowly(): Protocol {
+function slowly(): Spoken {
   vi.advanceTimersByTime(60_001);
-  return 'h2';
+  return h2;
 }
 
 type Pair = Awaited<ReturnType<typeof socketPair>>;

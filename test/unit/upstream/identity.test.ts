@@ -109,7 +109,7 @@ describe('connections of an identity', () => {
 it('what an upstream speaks is known of each identity for itself', () => {
   const known = createKnownProtocols(manualClock());
   const authority = authorityOf('api.example');
-  known.learn(peerOf(authority, identity()), 'h2');
+  known.learn(peerOf(authority, identity()), { protocol: 'h2', extendedConnect: false });
   expect(known.get(authority)).toBe(undefined);
   expect(known.get(peerOf(authority, identity()))).toBe(undefined);
 });

@@ -1,8 +1,10 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { Protocol } from '../../../src/upstream/protocol.ts';
+import { http1, type Protocol, type Spoken } from '../../../src/upstream/protocol.ts';
 import { company, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
 import { turn } from '../proxy/relay/fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';
+
+const h2: Spoken = { protocol: 'h2', extendedConnect: false };
 
 /** Answers in the protocol that it chooses, and says which that was. */
 async function bilingual(chooses: Protocol = 'h2') {
@@ -22,7 +24,7 @@ describe('what an upstream speaks', () => {
   it('is found out by a connection that is then used', async () => {
     const upstream = await bilingual();
     const { protocols, carry } = waysOut();
-    expect(await protocols.of(upstream.authority)).toBe('h2');
+    expect(await protocols.of(upstream.authority)).toEqual(h2);
     await carry(upstream.authority).carried;
     expect([upstream.spoken, upstream.accepted()]).toEqual([['2.0'], 1]);
   });
@@ -31,8 +33,8 @@ describe('what an upstream speaks', () => {
     const upstream = await bilingual();
     const { protocols } = waysOut();
     const asked = [protocols.of(upstream.authority), protocols.of(upstream.authority)];
-    for (const answer of asked) expect(await answer).toBe('h2');
-    expect(protocols.of(upstream.authority)).toBe('h2');
+    for (const answer of asked) expect(await answer).toEqual(h2);
+    expect(protocols.of(upstream.authority)).toEqual(h2);
     expect(upstream.accepted()).toBe(1);
   });
 
@@ -41,22 +43,33 @@ describe('what an upstream speaks', () => {
     const { protocols, clock } = waysOut();
     await protocols.of(upstream.authority);
     clock.advance(599_999);
-    expect(protocols.of(upstream.authority)).toBe('h2');
+    expect(protocols.of(upstream.authority)).toEqual(h2);
     clock.advance(1);
-    expect(await protocols.of(upstream.authority)).toBe('h2');
+    expect(await protocols.of(upstream.authority)).toEqual(h2);
     expect(upstream.accepted()).toBe(2);
   });
 
+  it.each([true, false])(
+    'says whether it takes WebSockets over HTTP/2: %s',
+    async (enableConnectProtocol) => {
+      const upstream = await http2Upstream(() => {}, { settings: { enableConnectProtocol } });
+      const { protocols } = waysOut();
+      const spoken = { protocol: 'h2', extendedConnect: enableConnectProtocol };
+      expect(await protocols.of(upstream.authority)).toEqual(spoken);
+      expect(protocols.of(upstream.authority)).toEqual(spoken);
+    },
+  );
+
   it('is HTTP/1.1 without TLS, and nobody is asked', () => {
     const { protocols } = waysOut();
-    expect(protocols.of({ scheme: 'http', host: 'api.example', port: 9 })).toBe('http/1.1');
+    expect(protocols.of({ scheme: 'http', host: 'api.example', port: 9 })).toEqual(http1);
   });
 
   it('is HTTP/1.1 where it chooses nothing else', async () => {
     const upstream = await bilingual('http/1.1');
     const { protocols } = waysOut();
-    expect(await protocols.of(upstream.authority)).toBe('http/1.1');
-    expect(protocols.of(upstream.authority)).toBe('http/1.1');
+    expect(await protocols.of(upstream.authority)).toEqual(http1);
+    expect(protocols.of(upstream.authority)).toEqual(http1);
   });
 
   it('is HTTP/1.1 where it cannot be asked, which is not remembered', async () => {
@@ -65,8 +78,8 @@ describe('what an upstream speaks', () => {
     const connect = vi.fn(dialer.connect.bind(dialer));
     connect.mockRejectedValueOnce(new Error('no way'));
     const { protocols } = waysOut({}, { ...dialer, connect });
-    expect(await protocols.of(upstream.authority)).toBe('http/1.1');
-    expect(await protocols.of(upstream.authority)).toBe('h2');
+    expect(await protocols.of(upstream.authority)).toEqual(http1);
+    expect(await protocols.of(upstream.authority)).toEqual(h2);
   });
 
   it('is never asked for a client of HTTP/1.1', async () => {
@@ -85,6 +98,6 @@ describe('what an upstream speaks', () => {
     const changed = await carry(upstream.authority, { method: 'POST' }).carried;
     expect(changed).toMatchObject({ status: 200, fate: 'complete' });
     expect(upstream.spoken).toEqual(['2.0', '1.1']);
-    expect(protocols.of(upstream.authority)).toBe('http/1.1');
+    expect(protocols.of(upstream.authority)).toEqual(http1);
   });
 });

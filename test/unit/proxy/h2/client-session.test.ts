@@ -33,7 +33,7 @@ async function sessionOf(streams: number) {
   };
   const client = { address: '127.0.0.1:1', loopback: true, tunnel: null };
   // What it uses of a TLS socket, every socket has.
-  const session = new ClientSession(pair.near as unknown as TLSSocket, client, service);
+  const session = new ClientSession(pair.near as unknown as TLSSocket, client, service, false);
   const far = connect('http://a.test', { createConnection: () => pair.far });
   await once(far, 'remoteSettings');
   const until = async (count: number) => {
