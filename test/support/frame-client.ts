@@ -29,10 +29,15 @@ export interface FrameClient {
 /** How a client leaves: with a FIN behind a close_notify, with a bare FIN, or with an RST. */
 export type Departure = 'close_notify' | 'FIN' | 'RST';
 
-/** Opens a tunnel, and has said the preface and empty settings. */
+/**
+ * Opens a tunnel, and has said the preface and empty settings.
+ *
+ * @param acknowledges the settings of the proxy
+ */
 export async function openFrames(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
+  { acknowledges = true } = {},
 ): Promise<FrameClient> {
   const { inner: socket, outer } = await openLayers(sidekey, authority, { protocols: ['h2'] });
   const frames: Frame[] = [];
@@ -107,6 +112,6 @@ export async function openFrames(
   };
   await client.send(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame('settings', 0, 0));
   await first((it) => it.type === frameType.settings && it.flags === 0);
-  await client.send(frame('settings', 0, ack));
+  if (acknowledges) await client.send(frame('settings', 0, ack));
   return client;
 }

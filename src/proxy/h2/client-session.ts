@@ -9,10 +9,11 @@ import type { TLSSocket } from 'node:tls';
 import { SidekeyError } from '../../errors.ts';
 import type { RawFields } from '../fields.ts';
 import { Deadline, type Awaited } from '../front/deadline.ts';
+import { Malformed } from '../h1/faults.ts';
 import type { Client } from '../message.ts';
 import { refuse } from '../refusal.ts';
 import { isFlood } from './flood-guard.ts';
-import { readStreamHead } from './request-head.ts';
+import { listSize, readStreamHead, type StreamHead } from './request-head.ts';
 import { RequestStream } from './request-stream.ts';
 import type { StreamService } from './service.ts';
 import { sessionOptions } from './session-options.ts';
@@ -109,8 +110,7 @@ export class ClientSession {
     // The client may have taken it back in the same breath.
     if (stream.closed || stream.destroyed) return;
     this.#requests += 1;
-    for (const text of raw) this.#heads += text.length;
-    const read = readStreamHead(raw, !stream.endAfterHeaders);
+    const read = this.#headOf(raw, !stream.endAfterHeaders);
     if (read instanceof SidekeyError) {
       this.#service.denied(this.#client, read);
       const reply = new StreamReply(stream, '', false, {
@@ -130,6 +130,15 @@ export class ClientSession {
       stream.once('aborted', left).once('close', left);
     }
   };
+
+  /** nghttp2 knows of the limit only when the client has acknowledged our SETTINGS (RFC 9113 §6.5.3). */
+  #headOf(raw: RawFields, hasBody: boolean): StreamHead | SidekeyError {
+    const limits = this.#service.limits();
+    const size = listSize(raw);
+    if (size > limits.head_bytes) return new Malformed('request', 'head_too_large', limits);
+    this.#heads += size;
+    return readStreamHead(raw, hasBody);
+  }
 
   #begin(request: RequestStream): void {
     this.#underWay.add(request);

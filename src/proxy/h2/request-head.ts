@@ -60,6 +60,11 @@ export function readStreamHead(raw: RawFields, hasBody: boolean): StreamHead | S
   return { head: { method: verb, target: path ?? '', version: '2', authority, fields }, protocol };
 }
 
+/** The size of a list of fields as SETTINGS_MAX_HEADER_LIST_SIZE has it (RFC 9113 §6.5.2). */
+export function listSize(raw: RawFields): number {
+  return raw.reduce((sum, text) => sum + text.length, 16 * raw.length);
+}
+
 function malformed(): SidekeyError {
   return refusal('The pseudo-header fields of the request are not those of a request.');
 }

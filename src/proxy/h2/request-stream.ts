@@ -42,7 +42,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     this.webSocketKey = valuesOf(head.fields, 'sec-websocket-key')[0];
     // What stands behind a CONNECT is no body.
     const hasBody = !stream.endAfterHeaders && head.method !== 'CONNECT';
-    this.body = hasBody ? new StreamBody(stream, this) : null;
+    this.body = hasBody ? new StreamBody(stream, this, service.limits()) : null;
     const waits = hasBody && expectationOf(head) === 'met';
     this.reply = new StreamReply(stream, head.method, waits, this);
   }

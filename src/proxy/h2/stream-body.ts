@@ -2,6 +2,8 @@ import type { ServerHttp2Stream } from 'node:http2';
 import type { SidekeyError } from '../../errors.ts';
 import type { RawFields } from '../fields.ts';
 import { left } from '../front/incoming-body.ts';
+import { Malformed, type HeadLimits } from '../h1/faults.ts';
+import { listSize } from './request-head.ts';
 
 /** What a body tells of itself. */
 export interface BodyOwner {
@@ -30,12 +32,15 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
   #isReleased = false;
   #waiting: PromiseWithResolvers<IteratorResult<Buffer, undefined>> | null = null;
 
-  constructor(stream: ServerHttp2Stream, owner: BodyOwner) {
+  constructor(stream: ServerHttp2Stream, owner: BodyOwner, limits: HeadLimits) {
     this.#stream = stream;
     this.#owner = owner;
     stream
       .on('data', this.#onData)
-      .on('trailers', (_fields, _flags, raw) => (this.trailers = raw))
+      .on('trailers', (_fields, _flags, raw) => {
+        if (listSize(raw) <= limits.head_bytes) this.trailers = raw;
+        else this.fail(new Malformed('request', 'trailers_too_large', limits));
+      })
       .on('end', this.#onEnd)
       .on('aborted', () => this.fail(left()))
       .on('close', () => this.fail(left()))

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { constants, performServerHandshake, type ServerHttp2Stream } from 'node:http2';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { StreamBody } from '../../../../src/proxy/h2/stream-body.ts';
 import { block, endHeaders, endStream, frame, number } from '../../../support/http2-frames.ts';
 import { socketPair } from '../socket-pair.ts';
@@ -24,7 +25,8 @@ async function begun() {
   const [stream] = (await once(session, 'stream')) as [ServerHttp2Stream];
   stream.on('error', () => {});
   const awaited: boolean[] = [];
-  const body = new StreamBody(stream, { bodyAwaited: (is) => awaited.push(is), passed() {} });
+  const owner = { bodyAwaited: (is: boolean) => awaited.push(is), passed() {} };
+  const body = new StreamBody(stream, owner, defaultLimits);
   expect(await body.next()).toEqual({ done: false, value: Buffer.from('half') });
   return { send, body, awaited };
 }
