@@ -91,10 +91,12 @@ describe('a challenge', () => {
   test('among megabytes is read in no time', () => {
     for (const piece of ['Bearer ', 'a=', '"', '\\', ',', '= ', 'scope="', 'a ', ' \t']) {
       const field = piece.repeat(1_000_000);
-      const before = performance.now();
+      // Of the processor, whatever else the machine does; in microseconds.
+      const before = process.cpuUsage();
       challenged(field);
       read({ 'www-authenticate': Array.from({ length: 10_000 }, () => field) });
-      expect(performance.now() - before).toBeLessThan(1_000);
+      const { user, system } = process.cpuUsage(before);
+      expect(user + system).toBeLessThan(1_000_000);
     }
   });
 });
