@@ -1,9 +1,10 @@
 import type { Duplex } from 'node:stream';
+import { asTyped } from '../command-name.ts';
 import { SidekeyError } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
 import { isOwn } from '../policy/own-host.ts';
-import { http1, type Spoken } from '../upstream/protocol.ts';
+import type { Spoken } from '../upstream/protocol.ts';
 import { readPresented, type Identity } from './agent.ts';
 import { intercept, type Inside } from './intercept.ts';
 import type { Client, InterceptedTunnel, RequestHead } from './message.ts';
@@ -20,7 +21,8 @@ import { relay } from './tunnel.ts';
 /** Serves the requests that come out of an intercepted tunnel. */
 export type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
 
-/** The proxy's own host. */
+const http1: Spoken = { protocol: 'http/1.1', extendedConnect: false };
+/** For the proxy's own host. */
 const ownSpoken: Spoken = { protocol: 'h2', extendedConnect: false };
 
 const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
@@ -80,15 +82,17 @@ export async function connect(
         // Before the 200: where there can be no certificate, the refusal can still be read.
         const leaf = rooms.leafFor(target.host);
         socket.write(established);
+        let failure: Error | undefined;
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
           spoken: () =>
             own ? ownSpoken : spokenBy({ ...target, scheme: 'https' }, identity, settings, rooms),
+          failed: (why) => (failure ??= why),
           timeoutMs: settings.limits.client_handshake,
         });
         if (inside === null) {
-          const facts = { host: target.host, client: client.address };
-          rooms.log.info(facts, 'a client broke off its TLS handshake; it may not trust the CA of Sidekey');
+          const { host, port } = target;
+          rooms.log.info({ client: client.address, host, port }, brokenOff(target, failure));
           return;
         }
         const authority: Authority = { ...target, scheme: inside.scheme };
@@ -100,6 +104,18 @@ export async function connect(
     rooms.audit.note(record.refused(error, refusalOf(error).status));
     refuseOn(socket, error);
   }
+}
+
+/** Alerts of a client that does not take the certificate that it is shown (RFC 8446 §6.2). */
+const notTrusted = /ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|UNSUPPORTED_CERTIFICATE)/;
+
+/** A line of the log: why a client made no TLS handshake, and the way out. */
+function brokenOff({ host, port }: Authority, failure: Error | undefined): string {
+  const why = failure !== undefined && 'code' in failure ? String(failure.code) : 'it left, or took too long';
+  const trust = `${asTyped('sidekey run')} sets that up, ${asTyped('sidekey ca export')} gives the CA`;
+  return notTrusted.test(why)
+    ? `a client does not trust the CA of Sidekey for ${host}:${port} (${why}): ${trust}`
+    : `a client broke off its TLS handshake for ${host}:${port} (${why}); it may not trust the CA of Sidekey: ${trust}`;
 }
 
 /**

@@ -21,6 +21,8 @@ export interface Interception {
   readonly leafFor: (host: string) => SecureContext;
   /** What the upstream speaks; asked where the client could speak HTTP/2. Never rejects. */
   readonly spoken: () => Spoken | Promise<Spoken>;
+  /** Told why the handshake failed, where the client said so. */
+  readonly failed?: (why: Error) => void;
   /** Milliseconds that the client has for its handshake. */
   readonly timeoutMs: number;
 }
@@ -35,7 +37,7 @@ const handshakeRecord = 0x16;
 export async function intercept(
   client: Duplex,
   target: Authority,
-  { leafFor, spoken, timeoutMs }: Interception,
+  { leafFor, spoken, failed, timeoutMs }: Interception,
 ): Promise<Inside | null> {
   const late = () => client.destroy();
   let timer = setTimeout(late, timeoutMs).unref();
@@ -65,6 +67,7 @@ export async function intercept(
       secureContext: leafFor(target.host),
       ALPNProtocols: protocols.includes('h2') ? ['h2', 'http/1.1'] : ['http/1.1'],
     });
+    stream.once('error', (why) => failed?.(why));
     if (!(await handshake(stream))) return null;
     const protocol = stream.alpnProtocol === 'h2' ? 'h2' : 'http/1.1';
     return { scheme: 'https', stream, serverName: stream.servername || null, protocol, extendedConnect };

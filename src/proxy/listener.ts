@@ -168,8 +168,12 @@ export function createListener(rooms: Rooms): Listener {
     }
   }
 
-  function denied({ address }: Client, { code, status }: SidekeyError): void {
-    rooms.audit.note({ event: 'denied', client: address, outcome: 'deny', code, status });
+  /** A request was refused before it was one; of its host no more is known than whose tunnel it came through. */
+  function denied({ address, tunnel }: Client, { code, status, message, hint }: SidekeyError): void {
+    const { scheme, host, port } = tunnel?.authority ?? {};
+    const facts = { client: address, scheme, host, port, code };
+    rooms.log.info({ ...facts, hint }, `a client was refused: ${message}`);
+    rooms.audit.note({ ...facts, event: 'denied', outcome: 'deny', status, reason: message });
   }
 
   // A client may end its side when it has asked, and still wants its answer.

@@ -12,6 +12,9 @@ export const faults = {
   bare_lf: 'has a line that ends in a bare line feed',
   bare_cr: 'has a carriage return without a line feed',
   control_byte: 'has a control byte in its head',
+  // Another protocol.
+  tls_handshake: 'is a TLS handshake, where plain HTTP is expected',
+  http2_preface: 'begins HTTP/2, where HTTP/1.1 is expected',
   // The first line.
   bad_method: 'has a method that is no short token of capitals',
   bad_target: 'has a target with a byte that does not belong there',
@@ -97,6 +100,12 @@ function hintOf(fault: Fault): string | undefined {
     case 'too_many_fields':
     case 'too_many_trailers':
       return 'raise limits.head_fields';
+    case 'tls_handshake':
+      return 'write the address of the proxy with http://, not https://; TLS begins inside CONNECT';
+    case 'http2_preface':
+      return 'speak HTTP/1.1 to the proxy; HTTP/2 is chosen by ALPN inside CONNECT';
+    case 'bad_method':
+      return 'speak HTTP/1.1 to the proxy; a client of another protocol has come to the wrong port';
     default:
       return undefined;
   }

@@ -8,6 +8,8 @@ const inTargetText = 3;
 const inVersion = 4;
 const atLineFeed = 5;
 
+/** First byte of a TLS record that holds a handshake (RFC 8446 §5.1). */
+const tlsHandshake = 0x16;
 const version = 'HTTP/1.';
 /** No method that anybody uses is longer, and it is written into the audit file. */
 const longestMethod = 32;
@@ -45,6 +47,7 @@ export class RequestLine {
           at += 1;
           continue;
         }
+        if (bytes[at] === tlsHandshake) return 'tls_handshake';
         this.start = at - base;
         state = inMethodName;
       } else if (state === atEmptyLineFeed) {
@@ -61,7 +64,7 @@ export class RequestLine {
         if (at === stop) break;
         if (bytes[at] !== SP || length === 0) return bytes[at] === LF ? 'bare_lf' : 'bad_method';
         // Of the preface of HTTP/2, and of nothing else (RFC 9113 §3.4).
-        if (spells(bytes, base + this.start, at, 'pri')) return 'bad_method';
+        if (spells(bytes, base + this.start, at, 'pri')) return 'http2_preface';
         this.methodEnd = at - base;
         at += 1;
         state = inTargetText;
