@@ -9,6 +9,7 @@ import {
   type Authority,
 } from '../policy/authority.ts';
 import { valuesOf } from './fields.ts';
+import { Malformed } from './h1/faults.ts';
 import type { InterceptedTunnel, RequestHead } from './message.ts';
 
 /** Where a request goes, and the raw path and query that it asks for there. */
@@ -18,7 +19,10 @@ export type Target = AbsoluteTarget;
  * What undici and HTTP/1.1 can carry in a request line: no blank, no control byte. And no fragment, which is none of a
  * request target (RFC 9112 §3.2): some servers cut it off, and others take it for a part of the path.
  */
-const sendablePath = /^\/[\x21\x22\x24-\x7e\x80-\xff]*$/;
+const sendablePath = /^\/[\x21\x22\x24-\x7e]*$/;
+
+/** None is encoded here: a recipient does not correct a target and go on (RFC 9112 §3.2). */
+const beyondAscii = /[^\0-\x7f]/;
 
 /**
  * The one authority of a request. Inside CONNECT it is the tunnel's, outside it is the target's; a `Host` or an SNI
@@ -29,6 +33,7 @@ export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): T
   const hosts = valuesOf(head.fields, 'host');
   if (hosts.length > 1) return new SidekeyError('bad_request', 'The request has more than one Host field.');
   const [host] = hosts;
+  if (beyondAscii.test(head.target)) return new Malformed('request', 'raw_target');
   const target = tunnel === null ? parseAbsoluteTarget(head.target) : targetInTunnel(head, tunnel);
   if (target === null || !sendablePath.test(target.path)) {
     return new SidekeyError('bad_request', 'The request target is not one that a proxy can forward.', {

@@ -20,7 +20,7 @@ const authority: fc.Arbitrary<Authority> = fc.record({
   port: fc.oneof(fc.constantFrom(80, 443), fc.integer({ min: 1, max: 65_535 })),
 });
 const path = fc
-  .string({ unit: fc.constantFrom('a', '/', '.', '%2e', '%00', ';', '?', '=', '\\', '|', '\xe9') })
+  .string({ unit: fc.constantFrom('a', '/', '.', '%2e', '%00', ';', '?', '=', '\\', '|') })
   .map((it) => `/${it}`);
 
 const tunnelTo = (value: Authority, serverName: string | null = null): InterceptedTunnel => ({
@@ -104,9 +104,7 @@ describe('the target of a request', () => {
         authority,
         (raw, value) => {
           const found = ask(raw, [authorityText(value)], tunnelTo(value));
-          const plain = raw
-            .split('')
-            .every((char) => char > ' ' && char !== '\x7f' && char <= '\xff' && char !== '#');
+          const plain = raw.split('').every((char) => char > ' ' && char < '\x7f' && char !== '#');
           expect(found instanceof SidekeyError).toBe(!plain);
         },
       ),

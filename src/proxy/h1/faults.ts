@@ -18,6 +18,7 @@ export const faults = {
   // The first line.
   bad_method: 'has a method that is no short token of capitals',
   bad_target: 'has a target with a byte that does not belong there',
+  raw_target: 'has a target with a byte beyond ASCII that is not percent-encoded',
   no_version: 'names no version of HTTP in its first line',
   unknown_version: 'is neither HTTP/1.1 nor HTTP/1.0',
   bad_status: 'has a status that is no number from 100 to 999',
@@ -100,6 +101,8 @@ function hintOf(fault: Fault): string | undefined {
     case 'too_many_fields':
     case 'too_many_trailers':
       return 'raise limits.head_fields';
+    case 'raw_target':
+      return 'send text in UTF-8, each byte beyond ASCII as %XX; curl does so by --get --data-urlencode';
     case 'tls_handshake':
       return 'write the address of the proxy with http://, not https://; TLS begins inside CONNECT';
     case 'http2_preface':

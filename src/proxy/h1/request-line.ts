@@ -110,5 +110,6 @@ export class RequestLine {
 }
 
 function faultIn(byte: number): Fault {
+  if (byte > 0x7f) return 'raw_target';
   return byte === LF ? 'bare_lf' : 'bad_target';
 }

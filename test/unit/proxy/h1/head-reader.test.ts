@@ -71,7 +71,7 @@ describe('the head of a request', () => {
     ['a tab in the target', line('GET /a\tb HTTP/1.1'), 'bad_target'],
     ['a NUL in the target', line('GET /a\0b HTTP/1.1'), 'bad_target'],
     ['a DEL in the target', line('GET /a\x7fb HTTP/1.1'), 'bad_target'],
-    ['a high byte in the target', line('GET /\xe9 HTTP/1.1'), 'bad_target'],
+    ['a high byte in the target', line('GET /\xe9 HTTP/1.1'), 'raw_target'],
     ['a fragment in the target', line('GET /a#b HTTP/1.1'), 'bad_target'],
     ['a vertical tab for a space', line('GET /\x0bHTTP/1.1'), 'bad_target'],
     ['a space in the target', line('GET /a b HTTP/1.1'), 'unknown_version'],
