@@ -94,7 +94,7 @@ describe('sessions with an upstream', () => {
     const { carried } = carry(upstream.authority);
     await upstream.until(1);
     known.forget(upstream.authority);
-    expect(await protocols.of(upstream.authority)).toBe('h2');
+    expect(await protocols.of(upstream.authority)).toMatchObject({ protocol: 'h2' });
     upstream.answer();
     await carried;
     expect(upstream.accepted()).toBe(1);
