@@ -25,6 +25,8 @@ export interface UpstreamConnection {
 
 /** Who uses a connection, and waited for it before. */
 export interface ConnectionUser {
+  /** Whose request it sends. A connection that was used for one owner serves no other. */
+  readonly owner: string;
   /** The connection is the user's from now on, until it is released or destroyed, or gone. */
   connected(connection: UpstreamConnection): void;
   /** There is none to be had: a SidekeyError says why. */
@@ -59,17 +61,19 @@ const readBuffer = Buffer.allocUnsafeSlow(65_536);
 export class PooledConnection implements UpstreamConnection {
   /** For the dialer: what the socket is to be made with. */
   readonly onread: OnReadOpts;
-  readonly #owner: ConnectionOwner;
+  readonly #home: ConnectionOwner;
   readonly #deadline: Deadline;
   #socket: Socket | null = null;
   #outbox: Outbox | null = null;
   #waitsForDrain = false;
   #user: ConnectionUser | null = null;
+  /** Who used it; null: nobody yet. */
+  #owner: string | null = null;
   #paused = false;
   #closed = false;
 
-  constructor(owner: ConnectionOwner, clock: Clock) {
-    this.#owner = owner;
+  constructor(home: ConnectionOwner, clock: Clock) {
+    this.#home = home;
     this.#deadline = new Deadline(clock, () => this.#expired());
     this.onread = {
       buffer: readBuffer,
@@ -100,10 +104,16 @@ export class PooledConnection implements UpstreamConnection {
     return this.#outbox?.isFull === true;
   }
 
-  /** Gives it to a user. */
+  /** Reports whether it may be lent to this user. */
+  serves({ owner }: ConnectionUser): boolean {
+    return this.#owner === null || this.#owner === owner;
+  }
+
+  /** Gives it to a user, whom it serves. */
   lend(user: ConnectionUser): void {
     this.#deadline.clear();
     this.#user = user;
+    this.#owner = user.owner;
     this.#tell((it) => it.connected(this));
   }
 
@@ -140,7 +150,7 @@ export class PooledConnection implements UpstreamConnection {
     if (this.#closed) return;
     const wasPaused = this.#paused;
     if (wasPaused) this.resume();
-    this.#owner.released(this, idleMs, wasPaused);
+    this.#home.released(this, idleMs, wasPaused);
   }
 
   destroy(): void {
@@ -204,6 +214,6 @@ export class PooledConnection implements UpstreamConnection {
     if (this.#closed) return;
     this.#closed = true;
     this.#deadline.stop();
-    this.#owner.closed(this);
+    this.#home.closed(this);
   }
 }

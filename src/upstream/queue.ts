@@ -35,11 +35,19 @@ export class Queue<User> {
     this.#waiting.delete(user);
   }
 
-  /** Takes the first who waits out of it. */
-  next(): User | undefined {
-    const [user] = this.#waiting.keys();
-    if (user !== undefined) this.#waiting.delete(user);
-    return user;
+  /** The first who waits. */
+  get first(): User | undefined {
+    return this.#waiting.keys().next().value;
+  }
+
+  /** Takes the first who waits, and fits, out of it. */
+  next(fits: (user: User) => boolean = () => true): User | undefined {
+    for (const user of this.#waiting.keys()) {
+      if (!fits(user)) continue;
+      this.#waiting.delete(user);
+      return user;
+    }
+    return undefined;
   }
 
   /** Has the first looked after who is not being seen to: the others are answered when that is done. */

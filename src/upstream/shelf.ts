@@ -49,15 +49,15 @@ export class Shelf implements ConnectionOwner {
   }
 
   request(user: ConnectionUser, fresh: boolean): void {
-    const idle = fresh ? undefined : this.#idle.pop();
-    if (idle !== undefined) {
-      idle.lend(user);
+    const at = fresh ? -1 : this.#idle.findLastIndex((it) => it.serves(user));
+    if (at >= 0) {
+      this.#idle.splice(at, 1)[0]!.lend(user);
       return;
     }
     // First of all: with its last connection gone, a place where nobody waits is no more.
     this.#waiting.add(user);
-    // Who is not content with what rests may need its place.
-    if (fresh && this.#count >= this.#house.limits.upstream_connections) this.#idle[0]?.destroy();
+    // What rests is not for this user, who may need its place.
+    if (this.#isFull) this.#idle[0]?.destroy();
     this.#dial();
     this.#waiting.watch();
   }
@@ -70,7 +70,7 @@ export class Shelf implements ConnectionOwner {
   /** Takes a connection that was made to find out what is spoken, and that nobody has read from; or closes it. */
   adopt(socket: Socket): void {
     const { limits, clock } = this.#house;
-    if (this.#house.isClosing(this.#peer) || this.#count >= limits.upstream_connections) {
+    if (this.#house.isClosing(this.#peer) || this.#isFull) {
       discard(socket);
       this.#checkEmpty();
       return;
@@ -113,11 +113,7 @@ export class Shelf implements ConnectionOwner {
 
   /** Makes as many connections as are waited for and may be made. */
   #dial(): void {
-    while (
-      this.#dialing + this.#settling.length < this.#waiting.size &&
-      this.#count < this.#house.limits.upstream_connections
-    )
-      void this.#dialOne();
+    while (this.#dialing + this.#settling.length < this.#waiting.size && !this.#isFull) void this.#dialOne();
   }
 
   async #dialOne(): Promise<void> {
@@ -152,13 +148,24 @@ export class Shelf implements ConnectionOwner {
   }
 
   #offer(connection: PooledConnection, idleMs: number): void {
-    const user = this.#waiting.next();
+    const { first } = this.#waiting;
+    // Its place goes to who has waited longest, though it serves somebody behind.
+    const yields = first !== undefined && !connection.serves(first) && this.#isFull && !this.#isDialingForAll;
+    const user = yields ? undefined : this.#waiting.next((it) => connection.serves(it));
     if (user !== undefined) connection.lend(user);
-    else if (this.#house.isClosing(this.#peer)) connection.destroy();
+    else if (yields || this.#house.isClosing(this.#peer)) connection.destroy();
     else {
       this.#idle.push(connection);
       connection.rest(idleMs);
     }
+  }
+
+  get #isFull(): boolean {
+    return this.#count >= this.#house.limits.upstream_connections;
+  }
+
+  get #isDialingForAll(): boolean {
+    return this.#dialing >= this.#waiting.size;
   }
 
   #refuse(late: readonly ConnectionUser[]): void {

@@ -10,8 +10,15 @@ import { ResponseReading, type ResponseSink } from './response-reading.ts';
 import type { AttemptEnd, Try } from './try.ts';
 import { framedFor, rewrittenBody, Upload } from './upload.ts';
 
+/**
+ * Methods whose body means something to every server (RFC 9110 §9.3.3 and §9.3.4, RFC 5789). Servers may ignore that of GET,
+ * HEAD, DELETE and OPTIONS (§9.3.1, §9.3.2, §9.3.5, §9.3.7), and that of a method they do not know.
+ */
+const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
 /** One request over one connection, and the response into the reply. */
 export class Attempt implements ConnectionUser, ResponseSink, Carriage {
+  readonly owner: string;
   readonly #try: Try;
   readonly #peer: Peer;
   readonly #answer: Answer;
@@ -21,9 +28,14 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   #upload: Upload | null = null;
   /** For how long the upstream keeps the connection, as it says. */
   #idleMs: number | null = null;
+  /** Whether the upstream may have left the body of the request unread. */
+  #isBodyDoubtful = false;
 
   constructor(it: Try) {
     this.#try = it;
+    const { facts, grant } = it.departure.right;
+    // Whose credential goes along: that of the grant, or the agent's own.
+    this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
     this.#peer = peerOf(it.departure.authority, it.request.identity);
     this.#answer = new Answer(it, this);
     this.#reading = new ResponseReading(it.departure.method, it.limits, this);
@@ -50,6 +62,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     const { trailers } = departure;
     const plan = request.reframed ?? departure.framing;
     if (plan.kind === 'none') return;
+    this.#isBodyDoubtful = !methodsWithBody.has(departure.method);
     reply.continue();
     this.#upload = new Upload(framedFor(plan, connection));
     this.#upload
@@ -100,6 +113,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
 
   head(head: ResponseHeadBytes): void {
     this.#idleMs = keptFor(head);
+    if (this.#upload !== null && (head.status >= 400 || !this.#upload.isSent)) this.#isBodyDoubtful = true;
     this.#answer.headRead(head);
   }
 
@@ -111,9 +125,9 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     const connection = this.#connection;
     this.#connection = null;
     this.#upload?.stop();
-    // An upstream that answers early may never read the rest, and the next request would stand behind it.
-    const isSent = this.#upload?.isSent ?? true;
-    if (isSent && this.#reading.isReusable && connection?.isFull === false) connection.release(this.#idleMs);
+    // What the upstream did not read of the body it reads as the beginning of the next request.
+    const isReusable = !this.#isBodyDoubtful && this.#reading.isReusable;
+    if (isReusable && connection?.isFull === false) connection.release(this.#idleMs);
     else connection?.destroy();
     this.#answer.whole(trailers);
   }

@@ -11,7 +11,7 @@ export interface RecordingUser extends ConnectionUser {
   until(beginning: string): Promise<void>;
 }
 
-export function recordingUser(): RecordingUser {
+export function recordingUser(owner = ''): RecordingUser {
   const told: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<UpstreamConnection>();
   promise.catch(() => {});
@@ -23,6 +23,7 @@ export function recordingUser(): RecordingUser {
     for (const wake of woken) wake();
   };
   return {
+    owner,
     told,
     connection: promise,
     connected(connection) {

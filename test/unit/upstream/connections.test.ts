@@ -30,8 +30,8 @@ function connectionsFor({
     limits: { upstream_connections: most, upstream_wait: 1_000, upstream_keep_alive: keepAlive },
     clock,
   });
-  const request = (authority: ReturnType<typeof authorityOf>, fresh?: boolean) => {
-    const user = recordingUser();
+  const request = (authority: ReturnType<typeof authorityOf>, fresh?: boolean, owner?: string) => {
+    const user = recordingUser(owner);
     connections.request(authority, user, fresh);
     return user;
   };
@@ -439,5 +439,43 @@ describe('a connection that was made for something else', () => {
     await ask(user, 'hello');
     expect(user.told).toEqual(['connected', 'echo hello']);
     expect(made.destroyed).toBe(true);
+  });
+});
+
+describe('a connection that one owner used', () => {
+  it('serves no other: that one has its own', async () => {
+    const server = await echoing();
+    const { request } = connectionsFor();
+    const first = await ask(request(plain(server), false, 'a'), 'x');
+    first.release(null);
+    await nextTurn();
+    const other = await ask(request(plain(server), false, 'b'), 'y');
+    expect(other).not.toBe(first);
+    expect(await request(plain(server), false, 'a').connection).toBe(first);
+  });
+
+  it('makes way for another owner where there may be no more', async () => {
+    const server = await echoing();
+    const { request } = connectionsFor({ most: 1 });
+    (await ask(request(plain(server), false, 'a'), 'x')).release(null);
+    await nextTurn();
+    await ask(request(plain(server), false, 'b'), 'y');
+    await closed(server.sockets[0]!);
+    expect(server.accepted()).toBe(2);
+  });
+
+  it('makes way when it comes free for who has waited longest, before its own owner', async () => {
+    const server = await echoing();
+    const { request } = connectionsFor({ most: 1 });
+    const first = await ask(request(plain(server), false, 'a'), 'x');
+    const other = request(plain(server), false, 'b');
+    const own = request(plain(server), false, 'a');
+    first.release(null);
+    const second = await ask(other, 'y');
+    expect(second).not.toBe(first);
+    expect(own.told).toEqual([]);
+    second.release(null);
+    await ask(own, 'z');
+    expect(server.accepted()).toBe(3);
   });
 });
