@@ -27,6 +27,7 @@ const reserved = new Set([
   'host',
   'content-length',
   'content-type',
+  'content-encoding',
   'transfer-encoding',
   'connection',
   'keep-alive',
@@ -37,14 +38,37 @@ const reserved = new Set([
   'http2-settings',
 ]);
 
-/** A field name in lower case, as servers behind CGI or WSGI read it: for them `_` is what `-` is (RFC 3875 §4.1.18). */
+/**
+ * A field name in lower case, as servers behind CGI or WSGI read it: for them `_` is what `-` is (RFC 3875 §4.1.18), and for
+ * lighttpd and Apache before 2.4 so is whatever is no letter and no digit.
+ */
 export function fieldNameAsRead(text: string): string {
   const lower = text.toLowerCase();
-  return lower.includes('_') ? lower.replaceAll('_', '-') : lower;
+  return plainName.test(text) ? lower : lower.replaceAll(/[^a-z0-9]/g, '-');
+}
+
+const plainName = /^[A-Za-z0-9-]+$/;
+const bareNames = new Map([...reserved].map((known) => [known.replaceAll('-', ''), known]));
+
+/**
+ * The reserved field that a server may read this name as, and we do not: the letters and digits are its own, and between
+ * them stands something else than hyphens. Null: there is none.
+ */
+export function disguisedField(text: string): string | null {
+  if (plainName.test(text)) return null;
+  const read = fieldNameAsRead(text);
+  const [prefix] = /^-*(?:proxy|sidekey)-(?=.*[a-z0-9])/.exec(read) ?? [];
+  if (prefix !== undefined) return `${prefix.replace(/^-+/, '')}*`;
+  return bareNames.get(read.replaceAll('-', '')) ?? null;
 }
 
 /** Whether a credential must never be carried in a field of this name. */
 export function isReservedFieldName(text: string): boolean {
   const lower = text.toLowerCase();
-  return reserved.has(lower) || lower.startsWith('proxy-') || lower.startsWith('sidekey-');
+  return (
+    reserved.has(lower) ||
+    lower.startsWith('proxy-') ||
+    lower.startsWith('sidekey-') ||
+    disguisedField(text) !== null
+  );
 }

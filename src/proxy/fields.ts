@@ -2,6 +2,8 @@
  * The header rules: what of a message is for the proxy alone, and what goes on. Pure, over raw fields.
  */
 
+import { disguisedField } from '../policy/field.ts';
+
 /** Field names and values in turn, as they stood in the message: order, case and repeats kept. */
 export type RawFields = readonly string[];
 
@@ -90,7 +92,11 @@ const staysBehind = new Set<string>([...notInTrailers, ...framesMessage]);
 export function trailerFields(trailers: RawFields): string[] {
   return endToEnd(
     trailers,
-    (name) => staysBehind.has(name) || name.startsWith('proxy-') || name.startsWith('sidekey-'),
+    (name) =>
+      staysBehind.has(name) ||
+      name.startsWith('proxy-') ||
+      name.startsWith('sidekey-') ||
+      disguisedField(name) !== null,
   );
 }
 

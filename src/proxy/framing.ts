@@ -1,5 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import type { Limits } from '../policy/limits.ts';
+import { disguisedField } from '../policy/field.ts';
 import { valuesOf } from './fields.ts';
 import type { BodyPlan } from '../inject/body-plan.ts';
 import type { RequestHead } from './message.ts';
@@ -11,6 +12,10 @@ import type { RequestHead } from './message.ts';
 export function framingOf({ fields, version }: RequestHead, limits: Limits): BodyPlan | SidekeyError {
   if (fields.length / 2 > limits.head_fields) {
     return refusal(`The request has more than ${limits.head_fields} header fields.`);
+  }
+  for (let i = 0; i < fields.length; i += 2) {
+    const read = disguisedField(fields[i]!);
+    if (read !== null) return disguised(read);
   }
   const codings = valuesOf(fields, 'transfer-encoding');
   const lengths = valuesOf(fields, 'content-length');
@@ -25,7 +30,7 @@ export function framingOf({ fields, version }: RequestHead, limits: Limits): Bod
   }
   const [length, ...more] = lengths;
   if (length === undefined) return { kind: 'none' };
-  if (more.length > 0 || !/^[0-9]{1,15}$/.test(length)) {
+  if (more.length > 0 || !/^(?:0|[1-9][0-9]{0,14})$/.test(length)) {
     return refusal('The request has no single, plain Content-Length.');
   }
   const bytes = Number(length);
@@ -42,6 +47,13 @@ export function hasResponseBody(method: string, status: number): boolean {
 export function bodyTooLarge(limit: number): SidekeyError {
   return new SidekeyError('body_too_large', `The request body is larger than ${limit} bytes.`, {
     hint: 'raise limits.body_bytes',
+  });
+}
+
+/** Servers that fold names would frame or route the request by it (RFC 3875 §4.1.18). */
+function disguised(read: string): SidekeyError {
+  return new SidekeyError('bad_request', `The request has a field that some servers read as ${read}.`, {
+    hint: 'write hyphens in its name, or leave it out',
   });
 }
 

@@ -45,7 +45,10 @@ const coding = fc.oneof(
 const field = fc.oneof(
   fc.tuple(name('Content-Length'), length),
   fc.tuple(name('Transfer-Encoding'), coding),
-  fc.tuple(fc.constantFrom('X-Content-Length', 'Content-Lengths', 'Accept'), fc.constantFrom('1', 'chunked')),
+  fc.tuple(
+    fc.constantFrom('X-Content-Length', 'Content-Lengths', 'Content_Length', 'Accept'),
+    fc.constantFrom('1', 'chunked'),
+  ),
 );
 const fields = fc.array(field, { maxLength: 4 });
 const version = fc.constantFrom('1.0' as const, '1.1' as const);
@@ -57,6 +60,7 @@ function model(
   most: number,
 ): BodyPlan | null {
   const of = (wanted: string) => list.filter(([it]) => it.toLowerCase() === wanted).map(([, value]) => value);
+  if (list.some(([it]) => it.includes('_'))) return null;
   const lengths = of('content-length');
   const codings = of('transfer-encoding');
   if (lengths.length + codings.length === 0) return { kind: 'none' };
@@ -67,6 +71,7 @@ function model(
   const digits = (lengths[0] ?? '').split('');
   if (digits.length === 0 || digits.length > 15 || digits.some((digit) => digit < '0' || digit > '9'))
     return null;
+  if (digits[0] === '0' && digits.length > 1) return null;
   const bytes = digits.reduce((sum, digit) => sum * 10 + Number(digit), 0);
   if (most > 0 && bytes > most) return null;
   return bytes === 0 ? { kind: 'none' } : { kind: 'length', bytes };

@@ -108,23 +108,23 @@ test('reuses a connection after a POST that was answered, and after a GET withou
   expect(upstream.connections()).toBe(1);
 });
 
-describe('an idle connection', () => {
-  /** Two grants of one provider, for whoever names one of them. */
-  async function two() {
-    const it = await grantedRaw((socket) => onHeads(socket, () => socket.write(ok)), {});
-    await it.sidekey.grant([it.upstream.authority], {
-      name: 'other',
-      user: 'other',
-      credential: { type: 'api_key', value: 'token-of-the-other-0123456789' },
-    });
-    return it;
-  }
-  const get = async ({ upstream, sidekey }: Granted, grant: string) => {
-    const client = await openTunnel(sidekey, upstream.authority);
-    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nSidekey-Grant: ${grant}\r\n\r\n`);
-    expect(await client.response()).toMatchObject({ status: 200 });
-  };
+/** Two grants of one provider, for whoever names one of them. */
+async function two() {
+  const it = await grantedRaw((socket) => onHeads(socket, () => socket.write(ok)), {});
+  await it.sidekey.grant([it.upstream.authority], {
+    name: 'other',
+    user: 'other',
+    credential: { type: 'api_key', value: 'token-of-the-other-0123456789' },
+  });
+  return it;
+}
+const get = async ({ upstream, sidekey }: Granted, grant: string) => {
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nSidekey-Grant: ${grant}\r\n\r\n`);
+  expect(await client.response()).toMatchObject({ status: 200 });
+};
 
+describe('an idle connection', () => {
   test('serves the grant that it was used for, and no other', async () => {
     const it = await two();
     await get(it, 'acme');

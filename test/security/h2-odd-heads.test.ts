@@ -42,3 +42,21 @@ describe('what an upstream of HTTP/1.1 says goes to a client of HTTP/2', () => {
     expect(await ask(session)).toMatchObject({ status: 200, body: 'ok' });
   });
 });
+
+describe('a request of HTTP/2 is refused, as over HTTP/1.1, with', () => {
+  test.each([
+    ['content_length', '9'],
+    ['transfer_encoding', 'chunked'],
+    ['transfer.encoding', 'chunked'],
+    ['ho_st', 'evil.test'],
+    ['proxy_authorization', 'Basic YTpi'],
+    ['content-length', '00'],
+  ])('%s: %s', async (name, value) => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    const session = await openSession(sidekey, upstream.authority);
+    const answer = await ask(session, { ':method': 'POST', [name]: value });
+    expect(answer).toMatchObject({ status: 400 });
+    expect((await sidekey.audit()).some((line) => line.event === 'access')).toBe(false);
+    expect(await ask(session)).toMatchObject({ status: 200, body: 'ok' });
+  });
+});

@@ -8,6 +8,7 @@ import { faults } from '../../src/proxy/h1/faults.ts';
 import {
   answeredHere,
   behindTheLast,
+  disguised,
   mixedAuthorities,
   passedWhole,
 } from '../fixtures/smuggling/passed-whole.ts';
@@ -174,6 +175,18 @@ describe.each(['https', 'http'] as const)(
         refusedHeads.filter(([, row]) => /^[A-Z]/.test(row)),
         () => ({ passed: [], answers: [] }),
         ([, row], house) => refused(house, good + row),
+      );
+    });
+
+    test('is refused with a framing or routing field under a name that some servers fold', async () => {
+      await each(
+        scheme,
+        disguised,
+        () => ({
+          passed: [],
+          answers: [expect.stringMatching(/^400 The request has a field that some servers read as /)],
+        }),
+        ([, row], house) => refused(house, row),
       );
     });
 

@@ -22,7 +22,7 @@ const mostDigits = 15;
  * How the body of a request is framed, or why that cannot be told without a guess. `body_bytes` is not asked here.
  */
 export function requestPlan(head: RequestHeadBytes): BodyPlan | Malformed {
-  const length = announced(head);
+  const length = announced(head, true);
   if (typeof length === 'string') return new Malformed('request', length);
   if (length === 0 || length === unannounced) return none;
   // What stands behind it is read by one program as its body, and by another as the tunnel's first bytes.
@@ -70,8 +70,12 @@ export function announcesInVain(head: ResponseHeadBytes): boolean {
 const unannounced = -1;
 const inChunks = -2;
 
-/** The length that a head announces, in bytes; `unannounced` or `inChunks`; or what is wrong with it. */
-function announced(head: FieldTable & { readonly version: '1.0' | '1.1' }): number | Fault {
+/**
+ * The length that a head announces, in bytes; `unannounced` or `inChunks`; or what is wrong with it.
+ *
+ * @param isPlain whether zeros in front are refused, which some servers take for octal
+ */
+function announced(head: FieldTable & { readonly version: '1.0' | '1.1' }, isPlain = false): number | Fault {
   let length = -1;
   let coding = -1;
   const { offsets } = head;
@@ -90,15 +94,16 @@ function announced(head: FieldTable & { readonly version: '1.0' | '1.1' }): numb
     if (head.version === '1.0') return 'coding_in_1_0';
     return head.isPlain(coding / width, 'chunked') ? inChunks : 'bad_coding';
   }
-  return length < 0 ? unannounced : lengthOf(head, length / width);
+  return length < 0 ? unannounced : lengthOf(head, length / width, isPlain);
 }
 
-function lengthOf(head: FieldTable, index: number): number | 'bad_length' {
+function lengthOf(head: FieldTable, index: number, isPlain: boolean): number | 'bad_length' {
   const { bytes, base, offsets } = head;
   const start = base + offsets[index * width + 3]!;
   const end = base + offsets[index * width + 4]!;
   // Tabs are blanks, and not to every program.
   if (start === end || end - start > mostDigits || head.hasTabs(index)) return 'bad_length';
+  if (isPlain && bytes[start] === ZERO && end - start > 1) return 'bad_length';
   let length = 0;
   for (let i = start; i < end; i += 1) {
     const digit = bytes[i]! - ZERO;

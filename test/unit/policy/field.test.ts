@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { isFieldName, isFieldValue, isReservedFieldName } from '../../../src/policy/field.ts';
+import {
+  disguisedField,
+  fieldNameAsRead,
+  isFieldName,
+  isFieldValue,
+  isReservedFieldName,
+} from '../../../src/policy/field.ts';
 
 test('names are tokens (RFC 9110 §5.6.2)', () => {
   for (const name of ['Authorization', 'x-api-key', "!#$%&'*+-.^_`|~09aZ"])
@@ -50,4 +56,26 @@ test('fields that frame, route or belong to one hop are reserved, in any case', 
   }
   for (const name of ['Authorization', 'X-Host', 'Cookie', 'Proxy'])
     expect(isReservedFieldName(name)).toBe(false);
+});
+
+test('a name is read as the servers do that fold most: what is no letter and no digit is a hyphen', () => {
+  for (const name of ['X_Api_Key', 'x.api.key', 'X~Api`Key', 'x-api-key'])
+    expect(fieldNameAsRead(name)).toBe('x-api-key');
+});
+
+test('a name with the letters of a reserved one is that one in disguise, unless hyphens alone differ', () => {
+  expect(disguisedField('Content_Length')).toBe('content-length');
+  expect(disguisedField('transfer.encoding_')).toBe('transfer-encoding');
+  expect(disguisedField('Ho_st')).toBe('host');
+  expect(disguisedField('Proxy_Authorization')).toBe('proxy-*');
+  for (const name of [
+    'Content-Length',
+    'Host',
+    'Ho-st',
+    'ContentLength',
+    'X_Host',
+    'X-Content_Length',
+    'proxy_',
+  ])
+    expect(disguisedField(name)).toBeNull();
 });

@@ -73,7 +73,7 @@ describe('the framing of a request', () => {
     ['Content-Length: 4', { kind: 'length', bytes: 4 }],
     ['Content-Length:4', { kind: 'length', bytes: 4 }],
     ['Content-Length:   4  ', { kind: 'length', bytes: 4 }],
-    ['CONTENT-LENGTH: 007', { kind: 'length', bytes: 7 }],
+    ['CONTENT-LENGTH: 7', { kind: 'length', bytes: 7 }],
     ['Content-Length: 999999999999999', { kind: 'length', bytes: 999_999_999_999_999 }],
     ['Transfer-Encoding: chunked', { kind: 'chunked' }],
     ['transfer-ENCODING:CHUNKed ', { kind: 'chunked' }],
@@ -83,6 +83,14 @@ describe('the framing of a request', () => {
   ])('of %j', (fields, plan) => {
     for (const first of ['POST / HTTP/1.1', 'GET / HTTP/1.1', 'BREW / HTTP/1.1'])
       expect(requestPlan(request(fields, first))).toEqual(plan);
+  });
+
+  it.each(['005', '00'])('of a length with zeros in front is refused: %s', (length) => {
+    expect(requestPlan(request(`Content-Length: ${length}`))).toMatchObject({ fault: 'bad_length' });
+    const head = response(`Content-Length: ${length}`);
+    expect(responsePlan(head, 'GET')).toEqual(
+      length === '00' ? { kind: 'none' } : { kind: 'length', bytes: 5 },
+    );
   });
 
   it.each(ambiguous)('of %j is refused', (fields, fault) => {
