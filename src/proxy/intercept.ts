@@ -27,6 +27,9 @@ export interface Interception {
   readonly timeoutMs: number;
 }
 
+/** Clients of HTTP/1.0 (`curl --http1.0`) offer it by its own name, and end where nothing they offered is chosen. */
+const versions1 = ['http/1.1', 'http/1.0'];
+
 /** First byte of a TLS record that holds a handshake (RFC 8446 §5.1). */
 const handshakeRecord = 0x16;
 
@@ -56,7 +59,6 @@ export async function intercept(
       // It is not the client that takes its time.
       clearTimeout(timer);
       const upstream = await spoken();
-      // One that speaks HTTP/2 alone is understood, whatever the upstream speaks.
       if (protocols.includes('http/1.1')) protocols = [upstream.protocol];
       ({ extendedConnect } = upstream);
       timer = setTimeout(late, timeoutMs).unref();
@@ -65,7 +67,7 @@ export async function intercept(
     const stream = new TLSSocket(client, {
       isServer: true,
       secureContext: leafFor(target.host),
-      ALPNProtocols: protocols.includes('h2') ? ['h2', 'http/1.1'] : ['http/1.1'],
+      ALPNProtocols: protocols.includes('h2') ? ['h2', ...versions1] : versions1,
     });
     stream.once('error', (why) => failed?.(why));
     if (!(await handshake(stream))) return null;

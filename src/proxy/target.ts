@@ -58,17 +58,17 @@ export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): T
   return target;
 }
 
-/** The authority that a CONNECT names. Its `Host` must name the same host; clients differ in whether they write the port. */
+/**
+ * The authority that a CONNECT names. Its `Host` is left aside (RFC 9112 §3.2.3): some clients name the proxy there. What
+ * comes through the tunnel is held against the authority.
+ */
 export function connectTargetOf({ target: text, fields, version }: RequestHead): Authority | SidekeyError {
   const target = parseConnectTarget(text);
   if (target === null) return new SidekeyError('bad_request', 'CONNECT names no host and port.');
   if (version === 'other') return unknownVersion();
-  const [host, ...more] = valuesOf(fields, 'host');
-  if (more.length > 0) return new SidekeyError('bad_request', 'The request has more than one Host field.');
-  const named = host === undefined ? target : parseAuthority(host, 'https');
-  const isWritten = host !== undefined && /:[0-9]+$/.test(host);
-  const same = named !== null && named.host === target.host && (!isWritten || named.port === target.port);
-  return same ? target : mismatch('The Host field', target);
+  if (valuesOf(fields, 'host').length > 1)
+    return new SidekeyError('bad_request', 'The request has more than one Host field.');
+  return target;
 }
 
 /** RFC 9112 §2.3. What is no HTTP/1 has another framing. */

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { connect as connectTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { curl, curlMissing } from '../support/curl.ts';
-import { openClient, problemOf } from '../support/raw-client.ts';
+import { granted } from '../support/granted.ts';
+import { openClient, problemOf, rawClient } from '../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startPlainUpstream, startUpstream, upstreamCa, upstreamHost } from '../support/upstream.ts';
 
@@ -25,6 +26,40 @@ async function certificateBehind(
 }
 
 describe('CONNECT', () => {
+  test('whose Host names the proxy goes to its target, and the Host inside is checked as ever', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    const outer = await openClient(sidekey);
+    outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: 127.0.0.1:${sidekey.port}\r\n\r\n`);
+    expect(await outer.response('CONNECT')).toMatchObject({ status: 200 });
+    outer.socket.removeAllListeners('data');
+    const socket = connectTls({ socket: outer.socket, servername: upstreamHost, ca: sidekey.caPem });
+    const inner = rawClient(socket);
+    for (const [host, status] of [
+      [upstream.authority, 200],
+      [`127.0.0.1:${sidekey.port}`, 421],
+    ] as const) {
+      inner.send(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      expect(await inner.response()).toMatchObject({ status });
+    }
+  });
+
+  test.skipIf(curlMissing).each(['--http1.0', '--http1.1', '--http2', '--no-alpn'])(
+    'of curl %s ends in a handshake',
+    async (option) => {
+      const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+      const answer = await curl(
+        '-x',
+        sidekey.url,
+        '--cacert',
+        sidekey.caFile,
+        '-v',
+        option,
+        `${upstream.url}/`,
+      );
+      expect(answer).toMatchObject({ status: 200, body: 'ok', exitCode: 0 });
+    },
+  );
+
   test('is intercepted for a domain with a grant: the client sees a leaf of our CA', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });

@@ -40,6 +40,33 @@ describe('an intercepted CONNECT', () => {
     expect(tls.authorized).toBe(true);
   });
 
+  it.each([
+    [['http/1.0'], 'http/1.0'],
+    [['http/1.1', 'http/1.0'], 'http/1.1'],
+    [['http/1.0', 'http/1.1'], 'http/1.1'],
+    [[], false],
+  ])('chooses of %j what it can answer, and serves it by HTTP/1.1', async (offered, chosen) => {
+    using pair = await socketPair();
+    const tls = connectTls({
+      socket: pair.far,
+      servername: 'api.example',
+      ca: ca.cert,
+      ...(offered.length === 0 ? {} : { ALPNProtocols: offered }),
+    });
+    const inside = intercept(pair.near, target, how());
+    await once(tls, 'secureConnect');
+    expect(tls.alpnProtocol).toBe(chosen);
+    expect(await inside).toMatchObject({ protocol: 'http/1.1' });
+  });
+
+  it('ends the handshake of a client that offers nothing it speaks (RFC 7301 §3.2)', async () => {
+    using pair = await socketPair();
+    const tls = connectTls({ socket: pair.far, ca: ca.cert, ALPNProtocols: ['irc'] });
+    const failed = once(tls, 'error');
+    expect(await intercept(pair.near, target, how())).toBeNull();
+    expect((await failed)[0]).toMatchObject({ code: expect.stringContaining('NO_APPLICATION_PROTOCOL') });
+  });
+
   it('asks for the leaf of the tunnel’s host, whatever the SNI says', async () => {
     using pair = await socketPair();
     const asked = vi.fn(leafFor);
