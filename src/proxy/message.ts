@@ -62,8 +62,14 @@ export interface Reply {
   readonly gone: Gone;
   /** As `gone`, for a request that waits for long: from now on a client that ends its side has left, too. */
   waiting(): Gone;
-  /** Tells a client that waits for it to send its body (RFC 9110 §10.1.1). */
-  continue(): void;
+  /** Whether the client waits for a 100 before it sends its body (RFC 9110 §10.1.1). */
+  readonly waits: boolean;
+  /**
+   * Tells a client that waits to send its body.
+   *
+   * @param isSending whether it does so already, and need not be told
+   */
+  continue(isSending?: boolean): void;
   /** An interim response (1xx) other than 100 and 101. */
   informational(status: number, fields: RawFields): void;
   /** Before the head: that the connection ends with this response, and nothing more is read from it. */

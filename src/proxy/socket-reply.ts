@@ -19,6 +19,7 @@ export function socketReply(client: Duplex): Reply {
     gone,
     // Whoever reads the socket meanwhile cuts it at its end.
     waiting: () => gone,
+    waits: false,
     continue() {},
     informational() {},
     last() {},

@@ -50,6 +50,7 @@ async function pass(
     started: false,
     gone: createGone(),
     waiting: () => reply.gone,
+    waits: false,
     continue() {},
     informational() {},
     last() {},

@@ -79,6 +79,7 @@ function replyOn(stream: ServerHttp2Stream): Reply {
     started: false,
     gone,
     waiting: () => gone,
+    waits: false,
     continue() {},
     informational: (status, fields) => stream.additionalHeaders({ ':status': status, ...objectOf(fields) }),
     last() {},

@@ -67,8 +67,12 @@ export class ClientReply implements Reply {
     return this.gone;
   }
 
-  continue(): void {
-    if (this.#waits && !this.started) {
+  get waits(): boolean {
+    return this.#waits;
+  }
+
+  continue(isSending = false): void {
+    if (this.#waits && !this.started && !isSending) {
       this.#line.outbox.add('HTTP/1.1 100 Continue\r\n\r\n');
       this.#line.outbox.flush();
     }

@@ -55,8 +55,12 @@ export class StreamReply implements Reply {
     return this.gone;
   }
 
-  continue(): void {
-    if (this.#waits && this.#mayBegin) this.#stream.additionalHeaders({ ':status': 100 });
+  get waits(): boolean {
+    return this.#waits;
+  }
+
+  continue(isSending = false): void {
+    if (this.#waits && this.#mayBegin && !isSending) this.#stream.additionalHeaders({ ':status': 100 });
     this.#waits = false;
   }
 

@@ -17,6 +17,8 @@ export interface Carriage {
   pause(): void;
   /** Reads on, with the time that the upstream has for the next piece beginning anew. */
   resume(): void;
+  /** Sends no more of the request's body. */
+  stopSending(): void;
   /** Is let go of, or leaves the queue for it. */
   drop(): void;
 }
@@ -87,21 +89,24 @@ export class Answer implements PassingOwner {
 
   /** Whether the answer is not passed on for now, since a newer token or another proof may get another. */
   #isHeld(status: number, said: ProofAnswer | undefined, hold: () => HeldAnswer): boolean {
-    const { body, renew, mayProve } = this.#try;
+    const { body, renew, mayProve, reply } = this.#try;
     this.#status = status;
     if (status !== 401) return false;
     // Nothing is wrong with the token. Where it cannot be sent again, the next request has the nonce.
     if (said === 'again' && mayProve) return this.#isProvedAgain(hold);
     if (said === 'again' || said === 'in vain') return false;
     if (renew === undefined) return false;
+    // Of a client that still waits for a 100, nothing has been sent that would have to be sent again.
     const whole = body.whole();
-    if (whole === null) {
+    const again = whole ?? (reply.waits ? body.again() : null);
+    if (again === null) {
       // The next request shall have a better token, even if this one cannot be sent again.
       renew(false).catch(() => {});
       return false;
     }
     this.#held = hold();
-    this.#recover(whole.copy, renew(true)).catch((error: Error) => {
+    if (whole === null) this.#carriage.stopSending();
+    this.#recover(again.copy, renew(true)).catch((error: Error) => {
       this.#carriage.drop();
       this.#settle(() => this.#end.reject(error));
     });
@@ -248,7 +253,7 @@ export class Answer implements PassingOwner {
   }
 
   /** Has the request sent anew with a newer token, or lets the 401 through where there is none. */
-  async #recover(copy: Buffer | null, renewal: Promise<Injected | null>): Promise<void> {
+  async #recover(copy: Try['sent'], renewal: Promise<Injected | null>): Promise<void> {
     const request = await renewal;
     const held = this.#held;
     this.#held = null;

@@ -7,7 +7,7 @@ import { Answer, type Carriage } from './answer.ts';
 import { requestHead } from './request-head.ts';
 import { keptFor } from './response-facts.ts';
 import { ResponseReading, type ResponseSink } from './response-reading.ts';
-import type { AttemptEnd, Try } from './try.ts';
+import { expectationMs, expects, planOf, type AttemptEnd, type Try } from './try.ts';
 import { framedFor, rewrittenBody, Upload } from './upload.ts';
 
 /**
@@ -23,6 +23,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   readonly #peer: Peer;
   readonly #answer: Answer;
   readonly #reading: ResponseReading;
+  readonly #isExpecting: boolean;
   #head: Buffer | null = null;
   #connection: UpstreamConnection | null = null;
   #upload: Upload | null = null;
@@ -37,6 +38,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     // Whose credential goes along: that of the grant, or the agent's own.
     this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
     this.#peer = peerOf(it.departure.authority, it.request.identity);
+    this.#isExpecting = expects(it);
     this.#answer = new Answer(it, this);
     this.#reading = new ResponseReading(it.departure.method, it.limits, this);
   }
@@ -45,7 +47,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   run(): Promise<AttemptEnd> {
     const { departure, request, connections, fresh } = this.#try;
     this.#answer.begin(() => {
-      this.#head = requestHead(departure, request);
+      this.#head = requestHead(departure, request, this.#isExpecting);
       connections.request(this.#peer, this, fresh);
     });
     return this.#answer.end;
@@ -56,17 +58,17 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   connected(connection: UpstreamConnection): void {
     const { departure, request, sent, reply, limits } = this.#try;
     this.#connection = connection;
-    connection.deadline(limits.upstream_head);
+    connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
     connection.write(this.#head!);
     this.#head = null;
     const { trailers } = departure;
-    const plan = request.reframed ?? departure.framing;
+    const plan = planOf(this.#try);
     if (plan.kind === 'none') return;
     this.#isBodyDoubtful = !methodsWithBody.has(departure.method);
-    reply.continue();
+    if (!this.#isExpecting) reply.continue();
     this.#upload = new Upload(framedFor(plan, connection));
     this.#upload
-      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#rearm())
+      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#goOn(true))
       .catch((error: Error) => {
         if (this.#connection !== null) this.#broke(error);
       });
@@ -91,7 +93,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     if (this.#reading.hasHead) {
       if (this.#answer.isWaitedFor) this.#rearm();
       else this.#broke(timedOut(authority, 'stopped sending'));
-    } else if (this.#upload?.waitsForPiece === true) this.#rearm();
+    } else if (this.#isExpecting && this.#try.reply.waits) this.#goOn();
+    else if (this.#upload?.waitsForPiece === true) this.#rearm();
     else this.#broke(timedOut(authority, 'did not answer in time'));
   }
 
@@ -108,7 +111,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   // What the response turns out to be.
 
   interim(head: ResponseHeadBytes): void {
-    this.#answer.interim(head.status, head.raw());
+    if (head.status !== 100) this.#answer.interim(head.status, head.raw());
+    else if (this.#try.reply.waits) this.#goOn();
   }
 
   head(head: ResponseHeadBytes): void {
@@ -143,12 +147,22 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     this.#rearm();
   }
 
+  stopSending(): void {
+    this.#upload?.stop();
+  }
+
   drop(): void {
     this.#upload?.stop();
     if (this.#head !== null) this.#try.connections.leave(this.#peer, this);
     this.#head = null;
     this.#connection?.destroy();
     this.#connection = null;
+  }
+
+  /** The body comes, or may come. */
+  #goOn(isSending = false): void {
+    this.#try.reply.continue(isSending);
+    this.#rearm();
   }
 
   #rearm(): void {

@@ -13,11 +13,13 @@ type Leaving = Pick<Departure, 'authority' | 'method' | 'framing' | 'protocol'>;
 /**
  * The head of a request as it is sent in HTTP/1.1, with the fields as they stand.
  *
+ * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
  */
-export function requestHead(leaving: Leaving, { path, fields }: Injected): Buffer {
+export function requestHead(leaving: Leaving, { path, fields }: Injected, isExpecting = false): Buffer {
   checkTarget(path);
-  const kept = leaving.protocol === 'h2' ? withoutTe(fields) : fields;
+  const own = leaving.protocol === 'h2' ? withoutTe(fields) : fields;
+  const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
   try {
     return ownHead(`${leaving.method} ${path} HTTP/1.1`, kept);
   } catch (cause) {
@@ -36,6 +38,7 @@ const secrets = ['authorization', 'cookie'];
 export function streamHead(
   { authority, method, framing }: Leaving,
   { path, fields, carriedIn, conceal, reframed }: Injected,
+  isExpecting = false,
 ): StreamHead {
   checkTarget(path);
   const { scheme } = authority;
@@ -48,6 +51,7 @@ export function streamHead(
     if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
     kept.push(name, value);
   }
+  if (isExpecting) kept.push('expect', '100-continue');
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
   return { fields: kept, neverIndexed, isWhole: (reframed ?? framing).kind === 'none' };
 }

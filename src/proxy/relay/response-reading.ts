@@ -11,7 +11,7 @@ import { isReusable } from '../h1/reuse.ts';
 
 /** What a response turns out to be, in its order. */
 export interface ResponseSink {
-  /** An interim response, good until this returns. Not a 100: the client was told to continue by us. */
+  /** An interim response, good until this returns. */
   interim(head: ResponseHeadBytes): void;
   /** The final head, good until this returns. */
   head(head: ResponseHeadBytes): void;
@@ -88,7 +88,7 @@ export class ResponseReading {
         return new Error('the upstream switched protocols, and was not asked to');
       at += head.size;
       if (head.status < 200) {
-        if (head.status !== 100) this.#sink.interim(head);
+        this.#sink.interim(head);
         continue;
       }
       const body = createBodyReader(plan, { whose: 'response', limits: this.#limits, spans: true });

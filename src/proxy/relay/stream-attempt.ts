@@ -4,7 +4,7 @@ import { trailerFields, type RawFields } from '../fields.ts';
 import { timedOut } from '../upstream-failure.ts';
 import { Answer, type Carriage } from './answer.ts';
 import { streamHead } from './request-head.ts';
-import type { AttemptEnd, Try } from './try.ts';
+import { expectationMs, expects, planOf, type AttemptEnd, type Try } from './try.ts';
 import { rewrittenBody, Upload } from './upload.ts';
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
@@ -14,6 +14,7 @@ export class StreamAttempt implements StreamUser, Carriage {
   readonly #try: Try;
   readonly #peer: Peer;
   readonly #answer: Answer;
+  readonly #isExpecting: boolean;
   #isWaiting = false;
   #stream: UpstreamStream | null = null;
   #upload: Upload | null = null;
@@ -23,6 +24,7 @@ export class StreamAttempt implements StreamUser, Carriage {
   constructor(it: Try) {
     this.#try = it;
     this.#peer = peerOf(it.departure.authority, it.request.identity);
+    this.#isExpecting = expects(it);
     this.#answer = new Answer(it, this);
   }
 
@@ -30,7 +32,7 @@ export class StreamAttempt implements StreamUser, Carriage {
   run(): Promise<AttemptEnd> {
     const { departure, request, streams, fresh } = this.#try;
     this.#answer.begin(() => {
-      this.head = streamHead(departure, request);
+      this.head = streamHead(departure, request, this.#isExpecting);
       this.#isWaiting = true;
       streams.request(this.#peer, this, fresh);
     });
@@ -43,17 +45,18 @@ export class StreamAttempt implements StreamUser, Carriage {
     const { departure, request, sent, reply } = this.#try;
     this.#isWaiting = false;
     this.#stream = stream;
-    this.#rearm();
+    if (this.#isExpecting) stream.deadline(expectationMs);
+    else this.#rearm();
     const { trailers } = departure;
-    const plan = request.reframed ?? departure.framing;
+    const plan = planOf(this.#try);
     if (plan.kind === 'none') return;
-    reply.continue();
+    if (!this.#isExpecting) reply.continue();
     this.#upload = new Upload({
       write: (piece) => stream.write(piece),
       end: (fields) => stream.end(fields),
     });
     this.#upload
-      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#rearm())
+      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#goOn(true))
       .catch((error: Error) => {
         if (this.#stream !== null) this.#answer.broke(error, this.#hasBegun);
       });
@@ -67,7 +70,8 @@ export class StreamAttempt implements StreamUser, Carriage {
 
   interim(status: number, fields: RawFields): void {
     this.#hasBegun = true;
-    this.#answer.interim(status, fields);
+    if (status !== 100) this.#answer.interim(status, fields);
+    else if (this.#try.reply.waits) this.#goOn();
   }
 
   answered(status: number, fields: RawFields): void {
@@ -99,7 +103,8 @@ export class StreamAttempt implements StreamUser, Carriage {
   expired(): void {
     const { authority } = this.#try.departure;
     const isWaitedFor = this.#hasHead ? this.#answer.isWaitedFor : this.#upload?.waitsForPiece === true;
-    if (isWaitedFor) this.#rearm();
+    if (!this.#hasHead && this.#isExpecting && this.#try.reply.waits) this.#goOn();
+    else if (isWaitedFor) this.#rearm();
     else {
       const how = this.#hasHead ? 'stopped sending' : 'did not answer in time';
       this.#answer.broke(timedOut(authority, how), this.#hasBegun);
@@ -123,12 +128,22 @@ export class StreamAttempt implements StreamUser, Carriage {
     this.#rearm();
   }
 
+  stopSending(): void {
+    this.#upload?.stop();
+  }
+
   drop(): void {
     this.#upload?.stop();
     if (this.#isWaiting) this.#try.streams.leave(this.#peer, this);
     this.#isWaiting = false;
     this.#stream?.destroy();
     this.#stream = null;
+  }
+
+  /** The body comes, or may come. */
+  #goOn(isSending = false): void {
+    this.#try.reply.continue(isSending);
+    this.#rearm();
   }
 
   #rearm(): void {

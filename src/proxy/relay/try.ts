@@ -1,3 +1,4 @@
+import type { BodyPlan } from '../../inject/body-plan.ts';
 import type { SidekeyError } from '../../errors.ts';
 import type { Injected } from '../../inject/inject.ts';
 import type { Limits } from '../../policy/limits.ts';
@@ -32,7 +33,7 @@ export interface Try {
 export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: Carried }
   /** A 401 came, and there is a newer token. */
-  | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Buffer | null }
+  | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Try['sent'] }
   /** A 401 came that wants another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: Try['sent'] }
   /**
@@ -42,6 +43,19 @@ export type AttemptEnd =
   | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: Try['sent'] }
   /** The upstream takes it in HTTP/1.1 alone. */
   | { readonly kind: 'downgraded'; readonly sent: Try['sent'] };
+
+/** An upstream that has not answered an expectation for so long may know none: the client is told to go on. */
+export const expectationMs = 2_000;
+
+/** How the body of a request is framed as it leaves. */
+export function planOf({ departure, request }: Try): BodyPlan {
+  return request.reframed ?? departure.framing;
+}
+
+/** Whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
+export function expects(it: Try): boolean {
+  return it.reply.waits && planOf(it).kind !== 'none';
+}
 
 /** Whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
 export function isSafe(method: string): boolean {

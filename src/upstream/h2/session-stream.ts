@@ -101,7 +101,7 @@ export class SessionStream implements UpstreamStream {
   #interim(fields: IncomingHttpHeaders, raw: readonly string[]): void {
     const status = statusOf(fields);
     if (this.#isTooLong(raw)) return;
-    if (status > 100 && status < 200) this.#tell(() => this.#user.interim(status, withoutPseudo(raw)));
+    if (status >= 100 && status < 200) this.#tell(() => this.#user.interim(status, withoutPseudo(raw)));
   }
 
   #answered(fields: IncomingHttpHeaders, flags: number, raw: readonly string[]): void {

@@ -40,7 +40,7 @@ export interface StreamUser {
   opened(stream: UpstreamStream): void;
   /** There is none to be had: a SidekeyError says why; `http/1.1`: that is what the upstream speaks. */
   unopened(why: Error | 'http/1.1'): void;
-  /** An interim response (1xx) other than 100. */
+  /** An interim response (1xx). */
   interim(status: number, fields: readonly string[]): void;
   /** The final head, without its pseudo fields. What stands behind it is told by `received`, if it is not whole by now. */
   answered(status: number, fields: readonly string[]): void;

@@ -14,6 +14,7 @@ function replyOf(started = false) {
     started,
     gone: createGone(),
     waiting: createGone,
+    waits: false,
     continue: vi.fn<Reply['continue']>(),
     informational: vi.fn<Reply['informational']>(),
     last: vi.fn<Reply['last']>(),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../../src/errors.ts';
+import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { bodyOf, exchangeOf, framed, turn } from './fake-upstream.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -249,5 +250,96 @@ describe('a response', () => {
     expect(() => connection.says(ok)).toThrow('cannot be written');
     connection.user.lost(new Error('cannot be written'));
     await expect(carried).rejects.toMatchObject({ code: 'upstream_protocol' });
+  });
+});
+
+describe('a request whose client waits for a 100', () => {
+  const waiting = { waits: true };
+  const post = (more: Parameters<typeof exchangeOf>[0] = {}) =>
+    exchangeOf({ method: 'POST', body: bodyOf('hello'), ...framed(5), ...more }, undefined, waiting);
+  /** A body that comes when the test says so. */
+  const later = () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    return {
+      come: resolve,
+      body: (async function* () {
+        await promise;
+        yield Buffer.from('hello');
+      })(),
+    };
+  };
+
+  it('asks the upstream, and says its 100', async () => {
+    const { body, come } = later();
+    const { give, said, carried } = post({ body });
+    const connection = give();
+    expect(connection.sent()).toBe(
+      'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n',
+    );
+    expect(said).toEqual([]);
+    connection.says('HTTP/1.1 100 Continue\r\n\r\n');
+    expect(said).toEqual(['continue']);
+    come();
+    await turn();
+    expect(connection.sent()).toMatch(/\r\n\r\nhello$/);
+    connection.says(ok);
+    expect(await carried).toMatchObject({ status: 200, bytesIn: 5 });
+    expect(connection.released).toBe(true);
+  });
+
+  it('is told to go on by us where the upstream says nothing for two seconds', async () => {
+    const { body, come } = later();
+    const { give, said, carried } = post({ body });
+    const connection = give();
+    expect(connection.due).toBe(2_000);
+    connection.user.expired();
+    expect(said).toEqual(['continue']);
+    expect(connection.due).toBe(defaultLimits.upstream_head);
+    come();
+    await turn();
+    connection.says(ok);
+    expect(await carried).toMatchObject({ status: 200 });
+  });
+
+  it('that sends all the same is heard, and told nothing', async () => {
+    const { give, said, carried } = post();
+    const connection = give();
+    await turn();
+    expect(connection.sent()).toMatch(/\r\n\r\nhello$/);
+    connection.says(ok);
+    await carried;
+    expect(said).not.toContain('continue');
+  });
+
+  it('is sent again with a newer token after a 401 that came before its body', async () => {
+    const { body, come } = later();
+    const fresh = { path: '/', fields: ['Host', 'h', 'Content-Length', '5', 'Authorization', 'Bearer new'] };
+    const { give, said, carried } = post({ body, renew: () => Promise.resolve(fresh) });
+    const first = give();
+    first.says('HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n');
+    await turn();
+    const second = give();
+    expect(second.sent()).toContain('Bearer new\r\nExpect: 100-continue\r\n');
+    second.says('HTTP/1.1 100 Continue\r\n\r\n');
+    come();
+    await turn();
+    expect(first.sent()).not.toContain('hello');
+    expect(first.released).toBe(false);
+    expect(second.sent()).toMatch(/\r\n\r\nhello$/);
+    second.says(ok);
+    expect(await carried).toMatchObject({ status: 200, bytesIn: 5 });
+    expect(said).not.toContain(401);
+  });
+
+  it('gets the 401 where there is no newer token, and its body goes nowhere', async () => {
+    const { body, come } = later();
+    const { give, carried, said } = post({ body, renew: () => Promise.resolve(null) });
+    const connection = give();
+    connection.says('HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n');
+    come();
+    expect(await carried).toMatchObject({ status: 401 });
+    expect(connection.sent()).not.toContain('hello');
+    expect(connection.destroyed).toBe(true);
+    expect(said).not.toContain('continue');
   });
 });

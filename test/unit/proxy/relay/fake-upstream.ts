@@ -121,7 +121,7 @@ export const noStreams: Streams = {
 };
 
 /** A reply that keeps what it is told. */
-export function replyOf(gone = createGone()) {
+export function replyOf(gone = createGone(), waits = false) {
   const said: unknown[] = [];
   const drains: (() => void)[] = [];
   let started = false;
@@ -132,7 +132,13 @@ export function replyOf(gone = createGone()) {
     },
     gone,
     waiting: () => gone,
-    continue: () => said.push('continue'),
+    get waits() {
+      return waits;
+    },
+    continue(isSending = false) {
+      waits = false;
+      if (!isSending) said.push('continue');
+    },
     informational: (status, fields) => said.push(['informational', status, ...fields]),
     last() {},
     head(status, reason, fields) {
@@ -182,9 +188,13 @@ export function departureOf(more: Partial<Departure> = {}): Departure {
 }
 
 /** Begins an exchange; its connection comes when the test gives it. */
-export function exchangeOf(more: Partial<Departure> = {}, limits: Limits = defaultLimits) {
+export function exchangeOf(
+  more: Partial<Departure> = {},
+  limits: Limits = defaultLimits,
+  { waits = false }: { readonly waits?: boolean } = {},
+) {
   const pool = fakeConnections();
-  const client = replyOf();
+  const client = replyOf(createGone(), waits);
   const meter = createMeter();
   const { connections } = pool;
   const carried = forward(departureOf(more), meter, client.reply, {
