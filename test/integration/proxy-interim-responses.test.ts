@@ -13,6 +13,18 @@ import { startH2Upstream } from '../support/upstream.ts';
 
 const waiting = 'Expect: 100-continue\r\nContent-Length: 5\r\n\r\n';
 
+/** An upstream of HTTP/2 and HTTP/1.1 that refuses before it has asked for the body. */
+async function refusing(status: number) {
+  const upstream = await startH2Upstream(() => {});
+  const read: Buffer[] = [];
+  upstream.server.on('checkContinue', (request: Http2ServerRequest, response: Http2ServerResponse) => {
+    request.on('data', (chunk: Buffer) => read.push(chunk));
+    response.writeHead(status).end('no');
+  });
+  const { sidekey } = await grantedTo(upstream);
+  return { upstream, sidekey, read };
+}
+
 describe('Expect: 100-continue', () => {
   test('is the upstream’s to answer: its 100 goes on, and the body follows', async () => {
     const sockets: TLSSocket[] = [];
@@ -94,18 +106,6 @@ describe('Expect: 100-continue', () => {
     expect(await ask('{"jsonrpc":"2.0","id":1,"method":"ping"}')).toMatchObject({ status: 200, body: 'ok' });
     expect(seen).toEqual([undefined]);
   });
-
-  /** An upstream of HTTP/2 and HTTP/1.1 that refuses before it has asked for the body. */
-  async function refusing(status: number) {
-    const upstream = await startH2Upstream(() => {});
-    const read: Buffer[] = [];
-    upstream.server.on('checkContinue', (request: Http2ServerRequest, response: Http2ServerResponse) => {
-      request.on('data', (chunk: Buffer) => read.push(chunk));
-      response.writeHead(status).end('no');
-    });
-    const { sidekey } = await grantedTo(upstream);
-    return { upstream, sidekey, read };
-  }
 
   test.skipIf(curlMissing).each([401, 413])(
     'of a large upload by curl ends with the upstream’s %i, and no byte of the body',

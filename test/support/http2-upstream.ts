@@ -116,8 +116,8 @@ export function waysOut(
     void connections.close();
   });
   /** Carries a request of an HTTP/2 client. */
-  const carry = (authority: Authority, more: Partial<Departure> = {}) => {
-    const client = replyOf();
+  const carry = (authority: Authority, more: Partial<Departure> = {}, waits = false) => {
+    const client = replyOf(undefined, waits);
     const meter = createMeter(more.spend);
     const departure = departureOf({
       authority,

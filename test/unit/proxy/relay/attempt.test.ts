@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../../src/errors.ts';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
-import { bodyOf, exchangeOf, framed, turn } from './fake-upstream.ts';
+import { bodyOf, exchangeOf, framed, lateBody, turn } from './fake-upstream.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
@@ -257,20 +257,9 @@ describe('a request whose client waits for a 100', () => {
   const waiting = { waits: true };
   const post = (more: Parameters<typeof exchangeOf>[0] = {}) =>
     exchangeOf({ method: 'POST', body: bodyOf('hello'), ...framed(5), ...more }, undefined, waiting);
-  /** A body that comes when the test says so. */
-  const later = () => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    return {
-      come: resolve,
-      body: (async function* () {
-        await promise;
-        yield Buffer.from('hello');
-      })(),
-    };
-  };
 
   it('asks the upstream, and says its 100', async () => {
-    const { body, come } = later();
+    const { body, come } = lateBody();
     const { give, said, carried } = post({ body });
     const connection = give();
     expect(connection.sent()).toBe(
@@ -288,7 +277,7 @@ describe('a request whose client waits for a 100', () => {
   });
 
   it('is told to go on by us where the upstream says nothing for two seconds', async () => {
-    const { body, come } = later();
+    const { body, come } = lateBody();
     const { give, said, carried } = post({ body });
     const connection = give();
     expect(connection.due).toBe(2_000);
@@ -312,7 +301,7 @@ describe('a request whose client waits for a 100', () => {
   });
 
   it('is sent again with a newer token after a 401 that came before its body', async () => {
-    const { body, come } = later();
+    const { body, come } = lateBody();
     const fresh = { path: '/', fields: ['Host', 'h', 'Content-Length', '5', 'Authorization', 'Bearer new'] };
     const { give, said, carried } = post({ body, renew: () => Promise.resolve(fresh) });
     const first = give();
@@ -332,7 +321,7 @@ describe('a request whose client waits for a 100', () => {
   });
 
   it('gets the 401 where there is no newer token, and its body goes nowhere', async () => {
-    const { body, come } = later();
+    const { body, come } = lateBody();
     const { give, carried, said } = post({ body, renew: () => Promise.resolve(null) });
     const connection = give();
     connection.says('HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n');

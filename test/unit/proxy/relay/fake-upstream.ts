@@ -211,6 +211,16 @@ export async function* bodyOf(...pieces: string[]): AsyncGenerator<Buffer> {
   for (const piece of pieces) yield Buffer.from(piece);
 }
 
+/** A body of `hello` that comes when the test says so. */
+export function lateBody() {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const body = (async function* () {
+    await promise;
+    yield Buffer.from('hello');
+  })();
+  return { body, come: resolve };
+}
+
 /** A body with a length or in chunks, and the fields that say so. */
 export function framed(kind: 'chunked' | number): Pick<Departure, 'framing' | 'fields'> {
   const fields: RawFields =

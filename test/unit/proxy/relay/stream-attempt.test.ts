@@ -3,9 +3,11 @@ import { constants, sensitiveHeaders, type ServerHttp2Stream } from 'node:http2'
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../../src/errors.ts';
+import type { Authority } from '../../../../src/policy/authority.ts';
+import type { Departure } from '../../../../src/proxy/forward.ts';
 import { frame, frameType, goaway, headers, reset } from '../../../support/http2-frames.ts';
 import { answer, frameUpstream, http2Upstream, waysOut } from '../../../support/http2-upstream.ts';
-import { bodyOf, turn } from './fake-upstream.ts';
+import { bodyOf, framed, lateBody, turn } from './fake-upstream.ts';
 
 const chunked = { kind: 'chunked' } as const;
 
@@ -609,5 +611,64 @@ describe('a stream that is reset', () => {
       code: 'upstream_protocol',
       message: `api.example:${upstream.authority.port} reset the stream of the request (INTERNAL_ERROR).`,
     });
+  });
+});
+
+const post = (authority: Authority, more: Partial<Departure>): Partial<Departure> => ({
+  authority,
+  method: 'POST',
+  ...framed(5),
+  ...more,
+});
+
+describe('a stream whose client waits for a 100', () => {
+  it('is told to go on by us where the upstream says nothing for two seconds', async () => {
+    const expectations: unknown[] = [];
+    const asked = gate<void>();
+    const upstream = await http2Upstream((stream, _raw, fields) => {
+      expectations.push(fields['expect']);
+      asked.resolve();
+      stream.resume().on('end', () => {
+        stream.respond({});
+        stream.end('ok');
+      });
+    });
+    const { clock, carry } = waysOut();
+    const { body, come } = lateBody();
+    const { carried, said } = carry(upstream.authority, post(upstream.authority, { body }), true);
+    await asked.promise;
+    expect(said).toEqual([]);
+    clock.advance(2_000);
+    expect(said).toEqual(['continue']);
+    come();
+    expect(await carried).toMatchObject({ status: 200, bytesIn: 5 });
+    expect(expectations).toEqual(['100-continue']);
+  });
+
+  it('is sent again with a newer token after a 401 that came before its body', async () => {
+    const tokens: unknown[] = [];
+    const { body, come } = lateBody();
+    let read = '';
+    const upstream = await http2Upstream((stream, _raw, fields) => {
+      tokens.push(fields['authorization']);
+      if (tokens.length === 1) {
+        stream.respond({ ':status': 401 }, { endStream: true });
+        return;
+      }
+      stream.additionalHeaders({ ':status': 100 });
+      come();
+      stream.on('data', (piece: Buffer) => (read += piece.toString()));
+      stream.on('end', () => {
+        stream.respond({});
+        stream.end('ok');
+      });
+    });
+    const fields = [...framed(5).fields, 'Authorization', 'Bearer new'];
+    const more = { body, renew: () => Promise.resolve({ path: '/', fields }) };
+    const { carried, said } = waysOut().carry(upstream.authority, post(upstream.authority, more), true);
+    expect(await carried).toMatchObject({ status: 200, bytesIn: 5 });
+    expect(tokens).toEqual([undefined, 'Bearer new']);
+    expect(read).toBe('hello');
+    expect(said[0]).toBe('continue');
   });
 });
