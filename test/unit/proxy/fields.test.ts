@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { requestFields, responseFields, valuesOf } from '../../../src/proxy/fields.ts';
+import { requestFields, responseFields, trailerFields, valuesOf } from '../../../src/proxy/fields.ts';
 
 describe('the values of a field', () => {
   it('are found without regard to case, in order', () => {
@@ -58,4 +58,20 @@ describe('the fields of a response that goes on', () => {
   it('do not lead a client around the proxy where a grant is carried', () => {
     expect(responseFields(['ALT-SVC', 'h3=":443"', 'X', '1'], true)).toEqual(['X', '1']);
   });
+});
+
+it('trailers lose what some servers would fold into a field that frames or routes', () => {
+  const trailers = [
+    'Content_Length',
+    '5',
+    'Transfer.Encoding',
+    'chunked',
+    'Ho_st',
+    'a',
+    'Proxy_X',
+    'b',
+    'X_Sum',
+    '7',
+  ];
+  expect(trailerFields(trailers)).toEqual(['X_Sum', '7']);
 });
