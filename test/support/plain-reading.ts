@@ -30,7 +30,9 @@ export function readPlain(text: string): PlainRequest | null {
   const lines = fields.split('\r\n').slice(0, -1);
   const named = (pattern: RegExp) => lines.filter((line) => pattern.test(line));
   const framing = named(/^(?:content-length|transfer-encoding):/i);
-  const hopByHop = named(/^(?:connection|proxy-.*|keep-alive|te|upgrade|http2-settings|expect|sidekey-.*):/i);
+  const hopByHop = named(
+    /^(?:connection|proxy-.*|keep-alive|te|upgrade|http2-settings|sidekey-.*):|^expect:(?! 100-continue$)/i,
+  );
   if (!lines[0]?.startsWith('Host: ') || named(/^host:/i).length !== 1) throw new Error(`hosts: ${fields}`);
   if (framing.length > 1 || hopByHop.length > 0) throw new Error(`fields: ${fields}`);
   const rest = text.slice(headSize);
