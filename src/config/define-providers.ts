@@ -168,6 +168,7 @@ function build(
     inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
     placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
     strayPlaceholders: definition.stray_placeholders ?? 'refuse',
+    methodParameters: definition.method_parameters ?? [],
     echoPlaces: definition.echo_places ?? [],
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,

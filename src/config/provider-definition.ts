@@ -172,6 +172,18 @@ const fields = {
       'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
   }),
   dpop: dpopDefinition.optional(),
+  method_parameters: z
+    .array(
+      text<string>({ description: 'The name of a parameter.', examples: ['verb'] }, (value) =>
+        /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is no name of a parameter' },
+      ),
+    )
+    .min(1)
+    .optional()
+    .meta({
+      description:
+        'Parameters of a query or a form that the service takes for the method. Names that many services know, such as method, _method and $httpMethod, are looked at in any case.',
+    }),
   stray_placeholders: z.enum(['refuse', 'pass']).optional().meta({
     description:
       'What becomes of a request whose body has a placeholder that stands for nothing there; pass is for services that are told whole conversations. Default: refuse.',

@@ -48,6 +48,8 @@ export interface Provider {
   readonly inject: readonly InjectPlace[];
   /** Where a placeholder becomes the credential, besides the fields that `inject` takes over. */
   readonly placeholders: readonly PlaceholderPlace[];
+  /** Parameters of a query or a form that the service takes for the method, besides those that rules know. */
+  readonly methodParameters: readonly string[];
   /**
    * What becomes of a request whose body has a placeholder that stands for nothing there. `pass`: it goes on, on record; for
    * services that are told whole conversations, where a program once printed its environment.

@@ -1,7 +1,9 @@
 import { fold } from './fold.ts';
 import { mostOperations, operationsOf, type GraphqlOperation } from './graphql.ts';
 import { operationsOfBody } from './graphql-request.ts';
+import { formOf, hasForm } from './form.ts';
 import { jsonType, mediaTypeOf } from './media-type.ts';
+import { isOverride, type Parameter } from './method-override.ts';
 import {
   ambiguous,
   isJsonObject,
@@ -17,6 +19,8 @@ export interface BodyFacts {
   readonly graphql: readonly GraphqlOperation[] | null;
   /** The messages of a JSON-RPC request or batch; empty: there is no body. Null: it cannot be read as one. */
   readonly jsonrpc: readonly JsonRpcCall[] | null;
+  /** The parameters that may name a method, of a form or a JSON object; null: it has some that were not read. */
+  readonly form?: readonly Parameter[] | null;
 }
 
 /** One message of JSON-RPC 2.0. */
@@ -48,7 +52,7 @@ export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: nul
  * @param complete whether the copy is the whole body; a part of one is not read
  */
 export function readBodyFacts(copy: BodyCopy, complete: boolean): BodyFacts {
-  if (!complete) return unreadBody;
+  if (!complete) return hasForm(copy.contentType) ? { ...unreadBody, form: null } : unreadBody;
   if (copy.bytes.length === 0) return noBody;
   try {
     return readBody(copy);
@@ -60,6 +64,8 @@ export function readBodyFacts(copy: BodyCopy, complete: boolean): BodyFacts {
 
 function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts {
   if (contentEncoding !== null && contentEncoding.trim().toLowerCase() !== 'identity') return unreadBody;
+  const form = formOf(contentType, bytes);
+  if (form !== undefined) return { ...unreadBody, form };
   const type = mediaTypeOf(contentType);
   const text = type === null ? null : decode(bytes);
   if (type === null || text === null) return unreadBody;
@@ -67,7 +73,10 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
   const value = jsonType.test(type) ? parseStrictJson(text) : undefined;
   if (value === undefined) return unreadBody;
   const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
-  return { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
+  const read = { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
+  // `method` is a member of every call of JSON-RPC; what is for the method alone, frameworks read from JSON too.
+  const named = isJsonObject(value) ? Object.keys(value).filter(isOverride) : [];
+  return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
 }
 
 function decode(bytes: Uint8Array): string | null {

@@ -15,10 +15,10 @@ export function fold(text: string): string {
   return plain.toLowerCase();
 }
 
-/** Each `%XX` as the character of that number: decoding that never fails, to find what may be meant. */
+/** Each `%XX`, and each `%uXXXX` of IIS, as the character of that number: decoding that never fails, to find what may be meant. */
 export function percentDecoded(text: string): string {
-  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
+  return text.replace(/%(?:u([0-9A-Fa-f]{4})|([0-9A-Fa-f]{2}))/gi, (_, wide: string, hex: string) =>
+    String.fromCharCode(Number.parseInt(wide ?? hex, 16)),
   );
 }
 

@@ -31,6 +31,37 @@ export function matchesGlob({ parts }: Glob, text: string): boolean {
   return true;
 }
 
+/**
+ * Whether a glob covers a text, or what stands before one of its suffixes: `.json`, `::$DATA`, `()`, dots and blanks. It
+ * takes no more time than `matchesGlob`, for any cut that comes after the parts between the stars is as good as another.
+ */
+export function matchesStem({ parts }: Glob, text: string): boolean {
+  const first = parts[0] ?? '';
+  if (!text.startsWith(first)) return false;
+  if (parts.length === 1) return endsStem(text, first.length);
+  let at = first.length;
+  for (let index = 1; index < parts.length - 1; index += 1) {
+    const part = parts[index] ?? '';
+    const found = text.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  const last = parts.at(-1) ?? '';
+  if (last === '') return true;
+  for (let found = text.indexOf(last, at); found >= 0; found = text.indexOf(last, found + 1)) {
+    if (endsStem(text, found + last.length)) return true;
+  }
+  return false;
+}
+
+/** What begins a suffix: of Rails and Spring (`.`), of NTFS and Google (`:`), of OData (`(`); blanks before it are dropped. */
+const suffix = /\s*(?:[.:(]|$)/y;
+
+function endsStem(text: string, end: number): boolean {
+  suffix.lastIndex = end;
+  return suffix.test(text);
+}
+
 /** Whether one of them covers it. */
 export function matchesAny(globs: readonly Glob[], text: string): boolean {
   // A loop without a function of its own: each rule asks this of all that a request names.

@@ -1,12 +1,39 @@
 import { fold, percentDecoded } from './fold.ts';
 import { operationsOf, type GraphqlOperation } from './graphql.ts';
 import type { ReadQuery } from './path-reading.ts';
-import { memberOf, type JsonObject } from './strict-json.ts';
+import { isJsonObject, memberOf, parseStrictJson, type Json, type JsonObject } from './strict-json.ts';
 
 /** GraphQL requests as clients send them (GraphQL over HTTP, §5): the document and what stands beside it. */
 
 /** What clients call a document that the server knows already, as `documentName` writes it. */
-const hashNames = new Set(['documentid', 'documenthash', 'docid', 'queryid', 'queryhash']);
+const hashNames = new Set([
+  'id',
+  'hash',
+  'sha256',
+  'sha256hash',
+  'docid',
+  'documentid',
+  'documenthash',
+  'documentname',
+  'operationid',
+  'operationhash',
+  'operationkey',
+  'queryid',
+  'queryhash',
+  'querykey',
+  'mutationid',
+  'persistedid',
+  'persistedhash',
+  'persistedquery',
+  'persistedqueryid',
+  'persistedqueryhash',
+  'persisteddocument',
+  'persisteddocumentid',
+  'persistedoperation',
+  'persistedoperationid',
+  'trustedid',
+  'trusteddocumentid',
+]);
 
 /**
  * A name as the most forgiving server reads it: `Query`, `query[]`, ` query` and `%71uery` are all `query`, and `doc_id` is
@@ -24,12 +51,28 @@ export function operationsOfBody(request: JsonObject): readonly GraphqlOperation
   if (typeof query !== 'string' || (name !== undefined && name !== null && typeof name !== 'string'))
     return null;
   // Beside a document, servers differ in which of the two they run.
-  if (Object.entries(request).some(([key, value]) => value !== null && hashNames.has(documentName(key))))
-    return null;
+  const namesDocument = Object.entries(request).some(([key, value]) => {
+    const known = documentName(key);
+    return value !== null && (hashNames.has(known) || (known === 'extensions' && hasDocumentName(value)));
+  });
+  if (namesDocument) return null;
   const operations = operationsOf(query);
   const isThere =
     typeof name !== 'string' || name === '' || operations?.some((it) => it.name === name) === true;
   return isThere ? operations : null;
+}
+
+/** Reports whether `extensions` name a document, as those of Apollo do (`persistedQuery.sha256Hash`), or cannot be read. */
+function hasDocumentName(extensions: Json): boolean {
+  const value = typeof extensions === 'string' ? parseStrictJson(extensions) : extensions;
+  if (value === null) return false;
+  if (!isJsonObject(value)) return true;
+  return Object.entries(value).some(([key, inner]) => inner !== null && isDocumentName(key));
+}
+
+function isDocumentName(key: string): boolean {
+  const known = documentName(key);
+  return hashNames.has(known) || known.startsWith('persisted') || known.startsWith('apq');
 }
 
 /** The operations that a URL names, also none; null: it names some that cannot be read. */
@@ -38,8 +81,10 @@ export function urlOperations(query: ReadQuery): readonly GraphqlOperation[] | n
   for (const name of query.keys()) {
     if (name === 'query') continue;
     const known = documentName(name);
-    // The hash of a document stands in `extensions` too; beside the document it says no more.
-    const isHash = hashNames.has(known) || (known === 'extensions' && documents.length === 0);
+    const isHash =
+      hashNames.has(known) ||
+      (known === 'extensions' &&
+        (documents.length === 0 || query.get(name)?.some((text) => hasDocumentName(text)) === true));
     if (isHash || known === 'query') return null;
   }
   const all: GraphqlOperation[] = [];

@@ -45,6 +45,14 @@ function endOfText(document: string, start: number): number {
   return end < 0 ? -1 : end + 3;
 }
 
+/**
+ * Reports whether a token can stand in a selection set outside of arguments (§2.4). A text or a number cannot: a server
+ * that takes the document for JSON would run what the text says.
+ */
+function isInSelection(token: string): boolean {
+  return /^(?:[_A-Za-z]|\.\.\.$|[:(){}@]$)/.test(token);
+}
+
 const opening = new Set(['(', '[', '{']);
 const closing: Readonly<Record<string, string>> = { ')': '(', ']': '[', '}': '{' };
 
@@ -62,6 +70,7 @@ export function operationsOf(document: string): readonly GraphqlOperation[] | nu
   for (const found of lexemesOf(document)) {
     if (found === '') return null;
     const atTop = open.length === 0;
+    if (!atTop && !isInSelection(found) && open.every((bracket) => bracket === '{')) return null;
     if (closing[found] !== undefined) {
       if (open.pop() !== closing[found]) return null;
       if (open.length === 0 && found === '}') head = null;

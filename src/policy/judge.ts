@@ -1,10 +1,12 @@
 import type { FailureCode } from '../errors.ts';
-import { methodOverride } from './method-override.ts';
+import { hasForm } from './form.ts';
+import { methodOverride, type NamedMethod } from './method-override.ts';
 import { isUnread, type ReadingProblem } from './path-reading.ts';
 import { readRequest, type ReadRequest } from './read-request.ts';
 import type { RequestFacts } from './request-facts.ts';
 import { ruleFor } from './rule-words.ts';
 import type { CompiledRule, DomainRules, RuleLimit, RuleOutcome, Step, Verdict } from './rule.ts';
+import { strictest } from './strictest.ts';
 
 /** What the rules of a domain say of a request, and why. */
 export interface Ruling {
@@ -35,8 +37,37 @@ export interface Ruling {
 
 /** Asks the rules in turn. Never throws, whatever the facts. */
 export function judge(domain: DomainRules, facts: RequestFacts): Ruling {
-  const override = domain.readsMethods ? methodOverride(facts) : null;
-  if (override !== null) return twoMethods(domain, override);
+  if (domain.readsMethods) {
+    const override = methodOverride(facts, domain);
+    if (override.refused !== null) return twoMethods(domain, override.refused);
+    const others = override.methods.filter(({ method }) => method !== facts.method);
+    if (others.length > 0) {
+      return others
+        .map((named) => judgeAs(domain, facts, named))
+        .reduce(strictest, judgeFirst(domain, facts));
+    }
+  }
+  return judgeFirst(domain, facts);
+}
+
+/** Judges by the method of the request line. Before a person is asked, a form is read: it may name another method. */
+function judgeFirst(domain: DomainRules, facts: RequestFacts): Ruling {
+  const ruling = judgeOne(domain, facts);
+  const isUnreadForm = facts.body === null && facts.contentLength !== 0 && hasForm(facts.contentType);
+  return ruling.outcome === 'approve' && isUnreadForm ? { ...ruling, needsBody: true } : ruling;
+}
+
+/** Judges a request as one of the method that a parameter names. */
+function judgeAs(domain: DomainRules, facts: RequestFacts, { method, parameter }: NamedMethod): Ruling {
+  const ruling = judgeOne(domain, { ...facts, method });
+  const reason = `${ruling.reason}, for some servers run it as ${method}, which the parameter ${parameter} names`;
+  return { ...ruling, reason };
+}
+
+/** Asks the rules in turn, by the method of the facts. */
+function judgeOne(domain: DomainRules, facts: RequestFacts): Ruling {
+  const [pathField] = domain.readsPath ? facts.pathFields : [];
+  if (pathField !== undefined) return twoPaths(domain, pathField);
   const request = readRequest(facts);
   const path = domain.readsPath ? request.path() : null;
   if (path !== null && isUnread(path)) return noReading(domain, 'path', path);
@@ -170,6 +201,14 @@ function twoMethods(domain: DomainRules, override: string): Ruling {
     domain,
     `names its method in ${override} too, which some servers take for the method`,
     `send the method in the request line alone, without ${override}; the rules of ${domain.origin} judge methods`,
+  );
+}
+
+function twoPaths(domain: DomainRules, override: string): Ruling {
+  return violation(
+    domain,
+    `names a path in ${override} too, which some servers take for the path`,
+    `send the request without ${override}; the rules of ${domain.origin} judge the path of the request line`,
   );
 }
 

@@ -1,40 +1,130 @@
 import { fieldNameAsRead } from './field.ts';
 import { percentDecoded } from './fold.ts';
 import type { RequestFacts } from './request-facts.ts';
+import type { DomainRules } from './rule.ts';
 
-/** Header fields that some servers take for the method, whatever the request line says. */
-const fieldNames = new Set(['x-http-method-override', 'x-http-method', 'x-method-override']);
+/** Header fields that some servers and gateways take for the method, whatever the request line says. */
+const fieldNames = new Set([
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  // Gateways that ask another service before they let a request in (nginx, Traefik) name the method so.
+  'x-original-method',
+  'x-forwarded-method',
+]);
 
-/** Whether a header field is one of them. */
+/** Reports whether some servers take the header field for the method. */
 export function overridesMethod(fieldName: string): boolean {
   return fieldNames.has(fieldNameAsRead(fieldName));
 }
 
-/** What of a request some servers take for its method, in the words of a refusal; null: nothing. */
-export function methodOverride({
-  method,
-  path,
-  methodFields,
-}: Pick<RequestFacts, 'method' | 'path' | 'methodFields'>): string | null {
+/** A parameter of a query or of a form: its name and its value, decoded. */
+export type Parameter = readonly [name: string, value: string];
+
+/** A method that a parameter names besides the request line. */
+export interface NamedMethod {
+  readonly method: string;
+  /** The name of the parameter, as the documentation of services has it. */
+  readonly parameter: string;
+}
+
+/** The methods that a service may run instead of that of the request line, or the part of the request that hides them. */
+export type MethodOverride =
+  { readonly refused: string } | { readonly refused: null; readonly methods: readonly NamedMethod[] };
+
+const none: MethodOverride = { refused: null, methods: [] };
+
+/**
+ * Finds what some servers take for the method. A field or a parameter that can mean nothing else is refused. The value of
+ * one that often means something else (`?method=flickr.photos.search`) counts where it is the name of a method.
+ */
+export function methodOverride(
+  { path, methodFields, methodParameters, body }: RequestFacts,
+  { rules }: Pick<DomainRules, 'rules'>,
+): MethodOverride {
   const [field] = methodFields;
-  if (field !== undefined) return `the header ${field}`;
-  // Where servers look for it, they do so in what is sent as POST.
-  return method.toUpperCase() === 'POST' && parameters(path).some((name) => isMethod(name))
-    ? 'the parameter _method'
-    : null;
+  if (field !== undefined) return { refused: field };
+  const mark = path.indexOf('?');
+  const form = body?.form;
+  if (mark < 0 && form === undefined) return none;
+  if (form === null) return { refused: 'a form that is too long to be read' };
+  const own = new Set(methodParameters.map(core));
+  const methods = new Map<string, NamedMethod>();
+  for (const [name, value] of [...(mark < 0 ? [] : parametersOf(path.slice(mark + 1))), ...(form ?? [])]) {
+    if (isOverride(name)) return { refused: `the parameter ${canonical(name)}` };
+    const parameter = core(name);
+    const isOwn = own.has(parameter);
+    if (!isOwn && !common.has(parameter)) continue;
+    const named = methodsIn(value, rules);
+    if (isOwn && named.length === 0 && value !== '')
+      return { refused: 'a parameter that its provider takes for the method' };
+    for (const method of named) methods.set(method, { method, parameter });
+  }
+  return { refused: null, methods: [...methods.values()] };
 }
 
-/** Names of the query's parameters in the reading that finds most: this is to find, not to judge. */
-function parameters(target: string): readonly string[] {
-  const mark = target.indexOf('?');
-  if (mark < 0) return [];
-  return target
-    .slice(mark + 1)
-    .split(/[&;]/)
-    .map((pair) => percentDecoded(pair.split('=', 1)[0] ?? ''));
+/** Splits a query where any server does, and decodes twice: this is to find, not to judge. */
+export function parametersOf(query: string): readonly Parameter[] {
+  return query.split(/[&;?]/).map((pair) => {
+    const equals = pair.search(/=|%3d/i);
+    if (equals < 0) return [decoded(pair), ''];
+    return [decoded(pair.slice(0, equals)), decoded(pair.slice(equals).replace(/^(?:=|%3d)/i, ''))];
+  });
 }
 
-/** Also as PHP reads a name: without blanks before it, with `_` for `.`, `+` and `[`, and up to a NUL. */
-function isMethod(name: string): boolean {
-  return /^[\s+]*[_.+[ ]method(?:$|[\0[])/i.test(name);
+function decoded(text: string): string {
+  return text.includes('%') ? percentDecoded(percentDecoded(text)) : text;
+}
+
+/** Parameters that mean a method for some services (`method`: Graph API) and something else for others. */
+const common = new Set(['method', 'httpmethod']);
+/** Those that never mean anything else, as `core` writes them. */
+const overrides = new Set([
+  'xhttpmethod',
+  'xhttpmethodoverride',
+  'xmethodoverride',
+  'httpmethodoverride',
+  'methodoverride',
+]);
+
+/**
+ * Reports whether a parameter is one for the method alone: `_method` (WordPress, Rails, Laravel), `$httpMethod` (Google),
+ * `_HttpMethod` (Salesforce), `x-http-method-override` (Firebase), also as PHP reads a name: without blanks before it,
+ * with `_` for `.`, `+` and `[`, and up to a NUL.
+ */
+export function isOverride(name: string): boolean {
+  const parameter = core(name);
+  if (overrides.has(parameter)) return true;
+  return common.has(parameter) && !/^\s*[a-z]/i.test(name);
+}
+
+/** Letters and digits of a name, in lower case, up to the bracket or the NUL that ends it for some servers. */
+function core(name: string): string {
+  const bare = name.replace(/^[\s+[]+/, '');
+  return (/^[^\0[\]]*/.exec(bare)?.[0] ?? '').replace(/[^A-Za-z0-9]/g, '').toLowerCase();
+}
+
+/** The name for a sentence; the query's own spelling stays out of it. */
+function canonical(name: string): string {
+  const documented: Readonly<Record<string, string>> = { method: '_method', httpmethod: '$httpMethod' };
+  return documented[core(name)] ?? 'X-HTTP-Method-Override';
+}
+
+/** Those that servers know (the registry of RFC 9110 §16.1, and `PURGE` of caches). */
+const known: ReadonlySet<string> = new Set(
+  (
+    'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR ' +
+    'MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY ' +
+    'REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF ' +
+    'VERSION-CONTROL'
+  ).split(' '),
+);
+
+function methodsIn(value: string, rules: DomainRules['rules']): readonly string[] {
+  return value
+    .split(/[^A-Za-z0-9_.-]+/)
+    .map((word) => word.toUpperCase())
+    .filter(
+      (word) => known.has(word) || rules.some(({ rule }) => rule.conditions.methods?.includes(word) === true),
+    );
 }

@@ -1,5 +1,5 @@
-import { fold, withoutTail } from './fold.ts';
-import { globCovers, matchesGlob, parseGlob, type Glob } from './glob.ts';
+import { fold } from './fold.ts';
+import { globCovers, matchesGlob, matchesStem, parseGlob, type Glob } from './glob.ts';
 
 /** A path in which `*` stands for one segment or a part of one, and a segment `**` for any number of segments, also none. */
 export interface PathGlob {
@@ -42,16 +42,47 @@ export function parsePathGlob(text: string): PathGlob | { readonly problem: stri
 /** More would say nothing new, and comparing such globs takes long. */
 const mostDepths = 4;
 
-/** A segment in each form in which one server or the other compares it. */
-export type LooseSegment = readonly string[];
+/** Names of programs that servers run with what follows as an argument: `/index.php/admin` is `/admin` for some. */
+const script = /\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|aspx?|ashx|cfm|jspx?|exe|dll)$/;
+/** Files that servers answer a folder with. */
+const indexFile = /^(?:index|default)(?:\.|$)/;
+/** A key as OData writes it: `users('x')` is `users/x` for some. */
+const keyed = /^([^()]+)\((['"]?)([^()]*)\2\)(?:[.:].*)?$/;
 
-/** Segments as the most forgiving servers compare them: folded, with or without a tail, and no slash at the end. */
-export function looseSegments(segments: readonly string[]): readonly LooseSegment[] {
-  return withoutLastSlash(segments).map((segment) => {
-    const folded = fold(segment);
-    const short = withoutTail(folded);
-    return short === folded ? [folded] : [folded, short];
+/**
+ * Segments as the most forgiving servers compare them: folded, without a slash at the end, and in each further reading of
+ * the path. Suffixes of a segment are for `matchesLoosely`.
+ */
+export function looseReadings(segments: readonly string[]): readonly (readonly string[])[] {
+  let readings: readonly (readonly string[])[] = [withoutLastSlash(segments).map(fold)];
+  for (const further of [behindProgram, withKeys, withoutIndex]) {
+    const found = readings.flatMap(further);
+    if (found.length > 0) readings = [...readings, ...found];
+  }
+  return readings;
+}
+
+/** The program alone, and what it is given. */
+function behindProgram(segments: readonly string[]): readonly (readonly string[])[] {
+  const at = segments.findIndex((segment) => segment.includes('.') && script.test(segment));
+  return at < 0 ? [] : [segments.slice(0, at + 1), orRoot(segments.slice(at + 1))];
+}
+
+function withKeys(segments: readonly string[]): readonly (readonly string[])[] {
+  if (!segments.some((segment) => segment.includes('('))) return [];
+  const written = segments.flatMap((segment) => {
+    const [, name, , key] = keyed.exec(segment) ?? [];
+    return name === undefined || key === undefined || key === '' ? [segment] : [name, key];
   });
+  return [written];
+}
+
+function withoutIndex(segments: readonly string[]): readonly (readonly string[])[] {
+  return indexFile.test(segments.at(-1) ?? '') ? [orRoot(segments.slice(0, -1))] : [];
+}
+
+function orRoot(segments: readonly string[]): readonly string[] {
+  return segments.length === 0 ? [''] : segments;
 }
 
 function withoutLastSlash(segments: readonly string[]): readonly string[] {
@@ -67,9 +98,12 @@ export function matchesPath(globs: PathGlob['segments'], segments: readonly stri
   return matchesAll(globs, segments, matchesSegment);
 }
 
-/** Whether a path is one that the glob covers, in one form of each segment. */
-export function matchesLoosely(globs: PathGlob['loose'], segments: readonly LooseSegment[]): boolean {
-  return matchesAll(globs, segments, (glob, forms) => forms.some((form) => matchesSegment(glob, form)));
+/** Whether the glob covers one of the readings, with each segment as it is or without a suffix. */
+export function matchesLoosely(
+  globs: PathGlob['loose'],
+  readings: ReturnType<typeof looseReadings>,
+): boolean {
+  return readings.some((segments) => matchesAll(globs, segments, matchesSegmentStem));
 }
 
 function matchesAll<S>(
@@ -103,6 +137,10 @@ function matchesAll<S>(
 /** A `*` that is a whole segment stands for a segment that is there. */
 function matchesSegment(glob: Glob, segment: string): boolean {
   return glob.text === '*' ? segment !== '' : matchesGlob(glob, segment);
+}
+
+function matchesSegmentStem(glob: Glob, segment: string): boolean {
+  return glob.text === '*' ? segment !== '' : matchesStem(glob, segment);
 }
 
 /** Whether every path that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */

@@ -1,12 +1,12 @@
 import { fold, withoutTail } from './fold.ts';
-import { looseSegments, type LooseSegment } from './path-glob.ts';
+import { looseReadings } from './path-glob.ts';
 
 /** A path that every server reads in the same way. */
 export interface ReadPath {
   /** Decoded, without the slash before each. */
   readonly segments: readonly string[];
-  /** See `looseSegments`. */
-  readonly loose: readonly LooseSegment[];
+  /** See `looseReadings`. */
+  readonly loose: ReturnType<typeof looseReadings>;
 }
 
 /** Why a target cannot be judged. */
@@ -50,7 +50,7 @@ export function readPath(target: string): ReadPath | ReadingProblem {
     if (typeof segment !== 'string') return segment;
     segments.push(segment);
   }
-  return { segments, loose: looseSegments(segments) };
+  return { segments, loose: looseReadings(segments) };
 }
 
 function readSegment(raw: string): string | ReadingProblem {

@@ -29,7 +29,10 @@ export interface ReadRequest {
 
 /** Prepares the reading; nothing is read yet. */
 export function readRequest(facts: RequestFacts): ReadRequest {
-  const body = facts.body ?? (facts.contentLength === 0 ? noBody : unreadBody);
+  // What an upgraded connection carries is read by nobody here.
+  const body = facts.upgrades
+    ? unreadBody
+    : (facts.body ?? (facts.contentLength === 0 ? noBody : unreadBody));
   const query = once(() => readQuery(facts.path));
   return {
     facts,

@@ -6,8 +6,14 @@ export interface RequestFacts {
   readonly authority: Authority;
   /** As it stands in the request line; methods are case-sensitive (RFC 9110 §9.1). */
   readonly method: string;
-  /** Names of the header fields that some servers take for the method instead (`overridesMethod`); no values. */
+  /** Header fields and announced trailers that some servers take for the method instead (`overridesMethod`), in words; no values. */
   readonly methodFields: readonly string[];
+  /** Header fields and announced trailers that some servers take for the path instead (`overridesPath`), in words; no values. */
+  readonly pathFields: readonly string[];
+  /** Parameters that the service takes for the method, besides those that `methodOverride` knows. */
+  readonly methodParameters: readonly string[];
+  /** The request asks for another protocol (RFC 9110 §7.8, RFC 8441): what it then says is not looked at. */
+  readonly upgrades: boolean;
   /** Origin-form with query, raw: the very bytes that would be forwarded. */
   readonly path: string;
   /** IP address of the client, without a port. */

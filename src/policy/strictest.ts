@@ -28,13 +28,14 @@ export function strictest(one: Ruling, other: Ruling): Ruling {
       needsBody,
     };
   }
-  const keys = [one.approvalKey, other.approvalKey].filter((key) => key !== null);
+  const keys = [...new Set([one.approvalKey, other.approvalKey])].filter((key) => key !== null);
   const bounds = [one.maxResponse, other.maxResponse].filter((bytes) => bytes !== null);
   return {
     ...first,
     // A yes that was kept for one of them is none for both.
     approvalKey: keys.length === 0 ? null : keys.join(' '),
-    limits: [...one.limits, ...other.limits],
+    // One rule that says both counts the request once.
+    limits: [...new Set([...one.limits, ...other.limits])],
     maxResponse: bounds.length === 0 ? null : Math.min(...bounds),
     steps,
     needsBody,

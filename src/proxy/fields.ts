@@ -1,8 +1,9 @@
 /**
  * The header rules: what of a message is for the proxy alone, and what goes on. Pure, over raw fields.
  */
-
 import { disguisedField } from '../policy/field.ts';
+import { overridesMethod } from '../policy/method-override.ts';
+import { overridesPath } from '../policy/path-override.ts';
 
 /** Field names and values in turn, as they stood in the message: order, case and repeats kept. */
 export type RawFields = readonly string[];
@@ -96,6 +97,9 @@ export function trailerFields(trailers: RawFields): string[] {
       staysBehind.has(name) ||
       name.startsWith('proxy-') ||
       name.startsWith('sidekey-') ||
+      // Rules have judged the request by its method and its path, and it is on its way when its trailers come.
+      overridesMethod(name) ||
+      overridesPath(name) ||
       disguisedField(name) !== null,
   );
 }

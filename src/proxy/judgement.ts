@@ -46,7 +46,7 @@ export interface Asked {
  *
  * @param body null: it was not read
  */
-export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan'>>(
+export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan' | 'provider'>>(
   { arrival, target, caller, shows }: Asked,
   body: BodyFacts | null,
   settings: Known,
@@ -55,7 +55,16 @@ export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan'
   const { authority } = target;
   const offer = await offerOf(authority, { ...caller, shows }, rooms, settings);
   const judged = { authority, path: judgedPath(target, offer, settings) };
-  const seen = await requestFacts(arrival, judged, caller, offer, rooms.now());
+  const { selected } = offer ?? {};
+  const provider = selected?.kind === 'selected' ? settings.provider(selected.grant.provider) : undefined;
+  const seen = await requestFacts(
+    arrival,
+    judged,
+    caller,
+    offer,
+    rooms.now(),
+    provider?.methodParameters ?? [],
+  );
   const facts = body === null ? seen : { ...seen, body };
   return { settings, caller, offer, facts, decision: decideRequest(settings.policy, facts) };
 }

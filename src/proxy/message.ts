@@ -34,6 +34,8 @@ export interface Arrival {
   /** The trailers of the body, as they were read; none before it has ended. Absent: it can have none. */
   readonly trailers?: () => RawFields;
   readonly client: Client;
+  /** The request asks for another protocol, and its frames are carried. */
+  readonly upgrades?: true;
 }
 
 /** The connection that a request came on, perhaps with others at once. */

@@ -1,6 +1,7 @@
 import { defaultUser } from '../grants/grant.ts';
 import { readBodyFacts, type BodyFacts } from '../policy/body-facts.ts';
 import { overridesMethod } from '../policy/method-override.ts';
+import { overridesPath } from '../policy/path-override.ts';
 import type { RequestFacts } from '../policy/request-facts.ts';
 import type { Identity } from './agent.ts';
 import { valuesOf, type RawFields } from './fields.ts';
@@ -13,20 +14,25 @@ import type { Target } from './target.ts';
  * What policy may look at of a request, its body left out. Labels of the grant that is meant count too.
  *
  * @param target with the path as it may be shown
+ * @param methodParameters those of the provider whose grant is meant
  */
 export async function requestFacts(
-  { head, body, client }: Arrival,
+  { head, body, client, upgrades }: Arrival,
   { authority, path }: Target,
   caller: Identity,
   offer: Offer | null,
   now: number,
+  methodParameters: readonly string[],
 ): Promise<RequestFacts> {
   const grant = offer?.ruled === true && offer.selected.kind === 'selected' ? offer.selected.grant : null;
   const [length] = valuesOf(head.fields, 'content-length');
   return {
     authority,
     method: head.method,
-    methodFields: head.fields.filter((field, index) => index % 2 === 0 && overridesMethod(field)),
+    methodFields: namedFields(head.fields, overridesMethod),
+    pathFields: namedFields(head.fields, overridesPath),
+    methodParameters,
+    upgrades: upgrades ?? valuesOf(head.fields, 'upgrade').some((name) => name.toLowerCase() === 'websocket'),
     path,
     client: addressOf(client.address),
     agent: caller.agent,
@@ -38,6 +44,20 @@ export async function requestFacts(
     now,
     body: null,
   };
+}
+
+/** Fields of the head, and trailers that it announces (RFC 9110 §6.6.2), in the words of a refusal. */
+function namedFields(fields: RawFields, isNamed: (name: string) => boolean): readonly string[] {
+  const found: string[] = [];
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!;
+    if (isNamed(name)) found.push(`the header ${name}`);
+    else if (name.length === 7 && name.toLowerCase() === 'trailer') {
+      const announced = fields[i + 1]!.split(',').map((text) => text.trim());
+      found.push(...announced.filter(isNamed).map((text) => `the trailer ${text}`));
+    }
+  }
+  return found;
 }
 
 /**

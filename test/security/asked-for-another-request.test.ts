@@ -15,7 +15,7 @@ async function decisionOn(rules: string, path: string, facts: Parameters<typeof 
   return decideRequest(policy, factsOf(`https://a.example${path}`, { method: 'POST', ...facts }));
 }
 
-const override = { methodFields: ['X-HTTP-Method-Override'] };
+const override = { methodFields: ['the header X-HTTP-Method-Override'] };
 
 test.each([
   ['by default', 'default: approve'],

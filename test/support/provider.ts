@@ -28,6 +28,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     inject: [{ hosts: null, paths: null, as: { kind: 'bearer' } }],
     placeholders: [],
     strayPlaceholders: 'refuse',
+    methodParameters: [],
     dpop: null,
     echoPlaces: [],
     token: null,

@@ -49,7 +49,11 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
   trail.went('domain', domain === null ? 'no entry covers it' : `${domain.pattern.text}: ${domain.origin}`);
   const all = await view.grants();
   const grants = { find: (reference: string) => all.filter((grant) => matches(grant, reference)) };
-  const settings = { policy, injectPlan: planOf(config) };
+  const settings = {
+    policy,
+    injectPlan: planOf(config),
+    provider: (name: string) => config.providers.get(name),
+  };
   const judged = (body: BodyFacts | null) =>
     judge({ arrival, target, caller }, body, settings, { grants, now: () => at });
   let { decision, offer } = await judged(null);

@@ -98,6 +98,9 @@ function caseOf(written: Written, index: number, document: ConfigDocument, now: 
     facts: {
       ...written.request,
       methodFields: [],
+      pathFields: [],
+      methodParameters: [],
+      upgrades: false,
       client: written.client ?? '127.0.0.1',
       agent: written.agent ?? null,
       user: written.user ?? null,

@@ -139,6 +139,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     inject: writtenPlaces(inject),
     placeholders: provider.placeholders,
     stray_placeholders: provider.strayPlaceholders,
+    method_parameters: provider.methodParameters,
     echo_places: provider.echoPlaces,
     token:
       token === null

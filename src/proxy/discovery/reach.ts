@@ -122,6 +122,7 @@ async function hostOf(
     caller,
     { reference, candidates, selected, ruled: rules !== undefined },
     now(),
+    [],
   );
   const list =
     rules === undefined ? [] : rulesFor(rules, { ...facts, client: addressOf(arrival.client.address) });

@@ -56,7 +56,12 @@ export class RequestStream implements ReplyOwner, BodyOwner {
       this.#service.denied(this.#client, why);
       refuse(reply, why, head.method);
     } else if (head.method === 'CONNECT') {
-      const arrival = { head: webSocketHead(head), body: null, client: this.#client };
+      const arrival = {
+        head: webSocketHead(head),
+        body: null,
+        client: this.#client,
+        upgrades: true,
+      } as const;
       await this.#service.webSocket(arrival, this);
     } else if (expectationOf(head) === 'unmet') refuseExpectation(reply);
     else {

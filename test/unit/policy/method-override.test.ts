@@ -37,14 +37,14 @@ describe('a header that some servers take for the method', () => {
     ['rules: [{ paths: [/v1/**] }]', null],
     ['default: allow', null],
   ])('is refused where rules look at methods, and only there: %s', async (domain, code) => {
-    const facts = factsOf(url, { method: 'POST', methodFields: ['X-HTTP-Method-Override'] });
+    const facts = factsOf(url, { method: 'POST', methodFields: ['the header X-HTTP-Method-Override'] });
     const decision = decideRequest(await policyOf(domain), facts);
     expect(decision.outcome === 'deny' ? decision.code : null).toBe(code);
   });
 
   test('is named in the refusal, with the way out', async () => {
     const policy = await policyOf('rules: [{ methods: [POST] }]');
-    const facts = factsOf(url, { method: 'POST', methodFields: ['X-Method-Override'] });
+    const facts = factsOf(url, { method: 'POST', methodFields: ['the header X-Method-Override'] });
     expect(decideRequest(policy, facts)).toMatchObject({
       outcome: 'deny',
       reason:
@@ -55,7 +55,7 @@ describe('a header that some servers take for the method', () => {
 
   test('is only reported in a domain that reports', async () => {
     const policy = await policyOf('mode: report, rules: [{ methods: [POST] }]');
-    const facts = factsOf(url, { method: 'POST', methodFields: ['X-HTTP-Method'] });
+    const facts = factsOf(url, { method: 'POST', methodFields: ['the header X-HTTP-Method'] });
     expect(decideRequest(policy, facts)).toMatchObject({
       outcome: 'inject',
       reported: { outcome: 'deny', code: 'policy_violation' },
