@@ -93,7 +93,7 @@ function reasonOf({ reason }: Approval): Markup {
 function factsOf(approval: Approval, time: string): Markup {
   const { who, purpose, grantName, grantUser, provider, client, rule, ruleName } = approval;
   const facts: readonly (readonly [string, string | null])[] = [
-    ['With', unshownText(approval)],
+    ['With', unshownText({ ...approval, query: null })],
     ['Who', `${askerOf(approval)}, from ${client}`],
     ['Lease', who.lease && `${who.lease}${purpose === null ? '' : `, made for: ${purpose}`}`],
     ['Grant', `${grantName} (${provider}) of the user ${grantUser}`],
@@ -111,8 +111,9 @@ function factsOf(approval: Approval, time: string): Markup {
   return markup`<dl>${rows}</dl>`;
 }
 
-function requestLine({ method, scheme, authority, path }: Approval): Markup {
-  return markup`<p class="what"><b>${untrusted(method)}</b> ${untrusted(`${scheme}://${authority}${path}`)}</p>`;
+function requestLine({ method, scheme, authority, path, query }: Approval): Markup {
+  const url = `${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`;
+  return markup`<p class="what"><b>${untrusted(method)}</b> ${untrusted(url)}</p>`;
 }
 
 function reachText(answer: Answer): string {

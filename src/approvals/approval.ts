@@ -1,6 +1,6 @@
 /** Requests that wait for a person, and what people said. All times are milliseconds since the epoch. */
 
-/** Characters (UTF-16 units) of a path that people are shown in full; for a longer one nobody is asked. */
+/** Characters (UTF-16 units) of a path, and of a query, that people are shown in full; for a longer one nobody is asked. */
 export const longestPath = 2_048;
 
 /** What a person is asked: one request, held until there is an answer. */
@@ -21,8 +21,9 @@ export interface Question {
   readonly scheme: 'http' | 'https';
   readonly authority: string;
   readonly path: string;
-  /** What is not shown: whether there is a query, and the announced bytes of the body; null: of any length. */
-  readonly hasQuery: boolean;
+  /** The query, without the value of a credential that it carries; null: there is none. */
+  readonly query: string | null;
+  /** The announced bytes of the body, which is not shown; null: of any length. */
   readonly bodyBytes: number | null;
   /** The grant whose credential would go along. */
   readonly grantName: string;

@@ -46,7 +46,7 @@ export function questionMessage(question: Question, link: string | null): Questi
     purpose: question.purpose,
     method,
     url: `${scheme}://${authority}${path}`,
-    has_query: question.hasQuery,
+    has_query: question.query !== null,
     body_bytes: question.bodyBytes,
     grant: grantName,
     user: grantUser,

@@ -2,6 +2,7 @@ import { longestPath } from '../approvals/approval.ts';
 import type { Verdict } from '../approvals/desk.ts';
 import { SidekeyError } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
+import { percentDecoded } from '../policy/fold.ts';
 import { grantedBy, type Granted, type GrantDecision, type Judgement } from './judgement.ts';
 import type { Client, Reply } from './message.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -31,8 +32,11 @@ export async function hold(
   { approvals, audit }: Pick<Rooms, 'approvals' | 'audit'>,
 ): Promise<Granted | SidekeyError> {
   const { decision, caller, grant, settings } = granted;
-  const [shownPath = '', query] = path.split('?', 2);
-  if (shownPath.length > longestPath) return tooLong(decision);
+  const mark = path.indexOf('?');
+  const shownPath = mark < 0 ? path : path.slice(0, mark);
+  const query = mark < 0 ? null : shownQuery(path.slice(mark + 1), granted);
+  if (shownPath.length > longestPath) return tooLong('path', decision);
+  if (query !== null && query.length > longestPath) return tooLong('query', decision);
   // Nobody is asked for what they cannot give.
   const ended = await caller.holds(grant, { mode: settings.agents, used: false });
   if (ended instanceof SidekeyError) return ended;
@@ -52,7 +56,7 @@ export async function hold(
       scheme: authority.scheme,
       authority: authorityText(authority),
       path: shownPath,
-      hasQuery: query !== undefined,
+      query,
       bodyBytes: contentLength,
       grantName: grant.name,
       grantUser: grant.user,
@@ -88,12 +92,27 @@ function unchanged(then: Granted, now: Judgement): Granted | SidekeyError {
   return granted instanceof SidekeyError || granted.grant.id === then.grant.id ? granted : other;
 }
 
-/** Who says yes to the beginning of a path would agree to whatever its end is. */
-function tooLong({ rule }: GrantDecision): SidekeyError {
+/** The query as people may see it: without the value of the parameter that carries the credential. */
+function shownQuery(query: string, { facts: { authority, path }, grant, settings }: Granted): string {
+  const plan = settings.injectPlan(grant.provider, { authority, path });
+  if (plan instanceof SidekeyError || plan.kind !== 'query') return query;
+  const name = plan.name.toLowerCase();
+  return query
+    .split(/([&;])/)
+    .map((pair) => {
+      const [written = ''] = pair.split('=', 1);
+      const isCarried = percentDecoded(written).trim().toLowerCase() === name;
+      return isCarried && pair.includes('=') ? `${written}=…` : pair;
+    })
+    .join('');
+}
+
+/** Who says yes to the beginning of a path or a query would agree to whatever its end is. */
+function tooLong(part: 'path' | 'query', { rule }: GrantDecision): SidekeyError {
   return new SidekeyError(
     'policy_violation',
-    `The request needs approval, and its path has more than the ${longestPath} characters that a person can be shown.`,
-    { hint: `send a shorter path, or put a rule that allows it before ${rule}` },
+    `The request needs approval, and its ${part} has more than the ${longestPath} characters that a person can be shown.`,
+    { hint: `send a shorter ${part}, or put a rule that allows it before ${rule}` },
   );
 }
 

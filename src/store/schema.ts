@@ -159,6 +159,7 @@ export interface QuestionTable {
   authority: string;
   path: string;
   has_query: number;
+  query: string | null;
   body_bytes: number | null;
   grant_name: string;
   grant_user: string;

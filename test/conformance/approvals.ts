@@ -41,7 +41,7 @@ export function approvalsConformance(
           reason: 'ticket 7\n\u001b[2J \u202e',
           purpose: 'nightly',
           ruleName: 'deletes',
-          hasQuery: true,
+          query: 'a=b',
           bodyBytes: null,
         });
         const bare = await asked({ who: { ...who, agent: null, lease: null } });

@@ -242,6 +242,7 @@ describe('the list', () => {
           scheme: 'https',
           authority: 'helpdesk.acme.test:8443',
           path: '/tickets/7',
+          query: null,
           has_query: false,
           body_bytes: 0,
           grant: who.leased.grantId,

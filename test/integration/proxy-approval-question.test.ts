@@ -14,7 +14,7 @@ test('a path that nobody can be shown in full is refused, and nobody is asked', 
   expect(seen).toEqual([]);
   expect((await sidekey.audit()).some(({ event }) => event === 'approval.asked')).toBe(false);
   const whole = `/b${'b'.repeat(longestPath - end.length - 2)}${end}`;
-  const waiting = await send(`DELETE ${whole}?${'q'.repeat(3_000)}`);
+  const waiting = await send(`DELETE ${whole}?${'q'.repeat(2_000)}`);
   expect((await told()).message.url.endsWith(whole)).toBe(true);
   waiting.socket.destroy();
 });

@@ -19,7 +19,7 @@ export function question(
     scheme: 'https',
     authority: 'api.github.com',
     path: '/repos/acme/x',
-    hasQuery: false,
+    query: null,
     bodyBytes: 0,
     grantName: 'github',
     grantUser: 'default',

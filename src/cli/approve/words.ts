@@ -21,8 +21,8 @@ export function remaining({ expiresAt }: Pick<Question, 'expiresAt'>, now: numbe
 }
 
 /** `DELETE https://api.github.com/repos/acme/x`, as the agent wrote it. */
-export function requestText({ method, scheme, authority, path }: Question): string {
-  return untrusted(`${method} ${scheme}://${authority}${path}`);
+export function requestText({ method, scheme, authority, path, query }: Question): string {
+  return untrusted(`${method} ${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`);
 }
 
 /** Who asks. */
@@ -51,7 +51,7 @@ export function blockOf(question: Question, now: number, room: Room): string[] {
     `${id} waits ${remaining(question, now)} more`,
     ...facts(room, [
       ['request', requestText(question), room.lines],
-      ['with', unshownText(question), 1],
+      ['with', unshownText({ ...question, query: null }), 1],
       ['agent', `${who.agent === null ? agentText(who) : untrusted(who.agent)}, at ${untrusted(client)}`, 1],
       [
         'lease',
@@ -121,7 +121,8 @@ export function questionJson(question: Approval, now: number): Readonly<Record<s
     scheme: question.scheme,
     authority: question.authority,
     path: question.path,
-    has_query: question.hasQuery,
+    query: question.query,
+    has_query: question.query !== null,
     body_bytes: question.bodyBytes,
     grant: who.grantId,
     grant_name: question.grantName,

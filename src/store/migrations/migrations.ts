@@ -5,6 +5,7 @@ import { rights } from './0003-rights.ts';
 import { approvals } from './0004-approvals.ts';
 import { lackedScopes } from './0005-lacked-scopes.ts';
 import { auditEnds } from './0006-audit-ends.ts';
+import { approvalQuery } from './0007-approval-query.ts';
 import type { ColumnTypes } from './column-types.ts';
 
 /** Migrations by name. They run in the order of their names, and one that was released never changes again. */
@@ -19,5 +20,6 @@ export function migrations(types: ColumnTypes): Migrations {
     '0004-approvals': approvals(),
     '0005-lacked-scopes': lackedScopes(),
     '0006-audit-ends': auditEnds(types),
+    '0007-approval-query': approvalQuery(),
   };
 }

@@ -35,8 +35,9 @@ test('says who wants what, with which grant, why, by which rule, and for how lon
 });
 
 test('says that there is more than it shows', () => {
-  const more = { ...asked, hasQuery: true, bodyBytes: null, answer: null };
-  expect(questionPage(more, now).body).toContain('a query and a body, which are not shown');
+  const more = { ...asked, query: 'a=b', bodyBytes: null, answer: null };
+  expect(questionPage(more, now).body).toContain('a body, which is not shown');
+  expect(questionPage(more, now).body).toContain('?a=b</p>');
   expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('not shown');
 });
 

@@ -35,7 +35,7 @@ function asked(agent: string | null = null, ruleKey = 'rule'): Asked {
     scheme: 'https',
     authority: 'api.example.com:443',
     path: '/x',
-    hasQuery: false,
+    query: null,
     bodyBytes: 0,
     grantName: grant.name,
     grantUser: grant.user,

@@ -45,7 +45,7 @@ test('without a link the command is named', () => {
 });
 
 test('the line for chat programs says that there is more than it shows', () => {
-  const more = questionMessage({ ...asked, hasQuery: true, bodyBytes: 5_000 }, null);
+  const more = questionMessage({ ...asked, query: 'a=b', bodyBytes: 5_000 }, null);
   expect(more).toMatchObject({ has_query: true, body_bytes: 5_000 });
   expect(more.text).toContain(
     'with the grant github, and sends a query and 5,000 bytes of body, which are not shown. Answer:',

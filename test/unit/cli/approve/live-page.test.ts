@@ -42,14 +42,14 @@ describe('the page of the live list', () => {
     ]);
   });
 
-  it('says that there is a query and a body, which it does not show', () => {
+  it('shows the query, and says that there is a body, which it does not show', () => {
     const { lines } = livePage(
-      listOf({ ...entry('aaaa0000'), hasQuery: true, bodyBytes: 5_000 }),
+      listOf({ ...entry('aaaa0000'), query: 'a=b', bodyBytes: 5_000 }),
       time,
       size,
     );
-    const at = lines.indexOf('  request  DELETE https://api.github.com/repos/acme/x');
-    expect(lines[at + 1]).toBe('  with     a query and 5,000 bytes of body, which are not shown');
+    const at = lines.indexOf('  request  DELETE https://api.github.com/repos/acme/x?a=b');
+    expect(lines[at + 1]).toBe('  with     5,000 bytes of body, which is not shown');
   });
 
   it('offers no lease where there is none, and asks for a time in so many words', () => {

@@ -1,0 +1,129 @@
+/** A sample of the ways to step around a rule, against a running proxy and an upstream that records what it ran. */
+import { expect, onTestFinished, test } from 'vitest';
+import { WebSocketServer } from 'ws';
+import { openTunnel } from '../support/raw-client.ts';
+import { startSidekey } from '../support/sidekey.ts';
+import { startUpstream } from '../support/upstream.ts';
+
+async function ruled(domain: object) {
+  const ran: string[] = [];
+  const upstream = await startUpstream((request, response) => {
+    request.resume().on('end', () => {
+      ran.push(`${request.method} ${request.url}`, ...Object.keys(request.trailers));
+      response.end('ok');
+    });
+  });
+  const sockets = new WebSocketServer({ server: upstream.server });
+  onTestFinished(() => sockets.close());
+  sockets.on('connection', (_socket, request) => ran.push(`WebSocket ${request.url}`));
+  const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme', ...domain } } });
+  await sidekey.grant([upstream.authority]);
+  const send = async (request: string, fields: readonly string[] = [], body = '') => {
+    const client = await openTunnel(sidekey, upstream.authority);
+    const length =
+      body === '' || fields.some((field) => field.startsWith('Transfer-'))
+        ? []
+        : [`Content-Length: ${body.length}`];
+    const lines = [`${request} HTTP/1.1`, `Host: ${upstream.authority}`, ...fields, ...length];
+    client.send(`${lines.join('\r\n')}\r\n\r\n${body}`);
+    const { status, headers } = await client.response();
+    client.socket.destroy();
+    return [status, headers['sidekey-error']];
+  };
+  return { ran, send };
+}
+
+const violation = [403, 'policy_violation'];
+const denied = [403, 'rule_denied'];
+
+test('no parameter names a method for upstream that a rule denies', async () => {
+  const { ran, send } = await ruled({ default: 'allow', rules: [{ methods: ['DELETE'], outcome: 'deny' }] });
+  for (const query of [
+    '_method=DELETE',
+    '%5fmethod=delete',
+    '$httpMethod=DELETE',
+    '%24httpMethod=DELETE',
+    '_HttpMethod=DELETE',
+    'x-http-method-override=DELETE',
+    'a;_method=DELETE',
+    '_method[]=DELETE',
+  ]) {
+    expect([query, await send(`GET /x?${query}`)]).toEqual([query, violation]);
+  }
+  for (const query of ['method=DELETE', 'Method=delete', '%6dethod=delete', 'method=get&method=delete']) {
+    expect([query, await send(`GET /x?${query}`)]).toEqual([query, denied]);
+  }
+  expect(ran).toEqual([]);
+  expect(await send('GET /x?method=a.delete')).toEqual([200, undefined]);
+  expect(ran).toEqual(['GET /x?method=a.delete']);
+});
+
+test('no trailer names a method or a path for upstream', async () => {
+  const { ran, send } = await ruled({
+    default: 'allow',
+    rules: [{ methods: ['DELETE'], paths: ['/admin'], outcome: 'deny' }],
+  });
+  const chunked = 'Transfer-Encoding: chunked';
+  const body = (trailer: string) => `1\r\nx\r\n0\r\n${trailer}: DELETE\r\n\r\n`;
+  for (const name of ['X-HTTP-Method-Override', 'X-Method-Override', 'X-Original-URL']) {
+    expect(await send('POST /x', [chunked, `Trailer: a, ${name}`], body(name))).toEqual(violation);
+    expect(ran).toEqual([]);
+    expect(await send('POST /x', [chunked], body(name))).toEqual([200, undefined]);
+    expect(ran.splice(0)).toEqual(['POST /x']);
+  }
+  await send('POST /x', [chunked], body('X-Checksum'));
+  expect(ran).toEqual(['POST /x', 'x-checksum']);
+});
+
+test('no suffix and no field makes a denied path of another', async () => {
+  const { ran, send } = await ruled({ default: 'allow', rules: [{ paths: ['/admin'], outcome: 'deny' }] });
+  for (const path of [
+    '/admin.json',
+    '/admin::$DATA',
+    '/ADMIN',
+    '/admin.',
+    '/admin%20',
+    '/admin/',
+    '/admin()',
+    '/index.php/admin',
+  ]) {
+    expect([path, await send(`GET ${path}`)]).toEqual([path, denied]);
+  }
+  for (const path of ['/admin;x', '/admin%3bx', '/x/../admin', '//admin']) {
+    expect([path, await send(`GET ${path}`)]).toEqual([path, violation]);
+  }
+  for (const field of [
+    'X-Original-URL',
+    'x-rewrite-url',
+    'X-Forwarded-Prefix',
+    'X-Original-URI',
+    'X-Envoy-Original-Path',
+  ]) {
+    expect([field, await send('GET /x', [`${field}: /admin`])]).toEqual([field, violation]);
+  }
+  expect(ran).toEqual([]);
+  expect(await send('GET /administrators.json')).toEqual([200, undefined]);
+});
+
+test('no WebSocket and no media type carries a mutation that is denied', async () => {
+  const { ran, send } = await ruled({
+    default: 'allow',
+    rules: [{ paths: ['/graphql'], graphql: { types: ['mutation'] }, outcome: 'deny' }],
+  });
+  const upgrade = [
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  ];
+  expect(await send('GET /graphql', upgrade)).toEqual(denied);
+  const type = ['Content-Type: application/graphql'];
+  expect(await send('POST /graphql', type, '{"query":"mutation{x}"}')).toEqual(denied);
+  expect(
+    await send('POST /graphql', ['Content-Type: application/json'], '{"query":"{a}","operationId":"x"}'),
+  ).toEqual(denied);
+  expect(await send('GET /graphql?sha256Hash=abc')).toEqual(denied);
+  expect(ran).toEqual([]);
+  expect(await send('POST /graphql', type, '{a}')).toEqual([200, undefined]);
+  expect((await send('GET /events', upgrade))[0]).toBe(101);
+});
