@@ -196,3 +196,16 @@ describe('a CONNECT over HTTP/2 inside a tunnel', () => {
     expect(upstream.connections()).toBe(1);
   });
 });
+
+test('a WebSocket over HTTP/2 is refused at a path whose GraphQL mutations are denied', async () => {
+  const upstream = await startUpstream((_asked, response) => response.end('ok'));
+  const handshakes: unknown[] = [];
+  upstream.server.on('upgrade', (asked) => handshakes.push(asked.url));
+  const rule = { paths: ['/graphql'], graphql: { types: ['mutation'] }, outcome: 'deny' };
+  const domain = { grant: 'acme', default: 'allow', rules: [rule] };
+  const { sidekey } = await grantedTo(upstream, { domains: { [upstream.authority]: domain } });
+  const session = await openSession(sidekey, upstream.authority);
+  const refused = await answerOf(connectTo(session, '/graphql'));
+  expect([refused.status, refused.headers['sidekey-error']]).toEqual([403, 'rule_denied']);
+  expect(handshakes).toEqual([]);
+});

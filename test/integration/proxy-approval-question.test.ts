@@ -19,14 +19,17 @@ test('a path that nobody can be shown in full is refused, and nobody is asked', 
   waiting.socket.destroy();
 });
 
-test('people read the reason as it was written, and that there is a query and a body', async () => {
-  const { send, told } = await asked();
+test('people read the reason as it was written, and the query but for the webhook, and that there is a body', async () => {
+  const { send, told, sidekey } = await asked();
   const reason = Buffer.from('für Zoë 清理').toString('latin1');
   const client = await send('DELETE /x?why=secret', [`Sidekey-Reason: ${reason}`, 'Content-Length: 4']);
   client.send('body');
   const { message, body } = await told();
   expect(message).toMatchObject({ reason: 'für Zoë 清理', has_query: true, body_bytes: 4 });
   expect(body).not.toContain('secret');
+  const [question] = await sidekey.proxy.state.store.approvals.waiting(Date.now());
+  expect(question?.query).toBe('why=secret');
+  expect(JSON.stringify(await sidekey.audit())).not.toContain('secret');
   client.socket.destroy();
 });
 
