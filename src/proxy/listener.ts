@@ -133,7 +133,10 @@ export function createListener(rooms: Rooms): Listener {
     const carry: Carrier = (departure, meter, reply, settings) =>
       upgrade(departure, meter, reply, settings, upgradedSocket(socket, frames));
     const carrier = carrying(carry, () => socket, true);
-    void track(takenOver, exchange({ head, body: null, client, upgrades: true }, socketReply(socket), rooms, carrier));
+    void track(
+      takenOver,
+      exchange({ head, body: null, client, upgrades: true }, socketReply(socket), rooms, carrier),
+    );
   }
 
   function serve(socket: Duplex, client: Client): void {

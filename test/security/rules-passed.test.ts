@@ -25,6 +25,9 @@ const bodyOf = (contentType: string, text: string, complete = true): Partial<Req
   return { method: 'POST', contentType, contentLength: bytes.length, body };
 };
 
+const multipart = (name: string) =>
+  `--x\r\nContent-Disposition: form-data; name=${name}\r\n\r\nDELETE\r\n--x--\r\n`;
+
 const percent = (text: string) =>
   [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
 
@@ -146,8 +149,6 @@ describe('a method that a parameter names', () => {
 
   test('is found in a form that is read', async () => {
     const decide = await deciderOf('rules: [{ methods: [POST] }]');
-    const multipart = (name: string) =>
-      `--x\r\nContent-Disposition: form-data; name=${name}\r\n\r\nDELETE\r\n--x--\r\n`;
     const forms = [
       ...['_method', 'method', '$httpMethod', '%5Fmethod', '_METHOD', '_method[]'].map((name) =>
         bodyOf('application/x-www-form-urlencoded', `a=b&${name}=DELETE`),

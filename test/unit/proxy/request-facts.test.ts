@@ -34,7 +34,14 @@ const offerOf = (user: string | null, ruled = true): Offer => {
   return { reference: 'github', candidates: [grant], selected, ruled };
 };
 const factsFor = (caller: Identity, offer: Offer | null, fields: readonly string[] = []) =>
-  requestFacts(arrivalOf(fields), { authority: authorityOf('api.example.com'), path: '/' }, caller, offer, 0, []);
+  requestFacts(
+    arrivalOf(fields),
+    { authority: authorityOf('api.example.com'), path: '/' },
+    caller,
+    offer,
+    0,
+    [],
+  );
 
 describe('the user whom rules see', () => {
   test.each<[grant: string | null, agent: string | null, claimed: string | null, user: string | null]>([

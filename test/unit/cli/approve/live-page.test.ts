@@ -43,11 +43,7 @@ describe('the page of the live list', () => {
   });
 
   it('shows the query, and says that there is a body, which it does not show', () => {
-    const { lines } = livePage(
-      listOf({ ...entry('aaaa0000'), query: 'a=b', bodyBytes: 5_000 }),
-      time,
-      size,
-    );
+    const { lines } = livePage(listOf({ ...entry('aaaa0000'), query: 'a=b', bodyBytes: 5_000 }), time, size);
     const at = lines.indexOf('  request  DELETE https://api.github.com/repos/acme/x?a=b');
     expect(lines[at + 1]).toBe('  with     5,000 bytes of body, which is not shown');
   });
