@@ -98,7 +98,6 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       const plan = await planFor(seen);
       const waited = await takeLock(grantId, options);
       if (waited !== 'taken') return waited;
-      const takenAt = now();
       try {
         const opened = unfinished(await registry.read(grantId), options.unwanted);
         if (opened === null) {
@@ -106,8 +105,6 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           return { kind: 'settled' };
         }
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);
-        // The machine slept, or the secret took too long: another may hold the lock by now.
-        if (lock.isStale(takenAt)) return transient('the refresh was held up');
         return await refreshOnce(opened, current);
       } finally {
         await lock.release(grantId);
@@ -159,9 +156,10 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
-    const outcome = await lock.ask((signal) =>
+    const outcome = await lock.ask(grant.id, (signal) =>
       parts.refresh(plan.request, { signal, proofKey: plan.proofKey }),
     );
+    if (outcome === null) return transient('the refresh was held up, and another process has taken its place');
     switch (outcome.kind) {
       case 'refreshed': {
         const next = {

@@ -72,12 +72,15 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
   }
 
   /** The grant as it is now, where the new tokens still belong on top of it. */
-  async function again(grantId: string, { usedRefreshToken, next }: NewTokens): Promise<OAuthGrant | null> {
-    const stored = oauthGrant(await registry.read(grantId));
+  async function again(base: OAuthGrant, { usedRefreshToken, next }: NewTokens): Promise<OAuthGrant | null> {
+    const stored = oauthGrant(await registry.read(base.grant.id));
     // What a person put in its place meanwhile must not get the tokens of what was there before.
     if (stored === null || !hasSameRenewal(stored.credential, next)) return null;
-    const held = stored.credential.refreshToken;
-    return held === usedRefreshToken || held === next.refreshToken ? stored : null;
+    if (isSame(stored.credential, base.credential) || isSame(stored.credential, next)) return stored;
+    // Another holder of the lock had its turn, and stored newer ones. Only a rotated refresh token, whose predecessor is
+    // still the one that is stored, has no newer one.
+    const isRotated = next.refreshToken !== usedRefreshToken;
+    return isRotated && stored.credential.refreshToken === usedRefreshToken ? stored : null;
   }
 
   return {
@@ -93,7 +96,7 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
             keptTokens.delete(id);
             return { kind: 'stored', opened: stored };
           }
-          const moved = await again(id, tokens);
+          const moved = await again(on, tokens);
           if (moved === null) {
             keptTokens.delete(id);
             return { kind: 'overtaken' };
@@ -112,7 +115,11 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
     kept(grantId, credential) {
       const tokens = keptTokens.get(grantId);
       if (tokens === undefined || !hasSameRenewal(tokens.next, credential)) return null;
-      return tokens.usedRefreshToken === credential.refreshToken ? tokens : null;
+      const { usedRefreshToken, next } = tokens;
+      const isRotated = next.refreshToken !== usedRefreshToken;
+      // Of tokens that share one refresh token, the later ones count.
+      const isNewer = isRotated || next.obtainedAt >= credential.obtainedAt;
+      return usedRefreshToken === credential.refreshToken && isNewer ? tokens : null;
     },
 
     waiting: () => [...keptTokens.keys()],

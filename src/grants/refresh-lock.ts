@@ -2,8 +2,8 @@
  * The lock under which a grant's refresh token is used: one use at a time over all processes of a store, because a
  * provider that rotates refresh tokens takes a second use for theft.
  */
-import { randomUUID } from 'node:crypto';
 import type { Store } from '../store/store.ts';
+import { fateOf, newHolder } from './lock-holder.ts';
 import { pause, type Timers } from './timers.ts';
 
 /** What it is made of. */
@@ -35,41 +35,82 @@ export interface RefreshLock {
    */
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
-   * Asks the provider under the lock. The signal is aborted when `refresh_timeout` is over, and in time to store what the
-   * provider answers. Rejects with what `question` rejects with.
+   * Asks the provider under the lock; null: the process was held up (stopped, asleep), and another has taken the lock
+   * since. The signal is aborted when `refresh_timeout` is over, and in time to store what the provider answers. Rejects
+   * with what `question` rejects with, and with what the store throws.
    */
-  ask<T>(question: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  ask<T>(grantId: string, question: (signal: AbortSignal) => Promise<T>): Promise<T | null>;
   /** Never rejects: where it fails, the lock ends by itself. */
   release(grantId: string): Promise<void>;
-  /** Whether so much time has gone since `takenAt` that another may hold it by now: the machine slept. */
-  isStale(takenAt: number): boolean;
 }
 
 /** Beyond the request itself: the record is read, and the new token is committed. */
 const marginMs = 5_000;
-/** The longest that a store lends a lock for. */
+/** The longest that a refresh holds a lock for. */
 const maxLockMs = 300_000;
 const pollMs = { first: 25, most: 250 };
+/** How long others wait for a holder of whom nothing is heard and nothing else is known. */
+const heartbeatMs = 2_000;
+/** Four in that time: three may fail. */
+const beatEveryMs = 500;
 
 /** Each call makes a holder of its own. */
-export function createRefreshLock({ store, now, timers, limits }: RefreshLockParts): RefreshLock {
-  const holder = randomUUID();
+export function createRefreshLock({ store: { locks }, now, timers, limits }: RefreshLockParts): RefreshLock {
+  const holder = newHolder();
   const requestMs = Math.min(limits.refresh_timeout, maxLockMs - marginMs);
   const lockMs = requestMs + marginMs;
+  /** How to end the heartbeat of each lock that is held. */
+  const beats = new Map<string, () => void>();
+
+  async function tryTake(name: string): Promise<boolean> {
+    const other = await locks.look(name);
+    if (other !== null && other.holder !== holder) {
+      switch (fateOf(other.holder)) {
+        case 'dead':
+          await locks.release(name, other.holder);
+          break;
+        case 'running':
+          // Late with its heartbeat on a busy machine, but at it: a second use of the refresh token would cost the grant.
+          if (other.leftMs > -lockMs) return false;
+          break;
+        case 'stopped':
+        case 'unknown':
+          break;
+      }
+    }
+    return locks.acquire(name, holder, heartbeatMs);
+  }
+
+  /** Until it is given back, and no longer than a refresh may take. */
+  function beat(name: string, until: number): void {
+    beats.get(name)?.();
+    const cancel = timers.after(beatEveryMs, () => {
+      if (now() >= until) return;
+      beat(name, until);
+      void locks.renew(name, holder, heartbeatMs).catch(() => undefined);
+    });
+    beats.set(name, cancel);
+  }
+
   return {
     lockMs,
     async take(grantId, { patient, signal, isMoot }) {
+      const name = nameOf(grantId);
       const deadline = now() + limits.refresh_patience;
       for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.most)) {
         if (signal?.aborted === true) return 'aborted';
-        if (await store.locks.acquire(nameOf(grantId), holder, lockMs)) return 'taken';
+        if (await tryTake(name)) {
+          beat(name, now() + lockMs);
+          return 'taken';
+        }
         if (!patient) return 'busy';
         if (now() >= deadline) return 'late';
         await pause(timers, ms, signal);
         if ((await isMoot?.()) === true) return 'moot';
       }
     },
-    async ask(question) {
+    async ask(grantId, question) {
+      if (!(await locks.renew(nameOf(grantId), holder, heartbeatMs))) return null;
       const timeout = new AbortController();
       const cancel = timers.after(requestMs, () => {
         timeout.abort(new DOMException('The token endpoint did not answer in time.', 'TimeoutError'));
@@ -81,9 +122,11 @@ export function createRefreshLock({ store, now, timers, limits }: RefreshLockPar
       }
     },
     async release(grantId) {
-      await store.locks.release(nameOf(grantId), holder).catch(() => undefined);
+      const name = nameOf(grantId);
+      beats.get(name)?.();
+      beats.delete(name);
+      await locks.release(name, holder).catch(() => undefined);
     },
-    isStale: (takenAt) => Math.abs(now() - takenAt) > marginMs / 2,
   };
 }
 

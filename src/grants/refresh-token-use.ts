@@ -68,9 +68,8 @@ export async function useRefreshToken<T>(
   try {
     const begun = parts.now();
     const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
-    // The machine slept: another may hold the lock by now.
-    if (lock.isStale(begun)) throw busy();
-    const outcome = await lock.ask((signal) => use.ask(opened, refreshToken, { signal }));
+    const outcome = await lock.ask(grantId, (signal) => use.ask(opened, refreshToken, { signal }));
+    if (outcome === null) throw busy();
     return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun });
   } finally {
     await lock.release(grantId);

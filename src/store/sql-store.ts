@@ -140,11 +140,8 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
     locks: {
       acquire: (name, holder, ttlMs) =>
         run(async () => {
-          if (!(ttlMs > 0 && ttlMs <= maxLockMs)) {
-            throw new SidekeyError('internal', `A lock lasts between 1 and ${maxLockMs} ms, not ${ttlMs}.`);
-          }
           const time = Math.ceil(now());
-          const lock = { holder, expires_at: time + Math.ceil(ttlMs) };
+          const lock = { holder, expires_at: endOfLock(time, ttlMs) };
           // One statement: between a look and a write another process could step in.
           const result = await db
             .insertInto('locks')
@@ -163,6 +160,27 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
             )
             .executeTakeFirstOrThrow();
           return result.numInsertedOrUpdatedRows === 1n;
+        }),
+      renew: (name, holder, ttlMs) =>
+        run(async () => {
+          const result = await db
+            .updateTable('locks')
+            .set({ expires_at: endOfLock(Math.ceil(now()), ttlMs) })
+            .where('name', '=', name)
+            .where('holder', '=', holder)
+            .executeTakeFirstOrThrow();
+          return result.numUpdatedRows === 1n;
+        }),
+      look: (name) =>
+        run(async () => {
+          const row = await db
+            .selectFrom('locks')
+            .select(['holder', 'expires_at'])
+            .where('name', '=', name)
+            .executeTakeFirst();
+          return row === undefined
+            ? null
+            : { holder: row.holder, leftMs: row.expires_at - Math.ceil(now()) };
         }),
       release: (name, holder) =>
         run(async () => {
@@ -254,6 +272,11 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
       return closing;
     },
   };
+}
+
+function endOfLock(time: number, ttlMs: number): number {
+  if (ttlMs > 0 && ttlMs <= maxLockMs) return time + Math.ceil(ttlMs);
+  throw new SidekeyError('internal', `A lock lasts between 1 and ${maxLockMs} ms, not ${ttlMs}.`);
 }
 
 function grantExists(record: GrantRecord): SidekeyError {

@@ -69,6 +69,13 @@ export interface Store {
      * Takes or prolongs the lock `name` for `holder` until `ttlMs` from now. False: another holds it.
      */
     acquire(name: string, holder: string, ttlMs: number): Promise<boolean>;
+    /**
+     * Prolongs the lock until `ttlMs` from now, where nobody else has taken it since `holder` did, even if its time is
+     * over. False: `holder` has it no more.
+     */
+    renew(name: string, holder: string, ttlMs: number): Promise<boolean>;
+    /** Who holds the lock, or held it last and has not given it back; null: nobody. */
+    look(name: string): Promise<LockRecord | null>;
     /** Gives the lock back, where `holder` still has it. */
     release(name: string, holder: string): Promise<void>;
   };
@@ -104,6 +111,13 @@ export interface Store {
 
   /** Finishes what is under way and closes. Idempotent. */
   close(): Promise<void>;
+}
+
+/** A lock that was not given back. */
+export interface LockRecord {
+  readonly holder: string;
+  /** Milliseconds until it ends, by the store's clock; negative: since it has ended. */
+  readonly leftMs: number;
 }
 
 /** A grant with its sealed credential. */

@@ -267,6 +267,36 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.locks.acquire('refresh/1', 'one', 1_000)).toBe(false);
       });
 
+      it('is renewed by its holder after its end too, where nobody has taken it', async () => {
+        const second = await subject.second();
+        await store.locks.acquire('refresh/1', 'one', 1_000);
+        time += 5_000;
+        expect(await second.locks.renew('refresh/1', 'two', 1_000)).toBe(false);
+        expect(await store.locks.renew('refresh/1', 'one', 1_000)).toBe(true);
+        expect(await second.locks.acquire('refresh/1', 'two', 1_000)).toBe(false);
+      });
+
+      it('is not renewed by a holder that lost it, be it taken or given back since', async () => {
+        const second = await subject.second();
+        await store.locks.acquire('refresh/1', 'one', 1_000);
+        time += 1_000;
+        await second.locks.acquire('refresh/1', 'two', 1_000);
+        expect(await store.locks.renew('refresh/1', 'one', 1_000)).toBe(false);
+        await second.locks.release('refresh/1', 'two');
+        expect(await store.locks.renew('refresh/1', 'one', 1_000)).toBe(false);
+        expect(await second.locks.look('refresh/1')).toBeNull();
+      });
+
+      it('says who holds it and for how long, or how long ago it ended', async () => {
+        const second = await subject.second();
+        expect(await second.locks.look('refresh/1')).toBeNull();
+        await store.locks.acquire('refresh/1', 'one', 1_000);
+        time += 400;
+        expect(await second.locks.look('refresh/1')).toEqual({ holder: 'one', leftMs: 600 });
+        time += 1_000;
+        expect(await second.locks.look('refresh/1')).toEqual({ holder: 'one', leftMs: -400 });
+      });
+
       it('that was taken while the clock was wrong does not block for as long as it was wrong', async () => {
         const second = await subject.second();
         const right = time;
@@ -278,9 +308,9 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
       it('cannot be asked for without an end', async () => {
         for (const ttl of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 86_400_000]) {
-          await expect(store.locks.acquire('refresh/1', 'one', ttl)).rejects.toMatchObject({
-            code: 'internal',
-          });
+          for (const ask of [store.locks.acquire, store.locks.renew]) {
+            await expect(ask('refresh/1', 'one', ttl)).rejects.toMatchObject({ code: 'internal' });
+          }
         }
       });
     });
@@ -582,6 +612,8 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.meta.get('x'),
           () => store.meta.putIfAbsent('x', Buffer.from('x')),
           () => store.locks.acquire('x', 'one', 1_000),
+          () => store.locks.renew('x', 'one', 1_000),
+          () => store.locks.look('x'),
           () => store.locks.release('x', 'one'),
           () => store.sessions.insert({ id: 'x', expiresAt: 1, sealed: Buffer.from('x') }),
           () => store.sessions.take('x'),

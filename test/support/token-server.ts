@@ -48,6 +48,8 @@ export interface TokenServerOptions {
   readonly expiresIn: number;
   /** Before the refresh token is used up; what it answers is waited for. */
   readonly onRequest?: (request: TokenRequest) => Promise<void> | void;
+  /** After the refresh token was used up, before the answer; what it answers is waited for. */
+  readonly onRotated?: (request: TokenRequest) => Promise<void> | void;
   /** When the answer has been handed to the system. */
   readonly onAnswered?: (request: TokenRequest) => void;
 }
@@ -87,12 +89,14 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
     }
     family.issued += 1;
     family.holder = asker;
+    const { issued } = family;
+    await options.onRotated?.(request);
     response.end(
       JSON.stringify({
-        access_token: `access.${name}.${family.issued}`,
+        access_token: `access.${name}.${issued}`,
         token_type: 'Bearer',
         expires_in: options.expiresIn,
-        refresh_token: refreshTokenOf(name, family.issued),
+        refresh_token: refreshTokenOf(name, issued),
       }),
       () => options.onAnswered?.(request),
     );
