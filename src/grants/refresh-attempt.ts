@@ -76,7 +76,7 @@ export interface RefreshAttempts {
 
 /** Each call makes a holder of its own: a process makes one. */
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
-  const { registry, now, timers } = parts;
+  const { registry, store, now, timers } = parts;
   const commits = createRefreshCommits(registry, timers);
   const lock = createRefreshLock(parts);
   const notes = createRefreshNotes(parts);
@@ -96,6 +96,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       if (seen === null) return { kind: 'settled' };
       // Before the lock: a secret may come from a command that takes its time.
       const plan = await planFor(seen);
+      const begun = now();
       const waited = await takeLock(grantId, options);
       if (waited !== 'taken') return waited;
       try {
@@ -104,6 +105,10 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           commits.forget(grantId);
           return { kind: 'settled' };
         }
+        // Whoever had the lock before has just tried.
+        const { failedAt = null, failure = null } = (await store.activity.get(grantId)) ?? {};
+        const isSince = failedAt !== null && failedAt > begun && failedAt <= now();
+        if (isSince && failure !== null) return transient(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);
         return await refreshOnce(opened, current);
       } finally {

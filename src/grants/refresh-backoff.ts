@@ -48,7 +48,7 @@ interface Failure {
 }
 
 const steps = {
-  request: { first: 250, most: 4_000 },
+  request: { first: 250, most: 8_000 },
   background: { first: 1_000, most: 900_000 },
   // One grant that its provider cannot serve must not hold the others for long.
   endpoint: { first: 1_000, most: 60_000 },

@@ -72,15 +72,10 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
   }
 
   /** The grant as it is now, where the new tokens still belong on top of it. */
-  async function again(base: OAuthGrant, { usedRefreshToken, next }: NewTokens): Promise<OAuthGrant | null> {
-    const stored = oauthGrant(await registry.read(base.grant.id));
-    // What a person put in its place meanwhile must not get the tokens of what was there before.
-    if (stored === null || !hasSameRenewal(stored.credential, next)) return null;
-    if (isSame(stored.credential, base.credential) || isSame(stored.credential, next)) return stored;
-    // Another holder of the lock had its turn, and stored newer ones. Only a rotated refresh token, whose predecessor is
-    // still the one that is stored, has no newer one.
-    const isRotated = next.refreshToken !== usedRefreshToken;
-    return isRotated && stored.credential.refreshToken === usedRefreshToken ? stored : null;
+  async function again(grantId: string, tokens: NewTokens): Promise<OAuthGrant | null> {
+    const stored = oauthGrant(await registry.read(grantId));
+    if (stored === null) return null;
+    return isSame(stored.credential, tokens.next) || belongsOn(stored.credential, tokens) ? stored : null;
   }
 
   return {
@@ -96,7 +91,7 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
             keptTokens.delete(id);
             return { kind: 'stored', opened: stored };
           }
-          const moved = await again(on, tokens);
+          const moved = await again(id, tokens);
           if (moved === null) {
             keptTokens.delete(id);
             return { kind: 'overtaken' };
@@ -114,12 +109,7 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
 
     kept(grantId, credential) {
       const tokens = keptTokens.get(grantId);
-      if (tokens === undefined || !hasSameRenewal(tokens.next, credential)) return null;
-      const { usedRefreshToken, next } = tokens;
-      const isRotated = next.refreshToken !== usedRefreshToken;
-      // Of tokens that share one refresh token, the later ones count.
-      const isNewer = isRotated || next.obtainedAt >= credential.obtainedAt;
-      return usedRefreshToken === credential.refreshToken && isNewer ? tokens : null;
+      return tokens !== undefined && belongsOn(credential, tokens) ? tokens : null;
     },
 
     waiting: () => [...keptTokens.keys()],
@@ -138,6 +128,16 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
       return null;
     },
   };
+}
+
+/**
+ * Whether new tokens may replace this credential: not where a person put another one in its place, nor where another
+ * process, which took the lock of one that was stopped, has stored newer tokens. A rotated refresh token belongs on its
+ * predecessor, however old it is; of tokens that share one refresh token, the later ones count.
+ */
+function belongsOn(stored: OAuth2Credential, { usedRefreshToken, next }: NewTokens): boolean {
+  if (stored.refreshToken !== usedRefreshToken || !hasSameRenewal(stored, next)) return false;
+  return next.refreshToken !== usedRefreshToken || next.obtainedAt >= stored.obtainedAt;
 }
 
 function isSame(a: OAuth2Credential, b: OAuth2Credential): boolean {

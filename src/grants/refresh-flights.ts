@@ -23,10 +23,15 @@ export interface RefreshFlights {
   refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
   /** What the provider said no to and would say no to again; null: nothing stands in the way. */
   refusalOf(opened: OpenedGrant): Refusal | null;
-  /** Milliseconds until a request that waits may have the provider asked again; 0: now. */
+  /** Milliseconds until a request may have the provider asked again; 0: now. */
   wait(opened: OpenedGrant): number;
-  /** Why the last refresh failed; null: none did. */
-  whyFailed(grantId: string): string | null;
+  /**
+   * Why the last refresh failed, where attempts go on in the background until one succeeds; null: there are none, and a
+   * request may join or start a refresh.
+   */
+  failureOf(opened: OpenedGrant): RefreshFailure | null;
+  /** A request was refused for a refresh that failed: attempts go on in the background for as long as any is. */
+  keepTrying(opened: OpenedGrant): RefreshFailure;
   /**
    * Whether a forced refresh may begin: not within 10 s of the last refresh, because an upstream that refuses every token
    * would have them refreshed for ever.
@@ -49,6 +54,13 @@ export type AheadOutcome =
   /** The provider refuses, until the configuration or the grant changes. */
   | { readonly kind: 'refused' };
 
+/** Why there is no token now, and when there may be one. */
+export interface RefreshFailure {
+  readonly reason: string;
+  /** Milliseconds until the next attempt; 0: it is under way. */
+  readonly retryAfterMs: number;
+}
+
 /** A provider's no. */
 export interface Refusal {
   readonly reason: string;
@@ -70,6 +82,17 @@ const refusalMs = 30_000;
 /** How long the background leaves a grant alone that another process is refreshing. */
 const elsewhereMs = 250;
 
+/** How long attempts in the background go on after the last request that wanted the token. */
+const wantedMs = 300_000;
+
+/** Attempts that go on in the background, for the record and the provider definition that failed. */
+interface Retries {
+  readonly revision: number;
+  readonly provider: Provider | undefined;
+  wantedAt: number;
+  cancel: () => void;
+}
+
 interface RememberedRefusal extends Refusal {
   readonly at: number;
   readonly revision: number;
@@ -85,6 +108,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
   const refusals = new Map<string, RememberedRefusal>();
   const renewedAt = new Map<string, number>();
   const elsewhereAt = new Map<string, number>();
+  const retries = new Map<string, Retries>();
   const stopping = new AbortController();
 
   /** Whether that was less than `ms` ago. What a clock that was set back makes the future, is long ago. */
@@ -146,6 +170,47 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     return stands ? refusal : null;
   }
 
+  function retriesOf({ grant }: OpenedGrant): Retries | null {
+    const known = retries.get(grant.id);
+    if (known === undefined) return null;
+    if (known.revision === grant.revision && known.provider === providers(grant.provider)) return known;
+    endRetries(grant.id);
+    return null;
+  }
+
+  function endRetries(grantId: string): void {
+    retries.get(grantId)?.cancel();
+    retries.delete(grantId);
+  }
+
+  function failure(opened: OpenedGrant): RefreshFailure {
+    const { id } = opened.grant;
+    return {
+      reason: backoff.reason(id) ?? 'no answer came in time',
+      retryAfterMs: underWay.has(id) ? 0 : backoff.wait(placeOf(opened), 'request'),
+    };
+  }
+
+  /** The next attempt, and those after it until one does more than fail. */
+  function retryLater(opened: OpenedGrant, state: Retries, leastMs = 0): void {
+    const { id } = opened.grant;
+    const ms = Math.max(leastMs, backoff.wait(placeOf(opened), 'request'));
+    state.cancel = timers.after(ms, () => {
+      if (!isWithin(wantedMs, state.wantedAt)) {
+        endRetries(id);
+        return;
+      }
+      void fly(opened, null, false).then((outcome) => {
+        // Ended, or begun anew, meanwhile.
+        if (retries.get(id) !== state) return;
+        const isOpen =
+          outcome.kind === 'transient' || outcome.kind === 'fault' || outcome.kind === 'elsewhere';
+        if (isOpen) retryLater(opened, state, elsewhereMs);
+        else endRetries(id);
+      });
+    });
+  }
+
   return {
     isUnderWay: (grantId) => underWay.has(grantId),
     join: (opened, unwanted) => fly(opened, unwanted, true),
@@ -178,7 +243,23 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     },
     refusalOf,
     wait: (opened) => backoff.wait(placeOf(opened), 'request'),
-    whyFailed: (grantId) => backoff.reason(grantId),
+    failureOf: (opened) => (retriesOf(opened) === null ? null : failure(opened)),
+    keepTrying(opened) {
+      const { id, revision, provider } = opened.grant;
+      const known = retriesOf(opened);
+      if (known !== null) known.wantedAt = now();
+      else if (!stopping.signal.aborted) {
+        const state: Retries = {
+          revision,
+          provider: providers(provider),
+          wantedAt: now(),
+          cancel: () => undefined,
+        };
+        retries.set(id, state);
+        retryLater(opened, state);
+      }
+      return failure(opened);
+    },
     mayForce: (grantId) => !isWithin(forcedEveryMs, renewedAt.get(grantId)),
     forced(grantId) {
       renewedAt.set(grantId, now());
@@ -186,6 +267,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     stopping: stopping.signal,
     async close() {
       stopping.abort();
+      for (const grantId of retries.keys()) endRetries(grantId);
       await within(timers, Promise.allSettled(underWay.values()), attempts.longestMs);
       await attempts.flush();
     },

@@ -28,6 +28,8 @@ export interface RefusedToken {
   readonly hint: string;
   /** Null: there is no such grant. */
   readonly grant: Grant | null;
+  /** Milliseconds until the next attempt in the background. */
+  readonly retryAfterMs?: number;
 }
 
 /** A token, or why there is none. */

@@ -6,7 +6,12 @@ import { SidekeyError } from '../errors.ts';
 import type { ActivityNotes } from './activity.ts';
 import { secretText } from './credential.ts';
 import type { Grant } from './grant.ts';
-import { createRefreshFlights, type AheadOutcome, type RefreshFlightsParts } from './refresh-flights.ts';
+import {
+  createRefreshFlights,
+  type AheadOutcome,
+  type RefreshFailure,
+  type RefreshFlightsParts,
+} from './refresh-flights.ts';
 import { grantEvent } from './refresh-notes.ts';
 import type { OpenedGrant } from './registry.ts';
 import { pause, systemTimers, within, type Timers } from './timers.ts';
@@ -30,7 +35,8 @@ export interface TokenSource {
    */
   peek(grantId: string): ReadyToken | null;
   /**
-   * The token, refreshed first where it has ended; waits no longer than `refresh_patience`. Rejects with the signal's
+   * The token, refreshed first where it has ended; waits no longer than `refresh_patience`, and not at all while the
+   * provider fails: then attempts go on in the background, and `retryAfterMs` says when the next one is due. Rejects with the signal's
    * reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what store
    * and vault throw.
    */
@@ -65,6 +71,8 @@ export interface TokenSourceParts extends Omit<RefreshFlightsParts, 'timers' | '
   readonly random?: () => number;
 }
 
+/** Who waited for an attempt that failed waits for the next ones until then: a provider that failed once is no outage. */
+const graceMs = 2_000;
 /** No way of things leads here; it keeps a disagreement between store and memory from spinning. */
 const maxRounds = 200;
 
@@ -90,6 +98,9 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     signal: AbortSignal | undefined,
   ): Promise<TokenResult | UnchangedToken> {
     const deadline = now() + patienceMs;
+    const graceEnd = Math.min(deadline, now() + graceMs);
+    /** It waited for an attempt that failed: whoever comes after a failure does not wait. */
+    let waited = false;
     let last: OpenedGrant | null = null;
     for (let round = 0; round < maxRounds; round += 1) {
       signal?.throwIfAborted();
@@ -119,38 +130,44 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
         return forced ? { kind: 'unchanged' } : failedToken(opened.grant, refusal.reason, refusal.hint);
       }
       if (flights.stopping.aborted) return failedToken(opened.grant, 'Sidekey is stopping');
-      // Nothing is awaited from here to the start of the flight: of all that come at once, one starts it.
-      if (!flights.isUnderWay(grantId)) {
-        if (forced && !flights.mayForce(grantId)) return { kind: 'unchanged' };
-        const wait = flights.wait(opened);
-        if (wait > 0) {
-          if (forced) return { kind: 'unchanged' };
-          if (now() + wait >= deadline) {
-            return failedToken(opened.grant, flights.whyFailed(grantId) ?? 'no answer came in time');
-          }
-          await pause(
-            timers,
-            wait,
-            AbortSignal.any(signal ? [signal, flights.stopping] : [flights.stopping]),
-          );
+      const failure = flights.failureOf(opened);
+      if (failure !== null) {
+        if (forced) return { kind: 'unchanged' };
+        const { retryAfterMs } = flights.keepTrying(opened);
+        if (!waited || now() + retryAfterMs >= graceEnd) return notNow(opened, failure);
+        if (retryAfterMs > 0) {
+          const signals = signal ? [signal, flights.stopping] : [flights.stopping];
+          await pause(timers, retryAfterMs, AbortSignal.any(signals));
           continue;
+        }
+      } else if (!flights.isUnderWay(grantId)) {
+        // Nothing is awaited from here to the start of the flight: of all that come at once, one starts it.
+        if (forced && !flights.mayForce(grantId)) return { kind: 'unchanged' };
+        if (flights.wait(opened) > 0) {
+          return forced ? { kind: 'unchanged' } : notNow(opened, flights.keepTrying(opened));
         }
         if (forced) flights.forced(grantId);
       }
-      const left = deadline - now();
-      if (left <= 0) return failedToken(opened.grant, flights.whyFailed(grantId) ?? 'no answer came in time');
-      const outcome = await within(timers, flights.join(opened, unwanted), left, signal);
-      if (outcome === 'late') return failedToken(opened.grant, 'the refresh is still under way');
+      const left = (failure === null ? deadline : graceEnd) - now();
+      const outcome = left > 0 ? await within(timers, flights.join(opened, unwanted), left, signal) : 'late';
+      if (outcome === 'late') {
+        if (forced) return { kind: 'unchanged' };
+        const { retryAfterMs } = flights.keepTrying(opened);
+        return notNow(opened, { reason: 'the refresh is still under way', retryAfterMs });
+      }
       switch (outcome.kind) {
         case 'renewed':
           // What was just obtained is used, however short it lives.
           return ready(outcome.opened);
         case 'fault':
           throw outcome.error;
+        case 'transient':
+          waited = true;
+          if (!forced) flights.keepTrying(opened);
+          break;
         case 'refused':
         case 'settled':
         case 'elsewhere':
-        case 'transient':
           break;
       }
     }
@@ -211,6 +228,10 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       return closed;
     },
   };
+}
+
+function notNow({ grant }: OpenedGrant, { reason, retryAfterMs }: RefreshFailure): RefusedToken {
+  return { ...failedToken(grant, reason), retryAfterMs };
 }
 
 function ready({ grant, sealed }: OpenedGrant): ReadyToken {

@@ -164,6 +164,6 @@ function unguardable(): SidekeyError {
   );
 }
 
-function refusedToken({ code, message, hint }: RefusedToken): SidekeyError {
-  return new SidekeyError(code, message, { hint });
+function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): SidekeyError {
+  return new SidekeyError(code, message, { hint, retryAfterMs });
 }

@@ -3,9 +3,12 @@
  * waiter's disconnect fails all others. One refresh for each grant over all processes, commit first, waiters are
  * independent.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../src/errors.ts';
 import type { Grant } from '../../src/grants/grant.ts';
+import { newHolder } from '../../src/grants/lock-holder.ts';
 import type { Registry } from '../../src/grants/registry.ts';
 import type { Store } from '../../src/store/store.ts';
 import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from '../unit/grants/house.ts';
@@ -110,6 +113,68 @@ describe('two refreshes at once', () => {
   });
 });
 
+describe('a holder of the lock that was stopped', () => {
+  test('has its lock taken after 2 s, and what it comes back with does not replace newer tokens', async () => {
+    // One refresh token for all: what it got and what was got since look alike but for their age.
+    const { process, add, time, provider } = await house({ rotates: false });
+    const elsewhere = 'a process that is stopped';
+    const stopped = await process({
+      wrapStore: (store) => ({
+        ...store,
+        locks: {
+          ...store.locks,
+          acquire: (name, _holder, ttl) => store.locks.acquire(name, elsewhere, ttl),
+          // A process that is stopped has no heartbeat.
+          renew: async () => true,
+        },
+      }),
+    });
+    const other = await process();
+    const grant = await add(other.registry, oauth2());
+    await time.advance(hour);
+    const letGo = provider.hold();
+    const late = stopped.source.tokenFor(grant.id);
+    await settle();
+    expect(provider.requests).toHaveLength(1);
+    provider.hold()();
+    const waiting = other.source.tokenFor(grant.id);
+    await time.advance(1_900);
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(350);
+    expect(provider.requests).toHaveLength(2);
+    expect(tokenOf(await waiting)).toBe('access-3');
+    letGo();
+    expect(tokenOf(await late)).toBe('access-3');
+    const credential = (await other.registry.read(grant.id))?.sealed.credential;
+    expect(credential).toMatchObject({ accessToken: 'access-3', refreshToken: 'refresh-1' });
+  });
+
+  test('before it asked does not ask when it comes back', async () => {
+    const { process, add, time, provider } = await house();
+    const stopped = await process({
+      wrapStore: (store) => ({
+        ...store,
+        grants: {
+          ...store.grants,
+          get: async (id) => {
+            const record = await store.grants.get(id);
+            if (provider.requests.length === 0) {
+              time.set(time.now() + 3_000);
+              await store.locks.acquire(`refresh/${id}`, 'another', 2_000);
+              await store.locks.release(`refresh/${id}`, 'another');
+            }
+            return record;
+          },
+        },
+      }),
+    });
+    const grant = await add(stopped.registry, oauth2());
+    await time.advance(hour);
+    expect(await stopped.source.refreshAhead(grant.id)).toMatchObject({ kind: 'later' });
+    expect(provider.requests).toEqual([]);
+  });
+});
+
 describe('a crash', () => {
   test('between answer and commit has given the new token to nobody', async () => {
     const { process, add, time, provider } = await house();
@@ -152,16 +217,49 @@ describe('a crash', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('before the provider was asked blocks the others no longer than the lock, which is within their patience', async () => {
+  test('of a process elsewhere, before the provider was asked, blocks the others for 2 s', async () => {
     const { process, add, time, provider } = await house();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    await store.locks.acquire(`refresh/${grant.id}`, 'a process that died', 15_000);
+    // As its last heartbeat left it.
+    await store.locks.acquire(`refresh/${grant.id}`, 'a process of another machine', 2_000);
     const waiting = source.tokenFor(grant.id);
-    await time.advance(14_000);
+    await time.advance(1_900);
     expect(provider.requests).toEqual([]);
-    await time.advance(1_500);
+    await time.advance(350);
+    expect(tokenOf(await waiting)).toBe('access-2');
+  });
+
+  test('of a process of this machine, before the provider was asked, blocks nobody', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, store } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const { promise: begun, resolve } = Promise.withResolvers<unknown>();
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' }).once('spawn', resolve);
+    await begun;
+    await store.locks.acquire(`refresh/${grant.id}`, newHolder(child.pid), 15_000);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(1_000);
+    expect(provider.requests).toEqual([]);
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+    await time.advance(250);
+    expect(tokenOf(await waiting)).toBe('access-2');
+  });
+
+  test('is not taken for one where a process of this machine is late with its heartbeat', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source, store } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    await store.locks.acquire(`refresh/${grant.id}`, newHolder(), 2_000);
+    const waiting = source.tokenFor(grant.id);
+    await time.advance(10_000);
+    expect(provider.requests).toEqual([]);
+    await time.advance(10_000);
     expect(tokenOf(await waiting)).toBe('access-2');
   });
 
@@ -216,9 +314,9 @@ describe('a store that does not take the new tokens', () => {
       reason: 'the provider gave new tokens, and the store did not take them yet',
     });
     full = false;
-    const later = source.tokenFor(grant.id);
-    await time.advance(5_000);
-    expect(tokenOf(await later)).toBe('access-2');
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('refresh_failed');
+    await time.advance(8_000);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
     expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
     expect(provider.requests).toHaveLength(1);
   });

@@ -24,7 +24,7 @@ test('doubles up to a bound, and is longer for the background', () => {
     return [backoff.wait(g, 'request'), backoff.wait(g, 'background')];
   });
   expect(waits.map(([request]) => request)).toEqual([
-    250, 500, 1_000, 2_000, 4_000, 4_000, 4_000, 4_000, 4_000, 4_000, 4_000, 4_000,
+    250, 500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000, 8_000, 8_000, 8_000, 8_000,
   ]);
   expect(waits.map(([, background]) => background)).toEqual([
     1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000, 900_000,

@@ -191,7 +191,7 @@ describe('a refresh token that is used for something else', () => {
     expect(here.process.events).toMatchObject([{ event: 'grant.refresh_failed', code: 'store_unavailable' }]);
   });
 
-  it('is left alone by a machine that slept since it got the lock', async () => {
+  it('is left alone by a machine that slept while another took the lock', async () => {
     const here = await login();
     const { registry } = here.process;
     let reads = 0;
@@ -199,7 +199,11 @@ describe('a refresh token that is used for something else', () => {
       ...registry,
       read: async (id: string) => {
         reads += 1;
-        if (reads === 2) here.at.time.set(here.at.time.now() + 3_600_000);
+        if (reads === 2) {
+          here.at.time.set(here.at.time.now() + 3_600_000);
+          const { locks } = here.process.store;
+          expect(await locks.acquire(`refresh/${id}`, 'another', 2_000)).toBe(true);
+        }
         return registry.read(id);
       },
     };

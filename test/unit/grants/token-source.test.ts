@@ -124,7 +124,8 @@ describe('a token that is due', () => {
     expect(tokenOf(await there.source.tokenFor(grant.id))).toBe('access-1');
     await settle();
     expect(provider.requests).toHaveLength(1);
-    expect(time.waiting()).toBe(3); // The time limit of the request, and two notes of uses; nobody waits for the lock.
+    // The time limit of the request, its heartbeat, and two notes of uses; nobody waits for the lock.
+    expect(time.waiting()).toBe(4);
     letGo();
     await settle();
     expect(tokenOf(await there.source.tokenFor(grant.id))).toBe('access-2');
@@ -168,7 +169,7 @@ describe('a token that has ended', () => {
     expect(provider.requests).toMatchObject([{ refreshToken: 'refresh-1' }, { refreshToken: 'refresh-1' }]);
   });
 
-  test('survives failures that pass within the patience', async () => {
+  test('survives failures that pass within two seconds', async () => {
     const { process, add, time, provider } = await house();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -180,46 +181,122 @@ describe('a token that has ended', () => {
     expect(provider.requests).toHaveLength(4);
   });
 
-  test('is a clear refusal when the patience ends', async () => {
+  test('is a refusal at once while the provider fails, until an attempt in the background succeeds', async () => {
     const { process, add, time, provider } = await house();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    provider.script(...Array.from({ length: 50 }, () => down));
+    provider.script(...Array.from({ length: 6 }, () => down));
     const begun = time.now();
-    const waiting = source.tokenFor(grant.id);
-    await time.advance(20_000);
-    expect(await waiting).toMatchObject({
+    const first = source.tokenFor(grant.id);
+    await time.advance(250 + 500 + 1_000);
+    expect(await first).toMatchObject({
       kind: 'refused',
       code: 'refresh_failed',
       message: 'The token of the grant "acme" could not be refreshed: HTTP 503.',
       grant: { name: 'acme' },
+      retryAfterMs: 2_000,
     });
-    // 0, 250, 500, 1 s, 2 s and then every 4 s: the provider is not pressed.
-    expect(provider.requests.length).toBeLessThanOrEqual(9);
-    expect(time.now() - begun).toBeLessThanOrEqual(20_000);
-    expect(
-      events.every(({ event, reason }) => event === 'grant.refresh_failed' && reason === 'HTTP 503'),
-    ).toBe(true);
+    expect(time.now() - begun).toBeLessThanOrEqual(2_000);
+    for (let round = 0; round < 10; round += 1) {
+      expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'refresh_failed', retryAfterMs: 2_000 });
+    }
+    expect(provider.requests).toHaveLength(4);
+    // Nobody asks meanwhile: 2 s, 4 s, and the one that succeeds after 8 s.
+    await time.advance(2_000 + 4_000 + 8_000);
+    expect(provider.requests).toHaveLength(7);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+    expect(provider.requests).toHaveLength(7);
+    expect(events.filter(({ reason }) => reason === 'HTTP 503')).toHaveLength(6);
+    expect(time.waiting()).toBe(1); // A note of the use.
   });
 
-  test('waits as long as the provider asks for, and does not wait for what is beyond the patience', async () => {
+  test('waits for no attempt that follows a failure, even if it hangs', async () => {
     const { process, add, time, provider } = await house();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    provider.script({ ...down, retryAfterMs: 7_000 }, { ...down, reason: 'HTTP 429', retryAfterMs: 60_000 });
-    const waiting = source.tokenFor(grant.id);
-    await time.advance(6_999);
-    expect(provider.requests).toHaveLength(1);
-    await time.advance(1);
+    provider.script({ ...down, retryAfterMs: 3_000 });
+    expect(await source.tokenFor(grant.id)).toMatchObject({ retryAfterMs: 3_000 });
+    const letGo = provider.hold();
+    await time.advance(3_000);
     expect(provider.requests).toHaveLength(2);
-    expect(await waiting).toMatchObject({
+    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'refresh_failed', retryAfterMs: 0 });
+    letGo();
+    await settle();
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+  });
+
+  test('is asked for no sooner than the provider says, and the refusal says when', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ ...down, reason: 'HTTP 429', retryAfterMs: 60_000 });
+    expect(await source.tokenFor(grant.id)).toMatchObject({
       code: 'refresh_failed',
       message: expect.stringContaining('HTTP 429'),
+      retryAfterMs: 60_000,
     });
-    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'refresh_failed' });
+    await time.advance(59_999);
+    expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'refresh_failed', retryAfterMs: 1 });
+    expect(provider.requests).toHaveLength(1);
+    await time.advance(1);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
     expect(provider.requests).toHaveLength(2);
+  });
+
+  test('that nobody wants any more is asked for no more, and the next request waits again', async () => {
+    const { process, add, time, provider } = await house();
+    const { registry, source } = await process();
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script(...Array.from({ length: 100 }, () => down));
+    const first = source.tokenFor(grant.id);
+    await time.advance(600_000);
+    expect(tokenOf(await first)).toBe('refresh_failed');
+    // 300 s, of which all but the first 8 have an attempt every 8 s.
+    expect(provider.requests.length).toBeLessThanOrEqual(45);
+    expect(time.waiting()).toBe(0);
+    const before = provider.requests.length;
+    const next = source.tokenFor(grant.id);
+    await settle();
+    expect(provider.requests).toHaveLength(before + 1);
+    expect(tokenOf(await next)).toBe('refresh_failed');
+  });
+
+  test('is asked for at once where a person changed the grant or the provider after a failure', async () => {
+    const { process, add, time, provider } = await house();
+    let current = acme;
+    const { registry, source } = await process({ providers: () => current });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    provider.script({ ...down, retryAfterMs: 60_000 });
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('refresh_failed');
+    current = { ...acme };
+    await time.advance(60_000);
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
+    expect(provider.requests).toHaveLength(2);
+  });
+
+  test('that another process could not refresh is not asked for a second time by who waited for it', async () => {
+    const { process, add, time, provider } = await house();
+    const [here, there] = [await process(), await process()];
+    const grant = await add(here.registry, oauth2());
+    await time.advance(hour);
+    const hanging = Promise.withResolvers<RefreshOutcome>();
+    const hangs = await process({
+      refresh: () => hanging.promise,
+    });
+    const first = hangs.source.tokenFor(grant.id);
+    await settle();
+    const second = there.source.tokenFor(grant.id);
+    await time.advance(9_000);
+    hanging.resolve({ ...down, retryAfterMs: 60_000 });
+    await time.advance(250);
+    expect(tokenOf(await first)).toBe('refresh_failed');
+    expect(tokenOf(await second)).toBe('refresh_failed');
+    expect(provider.requests).toHaveLength(0);
   });
 
   test('is a refusal after the patience where the provider hangs, and the answer still counts', async () => {
@@ -232,7 +309,9 @@ describe('a token that has ended', () => {
     const letGo = provider.hold();
     const waiting = source.tokenFor(grant.id);
     await time.advance(5_000);
-    expect(await waiting).toMatchObject({ code: 'refresh_failed' });
+    expect(await waiting).toMatchObject({ code: 'refresh_failed', retryAfterMs: 0 });
+    // The next one does not wait for it.
+    expect(tokenOf(await source.tokenFor(grant.id))).toBe('refresh_failed');
     letGo();
     await settle();
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
@@ -482,7 +561,7 @@ describe('close', () => {
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    provider.script({ ...down, retryAfterMs: 15_000 });
+    provider.script({ ...down, retryAfterMs: 1_500 });
     const waiting = source.tokenFor(grant.id);
     await settle();
     await source.close();

@@ -1,0 +1,52 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { expect, onTestFinished, test } from 'vitest';
+import { fateOf, newHolder } from '../../../src/grants/lock-holder.ts';
+
+async function child(): Promise<ChildProcess & { readonly pid: number }> {
+  const process = spawn('sleep', ['60'], { stdio: 'ignore' });
+  onTestFinished(() => void process.kill('SIGKILL'));
+  await once(process, 'spawn');
+  return process as ChildProcess & { readonly pid: number };
+}
+
+test('a holder is another each time, and runs while its process does', () => {
+  expect(newHolder()).not.toBe(newHolder());
+  expect(fateOf(newHolder())).toBe('running');
+});
+
+test('a holder whose process was killed is dead', async () => {
+  const process = await child();
+  const holder = newHolder(process.pid);
+  expect(fateOf(holder)).toBe('running');
+  const ended = once(process, 'exit');
+  process.kill('SIGKILL');
+  await ended;
+  expect(fateOf(holder)).toBe('dead');
+});
+
+test('a holder whose process id another process has now is dead', async () => {
+  const { pid } = await child();
+  const named = JSON.parse(newHolder()) as object;
+  expect(fateOf(JSON.stringify({ ...named, pid }))).toBe('dead');
+});
+
+test('a holder whose process was stopped is stopped, and runs when that goes on', async () => {
+  const process = await child();
+  const holder = newHolder(process.pid);
+  process.kill('SIGSTOP');
+  await expect.poll(() => fateOf(holder)).toBe('stopped');
+  process.kill('SIGCONT');
+  await expect.poll(() => fateOf(holder)).toBe('running');
+});
+
+test.each([
+  ['of another machine, boot or container', (named: object) => JSON.stringify({ ...named, place: 'elsewhere' })],
+  ['of a system that does not say', (named: object) => JSON.stringify({ ...named, place: null })],
+  ['of an older version', () => '7d4c2d0e-5d3c-4d54-9e58-0f8f4a4f9b52'],
+  ['that is no name', () => 'null'],
+  ['of every process', (named: object) => JSON.stringify({ ...named, pid: -1 })],
+])('a holder %s is unknown, even where nothing runs', (_what, written) => {
+  const named = JSON.parse(newHolder()) as object;
+  expect(fateOf(written({ ...named, pid: 2 ** 22 + 1 }))).toBe('unknown');
+});
