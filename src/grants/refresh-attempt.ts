@@ -164,7 +164,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     const outcome = await lock.ask(grant.id, (signal) =>
       parts.refresh(plan.request, { signal, proofKey: plan.proofKey }),
     );
-    if (outcome === null) return transient('the refresh was held up, and another process has taken its place');
+    if (outcome === null)
+      return transient('the refresh was held up, and another process has taken its place');
     switch (outcome.kind) {
       case 'refreshed': {
         const next = {

@@ -87,7 +87,9 @@ async function tokenRequest(
       },
     );
   }
-  const { headers, form } = written;
+  const { form } = written;
+  // Unpacking takes turns of the event loop, in which the only refresh token that works is nowhere but in memory.
+  const headers = { 'accept-encoding': 'identity', ...written.headers };
   const isJson = dialect.tokenBody === 'json';
   return {
     name: 'the token endpoint',

@@ -178,9 +178,7 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
             .select(['holder', 'expires_at'])
             .where('name', '=', name)
             .executeTakeFirst();
-          return row === undefined
-            ? null
-            : { holder: row.holder, leftMs: row.expires_at - Math.ceil(now()) };
+          return row === undefined ? null : { holder: row.holder, leftMs: row.expires_at - Math.ceil(now()) };
         }),
       release: (name, holder) =>
         run(async () => {

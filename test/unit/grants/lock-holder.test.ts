@@ -41,7 +41,10 @@ test('a holder whose process was stopped is stopped, and runs when that goes on'
 });
 
 test.each([
-  ['of another machine, boot or container', (named: object) => JSON.stringify({ ...named, place: 'elsewhere' })],
+  [
+    'of another machine, boot or container',
+    (named: object) => JSON.stringify({ ...named, place: 'elsewhere' }),
+  ],
   ['of a system that does not say', (named: object) => JSON.stringify({ ...named, place: null })],
   ['of an older version', () => '7d4c2d0e-5d3c-4d54-9e58-0f8f4a4f9b52'],
   ['that is no name', () => 'null'],

@@ -58,6 +58,7 @@ describe('a token request', () => {
     expect(asked).toMatchObject([{ url: 'https://acme.test/token', method: 'POST', redirect: 'manual' }]);
     expect(headers).toEqual({
       accept: 'application/json',
+      'accept-encoding': 'identity',
       'content-type': 'application/x-www-form-urlencoded;charset=UTF-8',
       'user-agent': expect.any(String),
     });
