@@ -24,13 +24,15 @@ export interface SqlStoreParts {
   readonly epoch: () => number;
   /** What an error of the driver means: a unique constraint that was violated, or a fault. */
   readonly fault: (error: unknown) => 'duplicate' | SidekeyError;
+  /** Resolves when what `grants.replace` wrote is on the disk. */
+  readonly synced: () => Promise<void>;
   /** Closes the connection, once. */
   readonly close: () => Promise<void>;
 }
 
 /** The store's queries, written once for every SQL database. Each is a single statement or one
  * transaction, so it happens or it does not. */
-export function sqlStore({ db, location, now, epoch, fault, close }: SqlStoreParts): Store {
+export function sqlStore({ db, location, now, epoch, fault, synced, close }: SqlStoreParts): Store {
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -122,7 +124,9 @@ export function sqlStore({ db, location, now, epoch, fault, close }: SqlStorePar
               .where('id', '=', record.id)
               .where('revision', '=', expectedRevision)
               .executeTakeFirstOrThrow();
-            return result.numUpdatedRows === 1n;
+            if (result.numUpdatedRows !== 1n) return false;
+            await synced();
+            return true;
           },
           () => grantExists(record),
         ),

@@ -1,8 +1,10 @@
-import { resolve } from 'node:path';
+import { open, type FileHandle } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely';
 import { migrations, type Migrations } from './migrations/migrations.ts';
 import type { Schema } from './schema.ts';
+import { syncFolder } from '../private-file.ts';
 import { sqlStore } from './sql-store.ts';
 import { sqliteFault } from './sqlite-fault.ts';
 import { openSqliteFile } from './sqlite-file.ts';
@@ -37,24 +39,58 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     busyTimeoutMs: options.busyTimeoutMs ?? 2_000,
   });
   const watched = watch(database);
+  const log = writeAheadLog(location);
   return sqlStore({
     db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: watched.database }) }),
     location,
     now: options.now,
     epoch: watched.epoch,
     fault: (error) => sqliteFault(location, error),
+    synced: log.synced,
     close: async () => {
+      await log.close();
       database.close();
     },
   });
 }
 
 /**
- * Statements, as Kysely writes them, whose effect may be lost in a power cut, though in no crash of a process: no holder
- * of a lock outlives one, and notes say when a grant was used. A write that waits for the disk blocks the thread for
- * milliseconds, in which an answer with a rotated refresh token may lie unread.
+ * Statements, as Kysely writes them, that do not wait for the disk: what they wrote survives every crash of a process, and
+ * a power cut only after the next `synced`. A wait blocks the thread for milliseconds, in which answers with rotated
+ * refresh tokens lie unread. Nothing waits for the disk on behalf of locks and notes of activity: no holder of a lock
+ * outlives a power cut.
  */
-const passing = /^(?:insert into|update|delete from) "(?:locks|grant_activity)" /;
+const unsynced = /^(?:(?:insert into|update|delete from) "(?:locks|grant_activity)"|update "grants") /;
+
+/**
+ * The log that commits are appended to (https://sqlite.org/wal.html), for syncing off the thread: what `synchronous = full`
+ * does within each commit. The folder is synced once, for the log may be new.
+ */
+function writeAheadLog(location: string): { synced: () => Promise<void>; close: () => Promise<void> } {
+  let opened: Promise<FileHandle> | null = null;
+  async function openLog(): Promise<FileHandle> {
+    const file = await open(`${location}-wal`, 'r');
+    await syncFolder(dirname(location));
+    return file;
+  }
+  return {
+    async synced() {
+      opened ??= openLog();
+      try {
+        await (await opened).datasync();
+      } catch (error) {
+        await close();
+        throw error;
+      }
+    },
+    close,
+  };
+  async function close(): Promise<void> {
+    const file = opened;
+    opened = null;
+    await file?.then((handle) => handle.close()).catch(() => undefined);
+  }
+}
 
 /** Writes by all connections of this process: each of them sees the others' at once. */
 let ownChanges = 0;
@@ -75,7 +111,7 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
   function counted(sql: string): SqliteStatement {
     const statement = database.prepare(sql);
     if (statement.readonly) return statement;
-    const run = passing.test(sql)
+    const run = unsynced.test(sql)
       ? withoutSync(statement)
       : (parameters: readonly unknown[]) => statement.run(...parameters);
     return {
