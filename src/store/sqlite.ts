@@ -131,7 +131,7 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
   }
 
   /** Never within a transaction, where SQLite refuses it: Kysely gives its one connection to one of them at a time. */
-  function withoutSync(statement: Database.Statement<unknown[]>) {
+  function withoutSync(statement: Database.Statement) {
     return (parameters: readonly unknown[]) => {
       database.pragma('synchronous = normal');
       try {

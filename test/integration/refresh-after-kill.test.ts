@@ -65,12 +65,12 @@ async function twoProxies() {
     letGo: letGo.resolve,
     answered: answered.promise,
     lost,
-    async timed() {
+    timed: async () => {
       const begun = performance.now();
       const answer = await getThrough(second.url, `${server.url}/items`);
       return { answer, ms: performance.now() - begun };
     },
-    async stored() {
+    stored: async () => {
       const view = await openView(await loadConfig(at.configFile, { env: {} }), { now: Date.now });
       try {
         const [grant] = await view.grants();

@@ -73,7 +73,7 @@ test.each(['with a length', 'in chunks', 'in two pieces', 'packed where that is 
             // What a kill would leave: another connection sees it, though this one still waits for the disk.
             const other = new Database(store.location, { readonly: true });
             const onDisk = other.prepare<[], number>('select revision from grants').pluck();
-            for (let n = 0; n < 1_000 && onDisk.get() !== revision; n += 1) await null;
+            for (let n = 0; n < 1_000 && onDisk.get() !== revision; n += 1) await Promise.resolve();
             expect(onDisk.get()).toBe(revision);
             other.close();
             committedAt.push(watched.turn() - watched.lastByteAt());
