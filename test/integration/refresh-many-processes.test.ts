@@ -199,7 +199,8 @@ describe('proxies that are killed while they refresh', () => {
             await dying.get(request.asker);
           }
           await new Promise((resolve) => setTimeout(resolve, random() * 40));
-          if (request.refreshToken !== server.family(request.family).current) {
+          // What the dead have sent comes when others have stored the next token already.
+          if (!dying.has(request.asker) && request.refreshToken !== server.family(request.family).current) {
             onDiskAtReuse.push([
               request.refreshToken,
               refreshTokenOf((await onDisk(all)).get(request.family)),
@@ -253,18 +254,23 @@ describe('proxies that are killed while they refresh', () => {
           const reports = news.filter(
             ({ event, grant }) => event === 'grant.reauth_required' && grant === opened?.grant.id,
           );
+          const askedByTheDead = server.requests
+            .slice(before.requests)
+            .some((request) => request.family === name && killed.has(request.asker));
+          // The request of a dead proxy came last, and nobody has met its consequence yet.
+          if (opened?.grant.state === 'active' && family.revoked) {
+            lost.push(name);
+            expect([name, askedByTheDead]).toEqual([name, true]);
+            continue;
+          }
           if (opened?.grant.state === 'active') {
             expect([name, refreshTokenOf(opened)]).toEqual([name, family.current]);
             expect(reports).toEqual([]);
             continue;
           }
-          // The one loss that is allowed: the last tokens went to a proxy that did not live to store them.
+          // The one loss that is allowed: a proxy asked for tokens and did not live to store them.
           lost.push(name);
-          expect([name, opened?.grant.state, killed.has(family.holder ?? '')]).toEqual([
-            name,
-            'reauth_required',
-            true,
-          ]);
+          expect([name, opened?.grant.state, askedByTheDead]).toEqual([name, 'reauth_required', true]);
           expect(opened?.grant.stateReason).toMatch(/used before/);
           expect(reports).toMatchObject([{ outcome: 'failed', code: 'reauth_required' }]);
         }
