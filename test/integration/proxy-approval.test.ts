@@ -5,7 +5,7 @@ import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { addAgent } from '../support/rights.ts';
 import { openClient, openTunnel, type RawClient } from '../support/raw-client.ts';
 import { bearerToken, startSidekey, type SidekeyOptions, type TestSidekey } from '../support/sidekey.ts';
-import { startPlainUpstream, startUpstream } from '../support/upstream.ts';
+import { startPlainUpstream, startUpstream, upstreamHost } from '../support/upstream.ts';
 
 const asks = { default: 'allow', rules: [{ name: 'deletes', methods: ['DELETE'], outcome: 'approve' }] };
 
@@ -73,6 +73,7 @@ describe('a request that needs approval', () => {
       method: 'DELETE',
       authority: upstream.authority,
       path: '/tickets/7',
+      query: 'why=secret',
       grantName: 'acme',
       ruleName: 'deletes',
       who: { agent: null, lease: null, grantId: grant.id },
@@ -84,7 +85,19 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([`DELETE /tickets/7?why=secret Bearer ${bearerToken} the body`]);
     const access = await sidekey.audited(({ event }) => event === 'access');
     expect(access).toMatchObject({ approval: question.id, exchange: question.exchange });
-    expect(JSON.stringify(question)).not.toContain('secret');
+    expect(JSON.stringify(question)).not.toContain(bearerToken);
+  });
+
+  test('shows a query without the value in the place of the credential', async () => {
+    const { send, asked, answer, sidekey } = await asking(asks, {
+      config: { providers: { acme: { audience: [upstreamHost], inject: { query: 'api_key' } } } },
+    });
+    const client = await send('DELETE /tickets/7?page=2&API%5Fkey=of-the-agent&why=late');
+    const question = await asked();
+    expect(question.query).toBe('page=2&API%5Fkey=…&why=late');
+    await answer(question.id, { outcome: 'denied' });
+    expect((await client.response()).status).toBe(403);
+    expect(JSON.stringify(await sidekey.audit())).not.toContain('late');
   });
 
   test('is refused when a person says no, with the reason', async () => {

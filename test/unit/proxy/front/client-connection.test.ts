@@ -370,10 +370,12 @@ describe('a client that takes no answers', () => {
     // A socket holds as much as its system likes; this one takes nothing of what it is given.
     const near = new Duplex({ read() {}, write() {} });
     const client = { address: '127.0.0.1:1', loopback: true, tunnel: null };
-    new ClientConnection(near, client, serviceOf(exchange, { limited: { pipelined_requests: 1_000 } }));
+    const service = serviceOf(exchange, { limited: { pipelined_requests: 1_000 } });
+    const connection = new ClientConnection(near, client, service);
     onTestFinished(() => void near.destroy());
     near.push(get('/').repeat(400));
     await settle();
+    expect(connection).toBeDefined();
     // 128 KB, and the answer that goes beyond.
     expect(answered).toBe(2);
     expect(near.destroyed).toBe(false);
