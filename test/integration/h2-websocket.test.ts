@@ -198,7 +198,9 @@ describe('a CONNECT over HTTP/2 inside a tunnel', () => {
 });
 
 test('a WebSocket over HTTP/2 is refused at a path whose GraphQL mutations are denied', async () => {
-  const upstream = await startUpstream((_asked, response) => response.end('ok'));
+  const upstream = await startH2Upstream((_asked, response) => response.end('ok'), {
+    enableConnectProtocol: true,
+  });
   const handshakes: unknown[] = [];
   upstream.server.on('upgrade', (asked) => handshakes.push(asked.url));
   const rule = { paths: ['/graphql'], graphql: { types: ['mutation'] }, outcome: 'deny' };
