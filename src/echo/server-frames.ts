@@ -1,6 +1,6 @@
 import { SidekeyError } from '../errors.ts';
 import { readFrameHead } from '../frame-head.ts';
-import type { Automaton } from './automaton.ts';
+import type { Matcher } from './matcher.ts';
 import { Redactor } from './redactor.ts';
 
 /** Frames that wait behind what is held back; then that goes on. */
@@ -15,13 +15,13 @@ interface Between {
 
 /**
  * The frames of a WebSocket server (RFC 6455 §5) without renderings of a secret: they are looked for in each message as a
- * whole, however it is cut into fragments. Frames keep their lengths, and what a message has goes on when it ends. No
- * extension may have been negotiated.
+ * whole, however it is cut into fragments. Frames keep their lengths, and what a message has goes on when it ends; the end of
+ * one that breaks off is lost, where it may be the beginning of a rendering. No extension may have been negotiated.
  */
 export class ServerFrames {
   /** Renderings that were found. */
   found = 0;
-  readonly #automaton: Automaton;
+  readonly #matcher: Matcher;
   #redactor: Redactor;
   #pending: Buffer = Buffer.alloc(0);
   /** The frame whose payload is coming, with the bytes of it that are yet to come. */
@@ -31,9 +31,9 @@ export class ServerFrames {
   #went = 0;
   #waiting: Between[] = [];
 
-  constructor(automaton: Automaton) {
-    this.#automaton = automaton;
-    this.#redactor = new Redactor(automaton);
+  constructor(matcher: Matcher) {
+    this.#matcher = matcher;
+    this.#redactor = new Redactor(matcher);
   }
 
   /**
@@ -71,16 +71,9 @@ export class ServerFrames {
     return out;
   }
 
-  /** Nothing comes any more. A head that was cut off is of no use. */
-  end(): readonly Buffer[] {
-    const out: Buffer[] = [];
-    this.#flush(out);
-    return out;
-  }
-
   /** It has the reason for a close, which may show what was wrong. All of it is there. */
   #control(frame: Buffer, start: number): Buffer {
-    const redactor = new Redactor(this.#automaton);
+    const redactor = new Redactor(this.#matcher);
     const payload = [...redactor.push(frame.subarray(start)), ...redactor.end()];
     this.found += redactor.found;
     return Buffer.concat([frame.subarray(0, start), ...payload]);
@@ -97,7 +90,7 @@ export class ServerFrames {
   #flush(out: Buffer[]): void {
     this.#send(this.#redactor.end(), out);
     this.found += this.#redactor.found;
-    this.#redactor = new Redactor(this.#automaton);
+    this.#redactor = new Redactor(this.#matcher);
     this.#came = this.#went = 0;
   }
 

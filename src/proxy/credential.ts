@@ -3,7 +3,7 @@ import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { isProven } from '../inject/dpop/bound-token.ts';
 import { originOf } from '../inject/dpop/prove.ts';
 import { inject, type Injected } from '../inject/inject.ts';
-import { automatonFor } from '../echo/guarded-secrets.ts';
+import { isGuardable } from '../echo/renderings.ts';
 import { echoPlan } from '../policy/echo-guard.ts';
 import { fieldNameAsRead } from '../policy/field.ts';
 import { consentHint } from './consent-hint.ts';
@@ -82,8 +82,7 @@ export async function withCredential(
   }
   const carried = plan;
   const places = settings.provider(first.grant.provider)?.echoPlaces;
-  const isInBody = carried.kind === 'json' || carried.kind === 'form';
-  const isShown = isInBody || departure.shown?.inContent === true;
+  const isShown = shownKinds.has(carried.kind) || departure.shown?.inContent === true;
   const echo = echoPlan(decision.echoGuard ?? 'auto', {
     host: authority.host,
     path: departure.path,
@@ -113,8 +112,7 @@ export async function withCredential(
   const arm = async (ready: ReadyToken): Promise<Injected> => {
     const { grant, sealed } = ready;
     const request = injected(ready);
-    if (echo?.isAsked === true && (request.secrets === undefined || automatonFor(request.secrets) === null))
-      throw unguardable();
+    if (echo?.isAsked === true && request.secrets?.texts.every(isGuardable) !== true) throw unguardable();
     record.grant(grant, rooms.fingerprint(sealed));
     await rooms.audit.append(record.access());
     left = ready;
@@ -143,6 +141,9 @@ export async function withCredential(
   };
 }
 
+/** Ways to carry a credential in what services repeat: links and forms are made of the request's own parameters. */
+const shownKinds: ReadonlySet<string> = new Set(['json', 'form', 'query', 'path']);
+
 /** Trailers that nobody takes for the field that the credential stands in. */
 function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefined): RawFields {
   if (trailers.length === 0 || names === undefined) return trailers;
@@ -159,8 +160,8 @@ export function echoRefusal(method: string): SidekeyError | null {
 function unguardable(): SidekeyError {
   return new SidekeyError(
     'policy_violation',
-    'The credential of this grant is too short to be found in responses, and the domain wants it guarded.',
-    { hint: 'set echo_guard: auto or off on the domain, or use a credential of 8 characters at least' },
+    'A part of the credential of this grant is too short to be found in responses, and the domain wants it guarded.',
+    { hint: 'set echo_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least' },
   );
 }
 

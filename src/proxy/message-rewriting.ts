@@ -1,5 +1,5 @@
 import { Transform } from 'node:stream';
-import { automatonFor, type GuardedSecrets } from '../echo/guarded-secrets.ts';
+import { matcherFor, type GuardedSecrets } from '../echo/guarded-secrets.ts';
 import { ServerFrames } from '../echo/server-frames.ts';
 import { ClientFrames } from '../placeholder/frames.ts';
 import type { Replacement } from '../placeholder/replacer.ts';
@@ -23,8 +23,8 @@ export function messageRewriting(
   echoed: (times: number) => void,
 ): MessageRewriting {
   const frames = new ClientFrames(replacement);
-  const automaton = secrets === undefined ? null : automatonFor(secrets);
-  const shown = automaton === null ? null : new ServerFrames(automaton);
+  const matcher = secrets === undefined ? null : matcherFor(secrets);
+  const shown = matcher === null ? null : new ServerFrames(matcher);
   let told = 0;
   const tell = (pieces: readonly Buffer[]) => {
     const { found = 0 } = shown ?? {};
@@ -34,17 +34,11 @@ export function messageRewriting(
   };
   return {
     toUpstream: through((chunk) => frames.push(chunk)),
-    toClient: through(
-      (chunk) => tell(shown?.push(chunk) ?? [chunk]),
-      () => tell(shown?.end() ?? []),
-    ),
+    toClient: through((chunk) => tell(shown?.push(chunk) ?? [chunk])),
   };
 }
 
-function through(
-  pieces: (chunk: Buffer) => readonly Buffer[],
-  last: () => readonly Buffer[] = () => [],
-): Transform {
+function through(pieces: (chunk: Buffer) => readonly Buffer[]): Transform {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       try {
@@ -53,10 +47,6 @@ function through(
       } catch (error) {
         done(error as Error);
       }
-    },
-    flush(done) {
-      for (const piece of last()) this.push(piece);
-      done();
     },
   });
 }

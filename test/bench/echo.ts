@@ -5,7 +5,7 @@
  */
 import { hash } from 'node:crypto';
 import { table } from '../../src/cli/table.ts';
-import { automatonFor, type GuardedSecrets } from '../../src/echo/guarded-secrets.ts';
+import { matcherFor, type GuardedSecrets } from '../../src/echo/guarded-secrets.ts';
 import { Redactor } from '../../src/echo/redactor.ts';
 import { echoPlan, isCovered } from '../../src/policy/echo-guard.ts';
 
@@ -36,7 +36,7 @@ function tokenOf(length: number): GuardedSecrets {
 /** Milliseconds that a body takes in pieces. */
 function guarded(secrets: GuardedSecrets, body: Buffer): number {
   const start = performance.now();
-  const redactor = new Redactor(automatonFor(secrets)!);
+  const redactor = new Redactor(matcherFor(secrets)!);
   let bytes = 0;
   for (let at = 0; at < body.length; at += pieceBytes)
     for (const piece of redactor.push(body.subarray(at, at + pieceBytes))) bytes += piece.length;
@@ -74,7 +74,7 @@ export function benchEcho({ smoke }: { readonly smoke: boolean }): Promise<void>
   );
   const rows = cases.map(({ name, body, length, secrets }) => {
     const began = performance.now();
-    automatonFor(secrets);
+    matcherFor(secrets);
     const madeMs = performance.now() - began;
     let [best, bestCopy] = [Infinity, Infinity];
     for (let round = 0; round < rounds; round += 1) {

@@ -74,7 +74,7 @@ function sign(request: CarriedRequest, gone: ReadonlySet<string>, signing: Signi
     path: withParameters(path, inQuery),
     added: [...plain, ...filled(headers, true, valueOf)].flat(),
     // A redirect repeats the query: whoever is sent there would have a request that is signed.
-    ...(inQuery.length === 0 ? {} : { conceal: (answered) => conceal(answered, signature) }),
+    ...(inQuery.length === 0 ? {} : { conceal: (answered) => conceal(answered, { texts: [signature] }) }),
   };
 }
 

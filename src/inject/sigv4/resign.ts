@@ -162,7 +162,7 @@ function inQuery(
   return {
     path: `${path}?${query}&X-Amz-Signature=${signature}`,
     added: [],
-    conceal: (answered) => secrets.reduce((kept, text) => conceal(kept, text), answered),
+    conceal: (answered) => conceal(answered, { texts: secrets }),
   };
 }
 

@@ -1,7 +1,8 @@
-import type { Automaton } from '../../echo/automaton.ts';
 import { codingsOf, createDecoder, type Decoder } from '../../echo/decoder.ts';
-import { automatonFor, redactText, type GuardedSecrets } from '../../echo/guarded-secrets.ts';
-import { Redactor } from '../../echo/redactor.ts';
+import { matcherFor, type GuardedSecrets } from '../../echo/guarded-secrets.ts';
+import { GrpcRedactor } from '../../echo/grpc-redactor.ts';
+import type { Matcher } from '../../echo/matcher.ts';
+import { Redactor, redactText } from '../../echo/redactor.ts';
 import { SidekeyError } from '../../errors.ts';
 import { isCovered, type EchoPlan } from '../../policy/echo-guard.ts';
 import { valuesOf, type RawFields } from '../fields.ts';
@@ -31,8 +32,8 @@ export interface GuardOwner {
 export function guarded(exchange: GuardedExchange, status: number, owner: GuardOwner): ReplySink {
   const { reply, plan, secrets } = exchange;
   if (plan === null || plan === undefined || secrets === undefined || !isCovered(plan, status)) return reply;
-  const automaton = automatonFor(secrets);
-  return automaton === null ? reply : new GuardedReply(exchange, plan, automaton, owner);
+  const matcher = matcherFor(secrets);
+  return matcher === null ? reply : new GuardedReply(exchange, plan, matcher, owner);
 }
 
 /** The fields of an interim response, or of a 101, without echoes. */
@@ -42,9 +43,9 @@ export function guardedFields(
   fields: RawFields,
 ): RawFields {
   if (plan === null || plan === undefined || secrets === undefined || !isCovered(plan, status)) return fields;
-  const automaton = automatonFor(secrets);
-  if (automaton === null) return fields;
-  const { kept, found } = withoutEchoes(automaton, fields);
+  const matcher = matcherFor(secrets);
+  if (matcher === null) return fields;
+  const { kept, found } = withoutEchoes(matcher, fields);
   meter.echoed(found);
   return kept;
 }
@@ -54,8 +55,8 @@ class GuardedReply implements ReplySink {
   readonly #reply: Reply;
   readonly #exchange: GuardedExchange;
   readonly #owner: GuardOwner;
-  readonly #automaton: Automaton;
-  readonly #redactor: Redactor;
+  readonly #matcher: Matcher;
+  #redactor: Redactor | GrpcRedactor;
   readonly #refuses: boolean;
   /** Sends the head: where echoes are refused, as late as can be, so that the refusal is an answer and no cut. */
   #begin: (() => void) | null = null;
@@ -64,12 +65,12 @@ class GuardedReply implements ReplySink {
   #decodedBytes = 0;
   #told = 0;
 
-  constructor(exchange: GuardedExchange, plan: EchoPlan, automaton: Automaton, owner: GuardOwner) {
+  constructor(exchange: GuardedExchange, plan: EchoPlan, matcher: Matcher, owner: GuardOwner) {
     this.#exchange = exchange;
     this.#reply = exchange.reply;
     this.#owner = owner;
-    this.#automaton = automaton;
-    this.#redactor = new Redactor(automaton);
+    this.#matcher = matcher;
+    this.#redactor = new Redactor(matcher);
     this.#refuses = plan.onEcho === 'refuse';
   }
 
@@ -81,8 +82,9 @@ class GuardedReply implements ReplySink {
       return;
     }
     this.#codings = codings;
-    const words = redactText(this.#automaton, reason);
-    const { kept, found } = withoutEchoes(this.#automaton, fields);
+    if (isGrpc(fields)) this.#redactor = new GrpcRedactor(this.#matcher);
+    const words = redactText(this.#matcher, reason);
+    const { kept, found } = withoutEchoes(this.#matcher, fields);
     if (!this.#mayGoOn(found + (words === reason ? 0 : 1))) return;
     const sent = codings.length === 0 ? kept : decodedFields(kept);
     this.#begin = () => {
@@ -173,7 +175,7 @@ class GuardedReply implements ReplySink {
 
   #finish(trailers: RawFields, flushed: (() => void) | undefined): void {
     const rest = this.#redactor.end();
-    const { kept, found } = withoutEchoes(this.#automaton, trailers);
+    const { kept, found } = withoutEchoes(this.#matcher, trailers);
     if (!this.#mayGoOn(found)) return;
     this.#pass(rest);
     if (this.#owner.isOver) return;
@@ -229,8 +231,13 @@ function decodedFields(fields: RawFields): RawFields {
   return kept;
 }
 
+/** Messages with their lengths before them, each of which is answered to by itself. */
+function isGrpc(fields: RawFields): boolean {
+  return valuesOf(fields, 'content-type').some((type) => /^application\/grpc(?!-web-text)/i.test(type.trim()));
+}
+
 function withoutEchoes(
-  automaton: Automaton,
+  matcher: Matcher,
   fields: RawFields,
 ): { readonly kept: RawFields; readonly found: number } {
   let kept: string[] | null = null;
@@ -239,8 +246,8 @@ function withoutEchoes(
     const name = fields[i]!;
     const value = fields[i + 1]!;
     // A name that is masked would be a field that nobody sent.
-    const isNamed = redactText(automaton, name) !== name;
-    const shown = redactText(automaton, value);
+    const isNamed = redactText(matcher, name) !== name;
+    const shown = redactText(matcher, value);
     if (isNamed || shown !== value) {
       found += 1;
       kept ??= fields.slice(0, i);
