@@ -51,6 +51,7 @@ const table = {
   body_too_large: { status: 413, exit: exitCode.badInput, title: 'Body too large' },
   authority_mismatch: { status: 421, exit: exitCode.badInput, title: 'Authority mismatch' },
   reauth_required: { status: 424, exit: exitCode.noUsableGrant, title: 'Grant needs a new consent' },
+  too_many_echoes: { status: 403, exit: exitCode.badInput, title: 'Too many echoes of the credential' },
   rate_limited: { status: 429, exit: exitCode.failure, title: 'Rate limited' },
   bad_request: { status: 400, exit: exitCode.badInput, title: 'Bad request' },
   refresh_failed: { status: 502, exit: exitCode.upstreamRefused, title: 'Token refresh failed' },

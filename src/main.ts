@@ -27,6 +27,7 @@ import { placeholderCodes } from './placeholder-codes.ts';
 import { createDomainMap, exactHosts } from './policy/domain-map.ts';
 import { createConcealment } from './proxy/concealment.ts';
 import { createAgentRegister, type AssumedToken } from './proxy/register.ts';
+import { createEchoLimit } from './proxy/echo-limit.ts';
 import { createListener } from './proxy/listener.ts';
 import type { Rooms, Settings } from './proxy/rooms.ts';
 import { createShownIdentities } from './proxy/shown-identities.ts';
@@ -244,6 +245,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       nonces: createNonces(),
       audit,
       quota,
+      echoLimit: createEchoLimit(quota, now),
       approvals: asking.desk,
       fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
       placeholders: placeholderCodes(vault),

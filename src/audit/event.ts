@@ -45,6 +45,7 @@ export type AuditEventName =
   | 'store.created'
   | 'key.created'
   | 'ca.created'
+  | 'echo.limited'
   | 'policy.reported'
   | 'approval.asked'
   | 'proxy.started'

@@ -92,6 +92,10 @@ const domain = z
           description:
             'What becomes of responses that show the credential: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
         }),
+        echo_limit: z.int().min(1).max(1_000_000).optional().meta({
+          description:
+            'How often in an hour responses may show the credential to one agent, before its requests are refused. Default: 5.',
+        }),
         rules: ruleList.optional(),
         default: outcome(
           'What happens to a request that no rule matches. Default: deny where there are rules.',

@@ -10,11 +10,12 @@ const credentialText = /^[A-Za-z0-9\-_~:]+(?=[/?]|$)/;
 
 /** A token that is a part of the path. Servers repeat that, and not the fields. */
 export function inPath(prefixes: readonly string[], token: string): Carrier {
+  const secrets = { texts: [token] };
   return {
     fields: [],
     into: ({ path }) => ({
       path: pathWith(path, prefixes, token),
-      conceal: (answered) => conceal(answered, token),
+      conceal: (answered) => conceal(answered, secrets),
     }),
   };
 }

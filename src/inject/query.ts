@@ -6,11 +6,12 @@ import { refused } from './refused.ts';
 
 /** A token that is a parameter of the query. Servers repeat that, and not the fields. */
 export function inQuery(name: string, token: string): Carrier {
+  const secrets = { texts: [token] };
   return {
     fields: [],
     into: ({ path }) => ({
       path: queryWith(path, name, token),
-      conceal: (answered) => conceal(answered, token),
+      conceal: (answered) => conceal(answered, secrets),
     }),
   };
 }

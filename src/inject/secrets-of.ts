@@ -24,7 +24,10 @@ export function secretsOf(credential: Credential): readonly string[] {
     case 'basic': {
       const { username, password } = credential;
       const [, value] = basicField(username, password);
-      return [asBytes(isFiller(password) ? username : password), withoutScheme(value)];
+      const basic = withoutScheme(value);
+      if (isFiller(password)) return [asBytes(username), basic];
+      // Which of the two is the secret cannot be told of a short one.
+      return password.length < 8 ? [asBytes(username), asBytes(password), basic] : [asBytes(password), basic];
     }
     case 'headers':
       return credential.headers.map(([, value]) => withoutScheme(value));
@@ -43,9 +46,11 @@ function withoutScheme(value: string): string {
   return /^[A-Za-z][A-Za-z0-9-]* +(\S.*)$/.exec(value)?.[1] ?? value;
 }
 
+const fillers: ReadonlySet<string> = new Set(['api_token', 'x-oauth-basic', 'x-token-auth', 'password', 'unused']);
+
 /** What stands where a password would: the user name is the key then. */
 function isFiller(password: string): boolean {
-  return password.length < 8 || ['api_token', 'x-oauth-basic', 'x-token-auth', 'password'].includes(password);
+  return password.length < 2 || fillers.has(password);
 }
 
 /** Basic sends UTF-8 (RFC 7617 §2.1). */

@@ -23,6 +23,8 @@ export type Decision =
       readonly insecure: boolean;
       /** What becomes of responses that show the credential; absent: `auto`. */
       readonly echoGuard?: EchoGuard | undefined;
+      /** Echoes an hour that an agent gets; absent: the usual number. */
+      readonly echoLimit?: number | undefined;
       readonly rule: string;
       readonly reason: string;
     }
@@ -89,6 +91,8 @@ export type RequestDecision =
       readonly insecure: boolean;
       /** What becomes of responses that show the credential; absent: `auto`. */
       readonly echoGuard?: EchoGuard | undefined;
+      /** Echoes an hour that an agent gets; absent: the usual number. */
+      readonly echoLimit?: number | undefined;
     } & Judged &
       Obligations)
   | ({ readonly outcome: 'tunnel' } & Judged & Obligations)
@@ -136,7 +140,7 @@ const unruled = {
 } as const satisfies Omit<Judged & Obligations, 'rule' | 'reason'>;
 
 function withRuling(
-  { grant, insecure, echoGuard }: Extract<Decision, { outcome: 'inject' }>,
+  { grant, insecure, echoGuard, echoLimit }: Extract<Decision, { outcome: 'inject' }>,
   ruling: Ruling,
   mode: DomainRules['mode'],
 ): RequestDecision {
@@ -146,7 +150,7 @@ function withRuling(
   const given = { limits, maxResponse, mode };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason, hint };
-    return { outcome: 'inject', grant, insecure, echoGuard, ...judged, ...given, reported };
+    return { outcome: 'inject', grant, insecure, echoGuard, echoLimit, ...judged, ...given, reported };
   }
   switch (outcome) {
     case 'deny':
@@ -160,6 +164,7 @@ function withRuling(
         grant,
         insecure,
         echoGuard,
+        echoLimit,
         ...judged,
         ...given,
         reported: null,
@@ -217,6 +222,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         grant: action.grant,
         insecure: action.insecure,
         echoGuard: action.echoGuard,
+        echoLimit: action.echoLimit,
         rule,
         reason: `${domain.pattern.text} uses the grant ${action.grant}`,
       };

@@ -13,6 +13,8 @@ export interface Domain {
         readonly insecure: boolean;
         /** Absent: `auto`. */
         readonly echoGuard?: EchoGuard | undefined;
+        /** Echoes an hour that an agent gets; absent: the usual number. */
+        readonly echoLimit?: number | undefined;
       }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };

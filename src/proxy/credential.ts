@@ -43,6 +43,13 @@ export async function withCredential(
   const { authority } = departure;
   const echoed = echoRefusal(departure.method);
   if (echoed !== null) return echoed;
+  const asker = {
+    caller: granted.caller,
+    grant: granted.grant.id,
+    limit: granted.decision.echoLimit,
+  };
+  const barred = rooms.echoLimit.refusal(asker);
+  if (barred !== null) return barred;
   const planOf = ({ settings, grant }: Granted) => settings.injectPlan(grant.provider, departure);
   // Nobody is asked for what cannot leave.
   let plan = planOf(granted);
@@ -134,9 +141,19 @@ export async function withCredential(
   const renewed = first.grant.refreshable ? renew : undefined;
   const hint = consentHint(() => left, settings, record, rooms);
   const proofs = origin === null ? undefined : createProofs(rooms.nonces, origin, () => injected(left));
+  // Services repeat addresses on every page of a list.
+  const isInAddress = armed.path !== departure.path;
+  const countEcho = async () => {
+    const refusal = await rooms.echoLimit.count(asker);
+    if (refusal?.code === 'too_many_echoes') {
+      rooms.audit.note(record.limited());
+      rooms.log.warn({ exchange: record.exchange, grant: asker.grant }, refusal.message);
+    }
+    return refusal;
+  };
   const trailers = () => withoutNamed(departure.trailers(), armed.carriedIn);
   return {
-    departure: { ...leaving, ...armed, trailers, echo, renew: renewed, proofs, consentHint: hint },
+    departure: { ...leaving, ...armed, trailers, echo, countEcho: isInAddress ? undefined : countEcho, renew: renewed, proofs, consentHint: hint },
     settings,
   };
 }

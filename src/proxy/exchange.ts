@@ -44,7 +44,7 @@ export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, car
     if (admitted instanceof SidekeyError || 'fate' in admitted) end = admitted;
     else {
       const { departure, settings } = admitted;
-      meter = createMeter(departure.spend);
+      meter = createMeter(departure.spend, departure.countEcho);
       end = await carry(departure, meter, reply, settings);
     }
   } catch (error) {

@@ -1,3 +1,4 @@
+import type { SidekeyError } from '../errors.ts';
 import type { Injected } from '../inject/inject.ts';
 import type { Shown } from '../inject/placeholders/shown.ts';
 import type { Authority } from '../policy/authority.ts';
@@ -46,6 +47,8 @@ export interface Departure {
   readonly secrets?: Injected['secrets'];
   /** Which responses are looked into for those; absent or null: none. */
   readonly echo?: EchoPlan | null | undefined;
+  /** Counts an echo; answers why the exchange may not go on. Absent: echoes do not count. */
+  readonly countEcho?: (() => Promise<SidekeyError | null>) | undefined;
   /** Writes the body anew while it streams; see `Injected`. */
   readonly rewriteBody?: Injected['rewriteBody'];
   /** See `Injected`. */

@@ -22,15 +22,18 @@ export interface Meter {
   echoed(times: number): void;
   /** Settles what was counted since the last time. */
   settle(): void;
-  /** Who ends the exchange when a settlement overdraws a budget. The last one who says so is told, perhaps again. */
+  /** Who ends the exchange when a settlement overdraws a budget, or echoes are too many. The last one who says so is told, perhaps again. */
   onOverdrawn(stop: (why: SidekeyError) => void): void;
   /** Settles what is left, and stops nobody any more. */
   close(): void;
 }
 
-/** @param spend absent: bytes count against nothing */
-export function createMeter(spend?: Spend): Meter {
-  return new CountingMeter(spend);
+/**
+ * @param spend absent: bytes count against nothing
+ * @param countEcho absent: echoes do not
+ */
+export function createMeter(spend?: Spend, countEcho?: () => Promise<SidekeyError | null>): Meter {
+  return new CountingMeter(spend, countEcho);
 }
 
 class CountingMeter implements Meter {
@@ -38,11 +41,13 @@ class CountingMeter implements Meter {
   bytesOut = 0;
   echoes = 0;
   readonly #spend: Spend | undefined;
+  readonly #countEcho: (() => Promise<SidekeyError | null>) | undefined;
   #settled = 0;
   #stop: (why: SidekeyError) => void = ignore;
 
-  constructor(spend: Spend | undefined) {
+  constructor(spend: Spend | undefined, countEcho: (() => Promise<SidekeyError | null>) | undefined) {
     this.#spend = spend;
+    this.#countEcho = countEcho;
   }
 
   received(bytes: number): void {
@@ -57,6 +62,11 @@ class CountingMeter implements Meter {
 
   echoed(times: number): void {
     this.echoes += times;
+    if (times === 0) return;
+    // What has left was redacted: the exchange need not wait for the count.
+    void this.#countEcho?.().then((refusal) => {
+      if (refusal !== null) this.#stop(refusal);
+    });
   }
 
   settle(): void {

@@ -41,6 +41,8 @@ export interface ExchangeRecord {
   lacks(reason: string): void;
   /** Before the credential leaves. */
   access(): AuditEvent;
+  /** Responses have shown the credential so often that the agent may not ask any more. */
+  limited(): AuditEvent;
   /** So many times the response showed the credential. */
   echoed(times: number): void;
   /** After the response, or what there was of it. */
@@ -172,6 +174,10 @@ class Recording implements ExchangeRecord {
   access(): AuditEvent {
     this.#accessed = true;
     return { ...this.#known, event: 'access', outcome: 'allow' };
+  }
+
+  limited(): AuditEvent {
+    return { ...this.#known, event: 'echo.limited', outcome: 'deny', code: 'too_many_echoes' };
   }
 
   echoed(times: number): void {

@@ -22,6 +22,7 @@ import type { Streams } from '../upstream/h2/streams.ts';
 import type { Protocols } from '../upstream/protocol.ts';
 import type { AgentRegister } from './agent.ts';
 import type { Concealment } from './concealment.ts';
+import type { EchoLimit } from './echo-limit.ts';
 import type { ShownIdentities } from './shown-identities.ts';
 
 /** What an exchange is given to work with. `main` makes it. */
@@ -44,6 +45,8 @@ export interface Rooms {
   readonly audit: AuditLog;
   /** What is left of the limits of rules. */
   readonly quota: Quota;
+  /** How often responses may show a credential. */
+  readonly echoLimit: EchoLimit;
   /** Where requests wait for people. */
   readonly approvals: Pick<ApprovalDesk, 'ask' | 'stands'>;
   /** A keyed fingerprint: what the audit says of a credential. */

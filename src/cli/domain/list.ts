@@ -103,6 +103,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
     grant: action.grant,
     insecure: action.insecure,
     echo_guard: action.echoGuard ?? 'auto',
+    ...(action.echoLimit === undefined ? {} : { echo_limit: action.echoLimit }),
     grants: offeredBy(domain, grants).map((grant) => ({
       id: grant.id,
       name: grant.name,

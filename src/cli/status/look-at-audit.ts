@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { freeBytes } from '../../audit/disk.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { rotatedFiles } from '../../audit/log-files.ts';
-import { tailAudit } from '../../audit/query.ts';
+import { queryAudit, tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read-on.ts';
 import { readSinkState } from '../../audit/sinks/sink-state.ts';
 import type { Config } from '../../config/config.ts';
@@ -41,7 +41,11 @@ export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
         last_event: last?.time ?? null,
         sinks: Object.fromEntries(looked.map(({ name, facts }) => [name, facts])),
       },
-      [...spaceNeeds(audit, free), ...looked.flatMap(({ need }) => need ?? [])],
+      [
+        ...spaceNeeds(audit, free),
+        ...looked.flatMap(({ need }) => need ?? []),
+        ...(await echoNeeds(file, now)),
+      ],
     );
   });
 }
@@ -55,6 +59,22 @@ function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | nul
     },
   ];
 }
+
+/** Agents that responses showed a credential too often, of late. */
+async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
+  const needs = new Map<string, Need>();
+  const filter = { event: 'echo.limited', since: now - dayMs };
+  for await (const { agent, host, time } of queryAudit({ file, filter })) {
+    const sentence = `Responses of ${host} showed the credential to ${agent ?? 'a caller without a token'} too often, last ${relativeTime(Date.parse(time), now)}: its requests were refused.`;
+    needs.set(`${agent} ${host}`, {
+      sentence,
+      hint: 'sidekey audit query --code too_many_echoes; raise echo_limit of the domain where that is meant',
+    });
+  }
+  return [...needs.values()];
+}
+
+const dayMs = 86_400_000;
 
 interface LookedAt {
   readonly name: string;

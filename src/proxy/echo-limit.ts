@@ -1,0 +1,72 @@
+import { SidekeyError } from '../errors.ts';
+import type { RuleLimit } from '../policy/rule.ts';
+import type { Quota } from '../quota/quota.ts';
+import type { Identity } from './agent.ts';
+
+/** Echoes an hour that an agent gets of a grant where its domain says nothing. */
+const usualEchoes = 5;
+
+const hourMs = 3_600_000;
+
+/** For whom echoes are counted. */
+export interface EchoAsker {
+  readonly caller: Pick<Identity, 'agent' | 'lease'>;
+  /** Id of the grant. */
+  readonly grant: string;
+  /** Echoes an hour; absent: the usual number. */
+  readonly limit: number | undefined;
+}
+
+/**
+ * Ends the right of an agent to a grant whose credential comes back again and again: who guesses is told by an echo that the
+ * guess was right. Echoes are counted where all workers count; that they are used up each worker learns at an echo of its own.
+ */
+export interface EchoLimit {
+  /** Why the agent may not ask now; null: it may. */
+  refusal(asker: EchoAsker): SidekeyError | null;
+  /** Counts an echo. Answers why the agent may not ask any more; null: it may. Never rejects. */
+  count(asker: EchoAsker): Promise<SidekeyError | null>;
+}
+
+/** @param now milliseconds since the epoch */
+export function createEchoLimit(quota: Quota, now: () => number): EchoLimit {
+  const ends = new Map<string, number>();
+  return {
+    refusal(asker) {
+      const key = keyOf(asker);
+      const left = (ends.get(key) ?? 0) - now();
+      if (left > 0) return tooMany(left);
+      ends.delete(key);
+      return null;
+    },
+    async count(asker) {
+      const key = keyOf(asker);
+      const count = asker.limit ?? usualEchoes;
+      const limit: RuleLimit = { kind: 'rate', per: 'rule', count, perMs: hourMs, burst: count, key };
+      try {
+        const taken = await quota.take([limit], { agent: asker.caller.agent, grant: asker.grant }, now());
+        if (taken.ok) return null;
+        ends.set(key, now() + taken.retryAfterMs);
+        return tooMany(taken.retryAfterMs);
+      } catch (error) {
+        if (error instanceof SidekeyError) return error;
+        throw error;
+      }
+    },
+  };
+}
+
+function keyOf({ caller: { agent, lease }, grant }: EchoAsker): string {
+  return `echoes ${JSON.stringify([agent, lease?.id ?? null, grant])}`;
+}
+
+function tooMany(retryAfterMs: number): SidekeyError {
+  return new SidekeyError(
+    'too_many_echoes',
+    'Responses have shown the credential of this grant to this agent too often.',
+    {
+      hint: 'ask for something that does not repeat the request, or raise echo_limit of the domain',
+      retryAfterMs,
+    },
+  );
+}
