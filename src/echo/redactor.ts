@@ -50,7 +50,8 @@ export class Redactor {
       this.#maskedTo = Math.max(this.#maskedTo, end);
       let at = this.#from;
       for (const piece of all) {
-        if (end > at && start < at + piece.length) piece.fill(mask, Math.max(0, start - at), end - at);
+        const until = Math.min(piece.length, end - at);
+        if (start - at < until && until > 0) piece.fill(mask, Math.max(0, start - at), until);
         at += piece.length;
       }
     }

@@ -1,8 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Automaton } from '../../src/echo/automaton.ts';
+import { Matcher } from '../../src/echo/matcher.ts';
 import { Redactor } from '../../src/echo/redactor.ts';
-import { renderingsOf } from '../../src/echo/renderings.ts';
+import { isGuardable } from '../../src/echo/renderings.ts';
+import { unescaped } from '../../src/echo/unescape.ts';
 
 /** What credentials are made of, and what is hard to tell from the writing around it. */
 const letters = Array.from(
@@ -12,7 +13,15 @@ const anySecret = fc
   .array(fc.constantFrom(...letters), { minLength: 8, maxLength: 60 })
   .map((all) => all.join(''))
   // Fields have no spaces at their ends, and padding is no part of what is looked for.
-  .filter((text) => text.trim() === text && !text.endsWith('='));
+  .filter((text) => text.trim() === text && !text.endsWith('='))
+  // What reads as an escape within an escape is found as a whole and not in every mixture, and what is read over is no end.
+  .filter((text) => !/^\\|\\$|[%&\\].{0,9}[%&\\]/.test(text) && isPlain(text) && isGuardable(text));
+
+/** Whether nothing in it reads as an escape: its parts must not be written in several ways then. */
+function isPlain(text: string): boolean {
+  const bytes = Buffer.from(text, 'latin1');
+  return unescaped(bytes).equals(bytes);
+}
 
 const htmlText = (text: string) =>
   text.replace(
@@ -78,42 +87,34 @@ function pieces(bytes: Buffer, sizes: readonly number[]): Buffer[] {
   return cut;
 }
 
-function redacted(automaton: Automaton, all: readonly Buffer[]): { bytes: Buffer; found: number } {
-  const redactor = new Redactor(automaton);
+function redacted(matcher: Matcher, all: readonly Buffer[]): { bytes: Buffer; found: number } {
+  const redactor = new Redactor(matcher);
   const out = all.flatMap((piece) => [...redactor.push(piece)]);
   out.push(...redactor.end());
   return { bytes: Buffer.concat(out), found: redactor.found };
 }
 
-const automatonOf = (secret: string) => new Automaton(renderingsOf(secret));
+const matcherOf = (secret: string) => new Matcher([secret]);
 
-/** Whether what is left of a rendering is at most so much of its beginning. */
-function expectMasked(out: Buffer, start: number, rendered: Buffer, most: number, mask: number): void {
-  const region = out.subarray(start, start + rendered.length);
-  const firstMasked = region.findIndex((byte, index) => byte === mask && rendered[index] !== mask);
-  expect(firstMasked, region.toString('latin1')).toBeGreaterThanOrEqual(0);
-  expect(firstMasked).toBeLessThanOrEqual(most);
-  expect(region.subarray(firstMasked).every((byte) => byte === mask)).toBe(true);
+function expectMasked(out: Buffer, start: number, rendered: Buffer): void {
+  expect(out.subarray(start, start + rendered.length).toString('latin1')).toBe('*'.repeat(rendered.length));
 }
 
 describe('the echo guard', () => {
   it('lets no mixture of forms through, however it is split', () => {
     fc.assert(
       fc.property(anySecret, mixed, splits, (secret, writes, sizes) => {
-        const automaton = automatonOf(secret);
+        const matcher = matcherOf(secret);
         const characters = writes(secret);
         const rendered = Buffer.from(characters.join(''), 'latin1');
         const text = Buffer.concat([Buffer.from('{ '), rendered, Buffer.from(' }\n')]);
-        const whole = redacted(automaton, [text]);
+        const whole = redacted(matcher, [text]);
         expect(whole.found).toBe(1);
-        expectMasked(whole.bytes, 2, rendered, 0, automaton.mask);
+        expectMasked(whole.bytes, 2, rendered);
         expect(whole.bytes.subarray(0, 2).toString()).toBe('{ ');
         expect(whole.bytes.subarray(2 + rendered.length).toString()).toBe(' }\n');
-        const split = redacted(automaton, pieces(text, sizes));
-        expect(split.bytes.length).toBe(text.length);
-        // What goes on before it is known are three characters, and less than the fourth.
-        const most = characters.slice(0, 4).join('').length - 1;
-        expectMasked(split.bytes, 2, rendered, most, automaton.mask);
+        const split = redacted(matcher, pieces(text, sizes));
+        expect(split.bytes.equals(whole.bytes)).toBe(true);
       }),
       { numRuns: 150 },
     );
@@ -128,11 +129,12 @@ describe('the echo guard', () => {
         anyWay,
         splits,
         (secret, before, after, way, sizes) => {
-          const automaton = automatonOf(secret);
+          const matcher = matcherOf(secret);
           const rendered = write(secret, way);
-          const text = `${write(before.replaceAll(/[\ud800-\udfff]/g, ''), way)}${rendered}${after}`;
+          // Behind a part of an escape it is not known where the credential begins.
+          const text = `${write(before.replaceAll(/[\ud800-\udfff]/g, ''), way)} ${rendered}${after}`;
           const all = Buffer.from(text);
-          const { bytes, found } = redacted(automaton, pieces(all, sizes));
+          const { bytes, found } = redacted(matcher, pieces(all, sizes));
           expect(found).toBeGreaterThan(0);
           expect(bytes.length).toBe(all.length);
           expect(bytes.toString().includes(rendered)).toBe(false);
@@ -160,14 +162,13 @@ describe('the echo guard', () => {
         around,
         splits,
         (secret, before, after, code, escape, sizes) => {
-          const automaton = automatonOf(secret);
+          const matcher = matcherOf(secret);
           const all = Buffer.concat([before, Buffer.from(secret, 'latin1'), after]);
           const text = escape(code(all));
-          const { bytes, found } = redacted(automaton, pieces(Buffer.from(text), sizes));
+          const { bytes, found } = redacted(matcher, pieces(Buffer.from(text), sizes));
           expect(found).toBeGreaterThan(0);
           expect(bytes.length).toBe(text.length);
-          const mask = String.fromCharCode(automaton.mask);
-          const shown = bytes.toString().split(mask);
+          const shown = bytes.toString().split('*');
           // What is masked is what stands for the secret: all but the first letters, and those it shares with others.
           const masked = text.length - shown.join('').length;
           expect(masked).toBeGreaterThanOrEqual(
@@ -192,7 +193,7 @@ describe('the echo guard', () => {
               Buffer.concat([Buffer.alloc(before), Buffer.from(one), Buffer.alloc(behind)]),
             ),
           );
-          const { bytes, found } = redacted(automatonOf(secret), pieces(wide, sizes));
+          const { bytes, found } = redacted(matcherOf(secret), pieces(wide, sizes));
           expect(found).toBeGreaterThan(0);
           expect(bytes.toString('latin1').replaceAll('\0', '').includes(secret.slice(3))).toBe(false);
         },
@@ -205,9 +206,9 @@ describe('the echo guard', () => {
       fc.property(fc.array(anySecret, { minLength: 2, maxLength: 4 }), splits, (secrets, sizes) => {
         const [first, ...rest] = secrets as [string, ...string[]];
         const all = [first, ...rest, `${rest[0]}${first}${rest[0]}`];
-        const automaton = new Automaton(all.flatMap(renderingsOf));
+        const matcher = new Matcher(all);
         const text = `${all.join('')}${all.toReversed().join(' ')}`;
-        const { bytes } = redacted(automaton, pieces(Buffer.from(text), sizes));
+        const { bytes } = redacted(matcher, pieces(Buffer.from(text), sizes));
         expect(bytes.length).toBe(text.length);
         for (const secret of all) expect(bytes.toString().includes(secret)).toBe(false);
       }),
@@ -225,10 +226,10 @@ describe('the echo guard', () => {
         })
         .map((parts) => Buffer.from(parts.join(''))),
     );
-    const automaton = automatonOf('secret-of-the-house');
+    const matcher = matcherOf('secret-of-the-house');
     fc.assert(
       fc.property(anyText, splits, (bytes, sizes) => {
-        const out = redacted(automaton, pieces(bytes, sizes));
+        const out = redacted(matcher, pieces(bytes, sizes));
         expect(out.found).toBe(0);
         expect(out.bytes.equals(bytes)).toBe(true);
       }),

@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import * as ws from 'ws';
-import { automatonFor } from '../../src/echo/guarded-secrets.ts';
+import { matcherFor } from '../../src/echo/guarded-secrets.ts';
 import { ServerFrames } from '../../src/echo/server-frames.ts';
 
 /** The parts of the library that its types do not name. */
@@ -13,7 +13,7 @@ const { Receiver, Sender } = ws as unknown as {
 };
 
 const secret = 'a-secret-0123456789';
-const automaton = automatonFor({ texts: [secret] })!;
+const matcher = matcherFor({ texts: [secret] })!;
 const text = fc
   .array(
     fc.oneof(
@@ -55,7 +55,7 @@ test('messages are redacted each as a whole, with the same frames', async () => 
         ]);
       });
       const bytes = Buffer.concat(said);
-      const frames = new ServerFrames(automaton);
+      const frames = new ServerFrames(matcher);
       const done = Buffer.concat(cut(bytes, at).flatMap((piece) => [...frames.push(piece)]));
       expect(done.length).toBe(bytes.length);
       const before = await received(bytes);
@@ -75,13 +75,13 @@ test('messages are redacted each as a whole, with the same frames', async () => 
 });
 
 test('what a server sends behind what is held back is bounded', () => {
-  const frames = new ServerFrames(automaton);
+  const frames = new ServerFrames(matcher);
   frames.push(Buffer.concat(frame(Buffer.from('a-secret-'), 1, false)));
   const pings = Buffer.concat(
     Array.from({ length: 1_001 }, () => Buffer.concat(frame(Buffer.alloc(0), 9, true))),
   );
   const done = Buffer.concat([...frames.push(pings)]);
-  expect(done.toString()).toMatch(/^\*{9}/);
+  expect(done.toString()).toMatch(/^a-secret-/);
 });
 
 test('bytes that are no frames of a server go no further', () => {
@@ -90,5 +90,5 @@ test('bytes that are no frames of a server go no further', () => {
     [0x81, 0x81],
     [0x89, 0x7e, 0, 200],
   ])
-    expect(() => new ServerFrames(automaton).push(Buffer.from(first))).toThrow('no frames of a WebSocket');
+    expect(() => new ServerFrames(matcher).push(Buffer.from(first))).toThrow('no frames of a WebSocket');
 });

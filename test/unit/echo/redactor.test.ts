@@ -1,100 +1,157 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { Automaton } from '../../../src/echo/automaton.ts';
-import { characterOf } from '../../../src/echo/character.ts';
-import { automatonFor, redactText } from '../../../src/echo/guarded-secrets.ts';
-import { Redactor } from '../../../src/echo/redactor.ts';
-import { renderingsOf } from '../../../src/echo/renderings.ts';
+import { GrpcRedactor } from '../../../src/echo/grpc-redactor.ts';
+import { matcherFor } from '../../../src/echo/guarded-secrets.ts';
+import { Matcher } from '../../../src/echo/matcher.ts';
+import { Redactor, redactText } from '../../../src/echo/redactor.ts';
 
-const automatonOf = (...secrets: string[]) => new Automaton(secrets.flatMap(renderingsOf));
+const matcherOf = (...secrets: string[]) => new Matcher(secrets);
 
-function redacted(automaton: Automaton, ...pieces: string[]): string {
-  const redactor = new Redactor(automaton);
+function redacted(matcher: Matcher, ...pieces: string[]): string {
+  const redactor = new Redactor(matcher);
   const out = pieces.flatMap((piece) => [...redactor.push(Buffer.from(piece, 'latin1'))]);
   return Buffer.concat([...out, ...redactor.end()]).toString('latin1');
 }
 
-describe('what is left of a text with a secret', () => {
-  it('has no secret, of whatever characters that is made', () => {
-    for (const secret of ['*********', '*~!^|@$?*~', '~*~*~*~*~*', 'a*a*a*a*a*']) {
-      const out = redacted(automatonOf(secret), `1${secret}2${secret.slice(4)}`);
-      expect(out).toHaveLength(2 + secret.length * 2 - 4);
-      expect(out.includes(secret)).toBe(false);
-      expect(redactText(automatonOf(secret), out)).toBe(out);
-    }
-  });
+const bytesOf = (pieces: readonly Buffer[]) => pieces.reduce((sum, { length }) => sum + length, 0);
 
+describe('what is left of a text with a secret', () => {
   it('has none of two that overlap, one of which began in another piece', () => {
     const long = 'prefix-of-it-abcdefgh';
-    const automaton = automatonOf(long, 'abcdefgh', 'efgh-and-more');
-    expect(redacted(automaton, `${long}-and-more`)).toBe('*'.repeat(long.length + 9));
-    expect(redacted(automaton, 'pre', `${long.slice(3)}!`)).toBe(`pre${'*'.repeat(long.length - 3)}!`);
-    expect(redacted(automaton, long.slice(0, 17), `${long.slice(17)}-and`, '-more.')).toBe(
+    const matcher = matcherOf(long, 'abcdefgh', 'efgh-and-more');
+    expect(redacted(matcher, `${long}-and-more`)).toBe('*'.repeat(long.length + 9));
+    expect(redacted(matcher, 'pre', `${long.slice(3)}!`)).toBe(`${'*'.repeat(long.length)}!`);
+    expect(redacted(matcher, long.slice(0, 17), `${long.slice(17)}-and`, '-more.')).toBe(
       `${'*'.repeat(long.length + 9)}.`,
     );
   });
 
   it('has none of one in which another was found before it was complete', () => {
     const long = 'prefix-of-it-abcdefgh-and-more';
-    const automaton = automatonOf(long, 'abcdefgh', 'and-more');
-    expect(redacted(automaton, `(${long.slice(0, 21)}`, long.slice(21))).toBe(`(${'*'.repeat(long.length)}`);
+    const matcher = matcherOf(long, 'abcdefgh', 'and-more');
+    expect(redacted(matcher, `(${long.slice(0, 21)}`, long.slice(21))).toBe(`(${'*'.repeat(long.length)}`);
   });
 
-  it('is found in bounded work where everything may be a beginning', () => {
-    const automaton = automatonOf('a'.repeat(40));
-    const redactor = new Redactor(automaton);
+  it('has no byte of it where everything may be a beginning', () => {
+    const redactor = new Redactor(matcherOf('a'.repeat(40)));
     const piece = Buffer.alloc(8_192, 'a');
     const out = [...Array.from({ length: 4 }, () => redactor.push(piece)).flat(), ...redactor.end()];
-    expect(Buffer.concat(out).every((byte) => byte === automaton.mask)).toBe(true);
-  }, 20_000);
-
-  it('holds no more back than one rendering can be long', () => {
-    const automaton = automatonOf('secret-of-the-house');
-    const redactor = new Redactor(automaton);
-    let bytes = redactor.push(Buffer.from('secret-o')).reduce((sum, { length }) => sum + length, 0);
-    // Zeros stand between the bytes of a wide text, and end nothing.
-    for (let i = 0; i < 100; i += 1)
-      bytes += redactor.push(Buffer.alloc(1_000)).reduce((sum, { length }) => sum + length, 0);
-    expect(bytes).toBeGreaterThanOrEqual(100_008 - automaton.longest * 2);
-    const rest = Buffer.concat([...redactor.push(Buffer.from('f-the-house')), ...redactor.end()]);
-    expect(rest.toString('latin1')).toMatch(/^\0*\*+$/);
-  });
-
-  it('keeps what it learned within bounds, and goes on where that is forgotten', () => {
-    const secret = randomBytes(1_500).toString('base64url');
-    const automaton = automatonOf(secret);
-    const text = Array.from({ length: 30 }, (_, index) => secret.slice(0, 1_900 - index)).join('%');
-    const out = redacted(automaton, text, secret.slice(0, 1_000), secret.slice(1_000), ' end');
-    expect(out.endsWith(`${'*'.repeat(secret.length)} end`)).toBe(true);
+    expect(Buffer.concat(out).equals(Buffer.alloc(32_768, '*'))).toBe(true);
+    expect(redactor.found).toBe(1);
   });
 });
 
-it('a character has fewer nodes than a state has room for', () => {
-  for (const byte of Buffer.from('%&\\/+"A=_\xe4', 'latin1'))
-    expect(characterOf([byte, 0x2b, 0x2f], true).forms.begins.length).toBeLessThan(4_096);
+describe('what is held back', () => {
+  it('is no more than one rendering can be long', () => {
+    const matcher = matcherOf('secret-of-the-house');
+    const redactor = new Redactor(matcher);
+    let bytes = 0;
+    for (let i = 0; i < 100; i += 1) bytes += bytesOf(redactor.push(Buffer.alloc(1_000, 'a')));
+    expect(bytes).toBe(100_000 - matcher.longest);
+    expect(bytesOf(redactor.end())).toBe(matcher.longest);
+  });
+
+  it.each([
+    'data: {"delta":"word"}\n\n',
+    '{"status":"building"}\n',
+    'event: message\r\ndata: the last word\r\n\r\n',
+    'a line of a log, and nothing else\n',
+    '{"jsonrpc":"2.0","result":"none"}',
+    '<p>a word</p>',
+  ])('is nothing behind the end of a message: %j', (message) => {
+    const redactor = new Redactor(matcherOf('ghp_0123456789abcdefghijklmnopqrstuvwxyz'));
+    for (let turn = 0; turn < 3; turn += 1)
+      expect(Buffer.concat([...redactor.push(Buffer.from(message))]).toString()).toBe(message);
+  });
+
+  it('is nothing behind a message of gRPC, however it is cut', () => {
+    const secret = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
+    const message = (text: string) => {
+      const body = Buffer.from(text);
+      const prefix = Buffer.alloc(5);
+      prefix.writeUInt32BE(body.length, 1);
+      return Buffer.concat([prefix, body]);
+    };
+    const redactor = new GrpcRedactor(matcherOf(secret));
+    for (const text of ['word', '', secret, 'x'.repeat(300)]) {
+      const bytes = message(text);
+      const out: Buffer[] = [];
+      for (let at = 0; at < bytes.length; at += 3) out.push(...redactor.push(bytes.subarray(at, at + 3)));
+      expect(Buffer.concat(out).subarray(5).toString()).toBe(text.replace(secret, '*'.repeat(secret.length)));
+    }
+    expect(redactor.found).toBe(1);
+    expect(redactor.end()).toEqual([]);
+  });
 });
 
-describe('the automaton of a credential', () => {
+describe('a secret is found', () => {
+  const secret = 'tok-abc_def/ghi+jkl.mno';
+
+  it.each([
+    ['as it is', secret],
+    ['in the case of another', secret.toUpperCase()],
+    ['in JavaScript of code points', secret.replace(/-/g, '\\u{2d}').replace(/_/g, '\\u{00005F}')],
+    ['in octal', secret.replace(/-/g, '\\055').replace(/_/g, '\\137').replace('.', '\\56')],
+    ['behind backslashes that escape nothing', secret.replace(/[^a-z]/g, '\\$&')],
+    ['on a line that goes on', `${secret.slice(0, 7)}\\\n${secret.slice(7, 9)}\\\r\n${secret.slice(9)}`],
+    ['in entities with many zeros', secret.replace(/-/g, `&#${'0'.repeat(40)}45;`).replace('+', '&#x00000002b')],
+    ['in the percent-encoding of IIS', secret.replace(/-/g, '%u002d').replace(/_/g, '%U005F')],
+    ['as Python quotes it', secret.replace('+', '%2B')],
+    ['as Go escapes a path', secret.replace('/', '%2F')],
+    ['in HTML with every sign', secret.replace('/', '&sol;').replace('+', '&plus;').replace('_', '&lowbar;')],
+    ['escaped by JSON twice', JSON.stringify(JSON.stringify(secret.replace(/\//g, '\\/'))).slice(3, -3)],
+  ])('%s', (_, text) => {
+    const out = redactText(matcherOf(secret), `(${text})`);
+    expect(out).toBe(`(${'*'.repeat(text.length)})`);
+  });
+
+  it('whole and with what reads as an escape in it', () => {
+    for (const text of ['ab%41cd<ef>gh', 'ab&#65;cd"ef', 'a\\u0041b"cdef', 'pass\\word"12', 'x%y&z\\"12345']) {
+      const html = text.replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+      for (const written of [text, html, JSON.stringify(text).slice(1, -1), encodeURIComponent(text)])
+        expect(redactText(matcherOf(text), `(${written})`), written).toBe(`(${'*'.repeat(written.length)})`);
+    }
+  });
+
+  it('of 1,500 bytes, in Base64 with line breaks and in hex', () => {
+    const long = randomBytes(1_125).toString('base64url');
+    const matcher = matcherOf(long);
+    const wrapped = Buffer.from(long).toString('base64').replace(/.{64}/g, '$&\n');
+    for (const text of [long, wrapped.replace(/=+$/, ''), Buffer.from(long).toString('hex')]) {
+      const out = redactText(matcher, `${text} end`);
+      expect(out.replace(/^\**/, '').length).toBeLessThanOrEqual(6);
+    }
+  });
+});
+
+describe('the matcher of a credential', () => {
   it('is made once, and for nothing that is too short', () => {
     const secrets = { texts: ['long-enough', 'short'] };
-    expect(automatonFor(secrets)).toBe(automatonFor(secrets));
-    expect(redactText(automatonFor(secrets)!, 'short and long-enough')).toBe(`short and ${'*'.repeat(11)}`);
-    expect(automatonFor({ texts: ['short', ''] })).toBeNull();
+    expect(matcherFor(secrets)).toBe(matcherFor(secrets));
+    expect(redactText(matcherFor(secrets)!, 'short and long-enough')).toBe(`short and ${'*'.repeat(11)}`);
+    expect(matcherFor({ texts: ['short', ''] })).toBeNull();
+    expect(matcherFor({ texts: ['\\\\\\\\\\\\\\\\\\'] })).toBeNull();
   });
 
   it('finds the last byte of all, too', () => {
-    const automaton = automatonFor({ texts: ['\xff\xfe-\xff-\xff-1'] })!;
-    expect(redactText(automaton, '%ff\xfe-\xff-\xff-1')).toBe('*'.repeat(10));
+    const matcher = matcherFor({ texts: ['\xff\xfe-\xff-\xff-1'] })!;
+    expect(redactText(matcher, '%ff\xfe-\xff-\xff-1')).toBe('*'.repeat(10));
   });
 
   it('finds what was sent as Latin-1 in UTF-8 and its escapes', () => {
-    const automaton = automatonFor({ texts: ['p\xe4ssw\xf6rd-1'] })!;
+    const matcher = matcherFor({ texts: ['p\xe4ssw\xf6rd-1'] })!;
     for (const text of [
       'p\xe4ssw\xf6rd-1',
       'p\xc3\xa4ssw\xc3\xb6rd-1',
       'p\\u00e4ssw%C3%B6rd-1',
       'p%E4ssw&#246;rd-1',
     ])
-      expect(redactText(automaton, text)).toBe('*'.repeat(text.length));
+      expect(redactText(matcher, text)).toBe('*'.repeat(text.length));
+  });
+
+  it('finds what was sent as UTF-8', () => {
+    const matcher = matcherFor({ texts: [Buffer.from('p\xe4ss-\u20ac-word').toString('latin1')] })!;
+    for (const text of ['p\\u00e4ss-\\u20ac-word', 'p%C3%A4ss-&#8364;-word'])
+      expect(redactText(matcher, text)).toBe('*'.repeat(text.length));
   });
 });
