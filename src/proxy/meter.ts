@@ -43,6 +43,7 @@ class CountingMeter implements Meter {
   readonly #spend: Spend | undefined;
   readonly #countEcho: (() => Promise<SidekeyError | null>) | undefined;
   #settled = 0;
+  #barred: SidekeyError | null = null;
   #stop: (why: SidekeyError) => void = ignore;
 
   constructor(spend: Spend | undefined, countEcho: (() => Promise<SidekeyError | null>) | undefined) {
@@ -63,10 +64,12 @@ class CountingMeter implements Meter {
   echoed(times: number): void {
     this.echoes += times;
     if (times === 0) return;
-    // What has left was redacted: the exchange need not wait for the count.
-    void this.#countEcho?.().then((refusal) => {
-      if (refusal !== null) this.#stop(refusal);
-    });
+    // What has left was redacted: the exchange need not wait for the count, and ends at the next echo.
+    if (this.#barred !== null) this.#stop(this.#barred);
+    else
+      void this.#countEcho?.().then((refusal) => {
+        this.#barred = refusal;
+      });
   }
 
   settle(): void {

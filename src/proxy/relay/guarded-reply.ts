@@ -189,6 +189,7 @@ class GuardedReply implements ReplySink {
     if (found === 0) return true;
     this.#told = this.#redactor.found;
     this.#exchange.meter.echoed(found);
+    if (this.#owner.isOver) return false;
     if (this.#refuses) this.#stop(echoed());
     return !this.#refuses;
   }
