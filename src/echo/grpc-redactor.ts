@@ -26,7 +26,7 @@ export class GrpcRedactor {
   /** Answers what may go on, with what was held before. */
   push(piece: Buffer): readonly Buffer[] {
     const out: Buffer[] = [];
-    for (let at = 0; at < piece.length; ) {
+    for (let at = 0; at < piece.length;) {
       const isPrefix = this.#prefixed < prefixBytes;
       const end = Math.min(piece.length, at + (isPrefix ? prefixBytes - this.#prefixed : this.#left));
       out.push(...this.#redactor.push(piece.subarray(at, end)));

@@ -293,7 +293,7 @@ function trieOf(names: Readonly<Record<string, string>>): Int16Array {
     for (const [index, code] of Buffer.from(name).entries()) {
       const at = node * 128 + code;
       if (index === name.length - 1) trie[at] = -meant.charCodeAt(0);
-      else node = trie[at] ||= (made += 1);
+      else node = trie[at] ||= made += 1;
     }
   }
   return trie;

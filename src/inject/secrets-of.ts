@@ -46,7 +46,13 @@ function withoutScheme(value: string): string {
   return /^[A-Za-z][A-Za-z0-9-]* +(\S.*)$/.exec(value)?.[1] ?? value;
 }
 
-const fillers: ReadonlySet<string> = new Set(['api_token', 'x-oauth-basic', 'x-token-auth', 'password', 'unused']);
+const fillers: ReadonlySet<string> = new Set([
+  'api_token',
+  'x-oauth-basic',
+  'x-token-auth',
+  'password',
+  'unused',
+]);
 
 /** What stands where a password would: the user name is the key then. */
 function isFiller(password: string): boolean {

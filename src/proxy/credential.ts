@@ -153,7 +153,16 @@ export async function withCredential(
   };
   const trailers = () => withoutNamed(departure.trailers(), armed.carriedIn);
   return {
-    departure: { ...leaving, ...armed, trailers, echo, countEcho: isInAddress ? undefined : countEcho, renew: renewed, proofs, consentHint: hint },
+    departure: {
+      ...leaving,
+      ...armed,
+      trailers,
+      echo,
+      countEcho: isInAddress ? undefined : countEcho,
+      renew: renewed,
+      proofs,
+      consentHint: hint,
+    },
     settings,
   };
 }
@@ -178,7 +187,9 @@ function unguardable(): SidekeyError {
   return new SidekeyError(
     'policy_violation',
     'A part of the credential of this grant is too short to be found in responses, and the domain wants it guarded.',
-    { hint: 'set echo_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least' },
+    {
+      hint: 'set echo_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
+    },
   );
 }
 

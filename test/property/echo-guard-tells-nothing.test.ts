@@ -21,14 +21,17 @@ const pair = fc
   .constantFrom(...(Object.keys(forms) as (keyof typeof forms)[]))
   .chain((form) => {
     const text = (length: number) =>
-      fc.array(fc.constantFrom(...forms[form]), { minLength: length, maxLength: length });
+      fc.array(fc.constantFrom(...Array.from(forms[form])), { minLength: length, maxLength: length });
     const kept = { token: 'a', dotted: '.', printable: '"', any: '\xe4' }[form];
     return fc
       .integer({ min: 10, max: 30 })
       .chain((length) => fc.tuple(text(length), text(length)))
       .map(([one, other]) => [`b${one.join('')}${kept}b`, `c${other.join('')}${kept}c`] as const);
   })
-  .filter((both) => both.every((secret) => !/[\\\xc3].*[\\\xc3]/.test(secret)) && lengthsOf(both[0]) === lengthsOf(both[1]));
+  .filter(
+    (both) =>
+      both.every((secret) => !/[\\\xc3].*[\\\xc3]/.test(secret)) && lengthsOf(both[0]) === lengthsOf(both[1]),
+  );
 
 /** Backslashes are read over: they are a part of the form. */
 function lengthsOf(secret: string): number {
@@ -58,7 +61,21 @@ const inputFor = ([one, other]: readonly [string, string]) =>
             const written = write(secret.slice(from % 3));
             return written.slice(0, length % Math.max(1, written.length - 2));
           }),
-        fc.constantFrom('\n\n', ' ', '%', '\\', '&', '&#', '\\u00', '%2', '\0', '\r\n', '"}', '=', 'A'.repeat(70)),
+        fc.constantFrom(
+          '\n\n',
+          ' ',
+          '%',
+          '\\',
+          '&',
+          '&#',
+          '\\u00',
+          '%2',
+          '\0',
+          '\r\n',
+          '"}',
+          '=',
+          'A'.repeat(70),
+        ),
         fc.string({ maxLength: 6, unit: 'binary-ascii' }),
       ),
       { maxLength: 12 },
@@ -87,10 +104,14 @@ describe('for two credentials of one form, and any input with neither of them', 
   it('a body gives the same pieces at the same calls in the same steps', () => {
     fc.assert(
       fc.property(anyCase, ([both, input, sizes]) => {
-        const [one, other] = both.map((secret) => traced(new Redactor(new Matcher([secret])), cut(input, sizes)));
+        const [one, other] = both.map((secret) =>
+          traced(new Redactor(new Matcher([secret])), cut(input, sizes)),
+        );
         fc.pre(one!.at(-2) === 0 && other!.at(-2) === 0);
         expect(other).toEqual(one);
-        expect(Buffer.from((one!.slice(0, -2) as string[][]).flat().join(''), 'latin1').equals(input)).toBe(true);
+        expect(Buffer.from((one!.slice(0, -2) as string[][]).flat().join(''), 'latin1').equals(input)).toBe(
+          true,
+        );
       }),
       { numRuns: 2_000 },
     );

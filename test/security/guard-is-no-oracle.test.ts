@@ -30,7 +30,11 @@ const repeating: RequestListener = (request, response) => {
   response.end(`There is no ${request.url}`);
 };
 
-const ways: readonly (readonly [string, string | null, (guess: string) => [string, Record<string, string>]])[] = [
+const ways: readonly (readonly [
+  string,
+  string | null,
+  (guess: string) => [string, Record<string, string>],
+])[] = [
   ['X-Request-Id in a 404', null, (guess) => ['/', { 'x-request-id': guess }]],
   ['Origin in a 403', null, (guess) => ['/', { origin: `https://${guess}` }]],
   ['the path at the end of a 404 page', null, (guess) => [`/${guess}`, {}]],
@@ -43,46 +47,50 @@ function room(upstream: Upstream, guard: string | null): Promise<Granted> {
   return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...echo } } });
 }
 
-describe.each(ways)('%s comes back as it was sent, whatever the credential begins with', (_, guard, asking) => {
-  const expectRepeated = (guess: string, headers: Readonly<Record<string, unknown>>, body: string) => {
-    const [path, fields] = asking(guess);
-    expect(body).toBe(`There is no ${path}`);
-    if (fields['x-request-id'] !== undefined) expect(headers['x-request-id']).toBe(guess);
-    if (fields.origin !== undefined) expect(headers['access-control-allow-origin']).toBe(fields.origin);
-  };
-
-  test('over HTTP/1.1', async () => {
-    const { sidekey, upstream } = await room(await startUpstream(repeating), guard);
-    const client = await openTunnel(sidekey, upstream.authority);
-    for (const guess of guesses) {
+describe.each(ways)(
+  '%s comes back as it was sent, whatever the credential begins with',
+  (_, guard, asking) => {
+    const expectRepeated = (guess: string, headers: Readonly<Record<string, unknown>>, body: string) => {
       const [path, fields] = asking(guess);
-      const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
-      client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n${lines.join('')}\r\n`);
-      const { headers, body } = await client.response();
-      expectRepeated(guess, headers, body);
-    }
-  });
+      expect(body).toBe(`There is no ${path}`);
+      if (fields['x-request-id'] !== undefined) expect(headers['x-request-id']).toBe(guess);
+      if (fields.origin !== undefined) expect(headers['access-control-allow-origin']).toBe(fields.origin);
+    };
 
-  test('over HTTP/2', async () => {
-    const upstream = await startH2Upstream((request, response) =>
-      repeating(request as unknown as IncomingMessage, response as unknown as ServerResponse<IncomingMessage>),
-    );
-    const { sidekey } = await room(upstream, guard);
-    const session = await openSession(sidekey, upstream.authority, {}, onlyH2);
-    for (const guess of guesses) {
-      const [path, fields] = asking(guess);
-      const { headers, body } = await ask(session, { ':path': path, ...fields });
-      expectRepeated(guess, headers, body);
-    }
-  });
-});
+    test('over HTTP/1.1', async () => {
+      const { sidekey, upstream } = await room(await startUpstream(repeating), guard);
+      const client = await openTunnel(sidekey, upstream.authority);
+      for (const guess of guesses) {
+        const [path, fields] = asking(guess);
+        const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
+        client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n${lines.join('')}\r\n`);
+        const { headers, body } = await client.response();
+        expectRepeated(guess, headers, body);
+      }
+    });
+
+    test('over HTTP/2', async () => {
+      const upstream = await startH2Upstream((request, response) =>
+        repeating(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+      );
+      const { sidekey } = await room(upstream, guard);
+      const session = await openSession(sidekey, upstream.authority, {}, onlyH2);
+      for (const guess of guesses) {
+        const [path, fields] = asking(guess);
+        const { headers, body } = await ask(session, { ':path': path, ...fields });
+        expectRepeated(guess, headers, body);
+      }
+    });
+  },
+);
+
+const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 /** The chunks that a client gets of a body that pauses behind a guess: `left` while it pauses, and all. */
 async function chunksOf(guess: string): Promise<{ readonly left: string; readonly all: string }> {
   const paused = Promise.withResolvers<void>();
   const upstream = await startRawUpstream((socket) =>
     onHeads(socket, () => {
-      const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
       socket.write(`HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n${chunk(`begin ${guess}`)}`);
       void paused.promise.then(() => socket.write(`${chunk('!\n')}0\r\n\r\n`));
     }),
@@ -122,22 +130,22 @@ test('a body that breaks off behind a guess loses all of it, right or wrong', as
   }
 });
 
-describe('responses that show the credential again and again', () => {
-  const showing: RequestListener = (request, response) =>
-    void response.writeHead(request.url === '/fine' ? 200 : 401).end(String(request.headers.authorization));
+const showing: RequestListener = (request, response) =>
+  void response.writeHead(request.url === '/fine' ? 200 : 401).end(String(request.headers.authorization));
 
-  async function statuses({ sidekey, upstream }: Granted, paths: readonly string[]): Promise<number[]> {
-    const client = await openTunnel(sidekey, upstream.authority);
-    const all: number[] = [];
-    for (const path of paths) {
-      client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
-      const answer = await client.response();
-      all.push(answer.status);
-      expect(answer.body).not.toContain(bearerToken);
-    }
-    return all;
+async function statuses({ sidekey, upstream }: Granted, paths: readonly string[]): Promise<number[]> {
+  const client = await openTunnel(sidekey, upstream.authority);
+  const all: number[] = [];
+  for (const path of paths) {
+    client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const answer = await client.response();
+    all.push(answer.status);
+    expect(answer.body).not.toContain(bearerToken);
   }
+  return all;
+}
 
+describe('responses that show the credential again and again', () => {
   test('end the right of the agent to the grant, and a person is told', async () => {
     let now = Date.now();
     const upstream = await startUpstream(showing);
@@ -145,7 +153,11 @@ describe('responses that show the credential again and again', () => {
     const granted = await grantedTo(upstream, { domains, now: () => now });
     expect(await statuses(granted, ['/', '/', '/'])).toEqual([401, 401, 401]);
     const told = await granted.sidekey.audited(({ event }) => event === 'echo.limited');
-    expect(told).toMatchObject({ outcome: 'deny', code: 'too_many_echoes', host: upstream.authority.split(':')[0] });
+    expect(told).toMatchObject({
+      outcome: 'deny',
+      code: 'too_many_echoes',
+      host: upstream.authority.split(':')[0],
+    });
     const client = await openTunnel(granted.sidekey, upstream.authority);
     client.send(`GET /fine HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     const refused = await client.response();

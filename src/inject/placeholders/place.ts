@@ -23,7 +23,8 @@ export function placed(request: Injected, shown: Shown, credential: Credential):
     carriedIn: new Set([...(request.carriedIn ?? []), ...head.carriedIn]),
     messages: hasMessages ? () => messagesWith(shown, value()) : undefined,
     conceal: inTarget
-      ? (fields) => conceal(before(fields), request.secrets ?? { texts: [value()] }, ownIn(request.path, shown))
+      ? (fields) =>
+          conceal(before(fields), request.secrets ?? { texts: [value()] }, ownIn(request.path, shown))
       : request.conceal,
   };
   return shown.body === null ? carrying : placeInBody(carrying, shown, shown.body, value());

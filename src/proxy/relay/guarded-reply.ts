@@ -234,7 +234,9 @@ function decodedFields(fields: RawFields): RawFields {
 
 /** Messages with their lengths before them, each of which is answered to by itself. */
 function isGrpc(fields: RawFields): boolean {
-  return valuesOf(fields, 'content-type').some((type) => /^application\/grpc(?!-web-text)/i.test(type.trim()));
+  return valuesOf(fields, 'content-type').some((type) =>
+    /^application\/grpc(?!-web-text)/i.test(type.trim()),
+  );
 }
 
 function withoutEchoes(

@@ -13,6 +13,12 @@ function redacted(matcher: Matcher, ...pieces: string[]): string {
   return Buffer.concat([...out, ...redactor.end()]).toString('latin1');
 }
 
+function message(text: string): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(text.length, 1);
+  return Buffer.concat([prefix, Buffer.from(text)]);
+}
+
 const bytesOf = (pieces: readonly Buffer[]) => pieces.reduce((sum, { length }) => sum + length, 0);
 
 describe('what is left of a text with a secret', () => {
@@ -66,12 +72,6 @@ describe('what is held back', () => {
 
   it('is nothing behind a message of gRPC, however it is cut', () => {
     const secret = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
-    const message = (text: string) => {
-      const body = Buffer.from(text);
-      const prefix = Buffer.alloc(5);
-      prefix.writeUInt32BE(body.length, 1);
-      return Buffer.concat([prefix, body]);
-    };
     const redactor = new GrpcRedactor(matcherOf(secret));
     for (const text of ['word', '', secret, 'x'.repeat(300)]) {
       const bytes = message(text);
@@ -94,7 +94,10 @@ describe('a secret is found', () => {
     ['in octal', secret.replace(/-/g, '\\055').replace(/_/g, '\\137').replace('.', '\\56')],
     ['behind backslashes that escape nothing', secret.replace(/[^a-z]/g, '\\$&')],
     ['on a line that goes on', `${secret.slice(0, 7)}\\\n${secret.slice(7, 9)}\\\r\n${secret.slice(9)}`],
-    ['in entities with many zeros', secret.replace(/-/g, `&#${'0'.repeat(40)}45;`).replace('+', '&#x00000002b')],
+    [
+      'in entities with many zeros',
+      secret.replace(/-/g, `&#${'0'.repeat(40)}45;`).replace('+', '&#x00000002b'),
+    ],
     ['in the percent-encoding of IIS', secret.replace(/-/g, '%u002d').replace(/_/g, '%U005F')],
     ['as Python quotes it', secret.replace('+', '%2B')],
     ['as Go escapes a path', secret.replace('/', '%2F')],
@@ -106,7 +109,13 @@ describe('a secret is found', () => {
   });
 
   it('whole and with what reads as an escape in it', () => {
-    for (const text of ['ab%41cd<ef>gh', 'ab&#65;cd"ef', 'a\\u0041b"cdef', 'pass\\word"12', 'x%y&z\\"12345']) {
+    for (const text of [
+      'ab%41cd<ef>gh',
+      'ab&#65;cd"ef',
+      'a\\u0041b"cdef',
+      'pass\\word"12',
+      'x%y&z\\"12345',
+    ]) {
       const html = text.replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
       for (const written of [text, html, JSON.stringify(text).slice(1, -1), encodeURIComponent(text)])
         expect(redactText(matcherOf(text), `(${written})`), written).toBe(`(${'*'.repeat(written.length)})`);
