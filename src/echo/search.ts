@@ -73,9 +73,8 @@ export class Search {
 
   /** Where the longest end of the input begins that may be the beginning of a rendering, of any credential of this form. */
   get heldFrom(): number {
-    const from = this.#isSplit
-      ? Math.min(...this.#readings.map(({ heldFrom }) => heldFrom))
-      : Math.min(this.#run, this.#laterRun);
+    let from = this.#isSplit ? Infinity : Math.min(this.#run, this.#laterRun);
+    if (this.#isSplit) for (const reading of this.#readings) from = Math.min(from, reading.heldFrom);
     return Math.min(this.#offset, Math.max(from, this.#offset - this.#matcher.longest));
   }
 
@@ -145,9 +144,14 @@ export class Search {
     let state = this.#state;
     let at = from;
     while (at < length) {
-      const next = table[state + plain[bytes[at]!]!]!;
-      if (next < 0) break;
-      state = next;
+      const column = plain[bytes[at]!]!;
+      // The table says the same of such a byte; what comes behind it need not wait for that.
+      if (column === outside) state = 0;
+      else {
+        const next = table[state + column]!;
+        if (next < 0) break;
+        state = next;
+      }
       at += 1;
     }
     this.#state = state;
