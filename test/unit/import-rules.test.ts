@@ -77,7 +77,7 @@ const floors: readonly ((file: string) => boolean)[] = [
       'audit/event.ts',
     ].includes(file),
   // What signs both what goes in with a request and what is asked of token endpoints; what stands in for a credential.
-  (file) => ['sigv4', 'dpop', 'placeholder'].includes(roomOf(file)),
+  (file) => ['sigv4', 'dpop', 'placeholder', 'echo'].includes(roomOf(file)),
   (file) =>
     [
       'vault',
@@ -85,7 +85,6 @@ const floors: readonly ((file: string) => boolean)[] = [
       'quota',
       'oauth',
       'inject',
-      'echo',
       'ca',
       'upstream',
       'audit',
