@@ -2,10 +2,13 @@
  * An agent that has its own guesses repeated by the service: no answer may tell it that a guess is the beginning of the
  * credential, neither by what is masked nor by what is held back.
  */
+import { createHash } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { grantedTo, onHeads, type Granted } from '../support/granted.ts';
 import { ask, onlyH2, openSession } from '../support/h2-client.ts';
+import { placeholderHouse } from '../support/placeholder-house.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
 import { bearerToken } from '../support/sidekey.ts';
 import { startH2Upstream, startRawUpstream, startUpstream, type Upstream } from '../support/upstream.ts';
@@ -166,5 +169,46 @@ describe('responses that show the credential again and again', () => {
     expect(granted.sidekey.logged()).toContain('too often');
     now += 3_600_000;
     expect(await statuses(granted, ['/'])).toEqual([401]);
+  });
+});
+
+describe('a WebSocket server that repeats guesses', () => {
+  const frame = (first: number, payload: string) =>
+    Buffer.from([first, payload.length, ...Buffer.from(payload)]);
+
+  /** What the client has of a message while it is not complete, and in the end. */
+  async function heard(guess: string): Promise<{ readonly left: string; readonly all: string }> {
+    const house = await placeholderHouse({ placeholders: ['websocket'] });
+    const { authority, server } = house.api;
+    const paused = Promise.withResolvers<void>();
+    server.on('upgrade', ({ headers }: IncomingMessage, socket: Duplex) => {
+      const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+      const accept = createHash('sha1').update(key).digest('base64');
+      socket.on('error', () => {});
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+      );
+      socket.write(frame(0x01, `begin ${guess}`));
+      void paused.promise.then(() => socket.end(Buffer.concat([frame(0x80, 'end'), frame(0x88, '')])));
+    });
+    const client = await openTunnel(house.sidekey, authority);
+    client.send(
+      `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+    );
+    await client.until('begin ');
+    const left = client.received().split('\r\n\r\n')[1]!;
+    paused.resolve();
+    const all = (await client.until('end')).split('\r\n\r\n')[1]!;
+    client.socket.destroy();
+    return { left, all };
+  }
+
+  test.each([4, 12, bearerToken.length - 1])('tells nothing of %i characters', async (length) => {
+    const right = bearerToken.slice(0, length);
+    const wrong = `${right.slice(0, -1)}~`;
+    const [one, other] = [await heard(right), await heard(wrong)];
+    expect(one.all).toContain(right);
+    expect({ left: other.left, all: other.all.replace(wrong, right) }).toEqual(one);
   });
 });

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { freeBytes } from '../../audit/disk.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { rotatedFiles } from '../../audit/log-files.ts';
-import { queryAudit, tailAudit } from '../../audit/query.ts';
+import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read-on.ts';
 import { readSinkState } from '../../audit/sinks/sink-state.ts';
 import type { Config } from '../../config/config.ts';
@@ -63,8 +63,8 @@ function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | nul
 /** Agents that responses showed a credential too often, of late. */
 async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
   const needs = new Map<string, Need>();
-  const filter = { event: 'echo.limited', since: now - dayMs };
-  for await (const { agent, host, time } of queryAudit({ file, filter })) {
+  for await (const { event, agent, host, time } of tailAudit({ file, lines: linesBack })) {
+    if (event !== 'echo.limited' || Date.parse(time) < now - dayMs) continue;
     const sentence = `Responses of ${host} showed the credential to ${agent ?? 'a caller without a token'} too often, last ${relativeTime(Date.parse(time), now)}: its requests were refused.`;
     needs.set(`${agent} ${host}`, {
       sentence,
@@ -75,6 +75,8 @@ async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
 }
 
 const dayMs = 86_400_000;
+/** To read a log of millions would take a person's patience. */
+const linesBack = 10_000;
 
 interface LookedAt {
   readonly name: string;

@@ -1,0 +1,28 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { lookAtAudit } from '../../../../src/cli/status/look-at-audit.ts';
+import type { Config } from '../../../../src/config/config.ts';
+import { tempFolder } from '../../../support/temp-folder.ts';
+
+const now = Date.parse('2026-03-04T12:00:00Z');
+
+test('status names who was refused for too many echoes within a day, once', async () => {
+  const file = join(await tempFolder(), 'audit.jsonl');
+  const line = (hour: string, agent: string, event: string) =>
+    `${JSON.stringify({ v: 1, event, time: `2026-03-0${hour}:00:00.000Z`, agent, host: 'api.acme.test' })}\n`;
+  await writeFile(
+    file,
+    [
+      line('2T12', 'earlier', 'echo.limited'),
+      line('4T10', 'robot', 'echo.limited'),
+      line('4T11', 'robot', 'echo.limited'),
+      line('4T11', 'other', 'outcome'),
+    ].join(''),
+  );
+  const { ok, needs } = await lookAtAudit({ audit: { file, sinks: [] } } as unknown as Config, now);
+  expect(ok).toBe(false);
+  expect(needs.map(({ sentence }) => sentence)).toEqual([
+    expect.stringMatching(/^Responses of api\.acme\.test showed the credential to robot too often/),
+  ]);
+});
