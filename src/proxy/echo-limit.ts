@@ -33,6 +33,8 @@ export function createEchoLimit(quota: Quota, now: () => number): EchoLimit {
   const ends = new Map<string, number>();
   return {
     refusal(asker) {
+      // Nobody, nearly always.
+      if (ends.size === 0) return null;
       const key = keyOf(asker);
       const left = (ends.get(key) ?? 0) - now();
       if (left > 0) return tooMany(left);

@@ -172,38 +172,38 @@ describe('responses that show the credential again and again', () => {
   });
 });
 
-describe('a WebSocket server that repeats guesses', () => {
-  const frame = (first: number, payload: string) =>
-    Buffer.from([first, payload.length, ...Buffer.from(payload)]);
+const frame = (first: number, payload: string) =>
+  Buffer.from([first, payload.length, ...Buffer.from(payload)]);
 
-  /** What the client has of a message while it is not complete, and in the end. */
-  async function heard(guess: string): Promise<{ readonly left: string; readonly all: string }> {
-    const house = await placeholderHouse({ placeholders: ['websocket'] });
-    const { authority, server } = house.api;
-    const paused = Promise.withResolvers<void>();
-    server.on('upgrade', ({ headers }: IncomingMessage, socket: Duplex) => {
-      const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
-      const accept = createHash('sha1').update(key).digest('base64');
-      socket.on('error', () => {});
-      socket.write(
-        `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
-      );
-      socket.write(frame(0x01, `begin ${guess}`));
-      void paused.promise.then(() => socket.end(Buffer.concat([frame(0x80, 'end'), frame(0x88, '')])));
-    });
-    const client = await openTunnel(house.sidekey, authority);
-    client.send(
-      `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
-      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+/** What the client has of a message while it is not complete, and in the end. */
+async function heard(guess: string): Promise<{ readonly left: string; readonly all: string }> {
+  const house = await placeholderHouse({ placeholders: ['websocket'] });
+  const { authority, server } = house.api;
+  const paused = Promise.withResolvers<void>();
+  server.on('upgrade', ({ headers }: IncomingMessage, socket: Duplex) => {
+    const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+    const accept = createHash('sha1').update(key).digest('base64');
+    socket.on('error', () => {});
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
     );
-    await client.until('begin ');
-    const left = client.received().split('\r\n\r\n')[1]!;
-    paused.resolve();
-    const all = (await client.until('end')).split('\r\n\r\n')[1]!;
-    client.socket.destroy();
-    return { left, all };
-  }
+    socket.write(frame(0x01, `begin ${guess}`));
+    void paused.promise.then(() => socket.end(Buffer.concat([frame(0x80, 'end'), frame(0x88, '')])));
+  });
+  const client = await openTunnel(house.sidekey, authority);
+  client.send(
+    `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+  );
+  await client.until('begin ');
+  const left = client.received().split('\r\n\r\n')[1]!;
+  paused.resolve();
+  const all = (await client.until('end')).split('\r\n\r\n')[1]!;
+  client.socket.destroy();
+  return { left, all };
+}
 
+describe('a WebSocket server that repeats guesses', () => {
   test.each([4, 12, bearerToken.length - 1])('tells nothing of %i characters', async (length) => {
     const right = bearerToken.slice(0, length);
     const wrong = `${right.slice(0, -1)}~`;

@@ -7,10 +7,14 @@ import { tempFolder } from '../../../support/temp-folder.ts';
 
 const now = Date.parse('2026-03-04T12:00:00Z');
 
+function line(hour: string, agent: string, event: string): string {
+  const time = `2026-03-0${hour}:00:00.000Z`;
+  const chain = { seq: 1, node: 'node', prev: '0'.repeat(64), hash: '0'.repeat(64) };
+  return `${JSON.stringify({ v: 1, ...chain, event, time, agent, host: 'api.acme.test' })}\n`;
+}
+
 test('status names who was refused for too many echoes within a day, once', async () => {
   const file = join(await tempFolder(), 'audit.jsonl');
-  const line = (hour: string, agent: string, event: string) =>
-    `${JSON.stringify({ v: 1, event, time: `2026-03-0${hour}:00:00.000Z`, agent, host: 'api.acme.test' })}\n`;
   await writeFile(
     file,
     [

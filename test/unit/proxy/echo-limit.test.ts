@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { SidekeyError } from '../../../src/errors.ts';
+import { createEchoLimit, type EchoAsker } from '../../../src/proxy/echo-limit.ts';
+import { createMemoryQuota } from '../../../src/quota/memory-quota.ts';
+
+const hour = 3_600_000;
+
+function asker(agent: string | null, lease: string | null = null, limit?: number): EchoAsker {
+  const facts = lease === null ? null : { id: lease, purpose: '', expiresAt: 0 };
+  return { caller: { agent, lease: facts }, grant: 'grant-1', limit };
+}
+
+async function counted(limit: ReturnType<typeof createEchoLimit>, who: EchoAsker, times: number) {
+  const codes: (string | null)[] = [];
+  for (let time = 0; time < times; time += 1) codes.push((await limit.count(who))?.code ?? null);
+  return codes;
+}
+
+describe('echoes', () => {
+  it('are five an hour, and the sixth ends what the agent may ask until one is given back', async () => {
+    let now = 0;
+    const limit = createEchoLimit(createMemoryQuota(), () => now);
+    expect(await counted(limit, asker('robot'), 6)).toEqual([
+      null,
+      null,
+      null,
+      null,
+      null,
+      'too_many_echoes',
+    ]);
+    expect(limit.refusal(asker('robot'))).toMatchObject({ code: 'too_many_echoes', retryAfterMs: hour / 5 });
+    now = hour / 5;
+    expect(limit.refusal(asker('robot'))).toBeNull();
+    expect(await counted(limit, asker('robot'), 2)).toEqual([null, 'too_many_echoes']);
+  });
+
+  it('are counted for each agent, each lease, those without a token, and each grant', async () => {
+    const limit = createEchoLimit(createMemoryQuota(), () => 0);
+    const others = [
+      asker('robot', 'lease-1'),
+      asker('other'),
+      asker(null),
+      { ...asker('robot'), grant: 'grant-2' },
+    ];
+    await counted(limit, asker('robot', null, 1), 2);
+    expect(limit.refusal(asker('robot', null, 1))).not.toBeNull();
+    for (const other of others) {
+      expect(limit.refusal(other)).toBeNull();
+      expect(await counted(limit, other, 1)).toEqual([null]);
+    }
+  });
+
+  it('are counted together by processes that share a quota', async () => {
+    const quota = createMemoryQuota();
+    const [one, other] = [createEchoLimit(quota, () => 0), createEchoLimit(quota, () => 0)];
+    expect(await counted(one, asker('robot'), 5)).not.toContain('too_many_echoes');
+    expect(await counted(other, asker('robot'), 1)).toEqual(['too_many_echoes']);
+    expect(other.refusal(asker('robot'))).not.toBeNull();
+  });
+
+  it('end the exchange where they cannot be counted', async () => {
+    const quota = createMemoryQuota();
+    const down = {
+      ...quota,
+      take: () => Promise.reject(new SidekeyError('store_unavailable', 'The disk is full.')),
+    };
+    expect(
+      await counted(
+        createEchoLimit(down, () => 0),
+        asker('robot'),
+        1,
+      ),
+    ).toEqual(['store_unavailable']);
+  });
+});
