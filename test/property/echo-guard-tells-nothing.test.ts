@@ -17,17 +17,15 @@ const forms = {
 } as const;
 
 /** Two credentials of one form: one alphabet, one length, and at least one character that only this alphabet has. */
-const pair = fc
-  .constantFrom(...(Object.keys(forms) as (keyof typeof forms)[]))
-  .chain((form) => {
-    const text = (length: number) =>
-      fc.array(fc.constantFrom(...Array.from(forms[form])), { minLength: length, maxLength: length });
-    const kept = { token: 'a', dotted: '.', printable: '"', any: '\xe4' }[form];
-    return fc
-      .integer({ min: 10, max: 30 })
-      .chain((length) => fc.tuple(text(length), text(length)))
-      .map(([one, other]) => [`b${one.join('')}${kept}b`, `c${other.join('')}${kept}c`] as const);
-  });
+const pair = fc.constantFrom(...(Object.keys(forms) as (keyof typeof forms)[])).chain((form) => {
+  const text = (length: number) =>
+    fc.array(fc.constantFrom(...Array.from(forms[form])), { minLength: length, maxLength: length });
+  const kept = { token: 'a', dotted: '.', printable: '"', any: '\xe4' }[form];
+  return fc
+    .integer({ min: 10, max: 30 })
+    .chain((length) => fc.tuple(text(length), text(length)))
+    .map(([one, other]) => [`b${one.join('')}${kept}b`, `c${other.join('')}${kept}c`] as const);
+});
 
 const writings: readonly ((text: string) => string)[] = [
   (text) => text,
