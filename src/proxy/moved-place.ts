@@ -28,8 +28,12 @@ export function movedPlace(target: string, prefixes: readonly string[]): string 
 /** Letters that nobody reads as others, in segments that are not made of dots alone: most paths are of these. */
 const plain = /^(?:\/(?!\.*(?:\/|$))[\w.~-]+)*\/?$/;
 
+/** An encoding of IIS alone: to every other server it is text. */
+const wide = /%u[0-9a-f]{4}/i;
+
 function isOdd(path: string): boolean {
   if (plain.test(path)) return false;
+  if (wide.test(path)) return true;
   const bytes = inUtf8(percentDecoded(path));
   const read = fold(bytes);
   return read !== bytes.toLowerCase() || read !== decoded(read) || moving.test(read);
@@ -48,8 +52,7 @@ function couldBe(segment: string, name: string): boolean {
 
 /** One decoding, that of IIS included. */
 function decoded(text: string): string {
-  const wide = text.replace(/%u([0-9a-f]{4})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
-  return fold(inUtf8(percentDecoded(wide)));
+  return fold(inUtf8(percentDecoded(text)));
 }
 
 /** Bytes, one a character, as the text that they stand for. */

@@ -6,6 +6,7 @@ import { onTestFinished } from 'vitest';
 /** A new private folder (0700) of its own for the test that asks; removed with all it holds when the test ends. */
 export async function tempFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-'));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  // A program that was just ended may still write there.
+  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
   return folder;
 }
