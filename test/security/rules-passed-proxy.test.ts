@@ -3,9 +3,9 @@ import { expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { openTunnel } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
-import { startUpstream } from '../support/upstream.ts';
+import { startUpstream, upstreamHost } from '../support/upstream.ts';
 
-async function ruled(domain: object) {
+async function ruled(domain: object, provider: object = {}) {
   const ran: string[] = [];
   const upstream = await startUpstream((request, response) => {
     request.resume().on('end', () => {
@@ -16,7 +16,10 @@ async function ruled(domain: object) {
   const sockets = new WebSocketServer({ server: upstream.server });
   onTestFinished(() => sockets.close());
   sockets.on('connection', (_socket, request) => ran.push(`WebSocket ${request.url}`));
-  const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme', ...domain } } });
+  const sidekey = await startSidekey({
+    domains: { [upstream.authority]: { grant: 'acme', ...domain } },
+    config: { providers: { acme: { audience: [upstreamHost], ...provider } } },
+  });
   await sidekey.grant([upstream.authority]);
   const send = async (request: string, fields: readonly string[] = [], body = '') => {
     const client = await openTunnel(sidekey, upstream.authority);
@@ -56,6 +59,17 @@ test('no parameter names a method for upstream that a rule denies', async () => 
   expect(ran).toEqual([]);
   expect(await send('GET /x?method=a.delete')).toEqual([200, undefined]);
   expect(ran).toEqual(['GET /x?method=a.delete']);
+});
+
+test('no parameter that the provider names in the config names a method that a rule denies', async () => {
+  const rules = [{ methods: ['DELETE'], outcome: 'deny' }];
+  const { ran, send } = await ruled({ default: 'allow', rules }, { method_parameters: ['verb'] });
+  for (const query of ['verb=DELETE', 'VERB=delete', '%76erb=delete']) {
+    const [status] = await send(`GET /x?${query}`);
+    expect([query, status]).toEqual([query, 403]);
+  }
+  expect(ran).toEqual([]);
+  expect(await send('GET /x?adverb=DELETE')).toEqual([200, undefined]);
 });
 
 const bodyWith = (trailer: string) => `1\r\nx\r\n0\r\n${trailer}: DELETE\r\n\r\n`;
