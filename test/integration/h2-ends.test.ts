@@ -158,8 +158,9 @@ describe('a right that ends', () => {
     const kept = request(session, { ':path': '/kept' });
     const cut = request(session, { ':path': '/cut', 'sidekey-grant': 'second' });
     await Promise.all([once(kept, 'data'), once(cut, 'data')]);
+    const closed = new Promise<void>((resolve) => cut.once('close', resolve));
     await sidekey.proxy.state.grants.setState(other, 'revoked', 'A test took it away.');
-    await new Promise<void>((resolve) => cut.once('close', resolve));
+    await closed;
     expect(cut.rstCode).toBe(constants.NGHTTP2_CANCEL);
     const outcome = await sidekey.audited((line) => line.event === 'outcome');
     expect(outcome).toMatchObject({ path: '/cut', outcome: 'aborted', code: 'grant_revoked' });

@@ -168,8 +168,9 @@ describe('a WebSocket over HTTP/2', () => {
     const left = once(first!, 'close');
     reset!.close(constants.NGHTTP2_CANCEL);
     await left;
+    const closed = new Promise<void>((resolve) => cut!.once('close', resolve));
     await sidekey.proxy.state.grants.setState(second, 'revoked', 'A test took it away.');
-    await new Promise<void>((resolve) => cut!.once('close', resolve));
+    await closed;
     expect(cut!.rstCode).toBe(constants.NGHTTP2_CANCEL);
     expect(await ask(session, { ':path': '/plain' })).toMatchObject({ status: 200 });
   });
