@@ -74,13 +74,17 @@ describe('a 401 whose connection closes while the token is refreshed', () => {
   });
 
   test('in the middle of its body is no obstacle to the request that is sent anew', async () => {
-    const { answerRefresh, client } = await heldRefresh('HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\npart\n');
+    const { answerRefresh, client } = await heldRefresh(
+      'HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\npart\n',
+    );
     answerRefresh(200);
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
   });
 
   test('in the middle of its body is cut where there is no other token', async () => {
-    const { answerRefresh, client } = await heldRefresh('HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\npart\n');
+    const { answerRefresh, client } = await heldRefresh(
+      'HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\npart\n',
+    );
     answerRefresh(503);
     const text = await client.ended();
     expect(text).toMatch(/^HTTP\/1\.1 401 No\r\n/);
