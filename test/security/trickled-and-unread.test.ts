@@ -5,7 +5,7 @@ import { openClient, openTunnel } from '../support/raw-client.ts';
 
 test('a head that comes byte by byte, in a tunnel and outside one, has its time and no more', async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
-    config: { limits: { head_timeout: '1s' } },
+    config: { limits: { head_timeout: '1s', head_bytes: '1MiB' } },
   });
   for (const open of [openClient, (it: typeof sidekey) => openTunnel(it, upstream.authority)]) {
     const client = await open(sidekey);

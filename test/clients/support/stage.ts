@@ -212,7 +212,11 @@ export async function stage(
     void secret.hold(request.method).then(() => answer(request, response));
   });
   const opened = await openStage(secret, {
-    domains: { [upstream.authority]: { grant: 'client-test', echo_guard: 'redact' }, ...domains },
+    domains: {
+      // The upstream repeats the credential in each answer.
+      [upstream.authority]: { grant: 'client-test', echo_guard: 'redact', echo_limit: 1_000_000 },
+      ...domains,
+    },
     provider,
     inject,
     audience: upstream.authority,

@@ -24,7 +24,10 @@ test('status names who was refused for too many echoes within a day, once', asyn
       line('4T11', 'other', 'outcome'),
     ].join(''),
   );
-  const { ok, needs } = await lookAtAudit({ audit: { file, sinks: [] } } as unknown as Config, now);
+  const { ok, needs } = await lookAtAudit(
+    { audit: { file, sinks: [], warnFreeBytes: 0 } } as unknown as Config,
+    now,
+  );
   expect(ok).toBe(false);
   expect(needs.map(({ sentence }) => sentence)).toEqual([
     expect.stringMatching(/^Responses of api\.acme\.test showed the credential to robot too often/),
