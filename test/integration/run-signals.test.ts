@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { hasPseudoTerminal, runInTerminal } from '../support/pseudo-terminal.ts';
 import { program } from '../support/command-line.ts';
 import { runPlace } from '../support/run-command.ts';
@@ -35,6 +37,29 @@ describe('signals to sidekey run', () => {
       while (!isStopped()) await new Promise((resolve) => setImmediate(resolve));
       command.signal('SIGCONT');
       expect(await command.ended).toMatchObject({ exit: 0, stdout: expect.stringContaining('on=') });
+    },
+  );
+
+  test.skipIf(process.platform !== 'linux')(
+    'a program that stopped before anybody listened stops the whole too (needs /proc)',
+    async () => {
+      const jobControl = import.meta.resolve('../../src/cli/run/job-control.ts');
+      const script = `
+        import { spawn } from 'node:child_process';
+        import { readFileSync } from 'node:fs';
+        import { stopWith } from ${JSON.stringify(jobControl)};
+        const child = spawn('sh', ['-c', 'kill -STOP $$; exit 7']);
+        while (!/ T /.test(readFileSync('/proc/' + child.pid + '/stat', 'latin1')));
+        const release = stopWith(child);
+        process.on('SIGCONT', () => child.kill('SIGCONT'));
+        child.on('exit', (code) => { release(); process.exitCode = code; });`;
+      const whole = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
+      onTestFinished(() => void whole.kill('SIGKILL'));
+      const ended = once(whole, 'exit');
+      const isStopped = () => / T /.test(readFileSync(`/proc/${whole.pid}/stat`, 'latin1'));
+      while (!isStopped()) await new Promise((resolve) => setImmediate(resolve));
+      whole.kill('SIGCONT');
+      expect(await ended).toEqual([7, null]);
     },
   );
 });

@@ -20,6 +20,8 @@ export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
   };
   // The system tells of children that stop, too.
   process.on('SIGCHLD', lookSoon);
+  // The child may have stopped before this was listened for.
+  lookSoon();
   return () => {
     clearTimeout(timer);
     process.off('SIGCHLD', lookSoon);
