@@ -193,8 +193,10 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
       }
     }
   }
-  const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end)) && opens(bytes);
-  return { kind: !closed && opens(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
+  const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end));
+  // The beginning of a line is no JSON, and readers of the log show whatever is.
+  const isWhole = closed || parseLine(bytes) !== undefined;
+  return { kind: !isWhole && opens(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
 }
 
 /** Whether the bytes begin as a line does, or are such a beginning broken off, perhaps several times over. */

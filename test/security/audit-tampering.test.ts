@@ -57,6 +57,15 @@ describe('somebody who may write to the audit files, without the key', () => {
     expect(await problems(file)).toEqual(['foreign 3', 'foreign 4']);
   });
 
+  it('cannot add an event without a hash, which readers would show, as if a crash had torn it', async () => {
+    const file = await writtenLog(2);
+    const forged = { ...(await allLines(file))[1], seq: 77, node: 'forger/1', path: '/forged' };
+    const { prev: _prev, hash: _hash, ...rest } = forged;
+    fs.appendFileSync(file, `${JSON.stringify(rest)}\n`);
+    expect((await allLines(file)).at(-1)).toMatchObject({ path: '/forged' });
+    expect(await problems(file)).toEqual(['foreign 3']);
+  });
+
   it('cannot remove a file of the log unseen, nor all of it', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
     fs.renameSync(`${file}.000002`, `${file}.away`);
