@@ -105,7 +105,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       'file_unwritable',
       `The audit log ${file} cannot be opened (${reasonOf(cause)}).`,
       {
-        hint: 'Make the file and its folder writable for this user, or set audit.file in the config to another path.',
+        hint: 'Free space on its disk, make the file and its folder writable for this user, or set audit.file in the config to another path.',
         cause,
       },
     );

@@ -128,6 +128,18 @@ describe('a disk that is full', () => {
     expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
   });
 
+  it('names the space as the way out, where a log with a torn end cannot be opened', async () => {
+    const file = await newLogFile();
+    fs.writeFileSync(file, '{"v":1,"se', { mode: 0o600 });
+    const { state, calls } = limitedDisk();
+    state.room = 0;
+    await expect(openLog(file, { disk: calls })).rejects.toMatchObject({
+      code: 'file_unwritable',
+      message: expect.stringContaining('ENOSPC') as string,
+      hint: expect.stringContaining('Free space on its disk') as string,
+    });
+  });
+
   it('acknowledges exactly the lines that are whole in the file, wherever a write is broken off', async () => {
     const whole = await newLogFile();
     const log = await openLog(whole);
