@@ -46,6 +46,8 @@ export interface AttemptOptions {
   readonly unwanted: string | null;
   /** Whether to wait where another process holds the lock. */
   readonly patient: boolean;
+  /** A recent failure of another process counts as this attempt's where it is later than this. Left out: none does. */
+  readonly adoptsSince?: number | undefined;
   /** Aborted when the process stops: what only waits gives up; what has asked the provider finishes. */
   readonly stopping: AbortSignal;
 }
@@ -74,6 +76,9 @@ export interface RefreshAttempts {
   readonly longestMs: number;
 }
 
+/** How long the failure of another process counts: a time-out and the pauses around it. */
+const othersFailureMs = 20_000;
+
 /** Each call makes a holder of its own: a process makes one. */
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   const { registry, store, now, timers } = parts;
@@ -90,6 +95,15 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     return fresh && grant.credential.accessToken !== unwanted ? null : grant;
   }
 
+  /** Why the last refresh of any process failed, where it was after that time. */
+  async function failureSince(grantId: string, since: number): Promise<string | null> {
+    if (since === Infinity) return null;
+    const activity = await store.activity.get(grantId);
+    const { failedAt = null, refreshedAt = null, failure = null } = activity ?? {};
+    if (failedAt === null || failedAt <= Math.max(since, refreshedAt ?? 0) || failedAt > now()) return null;
+    return failure;
+  }
+
   async function attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome> {
     try {
       const seen = unfinished(await registry.open(grantId), options.unwanted);
@@ -97,6 +111,9 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       // Before the lock: a secret may come from a command that takes its time.
       const plan = await planFor(seen);
       const begun = now();
+      const { adoptsSince = Infinity } = options;
+      const known = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
+      if (known !== null) return transient(known);
       const waited = await takeLock(grantId, options);
       if (waited !== 'taken') return waited;
       try {
@@ -106,9 +123,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           return { kind: 'settled' };
         }
         // Whoever had the lock before has just tried.
-        const { failedAt = null, failure = null } = (await store.activity.get(grantId)) ?? {};
-        const isSince = failedAt !== null && failedAt > begun && failedAt <= now();
-        if (isSince && failure !== null) return transient(failure);
+        const failure = await failureSince(grantId, begun);
+        if (failure !== null) return transient(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);
         return await refreshOnce(opened, current);
       } finally {

@@ -108,6 +108,8 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
   const refusals = new Map<string, RememberedRefusal>();
   const renewedAt = new Map<string, number>();
   const elsewhereAt = new Map<string, number>();
+  /** When the last attempt of this process ended. */
+  const endedAt = new Map<string, number>();
   const retries = new Map<string, Retries>();
   const stopping = new AbortController();
 
@@ -121,8 +123,13 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     const joined = underWay.get(id);
     if (joined !== undefined) return joined;
     const asked = providers(provider);
-    const begun = attempts.attempt(id, { unwanted, patient, stopping: stopping.signal }).then((outcome) => {
+    // A second attempt of this process asks the provider itself.
+    const isFirst = patient && unwanted === null && backoff.reason(id) === null;
+    const adoptsSince = isFirst ? (endedAt.get(id) ?? 0) : undefined;
+    const options = { unwanted, patient, adoptsSince, stopping: stopping.signal };
+    const begun = attempts.attempt(id, options).then((outcome) => {
       underWay.delete(id);
+      endedAt.set(id, now());
       remember(opened, outcome, asked);
       return outcome;
     });

@@ -124,3 +124,31 @@ test.each(ways)(
   },
   isReport ? 600_000 : 60_000,
 );
+
+test('a provider that hangs costs callers of a second process no time-out of their own', async () => {
+  const server = await startUpstream(() => undefined);
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: { [server.authority]: { grant: 'acme' } },
+    limits: { refresh_timeout: '6s' },
+    providers: {
+      acme: {
+        token_endpoint: `${server.url}/token`,
+        client_id: 'sidekey',
+        audience: [server.authority],
+      },
+    },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  await at.grant('acme', { access_token: 'a', refresh_token: 'refresh-1', expires_at: Date.now() - 1_000 });
+  const [one, other] = [await at.start(), await at.start()];
+  expect(await call(one.url, `${server.url}/items`)).toMatchObject({ status: 502 });
+  await expect.poll(async () => (await at.run(['status'])).stdout).toContain('could not be refreshed');
+  const { status: answered, ms } = await call(other.url, `${server.url}/items`);
+  expect(answered).toBe(502);
+  expect(ms).toBeLessThan(4_500);
+});
