@@ -53,7 +53,7 @@ export interface EndpointRequest {
 
 /** Why there is no answer. */
 export type EndpointFailure =
-  /** Asking again changes nothing: `endpoint_invalid`, `redirected`, `address_blocked`. */
+  /** Asking again changes nothing: `endpoint_invalid`, `address_blocked`. */
   | { readonly kind: 'error'; readonly error: string; readonly description: string }
   /** Asking again may help; `retryAfterMs` is what the provider asked for (RFC 9110 §10.2.3), an hour at most. */
   | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
@@ -102,12 +102,9 @@ export async function askEndpoint(
   const { status, text } = answer;
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
   // Status 0 is how `fetch` shows a redirect that it was told not to follow.
+  // Servers under maintenance redirect to a page for people, and so do portals of networks.
   if (status === 0 || (status >= 300 && status < 400)) {
-    return {
-      kind: 'error',
-      error: 'redirected',
-      description: `${name} answered with a redirect, which is never followed`,
-    };
+    return transient(`${name} answered with a redirect, which is never followed`, retryAfterMs);
   }
   if (status >= 500 || status === 429 || status === 408) {
     return transient(`${name} answered with HTTP ${status}`, retryAfterMs);

@@ -98,7 +98,7 @@ describe('the answer', () => {
     [403, { 'x-ratelimit-remaining': '0' }, { kind: 'transient' }],
     [429, {}, { kind: 'transient' }],
     [503, {}, { kind: 'transient' }],
-    [302, { location: 'https://evil.test' }, { kind: 'refused', error: 'redirected' }],
+    [302, { location: 'https://evil.test' }, { kind: 'transient' }],
   ])('%d %j', async (status, headers, outcome) => {
     const answer = () =>
       Response.json(

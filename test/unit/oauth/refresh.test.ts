@@ -228,12 +228,13 @@ describe('a refusal', () => {
     expect(await ask(Response.json({ error: 'bad_refresh_token' }))).toMatchObject({ kind: 'invalid_grant' });
   });
 
-  test('a redirect is one', async () => {
+  test('a redirect is none: it is never followed, and asked for again', async () => {
+    const reason = expect.stringContaining('answered with a redirect, which is never followed');
     for (const status of [301, 302, 307, 308]) {
       const answer = new Response(null, { status, headers: { location: 'https://evil.test/' } });
-      expect(await ask(answer)).toMatchObject({ kind: 'refused', error: 'redirected' });
+      expect(await ask(answer)).toMatchObject({ kind: 'transient', reason });
     }
-    expect(await ask(Response.error())).toMatchObject({ kind: 'refused', error: 'redirected' });
+    expect(await ask(Response.error())).toMatchObject({ kind: 'transient', reason });
   });
 
   test('so is a blocked address, with what the dial guard says of it', async () => {
