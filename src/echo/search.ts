@@ -334,7 +334,8 @@ class Reading {
   #lastEnd = 0;
   /** Where characters begin that are read over; infinite: the last one was none. */
   #over = Infinity;
-  #behindReturn = -1;
+  /** Whether the last character is a CR that ended a line; zeros of UTF-16 may stand between it and its LF. */
+  #isBehindReturn = false;
 
   constructor(
     matcher: Matcher,
@@ -369,7 +370,7 @@ class Reading {
     this.#run = run === place ? Infinity : run;
     this.#lastEnd = place;
     this.#over = Infinity;
-    this.#behindReturn = -1;
+    this.#isBehindReturn = false;
     const { most } = this.#matcher;
     for (let at = Math.max(run, place - most); at < place; at += 1) {
       this.#starts[this.#count & this.#mask] = at;
@@ -400,6 +401,7 @@ class Reading {
     if (end - from > mostBytes) from = start;
     if (this.#run === Infinity) this.#run = this.line = from;
     this.#lastEnd = end;
+    this.#isBehindReturn = false;
     this.#starts[this.#count & this.#mask] = from;
     this.#count += 1;
     this.steps += 1;
@@ -416,15 +418,16 @@ class Reading {
   }
 
   #break(code: number, start: number, end: number): void {
-    if (code === lineFeed && this.#behindReturn === start) this.#behindReturn = -1;
+    if (code === lineFeed && this.#isBehindReturn) this.#isBehindReturn = false;
     else if (this.#run !== Infinity && start - this.line >= wrapped) {
       this.line = end;
-      this.#behindReturn = code === carriageReturn ? end : -1;
+      this.#isBehindReturn = code === carriageReturn;
     } else this.#clear();
   }
 
   #clear(): void {
     this.state = 0;
+    this.#isBehindReturn = false;
     this.#run = this.#over = Infinity;
     this.isClear = true;
   }
