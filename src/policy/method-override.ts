@@ -98,10 +98,14 @@ export function isOverride(name: string): boolean {
   return common.has(parameter) && !/^\s*[a-z]/i.test(name);
 }
 
-/** Letters and digits of a name, in lower case, up to the bracket or the NUL that ends it for some servers. */
+/**
+ * Letters and digits of a name, in lower case, up to the NUL or the pair of brackets that ends it for some servers. A bracket
+ * without its pair is `_` to PHP (`http[method`).
+ */
 function core(name: string): string {
-  const bare = name.replace(/^[\s+[]+/, '');
-  return (/^[^\0[\]]*/.exec(bare)?.[0] ?? '').replace(/[^A-Za-z0-9]/g, '').toLowerCase();
+  const [bare = ''] = name.replace(/^[\s+[]+/, '').split('\0', 1);
+  const ended = /^([^[]*)\[[^\]]*\]/.exec(bare)?.[1] ?? bare;
+  return ended.replace(/[^A-Za-z0-9]/g, '').toLowerCase();
 }
 
 /** The name for a sentence; the query's own spelling stays out of it. */
