@@ -92,7 +92,44 @@ describe('an upstream that ignores bodies', () => {
     await client.response();
     expect(heads.at(-1)).toMatch(/^GET \/next /);
   });
+
+  test('gets none where it answered an expectation without a 100, whose body it may not have read', async () => {
+    const { upstream, client, heads } = await expecting(ok);
+    client.send(`GET /next HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await client.response();
+    expect(heads.at(-1)).toMatch(/^GET \/next /);
+  });
 });
+
+test('reuses a connection after an expectation that a 100 answered', async () => {
+  const { upstream, client } = await expecting(`HTTP/1.1 100 Continue\r\n\r\n${ok}`);
+  client.send(`GET /next HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+  await client.response();
+  expect(upstream.connections()).toBe(1);
+});
+
+/** A POST that does not wait for its 100, to an upstream that answers it when its body has come and takes that for a head. */
+async function expecting(answer: string) {
+  const heads: string[] = [];
+  const it = await grantedRaw((socket) => {
+    let text = '';
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+      if (text.endsWith(hidden)) socket.write(answer);
+      else if (text.endsWith('\r\n\r\n') && text.includes('/next')) {
+        heads.push(text.slice(Math.max(text.indexOf(hidden), 0)));
+        socket.write(ok);
+      }
+    });
+  });
+  const client = await openTunnel(it.sidekey, it.upstream.authority);
+  client.send(
+    `POST /front HTTP/1.1\r\nHost: ${it.upstream.authority}\r\nExpect: 100-continue\r\n`,
+    `Content-Length: ${hidden.length}\r\n\r\n${hidden}`,
+  );
+  expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+  return { ...it, client, heads };
+}
 
 test('reuses a connection after a POST that was answered, and after a GET without a body', async () => {
   const { upstream, sidekey } = await granted((request, response) => {

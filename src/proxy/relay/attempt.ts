@@ -64,7 +64,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     const { trailers } = departure;
     const plan = planOf(this.#try);
     if (plan.kind === 'none') return;
-    this.#isBodyDoubtful = !methodsWithBody.has(departure.method);
+    // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
+    this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(departure.method);
     if (!this.#isExpecting) reply.continue();
     this.#upload = new Upload(framedFor(plan, connection));
     this.#upload
@@ -111,8 +112,13 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   // What the response turns out to be.
 
   interim(head: ResponseHeadBytes): void {
-    if (head.status !== 100) this.#answer.interim(head.status, head.raw());
-    else if (this.#try.reply.waits) this.#goOn();
+    const { departure, reply } = this.#try;
+    if (head.status !== 100) {
+      this.#answer.interim(head.status, head.raw());
+      return;
+    }
+    this.#isBodyDoubtful = this.#upload !== null && !methodsWithBody.has(departure.method);
+    if (reply.waits) this.#goOn();
   }
 
   head(head: ResponseHeadBytes): void {
