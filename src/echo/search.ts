@@ -334,6 +334,9 @@ class Reading {
   #lastEnd = 0;
   /** Where characters begin that are read over; infinite: the last one was none. */
   #over = Infinity;
+  /** The state behind characters that may be part of an escape, each read as itself; and how many these are. */
+  #ahead = 0;
+  #seen = 0;
   /** Whether the last character is a CR that ended a line; zeros of UTF-16 may stand between it and its LF. */
   #isBehindReturn = false;
 
@@ -386,6 +389,26 @@ class Reading {
     else if (column === outside) this.#clear();
     else this.#lookUp(column, start, end);
     if (this.#unescape !== null) this.#unescape.take(code, start, end);
+  }
+
+  /**
+   * Finds a rendering that ends within an escape: the credential ends with `%`, and two digits follow that are none of its own.
+   * One that begins there, too, has no escape in it, and the reading before this one finds it.
+   */
+  see(code: number, place: number, end: number): void {
+    if (place === 0) {
+      this.#ahead = end - this.#lastEnd > mostBytes ? 0 : this.state;
+      this.#seen = 0;
+    }
+    const column = this.#columns[code]!;
+    if (column === ignored) return;
+    this.steps += 1;
+    this.#seen += 1;
+    const next = column === lineBreak ? 0 : this.#table[this.#ahead + column]!;
+    this.#ahead = next < 0 ? ~next : next;
+    if (next >= 0) return;
+    const before = this.#matcher.lengthAt(~next) - this.#seen;
+    if (before > 0) this.#found({ start: this.#starts[(this.#count - before) & this.#mask]!, end });
   }
 
   end(): void {

@@ -9,6 +9,8 @@ export const mostBytes = 64;
 /** Takes characters: a byte each, and from where to where in the input it was written. */
 export interface Characters {
   take(code: number, start: number, end: number): void;
+  /** Sees a character that may be part of an escape: its place in that, and where it ends in the input. */
+  see?(code: number, place: number, end: number): void;
 }
 
 /** How many escapes have begun, of several readers. */
@@ -99,6 +101,7 @@ export class Unescape {
     this.#codes[this.#pending] = code;
     this.#starts[this.#pending] = start;
     this.#ends[this.#pending] = end;
+    this.#into.see?.(code, this.#pending, end);
     this.#pending += 1;
   }
 

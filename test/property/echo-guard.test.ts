@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { Matcher } from '../../src/echo/matcher.ts';
 import { Redactor } from '../../src/echo/redactor.ts';
@@ -131,8 +131,9 @@ describe('the echo guard', () => {
         (secret, before, after, way, sizes) => {
           const matcher = matcherOf(secret);
           const rendered = write(secret, way);
-          // Behind a part of an escape it is not known where the credential begins.
-          const text = `${write(before.replaceAll(/[\ud800-\udfff]/g, ''), way)} ${rendered}${after}`;
+          // Behind a part of an escape it is not known where the credential begins, and written twice not where it ends.
+          const gap = way[1] !== 'asItIs' && /[%&\\].{0,9}$/.test(secret) ? ' ' : '';
+          const text = `${write(before.replaceAll(/[\ud800-\udfff]/g, ''), way)} ${rendered}${gap}${after}`;
           const all = Buffer.from(text);
           const { bytes, found } = redacted(matcher, pieces(all, sizes));
           expect(found).toBeGreaterThan(0);
@@ -140,7 +141,11 @@ describe('the echo guard', () => {
           expect(bytes.toString().includes(rendered)).toBe(false);
         },
       ),
-      { numRuns: 150 },
+      {
+        numRuns: 150,
+        // With what follows it, the last character reads as an escape.
+        examples: [["'AAAAAAA%", '', '00', ['htmlText', 'asItIs'], [1]]],
+      },
     );
   });
 
