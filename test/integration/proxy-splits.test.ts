@@ -4,7 +4,7 @@
  * place: test/property/h1-codec.test.ts.
  */
 import type { TLSSocket } from 'node:tls';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
 import { grantedRaw, grantedTo, onHeads } from '../support/granted.ts';
 import { openTunnel, type RawClient } from '../support/raw-client.ts';

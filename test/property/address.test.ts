@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { createAddressGuard, parseCidr, plainAddress } from '../../src/policy/address.ts';
 

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { afterAll, describe, expect, it } from 'vitest';
 import { rotatedFiles } from '../../src/audit/log-files.ts';
 import { openAuditLog } from '../../src/audit/log.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../src/audit/event.ts';
 import { summarize } from '../../src/audit/summary.ts';

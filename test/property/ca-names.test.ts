@@ -1,5 +1,5 @@
 import { BlockList } from 'node:net';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { addressBytes, generalNameOf } from '../../src/ca/general-name.ts';
 import { decode, itemsOf, objectId, sequence, octetString, encode } from '../../src/ca/der.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { allowDomain, removeDomain, setDomain } from '../../src/config/edit.ts';

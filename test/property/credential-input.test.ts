@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { SidekeyError } from '../../src/errors.ts';
 import { readCredential, type CredentialInput } from '../../src/grants/credential-input.ts';

@@ -1,5 +1,5 @@
 /** A credential that is written into a cookie field, a JSON object or a form: it is there once, and all else is as it was. */
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
 import { withParameter } from '../../src/inject/body/form-parameter.ts';
 import { withMember } from '../../src/inject/body/json-member.ts';

@@ -2,7 +2,7 @@
  * What an agent sees and how much work is done must not depend on a part of the credential: an agent that has a guess repeated
  * would read the credential character by character.
  */
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { GrpcRedactor } from '../../src/echo/grpc-redactor.ts';
 import { Matcher } from '../../src/echo/matcher.ts';

@@ -1,5 +1,5 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError, type FailureCode } from '../../src/errors.ts';
 import { openEnvelope, sealEnvelope, type WrapKey } from '../../src/vault/envelope.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { chunkEnd, chunkStart, lastChunk } from '../../src/proxy/h1/chunk-writer.ts';
 import { Malformed } from '../../src/proxy/h1/faults.ts';

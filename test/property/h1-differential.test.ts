@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { compare, looser, stricter } from '../unit/proxy/h1/compare-with-node.ts';
 import { requestBytes, responseBytes } from '../unit/proxy/h1/corpus.ts';

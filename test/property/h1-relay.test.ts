@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { requestFields } from '../../src/proxy/fields.ts';
 import { createBodyReader, type BodyReader } from '../../src/proxy/h1/body-reader.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { grantedTtl, leaseStanding, type Lease, type LeaseTtlLevel } from '../../src/grants/lease.ts';
 import { leaseRecord } from '../support/rights.ts';

@@ -1,7 +1,7 @@
 /** What is replaced or found in a stream is what is in the whole, however it was cut. */
 import { createHmac } from 'node:crypto';
 import type { Writable } from 'node:stream';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
 import * as ws from 'ws';
 import { createPlaceholderCodes } from '../../src/placeholder/codes.ts';

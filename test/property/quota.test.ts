@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
 import { countAt } from '../../src/quota/count.ts';

@@ -1,6 +1,6 @@
 /** What a WebSocket server says is redacted by message, however its frames are cut, and stays the same frames. */
 import type { Writable } from 'node:stream';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import * as ws from 'ws';
 import { matcherFor } from '../../src/echo/guarded-secrets.ts';

@@ -1,5 +1,5 @@
 import { RequestSigner } from 'aws4';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { canonicalRequest } from '../../src/sigv4/canonical-request.ts';
 import { planSigning, resign } from '../../src/inject/sigv4/resign.ts';

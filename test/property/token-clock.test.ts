@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { clockOf, type TokenClock } from '../../src/grants/token-clock.ts';
 import { oauth2 } from '../unit/grants/house.ts';

@@ -3,7 +3,7 @@ import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:cry
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { openAuthority, type CertificateAuthority } from '../../src/ca/authority.ts';
 import { certificatePem, commonName, leafExtensions, signCertificate } from '../../src/ca/certificate.ts';

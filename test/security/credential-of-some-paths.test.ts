@@ -2,7 +2,7 @@
  * A provider says that its credential is for git at a host, and not for the website around it. However a path is written,
  * the credential is on it only where no server could read anything else than a path of git.
  */
-import * as fc from 'fast-check';
+import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { openCatalog } from '../../src/config/catalog.ts';
 import { SidekeyError } from '../../src/errors.ts';

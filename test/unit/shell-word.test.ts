@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { sample, string } from 'fast-check';
+import { sample, string } from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { shellWord } from '../../src/shell-word.ts';
 

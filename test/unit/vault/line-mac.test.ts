@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey } from 'node:crypto';
-import { array, assert, oneof, property, string, uint8Array } from 'fast-check';
+import { array, assert, oneof, property, string, uint8Array } from '../../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { createLineMac } from '../../../src/vault/line-mac.ts';
 

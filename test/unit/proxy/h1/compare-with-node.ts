@@ -29,6 +29,7 @@ export const stricter: Readonly<Partial<Record<Fault, string>>> = {
     'Node skips any number of empty lines before a request; one is enough for old clients (RFC 9112 §2.2)',
   bad_target:
     'Node skips further spaces before a target, and lets a fragment through, which servers cut or keep',
+  http2_preface: 'Node takes PRI for a method where the rest of the line is not that of the preface',
   no_version: 'Node reads HTTP/0.9, and skips empty lines between responses',
   unknown_version: 'Node reads HTTP/0.9 and HTTP/2.0 in the form of HTTP/1',
   bad_status: 'Node reads statuses below 100',

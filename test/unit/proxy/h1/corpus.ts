@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import * as fc from '../../../support/fast-check.ts';
 
 /** Rows of bytes that are HTTP/1.1 for the most part, and what a smuggler would make of it. */
 
