@@ -4,8 +4,8 @@
  */
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
-import { SidekeyError } from '../src/errors.ts';
-import { createLog } from '../src/log.ts';
+import { SidekeyError } from '../src/lib/errors.ts';
+import { createLog } from '../src/lib/log.ts';
 import { findAgent } from './demo/agent.ts';
 import { realClock } from './demo/clock.ts';
 import { showWhatToTry } from './demo/paste.ts';

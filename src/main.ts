@@ -1,47 +1,36 @@
-import { openAsking } from './approval-parts.ts';
-import type { StandardOutput } from './audit-sinks.ts';
-import { startAuditUpkeep } from './audit-upkeep.ts';
+import { type AssumedToken, createAgentRegister } from './agents/register.ts';
+import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
+import { collectYoungGarbageSoon } from './app/gc-tuning.ts';
+import { openState, placeholderCodes, type State } from './app/state.ts';
+import { openAsking, openExit, refreshParts } from './app/wiring.ts';
+import type { Pages, SocketHandle } from './app/worker-ipc.ts';
+import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
-import { openAuthority, type CertificateAuthority } from './ca/authority.ts';
-import { createLeafCache } from './ca/leaf-cache.ts';
-import { createLeavesAhead } from './ca/leaves-ahead.ts';
-import { createTicketKeys } from './ca/ticket-keys.ts';
+import { type CertificateAuthority, openAuthority } from './ca/authority.ts';
+import { createLeafCache, createLeavesAhead, createTicketKeys } from './ca/leaf-cache.ts';
 import type { Config } from './config/config.ts';
-import { followConfig } from './config/follow.ts';
 import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
-import { watchConfig } from './config/watch.ts';
-import { laterKeys, sameExit, shortDigest } from './config-changes.ts';
-import { createNonces } from './dpop/nonces.ts';
-import { SidekeyError } from './errors.ts';
-import { openExit } from './exit-parts.ts';
+import { followConfig, watchConfig } from './config/reload.ts';
+import { createUseNotes } from './grants/activity.ts';
 import type { InjectPlan } from './grants/provider.ts';
-import { planAt } from './inject/place.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
-import { systemTimers } from './grants/timers.ts';
 import { createTokenSource } from './grants/token-source.ts';
-import { createUseNotes } from './grants/use-notes.ts';
-import { createFingerprint } from './inject/fingerprint.ts';
-import type { Log } from './log.ts';
-import { placeholderCodes } from './placeholder-codes.ts';
+import { SidekeyError } from './lib/errors.ts';
+import type { Log } from './lib/log.ts';
+import { systemTimers } from './lib/timers.ts';
 import { createDomainMap, exactHosts } from './policy/domain-map.ts';
-import { createConcealment } from './proxy/concealment.ts';
-import { createAgentRegister, type AssumedToken } from './proxy/register.ts';
-import { createEchoLimit } from './proxy/echo-limit.ts';
+import { createSignIns } from './proxy/authenticate.ts';
+import type { Rooms, Settings } from './proxy/deps.ts';
+import { createEchoLimit } from './proxy/limits.ts';
 import { createListener } from './proxy/listener.ts';
-import type { Rooms, Settings } from './proxy/rooms.ts';
-import { createShownIdentities } from './proxy/shown-identities.ts';
-import { createSignIns } from './proxy/sign-ins.ts';
-import { quotaFileOf } from './quota/quota-file.ts';
-import { createSharedQuota } from './quota/shared-quota.ts';
-import { refreshParts } from './refresh-parts.ts';
-import { openState, type State } from './state.ts';
-import type { Exit } from './upstream/exit.ts';
-import { createConfigEvents, type ConfigEvents } from './workers/config-events.ts';
-import type { SocketHandle } from './workers/listening-socket.ts';
-import type { Pages } from './workers/message.ts';
-import type { Supervisor } from './workers/supervisor.ts';
-import { collectYoungGarbageSoon } from './young-garbage.ts';
+import { createConcealment } from './proxy/path-redaction.ts';
+import { createShownIdentities } from './proxy/revalidate.ts';
+import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
+import { createFingerprint } from './schemes/apply.ts';
+import { createNonces } from './schemes/dpop-proof.ts';
+import { planAt } from './schemes/place.ts';
+import type { Exit } from './upstream/client.ts';
 
 /** A proxy that serves. */
 export interface Proxy {
@@ -87,7 +76,7 @@ export interface ProxyParts {
 }
 
 /** What a worker has of its supervisor (decision 26). */
-export interface WorkerParts {
+interface WorkerParts {
   /** The socket that all workers take connections from. */
   readonly socket: SocketHandle;
   readonly pages: Pages;
@@ -377,4 +366,34 @@ function settingsOf(
     provider: (name) => providers.get(name),
     concealed: createConcealment(providers),
   };
+}
+
+/** As much of it as tells one text of the config file from another. */
+function shortDigest({ digest }: Config): string {
+  return digest.slice(0, 12);
+}
+
+/** Whether connections made under one config may serve under the other. */
+function sameExit(a: Config, b: Config): boolean {
+  // A file or a secret can change under the same name: then the name says nothing.
+  const { ca, clientCertificates, proxy } = a.upstream;
+  const isAllSaid = ca.length === 0 && clientCertificates.length === 0 && (proxy?.login ?? null) === null;
+  return isAllSaid && exitFacts(a) === exitFacts(b);
+}
+
+function exitFacts({ upstream, limits }: Config): string {
+  return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
+}
+
+/** The keys that a reload does not reach: they act at the next start. */
+function laterKeys(running: Config, next: Config): string[] {
+  const now = startFacts(running);
+  const then = startFacts(next);
+  return (Object.keys(now) as (keyof typeof now)[]).filter(
+    (key) => JSON.stringify(now[key]) !== JSON.stringify(then[key]),
+  );
+}
+
+function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
+  return { 'proxy.listen': proxy.listen, workers, admin, store, key, ca, 'audit.file': audit.file, tokens };
 }

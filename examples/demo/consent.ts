@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { audited } from '../../src/audit/audited.ts';
-import { openExit } from '../../src/exit-parts.ts';
+import { openExit } from '../../src/app/wiring.ts';
+import { audited } from '../../src/audit/log.ts';
 import type { Grant } from '../../src/grants/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
-import { authorizationUrl, exchangeCode } from '../../src/oauth/authorization-code.ts';
-import { parseCallback } from '../../src/oauth/callback.ts';
+import { authorizationUrl, exchangeCode, parseCallback } from '../../src/oauth/authorization-code.ts';
 import { consentAs } from '../helpdesk/consent.ts';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadConfig } from '../../src/config/load.ts';
-import { SidekeyError } from '../../src/errors.ts';
-import type { Log } from '../../src/log.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
+import type { Log } from '../../src/lib/log.ts';
 import { startProxy, type Proxy } from '../../src/main.ts';
 import type { Connection } from '../helpdesk/connection.ts';
 import { startHelpdesk, type Helpdesk } from '../helpdesk/helpdesk.ts';

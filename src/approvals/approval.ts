@@ -1,3 +1,7 @@
+import { randomBytes } from 'node:crypto';
+import type { AuditEvent } from '../audit/event.ts';
+import { parseAuthority } from '../policy/authority.ts';
+
 /** Requests that wait for a person, and what people said. All times are milliseconds since the epoch. */
 
 /** Characters (UTF-16 units) of a path, and of a query, that people are shown in full; for a longer one nobody is asked. */
@@ -83,4 +87,72 @@ export interface StandingApproval {
   readonly by: string;
   /** Null: as long as the lease. */
   readonly until: number | null;
+}
+
+/** What the audit says of an answer, before it takes effect. */
+export function answerEvent(asked: Approval, answer: Answer): AuditEvent {
+  const { who, scheme, authority, method, path } = asked;
+  const target = parseAuthority(authority, scheme);
+  return {
+    ...(answer.outcome === 'denied'
+      ? { event: 'approval.denied', outcome: 'deny' }
+      : { event: 'approval.allowed', outcome: 'allow' }),
+    exchange: asked.exchange,
+    approval: asked.id,
+    agent: who.agent ?? undefined,
+    lease: who.lease ?? undefined,
+    user: asked.grantUser,
+    grant: who.grantId,
+    provider: asked.provider,
+    method,
+    scheme,
+    host: target?.host ?? authority,
+    port: target?.port,
+    path,
+    reason: answer.outcome === 'denied' ? answer.by : `${answer.by}, ${reachWords(answer)}`,
+  };
+}
+
+/** `once`, `for the lease`, `until 2026-11-22T09:15:00.000Z`. */
+function reachWords({ reach }: Extract<Answer, { outcome: 'allowed' }>): string {
+  if (reach.kind === 'until') return `until ${new Date(reach.at).toISOString()}`;
+  return reach.kind === 'lease' ? 'for the lease' : 'once';
+}
+
+/**
+ * Names of questions: short enough to be typed, and without letters that look alike (the alphabet of Crockford's
+ * base 32: no i, l, o, u). They are names and no secrets: whoever may use the store may answer.
+ */
+
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+
+/**
+ * Eight characters, 40 bits: of the questions of a day no two have the same.
+ * @param random so many random bytes
+ */
+export function newApprovalId(random: (size: number) => Uint8Array = randomBytes): string {
+  let bits = 0n;
+  for (const byte of random(5)) bits = (bits << 8n) | BigInt(byte);
+  let id = '';
+  for (let shift = 35n; shift >= 0n; shift -= 5n) id += alphabet[Number((bits >> shift) & 31n)];
+  return id;
+}
+
+/** An id as a person types it: in capitals, or with the letters that look like 0 and 1. Null: it is none. */
+export function readApprovalId(text: string): string | null {
+  const folded = text.toLowerCase().replaceAll('o', '0').replace(/[il]/g, '1');
+  return /^[0-9a-hjkmnp-tv-z]{8}$/.test(folded) ? folded : null;
+}
+
+/** That a request has a query or a body, which nobody is shown: the end of a sentence with `has`. Null: it has neither. */
+export function unshownText({ query, bodyBytes }: Pick<Question, 'query' | 'bodyBytes'>): string | null {
+  const body = bodyBytes === null ? ['a body'] : bodyBytes === 0 ? [] : [`${bytesText(bodyBytes)} of body`];
+  const parts = [...(query === null ? [] : ['a query']), ...body];
+  if (parts.length === 0) return null;
+  return `${parts.join(' and ')}, which ${parts.length === 1 ? 'is' : 'are'} not shown`;
+}
+
+/** `5,000 bytes` */
+function bytesText(bytes: number): string {
+  return bytes === 1 ? '1 byte' : `${bytes.toLocaleString('en-US')} bytes`;
 }

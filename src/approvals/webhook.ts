@@ -1,16 +1,17 @@
+import { timingSafeEqual } from 'node:crypto';
+import { SinkFailure } from '../audit/export/sink.ts';
+import { post, signature } from '../audit/export/webhook.ts';
+import type { ApprovalWebhook } from '../config/approvals.ts';
+import { errorPhrase } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { pause, type Timers } from '../lib/timers.ts';
+import type { Vault } from '../vault/vault.ts';
+import { type Question, unshownText } from './approval.ts';
+
 /** Tells a receiver of each question, such as a chat program. It holds up nobody: whatever fails is tried again. */
-import { post } from '../audit/sinks/post.ts';
-import { SinkFailure } from '../audit/sinks/sink.ts';
-import { signature } from '../audit/sinks/webhook.ts';
-import type { ApprovalWebhook } from '../config/approval-settings.ts';
-import { errorPhrase } from '../error-facts.ts';
-import { pause, type Timers } from '../grants/timers.ts';
-import type { Log } from '../log.ts';
-import type { Question } from './approval.ts';
-import { questionMessage } from './question-message.ts';
 
 /** What it works with. */
-export interface ApprovalTellerOptions {
+interface ApprovalTellerOptions {
   /** As the config says at that moment; null: nobody is told. */
   readonly webhook: () => ApprovalWebhook | null;
   readonly readSecret: (reference: NonNullable<ApprovalWebhook['secret']>) => Promise<string>;
@@ -27,7 +28,7 @@ export interface ApprovalTellerOptions {
 }
 
 /** Tells of questions. */
-export interface ApprovalTeller {
+interface ApprovalTeller {
   /** Begins to tell of a question, until it expires. What it answers with is to be called when the question is over. */
   readonly announce: (question: Question) => () => void;
   /** Gives up what is not told yet. */
@@ -110,4 +111,139 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
       await Promise.all(underWay);
     },
   };
+}
+
+/** Links that answer a question: whoever has one may, so none is in a log, an error or an audit line. */
+
+/** What a link is for: an id may come again after some days, and then with another end. */
+type Linked = Pick<Question, 'id' | 'expiresAt'>;
+
+/** Makes links, and recognizes them. */
+export interface ApprovalLinks {
+  /** `/approve/ID/SIGNATURE`. */
+  pathFor(question: Linked): string;
+  /** What the link is for; null: it was not made here. Takes the same time wherever a signature differs. */
+  verify(link: LinkParts): Linked | null;
+}
+
+/** A path that has the form of a link. */
+interface LinkParts {
+  readonly id: string;
+  /** When the question ends (6 bytes), and an HMAC over that and the id (32 bytes), in base64url. */
+  readonly signature: string;
+}
+
+const linkPath = /^\/approve\/([0-9a-z]{8})\/([A-Za-z0-9_-]{51})$/;
+/** The end of the question, in characters of base64url. */
+const endLength = 8;
+
+/**
+ * Signatures are made by the vault, so every process with the key knows them, and nothing has to be looked up to tell a
+ * wrong one. They have 256 bits, so nobody need count how often one was wrong.
+ */
+export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
+  const signatureOf = ({ id, expiresAt }: Linked) => {
+    const end = Buffer.alloc(6);
+    end.writeUIntBE(expiresAt, 0, 6);
+    return (
+      end.toString('base64url') +
+      Buffer.from(vault.mac('approval-link', `${id} ${expiresAt}`), 'hex').toString('base64url')
+    );
+  };
+  return {
+    pathFor: (question) => `/approve/${question.id}/${signatureOf(question)}`,
+    verify({ id, signature }) {
+      const expiresAt = Buffer.from(signature.slice(0, endLength), 'base64url').readUIntBE(0, 6);
+      // As text: several texts of base64url stand for the same bytes.
+      const [given, right] = [Buffer.from(signature), Buffer.from(signatureOf({ id, expiresAt }))];
+      return given.length === right.length && timingSafeEqual(given, right) ? { id, expiresAt } : null;
+    },
+  };
+}
+
+/** The parts of a link; null: the path is none. */
+export function parseLinkPath(path: string): LinkParts | null {
+  const [, id, signature] = linkPath.exec(path) ?? [];
+  return id === undefined || signature === undefined ? null : { id, signature };
+}
+
+/** What a webhook gets, as JSON. Names are public. */
+export interface QuestionMessage {
+  /** One line for chat programs. */
+  readonly text: string;
+  readonly id: string;
+  /** ISO 8601. */
+  readonly expires_at: string;
+  readonly agent: string | null;
+  readonly lease: string | null;
+  readonly purpose: string | null;
+  readonly method: string;
+  /** Without query. */
+  readonly url: string;
+  /** What is not shown: whether there is a query, and the announced bytes of the body; null: of any length. */
+  readonly has_query: boolean;
+  readonly body_bytes: number | null;
+  readonly grant: string;
+  readonly user: string;
+  readonly provider: string;
+  /** The agent's own words. */
+  readonly reason: string | null;
+  /** Where the rule stands, and its name. */
+  readonly rule: string;
+  readonly rule_name: string | null;
+  /** Who has it may answer; null: nothing listens for it. */
+  readonly link: string | null;
+  readonly command: string;
+}
+
+/** @param link the whole link */
+export function questionMessage(question: Question, link: string | null): QuestionMessage {
+  const { id, expiresAt, who, method, scheme, authority, path, grantName, grantUser } = question;
+  const command = `sidekey approve ${id}`;
+  const asker = who.agent ?? 'A caller on this machine';
+  const wanted = `${brief(plain(method), 40)} ${brief(`${authority}${plain(path)}`, 400)} with the grant ${grantName}`;
+  const unshown = unshownText(question);
+  return {
+    text: `${asker} asks for ${wanted}${unshown === null ? '' : `, and sends ${unshown}`}. Answer: ${link ?? command}`,
+    id,
+    expires_at: new Date(expiresAt).toISOString(),
+    agent: who.agent,
+    lease: who.lease,
+    purpose: question.purpose,
+    method,
+    url: `${scheme}://${authority}${path}`,
+    has_query: question.query !== null,
+    body_bytes: question.bodyBytes,
+    grant: grantName,
+    user: grantUser,
+    provider: question.provider,
+    reason: question.reason,
+    rule: question.rule,
+    rule_name: question.ruleName,
+    link,
+    command,
+  };
+}
+
+/** The text in so many characters: of a longer one the beginning and the end, so that what follows it stays in sight. */
+function brief(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const mark = ` …${text.length} characters in all… `;
+  const end = Math.floor((most - mark.length) / 3);
+  return `${text.slice(0, most - mark.length - end)}${mark}${text.slice(text.length - end)}`;
+}
+
+/**
+ * The agent chose it, and chat programs read markup in the line: `<https://evil|Answer here>`. So what is no plain part of
+ * a URL is percent-encoded, there is no scheme that would make a link of it, and the reason is left out of the line.
+ */
+function plain(text: string): string {
+  return Array.from(Buffer.from(text), plainByte).join('');
+}
+
+function plainByte(byte: number): string {
+  const character = String.fromCharCode(byte);
+  return /[A-Za-z0-9/._~%-]/.test(character)
+    ? character
+    : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
 }

@@ -4,16 +4,15 @@
  * head records.
  */
 import { z } from 'zod';
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { AnchoredLine } from './chain.ts';
-import { headFile, readHeads, type AuditVault } from './head.ts';
-import { sealLine, unsealLine } from './sealed-line.ts';
+import { type AuditVault, headFile, readHeads, sealLine, unsealLine } from './records.ts';
 
 /** The lines that anchors name, of each node by their number. */
 export type Anchored = ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>>;
 
 /** An anchor: its text is one line of JSON, without a newline. */
-export interface Anchor {
+interface Anchor {
   readonly text: string;
   /** ISO 8601. */
   readonly time: string;

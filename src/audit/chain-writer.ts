@@ -1,17 +1,25 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import type { AuditEvent } from './event.ts';
+import {
+  type DiskCalls,
+  idOf,
+  type LiveFile,
+  openLiveFile,
+  rotatedAs,
+  rotatedFiles,
+  rotatedName,
+  tryLock,
+} from './files.ts';
+import { type ChainMac, composeLine, endText, type Link } from './line.ts';
+import type { AuditVault } from './records.ts';
+import { takeSlot } from './writer-slot.ts';
+
 /**
  * Writes one chain to the log, synchronously: what a slot, the live file, rotation and repair are for. Whatever
  * happens to the file below it, either a line is in the log and the chain goes on from it, or it is not and the chain
  * goes on from the one before.
  */
-import path from 'node:path';
-import type { DiskCalls } from './disk.ts';
-import type { AuditEvent } from './event.ts';
-import type { AuditVault } from './head.ts';
-import { composeLine, endText, type ChainMac, type Link } from './line.ts';
-import { openLiveFile, type LiveFile } from './live-file.ts';
-import { rotatedAs } from './log-files.ts';
-import { rotate } from './rotation.ts';
-import { takeSlot } from './writer-slot.ts';
 
 /** An event and when it happened: milliseconds since the epoch. */
 export interface TimedEvent {
@@ -30,7 +38,7 @@ export interface RotationLimits {
 }
 
 /** What a chain is written with. `now` answers milliseconds since the epoch. */
-export interface ChainWriterOptions {
+interface ChainWriterOptions {
   readonly file: string;
   /** As they are at that moment. */
   readonly limits: () => RotationLimits;
@@ -312,3 +320,39 @@ function timeTeller(): (time: number) => string {
     return text;
   };
 }
+
+/** Giving the log file a number and its path free, beside other writers that may do the same. */
+
+/**
+ * Rotates the file at `file`, if it is still the one with this `id` and nobody else is at it. Answers the path it has now,
+ * or undefined where another writer rotates or has rotated. Never overwrites a file; when interrupted, the file has
+ * both names, and the next rotation finishes.
+ */
+export function rotate(file: string, id: string): string | undefined {
+  const lock = tryLock(`${file}.rotate.lock`);
+  if (lock === undefined) return undefined;
+  try {
+    const isOurs = (at: string) => idOf(fs.statSync(at, { bigint: true, throwIfNoEntry: false })) === id;
+    if (!isOurs(file)) return undefined;
+    const newest = rotatedFiles(file).at(-1);
+    if (newest !== undefined && isOurs(newest.path)) {
+      fs.unlinkSync(file);
+      return newest.path;
+    }
+    const target = rotatedName(file, (newest?.number ?? 0) + 1);
+    try {
+      fs.linkSync(file, target);
+    } catch (error) {
+      if (!noLinks.has(String((error as NodeJS.ErrnoException).code)) || fs.existsSync(target)) throw error;
+      fs.renameSync(file, target);
+      return target;
+    }
+    fs.unlinkSync(file);
+    return target;
+  } finally {
+    lock.release();
+  }
+}
+
+/** What file systems without hard links say (FAT, some network and user-space ones). */
+const noLinks = new Set(['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK']);

@@ -8,7 +8,7 @@
 import { endText, genesis, noEnd, type Link, type Piece } from './line.ts';
 
 /** Where a piece stands. `file` is a path, `line` counts from 1. */
-export interface Place {
+interface Place {
   readonly file: string;
   readonly line: number;
 }
@@ -21,10 +21,10 @@ export interface Place {
  * - `repeated`: a line stands there twice, or an older state of the log was written on.
  * - `foreign`: a line that no writer of this log wrote.
  */
-export type ProblemKind = 'edited' | 'missing' | 'cut' | 'reordered' | 'repeated' | 'foreign';
+type ProblemKind = 'edited' | 'missing' | 'cut' | 'reordered' | 'repeated' | 'foreign';
 
 /** Where a piece lies: the number of its file (see `LogSource`), its first byte and the one after its last. */
-export interface Extent {
+interface Extent {
   readonly number: number;
   readonly from: number;
   readonly to: number;
@@ -95,7 +95,7 @@ export interface AnchoredLine {
 }
 
 /** What is known of the chains besides the log and its head records. */
-export interface WalkOptions {
+interface WalkOptions {
   /** The last line of each node that retention removed: the chain continues from it. */
   readonly starts?: ReadonlyMap<string, Link> | undefined;
   /** Lines of each node by their number, as anchors name them. */

@@ -1,3 +1,13 @@
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { SidekeyError } from '../lib/errors.ts';
+import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
+import type { AuditEvent, AuditLog, Origin } from './event.ts';
+import { disk, type DiskCalls, prepareFolder } from './files.ts';
+import type { Link } from './line.ts';
+import type { AuditVault } from './records.ts';
+import { type EndStore, readStoredEnds, storeEnd } from './stored-ends.ts';
+
 /**
  * The audit log of this process. Events of one turn of the event loop are written with one call; what is only noted
  * waits a moment for the next one. When `append` resolves, the line is with the operating system and survives a crash of
@@ -5,19 +15,9 @@
  * to the last second. With `fsync: always` it is durable when `append` resolves; events that come while the disk is
  * at it share the next write and the next sync.
  */
-import { hostname } from 'node:os';
-import path from 'node:path';
-import { SidekeyError } from '../errors.ts';
-import type { Link } from './line.ts';
-import { openChainWriter, type ChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
-import { disk, type DiskCalls } from './disk.ts';
-import type { AuditEvent, AuditLog } from './event.ts';
-import type { AuditVault } from './head.ts';
-import { prepareFolder } from './log-files.ts';
-import { readStoredEnds, storeEnd, type EndStore } from './stored-ends.ts';
 
 /** What the log needs of a logger (pino has it). Never given an event's content. */
-export interface AuditLogger {
+interface AuditLogger {
   warn(details: object, message: string): void;
   error(details: object, message: string): void;
 }
@@ -44,7 +44,7 @@ export interface AuditLogOptions {
 }
 
 /** What can change while the log is open. */
-export interface LogSettings extends RotationLimits {
+interface LogSettings extends RotationLimits {
   /** When a line is durable: before `append` resolves, or within a second. */
   readonly fsync: 'always' | 'interval';
 }
@@ -322,4 +322,47 @@ function startLog(
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code ?? message;
+}
+
+/** Failures that the audit file has already. */
+const noted = new WeakSet<object>();
+
+/** Whether a failure of `audited` is in the audit file, so that who meets it next does not note it again. */
+export function isNoted(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && noted.has(error);
+}
+
+/**
+ * Makes a change that is in the audit file before it happens: a change that cannot be recorded is not made. Where it
+ * fails after that, a second event says so. Its outcome is `allow` unless it says another.
+ *
+ * @throws SidekeyError `audit_unavailable`, and what `change` throws
+ */
+export async function audited<T>(
+  audit: Pick<AuditLog, 'append' | 'note'>,
+  event: AuditEvent,
+  change: () => Promise<T>,
+): Promise<T> {
+  await audit.append({ outcome: 'allow', ...event });
+  try {
+    return await change();
+  } catch (error) {
+    const code = error instanceof SidekeyError ? error.code : 'internal';
+    audit.note({ ...event, outcome: 'failed', code });
+    if (typeof error === 'object' && error !== null) noted.add(error);
+    throw error;
+  }
+}
+
+/** The log, each of whose events says who made it and from where, unless it says so itself. */
+export function attributed(log: OpenAuditLog, origin: Origin): OpenAuditLog {
+  return {
+    ...log,
+    // As it is when it is asked: a writer that lost its slot goes on with another.
+    get node() {
+      return log.node;
+    },
+    append: (event) => log.append({ ...origin, ...event }),
+    note: (event) => log.note({ ...origin, ...event }),
+  };
 }

@@ -1,15 +1,22 @@
 /** Compresses rotated files, beside writers that may still be at the end of one. */
 import fs from 'node:fs';
-import { tryLock } from './file-lock.ts';
-import { packedName, rotatedFiles, syncFolder, type RotatedFile } from './log-files.ts';
-import { blockSize, packBlock } from './packed.ts';
-import { plainReader, type LogReader } from './source.ts';
+import {
+  blockSize,
+  type LogReader,
+  packBlock,
+  packedName,
+  plainReader,
+  type RotatedFile,
+  rotatedFiles,
+  syncFolder,
+  tryLock,
+} from './files.ts';
 
 /**
  * Milliseconds without a write before a rotated file is packed. A writer looks which file it has before each write, so it
  * may be in the middle of one when the file is rotated: for some milliseconds, not for a minute.
  */
-export const settledAfterMs = 60_000;
+const settledAfterMs = 60_000;
 
 /**
  * Packs the rotated files that are settled, oldest first; answers how many. Does nothing where another process is at it.

@@ -1,18 +1,17 @@
+import path from 'node:path';
+import { SidekeyError } from '../lib/errors.ts';
+import type { AuditLine } from './event.ts';
+import { type LogSource, openSource, PackedDamage, readBackwards, readForwards, snapshot } from './files.ts';
+import { parseLine, piecesOf } from './line.ts';
+import { followLines, keptOpen } from './read.ts';
+
 /**
  * Reads lines of the log for people and programs. Lines are taken as they stand: whether they are authentic is for
  * `verifyAudit` to say. What a crash tore is passed over.
  */
-import path from 'node:path';
-import { SidekeyError } from '../errors.ts';
-import type { AuditLine } from './event.ts';
-import { followLines, keptOpen } from './follow.ts';
-import { parseLine, piecesOf } from './line.ts';
-import { openSource, snapshot, type LogSource } from './log-files.ts';
-import { PackedDamage } from './packed.ts';
-import { readBackwards, readForwards } from './read-lines.ts';
 
 /** Which lines to give. */
-export interface TailOptions {
+interface TailOptions {
   readonly file: string;
   /** How many of the last lines; 0 for only those that come. */
   readonly lines: number;
@@ -58,7 +57,7 @@ export interface AuditFilter {
 }
 
 /** What a query is asked of. */
-export interface QueryOptions {
+interface QueryOptions {
   readonly file: string;
   readonly filter: AuditFilter;
 }
@@ -196,4 +195,57 @@ function lastLines(file: string, count: number): { lines: AuditLine[]; sources: 
     }
   }
   return { lines: groups.toReversed().flat(), sources };
+}
+
+/** Audit lines as CSV (RFC 4180): a head line, then one line each, all fields in the order of the audit file. */
+
+const columns = [
+  'seq',
+  'time',
+  'node',
+  'event',
+  'exchange',
+  'agent',
+  'lease',
+  'approval',
+  'user',
+  'grant',
+  'provider',
+  'client',
+  'by',
+  'method',
+  'scheme',
+  'host',
+  'port',
+  'path',
+  'outcome',
+  'code',
+  'status',
+  'reason',
+  'bytes_in',
+  'bytes_out',
+  'duration_ms',
+  'echoes',
+  'credential',
+  'prev',
+  'hash',
+] as const satisfies readonly (keyof AuditLine)[];
+
+/** The head line, with its line break. */
+export const csvHead = `${columns.join(',')}\r\n`;
+
+/** The line of an event, with its line break. */
+export function csvLine(line: AuditLine): string {
+  return `${columns.map((name) => csvField(line[name])).join(',')}\r\n`;
+}
+
+/**
+ * One field. Agents choose paths and reasons, and people open CSV in spreadsheets: what one would take for a formula gets
+ * an apostrophe in front (OWASP, CSV injection).
+ */
+function csvField(value: string | number | undefined): string {
+  if (value === undefined) return '';
+  if (typeof value === 'number') return String(value);
+  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

@@ -5,25 +5,30 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { walkChains, type ChainFindings, type Gap } from './chain.ts';
+import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from './event.ts';
-import { tryLock } from './file-lock.ts';
-import type { AuditVault } from './head.ts';
-import { parseLine, piecesOf, readPiece, type ChainMac } from './line.ts';
-import { openSource, rotatedFiles, snapshot, type LogSource } from './log-files.ts';
-import { PackedDamage } from './packed.ts';
-import { readBackwards } from './read-lines.ts';
 import {
+  type LogSource,
+  openSource,
+  PackedDamage,
+  readBackwards,
+  rotatedFiles,
+  snapshot,
+  tryLock,
+} from './files.ts';
+import { type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import {
+  type AuditVault,
   nothingRemoved,
   readRetention,
   retentionFile,
-  writeRetention,
   type RetentionRecord,
-} from './retention-record.ts';
+  writeRetention,
+} from './records.ts';
 import { walkSource } from './verify.ts';
 
 /** How long rotated files are kept; where several are set, a file goes when one says so. Null: no limit. */
-export interface RetentionLimits {
+interface RetentionLimits {
   /** Milliseconds since the last line of a file. */
   readonly keepMs: number | null;
   /** How many rotated files. */
@@ -33,7 +38,7 @@ export interface RetentionLimits {
 }
 
 /** What retention works with. */
-export interface RetentionOptions extends RetentionLimits {
+interface RetentionOptions extends RetentionLimits {
   readonly file: string;
   readonly vault: AuditVault;
   readonly audit: Pick<AuditLog, 'append'>;

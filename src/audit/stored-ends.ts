@@ -5,9 +5,8 @@
  */
 import { z } from 'zod';
 import type { Gap } from './chain.ts';
-import type { AuditVault } from './head.ts';
 import type { Link } from './line.ts';
-import { sealLine, unsealLine } from './sealed-line.ts';
+import { type AuditVault, sealLine, unsealLine } from './records.ts';
 
 /** The end of one chain of a log, as the store has it. */
 export interface EndRecord {

@@ -87,7 +87,7 @@ export async function summarize(lines: AsyncIterable<AuditLine>): Promise<Summar
 }
 
 /** Quantiles of numbers that are not negative, to within one in a hundred, in some hundred counters. */
-export interface Quantiles {
+interface Quantiles {
   add(value: number): void;
   /** The value below or at which that share of all is; null where there is none. */
   at(share: number): number | null;

@@ -7,26 +7,33 @@
  * it was, together with its head records.
  */
 import path from 'node:path';
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Anchored } from './anchor.ts';
 import {
-  problemLimit,
-  walkChains,
   type ChainExtent,
   type ChainWalk,
   type Gap,
   type Problem,
+  problemLimit,
+  walkChains,
 } from './chain.ts';
-import { headFile, readHeads, slotsEver, type AuditVault, type HeadRecord } from './head.ts';
-import { parseLine, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
-import { openSource, rotatedFiles, snapshot, type LogSource } from './log-files.ts';
-import { PackedDamage } from './packed.ts';
-import { readForwards } from './read-lines.ts';
-import { nothingRemoved, readRetention, retentionFile, type RetentionState } from './retention-record.ts';
+import { type LogSource, openSource, PackedDamage, readForwards, rotatedFiles, snapshot } from './files.ts';
+import { type ChainMac, type Link, parseLine, piecesOf, readPiece } from './line.ts';
+import {
+  type AuditVault,
+  headFile,
+  type HeadRecord,
+  nothingRemoved,
+  readHeads,
+  readRetention,
+  retentionFile,
+  type RetentionState,
+  slotsEver,
+} from './records.ts';
 import { readGap, type StoredEnds } from './stored-ends.ts';
 
 /** What is verified. */
-export interface VerifyOptions {
+interface VerifyOptions {
   readonly file: string;
   readonly vault: AuditVault;
   readonly anchored?: Anchored | undefined;

@@ -3,30 +3,35 @@
  * life and carries on the chain of that slot, so that no writer ever waits for another.
  */
 import fs from 'node:fs';
-import { SidekeyError } from '../errors.ts';
-import { shellWord } from '../shell-word.ts';
-import { disk, type DiskCalls } from './disk.ts';
-import { tryLock, type FileLock } from './file-lock.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
 import {
-  headFile,
-  openHead,
-  readHeads,
-  slotsEver,
+  disk,
+  type DiskCalls,
+  type FileLock,
+  openSource,
+  PackedDamage,
+  readBackwards,
+  snapshot,
+  tryLock,
+} from './files.ts';
+import { type ChainMac, endText, genesis, type Link, piecesOf, readPiece } from './line.ts';
+import {
   type AuditVault,
+  headFile,
   type HeadRecord,
   type HeadWriter,
-} from './head.ts';
-import { endText, genesis, piecesOf, readPiece, type ChainMac, type Link } from './line.ts';
-import { openSource, snapshot } from './log-files.ts';
-import { PackedDamage } from './packed.ts';
-import { readBackwards } from './read-lines.ts';
-import { readRetention } from './retention-record.ts';
+  openHead,
+  readHeads,
+  readRetention,
+  slotsEver,
+} from './records.ts';
 
 /** Writers at once. */
 const slots = 256;
 
 /** A slot that is taken. */
-export interface WriterSlot {
+interface WriterSlot {
   readonly slot: number;
   /** The name of the chain. */
   readonly node: string;

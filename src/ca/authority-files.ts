@@ -1,10 +1,9 @@
-import { X509Certificate, randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { randomUUID, X509Certificate } from 'node:crypto';
+import { type FileHandle, link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { SidekeyError } from '../errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../private-file.ts';
-import { shellWord } from '../shell-word.ts';
-import { isSystemError, systemCode } from '../system-error.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
+import { shellWord } from '../lib/text.ts';
 
 /** Where a CA lies. */
 export interface AuthorityFiles {

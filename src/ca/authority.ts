@@ -1,22 +1,29 @@
-import type { X509Certificate } from 'node:crypto';
-import { SidekeyError } from '../errors.ts';
+import { createPrivateKey, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import {
   authorityFiles,
+  type AuthorityFiles,
   checkDirectory,
+  type KeyFile,
   moveAway,
   readCertificate,
   readKeyFile,
   startAnew,
   writeCertificate,
   writeKeyFile,
-  type AuthorityFiles,
-  type KeyFile,
 } from './authority-files.ts';
-import { fingerprintOf, iso, issuerOf, newKeyFile, openSealedKey } from './authority-key.ts';
-import { keyIdentifier, type Issuer } from './certificate.ts';
-import { decode, itemsOf, type Der } from './der.ts';
-import { parsePermittedNames, permittedTextsOf, type PermittedName } from './name-constraints.ts';
+import {
+  authorityExtensions,
+  commonName,
+  type Issuer,
+  keyIdentifier,
+  parsePermittedNames,
+  type PermittedName,
+  permittedTextsOf,
+  signCertificate,
+} from './certificate.ts';
+import { decode, type Der, itemsOf } from './der.ts';
 
 /** The CA that signs the leaves which clients of the proxy see. Its private key is not in here, only its use. */
 export interface CertificateAuthority {
@@ -185,4 +192,101 @@ function vanished(files: AuthorityFiles, path: string): SidekeyError {
   return new SidekeyError('ca_mismatch', `${path} was removed while it was read.`, {
     hint: startAnew(files),
   });
+}
+
+const dayMs = 86_400_000;
+const lifetimeMs = 3_650 * dayMs;
+/** Nothing of this program is older: a clock that says so has not been set. */
+const earliestMs = Date.UTC(2025, 0, 1);
+
+/**
+ * Makes a CA: a P-256 key, a certificate for ten years that names it `Sidekey CA` and its own short id, and the seal.
+ * @throws SidekeyError `clock_wrong`.
+ */
+function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedName[], now: number): KeyFile {
+  if (now < earliestMs) {
+    throw new SidekeyError(
+      'clock_wrong',
+      `This machine's clock says ${iso(now)}: no CA is made on that date.`,
+      {
+        hint: 'Set the clock, then start again.',
+      },
+    );
+  }
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const identifier = keyIdentifier(publicKey);
+  const subject = commonName(`Sidekey CA ${identifier.toString('hex', 0, 4)}`);
+  const certificate = new X509Certificate(
+    signCertificate({
+      issuer: issuerOf(subject, identifier, privateKey),
+      subject,
+      notBefore: now - dayMs, // For clients whose clocks are behind.
+      notAfter: now + lifetimeMs,
+      publicKey,
+      extensions: authorityExtensions(permitted),
+    }),
+  );
+  const pkcs8 = privateKey.export({ type: 'pkcs8', format: 'der' });
+  try {
+    return { certificate, sealed: Buffer.from(vault.seal(sealContext(certificate), pkcs8)) };
+  } finally {
+    pkcs8.fill(0);
+  }
+}
+
+/**
+ * Opens the sealed key.
+ * @throws SidekeyError `key_mismatch`, `record_tampered` where the vault says so; `ca_mismatch` where it is no key.
+ */
+function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'open'>): KeyObject {
+  let pkcs8: Buffer;
+  try {
+    pkcs8 = vault.open(sealContext(keyFile.certificate), keyFile.sealed);
+  } catch (cause) {
+    if (!(cause instanceof SidekeyError)) throw cause;
+    if (cause.code === 'key_mismatch') {
+      throw new SidekeyError('key_mismatch', `The CA key ${files.key} was sealed by another master key.`, {
+        hint: `Start with the master key that made it (\`key\` in the config). ${startAnew(files)}`,
+        cause,
+      });
+    }
+    throw new SidekeyError(
+      cause.code,
+      `The CA key ${files.key} does not open: it was changed, or belongs to another CA.`,
+      {
+        hint: startAnew(files),
+        cause,
+      },
+    );
+  }
+  try {
+    return createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
+  } catch (cause) {
+    throw new SidekeyError('ca_mismatch', `What is sealed in ${files.key} is no private key.`, {
+      hint: startAnew(files),
+      cause,
+    });
+  } finally {
+    pkcs8.fill(0);
+  }
+}
+
+/** The one way to use the private key that leaves this room's two files about it. */
+function issuerOf(name: Der, identifier: Buffer, privateKey: KeyObject): Issuer {
+  return { name, keyIdentifier: identifier, sign: (data) => sign('sha256', data, privateKey) };
+}
+
+/** SHA-256 of a certificate, in lower-case hex. */
+function fingerprintOf(certificate: X509Certificate): string {
+  return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
+}
+
+/** A moment as messages write it. */
+function iso(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}
+
+/** Binds the sealed key to its certificate: neither can be put beside another. */
+function sealContext(certificate: X509Certificate): string {
+  return `ca/key/${fingerprintOf(certificate)}`;
 }

@@ -1,31 +1,180 @@
-import { examples, group, type Register } from './command.ts';
+import { open, readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { View } from '../app/state.ts';
+import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
+import { type CertificateAuthority, openAuthority } from '../ca/authority.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import type { Context } from './context.ts';
+import { dateTime, isoTime, relativeTime } from './format.ts';
+import { details } from './output.ts';
 
-/** `sidekey ca`: what clients of the proxy have to trust. */
-export const registerCa: Register = (program, bind) => {
-  const ca = group(program, 'ca', 'the certificate authority that clients of the proxy trust');
-  examples(
-    ca
-      .command('show')
-      .description('its name, fingerprint and end')
-      .action(bind(async () => (await import('./ca/show.ts')).showCa)),
-    'sidekey ca show',
-  );
-  examples(
-    ca
-      .command('export')
-      .description('what clients are given to trust; none of it is secret')
-      .option(
-        '--format <format>',
-        "pem: our certificate alone; bundle: with this machine's roots; p12: the bundle for Java",
-        'pem',
-      )
-      .option('--out <file>', 'write it there instead of to standard output')
-      .option(
-        '--password-file <file>',
-        'the password of the p12 (else SIDEKEY_P12_PASSWORD, else changeit, as Java expects)',
-      )
-      .action(bind(async () => (await import('./ca/export.ts')).exportCa)),
-    'sidekey ca export --format bundle --out bundle.pem   # for SSL_CERT_FILE',
-    'sidekey ca export --format p12 --out trust.p12       # for -Djavax.net.ssl.trustStore',
-  );
+/** What to export, and where to. */
+export interface ExportOptions {
+  readonly format: string;
+  readonly out?: string;
+  readonly passwordFile?: string;
+}
+
+/**
+ * Java's own default. A trust store holds certificates alone, which are public: its password only keys the check of
+ * integrity, and Java refuses a store that has none.
+ */
+const javaDefault = 'changeit';
+
+/** `sidekey ca export` */
+export async function exportCa(context: Context, options: ExportOptions): Promise<void> {
+  const { withView, output, now } = context;
+  const format = readFormat(options.format);
+  if (format === 'p12' && options.out === undefined && (output.isTerminal || output.json)) {
+    throw new SidekeyError('input_invalid', 'A p12 is binary, and nothing to be shown.', {
+      hint: 'sidekey ca export --format p12 --out trust.p12',
+    });
+  }
+  const { certificatePem } = await withView((view) => openCa(view, now));
+  const content = await render(format, certificatePem, context, options);
+  if (options.out === undefined) {
+    if (output.json) output.result({ format, pem: content.toString('latin1') }, '');
+    else output.bytes(content);
+    return;
+  }
+  const file = resolve(options.out);
+  await write(file, content);
+  output.result({ format, file, bytes: content.length }, `Wrote ${options.out}.`);
+  output.say(usage[format](options.out));
+}
+
+type Format = 'pem' | 'bundle' | 'p12';
+
+const usage: Readonly<Record<Format, (file: string) => string>> = {
+  pem: (file) => `Our certificate alone: curl --cacert ${file}, NODE_EXTRA_CA_CERTS=${file}`,
+  bundle: (file) =>
+    `Our certificate and this machine's roots: SSL_CERT_FILE=${file} REQUESTS_CA_BUNDLE=${file}`,
+  p12: (file) =>
+    `For Java: -Djavax.net.ssl.trustStore=${file} -Djavax.net.ssl.trustStoreType=PKCS12 (and trustStorePassword, where it is not ${javaDefault})`,
 };
+
+async function render(
+  format: Format,
+  caPem: string,
+  { env }: Context,
+  { passwordFile }: ExportOptions,
+): Promise<Buffer> {
+  switch (format) {
+    case 'pem':
+      return Buffer.from(caPem);
+    case 'bundle': {
+      const { pemBundle } = await import('../ca/trust-bundle.ts');
+      return Buffer.from(pemBundle(caPem));
+    }
+    case 'p12': {
+      const password =
+        passwordFile === undefined ? env['SIDEKEY_P12_PASSWORD'] : await readPassword(passwordFile);
+      const { pkcs12TrustStore } = await import('../ca/trust-bundle.ts');
+      return pkcs12TrustStore(caPem, password ?? javaDefault);
+    }
+  }
+}
+
+function readFormat(text: string): Format {
+  if (text === 'pem' || text === 'bundle' || text === 'p12') return text;
+  throw new SidekeyError('input_invalid', 'The format is not pem, bundle or p12.', {
+    hint: 'sidekey ca export --help',
+  });
+}
+
+/** One line; its end is not part of the password. */
+async function readPassword(file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
+  } catch (cause) {
+    throw new SidekeyError(
+      'secret_missing',
+      `The password file ${file} cannot be read (${systemCode(cause)}).`,
+      {
+        hint: 'name a file that holds the password in one line',
+        cause,
+      },
+    );
+  }
+}
+
+/** Readable by everybody, for everybody may know what it says. */
+async function write(file: string, content: Buffer): Promise<void> {
+  try {
+    const handle = await open(file, 'w', 0o644);
+    try {
+      await handle.writeFile(content);
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(cause)}).`, {
+      hint: 'name a file in a folder that you can write to',
+      cause,
+    });
+  }
+}
+
+/** `sidekey ca show`. Rejects with what `openCa` throws. */
+export async function showCa({ withView, output, now }: Context): Promise<void> {
+  const authority = await withView((view) => openCa(view, now));
+  const { name, certificateFile, fingerprint, notBefore, notAfter } = authority;
+  const names = authority.permittedNames.map(({ text }) => text);
+  output.result(
+    {
+      name,
+      certificate: certificateFile,
+      fingerprint_sha256: fingerprint,
+      not_before: isoTime(notBefore),
+      not_after: isoTime(notAfter),
+      permitted_names: names,
+    },
+    details(name, {
+      certificate: certificateFile,
+      'SHA-256': fingerprintText(fingerprint),
+      begins: dateTime(notBefore),
+      ends: `${dateTime(notAfter)} (${relativeTime(notAfter, now())})`,
+      'signs for': names.length === 0 ? 'any name' : names.join(', '),
+    }),
+  );
+}
+
+/** `1F:0C:9A:…`, as other tools show it, so that it can be compared by eye. */
+function fingerprintText(hex: string): string {
+  return hex.toUpperCase().match(/../g)?.join(':') ?? '';
+}
+
+/**
+ * The CA as it is, checked against its key: a certificate that somebody put in its place is not handed out. Null where
+ * there is none yet; nothing is made.
+ *
+ * @throws as `openAuthority`
+ */
+export async function openExistingCa(view: View, now: () => number): Promise<CertificateAuthority | null> {
+  const { directory, permittedNames } = view.config.ca;
+  const files = authorityFiles(directory);
+  const [certificate, key] = [await readCertificate(files), await readKeyFile(files)];
+  if (certificate === null && key === null) return null;
+  const vault = await view.vault();
+  if (vault === null) {
+    throw new SidekeyError(
+      'ca_mismatch',
+      `There is a CA in ${directory}, but no store that was made with its key.`,
+      { hint: 'set "store" and "key" in the config file to those that the CA was made with' },
+    );
+  }
+  return openAuthority({ directory, vault, permittedNames, now });
+}
+
+/**
+ * The same, where there must be one.
+ *
+ * @throws SidekeyError `not_found`, and as `openAuthority`
+ */
+export async function openCa(view: View, now: () => number): Promise<CertificateAuthority> {
+  const authority = await openExistingCa(view, now);
+  if (authority !== null) return authority;
+  throw new SidekeyError('not_found', `There is no CA in ${view.config.ca.directory} yet.`, {
+    hint: 'sidekey start makes it',
+  });
+}

@@ -1,17 +1,16 @@
+import { isIP } from 'node:net';
+import { userInfo } from 'node:os';
+import type { State, View } from '../app/state.ts';
+import type { Origin } from '../audit/event.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';
 import type { Salvaged } from '../config/salvage.ts';
-import type { Log } from '../log.ts';
-import type { State } from '../state.ts';
-import type { View } from '../view.ts';
-import type { Input, Lines } from './input.ts';
+import type { Log } from '../lib/log.ts';
 import type { Output } from './output.ts';
-import type { Ask } from './prompt.ts';
-import type { OpenScreen } from './screen.ts';
-import { atCommandLine } from './who.ts';
+import type { Ask, Input, Lines, OpenScreen } from './terminal.ts';
 
 /** What the context is made of. */
-export interface ContextParts {
+interface ContextParts {
   readonly output: Output;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
@@ -56,7 +55,7 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
   async function location(): Promise<ConfigLocation> {
     const [{ locateConfig }, { packageRoot }] = await Promise.all([
       import('../config/locate.ts'),
-      import('../config/shipped.ts'),
+      import('../config/locate.ts'),
     ]);
     return locateConfig({ option: configOption(), env, cwd: process.cwd(), packageRoot });
   }
@@ -73,7 +72,7 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       return loadConfig(file, { env });
     },
     async readConfig() {
-      const [found, { loadDefaultOr }] = await Promise.all([location(), import('./read-config.ts')]);
+      const [found, { loadDefaultOr }] = await Promise.all([location(), import('./config.ts')]);
       return loadDefaultOr(found, env);
     },
     async salvageConfig() {
@@ -86,12 +85,12 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       return text === null ? null : salvage.salvageConfig(text, file, { env });
     },
     async withState(use) {
-      const [config, { openState }] = await Promise.all([context.config(), import('../state.ts')]);
+      const [config, { openState }] = await Promise.all([context.config(), import('../app/state.ts')]);
       const state = await openState(config, { log: plainLog(output), now, origin: atCommandLine(env) });
       return closing(state, use);
     },
     async withView(use) {
-      const [config, { openView }] = await Promise.all([context.readConfig(), import('../view.ts')]);
+      const [config, { openView }] = await Promise.all([context.readConfig(), import('../app/state.ts')]);
       const view = await openView(config, { now });
       return closing(view, use);
     },
@@ -119,4 +118,32 @@ async function closing<S extends { close(): Promise<void> }, T>(
 export function plainLog(output: Output): Log {
   const say = (_fields: object, message: string) => output.say(`sidekey: ${message}`);
   return { error: say, warn: say, info: () => {}, debug: () => {} };
+}
+
+/**
+ * Who makes a change at the command line, and from where, for its audit event. The user of the system that the command
+ * runs as is what the system says; who became that user by sudo, and from where they came by SSH, is what the
+ * environment says.
+ */
+export function atCommandLine(env: NodeJS.ProcessEnv): Origin {
+  const user = userName();
+  const person = env['SUDO_USER'] ?? env['DOAS_USER'];
+  const isOther = person !== undefined && /^[\w.@-]{1,64}$/.test(person) && person !== user;
+  return { by: isOther ? `${person} (as ${user})` : user, client: `cli${sshClient(env['SSH_CONNECTION'])}` };
+}
+
+/** `SSH_CONNECTION` is `CLIENT PORT SERVER PORT`; what is none is nobody's address. */
+function sshClient(connection: string | undefined): string {
+  const [address = '', port = ''] = connection?.split(' ') ?? [];
+  if (isIP(address) === 0 || !/^\d{1,5}$/.test(port)) return '';
+  return isIP(address) === 6 ? `:[${address}]:${port}` : `:${address}:${port}`;
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // In a container a user may have a number and no name.
+    return String(process.getuid?.() ?? 'unknown');
+  }
 }

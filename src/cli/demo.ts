@@ -1,13 +1,34 @@
-import { examples, type Register } from './command.ts';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../config/locate.ts';
+import { exitCode, SidekeyError } from '../lib/errors.ts';
+import type { Context } from './context.ts';
 
-/** `sidekey demo`: the whole story on one screen. */
-export const registerDemo: Register = (program, bind) => {
-  examples(
-    program
-      .command('demo')
-      .description('show the whole story with a sample company API (needs a checkout)')
-      .option('--once', 'end after it instead of staying up')
-      .action(bind(async () => (await import('./demo/run-demo.ts')).runDemo)),
-    'sidekey demo --once',
-  );
-};
+const script = join(packageRoot, 'examples', 'demo.ts');
+
+/** `sidekey demo`: a program of its own, which is part of a checkout and not of the package. */
+export async function runDemo(
+  _context: Context,
+  { once = false }: { readonly once?: boolean },
+): Promise<number> {
+  if (!existsSync(script)) {
+    throw new SidekeyError('not_found', 'The demo is not part of an installed package.', {
+      hint: 'run it in a checkout of Sidekey: npm ci && npm run demo',
+    });
+  }
+  const child = spawn(process.execPath, [script, ...(once ? ['--once'] : [])], { stdio: 'inherit' });
+  process.on('SIGINT', leaveToTheDemo);
+  const pass = () => void child.kill('SIGTERM');
+  process.on('SIGTERM', pass);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', reject).once('exit', (code) => resolve(code ?? exitCode.failure));
+    });
+  } finally {
+    process.off('SIGINT', leaveToTheDemo).off('SIGTERM', pass);
+  }
+}
+
+/** Ctrl-C reaches the demo by itself, and it is the demo that ends first. */
+function leaveToTheDemo(): void {}

@@ -1,51 +1,355 @@
-import { examples, group, type Register } from './command.ts';
+import type { State } from '../app/state.ts';
+import { audited } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
+import {
+  allowDomain,
+  type DomainEdit,
+  removeDomain,
+  setDomain,
+  writeConfigAtomically,
+} from '../config/edit.ts';
+import { parseConfig, readConfigText } from '../config/load.ts';
+import { displayName } from '../config/problem.ts';
+import { type Grant, stateNow } from '../grants/grant.ts';
+import { replaceCommand } from '../grants/token-result.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Cidr } from '../policy/address.ts';
+import { parseAuthority } from '../policy/authority.ts';
+import { createDomainMap, type Domain, isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
+import { describeRule, describeWindow } from '../policy/judge.ts';
+import type { EchoGuard } from '../policy/leak-guard.ts';
+import type { ConditionName, Conditions, DomainRules, Rule } from '../policy/rule.ts';
+import type { Context } from './context.ts';
+import { offeredBy, standingFor, titleOf } from './grant/format.ts';
+import { columns, details, table } from './output.ts';
 
-/** `sidekey domain`: the allowed-domains map of the config file. */
-export const registerDomain: Register = (program, bind) => {
-  const domain = group(program, 'domain', 'the hosts that may be reached, and with which grant');
-  examples(
-    domain
-      .command('list')
-      .description('the allowed-domains map')
-      .argument('[host]', 'only the entry that covers this host, with its rules')
-      .option('--rules', 'the rules of each entry too, in the order in which they are asked')
-      .action(bind(async () => (await import('./domain/list.ts')).listDomains)),
-    'sidekey domain list',
-    'sidekey domain list api.github.com',
+/** `sidekey domain allow` */
+export async function allow(
+  context: Context,
+  host: string,
+  { grant, insecure = false }: { readonly grant: string; readonly insecure?: boolean },
+): Promise<void> {
+  await change(context, {
+    edit: (text) => allowDomain(text, host, grant, { insecure }),
+    summary: `grant ${grant}${insecure ? ', also over plain http' : ''}`,
+    warnings: (state, config) => warningsFor(state, config, host, grant),
+  });
+  if (insecure) {
+    context.output.say('Note: over plain http everybody on the way can read the credential.');
+  }
+}
+
+/** `sidekey domain tunnel` */
+export async function tunnel(context: Context, host: string): Promise<void> {
+  await change(context, { edit: (text) => setDomain(text, host, 'tunnel'), summary: 'tunnel' });
+}
+
+/** `sidekey domain deny` */
+export async function deny(context: Context, host: string): Promise<void> {
+  await change(context, { edit: (text) => setDomain(text, host, 'deny'), summary: 'deny' });
+}
+
+/** `sidekey domain remove` */
+export async function remove(context: Context, host: string): Promise<void> {
+  await change(context, { edit: (text) => removeDomain(text, host), summary: 'removed' });
+}
+
+interface Change {
+  readonly edit: (text: string) => DomainEdit;
+  /** What the entry says then: for the audit and for people. */
+  readonly summary: string;
+  /** What a person should know of it. */
+  readonly warnings?: (state: State, config: Config) => Promise<readonly Warning[]>;
+}
+
+interface Warning {
+  readonly sentence: string;
+  readonly hint: string;
+}
+
+/** Edits the text of the file, so that comments and order stay; the new text must load before anything is written. */
+async function change({ env, output, ...context }: Context, wanted: Change): Promise<void> {
+  const file = await context.configFile();
+  const previous = await readConfigText(file);
+  await parseConfig(previous, file, { env });
+  const edited = wanted.edit(previous);
+  const name = displayName(file, process.cwd());
+  if (edited.change === 'absent') {
+    throw new SidekeyError('not_found', `${edited.pattern} is not in the map of ${name}.`, {
+      hint: 'sidekey domain list',
+    });
+  }
+  const config = await parseConfig(edited.text, file, { env });
+  const warnings = await context.withState(async (state) => {
+    if (edited.change !== 'unchanged') {
+      const event = { event: 'domain.changed', host: edited.pattern, reason: wanted.summary } as const;
+      await audited(state.audit, event, () => writeConfigAtomically(file, edited.text, { env, previous }));
+    }
+    return (await wanted.warnings?.(state, config)) ?? [];
+  });
+  output.result(
+    {
+      domain: edited.pattern,
+      change: edited.change,
+      says: wanted.summary,
+      config: file,
+      warnings: warnings.map(({ sentence }) => sentence),
+    },
+    sentenceFor(edited, wanted.summary, name),
   );
-  examples(
-    domain
-      .command('allow')
-      .description('add the credential of a grant to requests for a host')
-      .argument('<host>', 'host, host:port or *.suffix')
-      .requiredOption('--grant <name>', 'the grant')
-      .option('--insecure', 'also over plain http, where everybody on the way can read the credential')
-      .action(bind(async () => (await import('./domain/change.ts')).allow)),
-    'sidekey domain allow api.github.com --grant github',
-    `sidekey domain allow '*.googleapis.com' --grant google`,
+  for (const { sentence, hint } of warnings) output.say(`Note: ${sentence}\n  → ${hint}`);
+}
+
+function sentenceFor({ change, pattern }: DomainEdit, summary: string, file: string): string {
+  switch (change) {
+    case 'added':
+      return `Added ${pattern} to ${file}: ${summary}.`;
+    case 'replaced':
+      return `Changed ${pattern} in ${file}: ${summary}.`;
+    case 'removed':
+      return `Removed ${pattern} from ${file}.`;
+    case 'unchanged':
+    case 'absent':
+      return `${pattern} is in ${file} like that already: ${summary}.`;
+  }
+}
+
+async function warningsFor(
+  { grants }: State,
+  { providers }: Config,
+  host: string,
+  reference: string,
+): Promise<readonly Warning[]> {
+  const pattern = parsePattern(host);
+  const offered = standingFor(reference, await grants.list());
+  if (offered.length === 0) {
+    return [
+      {
+        sentence: `There is no grant ${reference} yet: requests to ${host} are refused until there is one.`,
+        hint: `sidekey connect PROVIDER --name ${reference}`,
+      },
+    ];
+  }
+  const warnings: Warning[] = [];
+  for (const grant of offered) {
+    const opened = await grants.read(grant.id);
+    if (opened === null || !isPattern(pattern)) continue;
+    const places = providers.get(grant.provider)?.inject ?? [];
+    // There it is not sent at all.
+    const own = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
+    if (isWithin([...opened.sealed.audience, ...own], pattern)) continue;
+    warnings.push({
+      sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} alone; what goes elsewhere is refused (policy_violation).`,
+      hint: replaceCommand(grant, [...opened.sealed.audience, pattern.text]),
+    });
+  }
+  return warnings;
+}
+
+/** What is shown of the map. */
+export interface ListOptions {
+  /** The rules in words too; those of one entry are shown in any case. */
+  readonly rules?: boolean;
+}
+
+/** `sidekey domain list`, `sidekey domain list HOST`. @throws SidekeyError `not_found`, `input_invalid` */
+export async function listDomains(
+  { withView, output, now }: Context,
+  host: string | undefined,
+  { rules = false }: ListOptions,
+): Promise<void> {
+  const { domains, unmatched, grants } = await withView(async (view) => ({
+    domains: view.config.domains,
+    unmatched: view.config.proxy.unmatched,
+    grants: await view.grants(),
+  }));
+  const at = now();
+  const shown = host === undefined ? domains : [domainOf(host, domains)];
+  const rest = unmatched === 'tunnel' ? 'passed through blind' : 'refused';
+  const json = shown.map((domain) => domainJson(domain, grants, at));
+  if (rules || host !== undefined) {
+    output.result(json, shown.map((domain) => inFull(domain, grants, at)).join('\n\n'));
+  } else if (domains.length === 0) {
+    output.result(json, `The allowed-domains map is empty: every host is ${rest}.`);
+  } else {
+    output.result(json, asTable(domains, grants, at));
+  }
+  if (domains.length === 0) output.say('  → sidekey domain allow HOST --grant NAME');
+  else if (host === undefined) output.say(`Any other host is ${rest}.`);
+}
+
+/** The entry itself, or the one that covers a host. */
+function domainOf(text: string, domains: readonly Domain[]): Domain {
+  const pattern = parsePattern(text);
+  if (!isPattern(pattern)) {
+    throw new SidekeyError('input_invalid', `What stands for the host ${pattern.problem}.`, {
+      hint: 'sidekey domain list api.example.com',
+    });
+  }
+  const same = domains.find((domain) => domain.pattern.text === pattern.text);
+  const authority = parseAuthority(pattern.text, 'https');
+  const found = same ?? (authority === null ? null : createDomainMap(domains).match(authority));
+  if (found !== null) return found;
+  throw new SidekeyError('not_found', `No entry of the map covers ${pattern.text}.`, {
+    hint: 'sidekey domain list',
+  });
+}
+
+function asTable(domains: readonly Domain[], grants: readonly Grant[], now: number): string {
+  const isRuled = domains.some(({ rules }) => rules !== undefined);
+  const headings = ['DOMAIN', 'ACTION', ...(isRuled ? ['RULES'] : []), 'GRANT NOW'];
+  return table(
+    headings,
+    domains.map((domain) => [
+      domain.pattern.text,
+      describeAction(domain),
+      ...(isRuled ? [rulesSummary(domain.rules)] : []),
+      grantsOf(domain, grants, now),
+    ]),
   );
-  examples(
-    domain
-      .command('tunnel')
-      .description('let connections to a host through as they are, without a credential')
-      .argument('<host>', 'host, host:port or *.suffix')
-      .action(bind(async () => (await import('./domain/change.ts')).tunnel)),
-    'sidekey domain tunnel downloads.example.org',
-  );
-  examples(
-    domain
-      .command('deny')
-      .description('refuse a host, also where a wider entry would let it through')
-      .argument('<host>', 'host, host:port or *.suffix')
-      .action(bind(async () => (await import('./domain/change.ts')).deny)),
-    `sidekey domain deny '*.internal.example.com'`,
-  );
-  examples(
-    domain
-      .command('remove')
-      .description('take a host out of the map')
-      .argument('<host>', 'as it stands in the map')
-      .action(bind(async () => (await import('./domain/change.ts')).remove)),
-    'sidekey domain remove api.github.com',
-  );
+}
+
+function inFull(domain: Domain, grants: readonly Grant[], now: number): string {
+  const { pattern, action, origin, rules } = domain;
+  const told = details(pattern.text, {
+    entry: origin,
+    action: describeAction(domain),
+    'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
+    echoes: action.kind === 'grant' ? echoWords[action.echoGuard ?? 'auto'].inFull : null,
+    rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
+  });
+  return [told, ...(rules === undefined ? [] : ruleLines(rules))].join('\n');
+}
+
+function grantsOf(domain: Domain, grants: readonly Grant[], now: number): string {
+  if (domain.action.kind !== 'grant') return '-';
+  const found = offeredBy(domain, grants);
+  if (found.length === 0) return 'MISSING';
+  return found.map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`).join(', ');
+}
+
+function domainJson(domain: Domain, grants: readonly Grant[], now: number): object {
+  const { pattern, action, origin, rules } = domain;
+  const common = { domain: pattern.text, action: action.kind, origin };
+  if (action.kind !== 'grant') return common;
+  return {
+    ...common,
+    grant: action.grant,
+    insecure: action.insecure,
+    echo_guard: action.echoGuard ?? 'auto',
+    ...(action.echoLimit === undefined ? {} : { echo_limit: action.echoLimit }),
+    grants: offeredBy(domain, grants).map((grant) => ({
+      id: grant.id,
+      name: grant.name,
+      user: grant.user,
+      state: stateNow(grant, now),
+    })),
+    ...(rules === undefined ? { mode: 'enforce', default: 'allow', rules: [] } : rulesJson(rules)),
+  };
+}
+
+/** What an entry does, in a few words. */
+export function describeAction({ action }: Domain): string {
+  switch (action.kind) {
+    case 'tunnel':
+      return 'tunnel (blind, no credential)';
+    case 'deny':
+      return 'refused';
+    case 'grant':
+      return [
+        `grant ${action.grant}`,
+        action.insecure ? ', also over plain http' : '',
+        echoWords[action.echoGuard ?? 'auto'].inMap,
+      ].join('');
+  }
+}
+
+/** The rules of a domain for people and programs. */
+
+/** `3 rules, else deny`, and whether they only report; `-` where there are none. */
+function rulesSummary(rules: DomainRules | undefined): string {
+  if (rules === undefined) return '-';
+  const { length } = rules.rules;
+  const count = length === 0 ? 'no rule' : `${length} ${length === 1 ? 'rule' : 'rules'}`;
+  return `${count}, else ${rules.default}${rules.mode === 'report' ? ' (only reported)' : ''}`;
+}
+
+/** A line a rule, in the order in which they are asked, and the default last. */
+function ruleLines(rules: DomainRules): string[] {
+  const rows = rules.rules.map(({ rule }, index) => [
+    `  ${index + 1}`,
+    rule.outcome,
+    rule.name ?? '-',
+    describeRule(rule),
+    rule.origin,
+  ]);
+  return columns([...rows, ['  else', rules.default, '-', 'what no rule matches', rules.defaultOrigin]]);
+}
+
+/** For programs: conditions as the config file has them. */
+function rulesJson(rules: DomainRules): Readonly<Record<string, unknown>> {
+  return {
+    mode: rules.mode,
+    default: rules.default,
+    rules: rules.rules.map(({ rule }) => ruleJson(rule)),
+  };
+}
+
+function ruleJson(rule: Rule): object {
+  return {
+    name: rule.name,
+    outcome: rule.outcome,
+    origin: rule.origin,
+    text: describeRule(rule),
+    conditions: conditionsJson(rule.conditions),
+    require_reason: rule.requireReason,
+    limits: rule.limits.map((limit) =>
+      limit.kind === 'rate'
+        ? { per: limit.per, requests: limit.count, period_ms: limit.perMs, burst: limit.burst }
+        : { per: limit.per, requests_per_day: limit.requests, bytes_per_day: limit.bytes },
+    ),
+    max_response: rule.maxResponse,
+  };
+}
+
+type Texts = readonly { readonly text: string }[];
+
+const texts = (items: Texts | null) => items?.map(({ text }) => text) ?? null;
+const blocks = (items: readonly Cidr[]) => items.map(({ address, prefix }) => `${address}/${prefix}`);
+
+type Json = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[K]>) => object };
+
+const json: Json = {
+  methods: (methods) => ({ methods }),
+  paths: (paths) => ({ paths: texts(paths) }),
+  query: (query) => ({
+    query: Object.fromEntries(Array.from(query, ([name, globs]) => [name, texts(globs)])),
+  }),
+  contentTypes: (types) => ({ content_types: texts(types) }),
+  bodySize: (bodySize) => ({ body_size: bodySize }),
+  times: (times) => ({ times: times.map(describeWindow) }),
+  clients: (clients) => ({ clients: blocks(clients) }),
+  agents: (agents) => ({ agents: texts(agents) }),
+  users: (users) => ({ users: texts(users) }),
+  labels: (labels) => ({ labels: texts(labels) }),
+  graphql: ({ types, names }) => ({ graphql: { types, names: texts(names) } }),
+  jsonrpc: ({ methods, tools }) => ({ jsonrpc: { methods: texts(methods), tools: texts(tools) } }),
+};
+
+function conditionsJson(conditions: Conditions): object {
+  const names = Object.keys(json) as ConditionName[];
+  return Object.assign({}, ...names.map((name) => conditionJson(conditions, name))) as object;
+}
+
+function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>, name: K): object {
+  const condition = conditions[name];
+  return condition === null ? {} : json[name](condition);
+}
+
+/** What becomes of responses that show the credential: behind the action of an entry, and as a sentence of its own. */
+export const echoWords: Readonly<Record<EchoGuard, { readonly inMap: string; readonly inFull: string }>> = {
+  auto: { inMap: '', inFull: 'taken out of error pages and echo endpoints' },
+  redact: { inMap: ', echoes redacted', inFull: 'taken out of every response' },
+  refuse: { inMap: ', echoes refused', inFull: 'a response that has one is refused' },
+  off: { inMap: ', echoes not looked for', inFull: 'not looked for' },
 };

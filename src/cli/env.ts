@@ -1,24 +1,198 @@
-import { examples, type Register } from './command.ts';
+import { hash } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { placeholderCodes } from '../app/state.ts';
+import { renderVariables, type Shell, shellOf, shells, withheld } from '../clients/environment.ts';
+import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
+import { withoutProxy } from '../clients/variable-table.ts';
+import { clientVariables } from '../clients/variables.ts';
+import { credentialVariables } from '../config/environment-index.ts';
+import { environmentReferences } from '../config/load.ts';
+import type { Grant } from '../grants/grant.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
+import { anyone, leaseHolder, mintFor } from '../placeholders/codes.ts';
+import type { Domain } from '../policy/domain-map.ts';
+import { openCa } from './ca.ts';
+import type { Context } from './context.ts';
+import { proxyUrl, reachable, readSpan } from './format.ts';
+import { offeredBy, offeredFirst } from './grant/format.ts';
+import { cappedText, type MadeLease, makeLease } from './lease/create.ts';
+import { leaseClockText } from './lease/format.ts';
 
-/** `sidekey env`: the variables that send programs through a proxy that runs. */
-export const registerEnv: Register = (program, bind) => {
-  examples(
-    program
-      .command('env')
-      .description('print the variables that send programs through the running proxy')
-      .option(
-        '--shell <shell>',
-        'bash (also for zsh and sh), fish, powershell, dotenv, json or docker; default: your shell. dotenv and docker set variables and take none away',
-      )
-      .option('--proxy <url>', 'where the proxy is reached, if that is not what the config listens on')
-      .option('--agent <name>', 'make a lease of this agent; its token stands in what is printed')
-      .option('--grant <grant...>', 'the lease is for these grants; default: all that the agent reaches')
-      .option('--ttl <span>', 'how long the lease lasts: 15m, 8h')
-      .option('--keep <name...>', 'variables that stay though they hold a credential')
-      .action(bind(async () => (await import('./env/print.ts')).printEnvironment)),
-    'eval "$(sidekey env)"',
-    'sidekey env --shell fish | source',
-    'eval "$(sidekey env --agent claude --grant github --ttl 8h)"',
-    'sidekey env --shell docker > agent.env   # docker run --env-file agent.env …',
-  );
-};
+/** Which variables, and in whose words. */
+export interface EnvOptions {
+  readonly shell?: string;
+  readonly proxy?: string;
+  readonly agent?: string;
+  readonly grant?: readonly string[];
+  readonly ttl?: string;
+  readonly keep?: readonly string[];
+}
+
+/**
+ * `sidekey env`: what a program needs to go through a proxy that runs. With `--agent` the token of a new lease stands in
+ * it, on standard output: that is what it is for.
+ */
+export async function printEnvironment(context: Context, options: EnvOptions): Promise<void> {
+  const { withView, output, env: parent, now } = context;
+  const at = now();
+  const shell = options.shell === undefined ? shellOf(parent, process.platform) : readShell(options.shell);
+  const ttlMs = options.ttl === undefined ? null : readSpan('--ttl', options.ttl);
+  const { agent } = options;
+  const idle = (['grant', 'ttl'] as const).find((name) => agent === undefined && options[name] !== undefined);
+  if (idle !== undefined) {
+    throw new SidekeyError('input_invalid', `--${idle} says nothing without --agent.`, {
+      hint: 'sidekey env --agent NAME --grant GRANT',
+    });
+  }
+  const { config, grants, authority, vault } = await withView(async (view) => ({
+    config: view.config,
+    grants: await view.grants(),
+    authority: await openCa(view, now),
+    vault: await view.vault(),
+  }));
+  const place = proxyPlace(config.proxy.listen, options.proxy);
+  if (agent === undefined && config.proxy.agents === 'required') {
+    throw new SidekeyError('input_invalid', 'The proxy serves nobody without a token (proxy.agents).', {
+      hint: 'sidekey env --agent NAME --grant GRANT',
+    });
+  }
+  // Before the lease: what cannot be written is found while there is nothing to be taken back.
+  const folder = trustFolder(config.ca.directory, parent);
+  const trust = await writeTrustFiles(folder, { authorityPem: authority.certificatePem, parent });
+  const made = agent === undefined ? null : await leaseFor(context, { ...options, agent }, { ttlMs, at });
+  const holder = made === null ? anyone : leaseHolder(made.lease.id);
+  const url = proxyUrl(place, made === null ? undefined : `${made.lease.agent}:${made.secret}`);
+  const variables = clientVariables({
+    parent,
+    proxy: { url, ...place },
+    trust,
+    noProxy: withoutProxy(config.domains, place),
+  });
+  const reached = offeredFirst(config.domains, made?.grants ?? grants);
+  const credentials = withheld({
+    parent,
+    providers: credentialVariables(config.providers),
+    reachable: reachableProviders(config.domains, reached),
+    references: environmentReferences(config),
+    // Without a vault there is no grant either.
+    mint: vault === null ? undefined : mintFor(holder, reached, placeholderCodes(vault)),
+    ...(options.keep === undefined ? {} : { keep: options.keep }),
+  });
+  const change = { set: { ...credentials.set, ...variables }, remove: credentials.remove };
+  const chained = config.upstream.proxy !== null;
+  const notes = [
+    ...trust.notes,
+    ...parentNotes({ parent, proxy: place, domains: config.domains, chained }),
+    ...credentials.notes,
+    ...shellNotes(shell, change.remove, folder),
+  ];
+  if (output.json) {
+    output.result({ ...change, lease: made?.lease.id ?? null, notes }, '');
+    return;
+  }
+  output.bytes(Buffer.from(renderVariables(shell, change)));
+  const words = [...(made === null ? [] : leaseWords(made, options.ttl, at)), ...notes];
+  if (words.length > 0) output.say(words.join('\n'));
+}
+
+function leaseFor(
+  { withState }: Context,
+  { agent, grant }: EnvOptions & { readonly agent: string },
+  { ttlMs, at }: { readonly ttlMs: number | null; readonly at: number },
+): Promise<MadeLease> {
+  const order = { agent, grants: grant ?? null, purpose: 'sidekey env', ttlMs, idleMs: null, maxUses: null };
+  return withState((state) => makeLease(state, order, at));
+}
+
+function leaseWords({ lease, ttl }: MadeLease, asked: string | undefined, at: number): string[] {
+  const capped = cappedText(ttl, asked);
+  return [
+    `The token of the lease ${lease.id} stands in these lines, and is shown this once.`,
+    leaseClockText(lease, at),
+    ...(capped === null ? [] : [capped]),
+  ];
+}
+
+/** Where the proxy is reached; an IPv6 address without brackets. */
+interface ProxyPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * Of `--proxy`, else of what the config listens on.
+ *
+ * @throws SidekeyError `input_invalid`: no URL of a proxy, a token in it, or a port that is chosen at the start
+ */
+function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace {
+  if (option === undefined) {
+    if (listen.port !== 0) return { host: reachable(listen.host), port: listen.port };
+    throw new SidekeyError('input_invalid', 'The config has the port of the proxy chosen at its start.', {
+      hint: 'sidekey env --proxy http://127.0.0.1:PORT, with the port that it named then',
+    });
+  }
+  const url = URL.parse(option.includes('://') ? option : `http://${option}`);
+  if (url?.protocol !== 'http:' || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw new SidekeyError('input_invalid', '--proxy is no URL of a proxy.', {
+      hint: '--proxy http://127.0.0.1:8377',
+    });
+  }
+  if (url.username !== '' || url.password !== '') {
+    // Arguments are seen by every user of the machine.
+    throw new SidekeyError('input_invalid', 'The URL of --proxy has user information in it.', {
+      hint: 'leave it out, and have a lease made: --agent NAME --grant GRANT',
+    });
+  }
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 80 : Number(url.port) };
+}
+
+/**
+ * Names of the providers of which a caller gets a credential: some domain offers a grant of it, and it is among the
+ * caller's own.
+ */
+function reachableProviders(domains: readonly Domain[], grants: readonly Grant[]): ReadonlySet<string> {
+  return new Set(domains.flatMap((domain) => offeredBy(domain, grants)).map(({ provider }) => provider));
+}
+
+const otherNames: Readonly<Record<string, Shell>> = { sh: 'bash', zsh: 'bash', pwsh: 'powershell' };
+
+/** @throws SidekeyError `input_invalid` */
+function readShell(text: string): Shell {
+  const shell =
+    shells.find((name) => name === text) ?? (Object.hasOwn(otherNames, text) ? otherNames[text] : undefined);
+  if (shell !== undefined) return shell;
+  throw new SidekeyError('input_invalid', 'The shell of --shell is not known.', {
+    hint: `one of ${shells.join(', ')}; zsh and sh read what bash does`,
+  });
+}
+
+/** What a person should know of variables that go elsewhere than into a shell. */
+function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string): readonly string[] {
+  if (shell === 'docker') {
+    const mount = shellWord(`${trustFolder}:${trustFolder}:ro`);
+    return [
+      `For: docker run --env-file FILE -v ${mount} --network host …`,
+      '127.0.0.1 is the container itself without --network host: name the proxy as it sees it with --proxy.',
+    ];
+  }
+  return shell === 'dotenv' && remove.length > 0
+    ? [`A dotenv file takes no variable away: see to it that ${remove.join(', ')} are not set.`]
+    : [];
+}
+
+/**
+ * Where the trust files of `env` lie: beside the CA, for programs read them long after the command has ended. Shells that
+ * trust something of their own have a folder of their own, so that none takes away what another has in its bundle. In
+ * a shell where the variables are set already it is the folder that they name.
+ *
+ * @param directory of the CA; absolute
+ */
+function trustFolder(directory: string, parent: NodeJS.ProcessEnv): string {
+  const base = join(directory, 'clients');
+  const files = trustVariables.map((name) => parent[name] ?? '').filter((file) => file !== '');
+  const ours = files.find((file) => dirname(dirname(file)) === base);
+  if (ours !== undefined) return dirname(ours);
+  const key = [...new Set(files)].toSorted().join('\0');
+  return join(base, key === '' ? 'default' : hash('sha256', key).slice(0, 12));
+}

@@ -1,33 +1,30 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { errorPhrase } from '../error-facts.ts';
-import { exitCode, SidekeyError } from '../errors.ts';
-import { registerAgent } from './agent.ts';
-import { registerApprove } from './approve.ts';
-import { registerAudit } from './audit.ts';
-import { registerCa } from './ca.ts';
-import type { Bind, Register } from './command.ts';
-import { registerConnect } from './connect.ts';
+import { didYouMean, errorPhrase, exitCode, SidekeyError } from '../lib/errors.ts';
+import type { Bind, Register } from './commands/command.ts';
+import { registerConnect, registerGrant, registerProvider } from './commands/credentials.ts';
+import { registerAudit, registerCa } from './commands/evidence.ts';
+import {
+  registerAgent,
+  registerApprove,
+  registerDomain,
+  registerExplain,
+  registerLease,
+  registerPolicy,
+} from './commands/permissions.ts';
+import {
+  registerDemo,
+  registerDoctor,
+  registerEnv,
+  registerFetch,
+  registerRun,
+  registerSkill,
+  registerStart,
+  registerStatus,
+} from './commands/run.ts';
 import { createContext } from './context.ts';
-import { registerDemo } from './demo.ts';
-import { registerDoctor } from './doctor.ts';
-import { registerDomain } from './domain.ts';
-import { registerEnv } from './env.ts';
-import { registerExplain } from './explain.ts';
-import { registerFetch } from './fetch.ts';
-import { registerGrant } from './grant.ts';
-import { registerLease } from './lease.ts';
-import { openLines, readInput, type Input } from './input.ts';
 import { createOutput, type Streams } from './output.ts';
-import { createAsk } from './prompt.ts';
-import { registerPolicy } from './policy.ts';
-import { registerProvider } from './provider.ts';
-import { registerRun } from './run.ts';
-import { createScreen } from './screen.ts';
-import { registerSkill } from './skill.ts';
-import { registerStart } from './start.ts';
-import { registerStatus } from './status.ts';
-import { asksNothing, usageFailure } from './usage.ts';
+import { createAsk, createScreen, type Input, openLines, readInput } from './terminal.ts';
 
 const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ['Run:', [registerRun, registerStart, registerEnv, registerFetch, registerSkill, registerDemo]],
@@ -46,7 +43,7 @@ interface CommonOptions {
 }
 
 /** What the program is run in: the process, unless a test gives another. */
-export type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
+type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
 
 /** The command line: runs one command, and answers its exit code (see `exitCode`). Never rejects. */
 export async function run(argv: readonly string[], host: Host = process): Promise<number> {
@@ -148,4 +145,89 @@ function packageVersion(): string {
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest
     ? String(manifest.version)
     : '';
+}
+
+/** Whether nothing was asked for: then the help is the answer. */
+function asksNothing(argv: readonly string[]): boolean {
+  return argv.every((word) => word === '--json');
+}
+
+/**
+ * What commander found wrong with a command line, as one sentence. Its own messages are passed on where they name what
+ * is known (options, commands, arguments), and not where they repeat what was written: that may be a secret in the
+ * wrong place, and messages get into logs.
+ *
+ * @returns the error itself where it is none, such as after `--help`
+ */
+function usageFailure(error: CommanderError, command: Command): CommanderError | SidekeyError {
+  if (error.exitCode === 0) return error;
+  const hint = `${invocationOf(command)} --help`;
+  switch (error.code) {
+    case 'commander.help':
+      return new SidekeyError('input_invalid', needsCommand(command), { hint });
+    case 'commander.unknownCommand':
+      return unknownCommand(command);
+    case 'commander.excessArguments':
+      return isDefaultOfItsGroup(command) && command.parent !== null
+        ? unknownCommand(command.parent)
+        : new SidekeyError('input_invalid', tooMany(command), { hint });
+    default:
+      return new SidekeyError('input_invalid', sentence(error.message), { hint });
+  }
+}
+
+function needsCommand(command: Command): string {
+  const what = command.parent === null ? 'A command is' : `After "${pathOf(command)}" a command is`;
+  return `${what} needed: ${namesOf(command)}.`;
+}
+
+function unknownCommand(command: Command): SidekeyError {
+  const [written = ''] = command.args;
+  const near = didYouMean(
+    written,
+    command.commands.map((each) => each.name()),
+  );
+  const prefix = command.parent === null ? '' : `${pathOf(command)} `;
+  // What is near to a command is no secret.
+  const message =
+    near === null
+      ? `There is no such command; ${prefix === '' ? 'it' : `after "${prefix.trim()}" it`} is one of ${namesOf(command)}.`
+      : `There is no command "${prefix}${written}"; did you mean "${prefix}${near}"?`;
+  return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
+}
+
+function tooMany(command: Command): string {
+  const expected = command.registeredArguments.length;
+  const takes = expected === 0 ? 'no arguments' : expected === 1 ? 'one argument' : `${expected} arguments`;
+  return `"${pathOf(command)}" takes ${takes}, and was given ${command.args.length}.`;
+}
+
+/** Commander gives the words of a group to its default command; then the first of them was meant for the group. */
+function isDefaultOfItsGroup(command: Command): boolean {
+  return command.parent !== null && command.parent.args[0] !== command.name();
+}
+
+/** `grant add` */
+function pathOf(command: Command): string {
+  if (command.parent === null) return '';
+  return `${pathOf(command.parent)} ${command.name()}`.trim();
+}
+
+/** `sidekey grant add` */
+function invocationOf(command: Command): string {
+  return command.parent === null ? command.name() : `${invocationOf(command.parent)} ${command.name()}`;
+}
+
+function namesOf(command: Command): string {
+  return command.commands.map((each) => each.name()).join(', ');
+}
+
+/** `error: unknown option '--tokn=…'\n(Did you mean --token?)` without the value, as one sentence. */
+function sentence(message: string): string {
+  const text = message
+    .replace(/^error: /, '')
+    .replace(/'(--?[A-Za-z][A-Za-z0-9-]*)=[^]*?'(?=\n|$)/, "'$1'")
+    .replace(/\n\(Did you mean (?:one of )?([^?]+)\?\)$/, '; did you mean $1?');
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?)]$/.test(capital) ? capital : `${capital}.`;
 }

@@ -1,15 +1,231 @@
-import { examples, group, type Register } from './command.ts';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { type ConfigDocument, parseConfigDocument } from '../config/document.ts';
+import { configInvalid, displayName, type Problem } from '../config/problem.ts';
+import { outcome } from '../config/rules.ts';
+import { address, size, text } from '../config/scalar.ts';
+import { validate } from '../config/validate.ts';
+import { exitCode, type FailureCode, failures, SidekeyError, systemCode } from '../lib/errors.ts';
+import { parseAbsoluteTarget } from '../policy/authority.ts';
+import { readBodyFacts } from '../policy/body.ts';
+import { decideRequest, type Policy, type RequestDecision } from '../policy/decide.ts';
+import { createDomainMap } from '../policy/domain-map.ts';
+import { describeStep } from '../policy/judge.ts';
+import type { RequestFacts } from '../policy/request.ts';
+import type { RuleOutcome } from '../policy/rule.ts';
+import type { Context } from './context.ts';
+import { table } from './output.ts';
 
-/** `sidekey policy`: what the rules of the config file say. */
-export const registerPolicy: Register = (program, bind) => {
-  const policy = group(program, 'policy', 'what the rules of the config file decide');
-  examples(
-    policy
-      .command('test')
-      .description('hold the config against a file of requests and the decisions that they must get')
-      .argument('<file>', 'YAML: a list of { request, expect, … }; see docs/rules.md')
-      .action(bind(async () => (await import('./policy/test.ts')).testPolicy)),
-    'sidekey policy test policy-tests.yaml',
-    'sidekey policy test policy-tests.yaml --config staging.yaml --json',
+/** One case, and what became of it. */
+interface Tested {
+  readonly of: PolicyCase;
+  readonly decision: RequestDecision;
+  readonly got: Got;
+  readonly passed: boolean;
+}
+
+/** What the rules say, also where they only report. */
+interface Got {
+  readonly outcome: PolicyCase['expect'];
+  readonly code: string | null;
+  readonly reported: boolean;
+}
+
+/** `sidekey policy test FILE`: exit code 1 where a case got another decision than it must. Nothing is sent or opened. */
+export async function testPolicy({ readConfig, output, now }: Context, file: string): Promise<number> {
+  const config = await readConfig();
+  const cases = parseCases(await readText(file), displayName(file, process.cwd()), now());
+  const policy: Policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatched };
+  const all = cases.map((of) => testCase(policy, of));
+  const failed = all.filter(({ passed }) => !passed);
+  output.result(
+    { passed: all.length - failed.length, failed: failed.length, cases: all.map(caseJson) },
+    [caseTable(all), '', summary(all.length, failed)].join('\n'),
   );
-};
+  return failed.length === 0 ? exitCode.ok : exitCode.failure;
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new SidekeyError('input_invalid', `${file} cannot be read (${systemCode(cause)}).`, {
+      hint: 'sidekey policy test FILE; docs/rules.md says what stands in it',
+      cause,
+    });
+  }
+}
+
+function testCase(policy: Policy, of: PolicyCase): Tested {
+  const decision = decideRequest(policy, of.facts);
+  const got = gotOf(decision);
+  const passed =
+    got.outcome === of.expect &&
+    (of.code === null || of.code === got.code) &&
+    (of.rule === null || isNamed(decision, of.rule));
+  return { of, decision, got, passed };
+}
+
+function gotOf(decision: RequestDecision): Got {
+  if (decision.outcome === 'deny') return { outcome: 'deny', code: decision.code, reported: false };
+  const { reported } = decision;
+  if (reported !== null) return { outcome: reported.outcome, code: reported.code, reported: true };
+  const outcome = decision.outcome === 'inject' ? 'allow' : decision.outcome;
+  return { outcome, code: null, reported: decision.mode === 'report' };
+}
+
+/** By its name, or by where it stands, with or without the file and line. */
+function isNamed({ rule, ruleName }: RequestDecision, named: string): boolean {
+  return named === ruleName || named === rule || named === rule.replace(/ \([^()]*\)$/, '');
+}
+
+function wanted({ expect, rule, code }: PolicyCase): string {
+  return [expect, code, rule === null ? null : `by ${rule}`].filter((part) => part !== null).join(' ');
+}
+
+function caseTable(all: readonly Tested[]): string {
+  const rows = all.map(({ of, decision, got, passed }) => [
+    passed ? '✓' : '✗',
+    String(of.line),
+    withoutSecrets(of.request),
+    wanted(of),
+    [got.outcome, got.code, got.reported ? '(report)' : null].filter((part) => part !== null).join(' '),
+    decision.ruleName === null ? decision.rule : `${decision.ruleName}, ${decision.rule}`,
+  ]);
+  return table(['', 'line', 'request', 'expected', 'got', 'by'], rows);
+}
+
+function summary(count: number, failed: readonly Tested[]): string {
+  const told = failed.map(({ of, decision }) =>
+    [
+      `Line ${of.line}, ${withoutSecrets(of.request)}: ${decision.reason}.`,
+      ...decision.steps.map((step) => `  ${describeStep(step)}`),
+    ].join('\n'),
+  );
+  const verdict =
+    failed.length === 0 ? `All ${count} as expected.` : `${failed.length} of ${count} not as expected.`;
+  return [...told, verdict].join('\n');
+}
+
+function caseJson({ of, decision, got, passed }: Tested): object {
+  return {
+    line: of.line,
+    request: withoutSecrets(of.request),
+    passed,
+    expected: { outcome: of.expect, rule: of.rule, code: of.code },
+    got: { ...got, rule: decision.rule, rule_name: decision.ruleName, reason: decision.reason },
+    steps: decision.steps,
+  };
+}
+
+/** Without a query, where keys stand. */
+function withoutSecrets(request: string): string {
+  return request.split('?', 1)[0] ?? '';
+}
+
+/** A request, and the decision that it must get. */
+interface PolicyCase {
+  /** `GET https://api.github.com/user`, as it is written. */
+  readonly request: string;
+  /** Of the file. */
+  readonly line: number;
+  readonly facts: RequestFacts;
+  readonly expect: RuleOutcome;
+  /** The name of the rule that must decide, or where it stands; null: any. */
+  readonly rule: string | null;
+  /** Of the refusal; null: any. */
+  readonly code: FailureCode | null;
+}
+
+const request = text<Pick<RequestFacts, 'method' | 'authority' | 'path'>>(
+  { description: 'METHOD URL' },
+  (value) => {
+    const [, method, url] = /^(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+) +)?(\S+)$/.exec(value) ?? [];
+    const target =
+      url === undefined ? null : parseAbsoluteTarget(url.includes('://') ? url : `https://${url}`);
+    return target === null
+      ? { problem: 'is no request such as GET https://host/path' }
+      : { method: method ?? 'GET', ...target };
+  },
+);
+
+/** Without an offset nobody could tell which moment is meant. */
+const moment = text<number>({ description: 'A moment.' }, (value) => {
+  const isComplete = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(value);
+  const time = isComplete ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(time) ? { problem: 'is no moment such as 2026-11-21T09:00:00+01:00' } : time;
+});
+
+const code = text<FailureCode>({ description: 'A code.' }, (value) =>
+  Object.hasOwn(failures, value) ? (value as FailureCode) : { problem: 'is no code of a refusal' },
+);
+
+const schema = z.array(
+  z.strictObject({
+    request,
+    expect: outcome('What it must get.'),
+    rule: z.string().optional(),
+    code: code.optional(),
+    agent: z.string().optional(),
+    user: z.string().optional(),
+    labels: z.array(z.string()).optional(),
+    reason: z.string().optional(),
+    client: address('An address.').optional(),
+    at: moment.optional(),
+    content_type: z.string().optional(),
+    content_length: size('Bytes.').optional(),
+    body: z.unknown().optional(),
+  }),
+);
+
+type Written = z.output<typeof schema>[number];
+
+/**
+ * Reads a file of cases.
+ *
+ * @param now what counts as the moment of a request that names none
+ * @throws SidekeyError `config_invalid` with every problem, each with its line and column
+ */
+export function parseCases(content: string, name: string, now: number): readonly PolicyCase[] {
+  const document = parseConfigDocument(content);
+  if (!document.readable) throw configInvalid(name, document.problems);
+  const checked = validate<readonly Written[]>(schema, document);
+  const problems = [...document.problems, ...('problems' in checked ? checked.problems : [])];
+  if ('problems' in checked || problems.length > 0) throw configInvalid(name, problems);
+  const empty: Problem = { line: 1, column: 1, path: [], message: 'has no case' };
+  if (checked.value.length === 0) throw configInvalid(name, [empty]);
+  return checked.value.map((written, index) => caseOf(written, index, document, now));
+}
+
+function caseOf(written: Written, index: number, document: ConfigDocument, now: number): PolicyCase {
+  const { body } = written;
+  // A text is sent as it is, whatever it is; anything else as the JSON that it is.
+  const bytes = new TextEncoder().encode(
+    body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body),
+  );
+  const contentType = written.content_type ?? (bytes.length === 0 ? null : 'application/json');
+  const asWritten = (document.value as readonly { readonly request: string }[])[index]?.request ?? '';
+  return {
+    request: asWritten,
+    line: document.position([index]).line,
+    facts: {
+      ...written.request,
+      methodFields: [],
+      pathFields: [],
+      methodParameters: [],
+      upgrades: false,
+      client: written.client ?? '127.0.0.1',
+      agent: written.agent ?? null,
+      user: written.user ?? null,
+      labels: written.labels ?? [],
+      reason: written.reason ?? null,
+      contentType,
+      contentLength: written.content_length ?? bytes.length,
+      now: written.at ?? now,
+      body: readBodyFacts({ contentType, contentEncoding: null, bytes }, true),
+    },
+    expect: written.expect,
+    rule: written.rule ?? null,
+    code: written.code ?? null,
+  };
+}

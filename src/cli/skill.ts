@@ -1,26 +1,223 @@
-import { examples, group, type Register } from './command.ts';
-import { agentNames } from './skill/places.ts';
+import { hash } from 'node:crypto';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { packageRoot } from '../config/locate.ts';
+import { displayName } from '../config/problem.ts';
+import { didYouMean, exitCode, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import type { Context } from './context.ts';
 
-/** `sidekey skill`: what tells agents how to call APIs through Sidekey. */
-export const registerSkill: Register = (program, bind) => {
-  const skill = group(program, 'skill', 'the page that tells agents how to call APIs through Sidekey');
-  examples(
-    skill
-      .command('install')
-      .description('put it where agents look; nothing that a person wrote is overwritten')
-      .option('--for <agent...>', `for these: ${agentNames.join(', ')} (default: those that are there)`)
-      .option('--project', 'in this folder, for everybody who works on it')
-      .option('--user', 'in the home folder, for all projects (default)')
-      .option('--force', 'also over a file that is not ours, or was changed')
-      .option('--print', 'show what would be written, and write nothing')
-      .action(bind(async () => (await import('./skill/install.ts')).installSkill)),
-    'sidekey skill install --for claude --project',
+/** Where the skill is to go. */
+export interface InstallOptions {
+  readonly for?: readonly string[];
+  readonly project?: boolean;
+  readonly user?: boolean;
+  readonly force?: boolean;
+  readonly print?: boolean;
+}
+
+/** `sidekey skill show` */
+export async function showSkill({ output }: Context): Promise<void> {
+  const text = await shippedSkill();
+  output.result({ skill: text }, text);
+}
+
+/**
+ * `sidekey skill install`: exit code 1 where a file was left alone, because a person wrote or changed it.
+ *
+ * @throws SidekeyError `input_invalid`, `file_unwritable`
+ */
+export async function installSkill(context: Context, options: InstallOptions): Promise<number | void> {
+  const { output, env } = context;
+  const text = markedSkill(await shippedSkill());
+  if (options.print === true) {
+    output.result({ skill: text }, text);
+    return;
+  }
+  if (options.project === true && options.user === true) {
+    throw new SidekeyError('input_invalid', '--project and --user are both given.', {
+      hint: 'give one of them',
+    });
+  }
+  const scope: SkillScope = options.project === true ? 'project' : 'user';
+  const base = scope === 'project' ? process.cwd() : (env['HOME'] ?? homedir());
+  const found = options.for?.map(readAgent) ?? (await agentsAt(scope, base));
+  // The folder that most of them read.
+  const agents = found.length > 0 ? found : (['agents'] as const);
+  const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base)))];
+  const done = [];
+  for (const file of files) {
+    const what = await place(file, text, options.force === true);
+    done.push({ file, agents: agents.filter((agent) => skillFile(agent, scope, base) === file), what });
+  }
+  output.result(
+    done,
+    done
+      .map(
+        ({ file, agents: whose, what }) =>
+          `${said[what]} ${displayName(file, process.cwd())} (${whose.join(', ')})`,
+      )
+      .join('\n'),
   );
-  examples(
-    skill
-      .command('show')
-      .description('show it')
-      .action(bind(async () => (await import('./skill/install.ts')).showSkill)),
-    'sidekey skill show',
-  );
+  if (found.length === 0) {
+    output.say(
+      `None of these agents is there, so it is where many look: ${agentNames.join(', ')}. Name one with --for.`,
+    );
+  }
+  if (!done.some(({ what }) => what === 'kept')) return;
+  output.say('A file that somebody else wrote or changed was left alone.\n  → sidekey skill install --force');
+  return exitCode.failure;
+}
+
+type Placed = 'written' | 'updated' | 'same' | 'kept';
+
+const said: Readonly<Record<Placed, string>> = {
+  written: 'Wrote',
+  updated: 'Updated',
+  same: 'Is there already:',
+  kept: 'Left alone:',
 };
+
+async function place(file: string, text: string, force: boolean): Promise<Placed> {
+  try {
+    const before = await readFile(file, 'utf8').catch((error: unknown) => {
+      if (isSystemError(error, 'ENOENT')) return null;
+      throw error;
+    });
+    if (before === text) return 'same';
+    if (before !== null && !force && !isUnchanged(before)) return 'kept';
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, text);
+    return before === null ? 'written' : 'updated';
+  } catch (cause) {
+    throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(cause)}).`, {
+      hint: 'sidekey skill install --print',
+      cause,
+    });
+  }
+}
+
+async function agentsAt(scope: SkillScope, base: string): Promise<readonly AgentKind[]> {
+  const there = await Promise.all(
+    agentNames.map(async (agent) => {
+      const marks = await Promise.all(marksOf(agent, scope, base).map(isThere));
+      return marks.includes(true) ? [agent] : [];
+    }),
+  );
+  return there.flat();
+}
+
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function readAgent(text: string): AgentKind {
+  if (isAgentKind(text)) return text;
+  const near = didYouMean(text, agentNames);
+  throw new SidekeyError(
+    'input_invalid',
+    `--for names no agent whose places are known${near === null ? '.' : `; did you mean ${near}?`}`,
+    { hint: `--for ${agentNames.join(' | ')}; for any other: sidekey skill show > FILE` },
+  );
+}
+
+function shippedSkill(): Promise<string> {
+  return readFile(join(packageRoot, 'skills', 'sidekey', 'SKILL.md'), 'utf8');
+}
+
+/** The line of the front matter by which a file is known for one that was installed and not changed since. */
+const mark = /^ {2}sidekey-digest: "([0-9a-f]{64})"\n/m;
+
+/** The skill as it is installed: with a digest of all the rest. @throws where the text has no front matter */
+export function markedSkill(text: string): string {
+  const end = text.indexOf('\n---\n');
+  if (!text.startsWith('---\n') || end < 0) throw new Error('the skill has no front matter');
+  const before = `${text.slice(0, end)}\nmetadata:\n`;
+  const after = text.slice(end + 1);
+  return `${before}  sidekey-digest: "${hash('sha256', before + after)}"\n${after}`;
+}
+
+/** Whether a file is as some version of ours wrote it. Not a proof of anything: whoever wants to can make one. */
+export function isUnchanged(text: string): boolean {
+  const [line = '', digest] = mark.exec(text) ?? [];
+  return digest !== undefined && hash('sha256', text.replace(line, '')) === digest;
+}
+
+/** Where one agent looks for skills: `SKILL.md` in a folder of the skill's name. Paths are relative to project and home. */
+interface Places {
+  /** Folders of skills. */
+  readonly project: string;
+  readonly user: string;
+  /** What is there where the agent is used. */
+  readonly marks: { readonly project: readonly string[]; readonly user: readonly string[] };
+}
+
+/**
+ * Agents that read skills in the open format (agentskills.io), each with the folders that its own documentation names.
+ * `agents` is the folder that many of them share; of Codex it is the only one.
+ */
+const places = {
+  claude: {
+    project: '.claude/skills',
+    user: '.claude/skills',
+    marks: { project: ['.claude', 'CLAUDE.md'], user: ['.claude'] },
+  },
+  codex: {
+    project: '.agents/skills',
+    user: '.agents/skills',
+    marks: { project: ['.codex'], user: ['.codex'] },
+  },
+  copilot: {
+    project: '.github/skills',
+    user: '.copilot/skills',
+    // A repository has a .github for many reasons.
+    marks: { project: ['.github/skills', '.github/copilot-instructions.md'], user: ['.copilot'] },
+  },
+  cursor: {
+    project: '.cursor/skills',
+    user: '.cursor/skills',
+    marks: { project: ['.cursor'], user: ['.cursor'] },
+  },
+  gemini: {
+    project: '.gemini/skills',
+    user: '.gemini/skills',
+    marks: { project: ['.gemini', 'GEMINI.md'], user: ['.gemini'] },
+  },
+  opencode: {
+    project: '.opencode/skills',
+    user: '.config/opencode/skills',
+    marks: { project: ['.opencode'], user: ['.config/opencode'] },
+  },
+  agents: {
+    project: '.agents/skills',
+    user: '.agents/skills',
+    marks: { project: ['.agents'], user: ['.agents'] },
+  },
+} as const satisfies Readonly<Record<string, Places>>;
+
+/** An agent whose places are known. */
+type AgentKind = keyof typeof places;
+
+/** Their names. */
+export const agentNames = Object.keys(places) as readonly AgentKind[];
+
+/** Whether a text names one. */
+function isAgentKind(text: string): text is AgentKind {
+  return Object.hasOwn(places, text);
+}
+
+/** For one project, or for all that a user does. */
+type SkillScope = 'project' | 'user';
+
+/** The file that an agent reads, below the folder of the project or the home of the user. */
+function skillFile(agent: AgentKind, scope: SkillScope, base: string): string {
+  return join(base, places[agent][scope], 'sidekey', 'SKILL.md');
+}
+
+/** What shows that an agent is used there. */
+function marksOf(agent: AgentKind, scope: SkillScope, base: string): readonly string[] {
+  return places[agent].marks[scope].map((mark) => join(base, mark));
+}

@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, rename, stat, unlink } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { machineRoots, pemBundle } from '../ca/bundle.ts';
-import { pkcs12TrustStore } from '../ca/trust-store.ts';
-import { SidekeyError } from '../errors.ts';
-import { systemCode } from '../system-error.ts';
-import { aptSettings } from './apt-settings.ts';
-import { javaRoots } from './java-roots.ts';
-import { hgrcPath } from './mercurial.ts';
-import { parentCertificates } from './parent-trust.ts';
+import { machineRoots, pemBundle, pkcs12TrustStore } from '../ca/trust-bundle.ts';
+import { readRegularFile } from '../config/reload.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import type { Domain } from '../policy/domain-map.ts';
+import { javaRoots } from './java.ts';
+import { aptSettings, hgrcPath } from './program-settings.ts';
+import { bypasses, noProxyEntries, variables } from './variable-table.ts';
 
 /** Files that programs read their trust from. Absolute paths. Everything in them is public. */
 export interface TrustFiles {
@@ -38,13 +38,13 @@ export interface TrustFiles {
 }
 
 /** The files, and what a person should know of them. */
-export interface WrittenTrust extends TrustFiles {
+interface WrittenTrust extends TrustFiles {
   /** Sentences: a file of the parent's that could not be read, say. */
   readonly notes: readonly string[];
 }
 
 /** What the files are made from. */
-export interface TrustSources {
+interface TrustSources {
   /** PEM of our CA. */
   readonly authorityPem: string;
   /** The environment that the programs are started from. */
@@ -157,4 +157,111 @@ function unwritable(path: string, cause: unknown): SidekeyError {
     hint: 'let this user write to its folder',
     cause,
   });
+}
+
+/** What the notes are about. */
+interface ParentFacts {
+  readonly parent: NodeJS.ProcessEnv;
+  /** Where Sidekey is reached. */
+  readonly proxy: { readonly host: string; readonly port: number };
+  readonly domains: readonly Pick<Domain, 'pattern' | 'action'>[];
+  /** Whether `upstream.proxy` is set. */
+  readonly chained: boolean;
+}
+
+/** What a person should know of an environment that sends programs elsewhere. Sentences. */
+export function parentNotes({ parent, proxy, domains, chained }: ParentFacts): readonly string[] {
+  return [...companyProxy(parent, proxy, chained), ...pastSidekey(parent, proxy, domains)];
+}
+
+/** A company's proxy: ours takes its place, and has to be told of it. */
+function companyProxy(parent: NodeJS.ProcessEnv, ours: ParentFacts['proxy'], chained: boolean): string[] {
+  if (chained) return [];
+  const names = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'];
+  const name = names.find((one) => parent[one] !== undefined && parent[one] !== '');
+  if (name === undefined) return [];
+  const text = parent[name] ?? '';
+  const url = URL.parse(text.includes('://') ? text : `http://${text}`);
+  // What is no URL is not repeated: it may hold a password all the same.
+  const host = url === null ? 'a proxy' : url.host;
+  if (url !== null && isOurs(url, ours)) return [];
+  return [
+    `${name} names ${host}; programs go to Sidekey now, and Sidekey goes out through it only if upstream.proxy in the config says so.`,
+  ];
+}
+
+function isOurs(url: URL, { host, port }: ParentFacts['proxy']): boolean {
+  return url.hostname.replace(/^\[|\]$/g, '') === host && Number(url.port || 80) === port;
+}
+
+/** Hosts of the map that `NO_PROXY` sends past Sidekey: their requests carry no credential. */
+function pastSidekey(
+  parent: NodeJS.ProcessEnv,
+  { host }: ParentFacts['proxy'],
+  domains: ParentFacts['domains'],
+): string[] {
+  // Where the proxy has an IPv6 address, `withoutProxy` names all of its ports.
+  const entries = [...noProxyEntries(parent), ...(isIPv6(host) ? [host] : [])];
+  const past = domains.filter(
+    ({ pattern, action }) => action.kind === 'grant' && entries.some((entry) => bypasses(entry, pattern)),
+  );
+  return past.length === 0
+    ? []
+    : [
+        `NO_PROXY sends programs past Sidekey to ${past.map(({ pattern }) => pattern.text).join(', ')}: they get no credential there.`,
+      ];
+}
+
+/** The variables that name files with roots. */
+export const trustVariables: readonly string[] = variables
+  .filter(({ value }) => value === 'extra' || value === 'bundle')
+  .map(({ name }) => name);
+
+/** What the environment that programs are started from adds to their trust. */
+interface ParentTrust {
+  /** PEM of everything that it names. */
+  readonly all: string;
+  /** PEM of what it puts beside a program's own roots, and not in their place. */
+  readonly extra: string;
+  /** A sentence for each file that could not be read. */
+  readonly notes: readonly string[];
+}
+
+/** Far more than all roots of the world: 200 of them are 300 KB. */
+const mostBytes = 16 * 1024 * 1024;
+
+/**
+ * The certificates in the files that the parent's variables name, such as a company's root in `SSL_CERT_FILE`. Ours
+ * take the place of those variables, and what they brought must not get lost. A file that cannot be read would not
+ * have helped its program either: it is a note.
+ */
+function parentCertificates(parent: NodeJS.ProcessEnv): ParentTrust {
+  const notes: string[] = [];
+  const read = (kind: 'extra' | 'bundle'): string => {
+    const files = new Map(
+      variables
+        .filter(({ value }) => value === kind)
+        .map(({ name }) => [parent[name] ?? '', name] as const)
+        .filter(([file]) => file !== ''),
+    );
+    return [...files].map(([file, variable]) => readPem(file, variable, notes)).join('\n');
+  };
+  const extra = read('extra');
+  return { extra, all: `${read('bundle')}\n${extra}`, notes };
+}
+
+function readPem(file: string, variable: string, notes: string[]): string {
+  const note = (problem: string): string => {
+    notes.push(`${variable} names ${file}, which ${problem}: nothing of it is trusted.`);
+    return '';
+  };
+  try {
+    const content = readRegularFile(file, mostBytes);
+    if (content === null) return note('is no file');
+    if (content.bytes.length > mostBytes) return note('is larger than 16 MiB');
+    const text = content.bytes.toString('latin1');
+    return text.includes('-----BEGIN CERTIFICATE-----') ? text : note('has no certificate in it');
+  } catch (cause) {
+    return note(`cannot be read (${systemCode(cause)})`);
+  }
 }

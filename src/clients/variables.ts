@@ -1,10 +1,9 @@
-import { javaOptions } from './java-options.ts';
-import { mergedNoProxy } from './no-proxy.ts';
-import { variables, type ClientVariable } from './variable-table.ts';
+import { javaOptions } from './java.ts';
 import type { TrustFiles } from './trust-files.ts';
+import { type ClientVariable, mergedNoProxy, variables } from './variable-table.ts';
 
 /** What programs are told. */
-export interface ClientSettings {
+interface ClientSettings {
   /** The environment that they are started from. */
   readonly parent: NodeJS.ProcessEnv;
   readonly proxy: {

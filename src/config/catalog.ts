@@ -1,18 +1,18 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { SidekeyError } from '../errors.ts';
 import { isName } from '../grants/grant.ts';
 import type { Setting } from '../grants/provider.ts';
-import { isSystemError, systemCode } from '../system-error.ts';
-import { mostConfigBytes, parseConfigDocument, type ConfigDocument } from './document.ts';
-import { ownProviderFiles } from './own-providers.ts';
-import { configInvalid, displayName, type Problem } from './problem.ts';
-import { catalogProviderSchema, type CatalogProvider } from './provider-definition.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
+import { type ConfigDocument, mostConfigBytes, parseConfigDocument } from './document.ts';
 import { readEnvironmentIndex } from './environment-index.ts';
-import { fillIn, readSettings } from './provider-settings.ts';
-import { readRegularFile } from './regular-file.ts';
-import { shippedFile } from './shipped.ts';
+import { shippedFile } from './locate.ts';
+import { configInvalid, displayName, type Path, type Problem } from './problem.ts';
+import { dpopMisfit } from './provider-inject.ts';
+import { type CatalogProvider, catalogProviderSchema } from './provider.ts';
+import { carriageProblem, fillIn, ownProviderFiles, readSettings } from './providers.ts';
+import { readRegularFile } from './reload.ts';
 import { validate } from './validate.ts';
 
 /**
@@ -49,7 +49,7 @@ export interface CatalogEntry {
 }
 
 /** Where definitions are. */
-export interface CatalogFolders {
+interface CatalogFolders {
   /** The shipped ones. Default: `config/providers` of this package. */
   readonly shipped?: string | undefined;
   /** The user's own, which go before the shipped ones; it need not be there. */
@@ -110,7 +110,7 @@ function named(folder: string, files: readonly string[]): Map<string, string> {
 }
 
 /** A file whose form is right, before its settings have values. */
-export interface ProviderFile {
+interface ProviderFile {
   readonly path: string;
   readonly document: ConfigDocument;
 }
@@ -191,4 +191,92 @@ export function settle(file: ProviderFile, values: Readonly<Record<string, strin
 
 function wrong(path: string, problems: readonly Problem[]): SidekeyError {
   return configInvalid(displayName(path, process.cwd()), problems);
+}
+
+/** What the schema cannot say: how the parts of a definition fit together. */
+interface Misfit {
+  readonly path: Path;
+  /** The end of a sentence that begins with the path. */
+  readonly message: string;
+}
+
+type Check = (definition: CatalogProvider, entry: CatalogEntry) => Misfit | false;
+
+const checks: readonly Check[] = [
+  ({ flows, token, token_endpoint: endpoint }) =>
+    flows === undefined &&
+    token === undefined &&
+    endpoint === undefined &&
+    misfit([], 'offers no way in: it needs endpoints and flows, or a token'),
+  ({ flows, token_endpoint: endpoint }) =>
+    flows?.some((flow) => flow !== 'auth0_connection') === true &&
+    endpoint === undefined &&
+    misfit(['flows'], 'need a token_endpoint'),
+  ({ flows, authorization_endpoint: endpoint }) =>
+    flows !== undefined &&
+    flows.includes('authorization_code') !== (endpoint !== undefined) &&
+    misfit(
+      ['authorization_endpoint'],
+      'goes with the flow authorization_code, and neither without the other',
+    ),
+  ({ flows, device_authorization_endpoint: endpoint }) =>
+    flows !== undefined &&
+    flows.includes('device_code') !== (endpoint !== undefined) &&
+    misfit(
+      ['device_authorization_endpoint'],
+      'goes with the flow device_code, and neither without the other',
+    ),
+  ({ scopes = [], known_scopes: known }) => {
+    const unknown = known === undefined ? [] : scopes.filter((scope) => known[scope] === undefined);
+    return unknown.length > 0 && misfit(['known_scopes'], `does not say what ${unknown.join(', ')} is for`);
+  },
+  ({ inject = [], audience }) => {
+    const texts = audience.map(({ text }) => text);
+    const hosts = inject.flatMap((place) => (place.as.kind === 'own' ? [] : (place.hosts ?? [])));
+    const beyond = hosts.find((host) => !isWithinText(texts, host));
+    return beyond !== undefined && misfit(['inject'], `names ${beyond}, which is not in the audience`);
+  },
+  (definition) => {
+    const problem = dpopMisfit(definition);
+    return problem !== null && misfit(['dpop'], problem);
+  },
+  ({ domains = [], inject = [], audience }) => {
+    // Where the client has its own credential, ours need not be good for the host.
+    const own = inject.flatMap((place) => (place.as.kind === 'own' ? (place.hosts ?? []) : []));
+    const texts = [...audience.map(({ text }) => text), ...own];
+    const beyond = domains.filter((pattern) => !isWithin(texts, pattern));
+    return beyond.length > 0 && misfit(['domains'], `names ${beyond[0]?.text}, which is not in the audience`);
+  },
+  ({ probe, audience }) => {
+    if (probe === undefined) return false;
+    const pattern = parsePattern(new URL(probe.url).host);
+    const texts = audience.map(({ text }) => text);
+    const fits = isPattern(pattern) && isWithin(texts, pattern);
+    return (
+      !fits && misfit(['probe', 'url'], 'is not in the audience, so the credential would not be sent there')
+    );
+  },
+  (definition) => {
+    const problem = carriageProblem(definition);
+    return problem !== null && misfit(['inject'], problem);
+  },
+  (_definition, { document, settings }) => {
+    const written = JSON.stringify(document.value);
+    const unused = settings.find(({ name }) => !written.includes(`{${name}}`));
+    return unused !== undefined && misfit(['settings', unused.name], 'is used nowhere');
+  },
+];
+
+/** Everything in a definition that does not fit together; none for one that is right. */
+export function checkProvider(entry: CatalogEntry): readonly Misfit[] {
+  return checks.map((check) => check(entry.definition, entry)).filter((found) => found !== false);
+}
+
+function isWithinText(audience: readonly string[], host: string): boolean {
+  const pattern = parsePattern(host);
+  return isPattern(pattern) && isWithin(audience, pattern);
+}
+
+function misfit(path: Path, message: string): Misfit {
+  return { path, message };
 }

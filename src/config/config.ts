@@ -1,10 +1,10 @@
 import type { Domain } from '../policy/domain-map.ts';
 import type { Limits } from '../policy/limits.ts';
-import type { AdminConfig, ApprovalsConfig } from './approval-settings.ts';
-import type { AuditConfig } from './audit-settings.ts';
-import type { Policies } from './define-rules.ts';
+import type { AdminConfig, ApprovalsConfig } from './approvals.ts';
+import type { AuditConfig } from './audit.ts';
+import type { Policies } from './rules-resolve.ts';
 import type { Providers } from './providers.ts';
-import type { UpstreamConfig } from './upstream-settings.ts';
+import type { UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
@@ -44,5 +44,5 @@ export interface Config {
 }
 
 /** Where the master key comes from; the path is absolute. */
-export type KeySourceConfig =
+type KeySourceConfig =
   { readonly source: 'file'; readonly path: string } | { readonly source: 'env'; readonly name: string };

@@ -1,18 +1,16 @@
 import { hash } from 'node:crypto';
 import { dirname, join, resolve } from 'node:path';
-import { SidekeyError } from '../errors.ts';
-import { shellWord } from '../shell-word.ts';
-import { isSystemError, systemCode } from '../system-error.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
 import { openCatalog } from './catalog.ts';
 import type { Config } from './config.ts';
 import { mostConfigBytes, parseConfigDocument, type Position } from './document.ts';
-import { deepFreeze } from './frozen.ts';
-import { isLoopbackListen } from './listen-address.ts';
-import { configInvalid, describeProblem, displayName } from './problem.ts';
-import { readRegularFile } from './regular-file.ts';
+import { shippedFile } from './locate.ts';
+import { configInvalid, deepFreeze, describeProblem, displayName } from './problem.ts';
+import { readRegularFile } from './reload.ts';
 import { findOwnHost, findSameKeys, resolveConfig } from './resolve.ts';
+import { isLoopbackListen } from './scalar.ts';
 import { configSchema } from './schema.ts';
-import { shippedFile } from './shipped.ts';
 import { validate } from './validate.ts';
 
 /** What a config file is read with. */
@@ -131,4 +129,20 @@ function refuseOpenListener({ proxy }: Config, name: string, position: Position)
       hint: 'set proxy.agents: required and make tokens with sidekey agent add NAME, or listen on 127.0.0.1',
     },
   );
+}
+
+/**
+ * Names of the environment variables that a config takes secrets from: the key, a proxy's password, what signs a
+ * webhook. Those of client secrets stand with their providers (`Provider.environment`). In order, each once.
+ */
+export function environmentReferences(config: Omit<Config, 'providers'>): readonly string[] {
+  return [...new Set(namesIn({ ...config, providers: null }))].toSorted();
+}
+
+// A walk, so that a setting that is added later is not forgotten here.
+function namesIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const { kind, source, name } = value as Readonly<Record<string, unknown>>;
+  const isReference = (kind === 'env' || source === 'env') && typeof name === 'string';
+  return [...(isReference ? [name] : []), ...Object.values(value).flatMap(namesIn)];
 }

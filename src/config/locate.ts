@@ -1,11 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { link, mkdir, open, readFile, unlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
-import { randomUUID } from 'node:crypto';
-import { SidekeyError } from '../errors.ts';
-import { systemCode } from '../system-error.ts';
+import { fileURLToPath } from 'node:url';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceScalar } from './yaml-splice.ts';
-import { shippedFile } from './shipped.ts';
 
 /** Where the config file is, and who said so. */
 export interface ConfigLocation {
@@ -130,4 +129,59 @@ export function defaultConfigText(shipped: string, state: string | null): string
     'ca.directory': join(state, 'certs'),
     'audit.file': join(state, 'data', 'audit.jsonl'),
   }).reduce((edited, [path, value]) => replaceScalar(edited, path.split('.'), value), text);
+}
+
+/** What a shell would act on and what is not run here: there is no shell. */
+const shellSyntax = /[|&;<>()$`]/;
+
+/**
+ * Splits a command line into its words the way a shell splits words, and does nothing else that a shell does:
+ * `'…'` is literal, in `"…"` a backslash escapes `"` and `\`, outside of quotes it escapes any one character.
+ * Text that a shell would expand or act on is a problem, not a surprise.
+ */
+export function splitCommandLine(text: string): readonly string[] | { readonly problem: string } {
+  const words: string[] = [];
+  let word: string | null = null;
+  let quote: "'" | '"' | null = null;
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text.charAt(at);
+    const next = text.charAt(at + 1);
+    if (quote === "'") {
+      if (character === quote) quote = null;
+      else word = (word ?? '') + character;
+    } else if (character === '\\') {
+      if (next === '') return { problem: 'ends in a backslash' };
+      // POSIX: between double quotes a backslash stays where it escapes nothing.
+      word = (word ?? '') + (quote === '"' && !/["\\]/.test(next) ? character + next : next);
+      at += 1;
+    } else if (character === quote) {
+      quote = null;
+    } else if (shellSyntax.test(character) && !(quote === '"' && !/[$`]/.test(character))) {
+      return { problem: `has a ${character} for a shell; there is none: quote it, or call sh -c '…'` };
+    } else if (quote === null && (character === "'" || character === '"')) {
+      quote = character;
+      word ??= '';
+    } else if (quote === null && /\s/.test(character)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else {
+      word = (word ?? '') + character;
+    }
+  }
+  if (quote !== null) return { problem: 'has a quote that is not closed' };
+  if (word !== null) words.push(word);
+  return words.length === 0 ? { problem: 'names no command' } : words;
+}
+
+/**
+ * The package that this program is part of: what holds `config/`. The way up is the same from `src/` and from `dist/`.
+ */
+export const packageRoot: string = fileURLToPath(new URL('../..', import.meta.url));
+
+/** The program's door, in the sources as in what was compiled of them. */
+export const door: string = fileURLToPath(new URL('../sidekey.js', import.meta.url));
+
+/** Where a file of the package's `config/` folder is. */
+export function shippedFile(name: string): string {
+  return fileURLToPath(new URL(`../../config/${name}`, import.meta.url));
 }

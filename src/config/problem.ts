@@ -1,5 +1,5 @@
 import { relative } from 'node:path';
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 
 /** The way to a value: keys of maps and places in lists. */
 export type Path = readonly (string | number)[];
@@ -19,7 +19,7 @@ export interface Problem {
 const mostListed = 20;
 
 /** `config_invalid`, with what is wrong and where. */
-export class ConfigInvalid extends SidekeyError {
+class ConfigInvalid extends SidekeyError {
   /**
    * The first problem for the record, `sidekey.yaml:12:5: is not an IP address.`, and how many more there are. It names no
    * key: in a file that is broken, what stands for one may be a secret.
@@ -71,4 +71,25 @@ export function formatPath(path: Path): string {
 export function displayName(file: string, cwd: string): string {
   const name = relative(cwd, file);
   return name === '' || name.startsWith('..') ? file : name;
+}
+
+/** Freezes a value of plain objects, arrays, maps and functions, and everything in it. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  if (value instanceof Map) {
+    for (const [key, inner] of value) {
+      deepFreeze(key);
+      deepFreeze(inner);
+    }
+    // What a map holds is not in its properties, so freezing alone would not hold it.
+    for (const method of ['set', 'delete', 'clear']) {
+      Object.defineProperty(value, method, { value: refuse });
+    }
+  }
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}
+
+function refuse(): never {
+  throw new TypeError('the configuration is frozen');
 }

@@ -1,5 +1,12 @@
-import { deepFreeze } from './frozen.ts';
-import type { Provider } from '../grants/provider.ts';
+import { lstat, readdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../grants/provider.ts';
+import { didYouMean, isSystemError, SidekeyError } from '../lib/errors.ts';
+import { isWritableByAll } from '../lib/files.ts';
+import { shellWord } from '../lib/text.ts';
+import { canonicalHost } from '../policy/authority.ts';
+import { namesIn, namesOf, parseTemplate } from '../policy/template.ts';
+import { deepFreeze } from './problem.ts';
 
 /**
  * The providers of a config. `get` gives the same object each time, so that what is remembered of a provider can be
@@ -17,7 +24,7 @@ export interface Providers {
 }
 
 /** What providers of the catalog are made of. */
-export interface BuiltIn {
+interface BuiltIn {
   readonly names: readonly string[];
   /** Asked for each once. */
   readonly make: (name: string) => Provider | undefined;
@@ -39,4 +46,187 @@ export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: Bui
     },
     environment: (name) => made.get(name)?.environment ?? builtIn.environment(name),
   };
+}
+
+/** What of a definition says which credentials there are, and how they are carried. */
+interface Carriage {
+  readonly inject?: readonly InjectPlace[] | undefined;
+  readonly token?: PastedToken | undefined;
+  readonly flows?: readonly unknown[] | undefined;
+}
+
+/**
+ * Why no credential that `connect` gets for a provider could be carried as its `inject` says: the end of a sentence. Null:
+ * one could, or nothing is said of how one is got.
+ */
+export function carriageProblem({ inject = [], token, flows = [] }: Carriage): string | null {
+  const carried = token?.carry.kind;
+  if (carried === undefined && flows.length === 0) return null;
+  const isSingle = flows.length > 0 || carried === 'inject';
+  const isPair = carried === 'basic';
+  for (const { as: plan } of inject) {
+    const wants = wantedBy(plan);
+    if (wants === 'pair' && !isPair) {
+      return 'names a user name and a password, and what is connected has none: write token: { carry: { basic: … } }';
+    }
+    if (wants === 'single' && !isSingle)
+      return 'carries one value, and what is connected is none: leave carry out';
+    if (wants === 'secret' && !isSingle && !isPair) {
+      return 'signs with one value, or with a user name and a password, and what is connected is neither';
+    }
+  }
+  return null;
+}
+
+/**
+ * Why nothing could take the place of a placeholder where a definition says so: the end of a sentence. Null: it could. A
+ * signature over what is replaced behind it would not hold, and credentials that sign are no value that could stand anywhere.
+ */
+export function placeholdersProblem({ inject = [], placeholders = [], dpop = null }: Placing): string | null {
+  if (placeholders.length === 0) return null;
+  const signs = inject.find(({ as: { kind } }) => signing.has(kind));
+  if (signs !== undefined) return `does not go with inject: ${signs.as.kind}, which sends no credential`;
+  const inTarget = placeholders.find((place) => place === 'path');
+  return inTarget !== undefined && dpop !== null
+    ? 'names the path, which the proofs of dpop are signed over'
+    : null;
+}
+
+const signing: ReadonlySet<string> = new Set(['aws_sigv4', 'hmac', 'client_certificate']);
+
+/** What of a definition says where placeholders become the credential. */
+interface Placing extends Pick<Carriage, 'inject'> {
+  readonly placeholders?: readonly PlaceholderPlace[] | undefined;
+  readonly dpop?: unknown;
+}
+
+/** `secret`: either will do. Null: whatever there is. */
+function wantedBy(plan: InjectPlace['as']): 'single' | 'pair' | 'secret' | null {
+  switch (plan.kind) {
+    case 'cookie':
+    case 'json':
+    case 'form':
+      return 'single';
+    case 'headers': {
+      const names = plan.headers.flatMap(([, written]) => namesIn(parseTemplate(written) ?? []));
+      return names.includes('token') ? 'single' : 'pair';
+    }
+    case 'hmac':
+      return namesOf(plan).includes('key') ? 'pair' : 'secret';
+    default:
+      return null;
+  }
+}
+
+/**
+ * The files of the user's own provider definitions; none where there is no such folder. A definition says where refresh
+ * tokens go and may name a command, so the folder counts for as much as the config file: in a place that is open to all,
+ * such as /tmp, the file is its owner's alone, and a folder beside it may be anybody's.
+ *
+ * @param me the user of this process
+ * @throws SidekeyError `permissions_unsafe` where a stranger made the folder or one of the files, or may write there
+ */
+export async function ownProviderFiles(
+  folder: string,
+  me = process.getuid?.() ?? 0,
+): Promise<readonly string[]> {
+  let files: readonly string[];
+  try {
+    files = await readdir(folder);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  }
+  const trusted = [me, 0, (await stat(dirname(folder))).uid];
+  for (const path of [folder, ...files.map((file) => join(folder, file))]) {
+    // A link is its maker's, whatever it leads to.
+    // One that leads nowhere fails when it is read.
+    for (const facts of [await lstat(path), await stat(path).catch(() => null)]) {
+      if (facts === null || !isAStrangers(facts, trusted)) continue;
+      throw new SidekeyError(
+        'permissions_unsafe',
+        `Other users of this machine can write to ${path}, which says where tokens are sent.`,
+        { hint: `see that it is yours and what it says, then: chmod go-w ${shellWord(path)}` },
+      );
+    }
+  }
+  return files;
+}
+
+/**
+ * Whether somebody else decides what a file or folder says: its owner is none of those who are trusted, or everybody may
+ * write to it.
+ */
+export function isAStrangers(
+  { mode, uid }: { readonly mode: number; readonly uid: number },
+  trusted: readonly number[],
+): boolean {
+  const isLink = (mode & 0o170000) === 0o120000;
+  return !trusted.includes(uid) || (!isLink && isWritableByAll(mode));
+}
+
+/** The settings of a definition with their values, and what is wrong with the values. */
+interface ReadSettings {
+  readonly settings: readonly Setting[];
+  readonly problems: readonly { readonly path: readonly string[]; readonly message: string }[];
+}
+
+const forms: Readonly<Record<string, (value: string) => boolean>> = {
+  label: (value) => /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(value),
+  host: (value) => /^[A-Za-z0-9.-]+$/.test(value) && value.includes('.') && canonicalHost(value) !== null,
+  segment: (value) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(value) && !value.includes('..'),
+};
+
+/**
+ * Reads `settings` of a definition as it is written. A value goes into URLs and hosts, so it has to be of the form
+ * that the definition names: a slash or an @ in it could send tokens elsewhere.
+ */
+export function readSettings(definition: unknown, values: Readonly<Record<string, string>>): ReadSettings {
+  const declared = Object.entries(mapOf(mapOf(definition)['settings']));
+  const names = declared.map(([name]) => name);
+  const problems: { path: string[]; message: string }[] = [];
+  for (const name of Object.keys(values)) {
+    if (names.includes(name)) continue;
+    const near = didYouMean(name, names);
+    const known = names.length === 0 ? 'there are none' : `there are ${names.join(', ')}`;
+    problems.push({
+      path: [name],
+      message: `is no setting of this provider; ${near === null ? known : `did you mean ${near}?`}`,
+    });
+  }
+  const settings = declared.map(([name, written]): Setting => {
+    const { what, example, default: initial, form } = mapOf(written);
+    const value = values[name] ?? (typeof initial === 'string' ? initial : null);
+    const shape = typeof form === 'string' ? form : 'label';
+    if (value !== null && forms[shape]?.(value) !== true) {
+      problems.push({ path: [name], message: `is not of the form ${shape}, such as ${String(example)}` });
+    }
+    return { name, what: String(what), example: String(example), value };
+  });
+  return { settings, problems };
+}
+
+/** The definition with `{name}` replaced in every text but those of `settings` itself. */
+export function fillIn(definition: unknown, { settings }: ReadSettings): unknown {
+  if (settings.length === 0) return definition;
+  const text = (value: string): string => {
+    let filled = value;
+    for (const { name, value: set, example } of settings)
+      filled = filled.replaceAll(`{${name}}`, set ?? example);
+    return filled;
+  };
+  const walk = (value: unknown): unknown => {
+    if (typeof value === 'string') return text(value);
+    if (Array.isArray(value)) return value.map(walk);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, walk(inner)]));
+  };
+  const { settings: declared, ...rest } = mapOf(definition);
+  return { ...(walk(rest) as object), settings: declared };
+}
+
+function mapOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : {};
 }

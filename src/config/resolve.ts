@@ -1,23 +1,21 @@
 import { dirname, resolve } from 'node:path';
-import { canonicalHost } from '../policy/host.ts';
-import { isOwn } from '../policy/own-host.ts';
-import { isPattern, parsePattern } from '../policy/pattern.ts';
-import type { Domain } from '../policy/domain-map.ts';
+import { canonicalHost, isOwn } from '../policy/authority.ts';
+import { type Domain, isPattern, parsePattern } from '../policy/domain-map.ts';
+import { defaultLimits, type LimitName, type Limits, limitTable } from '../policy/limits.ts';
 import type { DomainRules } from '../policy/rule.ts';
-import { defaultLimits, limitTable, type LimitName, type Limits } from '../policy/limits.ts';
-import { toAdminConfig, toApprovalsConfig } from './approval-settings.ts';
-import { toAuditConfig } from './audit-settings.ts';
+import { toAdminConfig, toApprovalsConfig } from './approvals.ts';
+import { toAuditConfig } from './audit.ts';
 import type { Catalog } from './catalog.ts';
 import type { Config } from './config.ts';
-import { defineProviders } from './define-providers.ts';
-import { defineRules } from './define-rules.ts';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
+import { defineProviders } from './provider-resolve.ts';
+import { defineRules } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
-import { toUpstreamConfig } from './upstream-settings.ts';
+import { toUpstreamConfig } from './upstream.ts';
 
 /** What values are resolved with. */
-export interface ResolveOptions {
+interface ResolveOptions {
   readonly document: ConfigDocument;
   /** The config file: absolute, and as messages name it. */
   readonly file: string;

@@ -1,4 +1,4 @@
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Config } from './config.ts';
 import { parseConfigDocument } from './document.ts';
 import { parseConfig, type LoadOptions } from './load.ts';

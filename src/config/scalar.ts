@@ -2,16 +2,14 @@ import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
 import { isName } from '../grants/grant.ts';
 import { parseCidr } from '../policy/address.ts';
-import { canonicalHost, isAddress } from '../policy/host.ts';
-import { isPattern, parsePattern, type DomainPattern } from '../policy/pattern.ts';
-import { durationPattern, formatDuration, longestDuration, parseDuration } from './duration.ts';
+import { canonicalHost, isAddress, isLoopback } from '../policy/authority.ts';
+import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
 import {
   environmentName,
   isReference,
   parseSecretReference,
   type SecretReference,
 } from './secret-reference.ts';
-import { formatSize, parseSize, sizePattern } from './size.ts';
 
 /**
  * The single values of the config file: each a schema that takes what a person writes and gives what the program
@@ -227,4 +225,141 @@ function readUrl(value: string): string | { readonly problem: string } {
   // Two programs that read the host differently would talk to different servers.
   const [, host = ''] = /^https:\/\/(\[[^\]]*\]|[^/:?]*)/i.exec(value) ?? [];
   return canonicalHost(host) === null ? { problem: 'has a host that is not one' } : value;
+}
+
+/** Where a server of ours listens. */
+export interface ListenAddress {
+  /** An IP address without brackets, or `localhost`. */
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+}
+
+const listenForm = 'ADDRESS:PORT, such as 127.0.0.1:8377';
+
+/** `ADDRESS:PORT`. */
+export function listenAddress(description: string): z.ZodType<ListenAddress, string> {
+  return text<ListenAddress>(
+    { description, examples: ['127.0.0.1:8377', '[::1]:8377'], kind: listenForm },
+    (value) => {
+      const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*)):([0-9]{1,5})$/.exec(value) ?? [];
+      const port = Number(portText);
+      if (portText === undefined) return { problem: `must be ${listenForm}` };
+      if (port > 65_535 || /^0./.test(portText))
+        return { problem: 'has a port that is not between 0 and 65535' };
+      const host = (bracketed ?? plain ?? '').toLowerCase();
+      const fits = bracketed === undefined ? host === 'localhost' || isIP(host) === 4 : isIP(host) === 6;
+      if (!fits || host.includes('%')) {
+        return { problem: 'must begin with an IP address (IPv6 in brackets) or localhost' };
+      }
+      return { host, port };
+    },
+  );
+}
+
+/**
+ * Whether only this machine reaches what listens there: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Every other
+ * way to write them counts as open.
+ */
+export function isLoopbackListen({ host }: Pick<ListenAddress, 'host'>): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+/** Words for people: one line, not empty. */
+export function plainText(description: string): z.ZodType<string, string> {
+  return text<string>({ description }, (value) =>
+    /^[\x20-\x7e’“”–…éü]+$/.test(value) && value === value.trim()
+      ? value
+      : { problem: 'must be one line of plain text, and not empty' },
+  );
+}
+
+/** A page for people. */
+export function webPage(description: string): z.ZodType<string, string> {
+  return text<string>({ description, pattern: '^https://' }, (value) => {
+    const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
+    if (url?.protocol !== 'https:') return { problem: 'is no https URL' };
+    return url.username === '' && url.password === '' ? value : { problem: 'has user information' };
+  });
+}
+
+/** A URL that facts about agents and hosts are sent to: they are nobody else's affair. */
+export function receiver(description: string): z.ZodType<string, string> {
+  return text<string>({ description, examples: ['https://siem.example.com/sidekey'] }, readReceiver);
+}
+
+/** What `receiver` checks: https, or on this machine; without user information and fragment. */
+export function readReceiver(value: string): string | { readonly problem: string } {
+  const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
+  if (url === null) return { problem: 'is no URL' };
+  if (url.username !== '' || url.password !== '') return { problem: 'has user information' };
+  if (url.hash !== '') return { problem: 'has a fragment' };
+  if (canonicalHost(url.hostname) === null) return { problem: 'has a host that is not one' };
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLocal(url.hostname))) {
+    return { problem: 'is not https, and not on this machine' };
+  }
+  return value;
+}
+
+/** Of the host of a URL, which has all of 127/8 in one form (RFC 1122 §3.2.1.3). */
+function isLocal(host: string): boolean {
+  return isLoopback(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+/** A whole number and a unit, no sign and no space: how durations are written in the config file. */
+const durationPattern = /^(0|[1-9][0-9]{0,15})(ms|s|m|h|d)$/;
+
+/**
+ * The longest duration: Node's timers take a 32-bit signed number of milliseconds, and one that is longer fires
+ * at once. About 24.8 days.
+ */
+export const longestDuration = 2_147_483_647;
+
+const durationUnits = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
+
+/** `250ms`, `10s`, `5m`, `1h`, `2d` in milliseconds; null where the text is none, or longer than a timer can be. */
+export function parseDuration(text: string): number | null {
+  const [, count, unit] = durationPattern.exec(text) ?? [];
+  if (count === undefined || unit === undefined) return null;
+  const milliseconds = Number(count) * durationUnits[unit as keyof typeof durationUnits];
+  return milliseconds <= longestDuration ? milliseconds : null;
+}
+
+/** A number of milliseconds as `parseDuration` reads it, in the largest unit that divides it. */
+export function formatDuration(milliseconds: number): string {
+  if (milliseconds === 0) return '0s';
+  const [unit, length] = Object.entries(durationUnits).find(([, length]) => milliseconds % length === 0) ?? [
+    'ms',
+    1,
+  ];
+  return `${milliseconds / length}${unit}`;
+}
+
+/** A whole number and a unit, no sign and no space: how sizes are written in the config file. */
+const sizePattern = /^(0|[1-9][0-9]{0,15})(B|kB|KB|MB|GB|KiB|MiB|GiB)$/;
+
+const units = {
+  GiB: 1_073_741_824,
+  GB: 1_000_000_000,
+  MiB: 1_048_576,
+  MB: 1_000_000,
+  KiB: 1_024,
+  kB: 1_000,
+  KB: 1_000,
+  B: 1,
+} as const;
+
+/** `512B`, `10MB` (decimal), `100MiB` (binary) in bytes; null where the text is none, or past exact integers. */
+export function parseSize(text: string): number | null {
+  const [, count, unit] = sizePattern.exec(text) ?? [];
+  if (count === undefined || unit === undefined) return null;
+  const bytes = Number(count) * units[unit as keyof typeof units];
+  return Number.isSafeInteger(bytes) ? bytes : null;
+}
+
+/** A number of bytes as `parseSize` reads it, in the largest unit that divides it. */
+export function formatSize(bytes: number): string {
+  if (bytes === 0) return '0B';
+  const [unit, length] = Object.entries(units).find(([, length]) => bytes % length === 0) ?? ['B', 1];
+  return `${bytes / length}${unit}`;
 }

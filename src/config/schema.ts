@@ -1,16 +1,17 @@
 import { z } from 'zod';
-import { echoGuards } from '../policy/echo-guard.ts';
-import { limitTable, type LimitName } from '../policy/limits.ts';
-import { adminSchema, approvalsSchema } from './approval-settings.ts';
-import { auditSchema } from './audit-settings.ts';
-import { formatDuration } from './duration.ts';
-import { listenAddress } from './listen-address.ts';
-import { providerSchema } from './provider-definition.ts';
-import { outcome, policyDefinition, ruleList } from './rule-definition.ts';
+import { echoGuards } from '../policy/leak-guard.ts';
+import { type LimitName, limitTable } from '../policy/limits.ts';
+import { adminSchema, approvalsSchema } from './approvals.ts';
+import { auditSchema } from './audit.ts';
+import { providerSchema } from './provider.ts';
+import { outcome, policyDefinition, ruleList } from './rules.ts';
 import {
   domainPattern,
   duration,
+  formatDuration,
+  formatSize,
   keyOf,
+  listenAddress,
   name,
   pathText,
   permittedName,
@@ -19,8 +20,7 @@ import {
   text,
   variable,
 } from './scalar.ts';
-import { formatSize } from './size.ts';
-import { upstreamSchema } from './upstream-settings.ts';
+import { upstreamSchema } from './upstream.ts';
 
 /**
  * The one source of the config file's shape: the types, the messages and `config/sidekey.schema.json` come from

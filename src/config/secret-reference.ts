@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
-import { SidekeyError } from '../errors.ts';
-import { shellWord } from '../shell-word.ts';
-import { systemCode } from '../system-error.ts';
-import { splitCommandLine } from './command-line.ts';
-import { readRegularFile } from './regular-file.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
+import { splitCommandLine } from './locate.ts';
+import { readRegularFile } from './reload.ts';
 
 /** Where a secret is; never the secret itself. */
 export type SecretReference =
@@ -13,7 +12,7 @@ export type SecretReference =
   | { readonly kind: 'command'; readonly argv: readonly string[] };
 
 /** Why a text is no reference, as the end of a sentence. It never repeats the text, which may be a secret. */
-export interface ReferenceProblem {
+interface ReferenceProblem {
   readonly problem: string;
 }
 

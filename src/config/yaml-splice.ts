@@ -11,7 +11,7 @@ import {
   type ParsedNode,
   type YAMLMap,
 } from 'yaml';
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { yamlOptions } from './document.ts';
 
 /**

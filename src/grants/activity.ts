@@ -1,10 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Timers } from '../lib/timers.ts';
+import type { ActivityChange, RightUse, Store } from '../store/store.ts';
+
 /**
  * What happens to grants, noted for people and for the schedule of refreshes. A note never delays a request: it is kept
  * in memory and written in the background. A store that is away costs nothing but the notes.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ActivityChange, Store } from '../store/store.ts';
-import type { Timers } from './timers.ts';
 
 /** Notes of one process. */
 export interface ActivityNotes {
@@ -25,7 +26,7 @@ export interface ActivityNotes {
 }
 
 /** What notes are made of. */
-export interface ActivityParts {
+interface ActivityParts {
   readonly store: Pick<Store, 'activity'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -33,11 +34,11 @@ export interface ActivityParts {
 }
 
 /** Uses are written at most this often. */
-const usesEveryMs = 60_000;
+const grantUsesEveryMs = 60_000;
 /** The first use after a quiet time is written this soon: somebody may be trying it out, and look. */
 const soonMs = 1_000;
 /** When what the store did not take is tried again. */
-const againMs = 60_000;
+const retryWriteMs = 60_000;
 
 type Lack = Extract<ActivityChange, { readonly lackedAt: number }>;
 type Outcome = Exclude<ActivityChange, { readonly usedAt: number } | Lack>;
@@ -94,7 +95,7 @@ export function createActivityNotes({ store, now, timers }: ActivityParts): Acti
   function inTurn(writing: () => Promise<void>): Promise<void> {
     written = written.then(writing).catch(() => {
       // Whoever needs the store says what is wrong with it; a note is not worth a second voice.
-      writeWithin(againMs);
+      writeWithin(retryWriteMs);
     });
     return written;
   }
@@ -120,7 +121,7 @@ export function createActivityNotes({ store, now, timers }: ActivityParts): Acti
       uses.set(grantId, now());
       if (cancelTimer !== null) return;
       // A clock that was set back must not stretch the wait.
-      writeWithin(Math.min(Math.max(usesWrittenAt + usesEveryMs - now(), soonMs), usesEveryMs));
+      writeWithin(Math.min(Math.max(usesWrittenAt + grantUsesEveryMs - now(), soonMs), grantUsesEveryMs));
     },
     refreshed(grantId) {
       outcome(grantId, { refreshedAt: now() });
@@ -138,6 +139,96 @@ export function createActivityNotes({ store, now, timers }: ActivityParts): Acti
       });
     },
     unwrittenUse: (grantId) => uses.get(grantId) ?? null,
+    flush,
+    close() {
+      closed ??= flush();
+      return closed;
+    },
+  };
+}
+
+/**
+ * When tokens and leases were used last, noted for people and for leases that end when they are idle. As with the
+ * activity of grants, a note never delays a request: it is kept in memory and written in the background, many at once.
+ */
+
+/** Notes of one process. */
+export interface UseNotes {
+  /**
+   * A token or a lease was used now. It is written within `patienceMs` (0: as soon as may be). For the request path:
+   * some nanoseconds.
+   */
+  used(kind: RightUse['kind'], id: string, patienceMs: number): void;
+  /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
+  flush(): Promise<void>;
+  /** Notes no more, and writes what is left. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What notes are made of. */
+interface UseNotesParts {
+  readonly store: { readonly rights: Pick<Store['rights'], 'noteUses'> };
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: Timers;
+}
+
+/** A use is written within this time, and so at most this often, unless something hangs on it. */
+export const usesEveryMs = 60_000;
+/** When what the store did not take is tried again. */
+const againMs = 60_000;
+/** Written in one transaction, which blocks the thread: requests go in between. */
+const atOnce = 100;
+
+/** Begins with nothing, and sets no timer before there is something to write. */
+export function createUseNotes({ store, now, timers }: UseNotesParts): UseNotes {
+  const unwritten = { token: new Map<string, number>(), lease: new Map<string, number>() };
+  let timer: { readonly at: number; readonly cancel: () => void } | null = null;
+  let written = Promise.resolve();
+  let closed: Promise<void> | null = null;
+
+  function writeWithin(ms: number): void {
+    const at = now() + ms;
+    if (closed !== null || (timer !== null && timer.at <= at)) return;
+    timer?.cancel();
+    timer = { at, cancel: timers.after(ms, () => void flush()) };
+  }
+
+  async function writeAll(): Promise<void> {
+    const uses = (['lease', 'token'] as const).flatMap((kind) =>
+      Array.from(unwritten[kind], ([id, at]): RightUse => ({ kind, id, at })),
+    );
+    for (let first = 0; first < uses.length; first += atOnce) {
+      if (first > 0) await nextTurn();
+      const some = uses.slice(first, first + atOnce);
+      await store.rights.noteUses(some);
+      for (const { kind, id, at } of some) if (unwritten[kind].get(id) === at) unwritten[kind].delete(id);
+    }
+  }
+
+  function flush(): Promise<void> {
+    timer?.cancel();
+    timer = null;
+    // One after the other: what comes while one is writing is written by the next.
+    written = written.then(writeAll).then(
+      () => {
+        if (unwritten.token.size + unwritten.lease.size > 0) writeWithin(usesEveryMs);
+      },
+      () => {
+        // Whoever needs the store says what is wrong with it; a note is not worth a second voice.
+        writeWithin(againMs);
+      },
+    );
+    return written;
+  }
+
+  return {
+    used(kind, id, patienceMs) {
+      if (closed !== null) return;
+      const isNew = !unwritten[kind].has(id);
+      unwritten[kind].set(id, now());
+      if (isNew) writeWithin(patienceMs);
+    },
     flush,
     close() {
       closed ??= flush();

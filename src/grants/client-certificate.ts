@@ -1,12 +1,14 @@
-/** A client certificate and its key, as people hand them over. What is said of them never has a piece of the key. */
-import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { SidekeyError } from '../errors.ts';
-import type { ClientCertificateCredential } from './credential.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { visible } from '../lib/text.ts';
+import type { ClientCertificateCredential, Credential } from './credential.ts';
 import type { Json } from './json-text.ts';
 
+/** A client certificate and its key, as people hand them over. What is said of them never has a piece of the key. */
+
 /** Texts with PEM blocks (RFC 7468) in them; the same text may be both. What is no text has none. */
-export interface CertificateParts {
+interface CertificateParts {
   readonly certificate: Json | undefined;
   readonly privateKey: Json | undefined;
   /** Of the key; undefined: it has none. */
@@ -145,4 +147,42 @@ function assertTaken({ certificate, privateKey }: ClientCertificateCredential): 
 
 function unusable(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
+}
+
+/** What a certificate says of itself. Nothing of it is secret. */
+interface CertificateFacts {
+  /** `CN=agents, O=Acme`, in visible characters, as the issuer. */
+  readonly subject: string;
+  readonly issuer: string;
+  /** In hex. */
+  readonly serial: string;
+  /** SHA-256 of the certificate in hex. */
+  readonly sha256: string;
+  /** Milliseconds since the epoch. */
+  readonly validFrom: number;
+  readonly validUntil: number;
+  /** How many certificates of issuers are sent behind it. */
+  readonly issuers: number;
+}
+
+/** Null: the credential is no certificate. */
+export function certificateFacts(credential: Credential): CertificateFacts | null {
+  if (credential.type !== 'client_certificate') return null;
+  // The first block, which is its own.
+  const certificate = new X509Certificate(credential.certificate);
+  return {
+    subject: nameOf(certificate.subject),
+    issuer: nameOf(certificate.issuer),
+    serial: certificate.serialNumber,
+    sha256: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
+    validFrom: certificate.validFromDate.getTime(),
+    validUntil: certificate.validToDate.getTime(),
+    issuers: credential.certificate.split('-----BEGIN CERTIFICATE-----').length - 2,
+  };
+}
+
+/** A line each in Node, the general first. A certificate may have a name in its extensions alone. */
+function nameOf(lines: string | undefined): string {
+  const parts = (lines ?? '').split('\n').filter((line) => line !== '');
+  return parts.length === 0 ? '(no name)' : visible(parts.toReversed().join(', '));
 }

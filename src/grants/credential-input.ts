@@ -1,25 +1,27 @@
-/**
- * What `sidekey grant add` reads on standard input. Its messages say which field is wrong and where, and never show
- * what stands in it.
- */
-import type { SidekeyError } from '../errors.ts';
-import type { Field } from '../inject/field.ts';
-import { isFieldName, isReservedFieldName } from '../policy/field.ts';
+import type { SidekeyError } from '../lib/errors.ts';
+import { isFieldName, isReservedFieldName } from '../policy/text.ts';
+import type { Field } from '../schemes/scheme.ts';
 import { isPem, readClientCertificate } from './client-certificate.ts';
-import type { Credential } from './credential.ts';
-import { fieldNamed, nearestField, type FieldName } from './credential-fields.ts';
 import {
   checkedKeys,
   checkedRegion,
   checkedString,
   checkedToken,
+  type FieldName,
+  fieldNamed,
   invalid,
+  nearestField,
   shapes,
-  types,
   type Type,
+  types,
 } from './credential-shape.ts';
-import { jwtExpiry, looksLikeJwt, readExpiresAt, readExpiresIn } from './expiry-input.ts';
-import { readJson, type Json, type JsonObject } from './json-text.ts';
+import type { Credential } from './credential.ts';
+import { type Json, type JsonObject, readJson } from './json-text.ts';
+
+/**
+ * What `sidekey grant add` reads on standard input. Its messages say which field is wrong and where, and never show
+ * what stands in it.
+ */
 
 /** A credential as a person handed it over. */
 export interface CredentialInput {
@@ -313,4 +315,108 @@ function password(fields: Fields): string {
 
 function plain(credential: Credential): CredentialInput {
   return { credential, scopes: [] };
+}
+
+/** Reads when a token ends, in the forms that token files have it. Pure; times in milliseconds since the epoch. */
+
+const yearMs = 365.25 * 86_400_000;
+const pastYears = 2;
+const futureYears = 10;
+
+/**
+ * From here on a number is milliseconds, below it is seconds. As seconds it would be the year 5138, as milliseconds
+ * March 1973: no real expiry comes near it from either side, and `checkExpiry` refuses what is years off.
+ */
+const firstMilliseconds = 1e11;
+
+/** The time in milliseconds since the epoch, or what is wrong with it as the end of a sentence. */
+type Expiry = { readonly at: number } | { readonly problem: string };
+
+/** `expires_at`: epoch seconds, epoch milliseconds, either as a text, or ISO 8601 with a zone. */
+function readExpiresAt(value: number | string, now: number): Expiry {
+  const number = typeof value === 'number' ? value : numeric(value);
+  if (number !== null) return checkExpiry(number < firstMilliseconds ? number * 1000 : number, now);
+  const at = isoTime(value as string);
+  if (at === null) {
+    return {
+      problem:
+        'is no time; write seconds or milliseconds since the epoch, or ISO 8601 with a zone, such as 2027-01-31T12:00:00Z',
+    };
+  }
+  return checkExpiry(at, now);
+}
+
+/** `expires_in`: seconds from now (RFC 6749 §5.1), as a number or a text. */
+function readExpiresIn(value: number | string, now: number): Expiry {
+  const seconds = typeof value === 'number' ? value : numeric(value);
+  if (seconds === null) return { problem: 'is no number; write seconds from now' };
+  if (seconds <= 0) return { problem: 'must be more than 0; leave it out where the token has no end' };
+  return checkExpiry(now + seconds * 1000, now);
+}
+
+function checkExpiry(at: number, now: number): Expiry {
+  if (!Number.isFinite(at) || at > now + futureYears * yearMs) {
+    return {
+      problem: `lies more than ${futureYears} years ahead of this machine's clock (${day(now)}); leave it out where the token has no end`,
+    };
+  }
+  if (at < now - pastYears * yearMs) {
+    return {
+      problem: `lies more than ${pastYears} years behind this machine's clock (${day(now)}); check its unit, and the clock`,
+    };
+  }
+  return { at: Math.round(at) };
+}
+
+function numeric(text: string): number | null {
+  return /^-?[0-9]{1,17}(?:\.[0-9]{1,9})?$/.test(text) ? Number(text) : null;
+}
+
+const iso =
+  /^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?) ?([Zz]|[+-][0-9]{2}:?[0-9]{2})$/;
+
+/** RFC 3339, with or without seconds; null where it is not, has no zone, or names a day that does not exist. */
+function isoTime(text: string): number | null {
+  const [, year, month, date, time, zone] = iso.exec(text) ?? [];
+  if (time === undefined || zone === undefined) return null;
+  const midnight = new Date(`${year}-${month}-${date}T00:00:00Z`);
+  // `Date` reads 30 February as 2 March.
+  if (Number.isNaN(midnight.getTime()) || midnight.getUTCDate() !== Number(date)) return null;
+  const offset = zone.length === 5 ? `${zone.slice(0, 3)}:${zone.slice(3)}` : zone.toUpperCase();
+  const at = Date.parse(`${year}-${month}-${date}T${time}${offset}`);
+  return Number.isNaN(at) ? null : at;
+}
+
+function day(at: number): string {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? 'unreadable' : date.toISOString().slice(0, 10);
+}
+
+/**
+ * The `exp` of a JSON Web Token (RFC 7519 §4.1.4), unverified: it is for the upstream to judge the token, here it
+ * only says when to stop using it. Null where the text is no JWT, or has no `exp`.
+ */
+export function jwtExpiry(token: string): number | null {
+  const claims = jwtPart(token, 1);
+  const exp = claims?.['exp'];
+  return typeof exp === 'number' && Number.isFinite(exp) && exp > 0 && exp < firstMilliseconds
+    ? Math.round(exp * 1000)
+    : null;
+}
+
+/** Whether a text has the form of a signed JWT: three parts, the first an object with `alg` (RFC 7515 §4.1.1). */
+export function looksLikeJwt(text: string): boolean {
+  return typeof jwtPart(text, 0)?.['alg'] === 'string';
+}
+
+function jwtPart(token: string, index: 0 | 1): Record<string, unknown> | null {
+  const parts = token.split('.');
+  const part = parts[index];
+  if (parts.length !== 3 || part === undefined || !/^[A-Za-z0-9_-]+$/.test(part)) return null;
+  try {
+    const parsed: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
 }

@@ -2,8 +2,6 @@
  * What is stored, sealed, for a grant. Only `vault`, `grants`, `oauth` and `inject` ever hold one of these.
  */
 
-import { keysText, type AwsKeys } from './aws-keys.ts';
-
 /** RFC 6749 §5.1, plus what a refresh needs where the provider definition does not say it. */
 export interface OAuth2Credential {
   readonly type: 'oauth2';
@@ -41,7 +39,7 @@ export interface DpopKey {
 }
 
 /** What tokens are bound to. */
-export interface DpopBinding {
+interface DpopBinding {
   readonly key: DpopKey;
   /**
    * Whether the access token is bound to it, as its `token_type` said. A refresh token may be in any case, so the key
@@ -151,13 +149,13 @@ export type Renewal =
     };
 
 /** A key that does not end by itself. */
-export interface ApiKeyCredential {
+interface ApiKeyCredential {
   readonly type: 'api_key';
   readonly value: string;
 }
 
 /** A JSON Web Token (RFC 7519) that was handed over as it is, and that nothing here can renew. */
-export interface JwtCredential {
+interface JwtCredential {
   readonly type: 'jwt';
   readonly value: string;
   /** The token's own `exp`, in milliseconds since the epoch; null where it has none. */
@@ -172,14 +170,14 @@ export interface BasicCredential {
 }
 
 /** Fields of a request, as they are. */
-export interface HeadersCredential {
+interface HeadersCredential {
   readonly type: 'headers';
   /** Field name and value, in the order they are sent. */
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
 /** Keys that sign requests to AWS, and to what speaks as it does. */
-export interface AwsCredential extends AwsKeys {
+interface AwsCredential extends AwsKeys {
   readonly type: 'aws';
   /** The one region that they are used for; null: any. */
   readonly region: string | null;
@@ -238,4 +236,97 @@ export interface SealedCredential {
   readonly audience: readonly string[];
   /** Which account it is, in the provider's own words (a realm id, a workspace). Not secret. */
   readonly details?: Readonly<Record<string, string>>;
+}
+
+/** When a token is due for a refresh, and when it has ended. Pure; times in milliseconds since the epoch. */
+
+/**
+ * - `fresh`: use it.
+ * - `due`: still valid, but about to end: use it and have it refreshed meanwhile.
+ * - `ended`: of no use any more.
+ * - `absent`: there is no token yet, only what gets one.
+ */
+export type TokenClock = 'fresh' | 'due' | 'ended' | 'absent';
+
+/**
+ * Where a credential stands at `now`. A token that says no end is fresh until an upstream refuses it.
+ *
+ * The skew is at most a fifth of the token's lifetime, so that a token of 60 s is refreshed once in 48 s and not,
+ * with a skew of 60 s or more, for every request. What cannot be refreshed is never due.
+ */
+export function clockOf(credential: Credential, now: number, skewMs: number): TokenClock {
+  switch (credential.type) {
+    case 'oauth2': {
+      if (credential.accessToken === null) return 'absent';
+      if (credential.expiresAt === null) return 'fresh';
+      if (now >= credential.expiresAt) return 'ended';
+      return now >= (dueAt(credential, skewMs) ?? Infinity) ? 'due' : 'fresh';
+    }
+    case 'jwt':
+    case 'client_certificate':
+      return credential.expiresAt !== null && now >= credential.expiresAt ? 'ended' : 'fresh';
+    case 'api_key':
+    case 'basic':
+    case 'headers':
+    case 'aws':
+      return 'fresh';
+  }
+}
+
+/** From when on the stored token is due; null: never, for it says no end or cannot be refreshed. */
+export function dueAt(credential: Credential, skewMs: number): number | null {
+  if (credential.type !== 'oauth2' || credential.accessToken === null || credential.expiresAt === null)
+    return null;
+  if (!isRefreshable(credential)) return null;
+  const lifetime = Math.max(0, credential.expiresAt - credential.obtainedAt);
+  return credential.expiresAt - Math.max(0, Math.min(skewMs, lifetime / 5));
+}
+
+/** When the stored token ends; null: it says no end, or there is none. */
+export function endOf(credential: Credential): number | null {
+  return 'expiresAt' in credential ? credential.expiresAt : null;
+}
+
+/** Whether the credential holds what gets a new token: a refresh token, or another way. */
+export function isRefreshable(credential: Credential): boolean {
+  return (
+    credential.type === 'oauth2' && (credential.refreshToken !== null || credential.renewal !== undefined)
+  );
+}
+
+/** What signs requests to AWS. Never sent, but for the id and the session token. */
+export interface AwsKeys {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** Of temporary keys, which are good for nothing without it; null: they are a user's own. */
+  readonly sessionToken: string | null;
+}
+
+/** Temporary keys as one text, as an access token is kept. None of the three can hold a colon. */
+export function keysText({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): string {
+  return `${accessKeyId}:${secretAccessKey}:${sessionToken ?? ''}`;
+}
+
+/** Letters, digits, `_`; 16 to 128 of them (AWS's own words for it). */
+export function isAccessKeyId(text: string): boolean {
+  return /^\w{16,128}$/.test(text);
+}
+
+/** Base64, and the few characters that S3-compatible services add to it. */
+export function isAwsSecret(text: string): boolean {
+  return /^[A-Za-z0-9+/=_.~-]+$/.test(text);
+}
+
+/** The keys in a text; null where it has none. */
+function parseKeys(text: string): AwsKeys | null {
+  const [accessKeyId = '', secretAccessKey = '', sessionToken = '', ...more] = text.split(':');
+  if (accessKeyId === '' || secretAccessKey === '' || more.length > 0) return null;
+  return { accessKeyId, secretAccessKey, sessionToken: sessionToken === '' ? null : sessionToken };
+}
+
+/** The keys of a credential: its own, or the temporary ones of a role; null: it has none. */
+export function awsKeysOf(credential: Credential): AwsKeys | null {
+  if (credential.type === 'aws') return credential;
+  if (credential.type !== 'oauth2' || credential.renewal?.kind !== 'aws_role') return null;
+  return credential.accessToken === null ? null : parseKeys(credential.accessToken);
 }

@@ -9,15 +9,14 @@ export type Json = null | boolean | number | string | readonly Json[] | JsonObje
 export type JsonObject = ReadonlyMap<string, Json>;
 
 /** What is wrong, and where (both from 1). Never contains a piece of the text. */
-export interface JsonProblem {
+interface JsonProblem {
   readonly problem: string;
   readonly line: number;
   readonly column: number;
 }
 
 /** The value, or what is wrong with the text. */
-export type JsonReading =
-  { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
+type JsonReading = { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
 
 const maxDepth = 16;
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;

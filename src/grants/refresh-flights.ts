@@ -4,13 +4,13 @@
  */
 import { secretText } from './credential.ts';
 import type { Provider } from './provider.ts';
-import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh-attempt.ts';
-import { createRefreshBackoff, placeOf } from './refresh-backoff.ts';
-import type { OpenedGrant } from './registry.ts';
-import { within } from './timers.ts';
+import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh.ts';
+import { createRefreshBackoff, placeOf } from './refresh-commit.ts';
+import { type OpenedGrant } from './registry.ts';
+import { within } from '../lib/timers.ts';
 
 /** The refreshes of one process. */
-export interface RefreshFlights {
+interface RefreshFlights {
   isUnderWay(grantId: string): boolean;
   /**
    * Joins the refresh that is under way, or starts one that waits where another process is at it. It belongs to nobody:
@@ -62,7 +62,7 @@ export interface RefreshFailure {
 }
 
 /** A provider's no. */
-export interface Refusal {
+interface Refusal {
   readonly reason: string;
   readonly hint: string;
 }

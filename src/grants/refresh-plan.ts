@@ -1,14 +1,13 @@
-import { plainDialect } from '../config/dialect-definition.ts';
-import { newDpopKey } from '../dpop/key.ts';
-import { SidekeyError } from '../errors.ts';
+import { plainDialect } from '../config/provider-dialect.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { RenewalRequest } from '../oauth/renewal.ts';
 import type { TokenClient } from '../oauth/token-endpoint.ts';
+import { newDpopKey } from '../schemes/dpop-proof.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from './credential.ts';
-import type { Dialect } from './dialect.ts';
-import type { Flow, Provider } from './provider.ts';
+import type { Dialect, Flow, Provider } from './provider.ts';
 import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import type { Registry } from './registry.ts';
-import { replaceCommand } from './replace-command.ts';
+import { replaceCommand } from './token-result.ts';
 
 /** What to ask for a new token, or why it cannot be asked. */
 export type RefreshPlan =
@@ -35,7 +34,7 @@ export interface PlanParts {
 }
 
 /** What is to be renewed. */
-export interface Renewable {
+interface Renewable {
   /** Name of the provider definition. */
   readonly provider: string;
   readonly credential: OAuth2Credential;

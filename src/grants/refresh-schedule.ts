@@ -1,17 +1,23 @@
+import { SidekeyError } from '../lib/errors.ts';
+import { systemTimers, type Timers } from '../lib/timers.ts';
+import type { Store } from '../store/store.ts';
+import type { ActivityNotes } from './activity.ts';
+import { dueAt, type OAuth2Credential, type SealedCredential } from './credential.ts';
+import type { Grant } from './grant.ts';
+import { createRefreshNotes } from './messages.ts';
+import type { Dialect, Provider } from './provider.ts';
+import { createRefreshCommits, oauthGrant, type OAuthGrant, placeOf } from './refresh-commit.ts';
+import type { AheadOutcome } from './refresh-flights.ts';
+import { createRefreshLock } from './refresh-lock.ts';
+import type { RefreshParts } from './refresh.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+import { standingOf } from './token-result.ts';
+import type { TokenSource } from './token-source.ts';
+
 /**
  * Refreshes that nobody waits for: tokens of grants in use before they end, and refresh tokens before they die unused.
  * It decides when; how a refresh is made, and that it is made once over all processes, is the token source's business.
  */
-import type { Store } from '../store/store.ts';
-import type { ActivityNotes } from './activity.ts';
-import type { Grant } from './grant.ts';
-import type { Provider } from './provider.ts';
-import { placeOf } from './refresh-backoff.ts';
-import type { AheadOutcome } from './refresh-flights.ts';
-import { comingRefresh, refreshTimesOf, type RefreshTimes, type Span } from './refresh-times.ts';
-import type { OpenedGrant, Registry } from './registry.ts';
-import { systemTimers, type Timers } from './timers.ts';
-import type { TokenSource } from './token-source.ts';
 
 /** The schedule of one process. */
 export interface RefreshSchedule {
@@ -24,7 +30,7 @@ export interface RefreshSchedule {
 }
 
 /** What a schedule is made of. */
-export interface ScheduleParts {
+interface ScheduleParts {
   readonly registry: Pick<Registry, 'list' | 'open'>;
   readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
   readonly tokens: Pick<TokenSource, 'refreshAhead'>;
@@ -268,4 +274,236 @@ function holdOf(outcome: AheadOutcome): number {
     case 'refused':
       return refusedMs;
   }
+}
+
+/**
+ * Uses the refresh token of a grant for something else than its own access token: a login whose refresh token gets
+ * tokens for other APIs. The same care as in a refresh: one use at a time over all processes of the store, and a rotated
+ * refresh token is stored before anything else happens.
+ */
+
+/** What it is done with: a part of what a refresh is made of. */
+type RefreshTokenUseParts = Pick<
+  RefreshParts,
+  'registry' | 'store' | 'now' | 'limits' | 'audit' | 'activity' | 'timers'
+>;
+
+/** What a grant's refresh token is used for. */
+export interface RefreshTokenUse<T> {
+  readonly grantId: string;
+  /** For the audit file: `for the My Account API`. */
+  readonly purpose: string;
+  /** The command that gets a new refresh token, for hints. */
+  readonly again: string;
+  /**
+   * Asks the provider, once. What it rejects with goes on; the signal is aborted when `refresh_timeout` is over. It is
+   * not broken off otherwise: the answer may hold the only refresh token that still works.
+   */
+  readonly ask: (
+    grant: OAuthGrant,
+    refreshToken: string,
+    io: { readonly signal: AbortSignal },
+  ) => Promise<UseOutcome<T>>;
+}
+
+/** What the provider said. */
+export type UseOutcome<T> =
+  | {
+      readonly kind: 'done';
+      readonly value: T;
+      /** The rotated one; null: the one that was used stays good. */
+      readonly refreshToken: string | null;
+    }
+  /** The refresh token is of no use any more. */
+  | { readonly kind: 'invalid_grant'; readonly description: string };
+
+/**
+ * What `ask` brought.
+ *
+ * @param waiting aborted: nobody waits for the lock any more
+ * @throws SidekeyError `grant_missing`, `grant_revoked`; `input_invalid`: the grant has no refresh token;
+ * `reauth_required`: it is of no use any more, which the store knows now too; `refresh_failed`: another process does not
+ * let go of it; `store_unavailable`: the rotated one could not be stored; the reason of `waiting`
+ */
+export async function useRefreshToken<T>(
+  use: RefreshTokenUse<T>,
+  parts: RefreshTokenUseParts,
+  waiting?: AbortSignal,
+): Promise<T> {
+  const { grantId } = use;
+  usable(await parts.registry.read(grantId), use, parts.now());
+  const lock = createRefreshLock(parts);
+  const taken = await lock.take(grantId, { patient: true, signal: waiting });
+  waiting?.throwIfAborted();
+  if (taken !== 'taken') throw busy();
+  try {
+    const begun = parts.now();
+    const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
+    const outcome = await lock.ask(grantId, (signal) => use.ask(opened, refreshToken, { signal }));
+    if (outcome === null) throw busy();
+    return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun });
+  } finally {
+    await lock.release(grantId);
+  }
+}
+
+/** A grant, and its refresh token. */
+interface Usable {
+  readonly opened: OAuthGrant;
+  readonly refreshToken: string;
+}
+
+function busy(): SidekeyError {
+  return new SidekeyError('refresh_failed', 'Another process is using the refresh token of this grant.', {
+    hint: 'try again later',
+  });
+}
+
+/** What the provider said comes into the store before anybody gets to see it. */
+async function settle<T>(
+  use: RefreshTokenUse<T>,
+  { opened, refreshToken }: Usable,
+  outcome: UseOutcome<T>,
+  { begun, ...parts }: RefreshTokenUseParts & { readonly begun: number },
+): Promise<T> {
+  const { grant, credential } = opened;
+  const commits = createRefreshCommits(parts.registry, parts.timers);
+  const notes = createRefreshNotes(parts);
+  if (outcome.kind === 'invalid_grant') {
+    const reason = `the provider refused the refresh token: ${outcome.description}`;
+    const condemned = await commits.condemn(opened, reason);
+    if (condemned !== null) notes.condemned(condemned, begun, reason);
+    throw new SidekeyError('reauth_required', `The grant "${grant.name}" has ended: ${reason}.`, {
+      hint: use.again,
+    });
+  }
+  const { refreshToken: rotated } = outcome;
+  if (rotated !== null && rotated !== refreshToken) {
+    const next = { ...credential, refreshToken: rotated };
+    const committed = await commits.commit(opened, { usedRefreshToken: refreshToken, next });
+    if (committed.kind === 'kept') {
+      const reason = 'the provider gave a new refresh token, and the store did not take it';
+      notes.failed(grant, begun, reason, 'store_unavailable');
+      throw new SidekeyError(
+        'store_unavailable',
+        `The grant "${grant.name}" has lost its refresh token: ${reason}.`,
+        { hint: `see that the store can be written, then ${use.again}` },
+      );
+    }
+  }
+  notes.refreshed(grant, begun, use.purpose);
+  return outcome.value;
+}
+
+/** The grant as one whose refresh token can be used. */
+function usable(
+  found: OpenedGrant | null,
+  { grantId, again }: Pick<RefreshTokenUse<unknown>, 'grantId' | 'again'>,
+  now: number,
+): Usable {
+  const standing = standingOf(found, grantId, { now, skewMs: 0, unwanted: null });
+  if (standing.kind === 'refused') {
+    const hint = standing.grant === null ? standing.hint : again;
+    throw new SidekeyError(standing.code, standing.message, { hint });
+  }
+  const opened = oauthGrant(found);
+  const refreshToken = opened?.credential.refreshToken ?? null;
+  if (opened === null || refreshToken === null) {
+    throw new SidekeyError('input_invalid', `The grant "${found?.grant.name ?? ''}" has no refresh token.`, {
+      hint: again,
+    });
+  }
+  return { opened, refreshToken };
+}
+
+/** When a grant is refreshed though no request waits for it. Pure; times in milliseconds since the epoch. */
+
+/** A refresh begins somewhere within: what several processes and many grants have to do is spread over it. */
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What a credential asks for by itself. */
+export interface RefreshTimes {
+  /** Before the access token ends, for a grant that was used lately; null: it is refreshed on use, or never. */
+  readonly ahead: Span | null;
+  /** Before the refresh token dies unused; null: it does not, or nobody knows when. */
+  readonly keepAlive: Span | null;
+}
+
+/** A token that lives shorter would be refreshed all day long for nobody. */
+const leastLifetimeMs = 60_000;
+
+/**
+ * The second half of the time in which a token is due is left for attempts that fail; so is the second half of a
+ * refresh token's life without use, for a machine that is off.
+ */
+export function refreshTimesOf(
+  { credential }: SealedCredential,
+  { skewMs, dialect }: { readonly skewMs: number; readonly dialect: Dialect | null },
+): RefreshTimes {
+  if (credential.type !== 'oauth2') return { ahead: null, keepAlive: null };
+  return { ahead: ahead(credential, skewMs), keepAlive: keepAlive(credential, dialect) };
+}
+
+function ahead(credential: OAuth2Credential, skewMs: number): Span | null {
+  const from = dueAt(credential, skewMs);
+  const { expiresAt, obtainedAt } = credential;
+  if (from === null || expiresAt === null || expiresAt - obtainedAt < leastLifetimeMs) return null;
+  return { from, to: (from + expiresAt) / 2 };
+}
+
+function keepAlive(credential: OAuth2Credential, dialect: Dialect | null): Span | null {
+  const idleMs = dialect?.refreshTokenIdleMs ?? null;
+  if (idleMs === null || credential.refreshToken === null) return null;
+  const from = credential.obtainedAt + idleMs / 2;
+  return { from, to: from + idleMs / 10 };
+}
+
+/** When a refresh token dies. */
+export interface RefreshTokenEnds {
+  /** Where it is not used before; null: not known. */
+  readonly unusedAt: number | null;
+  /** However often it is used; null: not known. */
+  readonly consentAt: number | null;
+}
+
+/** `consentedAt`: when the person consented, as far as it is known. */
+export function refreshTokenEndsOf(
+  { credential }: SealedCredential,
+  { dialect, consentedAt }: { readonly dialect: Dialect | null; readonly consentedAt: number },
+): RefreshTokenEnds {
+  if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null) {
+    return { unusedAt: null, consentAt: null };
+  }
+  const { refreshTokenIdleMs, refreshTokenLifeMs } = dialect;
+  return {
+    unusedAt: refreshTokenIdleMs === null ? null : credential.obtainedAt + refreshTokenIdleMs,
+    consentAt: refreshTokenLifeMs === null ? null : consentedAt + refreshTokenLifeMs,
+  };
+}
+
+/** A refresh that comes by itself. */
+interface ComingRefresh {
+  readonly why: keyof RefreshTimes;
+  readonly span: Span;
+}
+
+/**
+ * The next refresh that comes by itself while a proxy runs; null: none does. `usedAt`: the last use, null: never.
+ * `keepFreshMs`: how long after its last use a grant's token is kept fresh.
+ */
+export function comingRefresh(
+  { ahead, keepAlive }: RefreshTimes,
+  {
+    usedAt,
+    now,
+    keepFreshMs,
+  }: { readonly usedAt: number | null; readonly now: number; readonly keepFreshMs: number },
+): ComingRefresh | null {
+  const isKeptFresh = ahead !== null && usedAt !== null && Math.max(ahead.from, now) - usedAt < keepFreshMs;
+  if (isKeptFresh && (keepAlive === null || ahead.from <= keepAlive.from))
+    return { why: 'ahead', span: ahead };
+  return keepAlive === null ? null : { why: 'keepAlive', span: keepAlive };
 }

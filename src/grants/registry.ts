@@ -1,19 +1,14 @@
-/** Grants at rest: what the store keeps of them, sealed by the vault, and what is kept in memory for the next request. */
 import { randomUUID } from 'node:crypto';
-import { SidekeyError } from '../errors.ts';
-import { isPattern, parsePattern } from '../policy/pattern.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { isPattern, parsePattern } from '../policy/domain-map.ts';
 import type { GrantRecord, Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { SealedCredential } from './credential.ts';
-import { erased } from './erased.ts';
-import { isName, type Grant, type GrantState } from './grant.ts';
-import { grantOf, sealContext } from './grant-record.ts';
-import { createOpenedGrants, type OpenedGrant } from './opened-grants.ts';
-import { writeSealed } from './sealed-text.ts';
-import { createSnapshots } from './snapshot.ts';
-import { endOf, isRefreshable } from './token-clock.ts';
+import { erased } from './credential-shape.ts';
+import { endOf, isRefreshable, type SealedCredential } from './credential.ts';
+import { type Grant, type GrantState, isName, matches } from './grant.ts';
+import { readSealed, writeSealed } from './sealed-text.ts';
 
-export type { OpenedGrant };
+/** Grants at rest: what the store keeps of them, sealed by the vault, and what is kept in memory for the next request. */
 
 /** What a new grant is told; the rest follows from its credential. */
 export interface NewGrant {
@@ -196,4 +191,148 @@ function assertAudience(audience: readonly string[]): void {
   throw new SidekeyError('input_invalid', 'The audience of the grant is empty or holds what is no host.', {
     hint: 'set the audience of the provider to the hosts that its credential may be sent to',
   });
+}
+
+/** A grant and its credential in the clear. */
+export interface OpenedGrant {
+  readonly grant: Grant;
+  readonly sealed: SealedCredential;
+}
+
+/** Opens records, and remembers what it opened last of each grant. */
+interface OpenedGrants {
+  /** @throws SidekeyError `record_tampered`, `key_mismatch`. */
+  open(id: string, record: GrantRecord | null): OpenedGrant | null;
+}
+
+/** How many grants are kept open at once; beyond it the one that was opened first goes. */
+const maxOpen = 4_096;
+
+/** Nothing is opened before it is asked for. */
+function createOpenedGrants(vault: Vault): OpenedGrants {
+  const known = new Map<string, { readonly record: GrantRecord; readonly opened: OpenedGrant }>();
+  return {
+    open(id, record) {
+      if (record === null) {
+        known.delete(id);
+        return null;
+      }
+      const last = known.get(record.id);
+      if (last?.record === record) return last.opened;
+      // The same bytes under the same seal hold the same credential; other columns may still have changed.
+      const sealed =
+        last !== undefined && isSameSeal(last.record, record)
+          ? last.opened.sealed
+          : readSealed(vault.open(sealContext(record), record.sealed), record.id);
+      const opened = { grant: grantOf(record), sealed };
+      known.delete(record.id);
+      known.set(record.id, { record, opened });
+      const [first] = known.size > maxOpen ? known.keys() : [];
+      if (first !== undefined) known.delete(first);
+      return opened;
+    },
+  };
+}
+
+function isSameSeal(a: GrantRecord, b: GrantRecord): boolean {
+  return sealContext(a) === sealContext(b) && Buffer.compare(a.sealed, b.sealed) === 0;
+}
+
+/** All grants of the store at one moment, still sealed. */
+interface Snapshot {
+  readonly grants: readonly Grant[];
+  record(id: string): GrantRecord | null;
+  find(reference: string): readonly Grant[];
+}
+
+/** The last snapshot, for as long as the store says that nothing has changed. */
+interface Snapshots {
+  /** Null where the store has changed since, or was never read. Costs one `Store.epoch`. */
+  current(): Snapshot | null;
+  /** A snapshot that is not older than this call. */
+  load(): Promise<Snapshot>;
+  /** Forgets the snapshot, and what a load that is under way will bring. */
+  drop(): void;
+}
+
+/** Reads nothing before it is asked. */
+function createSnapshots(store: Store): Snapshots {
+  let known: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
+  let drops = 0;
+  let loading: Promise<Snapshot> | null = null;
+
+  function current(): Snapshot | null {
+    return known !== null && known.epoch === store.epoch() ? known.snapshot : null;
+  }
+
+  async function read(): Promise<Snapshot> {
+    for (;;) {
+      const begun = drops;
+      // Asked before the rows: a change in between makes the snapshot count as old, never as new.
+      const epoch = store.epoch();
+      const snapshot = snapshotOf(await store.grants.list());
+      if (begun !== drops) continue;
+      known = { snapshot, epoch };
+      return snapshot;
+    }
+  }
+
+  function start(): Promise<Snapshot> {
+    const begun = read().finally(() => {
+      if (loading === begun) loading = null;
+    });
+    loading = begun;
+    return begun;
+  }
+
+  return {
+    current,
+    async load() {
+      if (loading !== null) {
+        // It may have read its rows before this call; its answer counts only while nothing has changed.
+        await loading.catch(() => null);
+        const snapshot = current();
+        if (snapshot !== null) return snapshot;
+      }
+      return loading ?? start();
+    },
+    drop() {
+      drops += 1;
+      known = null;
+    },
+  };
+}
+
+function snapshotOf(records: readonly GrantRecord[]): Snapshot {
+  const byId = new Map(records.map((record) => [record.id, record]));
+  const grants = records.map(grantOf);
+  const found = new Map<string, readonly Grant[]>();
+  return {
+    grants,
+    record: (id) => byId.get(id) ?? null,
+    find(reference) {
+      let candidates = found.get(reference);
+      if (candidates === undefined) {
+        candidates = grants.filter((grant) => matches(grant, reference));
+        // References come from the config: few. What matches nothing is not kept, so that callers cannot fill this.
+        if (candidates.length > 0) found.set(reference, candidates);
+      }
+      return candidates;
+    },
+  };
+}
+
+/**
+ * What a seal is bound to: it opens for this grant and this revision alone, and under the labels that decide who may
+ * use it and where its refresh token is sent.
+ */
+export function sealContext(grant: Pick<Grant, 'id' | 'revision' | 'name' | 'user' | 'provider'>): string {
+  const { id, revision, name, user, provider } = grant;
+  return `grant/${id}/${revision}/${name}/${user}/${provider}`;
+}
+
+/** The columns that a person may see. */
+export function grantOf(record: GrantRecord): Grant {
+  const { sealed: _sealed, ...grant } = record;
+  return Object.freeze(grant);
 }

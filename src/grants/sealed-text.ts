@@ -1,6 +1,6 @@
 /** The text inside the seal: how a `SealedCredential` is written, and read back with nothing taken on trust. */
-import { isDpopKey } from '../dpop/key.ts';
-import { SidekeyError } from '../errors.ts';
+import { isDpopKey } from '../schemes/dpop-proof.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Credential, Renewal, SealedCredential } from './credential.ts';
 
 const version = 1;

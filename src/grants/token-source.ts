@@ -2,27 +2,26 @@
  * Where a request gets its token from: memory, then the store, then the provider. The two clocks (a token is due, a
  * token has ended), and the way out of an upstream's 401.
  */
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
 import type { ActivityNotes } from './activity.ts';
-import { secretText } from './credential.ts';
+import { clockOf, secretText } from './credential.ts';
 import type { Grant } from './grant.ts';
+import { grantEvent } from './messages.ts';
 import {
-  createRefreshFlights,
   type AheadOutcome,
+  createRefreshFlights,
   type RefreshFailure,
   type RefreshFlightsParts,
 } from './refresh-flights.ts';
-import { grantEvent } from './refresh-notes.ts';
 import type { OpenedGrant } from './registry.ts';
-import { pause, systemTimers, within, type Timers } from './timers.ts';
-import { clockOf } from './token-clock.ts';
 import {
   endWords,
   expiredToken,
   failedToken,
-  standingOf,
   type ReadyToken,
   type RefusedToken,
+  standingOf,
   type TokenResult,
   type UnchangedToken,
 } from './token-result.ts';
@@ -57,7 +56,7 @@ export interface TokenSource {
 }
 
 /** How long to wait besides `refresh_patience`: until the signal is aborted. */
-export interface WaitOptions {
+interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -1,14 +1,24 @@
+import { boundBy, type DpopKey, type OAuth2Credential } from '../grants/credential.ts';
+import type { Dialect, Provider } from '../grants/provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { isFieldValue } from '../policy/text.ts';
+import {
+  describe,
+  type EndpointAnswer,
+  type EndpointFailure,
+  errorCode,
+  isObject,
+  jsonObject,
+  type JsonObject,
+  memberAt,
+} from './http.ts';
+import { splitScopes, withOfflineAccess } from './scopes.ts';
+
 /**
  * What the answer of a token endpoint means (RFC 6749 §5), as the provider's dialect writes it. It is read leniently
  * wherever strictness could only lose tokens: by the time it comes, the provider has used up the code or the refresh
  * token. Pure.
  */
-import type { Dialect } from '../grants/dialect.ts';
-import { isFieldValue } from '../policy/field.ts';
-import { describe, errorCode } from './description.ts';
-import type { EndpointAnswer, EndpointFailure } from './endpoint.ts';
-import { isObject, jsonObject, memberAt, type JsonObject } from './json-object.ts';
-import { splitScopes } from './scopes.ts';
 
 /** RFC 6749 §5.1, in Sidekey's terms. Times are milliseconds since the epoch. */
 export interface Tokens {
@@ -39,7 +49,7 @@ export interface Tokens {
 export type TokenAnswer = Tokens | EndpointFailure;
 
 /** How an answer is to be read. */
-export interface TokenReading {
+interface TokenReading {
   readonly dialect: Dialect;
   /** When it was asked for, in milliseconds since the epoch. */
   readonly obtainedAt: number;
@@ -211,4 +221,59 @@ function isToken(value: unknown): value is string {
 
 function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
   return { kind: 'transient', reason, retryAfterMs };
+}
+
+/** What a person's consent brought. */
+export interface Consented {
+  /** Without a client and an endpoint of its own: those of the provider's definition are meant. */
+  readonly credential: OAuth2Credential;
+  /** As they were granted; they may be fewer than were asked for, see `ungrantedScopes`. */
+  readonly scopes: readonly string[];
+  /** Which account it is, as the provider's dialect says. */
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** What was proved, and to whom. */
+interface Proved {
+  readonly provider: Pick<Provider, 'title'>;
+  /** Absent or null: nothing. */
+  readonly proofKey?: DpopKey | null | undefined;
+}
+
+/**
+ * @param asked the scopes that were asked for: those granted, where the provider does not say (RFC 6749 §5.1)
+ * @throws SidekeyError `provider_refused`: a key was proved, and the token is bound to none
+ */
+export function consented(tokens: Tokens, asked: readonly string[], proved: Proved | null = null): Consented {
+  const { accessToken, refreshToken, expiresAt, obtainedAt, scope, details, isBound = false } = tokens;
+  const granted = tokens.scopes ?? asked;
+  const key = proved?.proofKey ?? null;
+  if (proved !== null && key !== null && !isBound) throw unbound(proved.provider);
+  const credential: OAuth2Credential = {
+    type: 'oauth2',
+    accessToken,
+    refreshToken,
+    expiresAt,
+    obtainedAt,
+    scope,
+    clientId: null,
+    clientSecret: null,
+    tokenEndpoint: null,
+  };
+  return {
+    credential: boundBy(credential, key, isBound),
+    scopes: refreshToken === null ? granted : withOfflineAccess(granted, asked),
+    details,
+  };
+}
+
+/** A provider that takes a proof and binds nothing to it does not know of DPoP, and says so in no other way. */
+export function unbound({ title }: Pick<Provider, 'title'>): SidekeyError {
+  return new SidekeyError(
+    'provider_refused',
+    `${title} gave a token that is bound to no key (token_type is not DPoP); nothing was stored.`,
+    {
+      hint: 'let the provider bind the tokens of the client (DPoP, RFC 9449), or take dpop out of its definition',
+    },
+  );
 }

@@ -1,17 +1,18 @@
-/** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
+import { hash } from 'node:crypto';
 import * as oauth from 'oauth4webapi';
-import { newDpopKey, proofKey } from '../dpop/key.ts';
-import { SidekeyError } from '../errors.ts';
 import type { DpopKey } from '../grants/credential.ts';
 import type { Provider } from '../grants/provider.ts';
-import { checkCallback, type Callback } from './callback.ts';
-import { consented, type Consented } from './consented.ts';
-import { withDescription } from './description.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { isDpopKey, newDpopKey, proofKey } from '../schemes/dpop-proof.ts';
+import { consented, type Consented, plainDetail } from './answer.ts';
+import { describe, errorCode, type TokenIo, withDescription } from './http.ts';
 import { joinScopes } from './scopes.ts';
-import { askTokenEndpoint, type TokenIo } from './token-endpoint.ts';
+import { askTokenEndpoint } from './token-endpoint.ts';
+
+/** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 
 /** What is asked of the user, and where the answer goes. */
-export interface AuthorizationRequest {
+interface AuthorizationRequest {
   readonly provider: Provider;
   readonly redirectUri: string;
   /** Empty: none is named, and the provider chooses. */
@@ -144,4 +145,284 @@ function refused(provider: Provider, error: string, description: string): Sideke
       hint: `check the client of the provider "${provider.name}", then begin again`,
     },
   );
+}
+
+/** What comes back from Auth0 when an account was connected: as an authorization response, but for the name of its code. */
+
+/** What such a callback is held against. */
+interface ConnectCallbackExpectation {
+  /** The one that the login is at. */
+  readonly provider: Provider;
+  readonly state: string;
+  readonly codeVerifier: string;
+}
+
+/**
+ * Reads what a person pasted. Auth0's documentation has the code in the fragment of the URL, its libraries read it from
+ * the query: both are taken.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function parseConnectCallback(text: string): Callback {
+  const query = text.replace('#', text.includes('?') ? '&' : '?');
+  return parseCallback(query.replace(/(^|[?&\s"'<])connect_code=/g, '$1code='));
+}
+
+/**
+ * The code, for `completeConnection`. A code by itself is tied to the flow by its code verifier and its session.
+ *
+ * @throws SidekeyError as `checkCallback`
+ */
+export function checkConnectCallback(callback: Callback, expected: ConnectCallbackExpectation): string {
+  return checkCallback(withCode(callback), { ...expected, acceptBareCode: true }).code;
+}
+
+function withCode(callback: Callback): Callback {
+  if (callback.kind === 'code') return callback;
+  const parameters = new URLSearchParams();
+  for (const [name, value] of callback.parameters)
+    parameters.append(name === 'connect_code' ? 'code' : name, value);
+  return { kind: 'parameters', parameters };
+}
+
+/**
+ * What a begun authorization code flow keeps to itself until its answer comes, where that may be another process: its
+ * text, which is sealed in the store, and the name that it is found by.
+ */
+
+/** A begun flow, and what is to become of it. */
+export interface ConnectSession {
+  readonly provider: string;
+  /** Where the consent was asked for, by which client, and where its code may be exchanged: none of it may change. */
+  readonly authorizationEndpoint: string;
+  readonly tokenEndpoint: string;
+  readonly clientId: string;
+  readonly redirectUri: string;
+  readonly state: string;
+  /** Null: the flow has no PKCE. */
+  readonly codeVerifier: string | null;
+  /** See `Authorization`; absent: as null. */
+  readonly proofKey?: DpopKey | null;
+  /** As they were asked for. */
+  readonly scopes: readonly string[];
+  /** Name and user of the grant. */
+  readonly name: string;
+  readonly user: string;
+  /** Domain patterns for the map; null: those of the provider. */
+  readonly allowedDomains: readonly string[] | null;
+  readonly widen: boolean;
+  /** False: the allowed-domains map is left alone. */
+  readonly domains: boolean;
+}
+
+const version = 1;
+
+/** What a session is found by: whoever reads the store cannot tell the state from it (RFC 6749 §10.12). */
+export function sessionId(state: string): string {
+  return hash('sha256', state);
+}
+
+/** What is sealed. */
+export function writeSession(session: ConnectSession): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: version, ...session }), 'utf8');
+}
+
+/** What was sealed; null where it is of another form, such as that of another version. */
+export function readSession(bytes: Uint8Array): ConnectSession | null {
+  try {
+    const { v, ...session } = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>;
+    return v === version && isSession(session) ? session : null;
+  } catch {
+    return null;
+  }
+}
+
+const texts = [
+  'provider',
+  'authorizationEndpoint',
+  'tokenEndpoint',
+  'clientId',
+  'redirectUri',
+  'state',
+  'name',
+  'user',
+] as const satisfies readonly (keyof ConnectSession)[];
+
+function isSession(value: object): value is ConnectSession {
+  const fields: Readonly<Record<string, unknown>> = { ...value };
+  const { codeVerifier, proofKey = null, scopes, allowedDomains, widen, domains } = fields;
+  return (
+    texts.every((name) => typeof fields[name] === 'string') &&
+    (codeVerifier === null || typeof codeVerifier === 'string') &&
+    (proofKey === null || isDpopKey(proofKey)) &&
+    isTexts(scopes) &&
+    (allowedDomains === null || isTexts(allowedDomains)) &&
+    typeof widen === 'boolean' &&
+    typeof domains === 'boolean'
+  );
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
+/**
+ * What comes back from the authorization endpoint by way of a browser (RFC 6749 §4.1.2): read, however it got here, and
+ * held against the flow that it should belong to.
+ */
+
+/** A callback as it was received or pasted; nothing of it is checked yet. */
+export type Callback =
+  | { readonly kind: 'parameters'; readonly parameters: URLSearchParams }
+  /** All that some people copy, and that some providers show. */
+  | { readonly kind: 'code'; readonly code: string };
+
+/** What a callback is held against. */
+export interface CallbackExpectation {
+  readonly provider: Provider;
+  readonly state: string;
+  /** Null: the flow has no PKCE. */
+  readonly codeVerifier: string | null;
+  /**
+   * Whether a code by itself is taken. Without `state` only PKCE ties it to this flow: the code of anybody else's
+   * consent was made for another challenge, so the provider refuses it (RFC 9700 §2.1). True is right where the person
+   * that pastes it began this very flow in the same session, and so is not led here by somebody else's link.
+   */
+  readonly acceptBareCode?: boolean | undefined;
+}
+
+/** A callback that belongs to the flow, with a code in it. */
+interface CheckedCallback {
+  readonly code: string;
+  /** The parameters that the dialect names; those that are there. */
+  readonly details: Readonly<Record<string, string>>;
+}
+
+const maxText = 16_384;
+
+/**
+ * Reads what a browser came back with or a person pasted: a whole URL (with or without its scheme), its query, or the
+ * bare code. Blanks and line breaks that a terminal put in are left out.
+ *
+ * @throws SidekeyError `input_invalid` where it is none of these
+ */
+export function parseCallback(text: string): Callback {
+  const plain = text.replace(/\s+/g, '').replace(/^(["'<])(.*)[>"']$/s, '$2');
+  if (plain === '' || plain.length > maxText) throw unreadable();
+  const mark = plain.indexOf('?');
+  const query = (mark < 0 ? plain : plain.slice(mark + 1)).split('#', 1)[0] ?? '';
+  const parameters = new URLSearchParams(query);
+  if (parameters.has('code') || parameters.has('error')) return { kind: 'parameters', parameters };
+  // RFC 6749 appendix A.11: VSCHAR. A URL without an answer is no code.
+  if (mark >= 0 || /^[a-z][a-z0-9+.-]*:\/\//i.test(plain) || !/^[\x21-\x7e]+$/.test(plain))
+    throw unreadable();
+  return { kind: 'code', code: percentDecoded(plain) };
+}
+
+/**
+ * `state` against forged callbacks (RFC 6749 §10.12), `iss` against mix-up (RFC 9207 §2.4), both before anything that
+ * the callback says is believed.
+ *
+ * @throws SidekeyError `bad_request`: it does not belong to this flow or to this provider; `provider_refused`: the person
+ * or the provider said no
+ */
+export function checkCallback(callback: Callback, expected: CallbackExpectation): CheckedCallback {
+  const { provider } = expected;
+  if (callback.kind === 'code') return bareCode(callback.code, expected);
+  const parameters = validated(callback.parameters, expected);
+  const [code = '', ...more] = parameters.getAll('code');
+  if (code === '' || more.length > 0) throw foreign(provider, 'it has not exactly one code');
+  return { code, details: detailsIn(parameters, expected, code) };
+}
+
+function validated(parameters: URLSearchParams, { provider, state, codeVerifier }: CallbackExpectation) {
+  const issuer = provider.issuer ?? parameters.get('iss') ?? 'unknown';
+  try {
+    return oauth.validateAuthResponse(
+      { issuer, authorization_response_iss_parameter_supported: provider.namesIssuer },
+      { client_id: provider.clientId ?? 'none' },
+      parameters,
+      state,
+    );
+  } catch (error) {
+    if (!(error instanceof oauth.AuthorizationResponseError)) {
+      throw foreign(provider, 'its state or its issuer is another');
+    }
+    const secrets = [state, codeVerifier ?? ''];
+    const code = errorCode(error.error, secrets);
+    throw saidNo(provider, code, describe(error.error_description ?? '', secrets));
+  }
+}
+
+function bareCode(
+  code: string,
+  { provider, codeVerifier, acceptBareCode }: CallbackExpectation,
+): CheckedCallback {
+  if (acceptBareCode !== true || codeVerifier === null) {
+    throw foreign(provider, 'a code by itself does not say which flow it belongs to');
+  }
+  if (provider.dialect.callbackDetails.length > 0) {
+    throw foreign(provider, 'a code by itself does not say which account it is for');
+  }
+  return { code, details: {} };
+}
+
+function detailsIn(
+  parameters: URLSearchParams,
+  { provider, state }: CallbackExpectation,
+  code: string,
+): Readonly<Record<string, string>> {
+  const details: Record<string, string> = {};
+  for (const name of provider.dialect.callbackDetails) {
+    const detail = plainDetail(parameters.get(name) ?? '', [code, state]);
+    if (detail !== null) details[name] = detail;
+  }
+  return details;
+}
+
+/** The person's own no: `access_denied` of RFC 6749 §4.1.2.1, and LinkedIn's two words for it. */
+const denials = new Set(['access_denied', 'user_cancelled_login', 'user_cancelled_authorize']);
+
+function saidNo(provider: Provider, error: string, description: string): SidekeyError {
+  const detail = withDescription(error, description);
+  return denials.has(error)
+    ? new SidekeyError(
+        'provider_refused',
+        `You, or the provider "${provider.name}", said no to the consent (${detail}).`,
+        { hint: 'begin again, and allow it; an administrator may have to allow it first' },
+      )
+    : new SidekeyError(
+        'provider_refused',
+        `The provider "${provider.name}" did not ask for consent (${detail}).`,
+        { hint: `check the client and the scopes of the provider "${provider.name}", then begin again` },
+      );
+}
+
+function foreign(provider: Provider, reason: string): SidekeyError {
+  return new SidekeyError(
+    'bad_request',
+    `The callback does not belong to this flow with the provider "${provider.name}": ${reason}.`,
+    { hint: 'begin again, finish in the same browser, and paste the whole address where you paste it' },
+  );
+}
+
+function unreadable(): SidekeyError {
+  return new SidekeyError(
+    'input_invalid',
+    'That is neither the address that the browser came back to nor a code.',
+    {
+      hint: 'paste the whole address, from http to its end; it has "code=" in it',
+    },
+  );
+}
+
+/** A code that was copied out of an address bar is still percent-encoded. */
+function percentDecoded(code: string): string {
+  if (!/%[0-9a-f]{2}/i.test(code)) return code;
+  try {
+    const decoded = decodeURIComponent(code);
+    return /^[\x21-\x7e]+$/.test(decoded) ? decoded : code;
+  } catch {
+    return code;
+  }
 }

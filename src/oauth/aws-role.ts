@@ -2,13 +2,9 @@
  * Keys of a role, for a while: STS AssumeRole. No OAuth: other keys sign the question.
  * https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
  */
-import { isAccessKeyId, isAwsSecret, keysText, type AwsKeys } from '../grants/aws-keys.ts';
-import type { Renewal } from '../grants/credential.ts';
-import { canonicalRequest } from '../sigv4/canonical-request.ts';
-import { algorithm, scopeText } from '../sigv4/scope.ts';
-import { createSigner, sha256 } from '../sigv4/signature.ts';
-import { describe } from './description.ts';
-import { askEndpoint, type EndpointAnswer, type TokenIo } from './endpoint.ts';
+import { type AwsKeys, isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../grants/credential.ts';
+import { algorithm, canonicalRequest, createSigner, scopeText, sha256 } from '../schemes/sigv4/signature.ts';
+import { askEndpoint, describe, type EndpointAnswer, type TokenIo } from './http.ts';
 import type { RefreshOutcome } from './refresh.ts';
 
 /** Keys of one role. */

@@ -1,11 +1,17 @@
 /** The device authorization grant (RFC 8628): a person gives consent on another device, with a short code. */
-import type { Dialect } from '../grants/dialect.ts';
-import { authenticate, type TokenClient } from './client-authentication.ts';
-import { describe, errorCode } from './description.ts';
-import { askEndpoint, type EndpointFailure, type TokenIo } from './endpoint.ts';
-import { jsonObject, type JsonObject } from './json-object.ts';
+import type { Dialect } from '../grants/provider.ts';
+import type { TokenAnswer } from './answer.ts';
+import {
+  askEndpoint,
+  describe,
+  type EndpointFailure,
+  errorCode,
+  jsonObject,
+  type JsonObject,
+  type TokenIo,
+} from './http.ts';
 import { joinScopes } from './scopes.ts';
-import { askTokenEndpoint, type TokenAnswer } from './token-endpoint.ts';
+import { askTokenEndpoint, authenticate, type TokenClient } from './token-endpoint.ts';
 
 /** What is asked of the person. */
 export interface DeviceRequest {
@@ -37,7 +43,7 @@ export interface DeviceAuthorization {
 }
 
 /** How waiting goes. */
-export interface PollIo extends TokenIo {
+interface PollIo extends TokenIo {
   /** Resolves after that time, or as soon as the signal is aborted. */
   readonly pause: (ms: number, signal?: AbortSignal) => Promise<void>;
 }

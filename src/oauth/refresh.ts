@@ -1,6 +1,8 @@
-import type { Dialect } from '../grants/dialect.ts';
+import type { Dialect } from '../grants/provider.ts';
+import type { TokenAnswer } from './answer.ts';
+import type { TokenIo } from './http.ts';
 import { joinScopes, withOfflineAccess } from './scopes.ts';
-import { askTokenEndpoint, type TokenAnswer, type TokenClient, type TokenIo } from './token-endpoint.ts';
+import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
 /** One refresh (RFC 6749 §6). */
 export interface RefreshRequest {

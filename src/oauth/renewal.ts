@@ -1,12 +1,18 @@
 /** Every way to a new access token without a person: one union of requests, one outcome. */
+import type { TokenAnswer } from './answer.ts';
+import {
+  type ClientCredentialsRequest,
+  exchangeToken,
+  type JwtBearerRequest,
+  requestClientCredentials,
+  requestJwtBearer,
+  type TokenExchangeRequest,
+} from './assertions.ts';
 import { askForConnectionToken, type ConnectionTokenRequest } from './auth0-connection.ts';
 import { assumeRole, type AssumeRoleRequest } from './aws-role.ts';
-import { requestClientCredentials, type ClientCredentialsRequest } from './client-credentials.ts';
-import { requestInstallationToken, type InstallationRequest } from './github-installation.ts';
-import { requestJwtBearer, type JwtBearerRequest } from './jwt-bearer.ts';
-import { refreshOutcome, refreshToken, type RefreshOutcome, type RefreshRequest } from './refresh.ts';
-import type { TokenAnswer, TokenIo } from './token-endpoint.ts';
-import { exchangeToken, type TokenExchangeRequest } from './token-exchange.ts';
+import { type InstallationRequest, requestInstallationToken } from './github-app.ts';
+import type { TokenIo } from './http.ts';
+import { refreshOutcome, type RefreshOutcome, type RefreshRequest, refreshToken } from './refresh.ts';
 
 /** What to ask, and of whom. */
 export type RenewalRequest =

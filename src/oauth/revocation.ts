@@ -1,16 +1,19 @@
 /** Ends a grant at the provider: RFC 7009, and what providers have in its place, as their dialects write it. */
-import { SidekeyError } from '../errors.ts';
-import type { Dialect, RevocationDialect } from '../grants/dialect.ts';
-import { authenticate, basicAuthorization, type TokenClient } from './client-authentication.ts';
-import { describe, errorCode, withDescription } from './description.ts';
+import type { Dialect, RevocationDialect } from '../grants/provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import {
   askEndpoint,
+  describe,
   type EndpointAnswer,
   type EndpointFailure,
   type EndpointRequest,
+  errorCode,
+  jsonObject,
+  memberAt,
   type TokenIo,
-} from './endpoint.ts';
-import { jsonObject, memberAt } from './json-object.ts';
+  withDescription,
+} from './http.ts';
+import { authenticate, basicAuthorization, type TokenClient } from './token-endpoint.ts';
 
 /** What is to end, and where. */
 export interface RevocationRequest {
@@ -24,7 +27,7 @@ export interface RevocationRequest {
 }
 
 /** What came of it. */
-export type RevocationOutcome =
+type RevocationOutcome =
   /** The provider says that the token is of no use any more; so it says of one that it never knew (RFC 7009 §2.2). */
   | { readonly kind: 'revoked' }
   /** The provider has no way to it, or none for such a token. */

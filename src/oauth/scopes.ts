@@ -1,5 +1,7 @@
+import type { Dialect, ScopeRefusalDialect } from '../grants/provider.ts';
+import { type Challenge, challengesIn } from '../http/challenge.ts';
+
 /** Scopes as providers write them (RFC 6749 §3.3, and how the field differs). Pure. */
-import type { Dialect } from '../grants/dialect.ts';
 
 const offlineAccess = 'offline_access';
 
@@ -75,4 +77,128 @@ function isSameScope(granted: string, asked: string): boolean {
 
 function isAtEndOfUrl(url: string, name: string): boolean {
   return url.startsWith('https://') && (url.endsWith(`/${name}`) || url.endsWith(`.${name}`));
+}
+
+/** What the head of an API's refusal says of scopes that a token lacks. Pure; all that it answers is cleaned and bounded. */
+
+/** What a 401 or a 403 says. */
+interface ScopeRefusal {
+  /** Null: nothing of scopes that are missing. */
+  readonly missing: MissingScopes | null;
+  /** Where the API describes itself (RFC 9728 §5.1): an https URL of plain letters; null: it does not say. Nobody asked it. */
+  readonly resourceMetadata: string | null;
+}
+
+/** Scopes that would have helped. */
+interface MissingScopes {
+  /** At most 20, of RFC 6749 §3.3; none: the API says that there are some, and not which. */
+  readonly scopes: readonly string[];
+  /** Whether any one of them would do. */
+  readonly anyOne: boolean;
+}
+
+/** What a refusal is read with. */
+export interface RefusalReader {
+  /** How the provider differs from RFC 6750 §3.1. */
+  readonly dialect: ScopeRefusalDialect;
+  /** Those that the grant has, as far as it is known. */
+  readonly held: readonly string[];
+  /** What the upstream was sent: a value that has one of these in it is no name. */
+  readonly secrets: readonly string[];
+}
+
+const mostFields = 8;
+const mostScopes = 20;
+const longestScope = 256;
+/** Characters of all scopes together. */
+const longestList = 1_024;
+
+/** Reads a head. `values` answers the values of a field, by its name in lower case. */
+export function scopeRefusal(
+  values: (name: string) => readonly string[],
+  { dialect, held, secrets }: RefusalReader,
+): ScopeRefusal {
+  const isClean = (text: string) => !secrets.some((secret) => text.includes(secret));
+  const names = (text: string | undefined) => scopesOf(text ?? '', isClean);
+  const challenges = values('www-authenticate')
+    .slice(0, mostFields)
+    .flatMap(challengesIn)
+    // DPoP says it with the same words (RFC 9449 §7.1).
+    .filter(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
+  return {
+    missing: inChallenges(challenges, names, dialect, held) ?? inFields(values, names, dialect),
+    resourceMetadata:
+      challenges
+        .map(({ parameters }) => parameters.get('resource_metadata') ?? '')
+        .find((url) => isPlainUrl(url) && isClean(url)) ?? null,
+  };
+}
+
+type Names = (text: string | undefined) => readonly string[];
+
+/** RFC 6750 §3.1. A challenge without an error code, to a request with a token, may still name what is required. */
+function inChallenges(
+  challenges: readonly Challenge[],
+  names: Names,
+  { challenge: meaning }: ScopeRefusalDialect,
+  held: readonly string[],
+): MissingScopes | null {
+  const said = challenges.find(({ parameters }) => parameters.get('error') === 'insufficient_scope');
+  // Registries of images name a token server and what its tokens are for: no consent gives that.
+  const asked = challenges.find(
+    ({ parameters }) => parameters.has('scope') && !parameters.has('error') && !parameters.has('service'),
+  );
+  const scopes = names((said ?? asked)?.parameters.get('scope'));
+  const lacking = ungrantedScopes(scopes, held);
+  const anyOne = meaning === 'any' && scopes.length > 1;
+  // It knows better than what was kept of the consent.
+  if (said !== undefined) return { scopes: lacking.length > 0 ? lacking : scopes, anyOne };
+  const isLacking = anyOne ? lacking.length === scopes.length : lacking.length > 0;
+  return isLacking ? { scopes: lacking, anyOne } : null;
+}
+
+/** Fields of the provider's own: which scopes the token has, and which would each do. */
+function inFields(
+  values: (name: string) => readonly string[],
+  names: Names,
+  { heldField, acceptedField, unless }: ScopeRefusalDialect,
+): MissingScopes | null {
+  if (heldField === null || acceptedField === null) return null;
+  const of = (name: string) => values(name.toLowerCase()).slice(0, mostFields);
+  const isOfOtherCause = Object.entries(unless).some(([name, value]) => of(name).includes(value));
+  const held = of(heldField);
+  const accepted = names(of(acceptedField).join(' '));
+  if (isOfOtherCause || held.length === 0 || accepted.length === 0) return null;
+  const lacking = ungrantedScopes(accepted, names(held.join(' ')));
+  return lacking.length === accepted.length ? { scopes: accepted, anyOne: accepted.length > 1 } : null;
+}
+
+/** What to ask for: all of them, or the one that gives least away, as far as names tell. */
+export function scopesToAskFor(
+  { scopes, anyOne }: MissingScopes,
+  known: readonly { readonly name: string }[],
+): readonly string[] {
+  if (!anyOne) return scopes;
+  const rank = (scope: string) =>
+    (/(?:^|[^a-z])(?:read|readonly)(?![a-z])/i.test(scope) ? 0 : /admin|manage/i.test(scope) ? 4 : 2) +
+    (known.some(({ name }) => name === scope) ? 0 : 1);
+  return scopes.toSorted((a, b) => rank(a) - rank(b)).slice(0, 1);
+}
+
+/** Scopes have no commas for `connect --scopes`, and in some providers' lists. */
+function scopesOf(text: string, isClean: (scope: string) => boolean): readonly string[] {
+  const scopes: string[] = [];
+  let length = 0;
+  for (const scope of new Set(text.slice(0, 8_192).split(/[\s,]+/))) {
+    if (!isScope(scope) || scope.length > longestScope || !isClean(scope)) continue;
+    length += scope.length + 1;
+    if (scopes.length === mostScopes || length > longestList) break;
+    scopes.push(scope);
+  }
+  return scopes;
+}
+
+/** Of letters that neither a shell nor a terminal acts on, without a query, where secrets stand. */
+function isPlainUrl(url: string): boolean {
+  return url.length <= 512 && /^https:\/\/[a-z0-9.-]+(?::[0-9]{1,5})?(?:\/[A-Za-z0-9._~%/-]*)?$/i.test(url);
 }

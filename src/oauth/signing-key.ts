@@ -1,11 +1,11 @@
 /** Private keys that sign JWTs (RFC 7518 §3.1). No message here says anything of a key but its kind. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import type { JWTPayload } from 'jose';
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { SigningKey } from '../grants/credential.ts';
 
 /** What a person says of a key besides the key itself. */
-export interface SigningKeyOptions {
+interface SigningKeyOptions {
   /** Undefined: the `kid` of a JWK, or none. */
   readonly keyId?: string | undefined;
   /** Undefined: the `alg` of a JWK, or the usual one of that kind of key. */

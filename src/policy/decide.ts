@@ -1,11 +1,10 @@
-import type { FailureCode } from '../errors.ts';
-import { authorityText, defaultPort, type Authority } from './authority.ts';
-import { matchesPattern, type Domain, type DomainMap } from './domain-map.ts';
-import type { EchoGuard } from './echo-guard.ts';
-import { judge, type Ruling } from './judge.ts';
-import type { RequestFacts } from './request-facts.ts';
+import type { FailureCode } from '../lib/errors.ts';
+import { type Authority, authorityText, defaultPort } from './authority.ts';
+import { type Domain, type DomainMap, matchesPattern } from './domain-map.ts';
+import { judge, type Ruling, strictest } from './judge.ts';
+import type { EchoGuard } from './leak-guard.ts';
+import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleLimit, RuleOutcome, Step } from './rule.ts';
-import { strictest } from './strictest.ts';
 
 /** What policy needs to know; one value, replaced whole when the config changes. */
 export interface Policy {
@@ -14,7 +13,7 @@ export interface Policy {
 }
 
 /** What policy says of one request, and why. */
-export type Decision =
+type Decision =
   | {
       readonly outcome: 'inject';
       /** Id, name or provider of the grant. */
@@ -42,7 +41,7 @@ export interface Denial {
 }
 
 /** What every decision on a whole request says besides its outcome. */
-export interface Judged {
+interface Judged {
   /** Where the entry, the rule or the default stands that decided, with its line. */
   readonly rule: string;
   /** The name that the file gives the rule; null: it gives none, or no rule decided. */

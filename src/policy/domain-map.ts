@@ -1,6 +1,5 @@
-import { defaultPort, type Authority } from './authority.ts';
-import type { EchoGuard } from './echo-guard.ts';
-import type { DomainPattern } from './pattern.ts';
+import { type Authority, canonicalHost, defaultPort, isAddress, parsePort, splitPort } from './authority.ts';
+import type { EchoGuard } from './leak-guard.ts';
 import type { DomainRules } from './rule.ts';
 
 /** One entry of the allowed-domains map. */
@@ -40,7 +39,7 @@ export function exactHosts(domains: readonly Domain[]): string[] {
 }
 
 /** A map of patterns, ready to be asked. */
-export interface PatternMap<T> {
+interface PatternMap<T> {
   /** All of them, in the order in which they were given. */
   readonly entries: readonly T[];
   /** The most specific entry that covers the authority: exact host, then the longest suffix; at each, a port that is written beats none. */
@@ -74,4 +73,65 @@ export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
       return entry;
     },
   };
+}
+
+/** Whether everything that a pattern stands for is within an audience. An entry that cannot be read covers nothing. */
+export function isWithin(audience: readonly string[], pattern: DomainPattern): boolean {
+  return audience
+    .map(parsePattern)
+    .filter(isPattern)
+    .some((entry) => covers(entry, pattern));
+}
+
+function covers(entry: DomainPattern, pattern: DomainPattern): boolean {
+  if (!pattern.wildcard) {
+    const port = pattern.port ?? defaultPort.https;
+    return matchesPattern(entry, { scheme: 'https', host: pattern.host, port });
+  }
+  const samePort = (entry.port ?? defaultPort.https) === (pattern.port ?? defaultPort.https);
+  const below = pattern.host === entry.host || pattern.host.endsWith(`.${entry.host}`);
+  return samePort && entry.wildcard && below;
+}
+
+/** A key of the domain map, or an entry of an audience: `host`, `host:port` or `*.suffix`, with or without a port. */
+export interface DomainPattern {
+  /** The canonical text: two patterns that match the same have the same. */
+  readonly text: string;
+  /** Canonical host; for a wildcard the suffix without its `*.`. */
+  readonly host: string;
+  readonly wildcard: boolean;
+  /** Null: the default port of the request's scheme. */
+  readonly port: number | null;
+}
+
+/** Why a text is no pattern, as the end of a sentence. */
+interface PatternProblem {
+  readonly problem: string;
+}
+
+/** Reads one pattern. */
+export function parsePattern(text: string): DomainPattern | PatternProblem {
+  if (/^[a-z]+:\/\//i.test(text))
+    return { problem: 'is a URL; write the host alone, such as api.example.com' };
+  if (text.includes('/')) return { problem: 'has a path; write the host alone, such as api.example.com' };
+  const wildcard = text.startsWith('*.');
+  const rest = wildcard ? text.slice(2) : text;
+  if (rest.includes('*')) {
+    return { problem: 'has a * elsewhere than as its first label; only *.suffix is a wildcard' };
+  }
+  const { host: hostText, port: portText } = splitPort(rest);
+  const port = portText === null ? null : parsePort(portText);
+  if (portText !== null && port === null) return { problem: 'has a port that is not between 1 and 65535' };
+  const host = canonicalHost(hostText);
+  if (host === null) return { problem: 'is not a host name or an IP address' };
+  if (wildcard && isAddress(host)) return { problem: 'puts a wildcard before an IP address' };
+  if (wildcard && !host.includes('.')) {
+    return { problem: 'is too wide: a wildcard needs two labels after it, such as *.example.com' };
+  }
+  return { text: `${wildcard ? '*.' : ''}${host}${port === null ? '' : `:${port}`}`, host, wildcard, port };
+}
+
+/** Whether `parsePattern` answered with a pattern. */
+export function isPattern(parsed: DomainPattern | PatternProblem): parsed is DomainPattern {
+  return !('problem' in parsed);
 }

@@ -1,12 +1,23 @@
-import type { FailureCode } from '../errors.ts';
-import { hasForm } from './form.ts';
+import type { FailureCode } from '../lib/errors.ts';
+import { hasForm } from './body.ts';
+import { type Test, tests } from './conditions.ts';
+import { boundOf } from './limits.ts';
 import { methodOverride, type NamedMethod } from './method-override.ts';
-import { isUnread, type ReadingProblem } from './path-reading.ts';
-import { readRequest, type ReadRequest } from './read-request.ts';
-import type { RequestFacts } from './request-facts.ts';
-import { ruleFor } from './rule-words.ts';
-import type { CompiledRule, DomainRules, RuleLimit, RuleOutcome, Step, Verdict } from './rule.ts';
-import { strictest } from './strictest.ts';
+import { isUnread, type ReadingProblem } from './path.ts';
+import { readRequest, type ReadRequest, type RequestFacts } from './request.ts';
+import type {
+  Check,
+  CompiledRule,
+  ConditionName,
+  Conditions,
+  DomainRules,
+  Rule,
+  RuleLimit,
+  RuleOutcome,
+  Step,
+  Verdict,
+} from './rule.ts';
+import { type TimeWindow, weekdayNames } from './time-window.ts';
 
 /** What the rules of a domain say of a request, and why. */
 export interface Ruling {
@@ -216,4 +227,175 @@ function twoPaths(domain: DomainRules, override: string): Ruling {
 function violation({ origin }: DomainRules, what: string, hint: string): Ruling {
   const ruled = { rule: origin, ruleName: null, steps: [], needsBody: false };
   return { ...ruled, ...denial(what, hint, 'policy_violation') };
+}
+
+/** Whatever a request needs none of is made here, once: a request is only asked. */
+export function compileRule(rule: Rule): CompiledRule {
+  const step = (verdict: Verdict, condition: string | null): Step => ({
+    rule: rule.origin,
+    name: rule.name,
+    outcome: rule.outcome,
+    verdict,
+    condition,
+  });
+  const names = Object.keys(tests) as ConditionName[];
+  const checks = names.flatMap((condition): Check[] => {
+    const test = testOf(rule.conditions, condition);
+    if (test === null) return [];
+    const text = describeCondition(rule.conditions, condition);
+    return [{ condition, test, no: step('no', text), unclear: step('unclear', text) }];
+  });
+  const limits = rule.requireReason || rule.limits.length > 0 || rule.maxResponse !== null;
+  return { rule, checks, restricts: rule.outcome !== 'allow' || limits, matched: step('yes', null) };
+}
+
+function testOf<K extends ConditionName>(conditions: Pick<Conditions, K>, name: K): Test | null {
+  const condition = conditions[name];
+  return condition === null ? null : tests[name](condition);
+}
+
+/** The rules of one domain together. */
+export function compileRules(
+  domain: Pick<DomainRules, 'rules' | 'default' | 'defaultOrigin' | 'key' | 'mode' | 'origin'>,
+): DomainRules {
+  const reads = (name: ConditionName) => domain.rules.some(({ rule }) => rule.conditions[name] !== null);
+  // A person who is asked judges the method and the path that they are shown.
+  const asks = domain.default === 'approve' || domain.rules.some(({ rule }) => rule.outcome === 'approve');
+  return {
+    ...domain,
+    readsMethods: asks || reads('methods'),
+    readsPath: asks || reads('paths'),
+    readsQuery: reads('query'),
+  };
+}
+
+/** One step of a decision in words: which rule, with its config line, and why it counts or does not. */
+export function describeStep({ rule, name, outcome, verdict, condition }: Step): string {
+  const subject = name === null ? rule : `${name}, ${rule}`;
+  switch (verdict) {
+    case 'yes':
+      return `${subject}: ${outcome}`;
+    case 'no':
+      return `${subject}: does not match, because of ${condition}`;
+    case 'unclear':
+      return `${subject}: nobody can tell, because of ${condition}`;
+  }
+}
+
+/** What a rule is for, and what it asks of a request that it matches, without its outcome: `methods GET; paths /v1/**`. */
+export function describeRule({ conditions, requireReason, limits, maxResponse }: Rule): string {
+  const names = Object.keys(conditions) as ConditionName[];
+  const when = names
+    .filter((name) => conditions[name] !== null)
+    .map((name) => describeCondition(conditions, name));
+  return [
+    ...(when.length === 0 ? ['every request'] : when),
+    ...(requireReason ? ['with a reason'] : []),
+    ...limits.map((limit) => `at most ${boundOf(limit)} per ${limit.per}`),
+    ...(maxResponse === null ? [] : [`responses of at most ${maxResponse} bytes`]),
+  ].join('; ');
+}
+
+/** The line of a rule that would allow just this request: its method, and its path where that has a reading. */
+function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'>): string {
+  const methods = `methods: [${/^[A-Z-]+$/.test(method) ? method : JSON.stringify(method)}]`;
+  const read = path();
+  const text = isUnread(read) ? '*' : `/${read.segments.join('/')}`;
+  // What the config file would take for more than this path, or for something else.
+  if (/[*%;\\?#]|\p{Cc}|[^\x20-\x7e]/u.test(text)) return `- { ${methods} }`;
+  return `- { ${methods}, paths: [${/^[A-Za-z0-9/._-]+$/.test(text) ? text : JSON.stringify(text)}] }`;
+}
+
+/**
+ * What two sets of rules say of a request that has to pass both: never more than either of them lets through. What both
+ * count is counted, and the lesser bound holds. Where one wants a person's yes and the other lets no credential go along,
+ * nothing does justice to both, and the request is refused.
+ */
+export function strictest(one: Ruling, other: Ruling): Ruling {
+  const first = decider(one, other);
+  const second = first === one ? other : one;
+  const steps = [...one.steps, ...other.steps];
+  if (first.outcome === 'deny') {
+    // A no that hangs on no body stands, whatever the body says to the other.
+    const isFinal = [one, other].some(({ outcome, needsBody }) => outcome === 'deny' && !needsBody);
+    return { ...first, steps, needsBody: !isFinal };
+  }
+  const needsBody = one.needsBody || other.needsBody;
+  if (first.outcome === 'tunnel' && second.outcome === 'approve') {
+    return {
+      ...first,
+      outcome: 'deny',
+      reason: 'the request needs approval by one rule, and gets no credential by another',
+      code: 'rule_denied',
+      hint: `change ${first.rule}, or ${second.rule}`,
+      limits: [],
+      maxResponse: null,
+      steps,
+      needsBody,
+    };
+  }
+  const keys = [...new Set([one.approvalKey, other.approvalKey])].filter((key) => key !== null);
+  const bounds = [one.maxResponse, other.maxResponse].filter((bytes) => bytes !== null);
+  return {
+    ...first,
+    // A yes that was kept for one of them is none for both.
+    approvalKey: keys.length === 0 ? null : keys.join(' '),
+    // One rule that says both counts the request once.
+    limits: [...new Set([...one.limits, ...other.limits])],
+    maxResponse: bounds.length === 0 ? null : Math.min(...bounds),
+    steps,
+    needsBody,
+  };
+}
+
+/** From what refuses to what lets through. */
+const order = ['deny', 'tunnel', 'approve', 'allow'] as const satisfies readonly Ruling['outcome'][];
+
+/** The one that decides. Of two that refuse, one that does so whatever the body says. */
+function decider(one: Ruling, other: Ruling): Ruling {
+  const [a, b] = [order.indexOf(one.outcome), order.indexOf(other.outcome)];
+  if (a !== b) return a < b ? one : other;
+  return one.outcome === 'deny' && one.needsBody && !other.needsBody ? other : one;
+}
+
+type Words = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[K]>) => string };
+
+const list = (items: readonly (string | { readonly text: string })[]) =>
+  items.map((item) => (typeof item === 'string' ? item : item.text)).join(', ');
+
+const words: Words = {
+  methods: (methods) => `methods ${list(methods)}`,
+  paths: (paths) => `paths ${list(paths)}`,
+  query: (query) => `query ${[...query].map(([name, globs]) => `${name}=${list(globs)}`).join(' ')}`,
+  contentTypes: (types) => `content_types ${list(types)}`,
+  bodySize: ({ min, max }) => `body_size ${min} to ${max ?? 'any number of'} bytes`,
+  times: (times) => `times ${times.map(describeWindow).join(', ')}`,
+  clients: (blocks) => `clients ${blocks.map(({ address, prefix }) => `${address}/${prefix}`).join(', ')}`,
+  agents: (globs) => `agents ${list(globs)}`,
+  users: (globs) => `users ${list(globs)}`,
+  labels: (globs) => `labels ${list(globs)}`,
+  graphql: ({ types, names }) => describeBoth('graphql', ['types', types], ['names', names]),
+  jsonrpc: ({ methods, tools }) => describeBoth('jsonrpc', ['methods', methods], ['tools', tools]),
+};
+
+/** A condition that is given, as the config file says it. */
+function describeCondition<K extends ConditionName>(conditions: Pick<Conditions, K>, name: K): string {
+  return words[name](conditions[name] as NonNullable<Conditions[K]>);
+}
+
+type Part = readonly [name: string, items: readonly (string | { readonly text: string })[] | null];
+
+function describeBoth(name: string, ...parts: readonly Part[]): string {
+  const given = parts.flatMap(([part, items]) => (items === null ? [] : [`${part} ${list(items)}`]));
+  return [name, ...given].join(' ');
+}
+
+/** `mon, tue 09:00-17:30 Europe/Berlin` */
+export function describeWindow({ from, to, weekdays, zone }: TimeWindow): string {
+  const days = weekdays.length === 7 ? '' : `${weekdays.map((day) => weekdayNames[day]).join(' ')} `;
+  return `${days}${clock(from)}-${clock(to)} ${zone}`;
+}
+
+function clock(minute: number): string {
+  return [Math.floor(minute / 60), minute % 60].map((part) => String(part).padStart(2, '0')).join(':');
 }

@@ -1,7 +1,6 @@
-import { fieldNameAsRead } from './field.ts';
-import { percentDecoded } from './fold.ts';
-import type { RequestFacts } from './request-facts.ts';
+import type { RequestFacts } from './request.ts';
 import type { DomainRules } from './rule.ts';
+import { fieldNameAsRead, percentDecoded } from './text.ts';
 
 /** Header fields that some servers and gateways take for the method, whatever the request line says. */
 const fieldNames = new Set([
@@ -29,7 +28,7 @@ export interface NamedMethod {
 }
 
 /** The methods that a service may run instead of that of the request line, or the part of the request that hides them. */
-export type MethodOverride =
+type MethodOverride =
   { readonly refused: string } | { readonly refused: null; readonly methods: readonly NamedMethod[] };
 
 const none: MethodOverride = { refused: null, methods: [] };

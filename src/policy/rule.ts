@@ -1,7 +1,8 @@
-import type { Glob } from './glob.ts';
-import type { PathGlob } from './path-glob.ts';
+import { BlockList } from 'node:net';
 import type { Cidr } from './address.ts';
-import type { ReadRequest } from './read-request.ts';
+import { pathCovers, type PathGlob } from './path.ts';
+import { readRequest, type ReadRequest, type RequestFacts } from './request.ts';
+import { type Glob, globCovers } from './text.ts';
 import type { TimeWindow } from './time-window.ts';
 
 /** What happens to a request that a rule matches. `tunnel`: it goes on as it is, without a credential. */
@@ -163,4 +164,142 @@ export interface Step {
   readonly verdict: Verdict;
   /** The condition that decided, for people, such as `methods GET, HEAD`; null where all hold. */
   readonly condition: string | null;
+}
+
+/** Who asks, and from where. */
+type CallerSide = Pick<RequestFacts, 'agent' | 'user' | 'labels' | 'client'>;
+
+/** The conditions that are about that; all others are about what is asked for, and when. */
+const aboutCaller: ReadonlySet<ConditionName> = new Set(['agents', 'users', 'labels', 'clients']);
+
+/**
+ * The rules that a caller can meet, without what they say of callers: a caller learns what it may do, and not who else
+ * there is. Where it cannot be told whether a rule is for this caller, it is among them.
+ */
+export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSide): readonly Rule[] {
+  const request = readRequest({ ...anything, ...caller });
+  return rules
+    .filter(({ checks }) =>
+      checks.every(({ condition, test }) => !aboutCaller.has(condition) || test(request) !== 'no'),
+    )
+    .map(({ rule }) => ({
+      ...rule,
+      conditions: { ...rule.conditions, agents: null, users: null, labels: null, clients: null },
+    }));
+}
+
+/** What the checks of callers do not look at. */
+const anything: RequestFacts = {
+  authority: { scheme: 'https', host: 'any.invalid', port: 443 },
+  method: 'GET',
+  methodFields: [],
+  pathFields: [],
+  methodParameters: [],
+  upgrades: false,
+  path: '/',
+  client: '',
+  agent: null,
+  user: null,
+  labels: [],
+  reason: null,
+  contentType: null,
+  contentLength: 0,
+  now: 0,
+  body: null,
+};
+
+/** Methods that change nothing (RFC 9110 §9.2.1), as far as they can reach an upstream. */
+const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/** Whether these rules let nothing through but what only reads. Of rules that only report, nothing is certain. */
+export function areReadOnly(
+  rules: readonly Pick<Rule, 'outcome' | 'conditions'>[],
+  { default: otherwise, mode }: Pick<DomainRules, 'default' | 'mode'>,
+): boolean {
+  if (mode === 'report' || otherwise !== 'deny') return false;
+  return rules.every(
+    ({ outcome, conditions: { methods } }) =>
+      outcome === 'deny' || methods?.every((method) => reading.has(method)) === true,
+  );
+}
+
+/**
+ * Whether every request that `inner` is meant for meets `outer` too, so that a rule with `inner` is never reached behind one
+ * with `outer`. May say no where it is so; never yes where it is not.
+ */
+export function conditionsCover(outer: Conditions, inner: Conditions): boolean {
+  return (Object.keys(coverings) as ConditionName[]).every((name) => covered(name, outer, inner));
+}
+
+function covered<K extends ConditionName>(
+  name: K,
+  outer: Pick<Conditions, K>,
+  inner: Pick<Conditions, K>,
+): boolean {
+  const wide = outer[name];
+  if (wide === null) return true;
+  const narrow = inner[name];
+  return narrow !== null && coverings[name](wide, narrow);
+}
+
+type Covering = {
+  readonly [K in ConditionName]: (
+    outer: NonNullable<Conditions[K]>,
+    inner: NonNullable<Conditions[K]>,
+  ) => boolean;
+};
+
+/** Each of `inner` is covered by one of `outer`. */
+function all<T>(
+  covers: (outer: T, inner: T) => boolean,
+): (outer: readonly T[], inner: readonly T[]) => boolean {
+  return (outer, inner) => inner.every((narrow) => outer.some((wide) => covers(wide, narrow)));
+}
+
+const globs = all(globCovers);
+const same = all<unknown>((a, b) => a === b);
+
+const coverings: Covering = {
+  methods: same,
+  paths: all(pathCovers),
+  query: (outer, inner) =>
+    [...outer].every(([name, wide]) => {
+      const narrow = inner.get(name);
+      return narrow !== undefined && globs(wide, narrow);
+    }),
+  contentTypes: globs,
+  bodySize: (outer, inner) =>
+    outer.min <= inner.min && (outer.max === null || (inner.max !== null && inner.max <= outer.max)),
+  times: all(
+    (a, b) =>
+      a.from === b.from &&
+      a.to === b.to &&
+      a.zone === b.zone &&
+      b.weekdays.every((day) => a.weekdays.includes(day)),
+  ),
+  clients: all(blockCovers),
+  agents: globs,
+  users: globs,
+  labels: globs,
+  graphql: (outer, inner) => orAny(same, outer.types, inner.types) && orAny(globs, outer.names, inner.names),
+  // Without methods, tools are about tools/call alone: the two say different things.
+  jsonrpc: (outer, inner) =>
+    (outer.methods === null) === (inner.methods === null) &&
+    orAny(globs, outer.methods, inner.methods) &&
+    orAny(globs, outer.tools, inner.tools),
+};
+
+function orAny<T>(
+  covers: (outer: readonly T[], inner: readonly T[]) => boolean,
+  outer: readonly T[] | null,
+  inner: readonly T[] | null,
+): boolean {
+  return outer === null || (inner !== null && covers(outer, inner));
+}
+
+function blockCovers(outer: Cidr, inner: Cidr): boolean {
+  if (outer.family !== inner.family || outer.prefix > inner.prefix) return false;
+  const list = new BlockList();
+  list.addSubnet(outer.address, outer.prefix, outer.family);
+  return list.check(inner.address, inner.family);
 }

@@ -1,25 +1,23 @@
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { asTyped } from '../command-name.ts';
-import { SidekeyError } from '../errors.ts';
-import type { Authority } from '../policy/authority.ts';
+import { type Identity, readPresented } from '../agents/authentication.ts';
+import type { Client, InterceptedTunnel, RequestHead } from '../http/message.ts';
+import { denialOf, refusalOf } from '../http/problem.ts';
+import { refuseOn } from '../http/server/raw-reply.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { asTyped } from '../lib/log.ts';
+import { type Authority, isOwn } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
-import { isOwn } from '../policy/own-host.ts';
 import type { Spoken } from '../upstream/protocol.ts';
-import { readPresented, type Identity } from './agent.ts';
-import { intercept, type Inside } from './intercept.ts';
-import type { Client, InterceptedTunnel, RequestHead } from './message.ts';
-import { offerOf } from './offer.ts';
-import type { OpenConnections } from './open-connections.ts';
+import { offerOf } from './authorize.ts';
+import type { Rooms, Settings } from './deps.ts';
+import { type Inside, intercept } from './intercept.ts';
 import { beginRecord } from './record.ts';
-import { denialOf, refusalOf } from './refusal.ts';
-import { tunnelRefusal } from './right.ts';
-import type { Rooms, Settings } from './rooms.ts';
-import { refuseOn } from './socket-reply.ts';
+import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import { connectTargetOf } from './target.ts';
-import { relay } from './tunnel.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
-export type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
+type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
 
 const http1: Spoken = { protocol: 'http/1.1', extendedConnect: false };
 /** For the proxy's own host. */
@@ -135,4 +133,44 @@ async function spokenBy(
   } catch {
     return http1;
   }
+}
+
+/** Bytes that went through. */
+interface Tunnelled {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+/**
+ * Relays bytes both ways until both sides have ended, either has failed, or nothing has moved for `idleMs`.
+ * One side's end is passed on, and the other may go on talking (half-close). Never rejects.
+ */
+export async function relay(client: Duplex, upstream: Socket, idleMs: number): Promise<Tunnelled> {
+  let bytesIn = 0;
+  let bytesOut = 0;
+  const cut = () => {
+    client.destroy();
+    upstream.destroy();
+  };
+  const ended = () => {
+    if (client.writableFinished && upstream.writableFinished) cut();
+  };
+  client.on('data', (chunk: Buffer) => (bytesIn += chunk.length));
+  upstream.on('data', (chunk: Buffer) => (bytesOut += chunk.length));
+  const sides = [client, upstream];
+  for (const side of sides) side.on('error', cut).on('finish', ended);
+  const closings = sides.map((side) => closing(side).then(cut));
+  upstream.setTimeout(idleMs, cut);
+  client.pipe(upstream);
+  upstream.pipe(client);
+  await Promise.all(closings);
+  return { bytesIn, bytesOut };
+}
+
+/** Resolves when a side has closed. It may have done so before, while the other was being dialed. */
+function closing(side: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    if (side.closed) resolve();
+    else side.once('close', () => resolve());
+  });
 }

@@ -1,27 +1,24 @@
-import { SidekeyError } from '../errors.ts';
-import { notFor } from '../inject/placeholders/refused.ts';
-import { authorityText } from '../policy/authority.ts';
-import type { BodyFacts } from '../policy/body-facts.ts';
-import { isOwn } from '../policy/own-host.ts';
-import { callerOf } from './caller.ts';
-import { discovery } from './discovery/discovery.ts';
-import { requestFields, trailerFields } from './fields.ts';
+import { requestFields, trailerFields } from '../http/fields.ts';
+import { framingOf } from '../http/h1/framing.ts';
+import { type Arrival, type Carried, createMeter, type Meter, type Reply } from '../http/message.ts';
+import { denialOf, refuse } from '../http/problem.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { authorityText, isOwn } from '../policy/authority.ts';
+import type { BodyFacts } from '../policy/body.ts';
+import { notFor } from '../schemes/placeholders.ts';
+import { hold } from './approval.ts';
+import { callerOf } from './authenticate.ts';
+import { bodyFacts, type Granted, grantedBy, judge, type Judgement } from './authorize.ts';
+import type { Rooms, Settings } from './deps.ts';
+import { discovery } from './discovery.ts';
 import type { Departure } from './forward.ts';
-import { framingOf } from './framing.ts';
-import { withCredential, type Admitted, type Consent } from './credential.ts';
-import { hold } from './hold.ts';
-import { grantedBy, judge, type Judgement } from './judgement.ts';
-import type { Arrival, Carried, Reply } from './message.ts';
-import { createMeter, type Meter } from './meter.ts';
-import { wholeBody } from './peek-body.ts';
-import { showsGrant, shownInHead, strayInHead, withPlaceholders } from './placeholders.ts';
-import { prepare } from './prepare.ts';
+import { type Admitted, type Consent, withCredential, withKnownBody } from './inject.ts';
+import { responseBound, takeLimits } from './limits.ts';
+import { type ShownFacts, shownInHead, showsGrant, strayInHead, withPlaceholders } from './placeholders.ts';
 import { beginRecord, type ExchangeRecord } from './record.ts';
-import { denialOf, refuse } from './refusal.ts';
-import { bodyFacts } from './request-facts.ts';
-import type { Rooms, Settings } from './rooms.ts';
-import { responseBound, takeLimits } from './rule-limits.ts';
+import { wholeBody } from './request-body.ts';
 import { targetOf } from './target.ts';
+import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 
 /** Sends a request that has been admitted, and streams what comes back into the reply. */
 export type Carrier = (
@@ -160,4 +157,33 @@ async function admit(
   const ready = await prepare(departure, granted, { offer, inHead }, reply, rooms, record);
   if (ready instanceof SidekeyError || 'fate' in ready) return ready;
   return withCredential(ready, granted, consent, rooms, record);
+}
+
+/**
+ * A request that a grant is meant for, with all that has to be known of it before the credential can be put into it: its
+ * placeholders, and its body as far as that is needed. Or the end of it, where it asks for a token and gets a placeholder.
+ *
+ * @returns SidekeyError why it cannot leave
+ * @throws SidekeyError as `withKnownBody`
+ */
+async function prepare(
+  departure: Departure,
+  granted: Granted,
+  shown: Pick<ShownFacts, 'offer' | 'inHead'>,
+  reply: Reply,
+  rooms: Rooms,
+  record: ExchangeRecord,
+): Promise<Departure | Carried | SidekeyError> {
+  const { settings, caller, grant } = granted;
+  const facts: ShownFacts = { ...shown, settings, caller, grant };
+  const stray = strayInHead(departure, facts, rooms.placeholders);
+  if (stray !== null) return stray;
+  let leaving = departure;
+  if (isTokenRequest(departure, settings.provider(grant.provider))) {
+    const answered = await answerTokenRequest(departure, granted, reply, rooms, record);
+    if (answered instanceof SidekeyError || 'fate' in answered) return answered;
+    leaving = { ...departure, ...answered };
+  }
+  const known = await withKnownBody(leaving, granted, reply);
+  return withPlaceholders(known, facts, rooms.placeholders, reply, () => rooms.audit.note(record.strayed()));
 }

@@ -1,20 +1,18 @@
-import type { SidekeyError } from '../errors.ts';
-import type { Injected } from '../inject/inject.ts';
-import type { Shown } from '../inject/placeholders/shown.ts';
+import type { RawFields } from '../http/fields.ts';
+import type { BodyPlan } from '../http/h1/framing.ts';
+import type { Carried, Meter, Reply, Spend } from '../http/message.ts';
+import type { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
-import type { EchoPlan } from '../policy/echo-guard.ts';
+import type { EchoPlan } from '../policy/leak-guard.ts';
+import type { Injected } from '../schemes/apply.ts';
+import type { Shown } from '../schemes/placeholders.ts';
 import type { Protocol } from '../upstream/protocol.ts';
-import type { RawFields } from './fields.ts';
-import type { BodyPlan } from '../inject/body-plan.ts';
-import type { Carried, Reply } from './message.ts';
-import type { Meter, Spend } from './meter.ts';
-import type { Proofs } from './proofs.ts';
-import { Attempt } from './relay/attempt.ts';
-import { StreamAttempt } from './relay/stream-attempt.ts';
-import { isSafe, type Try } from './relay/try.ts';
+import { isSafe, type Proofs, type Try } from './attempt.ts';
+import type { Settings } from './deps.ts';
+import { Attempt } from './forward-h1.ts';
+import { StreamAttempt } from './forward-h2.ts';
 import { meteredBody } from './request-body.ts';
-import type { RequestRight } from './right.ts';
-import type { Settings } from './rooms.ts';
+import type { RequestRight } from './revalidate.ts';
 
 /** A request as it leaves: where to, and what exactly. */
 export interface Departure {

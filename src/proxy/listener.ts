@@ -1,29 +1,29 @@
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { SidekeyError } from '../errors.ts';
-import { within } from '../grants/timers.ts';
-import { listenFailure } from '../listen-failure.ts';
+import { valuesOf } from '../http/fields.ts';
+import type { RequestHeadBytes } from '../http/h1/head.ts';
+import type { Client, InterceptedTunnel, Meter, Reply, RequestHead } from '../http/message.ts';
+import { refuse } from '../http/problem.ts';
+import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-connection.ts';
+import { ClientSession } from '../http/server/h2-session.ts';
+import {
+  type RequestStream,
+  type StreamService,
+  streamSide,
+  tellingMeter,
+} from '../http/server/h2-stream.ts';
+import { refuseOn, socketReply } from '../http/server/raw-reply.ts';
+import { listenFailure, SidekeyError } from '../lib/errors.ts';
+import { within } from '../lib/timers.ts';
+import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
-import { exchange, type Carrier } from './exchange.ts';
+import type { Rooms } from './deps.ts';
+import { type Carrier, exchange } from './exchange.ts';
 import { forward } from './forward.ts';
-import { ClientConnection } from './front/client-connection.ts';
-import { answerUnmet } from './front/expectation.ts';
-import type { Service } from './front/service.ts';
-import type { RequestHeadBytes } from './h1/request-head.ts';
-import { ClientSession } from './h2/client-session.ts';
-import type { RequestStream } from './h2/request-stream.ts';
-import type { StreamService } from './h2/service.ts';
-import { streamSide, tellingMeter } from './h2/web-socket.ts';
 import type { Inside } from './intercept.ts';
-import type { Client, InterceptedTunnel } from './message.ts';
-import type { Meter } from './meter.ts';
-import { createOpenConnections, type Cuttable } from './open-connections.ts';
-import { requestRefusal } from './right.ts';
-import type { Rooms } from './rooms.ts';
-import { answerSelf } from './self.ts';
-import { refuseOn, socketReply } from './socket-reply.ts';
-import { asksForWebSocket, listenTo, upgrade, upgradedSocket } from './upgrade.ts';
+import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
+import { asksForWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
 
 /** The proxy's front: it owns the listening socket and every client connection. */
 export interface Listener {
@@ -266,4 +266,28 @@ function clientOf(socket: Socket, { isNear }: Pick<Rooms, 'isNear'>): Client {
 /** Resolves when nothing is left, of what was there and of what came meanwhile. */
 async function settled(works: ReadonlySet<Promise<void>>): Promise<void> {
   while (works.size > 0) await Promise.allSettled(works);
+}
+
+const healthy = Buffer.from('{"status":"ok"}\n');
+
+/**
+ * Answers what was asked of the proxy itself and not through it: an origin-form target outside a tunnel. Says whether
+ * it was such a request. `GET /healthz` is for health checks; it tells nothing but that the proxy serves.
+ */
+function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply): boolean {
+  if (!target.startsWith('/')) return false;
+  if (target === '/healthz' && (method === 'GET' || method === 'HEAD')) {
+    const fields = ['Content-Type', 'application/json', 'Content-Length', String(healthy.length)];
+    reply.head(200, 'OK', [...fields, 'Cache-Control', 'no-store']);
+    if (method !== 'HEAD') reply.write(healthy);
+    reply.end([]);
+    return true;
+  }
+  const [host = ''] = valuesOf(own, 'host');
+  const name = parseAuthority(host, 'http') === null ? 'a web server' : `the server of ${host}`;
+  const why = new SidekeyError('bad_request', `This is a proxy, and not ${name}.`, {
+    hint: 'set HTTPS_PROXY to this address, or use curl -x',
+  });
+  refuse(reply, why, method);
+  return true;
 }

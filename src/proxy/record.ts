@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Reported } from '../policy/decide.ts';
 import type { Grant } from '../grants/grant.ts';
-import type { Identity } from './agent.ts';
-import { valuesOf } from './fields.ts';
-import type { Arrival, Carried } from './message.ts';
+import type { Identity } from '../agents/authentication.ts';
+import { valuesOf } from '../http/fields.ts';
+import type { Arrival, Carried } from '../http/message.ts';
 import type { Target } from './target.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import {
   authorityText,
   parseAbsoluteTarget,
@@ -8,9 +8,9 @@ import {
   type AbsoluteTarget,
   type Authority,
 } from '../policy/authority.ts';
-import { valuesOf } from './fields.ts';
-import { Malformed } from './h1/faults.ts';
-import type { InterceptedTunnel, RequestHead } from './message.ts';
+import { valuesOf } from '../http/fields.ts';
+import { Malformed } from '../http/h1/scan.ts';
+import type { InterceptedTunnel, RequestHead } from '../http/message.ts';
 
 /** Where a request goes, and the raw path and query that it asks for there. */
 export type Target = AbsoluteTarget;

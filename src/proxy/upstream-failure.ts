@@ -1,6 +1,6 @@
-import { SidekeyError } from '../errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
-import { certificateNotTaken, mayNotBeTaken } from '../policy/certificate-not-taken.ts';
+import { certificateNotTaken, mayNotBeTaken } from '../upstream/tls.ts';
 import type { Peer } from '../policy/peer.ts';
 
 /**

@@ -1,9 +1,7 @@
-import type { Count } from './count.ts';
-import { spendFrom, sweepNowAndThen, takeFrom, type Counts } from './ledger.ts';
-import type { Quota } from './quota.ts';
+import { type Count, type Counts, type Quota, spendFrom, sweepNowAndThen, takeFrom } from './quota.ts';
 
 /** A quota of this process alone: for one that has nobody to share with, and gone when it ends. */
-export interface MemoryQuota extends Quota {
+interface MemoryQuota extends Quota {
   /** How many counts it keeps. */
   readonly size: number;
 }

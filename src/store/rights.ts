@@ -1,178 +1,198 @@
-/** Who may do what, until when: the parts of the store that say it. All times are milliseconds since the epoch. */
-import type { Binding } from '../grants/binding.ts';
-import type { Lease } from '../grants/lease.ts';
+import type { Kysely, Transaction } from 'kysely';
+import type { Binding } from '../agents/lease.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type {
+  AgentTable,
+  AgentTokenTable,
+  BindingTable,
+  GrantPolicyTable,
+  LeaseTable,
+  Schema,
+} from './schema.ts';
+import type { AgentRecord, AgentTokenRecord, BindingRecord, GrantPolicy, LeaseRecord } from './store.ts';
 
-/** An agent, as the store knows it. Its tokens, bindings and leases go with it. */
-export interface AgentRecord {
-  /** Unique. */
-  readonly name: string;
-  /** The user it acts for; null: nobody in particular. */
-  readonly user: string | null;
-  /** For rules. */
-  readonly labels: readonly string[];
-  /** Since when its tokens and leases are refused; null: it is enabled. */
-  readonly disabledAt: number | null;
-  readonly createdAt: number;
+/** Agents, tokens, bindings, leases and policies as they stand in their tables. */
+
+export function toAgentRow({ name, user, labels, disabledAt, createdAt }: AgentRecord): AgentTable {
+  return { name, user, labels: JSON.stringify(labels), disabled_at: disabledAt, created_at: createdAt };
 }
 
-/** One of an agent's tokens. Several may live at once. */
-export interface AgentTokenRecord {
-  /** UUID. */
-  readonly id: string;
-  readonly agent: string;
-  /** What it is called; several may have one name while one takes over from another. */
-  readonly label: string;
-  /** SHA-256 of the token. A token has 256 random bits, so a plain hash is enough (no dictionary to try). */
-  readonly hash: Uint8Array;
-  readonly createdAt: number;
-  /** Null: it has no end of its own. */
-  readonly expiresAt: number | null;
-  /** To about a minute; null: never. */
-  readonly usedAt: number | null;
-  readonly revokedAt: number | null;
+/** @throws SidekeyError `store_damaged`, as all of these: what Sidekey did not write is no right. */
+export function fromAgentRow(row: AgentTable): AgentRecord {
+  return {
+    name: row.name,
+    user: row.user,
+    labels: texts(row.labels, `the agent "${row.name}"`, 'labels'),
+    disabledAt: row.disabled_at,
+    createdAt: row.created_at,
+  };
 }
 
-/** A binding and whose it is. */
-export interface BindingRecord extends Binding {
-  readonly agent: string;
-  readonly createdAt: number;
+export function toTokenRow(token: AgentTokenRecord): AgentTokenTable {
+  return {
+    id: token.id,
+    agent: token.agent,
+    label: token.label,
+    hash: token.hash,
+    created_at: token.createdAt,
+    expires_at: token.expiresAt,
+    used_at: token.usedAt,
+    revoked_at: token.revokedAt,
+  };
 }
 
-/** A lease with what is kept of its token. */
-export interface LeaseRecord extends Lease {
-  /** As of an agent's token. */
-  readonly tokenHash: Uint8Array;
+export function fromTokenRow(row: AgentTokenTable): AgentTokenRecord {
+  return {
+    id: row.id,
+    agent: row.agent,
+    label: row.label,
+    hash: row.hash,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    usedAt: row.used_at,
+    revokedAt: row.revoked_at,
+  };
 }
 
-/** What people set for a grant; no part of what is sealed. Spans are in milliseconds; null: nothing is set. */
-export interface GrantPolicy {
-  readonly grantId: string;
-  /** The end of the grant itself, whatever its tokens' ends are. */
-  readonly expiresAt: number | null;
-  /** How far into the future `grant extend` puts that end by itself, and at most. */
-  readonly defaultTtlMs: number | null;
-  readonly maxTtlMs: number | null;
-  /** How long leases of it last by themselves, and at most. */
-  readonly leaseDefaultMs: number | null;
-  readonly leaseMaxMs: number | null;
-  /** For bindings and rules. */
-  readonly labels: readonly string[];
+const kinds: readonly Binding['kind'][] = ['grant', 'provider', 'user', 'label', 'everything'];
+
+export function fromBindingRow(row: BindingTable): BindingRecord {
+  const kind = kinds.find((each) => each === row.kind);
+  if (kind === undefined) throw damaged(`a binding of the agent "${row.agent}"`, 'kind');
+  return { agent: row.agent, kind, value: row.value, createdAt: row.created_at };
 }
 
-/** Everything that decides who may use which grant, at one moment; tokens and leases in order of creation. */
-export interface Rights {
-  /** See `RightsStore.revision`. */
-  readonly revision: number;
-  readonly agents: readonly AgentRecord[];
-  readonly tokens: readonly AgentTokenRecord[];
-  readonly bindings: readonly BindingRecord[];
-  readonly leases: readonly LeaseRecord[];
-  readonly policies: readonly GrantPolicy[];
+/** What stands in the place of ids where all are meant: for a version that does not know it, a grant that is not there. */
+export const allGrants = '["*"]';
+
+export function toLeaseRow(lease: LeaseRecord): LeaseTable {
+  return {
+    id: lease.id,
+    agent: lease.agent,
+    token_hash: lease.tokenHash,
+    grants: lease.grants === null ? allGrants : JSON.stringify(lease.grants),
+    purpose: lease.purpose,
+    created_at: lease.createdAt,
+    expires_at: lease.expiresAt,
+    idle_ms: lease.idleMs,
+    renewed_at: lease.renewedAt,
+    used_at: lease.usedAt,
+    max_uses: lease.maxUses,
+    uses: lease.uses,
+    revoked_at: lease.revokedAt,
+  };
 }
 
-/** All of them at once, for who decides about requests. */
-export interface RightsStore {
-  /**
-   * Grows with every change of an agent, a token, a binding, a lease or a grant's policy, and stays while uses are
-   * noted and counted: those are many, and change no right.
-   */
-  revision(): Promise<number>;
-  /** @param since leases whose time was over before this are left out: none of them will be asked for any more */
-  read(since?: number): Promise<Rights>;
-  /** Notes uses, the later of two counts. What is gone is left out. */
-  noteUses(uses: readonly RightUse[]): Promise<void>;
+export function fromLeaseRow(row: LeaseTable): LeaseRecord {
+  return {
+    id: row.id,
+    agent: row.agent,
+    tokenHash: row.token_hash,
+    grants: row.grants === allGrants ? null : texts(row.grants, `the lease "${row.id}"`, 'grants'),
+    purpose: row.purpose,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    idleMs: row.idle_ms,
+    renewedAt: row.renewed_at,
+    usedAt: row.used_at,
+    maxUses: row.max_uses,
+    uses: row.uses,
+    revokedAt: row.revoked_at,
+  };
 }
 
-/** A token or a lease was used. */
-export interface RightUse {
-  readonly kind: 'token' | 'lease';
-  readonly id: string;
-  readonly at: number;
+export function toPolicyRow(policy: GrantPolicy): GrantPolicyTable {
+  return {
+    grant_id: policy.grantId,
+    expires_at: policy.expiresAt,
+    default_ttl_ms: policy.defaultTtlMs,
+    max_ttl_ms: policy.maxTtlMs,
+    lease_default_ms: policy.leaseDefaultMs,
+    lease_max_ms: policy.leaseMaxMs,
+    labels: JSON.stringify(policy.labels),
+  };
 }
 
-/** What an agent begins with. */
-export interface AgentBeginning {
-  readonly tokens?: readonly AgentTokenRecord[];
-  readonly bindings?: readonly Binding[];
+export function fromPolicyRow(row: GrantPolicyTable): GrantPolicy {
+  return {
+    grantId: row.grant_id,
+    expiresAt: row.expires_at,
+    defaultTtlMs: row.default_ttl_ms,
+    maxTtlMs: row.max_ttl_ms,
+    leaseDefaultMs: row.lease_default_ms,
+    leaseMaxMs: row.lease_max_ms,
+    labels: texts(row.labels, `the policy of the grant ${row.grant_id}`, 'labels'),
+  };
 }
 
-export interface AgentStore {
-  /** With what it begins with, or not at all. @throws SidekeyError `already_exists`. */
-  insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
-  get(name: string): Promise<AgentRecord | null>;
-  /** In order of name. */
-  list(): Promise<AgentRecord[]>;
-  /** Answers whether there is such an agent. */
-  change(
-    name: string,
-    change: Partial<Pick<AgentRecord, 'user' | 'labels' | 'disabledAt'>>,
-  ): Promise<boolean>;
-  /** With its tokens, bindings and leases. Answers whether there was such an agent. */
-  remove(name: string): Promise<boolean>;
+/** What a grant has for which nothing was set. */
+export function noPolicy(grantId: string): GrantPolicy {
+  return {
+    grantId,
+    expiresAt: null,
+    defaultTtlMs: null,
+    maxTtlMs: null,
+    leaseDefaultMs: null,
+    leaseMaxMs: null,
+    labels: [],
+  };
 }
 
-/** Which tokens a new one takes over from, and when they end at the latest. */
-export interface TakeOver {
-  /** Null: from all of the agent's. */
-  readonly label: string | null;
-  readonly at: number;
+function texts(json: string, what: string, column: string): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw damaged(what, column, error);
+  }
+  if (!Array.isArray(value) || !value.every((each) => typeof each === 'string')) throw damaged(what, column);
+  return value;
 }
 
-export interface AgentTokenStore {
-  /** In order of creation; of one agent, or of all. */
-  list(agent?: string): Promise<AgentTokenRecord[]>;
-  /**
-   * Adds a token. Those it takes over from end at `takeOver.at` at the latest; one that had ended by then stays as it
-   * was. Answers how many will end, null where there is no such agent.
-   */
-  add(token: AgentTokenRecord, takeOver: TakeOver | null): Promise<number | null>;
-  /** Ends those with this label (null: all) at once. Answers how many were live. */
-  revoke(agent: string, label: string | null, at: number): Promise<number>;
-  /** Forgets those that ended before this time. */
-  removeEnded(before: number): Promise<void>;
+/** What the store has and Sidekey never writes; `what` and `column` say where. */
+export function damaged(what: string, column: string, cause?: unknown): SidekeyError {
+  return new SidekeyError(
+    'store_damaged',
+    `In the store ${what} has a ${column} column that Sidekey did not write.`,
+    { hint: 'Restore the store from a backup, or remove it and make it again.', cause },
+  );
 }
 
-export interface BindingStore {
-  /** In order of agent, kind and value; of one agent, or of all. */
-  list(agent?: string): Promise<BindingRecord[]>;
-  /** Answers how many are new; null where there is no such agent. */
-  add(agent: string, bindings: readonly Binding[], at: number): Promise<number | null>;
-  /** Answers how many there were. */
-  remove(agent: string, bindings: readonly Binding[]): Promise<number>;
+/** Runs a query of an open store; `duplicate` says what a unique constraint that was violated means. */
+export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
+
+/** Runs a change of a right: all of it happens, or nothing. */
+export type Change = <Result>(
+  write: (inside: Transaction<Schema>) => Promise<Result>,
+  duplicate?: () => SidekeyError,
+) => Promise<Result>;
+
+/**
+ * Every change of a right goes through here, so that nobody who keeps rights in memory misses one. The revision comes
+ * first: it takes the lock for writing, so what is read after it is not changed by others.
+ */
+export function rightsChange(db: Kysely<Schema>, run: Run): Change {
+  return (write, duplicate) =>
+    run(
+      () =>
+        db.transaction().execute(async (inside) => {
+          await inside
+            .updateTable('revisions')
+            .set((row) => ({ value: row('value', '+', 1) }))
+            .where('name', '=', 'rights')
+            .execute();
+          return write(inside);
+        }),
+      duplicate,
+    );
 }
 
-/** Which leases are meant. Of a grant: those for whatever their agent reaches, too. */
-export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
-
-export interface LeaseStore {
-  /** Answers false where there is no such agent. */
-  insert(lease: LeaseRecord): Promise<boolean>;
-  get(id: string): Promise<LeaseRecord | null>;
-  /** In order of creation. */
-  list(): Promise<LeaseRecord[]>;
-  /**
-   * Gives it a new end, and more uses; where it had ended, nothing that people approved under it stands any more. Null where
-   * there is no such lease, or it was revoked: then nothing is written.
-   */
-  renew(
-    id: string,
-    renewal: { readonly at: number; readonly expiresAt: number; readonly moreUses: number },
-  ): Promise<LeaseRecord | null>;
-  /** Answers with the ids of those that were not revoked before. One that has ended already is revoked too. */
-  revoke(which: LeaseChoice, at: number): Promise<string[]>;
-  /**
-   * Counts one use, over all processes of the store; answers how many there are now. Null: not counted, because it was
-   * the last one before, or the lease has ended or is gone.
-   */
-  use(id: string, at: number): Promise<number | null>;
-  /** Forgets those whose time was over before this. */
-  removeEnded(before: number): Promise<void>;
-}
-
-export interface GrantPolicyStore {
-  /** Null: nothing was ever set. */
-  get(grantId: string): Promise<GrantPolicy | null>;
-  list(): Promise<GrantPolicy[]>;
-  /** Keeps what is not named. Answers whether there is such a grant; what is kept goes with it. */
-  set(grantId: string, change: Partial<Omit<GrantPolicy, 'grantId'>>): Promise<boolean>;
+/** How often rights were changed. */
+export async function rightsRevision(db: Kysely<Schema>): Promise<number> {
+  const row = await db
+    .selectFrom('revisions')
+    .select('value')
+    .where('name', '=', 'rights')
+    .executeTakeFirstOrThrow();
+  return row.value;
 }

@@ -1,3 +1,7 @@
+import type { Kysely } from 'kysely';
+import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
+import type { Migrations } from './migrations.ts';
+
 /**
  * The tables, in types that every SQL database has: times are integers of milliseconds, truth is 0 or 1, lists are
  * JSON text. Names, owners and ends are columns; everything secret is inside `sealed`.
@@ -19,7 +23,7 @@ export interface Schema {
 }
 
 /** See `AuditEndRecord`. */
-export interface AuditEndTable {
+interface AuditEndTable {
   log: string;
   node: string;
   seq: number;
@@ -27,7 +31,7 @@ export interface AuditEndTable {
 }
 
 /** Named values of the store itself. */
-export interface MetaTable {
+interface MetaTable {
   name: string;
   value: Uint8Array;
 }
@@ -112,27 +116,27 @@ export interface GrantPolicyTable {
 }
 
 /** Numbers that grow when something of theirs changes: `rights`, see `RightsStore.revision`. */
-export interface RevisionTable {
+interface RevisionTable {
   name: string;
   value: number;
 }
 
 /** Locks over all processes of the store. */
-export interface LockTable {
+interface LockTable {
   name: string;
   holder: string;
   expires_at: number;
 }
 
 /** Consents that wait for their answer. */
-export interface SessionTable {
+interface SessionTable {
   id: string;
   expires_at: number;
   sealed: Uint8Array;
 }
 
 /** See `GrantActivity`. Apart from the grants, whose revision says that something sealed has changed. */
-export interface ActivityTable {
+interface ActivityTable {
   grant_id: string;
   used_at: number | null;
   refreshed_at: number | null;
@@ -177,4 +181,35 @@ export interface QuestionTable {
   until: number | null;
   /** 1: the answer is a yes that reaches further than its question, and nobody has ended it. */
   stands: number;
+}
+
+/**
+ * How the schema of a store stands to what this program knows.
+ * - `none`: no migration was ever run: not a store.
+ * - `behind`: an older version's; `migrate` brings it up to date.
+ * - `newer`: a migration was run that this program has never heard of.
+ */
+type SchemaState = 'none' | 'behind' | 'current' | 'newer';
+
+/** Reads which migrations were run. Throws what the driver throws where there is no table of them. */
+export async function schemaState(db: Kysely<Schema>, known: Migrations): Promise<SchemaState> {
+  const rows = await db
+    .withTables<{ [DEFAULT_MIGRATION_TABLE]: { name: string } }>()
+    .selectFrom(DEFAULT_MIGRATION_TABLE)
+    .select('name')
+    .execute();
+  const executed = new Set(rows.map((row) => row.name));
+  if (executed.size === 0) return 'none';
+  if ([...executed].some((name) => !Object.hasOwn(known, name))) return 'newer';
+  return Object.keys(known).every((name) => executed.has(name)) ? 'current' : 'behind';
+}
+
+/**
+ * Runs the migrations that are missing. It opens no transaction: the caller has one, or a database that nobody else
+ * can see yet. Throws what went wrong; the caller rolls back.
+ */
+export async function migrate(db: Kysely<Schema>, known: Migrations): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve({ ...known }) } });
+  const { error } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
 }

@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Authority } from '../policy/authority.ts';
 import type { Peer } from '../policy/peer.ts';
-import { keyOf } from './by-authority.ts';
-import type { Clock } from './deadline.ts';
+import { keyOf } from './pool-map.ts';
+import type { Clock } from '../lib/timers.ts';
 
 /** What is spoken on a connection, by its name in ALPN (RFC 7301 §6, RFC 9113 §3.2). */
 export type Protocol = 'h2' | 'http/1.1';

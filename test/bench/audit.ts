@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
-import { packedName, rotatedName } from '../../src/audit/log-files.ts';
+import { packedName, rotatedName } from '../../src/audit/files.ts';
 import { packRotated } from '../../src/audit/pack.ts';
 import { queryAudit } from '../../src/audit/query.ts';
 import { summarize } from '../../src/audit/summary.ts';

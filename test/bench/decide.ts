@@ -3,10 +3,10 @@
  * the map. A part of `npm run bench`; alone: `npm run bench -- --section decide`.
  */
 import { parseConfig } from '../../src/config/load.ts';
-import { table } from '../../src/cli/table.ts';
+import { table } from '../../src/cli/output.ts';
 import { decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap } from '../../src/policy/domain-map.ts';
-import type { RequestFacts } from '../../src/policy/request-facts.ts';
+import type { RequestFacts } from '../../src/policy/request.ts';
 
 const sizes = [1, 100, 10_000] as const;
 

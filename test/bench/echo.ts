@@ -4,10 +4,10 @@
  * `npm run bench -- --section echo`.
  */
 import { hash } from 'node:crypto';
-import { table } from '../../src/cli/table.ts';
-import { matcherFor, type GuardedSecrets } from '../../src/echo/guarded-secrets.ts';
-import { Redactor } from '../../src/echo/redactor.ts';
-import { echoPlan, isCovered } from '../../src/policy/echo-guard.ts';
+import { table } from '../../src/cli/output.ts';
+import { matcherFor, type GuardedSecrets } from '../../src/leak-guard/matcher.ts';
+import { Redactor } from '../../src/leak-guard/redactor.ts';
+import { echoPlan, isCovered } from '../../src/policy/leak-guard.ts';
 
 const pieceBytes = 65_536;
 

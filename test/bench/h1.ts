@@ -3,21 +3,21 @@
  * request and response, microseconds a megabyte of a chunked body. A part of `npm run bench`; alone:
  * `npm run bench -- --section h1`.
  */
-import { table } from '../../src/cli/table.ts';
-import { SidekeyError } from '../../src/errors.ts';
+import { table } from '../../src/cli/output.ts';
+import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
+import { createBodyReader } from '../../src/http/h1/body.ts';
+import { framingOf, isReusable, persists, requestPlan, responsePlan } from '../../src/http/h1/framing.ts';
+import {
+  createRequestReader,
+  createResponseReader,
+  NameSet,
+  type RequestHeadBytes,
+  type ResponseHeadBytes,
+} from '../../src/http/h1/head.ts';
+import { Malformed, type Whose } from '../../src/http/h1/scan.ts';
+import { headBytes, ownHead } from '../../src/http/h1/write.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
-import { requestFields, responseFields, valuesOf } from '../../src/proxy/fields.ts';
-import { framingOf } from '../../src/proxy/framing.ts';
-import { createBodyReader } from '../../src/proxy/h1/body-reader.ts';
-import { Malformed, type Whose } from '../../src/proxy/h1/faults.ts';
-import { requestPlan, responsePlan } from '../../src/proxy/h1/framing.ts';
-import { createRequestReader, createResponseReader } from '../../src/proxy/h1/head-reader.ts';
-import { headBytes, ownHead } from '../../src/proxy/h1/head-writer.ts';
-import { NameSet } from '../../src/proxy/h1/name-set.ts';
-import { persists } from '../../src/proxy/h1/persistence.ts';
-import type { RequestHeadBytes } from '../../src/proxy/h1/request-head.ts';
-import type { ResponseHeadBytes } from '../../src/proxy/h1/response-head.ts';
-import { isReusable } from '../../src/proxy/h1/reuse.ts';
 import { createNodeParser, type NodeHead } from '../unit/proxy/h1/node-parser.ts';
 
 const limits = { head_bytes: 65_536, head_fields: 200 };

@@ -1,7 +1,5 @@
 import { openConnection, questionOf, type LoadTarget, type Question } from './connection.ts';
 
-export type { LoadTarget } from './connection.ts';
-
 export interface LoadResult {
   readonly exchanges: number;
   readonly seconds: number;

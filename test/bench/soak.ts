@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
-import { table } from '../../src/cli/table.ts';
+import { table } from '../../src/cli/output.ts';
 import { openSocket } from './connection.ts';
 import { freePort, startProgram, type Running } from './process.ts';
 import { prepareInstance, startInstance, type Stand } from './stand.ts';

@@ -3,22 +3,20 @@
  * request that has none, and one that has. A part of `npm run bench`; alone: `npm run bench -- --section ways`.
  */
 import { createHmac } from 'node:crypto';
-import { table } from '../../src/cli/table.ts';
-import { newDpopKey } from '../../src/dpop/key.ts';
+import { table } from '../../src/cli/output.ts';
 import {
-  withoutToken,
   type Credential,
   type DpopAlgorithm,
   type SealedCredential,
+  withoutToken,
 } from '../../src/grants/credential.ts';
 import type { InjectPlan } from '../../src/grants/provider.ts';
-import { inject, type Injection } from '../../src/inject/inject.ts';
-import type { Shown } from '../../src/inject/placeholders/shown.ts';
-import { createPlaceholderCodes } from '../../src/placeholder/codes.ts';
-import { readForm } from '../../src/placeholder/form.ts';
-import { Replacer } from '../../src/placeholder/replacer.ts';
-import { PlaceholderScanner } from '../../src/placeholder/scanner.ts';
+import { createPlaceholderCodes, readForm } from '../../src/placeholders/codes.ts';
+import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
 import { shownInHead } from '../../src/proxy/placeholders.ts';
+import { inject, type Injection } from '../../src/schemes/apply.ts';
+import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
+import type { Shown } from '../../src/schemes/placeholders.ts';
 
 const host = 'api.example.com';
 const authority = { scheme: 'https', host, port: 443 } as const;

@@ -7,7 +7,7 @@ import { run } from '../../src/cli/index.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { decideRequest } from '../../src/policy/decide.ts';
 import { createDomainMap } from '../../src/policy/domain-map.ts';
-import { openState } from '../../src/state.ts';
+import { openState } from '../../src/app/state.ts';
 import { home, type Home } from '../support/command-line.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { factsOf } from '../support/request-facts.ts';

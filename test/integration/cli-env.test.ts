@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { openAuthority } from '../../src/ca/authority.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { openState } from '../../src/state.ts';
+import { openState } from '../../src/app/state.ts';
 import { home, type Home } from '../support/command-line.ts';
 
 const key = { api_key: 'key-secret-0123456789' };

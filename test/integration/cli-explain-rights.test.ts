@@ -2,9 +2,9 @@
 import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { run } from '../../src/cli/index.ts';
-import { everything, type Binding } from '../../src/grants/binding.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
-import type { LeaseRecord } from '../../src/store/rights.ts';
+import { everything, type Binding } from '../../src/agents/lease.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
+import type { LeaseRecord } from '../../src/store/store.ts';
 import { openClient, problemOf } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
-import { isUnchanged } from '../../src/cli/skill/marked-skill.ts';
+import { isUnchanged } from '../../src/cli/skill.ts';
 import { home } from '../support/command-line.ts';
 
 const read = (file: string) => readFile(file, 'utf8');
@@ -65,7 +65,7 @@ test('one of an older version is replaced', async () => {
   const at = await home();
   const file = at.at('.claude/skills/sidekey/SKILL.md');
   await mkdir(dirname(file), { recursive: true });
-  const { markedSkill } = await import('../../src/cli/skill/marked-skill.ts');
+  const { markedSkill } = await import('../../src/cli/skill.ts');
   await writeFile(file, markedSkill('---\nname: sidekey\n---\n\nAs it was.\n'));
   expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Updated /);
   expect(await read(file)).not.toContain('As it was.');

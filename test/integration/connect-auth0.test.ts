@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { disconnectAccount } from '../../src/cli/connect/auth0-disconnect.ts';
+import { disconnectAccount } from '../../src/cli/connect/auth0.ts';
 import type { Context } from '../../src/cli/context.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { openState } from '../../src/state.ts';
+import { openState } from '../../src/app/state.ts';
 import { startAuth0, type Auth0Options, type Auth0Server } from '../support/auth0-server.ts';
 import { home, type Home, type Ran } from '../support/command-line.ts';
 import { begin, visit, type Begun } from '../support/connecting.ts';

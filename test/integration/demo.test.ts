@@ -12,7 +12,7 @@ import { createScreen } from '../../examples/demo/screen.ts';
 import { openStage, type Stage } from '../../examples/demo/stage.ts';
 import { tellStory } from '../../examples/demo/story.ts';
 import { send } from '../../examples/helpdesk/connection.ts';
-import type { Log } from '../../src/log.ts';
+import type { Log } from '../../src/lib/log.ts';
 import { curlMissing } from '../support/curl.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

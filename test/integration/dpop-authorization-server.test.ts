@@ -2,21 +2,20 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { plainDialect } from '../../src/config/dialect-definition.ts';
-import { newDpopKey } from '../../src/dpop/key.ts';
-import { createNonces } from '../../src/dpop/nonces.ts';
+import { consentAs } from '../../examples/helpdesk/consent.ts';
+import { plainDialect } from '../../src/config/provider-dialect.ts';
 import {
+  type DeviceRequest,
   pollForTokens,
   requestDeviceAuthorization,
-  type DeviceRequest,
 } from '../../src/oauth/device-code.ts';
 import { renew } from '../../src/oauth/renewal.ts';
-import { exitToUpstreams } from '../support/upstream-fetch.ts';
-import { consentAs } from '../../examples/helpdesk/consent.ts';
+import { createNonces, newDpopKey } from '../../src/schemes/dpop-proof.ts';
 import { home, type Home } from '../support/command-line.ts';
 import { begin, visit } from '../support/connecting.ts';
-import { startDpopServer, type DpopServer } from '../support/dpop-server.ts';
+import { type DpopServer, startDpopServer } from '../support/dpop-server.ts';
 import { openTunnel } from '../support/raw-client.ts';
+import { exitToUpstreams } from '../support/upstream-fetch.ts';
 import { upstreamCa, upstreamHost } from '../support/upstream.ts';
 
 const nobody = { user: 'alice', password: '' };

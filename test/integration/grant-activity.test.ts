@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { openView } from '../../src/view.ts';
+import { openView } from '../../src/app/state.ts';
 import { home, type Home } from '../support/command-line.ts';
 import { getThrough } from '../support/get-through.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../support/upstream.ts';

@@ -5,7 +5,7 @@ import { parse, stringify } from 'yaml';
 import { requestTokens } from '../../examples/helpdesk/authorization-code.ts';
 import type { ReceivedRequest } from '../../examples/helpdesk/helpdesk.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { openState } from '../../src/state.ts';
+import { openState } from '../../src/app/state.ts';
 import { acmeHome, secret, type AcmeHome } from '../support/connecting.ts';
 import { home } from '../support/command-line.ts';
 

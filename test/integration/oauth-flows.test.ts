@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../src/config/provider-dialect.ts';
 import {
   pollForTokens,
   requestDeviceAuthorization,

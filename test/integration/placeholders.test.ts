@@ -180,8 +180,8 @@ describe('a placeholder becomes the credential', () => {
       credential: { type: 'api_key', value: 'of-bob-0123456789' },
     });
     expect((await send(house, {})).headers['sidekey-error']).toBe('grant_ambiguous');
-    const { placeholderCodes } = await import('../../src/placeholder-codes.ts');
-    const { plainForm } = await import('../../src/placeholder/form.ts');
+    const { placeholderCodes } = await import('../../src/app/state.ts');
+    const { plainForm } = await import('../../src/placeholders/codes.ts');
     const bobs = placeholderCodes(vault).make(plainForm, 'anyone', second.id);
     await send(house, { fields: [`Authorization: Bearer ${bobs}`] });
     await send(house, { fields: [`Authorization: Bearer ${house.placeholder}`] });

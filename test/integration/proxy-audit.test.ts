@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test, vi } from 'vitest';
-import { SidekeyError } from '../../src/errors.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
 import { granted } from '../support/granted.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
 import { startSidekey, type TestSidekey } from '../support/sidekey.ts';

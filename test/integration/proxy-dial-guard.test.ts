@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { validFor } from '../../examples/helpdesk/certificate.ts';
+import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 import { openClient, openTunnel, problemOf } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
-import { startUpstream, upstreamHost, upstreamLeaf, type Identity } from '../support/upstream.ts';
-import { makeAuthority, issueLeaf } from '../../examples/helpdesk/certificate.ts';
+import { type Identity, startUpstream, upstreamHost, upstreamLeaf } from '../support/upstream.ts';
 
 const day = 86_400_000;
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { everything, type Binding } from '../../src/grants/binding.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
+import { everything, type Binding } from '../../src/agents/lease.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
 import { curl, curlMissing } from '../support/curl.ts';
 import { openClient, problemOf } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { Binding } from '../../src/grants/binding.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
-import type { LeaseRecord } from '../../src/store/rights.ts';
+import type { Binding } from '../../src/agents/lease.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
+import type { LeaseRecord } from '../../src/store/store.ts';
 import { openClient, openTunnel, problemOf, type RawClient } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey, type TestSidekey } from '../support/sidekey.ts';

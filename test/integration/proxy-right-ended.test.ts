@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { everything } from '../../src/grants/binding.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
+import { everything } from '../../src/agents/lease.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
 import { openClient, openTunnel, type RawClient } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey, type TestSidekey } from '../support/sidekey.ts';

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
-import { openView } from '../../src/view.ts';
+import { openView } from '../../src/app/state.ts';
 import { home, startProgram } from '../support/command-line.ts';
 import { getThrough } from '../support/get-through.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../support/upstream.ts';

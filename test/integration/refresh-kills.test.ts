@@ -7,7 +7,7 @@
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { openView } from '../../src/view.ts';
+import { openView } from '../../src/app/state.ts';
 import { home } from '../support/command-line.ts';
 import { getThrough } from '../support/get-through.ts';
 import { startTokenServer } from '../support/token-server.ts';

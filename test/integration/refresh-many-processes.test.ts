@@ -8,12 +8,12 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { openView } from '../../src/app/state.ts';
 import type { AuditLine } from '../../src/audit/event.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { OpenedGrant, Registry } from '../../src/grants/registry.ts';
-import { openView } from '../../src/view.ts';
+import { home, type Home, type Running, startProgram } from '../support/command-line.ts';
 import { getThrough } from '../support/get-through.ts';
-import { home, startProgram, type Home, type Running } from '../support/command-line.ts';
 import {
   startTokenServer,
   type TokenEnd,

@@ -43,7 +43,7 @@ describe('signals to sidekey run', () => {
   test.skipIf(process.platform !== 'linux')(
     'a program that stopped before anybody listened stops the whole too (needs /proc)',
     async () => {
-      const jobControl = import.meta.resolve('../../src/cli/run/job-control.ts');
+      const jobControl = import.meta.resolve('../../src/cli/run/child.ts');
       const script = `
         import { spawn } from 'node:child_process';
         import { readFileSync } from 'node:fs';

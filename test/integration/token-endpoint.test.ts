@@ -1,18 +1,17 @@
 /** A program in the agent refreshes its token by itself: it shows its placeholder, and gets it back. */
 import {
-  customFetch,
+  clientCredentialsGrantRequest,
   ClientSecretBasic,
   ClientSecretPost,
-  clientCredentialsGrantRequest,
+  customFetch,
   processClientCredentialsResponse,
   processRefreshTokenResponse,
   refreshTokenGrantRequest,
 } from 'oauth4webapi';
 import { describe, expect, test } from 'vitest';
-import { placeholderCodes } from '../../src/placeholder-codes.ts';
-import { anyone } from '../../src/placeholder/codes.ts';
-import { plainForm } from '../../src/placeholder/form.ts';
-import { helpdeskHouse, ticketsRequest, type HelpdeskHouse } from '../support/helpdesk.ts';
+import { placeholderCodes } from '../../src/app/state.ts';
+import { anyone, plainForm } from '../../src/placeholders/codes.ts';
+import { helpdeskHouse, type HelpdeskHouse, ticketsRequest } from '../support/helpdesk.ts';
 import { problemOf, type RawResponse } from '../support/raw-client.ts';
 
 interface Desk extends HelpdeskHouse {

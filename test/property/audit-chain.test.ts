@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
-import { encodeHead, headFile } from '../../src/audit/head.ts';
+import { encodeHead, headFile } from '../../src/audit/records.ts';
 import { composeLine, genesis, type Link } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';

@@ -1,15 +1,14 @@
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as fc from '../support/fast-check.ts';
 import { afterAll, describe, expect, it } from 'vitest';
-import { rotatedFiles } from '../../src/audit/log-files.ts';
+import { blockSize, packBlock, rotatedFiles } from '../../src/audit/files.ts';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { packRotated } from '../../src/audit/pack.ts';
-import { blockSize, packBlock } from '../../src/audit/packed.ts';
 import { queryAudit } from '../../src/audit/query.ts';
 import { createQuantiles } from '../../src/audit/summary.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
+import * as fc from '../support/fast-check.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();

@@ -1,16 +1,16 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import {
+  type Authority,
   authorityText,
+  canonicalHost,
   defaultPort,
   parseAbsoluteTarget,
   parseAuthority,
   parseConnectTarget,
   parsePort,
-  type Authority,
 } from '../../src/policy/authority.ts';
-import { canonicalHost } from '../../src/policy/host.ts';
-import { isPattern, parsePattern } from '../../src/policy/pattern.ts';
+import { isPattern, parsePattern } from '../../src/policy/domain-map.ts';
+import * as fc from '../support/fast-check.ts';
 
 const host = fc
   .oneof(

@@ -1,16 +1,17 @@
 import { BlockList } from 'node:net';
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { addressBytes, generalNameOf } from '../../src/ca/general-name.ts';
-import { decode, itemsOf, objectId, sequence, octetString, encode } from '../../src/ca/der.ts';
 import {
+  addressBytes,
+  generalNameOf,
   nameConstraintsDer,
   nameConstraintsId,
   parsePermittedNames,
   permits,
   permittedTextsOf,
-} from '../../src/ca/name-constraints.ts';
-import { bareHost, canonicalHost, isAddress } from '../../src/policy/host.ts';
+} from '../../src/ca/certificate.ts';
+import { decode, encode, itemsOf, objectId, octetString, sequence } from '../../src/ca/der.ts';
+import { bareHost, canonicalHost, isAddress } from '../../src/policy/authority.ts';
+import * as fc from '../support/fast-check.ts';
 
 const canonicalAddress = fc
   .oneof(

@@ -1,11 +1,16 @@
-import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
-import { splitCommandLine } from '../../src/config/command-line.ts';
-import { formatDuration, longestDuration, parseDuration } from '../../src/config/duration.ts';
 import { parseConfig } from '../../src/config/load.ts';
+import { splitCommandLine } from '../../src/config/locate.ts';
+import {
+  formatDuration,
+  formatSize,
+  longestDuration,
+  parseDuration,
+  parseSize,
+} from '../../src/config/scalar.ts';
 import { parseSecretReference } from '../../src/config/secret-reference.ts';
-import { formatSize, parseSize } from '../../src/config/size.ts';
-import { SidekeyError } from '../../src/errors.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
+import * as fc from '../support/fast-check.ts';
 
 test('a duration and a size read back as what they were written from', () => {
   fc.assert(

@@ -1,10 +1,9 @@
 /** A credential that is written into a cookie field, a JSON object or a form: it is there once, and all else is as it was. */
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
-import { withParameter } from '../../src/inject/body/form-parameter.ts';
-import { withMember } from '../../src/inject/body/json-member.ts';
-import { withCookie, withoutSetCookie } from '../../src/inject/cookie.ts';
-import { fold } from '../../src/policy/fold.ts';
+import { fold } from '../../src/policy/text.ts';
+import { withMember, withParameter } from '../../src/schemes/body.ts';
+import { withCookie, withoutSetCookie } from '../../src/schemes/cookie.ts';
+import * as fc from '../support/fast-check.ts';
 
 const name = 'token';
 const secret = fc.string({ unit: 'grapheme-ascii', minLength: 1 });

@@ -1,9 +1,15 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { Authority } from '../../src/policy/authority.ts';
 import { decide, decideConnect } from '../../src/policy/decide.ts';
-import { createDomainMap, matchesPattern, type Domain } from '../../src/policy/domain-map.ts';
-import { isPattern, parsePattern, type DomainPattern } from '../../src/policy/pattern.ts';
+import {
+  createDomainMap,
+  type Domain,
+  type DomainPattern,
+  isPattern,
+  matchesPattern,
+  parsePattern,
+} from '../../src/policy/domain-map.ts';
+import * as fc from '../support/fast-check.ts';
 
 /** Few labels and ports, so that entries meet and overlap. */
 const labels = fc.array(fc.constantFrom('a', 'b', 'ab'), { minLength: 2, maxLength: 4 });

@@ -1,15 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import type { GuardedSecrets } from '../../src/echo/guarded-secrets.ts';
-import type { SidekeyError } from '../../src/errors.ts';
-import type { EchoPlan } from '../../src/policy/echo-guard.ts';
-import type { RawFields } from '../../src/proxy/fields.ts';
-import { createGone } from '../../src/proxy/gone.ts';
-import type { Reply } from '../../src/proxy/message.ts';
-import { createMeter } from '../../src/proxy/meter.ts';
-import { guarded } from '../../src/proxy/relay/guarded-reply.ts';
+import type { RawFields } from '../../src/http/fields.ts';
+import { createMeter, type Reply } from '../../src/http/message.ts';
+import type { GuardedSecrets } from '../../src/leak-guard/matcher.ts';
+import { guarded } from '../../src/leak-guard/response.ts';
+import type { SidekeyError } from '../../src/lib/errors.ts';
+import { createGone } from '../../src/lib/http2-abort.ts';
+import type { EchoPlan } from '../../src/policy/leak-guard.ts';
+import * as fc from '../support/fast-check.ts';
 
 const coders: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
   gzip: gzipSync,

@@ -2,12 +2,11 @@
  * What an agent sees and how much work is done must not depend on a part of the credential: an agent that has a guess repeated
  * would read the credential character by character.
  */
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { GrpcRedactor } from '../../src/echo/grpc-redactor.ts';
-import { Matcher } from '../../src/echo/matcher.ts';
-import { Redactor, redactText } from '../../src/echo/redactor.ts';
-import { ServerFrames } from '../../src/echo/server-frames.ts';
+import { Matcher } from '../../src/leak-guard/matcher.ts';
+import { GrpcRedactor, Redactor, redactText } from '../../src/leak-guard/redactor.ts';
+import { ServerFrames } from '../../src/leak-guard/server-frames.ts';
+import * as fc from '../support/fast-check.ts';
 
 const forms = {
   token: 'ABCDEFabcdef0123456789-_',

@@ -1,9 +1,8 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../src/errors.ts';
+import { type BodyPlan, framingOf } from '../../src/http/h1/framing.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
-import { framingOf } from '../../src/proxy/framing.ts';
-import type { BodyPlan } from '../../src/inject/body-plan.ts';
+import * as fc from '../support/fast-check.ts';
 
 const name = (text: string) => fc.constantFrom(text, text.toLowerCase(), text.toUpperCase());
 const length = fc.oneof(

@@ -1,11 +1,9 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { chunkEnd, chunkStart, lastChunk } from '../../src/proxy/h1/chunk-writer.ts';
-import { Malformed } from '../../src/proxy/h1/faults.ts';
-import { createRequestReader, createResponseReader } from '../../src/proxy/h1/head-reader.ts';
-import { headBytes } from '../../src/proxy/h1/head-writer.ts';
-import { NameSet } from '../../src/proxy/h1/name-set.ts';
-import { requestFields } from '../../src/proxy/fields.ts';
+import { requestFields } from '../../src/http/fields.ts';
+import { createRequestReader, createResponseReader, NameSet } from '../../src/http/h1/head.ts';
+import { Malformed } from '../../src/http/h1/scan.ts';
+import { chunkEnd, chunkStart, headBytes, lastChunk } from '../../src/http/h1/write.ts';
+import * as fc from '../support/fast-check.ts';
 import { requestBytes, responseBytes } from '../unit/proxy/h1/corpus.ts';
 import { byteByByte, bytes, limits, readRequests, readResponses } from '../unit/proxy/h1/read-messages.ts';
 

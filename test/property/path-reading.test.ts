@@ -1,14 +1,16 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { matchesGlob, parseGlob } from '../../src/policy/glob.ts';
 import {
   anyDepth,
+  isUnread,
   matchesPath,
   parsePathGlob,
   pathCovers,
   type PathGlob,
-} from '../../src/policy/path-glob.ts';
-import { isUnread, readPath, readQuery } from '../../src/policy/path-reading.ts';
+  readPath,
+  readQuery,
+} from '../../src/policy/path.ts';
+import { matchesGlob, parseGlob } from '../../src/policy/text.ts';
+import * as fc from '../support/fast-check.ts';
 
 /** Everything that some server gives a meaning of its own, and what it is made of. */
 const strange = fc.constantFrom(

@@ -1,15 +1,11 @@
 /** What is replaced or found in a stream is what is in the whole, however it was cut. */
 import { createHmac } from 'node:crypto';
 import type { Writable } from 'node:stream';
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
 import * as ws from 'ws';
-import { createPlaceholderCodes } from '../../src/placeholder/codes.ts';
-import { plainForm, readForm } from '../../src/placeholder/form.ts';
-import { ClientFrames } from '../../src/placeholder/frames.ts';
-import { replaceIn } from '../../src/placeholder/in-text.ts';
-import { Replacer } from '../../src/placeholder/replacer.ts';
-import { PlaceholderScanner } from '../../src/placeholder/scanner.ts';
+import { createPlaceholderCodes, plainForm, readForm, replaceIn } from '../../src/placeholders/codes.ts';
+import { ClientFrames, PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
+import * as fc from '../support/fast-check.ts';
 
 /** The parts of the library that its types do not name. */
 const { Receiver, Sender } = ws as unknown as {

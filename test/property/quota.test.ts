@@ -1,12 +1,11 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
-import { countAt } from '../../src/quota/count.ts';
 import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
-import type { Asker, Quota } from '../../src/quota/quota.ts';
+import { type Asker, countAt, type Quota } from '../../src/quota/quota.ts';
 import { createSharedQuota } from '../../src/quota/shared-quota.ts';
+import * as fc from '../support/fast-check.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const who: Asker = { agent: 'ci', grant: 'grant-1' };

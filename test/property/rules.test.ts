@@ -1,24 +1,22 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { inject } from '../../src/inject/inject.ts';
 import { parseCidr } from '../../src/policy/address.ts';
-import { readBodyFacts } from '../../src/policy/body-facts.ts';
-import { compileRule, compileRules } from '../../src/policy/compile.ts';
-import { conditionsCover } from '../../src/policy/covers.ts';
+import { readBodyFacts } from '../../src/policy/body.ts';
 import { decide, decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
-import { parseGlob } from '../../src/policy/glob.ts';
-import { parsePathGlob, type PathGlob } from '../../src/policy/path-glob.ts';
-import { isUnread, readPath, readQuery } from '../../src/policy/path-reading.ts';
-import { readRequest } from '../../src/policy/read-request.ts';
-import type { RequestFacts } from '../../src/policy/request-facts.ts';
+import { compileRule, compileRules } from '../../src/policy/judge.ts';
+import { isUnread, parsePathGlob, type PathGlob, readPath, readQuery } from '../../src/policy/path.ts';
+import { readRequest, type RequestFacts } from '../../src/policy/request.ts';
 import {
-  noConditions,
   type Conditions,
+  conditionsCover,
   type DomainRules,
+  noConditions,
   type Rule,
   type Verdict,
 } from '../../src/policy/rule.ts';
+import { parseGlob } from '../../src/policy/text.ts';
+import { inject } from '../../src/schemes/apply.ts';
+import * as fc from '../support/fast-check.ts';
 import { patternOf } from '../unit/policy/policy-for-test.ts';
 
 const some = <T>(...items: readonly T[]) => fc.option(fc.subarray([...items], { minLength: 1 }));

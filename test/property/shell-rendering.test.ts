@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
-import { renderVariables } from '../../src/clients/render.ts';
+import { renderVariables } from '../../src/clients/environment.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 /** Whatever an environment can hold: no NUL, and no half of a surrogate pair, which has no bytes. */

@@ -1,12 +1,10 @@
 import { RequestSigner } from 'aws4';
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { canonicalRequest } from '../../src/sigv4/canonical-request.ts';
-import { planSigning, resign } from '../../src/inject/sigv4/resign.ts';
-import { createSigner, sha256 } from '../../src/sigv4/signature.ts';
-import { signedChunks } from '../../src/inject/sigv4/signed-chunks.ts';
-import { uriEncode } from '../../src/sigv4/uri-encoding.ts';
+import { planSigning, resign } from '../../src/schemes/sigv4/resign.ts';
+import { canonicalRequest, createSigner, sha256, uriEncode } from '../../src/schemes/sigv4/signature.ts';
+import { signedChunks } from '../../src/schemes/sigv4/streaming.ts';
 import { botocoreMissing, runPython } from '../support/aws/python.ts';
+import * as fc from '../support/fast-check.ts';
 
 const keys = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',

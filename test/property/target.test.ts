@@ -1,10 +1,9 @@
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../src/errors.ts';
-import { authorityText, sameAuthority, type Authority } from '../../src/policy/authority.ts';
-import { canonicalHost } from '../../src/policy/host.ts';
-import type { InterceptedTunnel } from '../../src/proxy/message.ts';
+import type { InterceptedTunnel } from '../../src/http/message.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
+import { type Authority, authorityText, canonicalHost, sameAuthority } from '../../src/policy/authority.ts';
 import { targetOf } from '../../src/proxy/target.ts';
+import * as fc from '../support/fast-check.ts';
 
 const host = fc
   .oneof(

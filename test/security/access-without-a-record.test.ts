@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { assertWorks } from '../../src/cli/connect/verify.ts';
-import { SidekeyError } from '../../src/errors.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
 import { aProvider } from '../support/provider.ts';
 import { exitToUpstreams } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';

@@ -1,9 +1,8 @@
 /** An agent that chooses its words makes a person say yes to something else than they see. */
 import { describe, expect, it } from 'vitest';
 import type { Approval } from '../../src/approvals/approval.ts';
-import { emptyList, update } from '../../src/cli/approve/live-list.ts';
-import { livePage } from '../../src/cli/approve/live-page.ts';
-import { blockOf } from '../../src/cli/approve/words.ts';
+import { blockOf } from '../../src/cli/approve/format.ts';
+import { emptyList, livePage, update } from '../../src/cli/approve/live.ts';
 import { question } from '../support/question.ts';
 import { waitingPlace } from '../support/waiting.ts';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { readAnchors, takeAnchor } from '../../src/audit/anchor.ts';
-import { headFile, headSize } from '../../src/audit/head.ts';
+import { headFile, headSize } from '../../src/audit/records.ts';
 import { packRotated } from '../../src/audit/pack.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { tempFolder } from '../support/temp-folder.ts';

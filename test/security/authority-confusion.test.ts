@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { parseAbsoluteTarget, parseConnectTarget } from '../../src/policy/authority.ts';
+import { requestFields } from '../../src/http/fields.ts';
+import type { InterceptedTunnel, RequestHead } from '../../src/http/message.ts';
+import { authorityText, parseAbsoluteTarget, parseConnectTarget } from '../../src/policy/authority.ts';
 import { decide, decideConnect } from '../../src/policy/decide.ts';
-import type { InterceptedTunnel, RequestHead } from '../../src/proxy/message.ts';
-import { requestFields } from '../../src/proxy/fields.ts';
 import { targetOf } from '../../src/proxy/target.ts';
-import { authorityText } from '../../src/policy/authority.ts';
 import { authorityOf, policyOf } from '../unit/policy/policy-for-test.ts';
 
 const allowed: InterceptedTunnel = {

@@ -3,13 +3,17 @@ import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:cry
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { openAuthority, type CertificateAuthority } from '../../src/ca/authority.ts';
-import { certificatePem, commonName, leafExtensions, signCertificate } from '../../src/ca/certificate.ts';
-import { generalNameOf } from '../../src/ca/general-name.ts';
-import { createLeafCache } from '../../src/ca/leaf-cache.ts';
-import { issueLeaf } from '../../src/ca/leaf.ts';
+import { type CertificateAuthority, openAuthority } from '../../src/ca/authority.ts';
+import {
+  certificatePem,
+  commonName,
+  generalNameOf,
+  leafExtensions,
+  signCertificate,
+} from '../../src/ca/certificate.ts';
+import { createLeafCache, issueLeaf } from '../../src/ca/leaf-cache.ts';
+import * as fc from '../support/fast-check.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { freshAuthority, handshake, hasProgram, opensslVerify } from '../unit/ca/ca-for-test.ts';
 import { vaultForTest } from '../unit/ca/vault-for-test.ts';

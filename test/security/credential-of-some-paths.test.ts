@@ -5,8 +5,8 @@
 import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { openCatalog } from '../../src/config/catalog.ts';
-import { SidekeyError } from '../../src/errors.ts';
-import { planAt } from '../../src/inject/place.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
+import { planAt } from '../../src/schemes/place.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';

@@ -5,9 +5,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
 import type { HmacPlan } from '../../src/grants/provider.ts';
-import { bodyWith } from '../../src/inject/body/in-body.ts';
-import { inject } from '../../src/inject/inject.ts';
-import type { FoundCode } from '../../src/placeholder/codes.ts';
+import { bodyWith } from '../../src/schemes/body.ts';
+import { inject } from '../../src/schemes/apply.ts';
+import type { FoundCode } from '../../src/placeholders/codes.ts';
 import { carryingHouse, valuesIn, type Asked, type ClientProtocol } from '../support/carrying-house.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startH2Upstream, startUpstream } from '../support/upstream.ts';

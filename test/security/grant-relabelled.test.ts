@@ -5,8 +5,8 @@ import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
-import { createVault } from '../../src/vault/create-vault.ts';
-import { masterKey } from '../../src/vault/master-key.ts';
+import { createVault } from '../../src/vault/vault.ts';
+import { masterKey } from '../../src/vault/key-source.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 describe('a person who can write to the store but has no key', () => {

@@ -3,11 +3,11 @@
  * and on injection.
  */
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../src/config/provider-dialect.ts';
 import type { Credential } from '../../src/grants/credential.ts';
 import { readCredential } from '../../src/grants/credential-input.ts';
 import type { InjectPlan } from '../../src/grants/provider.ts';
-import { inject } from '../../src/inject/inject.ts';
+import { inject } from '../../src/schemes/apply.ts';
 import { refreshToken } from '../../src/oauth/refresh.ts';
 import { oauth2 } from '../unit/grants/house.ts';
 

@@ -7,7 +7,7 @@ import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { isAStrangers, ownProviderFiles } from '../../src/config/own-providers.ts';
+import { isAStrangers, ownProviderFiles } from '../../src/config/providers.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const definition =

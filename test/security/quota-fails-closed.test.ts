@@ -2,14 +2,13 @@
  * A cache error lifted a rate limit: where it could not be counted, everything passed. Here nothing passes that is
  * limited and cannot be counted, and what is not limited needs no count.
  */
-import { chmod, mkdir, readFile, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
-import { quotaFileOf } from '../../src/quota/quota-file.ts';
-import { createSharedQuota } from '../../src/quota/shared-quota.ts';
 import type { Asker, Quota } from '../../src/quota/quota.ts';
+import { createSharedQuota, quotaFileOf } from '../../src/quota/shared-quota.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const now = Date.UTC(2026, 10, 21, 12);

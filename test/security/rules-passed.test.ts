@@ -4,10 +4,10 @@
  */
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
-import { readBodyFacts } from '../../src/policy/body-facts.ts';
+import { readBodyFacts } from '../../src/policy/body.ts';
 import { decideRequest, type RequestDecision } from '../../src/policy/decide.ts';
 import { createDomainMap } from '../../src/policy/domain-map.ts';
-import type { RequestFacts } from '../../src/policy/request-facts.ts';
+import type { RequestFacts } from '../../src/policy/request.ts';
 import { factsOf } from '../support/request-facts.ts';
 
 async function deciderOf(

@@ -4,8 +4,8 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { GrantRecord, Store } from '../../src/store/store.ts';
-import { createVault } from '../../src/vault/create-vault.ts';
-import { masterKey } from '../../src/vault/master-key.ts';
+import { createVault } from '../../src/vault/vault.ts';
+import { masterKey } from '../../src/vault/key-source.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

@@ -1,6 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { parseConnectTarget } from '../../src/policy/authority.ts';
-import { isAddress } from '../../src/policy/host.ts';
+import { isAddress, parseConnectTarget } from '../../src/policy/authority.ts';
 import { dialerForTest, upstream } from '../unit/upstream/upstream-for-test.ts';
 
 const local = '127.0.0.1';

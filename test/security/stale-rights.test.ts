@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { everything } from '../../src/grants/binding.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
+import { everything } from '../../src/agents/lease.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
 import { granted, grantedTo } from '../support/granted.ts';

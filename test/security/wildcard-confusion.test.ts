@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseConnectTarget, parseAuthority } from '../../src/policy/authority.ts';
 import { decide, decideConnect } from '../../src/policy/decide.ts';
-import { isPattern, parsePattern } from '../../src/policy/pattern.ts';
+import { isPattern, parsePattern } from '../../src/policy/domain-map.ts';
 import { authorityOf, policyOf } from '../unit/policy/policy-for-test.ts';
 
 const grant = { kind: 'grant', grant: 'google', insecure: false } as const;

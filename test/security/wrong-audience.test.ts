@@ -5,8 +5,8 @@
 import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential, SealedCredential } from '../../src/grants/credential.ts';
 import { planRefresh } from '../../src/grants/refresh-plan.ts';
-import { selectGrant } from '../../src/grants/select-grant.ts';
-import { inject } from '../../src/inject/inject.ts';
+import { selectGrant } from '../../src/grants/grant.ts';
+import { inject } from '../../src/schemes/apply.ts';
 import { parseAuthority, type Scheme } from '../../src/policy/authority.ts';
 import { acme, hour, house, oauth2, tokenOf } from '../unit/grants/house.ts';
 

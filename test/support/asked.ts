@@ -1,7 +1,7 @@
 /** A proxy whose rules want a person for DELETE, a chat program that is told of it, and a client that waits. */
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
-import type { QuestionMessage } from '../../src/approvals/question-message.ts';
+import type { QuestionMessage } from '../../src/approvals/webhook.ts';
 import { openTunnel, type RawClient } from './raw-client.ts';
 import { startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream } from './upstream.ts';

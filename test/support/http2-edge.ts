@@ -1,14 +1,13 @@
+import { once } from 'node:events';
 import { createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
-import { once } from 'node:events';
 import { onTestFinished } from 'vitest';
+import type { RawFields } from '../../src/http/fields.ts';
+import { type Carried, createMeter, type Reply } from '../../src/http/message.ts';
+import { createGone } from '../../src/lib/http2-abort.ts';
 import type { Authority } from '../../src/policy/authority.ts';
-import type { RawFields } from '../../src/proxy/fields.ts';
-import { forward } from '../../src/proxy/forward.ts';
-import { createGone } from '../../src/proxy/gone.ts';
-import type { Carried, Reply } from '../../src/proxy/message.ts';
-import { createMeter } from '../../src/proxy/meter.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
+import { forward } from '../../src/proxy/forward.ts';
 import { departureOf } from '../unit/proxy/relay/fake-upstream.ts';
 import type { waysOut } from './http2-upstream.ts';
 

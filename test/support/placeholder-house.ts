@@ -1,9 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
-import { agentHolder, anyone, leaseHolder, type Holder } from '../../src/placeholder/codes.ts';
-import { plainForm, readForm } from '../../src/placeholder/form.ts';
-import { placeholderCodes } from '../../src/placeholder-codes.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
+import { placeholderCodes } from '../../src/app/state.ts';
+import {
+  agentHolder,
+  anyone,
+  type Holder,
+  leaseHolder,
+  plainForm,
+  readForm,
+} from '../../src/placeholders/codes.ts';
 import { addAgent, leaseRecord } from './rights.ts';
 import { bearerToken, startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream, type Upstream } from './upstream.ts';

@@ -1,4 +1,4 @@
-import { plainDialect } from '../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../src/config/provider-dialect.ts';
 import type { Provider } from '../../src/grants/provider.ts';
 
 /** A provider that keeps to the RFCs, with what a test is about put over it. */

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { onTestFinished } from 'vitest';
-import { shellWord } from '../../src/shell-word.ts';
+import { shellWord } from '../../src/lib/text.ts';
 
 /** Whether programs can be run in a terminal here: with `script` of util-linux (on macOS it is another one). */
 export const hasPseudoTerminal = (() => {

@@ -1,5 +1,4 @@
-import type { Answer, Question, Reach } from '../../src/approvals/approval.ts';
-import { newApprovalId } from '../../src/approvals/approval-id.ts';
+import { type Answer, newApprovalId, type Question, type Reach } from '../../src/approvals/approval.ts';
 
 /** A question that waits three minutes, of a local caller without a token, with what a test cares about put in. */
 export function question(

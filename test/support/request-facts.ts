@@ -1,5 +1,5 @@
 import { parseAbsoluteTarget } from '../../src/policy/authority.ts';
-import type { RequestFacts } from '../../src/policy/request-facts.ts';
+import type { RequestFacts } from '../../src/policy/request.ts';
 
 /** The facts of a request without a body, from a caller on this machine whom nobody knows. */
 export function factsOf(url: string, facts: Partial<RequestFacts> = {}): RequestFacts {

@@ -1,8 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { everything, type Binding } from '../../src/grants/binding.ts';
-import { hashToken } from '../../src/proxy/agent.ts';
-import type { AgentRecord, AgentTokenRecord, LeaseRecord } from '../../src/store/rights.ts';
-import type { Store } from '../../src/store/store.ts';
+import { hashToken } from '../../src/agents/authentication.ts';
+import { type Binding, everything } from '../../src/agents/lease.ts';
+import type { AgentRecord, AgentTokenRecord, LeaseRecord, Store } from '../../src/store/store.ts';
 
 /** An agent, with what a test cares about put in. */
 export function agentRecord(fields: Partial<AgentRecord> = {}): AgentRecord {

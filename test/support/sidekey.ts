@@ -6,7 +6,7 @@ import type { AuditLine } from '../../src/audit/event.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Credential } from '../../src/grants/credential.ts';
 import type { Grant } from '../../src/grants/grant.ts';
-import type { Log } from '../../src/log.ts';
+import type { Log } from '../../src/lib/log.ts';
 import { startProxy, type Proxy, type ProxyParts } from '../../src/main.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { defaultLimits } from '../../src/policy/limits.ts';
-import { createExit, type Exit } from '../../src/upstream/exit.ts';
+import { createExit, type Exit } from '../../src/upstream/client.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { asTyped, commandName } from '../../src/command-name.ts';
+import { asTyped, commandName } from '../../src/lib/log.ts';
 
 test('in a checkout, where npm runs the program, commands are shown as npx runs them', () => {
   expect(commandName('exec')).toBe('npx sidekey');

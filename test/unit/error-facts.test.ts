@@ -1,8 +1,7 @@
-import { connect } from 'node:net';
 import { readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { errorFacts, errorPhrase } from '../../src/error-facts.ts';
-import { SidekeyError } from '../../src/errors.ts';
+import { errorFacts, errorPhrase, SidekeyError } from '../../src/lib/errors.ts';
 
 const secret = 'sk-live-0123456789';
 const here = /error-facts\.test\.ts:\d+:\d+/;

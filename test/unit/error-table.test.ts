@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { exitCode, failures, SidekeyError, type FailureCode } from '../../src/errors.ts';
+import { exitCode, failures, SidekeyError, type FailureCode } from '../../src/lib/errors.ts';
 import { sourceFiles } from './source-files.ts';
 
 /** The codes that the product promises to its users, with the status that each has at the proxy. */

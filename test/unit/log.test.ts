@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { SidekeyError } from '../../src/errors.ts';
-import { createLog, plainLine } from '../../src/log.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
+import { createLog, plainLine } from '../../src/lib/log.ts';
 
 test('a log line for a person has the time, the level, what happened and where, and no stack', () => {
   const line = JSON.stringify({

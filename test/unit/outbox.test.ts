@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { Outbox } from '../../src/outbox.ts';
+import { Outbox } from '../../src/lib/write-buffer.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { isPrivate, isWritableByAll, syncFolder } from '../../src/private-file.ts';
-import { isSystemError, systemCode } from '../../src/system-error.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../../src/lib/files.ts';
+import { isSystemError, systemCode } from '../../src/lib/errors.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 test.each([

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { sample, string } from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
-import { shellWord } from '../../src/shell-word.ts';
+import { shellWord } from '../../src/lib/text.ts';
 
 test('what a shell leaves alone stays as it is', () => {
   for (const text of ['a.example.com:1', '/var/lib/sidekey-1/ca_x.crt', 'user@host']) {

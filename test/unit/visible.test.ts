@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { untrusted } from '../../src/visible.ts';
+import { untrusted } from '../../src/lib/text.ts';
 
 describe('text of agents', () => {
   it.each(['ticket 7: löschen, 日本語, 😀, हिन्दी', '/repos/acme/x?%20'])('is as it was written: %s', (text) =>

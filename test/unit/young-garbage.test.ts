@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
-const file = fileURLToPath(new URL('../../src/young-garbage.ts', import.meta.url));
+const file = fileURLToPath(new URL('../../src/app/gc-tuning.ts', import.meta.url));
 
 it('the collection of young garbage is set with an option that V8 knows', () => {
   const script = `import { collectYoungGarbageSoon } from ${JSON.stringify(file)}; collectYoungGarbageSoon();`;

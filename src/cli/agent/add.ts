@@ -1,13 +1,20 @@
-import { audited } from '../../audit/audited.ts';
-import { SidekeyError } from '../../errors.ts';
-import type { AgentRecord } from '../../store/rights.ts';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { hashToken } from '../../agents/authentication.ts';
+import { audited } from '../../audit/log.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 import type { Context } from '../context.ts';
-import { checkName } from '../names.ts';
-import { proxyUrl } from '../proxy-url.ts';
-import { readEnd } from '../span.ts';
-import { isoOrNull } from '../grant/clock-words.ts';
-import { bindingReason, bindingsOf, bindingText, reachWarning, type BindOptions } from './bindings.ts';
-import { newToken, usualTokenLabel } from './token.ts';
+import { checkName, proxyUrl, readEnd, readSpan } from '../format.ts';
+import { isoOrNull } from '../grant/format.ts';
+import {
+  bindingReason,
+  bindingsOf,
+  bindingText,
+  type BindOptions,
+  pickAgent,
+  reachWarning,
+  unknownAgent,
+} from './bindings.ts';
 
 /** What a new agent is told. */
 export interface AddOptions extends BindOptions {
@@ -78,4 +85,105 @@ function newAgent(name: string, options: AddOptions, createdAt: number): AgentRe
   if (user !== null) checkName('user', user);
   for (const label of labels) checkName('label', label);
   return { name, user, labels: [...new Set(labels)], disabledAt: null, createdAt };
+}
+
+/** What a new token is told. */
+export interface RotateOptions {
+  readonly tokenLabel?: string;
+  /** It takes over from every token, whatever its label. */
+  readonly all?: boolean;
+  readonly overlap?: string;
+  readonly expires?: string;
+}
+
+/** Tokens that ended so long ago are forgotten. */
+const forgetAfterMs = 90 * 86_400_000;
+
+/**
+ * `sidekey agent rotate`: a new token takes over from those of the same label, at once or after an overlap. With a label
+ * that is new it stands beside the others.
+ */
+export async function rotateAgent(
+  { withState, output, now }: Context,
+  name: string,
+  { tokenLabel, all = false, overlap, expires }: RotateOptions,
+): Promise<void> {
+  const at = now();
+  const overlapMs = overlap === undefined ? 0 : readSpan('--overlap', overlap);
+  const expiresAt = expires === undefined ? null : readEnd('--expires', expires, at);
+  const label = tokenLabel ?? usualTokenLabel;
+  const { token, ending, listen } = await withState(async ({ store, audit, config }) => {
+    pickAgent(await store.agents.list(), name);
+    const made = newToken(name, { label, expiresAt, at });
+    const reason = `label ${label}${all ? ', instead of all' : ''}, overlap ${overlap ?? 'none'}`;
+    const event = { event: 'agent.rotated', agent: name, reason } as const;
+    const count = await audited(audit, event, async () => {
+      const takeOver = { label: all ? null : label, at: at + overlapMs };
+      const answer = await store.agentTokens.add(made.record, takeOver);
+      if (answer === null) throw unknownAgent(name, []);
+      return answer;
+    });
+    await store.agentTokens.removeEnded(at - forgetAfterMs);
+    return { token: made.secret, ending: count, listen: config.proxy.listen };
+  });
+  const url = proxyUrl(listen, `${name}:${token}`);
+  output.result(
+    { name, token, proxy_url: url, label, expires_at: isoOrNull(expiresAt), replaced: ending },
+    `HTTPS_PROXY=${url}`,
+  );
+  const old = ending === 1 ? 'The token before it' : `The ${ending} tokens before it`;
+  output.say(
+    [
+      `The new token of ${name} is in that line, and is shown this once.`,
+      ending === 0
+        ? 'It took over from none; the others stay as they are.'
+        : `${old} ${overlap === undefined ? 'ended' : `will end in ${overlap}`}.`,
+    ].join('\n'),
+  );
+}
+
+/** A new token, to be shown once, and what the store keeps of it. */
+interface NewToken {
+  readonly secret: string;
+  readonly record: AgentTokenRecord;
+}
+
+/** What the tokens of an agent are called where nothing is said. */
+const usualTokenLabel = 'main';
+
+/**
+ * 256 random bits: what the store keeps of it, a plain hash, cannot be tried out. The prefix is for secret scanners.
+ * @param purpose whose it is: an agent's own, or a lease's
+ */
+export function newSecret(purpose: 'agent' | 'lease'): string {
+  return `sidekey_${purpose}_${randomBytes(32).toString('base64url')}`;
+}
+
+/** @throws SidekeyError `input_invalid` where the label cannot be one */
+export function newToken(
+  agent: string,
+  {
+    label,
+    expiresAt,
+    at,
+  }: { readonly label: string; readonly expiresAt: number | null; readonly at: number },
+): NewToken {
+  checkName('label of the token', label);
+  if (label.startsWith('sidekey_')) {
+    throw new SidekeyError('input_invalid', 'The label of the token is not valid.', {
+      hint: 'say what the token is for, such as laptop; the token itself is made here',
+    });
+  }
+  const secret = newSecret('agent');
+  const record: AgentTokenRecord = {
+    id: randomUUID(),
+    agent,
+    label,
+    hash: hashToken(secret),
+    createdAt: at,
+    expiresAt,
+    usedAt: null,
+    revokedAt: null,
+  };
+  return { secret, record };
 }

@@ -1,18 +1,19 @@
-import { audited } from '../../audit/audited.ts';
-import { SidekeyError } from '../../errors.ts';
-import type { Binding } from '../../grants/binding.ts';
+import type { Binding } from '../../agents/lease.ts';
+import { audited } from '../../audit/log.ts';
 import type { Grant } from '../../grants/grant.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import {
   bindingReason,
   bindingsOf,
   bindingText,
+  type BindOptions,
   namedBindings,
   namedGrant,
+  pickAgent,
   reachWarning,
-  type BindOptions,
+  unknownAgent,
 } from './bindings.ts';
-import { pickAgent, unknownAgent } from './pick.ts';
 
 /** `sidekey agent bind`: the agent reaches more. */
 export async function bindAgent(

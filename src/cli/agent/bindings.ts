@@ -1,11 +1,13 @@
+import { type Binding, everything } from '../../agents/lease.ts';
+import type { State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import { defaultUser, type Grant, isName } from '../../grants/grant.ts';
+import { didYouMean, SidekeyError } from '../../lib/errors.ts';
+import type { AgentRecord } from '../../store/store.ts';
+import { checkName } from '../format.ts';
+import { pickGrant } from '../grant/format.ts';
+
 /** Bindings on the command line: what options say, and what people are told. */
-import { didYouMean } from '../../did-you-mean.ts';
-import { SidekeyError } from '../../errors.ts';
-import { everything, type Binding } from '../../grants/binding.ts';
-import { defaultUser, type Grant } from '../../grants/grant.ts';
-import { pickGrant } from '../grant/pick.ts';
-import { checkName } from '../names.ts';
-import { runAgent } from '../run/run-agent.ts';
 
 /** What an agent is bound to, as options say it. */
 export interface BindOptions {
@@ -17,7 +19,7 @@ export interface BindOptions {
 }
 
 /** What names are checked against. */
-export interface BindableFacts {
+interface BindableFacts {
   readonly grants: readonly Grant[];
   readonly providers: readonly string[];
 }
@@ -87,14 +89,6 @@ export function bindingText({ kind, value }: Binding, grants: readonly Grant[]):
   return grant === undefined ? `grant ${value} (removed)` : `grant ${grantReference(grant)}`;
 }
 
-/** The option that names a binding. */
-export function bindingOption({ kind, value }: Binding, grants: readonly Grant[]): string {
-  if (kind === 'everything') return '--everything';
-  if (kind !== 'grant') return `--${kind} ${value}`;
-  const grant = grants.find(({ id }) => id === value);
-  return `--grant ${grant === undefined ? value : grantReference(grant)}`;
-}
-
 /** Bindings for the audit: kinds and names, ids of grants. */
 export function bindingReason(bindings: readonly Binding[]): string {
   return bindings.length === 0
@@ -124,4 +118,51 @@ export function reachWarning(
     ];
   }
   return [];
+}
+
+/**
+ * The agent of this name.
+ * @throws SidekeyError `not_found`
+ */
+export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
+  const found = agents.find((agent) => agent.name === name);
+  if (found !== undefined) return found;
+  throw unknownAgent(
+    name,
+    agents.map((agent) => agent.name),
+  );
+}
+
+/** Nobody of that name, or no more. */
+export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
+  const near = didYouMean(name, known);
+  // What cannot be a name may be a token in the wrong place.
+  const shown = isName(name) && !/^sidekey_(?:agent|lease)_/.test(name) ? ` ${name}` : ' of that name';
+  return new SidekeyError(
+    'not_found',
+    `There is no agent${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
+    { hint: 'sidekey agent list' },
+  );
+}
+
+/**
+ * Whose leases `sidekey run` makes where no agent is named. It has no token, so nobody is it who cannot write to the store,
+ * and it reaches everything until a person narrows it.
+ */
+export const runAgent = 'run';
+
+/** Makes the agent of `sidekey run` where it is not there yet. One that a person has changed stays as it is. */
+export async function ensureRunAgent(
+  { store, audit }: Pick<State, 'store' | 'audit'>,
+  at: number,
+): Promise<void> {
+  if ((await store.agents.get(runAgent)) !== null) return;
+  const agent = { name: runAgent, user: null, labels: [], disabledAt: null, createdAt: at };
+  const event = { event: 'agent.added', agent: runAgent, reason: 'everything' } as const;
+  try {
+    await audited(audit, event, () => store.agents.insert(agent, { bindings: [everything] }));
+  } catch (error) {
+    // Two first runs at once.
+    if (!(error instanceof SidekeyError) || error.code !== 'already_exists') throw error;
+  }
 }

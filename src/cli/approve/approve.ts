@@ -1,8 +1,16 @@
-import { readApprovalId } from '../../approvals/approval-id.ts';
-import { SidekeyError } from '../../errors.ts';
-import type { Context } from '../context.ts';
-import { readSpan } from '../span.ts';
-import type { Said } from './said.ts';
+import type { State } from '../../app/state.ts';
+import {
+  type Answer,
+  answerEvent,
+  type Approval,
+  isWaiting,
+  readApprovalId,
+} from '../../approvals/approval.ts';
+import { audited } from '../../audit/log.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { atCommandLine, type Context } from '../context.ts';
+import { readSpan, spanText } from '../format.ts';
+import { beyondText, blockOf, questionJson, standingBlock, standingJson } from './format.ts';
 
 /** What the command line says. */
 export interface ApproveOptions {
@@ -26,15 +34,13 @@ export async function approve(
   if ([id !== undefined, list, revoke !== undefined].filter(Boolean).length > 1) throw unclear();
   if (id === undefined && said !== null) throw unclear();
   if (id !== undefined) {
-    const { answerOne } = await import('./answer.ts');
     return answerOne(context, readId(id), said ?? 'once');
   }
   if (revoke !== undefined) {
-    const { revokeOne } = await import('./revoke.ts');
     return revokeOne(context, readId(revoke));
   }
   const { openScreen, output } = context;
-  if (list || openScreen === null || output.json) return (await import('./list.ts')).listApprovals(context);
+  if (list || openScreen === null || output.json) return listApprovals(context);
   return (await import('./live.ts')).live(context, openScreen);
 }
 
@@ -60,5 +66,155 @@ function readId(text: string): string {
 function unclear(): SidekeyError {
   return new SidekeyError('input_invalid', 'Say one thing: an answer to one request, --list or --revoke.', {
     hint: 'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
+  });
+}
+
+/** `sidekey approve ID`. @throws as `say` */
+async function answerOne({ withState, output, env, now }: Context, id: string, said: Said): Promise<void> {
+  const by = `${atCommandLine(env).by} at the command line`;
+  const { approval, sentence } = await withState((state) => say(state, { id, said, by, at: now() }));
+  output.result(questionJson(approval, now()), sentence);
+}
+
+/** Lines are as long as this where nobody sees them at once. */
+const width = 100;
+
+/** `sidekey approve --list`: what waits and what stands, with the commands that answer. */
+async function listApprovals({ withView, output, now }: Context): Promise<void> {
+  const at = now();
+  const { waiting, standing } = await withView(async ({ store }) => ({
+    waiting: (await store?.approvals.waiting(at)) ?? [],
+    standing: (await store?.approvals.listStanding(at)) ?? [],
+  }));
+  const blocks = [
+    ...waiting.map((question) =>
+      [
+        ...blockOf(question, at, { width, lines: 6 }),
+        `  → sidekey approve ${question.id}${question.who.lease === null ? '' : ' [--lease]'}`,
+        `  → sidekey approve ${question.id} --for 15m`,
+        `  → sidekey approve ${question.id} --deny`,
+      ].join('\n'),
+    ),
+    ...standing.map((yes) =>
+      [...standingBlock(yes, at, { width, lines: 2 }), `  → sidekey approve --revoke ${yes.id}`].join('\n'),
+    ),
+  ];
+  output.result(
+    {
+      waiting: waiting.map((question) => questionJson(question, at)),
+      standing: standing.map(standingJson),
+    },
+    blocks.length === 0 ? 'Nothing waits, and no yes stands.' : blocks.join('\n\n'),
+  );
+}
+
+/** `sidekey approve --revoke ID`: acts on the next request. @throws SidekeyError `not_found` */
+async function revokeOne({ withState, output, env, now }: Context, id: string): Promise<void> {
+  const ended = await withState(async ({ store, audit }) => {
+    const found = (await store.approvals.listStanding(now())).find((each) => each.id === id);
+    if (found === undefined) throw nothingStands(id);
+    const { agent, lease, grantId } = found.who;
+    const event = {
+      event: 'approval.revoked',
+      approval: id,
+      agent: agent ?? undefined,
+      lease: lease ?? undefined,
+      grant: grantId,
+      reason: `${atCommandLine(env).by} at the command line`,
+    } as const;
+    return audited(audit, event, async () => {
+      const revoked = await store.approvals.revoke(id);
+      if (revoked === null) throw nothingStands(id);
+      return revoked;
+    });
+  });
+  output.result(standingJson(ended), `Ended ${id}: ${beyondText(ended)} waits for a person again.`);
+}
+
+function nothingStands(id: string): SidekeyError {
+  return new SidekeyError('not_found', `No yes ${id} stands: it has ended, or was for its request alone.`, {
+    hint: 'sidekey approve --list',
+  });
+}
+
+/** What a person says to a question, and what follows from it. */
+
+/** No; yes, to the one request; to all that the rule matches while the lease lives; or for so many milliseconds. */
+export type Said = 'deny' | 'once' | 'lease' | { readonly forMs: number };
+
+/**
+ * Answers a question: in the audit first, then in the store, where the request that waits finds it.
+ *
+ * @param by as in `Answer`
+ * @returns what came of it, as a sentence
+ * @throws SidekeyError `not_found`, `approval_over`, `input_invalid` for the lease of a request that has none;
+ * `audit_unavailable`, `store_unavailable`
+ */
+export async function say(
+  { store, audit }: Pick<State, 'store' | 'audit'>,
+  {
+    id,
+    said,
+    by,
+    at,
+  }: { readonly id: string; readonly said: Said; readonly by: string; readonly at: number },
+): Promise<{ readonly approval: Approval; readonly sentence: string }> {
+  const found = await store.approvals.get(id);
+  const asked = stillWaiting(found, id, at);
+  if (said === 'lease' && asked.who.lease === null) throw underNoLease(asked);
+  const answer = answerOf(said, by, at);
+  const approval = await audited(audit, answerEvent(asked, answer), async () => {
+    const answered = await store.approvals.answer(id, answer);
+    // Somebody was quicker, or it ended in this moment.
+    return answered ?? stillWaiting(await store.approvals.get(id), id, Infinity);
+  });
+  return { approval, sentence: sentenceOf(approval, said) };
+}
+
+function answerOf(said: Said, by: string, at: number): Answer {
+  if (said === 'deny') return { at, by, outcome: 'denied' };
+  const reach = typeof said === 'string' ? { kind: said } : ({ kind: 'until', at: at + said.forMs } as const);
+  return { at, by, outcome: 'allowed', reach };
+}
+
+function sentenceOf(approval: Approval, said: Said): string {
+  const { id } = approval;
+  if (said === 'deny') return `Denied ${id}: the request is refused.`;
+  if (said === 'once') return `Allowed ${id}: this request alone.`;
+  const until = said === 'lease' ? 'as long as the lease lives' : `for ${spanText(said.forMs)}`;
+  return `Allowed ${id}, and ${beyondText(approval)}, ${until}.`;
+}
+
+/** @throws SidekeyError `not_found`, `approval_over` */
+function stillWaiting(approval: Approval | null, id: string, at: number): Approval {
+  const hint = 'sidekey approve --list';
+  if (approval === null) {
+    throw new SidekeyError(
+      'not_found',
+      `No request ${id} waits: its time was over, its client left, or it has another id.`,
+      { hint },
+    );
+  }
+  const { answer } = approval;
+  if (answer !== null) {
+    const said = answer.outcome === 'denied' ? 'no' : 'yes';
+    throw new SidekeyError(
+      'approval_over',
+      `The request ${id} was answered before: ${said}, by ${answer.by}.`,
+      {
+        hint:
+          answer.outcome === 'denied' || answer.reach.kind === 'once'
+            ? hint
+            : `sidekey approve --revoke ${id}`,
+      },
+    );
+  }
+  if (isWaiting(approval, at)) return approval;
+  throw new SidekeyError('approval_over', `It is too late: the request ${id} waits no longer.`, { hint });
+}
+
+function underNoLease({ id }: Approval): SidekeyError {
+  return new SidekeyError('input_invalid', `The request ${id} comes under no lease.`, {
+    hint: `sidekey approve ${id} --for 15m`,
   });
 }

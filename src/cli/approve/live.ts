@@ -1,13 +1,12 @@
-import { SidekeyError } from '../../errors.ts';
-import { systemTimers, type Timers } from '../../grants/timers.ts';
+import { type Approval, isWaiting } from '../../approvals/approval.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { systemTimers, type Timers } from '../../lib/timers.ts';
 import type { Store } from '../../store/store.ts';
-import type { Context } from '../context.ts';
-import { onInterrupt } from '../interrupt.ts';
-import type { OpenScreen } from '../screen.ts';
-import { atCommandLine } from '../who.ts';
-import { emptyList, press, update, type Act } from './live-list.ts';
-import { livePage } from './live-page.ts';
-import { say, type Said } from './said.ts';
+import { atCommandLine, type Context } from '../context.ts';
+import { readSpan, spanText } from '../format.ts';
+import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
+import { type Said, say } from './approve.ts';
+import { agentText, beyondText, blockOf, fitting, remaining, requestText, widthOf, wrap } from './format.ts';
 
 /** `sidekey approve` in a terminal: what waits, as it comes and goes, answered by a key. */
 export async function live({ withState, output, env, now }: Context, openScreen: OpenScreen): Promise<void> {
@@ -136,3 +135,219 @@ export async function watch({
 }
 
 function doNothing(): void {}
+
+/** The live list as lines of a page. Pure. */
+
+/** A page, and whether the selected entry stands on it in full. */
+interface LivePage extends Page {
+  /** Its id; null: none is selected, or it does not fit. */
+  readonly shown: string | null;
+}
+
+/** @param now milliseconds since the epoch */
+export function livePage(
+  list: LiveList,
+  now: number,
+  { columns, rows }: { readonly columns: number; readonly rows: number },
+): LivePage {
+  const at = list.entries.findIndex(({ id }) => id === list.selected);
+  const entry = list.entries[at];
+  const note = list.note === null ? [] : sentence(list.note, columns);
+  if (entry === undefined) {
+    return { lines: [...idle.flatMap((line) => wrap(line, columns)), ...note], bold: 0, shown: null };
+  }
+  const below = [
+    '',
+    ...blockOf(entry, now, { width: columns, lines: 4 }).flatMap((line) => wrap(line, columns)),
+    '',
+    ...(list.asking === null ? keysOf(entry) : askingLines(entry, list.asking.span)).flatMap((line) =>
+      sentence(line, columns),
+    ),
+    ...note,
+  ];
+  const room = rows - below.length - 2;
+  if (room < 1) {
+    const small = `${list.entries.length} waiting. Make the window larger to answer (q leaves).`;
+    return { lines: wrap(small, columns).slice(0, rows), bold: 0, shown: null };
+  }
+  // The cursor stays on the page, and the page full.
+  const first = Math.max(0, Math.min(at - Math.floor(room / 2), list.entries.length - room));
+  const listed = list.entries.slice(first, first + room);
+  return {
+    lines: [
+      fitting(headOf(list.entries.length, first, listed.length), columns),
+      '',
+      ...listed.map((each) => rowOf(each, each === entry, now, columns)),
+      ...below,
+    ],
+    bold: 2 + at - first,
+    shown: entry.id,
+  };
+}
+
+const idle = [
+  'Nothing waits for you.',
+  '',
+  'A request that meets a rule with "outcome: approve" comes up here by itself.',
+  'What was approved for longer: sidekey approve --list',
+  '',
+  'q leaves',
+];
+
+function headOf(count: number, first: number, listed: number): string {
+  const all = count === 1 ? '1 request waits for you' : `${count} requests wait for you`;
+  return listed === count ? all : `${all} (${first + 1} to ${first + listed} are listed)`;
+}
+
+/** `> k3f9q2xa   2:41  ci-bot  DELETE https://…`; what is too long for the line is in the block below, or ends in `…`. */
+function rowOf(entry: Approval, isSelected: boolean, now: number, columns: number): string {
+  const agent = agentText(entry.who);
+  const row = `${isSelected ? '>' : ' '} ${entry.id}  ${remaining(entry, now).padStart(5)}  ${agent}  ${requestText(entry)}`;
+  const fit = fitting(row, columns);
+  return fit === row ? row : `${fitting(row, columns - 1)}…`;
+}
+
+function keysOf(entry: Approval): string[] {
+  const beyond = beyondText(entry);
+  return [
+    '  y  yes, to this request alone',
+    ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while that lives`]),
+    entry.who.lease === null ? `  t  yes, to ${beyond}, for a time` : '  t  the same, for a time',
+    '  n  no      up, down  choose another      q  leave',
+  ];
+}
+
+function askingLines(entry: Approval, span: string): string[] {
+  return [
+    `  Yes, to ${beyondText(entry)}.`,
+    `  For how long? ${span === '' ? `(${usualSpan}) ` : span}_`,
+    '  return  answer      escape  back',
+  ];
+}
+
+/** A sentence of ours in lines that end with a word; those after the first are indented. */
+function sentence(text: string, columns: number): string[] {
+  const lines = [''];
+  for (const word of text.split(/(?<=[^ ]) /)) {
+    const line = lines.at(-1) ?? '';
+    const longer = line === '' ? word : `${line} ${word}`;
+    if (line === '' || widthOf(longer) <= columns) lines[lines.length - 1] = longer;
+    else lines.push(`     ${word}`);
+  }
+  return lines.flatMap((line) => wrap(line, columns));
+}
+
+/**
+ * The live list without its terminal and its clock: what waits, what is selected, and what a key does. An answer is for
+ * the request that the person sees: the one that is on the screen in full, and has been there long enough to be read.
+ */
+
+/** Times are milliseconds since the epoch. */
+export interface LiveList {
+  /** In order of asking. */
+  readonly entries: readonly Approval[];
+  /** Id of an entry; null: there is none. */
+  readonly selected: string | null;
+  /** When another entry came under the cursor without the person's doing. */
+  readonly movedAt: number;
+  /** The entry that a yes for a time is being written for, and what was typed. */
+  readonly asking: { readonly id: string; readonly span: string } | null;
+  /** What the person is told beside the list. */
+  readonly note: string | null;
+}
+
+/** What follows from a key. */
+type Act =
+  { readonly kind: 'leave' } | { readonly kind: 'answer'; readonly id: string; readonly said: Said } | null;
+
+export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, asking: null, note: null };
+
+/** A key that was on its way before the list changed comes within this time. */
+export const settleMs = 400;
+const usualMs = 900_000;
+
+/** The list with what waits now. The cursor stays with its entry, and goes to the next one where that is over. */
+export function update(list: LiveList, waiting: readonly Approval[], now: number): LiveList {
+  const entries = waiting.filter((each) => isWaiting(each, now));
+  if (entries.some(({ id }) => id === list.selected)) return { ...list, entries };
+  const at = list.entries.findIndex(({ id }) => id === list.selected);
+  const next = entries[Math.min(Math.max(at, 0), entries.length - 1)];
+  const note = list.asking === null ? list.note : `${list.asking.id} waits no longer.`;
+  return { entries, selected: next?.id ?? null, movedAt: now, asking: null, note };
+}
+
+/**
+ * What a key does.
+ * @param shown id of the entry that is on the screen in full; null: none is
+ */
+export function press(
+  list: LiveList,
+  key: string,
+  now: number,
+  shown: string | null,
+): { readonly list: LiveList; readonly act: Act } {
+  const stay = (change: Partial<LiveList>) => ({ list: { ...list, note: null, ...change }, act: null });
+  if (key === 'interrupt') return { list, act: { kind: 'leave' } };
+  if (list.asking !== null) return pressInQuestion(list, list.asking, key, shown);
+  switch (key) {
+    case 'q':
+      return { list, act: { kind: 'leave' } };
+    case 'up':
+    case 'k':
+      return stay({ selected: neighbour(list, -1) });
+    case 'down':
+    case 'j':
+      return stay({ selected: neighbour(list, 1) });
+    case 'y':
+    case 'l':
+    case 't':
+    case 'n':
+      break;
+    default:
+      return { list, act: null };
+  }
+  const entry = list.entries.find(({ id }) => id === list.selected);
+  if (entry === undefined) return stay({});
+  if (entry.id !== shown) return stay({ note: 'Make the window larger: the request is not shown in full.' });
+  const settled = now - list.movedAt;
+  if (settled >= 0 && settled < settleMs)
+    return stay({ note: 'The list has just changed: look, and press again.' });
+  if (key === 't') return stay({ asking: { id: entry.id, span: '' } });
+  if (key === 'l' && entry.who.lease === null) return stay({ note: `${entry.id} comes under no lease.` });
+  const said = ({ y: 'once', l: 'lease', n: 'deny' } as const)[key];
+  return { list: { ...list, note: null }, act: { kind: 'answer', id: entry.id, said } };
+}
+
+function pressInQuestion(
+  list: LiveList,
+  asking: NonNullable<LiveList['asking']>,
+  key: string,
+  shown: string | null,
+): { readonly list: LiveList; readonly act: Act } {
+  const { id, span } = asking;
+  const stay = (change: Partial<LiveList>) => ({ list: { ...list, note: null, ...change }, act: null });
+  if (key === 'escape') return stay({ asking: null });
+  if (key === 'backspace') return stay({ asking: { id, span: span.slice(0, -1) } });
+  if (/^[0-9smhdw]$/.test(key)) return stay({ asking: { id, span: `${span}${key}`.slice(0, 8) } });
+  if (key !== 'return') return { list, act: null };
+  if (id !== shown) return stay({ note: 'Make the window larger: the request is not shown in full.' });
+  const forMs = span === '' ? usualMs : spanOrNull(span);
+  if (forMs === null) return stay({ note: 'A number and its unit: 90s, 15m, 8h, 30d.' });
+  return { list: { ...list, asking: null, note: null }, act: { kind: 'answer', id, said: { forMs } } };
+}
+
+/** What stands for a time that nobody has typed. */
+const usualSpan = spanText(usualMs);
+
+function spanOrNull(text: string): number | null {
+  try {
+    return readSpan('the time', text);
+  } catch {
+    return null;
+  }
+}
+
+function neighbour({ entries, selected }: LiveList, step: 1 | -1): string | null {
+  const at = entries.findIndex(({ id }) => id === selected);
+  return entries[Math.min(Math.max(at + step, 0), entries.length - 1)]?.id ?? null;
+}

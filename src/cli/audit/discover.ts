@@ -1,12 +1,29 @@
 import { stringify } from 'yaml';
-import { discoverHosts, type DiscoveredHost } from '../../audit/discover.ts';
+import {
+  type DiscoveredHost,
+  type DiscoveredRequest,
+  discoverHosts,
+  pathGlobs,
+  type SeenRequest,
+} from '../../audit/discover.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
-import { createDomainMap } from '../../policy/domain-map.ts';
+import type { Config } from '../../config/config.ts';
+import { parseConfigDocument } from '../../config/document.ts';
+import { parseConfig, readConfigText } from '../../config/load.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { visible } from '../../lib/text.ts';
+import { decideRequest } from '../../policy/decide.ts';
+import {
+  createDomainMap,
+  type Domain,
+  type DomainMap,
+  isPattern,
+  parsePattern,
+} from '../../policy/domain-map.ts';
+import { addressOf } from '../../proxy/authorize.ts';
 import type { Context } from '../context.ts';
-import { visible } from '../table.ts';
-import { readConditions, type ConditionOptions } from './conditions.ts';
-import { entryFor, lift, standingConfig, type Lifted } from './lift.ts';
+import { type ConditionOptions, readConditions } from './query.ts';
 
 /** A host, and the lines that would let through what was refused there; null: there are none. */
 interface Discovered {
@@ -83,4 +100,225 @@ function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines
   const entry = stringify({ [lines.key]: lines.entry }, { flowCollectionPadding: true, lineWidth: 0 });
   const told = comments.map((comment) => `  # ${visible(comment)}\n`);
   return `${told.join('')}${entry.replace(/^(?=.)/gm, '  ')}`;
+}
+
+/** The entry of the domain map that would let through what was refused at a host, and no more. */
+
+/** Lines for the config file. */
+interface Lifted {
+  /** Of the map, and what stands there then. */
+  readonly key: string;
+  readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
+  /** Where the entry stands whose place it takes; null: it is one more. */
+  readonly replaces: string | null;
+  /** What a person should know of them. */
+  readonly notes: readonly string[];
+}
+
+/** What stands in the config file now. */
+interface Standing {
+  readonly config: Config;
+  readonly map: DomainMap;
+  /** As it is written. */
+  readonly written: WrittenConfig;
+  readonly env: NodeJS.ProcessEnv;
+  readonly now: number;
+}
+
+interface WrittenConfig {
+  readonly domains?: Readonly<Record<string, unknown>>;
+  readonly policies?: Readonly<Record<string, readonly unknown[]>>;
+}
+
+/** Reads what is needed to say how the config would have to be. @throws SidekeyError as `readConfigText` */
+async function standingConfig(config: Config, parts: Pick<Standing, 'env' | 'now'>): Promise<Standing> {
+  const map = createDomainMap(config.domains);
+  // A file that is yet to be made has an empty map.
+  const text = config.domains.length === 0 ? null : await readConfigText(config.file);
+  const written = text === null ? {} : (parseConfigDocument(text).value as WrittenConfig);
+  return { config, map, written, ...parts };
+}
+
+/** The entry that covers a host now; null: there is none. */
+function entryFor(map: DomainMap, { insecure, host, port }: DiscoveredHost): Domain | null {
+  const scheme = insecure ? 'http' : 'https';
+  return map.match({ scheme, host, port: port ?? (insecure ? 80 : 443) });
+}
+
+/** Null: nothing is to be changed, or nothing can be said. */
+async function lift(seen: DiscoveredHost, standing: Standing): Promise<Lifted | null> {
+  const domain = entryFor(standing.map, seen);
+  if (domain === null) return newEntry(seen, null);
+  if (domain.action.kind === 'tunnel') return null;
+  const isOwn = !domain.pattern.wildcard;
+  if (domain.action.kind === 'deny') return newEntry(seen, isOwn ? domain : null);
+  const key = isOwn ? writtenKey(domain, standing.written) : keyOf(seen);
+  const place = { key, replaces: isOwn ? domain.origin : null };
+  const { mode, ...raw } = rawEntry(domain, standing.written);
+  const base = seen.insecure ? { ...raw, insecure: true } : raw;
+  if (domain.rules === undefined) {
+    return domain.action.insecure || !seen.insecure ? null : { ...place, entry: base, notes: [] };
+  }
+  const refused = refusedNow(seen, standing);
+  const notes = [
+    ...(isOwn ? [] : [`of ${domain.origin}, for this host alone`]),
+    ...(mode === 'report' ? ['its rules only report now; these lines enforce them'] : []),
+    ...(looksAtBodies(domain)
+      ? ['its rules look at bodies, which the record does not hold: narrow what you paste']
+      : []),
+    ...leftOut(seen),
+  ];
+  for (const rules of candidates(domain, raw, refused, standing)) {
+    const entry = { ...base, rules };
+    if (await lets(key, entry, seen, standing)) return { ...place, entry, notes };
+  }
+  return null;
+}
+
+/** An entry for a host that has none which gives it a credential. */
+function newEntry(seen: DiscoveredHost, replaced: Domain | null): Lifted | null {
+  const place = { key: keyOf(seen), replaces: replaced?.origin ?? null };
+  // Nobody looked inside a tunnel: the most that can be said is that it is one.
+  if (seen.requests.length === 0) {
+    return { ...place, entry: 'tunnel', notes: ['or { grant: GRANT }, to look inside and add a credential'] };
+  }
+  const rules = rulesFor(seen.requests);
+  if (rules.length === 0) return null;
+  return {
+    ...place,
+    entry: { grant: 'GRANT', ...(seen.insecure ? { insecure: true } : {}), rules },
+    notes: leftOut(seen),
+  };
+}
+
+/** Methods with the same paths share a rule. */
+function rulesFor(requests: readonly Pick<DiscoveredRequest, 'method' | 'paths'>[]): object[] {
+  const some = requests.filter(({ paths }) => paths.length > 0);
+  const byPaths = Map.groupBy(some, ({ paths }) => JSON.stringify(paths));
+  return Array.from(byPaths.values(), (group) => ({
+    methods: group.map(({ method }) => method),
+    paths: group[0]?.paths ?? [],
+  }));
+}
+
+/**
+ * The rules as they may become, the likeliest first: the new ones before the first rule that refuses, which may be the
+ * default; or in the place of that rule, where it would never be reached behind them.
+ */
+function* candidates(
+  { rules: compiled }: Domain,
+  { rules = [] }: RawEntry,
+  refused: readonly Refused[],
+  { written }: Standing,
+): Generator<unknown[]> {
+  if (refused.length === 0) return;
+  const byMethod = Map.groupBy(refused, ({ method }) => method);
+  const added = rulesFor(
+    Array.from(byMethod, ([method, all]) => ({ method, paths: pathGlobs(all.map(({ path }) => path)) })),
+  );
+  const first = Math.min(...refused.map(({ by }) => by));
+  const at = first >= (compiled?.rules.length ?? 0) ? rules.length : entryOf(first, rules, written);
+  yield rules.toSpliced(at, 0, ...added);
+  yield rules.toSpliced(at, 1, ...added);
+}
+
+/** The entry of the list that the rule came with: one that names a policy brings all of that. */
+function entryOf(index: number, rules: readonly unknown[], { policies }: WrittenConfig): number {
+  let left = index;
+  return rules.findIndex((rule) => {
+    const named = (rule as { readonly policy?: string }).policy;
+    left -= named === undefined ? 1 : (policies?.[named]?.length ?? 0);
+    return left < 0;
+  });
+}
+
+function isSayable({ path }: SeenRequest): boolean {
+  return pathGlobs([path]).length > 0;
+}
+
+/** What no lines can be given for. */
+function leftOut({ requests }: DiscoveredHost): string[] {
+  const count = requests.flatMap(({ seen }) => seen).filter((one) => !isSayable(one)).length;
+  if (count === 0) return [];
+  return [`left out: ${count} ${count === 1 ? 'path' : 'paths'} that servers read in different ways`];
+}
+
+/** A request that would be refused now and that a rule can let through, and the place of the rule that would; behind all: the default. */
+interface Refused {
+  readonly method: string;
+  readonly path: string;
+  readonly by: number;
+}
+
+function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | 'now'>): Refused[] {
+  const policy = { domains: map, unmatched: 'deny' } as const;
+  const scheme = seen.insecure ? 'http' : 'https';
+  const authority = { scheme, host: seen.host, port: seen.port ?? (seen.insecure ? 80 : 443) } as const;
+  return seen.requests.flatMap(({ method, seen: all }) =>
+    all.filter(isSayable).flatMap((of): Refused[] => {
+      const decision = decideRequest(policy, {
+        authority,
+        method,
+        methodFields: [],
+        pathFields: [],
+        methodParameters: [],
+        upgrades: false,
+        path: of.path,
+        client: addressOf(of.client),
+        agent: of.agent,
+        user: of.user,
+        labels: [],
+        reason: of.reason,
+        contentType: null,
+        contentLength: null,
+        now,
+        body: null,
+      });
+      const isRefused = decision.outcome === 'deny' || decision.reported?.outcome === 'deny';
+      return isRefused ? [{ method, path: of.path, by: decision.steps.length - 1 }] : [];
+    }),
+  );
+}
+
+/** Whether the file would be valid with that entry, and refuse nothing of what was seen. */
+async function lets(
+  key: string,
+  entry: object,
+  seen: DiscoveredHost,
+  { config, written, env, now }: Standing,
+): Promise<boolean> {
+  const text = JSON.stringify({ ...written, domains: { ...written.domains, [key]: entry } });
+  try {
+    const { domains } = await parseConfig(text, config.file, { env });
+    return refusedNow(seen, { map: createDomainMap(domains), now }).length === 0;
+  } catch (error) {
+    if (error instanceof SidekeyError) return false;
+    throw error;
+  }
+}
+
+interface RawEntry extends Readonly<Record<string, unknown>> {
+  readonly mode?: unknown;
+  readonly rules?: readonly unknown[];
+}
+
+function writtenKey({ pattern }: Domain, { domains = {} }: WrittenConfig): string {
+  const same = Object.keys(domains).find((key) => {
+    const parsed = parsePattern(key);
+    return isPattern(parsed) && parsed.text === pattern.text;
+  });
+  return same ?? pattern.text;
+}
+
+function rawEntry(domain: Domain, written: WrittenConfig): RawEntry {
+  return (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
+}
+
+function looksAtBodies({ rules }: Domain): boolean {
+  const about = rules?.rules.map(({ rule }) => rule.conditions) ?? [];
+  return about.some(({ graphql, jsonrpc }) => graphql !== null || jsonrpc !== null);
+}
+
+function keyOf({ host, port }: DiscoveredHost): string {
+  return port === null ? host : `${host}:${port}`;
 }

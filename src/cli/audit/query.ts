@@ -1,12 +1,17 @@
-import { csvHead, csvLine } from '../../audit/csv.ts';
+import { type FileHandle, open } from 'node:fs/promises';
+import { openView } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
-import { queryAudit } from '../../audit/query.ts';
+import { type AuditFilter, csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
+import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
-import { SidekeyError } from '../../errors.ts';
+import type { Grant } from '../../grants/grant.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { visible } from '../../lib/text.ts';
+import { canonicalHost } from '../../policy/authority.ts';
 import type { Context } from '../context.ts';
-import { readConditions, type ConditionOptions, type Conditions } from './conditions.ts';
-import { grantNames } from './grant-names.ts';
-import { lineFormat } from './line.ts';
+import { duration, readTime } from '../format.ts';
+import { titleOf } from '../grant/format.ts';
+import { onInterrupt } from '../terminal.ts';
 
 /** As many lines are held back to align their columns; further ones are printed as they are found. */
 const aligned = 500;
@@ -54,4 +59,275 @@ async function printCsv({ output }: Context, { file, filter, fits }: Conditions)
     output.bytes(Buffer.from(csvLine(line)));
     await output.drained();
   }
+}
+
+/** What `audit export` is told. */
+export interface ExportOptions extends ConditionOptions {
+  readonly csv?: boolean;
+  readonly output?: string;
+}
+
+/** Bytes that are gathered before they are written. */
+const gathered = 65_536;
+
+/**
+ * `sidekey audit export`: the lines as they stand in the file, byte for byte, so that their hashes can still be checked by who
+ * has the key; or as CSV.
+ */
+export async function exportLines(context: Context, options: ExportOptions): Promise<void> {
+  const { file, filter, fits } = await readConditions(context, options);
+  const target = options.output === undefined ? undefined : await openNew(options.output);
+  let pieces: Buffer[] = [];
+  let size = 0;
+  let count = 0;
+  const flush = async () => {
+    const bytes = Buffer.concat(pieces);
+    [pieces, size] = [[], 0];
+    if (target !== undefined) await target.write(bytes);
+    else {
+      context.output.bytes(bytes);
+      await context.output.drained();
+    }
+  };
+  const put = async (bytes: Buffer) => {
+    pieces.push(bytes);
+    size += bytes.length;
+    if (size >= gathered) await flush();
+  };
+  try {
+    if (options.csv === true) await put(Buffer.from(csvHead));
+    for await (const { line, bytes } of queryRaw({ file, filter })) {
+      if (!fits(line)) continue;
+      count += 1;
+      await put(
+        options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]),
+      );
+    }
+    await flush();
+    await target?.sync();
+  } finally {
+    await target?.close();
+  }
+  if (options.output !== undefined) {
+    context.output.result(
+      { file: options.output, lines: count },
+      `${count} ${count === 1 ? 'line is' : 'lines are'} in ${options.output}.`,
+    );
+  }
+}
+
+async function openNew(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'wx', 0o600);
+  } catch (cause) {
+    const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST';
+    throw new SidekeyError(
+      exists ? 'already_exists' : 'file_unwritable',
+      exists ? `${path} is there already.` : `${path} cannot be written (${systemCode(cause)}).`,
+      { hint: 'give another path after --output', cause },
+    );
+  }
+}
+
+/** `sidekey audit tail` */
+export async function tail(
+  { readConfig, output, now }: Context,
+  options: { readonly lines: string; readonly follow?: boolean },
+): Promise<void> {
+  const lines = readCount(options.lines);
+  const config = await readConfig();
+  const { file } = config.audit;
+  const last: AuditLine[] = [];
+  const stop = new AbortController();
+  const follow = options.follow === true;
+  const nameOf = grantNames(output.json ? [] : await readGrants(config, now));
+  let format = lineFormat([], nameOf);
+  const print = (line: AuditLine) => output.result(line, format(line));
+
+  if (!follow) {
+    for await (const line of tailAudit({ file, lines })) last.push(line);
+    format = lineFormat(last, nameOf);
+    for (const line of last) print(line);
+    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(file, process.cwd())} yet.`);
+    return;
+  }
+  const giveBack = onInterrupt(() => stop.abort());
+  try {
+    for await (const line of tailAudit({ file, lines, follow, signal: stop.signal })) print(line);
+  } finally {
+    giveBack();
+  }
+}
+
+function readCount(text: string): number {
+  if (/^[0-9]{1,7}$/.test(text)) return Number(text);
+  throw new SidekeyError('input_invalid', '--lines is not a number from 0 to 9999999.', {
+    hint: 'sidekey audit tail -n 50',
+  });
+}
+
+/** Conditions on audit lines, as they stand on the command line. */
+export interface ConditionOptions {
+  readonly since?: string;
+  readonly until?: string;
+  readonly event?: string;
+  readonly agent?: string;
+  readonly grant?: string;
+  readonly user?: string;
+  readonly by?: string;
+  readonly provider?: string;
+  readonly host?: string;
+  readonly outcome?: string;
+  readonly lease?: string;
+  readonly exchange?: string;
+  readonly code?: string;
+}
+
+/** The conditions, ready to be asked with. */
+export interface Conditions {
+  readonly file: string;
+  readonly filter: AuditFilter;
+  /** Whether a line is about one of the grants that were named. */
+  readonly fits: (line: { readonly grant?: string | undefined }) => boolean;
+  /** All grants, for their names; none with `--json`, where nobody asks for names. */
+  readonly grants: readonly Grant[];
+}
+
+/**
+ * Reads the conditions; a grant may be named or given by its id, and all grants of a name are meant.
+ *
+ * @throws SidekeyError `input_invalid` for what is no time; `grant_missing`
+ */
+export async function readConditions(
+  { readConfig, output, now }: Context,
+  options: ConditionOptions,
+): Promise<Conditions> {
+  const config = await readConfig();
+  const grants = options.grant === undefined && output.json ? [] : await readGrants(config, now);
+  const wanted = options.grant === undefined ? null : grantIds(options.grant, grants);
+  const { host, event, agent, user, by, provider, outcome, lease, exchange, code } = options;
+  return {
+    file: config.audit.file,
+    filter: {
+      since: timeOf('--since', options.since, now()),
+      until: timeOf('--until', options.until, now()),
+      host: host === undefined ? undefined : (canonicalHost(host) ?? host),
+      event,
+      agent,
+      user,
+      by,
+      provider,
+      outcome,
+      lease,
+      exchange,
+      code,
+    },
+    fits: ({ grant }) => wanted === null || (grant !== undefined && wanted.has(grant)),
+    grants,
+  };
+}
+
+/** All grants of that name, or the id itself: the audit outlives a grant. */
+function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<string> {
+  const ids = grants.filter(({ id, name }) => id === reference || name === reference).map(({ id }) => id);
+  if (ids.length > 0) return new Set(ids);
+  if (/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(reference)) {
+    return new Set([reference.toLowerCase()]);
+  }
+  throw new SidekeyError('grant_missing', `There is no grant ${reference}.`, {
+    hint: 'sidekey grant list; of a grant that was removed, give the id',
+  });
+}
+
+function timeOf(option: string, text: string | undefined, now: number): number | undefined {
+  if (text === undefined) return undefined;
+  const at = readTime(text, now);
+  if (at !== null) return at;
+  throw new SidekeyError('input_invalid', `${option} is no time.`, {
+    hint: 'write how long ago (30m, 2h, 7d), a date (2026-11-21) or a time (2026-11-21T06:00Z)',
+  });
+}
+
+/** The line of an event for a person. */
+type LineFormat = (line: AuditLine) => string;
+
+/** A path may be as long as it likes, but does not push all that follows out of sight. */
+const widestPadded = 60;
+
+/**
+ * Time, event, agent, what was asked for, grant, outcome and duration, in columns as wide as the widest so far.
+ *
+ * @param first the lines that are known to come: their columns are aligned from the start
+ * @param grantName what people call the grant of that id
+ */
+export function lineFormat(first: readonly AuditLine[], grantName: (id: string) => string): LineFormat {
+  const widths: number[] = [];
+  const grow = (cells: readonly string[]) => {
+    for (const [column, { length }] of cells.entries()) {
+      widths[column] = Math.max(widths[column] ?? 0, Math.min(length, widestPadded));
+    }
+  };
+  const cellsOf = (line: AuditLine) => cells(line, grantName).map(visible);
+  for (const line of first) grow(cellsOf(line));
+  return (line) => {
+    const shown = cellsOf(line);
+    grow(shown);
+    return shown
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
+  };
+}
+
+function cells(line: AuditLine, grantName: (id: string) => string): string[] {
+  const { time, event, agent, grant, duration_ms: took } = line;
+  return [
+    time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    event,
+    agent ?? '-',
+    subject(line),
+    grant === undefined ? '-' : grantName(grant),
+    result(line),
+    took === undefined ? '' : duration(took),
+  ];
+}
+
+/** `GET https://api.github.com/user`; for what is no request, the host or the provider that it is about. */
+function subject({ method, scheme, host, port, path, provider }: AuditLine): string {
+  if (host === undefined) return provider ?? '-';
+  const isUsual = port === undefined || (scheme === 'http' ? port === 80 : port === 443);
+  const where = `${scheme === 'http' ? 'http://' : ''}${host}${isUsual ? '' : `:${port}`}${path ?? ''}`;
+  return method === undefined ? where : `${method} ${where}`;
+}
+
+/** `200`; `deny 403 domain_not_allowed`; for what is no request, why, and its outcome where it did not come about. */
+function result({ event, outcome, status, code, reason, method, by }: AuditLine): string {
+  const isRequest = method !== undefined && !event.startsWith('approval.');
+  const isPlain = outcome === 'ok' ? status !== undefined || !isRequest : outcome === 'allow' && !isRequest;
+  const parts = [isPlain ? undefined : outcome, status, code, isRequest ? undefined : reason];
+  const words = parts.filter((part) => part !== undefined).join(' ') || 'ok';
+  return by === undefined ? words : `${words}, by ${by}`;
+}
+
+/**
+ * The grants, to say which one an id is. Best effort: the audit can be read where the store cannot, and by people who
+ * are not let near it.
+ */
+async function readGrants(config: Config, now: () => number): Promise<readonly Grant[]> {
+  try {
+    const view = await openView(config, { now });
+    try {
+      return await view.grants();
+    } finally {
+      await view.close();
+    }
+  } catch {
+    return [];
+  }
+}
+
+/** What people call the grant of an id; the beginning of the id where it is gone. */
+export function grantNames(grants: readonly Grant[]): (id: string) => string {
+  const names = new Map(grants.map((grant) => [grant.id, titleOf(grant)]));
+  return (id) => names.get(id) ?? `${id.slice(0, 8)}…`;
 }

@@ -2,10 +2,9 @@ import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
 import { summarize, type SummaryRow } from '../../audit/summary.ts';
 import type { Context } from '../context.ts';
-import { table } from '../table.ts';
-import { dateTime, duration } from '../time.ts';
-import { readConditions, type ConditionOptions, type Conditions } from './conditions.ts';
-import { grantNames } from './grant-names.ts';
+import { dateTime, duration } from '../format.ts';
+import { table } from '../output.ts';
+import { type ConditionOptions, type Conditions, grantNames, readConditions } from './query.ts';
 
 /** `sidekey audit summary` */
 export async function summary(context: Context, options: ConditionOptions): Promise<void> {

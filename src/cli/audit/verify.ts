@@ -1,18 +1,19 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { readAnchors } from '../../audit/anchor.ts';
-import { headFile } from '../../audit/head.ts';
-import { snapshot } from '../../audit/log-files.ts';
-import { readStoredEnds, type StoredEnds } from '../../audit/stored-ends.ts';
-import { verifyAudit, type Verification } from '../../audit/verify.ts';
+import { readAnchors, takeAnchor } from '../../audit/anchor.ts';
+import { snapshot } from '../../audit/files.ts';
+import { headFile } from '../../audit/records.ts';
+import { gapReason, readStoredEnds, type StoredEnds } from '../../audit/stored-ends.ts';
+import { type Verification, verifyAudit } from '../../audit/verify.ts';
+import type { AuditConfig } from '../../config/audit.ts';
 import { displayName } from '../../config/problem.ts';
-import { exitCode, SidekeyError } from '../../errors.ts';
-import { withoutStop } from '../../oauth/description.ts';
-import { systemCode } from '../../system-error.ts';
-import { openVault } from '../../vault/open-vault.ts';
-import { dateTime } from '../time.ts';
+import { formatDuration, formatSize } from '../../config/scalar.ts';
+import { exitCode, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { withoutStop } from '../../oauth/http.ts';
+import { openVault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
+import { dateTime } from '../format.ts';
 
 /** More are not listed for people; `--json` has them all. */
 const mostListed = 20;
@@ -123,4 +124,51 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
 
 function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+/** `sidekey audit anchor`: one line of JSON, for people and programs alike, for it is to be kept. */
+export async function anchor({ readConfig, output, now }: Context): Promise<void> {
+  const config = await readConfig();
+  const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
+  const { text } = takeAnchor(config.audit.file, vault, now());
+  output.bytes(Buffer.from(`${text}\n`));
+}
+
+/**
+ * `sidekey audit accept`: records that lines are gone and that this is known, so that `verify` reports them no more.
+ * Exit code 1 where something else is wrong with the log: that stays reported.
+ */
+export function accept({ withState, output }: Context): Promise<number> {
+  return withState(async ({ audit, store, vault }) => {
+    const { file } = audit;
+    const stored = await readStoredEnds(store, file, vault);
+    const { gaps, problems } = await verifyAudit({ file, vault, stored });
+    for (const gap of gaps) await audit.append({ event: 'audit.accepted', reason: gapReason(gap) });
+    const after = gaps.length === 0 ? problems : (await verifyAudit({ file, vault, stored })).problems;
+    const name = displayName(file, process.cwd());
+    const told = gaps.map((gap) => `  ${gapReason(gap)}`);
+    const text =
+      gaps.length === 0
+        ? `No lines are missing in the audit log ${name}.`
+        : [`It is on record in ${name} that this is known:`, ...told].join('\n');
+    const rest =
+      after.length === 0
+        ? []
+        : [
+            `${after.length} ${after.length === 1 ? 'problem is' : 'problems are'} left that no acceptance covers: sidekey audit verify`,
+          ];
+    output.result({ accepted: gaps, left: after.length }, [text, ...rest].join('\n'));
+    return after.length === 0 ? exitCode.ok : exitCode.failure;
+  });
+}
+
+/** The limits of the audit log, for people: nothing that somebody wanted to keep may go unsaid. */
+export function keptText({ keepMs, keepFiles, keepBytes, keepsByDefault }: AuditConfig): string {
+  const limits = [
+    ...(keepMs === null ? [] : [formatDuration(keepMs)]),
+    ...(keepFiles === null ? [] : [`${keepFiles} files`]),
+    ...(keepBytes === null ? [] : [formatSize(keepBytes)]),
+  ];
+  if (limits.length === 0) return 'keeps all';
+  return `keeps ${limits.join(' or ')}${keepsByDefault ? ' by default (audit.keep)' : ''}`;
 }

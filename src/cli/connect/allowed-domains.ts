@@ -1,20 +1,20 @@
-import { audited } from '../../audit/audited.ts';
-import { allowDomain, type DomainEdit } from '../../config/edit.ts';
+import { resolve } from 'node:path';
+import type { State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import { allowDomain, type DomainEdit, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
-import { writeConfigAtomically } from '../../config/write-config.ts';
-import { SidekeyError } from '../../errors.ts';
+import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { isWithin } from '../../policy/audience.ts';
-import type { Domain } from '../../policy/domain-map.ts';
-import type { DomainPattern } from '../../policy/pattern.ts';
-import { shellWord } from '../../shell-word.ts';
-import type { State } from '../../state.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-map.ts';
 import type { Context } from '../context.ts';
-import { describeAction } from '../domain/action.ts';
-import { hostPattern } from '../grant/audience.ts';
-import { offeredBy } from '../grant/offered.ts';
-import type { ConnectOptions } from './flow.ts';
+import { describeAction } from '../domain.ts';
+import { findExact, hostPattern } from '../grant/add.ts';
+import { offeredBy, titleOf } from '../grant/format.ts';
+import type { ConnectOptions, Obtained } from './flow.ts';
 
 /** Where a credential may be sent, and which entries the allowed-domains map gets. */
 export interface DomainPlan {
@@ -155,4 +155,77 @@ function patternOf(text: string): DomainPattern {
 /** The command that puts an entry into the map by hand. */
 export function allowCommand(pattern: string, grant: string): string {
   return `sidekey domain allow ${shellWord(pattern)} --grant ${grant}`;
+}
+
+/**
+ * The grant that is connected again; null: there is none of that name yet.
+ *
+ * @throws SidekeyError `already_exists` where it is of another provider
+ */
+export async function existingGrant(
+  { grants }: Pick<State, 'grants'>,
+  wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
+): Promise<OpenedGrant | null> {
+  const found = await findExact(grants, wanted);
+  if (found === null) return null;
+  const refusal = refuseOtherProvider(found, wanted.provider);
+  if (refusal !== null) throw refusal;
+  return grants.read(found.id);
+}
+
+/** A grant of one provider does not turn into one of another by a consent. */
+export function refuseOtherProvider(existing: Grant, provider: string): SidekeyError | null {
+  if (existing.provider === provider) return null;
+  return new SidekeyError(
+    'already_exists',
+    `There is a grant ${titleOf(existing)} already, of the provider ${existing.provider}.`,
+    { hint: 'call this one by another name: --name NAME' },
+  );
+}
+
+/** A client whose secret is in no file: it came with a registration, and is sealed together with the grant. */
+
+/**
+ * The secret of the client: that of a registration of just now, else the one that is sealed with the grant that is
+ * connected again. Null: the provider's definition says all there is.
+ */
+export function ownSecret(
+  provider: Pick<Provider, 'clientId' | 'clientSecret'>,
+  registered: string | null,
+  existing: OpenedGrant | null,
+): string | null {
+  if (registered !== null || provider.clientSecret !== null) return registered;
+  const credential = existing?.sealed.credential;
+  return credential?.type === 'oauth2' && credential.clientId === provider.clientId
+    ? credential.clientSecret
+    : null;
+}
+
+/** The provider, with that secret as its client's. */
+export function withSecret(provider: Provider, secret: string | null): Provider {
+  return secret === null ? provider : { ...provider, clientSecret: async () => secret };
+}
+
+/** What was obtained, with the client that later refreshes need. */
+export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret: string | null): Obtained {
+  const { credential } = obtained;
+  if (secret === null || credential.type !== 'oauth2') return obtained;
+  return { ...obtained, credential: { ...credential, clientId, clientSecret: secret } };
+}
+
+/**
+ * A reference to a secret (`env:`, `file:`, `command:`) as it is kept. A relative path is one of the folder where the
+ * command runs; whoever reads it later is elsewhere. The text is not shown: it may be the secret itself, in the wrong
+ * place.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function keptReference(option: string, text: string): string {
+  const reference = parseSecretReference(text);
+  if (!isReference(reference)) {
+    throw new SidekeyError('input_invalid', `${option} ${reference.problem}.`, {
+      hint: `put the secret into a file that only you can read: ${option} file:PATH`,
+    });
+  }
+  return reference.kind === 'file' ? `file:${resolve(reference.path)}` : text;
 }

@@ -1,20 +1,16 @@
 /** A grant that is a login at Auth0, and what can be done with it: ask for tokens of accounts, and for the accounts. */
-import { SidekeyError } from '../../errors.ts';
-import { withoutToken, type Renewal } from '../../grants/credential.ts';
-import { isName, type Grant } from '../../grants/grant.ts';
+import { type Renewal, withoutToken } from '../../grants/credential.ts';
+import { type Grant, isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { planRefresh, type RefreshPlan } from '../../grants/refresh-plan.ts';
-import { useRefreshToken, type UseOutcome } from '../../grants/refresh-token-use.ts';
+import { type UseOutcome, useRefreshToken } from '../../grants/refresh-schedule.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { replaceCommand } from '../../grants/replace-command.ts';
-import { askForAccountToken, type AccountTokenOutcome } from '../../oauth/auth0-account-token.ts';
-import type { AccountApi } from '../../oauth/auth0-accounts.ts';
+import { replaceCommand } from '../../grants/token-result.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { askForConnectionToken, type ConnectionOutcome } from '../../oauth/auth0-connection.ts';
-import { withDescription } from '../../oauth/description.ts';
-import type { TokenIo } from '../../oauth/token-endpoint.ts';
-import { commandParts } from '../grant/command-parts.ts';
-import { grantGone, pickGrant } from '../grant/pick.ts';
-import { titleOf } from '../grant/words.ts';
+import { type AccountApi, type AccountTokenOutcome, askForAccountToken } from '../../oauth/auth0.ts';
+import { type TokenIo, withDescription } from '../../oauth/http.ts';
+import { commandParts, grantGone, pickGrant, titleOf } from '../grant/format.ts';
 import type { ConnectRequest } from './flow.ts';
 
 /** What a login is used with. */
@@ -30,7 +26,7 @@ export interface Auth0Login {
 }
 
 /** Which grant is meant: by name or id, of this user alone. */
-export interface LoginReference {
+interface LoginReference {
   readonly via: string;
   readonly user: string;
 }

@@ -1,35 +1,41 @@
+import { withoutToken } from '../../grants/credential.ts';
+import type { Provider } from '../../grants/provider.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import {
+  type ConnectionOutcome,
+  knownConnection,
+  type KnownConnection,
+} from '../../oauth/auth0-connection.ts';
+import {
+  type AccountApi,
+  beginConnection,
+  type BegunConnection,
+  completeConnection,
+  type ConnectedAccount,
+  deleteAccount,
+  listAccounts,
+  listConnections,
+} from '../../oauth/auth0.ts';
+import { checkConnectCallback, parseConnectCallback } from '../../oauth/authorization-code.ts';
+import { withDescription } from '../../oauth/http.ts';
+import { scopesIn, ungrantedScopes } from '../../oauth/scopes.ts';
+import {
+  askForAccount,
+  type Auth0Login,
+  connectionOf,
+  type ConnectionRenewal,
+  findLogin,
+  type LoginParts,
+  openAccountApi,
+} from './auth0-login.ts';
+import { consentInBrowser } from './authorization-code.ts';
+import type { ConnectRequest, Obtain, Obtained } from './flow.ts';
+
 /**
  * `sidekey connect NAME --via LOGIN`: an account that its owner connects at Auth0, whose tokens Auth0 Token Vault hands
  * out for the refresh token of the login.
  */
-import { SidekeyError } from '../../errors.ts';
-import { withoutToken } from '../../grants/credential.ts';
-import type { Provider } from '../../grants/provider.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
-import {
-  beginConnection,
-  completeConnection,
-  listAccounts,
-  listConnections,
-  type AccountApi,
-  type BegunConnection,
-  type ConnectedAccount,
-} from '../../oauth/auth0-accounts.ts';
-import { checkConnectCallback, parseConnectCallback } from '../../oauth/auth0-callback.ts';
-import type { ConnectionOutcome } from '../../oauth/auth0-connection.ts';
-import { knownConnection, type KnownConnection } from '../../oauth/auth0-connections.ts';
-import { withDescription } from '../../oauth/description.ts';
-import { scopesIn, ungrantedScopes } from '../../oauth/scopes.ts';
-import {
-  askForAccount,
-  connectionOf,
-  findLogin,
-  openAccountApi,
-  type Auth0Login,
-  type ConnectionRenewal,
-} from './auth0-login.ts';
-import { consentInBrowser } from './consent-in-browser.ts';
-import type { ConnectRequest, Obtain, Obtained } from './flow.ts';
 
 /** The detail of a grant that says which account it is: its id at Auth0. */
 export const accountDetail = 'connected_account';
@@ -224,4 +230,45 @@ function noToken({ provider }: ConnectRequest, said: string): SidekeyError {
       hint: 'let the application use the Token Vault grant type, without refresh token rotation: docs/auth0-token-vault.md',
     },
   );
+}
+
+/** What came of disconnecting an account. */
+type Disconnected =
+  /** Auth0 has forgotten its tokens. The account's own provider is not told: Auth0 does not revoke them there. */
+  | { readonly kind: 'disconnected' }
+  /** It was not connected any more. */
+  | { readonly kind: 'gone' };
+
+/**
+ * Disconnects the account of such a grant at Auth0: the upstream half of revoking it. Other grants of the same account
+ * end with it. The grant itself is left alone.
+ *
+ * @throws SidekeyError `input_invalid`: the grant is of no such account, or it is not known which; `grant_missing`: the
+ * login was removed; as `openAccountApi` and the functions of the My Account API
+ */
+export async function disconnectAccount(
+  opened: OpenedGrant,
+  parts: LoginParts,
+  signal: AbortSignal,
+): Promise<Disconnected> {
+  const renewal = connectionOf(opened);
+  if (renewal === null) {
+    throw new SidekeyError('input_invalid', `The grant "${opened.grant.name}" is of no account at Auth0.`);
+  }
+  const login = await findLogin(parts, { via: renewal.via, user: opened.grant.user });
+  const opening = await openAccountApi(login, parts, signal);
+  const api = { ...opening, io: { ...opening.io, signal } };
+  const accounts = await listAccounts(api, renewal.connection);
+  const known = opened.sealed.details?.[accountDetail];
+  const [only, ...others] = known === undefined ? accounts : accounts.filter(({ id }) => id === known);
+  if (only === undefined) return { kind: 'gone' };
+  if (others.length > 0) {
+    throw new SidekeyError(
+      'input_invalid',
+      `Several accounts of ${renewal.connection} are connected, and it is not known which is that of the grant "${opened.grant.name}".`,
+      { hint: 'disconnect it in the dashboard of Auth0' },
+    );
+  }
+  await deleteAccount(api, only.id);
+  return { kind: 'disconnected' };
 }

@@ -1,8 +1,15 @@
-import { authorizationUrl, exchangeCode, type Authorization } from '../../oauth/authorization-code.ts';
-import type { Callback } from '../../oauth/callback.ts';
-import { consentInBrowser, type BegunConsent } from './consent-in-browser.ts';
-import type { FinishPage } from './finish-page.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { asTyped } from '../../lib/log.ts';
+import {
+  type Authorization,
+  authorizationUrl,
+  type Callback,
+  exchangeCode,
+} from '../../oauth/authorization-code.ts';
+import type { Lines } from '../terminal.ts';
+import { chooseBrowser, type FinishPage, redirectOf, startBrowser, writtenRedirectUri } from './browser.ts';
 import type { ConnectRequest, Obtained } from './flow.ts';
+import { askForAnswer, type Loopback, openLoopback, type PasteExpectation } from './receive-code.ts';
 
 /**
  * A consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike the other ways it keeps what it obtained before it
@@ -62,3 +69,184 @@ export async function obtainByCode(
     signal: AbortSignal.timeout(state.config.limits.refresh_timeout),
   });
 }
+
+/** A consent that is given in a browser, whatever is asked and whatever comes of the answer. */
+interface BrowserConsent<T> {
+  /** Called once, when it is known where the browser comes back to. */
+  readonly begin: (redirectUri: string) => Promise<BegunConsent>;
+  /**
+   * Called once, with an answer whose state, where it has one, is that of this flow. What it rejects with is shown in
+   * the browser, and thrown.
+   */
+  readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
+  /** What the browser shows when that went well. */
+  readonly page: (result: T) => Omit<FinishPage, 'kind'>;
+}
+
+/** What is asked. */
+interface BegunConsent extends PasteExpectation {
+  /** Where the browser goes. */
+  readonly url: string;
+}
+
+/** What of a request this needs. */
+export type ConsentRequest = Pick<ConnectRequest, 'context' | 'provider' | 'options' | 'signal'>;
+
+/**
+ * Sends a person's browser to a consent page, and waits for what comes back: to a listener of this machine, pasted at
+ * the terminal, or whichever is first.
+ *
+ * @throws SidekeyError `port_in_use`, `listen_failed`, `input_invalid`, `bad_request`; the signal's reason; what `begin`
+ * and `finish` reject with
+ */
+export async function consentInBrowser<T>(request: ConsentRequest, consent: BrowserConsent<T>): Promise<T> {
+  const { context, options, provider, signal } = request;
+  const say = (text: string) => context.output.say(text);
+  const mustPaste = options.paste === true;
+  const target = redirectOf(options, provider);
+  if (target.kind === 'elsewhere' && !mustPaste) {
+    throw new SidekeyError(
+      'input_invalid',
+      'The redirect URI is not of this machine, so no answer arrives here.',
+      {
+        hint: 'add --paste to bring the answer here yourself, or --print-url to do it later',
+      },
+    );
+  }
+  signal.throwIfAborted();
+  const loopback = target.kind === 'elsewhere' ? null : await listen(mustPaste, () => openLoopback(target));
+  let lines: Lines | null = null;
+  try {
+    const redirectUri = loopback?.redirectUri ?? writtenRedirectUri(target);
+    const begun = await consent.begin(redirectUri);
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    // Who waits for it may have given up.
+    promise.catch(() => undefined);
+
+    let isFinishing = false;
+    const finish = (callback: Callback): Promise<T> => {
+      isFinishing = true;
+      const finishing = consent.finish(callback, redirectUri);
+      finishing.then(resolve, reject);
+      return finishing;
+    };
+    let strangers = 0;
+    const launchUrl = loopback?.expect({
+      consentUrl: begun.url,
+      state: begun.state,
+      async answered(parameters) {
+        if (isFinishing) return pastedAlready;
+        return finish({ kind: 'parameters', parameters }).then(
+          (result): FinishPage => ({ kind: 'done', ...consent.page(result) }),
+          (error: unknown) => failurePage(provider, error),
+        );
+      },
+      stranger() {
+        strangers += 1;
+        // One line: a page that knocks again and again must not fill the terminal.
+        if (strangers === 1)
+          say('Something came back that is not the answer to this consent; it was ignored.');
+      },
+    });
+
+    lines = context.openLines();
+    const hasBrowser = show(request, begun.url, launchUrl ?? begun.url);
+    const asks = mustPaste || (!hasBrowser && lines.isTerminal);
+    if (asks) say(howToPaste(lines));
+    else if (!hasBrowser) say(elsewhere);
+    if (asks) {
+      askForAnswer(lines, say, begun).then(
+        (callback) => {
+          if (callback !== null && !isFinishing) finish(callback).catch(() => undefined);
+        },
+        (error: unknown) => {
+          if (!isFinishing) reject(error);
+        },
+      );
+    }
+    return await untilAborted(promise, signal, () => isFinishing);
+  } finally {
+    lines?.close();
+    await loopback?.close();
+  }
+}
+
+/** Who pastes needs no listener; it is there for a browser on this machine, or for a forwarded port. */
+async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<Loopback | null> {
+  try {
+    return await open();
+  } catch (error) {
+    if (mayFail && error instanceof SidekeyError) return null;
+    throw error;
+  }
+}
+
+const elsewhere =
+  'Afterwards the browser must come back to this machine.\n  → to use one on another, run this command with --paste, and bring the answer here';
+
+function howToPaste({ isTerminal }: Lines): string {
+  const where = isTerminal ? 'paste it here' : 'write it to standard input';
+  return `Afterwards the browser may show an error: on another machine nothing is at the address that it comes to.\n  → copy that address, and ${where}\n`;
+}
+
+/** Says where the consent is given, and opens it. Answers whether there was a browser to try. */
+function show(
+  { context, provider, options }: ConsentRequest,
+  consentUrl: string,
+  launchUrl: string,
+): boolean {
+  const { output, env, now } = context;
+  const { browser, paste } = options;
+  const isUnwanted = browser === false || (paste === true && browser === undefined);
+  const choice = isUnwanted ? null : chooseBrowser(launchUrl, browser, { platform: process.platform, env });
+  output.note(
+    { provider: provider.name, consent_url: consentUrl },
+    choice?.kind === 'commands'
+      ? `Opening ${provider.title} in your browser. If nothing opens, go to:\n\n  ${consentUrl}\n`
+      : `Open this address in a browser:\n\n  ${consentUrl}\n`,
+  );
+  if (choice?.kind === 'none') output.say(`No browser was opened: ${choice.why}.`);
+  if (choice?.kind !== 'commands') return false;
+  startBrowser(choice.commands, {
+    env,
+    now,
+    failed: (program, why) =>
+      output.say(`The browser did not open: ${program} ${why}.\n  → open the address above yourself`),
+  });
+  return true;
+}
+
+/**
+ * Waits no longer than the signal lets it. An answer that has come is brought to its end whatever the signal says: cut
+ * off in the middle, it would take the code with it.
+ */
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: () => boolean): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      if (!isFinishing()) reject(signal.reason as Error);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    if (signal.aborted) onAbort();
+  });
+}
+
+/** The same sentence as in the terminal. */
+function failurePage({ title }: ConsentRequest['provider'], error: unknown): FinishPage {
+  const known = error instanceof SidekeyError ? error : null;
+  return {
+    kind: 'failed',
+    title: `${title} is not connected`,
+    says: [
+      known?.message ?? 'Sidekey failed in a way that it should not.',
+      ...(known?.hint === undefined ? [] : [asTyped(`→ ${known.hint}`)]),
+      'The terminal says the same. You may close this window.',
+    ],
+  };
+}
+
+const pastedAlready: FinishPage = {
+  kind: 'failed',
+  title: 'Answered already',
+  says: ['The answer was pasted at the terminal, and counts once.', 'You may close this window.'],
+};

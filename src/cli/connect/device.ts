@@ -1,19 +1,18 @@
-import { newDpopKey } from '../../dpop/key.ts';
-import { createNonces } from '../../dpop/nonces.ts';
-import { SidekeyError } from '../../errors.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { pause, systemTimers } from '../../grants/timers.ts';
-import type { TokenClient } from '../../oauth/client-authentication.ts';
-import { consented } from '../../oauth/consented.ts';
-import { withDescription, withoutStop } from '../../oauth/description.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { pause, systemTimers } from '../../lib/timers.ts';
+import { consented } from '../../oauth/answer.ts';
 import {
-  pollForTokens,
-  requestDeviceAuthorization,
   type DeviceAuthorization,
   type DeviceRequest,
+  pollForTokens,
+  requestDeviceAuthorization,
 } from '../../oauth/device-code.ts';
-import { shellWord } from '../../shell-word.ts';
-import { relativeTime } from '../time.ts';
+import { withDescription, withoutStop } from '../../oauth/http.ts';
+import type { TokenClient } from '../../oauth/token-endpoint.ts';
+import { createNonces, newDpopKey } from '../../schemes/dpop-proof.ts';
+import { relativeTime } from '../format.ts';
 import type { ConnectRequest, Obtain } from './flow.ts';
 
 /**

@@ -1,19 +1,18 @@
-import { audited } from '../../audit/audited.ts';
+import { audited } from '../../audit/log.ts';
+import { writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
-import { writeConfigAtomically } from '../../config/write-config.ts';
-import { putValue, type EntryValue } from '../../config/yaml-splice.ts';
-import { SidekeyError } from '../../errors.ts';
+import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { discover, type Discovered } from '../../oauth/discovery.ts';
-import { registerClient, type RegisteredClient } from '../../oauth/registration.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import { withExit } from '../config.ts';
 import type { Context } from '../context.ts';
-import { findProvider } from '../provider/find.ts';
-import { withExit } from '../with-exit.ts';
+import { findProvider } from '../provider/provider.ts';
+import { redirectTarget, writtenRedirectUri } from './browser.ts';
 import type { ConnectOptions } from './flow.ts';
-import { redirectTarget, writtenRedirectUri } from './redirect-uri.ts';
 
 /** A provider that was found, and the secret of the client that was registered with it, which no file holds. */
 export interface FoundProvider {

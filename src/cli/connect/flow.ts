@@ -1,9 +1,26 @@
-import type { Credential } from '../../grants/credential.ts';
+import type { State } from '../../app/state.ts';
+import { isNoted } from '../../audit/log.ts';
+import { formatDuration, parseDuration } from '../../config/scalar.ts';
+import {
+  boundBy,
+  type Credential,
+  type OAuth2Credential,
+  type Renewal,
+  withoutToken,
+} from '../../grants/credential.ts';
+import { whatToCheck } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
+import { planRefresh } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import type { State } from '../../state.ts';
-import type { Exit } from '../../upstream/exit.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { Timers } from '../../lib/timers.ts';
+import { unbound } from '../../oauth/answer.ts';
+import { withDescription, withoutStop } from '../../oauth/http.ts';
+import { scopesIn } from '../../oauth/scopes.ts';
+import type { Exit } from '../../upstream/client.ts';
 import type { Context } from '../context.ts';
+import { commandParts } from '../grant/format.ts';
+import { onInterrupt } from '../terminal.ts';
 
 /** What `sidekey connect` takes, as commander gives it. Times are milliseconds. */
 export interface ConnectOptions {
@@ -105,3 +122,140 @@ export interface Obtained {
 
 /** One way to a credential. Rejects with SidekeyError: `provider_refused`, `input_invalid`, `config_invalid` … */
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
+
+/**
+ * The first token of a grant that renews itself without a person.
+ *
+ * @throws SidekeyError as `renewNow`
+ */
+export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<Obtained> {
+  return renewNow(request, withoutToken(renewal, request.context.now()));
+}
+
+/**
+ * A token for a credential that has none yet, asked for just as all the later ones are: what does not work is found now.
+ *
+ * @throws SidekeyError `config_invalid`: something is missing that the provider's definition has to say, or a secret
+ * that it refers to; `provider_refused`; the reason of the signal
+ */
+export async function renewNow(request: ConnectRequest, credential: OAuth2Credential): Promise<Obtained> {
+  const { provider, scopes, signal } = request;
+  const parts = commandParts(request);
+  const plan = await planRefresh(
+    { provider: provider.name, credential, scopes },
+    {
+      ...parts,
+      // With the secret of a client that is in no file, where it has one.
+      providers: (name) => (name === provider.name ? provider : parts.providers(name)),
+    },
+  );
+  if (plan.kind === 'impossible') {
+    throw new SidekeyError('config_invalid', `No token can be asked for: ${withoutStop(plan.reason)}.`, {
+      hint: plan.hint,
+    });
+  }
+  const outcome = await parts.refresh(plan.request, { signal, proofKey: plan.proofKey });
+  signal.throwIfAborted();
+  switch (outcome.kind) {
+    case 'refreshed': {
+      const { accessToken, expiresAt, obtainedAt, scope } = outcome;
+      const refreshToken = outcome.refreshToken ?? credential.refreshToken;
+      const isBound = outcome.isBound === true;
+      if (plan.proofKey !== null && !isBound) throw unbound(provider);
+      const next = { ...credential, accessToken, refreshToken, expiresAt, obtainedAt, scope };
+      return {
+        credential: boundBy(next, plan.proofKey, isBound),
+        scopes: scopesIn(scope) ?? scopes,
+      };
+    }
+    case 'invalid_grant':
+    case 'login_ended':
+      throw refused(provider.title, outcome.description, whatToCheck(plan.request, provider.name));
+    case 'refused':
+      throw refused(
+        provider.title,
+        withDescription(outcome.error, outcome.description),
+        whatToCheck(plan.request, provider.name, outcome.error),
+      );
+    case 'transient':
+      throw refused(provider.title, outcome.reason, 'try again later');
+  }
+}
+
+function refused(title: string, why: string, hint: string): SidekeyError {
+  const detail = why === '' ? '' : ` (${withoutStop(why)})`;
+  return new SidekeyError('provider_refused', `${title} gave no token${detail}.`, { hint });
+}
+
+/**
+ * Connects a grant: the audit file has it before anything is asked of the provider or of a person, and where it fails, why.
+ *
+ * @throws SidekeyError `audit_unavailable`; what `connect` throws
+ */
+export async function noting<T>(
+  { state, provider, user }: Pick<ConnectRequest, 'state' | 'provider' | 'user'>,
+  existing: OpenedGrant | null,
+  connect: () => Promise<T>,
+): Promise<T> {
+  const event = { grant: existing?.grant.id, user, provider: provider.name } as const;
+  await state.audit.append({ ...event, event: 'grant.connecting' });
+  try {
+    return await connect();
+  } catch (error) {
+    if (!isNoted(error)) {
+      const code = error instanceof SidekeyError ? error.code : 'internal';
+      state.audit.note({ ...event, event: 'grant.connected', outcome: 'failed', code });
+    }
+    throw error;
+  }
+}
+
+/** How long a person is waited for. */
+interface Patience {
+  /** Aborted at Ctrl-C, and when the time is up; the reason is a SidekeyError `consent_missing`. */
+  readonly signal: AbortSignal;
+  /** Stops the clock, and gives the signals of the system back. */
+  end(): void;
+}
+
+/** @param ms how long, in milliseconds */
+export function startPatience(ms: number, timers: Timers): Patience {
+  const controller = new AbortController();
+  const cancel = timers.after(ms, () => {
+    controller.abort(
+      new SidekeyError(
+        'consent_missing',
+        `No answer came within ${formatDuration(ms)}. Nothing was stored.`,
+        {
+          hint: 'run the command again, with --timeout 15m where more time is needed',
+        },
+      ),
+    );
+  });
+  const giveBack = onInterrupt(() =>
+    controller.abort(
+      new SidekeyError('consent_missing', 'Stopped before an answer came. Nothing was stored.'),
+    ),
+  );
+  return {
+    signal: controller.signal,
+    end() {
+      cancel();
+      giveBack();
+    },
+  };
+}
+
+/**
+ * `--timeout` in milliseconds.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function timeoutOf(text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  const ms = parseDuration(text);
+  if (ms !== null && ms > 0) return ms;
+  throw new SidekeyError('input_invalid', '--timeout is no span of time.', {
+    hint: 'a whole number and a unit, such as 90s, 10m or 1h; at most 24d',
+  });
+}

@@ -1,8 +1,19 @@
-/** What a provider lacks before a consent can be asked for, and the way out. */
-import { SidekeyError } from '../../errors.ts';
+import { audited } from '../../audit/log.ts';
+import { type ProviderEdit, setProvider, writeConfigAtomically } from '../../config/edit.ts';
+import { parseConfig, readConfigText } from '../../config/load.ts';
+import { displayName } from '../../config/problem.ts';
+import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { shellWord } from '../../shell-word.ts';
-import { connectCommand } from '../provider/words.ts';
+import { didYouMean, SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { isScope } from '../../oauth/scopes.ts';
+import type { Context } from '../context.ts';
+import { connectCommand } from '../provider/format.ts';
+import { findProvider } from '../provider/provider.ts';
+import { keptReference } from './allowed-domains.ts';
+import type { ConnectOptions } from './flow.ts';
+
+/** What a provider lacks before a consent can be asked for, and the way out. */
 
 /**
  * Refuses where a setting is open: nothing may be sent anywhere then.
@@ -78,4 +89,145 @@ function otherWays({ name, flows, token }: Provider): string | null {
   ];
   if (others.length === 0) return null;
   return others.map((way) => connectCommand(name, way)).join('\n  → ');
+}
+
+type ProviderOptions = Pick<ConnectOptions, 'set' | 'clientId' | 'clientSecret' | 'redirectUri'>;
+
+/**
+ * The provider, with what the options say of it kept in the config file first.
+ *
+ * @throws SidekeyError `provider_unknown`, `input_invalid`, `config_invalid`, `file_unwritable`, `audit_unavailable`
+ */
+export async function configuredProvider(
+  context: Context,
+  name: string,
+  options: ProviderOptions,
+): Promise<Provider> {
+  const { clientId, clientSecret, set = [] } = options;
+  if (clientId === undefined && clientSecret === undefined && set.length === 0) {
+    return findProvider((await context.config()).providers, name);
+  }
+  const { env, output } = context;
+  const file = await context.configFile();
+  const previous = await readConfigText(file);
+  const provider = findProvider((await parseConfig(previous, file, { env })).providers, name);
+  const { text, changed } = setProvider(previous, name, editFrom(options, provider));
+  const edited = findProvider((await parseConfig(text, file, { env })).providers, name);
+  if (changed.length > 0) {
+    const event = { event: 'provider.changed', provider: name, reason: changed.join(', ') } as const;
+    await context.withState(({ audit }) =>
+      audited(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
+    );
+    output.say(`Kept in ${displayName(file, process.cwd())}: providers.${name} (${changed.join(', ')}).`);
+  }
+  return edited;
+}
+
+function editFrom(
+  { clientId, clientSecret, redirectUri, set = [] }: ProviderOptions,
+  provider: Provider,
+): ProviderEdit {
+  if (clientId !== undefined && !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(clientId)) {
+    throw new SidekeyError('input_invalid', '--client-id is not one line of plain text.', {
+      hint: 'copy it from the page where the client is registered',
+    });
+  }
+  return {
+    clientId,
+    clientSecret: clientSecret === undefined ? undefined : keptReference('--client-secret', clientSecret),
+    // A definition without a secret says so; with one, the client authenticates as RFC 6749 §2.3.1 wants it.
+    clientAuth: clientSecret !== undefined && provider.clientAuth === 'none' ? 'basic' : undefined,
+    // That of the client that is named with it.
+    redirectUri: clientId === undefined ? undefined : redirectUri,
+    settings: Object.fromEntries(set.map((text) => setting(text, provider))),
+  };
+}
+
+function setting(text: string, { name, title, settings }: Provider): readonly [name: string, value: string] {
+  const [, key, value = ''] = /^([A-Za-z0-9_-]+)=(.+)$/s.exec(text) ?? [];
+  if (key === undefined) {
+    throw new SidekeyError('input_invalid', '--set takes NAME=VALUE.', {
+      hint: settings.map((known) => `--set ${known.name}=${known.example}`).join(' ') || undefined,
+    });
+  }
+  const names = settings.map((known) => known.name);
+  if (names.includes(key)) return [key, value];
+  const near = didYouMean(key, names);
+  throw new SidekeyError(
+    'input_invalid',
+    names.length === 0
+      ? `${title} has nothing to set.`
+      : `${title} has no setting ${key}${near === null ? '' : `; did you mean ${near}?`}`,
+    { hint: names.length === 0 ? 'leave --set out' : `sidekey provider show ${name} says which there are` },
+  );
+}
+
+/**
+ * What to ask for: what a person named, else what the provider says; with what the grant has already, because a new
+ * consent takes the place of the old one.
+ *
+ * @param written with commas or blanks between them
+ * @throws SidekeyError `input_invalid` where one is none (RFC 6749 §3.3)
+ */
+export function scopesToAsk(
+  written: string | undefined,
+  provider: Pick<Provider, 'scopes'>,
+  existing: Pick<Grant, 'scopes' | 'state' | 'type'> | null,
+): readonly string[] {
+  const named = written?.split(/[\s,]+/).filter((scope) => scope !== '');
+  const wrong = named?.every(isScope) === false;
+  if (wrong || named?.length === 0) {
+    throw new SidekeyError('input_invalid', '--scopes holds what is no scope.', {
+      hint: 'names with spaces or commas between them, such as --scopes "repo read:org"',
+    });
+  }
+  // What a person has taken away is not asked for again by itself.
+  const keeps = existing !== null && existing.type === 'oauth2' && existing.state !== 'revoked';
+  return [...new Set([...(named ?? provider.scopes), ...(keeps ? existing.scopes : [])])];
+}
+
+/** What the flows say themselves, and what would be a secret in argv. */
+const taken = new Set([
+  'grant_type',
+  'client_id',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'assertion',
+  'scope',
+  'refresh_token',
+  'subject_token',
+  'subject_token_type',
+  'actor_token',
+  'actor_token_type',
+  'requested_token_type',
+  'device_code',
+  'code',
+  'password',
+]);
+
+/**
+ * `--param NAME=VALUE`: sent with each token request.
+ *
+ * @throws SidekeyError `input_invalid` where one has no name, is there twice, or is none of the person's to set
+ */
+export function parametersOf(written: readonly string[] | undefined): Readonly<Record<string, string>> {
+  const parameters: Record<string, string> = {};
+  for (const text of written ?? []) {
+    const at = text.indexOf('=');
+    const name = text.slice(0, Math.max(at, 0));
+    if (!/^[A-Za-z][A-Za-z0-9_.:-]{0,63}$/.test(name)) {
+      // It may be a secret in the wrong place: it is not shown.
+      throw wrong('--param is not NAME=VALUE', 'such as --param audience=https://api.example.com');
+    }
+    if (taken.has(name))
+      throw wrong(`--param cannot set ${name}`, 'there is another way to say it: sidekey connect --help');
+    if (Object.hasOwn(parameters, name)) throw wrong(`--param sets ${name} twice`, 'leave one out');
+    parameters[name] = text.slice(at + 1);
+  }
+  return parameters;
+}
+
+function wrong(what: string, hint: string): SidekeyError {
+  return new SidekeyError('input_invalid', `${what}.`, { hint });
 }

@@ -1,9 +1,24 @@
-import { authorizationUrl } from '../../oauth/authorization-code.ts';
-import { isoTime, relativeTime } from '../time.ts';
-import type { ConnectRequest } from './flow.ts';
-import { timeoutOf } from './patience.ts';
-import { redirectOf, writtenRedirectUri } from './redirect-uri.ts';
-import { keepSession } from './session.ts';
+import type { State } from '../../app/state.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import {
+  authorizationUrl,
+  type Callback,
+  type ConnectSession,
+  parseCallback,
+  readSession,
+  sessionId,
+  writeSession,
+} from '../../oauth/authorization-code.ts';
+import { withExit } from '../config.ts';
+import type { Context } from '../context.ts';
+import { isoTime, relativeTime } from '../format.ts';
+import { findProvider } from '../provider/provider.ts';
+import { existingGrant, planDomains } from './allowed-domains.ts';
+import { obtainByCode } from './authorization-code.ts';
+import { redirectOf, writtenRedirectUri } from './browser.ts';
+import { report, settle } from './connect.ts';
+import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from './flow.ts';
 
 const usualTime = 3_600_000;
 
@@ -57,4 +72,119 @@ export async function printUrl(request: Omit<ConnectRequest, 'exit' | 'signal'>)
       `  → sidekey connect --finish CODE --state ${begun.state}   (with the code alone)`,
     ].join('\n'),
   );
+}
+
+/** `connect --finish`: ends what `--print-url` began, in this or another process. */
+export async function finishConsent(
+  context: Context,
+  named: string | undefined,
+  { finish = '', state: said }: Pick<ConnectOptions, 'finish' | 'state'>,
+): Promise<void> {
+  const callback = parseCallback(finish === '-' ? await context.readInput() : finish);
+  const stateOfFlow = stateOf(callback, said);
+  const { provider, connected } = await context.withState(async (state) => {
+    const session = await takeSession(state, stateOfFlow, context.now());
+    const { name, user, scopes } = session;
+    if (named !== undefined && named !== session.provider) {
+      throw new SidekeyError(
+        'bad_request',
+        `The answer is of a consent at ${session.provider}, and ends with it.`,
+        {
+          hint: `begin again: sidekey connect ${session.provider} --print-url`,
+        },
+      );
+    }
+    const provider = unchanged(findProvider(state.config.providers, session.provider), session);
+    const existing = await existingGrant(state, { name, user, provider: provider.name });
+    const plan = planDomains(
+      {
+        ...(session.allowedDomains === null ? {} : { allowedDomains: session.allowedDomains }),
+        widen: session.widen,
+        domains: session.domains,
+      },
+      provider,
+      existing?.sealed.audience ?? null,
+    );
+    const connected = await withExit(state.config, context.env, (exit) => {
+      const request = { context, state, exit, provider, name, user, scopes };
+      return noting(request, existing, async () =>
+        settle(
+          { ...request, plan },
+          await obtainByCode(request, { ...session, acceptBareCode: true }, callback),
+        ),
+      );
+    });
+    return { provider, connected };
+  });
+  await report(context, provider, connected);
+}
+
+/** The state is in the address; a code alone has none, and whoever began has it. */
+function stateOf(callback: Callback, said: string | undefined): string {
+  const [written, ...more] = callback.kind === 'code' ? [] : callback.parameters.getAll('state');
+  if (more.length === 0 && (written === undefined || said === undefined || written === said)) {
+    const state = written ?? said;
+    if (state !== undefined) return state;
+    throw new SidekeyError('input_invalid', 'Nothing says which consent that is the answer to.', {
+      hint: 'give the whole address, or add --state with what --print-url printed',
+    });
+  }
+  throw new SidekeyError('bad_request', 'The address has another state than --state says.', {
+    hint: 'leave --state out',
+  });
+}
+
+/** A code is exchanged where it was asked for, by whom it was asked for, or not at all (RFC 9207 §1, mix-up). */
+function unchanged(provider: Provider, session: ConnectSession): Provider {
+  const isSame =
+    provider.authorizationEndpoint === session.authorizationEndpoint &&
+    provider.tokenEndpoint === session.tokenEndpoint &&
+    provider.clientId === session.clientId;
+  if (isSame) return provider;
+  throw new SidekeyError(
+    'bad_request',
+    `The provider ${provider.name} was changed since the consent began.`,
+    {
+      hint: `begin again: sidekey connect ${provider.name} --print-url`,
+    },
+  );
+}
+
+type Sessions = Pick<State, 'store' | 'vault'>;
+
+/** Keeps a begun flow, sealed, until `expiresAt` (milliseconds since the epoch). */
+async function keepSession(
+  { store, vault }: Sessions,
+  session: ConnectSession,
+  { expiresAt, now }: { readonly expiresAt: number; readonly now: number },
+): Promise<void> {
+  await store.sessions.removeEnded(now);
+  const id = sessionId(session.state);
+  await store.sessions.insert({ id, expiresAt, sealed: vault.seal(contextOf(id), writeSession(session)) });
+}
+
+/**
+ * The flow that a state belongs to. It is taken: a second time there is none.
+ *
+ * @throws SidekeyError `not_found` where none waits for an answer (any more); what `Vault.open` throws
+ */
+async function takeSession({ store, vault }: Sessions, state: string, now: number): Promise<ConnectSession> {
+  const id = sessionId(state);
+  const record = await store.sessions.take(id);
+  const session =
+    record === null || record.expiresAt <= now ? null : readSession(vault.open(contextOf(id), record.sealed));
+  await store.sessions.removeEnded(now);
+  if (session !== null) return session;
+  throw new SidekeyError(
+    'not_found',
+    'No consent waits for that answer: it was finished already, or its time is up.',
+    {
+      hint: 'begin again: sidekey connect PROVIDER --print-url',
+    },
+  );
+}
+
+/** A seal of one session does not open in the place of another, nor as a grant. */
+function contextOf(id: string): string {
+  return `connect-session/${id}`;
 }

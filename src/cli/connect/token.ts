@@ -1,6 +1,4 @@
-import { SidekeyError } from '../../errors.ts';
-import type { AwsKeys } from '../../grants/aws-keys.ts';
-import type { Credential } from '../../grants/credential.ts';
+import { jwtExpiry, looksLikeJwt, readCredential } from '../../grants/credential-input.ts';
 import {
   checkedKeys,
   checkedRegion,
@@ -8,12 +6,15 @@ import {
   checkedToken,
   shapes,
 } from '../../grants/credential-shape.ts';
-import { jwtExpiry, looksLikeJwt } from '../../grants/expiry-input.ts';
+import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../grants/credential.ts';
 import type { PastedToken, Provider } from '../../grants/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { scopesIn } from '../../oauth/scopes.ts';
 import { fillTemplate, parseTemplate } from '../../policy/template.ts';
 import type { Context } from '../context.ts';
-import type { ConnectRequest, Obtain } from './flow.ts';
-import { doubtOf, readParts, type PastedParts } from './pasted-parts.ts';
+import { refreshGapOf } from '../grant/refresh.ts';
+import { type ConnectRequest, type Obtain, renewNow } from './flow.ts';
+import { doubtOf, type PastedParts, readParts } from './receive-code.ts';
 
 /**
  * `connect NAME --token`: a key or a personal token, pasted. Its parts come from standard input or from a prompt that
@@ -118,4 +119,41 @@ function credentialOf(parts: PastedParts, { carry }: PastedToken): Credential {
         ]),
       };
   }
+}
+
+/**
+ * `connect NAME --import`: the refresh token that another tool got, by itself or in its token response. Where no access
+ * token comes with it, one is asked for at once.
+ *
+ * @throws SidekeyError `input_invalid`; what `renewNow` throws
+ */
+export const importToken: Obtain = async (request) => {
+  const { context, provider, scopes } = request;
+  const { ask, now, output } = context;
+  const text =
+    ask === null
+      ? await context.readInput()
+      : await ask('Paste the refresh token, or the whole token response in one line (it is not shown)', {
+          secret: true,
+        });
+  const credential = read(text, now);
+  const gap = refreshGapOf(credential, provider);
+  if (gap !== null) throw new SidekeyError('input_invalid', gap.sentence, { hint: gap.hint });
+  output.say(
+    'The tool that it came from should not use this refresh token any more: where the provider rotates them, whoever is second loses it.',
+  );
+  const clock = clockOf(credential, now(), 0);
+  // An access token of another tool is bound to no key of Sidekey's.
+  if (clock === 'absent' || clock === 'ended' || provider.dpop !== null) return renewNow(request, credential);
+  return { credential, scopes: scopesIn(credential.scope) ?? scopes };
+};
+
+function read(text: string, now: () => number): OAuth2Credential {
+  const bare = text.replace(/^\uFEFF/, '').trim();
+  const isToken = /^[\x21-\x7e]+$/.test(bare) && !bare.startsWith('{') && !bare.startsWith('"');
+  const { credential } = readCredential(isToken ? JSON.stringify({ refresh_token: bare }) : text, { now });
+  if (credential.type === 'oauth2' && credential.refreshToken !== null) return credential;
+  throw new SidekeyError('input_invalid', 'There is no refresh token in what was handed over.', {
+    hint: 'an access token or a key alone is stored with sidekey grant add NAME --provider PROVIDER < token.json',
+  });
 }

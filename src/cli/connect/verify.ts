@@ -1,25 +1,30 @@
 import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../../audit/event.ts';
-import { createNonces } from '../../dpop/nonces.ts';
-import { SidekeyError } from '../../errors.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
-import { isProven } from '../../inject/dpop/bound-token.ts';
-import { inject, type Injected } from '../../inject/inject.ts';
-import { pathWithout } from '../../inject/path.ts';
-import { planAt } from '../../inject/place.ts';
-import { describeFault, findSidekeyError, withoutStop } from '../../oauth/description.ts';
-import { jsonObject, memberAt } from '../../oauth/json-object.ts';
-import { sha256 } from '../../sigv4/signature.ts';
-import { readBounded } from '../../oauth/read-bounded.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import {
+  describeFault,
+  findSidekeyError,
+  jsonObject,
+  memberAt,
+  readBounded,
+  withoutStop,
+} from '../../oauth/http.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
-import { createProofs } from '../../proxy/proofs.ts';
-import type { Exit } from '../../upstream/exit.ts';
+import { createProofs } from '../../proxy/attempt.ts';
+import { inject, type Injected } from '../../schemes/apply.ts';
+import { createNonces } from '../../schemes/dpop-proof.ts';
+import { isProven } from '../../schemes/dpop.ts';
+import { pathWithout } from '../../schemes/path.ts';
+import { planAt } from '../../schemes/place.ts';
+import { sha256 } from '../../schemes/sigv4/signature.ts';
+import type { Exit } from '../../upstream/client.ts';
 import type { Context } from '../context.ts';
 import type { ConnectRequest } from './flow.ts';
 
 /** What a probe showed. */
-export type Verified =
+type Verified =
   | { readonly kind: 'works'; readonly status: number }
   /** The provider knows the request, and not the credential. */
   | { readonly kind: 'refused'; readonly status: number }
@@ -112,7 +117,7 @@ async function written(body: Buffer, rewrite: Injected['rewriteBody']): Promise<
 }
 
 /** What of a request this needs. */
-export interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'exit' | 'signal'> {
+interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'exit' | 'signal'> {
   readonly context: { readonly output: Pick<Context['output'], 'say'> };
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
 }

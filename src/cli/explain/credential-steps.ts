@@ -1,34 +1,29 @@
-import { SidekeyError } from '../../errors.ts';
-import { newDpopKey } from '../../dpop/key.ts';
-import { keysText } from '../../grants/aws-keys.ts';
-import type { SealedCredential } from '../../grants/credential.ts';
-import type { Grant } from '../../grants/grant.ts';
+import type { Identity } from '../../agents/authentication.ts';
+import { grantEnded } from '../../agents/rights.ts';
+import type { View } from '../../app/state.ts';
+import { keysText, type SealedCredential } from '../../grants/credential.ts';
+import { type Grant, stateNow } from '../../grants/grant.ts';
 import type { InjectPlan } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { expiredToken, standingOf, type RefusedToken } from '../../grants/token-result.ts';
-import { stateNow } from '../../grants/state-now.ts';
-import { inject } from '../../inject/inject.ts';
-import type { Destination } from '../../inject/place.ts';
+import { expiredToken, type RefusedToken, standingOf } from '../../grants/token-result.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { authorityText } from '../../policy/authority.ts';
 import type { RequestDecision } from '../../policy/decide.ts';
-import { matchesPattern } from '../../policy/domain-map.ts';
-import { isPattern, parsePattern } from '../../policy/pattern.ts';
-import type { Identity } from '../../proxy/agent.ts';
-import { echoRefusal } from '../../proxy/credential.ts';
-import { unselected, type Offer } from '../../proxy/offer.ts';
-import type { Settings } from '../../proxy/rooms.ts';
-import { grantEnded } from '../../proxy/right-refusal.ts';
-import type { View } from '../../view.ts';
-import { expiryOf, titleOf } from '../grant/words.ts';
-import { echoWords } from '../domain/echo-words.ts';
-import { carriedAs } from '../provider/words.ts';
-import { spanText } from '../span.ts';
-import { dateTime, relativeTime } from '../time.ts';
-import { sampleRequest } from './sample-request.ts';
-import type { Ending, Trail } from './trail.ts';
+import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
+import { type Offer, unselected } from '../../proxy/authorize.ts';
+import type { Settings } from '../../proxy/deps.ts';
+import { echoRefusal } from '../../proxy/inject.ts';
+import { inject } from '../../schemes/apply.ts';
+import { newDpopKey } from '../../schemes/dpop-proof.ts';
+import type { Destination } from '../../schemes/place.ts';
+import { echoWords } from '../domain.ts';
+import { dateTime, relativeTime, spanText } from '../format.ts';
+import { expiryOf, titleOf } from '../grant/format.ts';
+import { carriedAs } from '../provider/format.ts';
+import { type Ending, sampleRequest, type Trail } from './question.ts';
 
 /** What is known when the credential is looked for. */
-export interface CredentialQuestion {
+interface CredentialQuestion {
   readonly target: Destination;
   readonly method: string;
   readonly decision: Extract<RequestDecision, { grant: string }>;

@@ -1,8 +1,7 @@
-import { exitCode, failures } from '../../errors.ts';
+import { exitCode, failures } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
-import { columns } from '../table.ts';
-import { readQuestion, type ExplainOptions, type Question } from './question.ts';
-import type { Walked } from './trail.ts';
+import { columns } from '../output.ts';
+import { type ExplainOptions, type Question, readQuestion, type Walked } from './question.ts';
 import { walk } from './walk.ts';
 
 /**

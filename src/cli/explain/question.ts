@@ -1,12 +1,12 @@
-import { isIP } from 'node:net';
 import { readFile } from 'node:fs/promises';
-import { SidekeyError } from '../../errors.ts';
-import { readUserName, type Selectors } from '../../proxy/agent.ts';
-import type { RawFields } from '../../proxy/fields.ts';
-import type { Arrival } from '../../proxy/message.ts';
-import { systemCode } from '../../system-error.ts';
+import { isIP } from 'node:net';
+import { readUserName, type Selectors } from '../../agents/authentication.ts';
+import type { InjectPlan } from '../../grants/provider.ts';
+import type { RawFields } from '../../http/fields.ts';
+import type { Arrival } from '../../http/message.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
-import { readTime } from '../time.ts';
+import { readTime } from '../format.ts';
 
 /** A request that is asked about, as whom, from where, and when. */
 export interface ExplainOptions {
@@ -137,4 +137,101 @@ async function* once(body: Buffer): AsyncGenerator<Buffer> {
 
 function wrong(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
+}
+
+/** The least of a request that a credential can be put into. */
+interface SampleRequest {
+  readonly path: string;
+  readonly fields: readonly string[];
+  /** Null: none. */
+  readonly body: Buffer | null;
+}
+
+/** A request that a plan can be shown by: explain knows a method and a path, and no body. */
+export function sampleRequest(plan: InjectPlan): SampleRequest {
+  switch (plan.kind) {
+    case 'path':
+      return { path: `${plan.prefixes[0]}/`, fields: [], body: null };
+    case 'json':
+      return { path: '/', fields: ['Content-Type', 'application/json'], body: Buffer.from('{}') };
+    case 'form':
+      return {
+        path: '/',
+        fields: ['Content-Type', 'application/x-www-form-urlencoded'],
+        body: Buffer.from('a=b'),
+      };
+    default:
+      return { path: '/', fields: [], body: null };
+  }
+}
+
+/** One step of the decision, in the order of the proxy. */
+interface Step {
+  readonly step: StepName;
+  readonly ok: boolean;
+  readonly text: string;
+}
+
+/** The steps, in the order of the proxy. */
+type StepName =
+  | 'authority'
+  | 'lease'
+  | 'agent'
+  | 'domain'
+  | 'rule'
+  | 'decision'
+  | 'grant'
+  | 'token'
+  | 'approval'
+  | 'audience'
+  | 'injection'
+  | 'echoes'
+  | 'address';
+
+/** Notes each step that was gone. */
+export interface Trail {
+  went(step: StepName, text: string): void;
+  /** Notes the step at which the way ends, and ends it. */
+  failed(step: StepName, refusal: SidekeyError): never;
+}
+
+/** How a way ends that nothing refuses. */
+export interface Ending {
+  /** How the request would leave, as the end of a sentence. */
+  readonly outcome: string;
+  /** Whether a person is asked first. */
+  readonly held: boolean;
+}
+
+/** A way that was gone to its end, or to the step that refused. */
+export interface Walked extends Ending {
+  readonly steps: readonly Step[];
+  /** Null: the request would leave, or wait. */
+  readonly refusal: SidekeyError | null;
+}
+
+/**
+ * Follows a way that answers how it ends.
+ *
+ * @throws what the way throws, other than the refusal that it noted
+ */
+export async function follow(way: (trail: Trail) => Promise<Ending>): Promise<Walked> {
+  const steps: Step[] = [];
+  let noted: SidekeyError | null = null;
+  const trail: Trail = {
+    went(step, text) {
+      steps.push({ step, ok: true, text });
+    },
+    failed(step, refusal) {
+      steps.push({ step, ok: false, text: refusal.message });
+      noted = refusal;
+      throw refusal;
+    },
+  };
+  try {
+    return { steps, refusal: null, ...(await way(trail)) };
+  } catch (error) {
+    if (!(error instanceof SidekeyError) || error !== noted) throw error;
+    return { steps, refusal: error, outcome: 'refused', held: false };
+  }
 }

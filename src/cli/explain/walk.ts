@@ -1,28 +1,30 @@
+import { type Identity, type Presented, selectorsOf } from '../../agents/authentication.ts';
+import { leaseStanding } from '../../agents/lease.ts';
+import { createAgentRegister, type RegisterParts } from '../../agents/register.ts';
+import type { View } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
-import { SidekeyError } from '../../errors.ts';
-import { planAt } from '../../inject/place.ts';
-import { matches } from '../../grants/select-grant.ts';
+import { matches } from '../../grants/grant.ts';
+import { framingOf } from '../../http/h1/framing.ts';
+import { denialOf } from '../../http/problem.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { createAddressGuard, parseCidr } from '../../policy/address.ts';
-import { authorityText, type Authority } from '../../policy/authority.ts';
-import type { BodyFacts } from '../../policy/body-facts.ts';
+import { type Authority, authorityText, bareHost, isAddress, isOwn } from '../../policy/authority.ts';
+import type { BodyFacts } from '../../policy/body.ts';
 import type { RequestDecision } from '../../policy/decide.ts';
 import { createDomainMap } from '../../policy/domain-map.ts';
-import { bareHost, isAddress } from '../../policy/host.ts';
-import { isOwn } from '../../policy/own-host.ts';
-import { boundOf } from '../../policy/limit-refusal.ts';
-import { describeStep } from '../../policy/step-words.ts';
-import { framingOf } from '../../proxy/framing.ts';
-import { judge } from '../../proxy/judgement.ts';
-import { denialOf } from '../../proxy/refusal.ts';
-import { bodyFacts } from '../../proxy/request-facts.ts';
-import type { Settings } from '../../proxy/rooms.ts';
-import { targetOf, type Target } from '../../proxy/target.ts';
+import { describeStep } from '../../policy/judge.ts';
+import { boundOf } from '../../policy/limits.ts';
+import { bodyFacts, judge } from '../../proxy/authorize.ts';
+import type { Settings } from '../../proxy/deps.ts';
+import { type Target, targetOf } from '../../proxy/target.ts';
+import { planAt } from '../../schemes/place.ts';
+import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
-import type { View } from '../../view.ts';
-import { callerSteps } from './caller-steps.ts';
+import { isLive } from '../agent/agents.ts';
+import { dateTime, relativeTime, spanText } from '../format.ts';
+import { leaseGrantsText, leaseStateText, pickLease, usesText } from '../lease/format.ts';
 import { credentialSteps } from './credential-steps.ts';
-import type { Question } from './question.ts';
-import { follow, type Ending, type Trail, type Walked } from './trail.ts';
+import { type Ending, follow, type Question, type Trail, type Walked } from './question.ts';
 
 /**
  * Goes the way of a request through the proxy's own rooms, without a request and without the network.
@@ -145,3 +147,78 @@ async function address({ upstream }: Config, authority: Authority, trail: Trail)
     trail.failed('address', error);
   }
 }
+
+/**
+ * Who asks. The proxy's own register says whether they are known, and what they reach; no use is noted.
+ *
+ * @throws SidekeyError as `pickLease`
+ */
+async function callerSteps(view: View, question: Question, trail: Trail): Promise<Identity> {
+  const { config, store } = view;
+  const { arrival, at } = question;
+  const lease =
+    question.lease === null ? null : pickLease((await store?.leases.list()) ?? [], question.lease);
+  const presented = await presentedOf(question, lease, view);
+  if (presented instanceof SidekeyError) return trail.failed('agent', presented);
+  if (lease !== null) trail.went('lease', purposeText(lease, leaseGrantsText(lease, await view.grants())));
+  const register = createAgentRegister({ store: store ?? noStore, now: () => at, uses: { used() {} } });
+  const { loopback } = arrival.client;
+  const identity = await register.identify(presented, { loopback, mode: config.proxy.agents });
+  if (identity instanceof SidekeyError) {
+    return trail.failed(identity.code === 'lease_expired' ? 'lease' : 'agent', identity);
+  }
+  if (lease !== null) trail.went('lease', clocksText(lease, at));
+  const selectors = selectorsOf(arrival.head.fields, identity.selectors);
+  if (selectors instanceof SidekeyError) return trail.failed('agent', selectors);
+  trail.went('agent', identity.agent ?? 'none; callers on this machine need no token');
+  return { ...identity, selectors };
+}
+
+/** What the caller would show: of an agent that has several tokens, one that lives. */
+async function presentedOf(
+  { agent, selectors, at }: Question,
+  lease: LeaseRecord | null,
+  { store }: View,
+): Promise<Presented | SidekeyError> {
+  if (lease !== null)
+    return { kind: 'token', name: agent, tokenHash: Buffer.from(lease.tokenHash), selectors };
+  if (agent === null) return { kind: 'selectors', selectors };
+  if (((await store?.agents.get(agent)) ?? null) === null) {
+    return unauthenticated(`The proxy does not know the agent ${agent}.`, 'sidekey agent list');
+  }
+  const tokens = (await store?.agentTokens.list(agent)) ?? [];
+  const shown = tokens.findLast((token) => isLive(token, at)) ?? tokens.at(-1);
+  if (shown === undefined) {
+    return unauthenticated(`The agent ${agent} has no token.`, `sidekey agent rotate ${agent}`);
+  }
+  return { kind: 'token', name: agent, tokenHash: Buffer.from(shown.hash), selectors };
+}
+
+function unauthenticated(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('agent_auth_required', sentence, { hint });
+}
+
+function purposeText({ id, agent, purpose }: LeaseRecord, grants: string): string {
+  return `${id} of ${agent}, for ${grants === '' ? 'no grant' : grants}: ${purpose}`;
+}
+
+/** `active, ends in 14 min (2026-11-21 06:15:00Z), when it is not used for 5m; 3 of 10 uses`. */
+function clocksText(lease: LeaseRecord, now: number): string {
+  const standing = leaseStanding(lease, now);
+  const at = standing.state === 'active' ? standing.endsAt : lease.expiresAt;
+  return [
+    `${leaseStateText(lease, now)}, ends ${relativeTime(at, now)} (${dateTime(at)})`,
+    ...(lease.idleMs === null ? [] : [`at most ${spanText(lease.idleMs)} between two requests`]),
+    ...(lease.maxUses === null ? [] : [`${usesText(lease)} uses`]),
+  ].join('; ');
+}
+
+/** Where nothing was stored yet, nobody is known. */
+const noStore: RegisterParts['store'] = {
+  epoch: () => 0,
+  rights: {
+    revision: async () => 0,
+    read: async () => ({ revision: 0, agents: [], tokens: [], bindings: [], leases: [], policies: [] }),
+  },
+  leases: { get: async () => null, use: async () => null },
+};

@@ -1,12 +1,12 @@
-import { exitCode, SidekeyError } from '../../errors.ts';
+import { createWriteStream } from 'node:fs';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { exitCode, type FailureCode, failures, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { jsonObject } from '../../oauth/http.ts';
 import type { Context } from '../context.ts';
-import { onInterrupt } from '../interrupt.ts';
-import { askProxy, type Answer } from './ask-proxy.ts';
-import { deliver } from './deliver.ts';
-import { readQuestion, type FetchOptions, type Hop, type Question } from './question.ts';
-import { mostHops, nextHop } from './redirect.ts';
-import { refusedBy } from './refused.ts';
-import { openWay, placeOf, type Way } from './way.ts';
+import { onInterrupt } from '../terminal.ts';
+import { type FetchOptions, type Hop, type Question, readQuestion, readUrl } from './request.ts';
+import { type Answer, askProxy, openWay, placeOf, type Recorded, type Way } from './send.ts';
 
 /** What a shell says of a program that Ctrl-C ended. */
 const interrupted = 130;
@@ -77,4 +77,204 @@ function timeLimit(ms: number | null, stop: AbortController): NodeJS.Timeout | u
 
 class Interrupted extends Error {
   override readonly name = 'Interrupted';
+}
+
+/** What an answer is delivered with. */
+interface Delivery {
+  readonly url: string;
+  readonly way: Way;
+  readonly options: Pick<FetchOptions, 'include' | 'output'>;
+  readonly output: Context['output'];
+  readonly signal: AbortSignal;
+}
+
+/** The envelope is one text, held in memory. */
+const mostInlined = 8 * 1_024 * 1_024;
+
+/**
+ * Gives the answer to whoever asked, as it comes: to standard output or into a file; with `--json` as one object.
+ *
+ * @throws SidekeyError `upstream_protocol` where it breaks off, `file_unwritable`, `input_invalid` where it is too large for
+ * the object; the reason of `signal`
+ */
+async function deliver(answer: Answer, delivery: Delivery): Promise<void> {
+  const { url, way, options, output } = delivery;
+  const { response, status, client } = answer;
+  const file = options.output;
+  if (options.include === true && !output.json) output.bytes(headOf(response));
+  if (!output.json) {
+    if (file === undefined) await toOutput(response, delivery);
+    else await toFile(response, file, delivery);
+    return;
+  }
+  const body: Answered['body'] =
+    file === undefined
+      ? { bytes: await whole(response, delivery) }
+      : { file, length: await toFile(response, file, delivery) };
+  const recorded = await way.recorded(client);
+  output.result(envelopeOf({ url, status, headers: response.headers, body, recorded }), '');
+}
+
+async function toOutput(response: IncomingMessage, { output, signal }: Delivery): Promise<void> {
+  for await (const chunk of chunksOf(response, signal)) {
+    output.bytes(chunk);
+    await output.drained();
+  }
+}
+
+/** Answers how many bytes there are. As curl has it, the file is as readable as others that the caller makes. */
+async function toFile(response: IncomingMessage, file: string, { signal }: Delivery): Promise<number> {
+  const written = createWriteStream(file);
+  try {
+    await pipeline(chunksOf(response, signal), written);
+  } catch (error) {
+    if (error instanceof SidekeyError || signal.aborted) throw error;
+    throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(error)}).`, {
+      cause: error,
+    });
+  }
+  return written.bytesWritten;
+}
+
+async function whole(response: IncomingMessage, { signal }: Delivery): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of chunksOf(response, signal)) {
+    length += chunk.length;
+    if (length > mostInlined) {
+      throw new SidekeyError(
+        'input_invalid',
+        `The answer is larger than ${mostInlined} bytes, too large for one object.`,
+        {
+          hint: 'sidekey fetch --json -o FILE URL, or without --json',
+        },
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function* chunksOf(response: IncomingMessage, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* response as AsyncIterable<Buffer>;
+  } catch (cause) {
+    if (signal.aborted) throw signal.reason;
+    throw new SidekeyError('upstream_protocol', 'The connection ended before the answer was whole.', {
+      cause,
+    });
+  }
+}
+
+function headOf({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): Buffer {
+  let head = `HTTP/${httpVersion} ${statusCode} ${statusMessage}\r\n`;
+  for (let i = 0; i < rawHeaders.length; i += 2) head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
+  return Buffer.from(`${head}\r\n`, 'latin1');
+}
+
+/** The answer to a request, for programs. */
+interface Answered {
+  readonly url: string;
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: { readonly bytes: Buffer } | { readonly file: string; readonly length: number };
+  /** Null: another proxy answered, whose record is not seen from here. */
+  readonly recorded: Recorded | null;
+}
+
+/** One object of JSON: the body as text where it is UTF-8, else in base64. */
+function envelopeOf({ url, status, headers, body, recorded }: Answered): Readonly<Record<string, unknown>> {
+  return {
+    url,
+    status,
+    headers,
+    ...('bytes' in body ? inlined(body.bytes) : { file: body.file, bytes: body.length }),
+    grant: recorded?.grant ?? null,
+    exchange: recorded?.exchange ?? null,
+    agent: recorded?.agent ?? null,
+    lease: recorded?.lease ?? null,
+    approval: recorded?.approval ?? null,
+  };
+}
+
+function inlined(bytes: Buffer): { body: string } | { body_base64: string } {
+  try {
+    return { body: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) };
+  } catch {
+    return { body_base64: bytes.toString('base64') };
+  }
+}
+
+/** Redirects that are followed, one after the other. */
+const mostHops = 20;
+
+/** What goes along to another host: nothing that could be a key, and nothing that chose a grant for the first host. */
+const forEverybody = new Set(['user-agent', 'accept', 'accept-language', 'content-type', 'sidekey-reason']);
+
+/**
+ * The request that an answer leads to (RFC 9110 §15.4); null: it leads nowhere. Whether it may be sent is decided anew,
+ * as for any other, and it gets the credential of its own host, or none.
+ *
+ * @throws SidekeyError `input_invalid` where its body cannot be sent again, `upstream_protocol` where it leads to no URL
+ */
+export function nextHop(hop: Hop, status: number, location: string | undefined): Hop | null {
+  if (location === undefined || ![301, 302, 303, 307, 308].includes(status)) return null;
+  const url = resolved(location, hop.url);
+  const { method } = hop;
+  const isNew = (status === 303 && method !== 'HEAD') || (status < 303 && method === 'POST');
+  const body = isNew ? null : hop.body;
+  if (body?.repeatable === false) {
+    throw new SidekeyError(
+      'input_invalid',
+      'The redirect wants the body a second time, and it was read already.',
+      {
+        hint: 'give it as a file: --data-file FILE',
+      },
+    );
+  }
+  const isElsewhere = new URL(url).origin !== new URL(hop.url).origin;
+  const fields = hop.fields.filter(([name]) => {
+    const lower = name.toLowerCase();
+    return (!isElsewhere || forEverybody.has(lower)) && (body !== null || !lower.startsWith('content-'));
+  });
+  return { method: isNew ? 'GET' : method, url, fields, body };
+}
+
+function resolved(location: string, from: string): string {
+  try {
+    // Bytes of a field, which are UTF-8 where they are not ASCII.
+    const text = Buffer.from(location, 'latin1').toString('utf8');
+    return readUrl(new URL(text, from).href);
+  } catch {
+    throw new SidekeyError('upstream_protocol', 'The redirect leads to no http or https URL.');
+  }
+}
+
+/** A problem document of ours is some hundred bytes. */
+const mostBytes = 65_536;
+
+/**
+ * The refusal that an answer is; null: it is what the upstream said. No upstream can say `Sidekey-Error`: the proxy takes
+ * such fields out.
+ */
+async function refusedBy(response: IncomingMessage): Promise<SidekeyError | null> {
+  const said = response.headers['sidekey-error'];
+  if (said === undefined) return null;
+  const code = typeof said === 'string' && Object.hasOwn(failures, said) ? (said as FailureCode) : 'internal';
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > mostBytes) break;
+    chunks.push(chunk);
+  }
+  const problem = jsonObject(Buffer.concat(chunks).toString('utf8'));
+  const detail = textOf(problem?.['detail']) ?? `The proxy refused the request (${code}).`;
+  const after = response.headers['retry-after'];
+  const again = after === undefined ? '' : ` The same may work in ${after} s.`;
+  return new SidekeyError(code, `${detail}${again}`, { hint: textOf(problem?.['hint']) ?? undefined });
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }

@@ -1,12 +1,9 @@
 import type { Config } from '../../config/config.ts';
-import { SidekeyError } from '../../errors.ts';
-import { isOwnUser } from '../../peer-user.ts';
-import { startProxy, type Proxy } from '../../main.ts';
-import { plainLog, type Context } from '../context.ts';
-import { atCommandLine } from '../who.ts';
-import { leaseForRequest } from './request-lease.ts';
-import { recordedBy, type Recorded } from './recorded.ts';
-import type { Way } from './way.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { isOwnUser } from '../../lib/peer-user.ts';
+import { type Proxy, startProxy } from '../../main.ts';
+import { atCommandLine, type Context, plainLog } from '../context.ts';
+import { leaseForRequest, type Recorded, recordedBy, type Way } from './send.ts';
 
 /**
  * A proxy inside this process, for this command: its own port on this machine, the config's map, rules, store and audit

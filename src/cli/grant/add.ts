@@ -1,25 +1,33 @@
-import { SidekeyError } from '../../errors.ts';
-import type { Credential } from '../../grants/credential.ts';
+import { randomUUID } from 'node:crypto';
+import type { State } from '../../app/state.ts';
+import type { AuditEventName } from '../../audit/event.ts';
+import { audited } from '../../audit/log.ts';
 import { readCredential } from '../../grants/credential-input.ts';
-import { defaultUser, type Grant } from '../../grants/grant.ts';
+import { type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
+import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { replaceCommand } from '../../grants/replace-command.ts';
-import { hasEnded, stateNow } from '../../grants/state-now.ts';
-import { isRefreshable } from '../../grants/token-clock.ts';
-import { isWithin } from '../../policy/audience.ts';
-import { isPattern, parsePattern } from '../../policy/pattern.ts';
-import { shellWord } from '../../shell-word.ts';
+import { type NewGrant, openRegistry, type Registry } from '../../grants/registry.ts';
+import { replaceCommand } from '../../grants/token-result.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
+import { fieldsFor } from '../../schemes/registry.ts';
 import type { Context } from '../context.ts';
-import { checkName } from '../names.ts';
-import { findProvider } from '../provider/find.ts';
-import { details } from '../table.ts';
-import { chooseAudience } from './audience.ts';
-import { carriageMisfit } from './carriage-misfit.ts';
-import { keepGrant } from './keep-grant.ts';
-import { certificateJson, certificateMisfit, certificateRows } from './certificate-words.ts';
-import { domainsOf } from './offered.ts';
-import { refreshGapOf } from './refresh-gap.ts';
-import { expiryOf, grantJson, scopesOf, titleOf } from './words.ts';
+import { checkName } from '../format.ts';
+import { details } from '../output.ts';
+import { findProvider } from '../provider/provider.ts';
+import {
+  certificateJson,
+  certificateMisfit,
+  certificateRows,
+  domainsOf,
+  expiryOf,
+  grantGone,
+  grantJson,
+  scopesOf,
+  titleOf,
+} from './format.ts';
+import { refreshGapOf } from './refresh.ts';
 
 /** What the command line says of the new grant. */
 export interface AddOptions {
@@ -126,4 +134,129 @@ function alreadyThere(existing: Grant, wanted: Pick<Grant, 'name' | 'user' | 'pr
   return new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
     hint: replaceCommand(wanted),
   });
+}
+
+/**
+ * The hosts that a new credential may be sent to: what a person names, else what the provider says.
+ *
+ * @throws SidekeyError `input_invalid` where there is none, or one is no host
+ */
+export function chooseAudience(named: readonly string[] | undefined, provider: Provider): readonly string[] {
+  if (named !== undefined) return [...new Set(named.map((text) => hostPattern('--audience', text).text))];
+  if (provider.audience.length > 0) return provider.audience;
+  throw new SidekeyError('input_invalid', `The provider ${provider.name} says no host for its credentials.`, {
+    hint: 'name the hosts that this one may be sent to: --audience HOST',
+  });
+}
+
+/**
+ * A host as an option names it.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function hostPattern(option: string, text: string): DomainPattern {
+  const pattern = parsePattern(text);
+  if (isPattern(pattern)) return pattern;
+  throw new SidekeyError('input_invalid', `${option}: ${JSON.stringify(text)} ${pattern.problem}.`, {
+    hint: 'write host, host:port or *.suffix, such as api.example.com',
+  });
+}
+
+/**
+ * Why no request could carry a credential as its provider says. Null: some can, or that is not known before there is a
+ * token.
+ */
+function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {
+  if (credential.type === 'oauth2' && credential.accessToken === null) return null;
+  const ways = inject.flatMap(({ as }) => (as.kind === 'own' ? [] : [as]));
+  let misfit: SidekeyError | null = null;
+  for (const plan of ways) {
+    try {
+      fieldsFor(credential, plan);
+      return null;
+    } catch (error) {
+      if (!(error instanceof SidekeyError)) throw error;
+      misfit ??= error;
+    }
+  }
+  return misfit;
+}
+
+/** How a credential is kept. */
+interface KeepOptions {
+  /** What the audit file says of it. */
+  readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
+  /** Why, for the audit file, where there is more to say than that one took the place of another. */
+  readonly reason?: string | undefined;
+  /** Asked where the user has a grant of that name: why it must stay as it is. Null: it may be replaced. */
+  readonly keepsOut: (existing: Grant) => SidekeyError | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** A grant as it is stored now. */
+interface KeptGrant {
+  readonly grant: Grant;
+  /** Whether it took the place of an older credential; the id is that of the older one. */
+  readonly replaced: boolean;
+}
+
+/**
+ * Stores what a person handed over or consented to. A grant of the same name and user keeps its id, and becomes
+ * `active`. The audit file has it first.
+ *
+ * @throws SidekeyError what `keepsOut` says; `audit_unavailable`; what `Registry` throws
+ */
+export async function keepGrant(
+  state: State,
+  wanted: NewGrant,
+  sealed: SealedCredential,
+  { event: name, reason, keepsOut, now }: KeepOptions,
+): Promise<KeptGrant> {
+  const { user, provider } = wanted;
+  const dated = withConsent(sealed, now());
+  const existing = await findExact(state.grants, wanted);
+  const refusal = existing === null ? null : keepsOut(existing);
+  if (refusal !== null) throw refusal;
+  const id = existing?.id ?? randomUUID();
+  const event = { event: name, grant: id, user, provider } as const;
+  if (existing === null) {
+    const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
+    const grant = await audited(state.audit, { ...event, reason }, () => registry.add(wanted, dated));
+    return { grant, replaced: false };
+  }
+  const why = reason === undefined ? 'replaced' : `replaced; ${reason}`;
+  const grant = await audited(state.audit, { ...event, reason: why }, () =>
+    replaceWhatever(state.grants, id, wanted, dated),
+  );
+  return { grant, replaced: true };
+}
+
+/** Some refresh tokens end so long after the consent, however often they are used. */
+function withConsent(sealed: SealedCredential, consentedAt: number): SealedCredential {
+  const { credential } = sealed;
+  return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
+}
+
+/** The grant that a user has under exactly that name; null: none. */
+export async function findExact(
+  grants: Registry,
+  { name, user }: Pick<Grant, 'name' | 'user'>,
+): Promise<Grant | null> {
+  return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
+}
+
+/** What a person hands over goes before what a refresh stored meanwhile. */
+async function replaceWhatever(
+  grants: Registry,
+  id: string,
+  { provider, scopes }: NewGrant,
+  sealed: SealedCredential,
+): Promise<Grant> {
+  for (;;) {
+    const stored = await grants.read(id);
+    if (stored === null) throw grantGone();
+    const grant = await grants.replaceCredential(stored.grant, sealed, { provider, scopes });
+    if (grant !== null) return grant;
+  }
 }

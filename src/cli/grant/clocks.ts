@@ -1,17 +1,16 @@
 /** Where a grant stands in time, and what will happen to it by itself. Nothing of a credential is in what it answers. */
 import type { Config } from '../../config/config.ts';
-import type { Dialect } from '../../grants/dialect.ts';
-import type { Grant } from '../../grants/grant.ts';
-import type { OpenedGrant } from '../../grants/opened-grants.ts';
+import { clockOf, dueAt, endOf, isRefreshable } from '../../grants/credential.ts';
+import { type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
+import type { Dialect } from '../../grants/provider.ts';
 import {
   comingRefresh,
   refreshTimesOf,
-  refreshTokenEndsOf,
   type RefreshTokenEnds,
-} from '../../grants/refresh-times.ts';
-import { clockOf, dueAt, endOf, isRefreshable } from '../../grants/token-clock.ts';
-import { hasEnded, stateNow } from '../../grants/state-now.ts';
-import { withoutStop } from '../../oauth/description.ts';
+  refreshTokenEndsOf,
+} from '../../grants/refresh-schedule.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { withoutStop } from '../../oauth/http.ts';
 import type { GrantActivity } from '../../store/store.ts';
 
 /** Times in milliseconds since the epoch; null: there is none, or it is not known. */
@@ -28,7 +27,7 @@ export interface Clocks {
 }
 
 /** The last refresh that failed since the credential was stored. */
-export interface Failure {
+interface Failure {
   readonly at: number;
   /** One sentence, without a full stop. */
   readonly text: string;
@@ -50,7 +49,7 @@ export interface Next {
 }
 
 /** What the clocks are read with. */
-export interface ClockParts {
+interface ClockParts {
   readonly activity: GrantActivity | null;
   /** Of the grant's provider; null: it is not defined. */
   readonly dialect: Dialect | null;

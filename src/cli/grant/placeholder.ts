@@ -1,15 +1,22 @@
-import { SidekeyError } from '../../errors.ts';
+import { placeholderCodes, type View } from '../../app/state.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { placeholderCodes } from '../../placeholder-codes.ts';
-import { agentHolder, anyone, leaseHolder, type Holder } from '../../placeholder/codes.ts';
-import { jwtForm, plainForm, readForm, type PlaceholderForm } from '../../placeholder/form.ts';
-import type { View } from '../../view.ts';
-import { pickAgent } from '../agent/pick.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import {
+  agentHolder,
+  anyone,
+  type Holder,
+  jwtForm,
+  leaseHolder,
+  type PlaceholderForm,
+  plainForm,
+  readForm,
+} from '../../placeholders/codes.ts';
+import { pickAgent } from '../agent/bindings.ts';
 import type { Context } from '../context.ts';
-import { ownGrants } from '../lease/own-grants.ts';
-import { pickLease } from '../lease/pick.ts';
-import { grantGone, pickGrant } from './pick.ts';
+import { ownGrants } from '../lease/create.ts';
+import { pickLease } from '../lease/format.ts';
+import { grantGone, pickGrant } from './format.ts';
 
 /** Whose placeholder, and how it looks. */
 export interface PlaceholderOptions {

@@ -1,23 +1,32 @@
-import { SidekeyError } from '../../errors.ts';
-import {
-  createRefreshAttempts,
-  type AttemptOutcome,
-  type RefreshParts,
-} from '../../grants/refresh-attempt.ts';
-import { secretText } from '../../grants/credential.ts';
+import type { State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { type AttemptOutcome, createRefreshAttempts, type RefreshParts } from '../../grants/refresh.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { replaceCommand } from '../../grants/replace-command.ts';
-import { clockOf } from '../../grants/token-clock.ts';
-import { failedToken, standingOf } from '../../grants/token-result.ts';
-import type { State } from '../../state.ts';
+import { failedToken, replaceCommand, standingOf } from '../../grants/token-result.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { GrantPolicy } from '../../store/store.ts';
+import { withExit } from '../config.ts';
 import type { Context } from '../context.ts';
-import { onInterrupt } from '../interrupt.ts';
-import { details } from '../table.ts';
-import { withExit } from '../with-exit.ts';
-import { commandParts } from './command-parts.ts';
-import { grantGone, pickGrant } from './pick.ts';
-import { expiryOf, grantJson, refreshCommand, scopesOf, titleOf } from './words.ts';
+import { checkName, dateTime, readEnd, readSpan, relativeTime, spanText } from '../format.ts';
+import { details } from '../output.ts';
+import { onInterrupt } from '../terminal.ts';
+import {
+  changeText,
+  commandParts,
+  expiryOf,
+  grantGone,
+  grantJson,
+  isoOrNull,
+  pickGrant,
+  policyJson,
+  policyRows,
+  refreshCommand,
+  scopesOf,
+  titleOf,
+} from './format.ts';
 
 /**
  * `sidekey grant refresh`: one attempt, through the same guard and under the same lock as the proxy's own. A token that
@@ -124,4 +133,177 @@ async function settled(outcome: AttemptOutcome, before: OpenedGrant, state: Stat
 function refused(grant: Grant, reason: string, hint?: string): SidekeyError {
   const { code, message, hint: way } = failedToken(grant, reason, hint);
   return new SidekeyError(code, message, { hint: way });
+}
+
+/** Why a credential could never be refreshed though it has a refresh token, and what would help. */
+interface RefreshGap {
+  readonly sentence: string;
+  readonly hint: string;
+}
+
+/** Null: nothing is missing, or there is nothing to refresh. The client secret is looked for when it is needed. */
+export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
+  if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
+  const { name } = provider;
+  if ((credential.tokenEndpoint ?? provider.tokenEndpoint) === null) {
+    return {
+      sentence: `The refresh token is of no use: nothing says where the provider ${name} issues tokens.`,
+      hint: `add "token_endpoint" to the JSON, or set providers.${name}.token_endpoint in the config file`,
+    };
+  }
+  if ((credential.clientId ?? provider.clientId) === null) {
+    return {
+      sentence: `The refresh token is of no use: nothing says for which client the provider ${name} issued it.`,
+      hint: `add "client_id" (and "client_secret") to the JSON, or set providers.${name}.client_id in the config file`,
+    };
+  }
+  return null;
+}
+
+/** How far a grant is extended. */
+export interface ExtendOptions {
+  readonly user?: string;
+  readonly ttl?: string;
+}
+
+/**
+ * `sidekey grant extend`: puts the end that people set for a grant further away, counted from now, within the maximum
+ * that was set with it. It never becomes shorter, and the provider is not asked: its tokens have clocks of their own.
+ *
+ * @throws SidekeyError what `pickGrant` throws; `input_invalid` where it has no such end, or nothing says how far
+ */
+export async function extendGrant(
+  { withState, output, now }: Context,
+  reference: string,
+  { user, ttl: span }: ExtendOptions,
+): Promise<void> {
+  const at = now();
+  const asked = span === undefined ? null : readSpan('--ttl', span);
+  const { grant, before, expiresAt, capped } = await withState(async ({ store, audit, grants }) => {
+    const found = pickGrant(await grants.list(), { grant: reference, user });
+    const policy = await store.grantPolicies.get(found.id);
+    const end = policy?.expiresAt ?? null;
+    if (end === null) {
+      throw new SidekeyError(
+        'input_invalid',
+        `No end was set for ${titleOf(found)}: there is nothing to extend.`,
+        {
+          hint: `to set one: sidekey grant policy ${reference} --expires 30d`,
+        },
+      );
+    }
+    const maxMs = policy?.maxTtlMs ?? null;
+    const wanted = asked ?? policy?.defaultTtlMs ?? maxMs;
+    if (wanted === null) {
+      throw new SidekeyError('input_invalid', 'Nothing says how far the grant is to be extended.', {
+        hint: `sidekey grant extend ${reference} --ttl 30d`,
+      });
+    }
+    const isCapped = maxMs !== null && maxMs < wanted;
+    const next = Math.max(end, at + (isCapped ? maxMs : wanted));
+    const event = { event: 'grant.extended', grant: found.id, user: found.user } as const;
+    await audited(audit, event, async () => {
+      if (!(await store.grantPolicies.set(found.id, { expiresAt: next }))) throw grantGone();
+    });
+    return { grant: found, before: end, expiresAt: next, capped: isCapped ? maxMs : null };
+  });
+  const changed = expiresAt > before;
+  const when = `${relativeTime(expiresAt, at)} (${dateTime(expiresAt)})`;
+  output.result(
+    {
+      id: grant.id,
+      name: grant.name,
+      user: grant.user,
+      expires_at: isoOrNull(expiresAt),
+      changed,
+      capped: capped !== null,
+    },
+    changed ? `${titleOf(grant)} ends ${when}.` : `${titleOf(grant)} ends ${when} as before: that is later.`,
+  );
+  if (capped !== null) {
+    output.say(`More than ${spanText(capped)} from now is not allowed by the policy of the grant.`);
+  }
+}
+
+/** What is set; `none` takes a value away. */
+export interface PolicyOptions {
+  readonly user?: string;
+  readonly expires?: string;
+  readonly ttl?: string;
+  readonly maxTtl?: string;
+  readonly leaseTtl?: string;
+  readonly maxLeaseTtl?: string;
+  /** All of them, or false: none. */
+  readonly label?: readonly string[] | false;
+}
+
+/** `sidekey grant policy`: what people set for a grant; without options it is shown. */
+export async function grantPolicy(
+  { withState, withView, output, now }: Context,
+  reference: string,
+  options: PolicyOptions,
+): Promise<void> {
+  const at = now();
+  const change = changeOf(options, at);
+  const asked = { grant: reference, user: options.user };
+  const { grant, policy } =
+    Object.keys(change).length === 0
+      ? await withView(async ({ store, grants }) => {
+          const found = pickGrant(await grants(), asked);
+          return { grant: found, policy: (await store?.grantPolicies.get(found.id)) ?? null };
+        })
+      : await withState(async ({ store, audit, grants }) => {
+          const found = pickGrant(await grants.list(), asked);
+          const before = await store.grantPolicies.get(found.id);
+          const reason = changeText(before, { ...(before ?? noPolicy(found.id)), ...change });
+          const event = { event: 'grant.policy_changed', grant: found.id, user: found.user, reason } as const;
+          await audited(audit, event, async () => {
+            if (!(await store.grantPolicies.set(found.id, change))) throw grantGone();
+          });
+          return { grant: found, policy: await store.grantPolicies.get(found.id) };
+        });
+  const { 'given until': end, labels, ...spans } = policyRows(policy, at);
+  output.result(
+    { id: grant.id, name: grant.name, user: grant.user, ...policyJson(policy) },
+    details(titleOf(grant), { 'given until': end ?? 'no end', ...spans, labels: labels ?? 'none' }),
+  );
+}
+
+function changeOf(
+  { expires, ttl, maxTtl, leaseTtl, maxLeaseTtl, label }: PolicyOptions,
+  now: number,
+): Partial<Omit<GrantPolicy, 'grantId'>> {
+  if (Array.isArray(label)) for (const each of label) checkName('label', each);
+  const change = {
+    ...(expires === undefined
+      ? {}
+      : { expiresAt: expires === 'none' ? null : readEnd('--expires', expires, now) }),
+    ...(ttl === undefined ? {} : { defaultTtlMs: spanOrNone('--ttl', ttl) }),
+    ...(maxTtl === undefined ? {} : { maxTtlMs: spanOrNone('--max-ttl', maxTtl) }),
+    ...(leaseTtl === undefined ? {} : { leaseDefaultMs: spanOrNone('--lease-ttl', leaseTtl) }),
+    ...(maxLeaseTtl === undefined ? {} : { leaseMaxMs: spanOrNone('--max-lease-ttl', maxLeaseTtl) }),
+    ...(label === undefined ? {} : { labels: label === false ? [] : [...new Set(label)] }),
+  };
+  const max = change.maxTtlMs ?? null;
+  if (max !== null && change.expiresAt != null && change.expiresAt > now + max) {
+    throw new SidekeyError('input_invalid', '--expires is later than --max-ttl allows.', {
+      hint: `--expires ${spanText(max)}, or a longer --max-ttl`,
+    });
+  }
+  return change;
+}
+
+function spanOrNone(option: string, text: string): number | null {
+  return text === 'none' ? null : readSpan(option, text);
+}
+
+function noPolicy(grantId: string): GrantPolicy {
+  const unset = {
+    expiresAt: null,
+    defaultTtlMs: null,
+    maxTtlMs: null,
+    leaseDefaultMs: null,
+    leaseMaxMs: null,
+  };
+  return { grantId, ...unset, labels: [] };
 }

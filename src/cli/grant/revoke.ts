@@ -1,12 +1,23 @@
-import { audited } from '../../audit/audited.ts';
-import { failures } from '../../errors.ts';
+import type { State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import type { OAuth2Credential } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
-import type { Registry } from '../../grants/registry.ts';
-import { replaceCommand } from '../../grants/replace-command.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { createRefreshLock } from '../../grants/refresh-lock.ts';
+import { clientOf } from '../../grants/refresh-plan.ts';
+import type { OpenedGrant, Registry } from '../../grants/registry.ts';
+import { replaceCommand } from '../../grants/token-result.ts';
+import { failures, SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { systemTimers } from '../../lib/timers.ts';
+import { withoutStop } from '../../oauth/http.ts';
+import { revoke } from '../../oauth/revocation.ts';
+import type { Exit } from '../../upstream/client.ts';
+import { withExit } from '../config.ts';
+import { connectionOf } from '../connect/auth0-login.ts';
+import { disconnectAccount } from '../connect/auth0.ts';
 import type { Context } from '../context.ts';
-import { endGrant, thereToo, type EndOptions } from './end-grant.ts';
-import { grantGone, pickGrant } from './pick.ts';
-import { grantJson, titleOf } from './words.ts';
+import { domainsOf, grantGone, grantJson, pickGrant, titleOf } from './format.ts';
 
 /**
  * `sidekey grant revoke`: the credential is of no use here whatever the provider says. Answers exit code 5 where the
@@ -27,7 +38,9 @@ export async function revokeGrant(
     const provider = config.providers.get(name);
     if (picked.state === 'revoked') return { grant: picked, provider, there: null };
     const ended = await endGrant(context, state, id, options, () =>
-      audited(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () => revoke(grants, id)),
+      audited(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
+        revokeOne(grants, id),
+      ),
     );
     return { grant: ended.here, provider, there: ended.there };
   });
@@ -43,11 +56,209 @@ export async function revokeGrant(
 }
 
 /** A refresh that ends at the same moment does not undo it. */
-async function revoke(grants: Registry, id: string): Promise<Grant> {
+async function revokeOne(grants: Registry, id: string): Promise<Grant> {
   for (;;) {
     const stored = await grants.read(id);
     if (stored === null) throw grantGone();
     const grant = await grants.setState(stored.grant, 'revoked', 'revoked at the command line');
     if (grant !== null) return grant;
   }
+}
+
+/**
+ * `sidekey grant remove`: it is gone here whatever the provider says. Answers exit code 5 where the provider should have
+ * been told, and was not.
+ *
+ * @throws SidekeyError what `pickGrant` throws; `audit_unavailable` where it cannot be recorded
+ */
+export async function removeGrant(
+  context: Context,
+  reference: string,
+  options: EndOptions,
+): Promise<number | void> {
+  const { withState, output } = context;
+  const { grant, domains, there, stranded } = await withState(async (state) => {
+    const { grants, audit, config } = state;
+    const all = await grants.list();
+    const picked = pickGrant(all, { grant: reference, user: options.user });
+    const { id, provider, user } = picked;
+    const stranded = await livingOn(grants, all, id);
+    // What was revoked has no credential any more that a provider could be told of.
+    const local = options.local === true || picked.state === 'revoked';
+    const { there } = await endGrant(context, state, id, { local }, () =>
+      audited(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
+        if (!(await grants.remove(id))) throw grantGone();
+      }),
+    );
+    // Where another grant takes its place, the domain goes on to work.
+    const left = all.filter((other) => other.id !== id);
+    const orphaned = domainsOf(picked, all, config.domains).filter(
+      (domain) => !left.some((other) => domainsOf(other, left, [domain]).length > 0),
+    );
+    return { grant: picked, domains: orphaned.map(({ pattern }) => pattern.text), there, stranded };
+  });
+  output.result(
+    { id: grant.id, name: grant.name, user: grant.user, removed: true, at_provider: there.kind, domains },
+    `Removed ${titleOf(grant)}${thereToo(there)}`,
+  );
+  if (there.kind !== 'ended' && grant.state !== 'revoked') output.say(there.sentence);
+  if (stranded.length > 0) {
+    output.say(
+      `Grants that lived on this login get no new tokens any more: ${stranded.map(titleOf).join(', ')}.`,
+    );
+  }
+  if (domains.length > 0) {
+    output.say(`Requests to ${domains.join(', ')} are refused now: no grant is left for them.`);
+    for (const domain of domains) output.say(`  → sidekey domain remove ${shellWord(domain)}`);
+  }
+  return there.kind === 'failed' ? failures.provider_refused.exit : undefined;
+}
+
+/** The grants whose tokens come by the refresh token of this one. */
+async function livingOn(grants: Registry, all: readonly Grant[], login: string): Promise<readonly Grant[]> {
+  const found: Grant[] = [];
+  for (const grant of all) {
+    const opened = grant.refreshable ? await grants.read(grant.id) : null;
+    if (opened !== null && connectionOf(opened)?.via === login) found.push(grant);
+  }
+  return found;
+}
+
+/** The upstream half of ending a grant: the provider is told, where it can be. */
+
+/** What became of the grant at its provider. Sentences are without a secret. */
+type EndedThere =
+  | { readonly kind: 'ended' }
+  /** There is no way to tell it; the sentence says what a person can do. */
+  | { readonly kind: 'not told'; readonly sentence: string }
+  /** There is one, and it failed: what is known there may still be good. */
+  | { readonly kind: 'failed'; readonly sentence: string };
+
+/** Never rejects for what a provider or a network may do. */
+async function tellProvider(context: Context, state: State, opened: OpenedGrant): Promise<EndedThere> {
+  const { config } = state;
+  const { credential } = opened.sealed;
+  const provider = config.providers.get(opened.grant.provider);
+  if (credential.type !== 'oauth2') return notTold(provider);
+  try {
+    return await withExit(config, context.env, (exit) => {
+      const parts = { context, state, exit };
+      return connectionOf(opened) === null
+        ? revokeTokens(opened, credential, parts)
+        : disconnect(opened, parts);
+    });
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return failed(provider?.title ?? opened.grant.provider, error.message);
+  }
+}
+
+interface TellParts {
+  readonly context: Context;
+  readonly state: State;
+  readonly exit: Exit;
+}
+
+async function disconnect(opened: OpenedGrant, parts: TellParts): Promise<EndedThere> {
+  const { refresh_timeout: ms } = parts.state.config.limits;
+  await disconnectAccount(opened, parts, AbortSignal.timeout(ms));
+  return { kind: 'ended' };
+}
+
+async function revokeTokens(
+  { grant }: OpenedGrant,
+  credential: OAuth2Credential,
+  { context, state, exit }: TellParts,
+): Promise<EndedThere> {
+  const { providers, limits } = state.config;
+  const { accessToken, refreshToken, tokenEndpoint } = credential;
+  const provider = providers.get(grant.provider);
+  if (accessToken === null && refreshToken === null) return notTold(provider);
+  // Tokens of another server than the provider's own are none of its business.
+  const isOther = tokenEndpoint !== null && tokenEndpoint !== provider?.tokenEndpoint;
+  if (provider === undefined || isOther) return notTold(provider);
+  const outcome = await revoke(
+    {
+      endpoint: provider.revocationEndpoint,
+      client: await clientOf({ provider: provider.name, credential, scopes: grant.scopes }, provider),
+      dialect: provider.dialect,
+      accessToken,
+      refreshToken,
+    },
+    { fetch: exit.fetch, now: context.now, signal: AbortSignal.timeout(limits.refresh_timeout) },
+  );
+  switch (outcome.kind) {
+    case 'revoked':
+      return { kind: 'ended' };
+    case 'unsupported':
+      return notTold(provider);
+    case 'failed':
+      return failed(provider.title, outcome.reason);
+  }
+}
+
+function failed(title: string, reason: string): EndedThere {
+  return {
+    kind: 'failed',
+    sentence: `${title} was not told: ${withoutStop(reason)}. What it gave may still be good there until you end it at the provider.`,
+  };
+}
+
+function notTold(provider: Provider | undefined): EndedThere {
+  const title = provider?.title ?? 'The provider';
+  const where = provider?.token?.url ?? null;
+  return {
+    kind: 'not told',
+    sentence: `${title} offers no way to tell it: where the credential may be known to others, end it there too${where === null ? '' : ` (${where})`}.`,
+  };
+}
+
+/** How a grant is ended. */
+interface EndOptions {
+  readonly user?: string;
+  /** The provider is not told. */
+  readonly local?: boolean;
+}
+
+/** A grant that was ended. */
+interface Ended<T> {
+  /** What `endHere` answered. */
+  readonly here: T;
+  readonly there: EndedThere;
+}
+
+/**
+ * Ends a grant here at once, then at its provider, with the credential as it was last: under its lock no refresh puts
+ * another in its place meanwhile. A lock that another process does not let go of keeps nobody from ending a grant.
+ *
+ * @throws SidekeyError `grant_missing`; what `endHere` throws
+ */
+async function endGrant<T>(
+  context: Context,
+  state: State,
+  id: string,
+  { local = false }: EndOptions,
+  endHere: () => Promise<T>,
+): Promise<Ended<T>> {
+  const { store, config, grants } = state;
+  const lock = createRefreshLock({ store, now: context.now, timers: systemTimers, limits: config.limits });
+  const taken = await lock.take(id, { patient: true });
+  try {
+    const opened = await grants.read(id);
+    if (opened === null) throw grantGone();
+    const here = await endHere();
+    const there: EndedThere = local
+      ? { kind: 'not told', sentence: 'The provider was not told.' }
+      : await tellProvider(context, state, opened);
+    return { here, there };
+  } finally {
+    if (taken === 'taken') await lock.release(id);
+  }
+}
+
+/** The end of a sentence about a grant that was ended here. */
+function thereToo({ kind }: EndedThere): string {
+  return kind === 'ended'
+    ? ', here and at the provider: its credential is of no use any more.'
+    : ': its credential is sent nowhere any more.';
 }

@@ -1,20 +1,41 @@
-import { replaceCommand } from '../../grants/replace-command.ts';
-import { stateNow } from '../../grants/state-now.ts';
-import { createFingerprint } from '../../inject/fingerprint.ts';
-import { grantEnded } from '../../proxy/right-refusal.ts';
+import { isLeaseFor, leaseStanding, reachesGrant } from '../../agents/lease.ts';
+import { grantEnded } from '../../agents/rights.ts';
+import type { Credential, DpopAlgorithm } from '../../grants/credential.ts';
+import { type Grant, stateNow } from '../../grants/grant.ts';
+import { consentCommand } from '../../grants/messages.ts';
+import type { Provider } from '../../grants/provider.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { replaceCommand } from '../../grants/token-result.ts';
+import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
+import { createFingerprint } from '../../schemes/apply.ts';
+import { proofKey } from '../../schemes/dpop-proof.ts';
+import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
 import type { Context } from '../context.ts';
-import { details } from '../table.ts';
-import { dateTime, relativeTime } from '../time.ts';
-import { boundKeyJson, boundKeyOf, boundKeyText } from './bound-key.ts';
-import { certificateJson, certificateRows } from './certificate-words.ts';
-import { clockJson, clockRows } from './clock-words.ts';
+import { dateTime, isoTime, relativeTime } from '../format.ts';
+import { leaseEndText, shortId } from '../lease/format.ts';
+import { details, table } from '../output.ts';
+import { carriedAs } from '../provider/format.ts';
 import { clocksOf } from './clocks.ts';
-import { domainsOf } from './offered.ts';
-import { lackedBy, lackedJson, lackedText } from './lacked.ts';
-import { grantGone, pickGrant } from './pick.ts';
-import { policyJson, policyRows } from './policy-words.ts';
-import { reachedBy, reachedByJson, reachedByRows } from './reached-by.ts';
-import { accountOf, grantJson, renewedBy, scopesOf } from './words.ts';
+import {
+  accountOf,
+  certificateJson,
+  certificateRows,
+  clockJson,
+  clockRows,
+  domainsOf,
+  expiryOf,
+  grantCommand,
+  grantGone,
+  grantJson,
+  isoOrNull,
+  lastUse,
+  pickGrant,
+  policyJson,
+  policyRows,
+  renewedBy,
+  scopesOf,
+  titleOf,
+} from './format.ts';
 
 /** `sidekey grant show`. Rejects with what `pickGrant` and the vault throw. */
 export async function showGrant(
@@ -99,4 +120,201 @@ export async function showGrant(
   if (clocks.next.what === 'consent') output.say(`  → ${consentCommand}`);
   if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
+}
+
+/** Ends that come sooner are pointed out. */
+const nearMs = 7 * 86_400_000;
+
+/** `sidekey grant list` */
+export async function listGrants({ withView, output, now }: Context): Promise<void> {
+  const { grants, usedAt, givenUntil } = await withView(async (view) => {
+    const activity = (await view.store?.activity.list()) ?? [];
+    const uses = new Map(activity.map((each) => [each.grantId, each.usedAt]));
+    const policies = (await view.store?.grantPolicies.list()) ?? [];
+    const ends = new Map(policies.map((policy) => [policy.grantId, policy.expiresAt]));
+    return {
+      grants: await view.grants(),
+      usedAt: (id: string) => uses.get(id) ?? null,
+      givenUntil: (id: string) => ends.get(id) ?? null,
+    };
+  });
+  const at = now();
+  const ending = grants.map((grant) => ({ grant, end: givenUntil(grant.id) }));
+  const isGiven = ending.some(({ end }) => end !== null);
+  const rows = grants.map((grant) => [
+    grant.name,
+    grant.provider,
+    grant.user,
+    stateNow(grant, at),
+    scopesOf(grant),
+    expiryOf(grant, at),
+    lastUse(usedAt(grant.id), at),
+    ...(isGiven ? [endText(givenUntil(grant.id), at)] : []),
+  ]);
+  output.result(
+    grants.map((grant) => ({
+      ...grantJson(grant, at),
+      used_at: isoOrNull(usedAt(grant.id)),
+      given_until: isoOrNull(givenUntil(grant.id)),
+    })),
+    grants.length === 0
+      ? 'There are no grants yet.'
+      : table(isGiven ? [...headings, 'GIVEN UNTIL'] : headings, rows),
+  );
+  if (grants.length === 0) output.say('  → sidekey connect PROVIDER');
+  for (const { grant, end } of ending) {
+    if (end === null || end - at > nearMs) continue;
+    const how = end <= at ? 'was given until' : 'ends';
+    output.say(`${titleOf(grant)} ${how} ${relativeTime(end, at)}.\n  → ${grantCommand('extend', grant)}`);
+  }
+}
+
+const headings = ['NAME', 'PROVIDER', 'USER', 'STATE', 'SCOPES', 'EXPIRES', 'LAST USED'];
+
+function endText(end: number | null, now: number): string {
+  return end === null ? 'no end' : relativeTime(end, now);
+}
+
+/** Which consent an upstream missed in a grant, and how to give it. */
+
+/** What an upstream said last of scopes that the grant lacks. */
+interface Lacked {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** None: the upstream did not name them. */
+  readonly scopes: readonly string[];
+  /** What asks for them. */
+  readonly command: string;
+}
+
+/** Null: nothing, or it was before the last consent, or the grant has all of it by now. */
+export function lackedBy(
+  { grant, sealed: { credential } }: OpenedGrant,
+  activity: Pick<GrantActivity, 'lackedAt' | 'lacked'> | null,
+  provider: Provider | undefined,
+): Lacked | null {
+  if (activity === null || activity.lackedAt === null) return null;
+  const { lackedAt: at } = activity;
+  // The store is not sealed, and the command is there to be pasted.
+  const lacked = activity.lacked.filter(isScope);
+  // A refresh gives the same scopes again: only a consent ends it, or another credential in the place of a pasted one.
+  const givenAt = credential.type === 'oauth2' ? credential.consentedAt : grant.updatedAt;
+  if (givenAt !== undefined && givenAt >= at) return null;
+  const scopes = givenAt === undefined ? ungrantedScopes(lacked, grant.scopes) : lacked;
+  if (scopes.length === 0 && activity.lacked.length > 0) return null;
+  return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
+}
+
+/** For people: `read:org (2 h ago)`; null: there is nothing to say. */
+export function lackedText(lacked: Lacked | null, now: number): string | null {
+  if (lacked === null) return null;
+  const { at, scopes } = lacked;
+  return `${scopes.length === 0 ? 'not named' : scopes.join(' ')} (${relativeTime(at, now)})`;
+}
+
+/** For programs. */
+function lackedJson(lacked: Lacked | null): Readonly<Record<string, unknown>> | null {
+  return lacked === null ? null : { ...lacked, at: isoTime(lacked.at) };
+}
+
+/** Who may use a grant now. */
+
+/** Agents that are bound to it, and leases that are good for it. */
+interface ReachedBy {
+  readonly agents: readonly AgentRecord[];
+  readonly leases: readonly LeaseRecord[];
+}
+
+/** A lease counts as far as its agent reaches the grant too. */
+function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
+  if (rights === null) return { agents: [], leases: [] };
+  const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
+  const agents = rights.agents.filter(({ name, user }) =>
+    reachesGrant(
+      rights.bindings.filter(({ agent }) => agent === name),
+      user,
+      grant,
+      labels,
+    ),
+  );
+  const leases = rights.leases.filter(
+    (lease) =>
+      isLeaseFor(lease, grant.id) &&
+      agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null) &&
+      leaseStanding(lease, now).state === 'active',
+  );
+  return { agents, leases };
+}
+
+/** Rows of `grant show`. */
+function reachedByRows(
+  { agents, leases }: ReachedBy,
+  { agents: mode }: { readonly agents: 'optional' | 'required' },
+  now: number,
+): Readonly<Record<string, string | null>> {
+  const names = agents.map(({ name, disabledAt }) => (disabledAt === null ? name : `${name} (disabled)`));
+  if (mode === 'optional') names.push('callers on this machine without a token');
+  return {
+    'reached by': names.length === 0 ? 'no agent' : names.join(', '),
+    'active leases':
+      leases.length === 0
+        ? null
+        : leases
+            .map((lease) => `${shortId(lease.id)} of ${lease.agent}, ends ${leaseEndText(lease, now)}`)
+            .join('; '),
+  };
+}
+
+/** The same for programs. */
+function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, unknown>> {
+  return {
+    agents: agents.map(({ name, disabledAt }) => ({
+      name,
+      state: disabledAt === null ? 'enabled' : 'disabled',
+    })),
+    active_leases: leases.map(({ id, agent }) => ({ id, agent })),
+  };
+}
+
+/** What a person is told of the key that a grant's tokens are bound to (RFC 9449). Its thumbprint is public. */
+
+/** The key, and what is bound to it. */
+interface BoundKey {
+  readonly algorithm: DpopAlgorithm;
+  /** RFC 7638. */
+  readonly thumbprint: string;
+  /** Whether the access token of now is. */
+  readonly isBound: boolean;
+}
+
+/** Null: the grant has no key. */
+export function boundKeyOf(credential: Credential): BoundKey | null {
+  if (credential.type !== 'oauth2' || credential.dpop === undefined) return null;
+  const { key, isBound } = credential.dpop;
+  const { algorithm, thumbprint } = proofKey(key);
+  return { algorithm, thumbprint, isBound };
+}
+
+/** Whether a token goes nowhere, since the definition wants one that is bound and this one is not. */
+export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
+  if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
+  return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
+}
+
+/** For a program. */
+function boundKeyJson(bound: BoundKey | null): unknown {
+  if (bound === null) return null;
+  const { algorithm, thumbprint, isBound } = bound;
+  return { algorithm, thumbprint, token_bound: isBound };
+}
+
+/** One line; null: nothing is to be said. */
+function boundKeyText(credential: Credential, provider: Provider | undefined): string | null {
+  const bound = boundKeyOf(credential);
+  if (isUnbound(credential, provider)) return 'no key, though the provider is to bind its tokens to one';
+  if (bound === null) return null;
+  const { algorithm, thumbprint, isBound } = bound;
+  return isBound
+    ? `key ${thumbprint} (${algorithm}); ${carriedAs({ kind: 'dpop' })}`
+    : `key ${thumbprint} (${algorithm}) from the next token on`;
 }

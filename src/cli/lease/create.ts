@@ -1,12 +1,25 @@
-import { SidekeyError } from '../../errors.ts';
+import { randomUUID } from 'node:crypto';
+import { hashToken } from '../../agents/authentication.ts';
+import {
+  grantedTtl,
+  type GrantedTtl,
+  isLeaseFor,
+  type Lease,
+  type LeaseTtlLevel,
+  reachesGrant,
+} from '../../agents/lease.ts';
+import type { State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import type { Config } from '../../config/config.ts';
+import { type Grant, stateNow } from '../../grants/grant.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { visible } from '../../lib/text.ts';
+import type { AgentRecord, GrantPolicy, LeaseRecord, Rights } from '../../store/store.ts';
+import { newSecret } from '../agent/add.ts';
+import { grantReference, namedGrant, pickAgent, unknownAgent } from '../agent/bindings.ts';
 import type { Context } from '../context.ts';
-import { proxyUrl } from '../proxy-url.ts';
-import { readSpan } from '../span.ts';
-import { visible } from '../table.ts';
-import { makeLease } from './make.ts';
-import { whatEndsBefore } from './outlives.ts';
-import { cappedText } from './ttl.ts';
-import { leaseClockText, leaseJson } from './words.ts';
+import { proxyUrl, readSpan, relativeTime, spanText } from '../format.ts';
+import { leaseClockText, leaseJson } from './format.ts';
 
 /** What a lease is to be. */
 export interface CreateOptions {
@@ -69,4 +82,188 @@ function readPurpose(text: string): string {
   throw new SidekeyError('input_invalid', 'The purpose is empty, too long, or has control characters.', {
     hint: `say in up to ${longestPurpose} characters what the lease is for: --purpose "nightly report"`,
   });
+}
+
+/** What a lease is to be; checked, and its spans in milliseconds. */
+export interface LeaseOrder {
+  readonly agent: string;
+  /** As `--grant` names them; null: all that the agent reaches, what comes later too. */
+  readonly grants: readonly string[] | null;
+  readonly purpose: string;
+  /** Null: whatever is usual. */
+  readonly ttlMs: number | null;
+  readonly idleMs: number | null;
+  readonly maxUses: number | null;
+  /** Its token, where that was made before. */
+  readonly secret?: string;
+}
+
+/** A lease that was made, and its token, which is nowhere else. */
+export interface MadeLease {
+  readonly lease: LeaseRecord;
+  readonly secret: string;
+  /** Those that it reaches now. */
+  readonly grants: readonly Grant[];
+  readonly policies: readonly GrantPolicy[];
+  readonly ttl: GrantedTtl;
+}
+
+/** Leases whose time was over so long ago are forgotten. */
+const forgetAfterMs = 90 * 86_400_000;
+
+/**
+ * Makes a lease, audited first.
+ *
+ * @param at milliseconds since the epoch
+ * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `audit_unavailable`
+ */
+export async function makeLease(
+  { store, audit, config, ...state }: Pick<State, 'store' | 'audit' | 'config' | 'grants'>,
+  order: LeaseOrder,
+  at: number,
+): Promise<MadeLease> {
+  const secret = order.secret ?? newSecret('lease');
+  const rights = await store.rights.read();
+  const agent = pickAgent(rights.agents, order.agent);
+  if (agent.disabledAt !== null) {
+    throw new SidekeyError('input_invalid', `The agent ${agent.name} is disabled.`, {
+      hint: `sidekey agent enable ${agent.name}`,
+    });
+  }
+  const all = await state.grants.list();
+  const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
+  const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
+  // Without any grant nothing says how long is usual.
+  const ttlMs = grants.length === 0 ? (order.ttlMs ?? config.leases.defaultTtlMs) : order.ttlMs;
+  const ttl = ttlFor(ttlMs, grants, { config, policies: rights.policies });
+  const lease: LeaseRecord = {
+    id: randomUUID(),
+    agent: agent.name,
+    tokenHash: hashToken(secret),
+    grants: order.grants === null ? null : grants.map(({ id }) => id),
+    purpose: order.purpose,
+    createdAt: at,
+    expiresAt: at + ttl.ttlMs,
+    idleMs: order.idleMs,
+    renewedAt: null,
+    usedAt: null,
+    maxUses: order.maxUses,
+    uses: 0,
+    revokedAt: null,
+  };
+  const only = lease.grants?.length === 1 ? lease.grants[0] : undefined;
+  const reach = lease.grants?.join(', ') ?? 'all that the agent reaches';
+  const event = {
+    event: 'lease.created',
+    agent: agent.name,
+    lease: lease.id,
+    grant: only,
+    reason: only === undefined ? `${order.purpose} (for ${reach})` : order.purpose,
+  } as const;
+  await audited(audit, event, async () => {
+    if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
+  });
+  await store.leases.removeEnded(at - forgetAfterMs);
+  return { lease, secret, grants, policies: rights.policies, ttl };
+}
+
+function chosenOf(
+  agent: AgentRecord,
+  named: readonly string[],
+  all: readonly Grant[],
+  reached: readonly Grant[],
+): readonly Grant[] {
+  const chosen = [...new Set(named.map((text) => namedGrant(all, text)))];
+  const beyond = chosen.find((grant) => !reached.includes(grant));
+  if (beyond === undefined) return chosen;
+  const name = grantReference(beyond);
+  throw new SidekeyError('grant_missing', `The agent ${agent.name} does not reach the grant ${name}.`, {
+    hint: `sidekey agent bind ${agent.name} --grant ${name}`,
+  });
+}
+
+/**
+ * The grants that a lease was made for; of one for whatever its agent reaches, those that it reaches now.
+ *
+ * @param rights null: there is no store, and nobody reaches anything
+ */
+export function ownGrants(
+  lease: Pick<Lease, 'agent' | 'grants'>,
+  grants: readonly Grant[],
+  rights: Rights | null,
+): Grant[] {
+  if (lease.grants !== null) return grants.filter(({ id }) => isLeaseFor(lease, id));
+  const actsFor = rights?.agents.find(({ name }) => name === lease.agent)?.user ?? null;
+  const bindings = rights?.bindings.filter(({ agent }) => agent === lease.agent) ?? [];
+  const labels = new Map(rights?.policies.map((policy) => [policy.grantId, policy.labels]));
+  return grants.filter((grant) => reachesGrant(bindings, actsFor, grant, labels.get(grant.id) ?? []));
+}
+
+/**
+ * What ends before a lease does: a lease and the token behind it have clocks of their own. Sentences for people; none
+ * where the lease is the first to end.
+ */
+export function whatEndsBefore(
+  expiresAt: number,
+  grants: readonly Grant[],
+  policies: readonly GrantPolicy[],
+  now: number,
+): string[] {
+  return grants.flatMap((grant) => {
+    const name = grantReference(grant);
+    const state = stateNow(grant, now);
+    if (state !== 'active')
+      return [`The grant ${name} is ${state.replace('_', ' ')}: the lease is of no use for it now.`];
+    const end = policies.find(({ grantId }) => grantId === grant.id)?.expiresAt ?? null;
+    return [
+      ...(end !== null && end < expiresAt
+        ? [
+            end <= now
+              ? `The grant ${name} was given until ${relativeTime(end, now)}: the lease is of no use for it now.`
+              : `The lease outlives the grant ${name}, which ends ${relativeTime(end, now)}.`,
+          ]
+        : []),
+      ...(!grant.refreshable && grant.expiresAt !== null && grant.expiresAt < expiresAt
+        ? [
+            `The lease outlives the token of ${name}, which ends ${relativeTime(grant.expiresAt, now)} and cannot be refreshed.`,
+          ]
+        : []),
+    ];
+  });
+}
+
+/** What leases are measured by. */
+interface TtlFacts {
+  readonly config: Pick<Config, 'leases' | 'providers'>;
+  readonly policies: readonly GrantPolicy[];
+}
+
+/** How long a lease of these grants may last; `asked` in milliseconds, null: whatever is usual. */
+export function ttlFor(asked: number | null, grants: readonly Grant[], facts: TtlFacts): GrantedTtl {
+  return grantedTtl(
+    asked,
+    grants.map((grant) => levelsOf(grant, facts)),
+  );
+}
+
+/** What is said of a lease that is shorter than was asked for; null: it is not. */
+export function cappedText({ ttlMs, cappedBy }: GrantedTtl, asked: string | undefined): string | null {
+  if (cappedBy === null) return null;
+  const wanted = asked === undefined ? 'the usual time' : asked;
+  return `It lasts ${spanText(ttlMs)} instead of ${wanted}: more is not allowed by ${cappedBy}.`;
+}
+
+function levelsOf(grant: Grant, { config, policies }: TtlFacts): LeaseTtlLevel[] {
+  const policy = policies.find(({ grantId }) => grantId === grant.id);
+  const provider = config.providers.get(grant.provider);
+  const { defaultTtlMs, maxTtlMs } = config.leases;
+  return [
+    {
+      of: `the grant ${grantReference(grant)}`,
+      defaultMs: policy?.leaseDefaultMs ?? null,
+      maxMs: policy?.leaseMaxMs ?? null,
+    },
+    { of: `the provider ${grant.provider}`, ...(provider?.lease ?? { defaultMs: null, maxMs: null }) },
+    { of: 'leases.max_ttl of the config', defaultMs: defaultTtlMs, maxMs: maxTtlMs },
+  ];
 }

@@ -1,11 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { closeSync, constants as files, existsSync, openSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { SidekeyError } from '../../errors.ts';
-import { systemCode } from '../../system-error.ts';
-import { stopWith } from './job-control.ts';
-import type { Signals } from './signals.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
 
 /** How a command ended. */
 export type ChildEnd =
@@ -15,7 +12,7 @@ export type ChildEnd =
   | { readonly kind: 'failed'; readonly code: 126 | 127; readonly error: SidekeyError };
 
 /** What runs. */
-export interface Command {
+interface Command {
   readonly program: string;
   readonly words: readonly string[];
   readonly env: NodeJS.ProcessEnv;
@@ -102,4 +99,105 @@ export function endAs(signal: NodeJS.Signals): number {
     process.kill(process.pid, signal);
   }
   return 128 + constants.signals[signal];
+}
+
+/** Whoever continues this process hears only now that the child had stopped, and first has to continue it too. */
+const soonMs = 20;
+
+/**
+ * Stops this process when its child has stopped, and nobody else has stopped this one: a program that takes Ctrl-Z itself
+ * stops only itself, and the shell, which knows this process alone, would wait on. Whoever continues this one continues
+ * the child. Answers what gives it up.
+ */
+function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const look = () => {
+    if (pid !== undefined && isStopped(pid)) process.kill(process.pid, 'SIGSTOP');
+  };
+  const lookSoon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(look, soonMs);
+  };
+  // The system tells of children that stop, too.
+  process.on('SIGCHLD', lookSoon);
+  // The child may have stopped before this was listened for.
+  lookSoon();
+  return () => {
+    clearTimeout(timer);
+    process.off('SIGCHLD', lookSoon);
+  };
+}
+
+/** Whether a process is stopped by a signal; one that a debugger holds is not. */
+function isStopped(pid: number): boolean {
+  try {
+    if (process.platform === 'linux') {
+      // The name of the program stands in brackets, and may hold any character (proc_pid_stat(5)).
+      const [, state] = /^.*\) (\S)/s.exec(readFileSync(`/proc/${pid}/stat`, 'latin1')) ?? [];
+      return state === 'T';
+    }
+    return execFileSync('ps', ['-o', 'state=', '-p', String(pid)], { encoding: 'latin1' }).startsWith('T');
+  } catch {
+    // It has ended.
+    return false;
+  }
+}
+
+/** The signals of a process that stands in for another one. */
+export interface Signals {
+  /** What wants this process to end and has come before there was anybody to pass it to. */
+  readonly ended: NodeJS.Signals | null;
+  /** Gives signals that come from now on to a command; null: it has ended. */
+  passTo(receive: ((signal: NodeJS.Signals) => void) | null): void;
+}
+
+/** The terminal gives these to all of its processes at once. */
+const ofTheTerminal = ['SIGINT', 'SIGQUIT'] as const;
+const ending = ['SIGTERM', 'SIGHUP'] as const;
+/** Whoever sends one of these means the command. It may have it from the terminal already: a second one does no harm. */
+const others = ['SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'] as const;
+
+/** Whoever passes signals on may do so a moment after the terminal: npm does. */
+const sameSignalMs = 500;
+
+/**
+ * Takes the signals over. Before there is a command, those that end a process are remembered; while it runs, all go to
+ * it, but for those that it has from the terminal anyway; after it, they are held for a moment, in which this process
+ * ends by itself.
+ */
+export function takeSignals(now: () => number): Signals {
+  const isGivenByTerminal = hasTerminal();
+  let receive: ((signal: NodeJS.Signals) => void) | null = null;
+  let ended: NodeJS.Signals | null = null;
+  let over: number | null = null;
+
+  function end(signal: NodeJS.Signals, isGiven: boolean): void {
+    if (receive !== null) {
+      if (!isGiven) receive(signal);
+    } else if (over === null) ended ??= signal;
+    else if (now() - over > sameSignalMs) process.exit(128 + constants.signals[signal]);
+  }
+
+  for (const signal of ofTheTerminal) process.on(signal, () => end(signal, isGivenByTerminal));
+  for (const signal of ending) process.on(signal, () => end(signal, false));
+  for (const signal of others) process.on(signal, () => receive?.(signal));
+  return {
+    get ended() {
+      return ended;
+    },
+    passTo(next) {
+      receive = next;
+      if (next === null) over = now();
+    },
+  };
+}
+
+/** Whether this process has a terminal that could send it signals. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', files.O_RDONLY | files.O_NOCTTY));
+    return true;
+  } catch {
+    return false;
+  }
 }

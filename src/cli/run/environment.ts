@@ -1,22 +1,19 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { withoutProxy } from '../../clients/no-proxy.ts';
-import { parentNotes } from '../../clients/parent-notes.ts';
-import { writeTrustFiles } from '../../clients/trust-files.ts';
+import { withheld } from '../../clients/environment.ts';
+import { parentNotes, writeTrustFiles } from '../../clients/trust-files.ts';
+import { withoutProxy } from '../../clients/variable-table.ts';
 import { clientVariables } from '../../clients/variables.ts';
-import { withheld } from '../../clients/withheld.ts';
-import { credentialVariables } from '../../config/credential-variables.ts';
-import { environmentReferences } from '../../config/environment-references.ts';
-import { SidekeyError } from '../../errors.ts';
-import { leaseHolder } from '../../placeholder/codes.ts';
-import { mintFor } from '../../placeholder/of-grant.ts';
-import { systemCode } from '../../system-error.ts';
-import { offeredFirst } from '../grant/offered.ts';
-import type { Way } from './way.ts';
+import { credentialVariables } from '../../config/environment-index.ts';
+import { environmentReferences } from '../../config/load.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { leaseHolder, mintFor } from '../../placeholders/codes.ts';
+import { offeredFirst } from '../grant/format.ts';
+import type { Way } from './own-proxy.ts';
 
 /** What a command is given. */
-export interface CommandEnvironment {
+interface CommandEnvironment {
   readonly env: NodeJS.ProcessEnv;
   /** What a person should know of it. Sentences. */
   readonly notes: readonly string[];

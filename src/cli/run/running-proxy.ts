@@ -1,25 +1,22 @@
 import { dirname } from 'node:path';
+import { openState, openView } from '../../app/state.ts';
 import type { CertificateAuthority } from '../../ca/authority.ts';
 import type { Config } from '../../config/config.ts';
 import { isReference, parseSecretReference, readSecret } from '../../config/secret-reference.ts';
-import { SidekeyError } from '../../errors.ts';
-import { systemTimers } from '../../grants/timers.ts';
-import type { Log } from '../../log.ts';
-import { openState } from '../../state.ts';
-import { openView } from '../../view.ts';
-import { newSecret } from '../agent/token.ts';
-import { openCa } from '../ca/open.ts';
-import type { Context } from '../context.ts';
-import { proxyUrl } from '../proxy-url.ts';
-import { askHealth } from '../status/health.ts';
-import { atCommandLine } from '../who.ts';
-import { holdLease } from './held-lease.ts';
-import type { LeaseSettings } from './own-proxy.ts';
-import { ensureRunAgent, runAgent } from './run-agent.ts';
-import type { Way } from './way.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import { systemTimers } from '../../lib/timers.ts';
+import { newSecret } from '../agent/add.ts';
+import { ensureRunAgent, runAgent } from '../agent/bindings.ts';
+import { openCa } from '../ca.ts';
+import { atCommandLine, type Context } from '../context.ts';
+import { proxyUrl } from '../format.ts';
+import { askHealth } from '../status/finding.ts';
+import { holdLease } from './lease.ts';
+import type { LeaseSettings, Way } from './own-proxy.ts';
 
 /** A proxy that runs somewhere. */
-export interface ProxyPlace {
+interface ProxyPlace {
   readonly host: string;
   readonly port: number;
   /** `NAME:TOKEN`, as it stands in the URL; null: none. */

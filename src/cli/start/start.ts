@@ -1,15 +1,18 @@
 import { resolve } from 'node:path';
+import type { StandardOutput } from '../../app/audit-upkeep.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
-import type { StandardOutput } from '../../audit-sinks.ts';
-import { createLog, type Log } from '../../log.ts';
-import { atCommandLine } from '../who.ts';
-import { startProxy, type Proxy } from '../../main.ts';
-import type { Context } from '../context.ts';
-import { keptText } from '../audit/kept.ts';
-import { proxyUrl } from '../proxy-url.ts';
-import { columns } from '../table.ts';
-import { describeMap } from './describe-map.ts';
+import { type Grant, stateNow } from '../../grants/grant.ts';
+import { replaceCommand } from '../../grants/token-result.ts';
+import { createLog, type Log } from '../../lib/log.ts';
+import { type Proxy, startProxy } from '../../main.ts';
+import type { Domain } from '../../policy/domain-map.ts';
+import { keptText } from '../audit/verify.ts';
+import { atCommandLine, type Context } from '../context.ts';
+import { describeAction } from '../domain.ts';
+import { proxyUrl } from '../format.ts';
+import { offeredBy, titleOf } from '../grant/format.ts';
+import { columns } from '../output.ts';
 import { startWorkers, type Workers } from './workers.ts';
 
 /** `sidekey start`: serves until it is told to stop. */
@@ -17,7 +20,7 @@ export async function start(
   context: Context,
   { worker }: { readonly worker?: boolean } = {},
 ): Promise<number | void> {
-  if (worker === true) return (await import('./worker.ts')).serveAsWorker(context);
+  if (worker === true) return (await import('./workers.ts')).serveAsWorker(context);
   const { env, now } = context;
   const config = await context.config();
   const log = createLog(config.log.level);
@@ -149,4 +152,63 @@ const bundleLine =
 
 function fromHere(path: string): string {
   return displayName(path, process.cwd());
+}
+
+/** The allowed-domains map for a person, and the commands that would supply what it lacks. */
+interface MapDescription {
+  readonly lines: readonly string[];
+  readonly missing: readonly string[];
+}
+
+type MapConfig = Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'providers'>>;
+
+/** Describes the map as it works with these grants; `now` in milliseconds since the epoch. */
+export function describeMap(
+  { domains, proxy, providers }: MapConfig,
+  grants: readonly Grant[],
+  now: number,
+): MapDescription {
+  const rest = proxy.unmatched === 'tunnel' ? 'passed through blind' : 'refused';
+  if (domains.length === 0) {
+    return {
+      lines: [`No domain is in the map yet: every host is ${rest}.`],
+      // Connecting puts the provider's hosts into the map.
+      missing: [
+        grants[0] === undefined
+          ? 'sidekey connect github --token'
+          : `sidekey domain allow api.github.com --grant ${grants[0].name}`,
+      ],
+    };
+  }
+  const rows = domains.map((domain) => [
+    `  ${domain.pattern.text}`,
+    describeAction(domain),
+    describeGrants(domain, grants, now),
+  ]);
+  return {
+    lines: ['Domains:', ...columns(rows), `  any other host is ${rest}`],
+    missing: [...new Set(domains.flatMap((domain) => missingFor(domain, grants, { now, providers })))],
+  };
+}
+
+function describeGrants(domain: Domain, grants: readonly Grant[], now: number): string {
+  if (domain.action.kind !== 'grant') return '';
+  const offered = offeredBy(domain, grants);
+  if (offered.length === 0) return 'MISSING';
+  return offered.map((grant) => `${titleOf(grant)}, ${stateNow(grant, now)}`).join('; ');
+}
+
+function missingFor(
+  domain: Domain,
+  grants: readonly Grant[],
+  { now, providers }: { readonly now: number; readonly providers: MapConfig['providers'] },
+): string[] {
+  if (domain.action.kind !== 'grant') return [];
+  const offered = offeredBy(domain, grants);
+  if (offered.length === 0) {
+    return [`sidekey connect PROVIDER --name ${domain.action.grant}`];
+  }
+  return offered
+    .filter((grant) => stateNow(grant, now) !== 'active')
+    .map((grant) => replaceCommand(grant, [], providers?.get(grant.provider)));
 }

@@ -1,10 +1,21 @@
+import {
+  lookAtMachine,
+  removeRunning,
+  runFileOf,
+  type SocketHandle,
+  type ToSupervisor,
+  type ToWorker,
+  workerCount,
+  writeRunning,
+} from '../../app/worker-ipc.ts';
+import { startSupervisor, type Supervisor } from '../../app/workers.ts';
 import type { Config } from '../../config/config.ts';
-import { errorPhrase } from '../../error-facts.ts';
-import { systemTimers } from '../../grants/timers.ts';
-import type { Log } from '../../log.ts';
-import { removeRunning, runFileOf, writeRunning } from '../../workers/run-file.ts';
-import { startSupervisor, type Supervisor } from '../../workers/supervisor.ts';
-import { lookAtMachine, workerCount } from '../../workers/worker-count.ts';
+import { parseConfig } from '../../config/load.ts';
+import { errorPhrase, exitCode, SidekeyError } from '../../lib/errors.ts';
+import { createLog, type Log } from '../../lib/log.ts';
+import { systemTimers } from '../../lib/timers.ts';
+import { type Proxy, startProxy } from '../../main.ts';
+import type { Context } from '../context.ts';
 
 /** Workers, and the file that says which they are. */
 export interface Workers {
@@ -61,4 +72,89 @@ export function startWorkers(
       if (file !== null) removeRunning(file);
     },
   };
+}
+
+/** Milliseconds between words that grants are used. */
+const usedEvery = 60_000;
+
+type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
+
+/**
+ * One of several processes that serve. All it needs to know comes from the one that started it, over the channel between
+ * them; when that closes, the other is gone, and this one lets its exchanges end, and ends too.
+ */
+export async function serveAsWorker({ env, now }: Context): Promise<number> {
+  if (process.send === undefined) {
+    throw new SidekeyError('input_invalid', 'A worker is started by "sidekey start", and not by hand.', {
+      hint: 'sidekey start',
+    });
+  }
+  const told = Promise.withResolvers<{ readonly serve: Serve; readonly socket: SocketHandle } | null>();
+  const stop = Promise.withResolvers<void>();
+  let proxy: Proxy | undefined;
+  process.on('message', (message, socket) => {
+    const said = message as ToWorker;
+    if (said.kind === 'serve') told.resolve({ serve: said, socket: socket as unknown as SocketHandle });
+    else if (said.kind === 'reload') void proxy?.reload();
+    else stop.resolve();
+  });
+  process.once('disconnect', () => stop.resolve());
+  process.once('SIGTERM', () => void say({ kind: 'leaving' }).then(stop.resolve));
+  // A terminal sends them to all of its processes; the one that started this says what comes of it.
+  process.on('SIGINT', () => {}).on('SIGHUP', () => {});
+  void stop.promise.then(() => told.resolve(null));
+  const given = await told.promise;
+  if (given === null) return leave(exitCode.ok);
+  try {
+    proxy = await begin(given.serve, given.socket, { env, now });
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    const { code, message, hint } = error;
+    await say({ kind: 'failed', code, message, hint });
+    return leave(error.exit);
+  }
+  void say({ kind: 'ready' }, given.socket);
+  await stop.promise;
+  await proxy.close();
+  return leave(exitCode.ok);
+}
+
+async function begin(
+  { file, text, pages, ticketMaterial }: Serve,
+  socket: SocketHandle,
+  { env, now }: Pick<Context, 'env' | 'now'>,
+): Promise<Proxy> {
+  const config = await parseConfig(text, file, { env });
+  let saidUsed = -Infinity;
+  return startProxy(config, {
+    log: createLog(config.log.level),
+    now,
+    env,
+    ticketMaterial,
+    worker: {
+      socket,
+      pages,
+      config: (event) => void say({ kind: 'config', event }),
+      used() {
+        const time = now();
+        if (Math.abs(time - saidUsed) < usedEvery) return;
+        saidUsed = time;
+        void say({ kind: 'used' });
+      },
+    },
+  });
+}
+
+/** Resolves when it has left; where the other is gone, nobody hears it. */
+function say(message: ToSupervisor, socket?: SocketHandle): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.connected) process.send?.(message, socket as never, {}, () => resolve());
+    else resolve();
+  });
+}
+
+/** Without the channel nothing keeps this process. */
+function leave(exit: number): number {
+  if (process.connected) process.disconnect?.();
+  return exit;
 }

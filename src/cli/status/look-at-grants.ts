@@ -1,19 +1,15 @@
-import type { Grant, GrantState } from '../../grants/grant.ts';
+import type { View } from '../../app/state.ts';
+import { certificateFacts } from '../../grants/client-certificate.ts';
+import { type Grant, type GrantState, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { certificateFacts } from '../../grants/certificate-facts.ts';
-import { replaceCommand } from '../../grants/replace-command.ts';
-import { stateNow } from '../../grants/state-now.ts';
-import { endWords } from '../../grants/token-result.ts';
-import { withoutStop } from '../../oauth/description.ts';
+import { endWords, replaceCommand } from '../../grants/token-result.ts';
+import { withoutStop } from '../../oauth/http.ts';
+import { isWithin } from '../../policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
-import type { View } from '../../view.ts';
-import { isWithin } from '../../policy/audience.ts';
-import { boundKeyOf, isUnbound } from '../grant/bound-key.ts';
+import { relativeTime } from '../format.ts';
 import { clocksOf, failureOf } from '../grant/clocks.ts';
-import { domainsOf, offeredBy } from '../grant/offered.ts';
-import { lackedBy } from '../grant/lacked.ts';
-import { refreshCommand, titleOf } from '../grant/words.ts';
-import { relativeTime } from '../time.ts';
+import { domainsOf, offeredBy, refreshCommand, titleOf } from '../grant/format.ts';
+import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
 import { finding, type Finding, type Need } from './finding.ts';
 
 /** Grants by their state, and those that a person has to see to. One that was revoked on purpose is none of them. */

@@ -1,9 +1,8 @@
-import { exitCode, SidekeyError } from '../../errors.ts';
+import { exitCode, SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
-import { columns } from '../table.ts';
-import { proxyUrl } from '../proxy-url.ts';
-import { broken, type Finding } from './finding.ts';
-import { askHealth } from './health.ts';
+import { proxyUrl } from '../format.ts';
+import { columns } from '../output.ts';
+import { askHealth, broken, type Finding } from './finding.ts';
 import { look, lookAtBroken } from './look.ts';
 
 /** `sidekey status`: exit code 1 where something needs attention. */

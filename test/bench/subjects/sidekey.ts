@@ -3,10 +3,10 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { newToken } from '../../../src/cli/agent/token.ts';
+import { newToken } from '../../../src/cli/agent/add.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { createLog } from '../../../src/log.ts';
-import { openState } from '../../../src/state.ts';
+import { createLog } from '../../../src/lib/log.ts';
+import { openState } from '../../../src/app/state.ts';
 import { freePort } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { approvalRoute } from '../../../src/admin/approval-route.ts';
+import { approvalRoute } from '../../../src/approvals/pages.ts';
 import type { Question } from '../../../src/approvals/approval.ts';
-import { createApprovalLinks } from '../../../src/approvals/link.ts';
-import { createVault } from '../../../src/vault/create-vault.ts';
-import { masterKey } from '../../../src/vault/master-key.ts';
+import { createApprovalLinks } from '../../../src/approvals/webhook.ts';
+import { createVault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
 import { question } from '../../support/question.ts';
 import { deskForTest } from './desk-for-test.ts';
 

@@ -1,5 +1,5 @@
 import type { Answer, Approval, Question } from '../../../src/approvals/approval.ts';
-import type { ApprovalDesk } from '../../../src/approvals/desk.ts';
+import type { ApprovalDesk } from '../../../src/approvals/queue.ts';
 
 /** A desk in memory, with what was said to it. */
 export interface DeskForTest extends Pick<ApprovalDesk, 'get' | 'answer'> {

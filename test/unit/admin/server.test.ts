@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
-import { createAdminServer } from '../../../src/admin/server.ts';
-import { createApprovalLinks } from '../../../src/approvals/link.ts';
-import { SidekeyError } from '../../../src/errors.ts';
-import { systemTimers } from '../../../src/grants/timers.ts';
-import { createVault } from '../../../src/vault/create-vault.ts';
-import { masterKey } from '../../../src/vault/master-key.ts';
+import { createAdminServer } from '../../../src/approvals/server.ts';
+import { createApprovalLinks } from '../../../src/approvals/webhook.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { systemTimers } from '../../../src/lib/timers.ts';
+import { createVault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
 import { question } from '../../support/question.ts';
 import { deskForTest, type DeskForTest } from './desk-for-test.ts';
 

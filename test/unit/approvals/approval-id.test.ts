@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { newApprovalId, readApprovalId } from '../../../src/approvals/approval-id.ts';
+import { newApprovalId, readApprovalId } from '../../../src/approvals/approval.ts';
 
 describe('the id of a question', () => {
   it('is eight characters of what is random, without letters that look alike', () => {

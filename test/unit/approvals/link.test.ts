@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { createApprovalLinks, parseLinkPath } from '../../../src/approvals/link.ts';
-import { createVault } from '../../../src/vault/create-vault.ts';
-import { masterKey } from '../../../src/vault/master-key.ts';
+import { createApprovalLinks, parseLinkPath } from '../../../src/approvals/webhook.ts';
+import { createVault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
 
 const linksOf = (key: Buffer) => createApprovalLinks(createVault(masterKey(key)));
 const key = randomBytes(32);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { questionMessage } from '../../../src/approvals/question-message.ts';
+import { questionMessage } from '../../../src/approvals/webhook.ts';
 import { question } from '../../support/question.ts';
 
 const asked = question({

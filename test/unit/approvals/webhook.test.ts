@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { createApprovalTeller } from '../../../src/approvals/webhook.ts';
-import type { ApprovalWebhook } from '../../../src/config/approval-settings.ts';
-import { SidekeyError } from '../../../src/errors.ts';
+import type { ApprovalWebhook } from '../../../src/config/approvals.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { question } from '../../support/question.ts';
 import { manualTime, settle } from '../grants/manual-time.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLog } from '../../../src/audit/event.ts';
-import { audited, isNoted } from '../../../src/audit/audited.ts';
-import { SidekeyError } from '../../../src/errors.ts';
+import { audited, isNoted } from '../../../src/audit/log.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 
 function log(append: () => Promise<void> = async () => {}) {
   const events: (AuditEvent | string)[] = [];

@@ -1,6 +1,13 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
-import { decodeHead, encodeHead, headFile, headSize, openHead, readHeads } from '../../../src/audit/head.ts';
+import {
+  decodeHead,
+  encodeHead,
+  headFile,
+  headSize,
+  openHead,
+  readHeads,
+} from '../../../src/audit/records.ts';
 import { newLogFile } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 

@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { disk, type DiskCalls } from '../../../src/audit/disk.ts';
-import { headFile } from '../../../src/audit/head.ts';
+import { disk, type DiskCalls } from '../../../src/audit/files.ts';
+import { headFile } from '../../../src/audit/records.ts';
 import {
   access,
   allLines,

@@ -1,4 +1,4 @@
-import type { SinkTimers } from '../../../src/audit/sinks/ship.ts';
+import type { SinkTimers } from '../../../src/audit/export/sink.ts';
 
 /** Timers that run when a test says so. */
 export interface ManualTimers {

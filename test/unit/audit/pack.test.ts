@@ -1,8 +1,7 @@
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { tryLock } from '../../../src/audit/file-lock.ts';
-import { packedName, rotatedFiles, rotatedName, snapshot } from '../../../src/audit/log-files.ts';
+import { packedName, rotatedFiles, rotatedName, snapshot, tryLock } from '../../../src/audit/files.ts';
 import { packRotated } from '../../../src/audit/pack.ts';
 import { tailAudit } from '../../../src/audit/query.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write, writtenLog } from './log-for-test.ts';
@@ -106,7 +105,7 @@ describe('a packed log', () => {
 
   it('that was packed after it was listed is read all the same', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
-    const { openSource } = await import('../../../src/audit/log-files.ts');
+    const { openSource } = await import('../../../src/audit/files.ts');
     const [first] = snapshot(file);
     const text = fs.readFileSync(rotatedName(file, 1));
     await packRotated(file, later());

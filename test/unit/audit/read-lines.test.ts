@@ -1,7 +1,6 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
-import { readBackwards, readForwards } from '../../../src/audit/read-lines.ts';
-import { plainReader, type LogReader } from '../../../src/audit/source.ts';
+import { type LogReader, plainReader, readBackwards, readForwards } from '../../../src/audit/files.ts';
 import { newLogFile } from './log-for-test.ts';
 
 /** Lines of many lengths, so that they meet the chunks of both readers in every way. */

@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { rotatedName } from '../../../src/audit/log-files.ts';
-import { endOfLog, readOn, startOfLog, type LogPosition } from '../../../src/audit/read-on.ts';
+import { rotatedName } from '../../../src/audit/files.ts';
+import { endOfLog, readOn, startOfLog, type LogPosition } from '../../../src/audit/read.ts';
 import { newLogFile, openLog, write, writtenLog } from './log-for-test.ts';
 
 const later = () => Date.now() + 60_000;

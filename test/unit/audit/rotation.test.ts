@@ -1,9 +1,8 @@
 import fs from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { tryLock } from '../../../src/audit/file-lock.ts';
-import { idOf, rotatedName, snapshot } from '../../../src/audit/log-files.ts';
-import { rotate } from '../../../src/audit/rotation.ts';
+import { rotate } from '../../../src/audit/chain-writer.ts';
+import { idOf, rotatedName, snapshot, tryLock } from '../../../src/audit/files.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 
 function idAt(path: string): string {

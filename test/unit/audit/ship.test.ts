@@ -1,11 +1,17 @@
 import fs from 'node:fs';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import {
+  readSinkState,
+  type Shipping,
+  type SinkBatch,
+  SinkFailure,
+  type SinkState,
+  sinkStateFile,
+  startShipping,
+} from '../../../src/audit/export/sink.ts';
 import { packRotated } from '../../../src/audit/pack.ts';
-import { bytesBehind } from '../../../src/audit/read-on.ts';
+import { bytesBehind } from '../../../src/audit/read.ts';
 import { removeExpired } from '../../../src/audit/retention.ts';
-import { startShipping, type Shipping } from '../../../src/audit/sinks/ship.ts';
-import { readSinkState, sinkStateFile, type SinkState } from '../../../src/audit/sinks/sink-state.ts';
-import { SinkFailure, type SinkBatch } from '../../../src/audit/sinks/sink.ts';
 import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';
 import { manualTimers } from './manual-timers.ts';
 import { vaultForTest } from './vault-for-test.ts';

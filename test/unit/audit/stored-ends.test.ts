@@ -1,8 +1,7 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { headFile } from '../../../src/audit/head.ts';
-import type { EndStore } from '../../../src/audit/stored-ends.ts';
-import { readGap, readStoredEnds } from '../../../src/audit/stored-ends.ts';
+import { headFile } from '../../../src/audit/records.ts';
+import { type EndStore, readGap, readStoredEnds } from '../../../src/audit/stored-ends.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
 import { endStoreForTest } from './end-store-for-test.ts';
 import { asKilled, newLogFile, openLog, rewriteLines, write } from './log-for-test.ts';

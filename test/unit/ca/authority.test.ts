@@ -7,14 +7,14 @@ import { openAuthority, type OpenAuthorityOptions } from '../../../src/ca/author
 import {
   authorityExtensions,
   commonName,
+  generalNameOf,
   keyIdentifier,
   leafExtensions,
   signCertificate,
 } from '../../../src/ca/certificate.ts';
 import type { Der } from '../../../src/ca/der.ts';
-import { generalNameOf } from '../../../src/ca/general-name.ts';
-import { issueLeaf } from '../../../src/ca/leaf.ts';
-import type { FailureCode } from '../../../src/errors.ts';
+import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
+import type { FailureCode } from '../../../src/lib/errors.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { handshake } from './ca-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { describe, expect, it } from 'vitest';
-import { machineRoots, pemBundle, trustedCertificates } from '../../../src/ca/bundle.ts';
+import { machineRoots, pemBundle, trustedCertificates } from '../../../src/ca/trust-bundle.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { freshAuthority, hasProgram } from './ca-for-test.ts';
 

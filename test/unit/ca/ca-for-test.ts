@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connect as connectTls, createServer, type SecureContextOptions } from 'node:tls';
 import { once } from 'node:events';
 import { openAuthority, type CertificateAuthority } from '../../../src/ca/authority.ts';
-import { bareHost, isAddress } from '../../../src/policy/host.ts';
+import { bareHost, isAddress } from '../../../src/policy/authority.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { vaultForTest } from './vault-for-test.ts';
 

@@ -5,12 +5,12 @@ import {
   authorityExtensions,
   certificatePem,
   commonName,
+  generalNameOf,
   keyIdentifier,
   leafExtensions,
+  parsePermittedNames,
   signCertificate,
 } from '../../../src/ca/certificate.ts';
-import { generalNameOf } from '../../../src/ca/general-name.ts';
-import { parsePermittedNames } from '../../../src/ca/name-constraints.ts';
 import type { Der } from '../../../src/ca/der.ts';
 import { hasProgram, opensslText } from './ca-for-test.ts';
 

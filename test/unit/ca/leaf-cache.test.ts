@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createLeafCache } from '../../../src/ca/leaf-cache.ts';
-import { createTicketKeys } from '../../../src/ca/ticket-keys.ts';
+import { createLeafCache, createTicketKeys } from '../../../src/ca/leaf-cache.ts';
 import { freshAuthority } from './ca-for-test.ts';
 
 const dayMs = 86_400_000;

@@ -1,6 +1,6 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { issueLeaf } from '../../../src/ca/leaf.ts';
+import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import { freshAuthority, handshake, hasProgram, opensslVerify } from './ca-for-test.ts';
 
 const noOpenssl = !hasProgram('openssl', 'version');

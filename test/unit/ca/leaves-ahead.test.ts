@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { createLeafCache, type LeafCache } from '../../../src/ca/leaf-cache.ts';
-import { createLeavesAhead } from '../../../src/ca/leaves-ahead.ts';
-import { createTicketKeys } from '../../../src/ca/ticket-keys.ts';
+import {
+  createLeafCache,
+  createLeavesAhead,
+  createTicketKeys,
+  type LeafCache,
+} from '../../../src/ca/leaf-cache.ts';
 import { freshAuthority } from './ca-for-test.ts';
 
 const dayMs = 86_400_000;

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import {
+  generalNameOf,
+  nameConstraintsDer,
+  parsePermittedNames,
+  permits,
+} from '../../../src/ca/certificate.ts';
 import { bytesOf, itemsOf, tagNumberOf } from '../../../src/ca/der.ts';
-import { generalNameOf } from '../../../src/ca/general-name.ts';
-import { nameConstraintsDer, parsePermittedNames, permits } from '../../../src/ca/name-constraints.ts';
 
 function texts(entries: readonly string[]): string[] {
   return parsePermittedNames(entries).map((entry) => entry.text);

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { createLeafCache } from '../../../src/ca/leaf-cache.ts';
-import { createTicketKeys } from '../../../src/ca/ticket-keys.ts';
+import { createLeafCache, createTicketKeys } from '../../../src/ca/leaf-cache.ts';
 import { freshAuthority } from './ca-for-test.ts';
 import { handshakeWith } from './resumption.ts';
 

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Vault } from '../../../src/vault/vault.ts';
 
 type SealingVault = Pick<Vault, 'keyId' | 'seal' | 'open'>;

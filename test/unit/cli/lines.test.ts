@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { openLines } from '../../../src/cli/input.ts';
+import { openLines } from '../../../src/cli/terminal.ts';
 
 const none = new PassThrough();
 

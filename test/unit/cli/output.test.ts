@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createOutput } from '../../../src/cli/output.ts';
 
 function output(json: boolean) {

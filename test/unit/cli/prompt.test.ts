@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { createAsk } from '../../../src/cli/prompt.ts';
+import { createAsk } from '../../../src/cli/terminal.ts';
 
 function terminal(isTTY = true) {
   const stdin = Object.assign(new PassThrough(), { isTTY, setRawMode() {} });

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { createScreen } from '../../../src/cli/screen.ts';
+import { createScreen } from '../../../src/cli/terminal.ts';
 import { settle } from '../grants/manual-time.ts';
 
 function terminal({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readEnd, readSpan, spanText } from '../../../src/cli/span.ts';
+import { readEnd, readSpan, spanText } from '../../../src/cli/format.ts';
 
 const now = Date.UTC(2027, 0, 1);
 const invalid = expect.objectContaining({ code: 'input_invalid' });

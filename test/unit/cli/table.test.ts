@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { columns, details, table, visible } from '../../../src/cli/table.ts';
+import { columns, details, table } from '../../../src/cli/output.ts';
+import { visible } from '../../../src/lib/text.ts';
 
 describe('text in columns', () => {
   it('is as wide as the widest cell, without spaces at the ends of lines', () => {

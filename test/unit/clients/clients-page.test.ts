@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { clients } from '../../../src/clients/client-table.ts';
-import { renderClientsPage } from '../../../src/clients/write-clients-page.ts';
-import { packageRoot } from '../../../src/config/shipped.ts';
+import { clients } from '../../../src/clients/table.ts';
+import { renderClientsPage } from '../../../src/clients/docs.ts';
+import { packageRoot } from '../../../src/config/locate.ts';
 
 test('the page of clients is as the tables have it; else run npm run clients', async () => {
   expect(await readFile(join(packageRoot, 'docs', 'clients.md'), 'utf8')).toBe(renderClientsPage());

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { javaOption, javaOptions, nonProxyHosts } from '../../../src/clients/java-options.ts';
+import { javaOption, javaOptions, nonProxyHosts } from '../../../src/clients/java.ts';
 
 const settings = {
   trustStore: { file: '/t/java.p12', password: 'changeit' },

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/no-proxy.ts';
-import { parsePattern, type DomainPattern } from '../../../src/policy/pattern.ts';
+import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/variable-table.ts';
+import { parsePattern, type DomainPattern } from '../../../src/policy/domain-map.ts';
 
 const domains = (...texts: readonly string[]) =>
   texts.map((text) => ({ pattern: parsePattern(text) as DomainPattern }));

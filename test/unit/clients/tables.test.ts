@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { clients } from '../../../src/clients/client-table.ts';
+import { clients } from '../../../src/clients/table.ts';
 import { clientVariables } from '../../../src/clients/variables.ts';
 import { variables } from '../../../src/clients/variable-table.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { withheld, type WithheldFacts } from '../../../src/clients/withheld.ts';
+import { withheld, type WithheldFacts } from '../../../src/clients/environment.ts';
 
 const providers = [
   {

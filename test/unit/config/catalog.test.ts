@@ -1,10 +1,9 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openCatalog } from '../../../src/config/catalog.ts';
-import { checkProvider } from '../../../src/config/provider-check.ts';
-import { packageRoot, shippedFile } from '../../../src/config/shipped.ts';
-import { renderProvidersPage } from '../../../src/config/write-providers-page.ts';
+import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
+import { renderProvidersPage } from '../../../src/config/generate.ts';
+import { packageRoot, shippedFile } from '../../../src/config/locate.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const promised = ['acme', 'airtable', 'anthropic', 'api-key', 'asana', 'auth0', 'bitbucket', 'box', 'cloudflare', 'datadog', 'digitalocean', 'discord', 'docusign', 'dropbox', 'figma', 'gemini', 'github', 'github-app', 'gitlab', 'gmail', 'google', 'google-calendar', 'google-drive', 'hubspot', 'huggingface', 'intercom', 'jira', 'linear', 'linkedin', 'mailgun', 'microsoft', 'mistral', 'netlify', 'notion', 'okta', 'openai', 'pagerduty', 'plaid', 'quickbooks', 'reddit', 'replicate', 'salesforce', 'sendgrid', 'sentry', 'shopify', 'slack', 'spotify', 'stripe', 'telegram', 'trello', 'twilio', 'twitch', 'vercel', 'x', 'xero', 'youtube', 'zendesk', 'zoom']; // prettier-ignore

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { splitCommandLine } from '../../../src/config/command-line.ts';
+import { splitCommandLine } from '../../../src/config/locate.ts';
 
 test.each<[string, string[]]>([
   ['pass show acme', ['pass', 'show', 'acme']],

@@ -3,12 +3,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import { credentialVariables } from '../../../src/config/credential-variables.ts';
-import { environmentIndexFile } from '../../../src/config/environment-index.ts';
-import { environmentReferences } from '../../../src/config/environment-references.ts';
-import { loadConfig } from '../../../src/config/load.ts';
-import { shippedFile } from '../../../src/config/shipped.ts';
-import { renderEnvironmentIndex } from '../../../src/config/write-environment-index.ts';
+import { credentialVariables, environmentIndexFile } from '../../../src/config/environment-index.ts';
+import { renderEnvironmentIndex } from '../../../src/config/generate.ts';
+import { environmentReferences, loadConfig } from '../../../src/config/load.ts';
+import { shippedFile } from '../../../src/config/locate.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 async function configOf(config: object, own: Readonly<Record<string, object>> = {}) {

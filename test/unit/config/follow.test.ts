@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { followConfig } from '../../../src/config/follow.ts';
+import { followConfig } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** A file that is followed; each load reads it, and ends when the test says so. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { didYouMean, editDistance } from '../../../src/did-you-mean.ts';
+import { didYouMean, editDistance } from '../../../src/lib/errors.ts';
 import { displayName, formatPath } from '../../../src/config/problem.ts';
 
 test.each([

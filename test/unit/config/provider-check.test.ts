@@ -1,8 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openCatalog } from '../../../src/config/catalog.ts';
-import { checkProvider } from '../../../src/config/provider-check.ts';
+import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** What does not fit together in a definition with these lines. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readRegularFile } from '../../../src/config/regular-file.ts';
+import { readRegularFile } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 test('a file is read whole, and of one that is larger one byte more than was asked for', async () => {

@@ -1,8 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { parseDuration } from '../../../src/config/duration.ts';
-import { listenAddress } from '../../../src/config/listen-address.ts';
-import { endpoint, issuer, pathText, permittedName } from '../../../src/config/scalar.ts';
-import { parseSize } from '../../../src/config/size.ts';
+import {
+  endpoint,
+  issuer,
+  listenAddress,
+  parseDuration,
+  parseSize,
+  pathText,
+  permittedName,
+} from '../../../src/config/scalar.ts';
 
 describe('durations', () => {
   test.each([

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import { shippedFile } from '../../../src/config/shipped.ts';
+import { shippedFile } from '../../../src/config/locate.ts';
 
 /** A line that is an example: a key, or an item of a list, and no sentence. */
 const example = /^# (?= *(?:["\w*.:-]+:(?: |$)|- ))/;

@@ -2,7 +2,7 @@ import { chmod, mkdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/pr
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { configSources } from '../../../src/config/sources.ts';
+import { configSources } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 async function house() {

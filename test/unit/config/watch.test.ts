@@ -1,8 +1,8 @@
 import { mkdir, readFile, rename, rm, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { SidekeyError } from '../../../src/errors.ts';
-import { watchConfig, type ConfigWatch } from '../../../src/config/watch.ts';
+import type { SidekeyError } from '../../../src/lib/errors.ts';
+import { watchConfig, type ConfigWatch } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 interface Watched {

@@ -1,7 +1,7 @@
 import { chmod, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { writeConfigAtomically } from '../../../src/config/write-config.ts';
+import { writeConfigAtomically } from '../../../src/config/edit.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const before = 'version: 1\n';

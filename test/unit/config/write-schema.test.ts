@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { shippedFile } from '../../../src/config/shipped.ts';
-import { renderJsonSchema } from '../../../src/config/write-schema.ts';
+import { shippedFile } from '../../../src/config/locate.ts';
+import { renderJsonSchema } from '../../../src/config/generate.ts';
 import { limitTable } from '../../../src/policy/limits.ts';
 
 interface JsonSchema {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { createNonces, nonceIn } from '../../../src/dpop/nonces.ts';
+import { createNonces, nonceIn } from '../../../src/schemes/dpop-proof.ts';
 
 describe('a nonce', () => {
   test.each(['n', 'eyJ7S_zG.eyJH0-Z.HX4w-7v', '!#$%&()*+,-./:;<=>?@[]^_`{|}~', 'a'.repeat(1_024)])(

@@ -1,9 +1,17 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify, type JWK } from 'jose';
+import { calculateJwkThumbprint, EmbeddedJWK, type JWK, jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { isDpopKey, newDpopKey, proofHeader, proofKey } from '../../../src/dpop/key.ts';
-import { accessTokenHash, signingInput, signProof, type ProofFacts } from '../../../src/dpop/proof.ts';
-import { thumbprint } from '../../../src/dpop/thumbprint.ts';
+import {
+  accessTokenHash,
+  isDpopKey,
+  newDpopKey,
+  type ProofFacts,
+  proofHeader,
+  proofKey,
+  signingInput,
+  signProof,
+  thumbprint,
+} from '../../../src/schemes/dpop-proof.ts';
 
 /** The public key of the examples of RFC 9449. */
 const example = {

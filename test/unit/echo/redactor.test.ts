@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { GrpcRedactor } from '../../../src/echo/grpc-redactor.ts';
-import { matcherFor } from '../../../src/echo/guarded-secrets.ts';
-import { Matcher } from '../../../src/echo/matcher.ts';
-import { Redactor, redactText } from '../../../src/echo/redactor.ts';
+import { Matcher, matcherFor } from '../../../src/leak-guard/matcher.ts';
+import { GrpcRedactor, Redactor, redactText } from '../../../src/leak-guard/redactor.ts';
 
 const matcherOf = (...secrets: string[]) => new Matcher(secrets);
 

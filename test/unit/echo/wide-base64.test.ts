@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { Matcher } from '../../../src/echo/matcher.ts';
-import { Redactor } from '../../../src/echo/redactor.ts';
+import { Matcher } from '../../../src/leak-guard/matcher.ts';
+import { Redactor } from '../../../src/leak-guard/redactor.ts';
 
 const secret = 'token-of-the-grant-0123456789-abcdefghijklmn';
 

@@ -1,6 +1,6 @@
 import { onTestFinished, describe, expect, test } from 'vitest';
 import { createActivityNotes, type ActivityNotes } from '../../../src/grants/activity.ts';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { ActivityChange, Store } from '../../../src/store/store.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';

@@ -1,12 +1,12 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import forge from 'node-forge';
 import { expect, describe, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { certificateFacts } from '../../../src/grants/certificate-facts.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { certificateFacts } from '../../../src/grants/client-certificate.ts';
 import { readCredential } from '../../../src/grants/credential-input.ts';
-import { erased } from '../../../src/grants/erased.ts';
+import { erased } from '../../../src/grants/credential-shape.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
-import { clockOf, endOf } from '../../../src/grants/token-clock.ts';
+import { clockOf, endOf } from '../../../src/grants/credential.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { upstreamLeaf } from '../../support/upstream.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { readCredential, type CredentialInput } from '../../../src/grants/credential-input.ts';
 
 const now = Date.UTC(2027, 0, 1);

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
-import { fateOf, newHolder } from '../../../src/grants/lock-holder.ts';
+import { fateOf, newHolder } from '../../../src/grants/refresh-lock.ts';
 
 async function child(): Promise<ChildProcess & { readonly pid: number }> {
   const process = spawn('sleep', ['60'], { stdio: 'ignore' });

@@ -1,4 +1,4 @@
-import type { Timers } from '../../../src/grants/timers.ts';
+import type { Timers } from '../../../src/lib/timers.ts';
 
 /** A clock that stands still, and timers that run when the test moves it. */
 export interface ManualTime {

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import { scopesToAsk } from '../../../src/cli/connect/scopes.ts';
+import { scopesToAsk } from '../../../src/cli/connect/needs.ts';
 import type { Credential } from '../../../src/grants/credential.ts';
-import { consentCommand, missingConsent } from '../../../src/grants/missing-consent.ts';
+import { consentCommand, missingConsent } from '../../../src/grants/messages.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { aProvider } from '../../support/provider.ts';

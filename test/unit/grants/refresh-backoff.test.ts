@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createRefreshBackoff } from '../../../src/grants/refresh-backoff.ts';
+import { createRefreshBackoff } from '../../../src/grants/refresh-commit.ts';
 
 const g = { grantId: 'g', endpoint: 'acme' };
 const h = { grantId: 'h', endpoint: 'other' };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
 import { planRefresh, type PlanParts } from '../../../src/grants/refresh-plan.ts';

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import type { Credential } from '../../../src/grants/credential.ts';
-import type { Dialect } from '../../../src/grants/dialect.ts';
+import type { Dialect } from '../../../src/grants/provider.ts';
 import {
   comingRefresh,
   refreshTimesOf,
   refreshTokenEndsOf,
   type RefreshTimes,
-} from '../../../src/grants/refresh-times.ts';
+} from '../../../src/grants/refresh-schedule.ts';
 import { hour, oauth2, start } from './house.ts';
 
 const minute = 60_000;

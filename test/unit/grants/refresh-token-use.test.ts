@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-token-use.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-schedule.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { house, oauth2, storedRefreshToken, type House, type Process } from './house.ts';
 import { settle } from './manual-time.ts';

@@ -1,13 +1,11 @@
 import { join } from 'node:path';
-import { onTestFinished, describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
-import { sealContext } from '../../../src/grants/grant-record.ts';
-import { openRegistry, type NewGrant, type Registry } from '../../../src/grants/registry.ts';
+import { type NewGrant, openRegistry, type Registry, sealContext } from '../../../src/grants/registry.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { createVault } from '../../../src/vault/create-vault.ts';
-import { masterKey } from '../../../src/vault/master-key.ts';
-import type { Vault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
+import { createVault, type Vault } from '../../../src/vault/vault.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { oauth2, start } from './house.ts';
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Renewal } from '../../../src/grants/credential.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
-import { replaceCommand } from '../../../src/grants/replace-command.ts';
+import { replaceCommand } from '../../../src/grants/token-result.ts';
 import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './house.ts';
 

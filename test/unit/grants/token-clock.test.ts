@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
-import { clockOf } from '../../../src/grants/token-clock.ts';
+import { clockOf, type Credential } from '../../../src/grants/credential.ts';
 import { hour, oauth2, start } from './house.ts';
 
 const skew = 300_000;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
 import type { RefreshOutcome } from '../../../src/oauth/refresh.ts';
 import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { createUseNotes, usesEveryMs } from '../../../src/grants/use-notes.ts';
-import type { RightUse } from '../../../src/store/rights.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { createUseNotes, usesEveryMs } from '../../../src/grants/activity.ts';
+import type { RightUse } from '../../../src/store/store.ts';
 import { manualTime } from './manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);

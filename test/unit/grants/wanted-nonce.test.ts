@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { wantsNonce } from '../../../src/grants/wanted-nonce.ts';
+import { wantsNonce } from '../../../src/schemes/dpop.ts';
 
 test.each([
   ['DPoP error="use_dpop_nonce", error_description="Resource server requires nonce in DPoP proof"'],

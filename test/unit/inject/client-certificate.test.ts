@@ -1,8 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { certificateShown } from '../../../src/inject/client-certificate.ts';
-import { inject } from '../../../src/inject/inject.ts';
-import { secretsOf } from '../../../src/inject/secrets-of.ts';
+import { inject, secretsOf } from '../../../src/schemes/apply.ts';
+import { certificateShown } from '../../../src/schemes/single-value.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 

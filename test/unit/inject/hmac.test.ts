@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Credential } from '../../../src/grants/credential.ts';
 import type { HmacPlan } from '../../../src/grants/provider.ts';
-import { inject } from '../../../src/inject/inject.ts';
+import { inject } from '../../../src/schemes/apply.ts';
 
 const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
 const plan: HmacPlan = {

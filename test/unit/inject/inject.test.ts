@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
 import type { InjectPlan } from '../../../src/grants/provider.ts';
-import { fieldsFor } from '../../../src/inject/fields-for.ts';
-import { inject } from '../../../src/inject/inject.ts';
+import { fieldsFor } from '../../../src/schemes/registry.ts';
+import { inject } from '../../../src/schemes/apply.ts';
 import { oauth2 } from '../grants/house.ts';
 
 const bearer: InjectPlan = { kind: 'bearer' };

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { InjectPlace } from '../../../src/grants/provider.ts';
-import { planAt } from '../../../src/inject/place.ts';
+import { planAt } from '../../../src/schemes/place.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 const catalog = await openCatalog();

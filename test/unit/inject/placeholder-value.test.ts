@@ -1,8 +1,7 @@
-import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { expect, test } from 'vitest';
-import { keysText } from '../../../src/grants/aws-keys.ts';
-import type { Credential } from '../../../src/grants/credential.ts';
-import { hasValue, valueOf } from '../../../src/inject/placeholders/shown.ts';
+import { type Credential, keysText } from '../../../src/grants/credential.ts';
+import { hasValue, valueOf } from '../../../src/schemes/placeholders.ts';
+import { oauth2Credential } from '../../support/oauth2-credential.ts';
 
 const keys = { accessKeyId: 'AKIAEXAMPLE012345678', secretAccessKey: 'secret', sessionToken: null };
 const role: Credential = oauth2Credential({

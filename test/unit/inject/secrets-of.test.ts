@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { secretsOf } from '../../../src/inject/secrets-of.ts';
+import { secretsOf } from '../../../src/schemes/apply.ts';
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 

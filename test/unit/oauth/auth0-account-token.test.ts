@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { askForAccountToken } from '../../../src/oauth/auth0-account-token.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import { askForAccountToken } from '../../../src/oauth/auth0.ts';
 import { startAuth0, type Auth0Options } from '../../support/auth0-server.ts';
 import { exitToUpstreams } from '../../support/upstream-fetch.ts';
 

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { SidekeyError } from '../../../src/errors.ts';
-import { askForAccountToken } from '../../../src/oauth/auth0-account-token.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import {
+  type AccountApi,
+  askForAccountToken,
   beginConnection,
   completeConnection,
   deleteAccount,
   listAccounts,
   listConnections,
-  type AccountApi,
-} from '../../../src/oauth/auth0-accounts.ts';
+} from '../../../src/oauth/auth0.ts';
 import { errorResponse } from '../../support/auth0-answers.ts';
-import { startAuth0, type Auth0Options } from '../../support/auth0-server.ts';
+import { type Auth0Options, startAuth0 } from '../../support/auth0-server.ts';
 import { exitToUpstreams } from '../../support/upstream-fetch.ts';
 
 const wish = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { askForConnectionToken, type ConnectionTokenRequest } from '../../../src/oauth/auth0-connection.ts';
 import { startAuth0, type Auth0Options } from '../../support/auth0-server.ts';
 import { exitToUpstreams } from '../../support/upstream-fetch.ts';

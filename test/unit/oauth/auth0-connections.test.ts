@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import { knownConnection } from '../../../src/oauth/auth0-connections.ts';
+import { knownConnection } from '../../../src/oauth/auth0-connection.ts';
 
 describe('the connections of Auth0', async () => {
   const catalog = await openCatalog();

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import {
   checkCallback,
   parseCallback,
   type Callback,
   type CallbackExpectation,
-} from '../../../src/oauth/callback.ts';
+} from '../../../src/oauth/authorization-code.ts';
 import { acme } from '../grants/house.ts';
 
 const expected: CallbackExpectation = { provider: acme, state: 'the-state', codeVerifier: 'the-verifier' };

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { requestClientCredentials } from '../../../src/oauth/client-credentials.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import { requestClientCredentials } from '../../../src/oauth/assertions.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
 const now = Date.UTC(2027, 0, 1);

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { newDpopKey } from '../../../src/dpop/key.ts';
+import { newDpopKey } from '../../../src/schemes/dpop-proof.ts';
 import {
   readSession,
   sessionId,
   writeSession,
   type ConnectSession,
-} from '../../../src/oauth/connect-session.ts';
+} from '../../../src/oauth/authorization-code.ts';
 
 const session: ConnectSession = {
   provider: 'acme',

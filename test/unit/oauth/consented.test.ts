@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Tokens } from '../../../src/oauth/answer.ts';
-import { consented } from '../../../src/oauth/consented.ts';
+import { consented, type Tokens } from '../../../src/oauth/answer.ts';
 
 const tokens: Tokens = {
   kind: 'tokens',

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { discover } from '../../../src/oauth/discovery.ts';
-import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
+import type { TokenFetch } from '../../../src/oauth/http.ts';
 
 type Answer = { readonly status: number; readonly body?: string; readonly type?: string } | Error;
 

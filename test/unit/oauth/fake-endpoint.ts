@@ -1,4 +1,4 @@
-import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
+import type { TokenFetch } from '../../../src/oauth/http.ts';
 
 export interface Asked {
   readonly url: string;

@@ -1,8 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import {
-  requestInstallationToken,
-  type InstallationRequest,
-} from '../../../src/oauth/github-installation.ts';
+import { requestInstallationToken, type InstallationRequest } from '../../../src/oauth/github-app.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 import { aKey, verified } from './keys-for-test.ts';
 

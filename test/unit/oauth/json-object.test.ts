@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { jsonObject, memberAt } from '../../../src/oauth/json-object.ts';
+import { jsonObject, memberAt } from '../../../src/oauth/http.ts';
 
 test.each(['[]', 'null', '"a"', '7', '', '{', 'a=b'])('%s is no object', (text) => {
   expect(jsonObject(text)).toBeNull();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { requestJwtBearer, type JwtBearerRequest } from '../../../src/oauth/jwt-bearer.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import { requestJwtBearer, type JwtBearerRequest } from '../../../src/oauth/assertions.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 import { aKey, verified } from './keys-for-test.ts';
 

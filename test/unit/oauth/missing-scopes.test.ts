@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { scopeRefusal, scopesToAskFor, type RefusalReader } from '../../../src/oauth/missing-scopes.ts';
+import { scopeRefusal, scopesToAskFor, type RefusalReader } from '../../../src/oauth/scopes.ts';
 
 const { providers } = await parseConfig('version: 1\n', '/etc/sidekey/sidekey.yaml', { env: {} });
 

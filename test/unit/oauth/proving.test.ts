@@ -1,10 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { decodeJwt } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { newDpopKey } from '../../../src/dpop/key.ts';
-import { createNonces } from '../../../src/dpop/nonces.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { askTokenEndpoint, type TokenQuestion } from '../../../src/oauth/token-endpoint.ts';
+import { createNonces, newDpopKey } from '../../../src/schemes/dpop-proof.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
 const now = Date.UTC(2027, 0, 1);

@@ -1,8 +1,8 @@
 import { Response as UndiciResponse } from 'undici';
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { SidekeyError } from '../../../src/errors.ts';
-import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import type { TokenFetch } from '../../../src/oauth/http.ts';
 import { refreshToken, type RefreshOutcome, type RefreshRequest } from '../../../src/oauth/refresh.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { TokenFetch } from '../../../src/oauth/endpoint.ts';
-import { registerClient, type Registration } from '../../../src/oauth/registration.ts';
+import type { TokenFetch } from '../../../src/oauth/http.ts';
+import { registerClient, type Registration } from '../../../src/oauth/discovery.ts';
 
 function server(
   status: number,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { renew, type RenewalRequest } from '../../../src/oauth/renewal.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 import { aKey } from './keys-for-test.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { joinScopes, splitScopes, ungrantedScopes } from '../../../src/oauth/scopes.ts';
 
 const space = { scopeSeparator: ' ' };

@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { readSigningKey, signJwt } from '../../../src/oauth/signing-key.ts';
 import { aKey } from './keys-for-test.ts';
 

@@ -1,14 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import type { AnswerDialect, Dialect } from '../../../src/grants/dialect.ts';
-import {
-  askTokenEndpoint,
-  type TokenAnswer,
-  type TokenClient,
-  type TokenQuestion,
-} from '../../../src/oauth/token-endpoint.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import type { AnswerDialect, Dialect } from '../../../src/grants/provider.ts';
+import type { TokenAnswer } from '../../../src/oauth/answer.ts';
+import { askTokenEndpoint, type TokenClient, type TokenQuestion } from '../../../src/oauth/token-endpoint.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
 const now = Date.UTC(2027, 0, 1);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { plainDialect } from '../../../src/config/dialect-definition.ts';
-import { exchangeToken, type TokenExchangeRequest } from '../../../src/oauth/token-exchange.ts';
+import { plainDialect } from '../../../src/config/provider-dialect.ts';
+import { exchangeToken, type TokenExchangeRequest } from '../../../src/oauth/assertions.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
 const now = Date.UTC(2027, 0, 1);

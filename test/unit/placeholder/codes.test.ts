@@ -1,8 +1,14 @@
 import { createHmac } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { agentHolder, createPlaceholderCodes, leaseHolder } from '../../../src/placeholder/codes.ts';
-import { PlaceholderScanner } from '../../../src/placeholder/scanner.ts';
-import { jwtForm, plainForm, readForm } from '../../../src/placeholder/form.ts';
+import {
+  agentHolder,
+  createPlaceholderCodes,
+  jwtForm,
+  leaseHolder,
+  plainForm,
+  readForm,
+} from '../../../src/placeholders/codes.ts';
+import { PlaceholderScanner } from '../../../src/placeholders/stream.ts';
 
 const mac = (key: string) => (text: string) => createHmac('sha256', key).update(text).digest('hex');
 const codes = createPlaceholderCodes(mac('key'));

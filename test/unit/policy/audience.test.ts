@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isWithin } from '../../../src/policy/audience.ts';
-import { isPattern, parsePattern, type DomainPattern } from '../../../src/policy/pattern.ts';
+import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../../src/policy/domain-map.ts';
 
 function pattern(text: string): DomainPattern {
   const parsed = parsePattern(text);

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { readBodyFacts, type BodyCopy } from '../../../src/policy/body-facts.ts';
+import { readBodyFacts, type BodyCopy } from '../../../src/policy/body.ts';
 
 const unread = { graphql: null, jsonrpc: null };
 const read = (text: string | Uint8Array, copy: Partial<BodyCopy> = {}, complete = true) =>

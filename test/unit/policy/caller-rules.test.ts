@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import { areReadOnly, rulesFor } from '../../../src/policy/caller-rules.ts';
-import { describeRule } from '../../../src/policy/rule-words.ts';
-import type { DomainRules } from '../../../src/policy/rule.ts';
+import { describeRule } from '../../../src/policy/judge.ts';
+import { areReadOnly, type DomainRules, rulesFor } from '../../../src/policy/rule.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
 async function rulesFrom(rules: string): Promise<DomainRules> {

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
 import { parseCidr } from '../../../src/policy/address.ts';
-import { conditionsCover } from '../../../src/policy/covers.ts';
-import { parseGlob } from '../../../src/policy/glob.ts';
-import { parsePathGlob, type PathGlob } from '../../../src/policy/path-glob.ts';
-import { noConditions, type Conditions } from '../../../src/policy/rule.ts';
+import { parsePathGlob, type PathGlob } from '../../../src/policy/path.ts';
+import { type Conditions, conditionsCover, noConditions } from '../../../src/policy/rule.ts';
+import { parseGlob } from '../../../src/policy/text.ts';
 
 const globs = (...texts: readonly string[]) => texts.map(parseGlob);
 const paths = (...texts: readonly string[]) => ({

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import { readBodyFacts } from '../../../src/policy/body-facts.ts';
+import { readBodyFacts } from '../../../src/policy/body.ts';
 import { decide, decideRequest, type Policy } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
-import { describeStep } from '../../../src/policy/step-words.ts';
+import { describeStep } from '../../../src/policy/judge.ts';
 import { factsOf } from '../../support/request-facts.ts';
 import { authorityOf } from './policy-for-test.ts';
 

@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
-import { exactHosts, type Domain } from '../../../src/policy/domain-map.ts';
-import { isPattern, parsePattern } from '../../../src/policy/pattern.ts';
+import { type Domain, exactHosts, isPattern, parsePattern } from '../../../src/policy/domain-map.ts';
 
 function domain(text: string, kind: 'grant' | 'tunnel' | 'deny'): Domain {
   const pattern = parsePattern(text);

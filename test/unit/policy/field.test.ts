@@ -5,7 +5,7 @@ import {
   isFieldName,
   isFieldValue,
   isReservedFieldName,
-} from '../../../src/policy/field.ts';
+} from '../../../src/policy/text.ts';
 
 test('names are tokens (RFC 9110 §5.6.2)', () => {
   for (const name of ['Authorization', 'x-api-key', "!#$%&'*+-.^_`|~09aZ"])

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bareHost, canonicalHost, isAddress } from '../../../src/policy/host.ts';
+import { bareHost, canonicalHost, isAddress } from '../../../src/policy/authority.ts';
 
 describe('the canonical text of a host', () => {
   it.each([

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { limitReached } from '../../../src/policy/limit-refusal.ts';
+import { limitReached } from '../../../src/policy/limits.ts';
 import type { RuleLimit } from '../../../src/policy/rule.ts';
 
 const rate = {

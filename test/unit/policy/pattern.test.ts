@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isPattern, parsePattern } from '../../../src/policy/pattern.ts';
+import { isPattern, parsePattern } from '../../../src/policy/domain-map.ts';
 
 describe('a domain pattern', () => {
   it.each([

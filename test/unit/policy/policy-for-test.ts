@@ -1,7 +1,12 @@
-import { parseAuthority, type Authority, type Scheme } from '../../../src/policy/authority.ts';
-import { createDomainMap, type Domain } from '../../../src/policy/domain-map.ts';
+import { type Authority, parseAuthority, type Scheme } from '../../../src/policy/authority.ts';
 import type { Policy } from '../../../src/policy/decide.ts';
-import { isPattern, parsePattern, type DomainPattern } from '../../../src/policy/pattern.ts';
+import {
+  createDomainMap,
+  type Domain,
+  type DomainPattern,
+  isPattern,
+  parsePattern,
+} from '../../../src/policy/domain-map.ts';
 
 /** The pattern that a text is; throws where it is none. */
 export function patternOf(text: string): DomainPattern {

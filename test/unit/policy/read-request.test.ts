@@ -1,19 +1,18 @@
 /** How often a request is read, however many rules ask: what is counted is work, not time. */
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { readBodyFacts } from '../../../src/policy/body-facts.ts';
-import { compileRule, compileRules } from '../../../src/policy/compile.ts';
-import { parseGlob } from '../../../src/policy/glob.ts';
+import { readBodyFacts } from '../../../src/policy/body.ts';
 import * as graphql from '../../../src/policy/graphql.ts';
-import { judge } from '../../../src/policy/judge.ts';
-import { parsePathGlob, type PathGlob } from '../../../src/policy/path-glob.ts';
-import * as reading from '../../../src/policy/path-reading.ts';
-import { readRequest } from '../../../src/policy/read-request.ts';
-import { noConditions, type Conditions } from '../../../src/policy/rule.ts';
+import { compileRule, compileRules, judge } from '../../../src/policy/judge.ts';
+import * as reading from '../../../src/policy/path.ts';
+import { parsePathGlob, type PathGlob } from '../../../src/policy/path.ts';
+import { readRequest } from '../../../src/policy/request.ts';
+import { type Conditions, noConditions } from '../../../src/policy/rule.ts';
+import { parseGlob } from '../../../src/policy/text.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
 // The functions stay what they are; their calls are counted.
 vi.mock('../../../src/policy/graphql.ts', { spy: true });
-vi.mock('../../../src/policy/path-reading.ts', { spy: true });
+vi.mock('../../../src/policy/path.ts', { spy: true });
 
 beforeEach(() => {
   vi.clearAllMocks();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { hashToken, readPresented, selectorsOf } from '../../../src/proxy/agent.ts';
+import { hashToken, readPresented, selectorsOf } from '../../../src/agents/authentication.ts';
 
 const basic = (text: string) => ['Proxy-Authorization', `Basic ${Buffer.from(text).toString('base64')}`];
 const none = { grant: null, user: null };

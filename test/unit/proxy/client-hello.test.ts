@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { longestHello, readClientHello } from '../../../src/proxy/client-hello.ts';
+import { longestHello, readClientHello } from '../../../src/proxy/intercept.ts';
 
 const length = (bytes: Buffer, size: number) => {
   const head = Buffer.alloc(size);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { createEchoLimit, type EchoAsker } from '../../../src/proxy/echo-limit.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { createEchoLimit, type EchoAsker } from '../../../src/proxy/limits.ts';
 import { createMemoryQuota } from '../../../src/quota/memory-quota.ts';
 
 const hour = 3_600_000;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { requestFields, responseFields, trailerFields, valuesOf } from '../../../src/proxy/fields.ts';
+import { requestFields, responseFields, trailerFields, valuesOf } from '../../../src/http/fields.ts';
 
 describe('the values of a field', () => {
   it('are found without regard to case, in order', () => {

@@ -1,9 +1,9 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { Injected } from '../../../src/inject/inject.ts';
+import type { Injected } from '../../../src/schemes/apply.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createGone } from '../../../src/proxy/gone.ts';
+import { createGone } from '../../../src/lib/http2-abort.ts';
 import { forward } from '../../../src/proxy/forward.ts';
-import { createMeter } from '../../../src/proxy/meter.ts';
+import { createMeter } from '../../../src/http/message.ts';
 import {
   bodyOf,
   departureOf,

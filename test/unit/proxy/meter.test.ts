@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { createMeter } from '../../../src/proxy/meter.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { createMeter } from '../../../src/http/message.ts';
 
 const mib = 1_048_576;
 const used = new SidekeyError('rate_limited', 'They are used up.');

@@ -1,9 +1,8 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
 import type { Grant } from '../../../src/grants/grant.ts';
-import type { Carried } from '../../../src/proxy/message.ts';
-import { createOpenConnections } from '../../../src/proxy/open-connections.ts';
-import { tunnelRefusal, type Right } from '../../../src/proxy/right.ts';
+import type { Carried } from '../../../src/http/message.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { createOpenConnections, type Right, tunnelRefusal } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { manualTime, settle } from '../grants/manual-time.ts';
 import { authorityOf, policyOf } from '../policy/policy-for-test.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readText } from '../../../src/proxy/read-text.ts';
+import { readText } from '../../../src/http/fields.ts';
 
 test.each([
   ['für Zoë 清理', 'utf8', 'für Zoë 清理'],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Grant } from '../../../src/grants/grant.ts';
 import { beginRecord } from '../../../src/proxy/record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';

@@ -1,8 +1,8 @@
-import { createGone } from '../../../src/proxy/gone.ts';
+import { createGone } from '../../../src/lib/http2-abort.ts';
 import { describe, expect, it, vi } from 'vitest';
-import { failures, SidekeyError, type FailureCode } from '../../../src/errors.ts';
-import type { Reply } from '../../../src/proxy/message.ts';
-import { refusalBytes, refusalOf, refuse } from '../../../src/proxy/refusal.ts';
+import { failures, SidekeyError, type FailureCode } from '../../../src/lib/errors.ts';
+import type { Reply } from '../../../src/http/message.ts';
+import { refusalBytes, refusalOf, refuse } from '../../../src/http/problem.ts';
 
 const blocked = new SidekeyError('address_blocked', 'Not "there".', {
   hint: 'list it',

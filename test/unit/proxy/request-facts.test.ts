@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { Identity } from '../../../src/proxy/agent.ts';
-import type { Arrival } from '../../../src/proxy/message.ts';
-import type { Offer } from '../../../src/proxy/offer.ts';
-import { bodyFacts, requestFacts } from '../../../src/proxy/request-facts.ts';
+import type { Identity } from '../../../src/agents/authentication.ts';
+import type { Arrival } from '../../../src/http/message.ts';
+import { bodyFacts, type Offer, requestFacts } from '../../../src/proxy/authorize.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 

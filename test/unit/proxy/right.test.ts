@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { Policy } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
-import { requestRefusal, type RequestRight } from '../../../src/proxy/right.ts';
+import { requestRefusal, type RequestRight } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { factsOf } from '../../support/request-facts.ts';
 import { policyOf } from '../policy/policy-for-test.ts';

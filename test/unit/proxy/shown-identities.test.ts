@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import type { OpenedGrant } from '../../../src/grants/registry.ts';
-import { certificateShown } from '../../../src/inject/client-certificate.ts';
-import { createShownIdentities } from '../../../src/proxy/shown-identities.ts';
+import { type OpenedGrant } from '../../../src/grants/registry.ts';
+import { certificateShown } from '../../../src/schemes/single-value.ts';
+import { createShownIdentities } from '../../../src/proxy/revalidate.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { manualTime } from '../grants/manual-time.ts';

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { relay } from '../../../src/proxy/tunnel.ts';
+import { relay } from '../../../src/proxy/connect.ts';
 import { closed, gone, socketPair, textOf } from './socket-pair.ts';
 
 const long = 60_000;

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import type { Kysely } from 'kysely';
 import { expect, test } from 'vitest';
-import { openSqliteFile } from '../../../src/store/sqlite-file.ts';
-import { openSqliteStore, sqliteMigrations } from '../../../src/store/sqlite.ts';
+import { openSqliteFile, openSqliteStore, sqliteMigrations } from '../../../src/store/sqlite.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const { '0001-first': first, '0002-connect': second } = sqliteMigrations;

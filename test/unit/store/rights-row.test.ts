@@ -8,7 +8,7 @@ import {
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
-} from '../../../src/store/rights-row.ts';
+} from '../../../src/store/rights.ts';
 import { agentRecord, leaseRecord } from '../../support/rights.ts';
 
 describe('a row of rights', () => {

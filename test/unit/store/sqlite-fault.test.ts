@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { sqliteFault } from '../../../src/store/sqlite-fault.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { sqliteFault } from '../../../src/store/sqlite.ts';
 
 const meaningOf = (code: string): string => {
   const cause = new Database.SqliteError('detail', code);

@@ -1,12 +1,16 @@
 import { execFile } from 'node:child_process';
-import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type Database from 'better-sqlite3';
 import type { Kysely } from 'kysely';
 import { describe, expect, it } from 'vitest';
-import { applicationId, openSqliteFile } from '../../../src/store/sqlite-file.ts';
-import { openSqliteStore, sqliteMigrations } from '../../../src/store/sqlite.ts';
+import {
+  applicationId,
+  openSqliteFile,
+  openSqliteStore,
+  sqliteMigrations,
+} from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

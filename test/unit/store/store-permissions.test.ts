@@ -2,7 +2,7 @@ import type * as FileSystem from 'node:fs/promises';
 import { chmod, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { checkStoreFiles } from '../../../src/store/store-permissions.ts';
+import { checkStoreFiles } from '../../../src/store/sqlite.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const vanishing = vi.hoisted(() => new Set<unknown>());

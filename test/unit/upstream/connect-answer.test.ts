@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { readConnectAnswer } from '../../../src/upstream/connect-answer.ts';
+import { readConnectAnswer } from '../../../src/upstream/parent-proxy.ts';
 
 const read = (text: string) => readConnectAnswer(Buffer.from(text, 'latin1'));
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/connection.ts';
+import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/h1-connection.ts';
 
 /** A user of connections that keeps what it is told. */
 export interface RecordingUser extends ConnectionUser {

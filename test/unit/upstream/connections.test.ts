@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
-import { createConnections } from '../../../src/upstream/connections.ts';
-import type { Dialer } from '../../../src/upstream/dial.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { createConnections } from '../../../src/upstream/pool.ts';
+import type { Dialer } from '../../../src/upstream/dialer.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { ask, closed, echo, nextTurn, recordingUser } from './connection-user.ts';

@@ -2,9 +2,9 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { expect, it, onTestFinished } from 'vitest';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
-import { openDatagrams } from '../../../src/upstream/datagrams.ts';
+import { openDatagrams } from '../../../src/upstream/datagram.ts';
 import { createResolver } from '../../../src/upstream/resolve.ts';
-import { createRouter, type RouterOptions } from '../../../src/upstream/route.ts';
+import { createRouter, type RouterOptions } from '../../../src/upstream/dialer.ts';
 
 const router = (blocks: readonly string[], options: Partial<RouterOptions> = {}) =>
   createRouter({

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { Deadline } from '../../../src/upstream/deadline.ts';
+import { Deadline } from '../../../src/lib/timers.ts';
 import { manualClock } from './manual-clock.ts';
 
 function deadline() {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createExit, type Exit } from '../../../src/upstream/exit.ts';
+import { createExit, type Exit } from '../../../src/upstream/client.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { recordingUser } from './connection-user.ts';
 import { upstream } from './upstream-for-test.ts';

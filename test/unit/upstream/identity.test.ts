@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { peerOf, type ClientIdentity } from '../../../src/policy/peer.ts';
-import { createConnections } from '../../../src/upstream/connections.ts';
+import { createConnections } from '../../../src/upstream/pool.ts';
 import { createKnownProtocols } from '../../../src/upstream/protocol.ts';
-import { sessionsByIdentity } from '../../../src/upstream/tls-sessions.ts';
+import { sessionsByIdentity } from '../../../src/upstream/tls.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { ask, echo, nextTurn, recordingUser } from './connection-user.ts';
 import { manualClock } from './manual-clock.ts';

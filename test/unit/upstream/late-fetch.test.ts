@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { lateFetch } from '../../../src/upstream/late-fetch.ts';
+import { lateFetch } from '../../../src/upstream/client.ts';
 
 function house() {
   const close = vi.fn(() => Promise.resolve());

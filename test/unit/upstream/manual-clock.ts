@@ -1,4 +1,4 @@
-import type { Clock } from '../../../src/upstream/deadline.ts';
+import type { Clock } from '../../../src/lib/timers.ts';
 
 /** A clock that stands still until the test moves it. */
 export interface ManualClock extends Clock {

@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../src/errors.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createFetch, createPool } from '../../../src/upstream/pool.ts';
-import type { Dialer } from '../../../src/upstream/dial.ts';
+import { createFetch, createPool } from '../../../src/upstream/client.ts';
+import type { Dialer } from '../../../src/upstream/dialer.ts';
 import { dialerForTest } from './upstream-for-test.ts';
 
 const closing: (() => Promise<unknown>)[] = [];

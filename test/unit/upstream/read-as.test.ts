@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
-import { readAs } from '../../../src/upstream/read-as.ts';
+import { readAs } from '../../../src/upstream/dialer.ts';
 
 it('hands over larger pieces than the buffer, and all of a piece that has been read', async () => {
   const stream = new PassThrough();

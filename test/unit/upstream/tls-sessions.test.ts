@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createTlsSessions, type TlsSession } from '../../../src/upstream/tls-sessions.ts';
+import { createTlsSessions, type TlsSession } from '../../../src/upstream/tls.ts';
 import { manualClock } from './manual-clock.ts';
 
 const hour = 3_600_000;

@@ -1,12 +1,11 @@
 import { once } from 'node:events';
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, createServer as createTlsServer, type TlsOptions } from 'node:tls';
+import type { Clock } from '../../../src/lib/timers.ts';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
-import type { CompanyProxy } from '../../../src/upstream/company-proxy.ts';
-import type { Clock } from '../../../src/upstream/deadline.ts';
-import { createDialer, type Dialer } from '../../../src/upstream/dial.ts';
+import { createDialer, createRouter, type Dialer, type Exceptions } from '../../../src/upstream/dialer.ts';
+import type { CompanyProxy } from '../../../src/upstream/parent-proxy.ts';
 import { createResolver, type ResolverOptions } from '../../../src/upstream/resolve.ts';
-import { createRouter, type Exceptions } from '../../../src/upstream/route.ts';
 
 /** A server of a test, on a port of its own. */
 export interface Upstream {

@@ -1,9 +1,8 @@
 import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { createVault } from '../../../src/vault/create-vault.ts';
-import { masterKey } from '../../../src/vault/master-key.ts';
-import type { MacPurpose } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
+import { createVault, type MacPurpose } from '../../../src/vault/vault.ts';
 
 const purposes: readonly MacPurpose[] = [
   'audit-chain',

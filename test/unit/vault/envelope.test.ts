@@ -1,6 +1,6 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { envelopeOverhead, openEnvelope, sealEnvelope } from '../../../src/vault/envelope.ts';
+import { envelopeOverhead, openEnvelope, sealEnvelope } from '../../../src/vault/vault.ts';
 
 const wrapKey = { key: createSecretKey(randomBytes(32)), id: Buffer.from('0011223344556677', 'hex') };
 const context = 'grant/8a7f/1';

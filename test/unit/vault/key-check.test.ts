@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { createVault } from '../../../src/vault/create-vault.ts';
-import { sealKeyCheck, verifyKeyCheck } from '../../../src/vault/key-check.ts';
-import { masterKey } from '../../../src/vault/master-key.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
+import { createVault, sealKeyCheck, verifyKeyCheck } from '../../../src/vault/vault.ts';
 
 const vault = createVault(masterKey(randomBytes(32)));
 

@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey } from 'node:crypto';
 import { array, assert, oneof, property, string, uint8Array } from '../../support/fast-check.ts';
 import { expect, test } from 'vitest';
-import { createLineMac } from '../../../src/vault/line-mac.ts';
+import { createLineMac } from '../../../src/vault/vault.ts';
 
 const anyKey = uint8Array({ minLength: 1, maxLength: 64 });
 const anyData = oneof(string({ unit: 'binary', maxLength: 3_000 }), uint8Array({ maxLength: 9_000 }));

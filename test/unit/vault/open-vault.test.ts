@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { openVault } from '../../../src/vault/open-vault.ts';
+import { openVault } from '../../../src/vault/vault.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const store = '/data/sidekey.db';

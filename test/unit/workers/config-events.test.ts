@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { AuditEvent } from '../../../src/audit/event.ts';
-import { createConfigEvents } from '../../../src/workers/config-events.ts';
+import { createConfigEvents } from '../../../src/app/workers.ts';
 
 const reloaded = (reason: string): AuditEvent => ({ event: 'config.reloaded', reason });
 

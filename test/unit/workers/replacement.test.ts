@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createReplacement } from '../../../src/workers/replacement.ts';
+import { createReplacement } from '../../../src/app/workers.ts';
 
 test('the first that ends is replaced at once, the next ever later, up to half a minute', () => {
   const { ended } = createReplacement();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { cpuQuota, lookAtMachine, workerCount, type Machine } from '../../../src/workers/worker-count.ts';
+import { cpuQuota, lookAtMachine, workerCount, type Machine } from '../../../src/app/worker-ipc.ts';
 
 const laptop: Machine = { isContainer: false, cores: 8, quota: null, memory: null };
 const container: Machine = { ...laptop, isContainer: true };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fitting, shorten, widthOf, wrap } from '../../../../src/cli/approve/columns.ts';
+import { fitting, shorten, widthOf, wrap } from '../../../../src/cli/approve/format.ts';
 
 describe('text in columns', () => {
   it('is shortened in its middle, and says so', () => {

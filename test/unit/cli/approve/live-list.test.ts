@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Approval } from '../../../../src/approvals/approval.ts';
-import { emptyList, press, settleMs, update, type LiveList } from '../../../../src/cli/approve/live-list.ts';
+import { emptyList, press, settleMs, update, type LiveList } from '../../../../src/cli/approve/live.ts';
 import { no, question } from '../../../support/question.ts';
 
 const time = 1_700_000_000_000;

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Approval } from '../../../../src/approvals/approval.ts';
-import { emptyList, update, type LiveList } from '../../../../src/cli/approve/live-list.ts';
-import { livePage } from '../../../../src/cli/approve/live-page.ts';
+import { emptyList, type LiveList, livePage, update } from '../../../../src/cli/approve/live.ts';
 import { question } from '../../../support/question.ts';
 
 const time = 1_700_000_000_000;

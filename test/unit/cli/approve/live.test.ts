@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Approval } from '../../../../src/approvals/approval.ts';
-import { watch } from '../../../../src/cli/approve/live.ts';
-import { settleMs } from '../../../../src/cli/approve/live-list.ts';
-import type { Listener } from '../../../../src/cli/screen.ts';
-import { SidekeyError } from '../../../../src/errors.ts';
+import { settleMs, watch } from '../../../../src/cli/approve/live.ts';
+import type { Listener } from '../../../../src/cli/terminal.ts';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { question } from '../../../support/question.ts';
 import { manualTime, settle } from '../../grants/manual-time.ts';
 

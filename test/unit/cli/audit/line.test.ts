@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
-import { lineFormat } from '../../../../src/cli/audit/line.ts';
+import { lineFormat } from '../../../../src/cli/audit/query.ts';
 
 let seq = 0;
 function line(event: AuditEvent): AuditLine {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { chooseWay, type Way } from '../../../../src/cli/connect/choose-way.ts';
+import { chooseWay, type Way } from '../../../../src/cli/connect/connect.ts';
 import type { ConnectOptions } from '../../../../src/cli/connect/flow.ts';
 import type { Flow } from '../../../../src/grants/provider.ts';
 

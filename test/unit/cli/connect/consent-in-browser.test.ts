@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Context } from '../../../../src/cli/context.ts';
-import { consentInBrowser, type ConsentRequest } from '../../../../src/cli/connect/consent-in-browser.ts';
-import { SidekeyError } from '../../../../src/errors.ts';
+import { consentInBrowser, type ConsentRequest } from '../../../../src/cli/connect/authorization-code.ts';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { visit } from '../../../support/connecting.ts';
 import { aProvider } from '../../../support/provider.ts';
 

@@ -2,8 +2,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { openLoopback } from '../../../../src/cli/connect/loopback.ts';
-import { redirectTarget, type RedirectTarget } from '../../../../src/cli/connect/redirect-uri.ts';
+import { openLoopback } from '../../../../src/cli/connect/receive-code.ts';
+import { redirectTarget, type RedirectTarget } from '../../../../src/cli/connect/browser.ts';
 import { visit } from '../../../support/connecting.ts';
 
 const state = 'a-state-that-nobody-guesses';

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { AuditEvent, AuditLog } from '../../../../src/audit/event.ts';
-import { audited } from '../../../../src/audit/audited.ts';
-import { noting } from '../../../../src/cli/connect/noting.ts';
-import { SidekeyError } from '../../../../src/errors.ts';
+import { audited } from '../../../../src/audit/log.ts';
+import { noting } from '../../../../src/cli/connect/flow.ts';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { aProvider } from '../../../support/provider.ts';
 
 function house(append?: AuditLog['append']) {

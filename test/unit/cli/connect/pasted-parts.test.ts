@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { doubtOf, readParts } from '../../../../src/cli/connect/pasted-parts.ts';
+import { doubtOf, readParts } from '../../../../src/cli/connect/receive-code.ts';
 import type { PastedToken, TokenPart } from '../../../../src/grants/provider.ts';
 
 const part = (name: string, starts: TokenPart['starts'] = []): TokenPart => ({

@@ -3,7 +3,7 @@ import {
   redirectTarget,
   writtenRedirectUri,
   type RedirectTarget,
-} from '../../../../src/cli/connect/redirect-uri.ts';
+} from '../../../../src/cli/connect/browser.ts';
 
 const loopback = { kind: 'loopback', path: '/callback' } as const;
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { scopesToAsk } from '../../../../src/cli/connect/scopes.ts';
+import { scopesToAsk } from '../../../../src/cli/connect/needs.ts';
 
 const provider = { scopes: ['openid', 'read'] };
 const grant = { scopes: ['read', 'write'], state: 'active', type: 'oauth2' } as const;

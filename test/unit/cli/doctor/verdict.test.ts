@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { lastWords, verdictOf, type Verdict } from '../../../../src/cli/doctor/verdict.ts';
+import { lastWords, verdictOf, type Verdict } from '../../../../src/cli/doctor/probe.ts';
 
 const page = /This is Sidekey/;
 

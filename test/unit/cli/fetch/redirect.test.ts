@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { readUrl, type Hop } from '../../../../src/cli/fetch/question.ts';
-import { nextHop } from '../../../../src/cli/fetch/redirect.ts';
+import { readUrl, type Hop } from '../../../../src/cli/fetch/request.ts';
+import { nextHop } from '../../../../src/cli/fetch/fetch.ts';
 
 const body = (repeatable: boolean) => ({ length: 1, repeatable, open: () => (async function* () {})() });
 const hop = (fields: Partial<Hop> = {}): Hop => ({

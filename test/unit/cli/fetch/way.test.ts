@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { placeOf, readProxy } from '../../../../src/cli/fetch/way.ts';
+import { placeOf, readProxy } from '../../../../src/cli/fetch/send.ts';
 
 const decoded = (text: string | null | undefined) =>
   text == null ? null : Buffer.from(text.replace('Basic ', ''), 'base64').toString();

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { clockJson, clockRows, lastUse } from '../../../../src/cli/grant/clock-words.ts';
+import { clockJson, clockRows, lastUse } from '../../../../src/cli/grant/format.ts';
 import { clocksOf, failureOf, type Clocks } from '../../../../src/cli/grant/clocks.ts';
-import { plainDialect } from '../../../../src/config/dialect-definition.ts';
+import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/grants/credential.ts';
-import type { Dialect } from '../../../../src/grants/dialect.ts';
-import { grantOf } from '../../../../src/grants/grant-record.ts';
+import type { Dialect } from '../../../../src/grants/provider.ts';
+import { grantOf } from '../../../../src/grants/registry.ts';
 import type { Grant } from '../../../../src/grants/grant.ts';
 import type { GrantActivity } from '../../../../src/store/store.ts';
 import { grantRecord } from '../../../support/grant-record.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { lackedBy, lackedText } from '../../../../src/cli/grant/lacked.ts';
+import { lackedBy, lackedText } from '../../../../src/cli/grant/show.ts';
 import type { Credential } from '../../../../src/grants/credential.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { aProvider } from '../../../support/provider.ts';

@@ -1,7 +1,6 @@
 import { expect, it } from 'vitest';
-import { domainsOf, offeredBy, standingFor } from '../../../../src/cli/grant/offered.ts';
-import type { Domain } from '../../../../src/policy/domain-map.ts';
-import { isPattern, parsePattern } from '../../../../src/policy/pattern.ts';
+import { domainsOf, offeredBy, standingFor } from '../../../../src/cli/grant/format.ts';
+import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 function domain(text: string, grant: string | null): Domain {

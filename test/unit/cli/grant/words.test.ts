@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { expiryOf, grantJson, titleOf } from '../../../../src/cli/grant/words.ts';
-import { grantOf } from '../../../../src/grants/grant-record.ts';
-import type { Grant } from '../../../../src/grants/grant.ts';
-import { replaceCommand } from '../../../../src/grants/replace-command.ts';
-import { stateNow } from '../../../../src/grants/state-now.ts';
+import { expiryOf, grantJson, titleOf } from '../../../../src/cli/grant/format.ts';
+import { type Grant, stateNow } from '../../../../src/grants/grant.ts';
+import { grantOf } from '../../../../src/grants/registry.ts';
+import { replaceCommand } from '../../../../src/grants/token-result.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../../../src/audit/event.ts';
-import { holdLease } from '../../../../src/cli/run/held-lease.ts';
+import { holdLease } from '../../../../src/cli/run/lease.ts';
 import type { Config } from '../../../../src/config/config.ts';
-import { grantOf } from '../../../../src/grants/grant-record.ts';
-import { leaseStanding } from '../../../../src/grants/lease.ts';
+import { grantOf } from '../../../../src/grants/registry.ts';
+import { leaseStanding } from '../../../../src/agents/lease.ts';
 import { openSqliteStore } from '../../../../src/store/sqlite.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { addAgent } from '../../../support/rights.ts';

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
-import { accountOf } from '../../../../src/cli/run/account.ts';
-import { summaryText } from '../../../../src/cli/run/summary.ts';
+import { accountOf, summaryText } from '../../../../src/cli/run/run.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({
   v: 1,

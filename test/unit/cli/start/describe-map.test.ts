@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { describeMap } from '../../../../src/cli/start/describe-map.ts';
+import { describeMap } from '../../../../src/cli/start/start.ts';
 import type { Config } from '../../../../src/config/config.ts';
-import { isPattern, parsePattern } from '../../../../src/policy/pattern.ts';
-import type { Domain } from '../../../../src/policy/domain-map.ts';
+import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;

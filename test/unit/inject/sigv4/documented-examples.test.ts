@@ -3,9 +3,8 @@
  * … chunked upload" and "… with trailing headers" of the Amazon S3 API Reference. Their keys are AWS's own.
  */
 import { describe, expect, it } from 'vitest';
-import { planSigning, resign, type Signed } from '../../../../src/inject/sigv4/resign.ts';
-import { canonicalRequest } from '../../../../src/sigv4/canonical-request.ts';
-import { createSigner, sha256 } from '../../../../src/sigv4/signature.ts';
+import { planSigning, resign, type Signed } from '../../../../src/schemes/sigv4/resign.ts';
+import { canonicalRequest, createSigner, sha256 } from '../../../../src/schemes/sigv4/signature.ts';
 
 const keys = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',

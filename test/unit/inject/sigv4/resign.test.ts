@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { planSigning, resign, type Unsigned } from '../../../../src/inject/sigv4/resign.ts';
-import { emptyHash, sha256 } from '../../../../src/sigv4/signature.ts';
+import { planSigning, resign, type Unsigned } from '../../../../src/schemes/sigv4/resign.ts';
+import { emptyHash, sha256 } from '../../../../src/schemes/sigv4/signature.ts';
 
 const keys = { accessKeyId: 'AKIAREALREALREALREAL', secretAccessKey: 'real-secret', sessionToken: null };
 const now = Date.parse('2026-11-22T10:20:30Z');

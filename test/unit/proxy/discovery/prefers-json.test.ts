@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { prefersJson } from '../../../../src/proxy/discovery/prefers-json.ts';
+import { prefersJson } from '../../../../src/proxy/discovery.ts';
 
 test.each([
   ['', false],

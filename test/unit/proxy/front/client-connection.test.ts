@@ -1,12 +1,11 @@
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { SidekeyError } from '../../../../src/errors.ts';
+import type { Reply } from '../../../../src/http/message.ts';
+import { refuse } from '../../../../src/http/problem.ts';
+import { ClientConnection, type Service } from '../../../../src/http/server/h1-connection.ts';
+import type { SidekeyError } from '../../../../src/lib/errors.ts';
 import type { Limits } from '../../../../src/policy/limits.ts';
-import { ClientConnection } from '../../../../src/proxy/front/client-connection.ts';
-import type { Service } from '../../../../src/proxy/front/service.ts';
-import type { Reply } from '../../../../src/proxy/message.ts';
-import { refuse } from '../../../../src/proxy/refusal.ts';
 import { rawClient } from '../../../support/raw-client.ts';
 import { manualTime, settle } from '../../grants/manual-time.ts';
 import { socketPair } from '../socket-pair.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Deadline, type Awaited } from '../../../../src/proxy/front/deadline.ts';
+import { Deadline, type Awaited } from '../../../../src/http/server/h1-connection.ts';
 import { manualTime } from '../../grants/manual-time.ts';
 
 function begun() {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
-import { IncomingBody } from '../../../../src/proxy/front/incoming-body.ts';
-import { createBodyReader } from '../../../../src/proxy/h1/body-reader.ts';
-import { Malformed } from '../../../../src/proxy/h1/faults.ts';
-import type { BodyPlan } from '../../../../src/inject/body-plan.ts';
+import { IncomingBody } from '../../../../src/http/server/h1-request.ts';
+import { createBodyReader } from '../../../../src/http/h1/body.ts';
+import { Malformed } from '../../../../src/http/h1/scan.ts';
+import type { BodyPlan } from '../../../../src/http/h1/framing.ts';
 
 const chunked: BodyPlan = { kind: 'chunked' };
 const length = (bytes: number): BodyPlan => ({ kind: 'length', bytes });

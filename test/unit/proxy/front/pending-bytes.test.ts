@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { PendingBytes } from '../../../../src/proxy/front/pending-bytes.ts';
+import { PendingBytes } from '../../../../src/http/server/h1-request.ts';
 
 it('bytes that wait stand in front of those that come, however many pieces there are', () => {
   const pending = new PendingBytes();

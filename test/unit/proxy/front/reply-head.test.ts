@@ -6,7 +6,7 @@ import {
   lastLines,
   replyFraming,
   type FinalHead,
-} from '../../../../src/proxy/front/reply-head.ts';
+} from '../../../../src/http/server/h1-response.ts';
 
 function head(more: Partial<FinalHead> = {}): FinalHead {
   return { status: 200, reason: 'OK', fields: [], method: 'GET', version: '1.1', ...more };

@@ -1,7 +1,7 @@
-import { systemTimers } from '../../../../src/grants/timers.ts';
+import { systemTimers } from '../../../../src/lib/timers.ts';
 import { defaultLimits, type Limits } from '../../../../src/policy/limits.ts';
-import type { Service } from '../../../../src/proxy/front/service.ts';
-import { refuseOn } from '../../../../src/proxy/socket-reply.ts';
+import type { Service } from '../../../../src/http/server/h1-connection.ts';
+import { refuseOn } from '../../../../src/http/server/raw-reply.ts';
 
 /** A service that answers as the test says, and refuses as the listener does. */
 export function serviceOf(

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { createBodyReader } from '../../../../src/proxy/h1/body-reader.ts';
+import { createBodyReader } from '../../../../src/http/h1/body.ts';
 import {
   chunkEnd,
   chunkStart,
   lastChunk,
   trailerSection,
   trailersToPass,
-} from '../../../../src/proxy/h1/chunk-writer.ts';
-import type { Fault } from '../../../../src/proxy/h1/faults.ts';
+} from '../../../../src/http/h1/write.ts';
+import type { Fault } from '../../../../src/http/h1/scan.ts';
 import { bytes, limits } from './read-messages.ts';
 
 const options = { whose: 'request', limits, spans: true } as const;

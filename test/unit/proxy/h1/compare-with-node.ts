@@ -1,4 +1,4 @@
-import type { Fault } from '../../../../src/proxy/h1/faults.ts';
+import type { Fault } from '../../../../src/http/h1/scan.ts';
 import { createNodeParser } from './node-parser.ts';
 import { bytes, readRequests, readResponses, type ReadConnection } from './read-messages.ts';
 

@@ -1,9 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { Malformed, type Fault } from '../../../../src/proxy/h1/faults.ts';
-import { announcesInVain, requestPlan, responsePlan } from '../../../../src/proxy/h1/framing.ts';
-import { createRequestReader, createResponseReader } from '../../../../src/proxy/h1/head-reader.ts';
-import { persists } from '../../../../src/proxy/h1/persistence.ts';
-import { isReusable } from '../../../../src/proxy/h1/reuse.ts';
+import {
+  announcesInVain,
+  isReusable,
+  persists,
+  requestPlan,
+  responsePlan,
+} from '../../../../src/http/h1/framing.ts';
+import { createRequestReader, createResponseReader } from '../../../../src/http/h1/head.ts';
+import { type Fault, Malformed } from '../../../../src/http/h1/scan.ts';
 import { bytes, limits } from './read-messages.ts';
 
 function request(fields: string, first = 'POST / HTTP/1.1') {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Malformed } from '../../../../src/proxy/h1/faults.ts';
-import { createRequestReader, createResponseReader } from '../../../../src/proxy/h1/head-reader.ts';
-import { headBytes, ownHead, prepareHead, type HeadEdit } from '../../../../src/proxy/h1/head-writer.ts';
-import { NameSet } from '../../../../src/proxy/h1/name-set.ts';
+import { createRequestReader, createResponseReader, NameSet } from '../../../../src/http/h1/head.ts';
+import { Malformed } from '../../../../src/http/h1/scan.ts';
+import { headBytes, type HeadEdit, ownHead, prepareHead } from '../../../../src/http/h1/write.ts';
 import { bytes, limits } from './read-messages.ts';
 
 const none = new NameSet([]);

@@ -1,14 +1,13 @@
-import { createBodyReader } from '../../../../src/proxy/h1/body-reader.ts';
-import { bytesBehindLast, requestPlan, responsePlan } from '../../../../src/proxy/h1/framing.ts';
-import { Malformed, type Fault, type HeadLimits } from '../../../../src/proxy/h1/faults.ts';
+import { createBodyReader } from '../../../../src/http/h1/body.ts';
+import { bytesBehindLast, persists, requestPlan, responsePlan } from '../../../../src/http/h1/framing.ts';
 import {
   createRequestReader,
   createResponseReader,
   type HeadReader,
-} from '../../../../src/proxy/h1/head-reader.ts';
-import { persists } from '../../../../src/proxy/h1/persistence.ts';
-import type { RequestHeadBytes } from '../../../../src/proxy/h1/request-head.ts';
-import type { ResponseHeadBytes } from '../../../../src/proxy/h1/response-head.ts';
+  type RequestHeadBytes,
+  type ResponseHeadBytes,
+} from '../../../../src/http/h1/head.ts';
+import { type Fault, type HeadLimits, Malformed } from '../../../../src/http/h1/scan.ts';
 
 /** A message as the codec reads it. */
 export interface ReadMessage {

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { Fault } from '../../../../src/proxy/h1/faults.ts';
-import { Malformed } from '../../../../src/proxy/h1/faults.ts';
-import { createRequestReader } from '../../../../src/proxy/h1/head-reader.ts';
+import { createRequestReader } from '../../../../src/http/h1/head.ts';
+import { type Fault, Malformed } from '../../../../src/http/h1/scan.ts';
 import { targetOf } from '../../../../src/proxy/target.ts';
+import { behindTheLast, mixedAuthorities, passedWhole } from '../../../fixtures/smuggling/passed-whole.ts';
 import { refusedBodies } from '../../../fixtures/smuggling/refused-bodies.ts';
 import { refusedHeads } from '../../../fixtures/smuggling/refused-heads.ts';
-import { behindTheLast, mixedAuthorities, passedWhole } from '../../../fixtures/smuggling/passed-whole.ts';
 import { bytesOf, insideOf, post } from '../../../support/smuggling.ts';
 import { byteByByte, bytes, limits, readRequests, readResponses } from './read-messages.ts';
 

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { connect } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { systemTimers } from '../../../../src/grants/timers.ts';
+import { systemTimers } from '../../../../src/lib/timers.ts';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
-import { ClientSession } from '../../../../src/proxy/h2/client-session.ts';
-import type { StreamService } from '../../../../src/proxy/h2/service.ts';
+import { ClientSession } from '../../../../src/http/server/h2-session.ts';
+import type { StreamService } from '../../../../src/http/server/h2-stream.ts';
 import { socketPair } from '../socket-pair.ts';
 
 /** A session whose exchanges end when the test says so. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isFlood, type SessionTraffic } from '../../../../src/proxy/h2/flood-guard.ts';
+import { isFlood, type SessionTraffic } from '../../../../src/http/server/h2-session.ts';
 
 const none: SessionTraffic = { read: 0, bodyIn: 0, bodyOut: 0, pieces: 0, requests: 0, heads: 0 };
 const minute = 60_000;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { readStreamHead } from '../../../../src/proxy/h2/request-head.ts';
-import { fieldMap, interimHead, responseHead } from '../../../../src/proxy/h2/response-head.ts';
+import { readStreamHead } from '../../../../src/http/server/h2-stream.ts';
+import { fieldMap, interimHead, responseHead } from '../../../../src/http/server/h2-response.ts';
 
 const plain = [':method', 'GET', ':scheme', 'https', ':path', '/p?q', ':authority', 'a.test:8443'];
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { constants, performServerHandshake, type ServerHttp2Stream } from 'node:http2';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
-import { StreamBody } from '../../../../src/proxy/h2/stream-body.ts';
+import { StreamBody } from '../../../../src/http/server/h2-stream.ts';
 import { block, endHeaders, endStream, frame, number } from '../../../support/http2-frames.ts';
 import { socketPair } from '../socket-pair.ts';
 

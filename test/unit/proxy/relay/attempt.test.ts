@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../../src/errors.ts';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { bodyOf, exchangeOf, framed, lateBody, turn } from './fake-upstream.ts';
 

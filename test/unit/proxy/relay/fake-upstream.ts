@@ -1,12 +1,11 @@
+import type { RawFields } from '../../../../src/http/fields.ts';
+import { createMeter, type Reply } from '../../../../src/http/message.ts';
+import { createGone } from '../../../../src/lib/http2-abort.ts';
 import { defaultLimits, type Limits } from '../../../../src/policy/limits.ts';
-import type { RawFields } from '../../../../src/proxy/fields.ts';
-import { forward, type Departure } from '../../../../src/proxy/forward.ts';
-import { createGone } from '../../../../src/proxy/gone.ts';
-import type { Reply } from '../../../../src/proxy/message.ts';
-import { createMeter } from '../../../../src/proxy/meter.ts';
-import type { ConnectionUser, UpstreamConnection } from '../../../../src/upstream/connection.ts';
-import type { Connections } from '../../../../src/upstream/connections.ts';
-import type { Streams } from '../../../../src/upstream/h2/streams.ts';
+import { type Departure, forward } from '../../../../src/proxy/forward.ts';
+import type { ConnectionUser, UpstreamConnection } from '../../../../src/upstream/h1-connection.ts';
+import type { Streams } from '../../../../src/upstream/h2-pool.ts';
+import type { Connections } from '../../../../src/upstream/pool.ts';
 import { factsOf } from '../../../support/request-facts.ts';
 
 /** A connection that a test speaks for. */

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { constants, sensitiveHeaders, type ServerHttp2Stream } from 'node:http2';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { SidekeyError } from '../../../../src/errors.ts';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
 import type { Authority } from '../../../../src/policy/authority.ts';
 import type { Departure } from '../../../../src/proxy/forward.ts';
 import { frame, frameType, goaway, headers, reset } from '../../../support/http2-frames.ts';

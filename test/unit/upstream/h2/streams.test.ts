@@ -13,8 +13,8 @@ import {
   type Frame,
 } from '../../../support/http2-frames.ts';
 import { answer, company, frameUpstream, http2Upstream, waysOut } from '../../../support/http2-upstream.ts';
-import { streamHead } from '../../../../src/proxy/relay/request-head.ts';
-import type { UpstreamStream } from '../../../../src/upstream/h2/stream.ts';
+import { streamHead } from '../../../../src/proxy/attempt.ts';
+import type { UpstreamStream } from '../../../../src/upstream/h2-stream.ts';
 import { departureOf, turn } from '../../proxy/relay/fake-upstream.ts';
 import { dialerForTest } from '../upstream-for-test.ts';
 

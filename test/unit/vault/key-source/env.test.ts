@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { readKeyVariable } from '../../../../src/vault/key-source/env.ts';
+import { readKeyVariable } from '../../../../src/vault/key-source.ts';
 
 describe('a master key in the environment', () => {
   it('may be base64, base64url or hex', () => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createKeyFile, readKeyFile } from '../../../../src/vault/key-source/file.ts';
+import { createKeyFile, readKeyFile } from '../../../../src/vault/key-source.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 
 describe('the key file', () => {

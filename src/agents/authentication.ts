@@ -1,0 +1,177 @@
+import { createHash } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Grant } from '../grants/grant.ts';
+import { valuesOf, type RawFields } from '../http/fields.ts';
+
+/** Who asks, which grant they ask for, and which they may have. */
+export interface Identity {
+  /** Null: a loopback caller without a token, where the config lets those in. */
+  readonly agent: string | null;
+  /** The user that the agent acts for; null: nobody in particular. */
+  readonly agentUser: string | null;
+  /** Of the agent, when it was identified. */
+  readonly labels: readonly string[];
+  /** Under which it asks; null: with a token of the agent's own, or without one. */
+  readonly lease: LeaseFacts | null;
+  readonly selectors: Selectors;
+  /**
+   * Whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What it may
+   * not have is to look as if it were not there. A caller without a token has whatever a domain offers.
+   */
+  readonly reaches: (grant: Grant) => boolean;
+  /** Of the agent, as they are now. */
+  readonly labelsNow: () => Promise<readonly string[]>;
+  /** The labels that people gave a grant, as they are now. */
+  readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
+  /**
+   * To be asked right before a grant's credential leaves, once for each request: whether all of this still holds after
+   * what the request waited for, and whether the grant's own end is yet to come. Counts the use of a lease that has a
+   * maximum, so a request that is refused afterwards has used it. Null: it may leave.
+   */
+  readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
+  /**
+   * To be asked while something lasts that was let through before: whether all of this still holds. Counts no use; what
+   * had the last use of a lease has it until its end. Answers when a clock will end it (milliseconds since the epoch;
+   * Infinity: no end is known), or why it has ended.
+   *
+   * @param grant whose credential went along; null: none did
+   */
+  readonly holds: (grant: Grant | null, lasting: LastingFacts) => Promise<number | SidekeyError>;
+}
+
+/** What counts of something that lasts. */
+export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
+  /** Whether bytes went through it since it was last asked for: then its lease is not idle. */
+  readonly used: boolean;
+}
+
+/** What is known of the lease that a request comes under. */
+interface LeaseFacts {
+  /** UUID. */
+  readonly id: string;
+  readonly purpose: string;
+  /** Milliseconds since the epoch; it may end before, if it is revoked or idle. */
+  readonly expiresAt: number;
+}
+
+/** A caller's choice among the grants that a domain offers; it can never reach beyond them. */
+export interface Selectors {
+  /** Id or name of a grant. */
+  readonly grant: string | null;
+  readonly user: string | null;
+}
+
+/** What a caller showed, the token already hashed: it is kept for the life of a connection. */
+export type Presented =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'malformed'; readonly problem: string }
+  | { readonly kind: 'selectors'; readonly selectors: Selectors }
+  | {
+      readonly kind: 'token';
+      /** Null for `Bearer`, which has a token alone. */
+      readonly name: string | null;
+      readonly tokenHash: Buffer;
+      readonly selectors: Selectors;
+    };
+
+/** A token that is shown, or taken for shown. */
+export type PresentedToken = Presented & {
+  readonly kind: 'token';
+  /** Nobody showed it: it is the `assumed` one of the register. */
+  readonly assumed?: true;
+};
+
+/** A caller that chooses nothing. */
+export const noSelectors: Selectors = { grant: null, user: null };
+const malformed = (problem: string): Presented => ({ kind: 'malformed', problem });
+
+/** SHA-256: what the store keeps of an agent's token. */
+export function hashToken(token: string): Buffer {
+  return createHash('sha256').update(token, 'utf8').digest();
+}
+
+/** Reads `Proxy-Authorization` (RFC 9110 §11.7.2): Basic with `name+selectors:token`, or Bearer with the token. */
+export function readPresented(fields: RawFields): Presented {
+  const [value, ...more] = valuesOf(fields, 'proxy-authorization');
+  if (value === undefined) return { kind: 'nothing' };
+  const [, scheme, credentials] = /^([A-Za-z]+) +([\x21-\x7e]+) *$/.exec(value) ?? [];
+  if (more.length > 0 || scheme === undefined || credentials === undefined) {
+    return malformed('Proxy-Authorization is neither Basic nor Bearer.');
+  }
+  switch (scheme.toLowerCase()) {
+    case 'bearer':
+      return { kind: 'token', name: null, tokenHash: hashToken(credentials), selectors: noSelectors };
+    case 'basic':
+      return readBasic(credentials);
+    default:
+      return malformed('Proxy-Authorization is neither Basic nor Bearer.');
+  }
+}
+
+function readBasic(credentials: string): Presented {
+  const text = Buffer.from(credentials, 'base64').toString('utf8');
+  const colon = text.indexOf(':');
+  const userName = colon < 0 ? text : text.slice(0, colon);
+  const token = colon < 0 ? '' : text.slice(colon + 1);
+  const read = readUserName(userName);
+  if (read === null) return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.');
+  const { name, selectors } = read;
+  if (token !== '')
+    return { kind: 'token', name: name === '' ? null : name, tokenHash: hashToken(token), selectors };
+  if (name === '') return { kind: 'selectors', selectors };
+  // The name is not repeated: it may well be a token that stands in the wrong place.
+  return malformed('The proxy user name came without a token.');
+}
+
+/** `name+grant=GRANT+user=USER`; null where a selector is none. The name may be empty. */
+export function readUserName(text: string): { readonly name: string; readonly selectors: Selectors } | null {
+  const [name = '', ...parts] = text.split('+');
+  const selectors = readSelectors(parts);
+  return selectors === null ? null : { name, selectors };
+}
+
+const selector = /^(grant|user)=([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
+
+function readSelectors(parts: readonly string[]): Selectors | null {
+  let selectors = noSelectors;
+  for (const part of parts) {
+    const [, key, value] = selector.exec(part) ?? [];
+    if (value === undefined || (key !== 'grant' && key !== 'user') || selectors[key] !== null) return null;
+    selectors = { ...selectors, [key]: value };
+  }
+  return selectors;
+}
+
+/** The selectors of one request: its `Sidekey-Grant` field goes before what the proxy user name said. */
+export function selectorsOf(fields: RawFields, connection: Selectors): Selectors | SidekeyError {
+  const [grant, ...more] = valuesOf(fields, 'sidekey-grant');
+  if (grant === undefined) return connection;
+  if (more.length > 0 || !selector.test(`grant=${grant}`)) {
+    return new SidekeyError('bad_request', 'Sidekey-Grant is not one name or id of a grant.');
+  }
+  return { ...connection, grant };
+}
+
+/** Checks what callers show against the store. */
+export interface AgentRegister {
+  /** Rejects with SidekeyError `store_unavailable` where the store cannot be asked. */
+  identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
+}
+
+/** What counts besides what a caller shows. */
+export interface CallerFacts {
+  /** Its address and port; left out: nobody is to hear from where a known caller comes. */
+  readonly address?: string;
+  readonly loopback: boolean;
+  /** `required`: everybody shows a token. `optional`: loopback callers need none. */
+  readonly mode: 'required' | 'optional';
+  /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
+  readonly known?: (who: Pick<Identity, 'agent' | 'lease'>) => void;
+}
+
+/** The refusal of somebody who is not known. */
+export function unauthenticated(sentence: string): SidekeyError {
+  return new SidekeyError('agent_auth_required', sentence, {
+    hint: 'sidekey agent add NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
+  });
+}

@@ -1,0 +1,148 @@
+import type { Grant } from '../grants/grant.ts';
+
+/**
+ * A lease: a right of one agent to use named grants, for a while. Its clock is apart from the clocks of the grants'
+ * tokens. Pure: what is true of a lease follows from its values and the time. All times are milliseconds since the epoch.
+ */
+
+export interface Lease {
+  /** UUID. */
+  readonly id: string;
+  /** Name of the agent; a lease never reaches beyond what is bound to it. */
+  readonly agent: string;
+  /** Ids of the grants that it was made for; null: whatever its agent reaches, what comes later too. */
+  readonly grants: readonly string[] | null;
+  /** One sentence of whoever made it. */
+  readonly purpose: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** It ends when it was not used for so long; null: it does not. */
+  readonly idleMs: number | null;
+  /** Null: it was never renewed. */
+  readonly renewedAt: number | null;
+  /** The last request under it, to about a minute (to a quarter of `idleMs`, where that is less); null: none yet. */
+  readonly usedAt: number | null;
+  /** How many requests may get a credential; null: any number. */
+  readonly maxUses: number | null;
+  /** How many got one. Counted only where there is a maximum. */
+  readonly uses: number;
+  readonly revokedAt: number | null;
+}
+
+/** Whether a lease was made for a grant. What its agent does not reach, it does not reach either. */
+export function isLeaseFor({ grants }: Pick<Lease, 'grants'>, grantId: string): boolean {
+  return grants === null || grants.includes(grantId);
+}
+
+/** What a lease is good for at one moment. Only one that is `active` lets a request through. */
+export type LeaseStanding =
+  /** `endsAt`: when it ends if it is not used or renewed before. */
+  | { readonly state: 'active'; readonly endsAt: number }
+  | { readonly state: 'expired'; readonly why: 'ttl' | 'idle'; readonly at: number }
+  | { readonly state: 'used_up' }
+  | { readonly state: 'revoked'; readonly at: number };
+
+/** Where a lease stands at `now`. What a person did goes before what a clock did. It ends in the millisecond `expiresAt`. */
+export function leaseStanding(lease: Lease, now: number): LeaseStanding {
+  if (lease.revokedAt !== null) return { state: 'revoked', at: lease.revokedAt };
+  const idleAt = idleEndOf(lease);
+  const at = Math.min(lease.expiresAt, idleAt);
+  if (now >= at) return { state: 'expired', why: idleAt < lease.expiresAt ? 'idle' : 'ttl', at };
+  if (lease.maxUses !== null && lease.uses >= lease.maxUses) return { state: 'used_up' };
+  return { state: 'active', endsAt: at };
+}
+
+function idleEndOf({ idleMs, createdAt, renewedAt, usedAt }: Lease): number {
+  if (idleMs === null) return Number.POSITIVE_INFINITY;
+  return Math.max(createdAt, renewedAt ?? 0, usedAt ?? 0) + idleMs;
+}
+
+/** What one level (the config, a provider, a grant) says of how long leases last, in milliseconds; null: nothing. */
+interface LeaseTtl {
+  readonly defaultMs: number | null;
+  readonly maxMs: number | null;
+}
+
+/** A level with its name, for people: `the grant work`. */
+export interface LeaseTtlLevel extends LeaseTtl {
+  readonly of: string;
+}
+
+/** How long a lease lasts. */
+export interface GrantedTtl {
+  readonly ttlMs: number;
+  /** The level whose maximum is less than what was asked for; null: none is. */
+  readonly cappedBy: string | null;
+}
+
+/**
+ * How long a lease may last. For each of its grants the levels are given, the nearest to the grant first: the nearest
+ * default counts, while of all maxima the least one does. Of several grants the shortest time is that of the lease.
+ *
+ * @param asked milliseconds; null: whatever is usual
+ */
+export function grantedTtl(asked: number | null, grants: readonly (readonly LeaseTtlLevel[])[]): GrantedTtl {
+  const usual = grants.flatMap(
+    (levels) => levels.find(({ defaultMs }) => defaultMs !== null)?.defaultMs ?? [],
+  );
+  const wanted = asked ?? Math.min(...usual);
+  let granted: GrantedTtl = { ttlMs: wanted, cappedBy: null };
+  for (const { of, maxMs } of grants.flat()) {
+    if (maxMs !== null && maxMs < granted.ttlMs) granted = { ttlMs: maxMs, cappedBy: of };
+  }
+  return granted;
+}
+
+/**
+ * What makes a grant reachable for an agent. Bindings add up; an agent without any reaches nothing. Those by provider,
+ * user and label also stand for grants that are yet to come.
+ *
+ * - `grant`: the one of this id.
+ * - `provider`, `user`, `label`: every grant that has it.
+ * - `everything`: all grants; its value is `*`.
+ */
+export interface Binding {
+  readonly kind: 'grant' | 'provider' | 'user' | 'label' | 'everything';
+  readonly value: string;
+}
+
+/** Everything that any domain offers: what agents had before there were bindings. */
+export const everything: Binding = { kind: 'everything', value: '*' };
+
+/**
+ * Whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of other users only where
+ * they are named, by id or by user: `provider github` of an agent for alice is alice's GitHub, not everybody's.
+ *
+ * @param actsFor the user that the agent acts for; null: nobody in particular
+ * @param labels of the grant
+ */
+function bindingReaches(
+  binding: Binding,
+  actsFor: string | null,
+  grant: Grant,
+  labels: readonly string[],
+): boolean {
+  const isOwn = actsFor === null || grant.user === actsFor;
+  switch (binding.kind) {
+    case 'grant':
+      return grant.id === binding.value;
+    case 'user':
+      return grant.user === binding.value;
+    case 'provider':
+      return isOwn && grant.provider === binding.value;
+    case 'label':
+      return isOwn && labels.includes(binding.value);
+    case 'everything':
+      return true;
+  }
+}
+
+/** Whether any of an agent's bindings reaches a grant; see `bindingReaches`. */
+export function reachesGrant(
+  bindings: readonly Binding[],
+  actsFor: string | null,
+  grant: Grant,
+  labels: readonly string[],
+): boolean {
+  return bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));
+}

@@ -1,0 +1,285 @@
+import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
+import type { Grant } from '../grants/grant.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { SignIns } from '../proxy/authenticate.ts';
+import type { LeaseRecord, Store } from '../store/store.ts';
+import {
+  type AgentRegister,
+  type CallerFacts,
+  type Identity,
+  type LastingFacts,
+  noSelectors,
+  type Presented,
+  type PresentedToken,
+  type Selectors,
+  unauthenticated,
+} from './authentication.ts';
+import { isLeaseFor, type Lease, leaseStanding } from './lease.ts';
+import {
+  agentDisabled,
+  agentReaches,
+  createRightsInMemory,
+  grantEnded,
+  type Holder,
+  type KnownRights,
+  leaseEnded,
+  tokenEnded,
+  usedUp,
+} from './rights.ts';
+
+/** What the register stands on. */
+export interface RegisterParts {
+  readonly store: Pick<Store, 'epoch'> & {
+    readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
+    readonly leases: Pick<Store['leases'], 'get' | 'use'>;
+  };
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly uses: Pick<UseNotes, 'used'>;
+  readonly signIns?: SignIns | undefined;
+  /**
+   * What callers are taken to have shown who show no token, where callers on this machine need none: then nobody comes
+   * without one. What is shown and not known is refused all the same.
+   */
+  readonly assumed?: AssumedToken | undefined;
+}
+
+/** A token of this agent, hashed. */
+export interface AssumedToken {
+  readonly agent: string;
+  readonly tokenHash: Buffer;
+}
+
+/** What this process knows of a lease beyond what it read: uses come faster than they are written. */
+interface Fresh {
+  readonly usedAt: number | null;
+  readonly uses: number;
+}
+
+/**
+ * Knows callers by their tokens, and what they reach. It keeps the rights in memory until the store says that
+ * they have changed, and reads the clock for each request.
+ */
+export function createAgentRegister({ store, now, uses, signIns, assumed }: RegisterParts): AgentRegister {
+  const fresh = new Map<string, Fresh>();
+  const rightsInMemory = createRightsInMemory(store, now, (rights) => {
+    for (const id of fresh.keys()) if (!rights.hasLease(id)) fresh.delete(id);
+  });
+
+  /** The lease with what is known of it here. */
+  function asKnown(lease: LeaseRecord): LeaseRecord {
+    const { usedAt, uses: counted } = fresh.get(lease.id) ?? { usedAt: null, uses: 0 };
+    return {
+      ...lease,
+      usedAt: usedAt === null || (lease.usedAt ?? 0) > usedAt ? lease.usedAt : usedAt,
+      uses: Math.max(lease.uses, counted),
+    };
+  }
+
+  function learn(id: string, { usedAt, uses: counted }: Pick<Lease, 'usedAt' | 'uses'>): void {
+    fresh.set(id, { usedAt, uses: counted });
+  }
+
+  /** Why the holder's right is none now; null: it is one. */
+  async function refusalOf(holder: Holder, at: number): Promise<SidekeyError | null> {
+    const { agent } = holder;
+    if (agent.disabledAt !== null) return agentDisabled(agent);
+    if (holder.kind === 'token') {
+      const { token } = holder;
+      const hasEnded = token.revokedAt !== null || (token.expiresAt !== null && token.expiresAt <= at);
+      return hasEnded ? tokenEnded(token) : null;
+    }
+    const lease = asKnown(holder.lease);
+    const standing = leaseStanding(lease, at);
+    if (standing.state === 'active') return null;
+    if (standing.state !== 'expired' || standing.why !== 'idle') return leaseEnded(lease, standing);
+    // Another process may have used it since.
+    const stored = await store.leases.get(lease.id);
+    if (stored === null) return unknownToken();
+    learn(stored.id, stored);
+    const told = leaseStanding(lease.maxUses === null ? { ...stored, maxUses: null } : stored, at);
+    return told.state === 'active' ? null : leaseEnded(stored, told);
+  }
+
+  function note(holder: Holder, at: number): void {
+    if (holder.kind === 'token') {
+      uses.used('token', holder.token.id, usesEveryMs);
+      return;
+    }
+    const { id, idleMs, createdAt, usedAt, uses: counted } = asKnown(holder.lease);
+    learn(id, { usedAt: at, uses: counted });
+    if (idleMs === null) {
+      uses.used('lease', id, usesEveryMs);
+      return;
+    }
+    // Other processes judge by what is written. With this they are right to some milliseconds: a use after a long
+    // pause is written at once, and of others so soon that the pause before them cannot look like an idle lease.
+    const isLate = at - (usedAt ?? createdAt) >= idleMs / 2;
+    uses.used('lease', id, isLate ? 0 : Math.min(usesEveryMs, idleMs / 4));
+  }
+
+  /** One more use of a lease that has a maximum, counted in the store, for all processes at once. */
+  async function count(lease: LeaseRecord, at: number): Promise<SidekeyError | null> {
+    const counted = await store.leases.use(lease.id, at);
+    if (counted !== null) {
+      learn(lease.id, { usedAt: at, uses: counted });
+      return null;
+    }
+    const stored = await store.leases.get(lease.id);
+    if (stored === null) return unknownToken();
+    learn(stored.id, stored);
+    const standing = leaseStanding(stored, at);
+    // Others gave it back a use in between: whoever asks again gets it.
+    return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
+  }
+
+  async function spend(grant: Grant, presented: PresentedToken | null): Promise<SidekeyError | null> {
+    // Not what was known when the request came: it may have waited for a person or for a token since.
+    const rights = await rightsInMemory.current();
+    const at = now();
+    if (presented === null) return grantEnded(grant, rights.policy(grant.id), at);
+    const holder = holderOf(presented, rights);
+    if (holder === null) return unknownToken();
+    const refused = (await refusalOf(holder, at)) ?? grantRefusal(holder, grant, rights, at);
+    if (refused !== null) return refused;
+    return holder.kind === 'lease' && holder.lease.maxUses !== null ? count(holder.lease, at) : null;
+  }
+
+  async function holds(
+    presented: PresentedToken | null,
+    grant: Grant | null,
+    { mode, used }: LastingFacts,
+  ): Promise<number | SidekeyError> {
+    const rights = await rightsInMemory.current();
+    const at = now();
+    const grantEnd = (grant === null ? null : rights.policy(grant.id)?.expiresAt) ?? Infinity;
+    if ((presented === null || presented.assumed === true) && mode === 'required') return noToken();
+    if (presented === null) {
+      return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), at)) ?? grantEnd;
+    }
+    const holder = holderOf(presented, rights);
+    if (holder === null) return unknownToken();
+    const lasting = withoutMaximum(holder);
+    const refused = await refusalOf(lasting, at);
+    if (refused !== null) return refused;
+    const taken = grant === null ? null : grantRefusal(holder, grant, rights, at);
+    if (taken !== null) return taken;
+    if (used) note(holder, at);
+    return Math.min(grantEnd, endOf(lasting, at));
+  }
+
+  function endOf(holder: Holder, at: number): number {
+    if (holder.kind === 'token') return holder.token.expiresAt ?? Infinity;
+    const standing = leaseStanding(asKnown(holder.lease), at);
+    return standing.state === 'active' ? standing.endsAt : at;
+  }
+
+  async function grantLabels(grant: Grant): Promise<readonly string[]> {
+    return (await rightsInMemory.current()).policy(grant.id)?.labels ?? [];
+  }
+
+  async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
+    return holderOf(presented, await rightsInMemory.current())?.agent.labels ?? [];
+  }
+
+  function identityOf(holder: Holder, presented: PresentedToken, rights: KnownRights): Identity {
+    const { agent } = holder;
+    const lease = holder.kind === 'lease' ? holder.lease : null;
+    return {
+      agent: agent.name,
+      agentUser: agent.user,
+      labels: agent.labels,
+      lease: lease === null ? null : { id: lease.id, purpose: lease.purpose, expiresAt: lease.expiresAt },
+      selectors: presented.selectors,
+      reaches: (grant) => reaches(holder, grant, rights),
+      labelsNow: () => agentLabels(presented),
+      grantLabels,
+      spend: (grant) => spend(grant, presented),
+      holds: (grant, lasting) => holds(presented, grant, lasting),
+    };
+  }
+
+  /** Nothing is read for a caller without a token before there is a grant in question. */
+  function nobody(selectors: Selectors): Identity {
+    return {
+      agent: null,
+      agentUser: null,
+      labels: [],
+      lease: null,
+      selectors,
+      reaches: () => true,
+      labelsNow: async () => [],
+      grantLabels,
+      spend: (grant) => spend(grant, null),
+      holds: (grant, lasting) => holds(null, grant, lasting),
+    };
+  }
+
+  /** Null: a caller who is let in without a token. */
+  function tokenOf(
+    presented: Exclude<Presented, { readonly kind: 'malformed' }>,
+    { loopback, mode }: Pick<CallerFacts, 'loopback' | 'mode'>,
+  ): PresentedToken | SidekeyError | null {
+    if (presented.kind === 'token') return presented;
+    if (mode === 'required' || !loopback) return noToken();
+    if (assumed === undefined) return null;
+    const selectors = selectorsIn(presented);
+    return { kind: 'token', name: assumed.agent, tokenHash: assumed.tokenHash, selectors, assumed: true };
+  }
+
+  return {
+    async identify(shown, { address, loopback, mode, known }) {
+      if (shown.kind === 'malformed') return unauthenticated(shown.problem);
+      const presented = tokenOf(shown, { loopback, mode });
+      if (presented instanceof SidekeyError) return presented;
+      if (presented === null) return nobody(selectorsIn(shown));
+      const rights = await rightsInMemory.current();
+      const at = now();
+      const holder = holderOf(presented, rights);
+      if (holder === null) return unknownToken();
+      const identity = identityOf(holder, presented, rights);
+      known?.(identity);
+      const refused = await refusalOf(holder, at);
+      if (refused !== null) return refused;
+      note(holder, at);
+      if (address !== undefined) signIns?.(holder, address);
+      return identity;
+    },
+  };
+}
+
+function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>): Selectors {
+  return shown.kind === 'nothing' ? noSelectors : shown.selectors;
+}
+
+/** A lease never reaches beyond what is bound to its agent, whatever it was made for. */
+function reaches(holder: Holder, grant: Grant, rights: KnownRights): boolean {
+  if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
+  return agentReaches(holder.agent, grant, rights);
+}
+
+/** The name, where one is shown, is the agent's: that of a lease is the agent that it was made for. */
+function holderOf({ name, tokenHash }: PresentedToken, rights: KnownRights): Holder | null {
+  const holder = rights.holder(tokenHash);
+  return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
+}
+
+/** Why the holder may not have the grant; null: it may. */
+function grantRefusal(holder: Holder, grant: Grant, rights: KnownRights, at: number): SidekeyError | null {
+  if (!reaches(holder, grant, rights))
+    return new SidekeyError('grant_missing', 'The grant was taken from this agent.');
+  return grantEnded(grant, rights.policy(grant.id), at);
+}
+
+/** A maximum of uses bounds what may begin; what has begun is judged without it. */
+function withoutMaximum(holder: Holder): Holder {
+  return holder.kind === 'lease' ? { ...holder, lease: { ...holder.lease, maxUses: null } } : holder;
+}
+
+function noToken(): SidekeyError {
+  return unauthenticated('This proxy serves known agents alone.');
+}
+
+function unknownToken(): SidekeyError {
+  return unauthenticated('The proxy does not know this agent and token.');
+}

@@ -1,0 +1,190 @@
+import { defaultUser, type Grant } from '../grants/grant.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type {
+  AgentRecord,
+  AgentTokenRecord,
+  GrantPolicy,
+  LeaseRecord,
+  Rights,
+  Store,
+} from '../store/store.ts';
+import { type Binding, type Lease, type LeaseStanding, reachesGrant } from './lease.ts';
+
+/** An agent with what it reaches. */
+interface KnownAgent extends AgentRecord {
+  readonly bindings: readonly Binding[];
+}
+
+/** Whose a token is: an agent's own, or one of its leases. It may have ended. */
+export type Holder =
+  | { readonly kind: 'token'; readonly agent: KnownAgent; readonly token: AgentTokenRecord }
+  | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord };
+
+/** All rights of the store at one moment, found by what requests bring along. */
+export interface KnownRights {
+  readonly revision: number;
+  /** By the SHA-256 of what was shown. */
+  holder(tokenHash: Uint8Array): Holder | null;
+  policy(grantId: string): GrantPolicy | null;
+  /** By id; a lease that is gone is not in it. */
+  hasLease(id: string): boolean;
+}
+
+/** The rights, read anew when they have changed. */
+interface RightsInMemory {
+  /**
+   * Rights that are not older than this call. While the store has not changed it costs one `Store.epoch`; where
+   * something else than a right has changed, one small read.
+   * @throws SidekeyError `store_unavailable`, also for those whom it knew before
+   */
+  current(): KnownRights | Promise<KnownRights>;
+}
+
+/** So long a lease that has ended is told from one that never was; more of them would make each reading slower. */
+const rememberMs = 86_400_000;
+
+/** Reads nothing before it is asked. `onRead` hears of rights that were read anew. */
+export function createRightsInMemory(
+  store: Pick<Store, 'epoch'> & { readonly rights: Pick<Store['rights'], 'revision' | 'read'> },
+  now: () => number,
+  onRead: (rights: KnownRights) => void,
+): RightsInMemory {
+  let known: { readonly rights: KnownRights; readonly epoch: number } | null = null;
+  let loading: Promise<KnownRights> | null = null;
+
+  const atHand = () => (known !== null && known.epoch === store.epoch() ? known.rights : null);
+
+  async function read(): Promise<KnownRights> {
+    // Asked before the rows: a change in between makes what is read count as old, never as new.
+    const epoch = store.epoch();
+    const isUnchanged = known !== null && (await store.rights.revision()) === known.rights.revision;
+    if (known !== null && isUnchanged) {
+      known = { rights: known.rights, epoch };
+    } else {
+      known = { rights: knownRights(await store.rights.read(now() - rememberMs)), epoch };
+      onRead(known.rights);
+    }
+    return known.rights;
+  }
+
+  async function load(): Promise<KnownRights> {
+    if (loading !== null) {
+      // It may have read its rows before this call; its answer counts only while nothing has changed.
+      await loading.catch(() => null);
+      const rights = atHand();
+      if (rights !== null) return rights;
+    }
+    if (loading === null) {
+      const begun = read().finally(() => {
+        if (loading === begun) loading = null;
+      });
+      loading = begun;
+    }
+    return loading;
+  }
+
+  return { current: () => atHand() ?? load() };
+}
+
+/** Whether an agent's bindings reach a grant. */
+export function agentReaches(agent: KnownAgent, grant: Grant, rights: KnownRights): boolean {
+  return reachesGrant(agent.bindings, agent.user, grant, rights.policy(grant.id)?.labels ?? []);
+}
+
+function knownRights({ revision, agents, tokens, bindings, leases, policies }: Rights): KnownRights {
+  const bound = Map.groupBy(bindings, ({ agent }) => agent);
+  const byName = new Map(
+    agents.map((agent): [string, KnownAgent] => [
+      agent.name,
+      { ...agent, bindings: bound.get(agent.name) ?? [] },
+    ]),
+  );
+  // A look-up by hash may take longer for some than for others, and says nothing: nobody finds tokens to given hashes.
+  const holders = new Map<string, Holder>();
+  for (const token of tokens) {
+    const agent = byName.get(token.agent);
+    if (agent !== undefined) holders.set(keyOf(token.hash), { kind: 'token', agent, token });
+  }
+  for (const lease of leases) {
+    const agent = byName.get(lease.agent);
+    if (agent !== undefined) holders.set(keyOf(lease.tokenHash), { kind: 'lease', agent, lease });
+  }
+  const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
+  const leaseIds = new Set(leases.map(({ id }) => id));
+  return {
+    revision,
+    holder: (tokenHash) => holders.get(keyOf(tokenHash)) ?? null,
+    policy: (grantId) => byGrant.get(grantId) ?? null,
+    hasLease: (id) => leaseIds.has(id),
+  };
+}
+
+function keyOf(hash: Uint8Array): string {
+  return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString('latin1');
+}
+
+/** What a caller is told whose right has ended, with the command that gives it back. */
+
+export function agentDisabled({ name }: AgentRecord): SidekeyError {
+  return new SidekeyError('agent_auth_required', `The agent ${name} is disabled.`, {
+    hint: `sidekey agent enable ${name}`,
+  });
+}
+
+export function tokenEnded({ agent, label, expiresAt, revokedAt }: AgentTokenRecord): SidekeyError {
+  const how = revokedAt === null && expiresAt !== null ? `ended at ${time(expiresAt)}` : 'was revoked';
+  return new SidekeyError('agent_auth_required', `This token of the agent ${agent} ${how}.`, {
+    hint: `for a new one: sidekey agent rotate ${agent} --token-label ${label}`,
+  });
+}
+
+/** `lease_expired`, whichever way it ended: the grant and its token have clocks of their own. */
+export function leaseEnded(
+  lease: Lease,
+  standing: Exclude<LeaseStanding, { readonly state: 'active' }>,
+): SidekeyError {
+  const { id, agent, idleMs } = lease;
+  switch (standing.state) {
+    case 'expired': {
+      const how =
+        standing.why === 'idle' ? `was not used for ${(idleMs ?? 0) / 1_000} s, and ended` : 'ended';
+      return ended(
+        `The lease ${id} of ${agent} ${how} at ${time(standing.at)}.`,
+        `sidekey lease renew ${id}`,
+      );
+    }
+    case 'used_up':
+      return usedUp(lease);
+    case 'revoked':
+      return ended(
+        `The lease ${id} of ${agent} was revoked at ${time(standing.at)}.`,
+        `sidekey lease create --agent ${agent} --grant GRANT --purpose TEXT`,
+      );
+  }
+}
+
+export function usedUp({ id, agent, maxUses }: Lease): SidekeyError {
+  const requests = maxUses === 1 ? 'one request, which was' : `${maxUses} requests, which were`;
+  return ended(
+    `The lease ${id} of ${agent} is used up: it was for ${requests} made.`,
+    `sidekey lease renew ${id} --uses ${maxUses}`,
+  );
+}
+
+/** The end that people set for a grant; null: it has none, or it is yet to come. */
+export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number): SidekeyError | null {
+  const at = policy?.expiresAt ?? null;
+  if (at === null || now < at) return null;
+  const whose = grant.user === defaultUser ? '' : ` --user ${grant.user}`;
+  return new SidekeyError('grant_expired', `The grant ${grant.name} was given until ${time(at)}.`, {
+    hint: `sidekey grant extend ${grant.name}${whose}`,
+  });
+}
+
+function ended(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('lease_expired', sentence, { hint });
+}
+
+function time(at: number): string {
+  return new Date(at).toISOString();
+}

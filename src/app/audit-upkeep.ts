@@ -1,0 +1,336 @@
+import fs from 'node:fs';
+import { dirname } from 'node:path';
+import { takeAnchor } from '../audit/anchor.ts';
+import type { AuditLog } from '../audit/event.ts';
+import { otlpSink } from '../audit/export/otlp.ts';
+import {
+  type Shipping,
+  type Sink,
+  type SinkExits,
+  type SinkTimers,
+  startShipping,
+  stdoutSink,
+} from '../audit/export/sink.ts';
+import { syslogSink } from '../audit/export/syslog.ts';
+import { post, signature, webhookSink } from '../audit/export/webhook.ts';
+import { freeBytes } from '../audit/files.ts';
+import { packRotated } from '../audit/pack.ts';
+import type { AuditVault } from '../audit/records.ts';
+import { removeExpired } from '../audit/retention.ts';
+import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
+import { readSecret, type SecretReference } from '../config/secret-reference.ts';
+import type { Log } from '../lib/log.ts';
+import type { Exit } from '../upstream/client.ts';
+import { connectLocal } from '../upstream/datagram.ts';
+
+/** What the audit log is looked after with. */
+interface UpkeepParts extends Omit<SinkParts, 'file'> {
+  readonly config: AuditConfig;
+  readonly vault: AuditVault;
+  readonly audit: Pick<AuditLog, 'append'>;
+}
+
+/** The log is being looked after. */
+interface Upkeep {
+  /**
+   * Goes on with other settings; the file stays the one that it was. A sink that stays as it was is not disturbed; one
+   * of the same name goes on where the other was.
+   */
+  reconfigure(config: AuditConfig): void;
+  /** Delivers what is in the log, for some seconds at most, and ends. */
+  close(): Promise<void>;
+}
+
+/** Milliseconds between looks at what could be packed or removed. */
+const lookEvery = 60_000;
+const anchorTimeout = 30_000;
+
+/**
+ * What a running proxy does with the audit log besides writing it: packs rotated files, removes what need not be kept,
+ * ships lines to sinks, keeps anchors. None of it holds up a request; what fails is tried again.
+ */
+export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
+  const { timers } = parts;
+  let { config } = parts;
+  const sinks = new Map<string, RunningSink>();
+  /** Sinks and anchors of settings that were replaced, while they end. */
+  const leaving = new Set<Promise<void>>();
+  let anchoring: RunningAnchor | undefined;
+
+  function leave(ending: Promise<void>): Promise<void> {
+    const left = ending.finally(() => leaving.delete(left));
+    leaving.add(left);
+    return left;
+  }
+
+  function shipTo(wanted: readonly SinkConfig[]): void {
+    const stays = new Set(wanted.map(factsOf));
+    const ended = new Map<string, Promise<void>>();
+    for (const [name, { facts, close }] of sinks) {
+      if (stays.has(facts)) continue;
+      ended.set(name, leave(close()));
+      sinks.delete(name);
+    }
+    for (const sink of wanted) {
+      if (!sinks.has(sink.name))
+        sinks.set(sink.name, beginSink(sink, { ...parts, file: config.file }, ended.get(sink.name)));
+    }
+  }
+
+  function anchorAs(wanted: AnchorConfig | null): void {
+    if (anchoring?.facts === factsOf(wanted)) return;
+    if (anchoring !== undefined) void leave(anchoring.stop());
+    anchoring = wanted === null ? undefined : beginAnchoring(wanted, parts);
+  }
+
+  shipTo(config.sinks);
+  anchorAs(config.anchor);
+  const warnOfDisk = diskWarning(parts.log);
+  const stopTending = repeat(timers, lookEvery, async (signal) => {
+    warnOfDisk(config);
+    await tend({ ...parts, config }, signal);
+  });
+  return {
+    reconfigure(next) {
+      config = { ...next, file: config.file };
+      shipTo(next.sinks);
+      anchorAs(next.anchor);
+    },
+    async close() {
+      await Promise.all([stopTending(), anchoring?.stop()]);
+      await Promise.all([...Array.from(sinks.values(), ({ close }) => close()), ...leaving]);
+    },
+  };
+}
+
+interface RunningAnchor {
+  readonly facts: string;
+  readonly stop: () => Promise<void>;
+}
+
+function beginAnchoring(config: AnchorConfig, parts: UpkeepParts): RunningAnchor {
+  return {
+    facts: factsOf(config),
+    stop: repeat(parts.timers, config.everyMs, anchorOnce(config, parts)),
+  };
+}
+
+/** Runs `work` now and `everyMs` milliseconds after it ended; answers what stops it and waits until it has stopped. */
+function repeat(
+  timers: UpkeepParts['timers'],
+  everyMs: number,
+  work: (signal: AbortSignal) => Promise<void>,
+): () => Promise<void> {
+  const stop = new AbortController();
+  let cancel: (() => void) | undefined;
+  let underWay = Promise.resolve();
+  const run = () => {
+    underWay = work(stop.signal).then(() => {
+      if (!stop.signal.aborted) cancel = timers.after(everyMs, run);
+    });
+  };
+  run();
+  return () => {
+    stop.abort();
+    cancel?.();
+    return underWay;
+  };
+}
+
+/** Warns once when little space is left for the log, before requests have to be refused, and says when there is more again. */
+function diskWarning(log: UpkeepParts['log']): (config: AuditConfig) => void {
+  let warned = false;
+  return ({ file, warnFreeBytes }) => {
+    const free = freeBytes(file);
+    if (free === null || free < warnFreeBytes === warned) return;
+    warned = !warned;
+    if (warned) {
+      log.warn(
+        { file, free, warnFreeBytes },
+        'little space is left on the disk of the audit log: when it is full, requests are refused with audit_unavailable',
+      );
+    } else log.info({ file, free }, 'there is space on the disk of the audit log again');
+  };
+}
+
+/** Packs and removes once. Never rejects. */
+async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: AbortSignal): Promise<void> {
+  const { file, compress, keepMs, keepFiles, keepBytes } = config;
+  try {
+    const limits = { keepMs, keepFiles, keepBytes };
+    const removed = await removeExpired({ file, vault, audit, ...limits, now: now(), signal });
+    if (removed > 0) log.info({ file, removed, ...limits }, 'audit files were removed, as audit.keep says');
+  } catch (error) {
+    if (signal.aborted) return;
+    log.warn({ file, err: error }, 'old audit files could not be removed');
+  }
+  try {
+    if (compress) await packRotated(file, now(), signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    log.warn({ file, err: error }, 'rotated audit files could not be compressed');
+  }
+}
+
+/** Keeps an anchor wherever the config says, unless nothing was written since the last. Never rejects. */
+function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<void> {
+  const { config, vault, exit, log, now, timers } = parts;
+  let last = '';
+  return async () => {
+    try {
+      const { text, chains } = takeAnchor(config.file, vault, now());
+      const state = JSON.stringify(chains);
+      if (state === last) return;
+      if (anchor.file !== null) await appendDurably(anchor.file, `${text}\n`);
+      if (anchor.webhook !== null) {
+        const { url, secret } = anchor.webhook;
+        const body = `${text}\n`;
+        const signed =
+          secret === undefined ? {} : signature(body, await readSinkSecret(secret, parts), now());
+        const headers = { 'content-type': 'application/x-ndjson', ...signed };
+        const late = new AbortController();
+        const cancel = timers.after(anchorTimeout, () => late.abort());
+        await post({ url, headers, body }, { fetch: exit().fetch, signal: late.signal, now: now() }).finally(
+          cancel,
+        );
+      }
+      last = state;
+    } catch (error) {
+      log.warn({ err: error }, 'the audit log could not be anchored');
+    }
+  };
+}
+
+async function appendDurably(file: string, text: string): Promise<void> {
+  const handle = await fs.promises.open(file, 'a', 0o600);
+  try {
+    await handle.write(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What the stdout sink writes to. */
+export interface StandardOutput {
+  write(text: string, written: (error?: Error | null) => void): unknown;
+}
+
+/** What sinks and anchors go out with. */
+interface SinkParts {
+  /** The audit file. */
+  readonly file: string;
+  /** Where paths and commands of references to secrets are relative to. */
+  readonly configFile: string;
+  /** The way out at that moment. */
+  readonly exit: () => Pick<Exit, 'fetch' | 'dialer' | 'datagrams'>;
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: SinkTimers;
+  /** Where `env:` references look. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Default: that of the process. */
+  readonly stdout?: StandardOutput | undefined;
+}
+
+/** Milliseconds that sinks have to take the last lines when they end. */
+const lastPatience = 3_000;
+
+/** A sink that is shipped to. */
+interface RunningSink {
+  /** Its settings, as `factsOf` tells them. */
+  readonly facts: string;
+  /** Delivers what is in the log, for some seconds at most. Idempotent. */
+  readonly close: () => Promise<void>;
+}
+
+/** What tells one part of the settings from another. */
+function factsOf(config: object | null): string {
+  return JSON.stringify(config);
+}
+
+/**
+ * Begins to ship.
+ *
+ * @param after the end of the one that it takes the place of: two must not deliver the same lines
+ */
+function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | undefined): RunningSink {
+  let closing: Promise<void> | undefined;
+  let shipping = after === undefined ? startSink(config, parts) : undefined;
+  const begun = after?.then(() => {
+    if (closing === undefined) shipping = startSink(config, parts);
+  });
+  const close = async () => {
+    await begun;
+    await shipping?.close(lastPatience);
+  };
+  return { facts: factsOf(config), close: () => (closing ??= close()) };
+}
+
+function startSink(config: SinkConfig, parts: SinkParts): Shipping {
+  const shipping: Shipping = startShipping({
+    file: parts.file,
+    name: config.name,
+    sink: openSink(config, parts, (count) => shipping.rejected(count)),
+    batchLines: 'batch' in config ? config.batch : 500,
+    now: parts.now,
+    timers: parts.timers,
+    logger: parts.log,
+    random: Math.random,
+  });
+  return shipping;
+}
+
+function openSink(config: SinkConfig, parts: SinkParts, rejected: (count: number) => void): Sink {
+  const exits = () => exitsOf(parts);
+  const { now } = parts;
+  switch (config.type) {
+    case 'stdout':
+      return stdoutSink(exits);
+    case 'syslog':
+      return syslogSink({ ...config, exits });
+    case 'webhook': {
+      const { url, secret } = config;
+      return webhookSink({ url, secret: secret && (() => readSinkSecret(secret, parts)), exits, now });
+    }
+    case 'otlp': {
+      const headers = async () =>
+        Object.fromEntries(
+          await Promise.all(
+            Object.entries(config.headers).map(
+              async ([name, reference]) => [name, await readSinkSecret(reference, parts)] as const,
+            ),
+          ),
+        );
+      return otlpSink({ url: config.url, headers, exits, now, rejected });
+    }
+  }
+}
+
+/** @throws SidekeyError as `readSecret` */
+function readSinkSecret(
+  reference: SecretReference,
+  { env, configFile }: Pick<SinkParts, 'env' | 'configFile'>,
+): Promise<string> {
+  return readSecret(reference, { env, cwd: dirname(configFile), where: 'audit' });
+}
+
+/** Every connection is made by the exit, but for that to a path of this machine, which has no address to be checked. */
+function exitsOf({ exit, stdout = process.stdout }: SinkParts): SinkExits {
+  const { fetch, dialer, datagrams } = exit();
+  return {
+    fetch,
+    connect: (host, port, tls) =>
+      tls ? dialer.connect({ scheme: 'https', host, port }) : dialer.connect({ scheme: 'http', host, port }),
+    openDatagrams: datagrams,
+    connectLocal,
+    writeStdout: (text) =>
+      new Promise((resolve, reject) => {
+        stdout.write(text, (error) => {
+          if (error === undefined || error === null) resolve();
+          else reject(error);
+        });
+      }),
+  };
+}

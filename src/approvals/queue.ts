@@ -1,0 +1,298 @@
+import type { AuditLog } from '../audit/event.ts';
+import { audited } from '../audit/log.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Gone } from '../lib/http2-abort.ts';
+import type { ApprovalStore } from '../store/store.ts';
+import { type Answer, answerEvent, type Approval, type Question } from './approval.ts';
+
+/** What ends a wait. `removed`: the agent, the lease or the grant of the request is gone, and its question with it. */
+type End =
+  | { readonly kind: 'answer'; readonly answer: Answer }
+  | { readonly kind: 'late' | 'gone' | 'stopping' | 'removed' };
+
+/** The requests of this process that wait. */
+interface Waits {
+  /** Waits for whatever ends it first. */
+  until(question: Question, leaving: Gone): Promise<End>;
+  /** Ends a wait with its answer, where it is one of these. */
+  answered(id: string, answer: Answer): void;
+  /** As `ApprovalStore.withdraw`. Where that fails, it rejects, and is tried again later. */
+  withdraw(id: string): Promise<Answer | null>;
+  /** Ends all waits, and those to come. */
+  close(): void;
+}
+
+/** So many milliseconds a question can be answered without a sign of life from whoever asks. */
+const aliveMs = 10_000;
+
+/** Milliseconds between signs of life: several may fail. */
+const beatEvery = 2_000;
+/** Milliseconds between looks whether another process has answered; each costs about a microsecond. */
+const lookEvery = 100;
+
+/** Answers may come from any process of the store: what it says is looked at while something waits. */
+function createWaits({ store, now, timers }: Pick<DeskParts, 'store' | 'now' | 'timers'>): Waits {
+  const waiting = new Map<string, (how: End) => void>();
+  /** Over, and still to be withdrawn. */
+  const over = new Set<string>();
+  let stopLooking: (() => void) | null = null;
+  let beatAt = 0;
+  let seen = -1;
+  let closed = false;
+
+  async function look(): Promise<void> {
+    stopLooking = null;
+    try {
+      if (now() >= beatAt) await beat();
+      await readAnswers();
+    } catch {
+      // A store that fails now may work again before the patience ends.
+    }
+    lookLater();
+  }
+
+  async function beat(): Promise<void> {
+    beatAt = now() + beatEvery;
+    if (waiting.size > 0) await store.approvals.keepAlive([...waiting.keys()], now() + aliveMs);
+    for (const id of over) {
+      await store.approvals.withdraw(id);
+      over.delete(id);
+    }
+  }
+
+  async function readAnswers(): Promise<void> {
+    const epoch = store.epoch();
+    if (epoch === seen) return;
+    for (const [id, end] of waiting) {
+      const found = await store.approvals.get(id);
+      if (found === null) end({ kind: 'removed' });
+      else if (found.answer !== null) end({ kind: 'answer', answer: found.answer });
+    }
+    // What changed while this read is looked at again.
+    seen = epoch;
+  }
+
+  function lookLater(): void {
+    if (!closed && waiting.size + over.size > 0) stopLooking ??= timers.after(lookEvery, () => void look());
+  }
+
+  return {
+    until({ id, expiresAt }, leaving) {
+      return new Promise((resolve) => {
+        const end = (how: End) => {
+          if (!waiting.delete(id)) return;
+          cancel();
+          leaving.forget(left);
+          resolve(how);
+        };
+        const left = () => end({ kind: 'gone' });
+        // Whoever begins to wait has just said so.
+        if (waiting.size + over.size === 0) beatAt = now() + beatEvery;
+        waiting.set(id, end);
+        const cancel = timers.after(expiresAt - now(), () => end({ kind: 'late' }));
+        leaving.listen(left);
+        if (leaving.already) left();
+        else if (closed) end({ kind: 'stopping' });
+        // It may have been answered before it was waited for.
+        seen = -1;
+        lookLater();
+      });
+    },
+    answered: (id, answer) => waiting.get(id)?.({ kind: 'answer', answer }),
+    async withdraw(id) {
+      try {
+        return await store.approvals.withdraw(id);
+      } catch (error) {
+        over.add(id);
+        lookLater();
+        throw error;
+      }
+    },
+    close() {
+      closed = true;
+      stopLooking?.();
+      for (const end of waiting.values()) end({ kind: 'stopping' });
+    },
+  };
+}
+
+/**
+ * As `ApprovalStore.answer`, on record first; an answer that does not come about is on record as that.
+ * @throws SidekeyError `audit_unavailable`: nobody was answered; `store_unavailable`
+ */
+async function giveAnswer(
+  { store, audit }: Pick<DeskParts, 'store' | 'audit'>,
+  id: string,
+  answer: Answer,
+): Promise<Approval | null> {
+  const asked = await store.approvals.get(id);
+  if (asked === null || asked.answer !== null) return null;
+  // Somebody was quicker, or it ended in this moment.
+  const over = new SidekeyError('approval_over', `The request ${id} waits no longer.`, {
+    hint: 'sidekey approve --list',
+  });
+  try {
+    return await audited(audit, answerEvent(asked, answer), async () => {
+      const answered = await store.approvals.answer(id, answer);
+      if (answered === null) throw over;
+      return answered;
+    });
+  } catch (error) {
+    if (error === over) return null;
+    throw error;
+  }
+}
+
+/** What is asked, before it has a name and an end. */
+export type Asked = Omit<Question, 'id' | 'askedAt' | 'expiresAt' | 'aliveUntil'>;
+
+/** What comes of a question. */
+export type Verdict =
+  /** `standing`: the yes is for more than this request, and may be older. */
+  | { readonly kind: 'allowed'; readonly id: string; readonly by: string; readonly standing: boolean }
+  | { readonly kind: 'denied'; readonly id: string; readonly by: string }
+  | { readonly kind: 'unanswered'; readonly id: string; readonly waitedMs: number }
+  /** `removed`: the agent, the lease or the grant of the request is gone. */
+  | { readonly kind: 'gone' | 'stopping' | 'removed' }
+  /** The agent has as many requests waiting as it may. */
+  | { readonly kind: 'too_many'; readonly most: number };
+
+/** Where requests wait for people. */
+export interface ApprovalDesk {
+  /**
+   * Waits for a person, unless one said yes to this before. `onAsked` is awaited before the question can be seen, and
+   * may refuse by throwing.
+   * @throws SidekeyError `store_unavailable`: nobody can be asked
+   */
+  ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<Verdict>;
+  /** Whether a yes for more than one request is neither over nor revoked. */
+  stands(id: string): Promise<boolean>;
+  /** Null: there is no such question (any more). */
+  get(id: string): Promise<Approval | null>;
+  /**
+   * As `ApprovalStore.answer`, on record first; a request that waits here goes on at once.
+   * @throws SidekeyError `audit_unavailable`: nobody was answered; `store_unavailable`
+   */
+  answer(id: string, answer: Answer): Promise<Approval | null>;
+  /** Refuses what waits, and what will ask. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What a desk stands on. */
+interface DeskParts {
+  readonly store: { epoch(): number; readonly approvals: ApprovalStore };
+  readonly audit: Pick<AuditLog, 'append' | 'note'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: { after(ms: number, run: () => void): () => void };
+  readonly newId: () => string;
+  /** How long a request waits, and how many of one agent may wait at once: as the config says now. */
+  readonly settings: () => { readonly patienceMs: number; readonly waiting: number };
+  /** Hears of each question once it can be answered; what it answers with is called when the question is over. */
+  readonly announce?: (question: Question) => () => void;
+}
+
+/** So long it is known how a question was answered. */
+const rememberMs = 86_400_000;
+
+/** At most so often, in milliseconds, what is older is looked for. */
+const forgetEvery = 60_000;
+
+/** Requests ask here one by one; who waits in this process is in `waits.ts`. */
+export function createApprovalDesk(parts: DeskParts): ApprovalDesk {
+  const { store, now, settings } = parts;
+  const waits = createWaits(parts);
+  const asking = new Set<Promise<unknown>>();
+  /** Of each agent, those that wait and those that are about to. */
+  const counts = new Map<string | null, number>();
+  let forgotAt = -forgetEvery;
+  let closed = false;
+
+  function countOf(agent: string | null, change: 1 | -1): void {
+    const count = (counts.get(agent) ?? 0) + change;
+    if (count === 0) counts.delete(agent);
+    else counts.set(agent, count);
+  }
+
+  /** How many requests of an agent wait, in all processes of the store. */
+  async function countAll(agent: string | null): Promise<number> {
+    const waiting = await store.approvals.waiting(now());
+    return waiting.filter(({ who }) => who.agent === agent).length;
+  }
+
+  async function forgetOld(at: number): Promise<void> {
+    if (at < forgotAt + forgetEvery) return;
+    forgotAt = at;
+    await store.approvals.removeEnded(at - rememberMs);
+  }
+
+  async function put(
+    asked: Asked,
+    leaving: Gone,
+    onAsked: (question: Question) => Promise<void>,
+  ): Promise<Verdict> {
+    const askedAt = now();
+    const { patienceMs } = settings();
+    const question: Question = {
+      ...asked,
+      id: parts.newId(),
+      askedAt,
+      expiresAt: askedAt + patienceMs,
+      aliveUntil: askedAt + aliveMs,
+    };
+    await onAsked(question);
+    await forgetOld(askedAt);
+    await store.approvals.ask(question);
+    const over = parts.announce?.(question);
+    const how = await waits.until(question, leaving);
+    over?.();
+    const { id } = question;
+    // From here on nobody can answer it, so that no yes is left over for nobody.
+    const answer = how.kind === 'answer' ? how.answer : await waits.withdraw(id);
+    if (how.kind !== 'answer' && how.kind !== 'late') return { kind: how.kind };
+    if (answer === null) return { kind: 'unanswered', id, waitedMs: patienceMs };
+    const { by } = answer;
+    return answer.outcome === 'allowed'
+      ? { kind: 'allowed', id, by, standing: answer.reach.kind !== 'once' }
+      : { kind: 'denied', id, by };
+  }
+
+  async function ask(...[asked, leaving, onAsked]: Parameters<ApprovalDesk['ask']>): Promise<Verdict> {
+    const { who } = asked;
+    const standing = await store.approvals.standing(who, now());
+    if (standing !== null) return { kind: 'allowed', id: standing.id, by: standing.by, standing: true };
+    const all = await countAll(who.agent);
+    if (closed) return { kind: 'stopping' };
+    if (leaving.already) return { kind: 'gone' };
+    const { waiting: most } = settings();
+    if (Math.max(all, counts.get(who.agent) ?? 0) >= most) return { kind: 'too_many', most };
+    countOf(who.agent, 1);
+    try {
+      return await put(asked, leaving, onAsked);
+    } finally {
+      countOf(who.agent, -1);
+    }
+  }
+
+  return {
+    ask(...args) {
+      const work = ask(...args);
+      asking.add(work);
+      const done = () => void asking.delete(work);
+      work.then(done, done);
+      return work;
+    },
+    stands: async (id) => (await store.approvals.listStanding(now())).some((yes) => yes.id === id),
+    get: (id) => store.approvals.get(id),
+    async answer(id, answer) {
+      const answered = await giveAnswer(parts, id, answer);
+      if (answered !== null) waits.answered(id, answer);
+      return answered;
+    },
+    async close() {
+      closed = true;
+      waits.close();
+      await Promise.allSettled(asking);
+    },
+  };
+}

@@ -1,0 +1,307 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import type { AuditLine } from './event.ts';
+import {
+  idOf,
+  type LogReader,
+  type LogSource,
+  openSource,
+  PackedDamage,
+  type RotatedFile,
+  rotatedFiles,
+  snapshot,
+} from './files.ts';
+import { parseLine, piecesOf } from './line.ts';
+
+/** Waits for more lines at the end of the log, across rotations. */
+
+interface Followed {
+  readonly id: string;
+  readonly reader: LogReader;
+  at: number;
+  /** A line whose newline has not come yet. */
+  carry: Buffer;
+}
+
+/** Files kept open after their rotation: a writer may finish a batch in one. */
+export const keptOpen = 3;
+/** Milliseconds between looks, for file systems that do not tell of changes. */
+const lookEvery = 1_000;
+
+/**
+ * The lines (bytes without newline) that are appended after the `sources`, as they come, until `signal` aborts.
+ * Sleeps on the file system's notices, and looks once a second.
+ */
+export async function* followLines(
+  file: string,
+  sources: readonly LogSource[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer> {
+  const followed: Followed[] = [];
+  const paths = new Set(sources.map((source) => source.path));
+  let newest = rotatedFiles(file).findLast((rotated) => paths.has(rotated.path))?.number ?? 0;
+  const ended = () => signal?.aborted === true;
+  const bell = startBell(path.dirname(file), signal);
+  try {
+    for (const source of sources.slice(-keptOpen)) {
+      const reader = openSource(file, source);
+      if (reader === undefined) continue;
+      const at = Math.min(source.size, reader.size());
+      followed.push({ id: source.id, reader, at, carry: Buffer.alloc(0) });
+    }
+    while (!ended()) {
+      bell.reset();
+      if (idAt(file) !== followed.at(-1)?.id) {
+        for (const rotated of rotatedFiles(file)) {
+          if (rotated.number <= newest) continue;
+          follow(rotated);
+          newest = rotated.number;
+        }
+        follow({ path: file, number: newest + 1, packed: false });
+      }
+      for (const each of followed) yield* readAppended(each);
+      for (const { reader } of followed.splice(0, followed.length - keptOpen)) reader.close();
+      await bell.rung();
+    }
+  } finally {
+    bell.stop();
+    for (const { reader } of followed) reader.close();
+  }
+
+  /** Follows the file at this path from its beginning, unless it is followed already. */
+  function follow(at: RotatedFile): void {
+    const id = idAt(at.path);
+    if (id === undefined || followed.some((each) => each.id === id)) return;
+    const reader = openSource(file, { ...at, size: 0, id });
+    if (reader !== undefined) followed.push({ id, reader, at: 0, carry: Buffer.alloc(0) });
+  }
+}
+
+function idAt(at: string): string | undefined {
+  return idOf(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
+}
+
+function* readAppended(file: Followed): Generator<Buffer> {
+  while (file.reader.size() > file.at) {
+    const chunk = Buffer.allocUnsafe(65_536);
+    const read = file.reader.readSync(chunk, file.at);
+    if (read === 0) return;
+    file.at += read;
+    const text = Buffer.concat([file.carry, chunk.subarray(0, read)]);
+    let from = 0;
+    for (let to = text.indexOf(0x0a); to !== -1; to = text.indexOf(0x0a, from)) {
+      yield text.subarray(from, to);
+      from = to + 1;
+    }
+    file.carry = text.subarray(from);
+  }
+}
+
+/** Rings when something in the folder changes, once a second, and when `signal` aborts. */
+function startBell(folder: string, signal: AbortSignal | undefined) {
+  let rang = false;
+  let wake: (() => void) | undefined;
+  const ring = () => {
+    rang = true;
+    wake?.();
+  };
+  const timer = setInterval(ring, lookEvery);
+  let watcher: fs.FSWatcher | undefined;
+  try {
+    watcher = fs.watch(folder, ring).on('error', () => watcher?.close());
+  } catch {
+    // No notices here (no such folder yet, or no more watches to be had): the timer is enough.
+  }
+  signal?.addEventListener('abort', ring, { once: true });
+  return {
+    reset() {
+      rang = false;
+    },
+    async rung() {
+      if (!rang) await new Promise<void>((resolve) => (wake = resolve));
+      wake = undefined;
+    },
+    stop() {
+      clearInterval(timer);
+      watcher?.close();
+      signal?.removeEventListener('abort', ring);
+    },
+  };
+}
+
+/** Reads on in the log from a remembered place, across rotations, packing and removals. */
+
+/** A place in the log: the start of a line, or the end. */
+export interface LogPosition {
+  /** The number of the rotated file; of the file that is appended to, the number that it will have. */
+  readonly segment: number;
+  /** Bytes of text before it. */
+  readonly offset: number;
+}
+
+/** A line and its text, as it stands in the log without the newline. */
+export interface ReadLine {
+  readonly line: AuditLine;
+  readonly text: string;
+}
+
+/** What was read. */
+export interface ReadOn {
+  readonly lines: readonly ReadLine[];
+  /** Where they begin, and where to read on. */
+  readonly from: LogPosition;
+  readonly next: LogPosition;
+  /** Whether lines before `from` could not be given: retention removed them, or a packed file is damaged. */
+  readonly skipped: boolean;
+}
+
+/** How much is read at once. A longer line is given nevertheless. */
+interface ReadLimits {
+  readonly lines: number;
+  readonly bytes: number;
+}
+
+/** Longer than any line. */
+const longest = 262_144;
+/**
+ * Milliseconds without a write after which a rotated file counts as ended: a writer may be in the middle of a write to it
+ * while it is rotated.
+ */
+const endedAfterMs = 5_000;
+
+/** The end of the log. */
+export function endOfLog(file: string): LogPosition {
+  const last = snapshot(file).at(-1);
+  if (last === undefined) return { segment: 1, offset: 0 };
+  return { segment: last.number, offset: sizeOf(file, last) };
+}
+
+/** The beginning of what is kept of the log. */
+export function startOfLog(file: string): LogPosition {
+  return { segment: snapshot(file)[0]?.number ?? 1, offset: 0 };
+}
+
+/** Bytes of text from a place to the end of the log. */
+export function bytesBehind(file: string, { segment, offset }: LogPosition): number {
+  return snapshot(file)
+    .filter(({ number }) => number >= segment)
+    .reduce((sum, source) => {
+      const size = sizeOf(file, source);
+      return sum + (source.number === segment ? Math.max(0, size - offset) : size);
+    }, 0);
+}
+
+function sizeOf(file: string, source: LogSource): number {
+  if (!source.packed) return source.size;
+  const reader = openSource(file, source);
+  const size = reader?.size() ?? 0;
+  reader?.close();
+  return Number.isSafeInteger(size + 1) ? size : 0;
+}
+
+/**
+ * The next lines from a place on; none where there are none yet.
+ *
+ * @param now Milliseconds since the epoch, of the same clock as the times of files.
+ */
+export async function readOn(
+  file: string,
+  position: LogPosition,
+  limits: ReadLimits,
+  now: number,
+): Promise<ReadOn> {
+  const sources = snapshot(file);
+  let from = position;
+  let skipped = false;
+  for (;;) {
+    const at = sources.findIndex(({ number }) => number >= from.segment);
+    const source = sources[at] ?? sources[0];
+    if (source === undefined) return { lines: [], from, next: from, skipped };
+    if (source.number !== from.segment) {
+      // Removed by retention; or it is another log, which begins anew.
+      skipped ||= source.number > from.segment;
+      from = { segment: source.number, offset: 0 };
+    }
+    const following = sources[at + 1];
+    const read = await readSource(
+      file,
+      source,
+      from.offset,
+      limits,
+      following !== undefined && isEnded(source, now),
+    );
+    if (read === 'damaged') {
+      skipped = true;
+    } else {
+      const next = { segment: source.number, offset: read.end };
+      if (read.lines.length > 0 || read.end > from.offset || !read.ended || following === undefined) {
+        return { lines: read.lines, from, next, skipped };
+      }
+    }
+    if (following === undefined) return { lines: [], from, next: from, skipped };
+    from = { segment: following.number, offset: 0 };
+  }
+}
+
+function isEnded({ path, packed }: LogSource, now: number): boolean {
+  if (packed) return true;
+  const stats = fs.statSync(path, { throwIfNoEntry: false });
+  return stats !== undefined && now - stats.mtimeMs >= endedAfterMs;
+}
+
+async function readSource(
+  file: string,
+  source: LogSource,
+  offset: number,
+  limits: ReadLimits,
+  isLast: boolean,
+): Promise<{ lines: ReadLine[]; end: number; ended: boolean } | 'damaged'> {
+  const reader = openSource(file, source);
+  if (reader === undefined) return { lines: [], end: offset, ended: true };
+  try {
+    const size = Math.min(source.size, reader.size());
+    // A file that is shorter than it was is another one.
+    const start = offset > size ? 0 : offset;
+    const bytes = await readFrom(reader, start, Math.min(size - start, limits.bytes + longest));
+    const lines: ReadLine[] = [];
+    let from = 0;
+    const take = (to: number) => {
+      for (const piece of piecesOf(bytes.subarray(from, to))) {
+        const line = parseLine(piece);
+        if (line !== undefined) lines.push({ line, text: piece.toString('utf8') });
+      }
+    };
+    for (let to = bytes.indexOf(0x0a); to !== -1; to = bytes.indexOf(0x0a, from)) {
+      take(to);
+      from = to + 1;
+      if (lines.length >= limits.lines || from >= limits.bytes) break;
+    }
+    const isAtEnd = isLast && start + bytes.length === size && bytes.indexOf(0x0a, from) === -1;
+    // What has no newline in a file that is written no more is a whole line without one, or torn for ever.
+    if (isAtEnd && from < bytes.length) {
+      take(bytes.length);
+      from = bytes.length;
+    }
+    return { lines, end: start + from, ended: isAtEnd };
+  } catch (error) {
+    if (error instanceof PackedDamage) return 'damaged';
+    throw error;
+  } finally {
+    reader.close();
+  }
+}
+
+async function readFrom(
+  reader: { read(into: Buffer, at: number): Promise<number> },
+  at: number,
+  count: number,
+): Promise<Buffer> {
+  const bytes = Buffer.alloc(count);
+  let filled = 0;
+  while (filled < count) {
+    const read = await reader.read(bytes.subarray(filled), at + filled);
+    if (read === 0) break;
+    filled += read;
+  }
+  return bytes.subarray(0, filled);
+}

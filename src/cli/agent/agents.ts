@@ -1,0 +1,269 @@
+import { leaseStanding, reachesGrant } from '../../agents/lease.ts';
+import { audited } from '../../audit/log.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { AgentTokenRecord } from '../../store/store.ts';
+import type { Context } from '../context.ts';
+import { checkName, dateTime, isoTime, relativeTime } from '../format.ts';
+import { isoOrNull, lastUse, titleOf } from '../grant/format.ts';
+import { details, table } from '../output.ts';
+import { bindingJson } from './bind.ts';
+import { bindingText, pickAgent, reachWarning, unknownAgent } from './bindings.ts';
+
+/** `sidekey agent list` */
+export async function listAgents({ withView, output, now }: Context): Promise<void> {
+  const { rights, grants } = await withView(async ({ store, grants: all }) => ({
+    rights: (await store?.rights.read()) ?? null,
+    grants: await all(),
+  }));
+  const at = now();
+  const agents = (rights?.agents ?? [])
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map((agent) => {
+      const tokens = rights?.tokens.filter(({ agent: of }) => of === agent.name) ?? [];
+      const leases = rights?.leases.filter(({ agent: of }) => of === agent.name) ?? [];
+      return {
+        ...agent,
+        bindings: rights?.bindings.filter(({ agent: of }) => of === agent.name) ?? [],
+        tokens: tokens.filter((token) => isLive(token, at)).length,
+        leases: leases.filter((lease) => leaseStanding(lease, at).state === 'active').length,
+        usedAt: lastUseOf([...tokens, ...leases]),
+      };
+    });
+  output.result(
+    agents.map((agent) => ({
+      name: agent.name,
+      state: agent.disabledAt === null ? 'enabled' : 'disabled',
+      acts_for: agent.user,
+      labels: agent.labels,
+      bindings: agent.bindings.map(bindingJson),
+      live_tokens: agent.tokens,
+      active_leases: agent.leases,
+      used_at: isoOrNull(agent.usedAt),
+      created_at: isoTime(agent.createdAt),
+    })),
+    agents.length === 0
+      ? 'There are no agents yet.'
+      : table(
+          ['NAME', 'STATE', 'ACTS FOR', 'REACHES', 'TOKENS', 'LEASES', 'LAST USED', 'CREATED'],
+          agents.map((agent) => [
+            agent.name,
+            agent.disabledAt === null ? 'enabled' : 'disabled',
+            agent.user ?? '-',
+            agent.bindings.map((binding) => bindingText(binding, grants)).join(', ') || 'nothing',
+            String(agent.tokens),
+            String(agent.leases),
+            lastUse(agent.usedAt, at),
+            relativeTime(agent.createdAt, at),
+          ]),
+        ),
+  );
+  if (agents.length === 0) output.say('  → sidekey agent add NAME --grant GRANT');
+  for (const { name, bindings } of agents)
+    for (const line of reachWarning(name, bindings, grants)) output.say(line);
+}
+
+/** `sidekey agent show`: what it reaches now, and with which tokens. @throws SidekeyError `not_found` */
+export async function showAgent({ withView, output, now }: Context, name: string): Promise<void> {
+  const at = now();
+  const { agent, bindings, tokens, leases, reached, grants } = await withView(async (view) => {
+    const rights = (await view.store?.rights.read()) ?? null;
+    const found = pickAgent(rights?.agents ?? [], name);
+    const bound = rights?.bindings.filter((binding) => binding.agent === name) ?? [];
+    const labels = new Map(rights?.policies.map((policy) => [policy.grantId, policy.labels]));
+    const all = await view.grants();
+    return {
+      agent: found,
+      bindings: bound,
+      tokens: rights?.tokens.filter((token) => token.agent === name) ?? [],
+      leases: rights?.leases.filter((lease) => lease.agent === name) ?? [],
+      grants: all,
+      reached: all.filter((grant) => reachesGrant(bound, found.user, grant, labels.get(grant.id) ?? [])),
+    };
+  });
+  const active = leases.filter((lease) => leaseStanding(lease, at).state === 'active');
+  const usedAt = lastUseOf([...tokens, ...leases]);
+  output.result(
+    {
+      name,
+      state: agent.disabledAt === null ? 'enabled' : 'disabled',
+      acts_for: agent.user,
+      labels: agent.labels,
+      bindings: bindings.map(bindingJson),
+      reaches: reached.map(({ id, name: grant, user, provider }) => ({ id, name: grant, user, provider })),
+      tokens: tokens.map((token) => ({
+        id: token.id,
+        label: token.label,
+        live: isLive(token, at),
+        created_at: isoTime(token.createdAt),
+        expires_at: isoOrNull(token.expiresAt),
+        revoked_at: isoOrNull(token.revokedAt),
+        used_at: isoOrNull(token.usedAt),
+      })),
+      active_leases: active.map(({ id }) => id),
+      used_at: isoOrNull(usedAt),
+      created_at: isoTime(agent.createdAt),
+    },
+    [
+      details(name, {
+        state: agent.disabledAt === null ? 'enabled' : `disabled ${relativeTime(agent.disabledAt, at)}`,
+        'acts for': agent.user ?? 'nobody in particular',
+        labels: agent.labels.length === 0 ? null : agent.labels.join(', '),
+        'bound to': bindings.map((binding) => bindingText(binding, grants)).join(', ') || 'nothing',
+        'reaches now': reached.map(titleOf).join(', ') || 'no grant',
+        leases: `${active.length} active of ${leases.length}`,
+        'last use': lastUse(usedAt, at),
+        created: `${dateTime(agent.createdAt)} (${relativeTime(agent.createdAt, at)})`,
+      }),
+      '',
+      table(
+        ['TOKEN', 'CREATED', 'ENDS', 'LAST USED'],
+        tokens.map((token) => [
+          token.label,
+          relativeTime(token.createdAt, at),
+          tokenEnd(token, at),
+          lastUse(token.usedAt, at),
+        ]),
+      ),
+    ].join('\n'),
+  );
+  for (const line of reachWarning(name, bindings, grants)) output.say(line);
+}
+
+/** What is said of an agent anew. */
+export interface SetOptions {
+  /** A user, or false: nobody in particular. */
+  readonly for?: string | false;
+  /** All of them, or false: none. */
+  readonly agentLabel?: readonly string[] | false;
+}
+
+/** `sidekey agent set`: the user it acts for, and its labels. */
+export async function setAgent(
+  { withState, output }: Context,
+  name: string,
+  { for: user, agentLabel: labels }: SetOptions,
+): Promise<void> {
+  if (user === undefined && labels === undefined) {
+    throw new SidekeyError('input_invalid', 'The command does not say what is to be set.', {
+      hint: `sidekey agent set NAME --for USER | --no-for | --agent-label LABEL | --no-agent-label`,
+    });
+  }
+  if (typeof user === 'string') checkName('user', user);
+  if (Array.isArray(labels)) for (const label of labels) checkName('label', label);
+  const change = {
+    ...(user === undefined ? {} : { user: user === false ? null : user }),
+    ...(labels === undefined ? {} : { labels: labels === false ? [] : [...new Set(labels)] }),
+  };
+  const agent = await withState(async ({ store, audit }) => {
+    const before = pickAgent(await store.agents.list(), name);
+    const reason = Object.entries(change)
+      .map(([key, value]) => `${key} ${value === null || value.length === 0 ? 'none' : String(value)}`)
+      .join(', ');
+    await audited(audit, { event: 'agent.changed', agent: name, reason }, async () => {
+      if (!(await store.agents.change(name, change))) throw unknownAgent(name, []);
+    });
+    return { ...before, ...change };
+  });
+  output.result(
+    { name, acts_for: agent.user, labels: agent.labels },
+    `${name} acts for ${agent.user ?? 'nobody in particular'}; its labels: ${agent.labels.join(', ') || 'none'}.`,
+  );
+}
+
+/** `sidekey agent disable`: its tokens and leases are refused from the next request on, and nothing of it is lost. */
+export async function disableAgent(context: Context, name: string): Promise<void> {
+  await set(context, name, true);
+}
+
+/** `sidekey agent enable`: they are good again, as far as they have not ended by themselves. */
+export async function enableAgent(context: Context, name: string): Promise<void> {
+  await set(context, name, false);
+}
+
+async function set({ withState, output, now }: Context, name: string, disabled: boolean): Promise<void> {
+  const changed = await withState(async ({ store, audit }) => {
+    const agent = pickAgent(await store.agents.list(), name);
+    if ((agent.disabledAt !== null) === disabled) return false;
+    const event = { event: disabled ? 'agent.disabled' : 'agent.enabled', agent: name } as const;
+    await audited(audit, event, async () => {
+      if (!(await store.agents.change(name, { disabledAt: disabled ? now() : null })))
+        throw unknownAgent(name, []);
+    });
+    return true;
+  });
+  const state = disabled ? 'disabled' : 'enabled';
+  output.result(
+    { name, disabled, changed },
+    changed
+      ? `The agent ${name} is ${state}${disabled ? ': its tokens and leases are refused from now on' : ''}.`
+      : `The agent ${name} was ${state} before; nothing has changed.`,
+  );
+}
+
+/** What is taken away. */
+export interface RemoveOptions {
+  /** The tokens of that label alone; the agent stays. */
+  readonly tokenLabel?: string;
+}
+
+/**
+ * `sidekey agent remove`: with its tokens, bindings and leases. Rejects with SidekeyError `not_found`, and
+ * `audit_unavailable` where it cannot be recorded.
+ */
+export async function removeAgent(
+  context: Context,
+  name: string,
+  { tokenLabel }: RemoveOptions,
+): Promise<void> {
+  if (tokenLabel !== undefined) {
+    await removeTokens(context, name, tokenLabel);
+    return;
+  }
+  const { withState, output } = context;
+  await withState(async ({ store, audit }) => {
+    pickAgent(await store.agents.list(), name);
+    await audited(audit, { event: 'agent.removed', agent: name }, async () => {
+      if (!(await store.agents.remove(name))) throw unknownAgent(name, []);
+    });
+  });
+  output.result(
+    { name, removed: true },
+    `Removed the agent ${name}: its tokens and leases are refused from now on.`,
+  );
+}
+
+async function removeTokens({ withState, output, now }: Context, name: string, label: string): Promise<void> {
+  const count = await withState(async ({ store, audit }) => {
+    pickAgent(await store.agents.list(), name);
+    const tokens = await store.agentTokens.list(name);
+    if (!tokens.some((token) => token.label === label && token.revokedAt === null)) {
+      throw new SidekeyError('not_found', `The agent ${name} has no live token of that label.`, {
+        hint: `sidekey agent show ${name}`,
+      });
+    }
+    const event = { event: 'agent.token_revoked', agent: name, reason: `label ${label}` } as const;
+    return audited(audit, event, () => store.agentTokens.revoke(name, label, now()));
+  });
+  output.result(
+    { name, label, revoked: count },
+    `Revoked ${count === 1 ? 'the token' : `${count} tokens`} ${label} of ${name}.`,
+  );
+}
+
+/** Whether a token of an agent that is enabled is good at `now`. */
+export function isLive({ expiresAt, revokedAt }: AgentTokenRecord, now: number): boolean {
+  return revokedAt === null && (expiresAt === null || expiresAt > now);
+}
+
+/** `no end`, `in 3 d`, `ended 2 h ago`, `revoked 2 h ago`. */
+function tokenEnd({ expiresAt, revokedAt }: AgentTokenRecord, now: number): string {
+  if (revokedAt !== null) return `revoked ${relativeTime(revokedAt, now)}`;
+  if (expiresAt === null) return 'no end';
+  return `${expiresAt > now ? '' : 'ended '}${relativeTime(expiresAt, now)}`;
+}
+
+/** The latest of several last uses; null: none was ever used. */
+function lastUseOf(used: readonly { readonly usedAt: number | null }[]): number | null {
+  const times = used.flatMap(({ usedAt }) => usedAt ?? []);
+  return times.length === 0 ? null : Math.max(...times);
+}

@@ -1,0 +1,279 @@
+import { open } from 'node:fs/promises';
+import { checkedRegion, checkedString } from '../../grants/credential-shape.ts';
+import type { SigningKey } from '../../grants/credential.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { joinScopes } from '../../oauth/scopes.ts';
+import { readSigningKey } from '../../oauth/signing-key.ts';
+import type { Context } from '../context.ts';
+import { keptReference } from './allowed-domains.ts';
+import { type ConnectOptions, firstToken, type Obtain } from './flow.ts';
+import { parametersOf } from './needs.ts';
+import { askedParts, keysIn } from './token.ts';
+
+/** `connect NAME --client-credentials`: the client of the config asks for itself (RFC 6749 §4.4). */
+export const obtainByClientCredentials: Obtain = async (request) => {
+  const { provider, scopes, options } = request;
+  return firstToken(request, {
+    kind: 'client_credentials',
+    scope: scopes.length === 0 ? null : joinScopes(scopes, provider.dialect),
+    parameters: parametersOf(options.param),
+  });
+};
+
+/**
+ * `connect NAME --jwt-bearer --key FILE`: assertions that a private key signs (RFC 7523 §2.1). A file of a service
+ * account says by itself who it is.
+ */
+export const obtainByJwtBearer: Obtain = async (request) => {
+  const { context, provider, scopes, options } = request;
+  const { key, account } = await readKeyFile(context, options);
+  if (account !== null) assertSameEndpoint(account, provider, options);
+  const issuer = options.issuer ?? account?.clientEmail ?? provider.clientId;
+  if (issuer === null) {
+    throw new SidekeyError(
+      'input_invalid',
+      'Nothing says who signs: the issuer of the assertions is missing.',
+      {
+        hint: 'name it with --issuer, as the provider has it registered: a client id, or the address of an account',
+      },
+    );
+  }
+  return firstToken(request, {
+    kind: 'jwt_bearer',
+    key,
+    issuer,
+    subject: options.subject ?? null,
+    audience: options.assertionAudience ?? null,
+    scope: scopes.length === 0 ? null : joinScopes(scopes, provider.dialect),
+    parameters: parametersOf(options.param),
+  });
+};
+
+/** A key of one service must not sign for another: the file says where its assertions go. */
+function assertSameEndpoint(
+  { tokenUri }: ServiceAccount,
+  { name, tokenEndpoint }: Provider,
+  { assertionAudience }: ConnectOptions,
+): void {
+  if (tokenUri === tokenEndpoint || tokenUri === assertionAudience) return;
+  const shown = URL.canParse(tokenUri) ? tokenUri : 'no URL';
+  throw new SidekeyError(
+    'input_invalid',
+    `The service account is for another token endpoint (${shown}) than the provider ${name} has (${tokenEndpoint ?? 'none'}).`,
+    {
+      hint: 'connect the provider that it belongs to; where the two are one, name the one of the file with --assertion-audience',
+    },
+  );
+}
+
+/** RFC 8693 §3. */
+const typePrefix = 'urn:ietf:params:oauth:token-type:';
+const knownTypes = ['access_token', 'refresh_token', 'id_token', 'jwt', 'saml1', 'saml2'];
+
+/**
+ * `connect NAME --token-exchange`: somebody else's token is exchanged (RFC 8693), each time anew. It comes from a
+ * reference that is read for each exchange, or from standard input, and then it is kept.
+ */
+export const obtainByTokenExchange: Obtain = async (request) => {
+  const { context, provider, scopes, options } = request;
+  const { subjectToken, actorToken } = options;
+  const actorTokenType = typeOf('--actor-token-type', options.actorTokenType);
+  if (actorToken === undefined && actorTokenType !== null) {
+    throw new SidekeyError('input_invalid', '--actor-token-type stands without --actor-token.', {
+      hint: 'say where the actor’s token is: --actor-token file:PATH',
+    });
+  }
+  return firstToken(request, {
+    kind: 'token_exchange',
+    subjectTokenType: typeOf('--subject-token-type', options.subjectTokenType) ?? `${typePrefix}access_token`,
+    requestedTokenType: typeOf('--requested-token-type', options.requestedTokenType),
+    actorToken: actorToken === undefined ? null : { reference: keptReference('--actor-token', actorToken) },
+    // RFC 8693 §2.1: required where there is an actor.
+    actorTokenType: actorToken === undefined ? null : (actorTokenType ?? `${typePrefix}access_token`),
+    scope: scopes.length === 0 ? null : joinScopes(scopes, provider.dialect),
+    parameters: parametersOf(options.param),
+    subjectToken:
+      subjectToken === undefined
+        ? { value: await readSubject(context) }
+        : { reference: keptReference('--subject-token', subjectToken) },
+  });
+};
+
+async function readSubject({ ask, readInput }: Context): Promise<string> {
+  const text =
+    ask === null
+      ? await readInput()
+      : await ask('Paste the token that is to be exchanged (it is not shown)', { secret: true });
+  return checkedString(text.trim(), 'the token that is to be exchanged', 'one line of text');
+}
+
+/** A URI, or the last word of one of RFC 8693 §3. */
+function typeOf(option: string, text: string | undefined): string | null {
+  if (text === undefined) return null;
+  if (knownTypes.includes(text)) return `${typePrefix}${text}`;
+  if (/^[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+$/.test(text)) return text;
+  throw new SidekeyError('input_invalid', `${option} is no type of a token.`, {
+    hint: `write one of ${knownTypes.join(', ')}, or a URI as the provider documents it`,
+  });
+}
+
+/** IAM, "IAM identifiers": the role's name has a path before it. */
+const arn = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
+
+/** `connect aws --assume-role ARN`: keys of a role, by keys that are pasted; new ones are asked for before they end. */
+export const obtainByAwsRole: Obtain = async (request) => {
+  const { assumeRole: roleArn, externalId, region } = request.options;
+  if (roleArn === undefined) {
+    throw new SidekeyError('input_invalid', 'Which role?', {
+      hint: `sidekey connect ${request.provider.name} --assume-role ARN, or --token for the key of a user`,
+    });
+  }
+  if (!arn.test(roleArn)) {
+    throw new SidekeyError('input_invalid', '--assume-role is no ARN of a role.', {
+      hint: '--assume-role arn:aws:iam::123456789012:role/NAME',
+    });
+  }
+  if (externalId !== undefined && !/^[\w+=,.@:/-]{2,1224}$/.test(externalId)) {
+    throw new SidekeyError('input_invalid', '--external-id is none that AWS takes.', {
+      hint: '2 to 1224 letters, digits and +=,.@:/-',
+    });
+  }
+  return firstToken(request, {
+    kind: 'aws_role',
+    keys: keysIn(await askedParts(request)),
+    roleArn,
+    // The trail of AWS shows it beside the role.
+    sessionName: 'sidekey',
+    externalId: externalId ?? null,
+    durationSeconds: null,
+    region: region === undefined ? null : checkedRegion(region),
+  });
+};
+
+/** `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of an installation of a GitHub App. */
+export const obtainByGithubInstallation: Obtain = async (request) => {
+  const { context, provider, options } = request;
+  const appId = options.appId ?? provider.clientId ?? undefined;
+  const { installationId } = options;
+  if (appId === undefined || !/^[A-Za-z0-9._-]{1,64}$/.test(appId)) {
+    throw new SidekeyError(
+      'input_invalid',
+      appId === undefined ? 'Which app it is, is missing.' : '--app-id is no id of an app.',
+      { hint: 'name its client id or its App ID with --app-id: the page of the app shows both' },
+    );
+  }
+  if (installationId === undefined || !/^[0-9]{1,20}$/.test(installationId)) {
+    throw new SidekeyError(
+      'input_invalid',
+      installationId === undefined
+        ? 'Which installation it is, is missing.'
+        : '--installation-id is no number.',
+      {
+        hint: 'it is the number at the end of the address of the installation’s page: --installation-id 12345678',
+      },
+    );
+  }
+  const { key } = await readKeyFile(context, options);
+  return firstToken(request, { kind: 'github_installation', key, appId, installationId });
+};
+
+/** Private keys that a person hands over, in the files that providers give them out in. */
+
+/** What a file says besides the key; null where it is the key alone. */
+interface ServiceAccount {
+  readonly clientEmail: string;
+  /** Where its assertions go. */
+  readonly tokenUri: string;
+}
+
+/** A key, ready to be kept. */
+interface HandedKey {
+  readonly key: SigningKey;
+  /** Of a service account as Google hands it out. */
+  readonly account: ServiceAccount | null;
+}
+
+const mostBytes = 65_536;
+
+/**
+ * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-` is standard input.
+ *
+ * @throws SidekeyError `input_invalid` where none is named, the file cannot be read, or what it holds is no key
+ */
+async function readKeyFile(
+  { readInput, output }: Pick<Context, 'readInput' | 'output'>,
+  { key: path, keyId, algorithm }: Pick<ConnectOptions, 'key' | 'keyId' | 'algorithm'>,
+): Promise<HandedKey> {
+  if (path === undefined) {
+    throw new SidekeyError('input_invalid', 'The private key is missing.', {
+      hint: 'name its file with --key FILE, or hand it over on standard input with --key -',
+    });
+  }
+  const text = path === '-' ? await readInput() : await readWhole(path, output);
+  const account = serviceAccountOf(text);
+  if (account === null) return { key: readSigningKey(text, { keyId, algorithm }), account };
+  const { privateKey, privateKeyId, ...rest } = account;
+  return {
+    key: readSigningKey(privateKey, { keyId: keyId ?? privateKeyId ?? undefined, algorithm }),
+    account: rest,
+  };
+}
+
+async function readWhole(path: string, output: Context['output']): Promise<string> {
+  let file;
+  try {
+    file = await open(path, 'r');
+  } catch (cause) {
+    throw unreadable(path, systemCode(cause));
+  }
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) throw unreadable(path, 'it is not a file');
+    if (stat.size > mostBytes) throw unreadable(path, 'it is larger than 64 KiB');
+    if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
+      output.say(
+        `Note: every user of this machine can read ${path}. Sidekey keeps the key sealed; the file is not needed any more.\n  → rm ${shellWord(path)}`,
+      );
+    }
+    return await file.readFile('utf8');
+  } catch (cause) {
+    throw cause instanceof SidekeyError ? cause : unreadable(path, systemCode(cause));
+  } finally {
+    await file.close();
+  }
+}
+
+function unreadable(path: string, why: string): SidekeyError {
+  return new SidekeyError('input_invalid', `The file of the private key cannot be read (${why}).`, {
+    hint: `check --key ${shellWord(path)}`,
+  });
+}
+
+/** The JSON of a service account; null: it is something else. */
+function serviceAccountOf(
+  text: string,
+): (ServiceAccount & { readonly privateKey: string; readonly privateKeyId: string | null }) | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof parsed !== 'object' || parsed === null || !('private_key' in parsed)) return null;
+  const {
+    client_email: clientEmail,
+    private_key: privateKey,
+    token_uri: tokenUri,
+  } = parsed as Record<string, unknown>;
+  if (typeof clientEmail !== 'string' || typeof privateKey !== 'string' || typeof tokenUri !== 'string') {
+    throw new SidekeyError(
+      'input_invalid',
+      'The file of the service account lacks its client_email, private_key or token_uri.',
+      { hint: 'download it again at the provider: a key of the type JSON' },
+    );
+  }
+  const { private_key_id: id } = parsed as Record<string, unknown>;
+  return { clientEmail, privateKey, tokenUri, privateKeyId: typeof id === 'string' ? id : null };
+}

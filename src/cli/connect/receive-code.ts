@@ -1,0 +1,361 @@
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { readJson } from '../../grants/json-text.ts';
+import type { PastedToken, TokenPart } from '../../grants/provider.ts';
+import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import type { PageAnswer } from '../../lib/html.ts';
+import { type Callback, parseCallback } from '../../oauth/authorization-code.ts';
+import type { Lines } from '../terminal.ts';
+import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, usualPort } from './browser.ts';
+
+/**
+ * The listener that a consent comes back to (RFC 8252 §7.3). Every page of the web can send requests to it, so only a
+ * GET of the right path, under the right name, with the right state counts; anything else gets a small page and changes
+ * nothing: the wait goes on.
+ */
+
+/** What the listener waits for. */
+interface Expected {
+  /** Where the browser is sent first. */
+  readonly consentUrl: string;
+  readonly state: string;
+  /** Called once, with what came back; the browser waits for the page that it answers with. */
+  readonly answered: (parameters: URLSearchParams) => Promise<FinishPage>;
+  /** Called for callbacks that are not of this flow. */
+  readonly stranger?: () => void;
+}
+
+/** A listener of this machine alone. */
+export interface Loopback {
+  readonly redirectUri: string;
+  /**
+   * From now on callbacks are looked at.
+   *
+   * @returns a URL of this listener that leads to the consent page, once: to be put where other users of the machine can
+   * read it, such as the arguments of a program. The consent URL itself holds the state.
+   */
+  expect(expected: Expected): string;
+  /** Lets the page that is under way arrive, and closes. Idempotent. */
+  close(): Promise<void>;
+}
+
+type LoopbackTarget = Extract<RedirectTarget, { readonly kind: 'loopback' }>;
+
+/** @throws SidekeyError `port_in_use`, `listen_failed` */
+export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
+  let expected: Expected | null = null;
+  let redirectUri = '';
+  let launch = '';
+  let isLaunched = false;
+  let isAnswered = false;
+
+  async function answerTo(request: IncomingMessage): Promise<PageAnswer> {
+    const own = new URL(redirectUri);
+    // A name of a stranger's that leads here (DNS rebinding) would make this listener a part of the stranger's site.
+    if (expected === null || request.headers.host?.toLowerCase() !== own.host) return nothingHere();
+    const url = request.url?.startsWith('/') === true ? URL.parse(own.origin + request.url) : null;
+    if (url !== null && url.pathname === launch) return launched(expected);
+    if (url === null || url.pathname !== own.pathname) return nothingHere();
+    if (request.method !== 'GET') return onlyGet();
+    if (!isSame(url.searchParams.getAll('state'), expected.state)) {
+      expected.stranger?.();
+      return notOfThisFlow();
+    }
+    if (isAnswered) return onlyOnce();
+    isAnswered = true;
+    return pageAnswer(await expected.answered(url.searchParams));
+  }
+
+  function launched({ consentUrl }: Expected): PageAnswer {
+    if (isLaunched) return launchedAlready();
+    isLaunched = true;
+    const { headers } = nothingHere();
+    return { status: 302, headers: { ...headers, location: consentUrl }, body: '' };
+  }
+
+  const servers: Server[] = [];
+  const underWay = new Set<Promise<void>>();
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    const done = answerTo(request)
+      .catch(() => nothingHere())
+      .then((answer) => write(response, request.method === 'HEAD', answer));
+    underWay.add(done);
+    void done.finally(() => underWay.delete(done));
+  };
+
+  const hosts = target.host === 'localhost' ? ['127.0.0.1', '::1'] : [target.host.replace(/[[\]]/g, '')];
+  let port = target.port;
+  for (const host of hosts) {
+    const server = await listening(serve, host, port).catch((error: unknown) => {
+      // A machine without IPv6: then no browser goes there either.
+      if (servers.length > 0 && isSystemError(error, 'EADDRNOTAVAIL', 'EAFNOSUPPORT')) return null;
+      for (const other of servers) other.close();
+      throw failure(error, host, port ?? 0);
+    });
+    if (server === null) continue;
+    servers.push(server);
+    port = (server.address() as AddressInfo).port;
+  }
+  redirectUri = loopbackUri(target, port ?? 0);
+
+  let closing: Promise<void> | undefined;
+  return {
+    redirectUri,
+    expect(wanted) {
+      expected = wanted;
+      launch = `/${randomBytes(24).toString('base64url')}`;
+      return new URL(launch, redirectUri).href;
+    },
+    close() {
+      closing ??= (async () => {
+        await Promise.all(underWay);
+        await Promise.all(
+          servers.map((server) => {
+            const closed = new Promise<void>((resolve) => {
+              server.close(() => resolve());
+            });
+            server.closeAllConnections();
+            return closed;
+          }),
+        );
+      })();
+      return closing;
+    },
+  };
+}
+
+/** @param port null: the usual one, or where that is taken any that is free */
+async function listening(
+  serve: (request: IncomingMessage, response: ServerResponse) => void,
+  host: string,
+  port: number | null,
+): Promise<Server> {
+  const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, serve);
+  server.maxConnections = 256;
+  const attempt = (wanted: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port: wanted, exclusive: true }, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  if (port !== null) await attempt(port);
+  else await attempt(usualPort).catch(() => attempt(0));
+  return server;
+}
+
+/** Resolves when the answer has left, or the browser is gone. */
+function write(
+  response: ServerResponse,
+  isHead: boolean,
+  { status, headers, body }: PageAnswer,
+): Promise<void> {
+  return new Promise((resolve) => {
+    response.once('close', () => resolve());
+    const length = Buffer.byteLength(body);
+    response.writeHead(status, { ...headers, 'content-length': length, connection: 'close' });
+    response.end(isHead ? undefined : body);
+  });
+}
+
+function isSame(said: readonly string[], state: string): boolean {
+  const [only = ''] = said;
+  return (
+    said.length === 1 && timingSafeEqual(hash('sha256', only, 'buffer'), hash('sha256', state, 'buffer'))
+  );
+}
+
+const nothingHere = (): PageAnswer =>
+  pageAnswer({ kind: 'failed', title: 'Nothing is here', says: ['This address is of no use.'] }, 404);
+
+function onlyGet(): PageAnswer {
+  const answer = pageAnswer(
+    {
+      kind: 'failed',
+      title: 'Not understood',
+      says: ['Only a browser that comes back from a provider is answered here.'],
+    },
+    405,
+  );
+  return { ...answer, headers: { ...answer.headers, allow: 'GET' } };
+}
+
+const notOfThisFlow = (): PageAnswer =>
+  pageAnswer({
+    kind: 'failed',
+    title: 'Not the answer that is waited for',
+    says: [
+      'This address does not belong to the consent that Sidekey waits for. Nothing was changed, and Sidekey still waits.',
+      'Go on in the window that Sidekey opened, or run the command again.',
+    ],
+  });
+
+const launchedAlready = (): PageAnswer =>
+  pageAnswer({
+    kind: 'failed',
+    title: 'Opened already',
+    says: [
+      'This link works once, and has been opened already.',
+      'If that was not you, end the command in the terminal with Ctrl-C, and begin again.',
+    ],
+  });
+
+const onlyOnce = (): PageAnswer =>
+  pageAnswer({
+    kind: 'failed',
+    title: 'Answered already',
+    says: ['This answer has arrived once, and counts once. The terminal says what came of it.'],
+  });
+
+function failure(error: unknown, host: string, port: number): SidekeyError {
+  if (isSystemError(error, 'EADDRINUSE')) {
+    return new SidekeyError('port_in_use', `The port ${port} of ${host} is in use by another program.`, {
+      hint: 'name another with --port, or end that program; --paste needs no port',
+      cause: error,
+    });
+  }
+  return new SidekeyError('listen_failed', `Cannot listen on ${host}:${port} (${systemCode(error)}).`, {
+    hint: 'name another port with --port; --paste needs none',
+    cause: error,
+  });
+}
+
+/** What a pasted answer is held against, so that a wrong one can be asked for again. */
+export interface PasteExpectation {
+  readonly state: string;
+  /** Whether a code by itself is taken: it is tied to this flow, and nothing else of the address is needed. */
+  readonly takesBareCode: boolean;
+  /** Reads the text. Default: as RFC 6749 §4.1.2 has it. */
+  readonly read?: ((text: string) => Callback) | undefined;
+}
+
+/**
+ * Reads what a person brings back from a browser. The text is never repeated.
+ *
+ * @throws SidekeyError `input_invalid`; `bad_request` where it is the answer to another consent
+ */
+function readPasted(
+  text: string,
+  { state, takesBareCode, read = parseCallback }: PasteExpectation,
+): Callback {
+  const callback = read(text);
+  if (callback.kind === 'code') {
+    if (takesBareCode) return callback;
+    throw new SidekeyError('input_invalid', 'For this provider the code alone does not do.', {
+      hint: 'paste the whole address that the browser came to, from http to its end',
+    });
+  }
+  const said = callback.parameters.getAll('state');
+  if (said.length === 1 && said[0] === state) return callback;
+  throw new SidekeyError('bad_request', 'What was pasted is the answer to another consent.', {
+    hint: 'open the address that was shown last, and paste the one that the browser comes to then',
+  });
+}
+
+/**
+ * The first line that is an answer to this consent; null: the person gave up. At a terminal a wrong one is asked for
+ * again.
+ *
+ * @throws SidekeyError as `readPasted`, where nobody can be asked again
+ */
+export async function askForAnswer(
+  lines: Lines,
+  say: (text: string) => void,
+  expected: PasteExpectation,
+): Promise<Callback | null> {
+  for (;;) {
+    const line = await lines.next('Paste the address that the browser came to, or the code: ');
+    if (line === null) {
+      if (lines.isTerminal) return null;
+      throw new SidekeyError('input_invalid', 'Standard input ended before an answer came.', {
+        hint: 'write the address that the browser came to, or the code, as one line',
+      });
+    }
+    if (line.trim() === '') continue;
+    try {
+      return readPasted(line, expected);
+    } catch (error) {
+      if (!lines.isTerminal || !(error instanceof SidekeyError)) throw error;
+      say(`${error.message}\n  → ${error.hint ?? ''}`);
+    }
+  }
+}
+
+/** What was pasted, by the names of the parts. */
+export type PastedParts = Readonly<Record<string, string>>;
+
+/**
+ * Reads the parts of a token from standard input: the value alone where there is one part; else a JSON object or lines
+ * `name=value`. Messages name parts and never show a value.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function readParts(text: string, token: PastedToken): PastedParts {
+  const bare = text.replace(/^\uFEFF/, '').trim();
+  if (bare === '') throw invalid('Standard input is empty.', token);
+  const [only, ...more] = token.parts;
+  if (only !== undefined && more.length === 0 && !bare.startsWith('{')) return { [only.name]: bare };
+  const written = bare.startsWith('{') ? fromJson(bare, token) : fromLines(bare, token);
+  for (const name of written.keys()) {
+    if (token.parts.some((part) => part.name === name)) continue;
+    throw invalid('Standard input names a part that this provider has not.', token);
+  }
+  return Object.fromEntries(
+    token.parts.map(({ name }) => {
+      const value = written.get(name)?.trim() ?? '';
+      if (value === '') throw invalid(`The part ${name} is missing on standard input.`, token);
+      return [name, value];
+    }),
+  );
+}
+
+function fromJson(text: string, token: PastedToken): Map<string, string> {
+  const reading = readJson(text);
+  if (!reading.ok || !(reading.value instanceof Map)) {
+    throw invalid('Standard input is not valid JSON.', token);
+  }
+  return new Map(
+    [...reading.value].map(([name, value]) => {
+      if (typeof value !== 'string') throw invalid('A part on standard input is not a text.', token);
+      return [String(name), value];
+    }),
+  );
+}
+
+function fromLines(text: string, token: PastedToken): Map<string, string> {
+  const parts = new Map<string, string>();
+  for (const line of text.split(/\r?\n/)) {
+    if (line.trim() === '') continue;
+    const [, name, value] = /^\s*([a-z0-9_]+)\s*=(.*)$/.exec(line) ?? [];
+    if (name === undefined || value === undefined) {
+      throw invalid('Standard input has a line that is not NAME=VALUE.', token);
+    }
+    if (parts.has(name)) throw invalid('Standard input names a part twice.', token);
+    parts.set(name, value);
+  }
+  return parts;
+}
+
+function invalid(sentence: string, { parts }: PastedToken): SidekeyError {
+  const [only, ...more] = parts;
+  const form =
+    more.length === 0 && only !== undefined
+      ? `the ${only.what} by itself`
+      : parts.map(({ name }) => `${name}=…`).join(' and ') + ', a line each';
+  return new SidekeyError('input_invalid', sentence, { hint: `write ${form} to standard input` });
+}
+
+/**
+ * What about a value looks wrong, as a sentence; null: nothing. A form is a hint and no proof, so this warns only.
+ */
+export function doubtOf(value: string, { what, starts }: TokenPart): string | null {
+  const known = starts
+    .toSorted((a, b) => b.prefix.length - a.prefix.length)
+    .find(({ prefix }) => value.startsWith(prefix));
+  if (known?.wrong === true) return `This looks like ${known.what}, which is not what is meant here.`;
+  const meant = starts.filter(({ wrong }) => !wrong).map(({ prefix }) => prefix);
+  if (known !== undefined || meant.length === 0) return null;
+  return `The ${what} usually begins with ${meant.join(' or ')}; this does not.`;
+}

@@ -1,0 +1,303 @@
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AuditLine } from '../../audit/event.ts';
+import { tailAudit } from '../../audit/query.ts';
+import { authorityFiles } from '../../ca/authority-files.ts';
+import { writeTrustFiles } from '../../clients/trust-files.ts';
+import { clientVariables } from '../../clients/variables.ts';
+import type { Config } from '../../config/config.ts';
+import { loadConfig } from '../../config/load.ts';
+import { displayName } from '../../config/problem.ts';
+import type { Grant } from '../../grants/grant.ts';
+import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { isPrivate, isWritableByAll } from '../../lib/files.ts';
+import { shellWord } from '../../lib/text.ts';
+import { startProxy } from '../../main.ts';
+import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';
+import type { Exit } from '../../upstream/client.ts';
+import { newToken } from '../agent/add.ts';
+import type { Context } from '../context.ts';
+import { proxyUrl } from '../format.ts';
+import { offeredBy } from '../grant/format.ts';
+import { finding, type Finding, type Need } from '../status/finding.ts';
+
+/** Tokens and certificates are judged to the second; so far off nothing goes wrong yet. */
+const tolerated = 60_000;
+
+/**
+ * Whether the clock can be right: it must not be behind what is on record, nor far from what the upstreams show. A token's
+ * end, a lease and a certificate are judged by it.
+ */
+export async function lookAtClock(
+  { audit: { file } }: Config,
+  answers: readonly Answered[],
+  now: number,
+): Promise<Finding> {
+  let last: AuditLine | null = null;
+  for await (const line of tailAudit({ file, lines: 1 })) last = line;
+  const recorded = last === null ? null : Date.parse(last.time);
+  const offsets = answers.flatMap(({ clock }) => (clock === null ? [] : [clock.there - clock.here]));
+  const offset = middle(offsets);
+  const facts = { offset_ms: offset, last_record: last?.time ?? null };
+  const hint = 'set the clock of this machine, or let it be set over the network (timedatectl set-ntp true)';
+  if (offset !== null && Math.abs(offset) > tolerated) {
+    const way = offset > 0 ? 'behind' : 'ahead of';
+    const sentence = `The clock is ${Math.round(Math.abs(offset) / 1_000)} s ${way} that of the upstreams.`;
+    return finding('clock', `${way} the upstreams`, facts, [{ sentence, hint }]);
+  }
+  if (recorded !== null && recorded - now > tolerated) {
+    const sentence = `The clock is ${Math.round((recorded - now) / 1_000)} s behind the last line of the audit log.`;
+    return finding('clock', 'behind the audit log', facts, [{ sentence, hint }]);
+  }
+  return finding(
+    'clock',
+    offset === null
+      ? 'nothing speaks against it'
+      : `within ${Math.ceil(Math.abs(offset) / 1_000)} s of the upstreams`,
+    facts,
+  );
+}
+
+/** The middle one, so that one upstream with a wrong clock says nothing; null of none. */
+function middle(offsets: readonly number[]): number | null {
+  return offsets.toSorted((a, b) => a - b)[Math.floor(offsets.length / 2)] ?? null;
+}
+
+/** A file that somebody else must not read, or must not write. */
+interface Guarded {
+  readonly path: string;
+  readonly holds: string;
+  readonly isSecret: boolean;
+}
+
+/** Whether what holds secrets, and what decides over them, is its owner's alone. */
+export async function lookAtPermissions(config: Config): Promise<Finding> {
+  const looked = await Promise.all(guarded(config).map(lookAt));
+  const there = looked.filter(({ isThere }) => isThere).length;
+  const text = `${there} ${there === 1 ? 'file' : 'files'} looked at`;
+  return finding(
+    'permissions',
+    text,
+    { files: there },
+    looked.flatMap(({ need }) => need ?? []),
+  );
+}
+
+function guarded({ file, store, key, ca, audit }: Config): readonly Guarded[] {
+  return [
+    { path: file, holds: 'the config', isSecret: false },
+    { path: store.path, holds: 'the store', isSecret: true },
+    { path: `${store.path}-wal`, holds: 'the store', isSecret: true },
+    ...(key.source === 'file' ? [{ path: key.path, holds: 'the master key', isSecret: true }] : []),
+    { path: authorityFiles(ca.directory).key, holds: 'the key of the CA', isSecret: true },
+    { path: ca.directory, holds: 'the CA', isSecret: false },
+    { path: audit.file, holds: 'the audit log', isSecret: true },
+  ];
+}
+
+async function lookAt({
+  path,
+  holds,
+  isSecret,
+}: Guarded): Promise<{ readonly isThere: boolean; readonly need: Need | null }> {
+  const name = displayName(path, process.cwd());
+  try {
+    const { mode, uid, isDirectory } = await stat(path).then((found) => ({
+      mode: found.mode,
+      uid: found.uid,
+      isDirectory: found.isDirectory(),
+    }));
+    const self = process.getuid?.();
+    if (self !== undefined && self !== 0 && uid !== self)
+      return {
+        isThere: true,
+        need: {
+          sentence: `${name}, which holds ${holds}, belongs to another user.`,
+          hint: `chown "$USER" ${shellWord(name)}`,
+        },
+      };
+    const isOpen = isSecret ? !isPrivate(mode) : isWritableByAll(mode);
+    if (!isOpen) return { isThere: true, need: null };
+    const least = isSecret ? (isDirectory ? '700' : '600') : 'o-w';
+    return {
+      isThere: true,
+      need: {
+        sentence: `Others may ${isSecret ? 'read' : 'write'} ${name}, which holds ${holds}.`,
+        hint: `chmod ${least} ${shellWord(name)}`,
+      },
+    };
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return { isThere: false, need: null };
+    return {
+      isThere: true,
+      need: {
+        sentence: `${name}, which holds ${holds}, cannot be looked at (${systemCode(error)}).`,
+        hint: 'let this user into its folder',
+      },
+    };
+  }
+}
+
+/** A proxy for the probes: with a CA, a store and an audit log of its own, so that those of the person stay as they are. */
+export interface ProbeStand {
+  /** What the probes are to get. */
+  readonly url: string;
+  /** The environment that they are given. */
+  readonly env: NodeJS.ProcessEnv;
+  /** A folder of theirs. */
+  readonly folder: string;
+  /** What a person should know of the trust files. */
+  readonly notes: readonly string[];
+}
+
+const agent = 'doctor';
+
+/** Starts it, gives it to `use`, and takes everything away again. */
+export async function withProbeStand<T>(
+  { env, now }: Pick<Context, 'env' | 'now'>,
+  { proxy: { agents } }: Pick<Config, 'proxy'>,
+  use: (stand: ProbeStand) => Promise<T>,
+): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'sidekey-doctor-'));
+  try {
+    const file = join(folder, 'sidekey.yaml');
+    // JSON is YAML too.
+    await writeFile(file, JSON.stringify(settings(agents)), { mode: 0o600 });
+    const quiet = { error() {}, warn() {}, info() {}, debug() {} };
+    const running = await startProxy(await loadConfig(file, { env: {} }), { log: quiet, now, env: {} });
+    try {
+      const token = newToken(agent, { label: 'main', expiresAt: null, at: now() });
+      await running.state.store.agents.insert(
+        { name: agent, user: null, labels: [], disabledAt: null, createdAt: now() },
+        { tokens: [token.record], bindings: [] },
+      );
+      const authorityPem = await readFile(running.authority.certificateFile, 'utf8');
+      const trust = await writeTrustFiles(join(folder, 'trust'), { authorityPem, parent: env });
+      const { host, port } = running.address;
+      const variables = clientVariables({
+        parent: env,
+        proxy: { url: proxyUrl(running.address, `${agent}:${token.secret}`), host, port },
+        trust,
+        noProxy: [],
+      });
+      return await use({
+        url: `https://${ownHost}/`,
+        env: { ...env, ...variables },
+        folder,
+        notes: trust.notes,
+      });
+    } finally {
+      await running.close();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function settings(agents: Config['proxy']['agents']): object {
+  return {
+    version: 1,
+    proxy: { listen: '127.0.0.1:0', agents },
+    workers: 1,
+    admin: { listen: '127.0.0.1:0' },
+    store: 'sqlite:store.db',
+    key: { source: 'file', path: 'master.key' },
+    ca: { directory: 'ca' },
+    audit: { file: 'audit.jsonl' },
+    log: { level: 'fatal' },
+  };
+}
+
+/** What an upstream said. */
+interface Answered {
+  readonly authority: string;
+  readonly status: number | null;
+  /** What its clock shows, in milliseconds since the epoch, and when that was here; null: it does not say. */
+  readonly clock: { readonly there: number; readonly here: number } | null;
+  readonly error: SidekeyError | null;
+}
+
+/** So many at a time, so long each. */
+const width = 8;
+const patienceMs = 10_000;
+
+/**
+ * Asks each host of the map that has a whole name for its first page, without a credential, on the way that requests
+ * take: looked up, checked, dialed, verified. Those that are to see a grant's certificate are left out: without it many
+ * hang up, and no request is there that may show it.
+ */
+export async function askUpstreams(
+  { domains }: Config,
+  grants: readonly Grant[],
+  exit: Pick<Exit, 'fetch'>,
+  now: () => number,
+): Promise<readonly Answered[]> {
+  const hosts = domains
+    .filter(({ pattern, action }) => !pattern.wildcard && action.kind !== 'deny')
+    .filter((domain) => !offeredBy(domain, grants).some(({ type }) => type === 'client_certificate'))
+    .map(({ pattern }): Authority => ({ scheme: 'https', host: pattern.host, port: pattern.port ?? 443 }));
+  const answers: Answered[] = [];
+  let next = 0;
+  const worker = async () => {
+    for (let at = next++; at < hosts.length; at = next++) answers[at] = await ask(hosts[at]!, exit, now);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+  return answers;
+}
+
+async function ask(authority: Authority, exit: Pick<Exit, 'fetch'>, now: () => number): Promise<Answered> {
+  const text = authorityText(authority);
+  try {
+    const response = await exit.fetch(`https://${text}/`, {
+      method: 'HEAD',
+      redirect: 'manual',
+      signal: AbortSignal.timeout(patienceMs),
+    });
+    await response.body?.cancel();
+    const there = Date.parse(response.headers.get('date') ?? '');
+    const clock = Number.isNaN(there) ? null : { there, here: now() };
+    return { authority: text, status: response.status, clock, error: null };
+  } catch (error) {
+    return { authority: text, status: null, clock: null, error: known(error, text) };
+  }
+}
+
+function known(error: unknown, authority: string): SidekeyError {
+  for (let each: unknown = error; each instanceof Error; each = each.cause) {
+    if (each instanceof SidekeyError) return each;
+    if (each.name === 'TimeoutError')
+      return new SidekeyError(
+        'upstream_timeout',
+        `${authority} did not answer within ${patienceMs / 1_000} s.`,
+      );
+  }
+  return new SidekeyError('upstream_unreachable', `${authority} did not answer: ${errorPhrase(error)}.`);
+}
+
+/** Whether the hosts of the map can be looked up, reached and verified. */
+export function upstreamsFound(answers: readonly Answered[]): Finding {
+  const failed = answers.filter(({ error }) => error !== null);
+  const count = `${answers.length - failed.length} of ${answers.length}`;
+  return finding(
+    'upstreams',
+    answers.length === 0 ? 'no host of the map can be asked without a credential' : `${count} answer`,
+    {
+      hosts: Object.fromEntries(
+        answers.map(({ authority, status, error }) => [authority, { status, error: error?.code ?? null }]),
+      ),
+    },
+    failed.map(({ error }) => needOf(error!)),
+  );
+}
+
+function needOf({ message, hint, code }: SidekeyError): Need {
+  if (hint !== undefined) return { sentence: message, hint };
+  return {
+    sentence: message,
+    hint:
+      code === 'upstream_tls'
+        ? 'name the root that its certificate is from under upstream.ca in the config file'
+        : 'check the network and the name; behind a company’s proxy, set upstream.proxy in the config file',
+  };
+}

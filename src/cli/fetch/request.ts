@@ -1,0 +1,206 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { isName } from '../../grants/grant.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import type { Input } from '../terminal.ts';
+
+/** The command line as it is written. */
+export interface FetchOptions {
+  readonly request?: string;
+  readonly header?: readonly string[];
+  readonly data?: string;
+  readonly dataFile?: string;
+  readonly location?: boolean;
+  readonly include?: boolean;
+  readonly output?: string;
+  readonly reason?: string;
+  readonly user?: string;
+  readonly maxTime?: string;
+  readonly agent?: string;
+  readonly proxy?: string;
+}
+
+/** One request of those that the command sends: more than one where it follows redirects. */
+export interface Hop {
+  readonly method: string;
+  /** Absolute, without a fragment, in bytes that a request line can have. */
+  readonly url: string;
+  /** Names and values, without those that frame and address the message. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+  readonly body: BodySource | null;
+}
+
+/** The same, read. */
+export interface Question {
+  readonly hop: Hop;
+  readonly user: string | null;
+  /** Whether the caller wanted to say an `Authorization` of its own, which is left out. */
+  readonly hadAuthorization: boolean;
+  /** Milliseconds; null: there is no end. */
+  readonly maxTimeMs: number | null;
+}
+
+/** Reads the command line. @throws SidekeyError `input_invalid` */
+export async function readQuestion(
+  words: readonly [first: string, second: string | undefined],
+  options: FetchOptions,
+  stdin: Input,
+): Promise<Question> {
+  const [grant, written] = words[1] === undefined ? [null, words[0]] : [words[0], words[1]];
+  if (grant !== null && !isName(grant))
+    throw wrong('What stands before the URL is no grant.', 'sidekey grant list');
+  const { user = null, reason, request } = options;
+  if (user !== null && !isName(user)) throw wrong('--user is no name of a user.', 'sidekey grant list');
+  if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
+    throw wrong('The reason is empty, or has control characters.', "--reason 'ticket 7'");
+  }
+  const url = readUrl(written);
+  const body = await bodySourceOf(options, stdin);
+  const given = (options.header ?? []).map(readHeaderField);
+  const fields = given.filter(([name]) => name.toLowerCase() !== 'authorization');
+  const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
+  const add = (name: string, value: string | null): Hop['fields'] =>
+    value === null || has(name.toLowerCase()) ? [] : [[name, value]];
+  return {
+    hop: {
+      method: readMethod(request ?? (body === null ? 'GET' : 'POST')),
+      url,
+      fields: [
+        ...add('User-Agent', 'sidekey'),
+        ...add('Accept', '*/*'),
+        ...fields,
+        ...add('Content-Type', body === null ? null : 'application/json'),
+        ...add('Sidekey-Grant', grant),
+        ...add(
+          'Sidekey-Reason',
+          reason === undefined ? null : Buffer.from(reason.trim(), 'utf8').toString('latin1'),
+        ),
+      ],
+      body,
+    },
+    user,
+    hadAuthorization: fields.length < given.length,
+    maxTimeMs: options.maxTime === undefined ? null : readSeconds(options.maxTime),
+  };
+}
+
+/** A URL without a scheme means https, as with the map. */
+export function readUrl(text: string): string {
+  const [whole = ''] = (text.includes('://') ? text : `https://${text}`).split('#', 1);
+  const target = parseAbsoluteTarget(whole);
+  if (target === null) {
+    throw wrong(
+      'What stands for the URL is none, or has a user name in it.',
+      'sidekey fetch https://api.example.com/path',
+    );
+  }
+  const { authority, path } = target;
+  // Bytes that a request line cannot have are written as browsers write them; all others stay as they are.
+  const sendable = path.replace(/[^\x21-\x7e]+/gu, (found) => encodeURIComponent(found.toWellFormed()));
+  return `${authority.scheme}://${authorityText(authority)}${sendable}`;
+}
+
+function readMethod(text: string): string {
+  if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(text) && text.toUpperCase() !== 'CONNECT') return text;
+  throw wrong('--request is no method.', '-X PATCH');
+}
+
+function readSeconds(text: string): number {
+  const seconds = /^\d{1,7}(?:\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  if (seconds > 0) return seconds * 1_000;
+  throw wrong('--max-time is no number of seconds.', '--max-time 30');
+}
+
+function wrong(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('input_invalid', sentence, { hint });
+}
+
+/** Where the body of a request comes from. */
+export interface BodySource {
+  /** Bytes; null: not known before its end. */
+  readonly length: number | null;
+  /** Whether it can be sent a second time, after a redirect. */
+  readonly repeatable: boolean;
+  open(): AsyncIterable<Uint8Array | string>;
+}
+
+/** Null: the request has none. @throws SidekeyError `input_invalid` */
+async function bodySourceOf(
+  { data, dataFile }: { readonly data?: string; readonly dataFile?: string },
+  stdin: Input,
+): Promise<BodySource | null> {
+  if (data !== undefined && dataFile !== undefined) {
+    throw new SidekeyError('input_invalid', '--data and --data-file are both given.', {
+      hint: 'give one of them',
+    });
+  }
+  const file = data?.startsWith('@') === true ? data.slice(1) : dataFile;
+  if (file === undefined) return data === undefined ? null : fromText(data);
+  return file === '-' ? fromInput(stdin) : fromFile(file);
+}
+
+function fromText(text: string): BodySource {
+  const bytes = Buffer.from(text, 'utf8');
+  return { length: bytes.length, repeatable: true, open: () => once(bytes) };
+}
+
+function fromInput(stdin: Input): BodySource {
+  return { length: null, repeatable: false, open: () => stdin };
+}
+
+async function fromFile(file: string): Promise<BodySource> {
+  try {
+    const found = await stat(file);
+    if (found.isDirectory()) throw unreadable(file, 'it is a folder');
+    // A pipe says no size, and gives its bytes once.
+    if (!found.isFile()) return { length: null, repeatable: false, open: () => createReadStream(file) };
+    const { size } = found;
+    // What grows meanwhile is sent as it was: no more than was announced.
+    const open = () => (size === 0 ? once(Buffer.alloc(0)) : createReadStream(file, { end: size - 1 }));
+    return { length: size, repeatable: true, open };
+  } catch (cause) {
+    throw cause instanceof SidekeyError ? cause : unreadable(file, systemCode(cause), cause);
+  }
+}
+
+function unreadable(file: string, why: string, cause?: unknown): SidekeyError {
+  return new SidekeyError('input_invalid', `${file} cannot be read (${why}).`, {
+    hint: '--data-file FILE, or - for standard input',
+    cause,
+  });
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
+/** One header of the command line, `Name: value`. Not repeated where it is none: it may hold a secret. */
+function readHeaderField(text: string): readonly [name: string, value: string] {
+  const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
+    throw refused('A --header is none.', `--header 'Accept: text/html'`);
+  }
+  const lower = name.toLowerCase();
+  const instead = ofOurs[lower];
+  if (instead !== undefined) throw refused(`${name} is not given as a header.`, instead);
+  // What stands in a head is bytes; text is sent as UTF-8.
+  return [name, Buffer.from(value, 'utf8').toString('latin1')];
+}
+
+/** What says who asks, where, and how the message is framed is ours to write. */
+const ofOurs: Readonly<Record<string, string>> = {
+  'proxy-authorization': 'say who asks by --agent NAME, or in the user information of --proxy',
+  'sidekey-grant': 'sidekey fetch GRANT URL',
+  'sidekey-reason': '--reason TEXT',
+  host: 'the URL says the host',
+  'content-length': 'it follows from the body',
+  'transfer-encoding': 'it follows from the body',
+  connection: 'leave it out',
+  expect: 'leave it out',
+  upgrade: 'leave it out; use a client for that behind the proxy',
+};
+
+function refused(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('input_invalid', sentence, { hint });
+}

@@ -1,0 +1,291 @@
+import { once } from 'node:events';
+import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import type { State } from '../../app/state.ts';
+import type { AuditLine } from '../../audit/event.ts';
+import { audited } from '../../audit/log.ts';
+import { tailAudit } from '../../audit/query.ts';
+import type { Config } from '../../config/config.ts';
+import type { Grant } from '../../grants/grant.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { jsonObject } from '../../oauth/http.ts';
+import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import type { Context } from '../context.ts';
+import { makeLease } from '../lease/create.ts';
+import type { BodySource, Hop } from './request.ts';
+
+/** The proxy that the requests of a command go through. */
+export interface Way {
+  readonly host: string;
+  readonly port: number;
+  /** `name:token`, both empty where the caller shows nothing. */
+  readonly userInfo: string;
+  /** What the record says of the last request of a client; null: it cannot be seen from here. */
+  recorded(client: string): Promise<Recorded | null>;
+  close(): Promise<void>;
+}
+
+/** Which proxy is wanted. */
+interface WayOptions {
+  readonly agent?: string;
+  readonly proxy?: string;
+}
+
+/**
+ * The proxy that is named; else the one that the environment names, where it is a Sidekey; else one of the command's own.
+ * An agent behind Sidekey asks with its own rights in this way, and not with those of whoever may read the store.
+ *
+ * @throws SidekeyError `input_invalid`, and as `ownProxy`
+ */
+export async function openWay(context: Context, { agent, proxy }: WayOptions): Promise<Way> {
+  if (agent !== undefined && proxy !== undefined) {
+    throw new SidekeyError('input_invalid', '--agent and --proxy are both given.', {
+      hint: '--proxy http://NAME:TOKEN@HOST:PORT says who asks',
+    });
+  }
+  if (proxy !== undefined) {
+    const way = readProxy(proxy);
+    if (way !== null) return way;
+    throw new SidekeyError('input_invalid', '--proxy is no proxy on this machine.', {
+      hint: '--proxy http://NAME:TOKEN@127.0.0.1:8377; for another machine use curl -x, which speaks TLS through it',
+    });
+  }
+  const given = agent === undefined ? await fromEnvironment(context.env) : null;
+  if (given !== null) return given;
+  const [{ ownProxy }, config] = await Promise.all([import('./own-proxy.ts'), context.config()]);
+  return ownProxy(context, config, agent ?? null);
+}
+
+/** Null: it is none that is asked in the clear. */
+export function readProxy(text: string): Way | null {
+  const url = URL.parse(text.includes('://') ? text : `http://${text}`);
+  if (url === null || url.protocol !== 'http:' || (url.pathname !== '/' && url.pathname !== '')) return null;
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  if (!/^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/.test(host)) return null;
+  return {
+    host: host === 'localhost' ? '127.0.0.1' : host,
+    port: url.port === '' ? 80 : Number(url.port),
+    userInfo: decoded(`${url.username}${url.password === '' ? '' : `:${url.password}`}`),
+    recorded: async () => null,
+    close: async () => {},
+  };
+}
+
+/** The proxy to be asked, as whom. The selector goes where the user name ends. */
+export function placeOf({ host, port, userInfo }: Way, user: string | null): ProxyPlace {
+  const [name = '', ...rest] = userInfo.split(':');
+  const who = `${name}${user === null ? '' : `+user=${user}`}:${rest.join(':')}`;
+  return {
+    host,
+    port,
+    authorization: who === ':' ? null : `Basic ${Buffer.from(who, 'utf8').toString('base64')}`,
+  };
+}
+
+const variables = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'];
+
+/** So long a proxy may take to say who it is. */
+const patienceMs = 2_000;
+
+async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<Way | null> {
+  const text = variables.map((name) => env[name]).find((value) => value !== undefined && value !== '');
+  const way = text === undefined ? null : readProxy(text);
+  return way !== null && (await isSidekey(placeOf(way, null))) ? way : null;
+}
+
+/** Only Sidekey answers so to its own name; one that does not know the caller refuses in its own way. */
+async function isSidekey(place: ProxyPlace): Promise<boolean> {
+  const hop = { method: 'GET', url: 'http://sidekey.internal/index.json', fields: [], body: null };
+  const signal = AbortSignal.timeout(patienceMs);
+  try {
+    const { response, status } = await askProxy(place, hop, signal);
+    const chunks: Buffer[] = [];
+    for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+    if (response.headers['sidekey-error'] !== undefined) return true;
+    return status === 200 && jsonObject(Buffer.concat(chunks).toString('utf8'))?.['sidekey'] === 1;
+  } catch {
+    return false;
+  }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** A lease for one command. */
+interface RequestLease {
+  /** `name:token`, for `Proxy-Authorization`. */
+  readonly secret: string;
+  revoke(): Promise<void>;
+}
+
+const purpose = 'sidekey fetch';
+
+/**
+ * Makes a lease of whatever an agent reaches. It lasts as long as one would that `lease create` makes, for the case that
+ * the command cannot revoke it.
+ *
+ * @throws as `makeLease`
+ */
+export async function leaseForRequest(
+  { store, grants, audit }: Pick<State, 'store' | 'grants' | 'audit'>,
+  config: Config,
+  agent: string,
+  now: () => number,
+): Promise<RequestLease> {
+  const order = { agent, grants: null, purpose, ttlMs: null, idleMs: null, maxUses: null };
+  const { lease, secret } = await makeLease({ store, grants, audit, config }, order, now());
+  const event = { event: 'lease.revoked', agent, lease: lease.id, reason: purpose } as const;
+  return {
+    secret: `${agent}:${secret}`,
+    async revoke() {
+      await audited(audit, event, () => store.leases.revoke({ id: lease.id }, now()));
+    },
+  };
+}
+
+/** A proxy on this machine, and who asks it. */
+interface ProxyPlace {
+  readonly host: string;
+  readonly port: number;
+  /** `Proxy-Authorization`; null: the caller shows nothing. */
+  readonly authorization: string | null;
+}
+
+/** An answer whose body is yet to be read. */
+export interface Answer {
+  readonly response: IncomingMessage;
+  readonly status: number;
+  /** What the record calls the caller: its address and port. */
+  readonly client: string;
+}
+
+/**
+ * Sends one request through a proxy, in absolute form, so that it is the proxy that speaks TLS with the upstream. On this
+ * machine alone: the way to the proxy is in the clear.
+ *
+ * @throws SidekeyError `upstream_unreachable` where the proxy does not answer, `input_invalid` where the body cannot be read
+ */
+export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal): Promise<Answer> {
+  const target = parseAbsoluteTarget(hop.url);
+  if (target === null) throw new Error('the URL of a hop is absolute');
+  const { body } = hop;
+  const framing: readonly string[] =
+    body === null
+      ? []
+      : body.length === null
+        ? ['Transfer-Encoding', 'chunked']
+        : ['Content-Length', String(body.length)];
+  const request = httpRequest({
+    host: proxy.host,
+    port: proxy.port,
+    method: hop.method,
+    path: hop.url,
+    // One of its own: that of Node may go by what the environment says of proxies.
+    agent: new Agent({ keepAlive: false, maxSockets: 1 }),
+    signal,
+    headers: [
+      'Host',
+      authorityText(target.authority),
+      ...(proxy.authorization === null ? [] : ['Proxy-Authorization', proxy.authorization]),
+      ...hop.fields.flat(),
+      ...framing,
+      'Connection',
+      'close',
+    ],
+  });
+  // Told by the answer that does not come; and what befalls it after the answer, by the answer's end.
+  request.on('error', () => {});
+  const answered = once(request, 'response') as Promise<[IncomingMessage]>;
+  const sending = send(request, body);
+  // The proxy may answer before it has read everything, and then hang up.
+  const failed = sending.then(() => new Promise<never>(() => {}));
+  try {
+    const [response] = await Promise.race([answered, failed]);
+    const { localAddress = '', localPort = 0 } = response.socket;
+    const client = `${localAddress.includes(':') ? `[${localAddress}]` : localAddress}:${localPort}`;
+    return { response, status: response.statusCode ?? 0, client };
+  } catch (error) {
+    request.destroy();
+    throw failureOf(error, proxy, signal);
+  } finally {
+    answered.catch(() => {});
+    failed.catch(() => {});
+  }
+}
+
+/** Reads the body no faster than it goes. @throws SidekeyError `input_invalid` */
+async function send(request: ClientRequest, body: Hop['body']): Promise<void> {
+  if (body === null) {
+    request.end();
+    return;
+  }
+  try {
+    await pipeline(readFrom(body), request);
+  } catch (error) {
+    // What befalls the connection is told by the answer, or by there being none.
+    if (error instanceof SidekeyError) throw error;
+  }
+}
+
+async function* readFrom(body: BodySource): AsyncGenerator<Uint8Array | string> {
+  try {
+    yield* body.open();
+  } catch (cause) {
+    throw new SidekeyError('input_invalid', `The body cannot be read (${systemCode(cause)}).`, { cause });
+  }
+}
+
+function failureOf(error: unknown, { host, port }: ProxyPlace, signal: AbortSignal): unknown {
+  if (error instanceof SidekeyError) return error;
+  if (signal.aborted) return signal.reason;
+  return new SidekeyError(
+    'upstream_unreachable',
+    `The proxy at ${host}:${port} gave no answer (${systemCode(error)}).`,
+    { hint: 'sidekey status', cause: error },
+  );
+}
+
+/** What the audit file says of an exchange, for whoever made it. */
+export interface Recorded {
+  /** What joins its events. */
+  readonly exchange: string;
+  /** Whose credential went along; null: none did. */
+  readonly grant: Pick<Grant, 'name' | 'user' | 'provider'> | null;
+  readonly agent: string | null;
+  readonly lease: string | null;
+  /** The question to a person that stands behind it; null: nobody was asked. */
+  readonly approval: string | null;
+}
+
+/** So far back it is looked for: other processes write into the same file. */
+const mostLines = 2_000;
+
+/**
+ * The exchange that was let through last for a client; null: the file says nothing of one.
+ *
+ * @param client its address and port, which are its own for as long as its connection lasts
+ */
+export async function recordedBy(
+  client: string,
+  { file, grants }: { readonly file: string; readonly grants: readonly Grant[] },
+): Promise<Recorded | null> {
+  let found: AuditLine | null = null;
+  for await (const line of tailAudit({ file, lines: mostLines })) {
+    if (line.client === client && line.event === 'access') found = line;
+  }
+  if (found === null) return null;
+  const { exchange = '', agent = null, lease = null, approval = null } = found;
+  const grant = grants.find(({ id }) => id === found?.grant) ?? null;
+  return {
+    exchange,
+    grant: grant === null ? null : { name: grant.name, user: grant.user, provider: grant.provider },
+    agent,
+    lease,
+    approval,
+  };
+}

@@ -1,0 +1,139 @@
+import { isIP } from 'node:net';
+import { isName } from '../grants/grant.ts';
+import { SidekeyError } from '../lib/errors.ts';
+
+/**
+ * Refuses what cannot name a grant, a user or an agent. The text itself is not shown: it may be a secret in the wrong
+ * place.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function checkName(what: string, text: string): void {
+  if (isName(text)) return;
+  throw new SidekeyError('input_invalid', `The ${what} is not valid.`, {
+    hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+  });
+}
+
+/** Spans of time on the command line. All in milliseconds. */
+
+const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
+const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
+/** What is longer is a slip of the hand; `never` stands for no end. */
+const longest = 10 * 366 * spanUnits.d;
+
+/**
+ * `90s`, `15m`, `8h`, `30d`, `2w`.
+ * @param option as it is written: `--ttl`
+ * @throws SidekeyError `input_invalid`
+ */
+export function readSpan(option: string, text: string): number {
+  const milliseconds = spanOf(text);
+  if (milliseconds !== null) return milliseconds;
+  throw new SidekeyError('input_invalid', `${option} is no span of time.`, {
+    hint: 'a number and its unit, such as 90s, 15m, 8h, 30d or 2w, of ten years at most',
+  });
+}
+
+/**
+ * A point in time that is yet to come: a span from now, or a date.
+ * @throws SidekeyError `input_invalid`
+ */
+export function readEnd(option: string, text: string, now: number): number {
+  const milliseconds = spanOf(text);
+  if (milliseconds !== null) return now + milliseconds;
+  const at = /^[0-9]{4}-/.test(text) ? readTime(text, now) : null;
+  if (at !== null && at > now && at <= now + longest) return at;
+  throw new SidekeyError('input_invalid', `${option} is no time that is yet to come.`, {
+    hint: 'from now, such as 8h or 90d, or a date, such as 2027-01-31 or 2027-01-31T12:00Z',
+  });
+}
+
+/** A span as `readSpan` reads it, in the largest unit that divides it; below a second, in milliseconds. */
+export function spanText(milliseconds: number): string {
+  const found = (Object.entries(spanUnits) as [string, number][])
+    .toReversed()
+    .find(([unit, length]) => unit !== 'w' && milliseconds >= length && milliseconds % length === 0);
+  return found === undefined ? `${milliseconds}ms` : `${milliseconds / found[1]}${found[0]}`;
+}
+
+function spanOf(text: string): number | null {
+  const [, count, unit] = writtenSpan.exec(text) ?? [];
+  if (count === undefined) return null;
+  const milliseconds = Number(count) * spanUnits[unit as keyof typeof spanUnits];
+  return milliseconds <= longest ? milliseconds : null;
+}
+
+/** The address to connect to for one that the proxy listens on: one that stands for all of them is none. */
+export function reachable(host: string): string {
+  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+}
+
+/** What a client on this machine sets as its proxy. A port that is chosen at the start is not known before. */
+export function proxyUrl(
+  { host, port }: { readonly host: string; readonly port: number },
+  userInfo?: string,
+): string {
+  const reached = reachable(host);
+  const name = isIP(reached) === 6 ? `[${reached}]` : reached;
+  return `http://${userInfo === undefined ? '' : `${userInfo}@`}${name}:${port === 0 ? 'PORT' : port}`;
+}
+
+/** Times for people. All are milliseconds since the epoch. */
+
+/** A span of time as a person says it: `in 4 min`, `2 h ago`. */
+export function relativeTime(at: number, now: number): string {
+  return at >= now ? `in ${span(at - now)}` : `${span(now - at)} ago`;
+}
+
+function span(milliseconds: number): string {
+  const seconds = Math.round(milliseconds / 1_000);
+  // Each unit up to where the next one says as much.
+  const [size, unit] =
+    seconds < 90
+      ? ([1, 's'] as const)
+      : seconds < 5_400
+        ? ([60, 'min'] as const)
+        : seconds < 172_800
+          ? ([3_600, 'h'] as const)
+          : seconds < 63_072_000
+            ? ([86_400, 'd'] as const)
+            : ([31_536_000, 'y'] as const);
+  return `${Math.round(seconds / size)} ${unit}`;
+}
+
+/** `2026-11-21 06:01:22Z`: UTC, as in the audit file. */
+export function dateTime(at: number): string {
+  return isoTime(at)
+    .replace('T', ' ')
+    .replace(/\.\d+Z$/, 'Z');
+}
+
+/** ISO 8601 in UTC, for programs; empty where the number is no time that a date can hold. */
+export function isoTime(at: number): string {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? '' : date.toISOString();
+}
+
+/** How long something took: `12 ms`, `3.4 s`. */
+export function duration(milliseconds: number): string {
+  return milliseconds < 1_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1_000).toFixed(1)} s`;
+}
+
+const units = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
+const ago = /^([0-9]{1,9}) ?(s|m|h|d|w)$/;
+const written =
+  /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
+
+/**
+ * A point in time as a person writes it: `2h` (that long ago), `2026-11-21`, `2026-11-21T06:00Z`. Without a zone UTC is
+ * meant, as in the audit file. Null where it is none.
+ */
+export function readTime(text: string, now: number): number | null {
+  const [, count, unit] = ago.exec(text) ?? [];
+  if (count !== undefined) return now - Number(count) * units[unit as keyof typeof units];
+  if (!written.test(text)) return null;
+  const zoned = /(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$/.test(text) || text.length === 10;
+  const at = Date.parse(`${text.replace(/[t ]/, 'T')}${zoned ? '' : 'Z'}`);
+  return Number.isNaN(at) ? null : at;
+}

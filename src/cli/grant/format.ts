@@ -1,0 +1,367 @@
+import type { State } from '../../app/state.ts';
+import { refreshParts } from '../../app/wiring.ts';
+import { certificateFacts } from '../../grants/client-certificate.ts';
+import type { Credential, Renewal } from '../../grants/credential.ts';
+import { defaultUser, type Grant, hasEnded, isName, selectGrant, stateNow } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
+import type { RefreshParts } from '../../grants/refresh.ts';
+import { didYouMean, SidekeyError } from '../../lib/errors.ts';
+import { systemTimers } from '../../lib/timers.ts';
+import type { Domain } from '../../policy/domain-map.ts';
+import type { GrantPolicy } from '../../store/store.ts';
+import type { Exit } from '../../upstream/client.ts';
+import type { Context } from '../context.ts';
+import { dateTime, isoTime, relativeTime, spanText } from '../format.ts';
+import type { Clocks, Next } from './clocks.ts';
+
+/** What people set for a grant, in words and for programs. */
+
+/** Rows of what is shown of a grant; null: nothing is set. */
+export function policyRows(policy: GrantPolicy | null, now: number) {
+  const { expiresAt = null, labels = [] } = policy ?? {};
+  return {
+    'given until': expiresAt === null ? null : `${relativeTime(expiresAt, now)} (${dateTime(expiresAt)})`,
+    'extended by': spanOrNull(policy?.defaultTtlMs),
+    'extended at most': spanOrNull(policy?.maxTtlMs),
+    'leases last': spanOrNull(policy?.leaseDefaultMs),
+    'leases at most': spanOrNull(policy?.leaseMaxMs),
+    labels: labels.length === 0 ? null : labels.join(', '),
+  } as const satisfies Readonly<Record<string, string | null>>;
+}
+
+/** The same for programs: times are ISO 8601, spans are seconds. */
+export function policyJson(policy: GrantPolicy | null): Readonly<Record<string, unknown>> {
+  return {
+    expires_at: isoOrNull(policy?.expiresAt ?? null),
+    default_ttl: secondsOrNull(policy?.defaultTtlMs),
+    max_ttl: secondsOrNull(policy?.maxTtlMs),
+    default_lease_ttl: secondsOrNull(policy?.leaseDefaultMs),
+    max_lease_ttl: secondsOrNull(policy?.leaseMaxMs),
+    labels: policy?.labels ?? [],
+  };
+}
+
+/** What is another than before, for the audit: `max_lease_ttl 3600 (was null)`; times in seconds, as in JSON. */
+export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
+  const was = policyJson(before);
+  return Object.entries(policyJson(after))
+    .map(([key, value]) => [key, JSON.stringify(value), JSON.stringify(was[key])])
+    .filter(([, now, then]) => now !== then)
+    .map(([key, now, then]) => `${key} ${now} (was ${then})`)
+    .join(', ');
+}
+
+function spanOrNull(milliseconds: number | null | undefined): string | null {
+  return milliseconds == null ? null : spanText(milliseconds);
+}
+
+function secondsOrNull(milliseconds: number | null | undefined): number | null {
+  return milliseconds == null ? null : milliseconds / 1_000;
+}
+
+/** How a command names one grant: by id or name, and by user where several have one of that name. */
+interface GrantReference {
+  readonly grant: string;
+  readonly user?: string | undefined;
+}
+
+/**
+ * The one grant that is meant. Unlike a domain's reference, a provider's name is none: a command acts on what was named.
+ *
+ * @throws SidekeyError `grant_missing`, `grant_ambiguous`
+ */
+export function pickGrant(grants: readonly Grant[], { grant: reference, user }: GrantReference): Grant {
+  const byId = grants.filter(({ id }) => id === reference);
+  const named = byId.length > 0 ? byId : grants.filter(({ name }) => name === reference);
+  const [only, ...more] = named.filter((grant) => user === undefined || grant.user === user);
+  if (only === undefined) throw missing(grants, named, { grant: reference, user });
+  if (more.length === 0) return only;
+  const users = [only, ...more].map((grant) => grant.user).join(', ');
+  throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
+    hint: `say whose: --user ${only.user}`,
+  });
+}
+
+/** Between the look and the deed somebody else removed the grant. */
+export function grantGone(): SidekeyError {
+  return new SidekeyError('grant_missing', 'The grant was removed by somebody else at the same time.', {
+    hint: 'sidekey grant list',
+  });
+}
+
+function missing(
+  grants: readonly Grant[],
+  named: readonly Grant[],
+  { grant, user }: GrantReference,
+): SidekeyError {
+  // What cannot be a name may be a secret in the wrong place.
+  const shown = isName(grant) ? ` ${grant}` : ' of that name';
+  const [other] = named;
+  if (other !== undefined) {
+    const users = named.map((each) => each.user).join(', ');
+    return new SidekeyError('grant_missing', `The user ${user ?? ''} has no grant${shown}; ${users} has.`, {
+      hint: 'sidekey grant list',
+    });
+  }
+  const near = didYouMean(
+    grant,
+    grants.map(({ name }) => name),
+  );
+  const meant = near === null ? '.' : `; did you mean ${near}?`;
+  return new SidekeyError('grant_missing', `There is no grant${shown}${meant}`, {
+    hint: grants.length === 0 ? 'sidekey connect PROVIDER' : 'sidekey grant list',
+  });
+}
+
+/** What a command asks providers with. */
+interface CommandParts {
+  readonly context: Pick<Context, 'now' | 'env'>;
+  readonly state: State;
+  readonly exit: Exit;
+}
+
+/** What a refresh is made of for one command: the config does not change under it. */
+export function commandParts({ context: { now, env }, state, exit }: CommandParts): RefreshParts {
+  const parts = refreshParts(state, { config: () => state.config, fetch: () => exit.fetch, now, env });
+  return { ...parts, timers: systemTimers };
+}
+
+/** What people and programs are told of a grant's client certificate. */
+
+/** Rows of `grant show` and `grant add`; none where the credential is no certificate. */
+export function certificateRows(credential: Credential, now: number): Readonly<Record<string, string>> {
+  const facts = certificateFacts(credential);
+  if (facts === null) return {};
+  const { subject, issuer, serial, validUntil, issuers } = facts;
+  return {
+    certificate: subject,
+    'issued by': issuers === 0 ? issuer : `${issuer} (${issuers} of the issuers sent along)`,
+    serial,
+    'valid until': `${dateTime(validUntil)} (${relativeTime(validUntil, now)})`,
+  };
+}
+
+/** The same for programs. */
+export function certificateJson(credential: Credential): Readonly<Record<string, unknown>> {
+  const facts = certificateFacts(credential);
+  if (facts === null) return {};
+  const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
+  const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
+  return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
+}
+
+/** Why a credential cannot be carried as the provider has it, where one of the two is about a certificate; null: it can. */
+export function certificateMisfit(
+  credential: Credential,
+  { name, inject }: Pick<Provider, 'name' | 'inject'>,
+): { readonly sentence: string; readonly hint: string } | null {
+  const isCertificate = credential.type === 'client_certificate';
+  const kinds = inject.map(({ as }) => as.kind).filter((kind) => kind !== 'own');
+  const isShown = kinds.includes('client_certificate');
+  if (isCertificate && !isShown) {
+    return {
+      sentence: `The provider ${name} does not have a client certificate shown, so requests with it are refused.`,
+      hint: `in the provider: inject: client_certificate`,
+    };
+  }
+  if (!isCertificate && isShown && kinds.every((kind) => kind === 'client_certificate')) {
+    return {
+      sentence: `The provider ${name} has a client certificate shown, and this credential is none.`,
+      hint: `cat client.crt client.key | sidekey grant add NAME --provider ${name} --replace`,
+    };
+  }
+  return null;
+}
+
+/** The grants that a domain offers to its requests; several where only a selector can tell which is meant. */
+export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
+  return action.kind === 'grant' ? standingFor(action.grant, grants) : [];
+}
+
+/** The grants that a reference stands for. */
+export function standingFor(reference: string, grants: readonly Grant[]): readonly Grant[] {
+  const selected = selectGrant(grants, { reference });
+  switch (selected.kind) {
+    case 'selected':
+      return [selected.grant];
+    case 'ambiguous':
+      return selected.candidates;
+    case 'missing':
+      return [];
+  }
+}
+
+/** The domains whose requests a grant is offered to, alone or among others. */
+export function domainsOf(
+  grant: Grant,
+  grants: readonly Grant[],
+  domains: readonly Domain[],
+): readonly Domain[] {
+  return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
+}
+
+/** The same grants, those that a domain offers first, in the order of the domains: the others open nothing by themselves. */
+export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
+  return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
+}
+
+/** What a person and a program are told of a grant. Nothing here ever sees a credential. */
+
+/** `in 54 min`, `54 min ago (refreshed on use)`, `no end`; of a token that says none and can be refreshed,
+ * `not known`. */
+export function expiryOf(grant: Grant, now: number): string {
+  if (grant.expiresAt === null) return grant.refreshable ? 'not known' : 'no end';
+  const when = relativeTime(grant.expiresAt, now);
+  return hasEnded(grant, now) && stateNow(grant, now) === 'active' ? `${when} (refreshed on use)` : when;
+}
+
+/** `github`, or `github (user alice)`. */
+export function titleOf({ name, user }: Grant): string {
+  return user === defaultUser ? name : `${name} (user ${user})`;
+}
+
+/** A command about a grant: `sidekey grant remove github --user alice`. */
+export function grantCommand(
+  what: 'refresh' | 'extend' | 'remove',
+  { name, user }: Pick<Grant, 'name' | 'user'>,
+): string {
+  return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
+}
+
+/** The command that refreshes a grant whatever its clock says. */
+export function refreshCommand(grant: Grant): string {
+  return `${grantCommand('refresh', grant)} --force`;
+}
+
+/** The scopes as one text; `-` where there are none. */
+export function scopesOf({ scopes }: Grant): string {
+  return scopes.length === 0 ? '-' : scopes.join(' ');
+}
+
+/** What gets a new token for the credential, in the words of the config file; null: nothing does. */
+export function renewedBy(credential: Credential): 'refresh_token' | Renewal['kind'] | null {
+  if (credential.type !== 'oauth2') return null;
+  return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
+}
+
+/** Which account it is, in the provider's own words; null: it says nothing. */
+export function accountOf(details: Readonly<Record<string, string>>): string | null {
+  const words = Object.entries(details).map(([name, value]) => `${name} ${value}`);
+  return words.length === 0 ? null : words.join(', ');
+}
+
+/** A grant for programs. Times are ISO 8601, spans are seconds. */
+export function grantJson(grant: Grant, now: number): Readonly<Record<string, unknown>> {
+  const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
+  return {
+    id,
+    name,
+    user,
+    provider,
+    type,
+    state: stateNow(grant, now),
+    state_reason: stateReason,
+    scopes,
+    expires_at: expiresAt === null ? null : isoTime(expiresAt),
+    expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
+    refreshable,
+    revision: grant.revision,
+    created_at: isoTime(grant.createdAt),
+    updated_at: isoTime(grant.updatedAt),
+  };
+}
+
+/** The clocks of a grant in words, and for programs. */
+
+/** Rows of `grant show`, without those that have nothing to say. */
+export function clockRows(
+  grant: Grant,
+  clocks: Clocks,
+  now: number,
+): Readonly<Record<string, string | null>> {
+  const { obtainedAt, dueAt, usedAt, refreshedAt, failure, next } = clocks;
+  return {
+    obtained: obtainedAt === null ? null : when(obtainedAt, now),
+    'due for refresh': dueAt === null ? null : dueAt <= now ? 'now' : when(dueAt, now),
+    expires: expiryOf(grant, now),
+    'refresh token': refreshTokenWords(clocks, now),
+    'last refresh': refreshedAt === null ? null : when(refreshedAt, now),
+    'last use': usedAt === null ? 'never' : when(usedAt, now),
+    'last error': failure === null ? null : `${relativeTime(failure.at, now)}: ${failure.text}`,
+    next: nextWords(next, grant, now),
+  };
+}
+
+/** The same for programs: ISO 8601. */
+export function clockJson({
+  obtainedAt,
+  dueAt,
+  refreshToken,
+  usedAt,
+  refreshedAt,
+  failure,
+  next,
+}: Clocks): Readonly<Record<string, unknown>> {
+  return {
+    obtained_at: isoOrNull(obtainedAt),
+    refresh_due_at: isoOrNull(dueAt),
+    refresh_token_dies_at: isoOrNull(refreshToken.unusedAt),
+    consent_ends_at: isoOrNull(refreshToken.consentAt),
+    used_at: isoOrNull(usedAt),
+    refreshed_at: isoOrNull(refreshedAt),
+    failed_at: isoOrNull(failure?.at ?? null),
+    failure: failure?.text ?? null,
+    next: { what: next.what, at: isoOrNull(next.at) },
+  };
+}
+
+/** When a grant was used last, for a column. */
+export function lastUse(usedAt: number | null, now: number): string {
+  return usedAt === null ? 'never' : relativeTime(usedAt, now);
+}
+
+/** ISO 8601; null where there is no time. */
+export function isoOrNull(at: number | null): string | null {
+  return at === null ? null : isoTime(at);
+}
+
+function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, now: number): string | null {
+  const parts = [
+    unusedAt === null
+      ? null
+      : unusedAt <= now
+        ? `has probably died: it was not used before ${when(unusedAt, now)}`
+        : `dies ${when(unusedAt, now)} unless it is used before`,
+    consentAt === null
+      ? null
+      : consentAt <= now
+        ? `a new consent was needed ${when(consentAt, now)}`
+        : `a new consent is needed ${when(consentAt, now)}`,
+  ].filter((part) => part !== null);
+  return parts.length === 0 ? null : parts.join('; ');
+}
+
+function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: number): string {
+  const then = at === null || at <= now ? 'now' : relativeTime(at, now);
+  switch (what) {
+    case 'refresh_ahead':
+      return `a running proxy refreshes the token ${then}`;
+    case 'keep_alive':
+      return `a running proxy uses the refresh token ${then}, so that it does not die unused`;
+    case 'refresh_on_use':
+      if (at === null) return 'the token is refreshed when an API refuses it';
+      return at <= now
+        ? 'the next request refreshes the token'
+        : `requests ${then} or later refresh the token`;
+    case 'end':
+      return `the ${type === 'client_certificate' ? 'certificate' : 'token'} ends ${then}, and nothing can renew it`;
+    case 'consent':
+      return 'nothing, until somebody consents anew';
+    case 'nothing':
+      return 'nothing';
+  }
+}
+
+function when(at: number, now: number): string {
+  return `${relativeTime(at, now)} (${dateTime(at)})`;
+}

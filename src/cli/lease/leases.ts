@@ -1,0 +1,221 @@
+import { isLeaseFor, leaseStanding } from '../../agents/lease.ts';
+import { leaseEnded } from '../../agents/rights.ts';
+import type { State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { LeaseChoice } from '../../store/store.ts';
+import { namedGrant, pickAgent } from '../agent/bindings.ts';
+import type { Context } from '../context.ts';
+import { dateTime, readSpan, relativeTime, spanText } from '../format.ts';
+import { lastUse } from '../grant/format.ts';
+import { details, table } from '../output.ts';
+import { cappedText, ownGrants, readUses, ttlFor, whatEndsBefore } from './create.ts';
+import {
+  leaseClockText,
+  leaseEndText,
+  leaseGrantsText,
+  leaseJson,
+  leaseStateText,
+  pickLease,
+  shortId,
+  usesText,
+} from './format.ts';
+
+/** Which leases are shown. */
+export interface ListOptions {
+  readonly agent?: string;
+  readonly grant?: string;
+  /** Those that have ended too. */
+  readonly all?: boolean;
+}
+
+/** `sidekey lease list` */
+export async function listLeases(
+  { withView, output, now }: Context,
+  { agent, grant, all = false }: ListOptions,
+): Promise<void> {
+  const { leases, grants } = await withView(async ({ store, ...view }) => ({
+    leases: (await store?.leases.list()) ?? [],
+    grants: await view.grants(),
+  }));
+  const at = now();
+  const grantId = grant === undefined ? null : namedGrant(grants, grant).id;
+  const fitting = leases.filter(
+    (lease) =>
+      (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
+  );
+  const shown = all ? fitting : fitting.filter((lease) => leaseStanding(lease, at).state === 'active');
+  output.result(
+    shown.map((lease) => leaseJson(lease, at)),
+    shown.length === 0
+      ? 'There are no such leases.'
+      : table(
+          ['LEASE', 'AGENT', 'GRANTS', 'STATE', 'ENDS', 'USES', 'LAST USED', 'PURPOSE'],
+          shown.map((lease) => [
+            shortId(lease.id),
+            lease.agent,
+            leaseGrantsText(lease, grants),
+            leaseStateText(lease, at),
+            leaseEndText(lease, at),
+            usesText(lease),
+            lastUse(lease.usedAt, at),
+            lease.purpose,
+          ]),
+        ),
+  );
+  const ended = fitting.length - shown.length;
+  if (ended > 0) output.say(`${ended} that ended ${ended === 1 ? 'is' : 'are'} shown with --all.`);
+  if (leases.length === 0)
+    output.say('  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT');
+}
+
+/** `sidekey lease show`. Rejects with what `pickLease` throws. */
+export async function showLease({ withView, output, now }: Context, id: string): Promise<void> {
+  const { lease, grants, rights } = await withView(async ({ store, ...view }) => ({
+    lease: pickLease((await store?.leases.list()) ?? [], id),
+    grants: await view.grants(),
+    rights: (await store?.rights.read()) ?? null,
+  }));
+  const at = now();
+  const when = (time: number) => `${relativeTime(time, at)} (${dateTime(time)})`;
+  const own = ownGrants(lease, grants, rights);
+  const state = leaseStateText(lease, at);
+  const warnings = state === 'active' ? whatEndsBefore(lease.expiresAt, own, rights?.policies ?? [], at) : [];
+  output.result(
+    { ...leaseJson(lease, at), warnings },
+    details(lease.id, {
+      agent: lease.agent,
+      grants: leaseGrantsText(lease, grants),
+      purpose: lease.purpose,
+      state,
+      ends: leaseEndText(lease, at),
+      'at the latest': when(lease.expiresAt),
+      'idle end': lease.idleMs === null ? null : `after ${spanText(lease.idleMs)} without a request`,
+      uses: lease.maxUses === null ? null : usesText(lease),
+      'last use': lastUse(lease.usedAt, at),
+      renewed: lease.renewedAt === null ? null : when(lease.renewedAt),
+      created: when(lease.createdAt),
+    }),
+  );
+  for (const warning of warnings) output.say(warning);
+}
+
+/** What a lease is given. */
+export interface RenewOptions {
+  readonly ttl?: string;
+  /** So many requests more. */
+  readonly uses?: string;
+}
+
+/**
+ * `sidekey lease renew`: a new end, counted from now and within the maxima of now; one that has ended is good again,
+ * without what people had approved under it. It never becomes shorter.
+ *
+ * @throws SidekeyError `lease_expired` where it was revoked: that is for good
+ */
+export async function renewLease(
+  { withState, output, now }: Context,
+  id: string,
+  { ttl: span, uses }: RenewOptions,
+): Promise<void> {
+  const at = now();
+  const asked = span === undefined ? null : readSpan('--ttl', span);
+  const moreUses = uses === undefined ? 0 : readUses('--uses', uses);
+  const { lease, grants, policies, ttl } = await withState(async ({ store, audit, config, ...state }) => {
+    const before = pickLease(await store.leases.list(), id);
+    if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
+    if (moreUses > 0 && before.maxUses === null) {
+      throw new SidekeyError('input_invalid', 'The lease has no maximum of uses: more mean nothing.', {
+        hint: `sidekey lease renew ${id}`,
+      });
+    }
+    const rights = await store.rights.read();
+    const own = ownGrants(before, await state.grants.list(), rights);
+    if (own.length === 0 && before.grants !== null) {
+      throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
+        hint: `sidekey lease create --agent ${before.agent} --grant GRANT --purpose TEXT`,
+      });
+    }
+    const { policies: known } = rights;
+    const granted = ttlFor(asked ?? (own.length === 0 ? config.leases.defaultTtlMs : null), own, {
+      config,
+      policies: known,
+    });
+    const expiresAt = Math.max(before.expiresAt, at + granted.ttlMs);
+    const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
+    const renewed = await audited(audit, event, async () => {
+      const answer = await store.leases.renew(before.id, { at, expiresAt, moreUses });
+      if (answer === null) throw leaseEnded(before, { state: 'revoked', at });
+      return answer;
+    });
+    return { lease: renewed, grants: own, policies: known, ttl: granted };
+  });
+  const warnings = whatEndsBefore(lease.expiresAt, grants, policies, at);
+  output.result(
+    { ...leaseJson(lease, at), capped_by: ttl.cappedBy, warnings },
+    `Renewed the lease ${lease.id}. ${leaseClockText(lease, at)}`,
+  );
+  const capped = cappedText(ttl, span);
+  if (capped !== null) output.say(capped);
+  for (const warning of warnings) output.say(warning);
+  if (leaseStanding(lease, at).state === 'used_up') {
+    output.say(`It is used up all the same.\n  → sidekey lease renew ${id} --uses ${lease.maxUses}`);
+  }
+}
+
+/** Which leases are meant: one, or all of an agent, or all that a grant is in. */
+export interface RevokeOptions {
+  readonly agent?: string;
+  readonly grant?: string;
+}
+
+/** `sidekey lease revoke`: acts on the next request, inside open tunnels too, and for good. */
+export async function revokeLeases(
+  { withState, output, now }: Context,
+  id: string | undefined,
+  options: RevokeOptions,
+): Promise<void> {
+  const said = [id, options.agent, options.grant].filter((each) => each !== undefined);
+  if (said.length !== 1) {
+    throw new SidekeyError(
+      'input_invalid',
+      'Say which leases are meant: one, or all of an agent or a grant.',
+      {
+        hint: 'sidekey lease revoke LEASE | --agent AGENT | --grant GRANT',
+      },
+    );
+  }
+  const revoked = await withState(async (state) => {
+    const { which, event } = await choiceOf(state, id, options);
+    return audited(state.audit, { event: 'lease.revoked', ...event }, () =>
+      state.store.leases.revoke(which, now()),
+    );
+  });
+  const count = revoked.length;
+  output.result(
+    { revoked },
+    count === 0
+      ? 'Nothing has changed: they were revoked before, or there are none.'
+      : `Revoked ${count === 1 ? 'one lease' : `${count} leases`}: refused from the next request on.`,
+  );
+}
+
+async function choiceOf(
+  { store, grants }: State,
+  id: string | undefined,
+  { agent, grant }: RevokeOptions,
+): Promise<{
+  readonly which: LeaseChoice;
+  readonly event: { readonly agent?: string; readonly lease?: string; readonly grant?: string };
+}> {
+  if (agent !== undefined) {
+    const { name } = pickAgent(await store.agents.list(), agent);
+    return { which: { agent: name }, event: { agent: name } };
+  }
+  if (grant !== undefined) {
+    const found = namedGrant(await grants.list(), grant);
+    return { which: { grant: found.id }, event: { grant: found.id } };
+  }
+  const lease = pickLease(await store.leases.list(), id ?? '');
+  return { which: { id: lease.id }, event: { agent: lease.agent, lease: lease.id } };
+}

@@ -1,0 +1,211 @@
+import { flowWords } from '../../config/provider.ts';
+import type { Flow, HmacPlan, InjectPlace, Provider, TokenCarry } from '../../grants/provider.ts';
+import { fillTemplate, parseTemplate } from '../../policy/template.ts';
+
+/** Where a token stands in a request, with the token left out. */
+export function carriedAs(plan: InjectPlace['as']): string {
+  switch (plan.kind) {
+    case 'bearer':
+      return 'Authorization: Bearer …';
+    case 'dpop':
+      return 'Authorization: DPoP …, with a proof for each request';
+    case 'header':
+      return `${plan.name}: ${plan.prefix}…`;
+    case 'basic':
+      return `Authorization: Basic ${plan.username}:…`;
+    case 'path':
+      return plan.prefixes.map((prefix) => `${prefix}…`).join(', ');
+    case 'query':
+      return `?${plan.name}=…`;
+    case 'headers':
+      return plan.headers.map(([name, template]) => `${name}: ${withoutValues(template)}`).join(', ');
+    case 'cookie':
+      return `Cookie: ${plan.name}=…`;
+    case 'json':
+      return `${memberText(plan.path)} in the JSON body`;
+    case 'form':
+      return `${plan.name}=… in the form that is the body`;
+    case 'hmac':
+      return `the request is signed (HMAC ${plan.algorithm}): ${signatureText(plan)}`;
+    case 'own':
+      return 'no credential; the client’s own Authorization goes on';
+    case 'placeholder':
+      return 'where the client puts its placeholder';
+    case 'aws_sigv4':
+      return 'the request is signed (AWS Signature Version 4)';
+    case 'client_certificate':
+      return 'the TLS handshake shows the certificate';
+  }
+}
+
+function withoutValues(template: string): string {
+  return fillTemplate(parseTemplate(template) ?? [], () => '…');
+}
+
+/** As `inject: { json: … }` has it. */
+function memberText(path: readonly string[]): string {
+  const [only = '', ...more] = path;
+  if (more.length === 0 && !only.startsWith('/')) return only;
+  return path.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+}
+
+/** Where what belongs to a signature stands. */
+function signatureText({ headers, query }: HmacPlan): string {
+  return [...headers.map(([name]) => name), ...query.map(([name]) => `?${name}=…`)].join(', ');
+}
+
+/** The same where it is everywhere the same; null: it depends on the place. */
+export function carriedEverywhereAs(places: Provider['inject']): string | null {
+  const [only, ...more] = places;
+  const isOne = only !== undefined && more.length === 0 && only.hosts === null && only.paths === null;
+  return isOne ? carriedAs(only.as) : null;
+}
+
+/** Hosts and paths of a place, for people. */
+export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): string {
+  if (hosts === null && paths === null) return isFirst ? 'everywhere' : 'elsewhere';
+  return [hosts === null ? 'everywhere at' : `at ${hosts.join(' ')}`, ...(paths ?? [])].join(' ');
+}
+
+/** The same for what is pasted, whose parts may stand in several places. */
+export function pastedAs(carry: TokenCarry, places: Provider['inject']): string {
+  switch (carry.kind) {
+    case 'inject':
+      // What is pasted was bound to no key when it was made.
+      return places[0]?.as.kind === 'dpop'
+        ? carriedAs({ kind: 'bearer' })
+        : (carriedEverywhereAs(places) ?? 'see below');
+    case 'basic':
+      return 'Authorization: Basic …';
+    case 'headers':
+      return carry.headers.map(([name]) => `${name}: …`).join(', ');
+    case 'aws':
+      return carriedEverywhereAs(places) ?? 'see below';
+  }
+}
+
+/** What `sidekey connect` is told besides the provider, for each way to a credential that is not the usual one. */
+const connectOptions: Readonly<Record<Flow | 'token', string>> = {
+  authorization_code: '',
+  device_code: ' --device',
+  client_credentials: ' --client-credentials',
+  jwt_bearer: ' --jwt-bearer --key FILE',
+  token_exchange: ' --token-exchange',
+  auth0_connection: ' --via auth0',
+  github_installation: ' --app-id ID --installation-id ID --key FILE',
+  aws_role: ' --assume-role ARN',
+  token: ' --token',
+};
+
+/** The command that connects to a provider by one way. */
+export function connectCommand(name: string, way: Flow | 'token'): string {
+  return `sidekey connect ${name}${connectOptions[way]}`;
+}
+
+/** The commands that connect to a provider, the usual one first. */
+export function connectCommands({ name, flows, token }: Provider): readonly string[] {
+  return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
+}
+
+/** The ways to a credential, in a word each. */
+export function waysOf({ flows, token }: Provider): string {
+  return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
+}
+
+/** A provider for programs, in the words of the config file. Says whether there is a client secret, and not which. */
+export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
+  const { inject, token, dialect } = provider;
+  return {
+    name: provider.name,
+    title: provider.title,
+    category: provider.category,
+    docs: provider.docs,
+    settings: Object.fromEntries(provider.settings.map(({ name, value }) => [name, value])),
+    authorization_endpoint: provider.authorizationEndpoint,
+    device_authorization_endpoint: provider.deviceAuthorizationEndpoint,
+    token_endpoint: provider.tokenEndpoint,
+    revocation_endpoint: provider.revocationEndpoint ?? dialect.revocation.url,
+    issuer: provider.issuer,
+    client_id: provider.clientId,
+    has_client_secret: provider.clientSecret !== null,
+    client_auth: provider.clientAuth,
+    redirect_uri: provider.redirectUri,
+    dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
+    flows: provider.flows,
+    scopes: provider.scopes,
+    known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
+    audience: provider.audience,
+    domains: provider.domains,
+    inject: writtenPlaces(inject),
+    placeholders: provider.placeholders,
+    stray_placeholders: provider.strayPlaceholders,
+    method_parameters: provider.methodParameters,
+    echo_places: provider.echoPlaces,
+    token:
+      token === null
+        ? null
+        : {
+            what: token.what,
+            url: token.url,
+            parts: token.parts.map(({ name }) => name),
+            carry: token.carry.kind,
+          },
+    probe: provider.probe?.url ?? null,
+    notes: provider.notes,
+    connect: connectCommands(provider),
+  };
+}
+
+/** As the config file has it. */
+function writtenPlaces(places: Provider['inject']): unknown {
+  const [only] = places;
+  if (only !== undefined && carriedEverywhereAs(places) !== null) return writtenPlan(only.as);
+  return places.map(({ hosts, paths, as }) => ({
+    ...(hosts === null ? {} : { hosts }),
+    ...(paths === null ? {} : { paths }),
+    as: writtenPlan(as),
+  }));
+}
+
+function writtenPlan(plan: InjectPlace['as']): unknown {
+  switch (plan.kind) {
+    case 'bearer':
+    case 'own':
+    case 'placeholder':
+    case 'client_certificate':
+      return plan.kind;
+    case 'dpop':
+      return 'bearer';
+    case 'header':
+      return { header: plan.name, prefix: plan.prefix };
+    case 'basic':
+      return { basic: plan.username, ...(plan.forPair === null ? {} : { for_pair: plan.forPair }) };
+    case 'path':
+      return { path: plan.prefixes };
+    case 'query':
+      return { query: plan.name };
+    case 'headers':
+      return { headers: Object.fromEntries(plan.headers) };
+    case 'cookie':
+      return { cookie: plan.name };
+    case 'json':
+      return { json: memberText(plan.path) };
+    case 'form':
+      return { form: plan.name };
+    case 'hmac': {
+      const { kind, headers, query, ...written } = plan;
+      return {
+        [kind]: {
+          ...written,
+          ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
+          ...(query.length === 0 ? {} : { query: Object.fromEntries(query) }),
+        },
+      };
+    }
+    case 'aws_sigv4': {
+      const { service, region } = plan;
+      if (service === null) return 'aws_sigv4';
+      return { aws_sigv4: { service, ...(region === null ? {} : { region }) } };
+    }
+  }
+}

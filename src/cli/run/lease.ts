@@ -1,0 +1,118 @@
+import { placeholderCodes, type State } from '../../app/state.ts';
+import { audited } from '../../audit/log.ts';
+import type { Grant } from '../../grants/grant.ts';
+import { errorPhrase } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Timers } from '../../lib/timers.ts';
+import type { PlaceholderCodes } from '../../placeholders/codes.ts';
+import { type LeaseOrder, makeLease, ownGrants, ttlFor } from '../lease/create.ts';
+
+/** A lease that lasts as long as this process holds it. */
+export interface HeldLease {
+  readonly id: string;
+  /** The grants that it reached when it was made. */
+  readonly grants: readonly Grant[];
+  /** Makes those of this lease. */
+  readonly placeholders: PlaceholderCodes;
+  /** Revokes it. Idempotent. */
+  end(): Promise<void>;
+}
+
+/** What a lease is held with. */
+interface HoldParts {
+  readonly state: Pick<State, 'store' | 'audit' | 'grants' | 'vault'>;
+  /** What is in force at that moment. */
+  readonly config: () => State['config'];
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: Timers;
+}
+
+/** Milliseconds that it lives when nobody renews it any more. */
+const spanMs = 300_000;
+/** Milliseconds between looks at the clock: a timer alone would wait for the time that a machine slept, too. */
+const lookEvery = 1_000;
+const leastWait = 50;
+
+/**
+ * Makes a lease with a near end, and puts that off again and again until it is ended here: a process that is killed leaves
+ * one that ends by itself. One that a person revokes is not renewed.
+ *
+ * @param endsAt when it ends at the latest, in milliseconds since the epoch; null: when the holder wants
+ * @throws as `makeLease`
+ */
+export async function holdLease(
+  parts: HoldParts,
+  order: Pick<LeaseOrder, 'agent' | 'grants' | 'purpose' | 'secret'>,
+  endsAt: number | null,
+): Promise<HeldLease> {
+  const { state, config, log, now, timers } = parts;
+  const hardEnd = endsAt ?? Infinity;
+  const span = (at: number) => Math.min(spanMs, hardEnd - at);
+  const begun = now();
+  const made = await makeLease(
+    { ...state, config: config() },
+    { ...order, ttlMs: span(begun), idleMs: null, maxUses: null },
+    begun,
+  );
+  const { id, agent } = made.lease;
+  let renewAt = nextTry(begun, made.lease.expiresAt);
+  let looking: Promise<void> | undefined;
+  let ending: Promise<void> | undefined;
+  let stop = lookAgain();
+
+  function lookAgain(): () => void {
+    return timers.after(Math.max(leastWait, Math.min(lookEvery, renewAt - now())), look);
+  }
+
+  function look(): void {
+    looking = renewIfDue().then(() => {
+      if (ending === undefined && renewAt !== Infinity) stop = lookAgain();
+    });
+  }
+
+  async function renewIfDue(): Promise<void> {
+    const at = now();
+    // A clock that was set back makes nothing due.
+    if (at < renewAt) return;
+    try {
+      renewAt = await renew(at);
+    } catch (error) {
+      log.warn({ lease: id, problem: errorPhrase(error) }, 'the lease of this run could not be renewed');
+    }
+  }
+
+  async function renew(at: number): Promise<number> {
+    const before = await state.store.leases.get(id);
+    if (before === null || before.revokedAt !== null) return Infinity;
+    const [grants, rights] = [await state.grants.list(), await state.store.rights.read()];
+    const own = ownGrants(before, grants, rights);
+    const { ttlMs } = ttlFor(span(at), own, { config: config(), policies: rights.policies });
+    const expiresAt = Math.max(before.expiresAt, at + ttlMs);
+    await audited(state.audit, { event: 'lease.renewed', agent, lease: id }, () =>
+      state.store.leases.renew(id, { at, expiresAt, moreUses: 0 }),
+    );
+    return nextTry(at, at + ttlMs);
+  }
+
+  /** Two tries are left after this one. None is needed where it has its last end. */
+  function nextTry(at: number, expiresAt: number): number {
+    return expiresAt >= hardEnd ? Infinity : at + (expiresAt - at) / 3;
+  }
+
+  async function end(): Promise<void> {
+    stop();
+    await looking;
+    await audited(state.audit, { event: 'lease.revoked', agent, lease: id }, () =>
+      state.store.leases.revoke({ id }, now()),
+    );
+  }
+
+  return {
+    id,
+    grants: made.grants,
+    placeholders: placeholderCodes(state.vault),
+    end: () => (ending ??= end()),
+  };
+}

@@ -1,0 +1,238 @@
+import { createInterface, emitKeypressEvents } from 'node:readline';
+import { Writable } from 'node:stream';
+import { SidekeyError } from '../lib/errors.ts';
+import { visible } from '../lib/text.ts';
+import type { Streams } from './output.ts';
+
+/**
+ * Asks the person at the terminal. Secret: what is typed is not shown.
+ *
+ * @throws SidekeyError `input_invalid` where nothing was entered, or the person gave up
+ */
+export type Ask = (question: string, how: { readonly secret: boolean }) => Promise<string>;
+
+/** Null where nobody is there to ask: standard input is no terminal. The question goes to stderr. */
+export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
+  if (stdin.isTTY !== true) return null;
+  return async (question, { secret }) => {
+    // The line is corrected and echoed where nobody sees it.
+    const shown = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        if (!secret) stderr.write(chunk);
+        done();
+      },
+    });
+    if (secret) stderr.write(`${question}: `);
+    const lines = openLines(stdin, shown, () => lines.close());
+    const line = (await lines.next(`${question}: `))?.trim() ?? '';
+    lines.close();
+    if (secret) stderr.write('\n');
+    if (line !== '') return line;
+    throw new SidekeyError('input_invalid', 'Nothing was entered.', { hint: 'run the command again' });
+  };
+}
+
+/**
+ * Runs `run` at the first Ctrl-C, or where the system wants the process to end; a second one ends it whatever it does.
+ * Answers what gives the signals back.
+ */
+export function onInterrupt(run: () => void): () => void {
+  process.once('SIGINT', run).once('SIGTERM', run);
+  return () => {
+    process.off('SIGINT', run).off('SIGTERM', run);
+  };
+}
+
+/** A page on a terminal. Control characters in its lines are written out, and none goes over the edge. */
+export interface Page {
+  readonly lines: readonly string[];
+  /** The index of a line that stands out; null: none does. */
+  readonly bold: number | null;
+}
+
+/** What the page hears of. */
+export interface Listener {
+  /** A key: the character that it types, or `up`, `down`, `return`, `escape`, `backspace`, `interrupt`. */
+  readonly key: (key: string) => void;
+  readonly resize: () => void;
+}
+
+/** A terminal that is drawn on, and read key by key. */
+interface Screen {
+  readonly size: () => { readonly columns: number; readonly rows: number };
+  readonly draw: (page: Page) => void;
+  /** Leaves the terminal as it was. Idempotent. */
+  readonly close: () => void;
+}
+
+export type OpenScreen = (listener: Listener) => Screen;
+
+/** Another page than what stands there, no cursor, no line that goes on in the next one, pastes told from typing. */
+const begin = '\u001b[?1049h\u001b[?25l\u001b[?7l\u001b[?2004h';
+const end = '\u001b[?2004l\u001b[?7h\u001b[?25h\u001b[?1049l';
+
+/** Null where input and output are no terminal on which one can draw. */
+export function createScreen(
+  stdin: Input & { setRawMode?: (mode: boolean) => unknown },
+  stdout: Streams['stdout'],
+  env: NodeJS.ProcessEnv,
+): OpenScreen | null {
+  if (stdin.isTTY !== true || stdout.isTTY !== true || env['TERM'] === 'dumb') return null;
+  // https://no-color.org: any value but the empty one
+  const style = (env['NO_COLOR'] ?? '') === '' ? { on: '\u001b[1m', off: '\u001b[0m' } : { on: '', off: '' };
+  return ({ key, resize }) => {
+    let isOpen = true;
+    let isPaste = false;
+    function press(text: string | undefined, { name, ctrl, meta }: Press): void {
+      // What is pasted was typed for something else, and answers nothing.
+      if (name === 'paste-start' || name === 'paste-end') isPaste = name === 'paste-start';
+      else if (ctrl === true) {
+        if (name === 'c' || name === 'd') key('interrupt');
+      } else if (!isPaste && meta !== true) {
+        const special = name === 'enter' ? 'return' : (name ?? '');
+        if (specials.has(special)) key(special);
+        else if (text !== undefined && /^[\x21-\x7e]$/.test(text)) key(text);
+      }
+    }
+    const leave = () => key('interrupt');
+    function close(): void {
+      if (!isOpen) return;
+      isOpen = false;
+      stdin.off('keypress', press).off('end', leave);
+      stdout.off?.('resize', resize);
+      process.off('exit', close);
+      stdin.setRawMode?.(false);
+      stdin.pause();
+      stdout.write(end);
+    }
+    emitKeypressEvents(stdin);
+    stdin.on('keypress', press).once('end', leave);
+    stdout.on?.('resize', resize);
+    // Also where the process ends over an error that nobody expects.
+    process.once('exit', close);
+    stdin.setRawMode?.(true);
+    stdin.resume();
+    stdout.write(begin);
+    const size = () => ({ columns: stdout.columns ?? 80, rows: stdout.rows ?? 24 });
+    return {
+      size,
+      draw({ lines, bold }) {
+        if (!isOpen) return;
+        const shown = lines.slice(0, size().rows).map((line, index) => {
+          const text = visible(line);
+          return `${index === bold ? `${style.on}${text}${style.off}` : text}\u001b[K`;
+        });
+        stdout.write(`\u001b[H${shown.join('\r\n')}\u001b[J`);
+      },
+      close,
+    };
+  };
+}
+
+/** What Node says of a key besides its text. */
+interface Press {
+  readonly name?: string;
+  readonly ctrl?: boolean;
+  readonly meta?: boolean;
+}
+
+const specials: ReadonlySet<string> = new Set(['up', 'down', 'return', 'escape', 'backspace']);
+
+const largest = 1_048_576;
+
+/** process.stdin, unless a test gives another. */
+export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
+
+/** Standard input, line by line, while something else goes on. */
+export interface Lines {
+  readonly isTerminal: boolean;
+  /** The next line, without its end; null where there is none any more. On a terminal the question is asked first. */
+  next(question: string): Promise<string | null>;
+  /** Waits no more: what is asked for is answered with null, and the process is free to end. */
+  close(): void;
+}
+
+/** Longer lines are cut; no URL that a browser shows is as long. */
+const longestLine = 65_536;
+
+/**
+ * Nothing is read before it is asked for. Questions go to `terminal`, and there what is typed is shown.
+ *
+ * @param interrupted what Ctrl-C does: a terminal that is read key by key sends no signal by itself. Default: it sends one
+ */
+export function openLines(
+  stdin: Input,
+  terminal: NodeJS.WritableStream,
+  interrupted = (): void => void process.kill(process.pid, 'SIGINT'),
+): Lines {
+  const isTerminal = stdin.isTTY === true;
+  const read: string[] = [];
+  let waiting: ((line: string | null) => void) | null = null;
+  let isOver = false;
+  let reader: ReturnType<typeof createInterface> | null = null;
+
+  function answer(line: string | null): void {
+    const resolve = waiting;
+    waiting = null;
+    if (resolve !== null) resolve(line);
+    else if (line !== null) read.push(line);
+  }
+  function end(): void {
+    isOver = true;
+    answer(null);
+  }
+  return {
+    isTerminal,
+    next(question) {
+      const [line] = read.splice(0, 1);
+      if (line !== undefined || isOver) return Promise.resolve(line ?? null);
+      if (reader === null) {
+        reader = createInterface({
+          input: stdin,
+          ...(isTerminal ? { output: terminal, terminal: true } : {}),
+        });
+        reader.on('line', (text) => answer(text.slice(0, longestLine)));
+        reader.once('close', end);
+        reader.on('SIGINT', interrupted);
+      }
+      reader.setPrompt(question);
+      if (isTerminal) reader.prompt();
+      return new Promise((resolve) => {
+        waiting = resolve;
+      });
+    },
+    close() {
+      // What is said next begins on a line of its own.
+      if (isTerminal && waiting !== null) terminal.write('\n');
+      end();
+      reader?.close();
+      if (reader !== null) stdin.pause();
+    },
+  };
+}
+
+/**
+ * All of standard input as text: where secrets come in, because what stands in argv is there for every process to read.
+ *
+ * @throws SidekeyError `input_invalid` where it is a terminal, or more than 1 MiB
+ */
+export async function readInput(stdin: Input): Promise<string> {
+  if (stdin.isTTY === true) {
+    throw new SidekeyError(
+      'input_invalid',
+      'The credential is read from standard input, and that is a terminal.',
+      {
+        hint: 'put it into a file that only you can read, and end the command with "< token.json"',
+      },
+    );
+  }
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stdin) {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    length += bytes.length;
+    if (length > largest) throw new SidekeyError('input_invalid', 'Standard input holds more than 1 MiB.');
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

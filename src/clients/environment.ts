@@ -1,0 +1,183 @@
+import type { Provider } from '../grants/provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Mint } from '../placeholders/codes.ts';
+
+/** In whose words variables can be written. */
+export const shells = ['bash', 'fish', 'powershell', 'dotenv', 'json', 'docker'] as const;
+
+/** One of `shells`. */
+export type Shell = (typeof shells)[number];
+
+/** A change of an environment. */
+interface VariableChange {
+  readonly set: Readonly<Record<string, string>>;
+  readonly remove: readonly string[];
+}
+
+/**
+ * Text that makes the change in a shell, or a file that a program reads it from. `bash` is right for every POSIX
+ * shell, zsh too. `dotenv` and `docker` know no way to take a variable away.
+ *
+ * @throws SidekeyError `input_invalid` where a name is none, or the form cannot hold a value
+ */
+export function renderVariables(shell: Shell, { set, remove }: VariableChange): string {
+  const pairs = Object.entries(set);
+  for (const name of [...remove, ...pairs.map(([name]) => name)]) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw unfit(shell, 'A variable', 'has a name that is none');
+  }
+  for (const [name, value] of pairs) {
+    if (value.includes('\0')) throw unfit(shell, name, 'has a NUL in it');
+  }
+  if (shell === 'json') return `${JSON.stringify({ set, remove }, null, 2)}\n`;
+  const { unset, assign } = forms[shell];
+  const lines = [...remove.flatMap(unset), ...pairs.map(([name, value]) => assign(name, value))];
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+/** The shell of a person: by `$SHELL`, or by the platform. */
+export function shellOf(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): Shell {
+  const name = (env['SHELL'] ?? '').split('/').at(-1) ?? '';
+  if (name === 'fish') return 'fish';
+  if (name === 'pwsh') return 'powershell';
+  return name === '' && platform === 'win32' ? 'powershell' : 'bash';
+}
+
+interface Form {
+  readonly unset: (name: string) => string[];
+  readonly assign: (name: string, value: string) => string;
+}
+
+const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
+  bash: {
+    unset: (name) => [`unset ${name}`],
+    assign: (name, value) => `export ${name}=${posixWord(value)}`,
+  },
+  fish: {
+    unset: (name) => [`set -e ${name}`],
+    // In single quotes fish reads \\ and \' alone.
+    assign: (name, value) => `set -gx ${name} '${value.replaceAll(/[\\']/g, '\\$&')}'`,
+  },
+  powershell: {
+    unset: (name) => [`Remove-Item Env:${name} -ErrorAction Ignore`],
+    // PowerShell takes the typographic quotes for the straight one (about_Quoting_Rules).
+    assign: (name, value) => `$env:${name} = '${value.replaceAll(/['\u2018-\u201b]/g, '$&$&')}'`,
+  },
+  dotenv: {
+    unset: () => [],
+    assign: (name, value) => `${name}=${dotenvValue(name, value)}`,
+  },
+  docker: {
+    unset: () => [],
+    // The rest of the line, as it is: docker/cli, opts/file.go.
+    assign: (name, value) => {
+      if (/[\r\n]/.test(value)) throw unfit('docker', name, 'has a line break in it');
+      return `${name}=${value}`;
+    },
+  },
+};
+
+/** In single quotes a POSIX shell reads every character as itself. */
+function posixWord(value: string): string {
+  return `'${value.replaceAll("'", `'\\''`)}'`;
+}
+
+/**
+ * There is no standard of these files. In single quotes all readers take a value as it is; where it has one itself,
+ * backticks and double quotes are left, in which some readers act on `$` and `\`.
+ */
+function dotenvValue(name: string, value: string): string {
+  if (value.includes('\r')) throw unfit('dotenv', name, 'has a carriage return in it');
+  if (!value.includes("'")) return `'${value}'`;
+  if (!value.includes('"') && !/[\\$]/.test(value)) return `"${value}"`;
+  if (!value.includes('`')) return `\`${value}\``;
+  throw unfit('dotenv', name, 'has every kind of quote in it');
+}
+
+/** It names the variable and never its value. */
+function unfit(shell: Shell, name: string, problem: string): SidekeyError {
+  return new SidekeyError('input_invalid', `${name} ${problem}, which ${shell} cannot say.`, {
+    hint: 'sidekey env --shell json',
+  });
+}
+
+/** Who a credential of the parent's environment may belong to. */
+export interface WithheldFacts {
+  readonly parent: NodeJS.ProcessEnv;
+  /** All that are known, with the variables that hold their credentials. */
+  readonly providers: readonly Pick<Provider, 'name' | 'environment'>[];
+  /** Names of providers of which the child reaches a grant; of those that share a variable the first has it. */
+  readonly reachable: ReadonlySet<string>;
+  /** Variables that Sidekey itself reads secrets from: `environmentReferences` of the config. */
+  readonly references?: readonly string[];
+  /** The placeholder of the child's own; absent: what the provider's definition says stands in for everybody. */
+  readonly mint?: Mint | undefined;
+  /** Variables that the child keeps whatever is known of them. */
+  readonly keep?: readonly string[];
+}
+
+/** What the child does not get, and what it gets instead. */
+interface Withheld {
+  /** Variables of the parent that the child must not have; none that is in `set`. In order. */
+  readonly remove: readonly string[];
+  /** Placeholders: they have the form that clients insist on, and open nothing. */
+  readonly set: Readonly<Record<string, string>>;
+  /** A sentence for each provider whose credential was taken and that the child reaches in no other way. */
+  readonly notes: readonly string[];
+}
+
+/** Of ours, what is no secret. */
+const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER'];
+
+/**
+ * Takes credentials out of an environment: those of every provider that is known, whether a grant takes their place or
+ * not, and those of Sidekey itself. A credential that the child holds is one that the audit does not see.
+ */
+export function withheld({
+  parent,
+  providers,
+  reachable,
+  references = [],
+  keep = [],
+  mint = (_provider, template) => template,
+}: WithheldFacts): Withheld {
+  const kept = new Set(keep);
+  const known = providers.flatMap(({ name: provider, environment }) =>
+    environment.filter(({ name }) => !kept.has(name)).map((variable) => ({ ...variable, provider })),
+  );
+  const order = [...reachable].toReversed();
+  const set = Object.fromEntries(
+    known
+      // Where several have one variable, the last counts.
+      .toSorted((one, other) => order.indexOf(one.provider) - order.indexOf(other.provider))
+      .flatMap(({ name, placeholder, provider }) =>
+        placeholder !== null && reachable.has(provider) ? [[name, mint(provider, placeholder)] as const] : [],
+      ),
+  );
+  const isTaken = (name: string) => parent[name] !== undefined && parent[name] !== '';
+  const ours = Object.keys(parent).filter(
+    (name) => name.startsWith('SIDEKEY_') && !harmless.includes(name) && !kept.has(name),
+  );
+  const taken = [
+    ...known.map(({ name }) => name),
+    ...references.filter((name) => !kept.has(name)),
+    ...ours,
+  ].filter(isTaken);
+  const byName = Map.groupBy(
+    known.filter(({ name }) => isTaken(name)),
+    ({ name }) => name,
+  );
+  const missing = [...byName].flatMap(([name, owners]) => {
+    const [first] = owners;
+    return first === undefined || owners.some(({ provider }) => reachable.has(provider))
+      ? []
+      : [{ name, provider: first.provider }];
+  });
+  return {
+    remove: [...new Set(taken)].filter((name) => set[name] === undefined).toSorted(),
+    set,
+    notes: [...Map.groupBy(missing, ({ provider }) => provider)].map(
+      ([provider, names]) =>
+        `${names.map(({ name }) => name).join(', ')} ${names.length === 1 ? 'is' : 'are'} withheld, and no grant of ${provider} takes the place: sidekey connect ${provider}`,
+    ),
+  };
+}

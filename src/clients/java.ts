@@ -1,0 +1,181 @@
+import { X509Certificate } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
+import { delimiter, dirname, join } from 'node:path';
+import { certificatePem } from '../ca/certificate.ts';
+import { readRegularFile } from '../config/reload.ts';
+
+/** What Java trusts here by itself. */
+interface JavaRoots {
+  /** PEM texts; null: no Java was found, or its list cannot be read, and the machine's roots have to do. */
+  readonly roots: readonly string[] | null;
+  readonly notes: readonly string[];
+}
+
+const mostBytes = 16 * 1024 * 1024;
+
+/**
+ * The roots of the trust store that Java would use without us: the one that `JAVA_TOOL_OPTIONS` names, else `cacerts`
+ * of the JDK in `JAVA_HOME`, else of the one on the PATH. They can differ from the system's: a company's root is
+ * often imported here alone.
+ */
+export async function javaRoots(parent: NodeJS.ProcessEnv): Promise<JavaRoots> {
+  const named = javaOption(parent['JAVA_TOOL_OPTIONS'] ?? '', 'javax.net.ssl.trustStore');
+  for (const file of named === null ? await jdkFiles(parent) : [named]) {
+    const bytes = read(file);
+    if (bytes === null) continue;
+    const found = certificatesWithin(bytes);
+    if (found.length > 0) return { roots: found.map(({ raw }) => certificatePem(raw)), notes: [] };
+  }
+  return {
+    roots: null,
+    notes:
+      named === null
+        ? []
+        : [
+            `The trust store ${named} of JAVA_TOOL_OPTIONS shows no certificate: Java gets the system's roots.`,
+          ],
+  };
+}
+
+/** Where a JDK keeps its roots; JEP 319 made them the same in all builds. Java 8 has a `jre` in between. */
+async function jdkFiles(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  const home = parent['JAVA_HOME'];
+  const homes = home === undefined || home === '' ? await homesOnPath(parent['PATH'] ?? '') : [home];
+  return homes.flatMap((folder) => [
+    join(folder, 'lib', 'security', 'cacerts'),
+    join(folder, 'jre', 'lib', 'security', 'cacerts'),
+  ]);
+}
+
+async function homesOnPath(path: string): Promise<readonly string[]> {
+  const found = path
+    .split(delimiter)
+    .filter((folder) => folder !== '')
+    .map((folder) => realpath(join(folder, 'java')).catch(() => null));
+  return (await Promise.all(found)).filter((file) => file !== null).map((file) => dirname(dirname(file)));
+}
+
+function read(file: string): Buffer | null {
+  try {
+    const content = readRegularFile(file, mostBytes);
+    return content !== null && content.bytes.length <= mostBytes ? content.bytes : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The certificates of a Java trust store. JKS has each of them whole and in the clear, and so has the PKCS #12 of a
+ * JDK since 18 (JDK-8275252), so that they are found by what they are: a DER sequence that is a certificate to its
+ * last byte. A PKCS #12 whose bags are encrypted shows none.
+ */
+export function certificatesWithin(store: Buffer): X509Certificate[] {
+  const found: X509Certificate[] = [];
+  for (let at = store.indexOf(sequenceOfTwoBytes); at >= 0; at = store.indexOf(sequenceOfTwoBytes, at)) {
+    const end = at + 4 + (at + 4 <= store.length ? store.readUInt16BE(at + 2) : 0);
+    const certificate = end <= store.length ? certificateOf(store.subarray(at, end)) : null;
+    if (certificate === null) at += 1;
+    else {
+      found.push(certificate);
+      at = end;
+    }
+  }
+  return found;
+}
+
+/** A sequence whose length stands in two bytes: no certificate is shorter than 256 bytes or longer than 64 KB. */
+const sequenceOfTwoBytes = Buffer.from([0x30, 0x82]);
+
+function certificateOf(der: Buffer): X509Certificate | null {
+  // Certificate ::= SEQUENCE { tbsCertificate SEQUENCE …: the cheap half of the question first.
+  if (der[4] !== 0x30) return null;
+  try {
+    return new X509Certificate(der);
+  } catch {
+    return null;
+  }
+}
+
+/** `JAVA_TOOL_OPTIONS`, which every JVM reads at its start, and prints to stderr: nothing secret may stand in it. */
+
+/** What Java is told. */
+interface JavaSettings {
+  readonly trustStore: { readonly file: string; readonly password: string };
+  readonly proxy: { readonly host: string; readonly port: number };
+  /** Entries of `NO_PROXY`. */
+  readonly noProxy: readonly string[];
+}
+
+/**
+ * What is there, and then ours: of two `-D` of one name the JVM takes the last. Options of ours from before (a shell
+ * in which the variables are set already) are not repeated.
+ */
+export function javaOptions(before: string, settings: JavaSettings): string {
+  const ours = propertiesOf(settings);
+  const names = new Set(ours.map(([name]) => name));
+  const kept = splitOptions(before).filter((option) => !names.has(propertyName(option) ?? ''));
+  return [...kept, ...ours.map(([name, value]) => quoted(`-D${name}=${value}`))].join(' ');
+}
+
+/** The value that the JVM would take for a system property; null: the options do not say it. */
+export function javaOption(options: string, name: string): string | null {
+  const last = splitOptions(options).findLast((option) => propertyName(option) === name);
+  return last === undefined ? null : unquoted(last).slice(`-D${name}=`.length);
+}
+
+function propertiesOf({ trustStore, proxy, noProxy }: JavaSettings): (readonly [string, string])[] {
+  const port = String(proxy.port);
+  return [
+    ['javax.net.ssl.trustStore', trustStore.file],
+    ['javax.net.ssl.trustStoreType', 'PKCS12'],
+    ['javax.net.ssl.trustStorePassword', trustStore.password],
+    ['http.proxyHost', proxy.host],
+    ['http.proxyPort', port],
+    ['https.proxyHost', proxy.host],
+    ['https.proxyPort', port],
+    ['http.nonProxyHosts', nonProxyHosts(noProxy)],
+    // Maven 3.9 and later: the resolver asks for these properties only then (maven.apache.org/resolver/configuration.html).
+    ['aether.connector.http.useSystemProperties', 'true'],
+    // Since 8u111 the JDK refuses to answer a proxy's 407 with Basic on a CONNECT, unless this is empty.
+    ['jdk.http.auth.tunneling.disabledSchemes', ''],
+  ];
+}
+
+/**
+ * `NO_PROXY` in Java's words: `.x` and `x` both mean x and what is below it to most programs, which Java has to be told
+ * as `x|*.x`. Ports and blocks of addresses mean nothing to it, and are left out: those hosts go through the proxy.
+ */
+export function nonProxyHosts(noProxy: readonly string[]): string {
+  const hosts = noProxy.flatMap((entry) => {
+    if (entry === '*') return ['*'];
+    if (entry === '127.0.0.1') return ['127.*'];
+    if (entry.includes('/')) return [];
+    if (/^[0-9a-f:.]*:[0-9a-f:.]*:/i.test(entry)) return [`[${entry}]`];
+    const host = entry.replace(/^\*?\./, '');
+    if (host === '' || !/^[\w.-]+$/.test(host)) return [];
+    return /^[0-9.]+$/.test(host) ? [host] : [host, `*.${host}`];
+  });
+  return [...new Set(hosts)].join('|');
+}
+
+/** The JVM splits at white space, and reads `'…'` and `"…"` literally, in the middle of a word too. It knows no escapes. */
+function splitOptions(text: string): string[] {
+  return text.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g) ?? [];
+}
+
+function propertyName(option: string): string | null {
+  return /^-D([^=]+)=/.exec(unquoted(option))?.[1] ?? null;
+}
+
+function unquoted(option: string): string {
+  return option.replaceAll(
+    /"([^"]*)"|'([^']*)'/g,
+    (_all, double?: string, single?: string) => double ?? single ?? '',
+  );
+}
+
+function quoted(option: string): string {
+  if (!/[\s'"]/.test(option)) return option;
+  // Each piece in the quotes that it does not hold.
+  return option.replaceAll(/[^']+|'+/g, (piece) => (piece.startsWith("'") ? `"${piece}"` : `'${piece}'`));
+}

@@ -1,0 +1,395 @@
+import type { VariableName } from './variable-table.ts';
+
+/** Which programs need which variables: `doctor` explains with it, and `docs/clients.md` shows it. */
+
+/** A program, or a family of them that reads the same. */
+export interface Client {
+  /** One word, for `doctor` and as an anchor of the page. */
+  readonly name: string;
+  readonly title: string;
+  /** How its programs are called on the PATH, the first one that stands for all. None: a library. */
+  readonly programs: readonly string[];
+  /** What it needs besides the proxy variables, which all read. */
+  readonly variables: readonly VariableName[];
+  /** What variables cannot do for it: sentences. */
+  readonly notes: readonly string[];
+  /** What of it was run for real; of the rest, what is said is from its documentation. */
+  readonly seen: readonly SeenClient[];
+}
+
+/** A program, or a library, that was seen to work. */
+interface SeenClient {
+  readonly what: string;
+  /** A file in `test/clients/`, without its ending; null: tried by hand, with the version that `what` names. */
+  readonly test: string | null;
+}
+
+/** Every program that is known. */
+export const clients: readonly Client[] = [
+  {
+    name: 'curl',
+    title: 'curl',
+    programs: ['curl'],
+    variables: ['CURL_CA_BUNDLE'],
+    notes: ['A file ~/.curlrc with "proxy" or "cacert" goes before the variables.'],
+    seen: [{ what: 'curl', test: 'languages' }],
+  },
+  {
+    name: 'wget',
+    title: 'wget',
+    programs: ['wget'],
+    variables: ['WGETRC'],
+    notes: [
+      'A file ~/.wgetrc of your own needs the line "ca_certificate = BUNDLE": wget reads no second one.',
+    ],
+    seen: [{ what: 'wget', test: 'languages' }],
+  },
+  {
+    name: 'git',
+    title: 'git, Git LFS',
+    programs: ['git', 'git-lfs'],
+    variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT'],
+    notes: [
+      'http.proxy in a git config goes before the variables.',
+      'Addresses of the form git@HOST:… are SSH, which no proxy for HTTP sees.',
+    ],
+    seen: [
+      { what: 'git', test: 'git' },
+      { what: 'Git LFS', test: 'git-lfs' },
+    ],
+  },
+  {
+    name: 'node',
+    title: 'Node.js',
+    programs: ['node'],
+    variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
+    notes: [
+      'Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.',
+      'ws and superagent make connections of their own, past the proxy: give them https.globalAgent, new WebSocket(URL, { agent }) and .agent(agent).',
+      'http2.connect knows no proxy: fetch of undici, or a socket from a CONNECT of your own in createConnection.',
+    ],
+    seen: [
+      { what: 'needle 3.5, ws 8 and superagent 10 with that agent', test: null },
+      { what: 'fetch, node:https, undici, axios, got, node-fetch', test: 'javascript' },
+      { what: 'SDKs', test: 'sdks' },
+    ],
+  },
+  {
+    name: 'npm',
+    title: 'npm, pnpm',
+    programs: ['npm', 'pnpm'],
+    variables: ['NPM_CONFIG_CAFILE', 'NODE_EXTRA_CA_CERTS'],
+    notes: ['https-proxy in an .npmrc goes before HTTPS_PROXY.'],
+    seen: [{ what: 'npm', test: 'npm' }],
+  },
+  {
+    name: 'yarn',
+    title: 'Yarn',
+    programs: ['yarn'],
+    variables: ['YARN_HTTPS_CA_FILE_PATH', 'YARN_HTTPS_PROXY', 'YARN_HTTP_PROXY', 'NODE_EXTRA_CA_CERTS'],
+    notes: [],
+    seen: [{ what: 'Yarn 4.18', test: null }],
+  },
+  {
+    name: 'bun',
+    title: 'Bun',
+    programs: ['bun'],
+    variables: ['NODE_EXTRA_CA_CERTS'],
+    notes: ['Its WebSocket goes past the proxy: new WebSocket(URL, { proxy: process.env.HTTPS_PROXY }).'],
+    seen: [{ what: 'fetch, install, WebSocket with that option of 1.4', test: null }],
+  },
+  {
+    name: 'deno',
+    title: 'Deno',
+    programs: ['deno'],
+    variables: ['DENO_CERT'],
+    notes: [],
+    seen: [{ what: 'fetch, WebSocket, packages of npm with 2.9', test: null }],
+  },
+  {
+    name: 'python',
+    title: 'Python: requests, httpx, urllib, aiohttp',
+    programs: ['python3', 'python'],
+    variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
+    notes: ['aiohttp reads the proxy variables only where its session is made with trust_env=True.'],
+    seen: [{ what: 'requests, httpx, urllib, aiohttp', test: 'languages' }],
+  },
+  {
+    name: 'pip',
+    title: 'pip, Poetry, conda',
+    programs: ['pip', 'poetry', 'conda'],
+    variables: ['PIP_CERT', 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'],
+    notes: [],
+    seen: [{ what: 'pip', test: 'pip' }],
+  },
+  {
+    name: 'uv',
+    title: 'uv',
+    programs: ['uv'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [],
+    seen: [{ what: 'uv 0.13', test: null }],
+  },
+  {
+    name: 'yt-dlp',
+    title: 'yt-dlp',
+    programs: ['yt-dlp'],
+    variables: ['SSL_CERT_FILE'],
+    notes: ['Where certifi is installed it takes those roots alone: --compat-options no-certifi.'],
+    seen: [{ what: 'yt-dlp with that option', test: null }],
+  },
+  {
+    name: 'httplib2',
+    title: 'httplib2',
+    programs: [],
+    variables: ['HTTPLIB2_CA_CERTS'],
+    notes: ['It knows proxies only where PySocks is installed, and goes past them in silence otherwise.'],
+    seen: [],
+  },
+  {
+    name: 'aws',
+    title: 'AWS command line, boto3',
+    programs: ['aws'],
+    variables: ['AWS_CA_BUNDLE'],
+    notes: [
+      'They sign with keys that are worth nothing, which run sets, and Sidekey signs anew (docs/aws.md).',
+    ],
+    seen: [],
+  },
+  {
+    name: 'gcloud',
+    title: 'gcloud',
+    programs: ['gcloud'],
+    variables: ['CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE'],
+    notes: ['proxy/address in its own settings goes before the variables.'],
+    seen: [],
+  },
+  {
+    name: 'azure',
+    title: 'Azure command line',
+    programs: ['az'],
+    variables: ['REQUESTS_CA_BUNDLE'],
+    notes: [],
+    seen: [],
+  },
+  {
+    name: 'go',
+    title: 'Go, and what is written in it: gh, kubectl, Helm, Terraform, modules',
+    programs: ['go', 'gh', 'kubectl', 'helm', 'terraform'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [
+      'On macOS and Windows Go asks the system alone: add the CA to the keychain.',
+      'kubectl takes roots of a cluster from the kubeconfig: name the bundle there as certificate-authority.',
+    ],
+    seen: [
+      { what: 'net/http', test: 'languages' },
+      { what: 'modules', test: 'go' },
+      { what: 'gh', test: 'gh' },
+      { what: 'skopeo', test: 'skopeo' },
+    ],
+  },
+  {
+    name: 'cargo',
+    title: 'Cargo',
+    programs: ['cargo'],
+    variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'GIT_SSL_CAINFO'],
+    notes: [],
+    seen: [{ what: 'Cargo', test: 'cargo' }],
+  },
+  {
+    name: 'rust',
+    title: 'Rust: reqwest and others with native roots',
+    programs: ['rustup'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [
+      'A program that was built with webpki-roots has its roots inside and takes no others.',
+      'So is ureq by default: it needs the feature platform-verifier and RootCerts::PlatformVerifier.',
+      'On macOS SSL_CERT_FILE is read by rustls-native-certs alone.',
+    ],
+    seen: [
+      { what: 'reqwest 0.12 with rustls-tls-native-roots, ureq 3 with its platform-verifier', test: null },
+    ],
+  },
+  {
+    name: 'java',
+    title: 'Java, Maven, Gradle, Kotlin, Scala',
+    programs: ['java', 'mvn', 'gradle', 'sbt'],
+    variables: ['JAVA_TOOL_OPTIONS'],
+    notes: [
+      'Java cannot be given a password for a proxy by variables: it needs a port where no token is asked for.',
+      'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
+      'Apache HttpClient 4 and 5 read neither proxy nor trust store of the JVM unless the program builds them with useSystemProperties().',
+    ],
+    seen: [
+      { what: 'HttpClient', test: 'languages' },
+      { what: 'Maven 3.8 and 3.9', test: 'maven' },
+      { what: 'Apache HttpClient 4.5 and 5.4 with useSystemProperties()', test: null },
+    ],
+  },
+  {
+    name: 'ruby',
+    title: 'Ruby, Bundler',
+    programs: ['ruby', 'bundle'],
+    variables: ['SSL_CERT_FILE'],
+    notes: [],
+    seen: [{ what: 'net/http', test: 'languages' }],
+  },
+  {
+    name: 'php',
+    title: 'PHP, Composer',
+    programs: ['php', 'composer'],
+    variables: ['PHP_INI_SCAN_DIR', 'SSL_CERT_FILE'],
+    notes: [
+      'Streams (file_get_contents) know no proxy variables: name it in a stream context. The curl extension and Guzzle read them.',
+    ],
+    seen: [{ what: 'the curl extension', test: 'languages' }],
+  },
+  {
+    name: 'perl',
+    title: 'Perl: LWP, HTTP::Tiny, Mojolicious',
+    programs: ['perl'],
+    variables: ['PERL_LWP_ENV_PROXY', 'PERL_LWP_SSL_CA_FILE', 'MOJO_PROXY', 'SSL_CERT_FILE'],
+    notes: [],
+    seen: [{ what: 'LWP, HTTP::Tiny, Mojolicious', test: 'languages' }],
+  },
+  {
+    name: 'dotnet',
+    title: '.NET',
+    programs: ['dotnet'],
+    variables: ['SSL_CERT_FILE'],
+    notes: ['On macOS and Windows .NET asks the system alone.'],
+    seen: [],
+  },
+  {
+    name: 'elixir',
+    title: 'Elixir and Erlang: Hex',
+    programs: ['mix', 'rebar3'],
+    variables: ['HEX_CACERTS_PATH'],
+    notes: [],
+    seen: [],
+  },
+  {
+    name: 'julia',
+    title: 'Julia',
+    programs: ['julia'],
+    variables: ['JULIA_SSL_CA_ROOTS_PATH'],
+    notes: [],
+    seen: [],
+  },
+  {
+    name: 'r',
+    title: 'R',
+    programs: ['Rscript'],
+    variables: ['CURL_CA_BUNDLE'],
+    notes: [
+      'Its package curl, and so httr, ignores CURL_CA_BUNDLE: new_handle(cainfo = Sys.getenv("CURL_CA_BUNDLE")).',
+    ],
+    seen: [{ what: 'download.file and url of R 4.2, curl with that option', test: null }],
+  },
+  {
+    name: 'libcurl',
+    title: 'Programs with libcurl',
+    programs: [],
+    variables: [],
+    notes: [
+      'CURL_CA_BUNDLE and SSL_CERT_FILE are read by the program curl: libcurl has the place of its roots inside, and each program its own setting for CURLOPT_CAINFO.',
+    ],
+    seen: [],
+  },
+  {
+    name: 'aria2',
+    title: 'aria2',
+    programs: ['aria2c'],
+    variables: [],
+    notes: [
+      'It reads no variable for its roots: aria2c --ca-certificate=BUNDLE, or ca-certificate in its aria2.conf.',
+    ],
+    seen: [{ what: 'aria2 1.36 with that option', test: null }],
+  },
+  {
+    name: 'ffmpeg',
+    title: 'ffmpeg',
+    programs: ['ffmpeg'],
+    variables: [],
+    notes: ['It verifies no certificate unless it is told to: -tls_verify 1 -ca_file BUNDLE.'],
+    seen: [],
+  },
+  {
+    name: 'mercurial',
+    title: 'Mercurial',
+    programs: ['hg'],
+    variables: ['HGRCPATH'],
+    notes: [
+      'web.cacerts in the hgrc of a repository goes before.',
+      'A root that web.cacerts of your own names is not in the bundle: name it in SSL_CERT_FILE too.',
+    ],
+    seen: [{ what: 'hg', test: 'mercurial' }],
+  },
+  {
+    name: 'subversion',
+    title: 'Subversion',
+    programs: ['svn'],
+    variables: [],
+    notes: [
+      'It reads no variables: http-proxy-host, http-proxy-port and ssl-authority-files in ~/.subversion/servers, or as --config-option servers:global:http-proxy-host=127.0.0.1 and so on. It needs a port where no token is asked for.',
+    ],
+    seen: [{ what: 'svn 1.14 with those options', test: null }],
+  },
+  {
+    name: 'apt',
+    title: 'apt',
+    programs: ['apt-get', 'apt'],
+    variables: ['APT_CONFIG'],
+    notes: [
+      'Acquire::https::CAInfo in /etc/apt/apt.conf.d goes before.',
+      'Where root calls it, it reads files as the user _apt: where that user cannot get to the bundle, APT_CONFIG is not set.',
+      'sudo takes the variables away: sidekey run -- is for what it runs itself.',
+    ],
+    seen: [{ what: 'apt-get update', test: 'apt' }],
+  },
+  {
+    name: 'agents',
+    title: 'Agents: codex, gemini-cli, opencode',
+    programs: ['codex', 'gemini', 'opencode'],
+    variables: ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'NODE_USE_ENV_PROXY'],
+    notes: [],
+    seen: [{ what: 'codex 0.169, gemini-cli 0.61, opencode 1.18', test: null }],
+  },
+  {
+    name: 'nix',
+    title: 'Nix',
+    programs: ['nix'],
+    variables: ['NIX_SSL_CERT_FILE'],
+    notes: ['Where a daemon builds, its own environment counts.'],
+    seen: [],
+  },
+  {
+    name: 'grpc',
+    title: 'gRPC in C++, Python, Ruby, PHP, C# and Node.js',
+    programs: [],
+    variables: ['GRPC_DEFAULT_SSL_ROOTS_FILE_PATH'],
+    notes: [],
+    seen: [{ what: 'grpcio 1.85 of Python, grpc-js 1.14 of Node.js', test: null }],
+  },
+  {
+    name: 'docker',
+    title: 'Docker',
+    programs: ['docker'],
+    variables: [],
+    notes: [
+      'The daemon pulls and pushes, with its own settings; sidekey env --shell docker is for what runs in containers.',
+    ],
+    seen: [],
+  },
+  {
+    name: 'chromium',
+    title: 'Chromium, Chrome',
+    programs: ['chromium', 'google-chrome'],
+    variables: [],
+    notes: [
+      'It takes no password for a proxy from variables: it needs a port where no token is asked for.',
+      'Its roots come from ~/.pki/nssdb: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
+    ],
+    seen: [{ what: 'Chromium', test: 'chromium' }],
+  },
+];

@@ -1,0 +1,116 @@
+import { z } from 'zod';
+import {
+  duration,
+  isLoopbackListen,
+  listenAddress,
+  type ListenAddress,
+  readReceiver,
+  receiver,
+  secretReference,
+  text,
+} from './scalar.ts';
+import type { SecretReference } from './secret-reference.ts';
+
+/** The `approvals` and `admin` parts of the config file: how people are asked, and where they answer. */
+
+/** The keys of `approvals`. */
+export const approvalsSchema = z.strictObject({
+  patience: duration(
+    'How long a request waits for a person; then it is refused. At most 1h.',
+    1_000,
+    3_600_000,
+  ).prefault('3m'),
+  waiting: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .prefault(20)
+    .meta({ description: 'Requests of one agent that may wait at once.' }),
+  webhook: z
+    .strictObject({
+      url: receiver('Where each question is POSTed, as JSON.'),
+      secret: secretReference('The secret that signs each POST.').optional(),
+    })
+    .optional()
+    .meta({ description: 'Tells people about questions. Default: only sidekey approve does.' }),
+});
+
+/** How people reach the pages: what links begin with, without a slash at the end. */
+const reach = text<string>(
+  {
+    description:
+      'How people reach the pages, where a proxy with TLS is before them. Default: http://HOST:PORT.',
+    examples: ['https://sidekey.example.com'],
+  },
+  (value) => {
+    const checked = readReceiver(value);
+    if (typeof checked !== 'string') return checked;
+    return value.includes('?') ? { problem: 'has a query' } : value.replace(/\/+$/, '');
+  },
+);
+
+/** The keys of `admin`. */
+export const adminSchema = z
+  .strictObject({
+    listen: listenAddress(
+      'Where the pages for people listen: ADDRESS:PORT. Default: nothing listens.',
+    ).optional(),
+    url: reach.optional(),
+  })
+  .superRefine(({ listen, url }, context) => {
+    if (listen === undefined) {
+      if (url !== undefined) {
+        context.addIssue({
+          code: 'custom',
+          path: ['url'],
+          message: 'leads nowhere: admin.listen is not set',
+        });
+      }
+      return;
+    }
+    if (isLoopbackListen(listen) || url?.startsWith('https:') === true) return;
+    const message = `other machines can reach ${listen.host}, and a link is a right to answer, which must not travel in the clear; set admin.url to the https address that people use, or listen on 127.0.0.1`;
+    context.addIssue({ code: 'custom', path: ['listen'], message });
+  });
+
+/** How people are asked. */
+export interface ApprovalsConfig {
+  /** How long a request waits, in milliseconds. */
+  readonly patienceMs: number;
+  /** Requests of one agent that may wait at once. */
+  readonly waiting: number;
+  readonly webhook: ApprovalWebhook | null;
+}
+
+/** Who is told about questions. */
+export interface ApprovalWebhook {
+  readonly url: string;
+  /** Null: nothing is signed. */
+  readonly secret: SecretReference | null;
+}
+
+/** Where people answer. */
+export interface AdminConfig {
+  /** Null: nothing listens. */
+  readonly listen: ListenAddress | null;
+  /** What links begin with, without a slash at the end; null: `http://HOST:PORT`, once it is known what listens. */
+  readonly url: string | null;
+}
+
+/** Checked values as the program uses them. */
+export function toApprovalsConfig({
+  patience,
+  waiting,
+  webhook,
+}: z.output<typeof approvalsSchema>): ApprovalsConfig {
+  return {
+    patienceMs: patience,
+    waiting,
+    webhook: webhook === undefined ? null : { url: webhook.url, secret: webhook.secret ?? null },
+  };
+}
+
+/** Checked values as the program uses them. */
+export function toAdminConfig({ listen, url }: z.output<typeof adminSchema>): AdminConfig {
+  return { listen: listen ?? null, url: url ?? null };
+}

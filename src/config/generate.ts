@@ -1,0 +1,103 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { type CatalogEntry, openCatalog } from './catalog.ts';
+import { environmentIndexFile } from './environment-index.ts';
+import { packageRoot, shippedFile } from './locate.ts';
+import { categories, flowWords } from './provider.ts';
+import { configSchema } from './schema.ts';
+
+/** The index, as text. Throws where a file of the catalog is wrong. */
+export async function renderEnvironmentIndex(): Promise<string> {
+  const catalog = await openCatalog();
+  const entries = catalog.names.flatMap((name) => {
+    const environment = catalog.get(name)?.definition.environment;
+    return environment === undefined ? [] : [[name, environment] as const];
+  });
+  return `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`;
+}
+
+// npm run providers
+if (import.meta.main) {
+  const file = shippedFile(environmentIndexFile);
+  writeFileSync(file, await renderEnvironmentIndex());
+  process.stderr.write(`wrote ${file}\n`);
+}
+
+/** `docs/providers.md`: the shipped catalog as a page for people. */
+
+const intro = `# Providers
+
+The built-in providers, each a file in [config/providers/](../config/providers). This page is made from them by
+\`npm run providers\`; \`sidekey provider show NAME\` says more of each: scopes, how to register a client, what to know.
+
+"Connect with" names the ways of \`sidekey connect NAME\`: in a browser, with a device code (\`--device\`), with a key or
+personal token that you paste (\`--token\`), and so on. A provider with a setting needs it first: \`--set NAME=VALUE\`.
+"Goes to" is the audience: no credential of the provider is ever sent anywhere else.
+
+Any other API: \`sidekey connect api-key --set host=HOST --token\`; any OpenID provider, or API that says where its tokens
+come from: \`sidekey connect https://HOST --discover\`. Or write a file of your own: see
+[the guide](connect.md#providers-of-your-own).
+`;
+
+/** The page, as Markdown. Throws where a file of the catalog is wrong. */
+export async function renderProvidersPage(): Promise<string> {
+  const catalog = await openCatalog();
+  const all = catalog.names.flatMap((name) => {
+    const entry = catalog.get(name);
+    return entry === undefined ? [] : [{ name, entry }];
+  });
+  const sections = categories.map((category) => {
+    const rows = all.filter(({ entry }) => entry.definition.category === category).map(row);
+    if (rows.length === 0) return '';
+    const head = '| name | provider | connect with | goes to | settings |\n| --- | --- | --- | --- | --- |';
+    return `\n## ${category.charAt(0).toUpperCase()}${category.slice(1)}\n\n${head}\n${rows.join('\n')}\n`;
+  });
+  return `${intro}${sections.join('')}\n${all.length} providers.\n`;
+}
+
+function row({ name, entry }: { readonly name: string; readonly entry: CatalogEntry }): string {
+  const { definition, settings } = entry;
+  const [docs = ''] = definition.docs;
+  const flows = (definition.flows ?? []).map((flow) => flowWords[flow]);
+  const written = entry.document.value as { readonly audience?: readonly string[] };
+  const cells = [
+    `\`${name}\``,
+    `[${definition.title}](${docs})`,
+    [...flows, ...(definition.token === undefined ? [] : [definition.token.what])].join(', '),
+    (written.audience ?? []).map((host) => `\`${host}\``).join(' '),
+    settings.map(({ name: setting }) => `\`${setting}\``).join(' '),
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+// npm run providers
+if (import.meta.main) {
+  const file = join(packageRoot, 'docs', 'providers.md');
+  writeFileSync(file, await renderProvidersPage());
+  process.stderr.write(`wrote ${file}\n`);
+}
+
+/**
+ * The JSON Schema of the config file, for editors: draft 7, which all of them read. It is what a person may write,
+ * before defaults; single values are checked more closely by the program than a JSON Schema can say.
+ */
+export function renderJsonSchema(): string {
+  const schema = z.toJSONSchema(configSchema, {
+    io: 'input',
+    target: 'draft-07',
+    // Zod leaves examples out where a value is transformed, since they could be of the value after. Here they are not.
+    override: ({ zodSchema, jsonSchema }) => {
+      const examples = z.globalRegistry.get(zodSchema)?.['examples'];
+      if (Array.isArray(examples) && examples.length > 0) jsonSchema.examples = examples;
+    },
+  });
+  return `${JSON.stringify(schema, null, 2)}\n`;
+}
+
+// npm run schema
+if (import.meta.main) {
+  const file = shippedFile('sidekey.schema.json');
+  writeFileSync(file, renderJsonSchema());
+  process.stderr.write(`wrote ${file}\n`);
+}

@@ -1,0 +1,204 @@
+import { z } from 'zod';
+import type { Dialect } from '../grants/provider.ts';
+import { isFieldName, isReservedFieldName } from '../policy/text.ts';
+import { endpoint, endpointTemplate, plainText, text } from './scalar.ts';
+
+/** How a provider's OAuth differs from the RFCs, as its definition says it. See `Dialect` for what each means. */
+
+const parameterName = text<string>({ description: 'The name of a parameter.' }, (value) =>
+  /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/.test(value) ? value : { problem: 'is no name of a parameter' },
+);
+
+const parameters = z.record(parameterName, plainText('Its value.'));
+
+/** These are the flow's own: a definition that set them would break its checks. */
+const reserved = new Set([
+  'state',
+  'code_challenge',
+  'code_challenge_method',
+  'redirect_uri',
+  'code',
+  'code_verifier',
+]);
+
+const ownParameters = parameters.superRefine((value, context) => {
+  for (const key of Object.keys(value)) {
+    if (reserved.has(key)) {
+      context.addIssue({ code: 'custom', path: [key], message: 'is set by the flow itself' });
+    }
+  }
+});
+
+const headers = z.record(
+  text<string>({ description: 'A field name.' }, (value) =>
+    isFieldName(value) && !isReservedFieldName(value) && value.toLowerCase() !== 'authorization'
+      ? value
+      : { problem: 'is no field that can be set here' },
+  ),
+  plainText('Its value.'),
+);
+
+const answerField = text<string>({ description: 'A field name.' }, (value) =>
+  isFieldName(value) ? value : { problem: 'is no field name' },
+);
+
+const member = text<string>({ description: 'A member of a JSON answer; dots lead into objects.' }, (value) =>
+  /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is no path of members' },
+);
+
+/** Longer than the durations of timers: refresh tokens die after months. */
+const days = text<number>(
+  { description: 'A number of days.', examples: ['90d'], pattern: '^[0-9]+d$' },
+  (value) =>
+    /^[1-9][0-9]{0,3}d$/.test(value)
+      ? Number(value.slice(0, -1)) * 86_400_000
+      : { problem: 'is no number of days such as 90d' },
+);
+
+export const dialectDefinition = z
+  .strictObject({
+    scope_separator: z
+      .enum([' ', ',', '+'])
+      .optional()
+      .meta({ description: 'Between scopes. Default: a space.' }),
+    scope_parameter: parameterName.optional().meta({ description: 'Default: scope.' }),
+    client_id_parameter: parameterName.optional().meta({ description: 'Default: client_id.' }),
+    pkce: z.boolean().optional().meta({ description: 'false: the provider refuses PKCE (RFC 7636).' }),
+    authorization_parameters: ownParameters
+      .optional()
+      .meta({ description: 'Sent besides those of the RFC to the authorization endpoint.' }),
+    token_parameters: ownParameters
+      .optional()
+      .meta({ description: 'Sent besides those of the RFC with every token request.' }),
+    token_headers: headers.optional().meta({ description: 'Sent with every token request.' }),
+    token_body: z.enum(['form', 'json']).optional().meta({ description: 'Default: form (RFC 6749 §4.1.3).' }),
+    refresh_scope: z
+      .boolean()
+      .optional()
+      .meta({ description: 'true: a refresh names the granted scopes, or it loses them.' }),
+    refresh_endpoint: endpoint('Where tokens are refreshed, if it is not the token endpoint.').optional(),
+    answer: z
+      .strictObject({
+        at: member
+          .optional()
+          .meta({ description: 'Where in the answer the tokens are, where not at the top.' }),
+        ok: member.optional().meta({ description: 'A member that is false in an answer that is an error.' }),
+        error: member.optional().meta({ description: 'Where the error code is. Default: error.' }),
+        access_token: member.optional(),
+        refresh_token: member.optional(),
+        expires_in: member.optional(),
+        expires_at: member
+          .optional()
+          .meta({ description: 'Where a time is, not a lifetime: ISO 8601, or seconds since the epoch.' }),
+        scope: member.optional(),
+        scope_separator: z
+          .enum([' ', ',', '+'])
+          .optional()
+          .meta({ description: 'Between scopes in answers. Default: as in requests.' }),
+        token_types: z
+          .array(plainText('A token_type.'))
+          .optional()
+          .meta({ description: 'Values of token_type that mean bearer here.' }),
+      })
+      .optional()
+      .meta({ description: 'How the answer of the token endpoint is read.' }),
+    callback_details: z
+      .array(parameterName)
+      .optional()
+      .meta({ description: 'Parameters of the redirect that say which account it is, such as realmId.' }),
+    answer_details: z
+      .array(member)
+      .optional()
+      .meta({ description: 'Members of the token answer that say which account it is, such as team.name.' }),
+    refresh_token_idle: days
+      .optional()
+      .meta({ description: 'After this time without a refresh the refresh token is dead.' }),
+    refresh_token_life: days
+      .optional()
+      .meta({ description: 'After this time a new consent is needed, whatever was done.' }),
+    revocation: z
+      .strictObject({
+        method: z.enum(['POST', 'DELETE', 'GET']).optional().meta({ description: 'Default: POST.' }),
+        url: endpointTemplate(
+          'Where, if it is not the revocation_endpoint; {client_id} stands for the client.',
+          'client_id',
+        ).optional(),
+        body: z.enum(['form', 'json', 'none']).optional().meta({ description: 'Default: form.' }),
+        parameter: parameterName.optional().meta({ description: 'The name of the token. Default: token.' }),
+        auth: z.enum(['client', 'basic', 'bearer', 'none']).optional().meta({
+          description:
+            'client: as at the token endpoint. basic: client id and secret. bearer: the access token itself.',
+        }),
+        token: z.enum(['refresh_token', 'access_token']).optional().meta({
+          description: 'Which token is sent, so that the whole grant ends. Default: the refresh token.',
+        }),
+        ok: member.optional().meta({ description: 'A member of the answer that is true where it worked.' }),
+      })
+      .optional()
+      .meta({ description: 'How revoking differs from RFC 7009.' }),
+    scope_refusal: z
+      .strictObject({
+        challenge: z.enum(['all', 'any']).optional().meta({
+          description: 'any: the scope of a challenge lists what would each do. Default: what is needed.',
+        }),
+        held_field: answerField
+          .optional()
+          .meta({ description: 'The field that lists the scopes of the token.' }),
+        accepted_field: answerField
+          .optional()
+          .meta({ description: 'The field that lists scopes of which one is needed.' }),
+        unless: z
+          .record(answerField, plainText('Its value.'))
+          .optional()
+          .meta({ description: 'Fields with which the refusal is for something else.' }),
+      })
+      .optional()
+      .meta({ description: 'How the API says that a token lacks a scope, besides RFC 6750.' }),
+  })
+  .transform((written): Dialect => ({
+    scopeSeparator: written.scope_separator ?? ' ',
+    scopeParameter: written.scope_parameter ?? 'scope',
+    clientIdParameter: written.client_id_parameter ?? 'client_id',
+    pkce: written.pkce ?? true,
+    authorizationParameters: written.authorization_parameters ?? {},
+    tokenParameters: written.token_parameters ?? {},
+    tokenHeaders: written.token_headers ?? {},
+    tokenBody: written.token_body ?? 'form',
+    refreshScope: written.refresh_scope ?? false,
+    refreshEndpoint: written.refresh_endpoint ?? null,
+    answer: {
+      at: written.answer?.at ?? null,
+      ok: written.answer?.ok ?? null,
+      error: written.answer?.error ?? 'error',
+      accessToken: written.answer?.access_token ?? 'access_token',
+      refreshToken: written.answer?.refresh_token ?? 'refresh_token',
+      expiresIn: written.answer?.expires_in ?? 'expires_in',
+      expiresAt: written.answer?.expires_at ?? null,
+      scope: written.answer?.scope ?? 'scope',
+      scopeSeparator: written.answer?.scope_separator ?? null,
+      tokenTypes: written.answer?.token_types ?? [],
+    },
+    callbackDetails: written.callback_details ?? [],
+    answerDetails: written.answer_details ?? [],
+    refreshTokenIdleMs: written.refresh_token_idle ?? null,
+    refreshTokenLifeMs: written.refresh_token_life ?? null,
+    revocation: {
+      method: written.revocation?.method ?? 'POST',
+      url: written.revocation?.url ?? null,
+      body: written.revocation?.body ?? 'form',
+      parameter: written.revocation?.parameter ?? 'token',
+      auth: written.revocation?.auth ?? 'client',
+      token: written.revocation?.token ?? 'refresh_token',
+      ok: written.revocation?.ok ?? null,
+    },
+    scopeRefusal: {
+      challenge: written.scope_refusal?.challenge ?? 'all',
+      heldField: written.scope_refusal?.held_field ?? null,
+      acceptedField: written.scope_refusal?.accepted_field ?? null,
+      unless: written.scope_refusal?.unless ?? {},
+    },
+  }))
+  .meta({ description: 'Where the provider’s OAuth differs from the RFCs.' });
+
+/** A provider that keeps to the RFCs. */
+export const plainDialect: Dialect = dialectDefinition.parse({});

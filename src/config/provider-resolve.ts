@@ -1,0 +1,228 @@
+import { dirname } from 'node:path';
+import { placeholderPlaces, type Provider, type Setting } from '../grants/provider.ts';
+import { didYouMean } from '../lib/errors.ts';
+import type { Catalog, CatalogEntry } from './catalog.ts';
+import type { ConfigDocument } from './document.ts';
+import { displayName, formatPath, type Path, type Problem } from './problem.ts';
+import { plainDialect } from './provider-dialect.ts';
+import { dpopMisfit, dpopPlaces } from './provider-inject.ts';
+import type { ProviderDefinition } from './provider.ts';
+import { carriageProblem, createProviders, placeholdersProblem, type Providers } from './providers.ts';
+import { readSecret } from './secret-reference.ts';
+
+/** What providers are made of. */
+interface DefineProvidersOptions {
+  readonly catalog: Catalog;
+  /** `providers` of the config file. */
+  readonly own: Readonly<Record<string, ProviderDefinition>>;
+  readonly document: ConfigDocument;
+  /** The config file: absolute, and as messages name it. */
+  readonly file: string;
+  readonly name: string;
+  /** Where `env:` references look, when they are read. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** What says where tokens come from and where they go. */
+const routes = [
+  'authorization_endpoint',
+  'device_authorization_endpoint',
+  'token_endpoint',
+  'revocation_endpoint',
+  'issuer',
+  'audience',
+  'domains',
+  'inject',
+  'token',
+  'probe',
+] as const satisfies readonly (keyof ProviderDefinition)[];
+
+/** What of it says where tokens come from and go; undefined: nothing. */
+function routeIn({ dialect, ...written }: Written): string | undefined {
+  const route = routes.find((key) => written[key] !== undefined);
+  const named = dialect?.refreshEndpoint ?? dialect?.revocation.url;
+  return route ?? (named == null ? undefined : 'dialect');
+}
+
+/** Where a definition stands, for messages about its secret. */
+interface Place {
+  readonly document: ConfigDocument;
+  readonly file: string;
+  readonly name: string;
+  readonly path: Path;
+}
+
+/** Where nothing else is said. */
+const asBearer: Provider['inject'] = [{ hosts: null, paths: null, as: { kind: 'bearer' } }];
+
+type Written = Omit<ProviderDefinition, 'settings' | 'like'>;
+
+/**
+ * The built-in providers and the file's own, by name. One of the catalog is made when it is asked for; those of the
+ * file are made now, so that what is wrong with one is found now.
+ *
+ * A definition of a built-in name adds to it (a client, scopes) as long as it leaves alone where tokens come from
+ * and go. One that names any of that stands alone: half of it from the catalog would send a company's tokens to
+ * the public service of the same name.
+ */
+export function defineProviders(options: DefineProvidersOptions): {
+  readonly providers: Providers;
+  readonly problems: readonly Problem[];
+} {
+  const { catalog, document, file, name: fileName, env } = options;
+  const problems: Problem[] = [];
+  const own = new Map<string, Provider>();
+  for (const [name, { settings: values, like, ...written }] of Object.entries(options.own)) {
+    const path: Path = ['providers', name];
+    const problem = (at: Path, message: string): void => {
+      problems.push({ ...document.position(at, 'key'), path: at, message });
+    };
+    const route = routeIn(written);
+    if (route !== undefined && like !== undefined) {
+      problem([...path, 'like'], `stands beside ${route}: a copy keeps where tokens come from and go`);
+    }
+    if (like !== undefined && !catalog.names.includes(like)) {
+      const near = didYouMean(like, catalog.names);
+      problem(
+        [...path, 'like'],
+        `is no provider of the catalog${near === null ? '' : `; did you mean ${near}?`}`,
+      );
+    }
+    const builtIn = route === undefined ? catalog.get(like ?? name, values) : undefined;
+    for (const wrong of builtIn?.problems ?? []) problem([...path, 'settings', ...wrong.path], wrong.message);
+    if (builtIn === undefined && values !== undefined) {
+      problem([...path, 'settings'], 'belongs to a provider of the catalog; write the values themselves');
+    }
+    const definition: Written = { ...builtIn?.definition, ...written };
+    if (definition.audience === undefined) {
+      problem(path, 'has no audience: list the hosts that its credential may be sent to');
+    }
+    if (definition.client_auth === 'none' && definition.client_secret !== undefined) {
+      problem([...path, 'client_auth'], 'is none, but there is a client_secret: write basic or post');
+    }
+    const carriage = carriageProblem(definition);
+    if (carriage !== null) problem([...path, 'inject'], carriage);
+    const placing = placeholdersProblem(definition);
+    if (placing !== null) problem([...path, 'placeholders'], placing);
+    const misfit = dpopMisfit(definition);
+    if (misfit !== null) problem([...path, 'dpop'], misfit);
+    const place =
+      written.client_secret === undefined && builtIn !== undefined
+        ? placeOf(builtIn)
+        : { document, file, name: fileName, path };
+    own.set(name, build(name, definition, builtIn?.settings ?? [], { place, env }));
+  }
+  const providers = createProviders(own, {
+    names: catalog.names,
+    make: (name) => {
+      const entry = catalog.get(name);
+      return entry && build(name, entry.definition, entry.settings, { place: placeOf(entry), env });
+    },
+    environment: (name) => variablesOf(catalog.environment(name)),
+  });
+  return { providers, problems };
+}
+
+function placeOf({ file, document }: CatalogEntry): Place {
+  return { document, file, name: displayName(file, process.cwd()), path: [] };
+}
+
+function build(
+  name: string,
+  definition: Written,
+  settings: readonly Setting[],
+  secrets: { readonly place: Place; readonly env: NodeJS.ProcessEnv },
+): Provider {
+  // With a setting that has no value, what is filled in is an example: nothing may be sent there.
+  const isOpen = settings.some(({ value }) => value === null);
+  const known = <T>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
+  const audience = (known(definition.audience) ?? []).map((pattern) => pattern.text);
+  const probe = known(definition.probe);
+  return {
+    name,
+    title: definition.title ?? name,
+    category: definition.category ?? 'generic',
+    docs: definition.docs ?? [],
+    authorizationEndpoint: known(definition.authorization_endpoint),
+    deviceAuthorizationEndpoint: known(definition.device_authorization_endpoint),
+    tokenEndpoint: known(definition.token_endpoint),
+    revocationEndpoint: known(definition.revocation_endpoint),
+    issuer: known(definition.issuer),
+    namesIssuer: definition.authorization_response_iss_parameter_supported ?? false,
+    clientId: definition.client_id ?? null,
+    clientSecret: secretReader(definition, secrets),
+    clientAuth: definition.client_auth ?? (definition.client_secret === undefined ? 'none' : 'basic'),
+    redirectUri: definition.redirect_uri ?? null,
+    redirect: definition.redirect ?? 'loopback',
+    dpop: definition.dpop ?? null,
+    flows: definition.flows ?? flowsOf(definition),
+    scopes: definition.scopes ?? [],
+    knownScopes: Object.entries(definition.known_scopes ?? {}).map(([scope, what]) => ({
+      name: scope,
+      what,
+    })),
+    audience,
+    domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
+    inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
+    placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
+    strayPlaceholders: definition.stray_placeholders ?? 'refuse',
+    methodParameters: definition.method_parameters ?? [],
+    echoPlaces: definition.echo_places ?? [],
+    token: definition.token ?? null,
+    dialect: definition.dialect ?? plainDialect,
+    console: definition.console ?? null,
+    probe:
+      probe === null
+        ? null
+        : {
+            url: probe.url,
+            headers: probe.headers ?? {},
+            json: probe.json ?? null,
+            okField: probe.ok_field ?? null,
+          },
+    notes: definition.notes ?? [],
+    environment: environmentOf(definition),
+    lease: {
+      defaultMs: definition.lease?.default_ttl ?? null,
+      maxMs: definition.lease?.max_ttl ?? null,
+    },
+    settings,
+  };
+}
+
+/** A credential that is carried in no other way stands wherever its placeholder does. */
+function everywhere(inject: Provider['inject']): Provider['placeholders'] {
+  return inject.some(({ as }) => as.kind === 'placeholder') ? placeholderPlaces : [];
+}
+
+/** The client's secret is one more credential that programs do not get. */
+function environmentOf({ environment = {}, client_secret: reference }: Written): Provider['environment'] {
+  const own = reference?.kind === 'env' ? { [reference.name]: null } : {};
+  return variablesOf({ ...own, ...environment });
+}
+
+function variablesOf(environment: Written['environment'] = {}): Provider['environment'] {
+  return Object.entries(environment).map(([name, placeholder]) => ({ name, placeholder }));
+}
+
+/** What the endpoints allow, where a definition does not say it. */
+function flowsOf(definition: Written): Provider['flows'] {
+  if (definition.token_endpoint === undefined) return [];
+  return [
+    ...(definition.authorization_endpoint === undefined ? [] : (['authorization_code'] as const)),
+    ...(definition.device_authorization_endpoint === undefined ? [] : (['device_code'] as const)),
+    ...(definition.authorization_endpoint === undefined ? (['client_credentials'] as const) : []),
+  ];
+}
+
+/** The secret is read when it is asked for, so that it is not held here and a rotated one is found. */
+function secretReader(
+  { client_secret: reference }: Written,
+  { place, env }: { readonly place: Place; readonly env: NodeJS.ProcessEnv },
+): Provider['clientSecret'] {
+  if (reference === undefined) return null;
+  const path: Path = [...place.path, 'client_secret'];
+  const { line, column } = place.document.position(path);
+  const where = `${place.name}:${line}:${column}: ${formatPath(path)}`;
+  return async () => readSecret(reference, { env, cwd: dirname(place.file), where });
+}

@@ -1,0 +1,420 @@
+import { z } from 'zod';
+import { type Flow, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
+import { isLoopback } from '../policy/authority.ts';
+import { namesIn, parseTemplate } from '../policy/template.ts';
+import { isFieldName, isReservedFieldName } from '../policy/text.ts';
+import { dialectDefinition } from './provider-dialect.ts';
+import { dpopDefinition, injectDefinition } from './provider-inject.ts';
+import {
+  domainPattern,
+  duration,
+  endpoint,
+  issuer,
+  name,
+  plainText,
+  secretReference,
+  text,
+  webPage,
+} from './scalar.ts';
+import { environmentName } from './secret-reference.ts';
+
+/** The keys and personal tokens that a person makes at the provider and pastes. See `PastedToken`. */
+
+const partName = text<string>({ description: 'The name of a part.' }, (value) =>
+  /^[a-z][a-z0-9_]{0,31}$/.test(value)
+    ? value
+    : { problem: 'is no name of a part: lower case and underscores' },
+);
+
+const start = z.strictObject({
+  prefix: plainText('What it begins with.'),
+  what: plainText('What kind of credential begins so.'),
+  wrong: z
+    .boolean()
+    .prefault(false)
+    .meta({ description: 'true: it is not the kind that is meant here; a paste of it is warned of.' }),
+});
+
+const part = z.strictObject({
+  what: plainText('What it is, for the prompt.'),
+  secret: z.boolean().prefault(true).meta({ description: 'false: it may be shown, as a user name may.' }),
+  starts: z
+    .array(start)
+    .prefault([])
+    .meta({ description: 'How such values begin, so that a wrong paste is seen.' }),
+});
+
+const template = plainText('Text in which {part} stands for a part; {{ and }} for braces.').refine(
+  (written) => parseTemplate(written) !== null,
+  { error: 'has a brace that belongs to no name; write {{ or }} for one' },
+);
+
+const carry = z.union(
+  [
+    z.strictObject({
+      basic: z.strictObject({ username: template, password: template.or(z.literal('')) }),
+    }),
+    z.strictObject({
+      headers: z.record(
+        text<string>({ description: 'A field name.' }, (value) =>
+          isFieldName(value) && !isReservedFieldName(value)
+            ? value
+            : { problem: 'is no field that a credential may become' },
+        ),
+        template,
+      ),
+    }),
+    z.literal('aws').meta({
+      description: 'They sign: the parts are access_key_id and secret_access_key.',
+    }),
+  ],
+  { error: 'must be { basic: … }, { headers: … } or aws' },
+);
+
+/** The parts that stand in a request; undefined: nothing says so. */
+function namesUsed(written: z.output<typeof carry> | undefined): readonly string[] | undefined {
+  if (written === undefined) return undefined;
+  if (written === 'aws') return ['access_key_id', 'secret_access_key'];
+  const texts = 'basic' in written ? Object.values(written.basic) : Object.values(written.headers);
+  return texts.flatMap((text) => namesIn(parseTemplate(text) ?? []));
+}
+
+const tokenDefinition = z
+  .strictObject({
+    what: plainText('What the provider calls it, such as API key.'),
+    url: webPage('The page where it is made.').optional(),
+    steps: z
+      .array(plainText('One step.'))
+      .optional()
+      .meta({ description: 'How it is made, a sentence each.' }),
+    parts: z
+      .record(partName, part)
+      .optional()
+      .meta({ description: 'What has to be pasted. Default: one secret, named token.' }),
+    starts: z.array(start).optional().meta({ description: 'Of the one part, where parts are not named.' }),
+    carry: carry
+      .optional()
+      .meta({ description: 'How the parts stand in a request. Default: the one part, as inject says.' }),
+  })
+  .superRefine(({ parts, starts, carry }, context) => {
+    const names = Object.keys(parts ?? { token: null });
+    if (parts !== undefined && starts !== undefined) {
+      context.addIssue({ code: 'custom', path: ['starts'], message: 'belongs to a part here' });
+    }
+    if (names.length === 0) context.addIssue({ code: 'custom', path: ['parts'], message: 'is empty' });
+    if (names.length > 1 && carry === undefined) {
+      context.addIssue({
+        code: 'custom',
+        path: [],
+        message: 'has several parts, so carry must say where each stands',
+      });
+    }
+    const used = namesUsed(carry) ?? names.slice(0, 1);
+    for (const name of names) {
+      if (!used.includes(name)) {
+        context.addIssue({ code: 'custom', path: ['parts', name], message: 'is used nowhere in carry' });
+      }
+    }
+    if (used.some((name) => !names.includes(name))) {
+      context.addIssue({ code: 'custom', path: ['carry'], message: 'names a part that there is not' });
+    }
+  })
+  .transform((written): PastedToken => ({
+    what: written.what,
+    url: written.url ?? null,
+    steps: written.steps ?? [],
+    parts:
+      written.parts === undefined
+        ? [{ name: 'token', what: written.what, secret: true, starts: written.starts ?? [] }]
+        : Object.entries(written.parts).map(([name, part]) => ({ name, ...part })),
+    carry:
+      written.carry === undefined
+        ? { kind: 'inject' }
+        : written.carry === 'aws'
+          ? { kind: 'aws' }
+          : 'basic' in written.carry
+            ? { kind: 'basic', ...written.carry.basic }
+            : { kind: 'headers', headers: Object.entries(written.carry.headers) },
+  }))
+  .meta({ description: 'Keys and personal tokens that are pasted: sidekey connect NAME --token.' });
+
+/** The one source of a provider's shape, in the config file and in the files of the catalog. */
+
+const scope = text<string>({ description: 'One scope.' }, (value) =>
+  /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
+    ? value
+    : { problem: 'is no scope (RFC 6749 §3.3): one entry of the list for each' },
+);
+
+/**
+ * A program may check the form of its credential, so that is kept; and it must be seen to be none. Some forms allow
+ * hexadecimal digits alone, which spell no word.
+ */
+const placeholder = text<string>(
+  {
+    description: 'What stands in for the credential: of its form, with the word placeholder in it, or zeros.',
+  },
+  (value) => {
+    if (!/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value)) {
+      return { problem: 'has characters other than ASCII, or spaces around it' };
+    }
+    return /placeholder|0{12}/i.test(value)
+      ? value
+      : { problem: 'has neither the word placeholder nor twelve zeros: it must be seen to be no secret' };
+  },
+);
+
+const flows = [
+  'authorization_code',
+  'device_code',
+  'client_credentials',
+  'jwt_bearer',
+  'token_exchange',
+  'auth0_connection',
+  'github_installation',
+  'aws_role',
+] as const satisfies readonly Flow[];
+
+/** The flows, in a word or two for people. */
+export const flowWords: Readonly<Record<Flow, string>> = {
+  authorization_code: 'browser',
+  device_code: 'device',
+  client_credentials: 'client credentials',
+  jwt_bearer: 'signed assertion',
+  token_exchange: 'token exchange',
+  auth0_connection: 'Auth0',
+  github_installation: 'app installation',
+  aws_role: 'AssumeRole',
+};
+
+/** Kinds of providers, in the order in which lists show them. */
+export const categories = [
+  'sample',
+  'ai',
+  'code',
+  'cloud',
+  'monitoring',
+  'communication',
+  'productivity',
+  'documents',
+  'design',
+  'support',
+  'crm',
+  'marketing',
+  'commerce',
+  'finance',
+  'media',
+  'social',
+  'data',
+  'identity',
+  'generic',
+] as const;
+
+/** Where a part of a URL or a host is the customer's own: `{name}` in the other fields. */
+const setting = z.strictObject({
+  what: plainText('What it is, and where it is found: the end of a sentence.'),
+  example: plainText('What it looks like; it must make the other fields valid.'),
+  default: plainText('What it is where nothing is said.').optional(),
+  form: z.enum(['label', 'host', 'segment']).prefault('label').meta({
+    description: 'label: one label of a host name. host: a whole host. segment: one segment of a path.',
+  }),
+});
+
+/** RFC 8252 §7.3: http stands for this machine alone. */
+const redirectUri = text<string>(
+  {
+    description:
+      'The redirect URI that the client is registered with, where the provider takes no other port.',
+    examples: ['http://127.0.0.1:8765/callback'],
+  },
+  (value) => {
+    const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
+    if (url === null || url.hash !== '' || url.username !== '' || url.password !== '')
+      return { problem: 'is no URL' };
+    if (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))) return value;
+    return { problem: 'is neither https nor a URL of this machine, such as http://127.0.0.1:8765/callback' };
+  },
+);
+
+const fields = {
+  title: plainText('The name for people.').optional(),
+  category: z.enum(categories).optional().meta({ description: 'What kind of service it is.' }),
+  docs: z
+    .array(webPage('A page of the provider’s own documentation.'))
+    .min(1)
+    .optional()
+    .meta({ description: 'Where the facts of this definition come from.' }),
+  settings: z
+    .record(
+      text<string>({ description: 'The name, as it stands in braces.' }, (value) =>
+        /^[a-z][a-z0-9_]{0,31}$/.test(value)
+          ? value
+          : { problem: 'is no name of a setting: lower case and underscores' },
+      ),
+      setting,
+    )
+    .optional()
+    .meta({ description: 'What differs between customers: {name} in URLs and hosts stands for it.' }),
+  authorization_endpoint: endpoint('Where a person gives consent (RFC 6749 §3.1).').optional(),
+  device_authorization_endpoint: endpoint('Where a device flow begins (RFC 8628 §3.1).').optional(),
+  token_endpoint: endpoint('Where tokens are issued and refreshed (RFC 6749 §3.2).').optional(),
+  revocation_endpoint: endpoint('Where tokens are revoked (RFC 7009).').optional(),
+  issuer: issuer('The issuer, checked in authorization responses (RFC 9207).').optional(),
+  authorization_response_iss_parameter_supported: z.boolean().optional().meta({
+    description:
+      'Whether each authorization response names the issuer (RFC 9207 §3); one that does not is refused then.',
+  }),
+  client_id: plainText('The client that is registered at the provider.').optional(),
+  client_auth: z.enum(['basic', 'post', 'none', 'private_key_jwt']).optional().meta({
+    description:
+      'How the client authenticates at the token endpoint. Default: basic with a client_secret, none without. With private_key_jwt (RFC 7523) the client_secret is the private key, as PEM or JWK.',
+  }),
+  redirect: z.enum(['loopback', 'localhost', 'https']).optional().meta({
+    description:
+      'What redirect URIs it takes. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
+  }),
+  flows: z
+    .array(z.enum(flows))
+    .min(1)
+    .optional()
+    .meta({ description: 'The ways to a token that the provider offers, the usual one first.' }),
+  scopes: z.array(scope).optional().meta({ description: 'The scopes to ask for.' }),
+  known_scopes: z
+    .record(scope, plainText('What the scope is for.'))
+    .optional()
+    .meta({ description: 'Scopes that can be asked for, with what each is for.' }),
+  audience: z
+    .array(domainPattern('host, host:port or *.suffix'))
+    .min(1, 'is empty; list the hosts that the credential may be sent to')
+    .optional()
+    .meta({ description: 'The only hosts that a credential of this provider may ever be sent to.' }),
+  domains: z
+    .array(domainPattern('host, host:port or *.suffix'))
+    .min(1)
+    .optional()
+    .meta({ description: 'The entries that connect offers for the domain map. Default: the audience.' }),
+  inject: injectDefinition.optional(),
+  placeholders: z.array(z.enum(placeholderPlaces)).optional().meta({
+    description:
+      'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
+  }),
+  dpop: dpopDefinition.optional(),
+  method_parameters: z
+    .array(
+      text<string>({ description: 'The name of a parameter.', examples: ['verb'] }, (value) =>
+        /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is no name of a parameter' },
+      ),
+    )
+    .min(1)
+    .optional()
+    .meta({
+      description:
+        'Parameters of a query or a form that the service takes for the method. Names that many services know, such as method, _method and $httpMethod, are looked at in any case.',
+    }),
+  stray_placeholders: z.enum(['refuse', 'pass']).optional().meta({
+    description:
+      'What becomes of a request whose body has a placeholder that stands for nothing there; pass is for services that are told whole conversations. Default: refuse.',
+  }),
+  echo_places: z
+    .array(
+      text<string>(
+        { description: 'The beginning of a path, at any segment.', examples: ['/debug/request'] },
+        (value) =>
+          /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
+            ? value
+            : { problem: 'is no beginning of a path, such as /debug' },
+      ),
+    )
+    .min(1)
+    .optional()
+    .meta({
+      description: 'Where the service shows the request that it was sent: what the echo guard looks into.',
+    }),
+  lease: z
+    .strictObject({
+      default_ttl: duration('How long a lease of its grants lasts where nothing is said.', 1_000).optional(),
+      max_ttl: duration('How long a lease of its grants lasts at most.', 1_000).optional(),
+    })
+    .optional()
+    .meta({ description: 'The clocks of leases of this provider’s grants; the least of all maxima counts.' }),
+  token: tokenDefinition.optional(),
+  dialect: dialectDefinition.optional(),
+  console: z
+    .strictObject({
+      url: webPage('The page where a client (an “app”) is registered.'),
+      steps: z.array(plainText('One step.')).min(1).meta({
+        description:
+          'What to do there, a sentence each; {redirect_uri} stands for the redirect URI of connect.',
+      }),
+    })
+    .optional()
+    .meta({ description: 'How to register an OAuth client at the provider.' }),
+  probe: z
+    .strictObject({
+      url: endpoint('A URL that a GET shows the credential to work at; harmless.'),
+      headers: z
+        .record(
+          text<string>({ description: 'A field name.' }, (value) =>
+            isFieldName(value) && !isReservedFieldName(value)
+              ? value
+              : { problem: 'is no field that can be set here' },
+          ),
+          plainText('Its value.'),
+        )
+        .optional(),
+      /** A GraphQL query, say. */
+      json: z.record(z.string(), z.unknown()).optional().meta({ description: 'Sent as JSON with POST.' }),
+      ok_field: plainText('A member of the JSON answer that is true where the credential works.').optional(),
+    })
+    .optional()
+    .meta({ description: 'A harmless call that proves the credential.' }),
+  environment: z
+    .record(
+      text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>
+        environmentName.test(value) ? value : { problem: 'is no name of an environment variable' },
+      ),
+      placeholder.nullable(),
+    )
+    .optional()
+    .meta({
+      description:
+        'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with what stands in for it, or null where nothing has to.',
+    }),
+  notes: z
+    .array(plainText('One sentence.'))
+    .optional()
+    .meta({ description: 'What a person should know before, such as tokens that do not renew.' }),
+} as const;
+
+/** A provider as the config file defines it. */
+export const providerSchema = z
+  .strictObject({
+    ...fields,
+    redirect_uri: redirectUri.optional(),
+    like: name('A provider of the catalog that this one is a copy of, under another name.').optional(),
+    settings: z
+      .record(z.string(), plainText('The value.'))
+      .optional()
+      .meta({ description: 'Values for the settings of the provider: what {name} stands for.' }),
+    client_secret: secretReference(
+      'Where the client secret is: env:NAME, file:PATH or command:…. Never the secret itself.',
+    ).optional(),
+  })
+  .meta({ description: 'Where consent and tokens come from, and where the credential may go.' });
+
+/** A provider of the catalog: whole. Only one of the user's own files may say where a client secret is. */
+export const catalogProviderSchema = z
+  .strictObject({
+    ...fields,
+    title: plainText('The name for people.'),
+    category: fields.category.unwrap(),
+    docs: fields.docs.unwrap(),
+    audience: fields.audience.unwrap(),
+    client_secret: secretReference('Where the client secret is; in files of your own.').optional(),
+  })
+  .meta({ title: 'Sidekey provider', description: 'One provider of the catalog.' });
+
+/** A provider as the config file has it, checked value by value. */
+export type ProviderDefinition = z.output<typeof providerSchema>;
+/** A provider as a file of the catalog has it. */
+export type CatalogProvider = z.output<typeof catalogProviderSchema>;

@@ -1,0 +1,361 @@
+import { createHash } from 'node:crypto';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  type FSWatcher,
+  openSync,
+  readdirSync,
+  readSync,
+  statSync,
+  watch,
+} from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { mostConfigBytes } from './document.ts';
+
+/** A config file whose edits act at once. */
+interface FollowedConfig {
+  /**
+   * Asked when a request has come: null where the last load says what the file says; else resolves when what it said
+   * at the time of this call, or later, has been loaded. However many wait, it is loaded once; one that is not good is
+   * loaded once too, until it changes.
+   */
+  newest(): Promise<void> | null;
+  /** Loads, whether the file has changed or not. */
+  reload(): Promise<void>;
+  /** Resolves when nothing is being loaded. */
+  idle(): Promise<void>;
+}
+
+/**
+ * Begins with what the file says now.
+ *
+ * @param load loads the file, and puts it in force where it is good; never rejects. One runs at a time: what was read
+ * first must not come into force last.
+ */
+export function followConfig(file: string, load: () => Promise<void>): FollowedConfig {
+  const sources = configSources(file);
+  let loading: Promise<void> | null = null;
+
+  function begin(): void {
+    sources.take();
+    loading = load().finally(() => {
+      sources.loaded();
+      loading = null;
+    });
+  }
+
+  /** One that is under way may have read the file before this call; one that begins after it has not. */
+  async function loadAfterNow(isDue: () => boolean): Promise<void> {
+    await loading;
+    if (loading === null && isDue()) begin();
+    await loading;
+  }
+
+  return {
+    newest: () => (loading === null && !sources.differ() ? null : loadAfterNow(() => sources.differ())),
+    reload: () => loadAfterNow(() => true),
+    async idle() {
+      await loading;
+    },
+  };
+}
+
+/** Whom to tell, and how patient to be. */
+interface WatchConfigOptions {
+  /** The content is another than when it was last looked at. It says nothing of whether it is valid: load it. */
+  readonly onChange: () => void;
+  /** The file is gone, or the system cannot watch; what runs goes on, and the watch too. */
+  readonly onError: (error: SidekeyError) => void;
+  readonly signal?: AbortSignal | undefined;
+  /** How long to wait for more events after one, in milliseconds: editors write in several steps. */
+  readonly settleMs?: number | undefined;
+  /** How often to look without an event, in milliseconds: network and container file systems lose some. */
+  readonly safetyMs?: number | undefined;
+}
+
+/** A watch that runs. */
+export interface ConfigWatch {
+  /** Looks now; resolves when that is done and a change has been told. */
+  check(): Promise<void>;
+  /** Idempotent; after it nothing is told any more. */
+  close(): void;
+}
+
+/**
+ * Tells when the content of the config file, or of a provider definition beside it, changes: written in place, replaced
+ * by rename (most editors), or swapped behind a symlink (a Kubernetes ConfigMap swaps the folder `..data`). So the
+ * folders are watched, not the file, and contents are compared: a touch is no change.
+ *
+ * Resolves when it watches. Load the file after that, and no change in between is lost.
+ */
+export async function watchConfig(file: string, options: WatchConfigOptions): Promise<ConfigWatch> {
+  const path = resolve(file);
+  const definitions = join(dirname(path), 'providers');
+  const folders = new Map<string, Folder>();
+  let closed = false;
+  let linked = true;
+  let cannotWatchTold = false;
+  let settling: NodeJS.Timeout | undefined;
+
+  const onEvent = (name: string | null): void => {
+    // A file in the same folder that is not ours, such as an audit file that grows, is not worth a look.
+    const isOurs = name === null || linked || name === basename(path) || name === basename(definitions);
+    if (closed || !isOurs) return;
+    clearTimeout(settling);
+    settling = setTimeout(() => void check(), options.settleMs ?? 30).unref();
+  };
+  const arm = async (): Promise<void> => {
+    const real = await realpath(path).catch(() => path);
+    linked = real !== path;
+    const wanted = new Set([dirname(path), dirname(real), definitions]);
+    for (const [folder, { watcher, inode }] of folders) {
+      if (wanted.has(folder) && (await inodeOf(folder)) === inode) continue;
+      watcher.close();
+      folders.delete(folder);
+    }
+    for (const folder of wanted) {
+      const inode = await inodeOf(folder);
+      if (closed || inode === null || folders.has(folder)) continue;
+      try {
+        const watcher = watch(folder, { persistent: false }, (_, name) =>
+          onEvent(folder === definitions ? null : name),
+        );
+        watcher.on('error', () => {
+          watcher.close();
+          folders.delete(folder);
+        });
+        folders.set(folder, { watcher, inode });
+      } catch (cause) {
+        if (!cannotWatchTold) options.onError(cannotWatch(folder, cause));
+        cannotWatchTold = true;
+      }
+    }
+  };
+
+  await arm();
+  const sources = configSources(path);
+  let missing = 0;
+  const look = async (): Promise<void> => {
+    if (closed) return;
+    await arm();
+    const isThere = (await inodeOf(path)) !== null;
+    // An editor that deletes and then writes leaves a gap; only a file that stays away is worth a word.
+    missing = isThere ? 0 : missing + 1;
+    // A close during the reading counts.
+    if (isClosed()) return;
+    if (missing === 2) options.onError(gone(path));
+    if (!sources.differ()) return;
+    sources.take();
+    options.onChange();
+  };
+  const isClosed = (): boolean => closed;
+  let last: Promise<void> = Promise.resolve();
+  const check = (): Promise<void> => (last = last.then(look, look));
+  const safety = setInterval(() => void check(), options.safetyMs ?? 5_000).unref();
+  const close = (): void => {
+    closed = true;
+    clearTimeout(settling);
+    clearInterval(safety);
+    for (const { watcher } of folders.values()) watcher.close();
+    folders.clear();
+  };
+  options.signal?.addEventListener('abort', close, { once: true });
+  if (options.signal?.aborted) close();
+  return { check, close };
+}
+
+interface Folder {
+  readonly watcher: FSWatcher;
+  /** A folder that was made anew under the same name needs a new watcher. */
+  readonly inode: bigint;
+}
+
+async function inodeOf(folder: string): Promise<bigint | null> {
+  return stat(folder, { bigint: true }).then(
+    ({ ino }) => ino,
+    () => null,
+  );
+}
+
+function gone(path: string): SidekeyError {
+  return new SidekeyError('config_missing', `The config file ${path} is gone; the last one stays in force.`, {
+    hint: 'put the file back; it is taken over as soon as it is there',
+  });
+}
+
+function cannotWatch(folder: string, cause: unknown): SidekeyError {
+  return new SidekeyError(
+    'internal',
+    `The folder ${folder} cannot be watched; it is looked at now and then.`,
+    {
+      hint: 'raise the limit of the system (Linux: fs.inotify.max_user_watches), or send SIGHUP after a change',
+      cause,
+    },
+  );
+}
+
+/** What a file said, and who may touch it, of one and the same open file. */
+interface FileContent {
+  /** At most one byte more than was asked for: then there is more. */
+  readonly bytes: Buffer;
+  /** As `stat` has it. */
+  readonly mode: number;
+}
+
+/**
+ * Reads a file that somebody named. Null: what stands there is none; a pipe or a device might block or never end. Synchronous,
+ * so only for small ones.
+ *
+ * @throws the error of the system where it cannot be opened or read
+ */
+export function readRegularFile(path: string, most: number): FileContent | null {
+  // Not blocking: opening a FIFO would otherwise wait for somebody to write.
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    // Asked of the open file, so that nobody swaps it between the question and the reading.
+    const stat = fstatSync(file);
+    if (!stat.isFile()) return null;
+    let buffer = Buffer.alloc(Math.min(stat.size, most) + 1);
+    let length = 0;
+    for (;;) {
+      const count = readSync(file, buffer, length, buffer.length - length, null);
+      length += count;
+      if (count === 0 || length > most) break;
+      // It grew, or is of a file system that knows no sizes.
+      if (length === buffer.length) buffer = Buffer.concat([buffer], most + 1);
+    }
+    return { bytes: buffer.subarray(0, length), mode: stat.mode };
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** What a config is made of: its file, and the user's own provider definitions beside it. */
+interface ConfigSources {
+  /**
+   * Whether they say something else than what was last taken; a file that is away says nothing. For each request: a
+   * `stat` of the file, of the folder, and of each definition in it (about 1.5 µs each), and nothing is read while none of
+   * them has changed. Synchronous, so that nothing can happen between the look and what is done upon it.
+   */
+  differ(): boolean;
+  /** What they say now is what `differ` compares with. To be called before they are loaded. */
+  take(): void;
+  /** To be called when they have been loaded: what was written meanwhile may be in what was loaded or not. */
+  loaded(): void;
+}
+
+/**
+ * A change in the tick of a file system's clock in which its file was read leaves no trace in its times: so long after
+ * a change, contents are compared. The coarsest clocks in use tick every two seconds (FAT).
+ */
+const tickMs = 2_000;
+
+interface Taken {
+  readonly paths: readonly string[];
+  readonly stamps: readonly (BigIntStats | undefined)[];
+  /** Of all contents; null: there is no config file. */
+  readonly digest: string | null;
+  /** Whether any later change is sure to show in the stamps. */
+  readonly settled: boolean;
+}
+
+/**
+ * Takes what is there now. Never throws: a file that cannot be read counts as one that says just that.
+ *
+ * @param stampOf how a file is looked at; undefined: it is not there
+ */
+export function configSources(file: string, stampOf = statOf): ConfigSources {
+  const folder = join(dirname(file), 'providers');
+  let taken: Taken | null = read();
+
+  function read(): Taken {
+    const now = Date.now();
+    // Stamps go first: what changes during the reading has another one afterwards.
+    const inFolder = stampOf(folder)?.isDirectory() === true ? namesIn(folder) : [];
+    const paths = [file, folder, ...inFolder.map((name) => join(folder, name))];
+    const stamps = paths.map(stampOf);
+    const said = paths.map((path, index) => saidBy(path, stamps[index]));
+    return {
+      paths,
+      stamps,
+      digest: stamps[0] === undefined ? null : digestOf([...paths, ...said]),
+      settled: stamps.every((stamp) => stamp === undefined || now - Number(stamp.ctimeMs) > tickMs),
+    };
+  }
+
+  /** Whether every stamp is as it was. */
+  function isUntouched({ paths, stamps }: Taken): boolean {
+    for (let i = 0; i < paths.length; i += 1) if (!isSame(stampOf(paths[i]!), stamps[i])) return false;
+    return true;
+  }
+
+  return {
+    differ() {
+      if (taken?.settled === true && isUntouched(taken)) return false;
+      const found = read();
+      if (found.digest === null) return false;
+      if (found.digest !== taken?.digest) return true;
+      taken = found;
+      return false;
+    },
+    take() {
+      taken = read();
+    },
+    loaded() {
+      if (taken !== null && !isUntouched(taken)) taken = null;
+    },
+  };
+}
+
+const noThrow = { bigint: true, throwIfNoEntry: false } as const;
+
+function statOf(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, noThrow);
+  } catch {
+    return undefined;
+  }
+}
+
+function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return (
+    a.ctimeNs === b.ctimeNs &&
+    a.mtimeNs === b.mtimeNs &&
+    a.ino === b.ino &&
+    a.dev === b.dev &&
+    a.size === b.size
+  );
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).toSorted();
+  } catch {
+    return [];
+  }
+}
+
+/** What a path says: its text, or why there is none. Who may write to a definition counts as much as what it says. */
+function saidBy(path: string, stamp: BigIntStats | undefined): string {
+  if (stamp === undefined) return 'missing';
+  const { size, mtimeNs, mode, uid } = stamp;
+  if (stamp.isDirectory()) return `folder: ${mode}, ${uid}`;
+  if (!stamp.isFile()) return 'no file';
+  if (size > mostConfigBytes) return `too large: ${size}, ${mtimeNs}`;
+  try {
+    return readRegularFile(path, mostConfigBytes)?.bytes.toString('latin1') ?? 'no file';
+  } catch (cause) {
+    return `unreadable: ${systemCode(cause)}`;
+  }
+}
+
+function digestOf(parts: readonly string[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`${part.length}:`).update(part);
+  return hash.digest('hex');
+}

@@ -1,0 +1,203 @@
+import { createHash, hash } from 'node:crypto';
+import { didYouMean } from '../lib/errors.ts';
+import type { DomainPattern } from '../policy/domain-map.ts';
+import { compileRule, compileRules } from '../policy/judge.ts';
+import { type CompiledRule, conditionsCover, type DomainRules, type RuleLimit } from '../policy/rule.ts';
+import type { ConfigDocument } from './document.ts';
+import { formatPath, type Path, type Problem } from './problem.ts';
+import type { LimitDefinition, RuleDefinition } from './rules.ts';
+import type { ConfigValues } from './schema.ts';
+
+/** The rules of all domains. */
+interface DefinedRules {
+  /** Of the domain with that key, as it is written; null: it has none. */
+  of(key: string, pattern: DomainPattern): DomainRules | null;
+  /** The policies by name, each as a domain would have it that has nothing else. */
+  readonly policies: Policies;
+  /** What is wrong with any of them. What has a problem must not be used. */
+  readonly problems: readonly Problem[];
+}
+
+/** Named rules of the file. */
+export interface Policies {
+  readonly names: readonly string[];
+  /**
+   * To be asked besides the rules that a domain has, by counters and approvals of its own; null: there is none of that
+   * name. What none of its rules matches is refused.
+   */
+  besides(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
+}
+
+/** A rule where it stands, ready but for the names of its counters. */
+interface Placed {
+  readonly path: Path;
+  readonly definition: RuleDefinition;
+  readonly compiled: CompiledRule;
+  /** The entry of the domain that it came with, where it is one of a policy. */
+  readonly use: Path | null;
+}
+
+/** Rules after `{ policy: NAME }` was replaced, of which more would take long to compare with each other. */
+const mostExpanded = 1_000;
+
+/**
+ * Puts the rules of policies where domains use them, makes all of them ready, and finds those that are never reached.
+ * A rule of a policy is made ready once, however many domains use it; its counters are those of each domain.
+ */
+export function defineRules(
+  { policies, domains }: Pick<ConfigValues, 'policies' | 'domains'>,
+  { document, name }: { readonly document: ConfigDocument; readonly name: string },
+): DefinedRules {
+  const problems: Problem[] = [];
+  const at = (path: Path, of?: 'key') => `${formatPath(path)} (${name}:${document.position(path, of).line})`;
+  const problem = (path: Path, message: string): void => {
+    problems.push({ ...document.position(path), path, message });
+  };
+  const place = (definition: RuleDefinition, path: Path): Placed => {
+    const limits = definition.limits.map(unnamed);
+    const rule = { ...definition, origin: at(path), key: keyOf(definition), limits };
+    return { path, definition, compiled: compileRule(rule), use: null };
+  };
+  const shared = new Map(
+    Object.entries(policies).map(([policy, definitions]) => [
+      policy,
+      definitions.map((definition, index) => place(definition, ['policies', policy, index])),
+    ]),
+  );
+  for (const rules of shared.values()) findUnreached(rules, at, problem);
+
+  const expanded = new Map<string, readonly Placed[]>();
+  for (const [key, value] of Object.entries(domains)) {
+    if (typeof value === 'string') continue;
+    const path: Path = ['domains', key];
+    if (value.rules === undefined && value.default === undefined) {
+      if (value.mode !== undefined) problem([...path, 'mode'], 'is about rules, and there are none');
+      continue;
+    }
+    const rules = (value.rules ?? []).flatMap((entry, index): readonly Placed[] => {
+      const here: Path = [...path, 'rules', index];
+      if (!('policy' in entry)) return [place(entry, here)];
+      const policy = shared.get(entry.policy);
+      if (policy !== undefined) return policy.map((rule) => ({ ...rule, use: here }));
+      const near = didYouMean(entry.policy, [...shared.keys()]);
+      problem([...here, 'policy'], `is not one of policies${near === null ? '' : `; did you mean ${near}?`}`);
+      return [];
+    });
+    if (rules.length > mostExpanded) {
+      problem([...path, 'rules'], `has more than ${mostExpanded} rules with those of its policies`);
+      continue;
+    }
+    findUnreached(rules, at, problem);
+    expanded.set(key, rules);
+  }
+
+  return {
+    problems,
+    policies: {
+      names: [...shared.keys()],
+      besides(policy, { text }) {
+        const rules = shared.get(policy);
+        if (rules === undefined) return null;
+        const origin = at(['policies', policy], 'key');
+        return compileRules({
+          // Not those of a domain that uses the policy itself: a request would count twice.
+          ...withApprovalKeys({ text: `${text} besides` }, rules),
+          default: 'deny',
+          defaultOrigin: origin,
+          mode: 'enforce',
+          origin,
+        });
+      },
+    },
+    of(key, pattern) {
+      const rules = expanded.get(key);
+      const value = domains[key];
+      if (rules === undefined || value === undefined || typeof value === 'string') return null;
+      const path: Path = ['domains', key];
+      const origin = at(value.rules === undefined ? path : [...path, 'rules'], 'key');
+      const keyed = withApprovalKeys(pattern, rules);
+      return compileRules({
+        rules: keyed.rules,
+        // Where a person says what may be done, nothing else may.
+        default: value.default ?? 'deny',
+        key: keyed.key,
+        defaultOrigin: value.default === undefined ? origin : at([...path, 'default'], 'key'),
+        mode: value.mode ?? 'enforce',
+        origin,
+      });
+    },
+  };
+}
+
+function findUnreached(
+  rules: readonly Placed[],
+  at: (path: Path) => string,
+  problem: (path: Path, message: string) => void,
+): void {
+  const told = new Set<Path>();
+  for (const [index, later] of rules.entries()) {
+    const before = rules.slice(0, index).find((earlier) => {
+      // Within one policy it is found once, where the policy stands.
+      if (earlier.use !== null && earlier.use === later.use) return false;
+      return conditionsCover(earlier.definition.conditions, later.definition.conditions);
+    });
+    const path = later.use ?? later.path;
+    if (before === undefined || told.has(path)) continue;
+    told.add(path);
+    const which = later.use === null ? '' : `brings ${at(later.path)}, which `;
+    problem(path, `${which}is never reached: ${at(before.path)} matches all that it does, and comes first`);
+  }
+}
+
+function unnamed(limit: LimitDefinition): RuleLimit {
+  return { ...limit, key: '' };
+}
+
+/** What a rule matches and does: the same where it is moved, renamed, written in another order, or given another amount. */
+function keyOf({ conditions, outcome }: RuleDefinition): string {
+  return hash('sha256', inOneOrder({ conditions, outcome })).slice(0, 16);
+}
+
+/** A condition as a text. Its lists mean one of theirs, in whatever order; a glob is its text. */
+function inOneOrder(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if ('text' in value) return JSON.stringify(value.text);
+  if (Array.isArray(value)) return `[${value.map(inOneOrder).toSorted().join()}]`;
+  const members = value instanceof Map ? [...value] : Object.entries(value);
+  return `{${members
+    .map(([name, item]) => `${JSON.stringify(name)}:${inOneOrder(item)}`)
+    .toSorted()
+    .join()}}`;
+}
+
+/**
+ * What a person agreed to is what the rules before theirs left over, so what a yes is kept for is called by those, too:
+ * whoever takes a rule away or adds one makes no yes to a later one larger. The key of the domain is that of its default.
+ */
+function withApprovalKeys(
+  pattern: Pick<DomainPattern, 'text'>,
+  rules: readonly Placed[],
+): Pick<DomainRules, 'rules' | 'key'> {
+  const before = createHash('sha256').update(pattern.text);
+  const key = () => before.copy().digest('hex').slice(0, 32);
+  const keyed = rules.map((placed): CompiledRule => {
+    const compiled = countedFor(pattern, placed);
+    before.update(` ${compiled.rule.key} ${compiled.restricts}`);
+    return compiled.rule.outcome === 'approve'
+      ? { ...compiled, rule: { ...compiled.rule, key: key() } }
+      : compiled;
+  });
+  return { rules: keyed, key: key() };
+}
+
+/** Counters are called by the domain and the rule. */
+function countedFor({ text }: Pick<DomainPattern, 'text'>, { definition, compiled }: Placed): CompiledRule {
+  if (definition.limits.length === 0) return compiled;
+  const limits = definition.limits.map((limit, index) => {
+    const ordinal = definition.limits
+      .slice(0, index)
+      .filter(({ kind, per }) => kind === limit.kind && per === limit.per).length;
+    return { ...limit, key: `${text} ${compiled.rule.key} ${limit.kind} ${limit.per} ${ordinal}` };
+  });
+  return { ...compiled, rule: { ...compiled.rule, limits } };
+}

@@ -1,0 +1,342 @@
+import { z } from 'zod';
+import { type Cidr, parseCidr, plainAddress } from '../policy/address.ts';
+import { parsePathGlob, type PathGlob } from '../policy/path.ts';
+import {
+  type Conditions,
+  type LimitScope,
+  noConditions,
+  type RuleLimit,
+  type RuleOutcome,
+} from '../policy/rule.ts';
+import { type Glob, parseGlob } from '../policy/text.ts';
+import { isZone, weekdayNames } from '../policy/time-window.ts';
+import { name, parseDuration, size, text } from './scalar.ts';
+
+/** The single values of rules: see `scalar.ts`. */
+
+/** A list that says something: one without items would hold for nothing, or for everything, and nobody could tell. */
+export function some<T extends z.ZodType>(item: T, description: string): z.ZodArray<T> {
+  return z.array(item).min(1, 'is empty; say what it may be, or take the key out').meta({ description });
+}
+
+/** A name, or a glob of names. */
+function glob(description: string): z.ZodType<Glob, string> {
+  return text<Glob>({ description }, parseGlob);
+}
+
+/** RFC 9110 §9.1, in capitals as every method that is registered. */
+function method(description: string): z.ZodType<string, string> {
+  const told = { description, examples: ['GET', 'POST'], pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]+$" };
+  return text<string>(told, (value) => {
+    if (/^[!#$%&'*+.^_`|~0-9A-Z-]+$/.test(value)) return value;
+    return { problem: 'is no method in capitals, such as GET' };
+  });
+}
+
+/** A path in which `*` is a segment or a part of one, and `**` any number of them. */
+export function pathGlob(description: string): z.ZodType<PathGlob, string> {
+  return text<PathGlob>(
+    { description, examples: ['/v1/users/*', '/gmail/**'], pattern: '^/' },
+    parsePathGlob,
+  );
+}
+
+/** RFC 9110 §8.3.1 without parameters; `*` stands for any characters. */
+function mediaType(description: string): z.ZodType<Glob, string> {
+  return text<Glob>({ description, examples: ['application/json', 'text/*'] }, (value) =>
+    /^[!#$&^_.+*0-9A-Za-z-]+\/[!#$&^_.+*0-9A-Za-z-]+$/.test(value)
+      ? parseGlob(value.toLowerCase())
+      : { problem: 'is no media type such as application/json, without parameters' },
+  );
+}
+
+/** A block of client addresses, or one. */
+function clientBlock(description: string): z.ZodType<Cidr, string> {
+  return text<Cidr>({ description, examples: ['10.1.2.0/24', '::1'] }, (value) => {
+    const block = parseCidr(value);
+    if (block === null) return { problem: 'is no address and no block such as 10.1.2.0/24' };
+    // A client is known by its plain address, so such a block would hold nobody.
+    return plainAddress(block.address) === block.address
+      ? block
+      : { problem: 'is an IPv4 address in IPv6 form; write it as IPv4' };
+  });
+}
+
+/** `HH:MM` in minutes since midnight; `24:00` is the end of the day. */
+function timeOfDay(description: string): z.ZodType<number, string> {
+  const told = {
+    description,
+    examples: ['09:00', '17:30'],
+    pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$',
+  };
+  return text<number>({ ...told, kind: 'a time of day such as 09:00' }, (value) => {
+    const [, hours, minutes] = /^([01][0-9]|2[0-4]):([0-5][0-9])$/.exec(value) ?? [];
+    const minute = Number(hours) * 60 + Number(minutes);
+    return hours !== undefined && minute <= 1_440 ? minute : { problem: 'is no time of day such as 09:00' };
+  });
+}
+
+/** `mon`, or `mon-fri`: numbers of days, 0 is Sunday. */
+function weekdays(description: string): z.ZodType<readonly number[], string> {
+  const told = { description, examples: ['mon', 'mon-fri'] };
+  return text<readonly number[]>(told, (value) => {
+    const [from, to, ...more] = value.split('-').map((name) => weekdayNames.findIndex((day) => day === name));
+    const last = to ?? from;
+    if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0) {
+      return { problem: 'is no day such as mon, and no range of days such as mon-fri' };
+    }
+    return Array.from({ length: ((last - from + 7) % 7) + 1 }, (_, index) => (from + index) % 7);
+  });
+}
+
+/** IANA name of a time zone. */
+function zone(description: string): z.ZodType<string, string> {
+  return text<string>({ description, examples: ['Europe/Berlin', 'UTC'] }, (value) =>
+    isZone(value) ? value : { problem: 'is no time zone such as Europe/Berlin or UTC' },
+  );
+}
+
+/** `60/1m`: so many in that time. */
+function rate(description: string): z.ZodType<{ readonly count: number; readonly perMs: number }, string> {
+  const told = {
+    description,
+    examples: ['60/1m', '5/s'],
+    pattern: '^[1-9][0-9]{0,8}/([1-9][0-9]*)?(ms|s|m|h|d)$',
+  };
+  return text<{ readonly count: number; readonly perMs: number }>(
+    { ...told, kind: 'a rate such as 60/1m' },
+    (value) => {
+      const [, count, period = ''] = /^([1-9][0-9]{0,8})\/([0-9]*[a-z]+)$/.exec(value) ?? [];
+      const perMs = parseDuration(/^[0-9]/.test(period) ? period : `1${period}`);
+      return count === undefined || perMs === null || perMs === 0
+        ? { problem: 'is no rate such as 60/1m' }
+        : { count: Number(count), perMs };
+    },
+  );
+}
+
+/** Rules of a domain and named policies, as the config file has them. */
+
+const outcomes = ['allow', 'deny', 'approve', 'tunnel'] as const satisfies readonly RuleOutcome[];
+
+/** What happens to a request. */
+export function outcome(description: string): z.ZodType<RuleOutcome, RuleOutcome> {
+  return z.enum(outcomes).meta({ description });
+}
+
+const times = z
+  .strictObject({
+    from: timeOfDay('When it begins; default 00:00.').optional(),
+    to: timeOfDay('When it ends; before from means on the next day. Default 24:00.').optional(),
+    weekdays: some(
+      weekdays('A day, or a range of days.'),
+      'Days on which it begins; default: all.',
+    ).optional(),
+    zone: zone('Whose clocks are meant.'),
+  })
+  .transform(({ from = 0, to = 1_440, weekdays: days, zone }, context) => {
+    if (from === to || from === 1_440 || to === 0) {
+      const message = to === 0 ? 'ends at 00:00; write to: "24:00"' : 'begins when it ends';
+      context.addIssue({ code: 'custom', message });
+    }
+    return { from, to, weekdays: [...new Set(days?.flat() ?? [0, 1, 2, 3, 4, 5, 6])], zone };
+  });
+
+const bodySize = z
+  .strictObject({
+    min: size('At least so many bytes.').optional(),
+    max: size('At most so many bytes.').optional(),
+  })
+  .transform(({ min = 0, max = null }, context) => {
+    if (max !== null && min > max) context.addIssue({ code: 'custom', message: 'has a min above its max' });
+    return { min, max };
+  });
+
+/** A limit, before it is known which domain it counts for. */
+export type LimitDefinition =
+  Omit<Extract<RuleLimit, { kind: 'rate' }>, 'key'> | Omit<Extract<RuleLimit, { kind: 'budget' }>, 'key'>;
+
+const scopes = ['agent', 'grant', 'rule'] as const satisfies readonly LimitScope[];
+
+const limit = z
+  .strictObject({
+    per: z.enum(scopes).prefault('rule').meta({
+      description:
+        'What is counted together: the requests of an agent, of a grant, or all that the rule matches.',
+    }),
+    rate: rate('So many requests in that time.').optional(),
+    burst: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ description: 'So many at once after a pause; default: as many as the rate has.' }),
+    requests_per_day: z.int().min(1).optional().meta({ description: 'Requests in a day (UTC).' }),
+    bytes_per_day: size('Bytes of bodies in a day (UTC), both ways.', 1).optional(),
+  })
+  .transform(
+    ({ per, rate, burst, requests_per_day: requests, bytes_per_day: bytes }, context): LimitDefinition => {
+      const isBudget = requests !== undefined || bytes !== undefined;
+      if ((rate !== undefined) === isBudget) {
+        const message = 'must have either a rate, or requests_per_day or bytes_per_day';
+        context.addIssue({ code: 'custom', message });
+      }
+      if (rate === undefined) {
+        if (burst !== undefined) {
+          context.addIssue({ code: 'custom', path: ['burst'], message: 'belongs to a rate' });
+        }
+        return { kind: 'budget', per, requests: requests ?? null, bytes: bytes ?? null };
+      }
+      return { kind: 'rate', per, ...rate, burst: burst ?? rate.count };
+    },
+  );
+
+const graphql = z
+  .strictObject({
+    types: some(z.enum(['query', 'mutation', 'subscription']), 'Types of operations.').optional(),
+    names: some(
+      glob('The name of an operation.'),
+      'Names of operations, as the client gives them.',
+    ).optional(),
+  })
+  .transform(({ types = null, names = null }) => ({ types, names }));
+
+const jsonrpc = z
+  .strictObject({
+    methods: some(glob('A method.'), 'Methods, such as tools/call.').optional(),
+    tools: some(glob('A tool.'), 'Tools that tools/call may name (Model Context Protocol).').optional(),
+  })
+  .transform(({ methods = null, tools = null }) => ({ methods, tools }));
+
+const parameter = text<string>({ description: 'The name of a parameter.' }, (value) =>
+  value === '' ? { problem: 'is empty' } : value,
+);
+
+/** Keys that say which requests a rule matches. */
+const conditionShape = {
+  methods: some(method('A method.'), 'Methods, in capitals.').optional(),
+  paths: some(
+    pathGlob('A path.'),
+    'Paths: * is a segment or a part of one, ** any number of segments. Paths that servers read in different ways are refused.',
+  ).optional(),
+  query: z
+    .record(parameter, some(glob('A value.'), 'What its values may be; each of them must fit.'))
+    .optional()
+    .meta({ description: 'Parameters of the query that must be there, and what they may be.' }),
+  content_types: some(mediaType('A media type.'), 'Media types of the request body.').optional(),
+  body_size: bodySize
+    .optional()
+    .meta({ description: 'Bytes of the request body, as its length is announced.' }),
+  times: some(times, 'Times; one of them is enough.').optional(),
+  clients: some(
+    clientBlock('An address, or a block of addresses.'),
+    'Where callers connect from.',
+  ).optional(),
+  agents: some(glob('The name of an agent.'), 'Agents.').optional(),
+  users: some(
+    glob('The name of a user.'),
+    "Users: whose grant is used, or for whom the agent acts where the grant is nobody's in particular.",
+  ).optional(),
+  labels: some(glob('A label.'), 'Labels of the agent or the grant; one of them is enough.').optional(),
+  graphql: graphql.optional().meta({ description: 'Every operation of a GraphQL request.' }),
+  jsonrpc: jsonrpc.optional().meta({ description: 'Every call of a JSON-RPC request, as of an MCP client.' }),
+};
+
+const ruleShape = {
+  name: name('What decisions, tests and the audit call the rule.').optional(),
+  outcome: outcome(
+    'allow (the default), deny, approve (a person is asked) or tunnel (no credential).',
+  ).optional(),
+  ...conditionShape,
+  require_reason: z
+    .boolean()
+    .optional()
+    .meta({ description: 'Refuse a request without the header Sidekey-Reason.' }),
+  limits: some(limit, 'How often, and how much.').optional(),
+  max_response: size('Bytes of a response body that may come back.', 1).optional(),
+};
+
+const rule = z.strictObject(ruleShape);
+
+/** A rule, before it is known where it stands. */
+export interface RuleDefinition {
+  readonly name: string | null;
+  readonly outcome: RuleOutcome;
+  readonly conditions: Conditions;
+  readonly requireReason: boolean;
+  readonly limits: readonly LimitDefinition[];
+  readonly maxResponse: number | null;
+}
+
+type Written = z.output<typeof rule>;
+
+function define(written: Written, context: Pick<z.RefinementCtx, 'addIssue'>): RuleDefinition {
+  const { outcome = 'allow' } = written;
+  const problem = (key: string, message: string) =>
+    context.addIssue({ code: 'custom', path: [key], message });
+  if (outcome === 'deny') {
+    for (const key of ['require_reason', 'limits', 'max_response'] as const) {
+      if (written[key] !== undefined) problem(key, 'says nothing where the outcome is deny');
+    }
+  }
+  if (outcome === 'tunnel' && written.limits?.some(({ per }) => per === 'grant') === true) {
+    problem('limits', 'counts per grant, but a tunnel uses none');
+  }
+  return {
+    name: written.name ?? null,
+    outcome,
+    conditions: conditionsOf(written),
+    requireReason: written.require_reason ?? false,
+    limits: written.limits ?? [],
+    maxResponse: written.max_response ?? null,
+  };
+}
+
+function conditionsOf(written: Written): Conditions {
+  return {
+    ...noConditions,
+    methods: written.methods ?? null,
+    paths: written.paths ?? null,
+    query: written.query === undefined ? null : new Map(Object.entries(written.query)),
+    contentTypes: written.content_types ?? null,
+    bodySize: written.body_size ?? null,
+    times: written.times ?? null,
+    clients: written.clients ?? null,
+    agents: written.agents ?? null,
+    users: written.users ?? null,
+    labels: written.labels ?? null,
+    graphql: written.graphql ?? null,
+    jsonrpc: written.jsonrpc ?? null,
+  };
+}
+
+/** More would take long to compare with each other. */
+const mostRules = 500;
+
+const tooMany = { error: `has more than ${mostRules} rules` };
+
+/** A named policy: rules for many domains. */
+export const policyDefinition = some(rule.transform(define), 'Rules, the first that matches counts.').max(
+  mostRules,
+  tooMany,
+);
+
+/** Takes the rules of a policy over, in place. */
+interface PolicyReference {
+  readonly policy: string;
+}
+
+/** Rules of a domain, where `{ policy: NAME }` stands for those of a policy. */
+export const ruleList = some(
+  z
+    .strictObject({ policy: name('The policy whose rules stand here.').optional(), ...ruleShape })
+    .transform(({ policy, ...written }, context): RuleDefinition | PolicyReference => {
+      if (policy === undefined) return define(written, context);
+      for (const [key, value] of Object.entries(written)) {
+        if (value === undefined) continue;
+        const message = 'stands beside policy, which brings rules of its own';
+        context.addIssue({ code: 'custom', path: [key], message });
+      }
+      return { policy };
+    }),
+  'Rules, the first that matches counts; { policy: NAME } stands for the rules of a policy.',
+).max(mostRules, tooMany);

@@ -1,0 +1,206 @@
+import type { AuditEvent } from '../audit/event.ts';
+import type { FailureCode } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
+import type { RenewalRequest } from '../oauth/renewal.ts';
+import { scopeRefusal, scopesToAskFor } from '../oauth/scopes.ts';
+import type { ActivityNotes } from './activity.ts';
+import type { Credential } from './credential.ts';
+import type { Grant } from './grant.ts';
+import type { Provider } from './provider.ts';
+import { type ReadyToken, replaceCommand } from './token-result.ts';
+
+/** From an API's refusal to what a person can do about it. Pure; it never says a value of a token. */
+
+/** A consent that would help. */
+interface MissingConsent {
+  /** Scopes to be asked for; none: the API did not name them. Null: it said nothing of scopes. */
+  readonly scopes: readonly string[] | null;
+  /** All that the API named, for the audit. */
+  readonly reason: string;
+  /** The command that asks for it, first, in visible ASCII. */
+  readonly hint: string;
+}
+
+/**
+ * Reads the head of a 401 or 403 to a request that had the credential. Null: it names neither scopes nor where the API
+ * describes itself.
+ *
+ * @param values answers the values of a field, by its name in lower case
+ * @param provider its definition; undefined: it is not known
+ */
+export function missingConsent(
+  values: (name: string) => readonly string[],
+  { grant, sealed: { credential } }: Pick<ReadyToken, 'grant' | 'sealed'>,
+  provider: Provider | undefined,
+): MissingConsent | null {
+  const { missing, resourceMetadata } = scopeRefusal(values, {
+    dialect: provider?.dialect.scopeRefusal ?? plain,
+    held: grant.scopes,
+    secrets: secretsIn(credential),
+  });
+  if (missing === null && resourceMetadata === null) return null;
+  const scopes = missing === null ? null : scopesToAskFor(missing, provider?.knownScopes ?? []);
+  const unnamed = scopes?.length === 0 ? ' (the API does not name the scope)' : '';
+  const described = resourceMetadata === null ? '' : ` (described at ${resourceMetadata})`;
+  return {
+    scopes,
+    reason: reasonOf(missing),
+    hint: `${consentCommand(grant, scopes ?? [], provider, credential)}${unnamed}${described}`,
+  };
+}
+
+const plain = { challenge: 'all', heldField: null, acceptedField: null, unless: {} } as const;
+
+function reasonOf(missing: ReturnType<typeof scopeRefusal>['missing']): string {
+  if (missing === null || missing.scopes.length === 0)
+    return 'the grant lacks a scope that the API does not name';
+  const which = missing.anyOne ? 'lacks one of' : 'lacks';
+  return `the grant ${which}: ${missing.scopes.join(' ')}`;
+}
+
+/**
+ * The command that asks for these scopes besides those that the grant has: `connect` names both. Where its credential
+ * is made by hand, the scopes stand behind the command, for whoever makes the next one.
+ */
+export function consentCommand(
+  grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,
+  scopes: readonly string[],
+  provider: Provider | undefined,
+  credential: Credential,
+): string {
+  const command = replaceCommand(grant, [], provider, credential);
+  if (scopes.length === 0) return command;
+  return takesScopes(provider, credential)
+    ? `${command} --scopes ${shellWord(scopes.join(' '))}`
+    : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
+}
+
+/** Whether `connect` asks anybody: what is pasted, and what an installation may, is decided at the provider. */
+function takesScopes(provider: Provider | undefined, credential: Credential): boolean {
+  if (provider === undefined || credential.type !== 'oauth2') return false;
+  const way = credential.renewal?.kind ?? provider.flows[0];
+  return way !== undefined && way !== 'github_installation' && way !== 'aws_role';
+}
+
+/** Shorter ones are in ordinary words. */
+const shortest = 8;
+
+/** What of the credential its upstream was sent, in the forms that it may come back in. */
+function secretsIn(credential: Credential): readonly string[] {
+  return sent(credential)
+    .flatMap((secret) => [secret, encodeURIComponent(secret), Buffer.from(secret).toString('base64')])
+    .filter((secret) => secret.length >= shortest);
+}
+
+function sent(credential: Credential): readonly string[] {
+  switch (credential.type) {
+    case 'oauth2':
+      // Temporary keys of AWS are kept as one text (`keysText`).
+      return [credential.accessToken ?? '', ...(credential.accessToken ?? '').split(':')];
+    case 'api_key':
+    case 'jwt':
+      return [credential.value];
+    case 'basic':
+      return [credential.password, `${credential.username}:${credential.password}`];
+    case 'headers':
+      return credential.headers.flatMap(([, value]) => value.split(/\s+/));
+    case 'aws':
+      return [credential.secretAccessKey, credential.sessionToken ?? ''];
+    case 'client_certificate':
+      return [];
+  }
+}
+
+/** What came of refreshes, told twice: to the audit file, and to the activity of the grant, where people look. */
+
+/** `begun`: when the refresh began, in milliseconds since the epoch. Reasons are sentences without a secret. */
+interface RefreshNotes {
+  /** `purpose`: what the refresh token was used for, where not for the grant's own token. */
+  refreshed(grant: Grant, begun: number, purpose?: string): void;
+  /** The grant is as it was. */
+  failed(grant: Grant, begun: number, reason: string, code?: FailureCode): void;
+  /** The grant needs a new consent now. */
+  condemned(grant: Grant, begun: number, reason: string): void;
+}
+
+/** What notes are made with. */
+interface RefreshNotesParts {
+  readonly audit: { note(event: AuditEvent): void };
+  readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Keeps nothing by itself. */
+export function createRefreshNotes({ audit, activity, now }: RefreshNotesParts): RefreshNotes {
+  function note(grant: Grant, begun: number, event: AuditEvent): void {
+    audit.note(grantEvent(grant, { ...event, duration_ms: now() - begun }));
+  }
+  return {
+    refreshed(grant, begun, purpose) {
+      activity.refreshed(grant.id);
+      note(grant, begun, { event: 'grant.refreshed', outcome: 'ok', reason: purpose });
+    },
+    failed(grant, begun, reason, code = 'refresh_failed') {
+      activity.failed(grant.id, reason);
+      note(grant, begun, { event: 'grant.refresh_failed', outcome: 'failed', code, reason });
+    },
+    condemned(grant, begun, reason) {
+      activity.failed(grant.id, reason);
+      const code = 'reauth_required';
+      note(grant, begun, { event: 'grant.reauth_required', outcome: 'failed', code, reason });
+    },
+  };
+}
+
+/** An event about a grant, with what every such event says. */
+export function grantEvent(grant: Grant, event: AuditEvent): AuditEvent {
+  return { ...event, grant: grant.id, user: grant.user, provider: grant.provider };
+}
+
+/** What a person is told of a renewal that was refused. Pure; no secret is in any of it. */
+
+/** Why the grant needs a person, as the beginning of a sentence that the provider's own words end. */
+export function whyCondemned({ kind }: RenewalRequest): string {
+  switch (kind) {
+    case 'refresh_token':
+      return 'the provider refused the refresh token';
+    case 'token_exchange':
+      return 'the provider refused the token that was to be exchanged';
+    case 'auth0_connection':
+      return 'the account is not connected any more';
+    case 'github_installation':
+      return 'the app is not installed there any more';
+    case 'aws_role':
+      return 'AWS does not know the keys any more';
+    // Answered by none of these: see `renew`.
+    case 'client_credentials':
+    case 'jwt_bearer':
+      return 'the provider refused the credential';
+  }
+}
+
+/**
+ * What to look at after a refusal that stays until something is changed.
+ *
+ * @param error the provider's word for it
+ */
+export function whatToCheck({ kind }: RenewalRequest, provider: string, error = ''): string {
+  if (error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
+  const client = `client_id, client_secret and token_endpoint of the provider "${provider}"`;
+  switch (kind) {
+    case 'refresh_token':
+    case 'auth0_connection':
+      return `check ${client}`;
+    case 'client_credentials':
+      return `check ${client}, and that the scopes are allowed for the client`;
+    case 'jwt_bearer':
+      return 'check that the clock of this machine is right, that the key is still registered at the provider, and that issuer, subject and scopes are allowed';
+    case 'token_exchange':
+      return `check the token that is exchanged, its type, and ${client}`;
+    case 'github_installation':
+      return 'check that the clock of this machine is right, that the key is one of the app, and that the installation is not suspended';
+    case 'aws_role':
+      return 'check that the keys may assume the role (sts:AssumeRole), that the role trusts them, and its external id';
+  }
+}

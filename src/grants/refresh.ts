@@ -1,0 +1,278 @@
+/**
+ * One attempt to refresh a grant: take the lock that all processes of the store share, look again, ask the provider,
+ * commit, give the lock back. What it must never do is lose a rotated refresh token, or use one twice.
+ */
+import type { AuditEvent } from '../audit/event.ts';
+import type { Timers } from '../lib/timers.ts';
+import { withDescription } from '../oauth/http.ts';
+import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
+import type { Store } from '../store/store.ts';
+import type { ActivityNotes } from './activity.ts';
+import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
+import { createRefreshNotes, whatToCheck, whyCondemned } from './messages.ts';
+import type { Provider } from './provider.ts';
+import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
+import { createRefreshLock } from './refresh-lock.ts';
+import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+import { replaceCommand } from './token-result.ts';
+
+/** What a refresh is made of. */
+export interface RefreshParts {
+  readonly registry: Registry;
+  readonly store: Store;
+  readonly providers: (name: string) => Provider | undefined;
+  /** `renew` of `oauth/renewal.ts`, bound to its fetch. */
+  readonly refresh: (
+    request: RenewalRequest,
+    io: { readonly signal: AbortSignal; readonly proofKey: DpopKey | null },
+  ) => Promise<RenewalOutcome>;
+  readonly readSecret: PlanParts['readSecret'];
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly skewMs: number;
+  readonly limits: { readonly refresh_timeout: number; readonly refresh_patience: number };
+  readonly audit: { note(event: AuditEvent): void };
+  /** Told what came of refreshes, for people. */
+  readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
+  readonly timers: Timers;
+}
+
+/** How an attempt is made. */
+interface AttemptOptions {
+  /** A token that an upstream refused: it counts as ended, whatever its clock says. */
+  readonly unwanted: string | null;
+  /** Whether to wait where another process holds the lock. */
+  readonly patient: boolean;
+  /** A recent failure of another process counts as this attempt's where it is later than this. Left out: none does. */
+  readonly adoptsSince?: number | undefined;
+  /** Aborted when the process stops: what only waits gives up; what has asked the provider finishes. */
+  readonly stopping: AbortSignal;
+}
+
+/** What came of an attempt. */
+export type AttemptOutcome =
+  /** A new token is in the store. */
+  | { readonly kind: 'renewed'; readonly opened: OpenedGrant }
+  /** Nothing is left to do here: the record says what is what. */
+  | { readonly kind: 'settled' }
+  /** Another process is at it, and this attempt was not to wait. */
+  | { readonly kind: 'elsewhere' }
+  /** Stays so until the configuration or the grant changes. */
+  | { readonly kind: 'refused'; readonly reason: string; readonly hint: string; readonly revision: number }
+  | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null }
+  /** The store or the vault failed. */
+  | { readonly kind: 'fault'; readonly error: unknown };
+
+/** Attempts of this process, as one holder of the locks. */
+interface RefreshAttempts {
+  /** Never rejects. For each grant one at a time. */
+  attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome>;
+  /** Tries once more to store the tokens that the store did not take. Never rejects. */
+  flush(): Promise<void>;
+  /** The longest that an attempt takes once it has the lock, in milliseconds. */
+  readonly longestMs: number;
+}
+
+/** How long the failure of another process counts: a time-out and the pauses around it. */
+const othersFailureMs = 20_000;
+
+/** Each call makes a holder of its own: a process makes one. */
+export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
+  const { registry, store, now, timers } = parts;
+  const commits = createRefreshCommits(registry, timers);
+  const lock = createRefreshLock(parts);
+  const notes = createRefreshNotes(parts);
+
+  /** The grant, where there is something left to do; null where somebody was faster, or it is not to be. */
+  function unfinished(opened: OpenedGrant | null, unwanted: string | null): OAuthGrant | null {
+    const grant = oauthGrant(opened);
+    if (grant === null || !isRefreshable(grant.credential)) return null;
+    if (commits.kept(grant.grant.id, grant.credential) !== null) return grant;
+    const fresh = clockOf(grant.credential, now(), parts.skewMs) === 'fresh';
+    return fresh && grant.credential.accessToken !== unwanted ? null : grant;
+  }
+
+  /** Why the last refresh of any process failed, where it was after that time. */
+  async function failureSince(grantId: string, since: number): Promise<string | null> {
+    if (since === Infinity) return null;
+    const activity = await store.activity.get(grantId);
+    const { failedAt = null, refreshedAt = null, failure = null } = activity ?? {};
+    if (failedAt === null || failedAt <= Math.max(since, refreshedAt ?? 0) || failedAt > now()) return null;
+    return failure;
+  }
+
+  async function attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome> {
+    try {
+      const seen = unfinished(await registry.open(grantId), options.unwanted);
+      if (seen === null) return { kind: 'settled' };
+      // Before the lock: a secret may come from a command that takes its time.
+      const plan = await planFor(seen);
+      const begun = now();
+      const { adoptsSince = Infinity } = options;
+      const known = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
+      if (known !== null) return transient(known);
+      const waited = await takeLock(grantId, options);
+      if (waited !== 'taken') return waited;
+      try {
+        const opened = unfinished(await registry.read(grantId), options.unwanted);
+        if (opened === null) {
+          commits.forget(grantId);
+          return { kind: 'settled' };
+        }
+        // Whoever had the lock before has just tried.
+        const failure = await failureSince(grantId, begun);
+        if (failure !== null) return transient(failure);
+        const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);
+        return await refreshOnce(opened, current);
+      } finally {
+        await lock.release(grantId);
+      }
+    } catch (error) {
+      return { kind: 'fault', error };
+    }
+  }
+
+  function planFor({ grant, credential }: OAuthGrant): Promise<RefreshPlan> {
+    const { provider, scopes } = grant;
+    return planRefresh({ provider, scopes, credential }, parts);
+  }
+
+  /** Neither the grant nor the login that it lives on was written since the plan was made. */
+  async function stillHolds(plan: RefreshPlan, seen: OAuthGrant, current: OAuthGrant): Promise<boolean> {
+    if (current.grant.revision !== seen.grant.revision) return false;
+    if (plan.kind === 'impossible' || plan.login === null) return true;
+    const { id, revision } = plan.login.grant;
+    return (await registry.read(id))?.grant.revision === revision;
+  }
+
+  async function takeLock(
+    grantId: string,
+    { patient, stopping, unwanted }: AttemptOptions,
+  ): Promise<'taken' | AttemptOutcome> {
+    const isMoot = async () => unfinished(await registry.open(grantId), unwanted) === null;
+    switch (await lock.take(grantId, { patient, signal: stopping, isMoot })) {
+      case 'taken':
+        return 'taken';
+      case 'busy':
+        return { kind: 'elsewhere' };
+      case 'moot':
+        return { kind: 'settled' };
+      case 'late':
+        return transient('another process has been refreshing this grant for too long');
+      case 'aborted':
+        return transient('Sidekey is stopping');
+    }
+  }
+
+  async function refreshOnce(opened: OAuthGrant, plan: RefreshPlan): Promise<AttemptOutcome> {
+    const { grant, credential } = opened;
+    const begun = now();
+    const kept = commits.kept(grant.id, credential);
+    if (kept !== null) {
+      const committed = await commit(opened, kept, begun);
+      // Its access token may have ended while the store was away: the clock decides.
+      return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
+    }
+    if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
+    const outcome = await lock.ask(grant.id, (signal) =>
+      parts.refresh(plan.request, { signal, proofKey: plan.proofKey }),
+    );
+    if (outcome === null)
+      return transient('the refresh was held up, and another process has taken its place');
+    switch (outcome.kind) {
+      case 'refreshed': {
+        const next = {
+          ...credential,
+          accessToken: outcome.accessToken,
+          refreshToken: outcome.refreshToken ?? credential.refreshToken,
+          expiresAt: outcome.expiresAt,
+          obtainedAt: outcome.obtainedAt,
+          scope: outcome.scope ?? credential.scope,
+        };
+        const bound = boundBy(next, plan.proofKey, outcome.isBound === true);
+        return commit(opened, { usedRefreshToken: credential.refreshToken, next: bound }, begun);
+      }
+      case 'invalid_grant': {
+        await condemn(opened, withDescription(whyCondemned(plan.request), outcome.description), begun);
+        return { kind: 'settled' };
+      }
+      case 'login_ended': {
+        const reason = withDescription('the login that it lives on has ended', outcome.description);
+        if (plan.login === null) return refuse(opened, reason, 'log in again', begun);
+        // The account is as well connected as before: with the next login its token can be had again.
+        const { grant: login } = plan.login;
+        await condemn(
+          plan.login,
+          withDescription('its refresh token was refused', outcome.description),
+          begun,
+        );
+        return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
+      }
+      case 'refused':
+        return refuse(
+          opened,
+          withDescription(`the provider refused the refresh with ${outcome.error}`, outcome.description),
+          whatToCheck(plan.request, grant.provider, outcome.error),
+          begun,
+        );
+      case 'transient':
+        notes.failed(grant, begun, outcome.reason);
+        return outcome;
+    }
+  }
+
+  /**
+   * A crash after this costs nothing; had the access token been handed out before, a crash would leave a used refresh
+   * token as the only one on disk.
+   */
+  async function commit(opened: OAuthGrant, tokens: NewTokens, begun: number): Promise<AttemptOutcome> {
+    const committed = await commits.commit(opened, tokens);
+    switch (committed.kind) {
+      case 'stored':
+        notes.refreshed(committed.opened.grant, begun);
+        return { kind: 'renewed', opened: committed.opened };
+      case 'overtaken':
+        return { kind: 'settled' };
+      case 'kept': {
+        const reason = 'the provider gave new tokens, and the store did not take them yet';
+        notes.failed(opened.grant, begun, reason);
+        return transient(reason);
+      }
+    }
+  }
+
+  /** Only a person can mend it: it is asked no more, and the audit file says so once. */
+  async function condemn(used: OAuthGrant, reason: string, begun: number): Promise<void> {
+    const condemned = await commits.condemn(used, reason);
+    if (condemned !== null) notes.condemned(condemned, begun, reason);
+  }
+
+  function refuse(opened: OAuthGrant, reason: string, hint: string, begun: number): AttemptOutcome {
+    notes.failed(opened.grant, begun, reason);
+    return { kind: 'refused', reason, hint, revision: opened.grant.revision };
+  }
+
+  return {
+    attempt,
+    longestMs: lock.lockMs,
+    async flush() {
+      for (const grantId of commits.waiting()) {
+        try {
+          if ((await lock.take(grantId, { patient: false })) !== 'taken') continue;
+          const opened = oauthGrant(await registry.read(grantId));
+          const kept = opened === null ? null : commits.kept(grantId, opened.credential);
+          if (opened !== null && kept !== null) await commit(opened, kept, now());
+        } catch {
+          // The store is not there; nothing more can be done, and closing must go on.
+        } finally {
+          await lock.release(grantId);
+        }
+      }
+    },
+  };
+}
+
+function transient(reason: string): AttemptOutcome {
+  return { kind: 'transient', reason, retryAfterMs: null };
+}

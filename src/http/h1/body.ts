@@ -1,0 +1,422 @@
+import type { ResponsePlan } from './framing.ts';
+import { FieldTable, NameSet } from './head.ts';
+import {
+  BACKSLASH,
+  CR,
+  EQUALS,
+  type Fault,
+  FieldScanner,
+  type HeadLimits,
+  hexOf,
+  inToken,
+  inValue,
+  kindOf,
+  LF,
+  Malformed,
+  QUOTE,
+  SEMICOLON,
+  type Whose,
+} from './scan.ts';
+
+/** All payload of a region in one piece of its own, without what frames it; null: there is none. */
+function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
+  let size = 0;
+  for (let i = 0; i < spans.length; i += 2) size += spans[i + 1]! - spans[i]!;
+  if (size === 0) return null;
+  const piece = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (let i = 0; i < spans.length; i += 2) at += bytes.copy(piece, at, spans[i], spans[i + 1]);
+  return piece;
+}
+
+/** All payload of a region, moved together in it over what frames it; null: there is none. */
+export function payloadTogether(bytes: Buffer, spans: readonly number[]): Buffer | null {
+  const start = spans[0];
+  if (start === undefined) return null;
+  let at = start;
+  for (let i = 0; i < spans.length; i += 2) {
+    const [from = at, to = at] = [spans[i], spans[i + 1]];
+    if (from !== at) bytes.copyWithin(at, from, to);
+    at += to - from;
+  }
+  return at === start ? null : bytes.subarray(start, at);
+}
+
+/** As `copyOfPayload`, as it stands there where it lies together. */
+export function payloadIn(bytes: Buffer, spans: readonly number[]): Buffer | null {
+  if (spans.length !== 2) return copyOfPayload(bytes, spans);
+  return spans[0]! < spans[1]! ? bytes.subarray(spans[0], spans[1]) : null;
+}
+
+/** Reads one body: says where it ends, and changes nothing. */
+export interface BodyReader {
+  /**
+   * Reads the next bytes of the connection. Answers where the bytes end that belong to this body: what stands behind is
+   * the next message's. A refusal is final, and is answered again: nothing that comes after it has a meaning.
+   */
+  read(bytes: Buffer, start: number, end: number): number | Malformed;
+  /** Whether the body has ended. */
+  readonly over: boolean;
+  /** Whether the body is whole if its connection ends now. */
+  readonly isWhole: boolean;
+  /** Bytes of the body that have come, what frames them left out. */
+  readonly payload: number;
+  /**
+   * How far the bytes of the last call may be passed on as they are: all that belong to the body but for its trailers,
+   * which are in `trailers` when it is over, to be judged first. Then `trailerSection` ends the body.
+   */
+  readonly relayEnd: number;
+  /** Where the payload lies in the last region, start and end in turn. Kept only where it was asked for. */
+  readonly spans: readonly number[];
+  /** Null until the body is over, and where it has none. */
+  readonly trailers: FieldTable | null;
+}
+
+interface BodyReaderOptions {
+  readonly whose: Whose;
+  /** For trailers. */
+  readonly limits: HeadLimits;
+  /** Whether `spans` are kept; default: no. */
+  readonly spans?: boolean;
+}
+
+/** A reader of the body that a head announces. */
+export function createBodyReader(
+  plan: ResponsePlan,
+  { whose, limits, spans }: BodyReaderOptions,
+): BodyReader {
+  switch (plan.kind) {
+    case 'none':
+      return new CountedBody(0, false);
+    case 'length':
+      return new CountedBody(plan.bytes, spans === true);
+    case 'chunked':
+      return new ChunkedBody(whose, limits, spans === true);
+    case 'until_close':
+    case 'tunnel':
+      return new CountedBody(Infinity, spans === true);
+  }
+}
+
+/** A body of so many bytes; of Infinity where it ends with its connection. */
+class CountedBody implements BodyReader {
+  payload = 0;
+  relayEnd = 0;
+  spans: readonly number[] = [];
+  readonly trailers = null;
+  readonly #bytes: number;
+  readonly #wantsSpans: boolean;
+
+  constructor(bytes: number, wantsSpans: boolean) {
+    this.#bytes = bytes;
+    this.#wantsSpans = wantsSpans;
+  }
+
+  get over(): boolean {
+    return this.payload === this.#bytes;
+  }
+
+  get isWhole(): boolean {
+    return this.over || this.#bytes === Infinity;
+  }
+
+  read(_bytes: Buffer, start: number, end: number): number {
+    const size = Math.min(end - start, this.#bytes - this.payload);
+    this.payload += size;
+    this.relayEnd = start + size;
+    if (this.#wantsSpans) this.spans = [start, this.relayEnd];
+    return this.relayEnd;
+  }
+}
+
+const nameBegins = 0;
+const inName = 1;
+const valueBegins = 2;
+const inTokenValue = 3;
+const inQuotes = 4;
+const quotedPair = 5;
+const behindQuotes = 6;
+
+/**
+ * The extensions behind a chunk's size (RFC 9112 §7.1.1), byte by byte: `;name`, `;name=token` or `;name="text"`, without
+ * blanks between. Nothing of them is used; that they are well-formed is what keeps every reader's line end the same.
+ */
+class ChunkExtension {
+  #state = nameBegins;
+
+  /** Begins anew, behind a `;`. */
+  begin(): void {
+    this.#state = nameBegins;
+  }
+
+  /** Takes the next byte. `end`: it was the CR of the line's end. `wrong`: it cannot stand there. */
+  take(byte: number): 'inside' | 'end' | 'wrong' {
+    switch (this.#state) {
+      case nameBegins:
+      case inName:
+        if ((kindOf[byte]! & inToken) !== 0) {
+          this.#state = inName;
+          return 'inside';
+        }
+        if (this.#state === nameBegins) return 'wrong';
+        if (byte === EQUALS) {
+          this.#state = valueBegins;
+          return 'inside';
+        }
+        return this.#behind(byte);
+      case valueBegins:
+        if (byte === QUOTE) this.#state = inQuotes;
+        else if ((kindOf[byte]! & inToken) !== 0) this.#state = inTokenValue;
+        else return 'wrong';
+        return 'inside';
+      case inTokenValue:
+        return (kindOf[byte]! & inToken) !== 0 ? 'inside' : this.#behind(byte);
+      case inQuotes:
+        if (byte === QUOTE) this.#state = behindQuotes;
+        else if (byte === BACKSLASH) this.#state = quotedPair;
+        else if ((kindOf[byte]! & inValue) === 0) return 'wrong';
+        return 'inside';
+      case quotedPair:
+        this.#state = inQuotes;
+        return (kindOf[byte]! & inValue) !== 0 ? 'inside' : 'wrong';
+      default:
+        return this.#behind(byte);
+    }
+  }
+
+  #behind(byte: number): 'inside' | 'end' | 'wrong' {
+    if (byte === SEMICOLON) {
+      this.#state = nameBegins;
+      return 'inside';
+    }
+    return byte === CR ? 'end' : 'wrong';
+  }
+}
+
+const atSize = 0;
+const inSize = 1;
+const inExtension = 2;
+const atSizeLineFeed = 3;
+const inData = 4;
+const behindData = 5;
+const atDataLineFeed = 6;
+const behindLast = 7;
+const atLastLineFeed = 8;
+const inTrailers = 9;
+
+const mostDigits = 15;
+/** Bytes of the extensions of one chunk. */
+const longestExtension = 1_024;
+/**
+ * Bytes around chunks beyond what a chunk of any size may have, which is `usualOverhead` and twice its data; so a body in
+ * chunks of one byte is let through, and one that is all extensions is not. As Go has it.
+ */
+const mostOverhead = 16_384;
+const usualOverhead = 16;
+
+/** Reads a chunked body (RFC 9112 §7.1). */
+class ChunkedBody implements BodyReader {
+  over = false;
+  payload = 0;
+  relayEnd = 0;
+  trailers: FieldTable | null = null;
+  spans: number[] = [];
+  readonly #whose: Whose;
+  readonly #limits: HeadLimits;
+  readonly #wantsSpans: boolean;
+  #state = atSize;
+  /** Of the chunk: its size as read so far, then what of its data is still to come. */
+  #left = 0;
+  #digits = 0;
+  /** Bytes of the line that the size stands in. */
+  #lineBytes = 0;
+  #overhead = 0;
+  #extension: ChunkExtension | null = null;
+  #extensionBytes = 0;
+  #trailerReader: TrailerReader | null = null;
+  #refusal: Malformed | null = null;
+
+  constructor(whose: Whose, limits: HeadLimits, wantsSpans: boolean) {
+    this.#whose = whose;
+    this.#limits = limits;
+    this.#wantsSpans = wantsSpans;
+  }
+
+  get isWhole(): boolean {
+    return this.over;
+  }
+
+  read(bytes: Buffer, start: number, end: number): number | Malformed {
+    if (this.#wantsSpans) this.spans = [];
+    if (this.#refusal !== null) return this.#refusal;
+    if (this.over) return (this.relayEnd = start);
+    let at = start;
+    while (at < end) {
+      if (this.#state === inData) {
+        const size = Math.min(this.#left, end - at);
+        if (this.#wantsSpans) this.spans.push(at, at + size);
+        this.#left -= size;
+        this.payload += size;
+        at += size;
+        if (this.#left === 0) this.#state = behindData;
+        continue;
+      }
+      if (this.#state === inTrailers) return this.#readTrailers(bytes, start, at, end);
+      const fault = this.#take(bytes[at]!);
+      if (fault !== null) return this.#refuse(fault);
+      if (this.#state === inTrailers) continue;
+      at += 1;
+      if (this.over) break;
+    }
+    return (this.relayEnd = at);
+  }
+
+  /** Takes a byte that frames. Where it turns out to be a trailer's, the state says so, and it is not taken. */
+  #take(byte: number): Fault | null {
+    switch (this.#state) {
+      case atSize:
+        this.#left = 0;
+        this.#digits = 0;
+        this.#lineBytes = 0;
+        if (hexOf[byte] === 16) return 'bad_chunk_size';
+        this.#state = inSize;
+        return this.#takeSize(byte);
+      case inSize:
+        return this.#takeSize(byte);
+      case inExtension:
+        return this.#takeExtension(byte);
+      case atSizeLineFeed:
+        if (byte !== LF) return 'bare_cr';
+        this.#state = this.#left === 0 ? behindLast : inData;
+        return this.#countOverhead();
+      case behindData:
+        this.#state = atDataLineFeed;
+        return byte === CR ? null : 'bad_chunk_end';
+      case atDataLineFeed:
+        this.#state = atSize;
+        return byte === LF ? null : 'bad_chunk_end';
+      case behindLast:
+        this.#state = byte === CR ? atLastLineFeed : inTrailers;
+        return null;
+      default:
+        this.over = byte === LF;
+        return this.over ? null : 'bare_cr';
+    }
+  }
+
+  #takeSize(byte: number): Fault | null {
+    this.#lineBytes += 1;
+    const digit = hexOf[byte]!;
+    if (digit < 16) {
+      this.#left = this.#left * 16 + digit;
+      this.#digits += 1;
+      // Beyond it, a double no longer counts one by one.
+      const isTooLarge = this.#digits > mostDigits || this.#left > Number.MAX_SAFE_INTEGER;
+      return isTooLarge ? 'chunk_size_too_large' : null;
+    }
+    if (byte === CR) {
+      this.#state = atSizeLineFeed;
+      return null;
+    }
+    if (byte !== SEMICOLON) return byte === LF ? 'bare_lf' : 'bad_chunk_size';
+    this.#extension ??= new ChunkExtension();
+    this.#extension.begin();
+    this.#extensionBytes = 1;
+    this.#state = inExtension;
+    return null;
+  }
+
+  #takeExtension(byte: number): Fault | null {
+    this.#lineBytes += 1;
+    this.#extensionBytes += 1;
+    const place = this.#extension!.take(byte);
+    if (place === 'wrong') return byte === LF ? 'bare_lf' : 'bad_chunk_extension';
+    if (place === 'end') this.#state = atSizeLineFeed;
+    else if (this.#extensionBytes > longestExtension) return 'chunk_extension_too_large';
+    return null;
+  }
+
+  #countOverhead(): Fault | null {
+    this.#overhead = Math.max(0, this.#overhead + this.#lineBytes - usualOverhead - 2 * this.#left);
+    return this.#overhead > mostOverhead ? 'too_much_chunk_overhead' : null;
+  }
+
+  /** @param at where the trailers begin in this region */
+  #readTrailers(bytes: Buffer, start: number, at: number, end: number): number | Malformed {
+    this.relayEnd = Math.max(start, at);
+    this.#trailerReader ??= new TrailerReader(this.#limits);
+    const size = this.#trailerReader.read(bytes, at, end);
+    if (typeof size === 'string') return this.#refuse(size);
+    if (this.#trailerReader.ended) {
+      this.over = true;
+      this.trailers = this.#trailerReader.table();
+    }
+    return at + size;
+  }
+
+  #refuse(fault: Fault): Malformed {
+    return (this.#refusal = new Malformed(this.#whose, fault, this.#limits));
+  }
+}
+
+/** Who takes trailers for fields of the head would frame the message by these, or end its connection. */
+const framing = new NameSet([
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'proxy-connection',
+  'upgrade',
+]);
+
+/**
+ * Reads the trailers of a chunked body (RFC 9112 §7.1.2), as strictly as the fields of a head and within the same
+ * limits. They are copied as they come: they are few, and are not to go on before all of them are known to be right.
+ */
+class TrailerReader {
+  /** Whether all of them have come. */
+  ended = false;
+  readonly #limits: HeadLimits;
+  readonly #fields: FieldScanner;
+  #copy = Buffer.allocUnsafe(256);
+  #size = 0;
+
+  constructor(limits: HeadLimits) {
+    this.#limits = limits;
+    this.#fields = new FieldScanner(limits.head_fields);
+  }
+
+  /** How many bytes of the region belong to them. When they have ended, `table` answers them. */
+  read(bytes: Buffer, start: number, end: number): number | Fault {
+    const before = this.#size;
+    const room = this.#limits.head_bytes - before;
+    this.#append(bytes, start, Math.min(end, start + room));
+    const outcome = this.#fields.scan(this.#copy, 0, this.#size);
+    if (outcome === 'done') {
+      this.#size = this.#fields.at;
+      const table = this.table();
+      for (let index = 0; index < table.count; index += 1) {
+        if (framing.has(table, index)) return 'framing_in_trailers';
+      }
+      this.ended = true;
+      return this.#size - before;
+    }
+    if (outcome !== 'more') return outcome === 'too_many_fields' ? 'too_many_trailers' : outcome;
+    return this.#size < this.#limits.head_bytes ? end - start : 'trailers_too_large';
+  }
+
+  /** The trailers, with bytes of their own. */
+  table(): FieldTable {
+    return new FieldTable(this.#copy, 0, this.#size, this.#fields.offsets);
+  }
+
+  #append(bytes: Buffer, start: number, end: number): void {
+    const size = this.#size + end - start;
+    if (size > this.#copy.length) {
+      const larger = Buffer.allocUnsafe(Math.max(size, 2 * this.#copy.length));
+      this.#copy.copy(larger, 0, 0, this.#size);
+      this.#copy = larger;
+    }
+    bytes.copy(this.#copy, this.#size, start, end);
+    this.#size = size;
+  }
+}

@@ -1,0 +1,297 @@
+import { SidekeyError } from '../../lib/errors.ts';
+import { createGone, type Gone } from '../../lib/http2-abort.ts';
+import type { Outbox } from '../../lib/write-buffer.ts';
+import type { RawFields } from '../fields.ts';
+import { hasResponseBody, responsePlan } from '../h1/framing.ts';
+import type { NameSet, RequestHeadBytes, ResponseHeadBytes } from '../h1/head.ts';
+import { Malformed } from '../h1/scan.ts';
+import { chunkEnd, chunkStart, fieldLines, headBytes, lastChunk } from '../h1/write.ts';
+import type { Reply } from '../message.ts';
+
+/** What a reply needs of the connection that it goes out on. */
+export interface ReplyLine {
+  readonly outbox: Outbox;
+  /** Lines of the fields that concern the connection. */
+  connectionLines(isLast: boolean): string;
+  /** Asked at the head: whether the connection ends with this response in any case. */
+  readonly endsAnyway: boolean;
+  /** Whether the client has ended its side. */
+  readonly hasEnded: boolean;
+  /** Whether so much waits to be taken by the client that nothing is added that can be left out. */
+  readonly isFull: boolean;
+  /** No request is read any more. */
+  takeNoMore(): void;
+  /** Ends our side behind what was written, as the last of the connection. */
+  hangUp(): void;
+  onDrain(listener: () => void): void;
+  /** Cuts the connection; `isPlainEnd`: a mere end would be taken for that of the response. */
+  cut(isPlainEnd: boolean): void;
+}
+
+/** The response to one request, on its way to the client. */
+export class ClientReply implements Reply {
+  readonly copies = true as const;
+  started = false;
+  /** Whether it is complete, as far as was written. */
+  ended = false;
+  readonly gone = createGone();
+  /** Whether a client that ends its side has left. */
+  isHeld = false;
+  readonly #line: ReplyLine;
+  readonly #head: RequestHeadBytes;
+  /** The client waits for `100 Continue` before it sends its body. */
+  #waits: boolean;
+  #isLast = false;
+  #framing: ReplyFraming = { kind: 'none' };
+  /** Of a response with a length: bytes that are still to be written. */
+  #left = 0;
+
+  constructor(line: ReplyLine, head: RequestHeadBytes, waitsToContinue: boolean) {
+    this.#line = line;
+    this.#head = head;
+    this.#waits = waitsToContinue;
+  }
+
+  waiting(): Gone {
+    this.isHeld = true;
+    if (this.#line.hasEnded) this.gone.tell();
+    return this.gone;
+  }
+
+  get waits(): boolean {
+    return this.#waits;
+  }
+
+  continue(isSending = false): void {
+    if (this.#waits && !this.started && !isSending) {
+      this.#line.outbox.add('HTTP/1.1 100 Continue\r\n\r\n');
+      this.#line.outbox.flush();
+    }
+    this.#waits = false;
+  }
+
+  informational(status: number, fields: RawFields): void {
+    // A courtesy (RFC 9110 §15.2). An upstream may send any number of them, also to a client that reads none.
+    if (this.started || this.#head.version === '1.0' || this.#line.isFull) return;
+    const text = interimHead(status, fields);
+    if (text !== null) this.#line.outbox.add(text);
+  }
+
+  last(): void {
+    this.#isLast = true;
+    this.#line.takeNoMore();
+  }
+
+  head(status: number, reason: string, fields: RawFields): void {
+    const { method, version } = this.#head;
+    const head = { status, reason, fields, method, version };
+    const framing = replyFraming(head);
+    const isLast = this.#endsWith(framing);
+    this.#line.outbox.add(finalHead(head, framing, this.#line.connectionLines(isLast)));
+    this.#begun(framing, isLast);
+  }
+
+  pass(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean {
+    const { method, version } = this.#head;
+    const framing = passedFraming(head, method, version);
+    if (framing === null) return false;
+    const isLast = this.#endsWith(framing);
+    this.#line.outbox.add(passedHead(head, drop, this.#line.connectionLines(isLast), added));
+    this.#begun(framing, isLast);
+    return true;
+  }
+
+  /** Whether the connection ends with this response. */
+  #endsWith({ kind }: ReplyFraming): boolean {
+    // A client that waits for a 100 that did not come may or may not send its body: nobody knows what comes next.
+    return this.#isLast || this.#waits || kind === 'close' || this.#line.endsAnyway;
+  }
+
+  #begun(framing: ReplyFraming, isLast: boolean): void {
+    this.started = true;
+    this.#framing = framing;
+    if (framing.kind === 'length') this.#left = framing.bytes;
+    if (isLast) this.last();
+  }
+
+  write(chunk: Buffer): boolean {
+    const { kind } = this.#framing;
+    const { outbox } = this.#line;
+    if (chunk.length === 0 || kind === 'none' || this.ended) return true;
+    if (kind === 'chunked') {
+      outbox.add(chunkStart(chunk.length));
+      outbox.add(chunk);
+      return outbox.add(chunkEnd);
+    }
+    if (kind === 'length') {
+      // What stands behind the length would be read as another response.
+      if (chunk.length > this.#left) {
+        this.abort();
+        return true;
+      }
+      this.#left -= chunk.length;
+    }
+    return outbox.add(chunk);
+  }
+
+  onDrain(listener: () => void): void {
+    this.#line.onDrain(listener);
+  }
+
+  end(trailers: RawFields, flushed?: () => void): void {
+    if (this.ended) return;
+    if (!this.started || this.#left > 0) {
+      this.abort();
+      return;
+    }
+    const { outbox } = this.#line;
+    if (this.#framing.kind === 'chunked') {
+      outbox.add(trailers.length === 0 ? lastChunk : `0\r\n${fieldLines(trailers)}\r\n`);
+    }
+    this.ended = true;
+    outbox.flush();
+    if (this.#isLast) this.#line.hangUp();
+    if (flushed !== undefined) outbox.whenTaken(flushed);
+  }
+
+  abort(): void {
+    this.ended = true;
+    this.#line.cut(this.#framing.kind === 'close');
+  }
+}
+
+/** How the body of a response is framed for its client. `close`: it ends with the connection. */
+type ReplyFraming =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly bytes: number }
+  | { readonly kind: 'chunked' }
+  | { readonly kind: 'close' };
+
+const noFields: RawFields = [];
+const none: ReplyFraming = { kind: 'none' };
+const chunked: ReplyFraming = { kind: 'chunked' };
+const close: ReplyFraming = { kind: 'close' };
+
+/** What is to be written, and to whom. */
+export interface FinalHead {
+  readonly status: number;
+  readonly reason: string;
+  /** End to end: without fields of the connection and without `Transfer-Encoding`. */
+  readonly fields: RawFields;
+  /** Of the request that is answered. */
+  readonly method: string;
+  readonly version: '1.0' | '1.1';
+}
+
+/**
+ * How the response is framed: as its length says, in chunks, or by the end of the connection for a client of HTTP/1.0.
+ *
+ * @throws SidekeyError `upstream_protocol` where its length can be read in more than one way
+ */
+export function replyFraming({ status, fields, method, version }: FinalHead): ReplyFraming {
+  if (!hasResponseBody(method, status)) return none;
+  let length: string | null = null;
+  for (let i = 0; i < fields.length; i += 2) {
+    if (!isNamed(fields[i]!, 'content-length')) continue;
+    if (length !== null) throw ambiguous();
+    length = fields[i + 1]!;
+  }
+  if (length === null) return version === '1.1' ? chunked : close;
+  if (!/^[0-9]{1,15}$/.test(length)) throw ambiguous();
+  return { kind: 'length', bytes: Number(length) };
+}
+
+/**
+ * The head as text, a character a byte.
+ *
+ * @param connection lines of the fields that concern the connection, as `lastLines` and `keptLines` have them
+ * @throws SidekeyError `policy_violation` where a field would be more than one line: it would be taken for a response
+ */
+export function finalHead(head: FinalHead, framing: ReplyFraming, connection: string): string {
+  const { status, reason } = head;
+  const isChunked = framing.kind === 'chunked';
+  const lines = fieldLines(isChunked ? head.fields : withoutTrailer(head.fields));
+  const coding = isChunked ? 'Transfer-Encoding: chunked\r\n' : '';
+  return `HTTP/1.1 ${status} ${printable(reason)}\r\n${lines}${connection}${coding}\r\n`;
+}
+
+/**
+ * As `replyFraming`, of a head that was read and may go on byte by byte. Null: it has to be written anew, since its body is
+ * framed otherwise for the client, or it announces one that it does not have.
+ */
+function passedFraming(
+  head: ResponseHeadBytes,
+  method: string,
+  version: FinalHead['version'],
+): ReplyFraming | null {
+  const plan = responsePlan(head, method);
+  if (plan instanceof Malformed) return null;
+  if (plan.kind === 'length') return head.has('trailer') ? null : plan;
+  return plan.kind === 'chunked' && version === '1.1' ? chunked : null;
+}
+
+/** How such a head goes on; see `finalHead`. */
+function passedHead(
+  head: ResponseHeadBytes,
+  drop: NameSet,
+  connection: string,
+  added: RawFields = noFields,
+): Buffer {
+  const lines = added.length === 0 ? connection : `${fieldLines(added)}${connection}`;
+  if (head.version === '1.1') return headBytes(head, { drop, lines });
+  return headBytes(head, { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines });
+}
+
+/** Of a connection that ends with its response. */
+export const lastLines = 'Connection: close\r\n';
+
+/** Of one that stays, and is closed when nothing is asked for so many milliseconds. */
+export function keptLines(idleMs: number): string {
+  if (idleMs !== kept.idleMs)
+    kept = {
+      idleMs,
+      lines: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1_000)}\r\n`,
+    };
+  return kept.lines;
+}
+
+/** The last that was asked for: it changes with the config alone. */
+let kept = { idleMs: -1, lines: '' };
+
+/** Interim statuses that clients know, and their names. 100 and 101 are answers of the proxy's own. */
+const interim: ReadonlyMap<number, string> = new Map([
+  [102, 'Processing'],
+  [103, 'Early Hints'],
+]);
+
+/** The head of an interim response; null: clients do not know it. It has no body, and announces none. */
+export function interimHead(status: number, fields: RawFields): string | null {
+  const reason = interim.get(status);
+  if (reason === undefined) return null;
+  return `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(without(without(fields, 'content-length'), 'trailer'))}\r\n`;
+}
+
+/** A response announces no trailers that it cannot have. */
+function withoutTrailer(fields: RawFields): RawFields {
+  for (let i = 0; i < fields.length; i += 2) {
+    if (isNamed(fields[i]!, 'trailer')) return without(fields, 'trailer');
+  }
+  return fields;
+}
+
+function without(fields: RawFields, name: string): RawFields {
+  return fields.filter((_text, i) => !isNamed(fields[i - (i % 2)]!, name));
+}
+
+function isNamed(field: string, name: string): boolean {
+  return field.length === name.length && field.toLowerCase() === name;
+}
+
+/** A reason phrase is a courtesy: what does not belong in one is left out. */
+function printable(reason: string): string {
+  return reason.replace(/[^\t\x20-\x7e\x80-\xff]/g, '?');
+}
+
+function ambiguous(): SidekeyError {
+  return new SidekeyError('upstream_protocol', 'The response has no single, plain Content-Length.');
+}

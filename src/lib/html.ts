@@ -1,0 +1,108 @@
+import { hash } from 'node:crypto';
+
+/** What a person reads in a browser. */
+export interface Page {
+  /** `done` and `failed`: what came of something; `asks`: the person is to decide. */
+  readonly kind: 'done' | 'failed' | 'asks';
+  /** A few words above the title: who says this. */
+  readonly from: string;
+  readonly title: string;
+  readonly body: Markup;
+  /** Rules besides those that all pages have. */
+  readonly style?: string;
+}
+
+/** An answer of an HTTP server, whole. */
+export interface PageAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+const shell = `
+:root { color-scheme: light dark; --ink: #1a2027; --soft: #56616f; --line: #d8dee6; --paper: #fff; --ground: #f2f5f8; --mark: #1a7f4b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e9edf2; --soft: #a1adba; --line: #36404d; --paper: #1c2229; --ground: #11151a; --mark: #4cc38a; } }
+* { box-sizing: border-box; }
+body { margin: 0; min-height: 100vh; display: grid; place-content: center; padding: 1.5rem; background: var(--ground); color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
+main { width: min(32rem, calc(100vw - 3rem)); padding: 2rem 2.25rem; background: var(--paper); border: 1px solid var(--line); border-top: .3rem solid var(--mark); border-radius: .6rem; overflow-wrap: anywhere; }
+.failed { --mark: #c2362b; }
+.asks { --mark: #b26a00; }
+@media (prefers-color-scheme: dark) { .failed { --mark: #f2766d; } .asks { --mark: #e8a93a; } }
+.from { margin: 0 0 1.25rem; color: var(--soft); font-size: .9rem; }
+h1 { margin: 0 0 .75rem; font-size: 1.4rem; line-height: 1.3; }
+p { margin: 0 0 .75rem; white-space: pre-line; }
+p:last-child { margin-bottom: 0; color: var(--soft); }
+`;
+
+/**
+ * The page as an answer. It loads nothing, runs nothing, stays out of frames and caches, and tells nobody its address,
+ * which may hold a secret. A page that asks may send its form to where it came from; no other page may send anything.
+ */
+export function renderPage({ kind, from, title, body, style = '' }: Page, status: number): PageAnswer {
+  const rules = shell + style;
+  const policy = [
+    "default-src 'none'",
+    `style-src 'sha256-${hash('sha256', rules, 'base64')}'`,
+    "base-uri 'none'",
+    `form-action ${kind === 'asks' ? "'self'" : "'none'"}`,
+    "frame-ancestors 'none'",
+  ];
+  const { html } = markup`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title} · Sidekey</title>
+<style>${{ html: rules }}</style>
+</head>
+<body class="${kind}">
+<main>
+<p class="from">${from}</p>
+<h1>${title}</h1>
+${body}
+</main>
+</body>
+</html>
+`;
+  const headers = {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': policy.join('; '),
+    'referrer-policy': 'no-referrer',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'cross-origin-opener-policy': 'same-origin',
+  };
+  return { status, headers, body: html };
+}
+
+/** Text that may stand in a page as it is. Only `markup` makes it, so nothing else gets there unescaped. */
+export interface Markup {
+  readonly html: string;
+}
+
+type Part = string | number | Markup | readonly Markup[];
+
+/** A template of HTML: whatever is put into it is escaped, but for markup itself and lists of it, a line each. */
+export function markup(texts: TemplateStringsArray, ...parts: readonly Part[]): Markup {
+  return {
+    html: texts.reduce((before, text, index) => before + htmlOf(parts[index - 1] ?? '') + text),
+  };
+}
+
+function htmlOf(part: Part): string {
+  if (typeof part === 'string' || typeof part === 'number') return escaped(String(part));
+  return 'html' in part ? part.html : part.map(({ html }) => html).join('\n');
+}
+
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+/** For text and for quoted attributes alike. */
+function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => entities[character] ?? '');
+}

@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs';
+import { isIPv4 } from 'node:net';
+
+/** The ends of a TCP connection of this machine, as our end has them. */
+interface Ends {
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+  readonly localPort?: number | undefined;
+}
+
+/**
+ * The user whose program holds the other end of a connection from this machine, as the system lists it (proc(5),
+ * `/proc/net/tcp`); null: it is not listed, or this system has no such list.
+ */
+export function peerUser({ remoteAddress = '', remotePort = 0, localPort = 0 }: Ends): number | null {
+  // A socket that listens on IPv6 shows an IPv4 peer so.
+  const address = remoteAddress.replace(/^::ffff:/, '');
+  const ends = { port: portHex(remotePort), remotePort: portHex(localPort) };
+  if (address === '::1') return userListed('tcp6', { ...ends, address: loopback6 });
+  if (!isIPv4(address)) return null;
+  // Java has sockets of IPv6 alone, and calls IPv4 addresses from those.
+  return (
+    userListed('tcp', { ...ends, address: hexOf(address) }) ??
+    userListed('tcp6', { ...ends, address: `${mapped}${hexOf(address)}` })
+  );
+}
+
+function userListed(
+  list: 'tcp' | 'tcp6',
+  {
+    address,
+    port,
+    remotePort,
+  }: { readonly address: string; readonly port: string; readonly remotePort: string },
+): number | null {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/net/${list}`, 'latin1');
+  } catch {
+    return null;
+  }
+  return userIn(text, { local: `${address}:${port}`, remotePort });
+}
+
+/**
+ * Whether the other end belongs to whoever runs this process, or to root. Where the system does not say whose a connection
+ * is (other systems than Linux), nobody can be told apart, and everybody counts.
+ */
+export function isOwnUser(ends: Ends): boolean {
+  if (process.platform !== 'linux' || process.getuid === undefined) return true;
+  const user = peerUser(ends);
+  return user === 0 || user === process.getuid();
+}
+
+/** Reads the list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid …`, one connection a line. */
+export function userIn(
+  list: string,
+  { local, remotePort }: { readonly local: string; readonly remotePort: string },
+): number | null {
+  const at = list.indexOf(` ${local} `);
+  for (let from = at; from >= 0; from = list.indexOf(` ${local} `, from + 1)) {
+    const fields = list.slice(from + 1, list.indexOf('\n', from)).split(/ +/);
+    const [, remote = '', , , , , uid = ''] = fields;
+    if (remote.endsWith(`:${remotePort}`)) return /^\d+$/.test(uid) ? Number(uid) : null;
+  }
+  return null;
+}
+
+/** As the kernel prints it: the four bytes as one number of a machine that stores the lowest first. */
+function hexOf(address: string): string {
+  const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
+  return bytes.toReversed().join('').toUpperCase();
+}
+
+const loopback6 = '00000000000000000000000001000000';
+/** Before an IPv4 address that stands in one of IPv6 (RFC 4291 §2.5.5.2). */
+const mapped = '0000000000000000FFFF0000';
+
+function portHex(port: number): string {
+  return port.toString(16).padStart(4, '0').toUpperCase();
+}

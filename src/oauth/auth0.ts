@@ -1,0 +1,346 @@
+import * as oauth from 'oauth4webapi';
+import type { Dialect } from '../grants/provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import {
+  askEndpoint,
+  describe,
+  type EndpointAnswer,
+  isObject,
+  jsonObject,
+  type JsonObject,
+  type TokenIo,
+  withDescription,
+} from './http.ts';
+import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
+
+/**
+ * A token of Auth0's My Account API, for the refresh token of a user's login.
+ * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/connected-accounts-for-token-vault
+ */
+
+/** What the My Account API is asked for here. */
+const accountScopes: readonly string[] = [
+  'create:me:connected_accounts',
+  'read:me:connected_accounts',
+  'delete:me:connected_accounts',
+];
+
+/** Asks for a token of the My Account API, with the refresh token of a login. */
+interface AccountTokenRequest {
+  /** `https://DOMAIN/oauth/token`. */
+  readonly endpoint: string;
+  readonly client: TokenClient;
+  readonly dialect: Dialect;
+  readonly refreshToken: string;
+}
+
+/** What came of it. Descriptions are cut, and without any piece of a secret. */
+export type AccountTokenOutcome =
+  | {
+      readonly kind: 'token';
+      /** Kept nowhere. */
+      readonly accessToken: string;
+      /** Null: the one that was used stays good. Otherwise that one may be used up, and this one must not be lost. */
+      readonly refreshToken: string | null;
+      /** Of `accountScopes`, those that it was not given. */
+      readonly missingScopes: readonly string[];
+    }
+  | { readonly kind: 'login_ended'; readonly description: string }
+  | { readonly kind: 'refused'; readonly error: string; readonly description: string }
+  | { readonly kind: 'transient'; readonly reason: string };
+
+/**
+ * Never rejects for what Auth0 or a network may do. Auth0 leaves out an audience that the client may not use in silence
+ * and answers with a token for another API, which shows by its scopes.
+ */
+export async function askForAccountToken(
+  request: AccountTokenRequest,
+  io: TokenIo,
+): Promise<AccountTokenOutcome> {
+  const { endpoint, client, dialect, refreshToken } = request;
+  const answer = await askTokenEndpoint(
+    {
+      endpoint,
+      client,
+      dialect,
+      grantType: 'refresh_token',
+      parameters: {
+        refresh_token: refreshToken,
+        audience: new URL('/me/', endpoint).href,
+        scope: accountScopes.join(' '),
+      },
+      secrets: [refreshToken],
+    },
+    io,
+  );
+  switch (answer.kind) {
+    case 'tokens': {
+      const granted = answer.scopes ?? accountScopes;
+      return {
+        kind: 'token',
+        accessToken: answer.accessToken,
+        refreshToken: answer.refreshToken,
+        missingScopes: accountScopes.filter((scope) => !granted.includes(scope)),
+      };
+    }
+    case 'error': {
+      const { error, description } = answer;
+      return loginHasEnded(error)
+        ? { kind: 'login_ended', description: withDescription(error, description) }
+        : { kind: 'refused', error, description };
+    }
+    case 'transient':
+      return { kind: 'transient', reason: answer.reason };
+  }
+}
+
+/**
+ * The accounts that a user has connected at Auth0, as Auth0's My Account API shows them to the user's own client.
+ * https://auth0.com/docs/api/myaccount/connected-accounts
+ */
+
+/** The My Account API of one user. */
+export interface AccountApi {
+  /** Any URL of the domain that the token is for. */
+  readonly at: string;
+  readonly accessToken: string;
+  readonly io: TokenIo;
+}
+
+/** An account that is connected. */
+export interface ConnectedAccount {
+  readonly id: string;
+  readonly connection: string;
+  /** As the account's own provider granted them. */
+  readonly scopes: readonly string[];
+}
+
+/** What is to be connected. */
+interface AccountConnection {
+  /** As the tenant calls it. */
+  readonly connection: string;
+  readonly redirectUri: string;
+  /** None: those that the connection is set up with. Any replace what the account was connected with before. */
+  readonly scopes: readonly string[];
+}
+
+/** A connection that has begun, with what is kept for the answer. */
+export interface BegunConnection {
+  /** Where the user's browser goes. */
+  readonly url: string;
+  readonly redirectUri: string;
+  /** Random; secret from everybody but the user's browser. */
+  readonly state: string;
+  /** Random; secret (RFC 7636 §4.1). */
+  readonly codeVerifier: string;
+  /** Secret. */
+  readonly authSession: string;
+}
+
+const pageSize = 20;
+const maxPages = 50;
+
+/**
+ * The accounts of one connection.
+ * @throws SidekeyError as every function here: `provider_refused`, `address_blocked`, `upstream_unreachable`
+ */
+export async function listAccounts(
+  api: AccountApi,
+  connection: string,
+): Promise<readonly ConnectedAccount[]> {
+  const pages = await allPages(api, 'accounts', { connection });
+  return pages.map(readAccount).filter((account) => account.connection === connection);
+}
+
+/** Names of the connections that the client may connect accounts of. */
+export async function listConnections(api: AccountApi): Promise<readonly string[]> {
+  const pages = await allPages(api, 'connections', {});
+  return pages.map((connection) => textIn(connection, 'name'));
+}
+
+/** Begins to connect an account, or to connect it again with other scopes. */
+export async function beginConnection(
+  api: AccountApi,
+  { connection, redirectUri, scopes }: AccountConnection,
+): Promise<BegunConnection> {
+  const state = oauth.generateRandomState();
+  const codeVerifier = oauth.generateRandomCodeVerifier();
+  const answer = await call(
+    api,
+    'POST',
+    'connect',
+    {
+      connection,
+      redirect_uri: redirectUri,
+      state,
+      code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
+      code_challenge_method: 'S256',
+      ...(scopes.length === 0 ? {} : { scopes }),
+    },
+    [state],
+  );
+  const parameters = answer['connect_params'];
+  const url = URL.parse(textIn(answer, 'connect_uri'));
+  // It is opened in the user's browser: nothing but a page of the web.
+  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') throw unreadable();
+  url.searchParams.set('ticket', textIn(isObject(parameters) ? parameters : {}, 'ticket'));
+  return { url: url.href, redirectUri, state, codeVerifier, authSession: textIn(answer, 'auth_session') };
+}
+
+/** Ends what `beginConnection` began, with the code that the browser came back with. */
+export async function completeConnection(
+  api: AccountApi,
+  { authSession, redirectUri, codeVerifier }: BegunConnection,
+  connectCode: string,
+): Promise<ConnectedAccount> {
+  const answer = await call(
+    api,
+    'POST',
+    'complete',
+    {
+      auth_session: authSession,
+      connect_code: connectCode,
+      redirect_uri: redirectUri,
+      code_verifier: codeVerifier,
+    },
+    [authSession, connectCode, codeVerifier],
+  );
+  return readAccount(answer);
+}
+
+/** Disconnects an account: Auth0 forgets its tokens. One that is not there (any more) is no failure. */
+export async function deleteAccount(api: AccountApi, id: string): Promise<void> {
+  // A dot or a slash would make it another path.
+  if (!/^[A-Za-z0-9_-]+$/.test(id)) throw new SidekeyError('internal', 'The id of an account is not valid.');
+  await call(api, 'DELETE', `accounts/${id}`);
+}
+
+async function allPages(
+  api: AccountApi,
+  what: 'accounts' | 'connections',
+  filter: Readonly<Record<string, string>>,
+): Promise<readonly JsonObject[]> {
+  const found: JsonObject[] = [];
+  const query = new URLSearchParams({ ...filter, take: String(pageSize) });
+  for (let page = 0; page < maxPages; page += 1) {
+    const answer = await call(api, 'GET', `${what}?${query.toString()}`);
+    const listed = answer[what];
+    if (!Array.isArray(listed)) throw unreadable();
+    found.push(...listed.filter(isObject));
+    if (typeof answer['next'] !== 'string' || answer['next'] === '') break;
+    query.set('from', answer['next']);
+  }
+  return found;
+}
+
+async function call(
+  { at, accessToken, io }: AccountApi,
+  method: 'GET' | 'POST' | 'DELETE',
+  path: string,
+  body: object | null = null,
+  secrets: readonly string[] = [],
+): Promise<JsonObject> {
+  const answer = await askEndpoint(
+    {
+      name: 'the My Account API',
+      url: new URL(`/me/v1/connected-accounts/${path}`, at).href,
+      method,
+      headers: {
+        accept: 'application/json',
+        authorization: `Bearer ${accessToken}`,
+        ...(body === null ? {} : { 'content-type': 'application/json' }),
+      },
+      body: body === null ? null : JSON.stringify(body),
+    },
+    io,
+  );
+  io.signal?.throwIfAborted();
+  switch (answer.kind) {
+    case 'error':
+      throw answer.error === 'address_blocked'
+        ? new SidekeyError('address_blocked', answer.description)
+        : refusedCall(answer.description);
+    case 'transient':
+      throw new SidekeyError('upstream_unreachable', `Auth0 cannot be asked now: ${answer.reason}.`, {
+        hint: waitHint(answer.retryAfterMs),
+      });
+    case 'answer':
+      return readBody(answer, method, [accessToken, ...secrets]);
+  }
+}
+
+function readBody(answer: EndpointAnswer, method: string, secrets: readonly string[]): JsonObject {
+  const { status, text } = answer;
+  const body = jsonObject(text);
+  if (status >= 200 && status < 300) {
+    if (method === 'DELETE') return {};
+    if (body === null) throw unreadable();
+    return body;
+  }
+  if (method === 'DELETE' && status === 404) return {};
+  throw refusedCall(`HTTP ${status}${reasonIn(body, secrets)}`, status);
+}
+
+/** `ErrorResponse` of the API: `title`, `detail`, and what is wrong with which field. */
+function reasonIn(body: JsonObject | null, secrets: readonly string[]): string {
+  const said = body?.['detail'] ?? body?.['title'];
+  const errors = body?.['validation_errors'];
+  const details = [
+    said,
+    ...(Array.isArray(errors) ? errors.filter(isObject).map((one) => one['detail']) : []),
+  ]
+    .filter((text) => typeof text === 'string' && text !== '')
+    .join('; ');
+  return details === '' ? '' : `: ${describe(details, secrets)}`;
+}
+
+function refusedCall(reason: string, status = 0): SidekeyError {
+  const hint =
+    status === 401 || status === 403
+      ? 'let the application use the My Account API with all scopes of connected accounts: docs/auth0-token-vault.md'
+      : 'check the connection and the application at Auth0: docs/auth0-token-vault.md';
+  return new SidekeyError('provider_refused', `Auth0 said no (${reason}).`, { hint });
+}
+
+function waitHint(retryAfterMs: number | null): string {
+  return retryAfterMs === null ? 'try again later' : `try again in ${Math.ceil(retryAfterMs / 1000)} s`;
+}
+
+function readAccount(value: JsonObject): ConnectedAccount {
+  const { scopes } = value;
+  return {
+    id: textIn(value, 'id'),
+    connection: textIn(value, 'connection'),
+    scopes: Array.isArray(scopes) ? scopes.filter((scope) => typeof scope === 'string') : [],
+  };
+}
+
+function textIn(object: JsonObject, name: string): string {
+  const value = object[name];
+  if (typeof value !== 'string' || value === '') throw unreadable();
+  return value;
+}
+
+function unreadable(): SidekeyError {
+  return new SidekeyError(
+    'provider_refused',
+    'The My Account API of Auth0 sent an answer that is not of its form.',
+    { hint: 'check the domain of the login: sidekey provider show auth0' },
+  );
+}
+
+/** What the errors of Auth0's token endpoint say of a login there. Pure. */
+
+/** The last three are those of OpenID Connect Core §3.1.2.6. */
+const ended = new Set([
+  'invalid_grant',
+  'expired_token',
+  'interaction_required',
+  'login_required',
+  'consent_required',
+]);
+
+/** Whether the refresh token of the login is of no use any more: a new login is needed. */
+export function loginHasEnded(error: string): boolean {
+  return ended.has(error);
+}

@@ -1,0 +1,121 @@
+/**
+ * Tokens of a GitHub App's installation. No OAuth: a JWT of the app gets a token of an hour.
+ * https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-an-installation-access-token-for-a-github-app
+ */
+import type { SigningKey } from '../grants/credential.ts';
+import { isFieldValue } from '../policy/text.ts';
+import { askEndpoint, describe, type EndpointAnswer, jsonObject, type TokenIo } from './http.ts';
+import type { RefreshOutcome } from './refresh.ts';
+import { signJwt } from './signing-key.ts';
+
+/** One token of one installation. */
+export interface InstallationRequest {
+  /**
+   * The collection of installations, an https URL: `https://api.github.com/app/installations`, and on a server of
+   * one's own `https://HOST/api/v3/app/installations`.
+   */
+  readonly endpoint: string;
+  readonly key: SigningKey;
+  /** The app's client id, or its numeric id. */
+  readonly appId: string;
+  readonly installationId: string;
+}
+
+/** GitHub wants `exp` at most ten minutes ahead, and advises an `iat` a minute back, for clocks that differ. */
+const backdatedS = 60;
+const lifetimeS = 600;
+
+/**
+ * Asks for a token. Never rejects for what GitHub or a network may do. An installation that is not there any more is
+ * `invalid_grant`: the app was taken away, and only installing it again helps.
+ */
+export async function requestInstallationToken(
+  request: InstallationRequest,
+  io: TokenIo,
+): Promise<RefreshOutcome> {
+  const obtainedAt = io.now();
+  const appToken = await signAppToken(request, obtainedAt);
+  if (appToken === null) {
+    return {
+      kind: 'refused',
+      error: 'key_invalid',
+      description: `the private key does not sign with ${request.key.algorithm}`,
+    };
+  }
+  let remaining: string | null = null;
+  const answer = await askEndpoint(
+    {
+      name: 'the token endpoint',
+      url: `${request.endpoint.replace(/\/$/, '')}/${encodeURIComponent(request.installationId)}/access_tokens`,
+      method: 'POST',
+      headers: {
+        accept: 'application/vnd.github+json',
+        authorization: `Bearer ${appToken}`,
+        // GitHub answers 403 to who does not say who they are.
+        'user-agent': 'sidekey',
+        'x-github-api-version': '2022-11-28',
+      },
+      body: null,
+    },
+    {
+      ...io,
+      fetch: async (url, init) => {
+        const response = await io.fetch(url, init);
+        remaining = response.headers.get('x-ratelimit-remaining');
+        return response;
+      },
+    },
+  );
+  switch (answer.kind) {
+    case 'answer':
+      return outcomeOf(answer, { appToken, obtainedAt, isLimited: remaining === '0' });
+    case 'error':
+      return { ...answer, kind: 'refused' };
+    case 'transient':
+      return answer;
+  }
+}
+
+async function signAppToken({ key, appId }: InstallationRequest, now: number): Promise<string | null> {
+  const issuedAt = Math.floor(now / 1000) - backdatedS;
+  try {
+    return await signJwt(key, { iss: appId, iat: issuedAt, exp: issuedAt + lifetimeS });
+  } catch {
+    // What the key says of itself in a message must not get out.
+    return null;
+  }
+}
+
+function outcomeOf(
+  { status, text, retryAfterMs }: EndpointAnswer,
+  asked: { readonly appToken: string; readonly obtainedAt: number; readonly isLimited: boolean },
+): RefreshOutcome {
+  const body = jsonObject(text) ?? {};
+  if (status >= 200 && status < 300) {
+    const { token, expires_at: expires } = body;
+    if (typeof token !== 'string' || !isFieldValue(token)) {
+      return transient('the token endpoint sent an answer without a token', retryAfterMs);
+    }
+    const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
+    return {
+      kind: 'refreshed',
+      accessToken: token,
+      refreshToken: null,
+      expiresAt: Number.isNaN(expiresAt) ? null : expiresAt,
+      obtainedAt: asked.obtainedAt,
+      scope: null,
+    };
+  }
+  // Its limits are a 429 or a 403; a 403 for another reason says neither of these.
+  if (status === 403 && (retryAfterMs !== null || asked.isLimited)) {
+    return transient('GitHub limits how often it is asked', retryAfterMs);
+  }
+  const message = body['message'];
+  const description = typeof message === 'string' ? describe(message, [asked.appToken]) : '';
+  if (status === 404) return { kind: 'invalid_grant', description };
+  return { kind: 'refused', error: `http_${status}`, description };
+}
+
+function transient(reason: string, retryAfterMs: number | null): RefreshOutcome {
+  return { kind: 'transient', reason, retryAfterMs };
+}

@@ -1,0 +1,375 @@
+import type * as oauth from 'oauth4webapi';
+import type { DpopKey } from '../grants/credential.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Nonces } from '../schemes/dpop-proof.ts';
+
+/** Requests for documents other than tokens: bounded, without redirects, over the guarded way out. */
+
+/** What such a request is made with. */
+export interface DocumentIo {
+  /** Through the dial guard. */
+  readonly fetch: TokenFetch;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const maxFetchedBytes = 262_144;
+
+/**
+ * A `fetch` for oauth4webapi whose answers are read to their end here, so that a metadata document without end is an
+ * error and not a memory that grows.
+ */
+export function boundedFetch({ fetch }: DocumentIo) {
+  return async (url: string, init: oauth.CustomFetchOptions<string, unknown>): Promise<Response> => {
+    const { headers: sent, body, signal } = init;
+    const answer = await fetch(url, {
+      method: init.method === 'POST' ? 'POST' : 'GET',
+      headers: sent,
+      redirect: 'manual',
+      ...(typeof body === 'string' ? { body } : {}),
+      ...(signal == null ? {} : { signal }),
+    });
+    const text = await readBounded(answer.body, maxFetchedBytes);
+    if (text === null) throw new RangeError('the answer is larger than 256 KiB');
+    const status = answer.status >= 200 && answer.status <= 599 ? answer.status : 502;
+    const isEmpty = status === 204 || status === 205 || status === 304;
+    const headers: Record<string, string> = {};
+    for (const name of ['content-type', 'www-authenticate']) {
+      const value = answer.headers.get(name);
+      if (value !== null) headers[name] = value;
+    }
+    return new Response(isEmpty ? null : text, { status, headers });
+  };
+}
+
+/** Reading JSON that came from a provider. Pure. */
+
+/** An object of JSON, as far as it is known. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** The object that a text is; null: it is none. */
+export function jsonObject(text: string): JsonObject | null {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return isObject(parsed) ? parsed : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What stands at a path such as `authed_user.access_token`; undefined where nothing does. Inherited members are none. */
+export function memberAt(object: JsonObject, path: string): unknown {
+  let value: unknown = object;
+  for (const name of path.split('.')) {
+    if (!isObject(value) || !Object.hasOwn(value, name)) return undefined;
+    value = value[name];
+  }
+  return value;
+}
+
+/** Whether a value is an object of JSON, and no list. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What may be kept of a text that came from a provider, or of a failure on the way to it. Pure. */
+
+const maxRead = 4_096;
+const maxKept = 300;
+/** A piece of a secret that is this long is taken for one: providers quote tokens cut short. */
+const pieceLength = 8;
+/** Stands for what was taken out until all is: no text has it by then, and no secret can be found in it. */
+const hole = '\0';
+
+/**
+ * A provider's words for people: control and invisible characters become spaces, every piece of a secret is taken
+ * out, and the rest is cut at 300 characters.
+ */
+export function describe(text: string, secrets: readonly string[]): string {
+  let clean = text
+    .slice(0, maxRead)
+    .replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ')
+    .replace(/ {2,}/g, ' ')
+    .trim();
+  for (const secret of secrets) {
+    for (const form of renderedForms(secret)) clean = redact(clean, form);
+  }
+  clean = clean.replace(/\0+/g, '[redacted]');
+  const kept = Array.from(clean);
+  return kept.length > maxKept ? `${kept.slice(0, maxKept - 1).join('')}…` : clean;
+}
+
+/**
+ * An error code as RFC 6749 §5.2 means it: short and plain; anything else is not repeated. A secret that is shorter than
+ * a piece counts only as a whole: a client whose secret is `client` still learns of its `invalid_client`.
+ */
+export function errorCode(text: string, secrets: readonly string[]): string {
+  const telling = secrets.filter((secret) => secret.length >= pieceLength || secret === text);
+  const plain = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/.test(text) && describe(text, telling) === text;
+  return plain ? text : 'unnamed_error';
+}
+
+/** An error code with what was said of it, or any beginning with its end. */
+export function withDescription(what: string, description: string): string {
+  return description === '' ? what : `${what}: ${description}`;
+}
+
+/** A sentence as it stands inside of another. */
+export function withoutStop(sentence: string): string {
+  return sentence.replace(/\.$/, '');
+}
+
+/** Why a request did not come through, from codes alone: messages of drivers may hold anything. */
+export function describeFault(error: unknown): string {
+  const ours = findSidekeyError(error);
+  if (ours !== null) return ours.message;
+  for (const link of causes(error)) {
+    const code = link instanceof Error && 'code' in link ? link.code : undefined;
+    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,60}$/.test(code))
+      return `the connection failed (${code})`;
+  }
+  return 'the connection failed';
+}
+
+/** The failure with a code of ours that lies beneath, such as the dial guard's `address_blocked`; null: none. */
+export function findSidekeyError(error: unknown): SidekeyError | null {
+  for (const link of causes(error)) if (link instanceof SidekeyError) return link;
+  return null;
+}
+
+function* causes(error: unknown): Generator {
+  let link = error;
+  for (let depth = 0; depth < 8 && link !== undefined && link !== null; depth += 1) {
+    yield link;
+    link = link instanceof Error ? link.cause : undefined;
+  }
+}
+
+/** The forms in which a secret may come back: as it is, and as a form, a URL, a JSON text or base64 has it. */
+function renderedForms(secret: string): readonly string[] {
+  if (secret === '') return [];
+  return [
+    ...new Set([
+      secret,
+      encodeURIComponent(secret.toWellFormed()),
+      new URLSearchParams([['', secret]]).toString().slice(1),
+      JSON.stringify(secret).slice(1, -1),
+      Buffer.from(secret, 'utf8').toString('base64'),
+      ...encodings(secret).filter((text) => text.length >= pieceLength),
+    ]),
+  ];
+}
+
+/** Of a short secret these are so short that other words have them too. */
+function encodings(secret: string): readonly string[] {
+  return [
+    Buffer.from(secret, 'utf8').toString('hex'),
+    ...[0, 1, 2].flatMap((offset) => {
+      const text = base64Within(secret, offset);
+      return [text, text.replaceAll('+', '-').replaceAll('/', '_')];
+    }),
+  ];
+}
+
+/**
+ * What base64 makes of a secret that begins so many bytes into a group of three, without the letters that its neighbours
+ * share in: in `Basic` it stands behind the client's id.
+ */
+function base64Within(secret: string, offset: number): string {
+  const bytes = Buffer.from(secret, 'utf8');
+  const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
+  return text.slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6));
+}
+
+function redact(text: string, secret: string): string {
+  if (secret.length <= pieceLength) return text.replaceAll(secret, hole);
+  let clean = '';
+  for (let at = 0; at < text.length;) {
+    let end = at;
+    while (end + pieceLength <= text.length && secret.includes(text.slice(end, end + pieceLength))) end += 1;
+    if (end === at) {
+      clean += text[at];
+      at += 1;
+    } else {
+      clean += hole;
+      at = end + pieceLength - 1;
+    }
+  }
+  return clean;
+}
+
+/**
+ * One request from Sidekey itself to an endpoint of a provider, with no browser between (RFC 9700 §2.6: always over
+ * TLS). What comes back is bounded, redirects are never followed, and nothing that a provider or a network may do
+ * makes it reject.
+ */
+
+/** The part of `fetch` that is used; `redirect` is always `manual`. */
+export type TokenFetch = (
+  url: string,
+  init: {
+    readonly method: EndpointRequest['method'];
+    readonly headers: Record<string, string>;
+    readonly body?: string | URLSearchParams | null;
+    readonly redirect: 'manual';
+    readonly signal?: AbortSignal;
+  },
+) => Promise<TokenFetchResponse>;
+
+/** The part of a response that is read. */
+interface TokenFetchResponse {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  readonly body: AsyncIterable<Uint8Array> | null;
+}
+
+/** How the request goes out. */
+export interface TokenIo {
+  readonly fetch: TokenFetch;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Ends the request: an answer that comes later is not seen any more. */
+  readonly signal?: AbortSignal | undefined;
+  /** The key that tokens are to be bound to; absent or null: to none. */
+  readonly proofKey?: DpopKey | null | undefined;
+  /** What servers wanted to see in proofs; absent: nothing is known of them. */
+  readonly nonces?: Nonces | undefined;
+}
+
+/** What is asked. */
+export interface EndpointRequest {
+  /** For people: `the token endpoint`. */
+  readonly name: string;
+  /** An https URL, without a user name or a password. */
+  readonly url: string;
+  readonly method: 'POST' | 'GET' | 'DELETE';
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | null;
+}
+
+/** Why there is no answer. */
+export type EndpointFailure =
+  /** Asking again changes nothing: `endpoint_invalid`, `address_blocked`. */
+  | { readonly kind: 'error'; readonly error: string; readonly description: string }
+  /** Asking again may help; `retryAfterMs` is what the provider asked for (RFC 9110 §10.2.3), an hour at most. */
+  | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
+
+/** An answer of status 2xx or 4xx, but for 408 and 429. */
+export interface EndpointAnswer {
+  readonly kind: 'answer';
+  readonly status: number;
+  /** 64 KiB at most. */
+  readonly text: string;
+  readonly retryAfterMs: number | null;
+  /** `DPoP-Nonce` as it came (RFC 9449 §8.1); absent: there is none. */
+  readonly nonce?: string;
+}
+
+const maxAnswer = 65_536;
+const maxRetryAfterMs = 3_600_000;
+
+/** Asks, and never rejects. */
+export async function askEndpoint(
+  request: EndpointRequest,
+  io: TokenIo,
+): Promise<EndpointAnswer | EndpointFailure> {
+  const { name, method, headers, body } = request;
+  const url = URL.parse(request.url);
+  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') {
+    return { kind: 'error', error: 'endpoint_invalid', description: `${name} is not an https URL` };
+  }
+  let answer: RawAnswer;
+  try {
+    const asked = io.fetch(url.href, {
+      method,
+      headers: { ...headers },
+      body,
+      redirect: 'manual',
+      ...(io.signal === undefined ? {} : { signal: io.signal }),
+    });
+    answer = await unlessAborted(asked.then(readAnswer), io.signal);
+  } catch (error) {
+    if (io.signal?.aborted === true) return transient(`${name} did not answer in time`);
+    const ours = findSidekeyError(error);
+    return ours?.code === 'address_blocked'
+      ? { kind: 'error', error: ours.code, description: ours.message }
+      : transient(describeFault(error));
+  }
+  const { status, text } = answer;
+  const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
+  // Status 0 is how `fetch` shows a redirect that it was told not to follow.
+  // Servers under maintenance redirect to a page for people, and so do portals of networks.
+  if (status === 0 || (status >= 300 && status < 400)) {
+    return transient(`${name} answered with a redirect, which is never followed`, retryAfterMs);
+  }
+  if (status >= 500 || status === 429 || status === 408) {
+    return transient(`${name} answered with HTTP ${status}`, retryAfterMs);
+  }
+  if (text === null) return transient(`the answer of ${name} was larger than 64 KiB`);
+  return {
+    kind: 'answer',
+    status,
+    text,
+    retryAfterMs,
+    ...(answer.nonce === null ? {} : { nonce: answer.nonce }),
+  };
+}
+
+interface RawAnswer {
+  readonly status: number;
+  readonly retryAfter: string | null;
+  readonly nonce: string | null;
+  /** Null: larger than 64 KiB. */
+  readonly text: string | null;
+}
+
+async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
+  const body = await readBounded(response.body, maxAnswer);
+  return {
+    status: response.status,
+    retryAfter: response.headers.get('retry-after'),
+    nonce: response.headers.get('dpop-nonce'),
+    text: body === null ? null : body.toString('utf8'),
+  };
+}
+
+/** Seconds or a date, into milliseconds from now. */
+function readRetryAfter(text: string | null, now: number): number | null {
+  if (text === null) return null;
+  const ms = /^[0-9]{1,9}$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), maxRetryAfterMs);
+}
+
+function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
+  return { kind: 'transient', reason, retryAfterMs };
+}
+
+/** Settles when the signal is aborted, also where what is waited for does not heed it. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', onAbort);
+    });
+  });
+}
+
+/** A body to its end; null: it is larger than `mostBytes`, and the rest is not read. Rejects with what the body does. */
+export async function readBounded(
+  body: AsyncIterable<Uint8Array> | null,
+  mostBytes: number,
+): Promise<Buffer<ArrayBuffer> | null> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  // Leaving the loop early cancels the body.
+  for await (const chunk of body ?? []) {
+    length += chunk.byteLength;
+    if (length > mostBytes) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,282 @@
+import { randomBytes } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+import { readFrameHead } from '../lib/websocket-frame.ts';
+import { alphabets, type Budget, codeLength, type FoundCode, type PlaceholderCodes } from './codes.ts';
+
+/** Opcodes of RFC 6455 §5.2. */
+const continuation = 0;
+const text = 1;
+
+/** Bytes of a frame that are held, so that it goes on as one; of a longer one each piece is a fragment (§5.4). */
+const mostHeld = 65_536;
+
+/** A frame whose payload is coming. */
+interface Frame {
+  readonly opcode: number;
+  readonly isFinal: boolean;
+  readonly mask: Buffer;
+  /** Bytes of the payload that are yet to come. */
+  left: number;
+  /** Of the payload, how many have come. */
+  read: number;
+}
+
+/**
+ * The frames of a WebSocket client (RFC 6455 §5), with a value in the place of texts in its text messages. Messages keep
+ * their bounds; longer ones go on in other fragments than they came in. No extension may have been negotiated: it could
+ * change what the bits say.
+ */
+export class ClientFrames {
+  readonly #replacement: Replacement;
+  #pending: Buffer = Buffer.alloc(0);
+  #frame: Frame | null = null;
+  /** Of the text message that is under way; null: none is. */
+  #replacer: Replacer | null = null;
+  /** Whether a fragment of it has left. */
+  #hasBegun = false;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+
+  constructor(replacement: Replacement) {
+    this.#replacement = replacement;
+  }
+
+  /**
+   * Answers what goes on.
+   *
+   * @throws SidekeyError `bad_request` where the bytes are no frames of a client
+   */
+  push(piece: Buffer): readonly Buffer[] {
+    let bytes = this.#pending.length === 0 ? piece : Buffer.concat([this.#pending, piece]);
+    const out: Buffer[] = [];
+    for (;;) {
+      if (this.#frame === null) {
+        const head = readFrameHead(bytes, 'client');
+        if (head === 'incomplete') break;
+        if (head === 'malformed') throw noFrames();
+        const { opcode, isFinal, payload: left } = head;
+        this.#frame = { opcode, isFinal, mask: Buffer.from(head.mask), left, read: 0 };
+        bytes = this.#begin(this.#frame, bytes, head.length, out);
+      }
+      const frame = this.#frame;
+      const part = bytes.subarray(0, frame.left);
+      if (part.length === 0 && frame.left > 0) break;
+      bytes = bytes.subarray(part.length);
+      this.#payload(frame, part, out);
+      if (frame.left > 0) break;
+      this.#frame = null;
+    }
+    this.#pending = Buffer.from(bytes);
+    return out;
+  }
+
+  /** Of what is not rewritten, the head goes on as it is. */
+  #begin(frame: Frame, bytes: Buffer, length: number, out: Buffer[]): Buffer {
+    if (frame.opcode === text) {
+      if (this.#replacer !== null) throw noFrames();
+      this.#replacer = new Replacer(this.#replacement);
+      this.#hasBegun = false;
+    }
+    if (!this.#isRewritten(frame)) out.push(bytes.subarray(0, length));
+    return bytes.subarray(length);
+  }
+
+  #isRewritten({ opcode }: Frame): boolean {
+    return opcode === text || (opcode === continuation && this.#replacer !== null);
+  }
+
+  #payload(frame: Frame, part: Buffer, out: Buffer[]): void {
+    frame.left -= part.length;
+    if (!this.#isRewritten(frame)) {
+      if (part.length > 0) out.push(part);
+      return;
+    }
+    const replacer = this.#replacer!;
+    const plain = masked(part, frame.mask, frame.read);
+    frame.read += part.length;
+    const pieces = [...replacer.push(plain)];
+    const isEnd = frame.left === 0 && frame.isFinal;
+    if (isEnd) pieces.push(...replacer.end());
+    for (const piece of pieces) this.#hold(piece);
+    if (frame.left > 0 && this.#heldBytes <= mostHeld) return;
+    this.#send(isEnd, out);
+    if (isEnd) this.#replacer = null;
+  }
+
+  #hold(piece: Buffer): void {
+    this.#held.push(piece);
+    this.#heldBytes += piece.length;
+  }
+
+  /** What is held, as one fragment. */
+  #send(isFinal: boolean, out: Buffer[]): void {
+    if (!isFinal && this.#heldBytes === 0) return;
+    const opcode = this.#hasBegun ? continuation : text;
+    out.push(frameOf(opcode, isFinal, Buffer.concat(this.#held)));
+    this.#hasBegun = true;
+    this.#held = [];
+    this.#heldBytes = 0;
+  }
+}
+
+/** §5.3; the same both ways. A copy: the bytes of others stay as they are. */
+function masked(bytes: Buffer, mask: Buffer, offset: number): Buffer {
+  const done = Buffer.allocUnsafe(bytes.length);
+  for (let i = 0; i < bytes.length; i += 1) done[i] = bytes[i]! ^ mask[(offset + i) & 3]!;
+  return done;
+}
+
+function frameOf(opcode: number, isFinal: boolean, payload: Buffer): Buffer {
+  const { length } = payload;
+  const size = length < 126 ? 0 : length < 65_536 ? 2 : 8;
+  const head = Buffer.alloc(6 + size);
+  head[0] = (isFinal ? 0x80 : 0) | opcode;
+  head[1] = 0x80 | (size === 0 ? length : size === 2 ? 126 : 127);
+  if (size === 2) head.writeUInt16BE(length, 2);
+  if (size === 8) head.writeBigUInt64BE(BigInt(length), 2);
+  // Not the client's: two payloads under one mask would tell of each other (§10.3).
+  const mask = newMask();
+  mask.copy(head, 2 + size);
+  return Buffer.concat([head, masked(payload, mask, 0)]);
+}
+
+/** Random bytes are dear one by one, and messages are short. */
+let masks: Buffer = Buffer.alloc(0);
+
+function newMask(): Buffer {
+  if (masks.length === 0) masks = randomBytes(4_096);
+  const mask = masks.subarray(0, 4);
+  masks = masks.subarray(4);
+  return mask;
+}
+
+function noFrames(): SidekeyError {
+  return new SidekeyError('bad_request', 'The client sent bytes that are no frames of a WebSocket.');
+}
+
+/** Look-alikes of one body that are tried. */
+const mostTried = 1_000;
+const marks = alphabets.map(({ mark }) => Buffer.from(mark));
+/** Bytes that a mark and its code have at most. */
+const longest = Math.max(...alphabets.map((alphabet) => alphabet.mark.length + codeLength(alphabet)));
+
+/** Finds placeholders in bytes that come in pieces. It holds none back: what it finds, nobody can use. */
+export class PlaceholderScanner {
+  readonly #codes: Pick<PlaceholderCodes, 'find'>;
+  readonly #budget: Budget = { left: mostTried };
+  /** The end of what has come, which may be the beginning of one. */
+  #before: Buffer = Buffer.alloc(0);
+
+  constructor(codes: Pick<PlaceholderCodes, 'find'>) {
+    this.#codes = codes;
+  }
+
+  /** Those that end in this piece; one of the last piece may be told once more. */
+  push(piece: Buffer): readonly FoundCode[] {
+    const edge = Buffer.concat([this.#before, piece.subarray(0, longest - 1)]);
+    const found = [
+      ...findIn(edge, this.#codes, this.#budget),
+      ...(piece.length < longest ? [] : findIn(piece, this.#codes, this.#budget)),
+    ];
+    const all = piece.length < longest ? Buffer.concat([this.#before, piece]) : piece;
+    this.#before = Buffer.from(all.subarray(Math.max(0, all.length - (longest - 1))));
+    return found;
+  }
+}
+
+/** Those in bytes that are all there. */
+export function findIn(
+  bytes: Buffer,
+  codes: Pick<PlaceholderCodes, 'find'>,
+  budget?: Budget,
+): readonly FoundCode[] {
+  // Most hold no mark, and are not made a text.
+  return marks.some((mark) => bytes.includes(mark)) ? codes.find(bytes.toString('latin1'), budget) : [];
+}
+
+/** Texts that are looked for, and what takes their place. */
+export interface Replacement {
+  readonly texts: readonly Buffer[];
+  readonly value: Buffer;
+}
+
+/**
+ * Puts a value in the place of each of some texts, in bytes that come in pieces; of two that begin at one place the longer
+ * is meant. What may be the beginning of one is held back until it is known whether it is.
+ */
+export class Replacer {
+  /** Texts that were replaced. */
+  found = 0;
+  readonly #texts: readonly Buffer[];
+  readonly #value: Buffer;
+  #held: Buffer = Buffer.alloc(0);
+
+  constructor({ texts, value }: Replacement) {
+    this.#texts = texts;
+    this.#value = value;
+  }
+
+  /** Answers what may go on; perhaps the very piece. */
+  push(piece: Buffer): readonly Buffer[] {
+    return this.#replace(this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece]), false);
+  }
+
+  /** Nothing comes any more. */
+  end(): readonly Buffer[] {
+    return this.#replace(this.#held, true);
+  }
+
+  #replace(bytes: Buffer, isLast: boolean): readonly Buffer[] {
+    const done: Buffer[] = [];
+    // Each looks on where it has not looked yet: what repeats one text is not searched again and again for the others.
+    const places = this.#texts.map((text) => ({ text, at: bytes.indexOf(text) }));
+    let from = 0;
+    let held = -1;
+    for (;;) {
+      for (const place of places)
+        if (place.at >= 0 && place.at < from) place.at = bytes.indexOf(place.text, from);
+      if (held < from) held = isLast ? bytes.length : this.#beginningIn(bytes, from);
+      const next = firstOf(places);
+      if (next === null || next.at >= held) break;
+      if (next.at > from) done.push(bytes.subarray(from, next.at));
+      done.push(this.#value);
+      this.found += 1;
+      from = next.at + next.text.length;
+    }
+    if (held > from) done.push(bytes.subarray(from, held));
+    // Copied: a few bytes must not keep all that they came with, which may change.
+    this.#held = Buffer.from(bytes.subarray(held));
+    return done;
+  }
+
+  /** Where the first text begins whose end has not come yet; else the end. */
+  #beginningIn(bytes: Buffer, from: number): number {
+    let first = bytes.length;
+    for (const text of this.#texts) {
+      const most = Math.min(text.length - 1, bytes.length - from);
+      for (let length = most; length > bytes.length - first; length -= 1) {
+        const at = bytes.length - length;
+        if (bytes[at] !== text[0] || bytes.compare(text, 0, length, at) !== 0) continue;
+        first = at;
+        break;
+      }
+    }
+    return first;
+  }
+}
+
+interface Place {
+  readonly text: Buffer;
+  /** Where it stands next; -1: nowhere. */
+  readonly at: number;
+}
+
+function firstOf(places: readonly Place[]): Place | null {
+  let first: Place | null = null;
+  for (const place of places) {
+    if (place.at < 0) continue;
+    const isBefore = first === null || place.at < first.at;
+    if (isBefore || (place.at === first!.at && place.text.length > first!.text.length)) first = place;
+  }
+  return first;
+}

@@ -1,0 +1,149 @@
+import { type GraphqlOperation, mostOperations, operationsOf, operationsOfBody } from './graphql.ts';
+import { ambiguous, isJsonObject, type Json, type JsonObject, memberOf, parseStrictJson } from './json.ts';
+import { isOverride, type Parameter, parametersOf } from './method-override.ts';
+import { fold, jsonType, mediaTypeOf } from './text.ts';
+
+/** What a request body asks for, in the protocols that rules know. */
+export interface BodyFacts {
+  /** The operations of a GraphQL request or batch; empty: there is no body. Null: it cannot be read as one. */
+  readonly graphql: readonly GraphqlOperation[] | null;
+  /** The messages of a JSON-RPC request or batch; empty: there is no body. Null: it cannot be read as one. */
+  readonly jsonrpc: readonly JsonRpcCall[] | null;
+  /** The parameters that may name a method, of a form or a JSON object; null: it has some that were not read. */
+  readonly form?: readonly Parameter[] | null;
+}
+
+/** One message of JSON-RPC 2.0. */
+export interface JsonRpcCall {
+  /** Null: an answer, which calls nothing. */
+  readonly method: string | null;
+  /** The tool that `tools/call` calls (Model Context Protocol); null for every other method. */
+  readonly tool: string | null;
+}
+
+/** What is read of a body. */
+export interface BodyCopy {
+  /** The one `Content-Type` field; null: there is none, or more than one. */
+  readonly contentType: string | null;
+  /** The `Content-Encoding` field; null: there is none. What is encoded is not read. */
+  readonly contentEncoding: string | null;
+  readonly bytes: Uint8Array;
+}
+
+/** Of a request that has no body: it asks for nothing. */
+export const noBody: BodyFacts = Object.freeze({ graphql: [], jsonrpc: [] });
+/** Of a body that cannot be read, or was not. */
+export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: null });
+
+/**
+ * Reads a copy of a body. Whatever two programs might read differently is not read: then no condition on it holds for
+ * an `allow` rule, and every one holds for a `deny` rule. Never throws: what is too large for the engine is not read.
+ *
+ * @param complete whether the copy is the whole body; a part of one is not read
+ */
+export function readBodyFacts(copy: BodyCopy, complete: boolean): BodyFacts {
+  if (!complete) return hasForm(copy.contentType) ? { ...unreadBody, form: null } : unreadBody;
+  if (copy.bytes.length === 0) return noBody;
+  try {
+    return readBody(copy);
+  } catch (error) {
+    if (error instanceof RangeError) return unreadBody;
+    throw error;
+  }
+}
+
+function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts {
+  if (contentEncoding !== null && contentEncoding.trim().toLowerCase() !== 'identity') return unreadBody;
+  const form = formOf(contentType, bytes);
+  if (form !== undefined) return { ...unreadBody, form };
+  const type = mediaTypeOf(contentType);
+  const text = type === null ? null : decode(bytes);
+  if (type === null || text === null) return unreadBody;
+  if (type === 'application/graphql') return { graphql: operationsOf(text), jsonrpc: null };
+  const value = jsonType.test(type) ? parseStrictJson(text) : undefined;
+  if (value === undefined) return unreadBody;
+  const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
+  const read = { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
+  // `method` is a member of every call of JSON-RPC; what is for the method alone, frameworks read from JSON too.
+  const named = isJsonObject(value) ? Object.keys(value).filter(isOverride) : [];
+  return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
+}
+
+function decode(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+/** All parts of a batch, or null where one of them cannot be read, or there is none, or there are too many. */
+function readAll<T>(
+  parts: readonly Json[],
+  read: (part: JsonObject) => readonly T[] | null,
+): readonly T[] | null {
+  const all: T[] = [];
+  for (const part of parts) {
+    const found = isJsonObject(part) ? read(part) : null;
+    if (found === null || all.length + found.length > mostOperations) return null;
+    all.push(...found);
+  }
+  return all.length > 0 ? all : null;
+}
+
+const toolsCall = 'tools/call';
+
+/** A method as the most forgiving server reads it: `Tools/Call ` names a tool for it, and a method without tools for others. */
+function forgiven(method: string): string {
+  return fold(method).replace(/[\s\p{Cc}]/gu, '');
+}
+
+function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
+  const method = memberOf(message, 'method');
+  if (memberOf(message, 'jsonrpc') !== '2.0') return null;
+  if (method === undefined) {
+    const isAnswer = ['result', 'error'].some((name) => {
+      const member = memberOf(message, name);
+      return member !== undefined && member !== ambiguous;
+    });
+    return isAnswer ? [{ method: null, tool: null }] : null;
+  }
+  if (typeof method !== 'string') return null;
+  if (method !== toolsCall && forgiven(method) === toolsCall) return null;
+  if (method !== toolsCall) return [{ method, tool: null }];
+  const params = memberOf(message, 'params');
+  const tool = params !== ambiguous && isJsonObject(params) ? memberOf(params, 'name') : undefined;
+  return typeof tool === 'string' ? [{ method, tool }] : null;
+}
+
+/** More parameters are not looked at one by one. */
+const mostParameters = 1_000;
+
+/** Reports whether a body of that `Content-Type` is a form, in the reading that finds most. */
+export function hasForm(contentType: string | null): boolean {
+  return /x-www-form-urlencoded|multipart\//i.test(contentType ?? '');
+}
+
+/** Reads the parameters of a form; undefined: it is none, null: it has too many. Decodes to find, not to judge. */
+function formOf(contentType: string | null, bytes: Uint8Array): readonly Parameter[] | null | undefined {
+  if (!hasForm(contentType)) return undefined;
+  const text = new TextDecoder('latin1').decode(bytes);
+  const parameters = /multipart\//i.test(contentType ?? '') ? partsOf(text) : parametersOf(text);
+  return parameters.length > mostParameters ? null : parameters;
+}
+
+/** Parts of `multipart/form-data` (RFC 7578 §4.2): what stands as a name in any line, and the line after the next empty one. */
+function partsOf(text: string): readonly Parameter[] {
+  const parameters: Parameter[] = [];
+  for (const { 1: quoted, 2: bare, index, 0: all } of text.matchAll(
+    /\bname\*?[ \t]*=[ \t]*(?:(?:utf-8'')?"([^"\r\n]*)"?|([^";\s]+))/gi,
+  )) {
+    const head = text.slice(index + all.length, index + all.length + 1_024);
+    const [, value = ''] = /\r?\n\r?\n([^\r\n]{0,64})/.exec(head) ?? [];
+    for (const parameter of parametersOf((quoted ?? bare ?? '').replace(/^utf-8''/i, ''))) {
+      parameters.push([parameter[0], value]);
+    }
+    if (parameters.length > mostParameters) break;
+  }
+  return parameters;
+}

@@ -1,0 +1,145 @@
+import { BlockList, isIP } from 'node:net';
+import { type Cidr, plainAddress } from './address.ts';
+import type { JsonRpcCall } from './body.ts';
+import type { GraphqlOperation } from './graphql.ts';
+import { isUnread, matchesLoosely, matchesPath, type PathGlob } from './path.ts';
+import type { ReadRequest } from './request.ts';
+import type { ConditionName, Conditions, GraphqlCondition, JsonRpcCondition, Verdict } from './rule.ts';
+import { type Glob, matchesAny } from './text.ts';
+import { createTimeTest, type TimeWindow } from './time-window.ts';
+
+/** Asks which operations have one of the types and one of the names. */
+function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => Verdict {
+  const fits = ({ type, name }: GraphqlOperation) =>
+    (types === null || types.includes(type)) && (names === null || matchesAny(names, name));
+  return ({ operations }) => bodyVerdictOf(operations(), fits);
+}
+
+/** Where methods are named, `tools` narrows `tools/call` alone; where none are, only the calls of these tools fit. */
+function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadRequest) => Verdict {
+  const fits = ({ method, tool }: JsonRpcCall) => {
+    if (method === null || (methods !== null && !matchesAny(methods, method))) return false;
+    return tools === null || (tool === null ? methods !== null : matchesAny(tools, tool));
+  };
+  return ({ calls }) => bodyVerdictOf(calls, fits);
+}
+
+/** Yes where all that is asked for fits, no where nothing does; else nobody can tell what the condition is to mean. */
+function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean): Verdict {
+  if (asked === null) return 'unclear';
+  const isAny = asked.some(fits);
+  if (!isAny) return 'no';
+  return asked.every(fits) ? 'yes' : 'unclear';
+}
+
+/** Asks one condition of a request. */
+export type Test = (request: ReadRequest) => Verdict;
+
+type Tests = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[K]>) => Test };
+
+/** How each condition is asked, in the order in which they are: the cheap and telling ones first, the body last. */
+export const tests: Tests = {
+  methods: methodTest,
+  paths: pathTest,
+  agents: (globs) => nameTest(globs, ({ facts }) => facts.agent),
+  users: (globs) => nameTest(globs, ({ facts }) => facts.user),
+  labels:
+    (globs) =>
+    ({ facts }) =>
+      verdictOf(facts.labels.some((label) => matchesAny(globs, label))),
+  clients: clientTest,
+  times: timeTest,
+  query: queryTest,
+  contentTypes: contentTypeTest,
+  bodySize:
+    ({ min, max }) =>
+    ({ facts: { contentLength: bytes } }) =>
+      bytes === null ? 'unclear' : verdictOf(bytes >= min && (max === null || bytes <= max)),
+  graphql: graphqlTest,
+  jsonrpc: jsonRpcTest,
+};
+
+function verdictOf(holds: boolean): Verdict {
+  return holds ? 'yes' : 'no';
+}
+
+/** Methods are case-sensitive, and not every server knows: `delete` is for some what `DELETE` is. */
+function methodTest(methods: readonly string[]): Test {
+  const known = new Set(methods);
+  return ({ facts: { method } }) =>
+    known.has(method) ? 'yes' : known.has(method.toUpperCase()) ? 'unclear' : 'no';
+}
+
+/** Where a path is another only by its case, by what nobody sees, or by what stands at its end, servers differ. */
+function pathTest(globs: readonly PathGlob[]): Test {
+  return (request) => {
+    const path = request.path();
+    if (isUnread(path)) return 'unclear';
+    if (globs.some(({ segments }) => matchesPath(segments, path.segments))) return 'yes';
+    return globs.some(({ loose }) => matchesLoosely(loose, path.loose)) ? 'unclear' : 'no';
+  };
+}
+
+function nameTest(globs: readonly Glob[], nameOf: (request: ReadRequest) => string | null): Test {
+  return (request) => {
+    const name = nameOf(request);
+    return verdictOf(name !== null && matchesAny(globs, name));
+  };
+}
+
+function clientTest(blocks: readonly Cidr[]): Test {
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
+  for (const { address, prefix, family } of blocks) lists[family].addSubnet(address, prefix, family);
+  return ({ facts }) => {
+    const [address = ''] = plainAddress(facts.client).split('%', 1);
+    switch (isIP(address)) {
+      case 4:
+        return verdictOf(lists.ipv4.check(address, 'ipv4'));
+      case 6:
+        return verdictOf(lists.ipv6.check(address, 'ipv6'));
+      default:
+        return 'unclear';
+    }
+  };
+}
+
+function timeTest(windows: readonly TimeWindow[]): Test {
+  const inside = windows.map(createTimeTest);
+  return ({ facts: { now } }) => {
+    const answers = inside.map((test) => test(now));
+    return answers.includes(true) ? 'yes' : answers.includes(null) ? 'unclear' : 'no';
+  };
+}
+
+/** A parameter that stands more than once, or in another case too, means what all of its values mean, or nobody can tell. */
+function queryTest(wanted: ReadonlyMap<string, readonly Glob[]>): Test {
+  const parameters = [...wanted].map(([name, globs]) => ({ name, lower: name.toLowerCase(), globs }));
+  return (request) => {
+    const query = request.query();
+    if (isUnread(query)) return 'unclear';
+    let verdict: Verdict = 'yes';
+    for (const { name, lower, globs } of parameters) {
+      let fits = 0;
+      let values = 0;
+      let other = 0;
+      for (const [written, given] of query) {
+        if (written !== name && written.toLowerCase() !== lower) continue;
+        if (written !== name) other += 1;
+        values += given.length;
+        fits += given.filter((value) => matchesAny(globs, value)).length;
+      }
+      if (fits === 0) return 'no';
+      if (fits < values || other > 0) verdict = 'unclear';
+    }
+    return verdict;
+  };
+}
+
+function contentTypeTest(globs: readonly Glob[]): Test {
+  return ({ mediaType, facts }) => {
+    const type = mediaType();
+    if (type === undefined) return 'unclear';
+    if (type === null) return facts.contentLength === 0 ? 'no' : 'unclear';
+    return verdictOf(matchesAny(globs, type));
+  };
+}

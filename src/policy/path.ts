@@ -1,0 +1,326 @@
+import {
+  fieldNameAsRead,
+  fold,
+  type Glob,
+  globCovers,
+  matchesGlob,
+  matchesStem,
+  parseGlob,
+  withoutTail,
+} from './text.ts';
+
+/** A path that every server reads in the same way. */
+export interface ReadPath {
+  /** Decoded, without the slash before each. */
+  readonly segments: readonly string[];
+  /** See `looseReadings`. */
+  readonly loose: ReturnType<typeof looseReadings>;
+}
+
+/** Why a target cannot be judged. */
+export interface ReadingProblem {
+  /** The end of a sentence that begins with what it is of. */
+  readonly problem: string;
+  /** Every server reads it alike, but it has more parts than each rule is to look at. */
+  readonly isLong?: true;
+}
+
+/** More than any API has, and than servers take; each rule looks at all of it. */
+const mostCharacters = 8_192;
+const mostSegments = 256;
+const mostParameters = 256;
+
+/** What needs no second look: letters, digits, and the marks that no server gives a meaning of its own within a segment. */
+const plain = /^[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*$/;
+/** Visible ASCII: a server may take any other byte for UTF-8, for Latin-1, or for the end of the line. */
+const visible = /^[\x21-\x7e]*$/;
+/** What ends a segment or a path, or begins its parameters, for at least one server. */
+const special = /[/\\;?#]|\p{Cc}/u;
+const undecodable: ReadingProblem = { problem: 'has a % that encodes no text in UTF-8' };
+/** What a second decoding would read anew, that of IIS included. */
+const encodedTwice = /%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})/i;
+
+/**
+ * The path of a request target as upstream reads it: without its query, split, each segment decoded once (RFC 3986 §6.2.2.2).
+ * A path that two servers would read differently has no reading, and is answered with why: whatever is judged is then what
+ * upstream sees, and the bytes need no rewriting.
+ */
+export function readPath(target: string): ReadPath | ReadingProblem {
+  const path = target.split('?', 1)[0] ?? '';
+  if (!path.startsWith('/')) return { problem: 'does not begin with /' };
+  if (path.length > mostCharacters) return tooMany(mostCharacters, 'characters');
+  const written = path.slice(1).split('/');
+  if (written.length > mostSegments) return tooMany(mostSegments, 'segments');
+  const segments: string[] = [];
+  for (const [index, raw] of written.entries()) {
+    if (raw === '' && index < written.length - 1) return { problem: 'has an empty segment (//)' };
+    const segment = raw === '' || plain.test(raw) ? raw : readSegment(raw);
+    if (typeof segment !== 'string') return segment;
+    segments.push(segment);
+  }
+  return { segments, loose: looseReadings(segments) };
+}
+
+function readSegment(raw: string): string | ReadingProblem {
+  if (!visible.test(raw)) return { problem: 'has a byte that is no part of a URI' };
+  let segment: string;
+  try {
+    segment = decodeURIComponent(raw);
+  } catch {
+    return undecodable;
+  }
+  if (encodedTwice.test(segment)) return { problem: 'is encoded twice' };
+  // Some servers map full-width and other look-alike characters to the ASCII ones (best fit).
+  const folded = fold(segment);
+  const found = special.exec(segment)?.[0] ?? special.exec(folded)?.[0];
+  if (found !== undefined) return { problem: `has ${nameOf(found)} within a segment` };
+  if (encodedTwice.test(folded)) return { problem: 'is encoded twice' };
+  if (/^\s*\.{1,2}\s*$/.test(folded)) return { problem: 'has . or .. as a segment' };
+  if (withoutTail(folded) === '') return { problem: 'has a segment of dots and blanks alone' };
+  return segment;
+}
+
+function tooMany(most: number, parts: string): ReadingProblem {
+  return { problem: `has more than ${most} ${parts}`, isLong: true };
+}
+
+function nameOf(character: string): string {
+  return special.test(character) && character >= ' ' && character < '\x7f'
+    ? `a ${character}, plain or encoded,`
+    : 'a control character';
+}
+
+/** A query as forms write it: names, each with its values in order. */
+export type ReadQuery = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * The query of a request target, as `application/x-www-form-urlencoded` (WHATWG URL §5.1). One that servers would read
+ * differently has no reading: broken encodings, and `;`, at which some split too.
+ */
+export function readQuery(target: string): ReadQuery | ReadingProblem {
+  const mark = target.indexOf('?');
+  const query = new Map<string, string[]>();
+  if (mark < 0) return query;
+  const text = target.slice(mark + 1);
+  if (!visible.test(text) || text.includes('#')) return { problem: 'has a byte that is no part of a URI' };
+  if (text.includes(';')) return { problem: 'has a ; which some servers take for &' };
+  const pairs = text.split('&').filter((pair) => pair !== '');
+  if (pairs.length > mostParameters) return tooMany(mostParameters, 'parameters');
+  try {
+    for (const pair of pairs) {
+      const [name = '', ...rest] = pair
+        .split('=')
+        .map((part) => decodeURIComponent(part.replaceAll('+', ' ')));
+      const value = rest.join('=');
+      if (`${name}${value}`.includes('\0')) return { problem: 'has an encoded NUL' };
+      const values = query.get(name);
+      if (values === undefined) query.set(name, [value]);
+      else values.push(value);
+    }
+  } catch {
+    return undecodable;
+  }
+  return query;
+}
+
+/** Whether a reading failed. */
+export function isUnread(reading: ReadPath | ReadQuery | ReadingProblem): reading is ReadingProblem {
+  return 'problem' in reading;
+}
+
+/**
+ * Header fields that some servers take for the path, whatever the request line says: IIS with URL Rewrite or ISAPI Rewrite,
+ * Symfony before CVE-2018-14773 and Zend (ZF2018-01); Spring (`X-Forwarded-Prefix`); gunicorn (`SCRIPT_NAME`, `PATH_INFO`);
+ * services behind nginx, Traefik, Envoy and Azure, which name the path of the client so.
+ */
+const fieldNames = new Set([
+  'x-original-url',
+  'x-rewrite-url',
+  'x-override-url',
+  'x-original-uri',
+  'x-rewrite-uri',
+  'x-request-uri',
+  'request-uri',
+  'x-original-path',
+  'x-envoy-original-path',
+  'x-forwarded-path',
+  'x-forwarded-prefix',
+  'x-forwarded-uri',
+  'x-forwarded-url',
+  'x-replaced-path',
+  'x-script-name',
+  'script-name',
+  'path-info',
+  'x-waws-unencoded-url',
+]);
+
+/** Reports whether some servers take the header field for the path. */
+export function overridesPath(fieldName: string): boolean {
+  return fieldNames.has(fieldNameAsRead(fieldName));
+}
+
+/** A path in which `*` stands for one segment or a part of one, and a segment `**` for any number of segments, also none. */
+export interface PathGlob {
+  readonly text: string;
+  readonly segments: readonly (Glob | typeof anyDepth)[];
+  /** The same folded and without a slash at its end: for what only some servers take for the same path. */
+  readonly loose: readonly (Glob | typeof anyDepth)[];
+}
+
+/** A segment `**`. */
+export const anyDepth = '**';
+
+/** Reads a path glob. What is wrong with it comes as the end of a sentence. */
+export function parsePathGlob(text: string): PathGlob | { readonly problem: string } {
+  if (!text.startsWith('/')) return { problem: 'must begin with /' };
+  if (/[?#]/.test(text)) return { problem: 'is a path; what follows ? is for query' };
+  if (text.includes('%')) return { problem: 'has a %; write the character itself, the path is decoded' };
+  // No request that is let as far as this has any of them in its path.
+  if (/[;\\]|\p{Cc}/u.test(text)) return { problem: 'has a character that no path with one reading has' };
+  const written = text.slice(1).split('/');
+  if (written.some((segment, index) => segment === '' && index < written.length - 1)) {
+    return { problem: 'has an empty segment (//)' };
+  }
+  if (written.some((segment) => segment === '.' || segment === '..')) {
+    return { problem: 'has . or .. as a segment' };
+  }
+  if (written.some((segment) => segment !== anyDepth && segment.includes(anyDepth))) {
+    return { problem: 'has ** beside other characters; ** is a segment of its own' };
+  }
+  if (written.filter((segment) => segment === anyDepth).length > mostDepths) {
+    return { problem: `has more than ${mostDepths} times **` };
+  }
+  return {
+    text,
+    segments: written.map(segmentGlob),
+    loose: withoutLastSlash(written).map((segment) => segmentGlob(fold(segment))),
+  };
+}
+
+/** More would say nothing new, and comparing such globs takes long. */
+const mostDepths = 4;
+
+/** Names of programs that servers run with what follows as an argument: `/index.php/admin` is `/admin` for some. */
+const script = /\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|aspx?|ashx|cfm|jspx?|exe|dll)$/;
+/** Files that servers answer a folder with. */
+const indexFile = /^(?:index|default)(?:\.|$)/;
+/** A key as OData writes it: `users('x')` is `users/x` for some. */
+const keyed = /^([^()]+)\((['"]?)([^()]*)\2\)(?:[.:].*)?$/;
+
+/**
+ * Segments as the most forgiving servers compare them: folded, without a slash at the end, and in each further reading of
+ * the path. Suffixes of a segment are for `matchesLoosely`.
+ */
+function looseReadings(segments: readonly string[]): readonly (readonly string[])[] {
+  let readings: readonly (readonly string[])[] = [withoutLastSlash(segments).map(fold)];
+  for (const further of [behindProgram, withKeys, withoutIndex]) {
+    const found = readings.flatMap(further);
+    if (found.length > 0) readings = [...readings, ...found];
+  }
+  return readings;
+}
+
+/** The program alone, and what it is given. */
+function behindProgram(segments: readonly string[]): readonly (readonly string[])[] {
+  const at = segments.findIndex((segment) => segment.includes('.') && script.test(segment));
+  return at < 0 ? [] : [segments.slice(0, at + 1), orRoot(segments.slice(at + 1))];
+}
+
+function withKeys(segments: readonly string[]): readonly (readonly string[])[] {
+  if (!segments.some((segment) => segment.includes('('))) return [];
+  const written = segments.flatMap((segment) => {
+    const [, name, , key] = keyed.exec(segment) ?? [];
+    return name === undefined || key === undefined || key === '' ? [segment] : [name, key];
+  });
+  return [written];
+}
+
+function withoutIndex(segments: readonly string[]): readonly (readonly string[])[] {
+  return indexFile.test(segments.at(-1) ?? '') ? [orRoot(segments.slice(0, -1))] : [];
+}
+
+function orRoot(segments: readonly string[]): readonly string[] {
+  return segments.length === 0 ? [''] : segments;
+}
+
+function withoutLastSlash(segments: readonly string[]): readonly string[] {
+  return segments.length > 1 && segments.at(-1) === '' ? segments.slice(0, -1) : segments;
+}
+
+function segmentGlob(text: string): Glob | typeof anyDepth {
+  return text === anyDepth ? anyDepth : parseGlob(text);
+}
+
+/** Whether a path, as its decoded segments, is one that the glob covers. */
+export function matchesPath(globs: PathGlob['segments'], segments: readonly string[]): boolean {
+  return matchesAll(globs, segments, matchesSegment);
+}
+
+/** Whether the glob covers one of the readings, with each segment as it is or without a suffix. */
+export function matchesLoosely(
+  globs: PathGlob['loose'],
+  readings: ReturnType<typeof looseReadings>,
+): boolean {
+  return readings.some((segments) => matchesAll(globs, segments, matchesSegmentStem));
+}
+
+function matchesAll<S>(
+  globs: PathGlob['segments'],
+  segments: readonly S[],
+  fits: (glob: Glob, segment: S) => boolean,
+): boolean {
+  let glob = 0;
+  let segment = 0;
+  // Where to go on when what follows the last ** does not fit: it takes one segment more. Earlier ones need no retry.
+  let retry: { readonly glob: number; segment: number } | null = null;
+  while (segment < segments.length) {
+    const current = globs[glob];
+    if (current === anyDepth) {
+      retry = { glob: glob + 1, segment };
+      glob += 1;
+    } else if (current !== undefined && fits(current, segments[segment]!)) {
+      glob += 1;
+      segment += 1;
+    } else if (retry !== null) {
+      retry.segment += 1;
+      ({ glob, segment } = retry);
+    } else {
+      return false;
+    }
+  }
+  while (globs[glob] === anyDepth) glob += 1;
+  return glob === globs.length;
+}
+
+/** A `*` that is a whole segment stands for a segment that is there. */
+function matchesSegment(glob: Glob, segment: string): boolean {
+  return glob.text === '*' ? segment !== '' : matchesGlob(glob, segment);
+}
+
+function matchesSegmentStem(glob: Glob, segment: string): boolean {
+  return glob.text === '*' ? segment !== '' : matchesStem(glob, segment);
+}
+
+/** Whether every path that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
+export function pathCovers(outer: PathGlob, inner: PathGlob): boolean {
+  return coversFrom(outer.segments, inner.segments);
+}
+
+function coversFrom([outer, ...outerRest]: PathGlob['segments'], inner: PathGlob['segments']): boolean {
+  const [first, ...innerRest] = inner;
+  if (outer === undefined) return first === undefined;
+  if (outer === anyDepth) {
+    if (outerRest.length === 0) return true;
+    return (
+      coversFrom(outerRest, inner) || (first !== undefined && coversFrom([outer, ...outerRest], innerRest))
+    );
+  }
+  if (first === undefined || first === anyDepth) return false;
+  return segmentCovers(outer, first) && coversFrom(outerRest, innerRest);
+}
+
+function segmentCovers(outer: Glob, inner: Glob): boolean {
+  if (outer.text === '*') return inner.text !== '';
+  if (inner.text === '*') return false;
+  return globCovers(outer, inner);
+}

@@ -1,0 +1,324 @@
+import type { RawFields } from '../http/fields.ts';
+import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
+import { isReusable, responsePlan } from '../http/h1/framing.ts';
+import { createResponseReader, type HeadReader, type ResponseHeadBytes } from '../http/h1/head.ts';
+import { Malformed } from '../http/h1/scan.ts';
+import { trailersToPass } from '../http/h1/write.ts';
+import type { Limits } from '../policy/limits.ts';
+import { type Peer, peerOf } from '../policy/peer.ts';
+import type { ConnectionUser, UpstreamConnection } from '../upstream/h1-connection.ts';
+import {
+  type AttemptEnd,
+  expectationMs,
+  expects,
+  framedFor,
+  keptFor,
+  planOf,
+  requestHead,
+  rewrittenBody,
+  type Try,
+  Upload,
+} from './attempt.ts';
+import { Answer, type Carriage } from './response.ts';
+import { ConnectionEnded, timedOut } from './upstream-failure.ts';
+
+/** What a response turns out to be, in its order. */
+interface ResponseSink {
+  /** An interim response, good until this returns. */
+  interim(head: ResponseHeadBytes): void;
+  /** The final head, good until this returns. */
+  head(head: ResponseHeadBytes): void;
+  /** A piece of the body without what frames it, good until this returns. */
+  payload(piece: Buffer): void;
+  /** The response is whole. */
+  whole(trailers: RawFields): void;
+}
+
+/**
+ * Reads the response to one request. It keeps no byte that it is given but a head that is not complete yet, and moves those
+ * of a chunked body together where they lie.
+ */
+class ResponseReading {
+  readonly #method: string;
+  readonly #limits: Limits;
+  readonly #sink: ResponseSink;
+  readonly #heads: HeadReader<ResponseHeadBytes>;
+  /** A head that came in pieces, as far as it came. */
+  #partial: Buffer | null = null;
+  #partialSize = 0;
+  #body: BodyReader | null = null;
+  #mayReuse = false;
+  #over = false;
+  /** Whether a byte of an answer has come. */
+  hasBegun = false;
+
+  constructor(method: string, limits: Limits, sink: ResponseSink) {
+    this.#method = method;
+    this.#limits = limits;
+    this.#sink = sink;
+    this.#heads = createResponseReader(limits);
+  }
+
+  /** Whether the final head has come. */
+  get hasHead(): boolean {
+    return this.#body !== null;
+  }
+
+  /** Whether the connection can be used again: to be asked when the response is whole. */
+  get isReusable(): boolean {
+    return this.#over && this.#mayReuse;
+  }
+
+  /** Reads what came next, up to `end`. Answers what is wrong with it; null: nothing. */
+  read(bytes: Buffer, end: number): Error | null {
+    this.hasBegun = true;
+    if (this.#body !== null) return this.#readBody(this.#body, bytes, 0, end);
+    if (this.#partial === null) return this.#readHeads(bytes, 0, end);
+    const whole = this.#append(this.#partial, bytes, end);
+    return this.#readHeads(whole, 0, this.#partialSize);
+  }
+
+  /** The connection has ended in good order. Answers whether the response is whole by that. */
+  end(): boolean {
+    if (this.#body === null || this.#over || !this.#body.isWhole) return false;
+    this.#over = true;
+    this.#sink.whole([]);
+    return true;
+  }
+
+  #readHeads(bytes: Buffer, start: number, end: number): Error | null {
+    let at = start;
+    for (;;) {
+      const head = this.#heads.read(bytes, at, end);
+      if (head === 'incomplete') {
+        this.#keep(bytes, at, end);
+        return null;
+      }
+      if (head instanceof Malformed) return head;
+      const plan = responsePlan(head, this.#method);
+      if (plan instanceof Malformed) return plan;
+      if (plan.kind === 'tunnel' || head.status === 101)
+        return new Error('the upstream switched protocols, and was not asked to');
+      at += head.size;
+      if (head.status < 200) {
+        this.#sink.interim(head);
+        continue;
+      }
+      const body = createBodyReader(plan, { whose: 'response', limits: this.#limits, spans: true });
+      this.#body = body;
+      this.#mayReuse = isReusable(head, plan);
+      this.#sink.head(head);
+      return this.#readBody(body, bytes, at, end);
+    }
+  }
+
+  #readBody(body: BodyReader, bytes: Buffer, start: number, end: number): Error | null {
+    if (this.#over) {
+      // Nobody asked for it.
+      this.#mayReuse = false;
+      return null;
+    }
+    const stop = body.read(bytes, start, end);
+    if (typeof stop !== 'number') return stop;
+    const piece = payloadTogether(bytes, body.spans);
+    if (piece !== null) this.#sink.payload(piece);
+    if (!body.over) return null;
+    this.#over = true;
+    if (stop < end) this.#mayReuse = false;
+    this.#sink.whole(body.trailers === null ? [] : trailersToPass(body.trailers));
+    return null;
+  }
+
+  #append(partial: Buffer, bytes: Buffer, end: number): Buffer {
+    const size = this.#partialSize + end;
+    let room = partial;
+    if (size > partial.length) {
+      room = Buffer.allocUnsafe(Math.max(size, 2 * partial.length));
+      partial.copy(room, 0, 0, this.#partialSize);
+    }
+    bytes.copy(room, this.#partialSize, 0, end);
+    this.#partial = room;
+    this.#partialSize = size;
+    return room;
+  }
+
+  #keep(bytes: Buffer, start: number, end: number): void {
+    if (bytes === this.#partial) bytes.copyWithin(0, start, end);
+    else {
+      this.#partial ??= Buffer.allocUnsafe(Math.max(1_024, end - start));
+      bytes.copy(this.#partial, 0, start, end);
+    }
+    this.#partialSize = end - start;
+  }
+}
+
+/**
+ * Methods whose body means something to every server (RFC 9110 §9.3.3 and §9.3.4, RFC 5789). Servers may ignore that of GET,
+ * HEAD, DELETE and OPTIONS (§9.3.1, §9.3.2, §9.3.5, §9.3.7), and that of a method they do not know.
+ */
+const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
+/** One request over one connection, and the response into the reply. */
+export class Attempt implements ConnectionUser, ResponseSink, Carriage {
+  readonly owner: string;
+  readonly #try: Try;
+  readonly #peer: Peer;
+  readonly #answer: Answer;
+  readonly #reading: ResponseReading;
+  readonly #isExpecting: boolean;
+  #head: Buffer | null = null;
+  #connection: UpstreamConnection | null = null;
+  #upload: Upload | null = null;
+  /** For how long the upstream keeps the connection, as it says. */
+  #idleMs: number | null = null;
+  /** Whether the upstream may have left the body of the request unread. */
+  #isBodyDoubtful = false;
+
+  constructor(it: Try) {
+    this.#try = it;
+    const { facts, grant } = it.departure.right;
+    // Whose credential goes along: that of the grant, or the agent's own.
+    this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
+    this.#peer = peerOf(it.departure.authority, it.request.identity);
+    this.#isExpecting = expects(it);
+    this.#answer = new Answer(it, this);
+    this.#reading = new ResponseReading(it.departure.method, it.limits, this);
+  }
+
+  /** Rejects with a SidekeyError where the upstream fails before its head. */
+  run(): Promise<AttemptEnd> {
+    const { departure, request, connections, fresh } = this.#try;
+    this.#answer.begin(() => {
+      this.#head = requestHead(departure, request, this.#isExpecting);
+      connections.request(this.#peer, this, fresh);
+    });
+    return this.#answer.end;
+  }
+
+  // What the connection tells.
+
+  connected(connection: UpstreamConnection): void {
+    const { departure, request, sent, reply, limits } = this.#try;
+    this.#connection = connection;
+    connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
+    connection.write(this.#head!);
+    this.#head = null;
+    const { trailers } = departure;
+    const plan = planOf(this.#try);
+    if (plan.kind === 'none') return;
+    // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
+    this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(departure.method);
+    if (!this.#isExpecting) reply.continue();
+    this.#upload = new Upload(framedFor(plan, connection));
+    this.#upload
+      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#goOn(true))
+      .catch((error: Error) => {
+        if (this.#connection !== null) this.#broke(error);
+      });
+  }
+
+  unconnected(error: Error): void {
+    this.#answer.fail(error, false);
+  }
+
+  received(bytes: Buffer, end: number): void {
+    const wrong = this.#reading.read(bytes, end);
+    if (wrong !== null) this.#broke(wrong);
+    else if (this.#reading.hasHead) this.#rearm();
+  }
+
+  drained(): void {
+    this.#upload?.drained();
+  }
+
+  expired(): void {
+    const { authority } = this.#try.departure;
+    if (this.#reading.hasHead) {
+      if (this.#answer.isWaitedFor) this.#rearm();
+      else this.#broke(timedOut(authority, 'stopped sending'));
+    } else if (this.#isExpecting && this.#try.reply.waits) this.#goOn();
+    else if (this.#upload?.waitsForPiece === true) this.#rearm();
+    else this.#broke(timedOut(authority, 'did not answer in time'));
+  }
+
+  ended(): void {
+    if (this.#reading.end()) return;
+    if (this.#reading.hasHead) this.#answer.cut(new ConnectionEnded());
+    else this.#broke(new ConnectionEnded());
+  }
+
+  lost(error: Error): void {
+    this.#broke(error);
+  }
+
+  // What the response turns out to be.
+
+  interim(head: ResponseHeadBytes): void {
+    const { departure, reply } = this.#try;
+    if (head.status !== 100) {
+      this.#answer.interim(head.status, head.raw());
+      return;
+    }
+    this.#isBodyDoubtful = this.#upload !== null && !methodsWithBody.has(departure.method);
+    if (reply.waits) this.#goOn();
+  }
+
+  head(head: ResponseHeadBytes): void {
+    this.#idleMs = keptFor(head);
+    if (this.#upload !== null && (head.status >= 400 || !this.#upload.isSent)) this.#isBodyDoubtful = true;
+    this.#answer.headRead(head);
+  }
+
+  payload(piece: Buffer): void {
+    this.#answer.payloadLent(piece);
+  }
+
+  whole(trailers: RawFields): void {
+    const connection = this.#connection;
+    this.#connection = null;
+    this.#upload?.stop();
+    // What the upstream did not read of the body it reads as the beginning of the next request.
+    const isReusable = !this.#isBodyDoubtful && this.#reading.isReusable;
+    if (isReusable && connection?.isFull === false) connection.release(this.#idleMs);
+    else connection?.destroy();
+    this.#answer.whole(trailers);
+  }
+
+  // What the answer asks for.
+
+  pause(): void {
+    this.#connection?.pause();
+  }
+
+  resume(): void {
+    this.#connection?.resume();
+    this.#rearm();
+  }
+
+  stopSending(): void {
+    this.#upload?.stop();
+  }
+
+  drop(): void {
+    this.#upload?.stop();
+    if (this.#head !== null) this.#try.connections.leave(this.#peer, this);
+    this.#head = null;
+    this.#connection?.destroy();
+    this.#connection = null;
+  }
+
+  /** The body comes, or may come. */
+  #goOn(isSending = false): void {
+    this.#try.reply.continue(isSending);
+    this.#rearm();
+  }
+
+  #rearm(): void {
+    const { upstream_idle: idle, upstream_head: head } = this.#try.limits;
+    this.#connection?.deadline(this.#reading.hasHead ? idle : head);
+  }
+
+  #broke(error: Error): void {
+    this.#answer.broke(error, this.#reading.hasBegun);
+  }
+}

@@ -1,0 +1,160 @@
+import { type RawFields, trailerFields } from '../http/fields.ts';
+import { type Peer, peerOf } from '../policy/peer.ts';
+import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from '../upstream/h2-stream.ts';
+import {
+  type AttemptEnd,
+  expectationMs,
+  expects,
+  planOf,
+  rewrittenBody,
+  streamHead,
+  type Try,
+  Upload,
+} from './attempt.ts';
+import { Answer, type Carriage } from './response.ts';
+import { timedOut } from './upstream-failure.ts';
+
+/** One request over one stream of an HTTP/2 session, and the response into the reply. */
+export class StreamAttempt implements StreamUser, Carriage {
+  /** Made before a stream is asked for. */
+  head!: StreamHead;
+  readonly #try: Try;
+  readonly #peer: Peer;
+  readonly #answer: Answer;
+  readonly #isExpecting: boolean;
+  #isWaiting = false;
+  #stream: UpstreamStream | null = null;
+  #upload: Upload | null = null;
+  #hasBegun = false;
+  #hasHead = false;
+
+  constructor(it: Try) {
+    this.#try = it;
+    this.#peer = peerOf(it.departure.authority, it.request.identity);
+    this.#isExpecting = expects(it);
+    this.#answer = new Answer(it, this);
+  }
+
+  /** Rejects with a SidekeyError where the upstream fails before its head. */
+  run(): Promise<AttemptEnd> {
+    const { departure, request, streams, fresh } = this.#try;
+    this.#answer.begin(() => {
+      this.head = streamHead(departure, request, this.#isExpecting);
+      this.#isWaiting = true;
+      streams.request(this.#peer, this, fresh);
+    });
+    return this.#answer.end;
+  }
+
+  // What the stream tells.
+
+  opened(stream: UpstreamStream): void {
+    const { departure, request, sent, reply } = this.#try;
+    this.#isWaiting = false;
+    this.#stream = stream;
+    if (this.#isExpecting) stream.deadline(expectationMs);
+    else this.#rearm();
+    const { trailers } = departure;
+    const plan = planOf(this.#try);
+    if (plan.kind === 'none') return;
+    if (!this.#isExpecting) reply.continue();
+    this.#upload = new Upload({
+      write: (piece) => stream.write(piece),
+      end: (fields) => stream.end(fields),
+    });
+    this.#upload
+      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#goOn(true))
+      .catch((error: Error) => {
+        if (this.#stream !== null) this.#answer.broke(error, this.#hasBegun);
+      });
+  }
+
+  unopened(why: Error | 'http/1.1'): void {
+    this.#isWaiting = false;
+    if (why === 'http/1.1') this.#answer.downgrade();
+    else this.#answer.fail(why, false);
+  }
+
+  interim(status: number, fields: RawFields): void {
+    this.#hasBegun = true;
+    if (status !== 100) this.#answer.interim(status, fields);
+    else if (this.#try.reply.waits) this.#goOn();
+  }
+
+  answered(status: number, fields: RawFields): void {
+    this.#hasBegun = true;
+    this.#hasHead = true;
+    this.#rearm();
+    // HTTP/2 has no reason phrase (RFC 9113 §8.3.2).
+    this.#answer.head(status, '', fields);
+  }
+
+  received(piece: Buffer): void {
+    this.#rearm();
+    this.#answer.payload(piece);
+  }
+
+  whole(trailers: RawFields): void {
+    const stream = this.#stream;
+    this.#stream = null;
+    this.#upload?.stop();
+    // An upstream that answers early wants no more of the request.
+    if (this.#upload?.isSent === false) stream?.destroy();
+    this.#answer.whole(trailerFields(trailers));
+  }
+
+  drained(): void {
+    this.#upload?.drained();
+  }
+
+  expired(): void {
+    const { authority } = this.#try.departure;
+    const isWaitedFor = this.#hasHead ? this.#answer.isWaitedFor : this.#upload?.waitsForPiece === true;
+    if (!this.#hasHead && this.#isExpecting && this.#try.reply.waits) this.#goOn();
+    else if (isWaitedFor) this.#rearm();
+    else {
+      const how = this.#hasHead ? 'stopped sending' : 'did not answer in time';
+      this.#answer.broke(timedOut(authority, how), this.#hasBegun);
+    }
+  }
+
+  lost({ how, error }: StreamLoss): void {
+    this.#stream = null;
+    if (how === 'http_1_1_required' && !this.#hasBegun) this.#answer.downgrade(error);
+    else this.#answer.broke(error, this.#hasBegun, how === 'unprocessed' && !this.#hasBegun);
+  }
+
+  // What the answer asks for.
+
+  pause(): void {
+    this.#stream?.pause();
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+    this.#rearm();
+  }
+
+  stopSending(): void {
+    this.#upload?.stop();
+  }
+
+  drop(): void {
+    this.#upload?.stop();
+    if (this.#isWaiting) this.#try.streams.leave(this.#peer, this);
+    this.#isWaiting = false;
+    this.#stream?.destroy();
+    this.#stream = null;
+  }
+
+  /** The body comes, or may come. */
+  #goOn(isSending = false): void {
+    this.#try.reply.continue(isSending);
+    this.#rearm();
+  }
+
+  #rearm(): void {
+    const { upstream_idle: idle, upstream_head: head } = this.#try.limits;
+    this.#stream?.deadline(this.#hasHead ? idle : head);
+  }
+}

@@ -1,0 +1,362 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Identity } from '../agents/authentication.ts';
+import type { Grant } from '../grants/grant.ts';
+import type { Registry } from '../grants/registry.ts';
+import type { ReadyToken } from '../grants/token-result.ts';
+import type { Carried } from '../http/message.ts';
+import { denialOf } from '../http/problem.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Timers } from '../lib/timers.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
+import { decideConnect, decideRequest, type Policy } from '../policy/decide.ts';
+import type { RequestFacts } from '../policy/request.ts';
+import type { GrantIdentity } from '../schemes/single-value.ts';
+import type { Rooms, Settings } from './deps.ts';
+
+/** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */
+interface OpenConnection {
+  /** Destroyed when the right has ended. */
+  readonly client: Cuttable;
+  readonly right: Right;
+  /**
+   * Why policy, as it is now, would not let it begin. Null: policy is not asked again, nor is whether callers need a
+   * token; what ends by itself goes on under the config that it began with.
+   */
+  readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
+  /** Settles what went through since the last look; it may end the work. Absent: nothing is to settle. */
+  readonly settle?: () => void;
+}
+
+/** What can be cut: a connection, or one stream of it. */
+export interface Cuttable {
+  destroy(): unknown;
+  /** Bytes so far; absent: they are not counted. */
+  readonly bytesRead?: number;
+  readonly bytesWritten?: number;
+}
+
+type Refusal = SidekeyError | null;
+
+/** All that is open, so that what a right let through ends with the right. */
+export interface OpenConnections {
+  /** Does the work, and cuts its connection when the right ends; what was carried then has the code that says why. */
+  during(connection: OpenConnection, work: () => Promise<Carried>): Promise<Carried>;
+  /** Looks at all of them now; resolves when that is done. */
+  recheck(): Promise<void>;
+  /** Looks no more. */
+  close(): void;
+}
+
+interface Entry extends OpenConnection {
+  bytes: number;
+  judgedAt: number;
+  /** When the clock ends the right, as far as was known when it was last asked for. */
+  endsAt: number;
+  cutBy: SidekeyError | null;
+}
+
+/** So late a right that somebody took away, or a time window that closed, is noticed at most. */
+const checkEveryMs = 1_000;
+/** So long after its beginning the end of a right is asked for. */
+const soonMs = 20;
+/** So long what is open outlives a store that cannot be asked. */
+const unaskedMs = 30_000;
+/** Judged in one turn of the event loop: requests go in between. */
+const atOnce = 200;
+
+/** Sets no timer while nothing is open. */
+export function createOpenConnections(
+  rooms: Pick<Rooms, 'grants' | 'log' | 'now'> & {
+    readonly inForce: () => Pick<Settings, 'policy' | 'agents'>;
+  },
+  timers: Timers,
+): OpenConnections {
+  const open = new Set<Entry>();
+  let cancel: (() => void) | null = null;
+  /** Of the next look, while there is one. */
+  let wakesAt = Infinity;
+  let looking: Promise<void> | null = null;
+  let closed = false;
+  /** What began a moment ago. */
+  let begun: Entry[] = [];
+  let cancelLearning: (() => void) | null = null;
+
+  function wakeAt(at: number): void {
+    cancel?.();
+    cancel = null;
+    if (closed || open.size === 0) return;
+    const now = rooms.now();
+    wakesAt = Math.min(Math.max(at, now), now + checkEveryMs);
+    cancel = timers.after(wakesAt - now, () => void recheck());
+  }
+
+  async function recheck(): Promise<void> {
+    // One that is under way may have passed by what has changed since.
+    await looking;
+    looking ??= look().finally(() => (looking = null));
+    await looking;
+  }
+
+  async function look(): Promise<void> {
+    let count = 0;
+    // What begins meanwhile is for the next look: a busy proxy would never come to an end.
+    const all = Array.from(open);
+    for (const entry of all) {
+      count += 1;
+      if (count % atOnce === 0) await nextTurn();
+      if (!open.has(entry) || entry.cutBy !== null) continue;
+      entry.settle?.();
+      const why = await refusalOf(entry);
+      if (why !== null) cut(entry, why);
+    }
+    let next = Infinity;
+    for (const { cutBy, endsAt } of open) if (cutBy === null) next = Math.min(next, endsAt);
+    wakeAt(next);
+  }
+
+  function endOf({ right, refusal }: Entry, used: boolean): ReturnType<typeof endOfRight> {
+    const mode = refusal === null ? 'optional' : rooms.inForce().agents;
+    return endOfRight(right, { mode, used }, rooms);
+  }
+
+  /** Asks once, soon after the beginning: the end may come before the first look. Most are over by then, and not asked for. */
+  function learnEndOf(entry: Entry): void {
+    begun.push(entry);
+    if (begun.length > 1) return;
+    cancelLearning = timers.after(soonMs, () => {
+      const all = begun.filter((each) => open.has(each));
+      begun = [];
+      for (const each of all) void learnEnd(each);
+    });
+  }
+
+  async function learnEnd(entry: Entry): Promise<void> {
+    const end = await endOf(entry, false).catch(() => Infinity);
+    entry.endsAt = Math.min(entry.endsAt, end instanceof SidekeyError ? rooms.now() : end);
+    if (open.has(entry) && looking === null && entry.endsAt < wakesAt) wakeAt(entry.endsAt);
+  }
+
+  /** Why it may not stay open; null: it may, until `endsAt` at least. */
+  async function refusalOf(entry: Entry): Promise<SidekeyError | null> {
+    const now = rooms.now();
+    const bytes = bytesOf(entry.client);
+    try {
+      const refused = (await entry.refusal?.(rooms.inForce().policy, now)) ?? null;
+      if (refused !== null) return refused;
+      const end = await endOf(entry, bytes !== entry.bytes);
+      if (end instanceof SidekeyError) return end;
+      entry.endsAt = end;
+      entry.bytes = bytes;
+      entry.judgedAt = now;
+      return null;
+    } catch (error) {
+      const isOver = now >= entry.endsAt || now - entry.judgedAt >= unaskedMs;
+      return isOver ? asFailure(error) : null;
+    }
+  }
+
+  function cut(entry: Entry, why: SidekeyError): void {
+    if (!open.has(entry)) return;
+    entry.cutBy = why;
+    rooms.log.info({ code: why.code, why: why.message }, 'a connection was cut: its right has ended');
+    entry.client.destroy();
+  }
+
+  return {
+    async during(connection, work) {
+      const entry: Entry = {
+        ...connection,
+        bytes: bytesOf(connection.client),
+        judgedAt: rooms.now(),
+        endsAt: Infinity,
+        cutBy: null,
+      };
+      open.add(entry);
+      if (cancel === null && looking === null) wakeAt(Infinity);
+      learnEndOf(entry);
+      try {
+        const carried = await work();
+        return entry.cutBy === null ? carried : { ...carried, code: entry.cutBy.code };
+      } catch (error) {
+        throw entry.cutBy ?? error;
+      } finally {
+        open.delete(entry);
+      }
+    },
+    recheck,
+    close() {
+      closed = true;
+      cancel?.();
+      cancelLearning?.();
+    },
+  };
+}
+
+/** Both ways. */
+function bytesOf({ bytesRead = 0, bytesWritten = 0 }: Cuttable): number {
+  return bytesRead + bytesWritten;
+}
+
+function asFailure(error: unknown): SidekeyError {
+  return error instanceof SidekeyError
+    ? error
+    : new SidekeyError('internal', 'The right could not be judged.', { cause: error });
+}
+
+/** The certificates of grants that connections may have been made with. */
+export interface ShownIdentities {
+  /** It is about to be shown for this grant: from now on it ends when it is the grant's no more. */
+  showing(ready: ReadyToken, identity: GrantIdentity): void;
+  /** Looks no more. */
+  close(): void;
+}
+
+/** So late a certificate that was replaced, revoked or removed is noticed at most, though nobody asks for its grant. */
+const everyMs = 1_000;
+
+/**
+ * Sets no timer before a certificate is shown. No request goes out on connections of an older certificate anyway; this
+ * is what has those closed that rest.
+ */
+export function createShownIdentities(grants: Pick<Registry, 'open'>, timers: Timers): ShownIdentities {
+  const shown = new Map<GrantIdentity, ReadyToken>();
+  let cancel: (() => void) | null = null;
+  let closed = false;
+
+  function wake(): void {
+    if (closed || shown.size === 0 || cancel !== null) return;
+    cancel = timers.after(everyMs, () => {
+      cancel = null;
+      void look().then(wake);
+    });
+  }
+
+  async function look(): Promise<void> {
+    for (const [identity, { grant, sealed }] of shown) {
+      try {
+        // What is opened stays one object until it is stored anew.
+        const stored = await grants.open(grant.id);
+        if (stored?.sealed === sealed && stored.grant.state === 'active') continue;
+      } catch {
+        // The store cannot be asked now, and no request gets a credential meanwhile.
+        continue;
+      }
+      shown.delete(identity);
+      identity.end();
+    }
+  }
+
+  return {
+    showing(ready, identity) {
+      if (shown.has(identity)) return;
+      shown.set(identity, ready);
+      wake();
+    },
+    close() {
+      closed = true;
+      cancel?.();
+      cancel = null;
+    },
+  };
+}
+
+/** By what right something was let through. What lasts is asked for it again. */
+export interface Right {
+  readonly caller: Pick<Identity, 'holds'>;
+  /** Whose credential went along, or would have where the client has its own; null: none. */
+  readonly grant: Grant | null;
+}
+
+/** The same of a request, with what policy saw of it. */
+export interface RequestRight extends Right {
+  readonly caller: Pick<Identity, 'holds' | 'labels' | 'labelsNow' | 'grantLabels'>;
+  readonly facts: RequestFacts;
+  /** The yes of a person that it has; absent: nobody was asked. */
+  readonly approval?: Consented | undefined;
+}
+
+/** What a person said yes to. */
+export interface Consented {
+  /** Of the question that they answered. */
+  readonly id: string;
+  /** Whether the yes is for more than this one request: then what is open goes on for as long as the yes stands. */
+  readonly standing: boolean;
+}
+
+/** Knows of each yes whether it stands: whether it is for more than one request, and neither over nor revoked. */
+interface StandingApprovals {
+  stands(id: string): Promise<boolean>;
+}
+
+/**
+ * When the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why it has ended. Whether
+ * policy still allows what was done by it is another question.
+ *
+ * @throws SidekeyError `store_unavailable`
+ */
+async function endOfRight(
+  { caller, grant }: Right,
+  facts: Parameters<Identity['holds']>[1],
+  { grants }: Pick<Rooms, 'grants'>,
+): Promise<number | SidekeyError> {
+  if (grant === null) return caller.holds(null, facts);
+  const stored = (await grants.find(grant.id)).find(({ id }) => id === grant.id);
+  if (stored === undefined) return new SidekeyError('grant_missing', `The grant ${grant.name} was removed.`);
+  if (stored.state === 'revoked')
+    return new SidekeyError('grant_revoked', `The grant ${grant.name} was revoked.`);
+  return caller.holds(stored, facts);
+}
+
+/**
+ * Why policy would not let a request go on with the grant that it had; null: it would. Times of day count, the labels of
+ * the agent and the grant as they are now, and whether a person's yes still covers it.
+ *
+ * @throws SidekeyError `store_unavailable`
+ */
+export async function requestRefusal(
+  policy: Policy,
+  right: RequestRight,
+  now: number,
+  approvals: StandingApprovals,
+): Promise<SidekeyError | null> {
+  const { facts, grant } = right;
+  const decision = decideRequest(policy, { ...facts, labels: await labelsNow(right), now });
+  if (decision.outcome === 'deny') return denialOf(decision);
+  if (decision.outcome === 'approve') {
+    const refused = await approvalRefusal(right, approvals);
+    if (refused !== null) return refused;
+  }
+  if (grant === null) return null;
+  const isOffered =
+    decision.outcome !== 'tunnel' && [grant.id, grant.name, grant.provider].includes(decision.grant);
+  if (isOffered) return null;
+  const where = authorityText(facts.authority);
+  return new SidekeyError('rule_denied', `${where} no longer has the grant ${grant.name}.`);
+}
+
+/** As `requestFacts` has them: those of the agent, then those of the grant. */
+async function labelsNow({ caller, facts, grant }: RequestRight): Promise<readonly string[]> {
+  // Where no credential went along, a grant's labels are those that the request was let through with.
+  const ofGrant = grant === null ? facts.labels.slice(caller.labels.length) : await caller.grantLabels(grant);
+  return [...(await caller.labelsNow()), ...ofGrant];
+}
+
+/** Why no yes covers what a rule wants one for; null: one does. */
+async function approvalRefusal(
+  { approval }: RequestRight,
+  approvals: StandingApprovals,
+): Promise<SidekeyError | null> {
+  if (approval === undefined) {
+    return new SidekeyError('approval_missing', 'A rule wants a person to be asked now, and nobody was.');
+  }
+  const isOver = approval.standing && !(await approvals.stands(approval.id));
+  return isOver ? new SidekeyError('approval_missing', 'The yes that let it in stands no longer.') : null;
+}
+
+/** Why policy would not let a blind tunnel begin; null: it would. */
+export function tunnelRefusal(policy: Policy, target: Authority): SidekeyError | null {
+  const decision = decideConnect(policy, target);
+  if (decision.outcome === 'tunnel') return null;
+  if (decision.outcome === 'deny') return denialOf(decision);
+  return new SidekeyError('policy_violation', `${authorityText(target)} is no longer a blind tunnel.`);
+}

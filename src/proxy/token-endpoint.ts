@@ -1,0 +1,148 @@
+import type { Provider } from '../grants/provider.ts';
+import { valuesOf } from '../http/fields.ts';
+import type { Arrival, Carried, Reply } from '../http/message.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { basicPair, type PlaceholderCodes, placeholdersOf } from '../placeholders/codes.ts';
+import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
+import { tokenRequestRefused } from '../schemes/placeholders.ts';
+import type { Granted } from './authorize.ts';
+import type { Rooms } from './deps.ts';
+import type { Departure } from './forward.ts';
+import { takeLimits } from './limits.ts';
+import { holdersOf } from './placeholders.ts';
+import type { ExchangeRecord } from './record.ts';
+import { readAhead } from './request-body.ts';
+
+/** Bytes of a token request that are read; none that is meant for this is as large. */
+const mostRead = 65_536;
+
+/** What a program asks for that renews a token by itself; the rest needs a person, or is no token for a client. */
+const renewals: ReadonlySet<string> = new Set([
+  'refresh_token',
+  'client_credentials',
+  'urn:ietf:params:oauth:grant-type:jwt-bearer',
+  'urn:ietf:params:oauth:grant-type:token-exchange',
+]);
+
+/** Whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
+export function isTokenRequest(
+  { authority, path, method }: Pick<Departure, 'authority' | 'path' | 'method'>,
+  provider: Pick<Provider, 'tokenEndpoint'> | undefined,
+): boolean {
+  const endpoint = method === 'POST' && provider !== undefined ? endpointOf(provider) : null;
+  return (
+    endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
+  );
+}
+
+interface Endpoint {
+  readonly authority: Authority;
+  readonly path: string;
+}
+
+/** Read once for each definition: every POST is asked. */
+const known = new WeakMap<Pick<Provider, 'tokenEndpoint'>, Endpoint | null>();
+
+function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null {
+  let endpoint = known.get(provider);
+  if (endpoint === undefined) {
+    const target = provider.tokenEndpoint === null ? null : parseAbsoluteTarget(provider.tokenEndpoint);
+    endpoint = target === null ? null : { authority: target.authority, path: forgiven(target.path) };
+    known.set(provider, endpoint);
+  }
+  return endpoint;
+}
+
+/** A path as the most forgiving server reads it: what it takes for the token endpoint would answer with a token. */
+function forgiven(path: string): string {
+  const [written = ''] = path.split(/[?;]/, 1);
+  const decoded = written.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(parseInt(hex, 16)),
+  );
+  const { pathname } = new URL(decoded.replace(/[/\\]+/g, '/'), 'https://any');
+  return pathname.toLowerCase().replace(/\/$/, '');
+}
+
+/** A request that was read, and is none of these; its body is whole again. */
+interface OtherRequest {
+  readonly body: Departure['body'];
+}
+
+/**
+ * Answers a program that refreshes its token by itself, and shows its placeholder for that: with the placeholder. The
+ * token that stands behind it is renewed as for any other request, where it is due: what the provider answers goes into the
+ * grant, and a refresh token that is used up by each use is not used by two.
+ */
+export async function answerTokenRequest(
+  departure: Departure,
+  { caller, decision, grant, settings }: Granted,
+  reply: Reply,
+  rooms: Rooms,
+  record: ExchangeRecord,
+): Promise<Carried | OtherRequest | SidekeyError> {
+  const provider = settings.provider(grant.provider);
+  if (departure.body !== null) reply.continue();
+  const body = departure.body?.[Symbol.asyncIterator]() as Arrival['body'] | undefined;
+  const read = await readAhead(body ?? null, mostRead);
+  // Behind what was read a placeholder would be seen by nobody here, and the provider would answer with a real token.
+  if (!read.isWhole) return tooLarge();
+  const text = read.bytes.toString('latin1');
+  const pairs = valuesOf(departure.fields, 'authorization').map((value) => basicPair(value) ?? '');
+  const shown = shownIn([text, ...pairs], { grant: grant.id, provider, caller }, rooms.placeholders);
+  if (shown === null) return { body: read.body };
+  const form = readRequest(text, valuesOf(departure.fields, 'content-type')[0] ?? '');
+  const { grant_type: type } = form;
+  if (typeof type !== 'string' || !renewals.has(type)) return tokenRequestRefused(type);
+
+  const taken = await takeLimits(decision, { agent: caller.agent, grant: grant.id }, rooms);
+  if (!taken.ok) return taken.refusal;
+  const token = await rooms.tokens.tokenFor(grant.id);
+  if (token.kind === 'refused') return new SidekeyError(token.code, token.message, { hint: token.hint });
+  const ended = await caller.holds(token.grant, { mode: settings.agents, used: true });
+  if (ended instanceof SidekeyError) return ended;
+  record.grant(token.grant, rooms.fingerprint(token.sealed));
+  record.answersToken();
+  const { credential } = token.sealed;
+  const { expiresAt = null, scope = null } = credential.type === 'oauth2' ? credential : {};
+  const answer = {
+    access_token: shown,
+    token_type: 'Bearer',
+    ...(expiresAt === null ? {} : { expires_in: Math.max(1, Math.floor((expiresAt - rooms.now()) / 1_000)) }),
+    ...(type === 'refresh_token' ? { refresh_token: shown } : {}),
+    ...(scope === null ? {} : { scope }),
+  };
+  const bytes = Buffer.from(JSON.stringify(answer));
+  const about = ['Content-Type', 'application/json', 'Content-Length', String(bytes.length)];
+  // RFC 6749 §5.1.
+  reply.head(200, 'OK', [...about, 'Cache-Control', 'no-store', 'Pragma', 'no-cache']);
+  reply.write(bytes);
+  reply.end([]);
+  return { status: 200, bytesIn: read.bytes.length, bytesOut: bytes.length, fate: 'complete' };
+}
+
+/** The placeholder of the caller for this grant, as it stands in one of the texts; the longest. */
+function shownIn(
+  texts: readonly string[],
+  held: Pick<Granted, 'caller'> & { readonly grant: string; readonly provider: Provider | undefined },
+  codes: PlaceholderCodes,
+): string | null {
+  if (texts.every((text) => codes.find(text).length === 0)) return null;
+  const { caller, grant, provider = { environment: [] } } = held;
+  const all = placeholdersOf({ holders: holdersOf(caller), grant }, provider, codes);
+  const found = all.filter((placeholder) => texts.some((text) => text.includes(placeholder)));
+  return found.toSorted((one, other) => other.length - one.length)[0] ?? null;
+}
+
+/** Forms (RFC 6749 §4), and the JSON that some providers take instead. */
+function readRequest(text: string, type: string): Readonly<Record<string, unknown>> {
+  if (!/\bjson\b/i.test(type)) return Object.fromEntries(new URLSearchParams(text));
+  try {
+    return Object(JSON.parse(text)) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+function tooLarge(): SidekeyError {
+  return new SidekeyError('body_too_large', `A request to a token endpoint has at most ${mostRead} bytes.`);
+}

@@ -1,0 +1,346 @@
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { type RawFields, responseFields } from '../http/fields.ts';
+import { type BodyReader, createBodyReader } from '../http/h1/body.ts';
+import { type BodyPlan, responsePlan, type ResponsePlan } from '../http/h1/framing.ts';
+import { createResponseReader, type RequestHeadBytes, type ResponseHeadBytes } from '../http/h1/head.ts';
+import { Malformed } from '../http/h1/scan.ts';
+import { ownHead } from '../http/h1/write.ts';
+import type { Carried, Meter, Reply } from '../http/message.ts';
+import { PendingBytes } from '../http/server/h1-request.ts';
+import { lingerOn } from '../http/server/raw-reply.ts';
+import { guarded, guardedFields, type ReplySink } from '../leak-guard/response.ts';
+import { type FailureCode, SidekeyError } from '../lib/errors.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
+import type { Limits } from '../policy/limits.ts';
+import { type Peer, peerOf } from '../policy/peer.ts';
+import { isRefusal } from './attempt.ts';
+import type { Settings } from './deps.ts';
+import type { Departure } from './forward.ts';
+import { upstreamFailure } from './upstream-failure.ts';
+import { messageRewriting, type MessageRewriting } from './websocket-messages.ts';
+
+const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
+
+/**
+ * Whether a request asks for the one upgrade that is carried: WebSocket (RFC 6455 §4.1). Any other, h2c above all,
+ * would hide requests from policy; such a request goes on as a plain one, without its `Upgrade`.
+ */
+export function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {
+  if (plan.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
+  return isWebSocket(head.values('upgrade')) && head.method === 'GET';
+}
+
+/** The client's side of an upgrade. */
+export interface UpgradeSide {
+  /** Carries the frames. */
+  readonly client: Duplex;
+  readonly frames: EarlyFrames;
+  /** Fields that the handshake has besides the client's own. */
+  readonly asks: RawFields;
+  /** Tells the client that frames follow. @throws where the upstream's answer is none to what was asked */
+  switched(fields: RawFields): void;
+  /** Cuts it in the middle. */
+  cut(): void;
+}
+
+/** A client of HTTP/1.1, whose handshake goes on as it came. */
+export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide {
+  return {
+    client,
+    frames,
+    asks: [],
+    switched: (fields) =>
+      void client.write(ownHead('HTTP/1.1 101 Switching Protocols', [...fields, ...upgrading])),
+    cut: () => void client.destroy(),
+  };
+}
+
+/**
+ * Carries an admitted WebSocket handshake and then its frames, over a connection of our dialer's. The fields both ways
+ * are ours, and so is every answer but a 101. Resolves when the connection has closed.
+ */
+export async function upgrade(
+  departure: Departure,
+  meter: Meter,
+  reply: Reply,
+  { dialer, limits }: Settings,
+  side: UpgradeSide,
+): Promise<Carried> {
+  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = departure;
+  const { echo: plan, secrets, consentHint, messages, proofs } = departure;
+  const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
+  const {
+    client,
+    frames: { early, heard },
+  } = side;
+  if (maxResponse !== null) {
+    throw new SidekeyError(
+      'rule_denied',
+      'A rule bounds responses here, and those of a WebSocket have no end.',
+      {
+        hint: 'give WebSockets a rule of their own, without max_response',
+      },
+    );
+  }
+  if (plan?.isAsked === true) {
+    throw new SidekeyError(
+      'policy_violation',
+      'Responses are guarded here, and frames of a WebSocket cannot be.',
+      {
+        hint: 'set echo_guard: auto or off on the domain if nothing is echoed there',
+      },
+    );
+  }
+  const peer = peerOf(authority, departure.identity);
+  let upstream = await dialer.connect(peer);
+  const { promise: over, resolve, reject } = Promise.withResolvers<Carried>();
+  let status = 0;
+  const finish = (fate: Carried['fate'], code?: FailureCode) => {
+    upstream.destroy();
+    const { bytesIn, bytesOut } = meter;
+    resolve({ status, bytesIn, bytesOut, fate, ...(code === undefined ? {} : { code }) });
+  };
+  const left = () => finish(status === 101 ? 'complete' : 'gone');
+  if (client.destroyed) {
+    left();
+    return over;
+  }
+  client.once('close', left);
+  meter.onOverdrawn(({ code }) => {
+    finish('broken', code);
+    side.cut();
+  });
+  const shake = (sent: RawFields): Promise<Handshake | Carried> => {
+    const head = [...withoutThose(sent), ...side.asks, ...upgrading];
+    upstream.write(ownHead(`${method} ${path} HTTP/1.1`, head));
+    return Promise.race([shakeHands(upstream, peer, limits), over]);
+  };
+  const wantsProof = (answer: Handshake | Carried) =>
+    'head' in answer && proofs?.heard(answer.head.status, (name) => answer.head.values(name)) === 'again';
+  let shaken: Handshake | Carried;
+  try {
+    shaken = await shake(fields);
+    if (proofs !== undefined && wantsProof(shaken)) {
+      upstream.on('error', ignore).destroy();
+      upstream = await dialer.connect(peer);
+      // The client may have left meanwhile, or been cut because its right has ended: then no proof leaves any more.
+      shaken = client.destroyed ? await over : await shake(proofs.anew().fields);
+      // Once is enough; its nonce is for the next.
+      wantsProof(shaken);
+    }
+  } catch (error) {
+    upstream.destroy();
+    throw error;
+  } finally {
+    heard();
+    if (early.length > 0 && !client.destroyed && !client.readableEnded) client.unshift(early);
+  }
+  if ('fate' in shaken) {
+    upstream.destroy();
+    return shaken;
+  }
+  const { head, plan: framing, rest } = shaken;
+  const isSwitched = head.status === 101;
+  if (isSwitched && !isWebSocket(head.values('upgrade'))) {
+    upstream.destroy();
+    throw upstreamFailure(new Error('101 for a protocol that was not asked for'), authority, true);
+  }
+  status = head.status;
+  const own = conceal(responseFields(head.raw(), carriesGrant));
+  if (rest.length > 0) upstream.unshift(rest);
+  if (isSwitched) {
+    try {
+      side.switched(guardedFields({ plan: plan && { ...plan, covers: 'all' }, secrets, meter }, status, own));
+    } catch (error) {
+      upstream.destroy();
+      throw error;
+    }
+    const rewriting =
+      messages === undefined ? null : messageRewriting(messages(), secrets, (times) => meter.echoed(times));
+    for (const way of rewriting === null ? [] : [rewriting.toUpstream, rewriting.toClient])
+      way.once('error', (error) => {
+        finish('broken', error instanceof SidekeyError ? error.code : 'internal');
+        side.cut();
+      });
+    join(client, upstream, meter, rewriting);
+    upstream.setTimeout(limits.tunnel_idle, () => upstream.destroy());
+    upstream.once('close', () => finish('complete'));
+  } else {
+    const owner = {
+      isOver: false,
+      stop(why: SidekeyError) {
+        this.isOver = true;
+        if (reply.started) reply.abort();
+        else reject(why);
+        finish('broken', why.code);
+      },
+    };
+    const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, status, owner);
+    const hint = isRefusal(status) ? (consentHint?.(conceal(head.raw())) ?? []) : [];
+    into.head(status, head.reason, [...own, ...hint]);
+    passBody(
+      upstream,
+      createBodyReader(framing, { whose: 'response', limits, spans: true }),
+      meter,
+      into,
+      finish,
+    );
+    upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
+  }
+  return over;
+}
+
+/** Frames both ways, until the upstream has closed; what it said before is still delivered. */
+function join(client: Duplex, upstream: Socket, meter: Meter, rewriting: MessageRewriting | null): void {
+  client.on('data', (chunk: Buffer) => meter.received(chunk.length));
+  upstream.on('data', (chunk: Buffer) => meter.sent(chunk.length)).on('error', ignore);
+  const closed = () => {
+    client.end(() => client.destroy());
+    lingerOn(client);
+  };
+  if (rewriting === null) {
+    upstream.once('close', closed);
+    client.pipe(upstream);
+    upstream.pipe(client);
+    return;
+  }
+  const { toUpstream, toClient } = rewriting;
+  // What it holds back is still to be delivered.
+  upstream.once('close', () => toClient.end());
+  toClient.once('end', closed);
+  client.pipe(toUpstream).pipe(upstream);
+  upstream.pipe(toClient).pipe(client);
+}
+
+/** The body of an upstream that does not switch, without its framing: the connection of the client ends with it. */
+function passBody(
+  upstream: Socket,
+  body: BodyReader,
+  meter: Meter,
+  reply: ReplySink,
+  finish: (fate: Carried['fate']) => void,
+): void {
+  const read = (chunk: Buffer) => {
+    const end = body.read(chunk, 0, chunk.length);
+    for (let i = 0; i < body.spans.length; i += 2) {
+      const piece = chunk.subarray(body.spans[i], body.spans[i + 1]);
+      meter.sent(piece.length);
+      if (reply.write(piece) || upstream.isPaused()) continue;
+      upstream.pause();
+      reply.onDrain(() => upstream.resume());
+    }
+    if (body.over || typeof end !== 'number') close(body.over);
+  };
+  const ended = () => close(body.isWhole);
+  // Without an end: what was to last until then is not known to be whole.
+  const lost = () => close(false);
+  const close = (isWhole: boolean) => {
+    upstream.off('data', read).off('end', ended).off('close', lost);
+    if (isWhole) reply.end([], () => finish('complete'));
+    else {
+      finish('broken');
+      reply.abort();
+    }
+  };
+  upstream.on('error', ignore);
+  if (body.over) close(true);
+  else upstream.on('data', read).once('end', ended).once('close', lost).resume();
+}
+
+/** Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered. */
+function withoutExtensions(fields: RawFields): RawFields {
+  return fields.filter((_text, i) => fields[i - (i % 2)]!.toLowerCase() !== 'sec-websocket-extensions');
+}
+
+function ignore(): void {}
+
+/** Bytes of frames that a client may send before its handshake is answered. */
+const earlyBytes = 65_536;
+
+/** What a client sends before its handshake is answered. */
+interface EarlyFrames {
+  /** What came with the handshake. */
+  readonly early: Buffer;
+  /** Puts back what came since, and ends the reading. */
+  readonly heard: () => void;
+}
+
+/** Reads on while a person or the upstream is asked: a client that nobody reads from leaves unnoticed. One that ends is cut. */
+export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
+  const onLeft = () => client.destroy();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const keep = (chunk: Buffer) => {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size >= earlyBytes) client.pause();
+  };
+  client.on('data', keep).once('end', onLeft).resume();
+  const heard = () => {
+    client.off('data', keep).off('end', onLeft).pause();
+    if (size > 0 && !client.destroyed && !client.readableEnded) client.unshift(Buffer.concat(chunks));
+  };
+  return { early, heard };
+}
+
+function isWebSocket(fields: readonly string[]): boolean {
+  return fields.length === 1 && fields[0]!.toLowerCase() === 'websocket';
+}
+
+/** What an upstream answered to a handshake, and what came behind its head. */
+interface Handshake {
+  readonly head: ResponseHeadBytes;
+  readonly plan: ResponsePlan;
+  readonly rest: Buffer;
+}
+
+/**
+ * Waits for the answer to a WebSocket handshake that was sent: a 101, or a final one. Leaves the connection paused.
+ *
+ * Rejects with SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls` or `upstream_protocol`.
+ */
+function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Handshake> {
+  const heads = createResponseReader(limits);
+  const pending = new PendingBytes();
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => fail(timedOut(peer)), limits.upstream_head);
+    function settle(): void {
+      clearTimeout(timer);
+      upstream.off('data', read).off('error', fail).off('end', lost).off('close', lost).pause();
+    }
+    function fail(error: Error): void {
+      settle();
+      // An error that comes later concerns nobody, and must have a listener.
+      upstream.on('error', () => {});
+      reject(upstreamFailure(error, peer, heads.begun));
+    }
+    function lost(): void {
+      fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));
+    }
+    function read(piece: Buffer): void {
+      const bytes = pending.with(piece);
+      let at = 0;
+      for (;;) {
+        const head = heads.read(bytes, at, bytes.length);
+        if (head === 'incomplete') break;
+        const plan = head instanceof Malformed ? head : responsePlan(head, 'GET');
+        if (head instanceof Malformed || plan instanceof Malformed) {
+          fail(plan as Malformed);
+          return;
+        }
+        at += head.size;
+        if (head.status < 200 && head.status !== 101) continue;
+        settle();
+        resolve({ head, plan, rest: bytes.subarray(at) });
+        return;
+      }
+      pending.keep(bytes, at);
+    }
+    upstream.on('data', read).on('error', fail).once('end', lost).once('close', lost).resume();
+  });
+}
+
+function timedOut(authority: Authority): SidekeyError {
+  return new SidekeyError('upstream_timeout', `${authorityText(authority)} did not answer in time.`);
+}

@@ -1,0 +1,189 @@
+import { createPrivateKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto';
+import type { DpopAlgorithm, DpopKey } from '../grants/credential.ts';
+
+/** What servers want to see in the next proof (RFC 9449 §8 and §9). */
+
+/** The last nonce of each server, for as long as the process lives. */
+export interface Nonces {
+  /** Null: it gave none. */
+  of(origin: string): string | null;
+  remember(origin: string, nonce: string): void;
+}
+
+/** Servers that are remembered; beyond that the one that spoke longest ago is forgotten, and says its nonce again. */
+const most = 1_024;
+
+/** Characters. Nonces that hold the server's whole state, encrypted, stay well below it. */
+const longest = 1_024;
+
+/** Nothing is known at first. */
+export function createNonces(bound = most): Nonces {
+  const known = new Map<string, string>();
+  return {
+    of: (origin) => known.get(origin) ?? null,
+    remember(origin, nonce) {
+      known.delete(origin);
+      known.set(origin, nonce);
+      const [first] = known.size > bound ? known.keys() : [];
+      if (first !== undefined) known.delete(first);
+    },
+  };
+}
+
+/**
+ * The nonce in the fields `DPoP-Nonce` of a response; null where there is none that can be used: several, one that is
+ * empty or too long, or with a character that none has (RFC 9449 §8.1).
+ */
+export function nonceIn(values: readonly string[]): string | null {
+  const [value = ''] = values;
+  const isOne = values.length === 1 && value.length <= longest;
+  return isOne && /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value) ? value : null;
+}
+
+/** What one proof proves (RFC 9449 §4.2). */
+export interface ProofFacts {
+  /** `jti`: never the same twice. */
+  readonly id: string;
+  /** `htm`, as it is sent. */
+  readonly method: string;
+  /** `htu`, see `targetUri`. */
+  readonly uri: string;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** What the proof goes with; null: at a token endpoint it goes with none. */
+  readonly accessToken: string | null;
+  /** What the server wants to see; null: it gave none. */
+  readonly nonce: string | null;
+}
+
+/** A proof of the key for one request, as the field `DPoP` carries it. */
+export function signProof(key: ProofKey, facts: ProofFacts): string {
+  const input = signingInput(key.header, facts);
+  const signature = sign(key.algorithm === 'ES256' ? 'sha256' : null, Buffer.from(input), {
+    key: key.privateKey,
+    // RFC 7518 §3.4: both numbers, one after the other.
+    dsaEncoding: 'ieee-p1363',
+  });
+  return `${input}.${signature.toString('base64url')}`;
+}
+
+/** What is signed (RFC 7515 §5.1). */
+export function signingInput(
+  header: string,
+  { id, method, uri, now, accessToken, nonce }: ProofFacts,
+): string {
+  const claims = {
+    jti: id,
+    htm: method,
+    htu: uri,
+    iat: Math.floor(now / 1000),
+    ...(accessToken === null ? {} : { ath: accessTokenHash(accessToken) }),
+    ...(nonce === null ? {} : { nonce }),
+  };
+  return `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
+}
+
+/** `ath` (RFC 9449 §4.2). Tokens are ASCII. */
+export function accessTokenHash(accessToken: string): string {
+  return hash('sha256', Buffer.from(accessToken, 'latin1'), 'base64url');
+}
+
+/**
+ * `htu`: where a request goes, without query and fragment (RFC 9449 §4.2). The path stays as it leaves: a server compares
+ * with what came, or normalizes both (§4.3), and either way finds the same. Bytes other than ASCII are encoded.
+ *
+ * @param origin `https://host`, with the port where it is not the usual one; in lower case
+ * @param path origin-form, with its query; each character a byte
+ */
+export function targetUri(origin: string, path: string): string {
+  const end = path.search(/[?#]/);
+  const bare = end < 0 ? path : path.slice(0, end);
+  return `${origin}${bare === '' ? '/' : bare.replace(/[^\x21-\x7e]/g, encoded)}`;
+}
+
+function encoded(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
+}
+
+/** The keys that tokens are bound to (RFC 9449): made here, never shown. What is public of one is its thumbprint. */
+
+/** A key, ready to sign. */
+interface ProofKey {
+  readonly algorithm: DpopAlgorithm;
+  readonly privateKey: KeyObject;
+  /** `jkt`: what servers know the key by (RFC 9449 §6.1). */
+  readonly thumbprint: string;
+  /** The first part of each of its proofs: the same for all (RFC 9449 §4.2). */
+  readonly header: string;
+}
+
+const curves = { ES256: 'P-256', EdDSA: 'Ed25519' } as const;
+
+/** Makes a key. */
+export function newDpopKey(algorithm: DpopAlgorithm): DpopKey {
+  const { privateKey } =
+    algorithm === 'ES256'
+      ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      : generateKeyPairSync('ed25519');
+  const { x = '', y, d = '' } = privateKey.export({ format: 'jwk' });
+  return { crv: curves[algorithm], x, ...(y === undefined ? {} : { y }), d };
+}
+
+/** Whether a value that was stored has the form of a key. */
+export function isDpopKey(value: unknown): value is DpopKey {
+  if (typeof value !== 'object' || value === null) return false;
+  const { crv, x, y, d } = value as Readonly<Record<string, unknown>>;
+  return isPart(x) && isPart(d) && (crv === 'P-256' ? isPart(y) : crv === 'Ed25519' && y === undefined);
+}
+
+const opened = new WeakMap<DpopKey, ProofKey>();
+
+/** Parsed once for each object: gone from memory together with the credential that it is of. Throws what `node:crypto` does. */
+export function proofKey(key: DpopKey): ProofKey {
+  let known = opened.get(key);
+  if (known === undefined) opened.set(key, (known = parse(key)));
+  return known;
+}
+
+function parse(key: DpopKey): ProofKey {
+  const algorithm = key.crv === 'P-256' ? 'ES256' : 'EdDSA';
+  const jwk = publicJwk(key);
+  return {
+    algorithm,
+    privateKey: createPrivateKey({ key: { ...jwk, d: key.d }, format: 'jwk' }),
+    thumbprint: thumbprint(jwk),
+    header: proofHeader(algorithm, jwk),
+  };
+}
+
+/** What a proof says of itself and of its key. */
+export function proofHeader(algorithm: DpopAlgorithm, jwk: PublicJwk): string {
+  return Buffer.from(JSON.stringify({ typ: 'dpop+jwt', alg: algorithm, jwk })).toString('base64url');
+}
+
+/** The half that everybody may see. */
+function publicJwk({ crv, x, y = '' }: DpopKey): PublicJwk {
+  return crv === 'P-256' ? { kty: 'EC', x, y, crv } : { kty: 'OKP', x, crv };
+}
+
+/** Of 256 bits, as base64url has them. */
+function isPart(value: unknown): boolean {
+  return typeof value === 'string' && /^[A-Za-z0-9_-]{43}$/.test(value);
+}
+
+/** A public key as proofs carry it (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2). */
+type PublicJwk = Readonly<Record<string, string>>;
+
+/** What of each kind of key is hashed, in the order of RFC 7638 §3.3. */
+const required: Readonly<Record<string, readonly string[]>> = {
+  EC: ['crv', 'kty', 'x', 'y'],
+  OKP: ['crv', 'kty', 'x'],
+  RSA: ['e', 'kty', 'n'],
+};
+
+/** The SHA-256 thumbprint of a public key (RFC 7638 §3). It is no secret. */
+export function thumbprint(jwk: PublicJwk): string {
+  const names = required[jwk['kty'] ?? ''] ?? [];
+  const text = JSON.stringify(Object.fromEntries(names.map((name) => [name, jwk[name]])));
+  return hash('sha256', text, 'base64url');
+}

@@ -1,0 +1,244 @@
+import { createHmac, hash } from 'node:crypto';
+import type { AwsKeys } from '../../grants/credential.ts';
+
+/** Signs texts of one moment, in one scope. */
+export interface Signer {
+  readonly scope: Scope;
+  /** `YYYYMMDDTHHMMSSZ`. */
+  readonly timestamp: string;
+  /**
+   * 64 hex digits. The text that is signed begins with the kind, the timestamp and the scope; the rest stands below, a
+   * line each.
+   */
+  sign(kind: string, ...rest: readonly string[]): string;
+}
+
+/** @param now milliseconds since the epoch */
+export function createSigner(keys: AwsKeys, place: Pick<Scope, 'region' | 'service'>, now: number): Signer {
+  const timestamp = timestampOf(now);
+  const scope = { date: timestamp.slice(0, 8), region: place.region, service: place.service };
+  const key = signingKey(keys, scope);
+  const named = scopeText(scope);
+  return {
+    scope,
+    timestamp,
+    sign: (kind, ...rest) =>
+      createHmac('sha256', key)
+        .update([kind, timestamp, named, ...rest].join('\n'))
+        .digest('hex'),
+  };
+}
+
+/** SHA-256 in hex. Of a text each character is one byte. */
+export function sha256(bytes: Buffer | string): string {
+  return hash('sha256', typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes, 'hex');
+}
+
+/** Of a body without a byte. */
+export const emptyHash = sha256('');
+
+/** What of a request is signed. */
+interface SignedParts {
+  readonly method: string;
+  /** Origin-form, with its query. */
+  readonly path: string;
+  /** Name, value, name, value… as they are sent. */
+  readonly fields: readonly string[];
+  /** Names in lower case. Those that the request does not have are left out. */
+  readonly signed: ReadonlySet<string>;
+  /** What stands for the body: its SHA-256, or a word. */
+  readonly payload: string;
+  readonly service: string;
+}
+
+/** The request as the one text that is hashed, and which fields are in it. */
+interface CanonicalRequest {
+  /** Each character is one byte. */
+  readonly text: string;
+  readonly signedHeaders: string;
+}
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html, step 1. */
+export function canonicalRequest(parts: SignedParts): CanonicalRequest {
+  const { method, path, service, payload } = parts;
+  const mark = path.indexOf('?');
+  const values = signedValues(parts);
+  const names = [...values.keys()].toSorted();
+  const signedHeaders = names.join(';');
+  const lines = names.map((name) => `${name}:${values.get(name)!.join(',')}\n`).join('');
+  const head = canonicalPath(mark < 0 ? path : path.slice(0, mark), service);
+  const query = mark < 0 ? '' : canonicalQuery(path.slice(mark + 1));
+  return {
+    text: `${method}\n${head}\n${query}\n${lines}\n${signedHeaders}\n${payload}`,
+    signedHeaders,
+  };
+}
+
+function signedValues({ fields, signed }: SignedParts): Map<string, string[]> {
+  const values = new Map<string, string[]>();
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase();
+    if (!signed.has(name)) continue;
+    const value = fields[i + 1]!.replace(/^[ \t]+|[ \t]+$/g, '').replace(/[ \t]+/g, ' ');
+    const known = values.get(name);
+    if (known === undefined) values.set(name, [value]);
+    else known.push(value);
+  }
+  return values;
+}
+
+/**
+ * The path as it is signed. S3 signs the name of an object, encoded once; all others sign the path as it was sent, without
+ * its dot segments and doubled slashes, and encoded once more.
+ *
+ * @param path without the query
+ * @param service as the credential scope has it
+ */
+function canonicalPath(path: string, service: string): string {
+  if (namesObjects.has(service)) return uriReencode(path, true);
+  return uriEncode(withoutDots(path), true);
+}
+
+/** Services whose paths are names: `/a/../b` and `/b` are two objects. */
+const namesObjects: ReadonlySet<string> = new Set(['s3', 's3-outposts', 's3-object-lambda']);
+
+/** RFC 3986 §5.2.4, with doubled slashes as one. */
+function withoutDots(path: string): string {
+  if (!path.includes('//') && !path.includes('/.')) return path;
+  const kept: string[] = [];
+  for (const segment of path.split('/')) {
+    if (segment === '' || segment === '.') continue;
+    if (segment === '..') kept.pop();
+    else kept.push(segment);
+  }
+  return `/${kept.join('/')}${path.endsWith('/') && kept.length > 0 ? '/' : ''}`;
+}
+
+/** One parameter, both parts as SigV4 writes them. */
+type Parameter = readonly [name: string, value: string];
+
+/**
+ * The query as it is signed: each name and value written in one way, sorted by name and then by value.
+ *
+ * @param query as it stands in the request, without `?`
+ */
+function canonicalQuery(query: string): string {
+  if (query === '') return '';
+  const parameters: Parameter[] = [];
+  for (const written of query.split('&')) {
+    if (written === '') continue;
+    const equals = written.indexOf('=');
+    const name = equals < 0 ? written : written.slice(0, equals);
+    const value = equals < 0 ? '' : written.slice(equals + 1);
+    parameters.push([uriReencode(name), uriReencode(value)]);
+  }
+  return parameters
+    .toSorted(inOrder)
+    .map(([name, value]) => `${name}=${value}`)
+    .join('&');
+}
+
+/** By bytes; what is compared is ASCII. */
+function inOrder(a: Parameter, b: Parameter): number {
+  if (a[0] !== b[0]) return a[0] < b[0] ? -1 : 1;
+  return a[1] === b[1] ? 0 : a[1] < b[1] ? -1 : 1;
+}
+
+/** Days, regions and services that one credential is remembered for. */
+const kept = 64;
+
+/** Gone from memory together with the keys that they are made of. */
+const known = new WeakMap<AwsKeys, Map<string, Buffer>>();
+
+/**
+ * The key that signs for one day, region and service. It is a secret like the one that it is made of, and is never
+ * stored.
+ */
+function signingKey(keys: AwsKeys, scope: Scope): Buffer {
+  let ofKeys = known.get(keys);
+  if (ofKeys === undefined) known.set(keys, (ofKeys = new Map()));
+  const name = scopeText(scope);
+  let key = ofKeys.get(name);
+  if (key === undefined) {
+    const { date, region, service } = scope;
+    key = [date, region, service, 'aws4_request'].reduce(
+      (by: Buffer, text) => createHmac('sha256', by).update(text).digest(),
+      Buffer.from(`AWS4${keys.secretAccessKey}`),
+    );
+    // The oldest: yesterday's are not asked for again.
+    if (ofKeys.size >= kept) ofKeys.delete(ofKeys.keys().next().value!);
+    ofKeys.set(name, key);
+  }
+  return key;
+}
+
+/** What a signature is good for: one day, one region, one service. */
+export interface Scope {
+  /** `YYYYMMDD`, UTC. */
+  readonly date: string;
+  readonly region: string;
+  readonly service: string;
+}
+
+/** The one algorithm that is signed with. */
+export const algorithm = 'AWS4-HMAC-SHA256';
+
+/** As it stands in the credential and in the string to sign. */
+export function scopeText({ date, region, service }: Scope): string {
+  return `${date}/${region}/${service}/aws4_request`;
+}
+
+/** `YYYYMMDDTHHMMSSZ`. `now` in milliseconds since the epoch. */
+function timestampOf(now: number): string {
+  return `${new Date(now).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+}
+
+/** Milliseconds since the epoch; null where the text is no timestamp. */
+export function parseTimestamp(text: string): number | null {
+  const iso = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.test(text)
+    ? text.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6Z')
+    : '';
+  const at = Date.parse(iso);
+  return Number.isNaN(at) ? null : at;
+}
+
+/**
+ * How SigV4 writes texts of a URL: every byte but the unreserved ones of RFC 3986 §2.3 as `%XX`, in upper case.
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+ */
+
+const unreserved = /^[A-Za-z0-9\-._~]*$/;
+
+const written: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
+  const letter = String.fromCharCode(byte);
+  return /[A-Za-z0-9\-._~]/.test(letter) ? letter : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+});
+
+const slash = 0x2f;
+
+/** A text of a request line, of which each character is one byte. `/` stays where `keepsSlash`. */
+export function uriEncode(bytes: Buffer | string, keepsSlash = false): string {
+  if (typeof bytes === 'string') {
+    if (unreserved.test(bytes)) return bytes;
+    bytes = Buffer.from(bytes, 'latin1');
+  }
+  let text = '';
+  for (const byte of bytes) text += keepsSlash && byte === slash ? '/' : written[byte]!;
+  return text;
+}
+
+/**
+ * The bytes that a percent-encoded text stands for. A percent sign without two hex digits stands for itself; `+` is a
+ * space, as AWS reads it both in queries and in the paths of S3.
+ */
+export function uriDecode(text: string): Buffer {
+  const plain = text
+    .replaceAll('+', ' ')
+    .replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(plain, 'latin1');
+}
+
+/** However a text was percent-encoded: as SigV4 writes it. */
+function uriReencode(text: string, keepsSlash = false): string {
+  return unreserved.test(text) ? text : uriEncode(uriDecode(text), keepsSlash);
+}

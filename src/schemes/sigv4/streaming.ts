@@ -1,0 +1,200 @@
+import { SidekeyError } from '../../lib/errors.ts';
+import { refused } from '../scheme.ts';
+import { emptyHash, sha256, type Signer } from './signature.ts';
+
+/** What a signature says of a body: `x-amz-content-sha256`. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
+
+/** How a body is signed. */
+export type Payload =
+  /** By its hash, which the client has written down, or not at all. */
+  | { readonly kind: 'stated'; readonly value: string; readonly isAdded: boolean }
+  /** By its hash, which nobody has written down: it has to be read first. */
+  | { readonly kind: 'unread' }
+  /** Each chunk of `aws-chunked` by itself, and the trailers where there are some. */
+  | { readonly kind: 'chunks'; readonly value: string; readonly hasTrailers: boolean };
+
+const unsigned = 'UNSIGNED-PAYLOAD';
+
+/**
+ * How the body of a request is signed.
+ *
+ * @param stated values of `x-amz-content-sha256`
+ * @param hasBody whether a byte may come
+ * @throws SidekeyError `policy_violation`: in a way that is not signed anew
+ */
+export function payloadOf(stated: readonly string[], service: string, hasBody: boolean): Payload {
+  const [value, ...more] = stated;
+  if (more.length > 0) throw refused('The request has x-amz-content-sha256 more than once.');
+  if (value === undefined) return withoutWord(service, hasBody);
+  switch (value) {
+    case unsigned:
+    // Its chunks are not signed: there is nothing in the body to sign anew.
+    case 'STREAMING-UNSIGNED-PAYLOAD-TRAILER':
+      return { kind: 'stated', value, isAdded: false };
+    case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD':
+      return { kind: 'chunks', value, hasTrailers: false };
+    case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER':
+      return { kind: 'chunks', value, hasTrailers: true };
+    case 'STREAMING-AWS4-HMAC-SHA256-EVENTS':
+      throw refused(
+        'The request streams events that are signed one by one, which Sidekey does not sign anew.',
+        'use the batch form of the call',
+      );
+    default:
+      if (/^[0-9a-fA-F]{64}$/.test(value)) return { kind: 'stated', value, isAdded: false };
+      throw refused('The request has a value of x-amz-content-sha256 that Sidekey cannot sign for.');
+  }
+}
+
+/** S3 wants a word for every body; elsewhere it is the hash, and stands in no field. */
+function withoutWord(service: string, hasBody: boolean): Payload {
+  const isS3 = service.startsWith('s3');
+  if (!hasBody) return { kind: 'stated', value: emptyHash, isAdded: isS3 };
+  return isS3 ? { kind: 'stated', value: unsigned, isAdded: true } : { kind: 'unread' };
+}
+
+/**
+ * Bodies in `aws-chunked`, of which each chunk is signed, and the trailers too. The signatures are written anew in the
+ * place of the client's; every other byte stays, and so does the length.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html,
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
+ */
+
+/** How a body in chunks is signed. */
+interface ChunkSigning {
+  readonly signer: Signer;
+  /** The signature of the head, which the first chunk's stands on. */
+  readonly seed: string;
+  readonly hasTrailers: boolean;
+  /** Bytes that a chunk may have: its signature stands before it, so it is read first. */
+  readonly chunkBytes: number;
+}
+
+/** Of the line before a chunk, or of all the trailers: no client's is near it. */
+const maxLine = 16_384;
+
+const chunkLine = /^([0-9A-Fa-f]{1,8})((?:;[^;=\r]*=[^;\r]*)*);chunk-signature=([0-9a-f]{64})\r\n$/;
+const trailerSignature = /^x-amz-trailer-signature:[ \t]*[0-9a-f]{64}(\r?\n)$/i;
+
+/**
+ * Signs what streams. Throws SidekeyError `bad_request` where the body is no `aws-chunked`, and `body_too_large` where a
+ * chunk has more bytes than may be held.
+ */
+export async function* signedChunks(
+  body: AsyncIterable<Buffer> | Iterable<Buffer>,
+  { signer, seed, hasTrailers, chunkBytes }: ChunkSigning,
+): AsyncGenerator<Buffer> {
+  const reading = new Reading(body);
+  let previous = seed;
+  for (;;) {
+    const line = await reading.line();
+    const [, hex, extensions] = chunkLine.exec(line) ?? [];
+    if (hex === undefined) throw notChunked();
+    const size = Number.parseInt(hex, 16);
+    if (size > chunkBytes) throw tooLarge(chunkBytes);
+    const isLast = size === 0;
+    // Behind the last chunk come the trailers, or the empty line that ends each chunk.
+    const piece = isLast && hasTrailers ? Buffer.alloc(0) : await reading.bytes(size + 2);
+    if (piece.length > 0 && (piece[size] !== 0x0d || piece[size + 1] !== 0x0a)) throw notChunked();
+    const data = sha256(piece.subarray(0, size));
+    previous = signer.sign('AWS4-HMAC-SHA256-PAYLOAD', previous, emptyHash, data);
+    yield Buffer.from(`${hex}${extensions};chunk-signature=${previous}\r\n`, 'latin1');
+    yield piece;
+    if (isLast) break;
+  }
+  if (hasTrailers) yield await signedTrailers(reading, signer, previous);
+  await reading.ended();
+}
+
+/** `name:value` a line, the signature of them all, and an empty line. */
+async function signedTrailers(reading: Reading, signer: Signer, previous: string): Promise<Buffer> {
+  let written = '';
+  let canonical = '';
+  for (;;) {
+    const line = await reading.line();
+    const [, end] = trailerSignature.exec(line) ?? [];
+    if (end !== undefined) {
+      const signature = signer.sign('AWS4-HMAC-SHA256-TRAILER', previous, sha256(canonical));
+      const close = await reading.bytes(2);
+      if (close.toString('latin1') !== '\r\n') throw notChunked();
+      const name = line.slice(0, line.length - 64 - end.length);
+      return Buffer.from(`${written}${name}${signature}${end}\r\n`, 'latin1');
+    }
+    written += line;
+    if (written.length > maxLine) throw notChunked();
+    const trailer = line.replace(/\r?\n$/, '');
+    // Some close each trailer with an empty line.
+    if (trailer === '') continue;
+    const colon = trailer.indexOf(':');
+    if (colon <= 0) throw notChunked();
+    canonical += `${trailer.slice(0, colon).trim().toLowerCase()}:${trailer.slice(colon + 1).trim()}\n`;
+  }
+}
+
+/** A body that is read by lines and by counts. */
+class Reading {
+  readonly #pieces: AsyncIterator<Buffer> | Iterator<Buffer>;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(body: AsyncIterable<Buffer> | Iterable<Buffer>) {
+    this.#pieces = Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]();
+  }
+
+  /** With the line feed that ends it. */
+  async line(): Promise<string> {
+    let searched = 0;
+    for (;;) {
+      const at = this.#rest.indexOf(0x0a, searched);
+      if (at >= 0 && at < maxLine) return this.#take(at + 1).toString('latin1');
+      searched = this.#rest.length;
+      if (searched >= maxLine || !(await this.#more())) throw notChunked();
+    }
+  }
+
+  async bytes(count: number): Promise<Buffer> {
+    const pieces = [this.#rest];
+    let length = this.#rest.length;
+    while (length < count) {
+      this.#rest = Buffer.alloc(0);
+      if (!(await this.#more())) throw notChunked();
+      pieces.push(this.#rest);
+      length += this.#rest.length;
+    }
+    this.#rest = pieces.length === 1 ? this.#rest : Buffer.concat(pieces, length);
+    return this.#take(count);
+  }
+
+  /** Whoever reads on behind the end would take it for another request, or for nothing. */
+  async ended(): Promise<void> {
+    if (this.#rest.length > 0 || (await this.#more())) throw notChunked();
+  }
+
+  async #more(): Promise<boolean> {
+    for (;;) {
+      const next = await this.#pieces.next();
+      if (next.done === true) return false;
+      if (next.value.length === 0) continue;
+      this.#rest = this.#rest.length === 0 ? next.value : Buffer.concat([this.#rest, next.value]);
+      return true;
+    }
+  }
+
+  #take(count: number): Buffer {
+    const taken = this.#rest.subarray(0, count);
+    this.#rest = this.#rest.subarray(count);
+    return taken;
+  }
+}
+
+function notChunked(): SidekeyError {
+  return new SidekeyError(
+    'bad_request',
+    'The body is not the signed aws-chunked that x-amz-content-sha256 says it is.',
+  );
+}
+
+function tooLarge(most: number): SidekeyError {
+  return new SidekeyError('body_too_large', `A chunk that is signed has at most ${most} bytes.`, {
+    hint: 'have the client use smaller chunks, or raise limits.signed_body_bytes',
+  });
+}

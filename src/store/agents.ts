@@ -1,0 +1,374 @@
+import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
+import { type Binding, leaseStanding } from '../agents/lease.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import {
+  allGrants,
+  type Change,
+  fromAgentRow,
+  fromBindingRow,
+  fromLeaseRow,
+  fromPolicyRow,
+  fromTokenRow,
+  noPolicy,
+  rightsChange,
+  rightsRevision,
+  type Run,
+  toAgentRow,
+  toLeaseRow,
+  toPolicyRow,
+  toTokenRow,
+} from './rights.ts';
+import type { Schema } from './schema.ts';
+import type { LeaseChoice, LeaseStore, Store } from './store.ts';
+
+/** The queries for rights: who may do what, until when. Each is one statement or one transaction. */
+
+type RightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies' | 'rights'>;
+
+/** How far clocks of machines that share a store may be apart: a use that lies further ahead gives way. */
+const wrongClockMs = 300_000;
+
+/** @param now milliseconds since the epoch */
+export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): RightsParts {
+  const change = rightsChange(db, run);
+  return {
+    ...sqlAgents(db, run, change),
+
+    leases: sqlLeases(db, run, change),
+
+    grantPolicies: {
+      get: (grantId) =>
+        run(async () => {
+          const row = await db
+            .selectFrom('grant_policies')
+            .selectAll()
+            .where('grant_id', '=', grantId)
+            .executeTakeFirst();
+          return row === undefined ? null : fromPolicyRow(row);
+        }),
+      list: () =>
+        run(async () => (await db.selectFrom('grant_policies').selectAll().execute()).map(fromPolicyRow)),
+      set: (grantId, policy) =>
+        change(async (inside) => {
+          const grant = await inside
+            .selectFrom('grants')
+            .select('id')
+            .where('id', '=', grantId)
+            .executeTakeFirst();
+          if (grant === undefined) return false;
+          const before = await inside
+            .selectFrom('grant_policies')
+            .selectAll()
+            .where('grant_id', '=', grantId)
+            .executeTakeFirst();
+          const known = before === undefined ? noPolicy(grantId) : fromPolicyRow(before);
+          const row = toPolicyRow({ ...known, ...policy, grantId });
+          await inside
+            .insertInto('grant_policies')
+            .values(row)
+            .onConflict((conflict) => conflict.column('grant_id').doUpdateSet(row))
+            .execute();
+          return true;
+        }),
+    },
+
+    rights: {
+      revision: () => run(() => rightsRevision(db)),
+      read: (since = 0) =>
+        run(async () => {
+          for (;;) {
+            const revision = await rightsRevision(db);
+            const rights = {
+              revision,
+              agents: (await db.selectFrom('agents').selectAll().execute()).map(fromAgentRow),
+              tokens: (await allTokens(db).execute()).map(fromTokenRow),
+              bindings: (await db.selectFrom('bindings').selectAll().execute()).map(fromBindingRow),
+              leases: (await allLeases(db).where('expires_at', '>=', since).execute()).map(fromLeaseRow),
+              policies: (await db.selectFrom('grant_policies').selectAll().execute()).map(fromPolicyRow),
+            };
+            // Tables that were read on both sides of a change could, together, grant what nobody granted.
+            if ((await rightsRevision(db)) === revision) return rights;
+          }
+        }),
+      noteUses: (uses) =>
+        run(async () => {
+          if (uses.length === 0) return;
+          const horizon = Math.ceil(now()) + wrongClockMs;
+          await db.transaction().execute(async (inside) => {
+            for (const { kind, id, at } of uses) {
+              await inside
+                .updateTable(kind === 'token' ? 'agent_tokens' : 'leases')
+                .set({ used_at: at })
+                .where('id', '=', id)
+                .where((row) =>
+                  row.or([
+                    row('used_at', 'is', null),
+                    row('used_at', '<', at),
+                    row('used_at', '>', Math.max(at, horizon)),
+                  ]),
+                )
+                .execute();
+            }
+          });
+        }),
+    },
+  };
+}
+
+/** The queries for leases. */
+
+/** What `LeaseStore` says. */
+function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
+  return {
+    insert: (lease) =>
+      change(async (inside) => {
+        if (!(await isAgent(inside, lease.agent))) return false;
+        await inside.insertInto('leases').values(toLeaseRow(lease)).execute();
+        return true;
+      }),
+    get: (id) =>
+      run(async () => {
+        const row = await db.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst();
+        return row === undefined ? null : fromLeaseRow(row);
+      }),
+    list: () => run(async () => (await allLeases(db).execute()).map(fromLeaseRow)),
+    renew: (id, { at, expiresAt, moreUses }) =>
+      change(async (inside) => {
+        const before = await inside.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst();
+        // What people approved for as long as a lease has ended with it, and does not come back.
+        if (before !== undefined && leaseStanding(fromLeaseRow(before), at).state !== 'active')
+          await endApprovals(inside, id);
+        const row = await inside
+          .updateTable('leases')
+          .set((lease) => ({
+            renewed_at: at,
+            expires_at: expiresAt,
+            max_uses: lease('max_uses', '+', moreUses),
+          }))
+          .where('id', '=', id)
+          .where('revoked_at', 'is', null)
+          .returningAll()
+          .executeTakeFirst();
+        return row === undefined ? null : fromLeaseRow(row);
+      }),
+    revoke: (which, at) =>
+      change(async (inside) => {
+        const query = inside
+          .updateTable('leases')
+          .set({ revoked_at: at })
+          .where('revoked_at', 'is', null)
+          .returning('id');
+        const ids = (await choose(query, which).execute()).map(({ id }) => id);
+        // What people approved for as long as a lease ends with it. One by one: there may be any number of ids.
+        for (const id of ids) await endApprovals(inside, id);
+        return ids;
+      }),
+    use: (id, at) =>
+      // No change of a right: others learn of it from their own count, and the last use is refused right here.
+      run(async () => {
+        const row = await db
+          .updateTable('leases')
+          .set((lease) => ({ uses: lease('uses', '+', 1), used_at: at }))
+          .where('id', '=', id)
+          .where('revoked_at', 'is', null)
+          .where('expires_at', '>', at)
+          .where((lease) =>
+            lease.or([lease('max_uses', 'is', null), lease('uses', '<', lease.ref('max_uses'))]),
+          )
+          .returning('uses')
+          .executeTakeFirst();
+        return row?.uses ?? null;
+      }),
+    removeEnded: (before) =>
+      change(async (inside) => {
+        await inside.deleteFrom('leases').where('expires_at', '<', before).execute();
+      }),
+  };
+}
+
+/** Ends what people approved under a lease. */
+async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void> {
+  await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
+}
+
+/** All leases, in order of creation. */
+function allLeases(from: Kysely<Schema>) {
+  return from.selectFrom('leases').selectAll().orderBy('created_at').orderBy('id');
+}
+
+/** Where a query of leases is to act. The ids of grants stand in JSON, each in its quotes, and hold no wildcard. */
+function choose(
+  query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
+  which: LeaseChoice,
+) {
+  if ('id' in which) return query.where('id', '=', which.id);
+  if ('agent' in which) return query.where('agent', '=', which.agent);
+  return query.where((row) =>
+    row.or([row('grants', 'like', `%${JSON.stringify(which.grant)}%`), row('grants', '=', allGrants)]),
+  );
+}
+
+/** The queries for agents, their tokens and their bindings. */
+
+type AgentParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings'>;
+
+/** What `Store` says of these parts. */
+function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
+  return {
+    agents: {
+      insert: (agent, { tokens = [], bindings = [] } = {}) =>
+        change(
+          async (inside) => {
+            await inside.insertInto('agents').values(toAgentRow(agent)).execute();
+            for (const token of tokens)
+              await inside.insertInto('agent_tokens').values(toTokenRow(token)).execute();
+            await addBindings(inside, agent.name, bindings, agent.createdAt);
+          },
+          () =>
+            new SidekeyError('already_exists', `There is an agent named "${agent.name}" already.`, {
+              hint: `Choose another name, or remove it first: sidekey agent remove ${agent.name}`,
+            }),
+        ),
+      get: (name) =>
+        run(async () => {
+          const row = await db.selectFrom('agents').selectAll().where('name', '=', name).executeTakeFirst();
+          return row === undefined ? null : fromAgentRow(row);
+        }),
+      list: () =>
+        run(async () => {
+          const rows = await db.selectFrom('agents').selectAll().execute();
+          return rows.map(fromAgentRow).toSorted((a, b) => compare(a.name, b.name));
+        }),
+      change: (name, { user, labels, disabledAt }) =>
+        change(async (inside) => {
+          const result = await inside
+            .updateTable('agents')
+            // The name itself, so that there is something to set where nothing is asked for.
+            .set({
+              name,
+              ...(user === undefined ? {} : { user }),
+              ...(labels === undefined ? {} : { labels: JSON.stringify(labels) }),
+              ...(disabledAt === undefined ? {} : { disabled_at: disabledAt }),
+            })
+            .where('name', '=', name)
+            .executeTakeFirstOrThrow();
+          return result.numUpdatedRows === 1n;
+        }),
+      remove: (name) =>
+        change(async (inside) => {
+          const result = await inside.deleteFrom('agents').where('name', '=', name).executeTakeFirstOrThrow();
+          return result.numDeletedRows === 1n;
+        }),
+    },
+
+    agentTokens: {
+      list: (agent) =>
+        run(async () => {
+          const query = allTokens(db);
+          const rows = await (agent === undefined ? query : query.where('agent', '=', agent)).execute();
+          return rows.map(fromTokenRow);
+        }),
+      add: (token, takeOver) =>
+        change(async (inside) => {
+          if (!(await isAgent(inside, token.agent))) return null;
+          let ending = 0n;
+          if (takeOver !== null) {
+            const { label, at } = takeOver;
+            let query = inside
+              .updateTable('agent_tokens')
+              .set({ expires_at: at })
+              .where('agent', '=', token.agent)
+              .where('revoked_at', 'is', null)
+              .where((row) => row.or([row('expires_at', 'is', null), row('expires_at', '>', at)]));
+            if (label !== null) query = query.where('label', '=', label);
+            ending = (await query.executeTakeFirstOrThrow()).numUpdatedRows;
+          }
+          await inside.insertInto('agent_tokens').values(toTokenRow(token)).execute();
+          return Number(ending);
+        }),
+      revoke: (agent, label, at) =>
+        change(async (inside) => {
+          let query = inside
+            .updateTable('agent_tokens')
+            .set({ revoked_at: at })
+            .where('agent', '=', agent)
+            .where('revoked_at', 'is', null)
+            .where((row) => row.or([row('expires_at', 'is', null), row('expires_at', '>', at)]));
+          if (label !== null) query = query.where('label', '=', label);
+          return Number((await query.executeTakeFirstOrThrow()).numUpdatedRows);
+        }),
+      removeEnded: (before) =>
+        change(async (inside) => {
+          await inside
+            .deleteFrom('agent_tokens')
+            .where((row) => row.or([row('expires_at', '<', before), row('revoked_at', '<', before)]))
+            .execute();
+        }),
+    },
+
+    bindings: {
+      list: (agent) =>
+        run(async () => {
+          const query = db.selectFrom('bindings').selectAll();
+          const rows = await (agent === undefined ? query : query.where('agent', '=', agent)).execute();
+          return rows
+            .map(fromBindingRow)
+            .toSorted(
+              (a, b) => compare(a.agent, b.agent) || compare(a.kind, b.kind) || compare(a.value, b.value),
+            );
+        }),
+      add: (agent, bindings, at) =>
+        change(async (inside) =>
+          (await isAgent(inside, agent)) ? addBindings(inside, agent, bindings, at) : null,
+        ),
+      remove: (agent, bindings) =>
+        change(async (inside) => {
+          let removed = 0n;
+          for (const { kind, value } of bindings) {
+            const result = await inside
+              .deleteFrom('bindings')
+              .where('agent', '=', agent)
+              .where('kind', '=', kind)
+              .where('value', '=', value)
+              .executeTakeFirstOrThrow();
+            removed += result.numDeletedRows;
+          }
+          return Number(removed);
+        }),
+    },
+  };
+}
+
+/** All tokens, in order of creation. */
+function allTokens(from: Kysely<Schema>) {
+  return from.selectFrom('agent_tokens').selectAll().orderBy('created_at').orderBy('id');
+}
+
+/** Whether there is an agent of this name, for as long as the transaction lasts. */
+async function isAgent(inside: Transaction<Schema>, name: string): Promise<boolean> {
+  const row = await inside.selectFrom('agents').select('name').where('name', '=', name).executeTakeFirst();
+  return row !== undefined;
+}
+
+async function addBindings(
+  inside: Transaction<Schema>,
+  agent: string,
+  bindings: readonly Binding[],
+  at: number,
+): Promise<number> {
+  let added = 0;
+  for (const { kind, value } of bindings) {
+    const result = await inside
+      .insertInto('bindings')
+      .values({ agent, kind, value, created_at: at })
+      .onConflict((conflict) => conflict.columns(['agent', 'kind', 'value']).doNothing())
+      .executeTakeFirstOrThrow();
+    added += Number(result.numInsertedOrUpdatedRows ?? 0n);
+  }
+  return added;
+}
+
+/** By code unit: for names, which are ASCII, the same everywhere. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

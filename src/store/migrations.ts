@@ -1,0 +1,269 @@
+import { randomUUID } from 'node:crypto';
+import type { ColumnDataType, Kysely } from 'kysely';
+import type { Migration } from 'kysely/migration';
+
+/** Migrations by name. They run in the order of their names, and one that was released never changes again. */
+export type Migrations = Readonly<Record<string, Migration>>;
+
+/** All of them, in code: nothing is looked for on disk. */
+export function migrations(types: ColumnTypes): Migrations {
+  return {
+    '0001-first': first(types),
+    '0002-connect': connect(types),
+    '0003-rights': rights(types),
+    '0004-approvals': approvals(),
+    '0005-lacked-scopes': lackedScopes(),
+    '0006-audit-ends': auditEnds(types),
+    '0007-approval-query': approvalQuery(),
+  };
+}
+
+/** The first tables: see `schema.ts` for what the columns mean. */
+function first(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('meta')
+        .addColumn('name', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('value', types.binary, (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('grants')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('user', 'text', (column) => column.notNull())
+        .addColumn('provider', 'text', (column) => column.notNull())
+        .addColumn('type', 'text', (column) => column.notNull())
+        .addColumn('state', 'text', (column) => column.notNull())
+        .addColumn('state_reason', 'text')
+        .addColumn('scopes', 'text', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint')
+        .addColumn('refreshable', 'integer', (column) => column.notNull())
+        .addColumn('revision', 'bigint', (column) => column.notNull())
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .addColumn('updated_at', 'bigint', (column) => column.notNull())
+        .addColumn('sealed', types.binary, (column) => column.notNull())
+        .addUniqueConstraint('grants_user_name', ['user', 'name'])
+        .execute();
+      await db.schema
+        .createTable('agents')
+        .addColumn('name', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('token_hash', types.binary, (column) => column.notNull())
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('locks')
+        .addColumn('name', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('holder', 'text', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint', (column) => column.notNull())
+        .execute();
+    },
+  };
+}
+
+/** Consents that wait for their answer, and what happened to grants: see `schema.ts` for what the columns mean. */
+function connect(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('sessions')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('expires_at', 'bigint', (column) => column.notNull())
+        .addColumn('sealed', types.binary, (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('grant_activity')
+        // Goes with its grant: a note that comes late brings back nothing of one that was removed.
+        .addColumn('grant_id', 'text', (column) =>
+          column.primaryKey().notNull().references('grants.id').onDelete('cascade'),
+        )
+        .addColumn('used_at', 'bigint')
+        .addColumn('refreshed_at', 'bigint')
+        .addColumn('failed_at', 'bigint')
+        .addColumn('failure', 'text')
+        .execute();
+    },
+  };
+}
+
+/** What the migration reads of the tables before it, and writes to those it makes. */
+type Tables = {
+  agents: { name: string; token_hash: Uint8Array; created_at: number };
+  agent_tokens: { id: string; agent: string; label: string; hash: Uint8Array; created_at: number };
+  bindings: { agent: string; kind: string; value: string; created_at: number };
+  revisions: { name: string; value: number };
+};
+
+/**
+ * Agents with several tokens, bindings and leases; what people set for grants: see `schema.ts` for what the columns mean.
+ * Agents from before keep their token, and get a binding to everything: they go on as they did until a person narrows it.
+ */
+function rights(types: ColumnTypes): Migration {
+  return {
+    async up(untyped: Kysely<unknown>): Promise<void> {
+      const db = untyped.withTables<Tables>();
+      const agents = await db.selectFrom('agents').selectAll().execute();
+      await db.schema.alterTable('agents').dropColumn('token_hash').execute();
+      await db.schema.alterTable('agents').addColumn('user', 'text').execute();
+      await db.schema
+        .alterTable('agents')
+        .addColumn('labels', 'text', (column) => column.notNull().defaultTo('[]'))
+        .execute();
+      await db.schema.alterTable('agents').addColumn('disabled_at', 'bigint').execute();
+      await db.schema
+        .createTable('agent_tokens')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('agent', 'text', (column) =>
+          column.notNull().references('agents.name').onDelete('cascade'),
+        )
+        .addColumn('label', 'text', (column) => column.notNull())
+        .addColumn('hash', types.binary, (column) => column.notNull())
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint')
+        .addColumn('used_at', 'bigint')
+        .addColumn('revoked_at', 'bigint')
+        .execute();
+      await db.schema
+        .createTable('bindings')
+        .addColumn('agent', 'text', (column) =>
+          column.notNull().references('agents.name').onDelete('cascade'),
+        )
+        .addColumn('kind', 'text', (column) => column.notNull())
+        .addColumn('value', 'text', (column) => column.notNull())
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .addPrimaryKeyConstraint('bindings_key', ['agent', 'kind', 'value'])
+        .execute();
+      await db.schema
+        .createTable('leases')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('agent', 'text', (column) =>
+          column.notNull().references('agents.name').onDelete('cascade'),
+        )
+        .addColumn('token_hash', types.binary, (column) => column.notNull())
+        .addColumn('grants', 'text', (column) => column.notNull())
+        .addColumn('purpose', 'text', (column) => column.notNull())
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint', (column) => column.notNull())
+        .addColumn('idle_ms', 'bigint')
+        .addColumn('renewed_at', 'bigint')
+        .addColumn('used_at', 'bigint')
+        .addColumn('max_uses', 'bigint')
+        .addColumn('uses', 'bigint', (column) => column.notNull())
+        .addColumn('revoked_at', 'bigint')
+        .execute();
+      await db.schema
+        .createTable('grant_policies')
+        .addColumn('grant_id', 'text', (column) =>
+          column.primaryKey().notNull().references('grants.id').onDelete('cascade'),
+        )
+        .addColumn('expires_at', 'bigint')
+        .addColumn('default_ttl_ms', 'bigint')
+        .addColumn('max_ttl_ms', 'bigint')
+        .addColumn('lease_default_ms', 'bigint')
+        .addColumn('lease_max_ms', 'bigint')
+        .addColumn('labels', 'text', (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('revisions')
+        .addColumn('name', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('value', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.insertInto('revisions').values({ name: 'rights', value: 1 }).execute();
+      for (const { name, token_hash, created_at } of agents) {
+        await db
+          .insertInto('agent_tokens')
+          .values({ id: randomUUID(), agent: name, label: 'main', hash: token_hash, created_at })
+          .execute();
+        await db
+          .insertInto('bindings')
+          .values({ agent: name, kind: 'everything', value: '*', created_at })
+          .execute();
+      }
+    },
+  };
+}
+
+/**
+ * Requests that wait for people, and what people said: see `schema.ts` for what the columns mean. They go with the
+ * agent, the lease and the grant that they name: who comes later under the same name inherits no yes.
+ */
+function approvals(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('questions')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('exchange', 'text', (column) => column.notNull())
+        .addColumn('asked_at', 'bigint', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint', (column) => column.notNull())
+        .addColumn('alive_until', 'bigint', (column) => column.notNull())
+        .addColumn('agent', 'text', (column) => column.references('agents.name').onDelete('cascade'))
+        .addColumn('lease', 'text', (column) => column.references('leases.id').onDelete('cascade'))
+        .addColumn('grant_id', 'text', (column) =>
+          column.notNull().references('grants.id').onDelete('cascade'),
+        )
+        .addColumn('rule_key', 'text', (column) => column.notNull())
+        .addColumn('method', 'text', (column) => column.notNull())
+        .addColumn('scheme', 'text', (column) => column.notNull())
+        .addColumn('authority', 'text', (column) => column.notNull())
+        .addColumn('path', 'text', (column) => column.notNull())
+        .addColumn('has_query', 'integer', (column) => column.notNull())
+        .addColumn('body_bytes', 'bigint')
+        .addColumn('grant_name', 'text', (column) => column.notNull())
+        .addColumn('grant_user', 'text', (column) => column.notNull())
+        .addColumn('provider', 'text', (column) => column.notNull())
+        .addColumn('client', 'text', (column) => column.notNull())
+        .addColumn('reason', 'text')
+        .addColumn('purpose', 'text')
+        .addColumn('rule', 'text', (column) => column.notNull())
+        .addColumn('rule_name', 'text')
+        .addColumn('answered_at', 'bigint')
+        .addColumn('answered_by', 'text')
+        .addColumn('answer', 'text')
+        .addColumn('until', 'bigint')
+        .addColumn('stands', 'integer', (column) => column.notNull())
+        .execute();
+    },
+  };
+}
+
+/** Scopes that an upstream missed in a grant: see `schema.ts` for what the columns mean. */
+function lackedScopes(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // One column a statement: SQLite adds no more at once.
+      await db.schema.alterTable('grant_activity').addColumn('lacked_at', 'bigint').execute();
+      await db.schema.alterTable('grant_activity').addColumn('lacked', 'text').execute();
+    },
+  };
+}
+
+/** How far the chains of audit logs were written: see `schema.ts` for what the columns mean. */
+function auditEnds(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('audit_ends')
+        .addColumn('log', 'text', (column) => column.notNull())
+        .addColumn('node', 'text', (column) => column.notNull())
+        .addColumn('seq', 'bigint', (column) => column.notNull())
+        .addColumn('sealed', types.binary, (column) => column.notNull())
+        .addPrimaryKeyConstraint('audit_ends_key', ['log', 'node'])
+        .execute();
+    },
+  };
+}
+
+/** The query of a request that waits for a person. */
+function approvalQuery(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('questions').addColumn('query', 'text').execute();
+    },
+  };
+}
+
+/** Column types that databases name differently. */
+interface ColumnTypes {
+  readonly binary: ColumnDataType;
+}

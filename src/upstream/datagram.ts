@@ -1,0 +1,56 @@
+import { createSocket } from 'node:dgram';
+import { connect, type Socket } from 'node:net';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Router } from './dialer.ts';
+
+/** UDP to one address. */
+export interface Datagrams {
+  /** Resolves when the system has taken the message; nobody knows whether it arrives. */
+  send(message: Uint8Array): Promise<void>;
+  close(): void;
+}
+
+/**
+ * Opens UDP to the first address of a host that may be dialed; what is sent goes to that very address. A proxy carries no
+ * UDP, so what is to go through one cannot go at all.
+ *
+ * Rejects with SidekeyError `address_blocked` or `upstream_unreachable`.
+ */
+export async function openDatagrams(route: Router, host: string, port: number): Promise<Datagrams> {
+  const way = await route({ scheme: 'http', host, port });
+  if (way.kind !== 'direct') {
+    throw new SidekeyError('upstream_unreachable', `UDP to ${host} cannot go through upstream.proxy.`, {
+      hint: `list ${host} in upstream.no_proxy if it can be reached directly, or use TCP or TLS`,
+    });
+  }
+  const [checked] = way.addresses;
+  if (checked === undefined)
+    throw new SidekeyError('upstream_unreachable', `The name ${host} has no address.`);
+  const socket = createSocket(checked.family === 6 ? 'udp6' : 'udp4');
+  // A port at which nobody listens answers by ICMP, which the system reports at some later time.
+  socket.on('error', () => {}).unref();
+  return {
+    send: (message) =>
+      new Promise((done, reject) => {
+        socket.send(message, port, checked.address, (error) => {
+          if (error === null) done();
+          else reject(error);
+        });
+      }),
+    close: () => socket.close(),
+  };
+}
+
+/**
+ * Connects to a stream socket of this machine by its path, such as that of a log collector. There is no address to be
+ * checked, and a path comes from the config file alone, never from a request. Rejects with the system's error.
+ */
+export function connectLocal(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    socket.once('error', reject).once('connect', () => {
+      socket.off('error', reject);
+      resolve(socket);
+    });
+  });
+}

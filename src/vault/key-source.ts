@@ -1,0 +1,224 @@
+import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
+import { type FileHandle, link, mkdir, open, realpath, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { isSystemError, SidekeyError } from '../lib/errors.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
+import { shellWord } from '../lib/text.ts';
+
+/**
+ * Takes the master key out of an environment variable: 32 bytes as base64, base64url or hex. The variable is deleted
+ * from `env`, so that processes started later do not inherit the key.
+ * @throws SidekeyError `secret_missing` where it is not set; `key_invalid` where it is not such a key.
+ */
+export function readKeyVariable(name: string, env: Record<string, string | undefined>): KeyObject {
+  const text = env[name]?.trim();
+  delete env[name];
+  if (text === undefined || text === '') {
+    throw new SidekeyError(
+      'secret_missing',
+      `The environment variable ${name} with the master key is not set.`,
+      {
+        hint: `Make a key once with "openssl rand -base64 32", keep it, and set ${name} to it.`,
+      },
+    );
+  }
+  const bytes = decodeKey(text);
+  if (bytes === null) {
+    throw new SidekeyError(
+      'key_invalid',
+      `The environment variable ${name} is not a master key: ${keyLength} bytes as base64 or hex.`,
+      { hint: `Set ${name} to the key that was made for this store.` },
+    );
+  }
+  try {
+    return masterKey(bytes);
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+/** 64 characters can only be hex and 43 only base64, so no text has two readings. */
+function decodeKey(text: string): Buffer | null {
+  if (/^[0-9a-f]{64}$/i.test(text)) return Buffer.from(text, 'hex');
+  if (!/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return null;
+  return Buffer.from(text, 'base64');
+}
+
+/** More than any key file has: what is longer is some other file. */
+const maxLength = 4096;
+
+const introduction = [
+  '# Sidekey master key. It opens every credential in the store: keep it private, and keep a copy in a safe place.',
+  '# Without it, what the store holds is lost.',
+];
+
+/**
+ * Reads the master key from its file. Null: there is no such file.
+ * @throws SidekeyError `permissions_unsafe` where others can read the file or replace it; `key_invalid` where it cannot
+ * be read or holds no key.
+ */
+export async function readKeyFile(path: string): Promise<KeyObject | null> {
+  let file: FileHandle;
+  try {
+    file = await open(path, 'r');
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return null;
+    throw unreadable(path, error);
+  }
+  const bytes = Buffer.alloc(maxLength + 1);
+  try {
+    // Judged on the open file, so that it is the very one that is then read.
+    const found = await file.stat();
+    if (!found.isFile()) throw unreadable(path, 'not a regular file');
+    if (!isPrivate(found.mode)) {
+      throw new SidekeyError('permissions_unsafe', `The key file ${path} can be used by other users.`, {
+        hint: `chmod 600 ${shellWord(path)}`,
+      });
+    }
+    await checkFolders(path);
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
+    const key = parse(bytes.subarray(0, bytesRead));
+    if (key === null) {
+      throw new SidekeyError('key_invalid', `The file ${path} does not hold a Sidekey master key.`, {
+        hint: `Put the key file back from your backup: ${path}`,
+      });
+    }
+    return key;
+  } catch (error) {
+    if (error instanceof SidekeyError) throw error;
+    throw unreadable(path, error);
+  } finally {
+    bytes.fill(0);
+    await file.close();
+  }
+}
+
+/**
+ * Makes a new key and its file (0600, its folder 0700), and answers the key that the file then holds: where another
+ * process was first, that one's. The file appears whole or not at all, and is never overwritten.
+ * @throws SidekeyError `file_unwritable`, and what `readKeyFile` throws.
+ */
+export async function createKeyFile(path: string): Promise<KeyObject> {
+  const folder = dirname(path);
+  const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await checkFolders(path);
+    try {
+      await writeKey(draft);
+      await link(draft, path).catch((error: unknown) => {
+        if (!isSystemError(error, 'EEXIST')) throw error;
+      });
+    } finally {
+      await rm(draft, { force: true });
+    }
+    await syncFolder(folder);
+  } catch (error) {
+    if (error instanceof SidekeyError) throw error;
+    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be made.`, {
+      hint: `Make ${folder} a folder that you can write to, or set another "key" path in the configuration.`,
+      cause: error,
+    });
+  }
+  const key = await readKeyFile(path);
+  if (key !== null) return key;
+  throw new SidekeyError('key_invalid', `The key file ${path} was removed as soon as it was made.`);
+}
+
+async function writeKey(path: string): Promise<void> {
+  const key = randomBytes(keyLength);
+  const text = Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    key.fill(0);
+    text.fill(0);
+    await file.close();
+  }
+}
+
+/** Lines that begin with `#` are for people; of the others there is one, the key. */
+function parse(bytes: Buffer): KeyObject | null {
+  if (bytes.length > maxLength) return null;
+  const lines = bytes
+    .toString('latin1')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  const [text = '', ...more] = lines;
+  if (more.length > 0 || !/^[A-Za-z0-9_-]{43}$/.test(text)) return null;
+  const key = Buffer.from(text, 'base64url');
+  try {
+    // A 43rd character with stray bits is not what was written.
+    return key.toString('base64url') === text ? masterKey(key) : null;
+  } finally {
+    key.fill(0);
+  }
+}
+
+/** Who can write to the folder can put another key in the place of this one. A link leads through two folders. */
+async function checkFolders(path: string): Promise<void> {
+  const target = await realpath(path).catch(() => path);
+  for (const folder of new Set([dirname(path), dirname(target)])) {
+    const { mode } = await stat(folder);
+    if (isWritableByAll(mode)) {
+      throw new SidekeyError(
+        'permissions_unsafe',
+        `Every user can write to ${folder}, the folder of the master key.`,
+        {
+          hint: `chmod 700 ${shellWord(folder)}`,
+        },
+      );
+    }
+  }
+}
+
+function unreadable(path: string, cause: unknown): SidekeyError {
+  return new SidekeyError('key_invalid', `The key file ${path} cannot be read.`, {
+    hint: `Make ${path} readable for the user that runs Sidekey, and for nobody else.`,
+    cause,
+  });
+}
+
+/** Length of the master key, of every data key and of every derived key, in bytes (AES-256). */
+export const keyLength = 32;
+
+/** Length of a key id, in bytes. */
+export const keyIdLength = 8;
+
+/**
+ * Puts the master key into a `KeyObject`, which keeps the bytes outside the JavaScript heap and prints none of them.
+ * The bytes that were passed in are the caller's to wipe.
+ * @throws SidekeyError `key_invalid` where there are not exactly 32 bytes, or all of them are zero (a wiped or
+ * empty buffer, not a key).
+ */
+export function masterKey(bytes: Uint8Array): KeyObject {
+  if (bytes.length !== keyLength) {
+    throw new SidekeyError(
+      'key_invalid',
+      `A master key has ${keyLength} bytes; this one has ${bytes.length}.`,
+    );
+  }
+  if (bytes.every((byte) => byte === 0)) {
+    throw new SidekeyError('key_invalid', 'The master key is all zeros, which is no key.');
+  }
+  return createSecretKey(bytes);
+}
+
+/**
+ * A key for one purpose (HKDF-SHA256, RFC 5869, without a salt: the master key is uniformly random). The label keeps
+ * the purposes apart, so that no two uses ever share a key.
+ */
+export function derivedKey(master: KeyObject, purpose: string): KeyObject {
+  const bytes = new Uint8Array(hkdfSync('sha256', master, '', `sidekey/v1/${purpose}`, keyLength));
+  const key = createSecretKey(bytes);
+  bytes.fill(0);
+  return key;
+}
+
+/** What tells master keys apart: 8 bytes of a derivation that serves nothing else, so it gives nothing away. */
+export function keyIdOf(master: KeyObject): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', master, '', 'sidekey/v1/key-id', keyIdLength));
+}
