@@ -18,7 +18,7 @@ import { Malformed, type Whose } from '../../src/http/h1/scan.ts';
 import { headBytes, ownHead } from '../../src/http/h1/write.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
-import { createNodeParser, type NodeHead } from '../unit/proxy/h1/node-parser.ts';
+import { createNodeParser, type NodeHead } from '../unit/http/h1/node-parser.ts';
 
 const limits = { head_bytes: 65_536, head_fields: 200 };
 

@@ -4,8 +4,8 @@ import { createRequestReader, createResponseReader, NameSet } from '../../src/ht
 import { Malformed } from '../../src/http/h1/scan.ts';
 import { chunkEnd, chunkStart, headBytes, lastChunk } from '../../src/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';
-import { requestBytes, responseBytes } from '../unit/proxy/h1/corpus.ts';
-import { byteByByte, bytes, limits, readRequests, readResponses } from '../unit/proxy/h1/read-messages.ts';
+import { requestBytes, responseBytes } from '../unit/http/h1/corpus.ts';
+import { byteByByte, bytes, limits, readRequests, readResponses } from '../unit/http/h1/read-messages.ts';
 
 /** Cuts at these places, so often as there are any. */
 function cut(text: string, at: readonly number[]): Buffer[] {

@@ -6,9 +6,9 @@ import { createRequestReader, NameSet } from '../../src/http/h1/head.ts';
 import { Malformed } from '../../src/http/h1/scan.ts';
 import { headBytes, trailerSection, trailersToPass } from '../../src/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';
-import { requestBytes } from '../unit/proxy/h1/corpus.ts';
-import { createNodeParser } from '../unit/proxy/h1/node-parser.ts';
-import { bytes, limits, readRequests } from '../unit/proxy/h1/read-messages.ts';
+import { requestBytes } from '../unit/http/h1/corpus.ts';
+import { createNodeParser } from '../unit/http/h1/node-parser.ts';
+import { bytes, limits, readRequests } from '../unit/http/h1/read-messages.ts';
 
 const forProxy = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host']);
 

@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { exchangeOf } from '../unit/proxy/relay/fake-upstream.ts';
+import { exchangeOf } from '../unit/proxy/fake-upstream.ts';
 
 const text = fc.string({ maxLength: 40 });
 const interim = fc.constantFrom(

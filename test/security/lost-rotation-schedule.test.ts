@@ -16,7 +16,7 @@ import {
   type House,
   type Process,
 } from '../unit/grants/house.ts';
-import { settle } from '../unit/grants/manual-time.ts';
+import { settle } from '../unit/lib/manual-time.ts';
 
 const day = 24 * hour;
 const provider = { ...acme, dialect: { ...acme.dialect, refreshTokenIdleMs: 30 * day } };

@@ -12,7 +12,7 @@ import { newHolder } from '../../src/grants/refresh-lock.ts';
 import type { Registry } from '../../src/grants/registry.ts';
 import type { Store } from '../../src/store/store.ts';
 import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from '../unit/grants/house.ts';
-import { settle } from '../unit/grants/manual-time.ts';
+import { settle } from '../unit/lib/manual-time.ts';
 
 type Replace = Store['grants']['replace'];
 

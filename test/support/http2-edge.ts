@@ -8,7 +8,7 @@ import { createGone } from '../../src/lib/http2-abort.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import { forward } from '../../src/proxy/forward.ts';
-import { departureOf } from '../unit/proxy/relay/fake-upstream.ts';
+import { departureOf } from '../unit/proxy/fake-upstream.ts';
 import type { waysOut } from './http2-upstream.ts';
 
 /** The client's side of a proxy, as little of it as clients of HTTP/2 need: every request goes to this authority. */

@@ -8,7 +8,7 @@ import { grantRecord } from '../../support/grant-record.ts';
 import { question } from '../../support/question.ts';
 import { agentRecord } from '../../support/rights.ts';
 import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
-import { manualTime, type ManualTime } from '../grants/manual-time.ts';
+import { manualTime, type ManualTime } from '../lib/manual-time.ts';
 
 const start = 1_700_000_000_000;
 const never: Gone = { already: false, listen: () => undefined, forget: () => undefined };

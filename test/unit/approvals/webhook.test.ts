@@ -4,7 +4,7 @@ import { createApprovalTeller } from '../../../src/approvals/webhook.ts';
 import type { ApprovalWebhook } from '../../../src/config/approvals.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { question } from '../../support/question.ts';
-import { manualTime, settle } from '../grants/manual-time.ts';
+import { manualTime, settle } from '../lib/manual-time.ts';
 
 const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/SIGNATURE-OF-THE-LINK';
 const hook: ApprovalWebhook = { url: 'https://chat.acme.test/hooks/PATH-OF-THE-HOOK', secret: null };

@@ -13,7 +13,7 @@ import { packRotated } from '../../../src/audit/pack.ts';
 import { bytesBehind } from '../../../src/audit/read.ts';
 import { removeExpired } from '../../../src/audit/retention.ts';
 import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';
-import { manualTimers } from './manual-timers.ts';
+import { manualTimers } from './export/manual-timers.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
 const later = () => Date.now() + 120_000;

@@ -17,7 +17,7 @@ import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import type { FailureCode } from '../../../src/lib/errors.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { handshake } from './ca-for-test.ts';
-import { vaultForTest } from './vault-for-test.ts';
+import { vaultForTest } from '../vault/vault-for-test.ts';
 
 const dayMs = 86_400_000;
 const isRoot = process.getuid?.() === 0;

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { openAuthority, type CertificateAuthority } from '../../../src/ca/authority.ts';
 import { bareHost, isAddress } from '../../../src/policy/authority.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { vaultForTest } from './vault-for-test.ts';
+import { vaultForTest } from '../vault/vault-for-test.ts';
 
 /** A fresh CA. */
 export async function freshAuthority(

@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { createScreen } from '../../../src/cli/terminal.ts';
-import { settle } from '../grants/manual-time.ts';
+import { settle } from '../lib/manual-time.ts';
 
 function terminal({
   isTTY = true,

@@ -6,7 +6,7 @@ import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { join } from 'node:path';
-import { manualTime, settle, type ManualTime } from './manual-time.ts';
+import { manualTime, settle, type ManualTime } from '../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
 

@@ -18,7 +18,7 @@ import { createVault } from '../../../src/vault/vault.ts';
 import { masterKey } from '../../../src/vault/key-source.ts';
 import { aProvider } from '../../support/provider.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { manualTime, type ManualTime } from './manual-time.ts';
+import { manualTime, type ManualTime } from '../lib/manual-time.ts';
 import { rotatingProvider, type RotatingProvider } from './rotating-provider.ts';
 
 export const start = Date.UTC(2027, 0, 1);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';
-import { settle } from './manual-time.ts';
+import { settle } from '../lib/manual-time.ts';
 
 describe('a refresh that nobody waits for', () => {
   test('leaves a token alone that is not due', async () => {

@@ -3,7 +3,7 @@ import { SidekeyError } from '../../../src/lib/errors.ts';
 import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-schedule.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { house, oauth2, storedRefreshToken, type House, type Process } from './house.ts';
-import { settle } from './manual-time.ts';
+import { settle } from '../lib/manual-time.ts';
 
 /** What was noted of grants, in order. */
 const noted: string[] = [];

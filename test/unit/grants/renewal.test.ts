@@ -4,7 +4,7 @@ import type { Grant } from '../../../src/grants/grant.ts';
 import type { Registry } from '../../../src/grants/registry.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
 import { acme, hour, house, oauth2, start, tokenOf, type House } from './house.ts';
-import { settle } from './manual-time.ts';
+import { settle } from '../lib/manual-time.ts';
 
 const clientCredentials: Renewal = { kind: 'client_credentials', scope: null, parameters: {} };
 const exchange: Renewal = {

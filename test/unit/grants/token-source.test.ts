@@ -3,7 +3,7 @@ import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
 import type { RefreshOutcome } from '../../../src/oauth/refresh.ts';
 import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';
-import { settle } from './manual-time.ts';
+import { settle } from '../lib/manual-time.ts';
 
 const down: RefreshOutcome = { kind: 'transient', reason: 'HTTP 503', retryAfterMs: null };
 

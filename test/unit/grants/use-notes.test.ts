@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createUseNotes, usesEveryMs } from '../../../src/grants/activity.ts';
 import type { RightUse } from '../../../src/store/store.ts';
-import { manualTime } from './manual-time.ts';
+import { manualTime } from '../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { requestInstallationToken, type InstallationRequest } from '../../../src/oauth/github-app.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
-import { aKey, verified } from './keys-for-test.ts';
+import { aKey, verified } from '../grants/keys-for-test.ts';
 
 const now = Date.UTC(2027, 0, 1);
 const key = aKey();

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { requestJwtBearer, type JwtBearerRequest } from '../../../src/oauth/assertions.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
-import { aKey, verified } from './keys-for-test.ts';
+import { aKey, verified } from '../grants/keys-for-test.ts';
 
 const now = Date.UTC(2027, 0, 1) + 999;
 const seconds = Math.floor(now / 1000);

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { renew, type RenewalRequest } from '../../../src/oauth/renewal.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
-import { aKey } from './keys-for-test.ts';
+import { aKey } from '../grants/keys-for-test.ts';
 
 const now = Date.UTC(2027, 0, 1);
 const side = {

@@ -3,7 +3,7 @@ import { jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { readSigningKey, signJwt } from '../../../src/oauth/signing-key.ts';
-import { aKey } from './keys-for-test.ts';
+import { aKey } from '../grants/keys-for-test.ts';
 
 const rsa = aKey('RS256');
 const jwkOf = (pem: string, more: object = {}) =>

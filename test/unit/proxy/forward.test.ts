@@ -13,7 +13,7 @@ import {
   noStreams,
   replyOf,
   turn,
-} from './relay/fake-upstream.ts';
+} from './fake-upstream.ts';
 
 const unauthorized = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nwho are you?';
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

@@ -4,7 +4,7 @@ import type { Carried } from '../../../src/http/message.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createOpenConnections, type Right, tunnelRefusal } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
-import { manualTime, settle } from '../grants/manual-time.ts';
+import { manualTime, settle } from '../lib/manual-time.ts';
 import { authorityOf, policyOf } from '../policy/policy-for-test.ts';
 import { closed, socketPair } from './socket-pair.ts';
 

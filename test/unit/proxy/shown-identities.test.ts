@@ -4,7 +4,7 @@ import { certificateShown } from '../../../src/schemes/single-value.ts';
 import { createShownIdentities } from '../../../src/proxy/revalidate.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { grantRecord } from '../../support/grant-record.ts';
-import { manualTime } from '../grants/manual-time.ts';
+import { manualTime } from '../lib/manual-time.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 const credential = certificateOf('agents');

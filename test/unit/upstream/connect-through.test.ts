@@ -10,7 +10,7 @@ import { makeTestAuthority } from '../../support/certificates.ts';
 import { startCompanyProxy, type TestCompanyProxy } from '../../support/company-proxy.ts';
 import { authorityOf, patternOf } from '../policy/policy-for-test.ts';
 import { recordingUser } from './connection-user.ts';
-import { manualClock } from './manual-clock.ts';
+import { manualClock } from '../lib/manual-clock.ts';
 import { dialerForTest, tlsUpstream, upstream, type DialerForTest } from './upstream-for-test.ts';
 
 const company = makeTestAuthority('Company CA');

@@ -7,7 +7,7 @@ import type { Dialer } from '../../../src/upstream/dialer.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { ask, closed, echo, nextTurn, recordingUser } from './connection-user.ts';
-import { manualClock } from './manual-clock.ts';
+import { manualClock } from '../lib/manual-clock.ts';
 import { dialerForTest, tlsUpstream, upstream, type Upstream } from './upstream-for-test.ts';
 
 const company = makeTestAuthority('Company CA');

@@ -9,7 +9,7 @@ import { startProgram } from '../../bench/process.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
-import { manualClock } from './manual-clock.ts';
+import { manualClock } from '../lib/manual-clock.ts';
 import { dialerForTest, freePort, tlsUpstream, upstream } from './upstream-for-test.ts';
 
 const company = makeTestAuthority('Company CA');

@@ -6,7 +6,7 @@ import { createKnownProtocols } from '../../../src/upstream/protocol.ts';
 import { sessionsByIdentity } from '../../../src/upstream/tls.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { ask, echo, nextTurn, recordingUser } from './connection-user.ts';
-import { manualClock } from './manual-clock.ts';
+import { manualClock } from '../lib/manual-clock.ts';
 import { dialerForTest, upstream } from './upstream-for-test.ts';
 
 /** What is kept of one who is known to an upstream, beside what is kept of nobody and of others. */

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { http1, type Protocol, type Spoken } from '../../../src/upstream/protocol.ts';
 import { company, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
-import { turn } from '../proxy/relay/fake-upstream.ts';
+import { turn } from '../proxy/fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';
 
 const h2: Spoken = { protocol: 'h2', extendedConnect: false };

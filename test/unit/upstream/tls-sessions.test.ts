@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { createTlsSessions, type TlsSession } from '../../../src/upstream/tls.ts';
-import { manualClock } from './manual-clock.ts';
+import { manualClock } from '../lib/manual-clock.ts';
 
 const hour = 3_600_000;
 

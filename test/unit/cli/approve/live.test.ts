@@ -4,7 +4,7 @@ import { settleMs, watch } from '../../../../src/cli/approve/live.ts';
 import type { Listener } from '../../../../src/cli/terminal.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { question } from '../../../support/question.ts';
-import { manualTime, settle } from '../../grants/manual-time.ts';
+import { manualTime, settle } from '../../lib/manual-time.ts';
 
 const start = 1_700_000_000_000;
 const entry = (id: string): Approval => ({ ...question({ id, who: { grantId: 'grant' } }), answer: null });

@@ -9,7 +9,7 @@ import { openSqliteStore } from '../../../../src/store/sqlite.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { addAgent } from '../../../support/rights.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
-import { manualTime } from '../../grants/manual-time.ts';
+import { manualTime } from '../../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
 const minute = 60_000;

@@ -1,0 +1,191 @@
+import { userInfo } from 'node:os';
+import { readFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { home, type Home } from '../../support/command-line.ts';
+
+const key = { api_key: 'key-secret-0123456789' };
+
+async function withGrants(): Promise<Home> {
+  const at = await home();
+  await at.grant('work', key, ['--provider', 'acme', '--user', 'alice']);
+  await at.grant('work', key, ['--provider', 'acme', '--user', 'bob']);
+  await at.grant('github', key, ['--provider', 'github']);
+  return at;
+}
+
+const reaches = async (at: Home, name: string) =>
+  ((await at.json(['agent', 'show', name])) as { reaches: { name: string; user: string }[] }).reaches.map(
+    ({ name: grant, user }) => `${user}/${grant}`,
+  );
+const tokenIn = (line: string) => /:(sidekey_(?:agent|lease)_[\w-]{43})@/.exec(line)?.[1] ?? '';
+
+describe('an agent', () => {
+  test('reaches nothing unless told otherwise, and the command that binds is shown', async () => {
+    const at = await withGrants();
+    const added = await at.run(['agent', 'add', 'ci']);
+    expect(added.stdout).toMatch(/^HTTPS_PROXY=http:\/\/ci:sidekey_agent_[\w-]{43}@127\.0\.0\.1:PORT\n$/);
+    expect(added.stderr).toContain('ci reaches nothing: no grant is bound to it.');
+    expect(added.stderr).toContain('→ sidekey agent bind ci --grant github');
+    expect(await reaches(at, 'ci')).toEqual([]);
+  });
+
+  test('is bound by grant, provider, user and label, and unbound', async () => {
+    const at = await withGrants();
+    await at.run(['agent', 'add', 'ci', '--grant', 'alice/work']);
+    expect(await reaches(at, 'ci')).toEqual(['alice/work']);
+    expect((await at.run(['agent', 'bind', 'ci', '--user', 'bob'])).stdout).toBe(
+      'ci reaches grant alice/work, user bob.\n',
+    );
+    expect(await reaches(at, 'ci')).toEqual(['alice/work', 'bob/work']);
+    expect(await at.run(['agent', 'bind', 'ci', '--user', 'bob'])).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('That was so before.'),
+    });
+    await at.run(['agent', 'unbind', 'ci', '--grant', 'alice/work', '--user', 'bob']);
+    await at.run(['agent', 'bind', 'ci', '--label', 'prod']);
+    expect(await reaches(at, 'ci')).toEqual([]);
+    await at.run(['grant', 'policy', 'github', '--label', 'prod']);
+    expect(await reaches(at, 'ci')).toEqual(['default/github']);
+    await at.run(['agent', 'bind', 'ci', '--provider', 'acme']);
+    expect(await reaches(at, 'ci')).toEqual(['default/github', 'alice/work', 'bob/work']);
+    await at.run(['agent', 'set', 'ci', '--for', 'bob']);
+    expect(await reaches(at, 'ci')).toEqual(['bob/work']);
+    await at.run(['agent', 'set', 'ci', '--no-for']);
+    const all = await at.run(['agent', 'bind', 'ci', '--everything']);
+    expect(all.stderr).toContain('ci reaches every grant of every user that a domain offers.');
+    expect(all.stderr).toContain('sidekey agent unbind ci --everything');
+    expect((await at.run(['agent', 'list'])).stderr).toContain('ci reaches every grant');
+    expect((await at.run(['agent', 'unbind', 'ci', '--all'])).stdout).toBe('ci reaches nothing.\n');
+  });
+
+  test('is bound to nothing that is not there, and to nobody else’s grant by mistake', async () => {
+    const at = await withGrants();
+    await at.run(['agent', 'add', 'ci']);
+    for (const [args, code, said] of [
+      [['--grant', 'githb'], 4, 'did you mean github?'],
+      [['--grant', 'work'], 2, '--grant alice/work'],
+      [['--grant', 'eve/work'], 4, 'has no grant work'],
+      [['--provider', 'githb'], 2, 'did you mean github'],
+      [['--user', 'a b'], 2, 'is not valid'],
+      [[], 2, 'does not say which grants'],
+    ] as const) {
+      const ran = await at.run(['agent', 'bind', 'ci', ...args]);
+      expect(ran, args.join(' ')).toMatchObject({ exit: code, stdout: '' });
+      expect(ran.stderr).toContain(said);
+    }
+    expect(await at.run(['agent', 'bind', 'c', '--user', 'bob'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('did you mean ci?'),
+    });
+    expect(await at.run(['agent', 'add', 'other', '--grant', 'none'])).toMatchObject({ exit: 4, stdout: '' });
+    expect(await at.json(['agent', 'list'])).toHaveLength(1);
+  });
+
+  test('loses a binding to a grant that was removed by the id that is shown', async () => {
+    const at = await withGrants();
+    await at.run(['agent', 'add', 'ci', '--grant', 'github']);
+    await at.run(['grant', 'remove', 'github', '--local']);
+    const { stdout } = await at.run(['agent', 'show', 'ci']);
+    const [, id = ''] = /grant ([0-9a-f-]{36}) \(removed\)/.exec(stdout) ?? [];
+    expect((await at.run(['agent', 'unbind', 'ci', '--grant', id])).stdout).toBe('ci reaches nothing.\n');
+  });
+
+  test('has several tokens by label; a new one takes over at once or after a while', async () => {
+    const at = await withGrants();
+    const first = tokenIn((await at.run(['agent', 'add', 'ci', '--expires', '90d'])).stdout);
+    const laptop = await at.run(['agent', 'rotate', 'ci', '--token-label', 'laptop']);
+    expect(laptop.stderr).toContain('It took over from none');
+    const rotated = await at.run(['agent', 'rotate', 'ci', '--overlap', '1h']);
+    expect(rotated.stderr).toContain('The token before it will end in 1h.');
+    expect(new Set([first, tokenIn(laptop.stdout), tokenIn(rotated.stdout)]).size).toBe(3);
+    const tokens = async () =>
+      (
+        (await at.json(['agent', 'show', 'ci'])) as {
+          tokens: { label: string; live: boolean; expires_at: string | null; revoked_at: string | null }[];
+        }
+      ).tokens;
+    const hour = (await tokens())[0]?.expires_at ?? '';
+    expect(Date.parse(hour) - Date.now()).toBeLessThanOrEqual(3_600_000);
+    expect((await tokens()).map(({ label, live }) => `${label} ${live}`)).toEqual([
+      'main true',
+      'laptop true',
+      'main true',
+    ]);
+    expect((await at.run(['agent', 'rotate', 'ci'])).stderr).toContain('The 2 tokens before it ended.');
+    expect((await tokens()).map(({ live }) => live)).toEqual([false, true, false, true]);
+    expect((await at.run(['agent', 'remove', 'ci', '--token-label', 'laptop'])).stdout).toBe(
+      'Revoked the token laptop of ci.\n',
+    );
+    expect((await tokens()).map(({ live }) => live)).toEqual([false, false, false, true]);
+    expect(await at.run(['agent', 'remove', 'ci', '--token-label', 'laptop'])).toMatchObject({ exit: 2 });
+    const shown = await at.run(['agent', 'show', 'ci']);
+    expect(shown.stdout).toMatch(/laptop +\d+ s ago +revoked \d+ s ago|laptop +in 0 s/);
+    const secrets = [first, tokenIn(laptop.stdout), tokenIn(rotated.stdout)];
+    const rest = shown.stdout + (await readFile(at.at('data', 'audit.jsonl'), 'utf8'));
+    for (const secret of secrets) expect(rest).not.toContain(secret);
+  });
+
+  test('takes no token where a label belongs, and repeats none', async () => {
+    const at = await withGrants();
+    await at.run(['agent', 'add', 'ci']);
+    const token = 'sidekey_agent_0123456789012345678901234567890123456789012';
+    for (const args of [
+      ['agent', 'rotate', 'ci', '--token-label', token],
+      ['agent', 'show', token],
+      ['lease', 'show', token],
+      ['lease', 'revoke', token],
+    ]) {
+      const ran = await at.run(args);
+      expect(ran).toMatchObject({ exit: 2, stdout: '' });
+      expect(ran.stderr).not.toContain('0123456789');
+    }
+  });
+
+  test('is disabled and enabled, and the audit says who did what', async () => {
+    const at = await withGrants();
+    await at.run(['agent', 'add', 'ci', '--grant', 'github', '--agent-label', 'nightly', '--for', 'alice']);
+    expect((await at.run(['agent', 'disable', 'ci'])).stdout).toContain('The agent ci is disabled');
+    expect((await at.run(['agent', 'disable', 'ci'])).stdout).toContain('nothing has changed');
+    expect(await at.json(['agent', 'list'])).toMatchObject([
+      { name: 'ci', state: 'disabled', acts_for: 'alice', labels: ['nightly'] },
+    ]);
+    expect(
+      await at.run(['lease', 'create', '--agent', 'ci', '--grant', 'github', '--purpose', 'x']),
+    ).toMatchObject({ exit: 2, stderr: expect.stringContaining('sidekey agent enable ci') });
+    await at.run(['agent', 'enable', 'ci']);
+    await at.run(['agent', 'bind', 'ci', '--user', 'bob']);
+    await at.run(['agent', 'unbind', 'ci', '--user', 'bob']);
+    await at.run(['agent', 'set', 'ci', '--no-agent-label']);
+    await at.run(['agent', 'rotate', 'ci']);
+    await at.run(['agent', 'remove', 'ci', '--token-label', 'main']);
+    await at.run(['agent', 'remove', 'ci']);
+    const lines = (await readFile(at.at('data', 'audit.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map(
+        (line) =>
+          JSON.parse(line) as {
+            event: string;
+            agent?: string;
+            client?: string;
+            by?: string;
+            reason?: string;
+          },
+      )
+      .filter(({ agent }) => agent === 'ci');
+    expect(lines.map(({ event }) => event)).toEqual([
+      'agent.added',
+      'agent.disabled',
+      'agent.enabled',
+      'agent.bound',
+      'agent.unbound',
+      'agent.changed',
+      'agent.rotated',
+      'agent.token_revoked',
+      'agent.removed',
+    ]);
+    expect(lines[0]?.reason).toMatch(/^grant [0-9a-f-]{36}$/);
+    expect(lines[3]?.reason).toBe('user bob');
+    for (const { by, client } of lines) expect([by, client]).toEqual([userInfo().username, 'cli']);
+  });
+});

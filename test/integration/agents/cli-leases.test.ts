@@ -1,0 +1,271 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { stringify } from 'yaml';
+import { describe, expect, test } from 'vitest';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import { home, type Home, type Ran } from '../../support/command-line.ts';
+
+const key = { api_key: 'key-secret-0123456789' };
+
+async function withAgent(config: object = {}): Promise<Home> {
+  const at = await home(config);
+  await at.grant('work', key);
+  await at.grant('github', key, ['--provider', 'github']);
+  await at.run(['agent', 'add', 'ci', '--provider', 'acme', 'github']);
+  return at;
+}
+const create = (at: Home, ...args: readonly string[]): Promise<Ran> =>
+  at.run(['lease', 'create', '--agent', 'ci', '--grant', 'work', '--purpose', 'a report', ...args]);
+const leases = async (at: Home, ...args: readonly string[]) =>
+  (await at.json(['lease', 'list', ...args])) as {
+    id: string;
+    state: string;
+    expires_in: number;
+    purpose: string;
+  }[];
+const audit = async (at: Home) =>
+  (await readFile(at.at('data', 'audit.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { event: string; lease?: string; agent?: string; reason?: string });
+
+describe('a lease', () => {
+  test('is a line to paste, shown once, and ends by itself', async () => {
+    const at = await withAgent();
+    const made = await create(at, '--ttl', '15m', '--idle', '5m', '--max-uses', '10');
+    const [, token = ''] =
+      /^HTTPS_PROXY=http:\/\/ci:(sidekey_lease_[\w-]{43})@127\.0\.0\.1:PORT\n$/.exec(made.stdout) ?? [];
+    expect(token).not.toBe('');
+    expect(made.stderr).toContain('It ends in 15 min, or when it is not used for 5m, or after 10 requests.');
+    expect(made.stderr).not.toContain(token);
+    const [lease] = await leases(at);
+    expect(lease).toMatchObject({ agent: 'ci', state: 'active', idle: 300, max_uses: 10, uses: 0 });
+    expect((await at.run(['lease', 'list'])).stdout).toMatch(
+      /^LEASE .+\n[0-9a-f]{8} +ci +work +active +in \d+ .+ +0 of 10 +never +a report\n$/,
+    );
+    const shown = await at.run(['lease', 'show', lease!.id.slice(0, 8)]);
+    expect(shown.stdout).toContain('after 5m without a request');
+    expect(await audit(at)).toContainEqual(
+      expect.objectContaining({
+        event: 'lease.created',
+        agent: 'ci',
+        lease: lease!.id,
+        reason: 'a report',
+        client: 'cli',
+        by: expect.any(String),
+      }),
+    );
+    const rest =
+      shown.stdout +
+      JSON.stringify(await leases(at)) +
+      (await readFile(at.at('data', 'audit.jsonl'), 'utf8'));
+    expect(rest).not.toContain(token);
+  });
+
+  test('is for grants that the agent reaches, and says how to bind others', async () => {
+    const at = await withAgent();
+    await at.grant('other', key, ['--provider', 'stripe', '--user', 'bob']);
+    const refused = await at.run([
+      'lease',
+      'create',
+      '--agent',
+      'ci',
+      '--grant',
+      'work',
+      'other',
+      '--purpose',
+      'x',
+    ]);
+    expect(refused).toMatchObject({ exit: 4, stdout: '' });
+    expect(refused.stderr).toContain('→ sidekey agent bind ci --grant bob/other');
+    expect(await leases(at)).toEqual([]);
+  });
+
+  test.each([
+    ['--ttl', '0s', 'is no span of time'],
+    ['--ttl', '-5m', 'is no span of time'],
+    ['--ttl', '99999w', 'is no span of time'],
+    ['--idle', 'soon', 'is no span of time'],
+    ['--max-uses', '0', 'is no number of requests'],
+    ['--max-uses', '1.5', 'is no number of requests'],
+    ['--purpose', ' ', 'The purpose is empty'],
+    ['--purpose', 'a\u001b[2Jb', 'has control characters'],
+    ['--purpose', 'x'.repeat(201), 'too long'],
+    ['--agent', 'nobody', 'There is no agent nobody'],
+  ])('is not made with %s %j', async (option, value, said) => {
+    const at = await withAgent();
+    const made = await create(at, `${option}=${value}`);
+    expect(made).toMatchObject({ exit: 2, stdout: '' });
+    expect(made.stderr).toContain(said);
+    expect(await leases(at)).toEqual([]);
+  });
+
+  test('is as long as the strictest of config, provider and grant allows, and says which that is', async () => {
+    const config = {
+      leases: { default_ttl: '10m', max_ttl: '8h' },
+      providers: { github: { lease: { default_ttl: '3m', max_ttl: '2h' } } },
+    };
+    const at = await withAgent(config);
+    const lasting = async (grants: readonly string[], ...ttl: readonly string[]) => {
+      const args = ['lease', 'create', '--agent', 'ci', '--grant', ...grants, '--purpose', 'x', ...ttl];
+      const { expires_in, capped_by } = (await at.json(args)) as {
+        expires_in: number;
+        capped_by: string | null;
+      };
+      return [expires_in, capped_by];
+    };
+    const [config_, provider, grant] = [
+      'leases.max_ttl of the config',
+      'the provider github',
+      'the grant github',
+    ];
+    expect(await lasting(['work'])).toEqual([600, null]);
+    expect(await lasting(['work'], '--ttl', '7h')).toEqual([25_200, null]);
+    expect(await lasting(['work'], '--ttl', '9h')).toEqual([28_800, config_]);
+    expect(await lasting(['github'])).toEqual([180, null]);
+    expect(await lasting(['work', 'github'], '--ttl', '9h')).toEqual([7_200, provider]);
+    await at.run(['grant', 'policy', 'github', '--lease-ttl', '4m', '--max-lease-ttl', '1h']);
+    expect(await lasting(['github'])).toEqual([240, null]);
+    expect(await lasting(['github', 'work'])).toEqual([240, null]);
+    expect(await lasting(['github'], '--ttl', '9h')).toEqual([3_600, grant]);
+    await at.run(['grant', 'policy', 'github', '--max-lease-ttl', '3h']);
+    expect(await lasting(['github'], '--ttl', '9h')).toEqual([7_200, provider]);
+    const told = await at.run([
+      'lease',
+      'create',
+      '--agent',
+      'ci',
+      '--grant',
+      'github',
+      '--purpose',
+      'x',
+      '--ttl',
+      '9h',
+    ]);
+    expect(told.stderr).toContain('It lasts 2h instead of 9h: more is not allowed by the provider github.');
+    expect((await at.run(['grant', 'policy', 'github', '--max-lease-ttl', 'none'])).stdout).not.toContain(
+      'at most',
+    );
+  });
+
+  test('that outlives what it stands on is made with a warning', async () => {
+    const at = await withAgent();
+    await at.grant('short', { access_token: 'x-0123456789', expires_in: 300 }, ['--provider', 'acme']);
+    const make = (grant: string, ttl: string) =>
+      at.run(['lease', 'create', '--agent', 'ci', '--grant', grant, '--purpose', 'x', '--ttl', ttl]);
+    expect((await make('short', '15m')).stderr).toMatch(
+      /The lease outlives the token of short, which ends in \d .+ and cannot be refreshed\./,
+    );
+    expect((await make('short', '1m')).stderr).not.toContain('outlives');
+    await at.grant(
+      'renewable',
+      { access_token: 'x-0123456789', refresh_token: 'y-0123456789', expires_in: 300 },
+      ['--provider', 'acme'],
+    );
+    expect((await make('renewable', '15m')).stderr).not.toContain('outlives');
+    await at.run(['grant', 'policy', 'work', '--expires', '10m']);
+    expect((await make('work', '15m')).stderr).toContain(
+      'The lease outlives the grant work, which ends in 10 min.',
+    );
+    await at.run(['grant', 'revoke', 'work', '--local']);
+    expect((await make('work', '15m')).stderr).toContain('The grant work is revoked');
+  });
+
+  test('is renewed from now on within the maximum, never shortened, and given more requests', async () => {
+    const at = await withAgent({ leases: { max_ttl: '1h' } });
+    await create(at, '--ttl', '30m', '--max-uses', '2');
+    const [{ id } = { id: '' }] = await leases(at);
+    const renewed = await at.run(['lease', 'renew', id.slice(0, 8), '--ttl', '2h', '--uses', '5']);
+    expect(renewed.stdout).toMatch(/^Renewed the lease .+ It ends in 60 min, or after 7 requests\.\n$/);
+    expect(renewed.stderr).toContain(
+      'It lasts 1h instead of 2h: more is not allowed by leases.max_ttl of the config.',
+    );
+    await at.run(['lease', 'renew', id, '--ttl', '1m']);
+    expect((await leases(at))[0]?.expires_in).toBeGreaterThan(3_500);
+    await create(at);
+    const free = (await leases(at)).find((lease) => lease.id !== id);
+    expect(await at.run(['lease', 'renew', free!.id, '--uses', '5'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('no maximum of uses'),
+    });
+    expect((await audit(at)).filter(({ event }) => event === 'lease.renewed')).toHaveLength(2);
+  });
+
+  test('is revoked alone, with all of its agent, or with all of a grant, for good', async () => {
+    const at = await withAgent();
+    await at.run(['agent', 'add', 'other', '--everything']);
+    await create(at);
+    await create(at);
+    await at.run(['lease', 'create', '--agent', 'other', '--grant', 'work', '--purpose', 'theirs']);
+    await at.run(['lease', 'create', '--agent', 'other', '--grant', 'github', '--purpose', 'not work']);
+    const [first] = await leases(at, '--agent', 'ci');
+    expect((await at.run(['lease', 'revoke', first!.id])).stdout).toContain('Revoked one lease');
+    expect(await at.run(['lease', 'revoke', first!.id])).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('Nothing has changed'),
+    });
+    expect(await at.run(['lease', 'renew', first!.id])).toMatchObject({
+      exit: 4,
+      stderr: expect.stringContaining('was revoked'),
+    });
+    expect((await at.run(['lease', 'revoke', '--grant', 'work'])).stdout).toContain('Revoked 2 leases');
+    expect((await leases(at)).map(({ purpose }) => purpose)).toEqual(['not work']);
+    expect((await at.run(['lease', 'revoke', '--agent', 'other'])).stdout).toContain('Revoked one lease');
+    expect(await leases(at)).toEqual([]);
+    expect((await at.run(['lease', 'list'])).stderr).toContain('4 that ended are shown with --all.');
+    expect((await leases(at, '--all')).map(({ state }) => state)).toEqual(Array(4).fill('revoked'));
+    for (const args of [[], ['x', '--agent', 'ci'], ['--agent', 'ci', '--grant', 'work']])
+      expect(await at.run(['lease', 'revoke', ...args])).toMatchObject({ exit: 2 });
+    expect(await at.run(['lease', 'revoke', 'ffff'])).toMatchObject({ exit: 2 });
+  });
+});
+
+describe('a grant that was given for a time', () => {
+  test('is extended within its maximum, never shortened', async () => {
+    const at = await withAgent();
+    expect(await at.run(['grant', 'extend', 'work', '--ttl', '30d'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('sidekey grant policy work --expires 30d'),
+    });
+    await at.run(['grant', 'policy', 'work', '--expires', '1h', '--max-ttl', '30d']);
+    expect((await at.run(['grant', 'extend', 'work', '--ttl', '10d'])).stdout).toMatch(/^work ends in 10 d /);
+    const capped = await at.run(['grant', 'extend', 'work', '--ttl', '60d']);
+    expect(capped.stdout).toMatch(/^work ends in 30 d /);
+    expect(capped.stderr).toContain('More than 30d from now is not allowed');
+    expect((await at.run(['grant', 'extend', 'work', '--ttl', '1h'])).stdout).toContain('as before');
+    await at.run(['grant', 'policy', 'work', '--ttl', '40d', '--max-ttl', 'none']);
+    expect((await at.run(['grant', 'extend', 'work'])).stdout).toMatch(/^work ends in 40 d /);
+    expect(await at.run(['grant', 'policy', 'work', '--expires', '9d', '--max-ttl', '8d'])).toMatchObject({
+      exit: 2,
+    });
+    const events = await audit(at);
+    expect(events.filter(({ event }) => event === 'grant.extended')).toHaveLength(4);
+    const changes = events.filter(({ event }) => event === 'grant.policy_changed');
+    expect(changes.map(({ reason }) => reason)).toEqual([
+      expect.stringMatching(/^expires_at "20.+" \(was null\), max_ttl 2592000 \(was null\)$/),
+      'default_ttl 3456000 (was null), max_ttl null (was 2592000)',
+    ]);
+  });
+
+  test('is refused with its own code when the time is over, as explain shows', async () => {
+    const at = await withAgent({ domains: { 'helpdesk.acme.test:8443': { grant: 'work' } } });
+    const explain = () => at.run(['explain', 'https://helpdesk.acme.test:8443/', '--agent', 'ci']);
+    const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });
+    const work = (await store.grants.list()).find(({ name }) => name === 'work');
+    await store.grantPolicies.set(work?.id ?? '', { expiresAt: 1 });
+    await store.close();
+    const ended = await explain();
+    expect(ended.stdout).toContain('grant_expired');
+    expect(ended.stdout).toContain('sidekey grant extend work');
+    await at.run(['agent', 'unbind', 'ci', '--all']);
+    expect((await explain()).stdout).toContain('sidekey agent bind ci --grant work');
+  });
+});
+
+test('how long leases last is checked in the config as everything is', async () => {
+  const at = await home();
+  await writeFile(at.configFile, stringify({ version: 1, leases: { default_ttl: 15, max_tll: '1d' } }));
+  const { exit, stderr } = await at.run(['lease', 'list']);
+  expect(exit).toBe(2);
+  expect(stderr).toContain('leases.default_ttl');
+  expect(stderr).toContain('did you mean max_ttl');
+});

@@ -1,0 +1,100 @@
+/** What people set for a grant and who reaches it, as `grant show` and `grant list` tell it. */
+import { describe, expect, test } from 'vitest';
+import { home, type Home } from '../../support/command-line.ts';
+
+const key = { api_key: 'key-secret-0123456789' };
+
+async function withRights(config: object = {}): Promise<Home> {
+  const at = await home(config);
+  await at.grant('work', key);
+  await at.grant('other', key);
+  await at.run([
+    'grant',
+    'policy',
+    'work',
+    '--expires',
+    '2d',
+    '--ttl',
+    '7d',
+    '--max-lease-ttl',
+    '1h',
+    '--label',
+    'prod',
+  ]);
+  await at.run(['agent', 'add', 'ci', '--label', 'prod']);
+  await at.run(['agent', 'add', 'old', '--grant', 'work']);
+  await at.run(['agent', 'add', 'elsewhere', '--grant', 'other']);
+  return at;
+}
+
+const lease = async (at: Home, agent: string) => {
+  const ran = await at.run([
+    'lease',
+    'create',
+    '--agent',
+    agent,
+    '--grant',
+    'work',
+    '--purpose',
+    'x',
+    '--json',
+  ]);
+  return (JSON.parse(ran.stdout) as { id: string }).id;
+};
+
+describe('a grant', () => {
+  test('is shown with its policy, its agents and the leases that are good for it', async () => {
+    const at = await withRights();
+    const [ofCi, ofOld, gone] = [await lease(at, 'ci'), await lease(at, 'old'), await lease(at, 'ci')];
+    await at.run(['lease', 'revoke', gone]);
+    await at.run(['agent', 'disable', 'old']);
+    const { stdout, stderr } = await at.run(['grant', 'show', 'work']);
+    expect(stdout).toMatch(/reached by +ci, old \(disabled\), callers on this machine without a token\n/);
+    expect(stdout).toMatch(
+      new RegExp(String.raw`active leases +${ofCi.slice(0, 8)} of ci, ends in 15 min\n`),
+    );
+    expect(stdout).toMatch(/given until +in (?:2 d|48 h) \(\d{4}-/);
+    expect(stdout).toMatch(/extended by +7d\n/);
+    expect(stdout).toMatch(/leases at most +1h\n/);
+    expect(stdout).toMatch(/labels +prod\n/);
+    expect(stderr).not.toContain('grant extend');
+    expect(await at.json(['grant', 'show', 'work'])).toMatchObject({
+      policy: {
+        default_ttl: 604_800,
+        max_ttl: null,
+        default_lease_ttl: null,
+        max_lease_ttl: 3_600,
+        labels: ['prod'],
+      },
+      reached_by: {
+        agents: [
+          { name: 'ci', state: 'enabled' },
+          { name: 'old', state: 'disabled' },
+        ],
+        active_leases: [{ id: ofCi, agent: 'ci' }],
+      },
+    });
+    expect(stdout).not.toContain(ofOld.slice(0, 8));
+    expect((await at.run(['grant', 'show', 'other'])).stdout).not.toContain('given until');
+  });
+
+  test('that only agents reach says so', async () => {
+    const at = await withRights({ proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +elsewhere\n/);
+    await at.run(['agent', 'remove', 'elsewhere']);
+    expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +no agent\n/);
+  });
+
+  test('whose end is near stands out in the list, with the command that extends it', async () => {
+    const at = await withRights();
+    const { stdout, stderr } = await at.run(['grant', 'list']);
+    expect(stdout).toMatch(/^NAME .+ GIVEN UNTIL\nother .+ no end\nwork .+ in 2 d\n$/);
+    expect(stderr).toBe('work ends in 2 d.\n  → sidekey grant extend work\n');
+    expect(await at.json(['grant', 'list'])).toMatchObject([
+      { name: 'other', given_until: null },
+      { name: 'work', given_until: expect.stringMatching(/Z$/) as string },
+    ]);
+    await at.run(['grant', 'policy', 'work', '--expires', '30d']);
+    expect((await at.run(['grant', 'list'])).stderr).toBe('');
+  });
+});

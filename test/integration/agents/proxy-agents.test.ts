@@ -1,0 +1,166 @@
+import { describe, expect, test } from 'vitest';
+import { granted, grantedRaw, onHeads } from '../../support/granted.ts';
+import { openClient, openTunnel, problemOf } from '../../support/raw-client.ts';
+import { addAgent as insertAgent } from '../../support/rights.ts';
+import { bearerToken, startSidekey, type TestSidekey } from '../../support/sidekey.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+const token = 'agent-token-0123456789';
+const addAgent = (sidekey: TestSidekey, name = 'robot', secret = token) =>
+  insertAgent(sidekey.proxy.state.store, name, secret);
+const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
+const required = { config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } } };
+
+describe('where agents are required', () => {
+  test.each([
+    ['nothing', []],
+    ['a wrong token', [basic('robot:wrong')]],
+    ['the name of another', [basic(`other:${token}`)]],
+    ['a name alone', [basic('robot')]],
+    ['another scheme', ['Proxy-Authorization: Digest x']],
+    ['two credentials', [basic(`robot:${token}`), basic(`robot:${token}`)]],
+    ['selectors alone', [basic('+grant=acme:')]],
+  ])('a caller that shows %s is told how to authenticate, at CONNECT and outside', async (_name, fields) => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), required);
+    await addAgent(sidekey);
+    for (const line of [`CONNECT ${upstream.authority}`, `GET ${upstream.url}/`]) {
+      const client = await openClient(sidekey);
+      client.send(
+        `${line} HTTP/1.1\r\nHost: ${upstream.authority}\r\n`,
+        ...fields.map((it) => `${it}\r\n`),
+        '\r\n',
+      );
+      const answer = await client.response();
+      expect(answer).toMatchObject({ status: 407, reason: 'agent_auth_required' });
+      expect(answer.headers['proxy-authenticate']).toMatch(/^Basic realm=/);
+      expect(problemOf(answer).hint).toContain('sidekey agent add');
+    }
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test.each([
+    ['Basic', basic(`robot:${token}`)],
+    ['Basic without a name', basic(`:${token}`)],
+    ['Bearer', `Proxy-Authorization: Bearer ${token}`],
+  ])('a token is taken as %s, and the agent is in the audit', async (_name, field) => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), required);
+    await addAgent(sidekey);
+    const client = await openTunnel(sidekey, upstream.authority, { fields: [field] });
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 200 });
+    await expect(sidekey.audited((line) => line.event === 'access')).resolves.toMatchObject({
+      agent: 'robot',
+    });
+    expect(JSON.stringify(await sidekey.audit())).not.toContain(token);
+  });
+});
+
+describe('where agents are optional', () => {
+  test('a loopback caller needs no token, and a wrong one is refused all the same', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    await addAgent(sidekey);
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 200 });
+    await expect(openTunnel(sidekey, upstream.authority, { fields: [basic('robot:wrong')] })).rejects.toThrow(
+      '407',
+    );
+  });
+
+  test('the address of a caller is known inside a tunnel as outside of it', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 200 });
+    const access = await sidekey.audited((line) => line.event === 'access');
+    expect(access.client).toBe(`127.0.0.1:${client.socket.localPort}`);
+  });
+});
+
+const key = (value: string) => ({ credential: { type: 'api_key' as const, value } });
+
+/** Two grants of one provider, for two users, and a domain that names the provider. */
+async function several() {
+  const seen: (string | undefined)[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('ok');
+  });
+  const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
+  await sidekey.grant([upstream.authority], { name: 'work', user: 'alice', ...key('alice-work-token') });
+  await sidekey.grant([upstream.authority], { name: 'work', user: 'bob', ...key('bob-work-token') });
+  await sidekey.grant([upstream.authority], { name: 'home', user: 'alice', ...key('alice-home-token') });
+  await sidekey.grant(['elsewhere.test'], {
+    name: 'other',
+    provider: 'elsewhere',
+    ...key('elsewhere-token'),
+  });
+  return { upstream, sidekey, seen };
+}
+
+describe('a selector', () => {
+  test.each([
+    ['+grant in the user name', [basic('+grant=home:')], [], 'alice-home-token'],
+    ['+user in the user name', [basic('+user=bob:')], [], 'bob-work-token'],
+    ['both', [basic('+grant=work+user=alice:')], [], 'alice-work-token'],
+    ['Sidekey-Grant', [], ['Sidekey-Grant: home'], 'alice-home-token'],
+    [
+      'Sidekey-Grant over the user name',
+      [basic('+grant=work:')],
+      ['Sidekey-Grant: home'],
+      'alice-home-token',
+    ],
+  ])('chooses one grant: %s', async (_name, atConnect, inside, chosen) => {
+    const { upstream, sidekey, seen } = await several();
+    const client = await openTunnel(sidekey, upstream.authority, { fields: atConnect });
+    client.send(
+      `GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n`,
+      ...inside.map((it) => `${it}\r\n`),
+      '\r\n',
+    );
+    expect(await client.response()).toMatchObject({ status: 200 });
+    expect(seen).toEqual([`Bearer ${chosen}`]);
+  });
+
+  test.each([
+    ['none fits one alone', [], 409, 'grant_ambiguous'],
+    ['there is no such grant', ['Sidekey-Grant: none'], 403, 'grant_missing'],
+    ['the grant belongs to another domain', ['Sidekey-Grant: other'], 403, 'grant_missing'],
+    ['it is malformed', ['Sidekey-Grant: a b'], 400, 'bad_request'],
+    ['there are two', ['Sidekey-Grant: home', 'Sidekey-Grant: work'], 400, 'bad_request'],
+  ])('is refused where %s', async (_name, inside, status, reason) => {
+    const { upstream, sidekey, seen } = await several();
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(
+      `GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n`,
+      ...inside.map((it) => `${it}\r\n`),
+      '\r\n',
+    );
+    const answer = await client.response();
+    expect(answer).toMatchObject({ status, reason });
+    if (reason === 'grant_ambiguous') {
+      expect(problemOf(answer).detail).toMatch(/home \(user alice\).*work \(user alice\).*work \(user bob\)/);
+      expect(problemOf(answer).hint).toContain('+grant=NAME');
+    }
+    expect(seen).toEqual([]);
+  });
+
+  test('never leaves, whatever it says', async () => {
+    const heads: string[] = [];
+    const { upstream, sidekey } = await grantedRaw((socket) =>
+      onHeads(socket, (head) => {
+        heads.push(head);
+        socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      }),
+    );
+    await addAgent(sidekey);
+    const client = await openClient(sidekey);
+    client.send(
+      `GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n${basic(`robot+grant=acme:${token}`)}\r\n`,
+      'Sidekey-Grant: acme\r\nSidekey-Reason: because\r\nProxy-Connection: keep-alive\r\n\r\n',
+    );
+    expect(await client.response()).toMatchObject({ status: 200 });
+    expect(heads[0]).toContain(bearerToken);
+    expect(heads[0]?.toLowerCase()).not.toMatch(/sidekey|proxy|because/);
+  });
+});

@@ -1,0 +1,96 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import forge from 'node-forge';
+import { describe, expect, test } from 'vitest';
+import { home, type Home } from '../../support/command-line.ts';
+
+async function homeWithCa(): Promise<Home> {
+  const at = await home();
+  await (await at.start()).stop();
+  return at;
+}
+
+/** Whether a PKCS#12 store opens with this password. */
+async function opens(file: string, password: string): Promise<boolean> {
+  const der = forge.util.createBuffer((await readFile(file)).toString('latin1'));
+  return forge.pkcs12.pkcs12FromAsn1(forge.asn1.fromDer(der), password) !== null;
+}
+
+describe('the CA at the command line', () => {
+  test('is made by the first start and by nothing else', async () => {
+    const at = await home();
+    for (const args of [
+      ['ca', 'show'],
+      ['ca', 'export'],
+    ]) {
+      expect(await at.run(args)).toMatchObject({
+        exit: 2,
+        stdout: '',
+        stderr: expect.stringMatching(
+          /^sidekey: There is no CA in .+certs yet\.\n {2}→ sidekey start makes it\n$/,
+        ),
+      });
+    }
+  });
+
+  test('is shown with the fingerprint that other tools show', async () => {
+    const at = await homeWithCa();
+    const certificate = new X509Certificate(await readFile(at.at('certs', 'ca.crt')));
+    const { stdout } = await at.run(['ca', 'show']);
+    expect(stdout).toContain(certificate.fingerprint256);
+    expect(stdout).toMatch(/^Sidekey CA [0-9a-f]{8}\n/);
+    expect(await at.json(['ca', 'show'])).toMatchObject({
+      fingerprint_sha256: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
+      permitted_names: [],
+    });
+  });
+
+  test('is exported alone, with the roots, and for Java', async () => {
+    const at = await homeWithCa();
+    const pem = await readFile(at.at('certs', 'ca.crt'), 'utf8');
+    expect(await at.run(['ca', 'export'])).toEqual({ exit: 0, stdout: pem, stderr: '' });
+
+    const bundle = at.at('bundle.pem');
+    const wrote = await at.run(['ca', 'export', '--format', 'bundle', '--out', bundle]);
+    expect(wrote).toMatchObject({ exit: 0, stdout: `Wrote ${bundle}.\n` });
+    const text = await readFile(bundle, 'utf8');
+    expect(text.startsWith(pem.trim())).toBe(true);
+    expect(text.match(/BEGIN CERTIFICATE/g)?.length).toBeGreaterThan(50);
+    expect((await stat(bundle)).mode & 0o777).toBe(0o644);
+
+    await at.run(['ca', 'export', '--format', 'p12', '--out', at.at('a.p12')]);
+    expect(await opens(at.at('a.p12'), 'changeit')).toBe(true);
+    await at.run(['ca', 'export', '--format', 'p12', '--out', at.at('b.p12')], {
+      env: { SIDEKEY_P12_PASSWORD: 'from the environment' },
+    });
+    expect(await opens(at.at('b.p12'), 'from the environment')).toBe(true);
+    await writeFile(at.at('password'), 'from a file\n');
+    await at.run([
+      'ca',
+      'export',
+      '--format',
+      'p12',
+      '--out',
+      at.at('c.p12'),
+      '--password-file',
+      at.at('password'),
+    ]);
+    expect(await opens(at.at('c.p12'), 'from a file')).toBe(true);
+  });
+
+  test('is not exported where it cannot be', async () => {
+    const at = await homeWithCa();
+    const run = (...args: string[]) => at.run(['ca', 'export', ...args]);
+    expect(await run('--format', 'jks')).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('The format is not pem, bundle or p12.'),
+    });
+    expect(await run('--out', at.at('nowhere', 'x.pem'))).toMatchObject({
+      exit: 1,
+      stderr: expect.stringContaining('cannot be written (ENOENT)'),
+    });
+    expect(
+      await run('--format', 'p12', '--out', at.at('x.p12'), '--password-file', at.at('nothing')),
+    ).toMatchObject({ exit: 2, stderr: expect.stringContaining('cannot be read (ENOENT)') });
+  });
+});

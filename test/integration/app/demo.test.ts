@@ -1,0 +1,274 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { fetchAgent, findAgent, type Agent } from '../../../examples/demo/agent.ts';
+import { createScreen } from '../../../examples/demo/screen.ts';
+import { openStage, type Stage } from '../../../examples/demo/stage.ts';
+import { tellStory } from '../../../examples/demo/story.ts';
+import { send } from '../../../examples/helpdesk/connection.ts';
+import type { Log } from '../../../src/lib/log.ts';
+import { curlMissing } from '../../support/curl.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const checkout = fileURLToPath(new URL('../../..', import.meta.url));
+const demoFile = join(checkout, 'examples/demo.ts');
+
+interface Demo {
+  readonly child: ChildProcess;
+  /** Where it makes its folder. */
+  readonly temporary: string;
+  /** Resolves once stdout has this. */
+  readonly says: (words: string) => Promise<void>;
+  /** Its stdout so far. */
+  readonly said: () => string;
+  readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>;
+}
+
+/** Runs the demo as `npm run demo` does. Its streams end with it and with whatever it left running. */
+async function runDemo(...args: readonly string[]): Promise<Demo> {
+  const temporary = await tempFolder();
+  const env = { PATH: process.env['PATH'], TMPDIR: temporary };
+  const child = spawn(process.execPath, [demoFile, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let stdout = '';
+  const heard = new Set<() => void>();
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk;
+    for (const hear of heard) hear();
+  });
+  const stderr = text(child.stderr);
+  const closed = once(child, 'close');
+  return {
+    child,
+    temporary,
+    said: () => stdout,
+    says: (words) =>
+      new Promise((resolve, reject) => {
+        const hear = (): void => {
+          if (!stdout.includes(words)) return;
+          heard.delete(hear);
+          resolve();
+        };
+        heard.add(hear);
+        void closed.then(() => reject(new Error(`The demo ended without saying "${words}".`)));
+        hear();
+      }),
+    ended: closed.then(async () => ({ code: child.exitCode, stdout, stderr: await stderr })),
+  };
+}
+
+function portIn(stdout: string, before: string): number {
+  return Number(new RegExp(`${before}:(\\d+)`).exec(stdout)?.[1]);
+}
+
+async function answers(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    return await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    );
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The lines of a story, without spaces at their ends. */
+const expected = [
+  /^4 {2}An agent asks/m,
+  /\$ HTTPS_PROXY=http:\/\/127\.0\.0\.1:\d+ \\/,
+  /the agent sent +the API received/,
+  /^ {3}\(no Authorization\)/m,
+  / Authorization: Bearer [\w-]{6}…$/m,
+  /came back +200, 4 tickets/,
+  /#8 +Suspicious invoice by email +open, urgent/,
+  /audit +access +alice, GET helpdesk\.acme\.test:\d+\/tickets, credential [0-9a-f]{16}$/m,
+  /outcome +200, \d+ bytes, \d+ ms/,
+  /expired +after 6 s/,
+  /token endpoint +1 refresh; the refresh token is used up, and the new one stored/,
+  /API received +Authorization: Bearer [\w-]{6}… instead of [\w-]{6}…$/m,
+  /grant\.refreshed +acme, of alice, in \d+ ms/,
+  /audit chain of \d+ lines unbroken; in none of \d+ files a token in the clear/,
+];
+
+describe('npm run demo', { timeout: 60_000 }, () => {
+  it('shows the whole story once and leaves nothing, also when another one has the ports', async () => {
+    const demos = await Promise.all([runDemo('--once'), runDemo('--once')]);
+    const ends = await Promise.all(demos.map((demo) => demo.ended));
+    for (const { code, stdout, stderr } of ends) {
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      for (const line of expected) expect(stdout).toMatch(line);
+      // Tokens of the helpdesk have 43 characters, and nothing else on the page has as many without a break.
+      expect(stdout).not.toMatch(/[\w-]{40,}/);
+      expect(stdout).not.toContain('\u001b');
+    }
+    const ports = ends.flatMap(({ stdout }) => [
+      portIn(stdout, 'proxy +http://127.0.0.1'),
+      portIn(stdout, 'https://helpdesk.acme.test'),
+    ]);
+    expect(new Set(ports).size).toBe(4);
+    for (const port of ports) expect(await answers(port)).toBe(false);
+    for (const { temporary } of demos) expect(await readdir(temporary)).toEqual([]);
+  });
+
+  it.skipIf(curlMissing)(
+    'stays up, with lines that work when they are pasted, until Ctrl-C (curl)',
+    async () => {
+      const demo = await runDemo();
+      await demo.says('Ctrl-C ends it');
+      const [folder] = await readdir(demo.temporary);
+      expect(folder).toMatch(/^sidekey-demo-/);
+      const [, page = ''] = demo.said().split('It stays up.');
+      const script = page
+        .slice(page.indexOf('# be the agent'), page.indexOf('Ctrl-C'))
+        .replaceAll('npx sidekey', `'${process.execPath}' src/sidekey.js`);
+      const shell = spawn('/bin/sh', ['-e'], {
+        cwd: checkout,
+        env: { PATH: process.env['PATH'] },
+        stdio: ['pipe', 'pipe', 'ignore'],
+      });
+      shell.stdin.end(script);
+      const ended = once(shell, 'close');
+      const output = await text(shell.stdout);
+      await expect(ended).resolves.toEqual([0, null]);
+      expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme +alice\b/s);
+      // Twice, as npm and the terminal do together.
+      demo.child.kill('SIGINT');
+      demo.child.kill('SIGTERM');
+      expect(await demo.ended).toMatchObject({ code: 0, stderr: '' });
+      expect(demo.said()).toContain('Stopping.');
+      expect(await readdir(demo.temporary)).toEqual([]);
+    },
+  );
+
+  it('ends at once when it is interrupted in the middle, and leaves nothing', async () => {
+    const demo = await runDemo('--once');
+    await demo.says('The token expires');
+    demo.child.kill('SIGINT');
+    expect(await demo.ended).toMatchObject({ code: 130, stderr: '' });
+    expect(await readdir(demo.temporary)).toEqual([]);
+  });
+
+  it('says what it can do when it is told something else', async () => {
+    const { code, stdout, stderr } = await (await runDemo('--twice')).ended;
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain('npm run demo -- --once');
+  });
+});
+
+/** The demo's parts in this process, on a clock that a pause only turns on. Its tokens are known here. */
+async function rehearse(change: { agent?: (stage: Stage) => Agent } = {}) {
+  let ahead = 0;
+  const clock = {
+    now: () => Date.now() + ahead,
+    pause: async (ms: number) => void (ahead += ms),
+  };
+  const complaints: string[] = [];
+  const tell = (_fields: object, message: string): number => complaints.push(message);
+  const log: Log = { error: tell, warn: tell, info: () => {}, debug: () => {} };
+  const stage = await openStage({ ports: { proxy: 0, helpdesk: 0 }, accessTokenTtl: 300, clock, log });
+  onTestFinished(() => stage.close());
+  let page = '';
+  const screen = createScreen({ write: (text) => (page += text) }, {});
+  const place = { proxyUrl: stage.proxyUrl, caFile: stage.proxy.authority.certificateFile };
+  const agent = change.agent?.(stage) ?? (await findAgent(place, process.env));
+  const story = { stage, agent, screen, clock, signal: new AbortController().signal, laterTtl: 60 };
+  return { stage, complaints, page: () => page, tell: () => tellStory(story) };
+}
+
+/** A client that goes to the API itself, and says that it went by the proxy. */
+const past = (stage: Stage): Agent => ({
+  environment: {},
+  commandFor: () => 'past the proxy',
+  run: async (url) => ({ ...(await send(stage.browser, new URL(url))), sent: [['CONNECT'], ['GET']] }),
+});
+
+describe('the story of the demo', () => {
+  it('shows no token, fits its page, and leaves no folder', async () => {
+    const { stage, complaints, page, tell } = await rehearse();
+    const tokens = new Set<string>();
+    stage.helpdesk.requests.on('request', ({ headers }) => {
+      const [, token] = headers.authorization?.split('Bearer ') ?? [];
+      if (token !== undefined) tokens.add(token);
+    });
+    await tell();
+    expect(tokens.size).toBe(2);
+    for (const token of tokens) {
+      expect(page()).toContain(`Bearer ${token.slice(0, 6)}…`);
+      expect(page()).not.toContain(token.slice(0, 7));
+    }
+    const lines = page().split('\n');
+    expect(lines.filter((line) => line.length > 100 && !line.includes(stage.folder))).toEqual([]);
+    expect(lines.length).toBeLessThan(60);
+    expect(complaints).toEqual([]);
+    await stage.close();
+    expect(existsSync(stage.folder)).toBe(false);
+  });
+
+  it('is the same where there is no curl', async () => {
+    const { page, tell } = await rehearse({
+      agent: ({ proxyUrl, proxy }) => fetchAgent({ proxyUrl, caFile: proxy.authority.certificateFile }),
+    });
+    await tell();
+    expect(page()).toMatch(/^ {3}\(no Authorization\)/m);
+    expect(page()).toContain('200, 4 tickets');
+  });
+
+  it('fails where the consent is not given', async () => {
+    const { stage, tell } = await rehearse();
+    stage.helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
+    await expect(tell()).rejects.toThrow('The provider "acme" gave no token (invalid_grant).');
+  });
+
+  it('fails where the refresh does not happen', async () => {
+    const { stage, page, tell } = await rehearse();
+    stage.helpdesk.failTokenEndpoint(({ grantType }) =>
+      grantType === 'refresh_token' ? { status: 400, body: { error: 'invalid_grant' } } : null,
+    );
+    await expect(tell()).rejects.toThrow(
+      'The API was to receive one request; it received 0, and the agent got status 424.',
+    );
+    expect(page()).not.toContain('token endpoint');
+  });
+
+  it('fails where the API receives no bearer token', async () => {
+    const { tell } = await rehearse({ agent: past });
+    await expect(tell()).rejects.toThrow('The API received no bearer token.');
+  });
+
+  it.each(['Authorization: Bearer placeholder', 'proxy-authorization: Basic eDp5', 'Cookie: session=1'])(
+    'fails where the agent sends a credential of its own (%s)',
+    async (field) => {
+      const holding = (): Agent => ({
+        environment: {},
+        commandFor: () => 'with a credential',
+        run: async () => ({ sent: [['CONNECT'], ['GET', field]], status: 200, body: '' }),
+      });
+      const { tell } = await rehearse({ agent: holding });
+      await expect(tell()).rejects.toThrow('The agent sent a credential, and it was to have none.');
+    },
+  );
+});
+
+const painted = (isTTY: boolean, env: NodeJS.ProcessEnv): string => {
+  let page = '';
+  const screen = createScreen({ isTTY, write: (text) => (page += text) }, env);
+  screen.passing('soon');
+  screen.step('Now');
+  return page;
+};
+
+describe('the screen of the demo', () => {
+  it('has colours on a terminal alone, and not where NO_COLOR is set', () => {
+    expect(painted(true, {})).toContain('\u001b[36m');
+    expect(painted(true, { NO_COLOR: '' })).toContain('\u001b[36m');
+    expect(painted(true, { NO_COLOR: '1' })).not.toContain('\u001b[36m');
+    expect(painted(false, {})).toBe('\n1  Now\n');
+  });
+});

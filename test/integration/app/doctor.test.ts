@@ -1,0 +1,186 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { certificateOf, startAskingUpstream } from '../../support/certificate-grants.ts';
+import { home } from '../../support/command-line.ts';
+import { curlMissing } from '../../support/curl.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+
+interface Report {
+  readonly ok: boolean;
+  readonly checks: Readonly<Record<string, { readonly ok: boolean } & Readonly<Record<string, unknown>>>>;
+  readonly clients: readonly {
+    readonly name: string;
+    readonly library: string | null;
+    readonly verdict: string;
+  }[];
+  readonly needs: readonly {
+    readonly about: string;
+    readonly sentence: string;
+    readonly hint: string | null;
+  }[];
+}
+
+const path = `${dirname(process.execPath)}:${process.env['PATH']}`;
+
+test.skipIf(curlMissing)(
+  'programs that are set right work, and nothing of the person’s is made or changed (curl)',
+  async () => {
+    const at = await home();
+    const before = await at.everything();
+    const report = (await at.json(['doctor', '--only', 'curl', 'node'], { env: { PATH: path } })) as Report;
+    expect(report).toMatchObject({
+      ok: true,
+      clients: [
+        { name: 'curl', verdict: 'works' },
+        { name: 'node', library: 'fetch', verdict: 'works' },
+        { name: 'node', library: 'https', verdict: 'works' },
+      ],
+      needs: [],
+    });
+    expect(await at.everything()).toEqual(before);
+  },
+);
+
+test.skipIf(curlMissing)(
+  'a program whose own settings lead past the proxy or its CA is named, with what it reads (curl)',
+  async () => {
+    const at = await home();
+    const env = { PATH: path, HOME: at.folder };
+    await writeFile(at.at('.curlrc'), 'noproxy = "*"\n');
+    expect(await at.run(['doctor', '--only', 'curl'], { env })).toMatchObject({
+      exit: 1,
+      stdout: expect.stringMatching(/curl goes past the proxy.*\n {2}→ A file ~\/\.curlrc/),
+    });
+    await writeFile(at.at('other.pem'), upstreamCa);
+    await writeFile(at.at('.curlrc'), `cacert = "${at.at('other.pem')}"\n`);
+    expect(await at.run(['doctor', '--only', 'curl'], { env })).toMatchObject({
+      exit: 1,
+      stdout: expect.stringMatching(
+        /does not trust its CA, though CURL_CA_BUNDLE names it.*\n {2}→ A file ~\/\.curlrc/,
+      ),
+    });
+  },
+);
+
+test('a program that is not there is no fault', async () => {
+  const at = await home();
+  const report = (await at.json(['doctor', '--only', 'curl'], { env: { PATH: at.folder } })) as Report;
+  expect(report).toMatchObject({ ok: true, clients: [{ name: 'curl', verdict: 'absent' }] });
+});
+
+test('a name that is no client is refused, with those that are', async () => {
+  const at = await home();
+  expect(await at.run(['doctor', '--only', 'crul'])).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining('curl, wget'),
+  });
+});
+
+/** All checks, and no program to be asked. */
+async function look(at: Awaited<ReturnType<typeof home>>, ...args: readonly string[]): Promise<Report> {
+  return (await at.json(['doctor', ...args], { env: { PATH: at.at('nothing-here') } })) as Report;
+}
+
+test('upstreams that answer, and those that are not to be trusted or not there, are told apart', async () => {
+  const upstream = await startUpstream((request, response) => {
+    expect(request.headers.authorization).toBeUndefined();
+    response.end();
+  });
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1', 'other.acme.test': '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: {
+      [upstream.authority]: 'tunnel',
+      [`other.acme.test:${upstream.port}`]: 'tunnel',
+      'api.acme.test:1': 'tunnel',
+      '*.acme.example': 'tunnel',
+      'denied.example': 'deny',
+    },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  const { checks, needs } = await look(at);
+  expect(checks['upstreams']).toMatchObject({
+    ok: false,
+    hosts: {
+      [upstream.authority]: { status: 200, error: null },
+      [`other.acme.test:${upstream.port}`]: { status: null, error: 'upstream_tls' },
+      'api.acme.test:1': { status: null, error: 'upstream_unreachable' },
+    },
+  });
+  expect(Object.keys(checks['upstreams']!['hosts'] as object)).toHaveLength(3);
+  expect(needs.filter(({ about }) => about === 'upstreams')).toHaveLength(2);
+  expect((await look(at, '--offline')).checks).not.toHaveProperty('upstreams');
+});
+
+test('an upstream that is to see the certificate of a grant is not asked without it', async () => {
+  const upstream = await startAskingUpstream();
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: { [upstream.authority]: { grant: 'payments' } },
+    providers: { bank: { audience: [upstream.authority], inject: 'client_certificate' } },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  const { certificate, privateKey } = certificateOf('agents');
+  await at.run(['grant', 'add', 'payments', '--provider', 'bank'], { input: certificate + privateKey });
+  const { checks } = await look(at);
+  expect(checks['upstreams']).toMatchObject({ ok: true, hosts: {} });
+  expect(upstream.connections()).toBe(0);
+});
+
+test('a clock that is far from that of the upstreams is found', async () => {
+  const upstream = await startUpstream((_request, response) => {
+    response.setHeader('Date', new Date(Date.now() + 600_000).toUTCString());
+    response.end();
+  });
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    domains: { [upstream.authority]: 'tunnel' },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  const { ok, needs } = await look(at);
+  expect(ok).toBe(false);
+  expect(needs).toMatchObject([
+    {
+      about: 'clock',
+      sentence: expect.stringMatching(/^The clock is \d+ s behind that of the upstreams\.$/),
+    },
+  ]);
+});
+
+test('files that others may read or write are named, with the command that closes them', async () => {
+  const at = await home();
+  await at.grant('desk', { type: 'api_key', value: 'some-token' });
+  expect((await look(at)).checks['permissions']).toMatchObject({ ok: true });
+  await chmod(at.configFile, 0o666);
+  const { needs } = await look(at);
+  expect(needs).toContainEqual({
+    about: 'permissions',
+    sentence: expect.stringMatching(/^Others may write .*sidekey\.yaml, which holds the config\.$/),
+    hint: expect.stringMatching(/^chmod o-w /),
+  });
+});
+
+test('a config that is not valid is the first finding, and programs are asked all the same', async () => {
+  const at = await home({ proxi: {} });
+  await mkdir(join(at.folder, 'nothing-here'), { recursive: true });
+  const report = await look(at);
+  expect(report).toMatchObject({ ok: false, checks: { config: { ok: false } } });
+  expect(report.clients.every(({ verdict }) => verdict === 'absent')).toBe(true);
+});
+
+test('a proxy that does not run is no fault: a command that is run has its own', async () => {
+  const at = await home();
+  expect((await look(at)).checks['proxy']).toMatchObject({ ok: true });
+});

@@ -1,0 +1,100 @@
+/** What `npm run build` makes, in a folder as an installed package has it: a few files that are the whole program. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
+import { ask, startTeam } from '../../support/team.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+
+const checkout = fileURLToPath(new URL('../../..', import.meta.url));
+const bearer = 'Bearer key-secret-0123456789';
+
+describe('the built package', { timeout: 120_000 }, () => {
+  let folder: string;
+  let door: string;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sidekey-'));
+    const out = join(folder, 'dist');
+    door = join(out, 'sidekey.js');
+    await promisify(execFile)(process.execPath, ['build.ts', '--out', out], { cwd: checkout });
+    for (const name of ['config', 'package.json', 'node_modules'])
+      await symlink(join(checkout, name), join(folder, name));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test('serves with several workers, each of which adds the credential', async () => {
+    const seen: (string | undefined)[] = [];
+    const upstream = await startUpstream((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end('ok');
+    });
+    const { at, spread, stop } = await startTeam({ door, upstream });
+    const [first] = await spread();
+    expect(first && (await ask(first.client, upstream, '/spread/last'))).toMatchObject({ status: 200 });
+    expect(new Set(seen)).toEqual(new Set([bearer]));
+    expect((await stop()).exit).toBe(0);
+    expect(await at.program(['audit', 'verify'], { door })).toMatchObject({ exit: 0 });
+  });
+
+  test('finds the catalog and refreshes a token: what is loaded when it is needed is there too', async () => {
+    const upstream = await startUpstream((_request, response) => {
+      response.setHeader('content-type', 'application/json');
+      response.end('{"access_token":"access-1","token_type":"Bearer","expires_in":7200}');
+    });
+    const at = await home({
+      upstream: {
+        ca: ['upstream-ca.pem'],
+        resolve: { [upstreamHost]: '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+      },
+      providers: {
+        desk: {
+          token_endpoint: `${upstream.url}/token`,
+          client_id: 'sidekey',
+          audience: [upstream.authority],
+        },
+      },
+    });
+    await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+    await at.grant('desk', { access_token: 'access-0', refresh_token: 'refresh-0', expires_in: 3600 }, [
+      '--provider',
+      'desk',
+    ]);
+    expect(await at.program(['grant', 'refresh', 'desk', '--force'], { door })).toMatchObject({
+      exit: 0,
+      stderr: '',
+    });
+    const listed = await at.program(['provider', 'list'], { door });
+    expect(listed).toEqual(await at.program(['provider', 'list']));
+    expect(listed.stdout).toContain('github');
+  });
+
+  test('takes the lease of a command back where sidekey run itself fails', async () => {
+    const at = await home({});
+    // Standing in for a mistake of ours: nothing else ends it in such a way.
+    const failing = `data:text/javascript,process.on('SIGALRM',()=>{throw(0)})`;
+    const args = ['run', '--quiet', '--', 'sh', '-c', 'unset NODE_OPTIONS; kill -ALRM $PPID; exec sleep 20'];
+    // The config is not named behind what the program is told.
+    const env = { NODE_OPTIONS: `--import=${failing}`, SIDEKEY_CONFIG: at.configFile };
+    expect(await at.program(args, { door, env })).toMatchObject({ exit: 1 });
+    expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ agent: 'run', state: 'revoked' }]);
+  });
+
+  test('has in it what it uses, with the licences, but for the driver of SQLite', async () => {
+    const names = await readdir(join(folder, 'dist', 'cli'));
+    const outside = new Set<string | undefined>();
+    for (const name of names.filter((each) => each.endsWith('.js'))) {
+      const code = await readFile(join(folder, 'dist', 'cli', name), 'utf8');
+      for (const [, id] of code.matchAll(/^import .*?["']([^"'.][^"']*)["'];$/gm)) outside.add(id);
+    }
+    expect([...outside].filter((id) => id?.startsWith('node:') !== true)).toEqual(['better-sqlite3']);
+    const licences = await readFile(join(folder, 'dist', 'cli', 'LICENCES.txt'), 'utf8');
+    for (const name of ['commander', 'jose', 'kysely', 'pino', 'undici', 'yaml', 'zod'])
+      expect(licences).toMatch(new RegExp(`^${name}\n\n`, 'm'));
+  });
+});

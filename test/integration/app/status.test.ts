@@ -1,0 +1,197 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createServer as createTcpServer } from 'node:net';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { stringify } from 'yaml';
+import { home, type Home } from '../../support/command-line.ts';
+
+/** A port of this machine that nothing listens on now. */
+async function freePort(): Promise<number> {
+  const server = createTcpServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+interface Told {
+  readonly ok: boolean;
+  readonly needs: readonly {
+    readonly about: string;
+    readonly sentence: string;
+    readonly hint: string | null;
+  }[];
+}
+
+const needsOf = async (at: Home) => ((await at.json(['status'])) as Told).needs;
+
+describe('status', () => {
+  test('of a place where nothing was started yet, which it leaves as it is', async () => {
+    const at = await home({ proxy: { listen: `127.0.0.1:${await freePort()}` } });
+    const before = await at.everything();
+    const ran = await at.run(['status']);
+    expect(ran.exit).toBe(1);
+    expect(ran.stdout).toMatch(/✓ config +config\/sidekey\.yaml, valid/);
+    expect(ran.stdout).toMatch(/✗ proxy +not running at http:\/\/127\.0\.0\.1:\d+ \(ECONNREFUSED\)/);
+    expect(ran.stdout).toMatch(/✓ store +data\/sidekey\.db, not made yet/);
+    expect(ran.stdout).toMatch(/Needs attention:\n {2}No proxy answers at .+\n {4}→ sidekey start\n$/);
+    expect(await at.everything()).toEqual(before);
+  });
+
+  test('of a proxy that runs with all it needs', async () => {
+    const port = await freePort();
+    const at = await home({
+      proxy: { listen: `127.0.0.1:${port}` },
+      domains: { 'helpdesk.acme.test:8443': { grant: 'desk' } },
+    });
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await at.start();
+    const ran = await at.run(['status']);
+    expect(ran).toMatchObject({ exit: 0, stderr: '' });
+    expect(ran.stdout).toMatch(
+      new RegExp(
+        [
+          String.raw`^✓ config   config/sidekey\.yaml, valid`,
+          `✓ proxy    serving at http://127.0.0.1:${port}`,
+          String.raw`✓ store    data/sidekey\.db, 1 grant, 0 agents`,
+          String.raw`✓ key      [0-9a-f]{16} \(data/master\.key\)`,
+          String.raw`✓ CA       certs/ca\.crt, Sidekey CA [0-9a-f]{8}, ends in 10 y`,
+          '✓ domains  1',
+          '✓ grants   1 active',
+          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB by default \(audit\.keep\)\n$`,
+        ].join('\n'),
+      ),
+    );
+    expect(await at.run(['status', '--health'])).toEqual({
+      exit: 0,
+      stdout: `The proxy serves at http://127.0.0.1:${port}.\n`,
+      stderr: '',
+    });
+  });
+
+  test('names the grants and domains that cannot work, with the command that helps', async () => {
+    const at = await home({
+      domains: {
+        'helpdesk.acme.test:8443': { grant: 'old' },
+        'other.example.com': { grant: 'old' },
+        'api.example.com': { grant: 'missing' },
+      },
+    });
+    await at.grant('old', { access_token: 'a', expires_at: Math.round(Date.now() / 1_000) - 60 });
+    await at.grant('unused', { type: 'api_key', value: 'secret' });
+    await at.run(['grant', 'revoke', 'unused']);
+    expect(await needsOf(at)).toEqual([
+      {
+        about: 'domains',
+        sentence: 'other.example.com is not within the audience of old: helpdesk.acme.test:8443.',
+        hint: 'sidekey grant add old --provider acme --replace --audience helpdesk.acme.test:8443 other.example.com < token.json',
+      },
+      {
+        about: 'domains',
+        sentence: 'api.example.com uses the grant missing, and there is none of that name.',
+        hint: 'sidekey connect PROVIDER --name missing',
+      },
+      {
+        about: 'grants',
+        sentence: 'old has expired, and there is no refresh token.',
+        hint: 'sidekey connect acme --name old',
+      },
+    ]);
+  });
+
+  test('says what is broken, each for itself', async () => {
+    const at = await home();
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await chmod(at.at('data', 'master.key'), 0o644);
+    expect(await needsOf(at)).toMatchObject([
+      { about: 'key', sentence: expect.stringContaining('can be used by other users') },
+    ]);
+    await writeFile(at.at('data', 'sidekey.db'), 'not a database');
+    expect(await needsOf(at)).toMatchObject([{ about: 'store' }]);
+    await writeFile(at.configFile, stringify({ version: 1, proxi: {}, proxy: { listen: '127.0.0.1:0' } }));
+    expect(await needsOf(at)).toMatchObject([
+      { about: 'config', sentence: expect.stringContaining('config/sidekey.yaml:2:1: proxi') },
+      { about: 'store' },
+    ]);
+    expect(await at.run(['status'])).toMatchObject({ exit: 1, stderr: '' });
+  });
+
+  test.each([
+    [
+      'a key that is none',
+      (text: string) => `${text}proxi: { agents: required }\n`,
+      /:\d+:1: proxi: is not a key/,
+    ],
+    [
+      'a value that is none',
+      (text: string) => text.replace('4m', 'soon'),
+      /:\d+:\d+: tokens\.skew: is no duration/,
+    ],
+    ['YAML that is broken', (text: string) => `${text}limits: { connections: [\n`, /sidekey\.yaml:\d+:\d+: /],
+    ['a part that stands twice', (text: string) => `${text}domains: {}\n`, /sidekey\.yaml:\d+:\d+: /],
+  ])('of a running proxy whose file has %s', async (_, spoil, place) => {
+    const port = await freePort();
+    const at = await home({
+      proxy: { listen: `127.0.0.1:${port}` },
+      tokens: { skew: '4m' },
+      domains: { 'helpdesk.acme.test:8443': { grant: 'desk' } },
+    });
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await at.start();
+    const good = await readFile(at.configFile, 'utf8');
+    await writeFile(at.configFile, spoil(good));
+    const ran = await at.run(['status']);
+    expect(ran).toMatchObject({ exit: 1, stderr: '' });
+    expect(ran.stdout).toMatch(
+      /^✗ config +config\/sidekey\.yaml, not valid: the proxy that runs keeps the config that it had\n/,
+    );
+    expect(ran.stdout).toContain(`serving at http://127.0.0.1:${port}`);
+    expect(ran.stdout).toMatch(/✓ store +data\/sidekey\.db, 1 grant/);
+    expect(ran.stdout).toMatch(/✓ grants +1 active/);
+    expect(ran.stdout).toMatch(place);
+    expect(ran.stdout).toContain('nothing was applied');
+    expect(await at.run(['status', '--health'])).toMatchObject({ exit: 0 });
+    await writeFile(at.configFile, good);
+    expect(await at.run(['status'])).toMatchObject({ exit: 0 });
+  });
+
+  test('leaves out what only the bad part of the file would tell', async () => {
+    const at = await home();
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await writeFile(at.configFile, 'version: 1\nstore: elsewhere\nproxy: { listen: nowhere }\n');
+    const told = (await at.json(['status'])) as Record<string, unknown>;
+    expect(told).toMatchObject({
+      ok: false,
+      config: { ok: false, error: 'config_invalid', not_known: ['proxy', 'store'] },
+      audit: { ok: true },
+    });
+    expect(Object.keys(told)).toEqual(['ok', 'config', 'audit', 'needs']);
+    expect(await at.run(['status', '--health'])).toMatchObject({ exit: 2 });
+    await writeFile(at.configFile, '{ version: 1, proxy: [ }');
+    expect(Object.keys((await at.json(['status'])) as object)).toEqual(['ok', 'config', 'needs']);
+  });
+
+  test('does not take another server for the proxy, nor wait for one that never answers', async () => {
+    const other = createServer((_request, response) => response.end('{"status":"fine"}'));
+    const silent = createTcpServer();
+    const ports = await Promise.all(
+      [other, silent].map(async (server) => {
+        await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+        onTestFinished(() => void server.close());
+        return (server.address() as AddressInfo).port;
+      }),
+    );
+    const [stranger, mute] = await Promise.all(
+      ports.map((port) => home({ proxy: { listen: `127.0.0.1:${port}` } })),
+    );
+    expect(await stranger?.run(['status', '--health'])).toMatchObject({
+      exit: 1,
+      stdout: expect.stringMatching(/^What answers at .+ is not Sidekey\.\n$/),
+    });
+    expect(await mute?.run(['status'])).toMatchObject({
+      exit: 1,
+      stdout: expect.stringContaining('(no answer within 1000 ms)'),
+    });
+  });
+});

@@ -1,0 +1,153 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { home, runProgram } from '../../support/command-line.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const groups = {
+  grant: ['add', 'list', 'show', 'refresh', 'extend', 'policy', 'revoke', 'remove'],
+  domain: ['list', 'allow', 'tunnel', 'deny', 'remove'],
+  provider: ['list', 'show'],
+  agent: ['add', 'list', 'show', 'bind', 'unbind', 'set', 'rotate', 'disable', 'enable', 'remove'],
+  lease: ['create', 'list', 'show', 'renew', 'revoke'],
+  audit: ['tail', 'verify', 'query'],
+  ca: ['show', 'export'],
+};
+const alone = ['start', 'status', 'demo', 'explain', 'approve'];
+
+describe('the command line', () => {
+  test('shows its help where nothing is asked, and the version where that is', async () => {
+    const folder = await tempFolder();
+    const nothing = await runProgram([], folder);
+    expect(nothing).toMatchObject({ exit: 0, stderr: '' });
+    expect(await runProgram(['--help'], folder)).toEqual(nothing);
+    for (const name of [...Object.keys(groups), ...alone])
+      expect(nothing.stdout).toMatch(new RegExp(`^  ${name}\\b`, 'm'));
+    const { version } = JSON.parse(
+      await readFile(new URL('../../../package.json', import.meta.url), 'utf8'),
+    ) as {
+      version: string;
+    };
+    expect(await runProgram(['--version'], folder)).toEqual({ exit: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  test('has a description, an example and the common options for every command', async () => {
+    const folder = await tempFolder();
+    const commands = [
+      ...alone.map((name) => [name]),
+      ...Object.entries(groups).flatMap(([group, names]) => names.map((name) => [group, name])),
+    ];
+    const helps = await Promise.all(commands.map((command) => runProgram([...command, '--help'], folder)));
+    for (const [index, { exit, stdout }] of helps.entries()) {
+      const command = commands[index]?.join(' ') ?? '';
+      expect(exit, command).toBe(0);
+      expect(stdout).toMatch(new RegExp(`^Usage: sidekey ${command}`));
+      for (const part of ['--config <file>', '--json', '--help']) expect(stdout, command).toContain(part);
+      expect(stdout, command).toMatch(new RegExp(String.raw`\nExamples?:\n  .*sidekey ${command}`, 's'));
+    }
+  });
+
+  test.each([
+    [['strat'], 'There is no command "strat"; did you mean "start"?', 'sidekey --help'],
+    [['grant', 'lst'], 'There is no command "grant lst"; did you mean "grant list"?', 'sidekey grant --help'],
+    [
+      ['audit', 'verfy'],
+      'There is no command "audit verfy"; did you mean "audit verify"?',
+      'sidekey audit --help',
+    ],
+    [
+      ['grant'],
+      'After "grant" a command is needed: add, list, show, placeholder, refresh, extend, policy, revoke, remove.',
+      'sidekey grant --help',
+    ],
+    [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
+    [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
+    [['grant', 'add', 'x'], "Required option '--provider <name>' not specified.", 'sidekey grant add --help'],
+  ])('%j is bad input, and the way out is said', async (args, sentence, hint) => {
+    const folder = await tempFolder();
+    const ran = await runProgram(args, folder);
+    expect(ran).toEqual({ exit: 2, stdout: '', stderr: `sidekey: ${sentence}\n  → ${hint}\n` });
+    const told = await runProgram([...args, '--json'], folder);
+    expect(JSON.parse(told.stderr)).toEqual({ error: { code: 'input_invalid', message: sentence, hint } });
+  });
+
+  test('takes the config that the environment names, and the one that --config names before that', async () => {
+    const at = await home();
+    const env = { SIDEKEY_CONFIG: at.configFile };
+    await at.grant('work', { type: 'api_key', value: 'secret' });
+    const named = await runProgram(['grant', 'list', '--json'], at.folder, { env });
+    expect(JSON.parse(named.stdout)).toMatchObject([{ name: 'work' }]);
+    // --config goes before the environment, wherever it stands.
+    const other = await home();
+    const before = await runProgram(['--config', other.configFile, 'grant', 'list', '--json'], at.folder, {
+      env,
+    });
+    expect(JSON.parse(before.stdout)).toEqual([]);
+  });
+});
+
+describe('providers', () => {
+  test('are listed and shown, built-in ones and those of the file, without a secret', async () => {
+    const at = await home({
+      providers: {
+        desk: {
+          token_endpoint: 'https://desk.example.com/token',
+          client_id: 'sidekey',
+          client_secret: 'env:DESK_SECRET',
+          audience: ['desk.example.com'],
+        },
+      },
+    });
+    const { stdout } = await at.run(['provider', 'list']);
+    expect(stdout).toMatch(/^NAME +TITLE +CATEGORY +CONNECT WITH +NEEDS FIRST\nacme /);
+    expect(stdout).toMatch(/^anthropic +Anthropic +ai +key +-$/m);
+    expect(stdout).toMatch(/^desk +desk +generic +client credentials +-$/m);
+    const some = await at.run(['provider', 'list', 'MICRO']);
+    expect(
+      some.stdout
+        .split('\n')
+        .slice(1, -1)
+        .every((line) => line.startsWith('microsoft')),
+    ).toBe(true);
+    expect(await at.run(['provider', 'list', 'zzz'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('--discover'),
+    });
+    const shown = await at.run(['provider', 'show', 'desk'], { env: { DESK_SECRET: 'desk-secret-value' } });
+    expect(shown.stdout).toMatch(/client +sidekey, with a secret, sent as basic/);
+    expect(shown.stdout + shown.stderr).not.toContain('desk-secret-value');
+    expect(await at.json(['provider', 'show', 'desk'])).toMatchObject({
+      has_client_secret: true,
+      client_auth: 'basic',
+    });
+    expect(await at.run(['provider', 'show', 'dsk'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('There is no provider dsk; did you mean desk?'),
+    });
+  });
+});
+
+describe('agents', () => {
+  test('get a token that is shown once, and are listed without it', async () => {
+    const at = await home({ proxy: { listen: '127.0.0.1:8399' } });
+    const added = await at.run(['agent', 'add', 'ci']);
+    const [, token = ''] =
+      /^HTTPS_PROXY=http:\/\/ci:(sidekey_agent_[\w-]{43})@127\.0\.0\.1:8399\n$/.exec(added.stdout) ?? [];
+    expect(token).not.toBe('');
+    expect(added.stderr).toContain('is shown this once');
+    expect(added.stderr).not.toContain(token);
+    expect((await at.run(['agent', 'list'])).stdout).toMatch(
+      /^NAME +STATE .+ CREATED\nci +enabled +- +nothing +1 +0 +never .+ ago\n$/,
+    );
+    expect(await at.run(['agent', 'add', 'ci'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('There is an agent ci already.'),
+    });
+    expect(await at.run(['agent', 'add', 'no such: name'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('The name of the agent is not valid.'),
+    });
+    expect(await at.run(['agent', 'remove', 'ci'])).toMatchObject({ exit: 0 });
+    expect(await at.run(['agent', 'remove', 'ci'])).toMatchObject({ exit: 2 });
+    expect(await at.json(['agent', 'list'])).toEqual([]);
+  });
+});

@@ -1,0 +1,169 @@
+/** Workers of the real program that die, are stopped or are left alone: what is lost, and what is not. */
+import { rename, writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { getThrough } from '../../support/get-through.ts';
+import { aMoment, startTeam, type Team } from '../../support/team.ts';
+
+/** A team whose upstream holds what is asked for under `/held`. */
+async function holding(): Promise<
+  Team & { readonly holdOnEach: () => Promise<readonly Held[]>; readonly release: () => void }
+> {
+  const held: ServerResponse[] = [];
+  const team = await startTeam({
+    listener: (request, response) => {
+      if (request.url !== '/held') response.end('ok');
+      else {
+        response.write('first ');
+        held.push(response);
+      }
+    },
+  });
+  return {
+    ...team,
+    async holdOnEach() {
+      const clients = await team.spread();
+      for (const { client } of clients) {
+        client.send(`GET /held HTTP/1.1\r\nHost: ${team.upstream.authority}\r\n\r\n`);
+        await client.until('first ');
+      }
+      return clients.map(({ client, node }) => ({
+        node,
+        outcome: client.response().then(
+          ({ body }) => body,
+          () => 'lost',
+        ),
+      }));
+    },
+    release: () => held.forEach((response) => response.end('last')),
+  };
+}
+
+interface Held {
+  readonly node: string;
+  /** The body of the answer, or that there was none. */
+  readonly outcome: Promise<string>;
+}
+
+const isGone = (pid: number) => {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch {
+    return true;
+  }
+};
+
+describe('of several workers', { timeout: 120_000 }, () => {
+  test('one that is killed loses its own exchanges and nothing else, and is replaced', async () => {
+    const { at, url, upstream, pids, serving, holdOnEach, release, lines, configure, stop } = await holding();
+    const all = await holdOnEach();
+    const [killed = 0, other = 0] = pids();
+    // What is wrong in the file by now is no reason not to replace it: the config in force counts.
+    await writeFile(at.configFile, 'version: 2\n');
+    process.kill(killed, 'SIGKILL');
+    while (!isGone(killed)) await aMoment();
+    const replaced = serving((now) => now.length === 2 && !now.includes(killed));
+    let isReplaced = false;
+    void replaced.then(() => (isReplaced = true));
+    const wasReplaced = () => isReplaced;
+    for (let answered = 0; !wasReplaced() || answered < 20; answered += 1) {
+      expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+    }
+    expect(await replaced).toContain(other);
+    release();
+    const outcomes = await Promise.all(all.map(async ({ node, outcome }) => [node, await outcome] as const));
+    const ends = Map.groupBy(outcomes, ([node]) => node);
+    const byNode = [...ends.values()].map((found) => [...new Set(found.map(([, body]) => body))].join());
+    expect(new Set(byNode)).toEqual(new Set(['first last', 'lost']));
+
+    await configure({});
+    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+    expect(await stop()).toMatchObject({ exit: 0, stderr: expect.stringContaining('a worker has crashed') });
+    expect((await lines()).filter(({ event }) => event === 'worker.crashed')).toMatchObject([
+      { reason: expect.stringMatching(new RegExp(`^worker ${killed} ended after \\d+ s: SIGKILL$`)) },
+    ]);
+    expect(await at.run(['audit', 'verify'])).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('writers'),
+    });
+  });
+
+  test('one that is told to end lets its exchanges end, while another takes its place', async () => {
+    const { pids, serving, holdOnEach, release, lines, stop } = await holding();
+    const all = await holdOnEach();
+    const [told = 0] = pids();
+    process.kill(told, 'SIGTERM');
+    await serving((now) => now.length === 2 && !now.includes(told));
+    release();
+    for (const { outcome } of all) expect(await outcome).toBe('first last');
+    expect(await stop()).toMatchObject({ exit: 0, stderr: '' });
+    expect((await lines()).some(({ event }) => event === 'worker.crashed')).toBe(false);
+  });
+
+  test('all let their exchanges end when the program is told to stop', async () => {
+    const { url, upstream, port, pids, holdOnEach, release, lines, stop } = await holding();
+    const all = await holdOnEach();
+    const ids = pids();
+    const stopped = stop();
+    // What waited to be taken is reset; then nothing listens any more.
+    const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
+    for (let lost = ''; lost !== refused;) {
+      const answer = await getThrough(url, `${upstream.url}/now`);
+      lost = 'lost' in answer ? answer.lost : '';
+      await aMoment();
+    }
+    release();
+    for (const { outcome } of all) expect(await outcome).toBe('first last');
+    expect(await stopped).toMatchObject({ exit: 0, stderr: '' });
+    expect(ids.every(isGone)).toBe(true);
+    expect((await lines()).at(-1)).toMatchObject({ event: 'proxy.stopped' });
+  });
+
+  test('none outlives the program that started them, and they let their exchanges end', async () => {
+    const { pids, holdOnEach, release, kill, at } = await holding();
+    const all = await holdOnEach();
+    const ids = pids();
+    // Resolves when nobody has its standard output any more: they have it too.
+    const gone = kill();
+    release();
+    for (const { outcome } of all) expect(await outcome).toBe('first last');
+    await gone;
+    for (const pid of ids) while (!isGone(pid)) await aMoment();
+    expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
+  });
+
+  test('when none can be started any more, the program ends, and says why', async () => {
+    const { at, pids, ended } = await startTeam();
+    await rename(at.at('data', 'master.key'), at.at('data', 'elsewhere.key'));
+    for (const pid of pids()) process.kill(pid, 'SIGKILL');
+    const { exit, stderr } = await ended;
+    expect(exit).not.toBe(0);
+    expect(stderr).toContain('"code":"key_invalid"');
+    expect(stderr.match(/a worker has crashed/g)?.length).toBeLessThan(10);
+    expect(pids).toThrow('ENOENT');
+  });
+
+  test('a request that comes while all are gone waits for those that take their place', async () => {
+    const { url, upstream, pids } = await startTeam();
+    const before = pids();
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    while (!before.every(isGone)) await aMoment();
+    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+  });
+
+  test('a request that comes while all wait for their next start is refused at once', async () => {
+    const { url, upstream, pids, serving, open } = await startTeam();
+    // The first two ends have new ones started at once and soon.
+    for (let round = 0; round < 2; round += 1) {
+      for (const pid of await serving((now) => now.length === 2)) process.kill(pid, 'SIGKILL');
+      await serving((now) => now.length === 0);
+    }
+    const answer = await getThrough(url, `${upstream.url}/now`);
+    expect(pids()).toEqual([]);
+    expect(answer).toMatchObject({ status: 503, body: expect.stringContaining('"code":"overloaded"') });
+    await expect(open()).rejects.toThrow('503 overloaded');
+    await serving((now) => now.length > 0);
+    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+  });
+});

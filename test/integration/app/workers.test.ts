@@ -1,0 +1,163 @@
+/** The real program with several workers on one port: what each of them shares with the others. */
+import { createServer, type AddressInfo } from 'node:net';
+import { writeFile } from 'node:fs/promises';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
+import { getThrough } from '../../support/get-through.ts';
+import { ask, aMoment, startTeam } from '../../support/team.ts';
+import { startTokenServer } from '../../support/token-server.ts';
+
+const timeout = { timeout: 120_000 };
+
+describe('several workers', timeout, () => {
+  test('serve on one port, and the start and the stop are told once for all', async () => {
+    const { at, spread, pids, pid, port, lines, stop } = await startTeam();
+    await spread();
+    const told = (await at.json(['status'])) as { proxy: object };
+    expect(new Set(pids()).size).toBe(2);
+    expect(pids()).not.toContain(pid);
+    // With port 0 nobody can know where it is; it is asked for by its port.
+    expect(told.proxy).toMatchObject({ health: 'unknown' });
+    await writeFile(at.configFile, `version: 1\nproxy: { listen: "127.0.0.1:${port}" }\n`);
+    expect(await at.json(['status'])).toMatchObject({ proxy: { health: 'serving', pid, workers: pids() } });
+    const { exit, stdout } = await stop();
+    expect(exit).toBe(0);
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+    expect(JSON.parse(stdout)).toMatchObject({ workers: 2 });
+    const events = (await lines()).map(({ event }) => event);
+    expect(events.filter((event) => event === 'proxy.started')).toHaveLength(1);
+    expect(events.filter((event) => event === 'proxy.stopped')).toHaveLength(1);
+    expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
+  });
+
+  test('obey a limit of a rule, the end of a lease and an edit of the config as one', async () => {
+    const { at, upstream, spread, lines, configure } = await startTeam({
+      config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } },
+      domain: {
+        rules: [
+          { methods: ['GET'], paths: ['/spread/**'] },
+          { methods: ['GET'], paths: ['/limited'], limits: [{ rate: '7/1d', per: 'rule' }] },
+        ],
+      },
+      async prepare(house, { authority }) {
+        await house.grant('work', { type: 'api_key', value: 'key-secret-0123456789' }, [
+          '--provider',
+          'acme',
+          '--audience',
+          authority,
+        ]);
+        await house.run(['agent', 'add', 'ci', '--grant', 'work']);
+      },
+    });
+    const lease = (await at.json([
+      'lease',
+      'create',
+      '--agent',
+      'ci',
+      '--grant',
+      'work',
+      '--purpose',
+      'test',
+    ])) as { id: string; token: string };
+    const login = Buffer.from(`ci:${lease.token}`).toString('base64');
+    const clients = await spread([`Proxy-Authorization: Basic ${login}`]);
+    const each = [clients.at(-1)!, clients.find(({ node }) => node !== clients.at(-1)!.node)!];
+    const statuses = async (path: string) => {
+      const answers = [];
+      for (const { client } of each) answers.push((await ask(client, upstream, path)).status);
+      return answers;
+    };
+
+    const limited: number[] = [];
+    for (let round = 0; round < 6; round += 1) limited.push(...(await statuses('/limited')));
+    expect(limited.filter((status) => status === 200)).toHaveLength(7);
+    expect(limited.filter((status) => status === 429)).toHaveLength(5);
+
+    expect(await statuses('/spread/x')).toEqual([200, 200]);
+    const proxy = { listen: '127.0.0.1:0', agents: 'required' };
+    const domain = { grant: 'work', rules: [{ methods: ['GET'], paths: ['/other'] }] };
+    await configure({ proxy, domains: { [upstream.authority]: domain } });
+    expect(await statuses('/spread/x')).toEqual([403, 403]);
+    expect(await statuses('/other')).toEqual([200, 200]);
+
+    await at.run(['lease', 'revoke', lease.id]);
+    expect(await statuses('/other')).toEqual([403, 403]);
+    const reloads = async () => (await lines()).filter(({ event }) => event === 'config.reloaded');
+    while ((await reloads()).length === 0) await aMoment();
+    await at.run(['audit', 'verify']);
+    expect(await reloads()).toHaveLength(1);
+  });
+
+  test('ask a provider once for a token that all of them need', async () => {
+    const held = Promise.withResolvers<void>();
+    const server = await startTokenServer({ expiresIn: 3_600, onRequest: () => held.promise });
+    const { url, lines } = await startTeam({
+      upstream: server,
+      config: {
+        domains: { [server.authority]: { grant: 'work' } },
+        providers: {
+          acme: {
+            token_endpoint: `${server.url}/token/team`,
+            client_id: 'sidekey',
+            audience: [server.authority],
+          },
+        },
+      },
+      async prepare(house) {
+        const { accessToken, refreshToken } = server.consent('work', { at: 0 });
+        await house.grant('work', {
+          access_token: accessToken,
+          refresh_token: refreshToken,
+          expires_at: Math.round(Date.now() / 1_000) - 60,
+        });
+      },
+    });
+    const asking = Array.from({ length: 40 }, () => getThrough(url, `${server.url}/api`));
+    while (server.requests.length === 0) await aMoment();
+    held.resolve();
+    const answers = await Promise.all(asking);
+    expect(answers).toEqual(answers.map(() => ({ status: 200, body: 'work.1' })));
+    const nodes = async () =>
+      new Set((await lines()).filter(({ event }) => event === 'access').map(({ node }) => node)).size;
+    // One worker may have taken all of them: the other has to have needed it too.
+    for (let more = 0; more < 200 && (await nodes()) < 2; more += 1)
+      expect(await getThrough(url, `${server.url}/api`)).toEqual({ status: 200, body: 'work.1' });
+    expect(await nodes()).toBe(2);
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test('hold requests for a person, whose answer reaches whichever has the request', async () => {
+    const { at, upstream, spread } = await startTeam({
+      config: { admin: { listen: '127.0.0.1:0' } },
+      domain: { rules: [{ methods: ['DELETE'], outcome: 'approve' }, { methods: ['GET'] }] },
+    });
+    const clients = await spread();
+    for (const { client } of [clients[0]!, clients.at(-1)!]) {
+      client.send(`DELETE / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 0\r\n\r\n`);
+    }
+    let waiting: readonly { readonly id: string }[] = [];
+    while (waiting.length < 2) {
+      ({ waiting } = (await at.json(['approve', '--list'])) as { waiting: typeof waiting });
+    }
+    for (const { id } of waiting) expect(await at.run(['approve', id])).toMatchObject({ exit: 0 });
+    expect((await clients[0]!.client.response()).status).toBe(200);
+    expect((await clients.at(-1)!.client.response()).status).toBe(200);
+  });
+
+  test('cannot start on a port that another has: one error, as of one process', async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void other.close());
+    const { port } = other.address() as AddressInfo;
+    const at = await home({ workers: 2, proxy: { listen: `127.0.0.1:${port}` } });
+    const { exit, stdout, stderr } = await at.program(['start', '--json']);
+    expect(stdout).toBe('');
+    expect(JSON.parse(stderr)).toMatchObject({ error: { code: 'port_in_use' } });
+    expect(exit).not.toBe(0);
+  });
+
+  test('are started by the program alone', async () => {
+    const at = await home();
+    expect(await at.program(['start', '--worker'])).toMatchObject({ exit: 2, stdout: '' });
+  });
+});

@@ -1,0 +1,114 @@
+/** A person is told by a webhook, and answers by its link: what they, the client and upstream each see. */
+import { createHmac } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { asked } from '../../support/asked.ts';
+
+const answer = (link: string | null, said: string) =>
+  fetch(link ?? 'none:', { method: 'POST', body: new URLSearchParams({ answer: said }) });
+
+describe('a link of the webhook', () => {
+  test('shows what waits, and lets it go on', async () => {
+    const { sidekey, seen, send, told } = await asked();
+    const client = await send('DELETE /tickets/7?why=shown', ['Sidekey-Reason: spring clean']);
+    const { message, headers } = await told();
+    expect(message).toMatchObject({
+      method: 'DELETE',
+      url: expect.stringMatching(/^https:\/\/api\.acme\.test:\d+\/tickets\/7$/),
+      grant: 'acme',
+      user: 'alice',
+      agent: null,
+      lease: null,
+      reason: 'spring clean',
+      rule_name: 'deletes',
+      command: `sidekey approve ${message.id}`,
+      link: expect.stringContaining(`${sidekey.proxy.pages}/approve/${message.id}/`),
+    });
+    expect(Date.parse(message.expires_at)).toBeGreaterThan(Date.now());
+    expect(headers['sidekey-signature']).toBeUndefined();
+    const page = await (await fetch(message.link ?? '')).text();
+    expect(page).toContain('/tickets/7');
+    expect(page).toContain('spring clean');
+    expect(page).toContain('why=shown');
+    expect(JSON.stringify(message)).not.toContain('why=shown');
+    expect(seen).toEqual([]);
+    expect((await answer(message.link, 'once')).status).toBe(200);
+    expect((await client.response()).status).toBe(200);
+    expect(seen).toEqual(['DELETE /tickets/7?why=shown']);
+    expect(await (await fetch(message.link ?? '')).text()).toContain('Already allowed');
+  });
+
+  test('refuses it, and the client hears so', async () => {
+    const { seen, send, told } = await asked();
+    const client = await send('DELETE /tickets/7');
+    await answer((await told()).message.link, 'no');
+    expect((await client.response()).headers['sidekey-error']).toBe('approval_denied');
+    expect(seen).toEqual([]);
+  });
+
+  test('lets what is alike go on for a while, without another question', async () => {
+    const { seen, send, told } = await asked();
+    const first = await send('DELETE /tickets/7');
+    await answer((await told()).message.link, '15m');
+    expect((await first.response()).status).toBe(200);
+    expect((await (await send('DELETE /tickets/8')).response()).status).toBe(200);
+    expect(seen).toEqual(['DELETE /tickets/7', 'DELETE /tickets/8']);
+  });
+
+  test('is of no use when the client has left', async () => {
+    const { sidekey, seen, send, told } = await asked();
+    const client = await send('DELETE /tickets/7');
+    const { message } = await told();
+    client.socket.destroy();
+    await sidekey.audited(({ event }) => event === 'denied');
+    const late = await answer(message.link, 'once');
+    expect([late.status, await late.text()]).toEqual([410, expect.stringContaining('Too late')]);
+    expect(seen).toEqual([]);
+  });
+});
+
+describe('the webhook', () => {
+  test('is signed with the secret that the config names', async () => {
+    const place = await asked();
+    await writeFile(join(place.sidekey.folder, 'hook.secret'), 'secret-of-the-hook\n', { mode: 0o600 });
+    const { url } = place.sidekey.proxy.config().approvals.webhook ?? {};
+    // A reload reaches it.
+    await place.sidekey.configure({ approvals: { webhook: { url, secret: 'file:hook.secret' } } });
+    await place.send('DELETE /tickets/7');
+    const { headers, body } = await place.told();
+    const [, seconds, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(String(headers['sidekey-signature'])) ?? [];
+    expect(createHmac('sha256', 'secret-of-the-hook').update(`${seconds}.${body}`).digest('hex')).toBe(mac);
+  });
+
+  test('that takes nothing holds up nobody who is asked in another way', async () => {
+    const { sidekey, seen, send, told } = await asked({ receives: () => 500 });
+    const client = await send('DELETE /tickets/7');
+    const { message } = await told();
+    const said = { at: Date.now(), by: 'alice in a terminal', outcome: 'allowed' } as const;
+    await sidekey.proxy.state.store.approvals.answer(message.id, { ...said, reach: { kind: 'once' } });
+    expect((await client.response()).status).toBe(200);
+    expect(seen).toEqual(['DELETE /tickets/7']);
+    expect(sidekey.logged()).toContain('api.acme.test:');
+    expect(sidekey.logged()).toContain('answered 500');
+  });
+
+  test('has no link where nothing listens for one', async () => {
+    const { sidekey, send, told } = await asked({ admin: {} });
+    expect(sidekey.proxy.pages).toBeNull();
+    await send('DELETE /tickets/7');
+    const { message } = await told();
+    expect(message.link).toBeNull();
+    expect(message.text).toContain(`Answer: sidekey approve ${message.id}`);
+  });
+
+  test('has the address that people use in its link', async () => {
+    const { sidekey, send, told } = await asked({
+      admin: { listen: '127.0.0.1:0', url: 'https://sidekey.acme.test/people/' },
+    });
+    expect(sidekey.proxy.pages).toBe('https://sidekey.acme.test/people');
+    await send('DELETE /tickets/7');
+    const { message } = await told();
+    expect(message.link).toContain(`https://sidekey.acme.test/people/approve/${message.id}/`);
+  });
+});

@@ -1,0 +1,46 @@
+/** What of a request people are shown, that nobody is asked about what cannot be, and that no wait outlives its question. */
+import { expect, test } from 'vitest';
+import { longestPath } from '../../../src/approvals/approval.ts';
+import { asked } from '../../support/asked.ts';
+
+test('a path that nobody can be shown in full is refused, and nobody is asked', async () => {
+  const { send, seen, sidekey, told } = await asked();
+  const end = '/admin/delete-everything';
+  const long = `/${'a'.repeat(longestPath - end.length)}${end}`;
+  expect(long).toHaveLength(longestPath + 1);
+  const refused = await (await send(`DELETE ${long}`)).response();
+  expect(refused.headers['sidekey-error']).toBe('policy_violation');
+  expect(refused.body).toContain('send a shorter path');
+  expect(seen).toEqual([]);
+  expect((await sidekey.audit()).some(({ event }) => event === 'approval.asked')).toBe(false);
+  const whole = `/b${'b'.repeat(longestPath - end.length - 2)}${end}`;
+  const waiting = await send(`DELETE ${whole}?${'q'.repeat(2_000)}`);
+  expect((await told()).message.url.endsWith(whole)).toBe(true);
+  waiting.socket.destroy();
+});
+
+test('people read the reason as it was written, and the query but for the webhook, and that there is a body', async () => {
+  const { send, told, sidekey } = await asked();
+  const reason = Buffer.from('für Zoë 清理').toString('latin1');
+  const client = await send('DELETE /x?why=secret', [`Sidekey-Reason: ${reason}`, 'Content-Length: 4']);
+  client.send('body');
+  const { message, body } = await told();
+  expect(message).toMatchObject({ reason: 'für Zoë 清理', has_query: true, body_bytes: 4 });
+  expect(body).not.toContain('secret');
+  const [question] = await sidekey.proxy.state.store.approvals.waiting(Date.now());
+  expect(question?.query).toBe('why=secret');
+  expect(JSON.stringify(await sidekey.audit())).not.toContain('secret');
+  client.socket.destroy();
+});
+
+test('a request is refused at once where the grant that it waits for is removed', async () => {
+  const { send, told, sidekey, seen } = await asked();
+  const client = await send('DELETE /x');
+  await told();
+  const { grants } = sidekey.proxy.state.store;
+  for (const { id } of await grants.list()) await grants.remove(id);
+  const refused = await client.response();
+  expect(refused.headers['sidekey-error']).toBe('approval_missing');
+  expect(refused.body).toContain('was removed before anybody answered');
+  expect(seen).toEqual([]);
+});

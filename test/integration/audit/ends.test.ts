@@ -1,0 +1,66 @@
+/** Evidence that was removed or bent beside the store, as `audit verify` and the next command find it. */
+import { cpSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { home, type Home } from '../../support/command-line.ts';
+
+/** A log with some lines, and its name. */
+async function withHistory(): Promise<{ at: Home; log: string }> {
+  const at = await home();
+  for (const host of ['example.org', 'example.net']) await at.run(['domain', 'tunnel', host]);
+  return { at, log: at.at('data', 'audit.jsonl') };
+}
+
+const verify = (at: Home) => at.run(['audit', 'verify']);
+
+test('finds that the log and its head were removed, also after the next command', async () => {
+  const { at } = await withHistory();
+  for (const name of readdirSync(at.at('data'))) {
+    if (name.startsWith('audit.jsonl')) rmSync(at.at('data', name));
+  }
+  const removed = await verify(at);
+  expect(removed).toMatchObject({
+    exit: 1,
+    stdout: expect.stringContaining('The store names line ') as string,
+  });
+  const next = await at.run(['domain', 'tunnel', 'example.com']);
+  expect(next).toMatchObject({ exit: 0, stderr: expect.stringContaining('sidekey audit accept') as string });
+  expect(await verify(at)).toMatchObject({
+    exit: 1,
+    stdout: expect.stringMatching(/Lines 1 to 4 of \S+ are gone/) as string,
+  });
+});
+
+test('takes a loss that was accepted for known, and goes on saying it', async () => {
+  const { at, log } = await withHistory();
+  const older = [log, `${log}.head`].map((name) => [name, readFileSync(name)] as const);
+  await at.run(['domain', 'tunnel', 'example.com']);
+  for (const [name, bytes] of older) writeFileSync(name, bytes);
+  expect(await verify(at)).toMatchObject({ exit: 1 });
+  const accepted = await at.run(['audit', 'accept']);
+  expect(accepted).toMatchObject({
+    exit: 0,
+    stdout: expect.stringMatching(/Lines 5 to 5 of \S+ are gone/) as string,
+  });
+  const whole = await verify(at);
+  expect(whole).toMatchObject({
+    exit: 0,
+    stdout: expect.stringContaining('1 line is gone whose loss was accepted') as string,
+  });
+  const { stdout } = await at.run(['audit', 'query', '--event', 'audit.accepted', '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({ by: expect.any(String) as string, client: 'cli' });
+});
+
+test('says of a copy of the log that there is no store to compare it with', async () => {
+  const { at } = await withHistory();
+  const copy = await home();
+  await copy.run(['audit', 'verify']);
+  cpSync(at.at('data'), copy.at('data'), { recursive: true });
+  for (const name of readdirSync(copy.at('data')))
+    if (name.startsWith('sidekey.db')) rmSync(copy.at('data', name));
+  const key = readdirSync(at.folder, { recursive: true }).find((name) => String(name).endsWith('.key'));
+  if (key !== undefined) cpSync(at.at(String(key)), copy.at(String(key)));
+  expect(await verify(copy)).toMatchObject({
+    exit: 0,
+    stdout: expect.stringContaining('were not compared with the store') as string,
+  });
+});

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test, vi } from 'vitest';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { granted } from '../../support/granted.ts';
+import { openTunnel, problemOf } from '../../support/raw-client.ts';
+import { startSidekey, type TestSidekey } from '../../support/sidekey.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+/** Root may write wherever it likes: the log fails as it would on a full disk, once. */
+function fillDisk(sidekey: TestSidekey): void {
+  const full = new SidekeyError('audit_unavailable', 'The disk is full.', { hint: 'free space' });
+  vi.spyOn(sidekey.proxy.state.audit, 'append').mockRejectedValueOnce(full);
+}
+
+describe('the audit', () => {
+  test('has the access on disk before the upstream sees the request, and the outcome after it', async () => {
+    let atUpstream = '';
+    let file = '';
+    const { upstream, sidekey } = await granted((request, response) => {
+      atUpstream = readFileSync(file, 'utf8');
+      request.resume().on('end', () => response.writeHead(201).end('created'));
+    });
+    file = sidekey.proxy.config().audit.file;
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(
+      `POST /things?secret=1 HTTP/1.1\r\nHost: ${upstream.authority}\r\nSidekey-Reason: a test\r\nContent-Length: 3\r\n\r\nabc`,
+    );
+    expect(await client.response()).toMatchObject({ status: 201 });
+    const seen = atUpstream
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .find(({ event }) => event === 'access');
+    expect(seen).toMatchObject({
+      method: 'POST',
+      scheme: 'https',
+      host: 'api.acme.test',
+      port: upstream.port,
+      path: '/things',
+      provider: 'acme',
+      user: 'default',
+      outcome: 'allow',
+      reason: 'a test',
+      credential: expect.any(String),
+    });
+    const outcome = await sidekey.audited((line) => line.event === 'outcome');
+    expect(outcome).toMatchObject({
+      exchange: seen?.['exchange'],
+      outcome: 'ok',
+      status: 201,
+      bytes_in: 3,
+      bytes_out: 7,
+      duration_ms: expect.any(Number),
+    });
+  });
+
+  test('that cannot be written lets nothing leave', async () => {
+    let asked = 0;
+    const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))));
+    const client = await openTunnel(sidekey, upstream.authority);
+    fillDisk(sidekey);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const answer = await client.response();
+    expect(answer).toMatchObject({ status: 503, reason: 'audit_unavailable' });
+    expect(problemOf(answer).hint).toEqual(expect.any(String));
+    expect(asked).toBe(0);
+  });
+
+  test('that cannot be written lets no blind tunnel open', async () => {
+    const upstream = await startUpstream((_request, response) => response.end('ok'));
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    fillDisk(sidekey);
+    await expect(openTunnel(sidekey, upstream.authority)).rejects.toThrow('503 audit_unavailable');
+    expect(upstream.connections()).toBe(0);
+  });
+});

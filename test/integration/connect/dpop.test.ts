@@ -1,0 +1,95 @@
+import { decodeJwt, decodeProtectedHeader } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { deskPlace, grantsOf, type Answer } from '../../support/desk.ts';
+
+const codes = {
+  device_code: 'the-device-code',
+  user_code: 'WDJB-MJHT',
+  verification_uri: 'https://desk.acme.test/activate',
+  expires_in: 600,
+  interval: 0.01,
+};
+const desk = (url: string) => ({
+  device_authorization_endpoint: `${url}/device`,
+  client_id: 'desk',
+  flows: ['device_code'],
+  dpop: true,
+});
+const tokens =
+  (type: object): Answer =>
+  ({ path }) =>
+    path === '/device' ? [200, codes] : [200, { access_token: 'access', refresh_token: 'refresh', ...type }];
+
+describe('connect, at a provider whose tokens are to be bound to a key', () => {
+  test('proves the key to the token endpoint, for just that request', async () => {
+    const at = await deskPlace(tokens({ token_type: 'DPoP' }), desk);
+    const ran = await at.run(['connect', 'desk']);
+    expect(ran.exit, ran.stderr).toBe(0);
+    const [begun, asked] = at.asked;
+    expect(begun?.headers['dpop']).toBeUndefined();
+    const proof = String(asked?.headers['dpop']);
+    expect(decodeProtectedHeader(proof)).toMatchObject({ typ: 'dpop+jwt', alg: 'ES256' });
+    expect(decodeJwt(proof)).toEqual({
+      jti: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      htm: 'POST',
+      htu: `${at.url}/token`,
+      iat: expect.any(Number),
+    });
+  });
+
+  test.each([
+    ['says Bearer', { token_type: 'Bearer' }],
+    ['says nothing', {}],
+  ])('stores nothing where the answer %s', async (_what, type) => {
+    const at = await deskPlace(tokens(type), desk);
+    const ran = await at.run(['connect', 'desk']);
+    expect(ran).toMatchObject({ exit: 5, stdout: '' });
+    expect(ran.stderr).toContain('The Desk gave a token that is bound to no key (token_type is not DPoP)');
+    expect(ran.stderr).toContain('take dpop out of its definition');
+    expect(await grantsOf(at)).toEqual([]);
+  });
+
+  test('asks for a bound token in the place of one that is imported', async () => {
+    const at = await deskPlace(tokens({ token_type: 'DPoP' }), desk);
+    const input = '{"access_token":"of-elsewhere","refresh_token":"refresh-1","expires_in":3600}';
+    const ran = await at.run(['connect', 'desk', '--import'], { input });
+    expect(ran.exit, ran.stderr).toBe(0);
+    expect(at.asked).toMatchObject([
+      { form: { refresh_token: 'refresh-1' }, headers: { dpop: expect.any(String) } },
+    ]);
+    expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ dpop: { token_bound: true } });
+  });
+
+  test('stores nothing where what was imported brings a token that is bound to none', async () => {
+    const at = await deskPlace(tokens({ token_type: 'Bearer' }), desk);
+    const ran = await at.run(['connect', 'desk', '--import'], { input: 'refresh-1' });
+    expect(ran).toMatchObject({ exit: 5, stderr: expect.stringContaining('bound to no key') });
+    expect(await grantsOf(at)).toEqual([]);
+  });
+
+  test('takes no token that is bound to the key of another tool', async () => {
+    const at = await deskPlace(tokens({ token_type: 'DPoP' }), desk);
+    const input = '{"access_token":"a","refresh_token":"r","token_type":"DPoP"}';
+    const ran = await at.run(['connect', 'desk', '--import'], { input });
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('bound to the key of the tool') });
+  });
+});
+
+describe('a definition', () => {
+  test.each([
+    [{ dpop: 'yes' }, 'must be true, false or { algorithm'],
+    [{ dpop: true, inject: { header: 'X-Api-Key' } }, 'goes with inject: bearer'],
+    [{ dpop: true, flows: ['aws_role'] }, 'does not go with the flow aws_role'],
+  ])('%j is refused', async (provider, message) => {
+    const at = await deskPlace(tokens({}), (url) => ({ ...desk(url), ...provider }));
+    const ran = await at.run(['provider', 'show', 'desk']);
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(message) });
+  });
+
+  test('says how its tokens are carried', async () => {
+    const at = await deskPlace(tokens({}), desk);
+    expect((await at.run(['provider', 'show', 'desk'])).stdout).toMatch(
+      /carried as +Authorization: DPoP …, with a proof for each request/,
+    );
+  });
+});

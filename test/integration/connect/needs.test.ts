@@ -1,0 +1,179 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { stringify } from 'yaml';
+import { describe, expect, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
+import { acmeHome, visit } from '../../support/connecting.ts';
+
+/** A definition of one's own beside the config: a shop, whose hosts are each customer's. */
+const shop = {
+  title: 'Shop',
+  category: 'commerce',
+  docs: ['https://example.com/docs'],
+  settings: { shop: { what: 'the name before .shop.test', example: 'my-shop' } },
+  authorization_endpoint: 'https://{shop}.shop.test/authorize',
+  token_endpoint: 'https://{shop}.shop.test/token',
+  client_auth: 'post',
+  audience: ['{shop}.shop.test'],
+  console: {
+    url: 'https://example.com/apps',
+    steps: ['Create an app with the redirect URI {redirect_uri}.', 'Copy the client id.'],
+  },
+  token: { what: 'access token', parts: { token: { what: 'access token' } } },
+};
+
+async function shopHome(over: object = {}) {
+  const at = await home();
+  await mkdir(at.at('config', 'providers'));
+  await writeFile(at.at('config', 'providers', 'shop.yaml'), stringify({ ...shop, ...over }));
+  return at;
+}
+
+describe('what is missing is said before anybody is asked', () => {
+  test('which provider', async () => {
+    expect(await (await home()).run(['connect'])).toMatchObject({
+      exit: 2,
+      stderr: 'sidekey: Which provider?\n  → sidekey connect PROVIDER; sidekey provider list shows them\n',
+    });
+  });
+
+  test('a provider that nobody knows, with the one that was meant', async () => {
+    const ran = await (await home()).run(['connect', 'gihtub']);
+    expect(ran).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('There is no provider gihtub; did you mean github?'),
+    });
+  });
+
+  test('a setting, with the option that gives it', async () => {
+    const ran = await (await shopHome()).run(['connect', 'shop', '--no-browser']);
+    expect(ran).toMatchObject({ exit: 2, stdout: '' });
+    expect(ran.stderr).toBe(
+      'sidekey: Shop needs to know: shop (the name before .shop.test).\n' +
+        '  → with your own in the place of the example: sidekey connect shop --set shop=my-shop\n',
+    );
+  });
+
+  test('a client, with the steps and the redirect URI that is registered', async () => {
+    const at = await shopHome();
+    const ran = await at.run(['connect', 'shop', '--set', 'shop=acme']);
+    expect(ran).toMatchObject({ exit: 2, stdout: '' });
+    expect(ran.stderr).toBe(
+      [
+        'Kept in config/sidekey.yaml: providers.shop (settings.shop).',
+        'sidekey: Sidekey is not registered at Shop yet: providers.shop has no client_id.',
+        '  → 1. Open https://example.com/apps',
+        '    2. Create an app with the redirect URI http://127.0.0.1:8765/callback.',
+        '    3. Copy the client id.',
+        '  → sidekey connect shop --client-id ID --client-secret env:SHOP_CLIENT_SECRET --redirect-uri http://127.0.0.1:8765/callback',
+        '  → sidekey connect shop --token',
+        '',
+      ].join('\n'),
+    );
+    const own = await at.run(['connect', 'shop', '--redirect-uri', 'https://example.com/cb']);
+    expect(own.stderr).toContain('with the redirect URI https://example.com/cb.');
+  });
+
+  test('a secret that is not there, and not when the code is there', async () => {
+    const at = await acmeHome();
+    const ran = await at.run(['connect', 'acme', '--no-browser'], { env: { ACME_SECRET: '' } });
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('env:ACME_SECRET is empty') });
+    expect(ran.stderr).not.toContain('code_challenge');
+  });
+
+  test('a consent in a browser, where the provider has none', async () => {
+    const at = await shopHome({ authorization_endpoint: undefined });
+    const ran = await at.run(['connect', 'shop', '--set', 'shop=acme', '--paste']);
+    expect(ran.exit).toBe(2);
+    expect(ran.stderr).toContain('sidekey: Shop gives no consent in a browser.\n');
+    expect(ran.stderr).toContain(
+      '→ sidekey connect shop --client-credentials\n  → sidekey connect shop --token\n',
+    );
+  });
+
+  test('a grant of that name that is another provider’s', async () => {
+    const at = await acmeHome();
+    await at.grant('acme', { type: 'api_key', value: 'x' }, ['--provider', 'github']);
+    const ran = await at.run(['connect', 'acme', '--no-browser']);
+    expect(ran).toMatchObject({
+      exit: 2,
+      stderr:
+        'sidekey: There is a grant acme already, of the provider github.\n' +
+        '  → call this one by another name: --name NAME\n',
+    });
+  });
+
+  test.each([
+    [['--name', 'a b'], 'The name of the grant is not valid.'],
+    [['--user', 'a:b'], 'The name of the user is not valid.'],
+    [['--state', 'x'], '--state belongs to --finish.'],
+  ])('%j', async (args, sentence) => {
+    expect(await (await acmeHome()).run(['connect', 'acme', ...args])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining(sentence),
+    });
+  });
+});
+
+describe('what is said of a provider', () => {
+  test('is kept in the config file, and recorded without its values', async () => {
+    const at = await acmeHome({ provider: { client_id: undefined, client_secret: undefined } });
+    const text = await readFile(at.configFile, 'utf8');
+    const client = ['--client-id', 'sidekey', '--client-secret', 'env:ACME_SECRET'];
+    const command = at.begin(['connect', 'acme', '--no-browser', '--port', '0', ...client]);
+    await visit(await at.consent(await command.consentUrl()));
+    expect((await command.done).exit).toBe(0);
+    const kept = '    client_id: sidekey\n    client_secret: env:ACME_SECRET\n    client_auth: basic\n';
+    const domains = `\ndomains:\n  ${at.authority}: { grant: acme }\n`;
+    expect(await readFile(at.configFile, 'utf8')).toBe(`${text}${kept}${domains}`);
+    expect(await at.json(['audit', 'query', '--event', 'provider.changed'])).toMatchObject({
+      provider: 'acme',
+      outcome: 'allow',
+      reason: 'client_id, client_secret, client_auth',
+    });
+  });
+
+  test('a secret itself is refused, and not repeated', async () => {
+    const at = await acmeHome();
+    const text = await readFile(at.configFile, 'utf8');
+    const ran = await at.run(['connect', 'acme', '--client-secret', 'hunter2']);
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('is no reference to a secret') });
+    expect(ran.stderr).not.toContain('hunter2');
+    expect(await readFile(at.configFile, 'utf8')).toBe(text);
+  });
+
+  test('the path of a secret is that of where the command runs', async () => {
+    const at = await acmeHome();
+    await at.run(['connect', 'acme', '--print-url', '--client-secret', 'file:secret.txt']);
+    expect(await readFile(at.configFile, 'utf8')).toContain(`client_secret: file:${at.folder}/secret.txt\n`);
+  });
+
+  test('the redirect URI of a client is kept with it', async () => {
+    const at = await acmeHome();
+    const redirectUri = 'https://example.com/cb';
+    const ran = await at.run([
+      'connect',
+      'acme',
+      '--print-url',
+      '--client-id',
+      'x',
+      '--redirect-uri',
+      redirectUri,
+      '--json',
+    ]);
+    expect(JSON.parse(ran.stdout)).toMatchObject({ redirect_uri: redirectUri });
+    expect(await at.json(['connect', 'acme', '--print-url'])).toMatchObject({ redirect_uri: redirectUri });
+  });
+
+  test.each([
+    ['shop', '--set takes NAME=VALUE.'],
+    ['shap=x', 'Shop has no setting shap; did you mean shop?'],
+    ['shop=evil.test/', 'is not of the form label'],
+    ['shop=x@evil.test', 'is not of the form label'],
+  ])('--set %s is refused, and changes nothing', async (setting, sentence) => {
+    const at = await shopHome();
+    const before = await readFile(at.configFile, 'utf8');
+    const ran = await at.run(['connect', 'shop', '--set', setting]);
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(sentence) });
+    expect(await readFile(at.configFile, 'utf8')).toBe(before);
+  });
+});

@@ -1,0 +1,259 @@
+/** Keys and tokens that a person has already: pasted, proved, imported. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { obtainTokens } from '../../../examples/helpdesk/authorization-code.ts';
+import { acmeHome, alice, secret } from '../../support/connecting.ts';
+import { home, type Home } from '../../support/command-line.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+
+/** An API that knows one key, at a provider that says how it is proved. */
+async function keyed(
+  provider: object,
+  isGood: (headers: NodeJS.Dict<string | string[]>, url: string) => boolean,
+) {
+  const upstream = await startUpstream((request, response) => {
+    response.statusCode = isGood(request.headers, request.url ?? '') ? 200 : 401;
+    response.end(JSON.stringify({ ok: response.statusCode === 200, echo: request.headers.authorization }));
+  });
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    providers: {
+      corp: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` }, ...provider },
+    },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  return { at, upstream };
+}
+
+const stored = async (at: Home) => (await at.json(['grant', 'list'])) as readonly object[];
+
+describe('connect --token', () => {
+  test('stores a key, and lets the provider’s hosts have it', async () => {
+    const { at, upstream } = await keyed({}, () => true);
+    const ran = await at.run(['connect', 'corp', '--token'], { input: 'the-key\n' });
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected corp.') });
+    expect(ran.stdout + ran.stderr).not.toContain('the-key');
+    expect(await readFile(at.configFile, 'utf8')).toContain(`${upstream.authority}: { grant: corp }`);
+  });
+
+  test('is the way to a provider that has no other', async () => {
+    const { at } = await keyed({}, () => true);
+    expect(await at.run(['connect', 'corp'], { input: 'the-key' })).toMatchObject({ exit: 0 });
+  });
+
+  test('keeps keys that sign, and shows that they do', async () => {
+    const parts = { access_key_id: { what: 'id', secret: false }, secret_access_key: { what: 'secret' } };
+    const provider = {
+      token: { what: 'key', parts, carry: 'aws' },
+      inject: { aws_sigv4: { service: 's3' } },
+    };
+    const { at } = await keyed(provider, ({ authorization }) =>
+      /^AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE\/\d{8}\/eu-west-3\/s3\/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=[0-9a-f]{64}$/.test(
+        String(authorization),
+      ),
+    );
+    const input = 'access_key_id=AKIAIOSFODNN7EXAMPLE\nsecret_access_key=the/real+secret\n';
+    const command = ['connect', 'corp', '--token', '--verify', '--region', 'eu-west-3'];
+    const ran = await at.run(command, { input });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+    });
+    expect(ran.stdout + ran.stderr).not.toContain('real+secret');
+    expect(await stored(at)).toMatchObject([{ name: 'corp', type: 'aws' }]);
+  });
+
+  test('keeps keys that get keys of a role, and what they got', async () => {
+    const parts = { access_key_id: { what: 'id', secret: false }, secret_access_key: { what: 'secret' } };
+    const asked: string[] = [];
+    const sts = await startUpstream((request, response) => {
+      let body = '';
+      request.on('data', (text: Buffer) => (body += text.toString()));
+      request.on('end', () => {
+        asked.push(body);
+        const keys = {
+          AccessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+          SecretAccessKey: 'of/the+role',
+          SessionToken: 'token==',
+        };
+        const end = new Date(Date.now() + 3_600_000).toISOString();
+        const elements = Object.entries({ ...keys, Expiration: end });
+        response.end(`<a>${elements.map(([name, text]) => `<${name}>${text}</${name}>`).join('')}</a>`);
+      });
+    });
+    const { at } = await keyed(
+      {
+        token: { what: 'key', parts, carry: 'aws' },
+        inject: { aws_sigv4: { service: 's3' } },
+        flows: ['aws_role'],
+        token_endpoint: sts.url,
+      },
+      ({ authorization, 'x-amz-security-token': token }) =>
+        String(authorization).includes('Credential=ASIAIOSFODNN7EXAMPLE/') && token === 'token==',
+    );
+    const input = 'access_key_id=AKIAIOSFODNN7EXAMPLE\nsecret_access_key=the/real+secret\n';
+    const role = 'arn:aws:iam::123456789012:role/agents';
+    const ran = await at.run(['connect', 'corp', '--assume-role', role, '--external-id', 'x1', '--verify'], {
+      input,
+    });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+    });
+    expect(ran.stdout + ran.stderr).not.toMatch(/real\+secret|of\/the\+role|token==/);
+    expect(new URLSearchParams(asked[0])).toEqual(
+      new URLSearchParams({
+        Action: 'AssumeRole',
+        Version: '2011-06-15',
+        RoleArn: role,
+        RoleSessionName: 'sidekey',
+        ExternalId: 'x1',
+      }),
+    );
+    expect(await stored(at)).toMatchObject([{ type: 'oauth2', refreshable: true }]);
+    const wrong = await at.run(['connect', 'corp', '--assume-role', 'agents'], { input });
+    expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('no ARN of a role') });
+  });
+
+  test('puts the parts where the provider wants them', async () => {
+    const parts = { sid: { what: 'account', secret: false }, auth: { what: 'token' } };
+    const carry = { basic: { username: '{sid}', password: '{auth}' } };
+    const { at } = await keyed({ token: { what: 'key pair', parts, carry } }, ({ authorization }) => {
+      return authorization === `Basic ${Buffer.from('AC1:s3cret').toString('base64')}`;
+    });
+    const input = 'sid=AC1\nauth=s3cret\n';
+    expect(await at.run(['connect', 'corp', '--token', '--verify'], { input })).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+    });
+  });
+
+  test('names the owner in what it says can be done', async () => {
+    const { at } = await keyed({}, () => true);
+    const wide = ['--allowed-domains', 'other.example.com', '--widen', '--user', 'alice'];
+    expect(await at.run(['connect', 'corp', ...wide], { input: 'the-key' })).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('sidekey grant remove corp --user alice'),
+    });
+  });
+
+  test('says of a provider without keys which way there is', async () => {
+    const at = await acmeHome();
+    expect(await at.run(['connect', 'acme', '--token'], { input: 'x' })).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('→ sidekey connect acme'),
+    });
+  });
+
+  test.each(['line\nbreak', 'umläut'])('does not take what no header can carry: %j', async (input) => {
+    const { at } = await keyed({}, () => true);
+    const ran = await at.run(['connect', 'corp', '--token'], { input });
+    expect(ran.exit).toBe(2);
+    expect(ran.stderr).not.toContain(input);
+    expect(await stored(at)).toEqual([]);
+  });
+});
+
+describe('connect --verify', () => {
+  test('stores nothing that the provider does not take', async () => {
+    const { at } = await keyed({}, ({ authorization }) => authorization === 'Bearer good');
+    const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'bad' });
+    expect(ran).toMatchObject({
+      exit: 5,
+      stderr: expect.stringContaining('does not take the credential (HTTP 401)'),
+    });
+    expect(await stored(at)).toEqual([]);
+    expect(await at.run(['connect', 'corp', '--token', '--verify'], { input: 'good' })).toMatchObject({
+      exit: 0,
+    });
+    expect(await stored(at)).toHaveLength(1);
+  });
+
+  test('looks into an answer where the status says nothing', async () => {
+    const { at, upstream } = await keyed({}, () => true);
+    expect(upstream.connections()).toBe(0);
+    const probe = { url: `${upstream.url}/me`, ok_field: 'user.active' };
+    const text = await readFile(at.configFile, 'utf8');
+    await writeFile(at.configFile, text.replace(/probe:\n\s+url: .*\n/, `probe: ${JSON.stringify(probe)}\n`));
+    expect(await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' })).toMatchObject({
+      exit: 5,
+    });
+  });
+
+  test('stores what cannot be proved, and says so', async () => {
+    const { at, upstream } = await keyed({}, () => true);
+    await upstream.close();
+    const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' });
+    expect(ran).toMatchObject({ exit: 0, stderr: expect.stringContaining('is not known') });
+  });
+
+  test('sends the credential nowhere but to its audience', async () => {
+    const { at, upstream } = await keyed({ audience: ['api.example.com'] }, () => true);
+    const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' });
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('Wrong audience') });
+    expect(upstream.connections()).toBe(0);
+    expect(await stored(at)).toEqual([]);
+  });
+});
+
+async function tokens() {
+  const at = await acmeHome();
+  const { helpdesk } = at;
+  const connection = {
+    issuer: helpdesk.issuer,
+    ca: helpdesk.caCertificate,
+    connectTo: { host: helpdesk.host, port: helpdesk.port },
+  };
+  const client = { clientId: helpdesk.clientId, clientSecret: secret };
+  return { at, got: await obtainTokens(connection, client, alice, { scope: 'openid read:tickets' }) };
+}
+
+describe('connect --import', () => {
+  test('takes a refresh token by itself, and proves it at once', async () => {
+    const { at, got } = await tokens();
+    const ran = await at.run(['connect', 'acme', '--import'], { input: `${got.refresh_token}\n` });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('should not use this refresh token'),
+    });
+    expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({
+      state: 'active',
+      scopes: ['openid', 'read:tickets'],
+    });
+    // The one that was rotated is kept: the old one is dead.
+    expect(await at.json(['grant', 'refresh', 'acme', '--force'])).toMatchObject({ renewed: true });
+  });
+
+  test('takes a whole token response, and uses its access token first', async () => {
+    const { at, got } = await tokens();
+    const before = at.helpdesk.tokenRequestCount();
+    expect(await at.run(['connect', 'acme', '--import'], { input: JSON.stringify(got) })).toMatchObject({
+      exit: 0,
+    });
+    expect(at.helpdesk.tokenRequestCount()).toBe(before);
+  });
+
+  test('does not store a refresh token that is dead', async () => {
+    const { at } = await tokens();
+    const ran = await at.run(['connect', 'acme', '--import'], { input: 'dead-refresh-token' });
+    expect(ran.exit).toBe(5);
+    expect(ran.stderr).not.toContain('dead-refresh-token');
+    expect(await stored(at)).toEqual([]);
+  });
+
+  test.each([
+    ['{"type":"api_key","value":"k"}', /no refresh token/],
+    ['{"access_token":"a"}', /no refresh token/],
+    ['', /empty/],
+  ])('says what is missing in %j', async (input, sentence) => {
+    const { at } = await tokens();
+    expect(await at.run(['connect', 'acme', '--import'], { input })).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(sentence),
+    });
+  });
+});

@@ -1,0 +1,126 @@
+/** `grant revoke` and `grant remove`: the provider is told where it can be, and the end here waits for nobody. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { requestTokens } from '../../../examples/helpdesk/authorization-code.ts';
+import type { ReceivedRequest } from '../../../examples/helpdesk/helpdesk.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { openState } from '../../../src/app/state.ts';
+import { acmeHome, secret, type AcmeHome } from '../../support/connecting.ts';
+import { home } from '../../support/command-line.ts';
+
+async function connected(): Promise<AcmeHome> {
+  const at = await acmeHome();
+  const command = at.begin(['connect', 'acme', '--paste', '--port', '0']);
+  const callback = await at.consent(await command.consentUrl());
+  command.stdin.write(`${callback.href}\n`);
+  expect((await command.done).exit).toBe(0);
+  return at;
+}
+
+/** The paths that the provider is asked for from now on. */
+function asked(at: AcmeHome): string[] {
+  const paths: string[] = [];
+  at.helpdesk.requests.on('request', ({ url }: ReceivedRequest) => paths.push(url));
+  return paths;
+}
+
+/** Connected, and the provider says where it is told of an end. */
+async function withEndpoint(): Promise<AcmeHome> {
+  const at = await connected();
+  const config = parse(await readFile(at.configFile, 'utf8')) as { providers: { acme: object } };
+  const revocation = { revocation_endpoint: `${at.helpdesk.issuer}/revoke` };
+  config.providers.acme = { ...config.providers.acme, ...revocation };
+  await writeFile(at.configFile, stringify(config));
+  return at;
+}
+
+async function events(at: AcmeHome): Promise<string[]> {
+  const text = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { event: string }).event);
+}
+
+describe.each(['revoke', 'remove'])('grant %s', (command) => {
+  test('ends the grant at the provider, whose refresh token is dead then', async () => {
+    const at = await withEndpoint();
+    const seen = asked(at);
+    const ran = await at.run(['grant', command, 'acme']);
+    expect(ran).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('here and at the provider: its credential is of no use any more.'),
+    });
+    expect(seen).toEqual(['/revoke']);
+    expect(await events(at)).toContain(command === 'revoke' ? 'grant.revoked' : 'grant.removed');
+  });
+
+  test('ends it here though the provider cannot be reached, and says so with exit code 5', async () => {
+    const at = await withEndpoint();
+    await at.helpdesk.close();
+    const ran = await at.run(['grant', command, 'acme']);
+    expect(ran).toMatchObject({
+      exit: 5,
+      stderr: expect.stringMatching(/Acme Helpdesk was not told: .*may still be good there/),
+    });
+    const left = await at.json(['grant', 'list']);
+    expect(left).toEqual(command === 'revoke' ? [expect.objectContaining({ state: 'revoked' })] : []);
+  });
+
+  test('tells nobody with --local', async () => {
+    const at = await withEndpoint();
+    const seen = asked(at);
+    expect(await at.run(['grant', command, 'acme', '--local'])).toMatchObject({ exit: 0 });
+    expect(seen).toEqual([]);
+  });
+
+  test('says where a key is ended that no provider can be told of', async () => {
+    const at = await home();
+    await at.grant('openai', { type: 'api_key', value: 'sk-1' }, ['--provider', 'openai']);
+    expect(await at.run(['grant', command, 'openai'])).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining('end it there too (https://platform.openai.com/'),
+    });
+  });
+});
+
+test('what the provider was told to forget is of no use to who copied it before', async () => {
+  const at = await withEndpoint();
+  const { helpdesk } = at;
+  const connection = {
+    issuer: helpdesk.issuer,
+    ca: helpdesk.caCertificate,
+    connectTo: { host: helpdesk.host, port: helpdesk.port },
+  };
+  const client = { clientId: helpdesk.clientId, clientSecret: secret };
+  const copy = await copiedRefreshToken(at);
+  await at.run(['grant', 'revoke', 'acme']);
+  await expect(
+    requestTokens(connection, client, { grant_type: 'refresh_token', refresh_token: copy }),
+  ).rejects.toMatchObject({ code: 'invalid_grant' });
+});
+
+async function copiedRefreshToken(at: AcmeHome): Promise<string> {
+  const quiet = { error() {}, warn() {}, info() {}, debug() {} };
+  const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: quiet, now: Date.now });
+  const [grant] = await state.grants.list();
+  const opened = await state.grants.read(grant?.id ?? '');
+  await state.close();
+  const credential = opened?.sealed.credential;
+  return credential?.type === 'oauth2' ? (credential.refreshToken ?? '') : '';
+}
+
+test('a grant of another server than the provider’s own is no business of the provider', async () => {
+  const at = await withEndpoint();
+  const seen = asked(at);
+  await at.grant('other', {
+    type: 'oauth2',
+    access_token: 'a',
+    refresh_token: 'r',
+    client_id: 'c',
+    token_endpoint: 'https://other.example.com/token',
+  });
+  expect(await at.run(['grant', 'revoke', 'other'])).toMatchObject({ exit: 0 });
+  expect(seen).toEqual([]);
+});

@@ -1,0 +1,96 @@
+import { readFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { granted } from '../../support/granted.ts';
+import { openClient, openTunnel } from '../../support/raw-client.ts';
+import { startSidekey } from '../../support/sidekey.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+describe('a proxy that stops', () => {
+  test('lets an exchange under way end, takes no new connection, and then ends what is left', async () => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    const { upstream, sidekey } = await granted((_request, response) => {
+      response.write('first ');
+      begun.resolve(response);
+    });
+    const idle = await openTunnel(sidekey, upstream.authority);
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await client.until('first');
+    const stopped = sidekey.proxy.close();
+    await expect(openClient(sidekey)).rejects.toThrow('ECONNREFUSED');
+    (await begun.promise).end('last');
+    expect(await client.response()).toMatchObject({ status: 200, body: 'first last' });
+    await stopped;
+    await Promise.all([client.ended(), idle.ended()]);
+    await upstream.allClosed();
+    const events = (await readFile(sidekey.proxy.config().audit.file, 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { event: string }).event);
+    expect(events[0]).toBe('key.created');
+    expect(events.slice(-2)).toEqual(['outcome', 'proxy.stopped']);
+  });
+
+  test('hangs up at once on who asks for nothing, while others are still answered', async () => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
+    const idle = [await openTunnel(sidekey, upstream.authority), await openClient(sidekey)];
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const response = await begun.promise;
+    const stopped = sidekey.proxy.close();
+    await Promise.all(idle.map((it) => it.ended()));
+    response.end('ok');
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    await stopped;
+  });
+
+  test('tells the clients that it still answers to come with a new connection', async () => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const response = await begun.promise;
+    const stopped = sidekey.proxy.close();
+    response.end('ok');
+    const answer = await client.response();
+    expect(answer).toMatchObject({ status: 200, body: 'ok' });
+    expect(answer.headers['connection']).toBe('close');
+    await stopped;
+  });
+
+  test('cuts after limits.drain what does not end, and says so in the audit', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => void response.write('first'), {
+      config: { limits: { drain: '50ms' } },
+    });
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await client.until('first');
+    await sidekey.proxy.close();
+    await client.ended();
+    await upstream.allClosed();
+    expect((await sidekey.audit()).find(({ event }) => event === 'outcome')).toMatchObject({
+      outcome: 'aborted',
+    });
+  });
+
+  test('ends blind tunnels, and can be told to stop twice', async () => {
+    const upstream = await startUpstream((_request, response) => response.end('ok'));
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    const client = await openClient(sidekey);
+    client.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response('CONNECT')).toMatchObject({ status: 200 });
+    await Promise.all([sidekey.proxy.close(), sidekey.proxy.close()]);
+    await client.ended();
+    await upstream.allClosed();
+  });
+
+  test('waits for a config that is being taken over, and closes what that opened', async () => {
+    const sidekey = await startSidekey();
+    const reloaded = sidekey.proxy.reload();
+    await sidekey.proxy.close();
+    await reloaded;
+    expect(sidekey.logged()).not.toContain('the config stays as it was');
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest';
+import { curl, curlMissing } from '../../support/curl.ts';
+import { granted } from '../../support/granted.ts';
+import { openClient, openTunnel, problemOf } from '../../support/raw-client.ts';
+import { startSidekey } from '../../support/sidekey.ts';
+import { upstreamHost } from '../../support/upstream.ts';
+
+/** The record of a ClientHello, as far as a reader of HTTP looks at it. */
+const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03';
+
+describe('at the plain port', () => {
+  test.each([
+    ['a TLS handshake', hello, /is a TLS handshake, where plain HTTP is expected/, /http:\/\/, not https/],
+    [
+      'HTTP/2 with prior knowledge',
+      'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+      /begins HTTP\/2, where HTTP\/1\.1 is expected/,
+      /speak HTTP\/1\.1/,
+    ],
+    ['a banner of SSH', 'SSH-2.0-OpenSSH_9.6\r\n', /has a method/, /client of another protocol/],
+  ])('%s is refused with the cause and the way out, and the log says the same', async (...row) => {
+    const [, bytes, detail, hint] = row;
+    const sidekey = await startSidekey();
+    const client = await openClient(sidekey);
+    client.send(bytes);
+    const answer = await client.response();
+    expect(answer.status).toBe(400);
+    expect(problemOf(answer)).toMatchObject({
+      code: 'bad_request',
+      detail: expect.stringMatching(detail),
+      hint: expect.stringMatching(hint),
+    });
+    const denied = await sidekey.audited((line) => line.event === 'denied');
+    expect(denied).toMatchObject({ code: 'bad_request', reason: expect.stringMatching(detail) });
+    expect(sidekey.logged()).toMatch(detail);
+    expect(sidekey.logged()).toMatch(hint);
+  });
+
+  test('a request for a web server is told that this is a proxy, and not that server', async () => {
+    const sidekey = await startSidekey();
+    const client = await openClient(sidekey);
+    client.send('GET /path HTTP/1.1\r\nHost: api.example:8443\r\n\r\n');
+    expect(problemOf(await client.response())).toMatchObject({
+      detail: 'This is a proxy, and not the server of api.example:8443.',
+      hint: expect.stringContaining('HTTPS_PROXY'),
+    });
+  });
+});
+
+describe('inside a tunnel', () => {
+  test('a malformed request is recorded with its host and the cause', async () => {
+    const { sidekey, upstream } = await granted((_asked, response) => response.end());
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send('GET / HTTP/1.1\nHost: a\n\n');
+    expect((await client.response()).status).toBe(400);
+    const denied = await sidekey.audited((line) => line.event === 'denied');
+    expect(denied).toMatchObject({
+      host: upstreamHost,
+      port: upstream.port,
+      reason: expect.stringContaining('bare line feed'),
+    });
+    expect(sidekey.logged()).toContain('bare line feed');
+  });
+
+  test.skipIf(curlMissing)(
+    'a client that does not trust the CA is logged with the host, the cause and the way out',
+    async () => {
+      const { sidekey, upstream } = await granted((_asked, response) => response.end());
+      const { stderr } = await curl('--proxy', sidekey.url, upstream.url);
+      expect(stderr).toMatch(/certificate/);
+      while (!sidekey.logged().includes('the CA of Sidekey')) await new Promise((next) => setImmediate(next));
+      expect(sidekey.logged()).toContain(`does not trust the CA of Sidekey for ${upstream.authority}`);
+      expect(sidekey.logged()).toContain('ALERT_UNKNOWN_CA');
+      expect(sidekey.logged()).toContain('sidekey ca export');
+    },
+  );
+});

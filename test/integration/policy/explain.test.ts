@@ -1,0 +1,174 @@
+import { describe, expect, test } from 'vitest';
+import { home, type Home } from '../../support/command-line.ts';
+
+interface Explained {
+  readonly allowed: boolean;
+  readonly outcome: string;
+  readonly code?: string;
+  readonly hint?: string;
+  readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
+}
+
+const secret = 'explained-secret-0123456789';
+
+async function homeWithMap(config: object = {}): Promise<Home> {
+  const at = await home({
+    upstream: {
+      resolve: { 'inside.example.com': '10.1.2.3', 'listed.example.com': '10.9.9.9' },
+      private_addresses: ['10.9.0.0/16'],
+    },
+    domains: {
+      'api.stripe.com': { grant: 'stripe' },
+      'other.example.com': { grant: 'stripe' },
+      'inside.example.com': { grant: 'wide' },
+      'listed.example.com': { grant: 'wide' },
+      'plain.example.com': { grant: 'wide', insecure: true },
+      'api.anthropic.com': { grant: 'anthropic' },
+      'both.example.com': { grant: 'many' },
+      'lost.example.com': { grant: 'nobody' },
+      'open.example.com': 'tunnel',
+      'shut.example.com': 'deny',
+    },
+    ...config,
+  });
+  const key = { type: 'api_key', value: secret };
+  await at.grant('stripe', key, ['--provider', 'stripe']);
+  await at.grant('anthropic', key, ['--provider', 'anthropic']);
+  await at.grant('wide', { type: 'basic', username: 'bot', password: secret }, [
+    '--provider',
+    'acme',
+    '--audience',
+    '*.example.com',
+  ]);
+  for (const user of ['alice', 'bob']) {
+    await at.grant('many', key, ['--provider', 'acme', '--user', user, '--audience', 'both.example.com']);
+  }
+  return at;
+}
+
+describe('explain', () => {
+  test('goes every step of a request that would be let through, and shows no secret', async () => {
+    const at = await homeWithMap();
+    const before = await at.everything();
+    const ran = await at.run(['explain', 'post', 'https://API.stripe.com/v1/charges?secret=1']);
+    expect(ran).toEqual({
+      exit: 0,
+      stderr: '',
+      stdout: [
+        'POST https://API.stripe.com/v1/charges',
+        '  ✓  authority  https://api.stripe.com:443',
+        '  ✓  agent      none; callers on this machine need no token',
+        '  ✓  domain     api.stripe.com: domains["api.stripe.com"] (config/sidekey.yaml:11)',
+        '  ✓  decision   inject: api.stripe.com uses the grant stripe',
+        '  ✓  grant      stripe: provider stripe, active',
+        '  ✓  token      valid, expires: no end',
+        '  ✓  audience   api.stripe.com is within api.stripe.com, files.stripe.com',
+        '  ✓  injection  Authorization: Bearer … (as the provider stripe says)',
+        '  ✓  echoes     taken out of error pages and echo endpoints',
+        '  ✓  address    looked up when it is dialed; only public ones and upstream.private_addresses are',
+        '',
+        'Let through: with the credential of stripe.',
+        '',
+      ].join('\n'),
+    });
+    expect(await at.everything()).toEqual(before);
+  });
+
+  test('says for every other request where it ends, with which code, and what would help', async () => {
+    const at = await homeWithMap();
+    const ask = async (...args: string[]) => {
+      const { stdout, exit } = await at.run(['explain', ...args, '--json']);
+      const { allowed, code, steps, outcome } = JSON.parse(stdout) as Explained;
+      expect(stdout).not.toContain(secret);
+      return { exit, said: allowed ? outcome : code, at: steps.at(-1)?.step };
+    };
+    const answers = await Promise.all([
+      ask('https://nowhere.example.com/'),
+      ask('https://shut.example.com/'),
+      ask('https://lost.example.com/'),
+      ask('https://other.example.com/'),
+      ask('https://both.example.com/'),
+      ask('https://both.example.com/', '--user', 'bob'),
+      ask('https://inside.example.com/'),
+      ask('https://listed.example.com/'),
+      ask('https://10.0.0.1/'),
+      ask('http://api.stripe.com/'),
+      ask('http://plain.example.com/'),
+      ask('https://open.example.com/'),
+      ask('open.example.com'),
+      ask('https://user:password@api.stripe.com/'),
+      ask('https://api.stripe.com/', '--agent', 'nobody'),
+    ]);
+    expect(answers).toEqual([
+      { exit: 2, said: 'domain_not_allowed', at: 'decision' },
+      { exit: 2, said: 'domain_not_allowed', at: 'decision' },
+      { exit: 4, said: 'grant_missing', at: 'grant' },
+      { exit: 2, said: 'policy_violation', at: 'audience' },
+      { exit: 2, said: 'grant_ambiguous', at: 'grant' },
+      { exit: 0, said: 'with the credential of many (user bob)', at: 'address' },
+      { exit: 2, said: 'address_blocked', at: 'address' },
+      { exit: 0, said: 'with the credential of wide', at: 'address' },
+      { exit: 2, said: 'domain_not_allowed', at: 'decision' },
+      { exit: 2, said: 'insecure_transport', at: 'decision' },
+      { exit: 0, said: 'with the credential of wide', at: 'address' },
+      { exit: 0, said: 'as it is, without a credential', at: 'address' },
+      { exit: 0, said: 'as it is, without a credential', at: 'address' },
+      { exit: 2, said: 'bad_request', at: 'authority' },
+      { exit: 3, said: 'agent_auth_required', at: 'agent' },
+    ]);
+  });
+
+  test('needs a URL, and takes nothing else for one', async () => {
+    const at = await home();
+    expect(await at.run(['explain', 'GET'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(/^sidekey: The URL is missing\.\n {2}→ sidekey explain GET https:/),
+    });
+    expect(await at.run(['explain', 'https://a.example.com', 'GET'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('What stands before the URL is no method.'),
+    });
+  });
+
+  test('names the field that carries the credential, and nothing of what is in it', async () => {
+    const at = await homeWithMap();
+    const injection = async (url: string) =>
+      ((await at.json(['explain', url])) as Explained).steps.find(({ step }) => step === 'injection')?.text;
+    expect(await injection('https://api.anthropic.com/v1/messages')).toBe(
+      'x-api-key: … (as the provider anthropic says)',
+    );
+    expect(await injection('https://plain.example.com/')).toBe(
+      'Authorization: Basic … (user name and password)',
+    );
+  });
+
+  test('follows the grant through its states', async () => {
+    const at = await homeWithMap({
+      domains: { 'helpdesk.acme.test:8443': { grant: 'desk' }, 'api.stripe.com': { grant: 'stripe' } },
+    });
+    const url = 'https://helpdesk.acme.test:8443/tickets';
+    const ended = { access_token: 'a', expires_at: Math.round(Date.now() / 1_000) - 60 };
+    await at.grant('desk', ended);
+    expect(await at.json(['explain', url])).toMatchObject({ code: 'grant_expired' });
+    await at.grant('desk', { ...ended, refresh_token: 'r' }, ['--provider', 'acme', '--replace']);
+    const due = (await at.json(['explain', url])) as Explained;
+    expect(due.allowed).toBe(true);
+    expect(due.steps).toContainEqual({
+      step: 'token',
+      ok: true,
+      text: 'none that is valid: a new one is fetched before the request leaves',
+    });
+    await at.run(['grant', 'revoke', 'desk']);
+    const revoked = await at.run(['explain', url]);
+    expect(revoked.exit).toBe(4);
+    expect(revoked.stdout).toContain('Refused with 403 grant_revoked: The grant "desk" was revoked.');
+    expect(revoked.stdout).toContain('→ sidekey connect acme --name desk');
+  });
+
+  test('asks for an agent where the proxy does', async () => {
+    const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });
+    await at.run(['agent', 'add', 'ci', '--everything']);
+    expect(await at.run(['explain', 'https://api.stripe.com/', '--agent', 'ci'])).toMatchObject({ exit: 0 });
+  });
+});

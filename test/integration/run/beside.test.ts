@@ -1,0 +1,71 @@
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { curlMissing } from '../../support/curl.ts';
+import { deskToken, runPlace } from '../../support/run-command.ts';
+
+describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
+  test('several at once on one store, each with its own lease and summary', async () => {
+    const place = await runPlace();
+    // The first runs of all: each would make what is missing.
+    await rm(place.at.at('certs'), { recursive: true, force: true });
+    const ask = (count: number) =>
+      `for i in $(seq ${count}); do curl -sS -f -o /dev/null ${place.upstream.url}/ || exit 9; done`;
+    const ran = await Promise.all([1, 2, 3].map((count) => place.run(['--', 'sh', '-c', ask(count)])));
+    expect(ran.map(({ exit, stderr }) => [exit, stderr])).toEqual([
+      [0, 'sidekey: 1 request with a credential\n'],
+      [0, 'sidekey: 2 requests with a credential\n'],
+      [0, 'sidekey: 3 requests with a credential\n'],
+    ]);
+    expect(await place.events('lease.created')).toHaveLength(3);
+    expect(await place.at.json(['lease', 'list'])).toEqual([]);
+    expect(await place.at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
+  });
+
+  test('through a proxy that runs already', async () => {
+    const place = await runPlace();
+    const { url } = await place.at.start();
+    const ask = [
+      'sh',
+      '-c',
+      `curl -sS ${place.upstream.url}/; curl -s -o /dev/null https://nowhere.test/; exit 0`,
+    ];
+    const ran = await place.run(['--proxy', url, '--', ...ask]);
+    expect(ran).toMatchObject({ exit: 0, stdout: 'hello' });
+    expect(ran.stderr).toBe(
+      'sidekey: 1 request with a credential, 1 refused\n  nowhere.test domain_not_allowed → sidekey domain allow nowhere.test --grant NAME\n',
+    );
+    expect(place.seen).toEqual([`Bearer ${deskToken}`]);
+    expect(await place.at.json(['lease', 'list'])).toEqual([]);
+
+    const agent = (await place.at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as { token: string };
+    const own = url.replace('//', `//ci:${agent.token}@`);
+    const withToken = await place.run(['--proxy', 'env:OWN', '--', ...ask], { env: { OWN: own } });
+    expect(withToken).toMatchObject({ exit: 0, stdout: 'hello', stderr: '' });
+    expect((await place.events('access')).at(-1)).toMatchObject({ agent: 'ci' });
+    for (const args of [
+      ['--proxy', own],
+      ['--proxy', url, '--unmatched', 'deny'],
+      ['--proxy', 'env:OWN', '--ttl', '1h'],
+      ['--proxy', 'nonsense'],
+    ]) {
+      const refused = await place.run([...args, '--', 'echo', 'began'], { env: { OWN: own } });
+      expect(refused).toMatchObject({ exit: 2, stdout: '' });
+      expect(refused.stderr).not.toContain(agent.token);
+    }
+  });
+
+  test('does not begin where the proxy does not answer', async () => {
+    const { run } = await runPlace();
+    const server = createServer();
+    const port = await new Promise<number>((resolve) => {
+      server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port));
+    });
+    await new Promise((resolve) => server.close(resolve));
+    expect(await run(['--proxy', `http://127.0.0.1:${port}`, '--', 'echo', 'began'])).toMatchObject({
+      exit: 6,
+      stdout: '',
+      stderr: expect.stringContaining(`No proxy answers at http://127.0.0.1:${port}`),
+    });
+  });
+});

@@ -1,0 +1,134 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { curlMissing } from '../../support/curl.ts';
+import { deskToken, runPlace } from '../../support/run-command.ts';
+
+const has = (name: string) => {
+  try {
+    execFileSync(name, ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+describe('sidekey run', () => {
+  test.skipIf(curlMissing)(
+    'gives a program a credential that it does not hold, and none of its own (curl)',
+    async () => {
+      const place = await runPlace();
+      const { exit, stdout, stderr } = await place.run(
+        [
+          '--',
+          'sh',
+          '-c',
+          `env; tr '\\0' ' ' < /proc/$PPID/cmdline 2>/dev/null; curl -sS ${place.upstream.url}/`,
+        ],
+        { env: { ACME_KEY: 'mine', GITHUB_TOKEN: 'ghp_of-the-parent', KEPT: 'yes' } },
+      );
+      expect({ exit, stderr: stderr.split('\n')[0] }).toEqual({
+        exit: 0,
+        stderr: 'sidekey: 1 request with a credential',
+      });
+      expect(place.seen).toEqual([`Bearer ${deskToken}`]);
+      expect(stdout).toMatch(/hello$/);
+      expect(stdout).toContain('KEPT=yes\n');
+      expect(stdout).not.toContain(deskToken);
+      expect(stdout).not.toContain('ghp_of-the-parent');
+      expect(stderr).toContain('sidekey connect github');
+      const [created] = await place.events('lease.created');
+      expect(created).toMatchObject({ agent: 'run', reason: expect.stringMatching(/^run: sh \(/) });
+    },
+  );
+
+  test.skipIf(!has('python3'))('works for a program that knows nothing of Sidekey (python3)', async () => {
+    const place = await runPlace();
+    const script = `import urllib.request; print(urllib.request.urlopen('${place.upstream.url}/').read().decode())`;
+    expect(await place.run(['--quiet', '--', 'python3', '-c', script])).toMatchObject({
+      exit: 0,
+      stdout: 'hello\n',
+      stderr: '',
+    });
+    const fetching = `fetch('${place.upstream.url}/').then((r) => r.text()).then(console.log)`;
+    expect(await place.run(['--quiet', '--', process.execPath, '-e', fetching])).toMatchObject({
+      exit: 0,
+      stdout: 'hello\n',
+    });
+    expect(place.seen).toEqual([`Bearer ${deskToken}`, `Bearer ${deskToken}`]);
+  });
+
+  test('gives on the exit code, and arguments as they are', async () => {
+    const { at, run } = await runPlace();
+    const words = ['$HOME', '*', "it's", '', '--help', '--', '-n', 'a b'];
+    const print = 'printf "<%s>" "$@"; exit 7';
+    expect(await run(['--quiet', '--', 'sh', '-c', print, 'sh', ...words])).toMatchObject({
+      exit: 7,
+      stdout: words.map((word) => `<${word}>`).join(''),
+      stderr: '',
+    });
+    await writeFile(at.at('plain.txt'), 'no program');
+    await chmod(at.at('plain.txt'), 0o600);
+    const missing = await run(['--', 'no-such-program-anywhere', 'x']);
+    expect(missing).toMatchObject({ exit: 127, stderr: expect.stringContaining('There is no program') });
+    // The system says otherwise where a folder of the PATH may not be looked into.
+    await mkdir(at.at('closed'), { mode: 0o000 });
+    const env = { PATH: `${at.at('closed')}:${process.env['PATH']}` };
+    expect(await run(['--', 'no-such-program-anywhere'], { env })).toMatchObject({ exit: 127 });
+    const plain = await run(['--', './plain.txt']);
+    expect(plain).toMatchObject({ exit: 126, stderr: expect.stringContaining('cannot be run') });
+    const asJson = await run(['--json', '--', 'no-such-program-anywhere']);
+    expect(JSON.parse(asJson.stderr)).toMatchObject({ error: { code: 'not_found' } });
+  });
+
+  test('passes a large binary input and output through untouched', async () => {
+    const { run } = await runPlace();
+    const input = randomBytes(5_000_000);
+    const { stdout } = await run(['--quiet', '--', 'cat'], { input });
+    expect(digest(Buffer.from(stdout, 'latin1'))).toBe(digest(input));
+  });
+
+  test('dies by the signal that the program died by, and by no core dump', async () => {
+    const { run } = await runPlace();
+    const killed = await run(['--', 'sh', '-c', 'kill -TERM $$']);
+    expect(killed).toMatchObject({ exit: null, signal: 'SIGTERM' });
+    expect(killed.stderr).toContain('no request came through the proxy');
+    expect(await run(['--', 'sh', '-c', 'kill -KILL $$'])).toMatchObject({ signal: 'SIGKILL' });
+    expect(await run(['--', 'sh', '-c', 'ulimit -c 0; kill -ABRT $$'])).toMatchObject({
+      exit: 134,
+      signal: null,
+    });
+  });
+
+  test('does not begin where the config is wrong, and leaves nothing behind', async () => {
+    const { at, run, events } = await runPlace();
+    const before = (await events('lease.created')).length;
+    await writeFile(at.configFile, 'version: 1\nprxy: {}\n');
+    const failed = await run(['--', 'sh', '-c', 'echo began']);
+    expect(failed).toMatchObject({ exit: 2, stdout: '', stderr: expect.stringContaining('sidekey.yaml:2') });
+    expect(await events('lease.created')).toHaveLength(before);
+  });
+
+  test('takes its files away, and says where its log is kept', async () => {
+    const { at, run } = await runPlace();
+    const { stdout } = await run(['--log', 'run.log', '--', 'sh', '-c', 'ls "${SSL_CERT_FILE%/*}"'], {
+      env: { TMPDIR: at.folder },
+    });
+    expect(stdout).toContain('bundle.pem');
+    expect(readdirSync(at.folder).filter((name) => name.startsWith('sidekey-run-'))).toEqual([]);
+    expect(readdirSync(at.folder)).toContain('run.log');
+  });
+
+  test('gives on the exit code, also where nobody reads the summary', async () => {
+    const { start } = await runPlace();
+    const command = start(['--', 'sh', '-c', 'echo ready=yes; read line; exit 7']);
+    await command.told('ready');
+    await command.deafen();
+    command.write('\n');
+    expect(await command.ended).toMatchObject({ exit: 7 });
+  });
+});

@@ -1,0 +1,197 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { openAuthority } from '../../../src/ca/authority.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { openState } from '../../../src/app/state.ts';
+import { home, type Home } from '../../support/command-line.ts';
+
+const key = { api_key: 'key-secret-0123456789' };
+const silent = { error() {}, warn() {}, info() {}, debug() {} };
+const proxy = 'http://127.0.0.1:8377';
+/** A placeholder of one holder and one grant. */
+const minted = /^ghp_sidekey[0-9A-Za-z]{12}0{17}$/;
+
+/** A place with a CA, a grant of GitHub that the map offers, and an agent that reaches it. */
+async function place(config: object = {}): Promise<Home> {
+  const at = await home({
+    proxy: { listen: '127.0.0.1:0' },
+    domains: { 'api.github.com': { grant: 'work' } },
+    ...config,
+  });
+  await at.grant('work', key, ['--provider', 'github']);
+  await at.run(['agent', 'add', 'ci', '--grant', 'work']);
+  const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: silent, now: Date.now });
+  const { directory, permittedNames } = state.config.ca;
+  await openAuthority({ directory, permittedNames, vault: state.vault, now: Date.now });
+  await state.close();
+  return at;
+}
+const setBy = (text: string) =>
+  Object.fromEntries([...text.matchAll(/^export (\w+)='(.*)'$/gm)].map(([, name, value]) => [name, value]));
+
+describe('the variables of a running proxy', () => {
+  test('name it and the trust files beside the CA, without a token where none is asked for', async () => {
+    const at = await place();
+    const ran = await at.run(['env', '--shell', 'bash', '--proxy', proxy]);
+    expect(ran).toMatchObject({ exit: 0, stderr: '' });
+    const set = setBy(ran.stdout);
+    expect(set).toMatchObject({
+      HTTPS_PROXY: proxy,
+      http_proxy: proxy,
+      NO_PROXY: 'localhost,127.0.0.1,::1',
+      SSL_CERT_FILE: at.at('certs', 'clients', 'default', 'bundle.pem'),
+      GITHUB_TOKEN: expect.stringMatching(minted),
+    });
+    const ours = await readFile(at.at('certs', 'ca.crt'), 'utf8');
+    await expect(readFile(set['NODE_EXTRA_CA_CERTS'] ?? '', 'utf8')).resolves.toBe(ours);
+    expect(await at.json(['lease', 'list', '--all'])).toEqual([]);
+  });
+
+  test('are those of the port in the config, where it stands there', async () => {
+    const at = await place();
+    await writeFile(
+      at.configFile,
+      stringify({ version: 1, workers: 1, proxy: { listen: '0.0.0.0:8377', agents: 'required' } }),
+    );
+    const set = setBy((await at.run(['env', '--agent', 'ci', '--shell', 'sh'])).stdout);
+    expect(set['HTTPS_PROXY']).toMatch(/^http:\/\/ci:sidekey_lease_[\w-]{43}@127\.0\.0\.1:8377$/);
+  });
+
+  test('carry the token of a lease, which is like one of lease create, and in no other place', async () => {
+    const at = await place();
+    const ran = await at.run(['env', '--proxy', proxy, '--agent', 'ci', '--grant', 'work', '--ttl', '10m']);
+    const [, token = ''] = /http:\/\/ci:(sidekey_lease_[\w-]{43})@127\.0\.0\.1:8377'/.exec(ran.stdout) ?? [];
+    expect(token).not.toBe('');
+    expect(ran.stderr).toMatch(
+      /^The token of the lease [0-9a-f-]{36} stands in these lines, and is shown this once\.\nIt ends in 10 min\.\n$/,
+    );
+    expect(await at.json(['lease', 'list'])).toMatchObject([
+      { agent: 'ci', state: 'active', expires_in: expect.closeTo(600, -1), purpose: 'sidekey env' },
+    ]);
+    const rest = ran.stderr + (await readFile(at.at('data', 'audit.jsonl'), 'utf8'));
+    expect(rest).not.toContain(token);
+    expect(/JAVA_TOOL_OPTIONS=.*/.exec(ran.stdout)?.[0]).not.toContain(token);
+  });
+
+  test('take away credentials of the shell, and say what would let them be used', async () => {
+    const at = await place({ approvals: { webhook: { url: 'https://hooks.example/', secret: 'env:HOOK' } } });
+    const env = {
+      OPENAI_API_KEY: 'real-openai',
+      GITHUB_TOKEN: 'real-github',
+      HOOK: 'real-hook',
+      SIDEKEY_P12_PASSWORD: 'real-p12',
+      STRIPE_API_KEY: 'real-stripe',
+      HTTPS_PROXY: 'http://user:real-password@corp.example:3128',
+    };
+    const ran = await at.run(['env', '--proxy', proxy, '--keep', 'STRIPE_API_KEY'], { env });
+    expect(ran.stdout).toMatch(/^unset HOOK\nunset OPENAI_API_KEY\nunset SIDEKEY_P12_PASSWORD\nexport /);
+    expect(setBy(ran.stdout)['GITHUB_TOKEN']).toMatch(minted);
+    expect(ran.stdout).not.toContain('STRIPE');
+    expect(ran.stderr).toContain(
+      'OPENAI_API_KEY is withheld, and no grant of openai takes the place: sidekey connect openai',
+    );
+    expect(ran.stderr).toContain('HTTPS_PROXY names corp.example:3128');
+    expect(ran.stdout + ran.stderr).not.toMatch(/real-/);
+  });
+
+  test('set no placeholder for what the lease does not reach', async () => {
+    const at = await place({
+      domains: { 'api.github.com': { grant: 'work' }, 'api.openai.com': { grant: 'ai' } },
+    });
+    await at.grant('ai', key, ['--provider', 'openai']);
+    const all = setBy((await at.run(['env', '--proxy', proxy])).stdout);
+    expect([all['GITHUB_TOKEN'], all['OPENAI_API_KEY']]).toEqual([expect.any(String), expect.any(String)]);
+    const leased = setBy((await at.run(['env', '--proxy', proxy, '--agent', 'ci'])).stdout);
+    expect([leased['GITHUB_TOKEN'], leased['OPENAI_API_KEY']]).toEqual([expect.any(String), undefined]);
+  });
+
+  test('have the placeholder of the grant that the map offers, of several of one provider and of one variable', async () => {
+    const at = await place();
+    for (const [name, provider] of [
+      ['a-first', 'github'],
+      ['app', 'github-app'],
+    ] as const)
+      await at.grant(name, key, ['--provider', provider]);
+    const alone = (await at.run(['grant', 'placeholder', 'work'])).stdout.trim();
+    const set = async () => setBy((await at.run(['env', '--proxy', proxy])).stdout)['GITHUB_TOKEN'];
+    expect(await set()).toBe(alone);
+    const domains = { 'api.github.com': { grant: 'work' }, 'uploads.github.com': { grant: 'app' } };
+    await writeFile(
+      at.configFile,
+      stringify({ ...(parse(await readFile(at.configFile, 'utf8')) as object), domains }),
+    );
+    expect(await set()).toBe(alone);
+  });
+
+  test('are JSON for programs', async () => {
+    const at = await place();
+    expect(await at.json(['env', '--proxy', proxy], { env: { OPENAI_API_KEY: 'x' } })).toMatchObject({
+      set: { HTTPS_PROXY: proxy },
+      remove: ['OPENAI_API_KEY'],
+      lease: null,
+      notes: [expect.stringContaining('OPENAI_API_KEY is withheld')],
+    });
+  });
+
+  test('of a shell that trusts a company’s root are its own, and are found again from there', async () => {
+    const at = await place();
+    const company = at.at('company.pem');
+    await writeFile(company, await readFile(at.at('certs', 'ca.crt')));
+    const folderOf = async (env: Readonly<Record<string, string>>) => {
+      const set = setBy((await at.run(['env', '--proxy', proxy], { env })).stdout);
+      return { set, folder: dirname(set['SSL_CERT_FILE'] ?? '') };
+    };
+    const plain = await folderOf({});
+    const own = await folderOf({ REQUESTS_CA_BUNDLE: company });
+    expect(plain.folder).toBe(at.at('certs', 'clients', 'default'));
+    expect(own.folder).not.toBe(plain.folder);
+    expect(dirname(own.folder)).toBe(dirname(plain.folder));
+    const again = await folderOf(own.set as Record<string, string>);
+    expect(again.set).toEqual(own.set);
+  });
+
+  test('go into a file for docker with what has to be known there', async () => {
+    const at = await place();
+    const ran = await at.run(['env', '--proxy', proxy, '--shell', 'docker'], {
+      env: { OPENAI_API_KEY: 'x' },
+    });
+    expect(ran.stdout).toMatch(/^GITHUB_TOKEN=ghp_/);
+    expect(ran.stdout).not.toMatch(/OPENAI|'|export/);
+    const folder = join(at.folder, 'certs', 'clients', 'default');
+    expect(ran.stderr).toContain(`-v ${folder}:${folder}:ro --network host`);
+  });
+});
+
+describe('nothing is printed, and no lease is made', () => {
+  test.each([
+    [['--shell', 'cmd'], 'The shell of --shell is not known'],
+    [['--grant', 'work'], '--grant says nothing without --agent'],
+    [['--ttl', '5m'], '--ttl says nothing without --agent'],
+    [['--agent', 'nobody'], 'There is no agent nobody'],
+    [['--agent', 'ci', '--ttl', 'soon'], 'is no span of time'],
+    [['--proxy', 'socks5://127.0.0.1:1'], 'is no URL of a proxy'],
+    [['--proxy', 'http://h:1/path'], 'is no URL of a proxy'],
+    [['--proxy', 'http://ci:sidekey_lease_x@127.0.0.1:1'], 'has user information in it'],
+  ])('with %j', async (args, said) => {
+    const at = await place();
+    const ran = await at.run(['env', '--proxy', proxy, ...args]);
+    expect(ran).toMatchObject({ exit: 2, stdout: '' });
+    expect(ran.stderr).toContain(said);
+    expect(ran.stderr).not.toContain('sidekey_lease_');
+    expect(await at.json(['lease', 'list', '--all'])).toEqual([]);
+  });
+
+  test('where the port is not known, tokens are required, or there is no CA, and the way out is said', async () => {
+    const at = await place();
+    expect((await at.run(['env'])).stderr).toContain('→ sidekey env --proxy http://127.0.0.1:PORT');
+    await writeFile(
+      at.configFile,
+      stringify({ version: 1, proxy: { listen: '127.0.0.1:8377', agents: 'required' } }),
+    );
+    expect((await at.run(['env'])).stderr).toContain('→ sidekey env --agent NAME --grant GRANT');
+    const empty = await home();
+    expect((await empty.run(['env', '--proxy', proxy])).stderr).toContain('→ sidekey start makes it');
+  });
+});

@@ -1,0 +1,343 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { deskToken, fetching } from '../../support/fetching.ts';
+
+const arrow = `Bearer ${deskToken}`;
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+describe('a request', () => {
+  test('gets the credential of the grant, and never what the caller gives for one', async () => {
+    const seen: IncomingMessage['headers'][] = [];
+    const { at, upstream, audit } = await fetching((request, response) => {
+      seen.push(request.headers);
+      response.end('hello\n');
+    });
+    const ran = await at.run([
+      'fetch',
+      `${upstream.url}/a?b=c`,
+      '-H',
+      'authorization: Bearer of-the-caller',
+      '-H',
+      'X-Trace: näh',
+      '--reason',
+      'ticket 7',
+    ]);
+    expect(ran).toEqual({
+      exit: 0,
+      stdout: 'hello\n',
+      stderr: expect.stringMatching(/^Note: the Authorization that was given is not sent/),
+    });
+    expect(ran.stderr).not.toContain('of-the-caller');
+    expect(seen).toHaveLength(1);
+    expect(seen[0]).toMatchObject({ authorization: arrow, 'user-agent': 'sidekey' });
+    expect(Buffer.from(String(seen[0]?.['x-trace']), 'latin1').toString()).toBe('näh');
+    expect(Object.keys(seen[0] ?? {}).filter((name) => /^(?:sidekey|proxy)-/.test(name))).toEqual([]);
+    const lines = await audit();
+    expect(lines.filter(({ event }) => event === 'access')).toMatchObject([
+      { host: 'api.acme.test', path: '/a', method: 'GET', reason: 'ticket 7', provider: 'acme' },
+    ]);
+    expect(lines.filter(({ event }) => event === 'outcome')).toMatchObject([{ status: 200, bytes_out: 6 }]);
+    expect(JSON.stringify(lines)).not.toMatch(/token-of-the-desk|of-the-caller/);
+  });
+
+  test('has a body of text, JSON unless it is said otherwise', async () => {
+    const seen: (string | undefined)[] = [];
+    const { at, upstream } = await fetching(async (request, response) => {
+      seen.push(request.method, request.headers['content-type'], String(await bodyOf(request)));
+      response.end();
+    });
+    await at.run(['fetch', upstream.url, '-d', '{"a":1}']);
+    await at.run(['fetch', upstream.url, '-X', 'PUT', '-d', 'a=1', '-H', 'Content-Type: text/x']);
+    expect(seen).toEqual(['POST', 'application/json', '{"a":1}', 'PUT', 'text/x', 'a=1']);
+  });
+
+  test('takes any bytes from a file and from standard input, and gives any bytes back', async () => {
+    const bytes = randomBytes(300_000);
+    const seen: (string | undefined)[] = [];
+    const { at, upstream } = await fetching(async (request, response) => {
+      seen.push(request.headers['content-length'] ?? request.headers['transfer-encoding']);
+      response.end(await bodyOf(request));
+    });
+    await writeFile(at.at('bytes'), bytes);
+    await at.run(['fetch', upstream.url, '--data-file', 'bytes', '-o', 'back-1']);
+    await at.run(['fetch', upstream.url, '-d', '@bytes', '-o', 'back-2']);
+    const ran = await at.run(['fetch', upstream.url, '-d', '@-', '-o', 'back-3'], { input: 'naïve' });
+    expect(ran).toEqual({ exit: 0, stdout: '', stderr: '' });
+    expect((await readFile(at.at('back-1'))).equals(bytes)).toBe(true);
+    expect((await readFile(at.at('back-2'))).equals(bytes)).toBe(true);
+    expect(await readFile(at.at('back-3'), 'utf8')).toBe('naïve');
+    expect(seen).toEqual(['300000', '300000', 'chunked']);
+  });
+
+  test('streams what is large, both ways', async () => {
+    const size = 48 * 1_024 * 1_024;
+    const hash = createHash('sha256');
+    const { at, upstream } = await fetching(async (request, response) => {
+      for await (const chunk of request as AsyncIterable<Buffer>) hash.update(chunk);
+      response.writeHead(200, { 'Content-Length': size });
+      const piece = Buffer.alloc(65_536, 'x');
+      for (let sent = 0; sent < size; sent += piece.length) {
+        if (!response.write(piece)) await new Promise((resolve) => response.once('drain', resolve));
+      }
+      response.end();
+    });
+    const sent = Buffer.alloc(size, 'y');
+    await writeFile(at.at('large'), sent);
+    const ran = await at.program(['fetch', upstream.url, '--data-file', 'large', '-o', 'back']);
+    expect(ran).toEqual({ exit: 0, stdout: '', stderr: '' });
+    expect(hash.digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'));
+    expect((await stat(at.at('back'))).size).toBe(size);
+  });
+
+  test('chooses among the grants of a host', async () => {
+    const seen: (string | undefined)[] = [];
+    const { at, upstream } = await fetching(
+      (request, response) => {
+        seen.push(request.headers.authorization);
+        response.end();
+      },
+      { domain: { grant: 'acme' } },
+    );
+    const args = ['--provider', 'acme', '--audience', upstream.authority];
+    await at.grant('night', { type: 'api_key', value: 'night' }, args);
+    await at.grant('alices', { type: 'api_key', value: 'alice' }, [...args, '--user', 'alice']);
+    expect(await at.run(['fetch', upstream.url])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('More than one grant fits'),
+    });
+    expect(await at.run(['fetch', 'night', upstream.url])).toMatchObject({ exit: 0 });
+    expect(await at.run(['fetch', upstream.url, '--user', 'alice'])).toMatchObject({ exit: 0 });
+    expect(seen).toEqual(['Bearer night', 'Bearer alice']);
+  });
+
+  test('for the proxy itself says what may be called', async () => {
+    const { at, upstream } = await fetching((_request, response) => response.end());
+    const ran = await at.run(['fetch', 'http://sidekey.internal/']);
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining(`${upstream.authority} (https)`) });
+  });
+});
+
+describe('what comes back', () => {
+  test('is one object with --json: the answer, the grant and what finds it in the audit file', async () => {
+    const { at, upstream, audit } = await fetching((_request, response) => {
+      response.setHeader('Set-Cookie', ['a=1', 'b=2']).end('grüß');
+    });
+    const envelope = await at.json(['fetch', upstream.url]);
+    const access = (await audit()).find(({ event }) => event === 'access');
+    expect(envelope).toMatchObject({
+      url: `${upstream.url}/`,
+      status: 200,
+      headers: { 'set-cookie': ['a=1', 'b=2'], 'content-length': '6' },
+      body: 'grüß',
+      grant: { name: 'desk', user: 'default', provider: 'acme' },
+      exchange: access?.exchange,
+      agent: null,
+      lease: null,
+      approval: null,
+    });
+  });
+
+  test('stands in it in base64 where it is no text, and by its file name with -o', async () => {
+    const { at, upstream } = await fetching((_request, response) => response.end(Buffer.from([0xff, 0, 1])));
+    const envelope = await at.json(['fetch', upstream.url]);
+    expect(envelope).toMatchObject({ body_base64: '/wAB' });
+    expect(envelope).not.toHaveProperty('body');
+    expect(await at.json(['fetch', upstream.url, '-o', 'out'])).toMatchObject({ file: 'out', bytes: 3 });
+    expect(await readFile(at.at('out'))).toEqual(Buffer.from([0xff, 0, 1]));
+  });
+
+  test('is refused where it is too large for one object, with the way out', async () => {
+    const { at, upstream } = await fetching((_request, response) =>
+      response.end(Buffer.alloc(8 * 1_024 * 1_024 + 1)),
+    );
+    const ran = await at.run(['fetch', upstream.url, '--json']);
+    expect(ran).toMatchObject({ exit: 2, stdout: '' });
+    expect(JSON.parse(ran.stderr)).toMatchObject({ error: { hint: expect.stringContaining('-o FILE') } });
+  });
+
+  test('has its head before it with -i', async () => {
+    const { at, upstream } = await fetching((_request, response) => {
+      response.sendDate = false;
+      response.writeHead(202, 'Taken', { 'X-Case': 'Kept' }).end('body');
+    });
+    const { stdout } = await at.run(['fetch', '-i', upstream.url]);
+    expect(stdout).toMatch(/^HTTP\/1\.1 202 Taken\r\nX-Case: Kept\r\n[^]*\r\n\r\nbody$/);
+  });
+});
+
+describe('the exit code', () => {
+  test('is 5 where the upstream says no, with what it says', async () => {
+    const { at, upstream } = await fetching((_request, response) =>
+      response.writeHead(404).end('no such thing'),
+    );
+    expect(await at.run(['fetch', `${upstream.url}/x`])).toEqual({
+      exit: 5,
+      stdout: 'no such thing',
+      stderr: `${upstream.authority} answered 404.\n`,
+    });
+    expect(await at.run(['fetch', `${upstream.url}/x`, '--json'])).toMatchObject({
+      exit: 5,
+      stdout: expect.stringContaining('"status":404'),
+    });
+  });
+
+  test.each([
+    [
+      'a host that is not listed',
+      'https://other.acme.test/',
+      2,
+      'is not in the allowed-domains map',
+      '→ sidekey domain allow',
+    ],
+    [
+      'a grant that is not there',
+      'https://none.acme.test/',
+      4,
+      'There is no grant none',
+      '→ sidekey connect',
+    ],
+  ])('of a refusal is that of its code: %s', async (_name, url, exit, sentence, hint) => {
+    const { at } = await fetching((_request, response) => response.end(), {
+      domains: { 'none.acme.test': { grant: 'none' } },
+    });
+    const ran = await at.run(['fetch', url, '-o', 'out']);
+    expect(ran).toMatchObject({ exit, stdout: '' });
+    expect(ran.stderr).toContain(sentence);
+    expect(ran.stderr).toContain(hint);
+    await expect(stat(at.at('out'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('is 6 where the upstream is not there, breaks off, or takes too long', async () => {
+    const { at, upstream } = await fetching((request, response) => {
+      if (request.url === '/slow') return;
+      response.writeHead(200, { 'Content-Length': 100 });
+      response.write('half', () => response.destroy());
+    });
+    const broken = await at.run(['fetch', `${upstream.url}/half`]);
+    expect(broken).toMatchObject({
+      exit: 6,
+      stdout: 'half',
+      stderr: expect.stringContaining('before the answer was whole'),
+    });
+    const slow = await at.run(['fetch', `${upstream.url}/slow`, '--max-time', '0.2']);
+    expect(slow).toMatchObject({ exit: 6, stderr: expect.stringContaining('no whole answer within 0.2 s') });
+    await upstream.close();
+    expect(await at.run(['fetch', upstream.url])).toMatchObject({ exit: 6 });
+  });
+
+  test('is 3 where agents are required and none is named', async () => {
+    const { at, upstream } = await fetching((_request, response) => response.end(), {
+      proxy: { agents: 'required' },
+    });
+    const ran = await at.run(['fetch', upstream.url]);
+    expect(ran).toMatchObject({ exit: 3, stderr: expect.stringContaining('--agent NAME') });
+    expect(upstream.connections()).toBe(0);
+  });
+});
+
+describe('a redirect', () => {
+  test('is followed only with -L, and what it leads to is decided anew', async () => {
+    const seen: string[] = [];
+    const { at, upstream, audit } = await fetching((request, response) => {
+      seen.push(`${request.method} ${request.url} ${request.headers.authorization}`);
+      if (request.url === '/from') response.writeHead(303, { Location: '/to' }).end('moved');
+      else if (request.url === '/away')
+        response.writeHead(302, { Location: 'https://other.acme.test/stolen' }).end();
+      else response.end('there');
+    });
+    const from = ['fetch', `${upstream.url}/from`, '-d', 'x'];
+    expect(await at.run(from)).toMatchObject({ exit: 0, stdout: 'moved' });
+    expect(await at.run([...from, '-L'])).toMatchObject({ exit: 0, stdout: 'there' });
+    expect(seen).toEqual([`POST /from ${arrow}`, `POST /from ${arrow}`, `GET /to ${arrow}`]);
+    expect(
+      await at.run(['fetch', 'desk', `${upstream.url}/away`, '-L', '-H', 'X-Api-Key: mine']),
+    ).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('other.acme.test is not in the allowed-domains map'),
+    });
+    const events = (await audit()).filter(({ event }) => event === 'access' || event === 'denied');
+    expect(events.map(({ event, host }) => `${event} ${host}`)).toEqual([
+      'access api.acme.test',
+      'access api.acme.test',
+      'access api.acme.test',
+      'access api.acme.test',
+      'denied other.acme.test',
+    ]);
+  });
+});
+
+describe('who asks', () => {
+  test('is the agent that is named, under a lease that ends with the command', async () => {
+    const { at, upstream, audit } = await fetching((_request, response) => response.end('ok'), {
+      proxy: { agents: 'required' },
+    });
+    await at.run(['agent', 'add', 'ci', '--grant', 'desk']);
+    await at.run(['agent', 'add', 'hal', '--provider', 'github']);
+    const envelope = await at.json(['fetch', upstream.url, '--agent', 'ci']);
+    expect(envelope).toMatchObject({ status: 200, agent: 'ci', lease: expect.any(String) });
+    const { lease } = envelope as { lease: string };
+    const lines = await audit();
+    expect(lines.filter((line) => line.lease === lease).map(({ event }) => event)).toEqual(
+      expect.arrayContaining(['lease.created', 'access', 'lease.revoked']),
+    );
+    expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ id: lease, state: 'revoked' }]);
+    expect(await at.run(['fetch', upstream.url, '--agent', 'hal'])).toMatchObject({ exit: 4 });
+    expect(await at.run(['fetch', upstream.url, '--agent', 'nobody'])).toMatchObject({ exit: 2 });
+  });
+
+  test('is whoever the running proxy knows, with --proxy or where the environment names it', async () => {
+    const { at, upstream, audit } = await fetching((_request, response) => response.end('ok'), {
+      proxy: { agents: 'required' },
+    });
+    const { token } = (await at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as { token: string };
+    const { url } = await at.start();
+    const proxy = url.replace('//', `//ci:${token}@`);
+    expect(await at.run(['fetch', upstream.url, '--proxy', proxy])).toMatchObject({ exit: 0, stdout: 'ok' });
+    expect(await at.run(['fetch', upstream.url, '--proxy', url])).toMatchObject({ exit: 3 });
+    const env = { HTTPS_PROXY: proxy };
+    expect(await at.run(['fetch', upstream.url], { env })).toMatchObject({ exit: 0, stdout: 'ok' });
+    const lines = await audit();
+    expect(lines.filter(({ event }) => event === 'access').map(({ agent }) => agent)).toEqual(['ci', 'ci']);
+    expect(lines.filter(({ event }) => event === 'proxy.started')).toHaveLength(1);
+  });
+
+  test('is not somebody else where the proxy of the environment refuses', async () => {
+    const { at, upstream } = await fetching((_request, response) => response.end('ok'));
+    const { url } = await at.start();
+    const env = { HTTPS_PROXY: url.replace('//', '//ci:unknown@') };
+    expect(await at.run(['fetch', upstream.url], { env })).toMatchObject({ exit: 3, stdout: '' });
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('is not asked of a proxy that is no Sidekey', async () => {
+    const { at, upstream } = await fetching((_request, response) => response.end('ok'));
+    const env = { HTTPS_PROXY: `http://127.0.0.1:${upstream.port}` };
+    expect(await at.run(['fetch', upstream.url], { env })).toMatchObject({ exit: 0, stdout: 'ok' });
+  });
+});
+
+test.each([
+  [['fetch', 'https://user:pass@a.test/'], 'has a user name in it'],
+  [['fetch', 'ftp://a.test/'], 'What stands for the URL is none'],
+  [['fetch', 'a b', 'https://a.test/'], 'What stands before the URL is no grant'],
+  [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is none'],
+  [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'is not given as a header'],
+  [['fetch', 'a.test', '-X', 'CONNECT'], '--request is no method'],
+  [['fetch', 'a.test', '-d', '@none'], 'none cannot be read (ENOENT)'],
+  [['fetch', 'a.test', '-d', 'x', '--data-file', 'y'], 'both given'],
+  [['fetch', 'a.test', '--max-time', '0'], '--max-time is no number of seconds'],
+  [['fetch', 'a.test', '--proxy', 'http://proxy.corp.test:3128'], '--proxy is no proxy on this machine'],
+  [['fetch', 'a.test', '--proxy', 'http://127.0.0.1:1', '--agent', 'ci'], 'both given'],
+])('%j is refused before anything is sent', async (args, sentence) => {
+  const { at } = await fetching((_request, response) => response.end());
+  const ran = await at.run(args);
+  expect(ran).toMatchObject({ exit: 2, stdout: '', stderr: expect.stringContaining(sentence) });
+  expect(ran.stderr).not.toMatch(/pass@|secret-1/);
+});

@@ -1,0 +1,93 @@
+import { stringify } from 'yaml';
+import { readFile, writeFile } from 'node:fs/promises';
+import { parse } from 'yaml';
+import { describe, expect, test } from 'vitest';
+import { curlMissing } from '../../support/curl.ts';
+import { runPlace } from '../../support/run-command.ts';
+
+const status = (...args: readonly string[]) => [
+  'curl',
+  '-sk',
+  '-o',
+  '/dev/null',
+  '-w',
+  '%{http_code}',
+  ...args,
+];
+
+describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
+  test('hosts that are not in the map are tunnelled and counted, or refused with the way out', async () => {
+    const { run, upstream, seen } = await runPlace(undefined, () => ({ domains: {} }));
+    const tunnelled = await run(['--', ...status(`${upstream.url}/`)]);
+    expect(tunnelled).toMatchObject({
+      stdout: '200',
+      stderr: 'sidekey: no request with a credential, 1 host tunnelled\n',
+    });
+    expect(seen).toEqual([undefined]);
+    const denied = await run(['--unmatched', 'deny', '--', ...status(`${upstream.url}/`)]);
+    expect(denied.stdout).toBe('000');
+    expect(denied.stderr).toBe(
+      `sidekey: no request with a credential, 1 refused\n  ${upstream.authority} domain_not_allowed → sidekey domain allow ${upstream.authority} --grant NAME\n`,
+    );
+    const asJson = await run(['--json', '--unmatched', 'deny', '--', ...status(`${upstream.url}/`)]);
+    expect(JSON.parse(asJson.stderr)).toMatchObject({
+      run: {
+        requests: 0,
+        refused: 1,
+        refusals: [{ code: 'domain_not_allowed', hint: expect.stringContaining('sidekey domain allow') }],
+      },
+    });
+  });
+
+  test('what a policy that is asked for refuses, besides what the domain does', async () => {
+    const { run, upstream, seen } = await runPlace(undefined, ({ authority }) => ({
+      policies: {
+        'read-only': [{ methods: ['GET'] }],
+        'no-admin': [{ paths: ['/admin/**'], outcome: 'deny' }, {}],
+      },
+      domains: { [authority]: { grant: 'desk', rules: [{ paths: ['/a/**', '/admin/**'] }] } },
+    }));
+    const both = (method: string, path: string) => [
+      '--policy',
+      'read-only',
+      'no-admin',
+      '--',
+      ...status('-X', method, upstream.url + path),
+    ];
+    expect(await run(both('GET', '/a/1'))).toMatchObject({ stdout: '200' });
+    const refused = await run(both('DELETE', '/a/1'));
+    expect(refused).toMatchObject({
+      stdout: '403',
+      stderr: expect.stringContaining('rule_denied → add to policies'),
+    });
+    expect(await run(both('GET', '/admin/1'))).toMatchObject({ stdout: '403' });
+    expect(await run(both('GET', '/b'))).toMatchObject({ stdout: '403' });
+    expect(seen).toHaveLength(1);
+    const unknown = await run(['--policy', 'read-onyl', '--', 'echo', 'began']);
+    expect(unknown).toMatchObject({
+      exit: 2,
+      stdout: '',
+      stderr: expect.stringContaining('did you mean read-only?'),
+    });
+  });
+
+  test('an edit of the config acts on a command that runs, and what the command line says stays', async () => {
+    const place = await runPlace(undefined, () => ({
+      domains: {},
+      policies: { 'read-only': [{ methods: ['GET'] }] },
+    }));
+    const ask = (method: string) =>
+      `curl -sk -o /dev/null -w '%{http_code}' -X ${method} ${place.upstream.url}/`;
+    const script = `echo first=$(${ask('GET')}); read line; echo get=$(${ask('GET')}); echo post=$(${ask('POST')}); ${ask('GET')} --noproxy ''; exit 0`;
+    const command = place.start(['--unmatched', 'deny', '--policy', 'read-only', '--', 'sh', '-c', script]);
+    expect(await command.told('first')).toBe('000');
+    const config = parse(await readFile(place.at.configFile, 'utf8')) as object;
+    await writeFile(
+      place.at.configFile,
+      stringify({ ...config, domains: { [place.upstream.authority]: { grant: 'desk' } } }),
+    );
+    command.write('\n');
+    const { stdout } = await command.ended;
+    expect(stdout).toContain('get=200\npost=403\n');
+  });
+});

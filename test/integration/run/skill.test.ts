@@ -1,0 +1,91 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { expect, test } from 'vitest';
+import { isUnchanged } from '../../../src/cli/skill.ts';
+import { home } from '../../support/command-line.ts';
+
+const read = (file: string) => readFile(file, 'utf8');
+
+test('it is put where the agents that are there look, and nowhere else', async () => {
+  const at = await home();
+  for (const folder of ['.claude', '.codex', '.config/opencode'])
+    await mkdir(at.at(folder), { recursive: true });
+  const { exit, stdout } = await at.run(['skill', 'install']);
+  expect(exit).toBe(0);
+  expect(stdout).toBe(
+    [
+      'Wrote .claude/skills/sidekey/SKILL.md (claude)',
+      'Wrote .agents/skills/sidekey/SKILL.md (codex)',
+      'Wrote .config/opencode/skills/sidekey/SKILL.md (opencode)\n',
+    ].join('\n'),
+  );
+  const text = await read(at.at('.claude/skills/sidekey/SKILL.md'));
+  expect(text).toMatch(/^---\nname: sidekey\n/);
+  expect(isUnchanged(text)).toBe(true);
+  expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Is there already: /);
+});
+
+test('where none is there it goes to the folder that many read', async () => {
+  const at = await home();
+  const { stdout, stderr } = await at.run(['skill', 'install']);
+  expect(stdout).toBe('Wrote .agents/skills/sidekey/SKILL.md (agents)\n');
+  expect(stderr).toContain('None of these agents is there');
+});
+
+test.each([
+  ['claude', '.claude/skills'],
+  ['codex', '.agents/skills'],
+  ['copilot', '.github/skills'],
+  ['cursor', '.cursor/skills'],
+  ['gemini', '.gemini/skills'],
+  ['opencode', '.opencode/skills'],
+])('for a project and %s it is in %s', async (agent, folder) => {
+  const at = await home();
+  const done = await at.json(['skill', 'install', '--project', '--for', agent]);
+  expect(done).toMatchObject([{ agents: [agent], what: 'written' }]);
+  expect(await read(at.at(folder, 'sidekey/SKILL.md'))).toMatch(/^---\nname: sidekey\n/);
+});
+
+test('a file that a person wrote or changed is left alone, unless --force is given', async () => {
+  const at = await home();
+  const file = at.at('.claude/skills/sidekey/SKILL.md');
+  const install = (...more: string[]) => at.run(['skill', 'install', '--for', 'claude', ...more]);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, 'my own');
+  expect(await install()).toMatchObject({ exit: 1, stdout: expect.stringMatching(/^Left alone: /) });
+  expect(await read(file)).toBe('my own');
+  expect(await install('--force')).toMatchObject({ exit: 0, stdout: expect.stringMatching(/^Updated /) });
+  const ours = await read(file);
+  await writeFile(file, `${ours}- And be kind.\n`);
+  expect(await install()).toMatchObject({ exit: 1, stderr: expect.stringContaining('--force') });
+  expect(await read(file)).toMatch(/And be kind/);
+});
+
+test('one of an older version is replaced', async () => {
+  const at = await home();
+  const file = at.at('.claude/skills/sidekey/SKILL.md');
+  await mkdir(dirname(file), { recursive: true });
+  const { markedSkill } = await import('../../../src/cli/skill.ts');
+  await writeFile(file, markedSkill('---\nname: sidekey\n---\n\nAs it was.\n'));
+  expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Updated /);
+  expect(await read(file)).not.toContain('As it was.');
+});
+
+test('show and --print write nothing', async () => {
+  const at = await home();
+  const before = await at.everything();
+  expect((await at.run(['skill', 'show'])).stdout).toMatch(/^---\nname: sidekey\n/);
+  expect(isUnchanged((await at.run(['skill', 'install', '--print'])).stdout)).toBe(true);
+  expect(await at.everything()).toEqual(before);
+});
+
+test.each([
+  [['--for', 'clade'], 'did you mean claude?'],
+  [['--project', '--user'], 'both given'],
+])('%j is refused', async (args, sentence) => {
+  const at = await home();
+  expect(await at.run(['skill', 'install', ...args])).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining(sentence),
+  });
+});

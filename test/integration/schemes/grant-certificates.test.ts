@@ -1,0 +1,269 @@
+import { once } from 'node:events';
+import { Agent } from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import {
+  certificateOf,
+  clients,
+  refusalBy,
+  sidekeyOfBank,
+  startAskingUpstream,
+  type AskingOptions,
+} from '../../support/certificate-grants.ts';
+import { makeTestAuthority } from '../../support/certificates.ts';
+import { startCompanyProxy } from '../../support/company-proxy.ts';
+import { getThrough } from '../../support/get-through.ts';
+import { ask, openSession } from '../../support/h2-client.ts';
+import { openTls } from '../../support/raw-client.ts';
+import { startUpstream, upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
+import type { TestSidekey } from '../../support/sidekey.ts';
+
+/** An upstream that wants a certificate, and a proxy with a grant that has one. */
+async function house(options: AskingOptions = {}) {
+  const upstream = await startAskingUpstream(options);
+  const sidekey = await sidekeyOfBank([upstream.authority]);
+  const grant = await sidekey.grant([upstream.authority], {
+    name: 'bank',
+    provider: 'bank',
+    credential: certificateOf('agents'),
+  });
+  return { upstream, sidekey, grant };
+}
+
+const replaceWith = async ({ proxy }: TestSidekey, id: string, name: string) => {
+  const { grants } = proxy.state;
+  const { grant, sealed } = (await grants.read(id))!;
+  await grants.replaceCredential(grant, { ...sealed, credential: certificateOf(name) });
+};
+
+/** Each request on a connection of its own. */
+const closing: AskingOptions['answer'] = (_request, response) => {
+  response.setHeader('connection', 'close');
+  response.end();
+};
+
+const versions = ['TLSv1.2', 'TLSv1.3'] as const;
+
+describe.each(versions)('a server that wants a client certificate, with %s', (tls) => {
+  test('gets that of the grant over HTTP/1.1, on one connection for all requests', async () => {
+    const { upstream, sidekey } = await house({ tls });
+    for (let round = 0; round < 3; round += 1)
+      expect(await getThrough(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'let in' });
+    expect(upstream.seen).toEqual(
+      Array.from(
+        { length: 3 },
+        () => expect.objectContaining({ who: 'agents', connection: 1, tls, http: '1.1' }) as unknown,
+      ),
+    );
+  });
+
+  test('gets it over HTTP/2', async () => {
+    const { upstream, sidekey } = await house({ tls });
+    const session = await openSession(sidekey, upstream.authority);
+    const answers = await Promise.all([ask(session), ask(session), ask(session)]);
+    expect(answers.map(({ status, body }) => `${status} ${body}`)).toEqual(Array(3).fill('200 let in'));
+    expect(upstream.seen).toEqual(
+      Array.from(
+        { length: 3 },
+        () => expect.objectContaining({ who: 'agents', connection: 1, tls, http: '2.0' }) as unknown,
+      ),
+    );
+  });
+
+  test('gets it with the handshake of a WebSocket', async () => {
+    const seen: (string | undefined)[] = [];
+    const upstream = await startUpstream((_request, response) => response.end(), {
+      ...upstreamLeaf(upstreamHost),
+      ...({
+        ca: clients.cert,
+        requestCert: true,
+        rejectUnauthorized: true,
+        minVersion: tls,
+        maxVersion: tls,
+      } as object),
+    });
+    const server = new WebSocketServer({ server: upstream.server });
+    onTestFinished(() => server.close());
+    server.on('connection', (socket, request: IncomingMessage) => {
+      seen.push((request.socket as TLSSocket).getPeerCertificate().subjectaltname);
+      socket.on('message', (data) => socket.send(data));
+    });
+    const sidekey = await sidekeyOfBank([upstream.authority]);
+    await sidekey.grant([upstream.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('agents'),
+    });
+    const tunnel = await openTls(sidekey, upstream.authority);
+    const agent = new Agent();
+    Object.assign(agent, { createConnection: () => tunnel });
+    const socket = new WebSocket(`wss://${upstream.authority}/`, { agent });
+    await once(socket, 'open');
+    socket.send('hello');
+    const [echoed] = (await once(socket, 'message')) as [Buffer];
+    expect(echoed.toString()).toBe('hello');
+    expect(seen).toEqual(['DNS:agents']);
+    socket.close();
+    await once(socket, 'close');
+  });
+
+  test.each(['HTTP/1.1', 'HTTP/2', 'WebSocket'])(
+    'that hangs up on it is answered for with what it may be, over %s',
+    async (how) => {
+      // Node verifies after the handshake, and says nothing of it.
+      const { upstream, sidekey } = await house({ tls, trusts: makeTestAuthority('Somebody else') });
+      const refusal = await refusalBy(how, sidekey, upstream.authority);
+      expect(refusal.status).toBe(502);
+      expect(refusal.hint).toMatch(
+        /^it may not take the client certificate of the grant: sidekey grant show NAME/,
+      );
+      expect(upstream.seen).toEqual([]);
+    },
+  );
+
+  test('keeps TLS sessions for the grant, and shows nothing of the one before when it is replaced', async () => {
+    const { upstream, sidekey, grant } = await house({ tls, answer: closing });
+    for (let round = 0; round < 2; round += 1) await getThrough(sidekey.url, upstream.url);
+    await replaceWith(sidekey, grant.id, 'successors');
+    for (let round = 0; round < 2; round += 1) await getThrough(sidekey.url, upstream.url);
+    expect(upstream.seen.map(({ who, resumed }) => [who, resumed])).toEqual([
+      ['agents', false],
+      ['agents', true],
+      ['successors', false],
+      ['successors', true],
+    ]);
+  });
+});
+
+describe('the certificate of a grant', () => {
+  test('is shown for its requests alone, and an Authorization of the client goes on', async () => {
+    const { upstream, sidekey } = await house({ certificate: 'optional' });
+    const headers = { authorization: 'Bearer of-the-client' };
+    await getThrough(sidekey.url, `${upstream.url}/accounts`, headers);
+    await getThrough(sidekey.url, `${upstream.url}/open/docs`, headers);
+    await getThrough(sidekey.url, `${upstream.url}/accounts`, headers);
+    expect(
+      upstream.seen.map(({ path, who, connection, authorization }) => [path, who, connection, authorization]),
+    ).toEqual([
+      ['/accounts', 'agents', 1, 'Bearer of-the-client'],
+      ['/open/docs', null, 2, 'Bearer of-the-client'],
+      ['/accounts', 'agents', 1, 'Bearer of-the-client'],
+    ]);
+  });
+
+  test('is gone when the grant is revoked: nothing is sent any more, and what rests is closed', async () => {
+    const { upstream, sidekey, grant } = await house();
+    const session = await openSession(sidekey, upstream.authority);
+    await Promise.all([getThrough(sidekey.url, upstream.url), ask(session)]);
+    await upstream.open(2);
+    const { grants } = sidekey.proxy.state;
+    await grants.setState((await grants.read(grant.id))!.grant, 'revoked', 'a person took it away');
+    expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 403 });
+    await upstream.open(0);
+    expect(upstream.seen).toHaveLength(2);
+  });
+
+  test('is closed where it rests when another takes its place, though nobody asks for it', async () => {
+    const { upstream, sidekey, grant } = await house();
+    await getThrough(sidekey.url, upstream.url);
+    await upstream.open(1);
+    await replaceWith(sidekey, grant.id, 'successors');
+    await upstream.open(0);
+    await getThrough(sidekey.url, upstream.url);
+    expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'successors']);
+  });
+
+  test('that has ended is refused before anything is dialed', async () => {
+    const upstream = await startAskingUpstream();
+    const day = 86_400_000;
+    const sidekey = await sidekeyOfBank([upstream.authority], { now: () => Date.now() + 2 * day });
+    await sidekey.grant([upstream.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('agents'),
+    });
+    const answer = await getThrough(sidekey.url, upstream.url);
+    expect(answer).toMatchObject({ status: 403 });
+    expect(JSON.parse((answer as { body: string }).body)).toMatchObject({
+      code: 'grant_expired',
+      detail: 'The grant "bank" has expired: its certificate has ended.',
+      hint: 'sidekey grant add bank --provider bank --replace < client.pem',
+    });
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('goes before that of the config, which others still get to see', async () => {
+    const upstream = await startAskingUpstream({ certificate: 'optional' });
+    const ours = clients.issue(['everybody']);
+    const sidekey = await sidekeyOfBank([upstream.authority]);
+    await writeFile(join(sidekey.folder, 'client.crt'), ours.cert);
+    await writeFile(join(sidekey.folder, 'client.key'), ours.key, { mode: 0o600 });
+    await sidekey.configure({
+      upstream: {
+        ca: ['upstream-ca.pem'],
+        resolve: { [upstreamHost]: '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+        client_certificates: { [upstream.authority]: { cert: 'client.crt', key: 'client.key' } },
+      },
+    });
+    await sidekey.grant([upstream.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('agents'),
+    });
+    await getThrough(sidekey.url, `${upstream.url}/accounts`);
+    await getThrough(sidekey.url, `${upstream.url}/open/docs`);
+    expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'everybody']);
+  });
+
+  test('is shown inside a tunnel of the company’s proxy, and not to that proxy', async () => {
+    const upstream = await startAskingUpstream();
+    const company = await startCompanyProxy();
+    const sidekey = await sidekeyOfBank([upstream.authority]);
+    await sidekey.configure({
+      upstream: {
+        ca: ['upstream-ca.pem'],
+        resolve: { [upstreamHost]: '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+        proxy: `http://127.0.0.1:${company.port}`,
+      },
+    });
+    await sidekey.grant([upstream.authority], {
+      name: 'bank',
+      provider: 'bank',
+      credential: certificateOf('agents'),
+    });
+    const session = await openSession(sidekey, upstream.authority);
+    await Promise.all([getThrough(sidekey.url, upstream.url), ask(session)]);
+    expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'agents']);
+  });
+
+  test('is shown to nobody when a client only opens a tunnel: one of both protocols gets HTTP/1.1', async () => {
+    const { upstream, sidekey } = await house({ certificate: 'optional' });
+    const socket = await openTls(sidekey, upstream.authority, { protocols: ['h2', 'http/1.1'] });
+    onTestFinished(() => void socket.destroy());
+    expect(socket.alpnProtocol).toBe('http/1.1');
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('is named in the audit file by its fingerprint, and its key is nowhere', async () => {
+    const { upstream, sidekey } = await house({ trusts: makeTestAuthority('Somebody else') });
+    await getThrough(sidekey.url, upstream.url);
+    await sidekey.audited(({ event }) => event === 'outcome' || event === 'denied');
+    const { sealed } = (await sidekey.proxy.state.grants.open(
+      (await sidekey.proxy.state.grants.list())[0]!.id,
+    ))!;
+    const lines = (sealed.credential as { privateKey: string }).privateKey
+      .split('\n')
+      .filter((line) => line.length > 20);
+    const written = sidekey.logged() + JSON.stringify(await sidekey.audit());
+    expect(lines.length).toBeGreaterThan(10);
+    for (const line of lines) expect(written).not.toContain(line);
+    const access = (await sidekey.audit()).find(({ event }) => event === 'access');
+    expect(access).toMatchObject({ provider: 'bank' });
+  });
+});

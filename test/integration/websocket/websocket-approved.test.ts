@@ -1,0 +1,108 @@
+/** WebSockets under rules that want a person, and under rules about labels: what they may outlive, and what not. */
+import { expect, onTestFinished, test } from 'vitest';
+import { WebSocketServer } from 'ws';
+import type { Reach } from '../../../src/approvals/approval.ts';
+import { openTunnel, type RawClient } from '../../support/raw-client.ts';
+import { addAgent } from '../../support/rights.ts';
+import { startSidekey } from '../../support/sidekey.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+const hour = 3_600_000;
+const isOpen = ({ socket }: RawClient) => !socket.destroyed && !socket.readableEnded;
+
+async function opened(client: RawClient): Promise<RawClient> {
+  expect(await client.response()).toMatchObject({ status: 101 });
+  return client;
+}
+
+async function house(domain: object) {
+  const upstream = await startUpstream((_request, response) => response.end('ok'));
+  const server = new WebSocketServer({ server: upstream.server });
+  onTestFinished(() => server.close());
+  let time = Date.now();
+  const of = (rules: object) => ({ domains: { [upstream.authority]: { grant: 'acme', ...rules } } });
+  const sidekey = await startSidekey({ ...of(domain), now: () => time });
+  const grant = await sidekey.grant([upstream.authority]);
+  const { store } = sidekey.proxy.state;
+  const begin = async (path: string, fields: readonly string[] = []) => {
+    const client = await openTunnel(sidekey, upstream.authority, { fields });
+    client.send(
+      `GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
+      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    );
+    return client;
+  };
+  /** A WebSocket that a person lets in. */
+  const agreed = async (path: string, reach: Reach) => {
+    const client = await begin(path);
+    await sidekey.audited((line) => line.event === 'approval.asked' && line.path === path);
+    let [question] = await store.approvals.waiting(time);
+    while (question === undefined) [question] = await store.approvals.waiting(time);
+    await store.approvals.answer(question.id, { at: time, by: 'alice', outcome: 'allowed', reach });
+    return { client: await opened(client), id: question.id };
+  };
+  const endOf = async (path: string) => {
+    const { outcome, code } = await sidekey.audited((line) => line.event === 'outcome' && line.path === path);
+    return { outcome, code };
+  };
+  const open = async (path: string, fields?: readonly string[]) => opened(await begin(path, fields));
+  const advance = (ms: number) => (time += ms);
+  return { sidekey, store, grant, agreed, open, endOf, of, advance };
+}
+
+const missing = { outcome: 'aborted', code: 'approval_missing' };
+
+test('a WebSocket that a yes for this once let in outlives the hour of one that another yes let in', async () => {
+  const { agreed, endOf, advance } = await house({
+    rules: [
+      { name: 'one', paths: ['/once'], outcome: 'approve' },
+      { name: 'two', paths: ['/hour'], outcome: 'approve' },
+    ],
+  });
+  const once = await agreed('/once', { kind: 'once' });
+  const timed = await agreed('/hour', { kind: 'until', at: Date.now() + hour });
+  advance(2 * hour);
+  await timed.client.ended();
+  expect(await endOf('/hour')).toEqual(missing);
+  expect(isOpen(once.client)).toBe(true);
+});
+
+test('a WebSocket that a yes let in is cut when that is revoked, whoever it was first given for', async () => {
+  const { store, agreed, open, endOf } = await house({ default: 'approve' });
+  const first = await agreed('/first', { kind: 'until', at: Date.now() + hour });
+  const second = await open('/second');
+  expect([isOpen(first.client), isOpen(second)]).toEqual([true, true]);
+  await store.approvals.revoke(first.id);
+  await Promise.all([first.client.ended(), second.ended()]);
+  expect([await endOf('/first'), await endOf('/second')]).toEqual([missing, missing]);
+});
+
+test('a WebSocket that began without a question is cut when the rule wants one now', async () => {
+  const { sidekey, open, endOf, of } = await house({ default: 'allow' });
+  const client = await open('/chat');
+  await sidekey.configure(of({ default: 'approve' }));
+  await client.ended();
+  expect(await endOf('/chat')).toEqual(missing);
+});
+
+test('a WebSocket under a rule about labels is cut when the agent or the grant loses the label', async () => {
+  const { store, grant, open, endOf } = await house({
+    rules: [
+      { paths: ['/agent'], labels: ['trusted'], outcome: 'allow' },
+      { paths: ['/grant'], labels: ['prod'], outcome: 'allow' },
+    ],
+  });
+  await addAgent(store, 'claude', 'token', { labels: ['trusted'] });
+  await store.grantPolicies.set(grant.id, { labels: ['prod'] });
+  const fields = [`Proxy-Authorization: Basic ${Buffer.from('claude:token').toString('base64')}`];
+  const [byAgent, byGrant] = [await open('/agent', fields), await open('/grant', fields)];
+  await store.agents.change('claude', { labels: [] });
+  await byAgent.ended();
+  expect(isOpen(byGrant)).toBe(true);
+  await store.grantPolicies.set(grant.id, { labels: [] });
+  await byGrant.ended();
+  expect([await endOf('/agent'), await endOf('/grant')]).toMatchObject([
+    { code: 'rule_denied' },
+    { code: 'rule_denied' },
+  ]);
+});

@@ -1,0 +1,549 @@
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { hashToken, type Identity, readPresented } from '../../../src/agents/authentication.ts';
+import { type Binding, everything } from '../../../src/agents/lease.ts';
+import { createAgentRegister } from '../../../src/agents/register.ts';
+import { createUseNotes } from '../../../src/grants/activity.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import type { LeaseRecord, Store } from '../../../src/store/store.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { addAgent, leaseRecord, tokenRecord } from '../../support/rights.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { manualTime } from '../lib/manual-time.ts';
+
+const start = Date.UTC(2027, 0, 1);
+const basic = (text: string) =>
+  readPresented(['Proxy-Authorization', `Basic ${Buffer.from(text).toString('base64')}`]);
+const near = { loopback: true, mode: 'optional' } as const;
+const minute = 60_000;
+
+async function house() {
+  const time = manualTime(start);
+  const path = join(await tempFolder(), 'sidekey.db');
+  /** A process of its own, as far as the register goes. */
+  const open = async () => {
+    const store = await openSqliteStore(path, { now: time.now });
+    const uses = createUseNotes({ store, now: time.now, timers: time.timers });
+    onTestFinished(async () => {
+      await uses.close();
+      await store.close();
+    });
+    const rights = {
+      ...store.rights,
+      read: vi.fn((since?: number) => store.rights.read(since)),
+      revision: vi.fn(() => store.rights.revision()),
+    };
+    const leases = {
+      ...store.leases,
+      get: vi.fn((id: string) => store.leases.get(id)),
+      use: vi.fn((id: string, at: number) => store.leases.use(id, at)),
+    };
+    const spied: Store = { ...store, rights, leases };
+    const register = createAgentRegister({ store: spied, now: time.now, uses });
+    const identify = (userInfo: string) => register.identify(basic(userInfo), near);
+    return { store, uses, register, rights, leases, identify };
+  };
+  const first = await open();
+  const { store } = first;
+  const grant = grantRecord({ name: 'work', user: 'alice' });
+  const other = grantRecord({ name: 'other', user: 'bob' });
+  for (const record of [grant, other]) await store.grants.insert(record);
+  const lease = async (secret: string, fields: Partial<LeaseRecord> = {}): Promise<LeaseRecord> => {
+    const record = leaseRecord({
+      agent: 'a',
+      tokenHash: hashToken(secret),
+      grants: [grant.id],
+      createdAt: start,
+      expiresAt: start + 15 * minute,
+      ...fields,
+    });
+    await store.leases.insert(record);
+    return record;
+  };
+  return { ...first, time, open, grant, other, lease };
+}
+
+function known(identity: Identity | SidekeyError): Identity {
+  if (identity instanceof SidekeyError) throw identity;
+  return identity;
+}
+
+async function assuming() {
+  const place = await house();
+  const { store, grant, lease, uses, time } = place;
+  await addAgent(store, 'a', 'one');
+  await addAgent(store, 'b', 'two');
+  const held = await lease('held');
+  const assumed = { agent: 'a', tokenHash: hashToken('held') };
+  const register = createAgentRegister({ store, now: time.now, uses, assumed });
+  return { ...place, register, held, grant };
+}
+
+describe('a register that assumes a token', () => {
+  it('takes callers without a token for its holder, with what they choose', async () => {
+    const { register, held, grant, other } = await assuming();
+    const caller = known(await register.identify(readPresented([]), near));
+    expect(caller).toMatchObject({ agent: 'a', lease: { id: held.id } });
+    expect(caller.reaches(grant)).toBe(true);
+    expect(caller.reaches(other)).toBe(false);
+    expect(known(await register.identify(basic('+user=alice:'), near)).selectors.user).toBe('alice');
+  });
+
+  it.each([
+    { loopback: false, mode: 'optional' },
+    { loopback: true, mode: 'required' },
+    { loopback: false, mode: 'required' },
+  ] as const)('does so for nobody where a token is wanted: %j', async (facts) => {
+    const { register } = await assuming();
+    expect(await register.identify(readPresented([]), facts)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('takes what is shown as it is: a wrong token is refused, and another one is another caller', async () => {
+    const { register } = await assuming();
+    for (const wrong of ['a:nonsense', 'b:held', 'a'])
+      expect(await register.identify(basic(wrong), near)).toMatchObject({ code: 'agent_auth_required' });
+    expect(known(await register.identify(basic('b:two'), near))).toMatchObject({ agent: 'b', lease: null });
+  });
+
+  it('lets nobody in when the lease has ended, or before there is one', async () => {
+    const { register, store, held, time } = await assuming();
+    await store.leases.revoke({ id: held.id }, time.now());
+    expect(await register.identify(readPresented([]), near)).toMatchObject({ code: 'lease_expired' });
+    const assumed = { agent: 'a', tokenHash: hashToken('yet to come') };
+    const early = createAgentRegister({ store, now: time.now, uses: { used() {} }, assumed });
+    expect(await early.identify(readPresented([]), near)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('ends what lasts when a token is wanted from then on', async () => {
+    const { register, grant } = await assuming();
+    const caller = known(await register.identify(readPresented([]), near));
+    const lasting = (mode: 'optional' | 'required') => caller.holds(grant, { mode, used: false });
+    expect(await lasting('optional')).not.toBeInstanceOf(SidekeyError);
+    expect(await lasting('required')).toMatchObject({ code: 'agent_auth_required' });
+    const shown = known(await register.identify(basic('a:held'), near));
+    expect(await shown.holds(grant, { mode: 'required', used: false })).not.toBeInstanceOf(SidekeyError);
+  });
+});
+
+describe('the register of agents', () => {
+  it('knows an agent by its token, with and without its name', async () => {
+    const { store, register, identify } = await house();
+    await addAgent(store, 'a', 'one');
+    await addAgent(store, 'b', 'two', { user: 'alice', labels: ['ci'] });
+    expect(await identify('b+user=alice:two')).toMatchObject({
+      agent: 'b',
+      agentUser: 'alice',
+      labels: ['ci'],
+      lease: null,
+      selectors: { grant: null, user: 'alice' },
+    });
+    expect(await register.identify(readPresented(['Proxy-Authorization', 'Bearer one']), near)).toMatchObject(
+      { agent: 'a' },
+    );
+  });
+
+  it.each([
+    ['another token', 'a:two'],
+    ['the token of another', 'a:three'],
+    ['another name', 'c:one'],
+    ['the name in another case', 'A:one'],
+    ['the hash for the token', `a:${hashToken('one').toString('hex')}`],
+    ['something malformed', 'a'],
+    ['the lease of another under its own name', 'b:lease'],
+  ])('does not know %s, not even from loopback where no token is asked for', async (_what, userInfo) => {
+    const { store, lease, identify } = await house();
+    await addAgent(store, 'a', 'one');
+    await addAgent(store, 'b', 'three');
+    await lease('lease');
+    expect(await identify(userInfo)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('lets a caller without a token in only from loopback, and only where the config does', async () => {
+    const { register, rights } = await house();
+    for (const presented of [readPresented([]), basic('+user=alice:')]) {
+      expect(await register.identify(presented, near)).not.toBeInstanceOf(SidekeyError);
+      for (const facts of [
+        { loopback: false, mode: 'optional' },
+        { loopback: true, mode: 'required' },
+        { loopback: false, mode: 'required' },
+      ] as const) {
+        expect(await register.identify(presented, facts)).toMatchObject({ code: 'agent_auth_required' });
+      }
+    }
+    expect(await register.identify(basic('+user=alice:'), near)).toMatchObject({
+      agent: null,
+      selectors: { grant: null, user: 'alice' },
+    });
+    expect(rights.read).not.toHaveBeenCalled();
+  });
+
+  it('reads the rights once for each change of one, and not for other changes in the store', async () => {
+    const { store, identify, rights, grant } = await house();
+    await addAgent(store, 'a', 'one');
+    for (let request = 0; request < 10; request += 1) await identify('a:one');
+    await Promise.all(Array.from({ length: 10 }, () => identify('a:one')));
+    expect(rights.read).toHaveBeenCalledTimes(1);
+    expect(rights.revision).toHaveBeenCalledTimes(0);
+    await store.activity.note(grant.id, { usedAt: start });
+    await Promise.all(Array.from({ length: 10 }, () => identify('a:one')));
+    expect(rights.read).toHaveBeenCalledTimes(1);
+    expect(rights.revision).toHaveBeenCalledTimes(1);
+    await store.agents.remove('a');
+    expect(await identify('a:one')).toMatchObject({ code: 'agent_auth_required' });
+    expect(rights.read).toHaveBeenCalledTimes(2);
+  });
+
+  it('knows nobody where the store cannot be asked, even whom it knew before', async () => {
+    const { store, identify, rights } = await house();
+    await addAgent(store, 'a', 'one');
+    await identify('a:one');
+    await store.agents.change('a', { labels: ['x'] });
+    rights.revision.mockRejectedValueOnce(new SidekeyError('store_unavailable', 'Gone.'));
+    await expect(identify('a:one')).rejects.toMatchObject({ code: 'store_unavailable' });
+    expect(await identify('a:one')).toMatchObject({ agent: 'a' });
+  });
+
+  it('refuses the tokens and leases of an agent that is disabled, and says how to enable it', async () => {
+    const { store, identify, lease } = await house();
+    await addAgent(store, 'a', 'one');
+    await lease('lease');
+    await store.agents.change('a', { disabledAt: start });
+    for (const secret of ['one', 'lease'])
+      expect(await identify(`a:${secret}`)).toMatchObject({
+        code: 'agent_auth_required',
+        hint: 'sidekey agent enable a',
+      });
+    await store.agents.change('a', { disabledAt: null });
+    expect(await identify('a:one')).toMatchObject({ agent: 'a' });
+  });
+
+  it('refuses a token in the millisecond in which it ends, and one that was revoked', async () => {
+    const { store, time, identify } = await house();
+    await addAgent(store, 'a', 'one');
+    const token = tokenRecord({ agent: 'a', label: 'ci', hash: hashToken('two'), expiresAt: start + 1_000 });
+    await store.agentTokens.add(token, null);
+    await time.advance(999);
+    expect(await identify('a:two')).toMatchObject({ agent: 'a' });
+    await time.advance(1);
+    expect(await identify('a:two')).toMatchObject({
+      code: 'agent_auth_required',
+      message: 'This token of the agent a ended at 2027-01-01T00:00:01.000Z.',
+      hint: 'for a new one: sidekey agent rotate a --token-label ci',
+    });
+    await store.agentTokens.revoke('a', 'main', time.now());
+    expect(await identify('a:one')).toMatchObject({ message: 'This token of the agent a was revoked.' });
+  });
+
+  it('says whose a right was that has ended', async () => {
+    const { store, time, register, lease } = await house();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease');
+    await time.advance(15 * minute);
+    const seen = vi.fn();
+    await register.identify(basic('a:lease'), { ...near, known: seen });
+    expect(seen).toHaveBeenCalledExactlyOnceWith(
+      expect.objectContaining({ agent: 'a', lease: expect.objectContaining({ id }) }),
+    );
+  });
+});
+
+describe('a lease', () => {
+  it('is shown as the password of its agent, of nobody, or as Bearer', async () => {
+    const { store, register, identify, lease } = await house();
+    await addAgent(store, 'a', 'one');
+    const { id, expiresAt } = await lease('lease', { purpose: 'a report' });
+    const expected = { agent: 'a', lease: { id, purpose: 'a report', expiresAt } };
+    expect(await identify('a:lease')).toMatchObject(expected);
+    expect(await identify(':lease')).toMatchObject(expected);
+    expect(
+      await register.identify(readPresented(['Proxy-Authorization', 'Bearer lease']), near),
+    ).toMatchObject(expected);
+  });
+
+  it('reaches what it is for and what is bound to its agent, both, now', async () => {
+    const { store, identify, lease, grant, other } = await house();
+    await addAgent(store, 'a', 'one', { bindings: [{ kind: 'user', value: 'alice' }] });
+    await lease('lease', { grants: [grant.id, other.id] });
+    const reached = async (userInfo: string) => {
+      const { reaches } = known(await identify(userInfo));
+      return [grant, other].map(reaches);
+    };
+    expect(await reached('a:lease')).toEqual([true, false]);
+    await store.bindings.add('a', [{ kind: 'user', value: 'bob' }], start);
+    expect(await reached('a:lease')).toEqual([true, true]);
+    await lease('narrow', { grants: [other.id] });
+    expect(await reached('a:narrow')).toEqual([false, true]);
+    await store.bindings.remove('a', [{ kind: 'user', value: 'alice' }]);
+    expect(await reached('a:lease')).toEqual([false, true]);
+  });
+
+  it('ends on time, and its refusal has the command that renews it', async () => {
+    const { store, time, identify, lease } = await house();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease');
+    await time.advance(15 * minute - 1);
+    expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+    await time.advance(1);
+    expect(await identify('a:lease')).toMatchObject({
+      code: 'lease_expired',
+      message: `The lease ${id} of a ended at 2027-01-01T00:15:00.000Z.`,
+      hint: `sidekey lease renew ${id}`,
+    });
+    await store.leases.renew(id, { at: time.now(), expiresAt: time.now() + minute, moreUses: 0 });
+    expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+    await store.leases.revoke({ id }, time.now());
+    expect(await identify('a:lease')).toMatchObject({
+      code: 'lease_expired',
+      message: expect.stringContaining('was revoked'),
+      hint: expect.stringContaining('sidekey lease create --agent a'),
+    });
+  });
+
+  it('that ended long ago is one that nobody knows, until it is renewed', async () => {
+    const { store, time, identify, lease, rights } = await house();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease', { expiresAt: start - 86_400_001 });
+    expect(await identify('a:lease')).toMatchObject({ code: 'agent_auth_required' });
+    expect(rights.read).toHaveBeenCalledTimes(1);
+    await store.leases.renew(id, { at: time.now(), expiresAt: start + minute, moreUses: 0 });
+    expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+  });
+
+  it('ends when it is idle, and each request puts that off', async () => {
+    const { store, time, identify, lease, leases } = await house();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease', { idleMs: 5 * minute });
+    for (let request = 0; request < 2; request += 1) {
+      await time.advance(5 * minute - 1);
+      expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+    }
+    expect(leases.get).not.toHaveBeenCalled();
+    await time.advance(5 * minute);
+    expect(await identify('a:lease')).toMatchObject({
+      code: 'lease_expired',
+      message: expect.stringContaining('was not used for 300 s'),
+      hint: `sidekey lease renew ${id}`,
+    });
+    expect(await identify('a:lease')).toBeInstanceOf(SidekeyError);
+  });
+
+  it('is not idle while another process serves it, however its requests come', async () => {
+    const { store, time, open, identify, lease } = await house();
+    const second = await open();
+    await addAgent(store, 'a', 'one');
+    await lease('lease', { idleMs: minute, expiresAt: start + 86_400_000 });
+    // Pauses of every length up to the idle end, some requests close together before a long one.
+    for (const pause of [59_999, 1, 29_999, 20_000, 59_000, 10_000, 100, 45_000, 30_000, 59_999]) {
+      await time.advance(pause);
+      expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+      await time.advance(59_999);
+      // This one looks, long after; were it wrong it would refuse.
+      expect(await second.identify('a:lease')).toMatchObject({ agent: 'a' });
+      await time.advance(59_999);
+      expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+    }
+    await time.advance(minute);
+    expect(await second.identify('a:lease')).toMatchObject({ code: 'lease_expired' });
+    expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
+  });
+
+  it('that was used by another process at the last moment is known here in the next', async () => {
+    const { store, time, open, identify, lease } = await house();
+    const second = await open();
+    await addAgent(store, 'a', 'one');
+    await lease('lease', { idleMs: minute });
+    await time.advance(minute - 1);
+    expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
+    await time.advance(2);
+    expect(await second.identify('a:lease')).toMatchObject({ agent: 'a' });
+  });
+
+  it('with a maximum lets exactly so many requests have a credential, over processes', async () => {
+    const { store, open, identify, lease, grant, rights } = await house();
+    const second = await open();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease', { maxUses: 5 });
+    const callers = [known(await identify('a:lease')), known(await second.identify('a:lease'))];
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, (_, index) => callers[index % 2]!.spend(grant)),
+    );
+    expect(answers.filter((answer) => answer === null)).toHaveLength(5);
+    for (const answer of answers.filter((it) => it !== null)) {
+      expect(answer).toMatchObject({
+        code: 'lease_expired',
+        message: `The lease ${id} of a is used up: it was for 5 requests, which were made.`,
+        hint: `sidekey lease renew ${id} --uses 5`,
+      });
+    }
+    // It is refused before it comes so far, too, and the counting has read no rights anew.
+    expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
+    expect(rights.read).toHaveBeenCalledTimes(1);
+    await store.leases.renew(id, { at: start, expiresAt: start + minute, moreUses: 1 });
+    expect(await known(await identify('a:lease')).spend(grant)).toBeNull();
+    expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
+  });
+
+  it('without a maximum is not counted: no write stands in the way of a request', async () => {
+    const { store, identify, lease, leases, grant } = await house();
+    await addAgent(store, 'a', 'one');
+    await lease('lease');
+    expect(await known(await identify('a:lease')).spend(grant)).toBeNull();
+    expect(leases.use).not.toHaveBeenCalled();
+  });
+});
+
+describe('a right that ends while a request waits', () => {
+  const github: Binding = { kind: 'provider', value: 'github' };
+
+  it.each([
+    [
+      'the agent was disabled',
+      'agent_auth_required',
+      (store: Store) => store.agents.change('a', { disabledAt: 1 }),
+    ],
+    ['the agent was removed', 'agent_auth_required', (store: Store) => store.agents.remove('a')],
+    ['the lease was revoked', 'lease_expired', (store: Store) => store.leases.revoke({ agent: 'a' }, 1)],
+    ['the binding was taken', 'grant_missing', (store: Store) => store.bindings.remove('a', [github])],
+  ])('keeps the credential here: %s', async (_what, code, change) => {
+    const { store, identify, lease, grant } = await house();
+    await addAgent(store, 'a', 'one', { bindings: [github] });
+    await lease('lease');
+    const identity = known(await identify('a:lease'));
+    expect(await identity.spend(grant)).toBeNull();
+    await change(store);
+    expect(await identity.spend(grant)).toMatchObject({ code });
+  });
+
+  it('keeps the credential here: the lease has ended meanwhile', async () => {
+    const { store, time, identify, lease, grant } = await house();
+    await addAgent(store, 'a', 'one');
+    await lease('lease');
+    const identity = known(await identify('a:lease'));
+    await time.advance(15 * minute);
+    expect(await identity.spend(grant)).toMatchObject({ code: 'lease_expired' });
+  });
+
+  it('tells the labels of an agent as they are now, and none of one that is gone', async () => {
+    const { store, register, identify, lease } = await house();
+    await addAgent(store, 'a', 'one', { labels: ['ci'] });
+    await lease('lease');
+    const callers = [known(await identify('a:one')), known(await identify('a:lease'))];
+    const now = () => Promise.all(callers.map((caller) => caller.labelsNow()));
+    expect(await now()).toEqual([['ci'], ['ci']]);
+    await store.agents.change('a', { labels: ['prod'] });
+    expect(await now()).toEqual([['prod'], ['prod']]);
+    expect(callers.map(({ labels }) => labels)).toEqual([['ci'], ['ci']]);
+    await store.agents.remove('a');
+    expect(await now()).toEqual([[], []]);
+    expect(await known(await register.identify(readPresented([]), near)).labelsNow()).toEqual([]);
+  });
+
+  it('tells the end of the grant from that of the lease, for callers of every kind', async () => {
+    const { store, time, register, identify, lease, grant, other } = await house();
+    await addAgent(store, 'a', 'one');
+    await lease('lease');
+    await store.grantPolicies.set(grant.id, { expiresAt: start + minute, labels: ['prod'] });
+    const nobody = known(await register.identify(readPresented([]), near));
+    const callers = [nobody, known(await identify('a:one')), known(await identify('a:lease'))];
+    for (const caller of callers) {
+      expect(await caller.spend(grant)).toBeNull();
+      expect(await caller.grantLabels(grant)).toEqual(['prod']);
+      expect(await caller.grantLabels(other)).toEqual([]);
+    }
+    await time.advance(minute);
+    for (const caller of callers) {
+      expect(await caller.spend(grant)).toMatchObject({
+        code: 'grant_expired',
+        hint: 'sidekey grant extend work --user alice',
+      });
+    }
+    expect(await nobody.spend(other)).toBeNull();
+  });
+});
+
+describe('a right that something was let through by, asked for again while that lasts', () => {
+  const open = { mode: 'optional', used: false } as const;
+
+  it.each<[string, (store: Store, grantId: string) => Promise<unknown>, string]>([
+    [
+      'the agent is disabled',
+      (store) => store.agents.change('a', { disabledAt: start }),
+      'agent_auth_required',
+    ],
+    ['the agent is removed', (store) => store.agents.remove('a'), 'agent_auth_required'],
+    ['the lease is revoked', (store) => store.leases.revoke({ agent: 'a' }, start), 'lease_expired'],
+    ['the grant is unbound', (store) => store.bindings.remove('a', [everything]), 'grant_missing'],
+    [
+      'the grant has ended',
+      (store, grantId) => store.grantPolicies.set(grantId, { expiresAt: start }),
+      'grant_expired',
+    ],
+  ])('has ended when %s', async (_what, change, code) => {
+    const { store, identify, lease, grant } = await house();
+    await addAgent(store, 'a', 'one', { bindings: [everything] });
+    await lease('lease');
+    const { holds } = known(await identify('a:lease'));
+    expect(await holds(grant, open)).toBe(start + 15 * minute);
+    await change(store, grant.id);
+    expect(await holds(grant, open)).toMatchObject({ code });
+  });
+
+  it('has ended when the token is revoked or its end has come, also where no grant was used', async () => {
+    const { store, time, identify } = await house();
+    await addAgent(store, 'a', 'one');
+    const hash = hashToken('two');
+    await store.agentTokens.add(tokenRecord({ agent: 'a', hash, expiresAt: start + minute }), null);
+    const [own, ending] = [known(await identify('a:one')), known(await identify('a:two'))];
+    expect(await own.holds(null, open)).toBe(Infinity);
+    expect(await ending.holds(null, open)).toBe(start + minute);
+    await time.advance(minute);
+    expect(await ending.holds(null, open)).toMatchObject({ code: 'agent_auth_required' });
+    await store.agentTokens.revoke('a', null, time.now());
+    expect(await own.holds(null, open)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('ends with the first of the clocks, that of the grant for callers without a token too', async () => {
+    const { store, register, identify, lease, grant } = await house();
+    await addAgent(store, 'a', 'one');
+    await lease('lease');
+    await store.grantPolicies.set(grant.id, { expiresAt: start + minute });
+    const nobody = known(await register.identify(readPresented([]), near));
+    for (const caller of [nobody, known(await identify('a:lease'))])
+      expect(await caller.holds(grant, open)).toBe(start + minute);
+    expect(await nobody.holds(null, open)).toBe(Infinity);
+    expect(await nobody.holds(null, { mode: 'required', used: false })).toMatchObject({
+      code: 'agent_auth_required',
+    });
+  });
+
+  it('is that of the last use of a lease until the lease ends, and counts none', async () => {
+    const { store, time, identify, lease, grant } = await house();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease', { maxUses: 1 });
+    const { spend, holds } = known(await identify('a:lease'));
+    expect(await spend(grant)).toBeNull();
+    expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
+    for (let i = 0; i < 3; i += 1) expect(await holds(grant, open)).toBe(start + 15 * minute);
+    expect(await store.leases.get(id)).toMatchObject({ uses: 1 });
+    await time.advance(15 * minute);
+    expect(await holds(grant, open)).toMatchObject({ code: 'lease_expired' });
+  });
+
+  it('keeps a lease from being idle while bytes go through, and only then', async () => {
+    const { time, store, identify, lease, grant } = await house();
+    await addAgent(store, 'a', 'one');
+    await lease('lease', { idleMs: minute });
+    const { holds } = known(await identify('a:lease'));
+    for (let i = 0; i < 5; i += 1) {
+      await time.advance(minute / 2);
+      expect(await holds(grant, { mode: 'optional', used: true })).toBe(
+        Math.min(time.now() + minute, start + 15 * minute),
+      );
+    }
+    await time.advance(minute - 1);
+    expect(await holds(grant, open)).toBe(time.now() + 1);
+    await time.advance(1);
+    expect(await holds(grant, open)).toMatchObject({ code: 'lease_expired' });
+  });
+});

@@ -1,0 +1,29 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { isPrivate, isWritableByAll, syncFolder } from '../../../src/lib/files.ts';
+import { isSystemError, systemCode } from '../../../src/lib/errors.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+test.each([
+  [0o600, true, false],
+  [0o700, true, false],
+  [0o640, false, false],
+  [0o604, false, false],
+  [0o620, false, false],
+  [0o610, false, false],
+  [0o601, false, false],
+  [0o602, false, true],
+  [0o777, false, true],
+])('mode %i: private %s, writable by all %s', (mode, alone, byAll) => {
+  expect([isPrivate(mode | 0o100000), isWritableByAll(mode | 0o100000)]).toEqual([alone, byAll]);
+});
+
+test('a folder that is there can be synced, and one that is not says so', async () => {
+  const folder = await tempFolder();
+  await syncFolder(folder);
+  const failure: unknown = await syncFolder(join(folder, 'none')).catch((error: unknown) => error);
+  expect(systemCode(failure)).toBe('ENOENT');
+  expect(isSystemError(failure, 'EEXIST', 'ENOENT')).toBe(true);
+  expect(isSystemError(failure, 'EEXIST')).toBe(false);
+  expect(systemCode('no error')).toBe('unknown error');
+});

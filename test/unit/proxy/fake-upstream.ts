@@ -1,0 +1,236 @@
+import type { RawFields } from '../../../src/http/fields.ts';
+import { createMeter, type Reply } from '../../../src/http/message.ts';
+import { createGone } from '../../../src/lib/http2-abort.ts';
+import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
+import { type Departure, forward } from '../../../src/proxy/forward.ts';
+import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/h1-connection.ts';
+import type { Streams } from '../../../src/upstream/h2-pool.ts';
+import type { Connections } from '../../../src/upstream/pool.ts';
+import { factsOf } from '../../support/request-facts.ts';
+
+/** A connection that a test speaks for. */
+export interface FakeConnection extends UpstreamConnection {
+  /** All that was written. */
+  sent(): string;
+  /** Has the upstream say these bytes. */
+  says(text: string): void;
+  readonly user: ConnectionUser;
+  readonly released: boolean;
+  readonly destroyed: boolean;
+  readonly paused: boolean;
+  /** For how long it was said that it is kept; what the last deadline was. */
+  readonly kept: number | null;
+  readonly due: number;
+  /** How often one was set. */
+  readonly deadlines: number;
+  /** Takes no more until it is `drained`. */
+  full: boolean;
+}
+
+/** The region is used again and again, as that of the real ones is. */
+const region = Buffer.alloc(65_536);
+
+export function fakeConnection(user: ConnectionUser): FakeConnection {
+  let sent = '';
+  let [released, destroyed, paused] = [false, false, false];
+  let kept: number | null = null;
+  let due = 0;
+  let deadlines = 0;
+  const it: FakeConnection = {
+    user,
+    full: false,
+    write(bytes) {
+      sent += bytes.toString('latin1');
+      return !it.full;
+    },
+    pause: () => void (paused = true),
+    resume: () => void (paused = false),
+    deadline(ms) {
+      due = ms;
+      deadlines += 1;
+    },
+    get isFull() {
+      return it.full;
+    },
+    release(idleMs) {
+      released = true;
+      kept = idleMs;
+    },
+    destroy: () => void (destroyed = true),
+    sent: () => sent,
+    says(text) {
+      const end = region.write(text, 'latin1');
+      user.received(region, end);
+      region.fill('?', 0, end);
+    },
+    get released() {
+      return released;
+    },
+    get destroyed() {
+      return destroyed;
+    },
+    get paused() {
+      return paused;
+    },
+    get kept() {
+      return kept;
+    },
+    get due() {
+      return due;
+    },
+    get deadlines() {
+      return deadlines;
+    },
+  };
+  return it;
+}
+
+/** Connections that are given when the test says so. */
+export function fakeConnections() {
+  const asked: { readonly user: ConnectionUser; readonly fresh: boolean }[] = [];
+  let left = 0;
+  const connections: Connections = {
+    request: (_authority, user, fresh = false) => void asked.push({ user, fresh }),
+    leave: () => void (left += 1),
+    adopt: (_authority, socket) => void socket.destroy(),
+    close: () => Promise.resolve(),
+  };
+  return {
+    connections,
+    asked,
+    left: () => left,
+    /** Gives the one who asked last a connection. */
+    give: (): FakeConnection => {
+      const { user } = asked.at(-1)!;
+      const connection = fakeConnection(user);
+      user.connected(connection);
+      return connection;
+    },
+  };
+}
+
+/** For requests that ask for none. */
+export const noStreams: Streams = {
+  request() {
+    throw new Error('a stream was asked for');
+  },
+  leave() {},
+  negotiate: () => Promise.reject(new Error('a protocol was asked for')),
+  close: () => Promise.resolve(),
+};
+
+/** A reply that keeps what it is told. */
+export function replyOf(gone = createGone(), waits = false) {
+  const said: unknown[] = [];
+  const drains: (() => void)[] = [];
+  let started = false;
+  const state = { full: false };
+  const reply: Reply = {
+    get started() {
+      return started;
+    },
+    gone,
+    waiting: () => gone,
+    get waits() {
+      return waits;
+    },
+    continue(isSending = false) {
+      waits = false;
+      if (!isSending) said.push('continue');
+    },
+    informational: (status, fields) => said.push(['informational', status, ...fields]),
+    last() {},
+    head(status, reason, fields) {
+      started = true;
+      said.push(['head', status, reason, ...fields]);
+    },
+    write(chunk) {
+      const before: unknown = said.at(-1);
+      if (Array.isArray(before) && before[0] === 'write') before[1] += chunk.toString('latin1');
+      else said.push(['write', chunk.toString('latin1')]);
+      return !state.full;
+    },
+    onDrain: (listener) => void drains.push(listener),
+    end(trailers, flushed) {
+      said.push(['end', ...trailers]);
+      flushed?.();
+    },
+    abort: () => said.push('abort'),
+  };
+  return { reply, said, drains, state, gone };
+}
+
+export function departureOf(more: Partial<Departure> = {}): Departure {
+  return {
+    authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
+    protocol: 'http/1.1',
+    method: 'GET',
+    path: '/',
+    fields: ['Host', 'api.acme.test'],
+    framing: { kind: 'none' },
+    body: null,
+    trailers: () => [],
+    carriesGrant: true,
+    right: {
+      caller: {
+        holds: () => Promise.resolve(Infinity),
+        labels: [],
+        labelsNow: () => Promise.resolve([]),
+        grantLabels: () => Promise.resolve([]),
+      },
+      facts: factsOf('https://api.acme.test/'),
+      grant: null,
+    },
+    maxResponse: null,
+    ...more,
+  };
+}
+
+/** Begins an exchange; its connection comes when the test gives it. */
+export function exchangeOf(
+  more: Partial<Departure> = {},
+  limits: Limits = defaultLimits,
+  { waits = false }: { readonly waits?: boolean } = {},
+) {
+  const pool = fakeConnections();
+  const client = replyOf(createGone(), waits);
+  const meter = createMeter();
+  const { connections } = pool;
+  const carried = forward(departureOf(more), meter, client.reply, {
+    connections,
+    streams: noStreams,
+    limits,
+  });
+  carried.catch(() => {});
+  return { ...pool, ...client, carried, meter };
+}
+
+/** A body in these pieces. */
+export async function* bodyOf(...pieces: string[]): AsyncGenerator<Buffer> {
+  for (const piece of pieces) yield Buffer.from(piece);
+}
+
+/** A body of `hello` that comes when the test says so. */
+export function lateBody() {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const body = (async function* () {
+    await promise;
+    yield Buffer.from('hello');
+  })();
+  return { body, come: resolve };
+}
+
+/** A body with a length or in chunks, and the fields that say so. */
+export function framed(kind: 'chunked' | number): Pick<Departure, 'framing' | 'fields'> {
+  const fields: RawFields =
+    kind === 'chunked' ? ['Transfer-Encoding', 'chunked'] : ['Content-Length', `${kind}`];
+  return {
+    framing: kind === 'chunked' ? { kind } : { kind: 'length', bytes: kind },
+    fields: ['Host', 'h', ...fields],
+  };
+}
+
+/** Lets promises that are settled be noticed. */
+export async function turn(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,675 @@
+import { once } from 'node:events';
+import { constants, sensitiveHeaders, type ServerHttp2Stream } from 'node:http2';
+import { text } from 'node:stream/consumers';
+import { describe, expect, it } from 'vitest';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import type { Authority } from '../../../src/policy/authority.ts';
+import type { Departure } from '../../../src/proxy/forward.ts';
+import { frame, frameType, goaway, headers, reset } from '../../support/http2-frames.ts';
+import { answer, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
+import { bodyOf, framed, lateBody, turn } from './fake-upstream.ts';
+
+const chunked = { kind: 'chunked' } as const;
+
+/** Says where it is when it is asked. */
+function gate<T>() {
+  return Promise.withResolvers<T>();
+}
+
+describe('a request of an HTTP/2 client', () => {
+  it('goes to an upstream of HTTP/2 with its pseudo fields, and without fields of HTTP/1.1', async () => {
+    let seen: readonly string[] = [];
+    const upstream = await http2Upstream((stream, raw) => {
+      seen = raw;
+      stream.respond({ ':status': 201, 'x-answer': 'yes' }, { sendDate: false } as object);
+      stream.end('made');
+    });
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      method: 'PUT',
+      path: '/a?b=c',
+      fields: [
+        'Host',
+        'x',
+        'X-Odd',
+        'a  b',
+        'TE',
+        'trailers',
+        'Connection',
+        'x',
+        'Keep-Alive',
+        '5',
+        'Transfer-Encoding',
+        'chunked',
+        'x-odd',
+        'c',
+        'content-type',
+        'a',
+        'content-type',
+        'b',
+      ],
+    });
+    expect(await carried).toMatchObject({ status: 201, fate: 'complete', bytesOut: 4 });
+    expect(seen).toEqual([
+      ':method',
+      'PUT',
+      ':scheme',
+      'https',
+      ':authority',
+      `api.example:${upstream.authority.port}`,
+      ':path',
+      '/a?b=c',
+      'x-odd',
+      'a  b',
+      'te',
+      'trailers',
+      'x-odd',
+      'c',
+      'content-type',
+      'a',
+      'content-type',
+      'b',
+    ]);
+    expect(said[0]).toEqual(['head', 201, '', 'x-answer', 'yes']);
+    expect(said.slice(1)).toEqual([['write', 'made'], ['end']]);
+  });
+
+  it('has what is secret in it remembered by no compressor', async () => {
+    const seen: (readonly string[])[] = [];
+    const upstream = await http2Upstream((stream, _raw, fields) => {
+      seen.push((fields as { [sensitiveHeaders]?: string[] })[sensitiveHeaders] ?? []);
+      stream.respond({}, { endStream: true });
+    });
+    const { carry } = waysOut();
+    const fields = ['Authorization', 'Bearer a', 'Cookie', 'b', 'X-Key', 'c', 'X-Other', 'd'];
+    await carry(upstream.authority, { fields, carriedIn: new Set(['authorization', 'x-key']) }).carried;
+    await carry(upstream.authority, { fields: [], conceal: (kept) => kept }).carried;
+    expect(seen).toEqual([['authorization', 'cookie', 'x-key'], [':path']]);
+  });
+
+  it.each([
+    ['a target with a space', { path: '/a b' }],
+    ['a target with a line end', { path: '/a\r\nx' }],
+    ['a target that is no path', { path: '*' }],
+    ['a field with a line end', { fields: ['x', 'a\r\nb: c'] }],
+    ['a field with a NUL', { fields: ['x', 'a\0b'] }],
+    ['a name that is none', { fields: ['a b', 'c'] }],
+    ['a pseudo field', { fields: [':authority', 'other.example'] }],
+  ])('with %s is refused, and nobody is asked', async (_what, more) => {
+    const upstream = await http2Upstream(() => {});
+    await expect(waysOut().carry(upstream.authority, more).carried).rejects.toMatchObject({
+      code: 'bad_request',
+    });
+    expect(upstream.accepted()).toBe(0);
+  });
+
+  it('has its body sent as it comes, with its trailers', async () => {
+    const upstream = await http2Upstream((stream) => {
+      const trailers = once(stream, 'trailers');
+      void Promise.all([text(stream), trailers]).then(([body, [fields]]) => {
+        stream.respond({});
+        stream.end(`${body} ${JSON.stringify(fields)}`);
+      });
+    });
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      framing: chunked,
+      body: bodyOf('he', '', 'llo'),
+      trailers: () => ['X-Sum', '7', 'x-sum', '8'],
+    });
+    expect(await carried).toMatchObject({ bytesIn: 5, fate: 'complete' });
+    expect(said).toContain('continue');
+    expect(said.at(-2)).toEqual(['write', 'hello {"x-sum":"7, 8"}']);
+  });
+
+  it('that is empty where a body was announced ends as well', async () => {
+    const upstream = await http2Upstream((stream) => {
+      void text(stream).then((body) => {
+        stream.respond({});
+        stream.end(`[${body}]`);
+      });
+    });
+    const { carry } = waysOut();
+    const posted = carry(upstream.authority, { method: 'POST', framing: chunked, body: bodyOf() });
+    await posted.carried;
+    expect(posted.said.at(-2)).toEqual(['write', '[]']);
+  });
+
+  it.each([
+    ['shorter', 'hell'],
+    ['longer', 'hello!'],
+  ])('with a body %s than announced is refused, and its stream reset', async (_how, sent) => {
+    const code = gate<number | undefined>();
+    const upstream = await http2Upstream((stream) => {
+      stream.resume().on('close', () => code.resolve(stream.rstCode));
+    });
+    const { carried } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      fields: ['content-length', '5'],
+      framing: { kind: 'length', bytes: 5 },
+      body: bodyOf(sent),
+    });
+    await expect(carried).rejects.toMatchObject({ code: 'bad_request' });
+    expect(await code.promise).toBe(constants.NGHTTP2_CANCEL);
+  });
+
+  it('has no more of its body read than the upstream takes', async () => {
+    const opened = gate<ServerHttp2Stream>();
+    const upstream = await http2Upstream((stream) => opened.resolve(stream.pause()));
+    let read = 0;
+    async function* pieces() {
+      for (; read < 64; read += 1) yield Buffer.alloc(65_536);
+    }
+    const { carried } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      framing: chunked,
+      body: pieces(),
+    });
+    const stream = await opened.promise;
+    // The upstream says more by a PING of its own when it has all that was sent to it.
+    await new Promise((done) => void stream.session!.ping(done));
+    await turn();
+    expect(read).toBeLessThan(16);
+    stream.resume().on('end', () => stream.respond({}, { endStream: true }));
+    expect(await carried).toMatchObject({ fate: 'complete', bytesIn: 64 * 65_536 });
+  });
+
+  it('whose client leaves has its stream reset, and the session goes on', async () => {
+    const codes: unknown[] = [];
+    const begun = gate<void>();
+    const closed = gate<void>();
+    const upstream = await http2Upstream((stream) => {
+      stream.on('close', () => {
+        codes.push(stream.rstCode);
+        closed.resolve();
+      });
+      stream.respond({});
+      stream.write('part');
+      begun.resolve();
+    });
+    const { carry } = waysOut();
+    const { gone, carried } = carry(upstream.authority);
+    await begun.promise;
+    await turn();
+    gone.tell();
+    expect(await carried).toMatchObject({ fate: 'gone' });
+    await closed.promise;
+    expect(codes).toEqual([constants.NGHTTP2_CANCEL]);
+    expect(upstream.sessions[0]!.closed).toBe(false);
+  });
+});
+
+describe('a response over HTTP/2', () => {
+  it('has its trailers, but for those that would authenticate', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({}, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'set-cookie': ['a'] }));
+      stream.end('ok');
+    });
+    const { carried, said } = waysOut().carry(upstream.authority);
+    await carried;
+    expect(said.slice(1)).toEqual([
+      ['write', 'ok'],
+      ['end', 'grpc-status', '0'],
+    ]);
+  });
+
+  it('that is a head alone goes on in one turn, so that it can be one again', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({ 'grpc-status': '5' }, { endStream: true });
+    });
+    const { carry } = waysOut();
+    const { reply, said, carried } = carry(upstream.authority);
+    const head = reply.head.bind(reply);
+    Object.assign(reply, {
+      head(...of: Parameters<typeof head>) {
+        head(...of);
+        process.nextTick(() => said.push('another turn'));
+      },
+    });
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    await turn();
+    expect(said.slice(1)).toEqual([['end'], 'another turn']);
+  });
+
+  it('is preceded by interim ones, but for a 100', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.additionalHeaders({ ':status': 100 });
+      stream.additionalHeaders({ ':status': 103, link: '</a>' });
+      stream.respond({}, { endStream: true });
+    });
+    const { carried, said } = waysOut().carry(upstream.authority);
+    await carried;
+    expect(said[0]).toEqual(['informational', 103, 'link', '</a>']);
+    expect(said[1]).toContain(200);
+  });
+
+  it.each([
+    ['HEAD', 200, { 'content-length': '5' }],
+    ['GET', 204, {}],
+    ['GET', 304, { etag: '"a"' }],
+  ])('to %s with %i has no body', async (method, status, fields) => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({ ':status': status, ...fields }, { endStream: true });
+    });
+    const { carried, said } = waysOut().carry(upstream.authority, { method });
+    expect(await carried).toMatchObject({ status, fate: 'complete', bytesOut: 0 });
+    expect(said[0]).toEqual(expect.arrayContaining(Object.entries(fields).flat()));
+    expect(said).toHaveLength(2);
+  });
+
+  it('that its client does not read stops, and holds up no other of its session', async () => {
+    const size = 8 * 1_048_576;
+    const upstream = await http2Upstream((stream, raw) => {
+      stream.respond({});
+      stream.end(raw.includes('/slow') ? Buffer.alloc(size) : 'quick');
+    });
+    const { carry } = waysOut();
+    const slow = carry(upstream.authority, { path: '/slow' });
+    slow.state.full = true;
+    const quick = Array.from({ length: 20 }, () => carry(upstream.authority));
+    for (const { carried } of quick) expect(await carried).toMatchObject({ bytesOut: 5 });
+    expect(slow.meter.bytesOut).toBeLessThan(65_536);
+    expect(upstream.accepted()).toBe(1);
+    slow.state.full = false;
+    for (const drain of slow.drains) drain();
+    expect(await slow.carried).toMatchObject({ bytesOut: size, fate: 'complete' });
+  });
+
+  it.each(['NO_ERROR', 'CANCEL', 'INTERNAL_ERROR'] as const)(
+    'that is reset in its middle with %s is not taken for whole',
+    async (name) => {
+      const code = constants[`NGHTTP2_${name}`];
+      const upstream = await frameUpstream(({ type, stream }, socket) => {
+        if (type !== frameType.headers) return;
+        socket.write(headers(stream, 0, ':status', '200'));
+        socket.write(frame('data', stream, 0, Buffer.from('part')));
+        socket.write(reset(stream, code));
+      });
+      const { carried, said } = waysOut().carry(upstream.authority);
+      expect(await carried).toMatchObject({ status: 200, fate: 'broken' });
+      await turn();
+      expect(said.at(-1)).toBe('abort');
+      expect(said.some((it) => Array.isArray(it) && it[0] === 'end')).toBe(false);
+    },
+  );
+
+  it('that was whole before its stream was reset stays so', async () => {
+    const upstream = await frameUpstream(({ type, stream }, socket) => {
+      if (type === frameType.headers)
+        socket.write(Buffer.concat([answer(stream), reset(stream, constants.NGHTTP2_NO_ERROR)]));
+    });
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      framing: chunked,
+      body: bodyOf('never', 'read'),
+    });
+    expect(await carried).toMatchObject({ fate: 'complete', bytesOut: 2 });
+    expect(said.at(-1)).toEqual(['end']);
+  });
+
+  it.each([
+    ['ends', (stream: ServerHttp2Stream) => stream.session!.destroy()],
+    ['breaks off', (stream: ServerHttp2Stream) => stream.session!.socket.destroy()],
+    ['says goodbye with an error', (stream: ServerHttp2Stream) => stream.session!.goaway(2, stream.id)],
+  ])('whose session %s in its middle is not taken for whole', async (_how, cut) => {
+    const begun = gate<ServerHttp2Stream>();
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({});
+      stream.write('part');
+      begun.resolve(stream);
+    });
+    const { carry } = waysOut();
+    const { carried, said, reply } = carry(upstream.authority);
+    const write = reply.write.bind(reply);
+    const written = gate<void>();
+    Object.assign(reply, {
+      write(chunk: Buffer) {
+        written.resolve();
+        return write(chunk);
+      },
+    });
+    const stream = await begun.promise;
+    await written.promise;
+    cut(stream);
+    expect(await carried).toMatchObject({ fate: 'broken', bytesOut: 4 });
+    await turn();
+    expect(said.at(-1)).toBe('abort');
+  });
+
+  it('that is shorter than it says is not taken for whole', async () => {
+    const upstream = await frameUpstream(({ type, stream }, socket) => {
+      if (type !== frameType.headers) return;
+      socket.write(headers(stream, 0, ':status', '200', 'content-length', '9'));
+      socket.write(frame('data', stream, 1, Buffer.from('part')));
+    });
+    const { carried, said } = waysOut().carry(upstream.authority);
+    expect(await carried).toMatchObject({ fate: 'broken' });
+    await turn();
+    expect(said.at(-1)).toBe('abort');
+  });
+
+  it('that comes before the end of its request is passed on, and no more of that is sent', async () => {
+    const code = gate<number>();
+    const upstream = await frameUpstream(({ type, stream, payload }, socket) => {
+      if (type === frameType.headers) socket.write(answer(stream, 'too much'));
+      if (type === frameType.reset) code.resolve(payload.readUInt32BE());
+    });
+    const never = new Promise<never>(() => {});
+    async function* pieces() {
+      yield Buffer.from('part');
+      await never;
+    }
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      framing: chunked,
+      body: pieces(),
+    });
+    expect(await carried).toMatchObject({ fate: 'complete', bytesOut: 8 });
+    expect(said.at(-1)).toEqual(['end']);
+    expect(await code.promise).toBe(constants.NGHTTP2_CANCEL);
+  });
+
+  it('beyond what a rule lets through is refused before its head, or cut', async () => {
+    const upstream = await http2Upstream((stream, raw) => {
+      stream.respond(raw.includes('/said') ? { 'content-length': 9 } : {});
+      stream.end('nine byte');
+    });
+    const { carry } = waysOut();
+    await expect(carry(upstream.authority, { path: '/said', maxResponse: 8 }).carried).rejects.toMatchObject({
+      code: 'rule_denied',
+    });
+    const streamed = carry(upstream.authority, { maxResponse: 8 });
+    expect(await streamed.carried).toMatchObject({ fate: 'broken', code: 'rule_denied' });
+    expect(streamed.said.at(-1)).toBe('abort');
+  });
+
+  it('is cut when a budget is overdrawn', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({});
+      stream.end(Buffer.alloc(2_000_000));
+    });
+    const over = new SidekeyError('rate_limited', 'No more.');
+    const { carried } = waysOut().carry(upstream.authority, { spend: () => over });
+    expect(await carried).toMatchObject({ fate: 'broken', code: 'rate_limited' });
+  });
+
+  it('shows no credential, and leads no client around the proxy', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({ location: '/secret/a', 'alt-svc': 'h3=":443"', 'sidekey-x': 'y' });
+      stream.end('ok');
+    });
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      carriesGrant: true,
+      conceal: (fields) => fields.map((it) => it.replace('secret', '*')),
+    });
+    await carried;
+    expect(said[0]).toEqual(['head', 200, '', 'location', '/*/a', 'date', expect.any(String)]);
+  });
+
+  it.each([
+    ['more bytes', { head_bytes: 1_024 }, { long: 'x'.repeat(2_000) }],
+    [
+      'more fields',
+      { head_fields: 10 },
+      Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-${i}`, 'y'])),
+    ],
+  ])('whose head has %s than may come is refused', async (_what, limits, fields) => {
+    const upstream = await http2Upstream((stream) => stream.respond(fields, { endStream: true }));
+    await expect(waysOut(limits).carry(upstream.authority).carried).rejects.toMatchObject({
+      code: 'upstream_protocol',
+    });
+  });
+});
+
+/** Echoes to who has the second token. */
+const guarded = () =>
+  http2Upstream((stream, raw) => {
+    stream.respond({ ':status': raw.includes('Bearer second') ? 200 : 401 });
+    stream.pipe(stream);
+  });
+
+describe('a 401 over HTTP/2', () => {
+  const second = { path: '/', fields: ['Authorization', 'Bearer second'] };
+  it('has the request sent anew with its body, over the same session', async () => {
+    const upstream = await guarded();
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      framing: chunked,
+      body: bodyOf('he', 'llo'),
+      renew: async () => second,
+    });
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesOut: 5 });
+    expect(said.filter((it) => Array.isArray(it) && it[0] === 'head')).toHaveLength(1);
+    expect(upstream.accepted()).toBe(1);
+  });
+
+  it('is let through where there is no newer token', async () => {
+    const upstream = await guarded();
+    const { carried, said } = waysOut().carry(upstream.authority, { renew: async () => null });
+    expect(await carried).toMatchObject({ status: 401, fate: 'complete' });
+    expect(said[0]).toContain(401);
+  });
+});
+
+describe('the time over HTTP/2', () => {
+  it('for the head is bounded', async () => {
+    const asked = gate<void>();
+    const upstream = await http2Upstream(() => asked.resolve());
+    const { carry, clock } = waysOut({ upstream_head: 5_000 });
+    const { carried } = carry(upstream.authority);
+    await asked.promise;
+    clock.advance(5_000);
+    await expect(carried).rejects.toMatchObject({
+      code: 'upstream_timeout',
+      message: expect.stringContaining('did not answer in time'),
+    });
+  });
+
+  it('between two pieces is bounded, and does not run while the client reads none', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({});
+      stream.write('part');
+    });
+    const { carry, clock } = waysOut({ upstream_idle: 5_000 });
+    const { carried, state, drains, reply } = carry(upstream.authority);
+    state.full = true;
+    const waiting = gate<void>();
+    Object.assign(reply, {
+      onDrain(listener: () => void) {
+        drains.push(listener);
+        waiting.resolve();
+      },
+    });
+    await waiting.promise;
+    clock.advance(5_000);
+    state.full = false;
+    for (const drain of drains) drain();
+    clock.advance(4_999);
+    await turn();
+    clock.advance(1);
+    expect(await carried).toMatchObject({ fate: 'broken', bytesOut: 4 });
+  });
+});
+
+describe('a request that its upstream has not processed', () => {
+  it.each([
+    ['refuses its stream', (stream: number) => reset(stream, constants.NGHTTP2_REFUSED_STREAM)],
+    ['goes away before it', () => goaway(0, constants.NGHTTP2_NO_ERROR)],
+    ['goes away before it with an error', () => goaway(0, constants.NGHTTP2_ENHANCE_YOUR_CALM)],
+  ])('is sent once more where it %s, whatever it is, with its body', async (_how, says) => {
+    let bodies = '';
+    let asked = 0;
+    const upstream = await frameUpstream(({ type, stream, payload, flags }, socket) => {
+      if (type === frameType.headers) {
+        asked += 1;
+        if (asked === 1) socket.write(says(stream));
+      }
+      if (type !== frameType.data || asked === 1) return;
+      bodies += payload.toString();
+      if ((flags & 1) !== 0) socket.write(answer(stream));
+    });
+    const rest = gate<void>();
+    async function* pieces() {
+      yield Buffer.from('he');
+      // The rest comes when the first try is over.
+      await rest.promise;
+      yield Buffer.from('llo');
+    }
+    const { carried } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      framing: chunked,
+      body: pieces(),
+    });
+    while (!bodies.includes('he')) await turn();
+    rest.resolve();
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesIn: 5 });
+    expect([asked, bodies]).toEqual([2, 'hello']);
+  });
+
+  it('is not sent again where more of its body has gone than is kept, nor a third time', async () => {
+    let asked = 0;
+    const upstream = await frameUpstream(({ type, stream, flags }, socket) => {
+      if (type === frameType.headers) asked += 1;
+      const isWhole = stream > 0 && (flags & 1) !== 0;
+      if (isWhole) socket.write(reset(stream, constants.NGHTTP2_REFUSED_STREAM));
+    });
+    const { carry } = waysOut({ replay_bytes: 4 });
+    const long = carry(upstream.authority, { method: 'POST', framing: chunked, body: bodyOf('hello') });
+    await expect(long.carried).rejects.toMatchObject({ code: 'upstream_protocol' });
+    expect(asked).toBe(1);
+    await expect(carry(upstream.authority).carried).rejects.toMatchObject({
+      message: expect.stringContaining('reset the stream of the request (REFUSED_STREAM)'),
+    });
+    expect(asked).toBe(3);
+  });
+
+  it('goes over HTTP/1.1 where the upstream requires that', async () => {
+    const seen: string[] = [];
+    const upstream = await http2Upstream((stream) => stream.close(constants.NGHTTP2_HTTP_1_1_REQUIRED), {
+      allowHTTP1: true,
+    });
+    upstream.server.on('request', (request, response) => {
+      if (request.httpVersion !== '1.1') return;
+      seen.push(...request.rawHeaders);
+      void text(request).then((body) => response.end(body));
+    });
+    const { carried, said } = waysOut().carry(upstream.authority, {
+      method: 'POST',
+      fields: ['Host', 'api.example', 'te', 'trailers', 'x', 'y', 'Transfer-Encoding', 'chunked'],
+      framing: chunked,
+      body: bodyOf('hello'),
+    });
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesIn: 5 });
+    expect(seen).toEqual(['Host', 'api.example', 'x', 'y', 'Transfer-Encoding', 'chunked']);
+    expect(said.at(-2)).toEqual(['write', 'hello']);
+  });
+});
+
+/** Loses its first session. */
+const losing = async () => {
+  let asked = 0;
+  const upstream = await http2Upstream((stream) => {
+    asked += 1;
+    if (asked === 1) stream.session!.destroy();
+    else stream.respond({}, { endStream: true });
+  });
+  return { ...upstream, asked: () => asked };
+};
+
+describe('a request that is lost with its session', () => {
+  it('is sent once more where it is safe', async () => {
+    const upstream = await losing();
+    expect(await waysOut().carry(upstream.authority).carried).toMatchObject({ status: 200 });
+    expect([upstream.asked(), upstream.accepted()]).toEqual([2, 2]);
+  });
+
+  it('is not sent again where it is not', async () => {
+    const upstream = await losing();
+    await expect(waysOut().carry(upstream.authority, { method: 'POST' }).carried).rejects.toMatchObject({
+      code: 'upstream_unreachable',
+    });
+    expect(upstream.asked()).toBe(1);
+  });
+
+  it('is not sent again where its upstream said that it may have been processed', async () => {
+    let asked = 0;
+    const upstream = await frameUpstream(({ type, stream }, socket) => {
+      if (type !== frameType.headers) return;
+      asked += 1;
+      socket.end(goaway(stream, constants.NGHTTP2_INTERNAL_ERROR));
+    });
+    const { carried } = waysOut().carry(upstream.authority, { method: 'POST' });
+    await expect(carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
+    expect(asked).toBe(1);
+  });
+});
+
+describe('a stream that is reset', () => {
+  it('is said to be so, and by which code', async () => {
+    const upstream = await http2Upstream((stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR));
+    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+      code: 'upstream_protocol',
+      message: `api.example:${upstream.authority.port} reset the stream of the request (INTERNAL_ERROR).`,
+    });
+  });
+});
+
+const post = (authority: Authority, more: Partial<Departure>): Partial<Departure> => ({
+  authority,
+  method: 'POST',
+  ...framed(5),
+  ...more,
+});
+
+describe('a stream whose client waits for a 100', () => {
+  it('is told to go on by us where the upstream says nothing for two seconds', async () => {
+    const expectations: unknown[] = [];
+    const asked = gate<void>();
+    const upstream = await http2Upstream((stream, _raw, fields) => {
+      expectations.push(fields['expect']);
+      asked.resolve();
+      stream.resume().on('end', () => {
+        stream.respond({});
+        stream.end('ok');
+      });
+    });
+    const { clock, carry } = waysOut();
+    const { body, come } = lateBody();
+    const { carried, said } = carry(upstream.authority, post(upstream.authority, { body }), true);
+    await asked.promise;
+    expect(said).toEqual([]);
+    clock.advance(2_000);
+    expect(said).toEqual(['continue']);
+    come();
+    expect(await carried).toMatchObject({ status: 200, bytesIn: 5 });
+    expect(expectations).toEqual(['100-continue']);
+  });
+
+  it('is sent again with a newer token after a 401 that came before its body', async () => {
+    const tokens: unknown[] = [];
+    const { body, come } = lateBody();
+    let read = '';
+    const upstream = await http2Upstream((stream, _raw, fields) => {
+      tokens.push(fields['authorization']);
+      if (tokens.length === 1) {
+        stream.respond({ ':status': 401 }, { endStream: true });
+        return;
+      }
+      stream.additionalHeaders({ ':status': 100 });
+      stream.on('data', (piece: Buffer) => (read += piece.toString()));
+      stream.on('end', () => {
+        stream.respond({});
+        stream.end('ok');
+      });
+    });
+    const fields = [...framed(5).fields, 'Authorization', 'Bearer new'];
+    const more = { body, renew: () => Promise.resolve({ path: '/', fields }) };
+    const { carried, said } = waysOut().carry(upstream.authority, post(upstream.authority, more), true);
+    while (!said.includes('continue')) await turn();
+    expect(read).toBe('');
+    come();
+    expect(await carried).toMatchObject({ status: 200, bytesIn: 5 });
+    expect(tokens).toEqual([undefined, 'Bearer new']);
+    expect(read).toBe('hello');
+  });
+});

@@ -1,0 +1,496 @@
+import { once } from 'node:events';
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import { describe, expect, it } from 'vitest';
+import {
+  ack,
+  endHeaders,
+  frame,
+  frameType,
+  goaway,
+  headers,
+  reset,
+  settings,
+  type Frame,
+} from '../../support/http2-frames.ts';
+import { answer, company, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
+import { streamHead } from '../../../src/proxy/attempt.ts';
+import type { UpstreamStream } from '../../../src/upstream/h2-stream.ts';
+import { departureOf, turn } from '../proxy/fake-upstream.ts';
+import { dialerForTest } from './upstream-for-test.ts';
+
+const isAsked = ({ type }: Frame) => type === frameType.headers;
+
+const ignore = () => {};
+
+/** An upstream that answers when the test says so. */
+async function holding(options?: Parameters<typeof http2Upstream>[1]) {
+  const held: ServerHttp2Stream[] = [];
+  let wake = ignore;
+  const upstream = await http2Upstream((stream) => {
+    held.push(stream);
+    wake();
+  }, options);
+  return {
+    ...upstream,
+    held,
+    async until(count: number) {
+      while (held.length < count)
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+    },
+    answer(count = held.length) {
+      for (const stream of held.splice(0, count)) stream.respond({}, { endStream: true });
+    },
+  };
+}
+
+describe('sessions with an upstream', () => {
+  it('are shared by the requests of one time, and used again', async () => {
+    const upstream = await holding();
+    const { carry } = waysOut();
+    const first = Array.from({ length: 50 }, () => carry(upstream.authority));
+    await upstream.until(50);
+    upstream.answer();
+    for (const { carried } of first) expect(await carried).toMatchObject({ status: 200 });
+    const again = carry(upstream.authority);
+    await upstream.until(1);
+    upstream.answer();
+    await again.carried;
+    expect(upstream.accepted()).toBe(1);
+  });
+
+  it('are done with a response that is given up while nobody reads it', async () => {
+    const upstream = await http2Upstream((stream) => {
+      stream.respond({});
+      stream.end(Buffer.alloc(60_000));
+    });
+    const { streams } = waysOut();
+    const givenUp = Promise.withResolvers<void>();
+    let opened: UpstreamStream;
+    streams.request(upstream.authority, {
+      head: streamHead(departureOf({ authority: upstream.authority }), { path: '/', fields: [] }),
+      opened: (stream) => (opened = stream),
+      received() {
+        opened.pause();
+        opened.destroy();
+        givenUp.resolve();
+      },
+      unopened: (why) => givenUp.reject(why),
+      lost: ({ error }) => givenUp.reject(error),
+      interim: ignore,
+      answered: ignore,
+      whole: ignore,
+      drained: ignore,
+      expired: ignore,
+    });
+    await givenUp.promise;
+    await streams.close();
+  });
+
+  it('that are there say what is spoken, however long ago it was chosen', async () => {
+    const upstream = await holding();
+    const { carry, known, protocols } = waysOut();
+    const { carried } = carry(upstream.authority);
+    await upstream.until(1);
+    known.forget(upstream.authority);
+    expect(await protocols.of(upstream.authority)).toMatchObject({ protocol: 'h2' });
+    upstream.answer();
+    await carried;
+    expect(upstream.accepted()).toBe(1);
+  });
+
+  it('are of one authority each, though another has the same address and certificate', async () => {
+    const upstream = await http2Upstream((stream) => stream.respond({}, { endStream: true }));
+    const { carry } = waysOut();
+    await carry(upstream.authority).carried;
+    await carry({ ...upstream.authority, host: 'other.example' }).carried;
+    expect(upstream.accepted()).toBe(2);
+  });
+
+  it('take as many streams as the upstream says, and more sessions take the rest', async () => {
+    const upstream = await holding({ settings: { maxConcurrentStreams: 3 } });
+    const { carry } = waysOut();
+    const all = Array.from({ length: 7 }, () => carry(upstream.authority));
+    await upstream.until(7);
+    expect(upstream.accepted()).toBe(3);
+    upstream.answer();
+    for (const { carried } of all) expect(await carried).toMatchObject({ status: 200 });
+  });
+
+  it('take no more than 100 streams, whatever the upstream says', async () => {
+    const upstream = await holding({ settings: { maxConcurrentStreams: 1_000 } });
+    const { carry } = waysOut();
+    const all = [carry(upstream.authority)];
+    await upstream.until(1);
+    for (let i = 0; i < 100; i += 1) all.push(carry(upstream.authority));
+    await upstream.until(101);
+    expect(upstream.accepted()).toBe(2);
+    upstream.answer();
+    for (const { carried } of all) await carried;
+  });
+
+  it('that are full have the others wait in turn, and not for ever', async () => {
+    const upstream = await holding({ settings: { maxConcurrentStreams: 1 } });
+    const { carry, clock } = waysOut({ upstream_connections: 1, upstream_wait: 1_000 });
+    const first = carry(upstream.authority);
+    await upstream.until(1);
+    const [second, third, left] = [
+      carry(upstream.authority),
+      carry(upstream.authority),
+      carry(upstream.authority),
+    ];
+    left.gone.tell();
+    expect(await left.carried).toMatchObject({ fate: 'gone' });
+    upstream.answer();
+    await first.carried;
+    await upstream.until(1);
+    clock.advance(1_000);
+    await expect(third.carried).rejects.toMatchObject({ code: 'overloaded' });
+    upstream.answer();
+    expect(await second.carried).toMatchObject({ status: 200 });
+    expect(upstream.accepted()).toBe(1);
+  });
+
+  it('that take more streams than before serve who waits', async () => {
+    const upstream = await holding({ settings: { maxConcurrentStreams: 1 } });
+    const { carry } = waysOut({ upstream_connections: 1 });
+    const both = [carry(upstream.authority), carry(upstream.authority)];
+    await upstream.until(1);
+    upstream.sessions[0]!.settings({ maxConcurrentStreams: 2 });
+    await upstream.until(2);
+    upstream.answer();
+    for (const { carried } of both) expect(await carried).toMatchObject({ status: 200 });
+  });
+
+  it('that take no stream at all are not made by the dozen', async () => {
+    const upstream = await holding({ settings: { maxConcurrentStreams: 0 } });
+    const { carry, clock } = waysOut({ upstream_wait: 1_000 });
+    const all = [carry(upstream.authority), carry(upstream.authority)];
+    while (upstream.sessions.length === 0) await turn();
+    // Both sides have taken the settings of the other by then.
+    await new Promise((done) => void upstream.sessions[0]!.ping(done));
+    await turn();
+    carry(upstream.authority);
+    clock.advance(1_000);
+    for (const { carried } of all) await expect(carried).rejects.toMatchObject({ code: 'overloaded' });
+    expect(upstream.accepted()).toBe(1);
+  });
+
+  it('that go away serve what they have, and what comes next goes to another', async () => {
+    const upstream = await holding();
+    const { carry } = waysOut();
+    const first = carry(upstream.authority);
+    await upstream.until(1);
+    upstream.sessions[0]!.goaway(constants.NGHTTP2_NO_ERROR, upstream.held[0]!.id);
+    await new Promise((done) => void upstream.sessions[0]!.ping(done));
+    const second = carry(upstream.authority);
+    await upstream.until(2);
+    upstream.answer();
+    expect(await first.carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(await second.carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(upstream.accepted()).toBe(2);
+  });
+
+  it('that rest are closed after their time, and the next request finds another', async () => {
+    const upstream = await holding();
+    const { carry, clock } = waysOut({ upstream_keep_alive: 10_000 });
+    const first = carry(upstream.authority);
+    await upstream.until(1);
+    const closed = once(upstream.sessions[0]!, 'close');
+    clock.advance(20_000);
+    upstream.answer();
+    await first.carried;
+    await turn();
+    clock.advance(9_999);
+    expect(upstream.sessions[0]!.destroyed).toBe(false);
+    clock.advance(1);
+    await closed;
+    const second = carry(upstream.authority);
+    await upstream.until(1);
+    upstream.answer();
+    await second.carried;
+    expect(upstream.accepted()).toBe(2);
+  });
+
+  it('are not kept where none is to be', async () => {
+    const upstream = await holding();
+    const { carry } = waysOut({ upstream_keep_alive: 0 });
+    const { carried } = carry(upstream.authority);
+    await upstream.until(1);
+    const closed = once(upstream.sessions[0]!, 'close');
+    upstream.answer();
+    await Promise.all([carried, closed]);
+  });
+
+  it('that rest are not trusted where one has just turned out to be dead', async () => {
+    const asked: number[] = [];
+    const first: (() => void)[] = [];
+    const upstream = await frameUpstream(
+      (heard, socket, connection) => {
+        if (!isAsked(heard)) return;
+        asked.push(connection);
+        first.push(() => void socket.write(answer(heard.stream)));
+        if (connection > 2) socket.write(answer(heard.stream));
+        else if (asked.length > 2) socket.destroy();
+        else if (asked.length === 2) for (const reply of first) reply();
+      },
+      { most: 1 },
+    );
+    const { carry } = waysOut();
+    await Promise.all([carry(upstream.authority).carried, carry(upstream.authority).carried]);
+    // Until both streams are closed.
+    for (let i = 0; i < 10; i += 1) await turn();
+    expect(await carry(upstream.authority).carried).toMatchObject({ status: 200 });
+    expect(asked.toSorted((a, b) => a - b)).toEqual([1, 1, 2, 3]);
+  });
+
+  it('that have ended are closed, though the other side does nothing about it', async () => {
+    const upstream = await frameUpstream((heard, socket) => {
+      if (isAsked(heard)) socket.write(Buffer.concat([goaway(heard.stream, 0), answer(heard.stream)]));
+    });
+    const { carry, clock, streams } = waysOut();
+    await carry(upstream.authority).carried;
+    let isOver = false;
+    const over = streams.close().then(() => (isOver = true));
+    await turn();
+    await turn();
+    expect(isOver).toBe(false);
+    clock.advance(5_000);
+    await over;
+  });
+
+  it('end when what is under way has ended', async () => {
+    const upstream = await holding();
+    const { carry, streams } = waysOut();
+    const { carried } = carry(upstream.authority);
+    await upstream.until(1);
+    let isOver = false;
+    const over = streams.close().then(() => (isOver = true));
+    await turn();
+    expect(isOver).toBe(false);
+    upstream.answer();
+    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    await over;
+  });
+});
+
+/** Answers pings and requests if it is told to. */
+async function silent() {
+  const state = { answersPings: true, answersRequests: false, asked: 0, pings: 0 };
+  let wake = ignore;
+  const upstream = await frameUpstream((heard, socket) => {
+    if (isAsked(heard)) {
+      state.asked += 1;
+      if (state.answersRequests) socket.write(answer(heard.stream));
+    }
+    if (heard.type === frameType.ping && heard.flags !== ack) {
+      state.pings += 1;
+      if (state.answersPings) socket.write(frame('ping', 0, ack, heard.payload));
+    }
+    wake();
+  });
+  const ways = waysOut();
+  return {
+    ...upstream,
+    ...ways,
+    state,
+    async until(is: () => boolean) {
+      while (!is())
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+    },
+    /** What was written before on either side has been read by the other after this. */
+    async roundTrip() {
+      state.answersRequests = true;
+      await ways.carry(upstream.authority).carried;
+      state.answersRequests = false;
+    },
+    /** Lets so much time pass that a ping is sent. */
+    async ping() {
+      await this.roundTrip();
+      // Something was read in this minute, and nothing in the next.
+      ways.clock.advance(60_000);
+      ways.clock.advance(60_000);
+      await this.until(() => state.pings === 1);
+    },
+  };
+}
+
+describe('an upstream that is silent while it is asked', () => {
+  it('is asked whether it is still there, and its requests are sent anew where it is not', async () => {
+    const upstream = await silent();
+    const { carry, clock, state } = upstream;
+    state.answersPings = false;
+    const safe = carry(upstream.authority);
+    const unsafe = carry(upstream.authority, { method: 'POST' });
+    await upstream.until(() => state.asked === 2);
+    await upstream.ping();
+    expect(upstream.accepted()).toBe(1);
+    clock.advance(15_000);
+    await expect(unsafe.carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
+    await upstream.until(() => state.asked === 4);
+    expect(upstream.accepted()).toBe(2);
+    safe.gone.tell();
+  });
+
+  it('is left alone where it answers, and not asked again for five minutes', async () => {
+    const upstream = await silent();
+    const { carry, clock, state } = upstream;
+    const { carried, gone } = carry(upstream.authority);
+    await upstream.until(() => state.asked === 1);
+    await upstream.ping();
+    await upstream.roundTrip();
+    for (let passed = 0; passed < 304_000; passed += 1_000) clock.advance(1_000);
+    await upstream.roundTrip();
+    expect(state.pings).toBe(1);
+    clock.advance(1_000);
+    clock.advance(60_000);
+    await upstream.until(() => state.pings === 2);
+    gone.tell();
+    expect(await carried).toMatchObject({ fate: 'gone' });
+    expect(upstream.accepted()).toBe(1);
+  });
+});
+
+describe('an upstream that misbehaves', () => {
+  const floods: [string, Buffer][] = [
+    ['PING', frame('ping', 0, 0, Buffer.alloc(8))],
+    ['SETTINGS', settings()],
+    ['empty DATA', frame('data', 1, 0)],
+  ];
+  it.each(floods)('by a flood of %s has its session ended', async (_what, flood) => {
+    const upstream = await frameUpstream((heard, socket) => {
+      if (!isAsked(heard)) return;
+      socket.write(answerBegun);
+      socket.write(Buffer.concat(Array.from({ length: 1_500 }, () => flood)));
+    });
+    const { carried } = waysOut().carry(upstream.authority);
+    expect(await carried).toMatchObject({ fate: 'broken' });
+  });
+
+  it.each([
+    ['pushes', frame('pushPromise', 1, endHeaders, [0, 0, 0, 2, 0x82, 0x84, 0x87])],
+    ['sends frames of a stream that there is not', frame('data', 99, 0, [1])],
+    ['sends a head that no compressor made', frame('headers', 1, endHeaders, [0xff, 0xff, 0xff, 0xff])],
+    ['sends a frame that is too large', Buffer.concat([Buffer.from([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1])])],
+    ['speaks HTTP/1.1', Buffer.from('HTTP/1.1 200 OK\r\n\r\n')],
+  ])('and %s is not answered by, and that is no loss of a connection', async (_what, bytes) => {
+    let asked = 0;
+    const upstream = await frameUpstream((heard, socket) => {
+      if (!isAsked(heard)) return;
+      asked += 1;
+      socket.write(bytes);
+    });
+    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+      code: 'upstream_protocol',
+    });
+    expect(asked).toBe(1);
+  });
+
+  it('by a flood of interim responses is not waited for', async () => {
+    let heard = 0;
+    const upstream = await frameUpstream(({ type, stream }, socket) => {
+      if (type !== frameType.headers) return;
+      const interim = headers(stream, 0, ':status', '103');
+      socket.write(Buffer.concat(Array.from({ length: 1_500 }, () => interim)));
+    });
+    const { carried, reply } = waysOut().carry(upstream.authority);
+    Object.assign(reply, { informational: () => (heard += 1) });
+    await expect(carried).rejects.toMatchObject({ code: 'upstream_protocol' });
+    expect(heard).toBeLessThanOrEqual(1_000);
+  });
+
+  it('by a head without end has its session ended', async () => {
+    const upstream = await frameUpstream((heard, socket) => {
+      if (!isAsked(heard)) return;
+      socket.write(frame('headers', 1, 0, [0x88]));
+      const more = frame('continuation', 1, 0, Buffer.from([0, 1, 97, 1, 98]));
+      socket.write(Buffer.concat(Array.from({ length: 1_000 }, () => more)));
+    });
+    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+      code: 'upstream_protocol',
+    });
+  });
+
+  it('and does not begin to speak is not waited for longer than for a connection', async () => {
+    const upstream = await frameUpstream(() => {}, { greets: false });
+    const { carry, clock } = waysOut({ upstream_connect: 10_000 });
+    const { carried } = carry(upstream.authority);
+    while (upstream.accepted() === 0) await turn();
+    // The session exists once both handshakes are done.
+    const timer = setInterval(() => clock.advance(10_000), 5);
+    await expect(carried).rejects.toMatchObject({ code: 'upstream_timeout' });
+    clearInterval(timer);
+  });
+
+  it.each([
+    ['hangs up at once', Buffer.alloc(0)],
+    ['says goodbye at once', goaway(0, 0)],
+    ['speaks another protocol', Buffer.from('SSH-2.0-OpenSSH_9.9\r\n')],
+  ])('and %s is refused', async (_how, bytes) => {
+    const upstream = await frameUpstream((_heard, socket) => socket.end(bytes), { greets: false });
+    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+      code: 'upstream_protocol',
+    });
+  });
+
+  it.each(Array.from({ length: 14 }, (_, code) => code))(
+    'in the middle of a body that is sent to it costs no more than the request: code %i',
+    async (code) => {
+      const says: readonly ((stream: number) => Buffer)[] = [
+        (stream) => reset(stream, code),
+        (stream) => goaway(stream, code),
+        (stream) => Buffer.concat([answer(stream), reset(stream, code)]),
+        (stream) => Buffer.concat([answer(stream), goaway(stream, code)]),
+        (stream) => Buffer.concat([answer(stream), reset(stream, code), Buffer.from('garbage, no frame')]),
+      ];
+      for (const said of says) {
+        const heard = Promise.withResolvers<void>();
+        const upstream = await frameUpstream(({ type, stream }, socket) => {
+          if (type !== frameType.data) return;
+          socket.write(said(stream), () => heard.resolve());
+        });
+        const { carried, gone } = waysOut().carry(upstream.authority, {
+          method: 'POST',
+          framing: { kind: 'chunked' },
+          body: unfinished(),
+          maxResponse: 1,
+        });
+        await heard.promise;
+        await turn();
+        gone.tell();
+        await carried.catch(() => {});
+        await turn();
+      }
+    },
+  );
+});
+
+async function* unfinished() {
+  yield Buffer.from('part');
+  await new Promise<never>(() => {});
+}
+
+/** A head behind which a body comes. */
+const answerBegun = frame('headers', 1, endHeaders, [0x88]);
+
+describe('an upstream of HTTP/2', () => {
+  it('whose certificate is not for it is sent nothing', async () => {
+    const upstream = await http2Upstream(() => {});
+    const pinned = { 'stranger.example': '127.0.0.1' };
+    const { carry } = waysOut({}, dialerForTest({ pinned, ca: company.cert }));
+    const stranger = { ...upstream.authority, host: 'stranger.example' };
+    await expect(carry(stranger).carried).rejects.toMatchObject({ code: 'upstream_tls' });
+    expect(upstream.sessions).toEqual([]);
+  });
+
+  it('that cannot be reached fails each who waits, once', async () => {
+    const upstream = await http2Upstream(() => {});
+    const { carry } = waysOut({}, dialerForTest({ permitted: [], pinned: { 'api.example': '127.0.0.1' } }));
+    const all = [carry(upstream.authority), carry(upstream.authority)];
+    for (const { carried } of all) await expect(carried).rejects.toMatchObject({ code: 'address_blocked' });
+    expect(upstream.accepted()).toBe(0);
+  });
+});
