@@ -215,7 +215,7 @@ function inFull(domain: Domain, grants: readonly Grant[], now: number): string {
     entry: origin,
     action: describeAction(domain),
     'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
-    echoes: action.kind === 'grant' ? echoWords[action.echoGuard ?? 'auto'].inFull : null,
+    echoes: action.kind === 'grant' ? echoWords[action.leakGuard ?? 'auto'].inFull : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
   return [told, ...(rules === undefined ? [] : ruleLines(rules))].join('\n');
@@ -236,7 +236,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
     ...common,
     grant: action.grant,
     insecure: action.insecure,
-    echo_guard: action.echoGuard ?? 'auto',
+    leak_guard: action.leakGuard ?? 'auto',
     ...(action.echoLimit === undefined ? {} : { echo_limit: action.echoLimit }),
     grants: offeredBy(domain, grants).map((grant) => ({
       id: grant.id,
@@ -259,7 +259,7 @@ export function describeAction({ action }: Domain): string {
       return [
         `grant ${action.grant}`,
         action.insecure ? ', also over plain http' : '',
-        echoWords[action.echoGuard ?? 'auto'].inMap,
+        echoWords[action.leakGuard ?? 'auto'].inMap,
       ].join('');
   }
 }

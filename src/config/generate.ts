@@ -17,15 +17,6 @@ export async function renderEnvironmentIndex(): Promise<string> {
   return `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`;
 }
 
-// npm run providers
-if (import.meta.main) {
-  const file = shippedFile(environmentIndexFile);
-  writeFileSync(file, await renderEnvironmentIndex());
-  process.stderr.write(`wrote ${file}\n`);
-}
-
-/** `docs/providers.md`: the shipped catalog as a page for people. */
-
 const intro = `# Providers
 
 The built-in providers, each a file in [config/providers/](../config/providers). This page is made from them by
@@ -71,13 +62,6 @@ function row({ name, entry }: { readonly name: string; readonly entry: CatalogEn
   return `| ${cells.join(' | ')} |`;
 }
 
-// npm run providers
-if (import.meta.main) {
-  const file = join(packageRoot, 'docs', 'providers.md');
-  writeFileSync(file, await renderProvidersPage());
-  process.stderr.write(`wrote ${file}\n`);
-}
-
 /**
  * The JSON Schema of the config file, for editors: draft 7, which all of them read. It is what a person may write,
  * before defaults; single values are checked more closely by the program than a JSON Schema can say.
@@ -95,9 +79,16 @@ export function renderJsonSchema(): string {
   return `${JSON.stringify(schema, null, 2)}\n`;
 }
 
-// npm run schema
+// npm run schema | npm run providers
 if (import.meta.main) {
-  const file = shippedFile('sidekey.schema.json');
-  writeFileSync(file, renderJsonSchema());
-  process.stderr.write(`wrote ${file}\n`);
+  const outputs = process.argv.includes('schema')
+    ? { [shippedFile('sidekey.schema.json')]: renderJsonSchema() }
+    : {
+        [join(packageRoot, 'docs', 'providers.md')]: await renderProvidersPage(),
+        [shippedFile(environmentIndexFile)]: await renderEnvironmentIndex(),
+      };
+  for (const [file, text] of Object.entries(outputs)) {
+    writeFileSync(file, text);
+    process.stderr.write(`wrote ${file}\n`);
+  }
 }

@@ -165,7 +165,7 @@ function build(
     domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
     inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
     placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
-    strayPlaceholders: definition.stray_placeholders ?? 'refuse',
+    unexpectedPlaceholders: definition.unexpected_placeholders ?? 'refuse',
     methodParameters: definition.method_parameters ?? [],
     echoPlaces: definition.echo_places ?? [],
     token: definition.token ?? null,

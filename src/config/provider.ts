@@ -311,7 +311,7 @@ const fields = {
       description:
         'Parameters of a query or a form that the service takes for the method. Names that many services know, such as method, _method and $httpMethod, are looked at in any case.',
     }),
-  stray_placeholders: z.enum(['refuse', 'pass']).optional().meta({
+  unexpected_placeholders: z.enum(['refuse', 'pass']).optional().meta({
     description:
       'What becomes of a request whose body has a placeholder that stands for nothing there; pass is for services that are told whole conversations. Default: refuse.',
   }),

@@ -71,8 +71,8 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   // The schema has refused a key that is no pattern.
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
-  const { grant, insecure, echo_guard: echoGuard, echo_limit: echoLimit } = value;
-  return [{ pattern, action: { kind: 'grant', grant, insecure, echoGuard, echoLimit }, origin }];
+  const { grant, insecure, leak_guard: leakGuard, echo_limit: echoLimit } = value;
+  return [{ pattern, action: { kind: 'grant', grant, insecure, leakGuard, echoLimit }, origin }];
 }
 
 function toLimits(set: ConfigValues['limits']): Limits {

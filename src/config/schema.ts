@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { echoGuards } from '../policy/leak-guard.ts';
+import { leakGuards } from '../policy/leak-guard.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
@@ -88,7 +88,7 @@ const domain = z
           .boolean()
           .prefault(false)
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
-        echo_guard: z.enum(echoGuards).optional().meta({
+        leak_guard: z.enum(leakGuards).optional().meta({
           description:
             'What becomes of responses that show the credential: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
         }),

@@ -53,7 +53,7 @@ export interface Provider {
    * What becomes of a request whose body has a placeholder that stands for nothing there. `pass`: it goes on, on record; for
    * services that are told whole conversations, where a program once printed its environment.
    */
-  readonly strayPlaceholders: 'refuse' | 'pass';
+  readonly unexpectedPlaceholders: 'refuse' | 'pass';
   /** Beginnings of paths where the service shows the request that it was sent, credential and all. */
   readonly echoPlaces: readonly string[];
   /** Keys and personal tokens that are pasted; null: there are none. */

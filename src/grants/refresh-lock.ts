@@ -16,7 +16,7 @@ interface RefreshLockParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
-  readonly limits: { readonly refresh_timeout: number; readonly refresh_patience: number };
+  readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };
 }
 
 /** How long to wait for it, and for what. */
@@ -34,7 +34,7 @@ interface RefreshLock {
   /** How long it is held for at most, in milliseconds. */
   readonly lockMs: number;
   /**
-   * `busy`: another holds it, and this was not to wait; `late`: `refresh_patience` is over. Rejects with what the store
+   * `busy`: another holds it, and this was not to wait; `late`: `refresh_wait` is over. Rejects with what the store
    * throws.
    */
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
@@ -100,7 +100,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     lockMs,
     async take(grantId, { patient, signal, isMoot }) {
       const name = nameOf(grantId);
-      const deadline = now() + limits.refresh_patience;
+      const deadline = now() + limits.refresh_wait;
       for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.most)) {
         if (signal?.aborted === true) return 'aborted';
         if (await tryTake(name)) {

@@ -31,7 +31,7 @@ export interface RefreshParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;
-  readonly limits: { readonly refresh_timeout: number; readonly refresh_patience: number };
+  readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };
   readonly audit: { note(event: AuditEvent): void };
   /** Told what came of refreshes, for people. */
   readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;

@@ -34,7 +34,7 @@ export interface TokenSource {
    */
   peek(grantId: string): ReadyToken | null;
   /**
-   * The token, refreshed first where it has ended; waits no longer than `refresh_patience`, and not at all while the
+   * The token, refreshed first where it has ended; waits no longer than `refresh_wait`, and not at all while the
    * provider fails: then attempts go on in the background, and `retryAfterMs` says when the next one is due. Rejects with the signal's
    * reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what store
    * and vault throw.
@@ -55,7 +55,7 @@ export interface TokenSource {
   close(): Promise<void>;
 }
 
-/** How long to wait besides `refresh_patience`: until the signal is aborted. */
+/** How long to wait besides `refresh_wait`: until the signal is aborted. */
 interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
@@ -78,7 +78,7 @@ const maxRounds = 200;
 /** Starts nothing by itself; `close` waits for the refreshes that requests have started. */
 export function createTokenSource(options: TokenSourceParts): TokenSource {
   const { registry, now, skewMs, logger, timers = systemTimers } = options;
-  const patienceMs = options.limits.refresh_patience;
+  const patienceMs = options.limits.refresh_wait;
   const flights = createRefreshFlights({ ...options, timers, random: options.random ?? Math.random });
   let closed: Promise<void> | null = null;
 

@@ -259,7 +259,7 @@ function withoutEchoes(
 
 function echoed(): SidekeyError {
   return new SidekeyError('credential_echoed', 'The response shows the credential, and goes no further.', {
-    hint: 'ask for something else, or set echo_guard: redact on the domain',
+    hint: 'ask for something else, or set leak_guard: redact on the domain',
   });
 }
 
@@ -268,7 +268,7 @@ function notLookedInto(what: string): SidekeyError {
     'upstream_protocol',
     `The response cannot be looked into for the credential: it has ${what}.`,
     {
-      hint: 'ask for it without compression, or set echo_guard: off on the domain if nothing is echoed there',
+      hint: 'ask for it without compression, or set leak_guard: off on the domain if nothing is echoed there',
     },
   );
 }

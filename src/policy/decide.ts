@@ -21,7 +21,7 @@ type Decision =
       /** Whether the credential may go over plain `http`. */
       readonly insecure: boolean;
       /** What becomes of responses that show the credential; absent: `auto`. */
-      readonly echoGuard?: EchoGuard | undefined;
+      readonly leakGuard?: EchoGuard | undefined;
       /** Echoes an hour that an agent gets; absent: the usual number. */
       readonly echoLimit?: number | undefined;
       readonly rule: string;
@@ -89,7 +89,7 @@ export type RequestDecision =
       /** Whether the credential may go over plain `http`. */
       readonly insecure: boolean;
       /** What becomes of responses that show the credential; absent: `auto`. */
-      readonly echoGuard?: EchoGuard | undefined;
+      readonly leakGuard?: EchoGuard | undefined;
       /** Echoes an hour that an agent gets; absent: the usual number. */
       readonly echoLimit?: number | undefined;
     } & Judged &
@@ -139,7 +139,7 @@ const unruled = {
 } as const satisfies Omit<Judged & Obligations, 'rule' | 'reason'>;
 
 function withRuling(
-  { grant, insecure, echoGuard, echoLimit }: Extract<Decision, { outcome: 'inject' }>,
+  { grant, insecure, leakGuard, echoLimit }: Extract<Decision, { outcome: 'inject' }>,
   ruling: Ruling,
   mode: DomainRules['mode'],
 ): RequestDecision {
@@ -149,7 +149,7 @@ function withRuling(
   const given = { limits, maxResponse, mode };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason, hint };
-    return { outcome: 'inject', grant, insecure, echoGuard, echoLimit, ...judged, ...given, reported };
+    return { outcome: 'inject', grant, insecure, leakGuard, echoLimit, ...judged, ...given, reported };
   }
   switch (outcome) {
     case 'deny':
@@ -162,7 +162,7 @@ function withRuling(
         outcome: outcome === 'allow' ? 'inject' : outcome,
         grant,
         insecure,
-        echoGuard,
+        leakGuard,
         echoLimit,
         ...judged,
         ...given,
@@ -220,7 +220,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         outcome: 'inject',
         grant: action.grant,
         insecure: action.insecure,
-        echoGuard: action.echoGuard,
+        leakGuard: action.leakGuard,
         echoLimit: action.echoLimit,
         rule,
         reason: `${domain.pattern.text} uses the grant ${action.grant}`,

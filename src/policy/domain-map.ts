@@ -11,7 +11,7 @@ export interface Domain {
         readonly grant: string;
         readonly insecure: boolean;
         /** Absent: `auto`. */
-        readonly echoGuard?: EchoGuard | undefined;
+        readonly leakGuard?: EchoGuard | undefined;
         /** Echoes an hour that an agent gets; absent: the usual number. */
         readonly echoLimit?: number | undefined;
       }

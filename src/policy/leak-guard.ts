@@ -1,5 +1,5 @@
 /** What a domain says of responses in which the credential comes back. */
-export const echoGuards = ['auto', 'redact', 'refuse', 'off'] as const;
+export const leakGuards = ['auto', 'redact', 'refuse', 'off'] as const;
 
 /**
  * - `auto`: error pages, and what comes from places that are known to show requests, are redacted.
@@ -7,7 +7,7 @@ export const echoGuards = ['auto', 'redact', 'refuse', 'off'] as const;
  * - `refuse`: no response that has an echo goes on.
  * - `off`: nothing is looked at.
  */
-export type EchoGuard = (typeof echoGuards)[number];
+export type EchoGuard = (typeof leakGuards)[number];
 
 /** What is looked for an echo of one exchange, and what becomes of it. */
 export interface EchoPlan {

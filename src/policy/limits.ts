@@ -186,7 +186,7 @@ export const limitTable = {
     code: 'refresh_failed',
     what: 'one request to a token endpoint',
   },
-  refresh_patience: {
+  refresh_wait: {
     default: 20_000,
     unit: 'ms',
     least: 10,

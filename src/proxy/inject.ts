@@ -91,7 +91,7 @@ export async function withCredential(
   const carried = plan;
   const places = settings.provider(first.grant.provider)?.echoPlaces;
   const isShown = shownKinds.has(carried.kind) || departure.shown?.inContent === true;
-  const echo = echoPlan(decision.echoGuard ?? 'auto', {
+  const echo = echoPlan(decision.leakGuard ?? 'auto', {
     host: authority.host,
     path: departure.path,
     places,
@@ -189,7 +189,7 @@ function unguardable(): SidekeyError {
     'policy_violation',
     'A part of the credential of this grant is too short to be found in responses, and the domain wants it guarded.',
     {
-      hint: 'set echo_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
+      hint: 'set leak_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
     },
   );
 }

@@ -114,7 +114,7 @@ export async function withPlaceholders(
   const whyNot = (found: readonly FoundCode[]): SidekeyError | null => {
     const isForeign = found.some((each) => !isOwn(each));
     if (!isForeign && places.includes('body')) return null;
-    if (provider?.strayPlaceholders === 'pass') {
+    if (provider?.unexpectedPlaceholders === 'pass') {
       strayed();
       return null;
     }

@@ -13,7 +13,7 @@ const masked = '*'.repeat(bearerToken.length);
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 function guardedTo(upstream: Upstream, guard: string | null, more: object = {}): Promise<Granted> {
-  const echo = guard === null ? {} : { echo_guard: guard };
+  const echo = guard === null ? {} : { leak_guard: guard };
   return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...echo, ...more } } });
 }
 
@@ -264,7 +264,7 @@ describe('where echoes are redacted', () => {
       { credential: { type: 'api_key', value: 'short' }, audience: [upstream.authority] },
     );
     await room.sidekey.configure({
-      domains: { [upstream.authority]: { grant: 'tiny', echo_guard: 'redact' } },
+      domains: { [upstream.authority]: { grant: 'tiny', leak_guard: 'redact' } },
     });
     const answer = await get(room);
     expect([answer.status, problemOf(answer).code]).toEqual([403, 'policy_violation']);

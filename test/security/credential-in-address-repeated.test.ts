@@ -111,7 +111,7 @@ describe('a pair with a part that is too short to be found', () => {
   ])('does not leave where every response is to be guarded: %s', async (username, password) => {
     const house = await carryingHouse('bearer', {
       credential: { type: 'basic', username, password },
-      domain: { echo_guard: 'redact' },
+      domain: { leak_guard: 'redact' },
       answer: () => ({ body: `${username}:${password}` }),
     });
     expect((await house.ask('HTTP/1.1')).status).toBe(403);

@@ -78,7 +78,7 @@ describe.each(ways)('%s', (_, { inject, credential, asked }) => {
   test('is in no audit line and no log, and out of what comes back where that is guarded', async () => {
     const house = await carryingHouse(inject, {
       ...options,
-      domain: { echo_guard: 'redact' },
+      domain: { leak_guard: 'redact' },
       answer: () => ({ body: `you sent ${bearerToken} and {"key":"${bearerToken}"}` }),
     });
     const answer = await house.ask('HTTP/1.1', asked);

@@ -55,7 +55,7 @@ describe('the key of a grant', () => {
       response.end(`the key is ${boundKey.d}, the token ${bearerToken}`);
     });
     const { sidekey } = await boundTo(upstream, {
-      domains: { [upstream.authority]: { grant: 'acme', echo_guard: 'redact' } },
+      domains: { [upstream.authority]: { grant: 'acme', leak_guard: 'redact' } },
     });
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);

@@ -46,7 +46,7 @@ const ways: readonly (readonly [
 ];
 
 function room(upstream: Upstream, guard: string | null): Promise<Granted> {
-  const echo = guard === null ? {} : { echo_guard: guard };
+  const echo = guard === null ? {} : { leak_guard: guard };
   return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...echo } } });
 }
 

@@ -401,7 +401,7 @@ describe('waiters', () => {
   test('are independent: each has a patience of its own', async () => {
     const { process, add, time, provider } = await house();
     const { registry, source } = await process({
-      limits: { refresh_timeout: 60_000, refresh_patience: 5_000 },
+      limits: { refresh_timeout: 60_000, refresh_wait: 5_000 },
     });
     const grant = await add(registry, oauth2());
     await time.advance(hour);

@@ -30,8 +30,8 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
   const at = await houseOf({
     // The client is to get what they say, so that one sees that they have said it.
     domains: {
-      [upstream.authority]: { grant: 'acme', echo_guard: 'off' },
-      [broken.authority]: { grant: 'acme', echo_guard: 'off' },
+      [upstream.authority]: { grant: 'acme', leak_guard: 'off' },
+      [broken.authority]: { grant: 'acme', leak_guard: 'off' },
     },
     providers: { acme: { audience: [upstream.authority, broken.authority] } },
   });
@@ -119,7 +119,7 @@ test('no byte that the program writes has a secret of what token endpoints answe
   });
   const at = await houseOf({
     domains: { [upstream.authority]: { grant: 'acme' } },
-    limits: { refresh_timeout: '1s', refresh_patience: '1s' },
+    limits: { refresh_timeout: '1s', refresh_wait: '1s' },
     providers: {
       acme: {
         authorization_endpoint: `${upstream.url}/authorize`,

@@ -55,7 +55,7 @@ export async function placeholderHouse(
   const start = () => startUpstream((...it) => void listener(...it).catch(() => {}));
   const [api, other, stranger] = await Promise.all([start(), start(), start()]);
   const audience = [api.authority];
-  const stray = more.stray === undefined ? {} : { stray_placeholders: more.stray };
+  const stray = more.stray === undefined ? {} : { unexpected_placeholders: more.stray };
   const sidekey = await startSidekey({
     domains: {
       [api.authority]: { grant: 'acme' },

@@ -27,7 +27,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     domains: audience,
     inject: [{ hosts: null, paths: null, as: { kind: 'bearer' } }],
     placeholders: [],
-    strayPlaceholders: 'refuse',
+    unexpectedPlaceholders: 'refuse',
     methodParameters: [],
     dpop: null,
     echoPlaces: [],

@@ -105,7 +105,7 @@ export async function credentialSteps(
   }
   const carried = describeFields(fields, standing.opened, plan);
   trail.went('injection', `${carried} (${howCarried(standing.opened, grant.provider)})`);
-  trail.went('echoes', echoWords[decision.echoGuard ?? 'auto'].inFull);
+  trail.went('echoes', echoWords[decision.leakGuard ?? 'auto'].inFull);
   return { outcome: `with the credential of ${titleOf(grant)}`, held };
 }
 

@@ -138,7 +138,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     domains: provider.domains,
     inject: writtenPlaces(inject),
     placeholders: provider.placeholders,
-    stray_placeholders: provider.strayPlaceholders,
+    unexpected_placeholders: provider.unexpectedPlaceholders,
     method_parameters: provider.methodParameters,
     echo_places: provider.echoPlaces,
     token:

@@ -55,7 +55,7 @@ async function answering(head: string, options?: Parameters<typeof consented>[1]
 describe('a 403 for want of a scope', () => {
   test('goes on as the bytes that came, with the command that would help behind them', async () => {
     const head = `HTTP/1.1 403 Not  Yours\r\nwww-AUTHENTICATE:  ${lacking}  \r\nX-Odd:\tone \r\nX-Odd: two\r\n`;
-    const { client, sidekey, grant } = await answering(head, { domain: { echo_guard: 'off' } });
+    const { client, sidekey, grant } = await answering(head, { domain: { leak_guard: 'off' } });
     const all = await client.until('\r\n\r\nno');
     expect(all.startsWith(`${head}Content-Length: 2\r\nSidekey-Hint: ${hint}\r\n`)).toBe(true);
     expect(await sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({

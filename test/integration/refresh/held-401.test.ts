@@ -88,7 +88,7 @@ describe('a 401 whose connection closes while the token is refreshed', () => {
     answerRefresh(503);
     const text = await client.ended();
     expect(text).toMatch(/^HTTP\/1\.1 401 No\r\n/);
-    // Behind a line break nothing is held back that a cut would lose (docs/echo-guard.md).
+    // Behind a line break nothing is held back that a cut would lose (docs/leak-guard.md).
     expect(text.endsWith('part\n')).toBe(true);
   });
 

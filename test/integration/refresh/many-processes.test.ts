@@ -214,7 +214,7 @@ describe('proxies that are killed while they refresh', () => {
         },
       });
       // The shorter a token request may take, the sooner the lock of a proxy that died is free.
-      const all = await fleet(server, { limits: { refresh_timeout: '3s', refresh_patience: '60s' } });
+      const all = await fleet(server, { limits: { refresh_timeout: '3s', refresh_wait: '60s' } });
       for (const name of names) await connect(all, server, name, { at: Date.now() + 3_600_000 });
 
       for (let round = 1; round <= rounds; round += 1) {

@@ -66,7 +66,7 @@ describe('a token', () => {
   test('that cannot be refreshed in time is a refusal, and the next try may succeed', async () => {
     const { helpdesk, authority, client } = await helpdeskHouse({
       expiresIn: -1,
-      limits: { refresh_patience: '100ms', refresh_timeout: '50ms' },
+      limits: { refresh_wait: '100ms', refresh_timeout: '50ms' },
     });
     helpdesk.failTokenEndpoint(() => 'hang');
     const agent = await client();

@@ -5,7 +5,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 
 it('an entry says what becomes of responses that show the credential, where that is not the usual', async () => {
   const guards = ['auto', 'redact', 'refuse', 'off'];
-  const entries = guards.map((guard) => `  ${guard}.example.com: { grant: g, echo_guard: ${guard} }\n`);
+  const entries = guards.map((guard) => `  ${guard}.example.com: { grant: g, leak_guard: ${guard} }\n`);
   const text = `version: 1\ndomains:\n  none.example.com: { grant: g }\n${entries.join('')}`;
   const { domains } = await parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' });
   expect(domains.map(describeAction)).toEqual([
@@ -18,6 +18,6 @@ it('an entry says what becomes of responses that show the credential, where that
 });
 
 it('an entry keeps what it says of echoes when its grant is another', () => {
-  const text = 'version: 1\ndomains:\n  api.example.com: { grant: old, echo_guard: refuse }\n';
-  expect(allowDomain(text, 'api.example.com', 'new').text).toContain('{ grant: new, echo_guard: refuse }');
+  const text = 'version: 1\ndomains:\n  api.example.com: { grant: old, leak_guard: refuse }\n';
+  expect(allowDomain(text, 'api.example.com', 'new').text).toContain('{ grant: new, leak_guard: refuse }');
 });

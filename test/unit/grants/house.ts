@@ -94,7 +94,7 @@ export async function house(options: { rotates?: boolean; lifetimeMs?: number } 
         readSecret: (reference) => Promise.resolve(`the secret of ${reference}`),
         now: time.now,
         skewMs: 300_000,
-        limits: { refresh_timeout: 10_000, refresh_patience: 20_000 },
+        limits: { refresh_timeout: 10_000, refresh_wait: 20_000 },
         audit: { note: (event) => events.push(event) },
         activity,
         timers: time.timers,

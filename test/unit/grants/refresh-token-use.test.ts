@@ -29,7 +29,7 @@ function useIn(
       store,
       now: at.time.now,
       timers: at.time.timers,
-      limits: { refresh_timeout: 10_000, refresh_patience: 20_000 },
+      limits: { refresh_timeout: 10_000, refresh_wait: 20_000 },
       audit: { note: (event) => events.push(event) },
       activity: {
         refreshed: (id) => void noted.push(`refreshed ${id}`),

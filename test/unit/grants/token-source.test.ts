@@ -302,7 +302,7 @@ describe('a token that has ended', () => {
   test('is a refusal after the patience where the provider hangs, and the answer still counts', async () => {
     const { process, add, time, provider } = await house();
     const { registry, source } = await process({
-      limits: { refresh_timeout: 60_000, refresh_patience: 5_000 },
+      limits: { refresh_timeout: 60_000, refresh_wait: 5_000 },
     });
     const grant = await add(registry, oauth2());
     await time.advance(hour);
