@@ -8,7 +8,7 @@ import { type Timers, within } from '../lib/timers.ts';
 import { approvalRoute, type ApprovalRouteParts, plainPage } from './pages.ts';
 
 /** What the pages stand on. */
-export interface AdminParts extends ApprovalRouteParts {
+interface AdminParts extends ApprovalRouteParts {
   readonly log: Pick<Log, 'warn'>;
   readonly timers: Timers;
 }

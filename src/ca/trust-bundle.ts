@@ -95,14 +95,14 @@ function macKey(password: string, salt: Buffer): Buffer {
  * (`SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `javax.net.ssl.trustStore`) replace what the client trusts by default, so
  * that our CA alone would break every connection that does not go through the proxy, and every tunnel that does.
  */
-export interface TrustedCertificate {
+interface TrustedCertificate {
   readonly der: Buffer;
   /** SHA-256 in lower-case hex. */
   readonly fingerprint: string;
 }
 
 /** PEM texts of the roots that this machine trusts. */
-export interface RootSources {
+interface RootSources {
   /** The operating system's; empty in many containers. */
   readonly system: readonly string[];
   /** What stands in where the system has none: Node's own copy of Mozilla's list. */

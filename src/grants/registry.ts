@@ -50,13 +50,13 @@ export interface Registry {
 }
 
 /** What may change together with a credential. */
-export interface GrantChange {
+interface GrantChange {
   readonly scopes?: readonly string[];
   readonly provider?: string;
 }
 
 /** What a registry stands on. */
-export interface RegistryParts {
+interface RegistryParts {
   readonly store: Store;
   readonly vault: Vault;
   /** Milliseconds since the epoch. */

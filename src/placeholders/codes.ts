@@ -159,7 +159,7 @@ export interface PlaceholderForm {
 }
 
 /** How a code is written. `mark` begins it: what is searched for. */
-export interface Alphabet {
+interface Alphabet {
   readonly mark: string;
   readonly digits: string;
   /** Characters of the code that name its holder and grant. */
@@ -169,7 +169,7 @@ export interface Alphabet {
 }
 
 /** What most credentials may hold. */
-export const word: Alphabet = {
+const word: Alphabet = {
   mark: 'sidekey',
   digits: '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz',
   nameLength: 8,
@@ -177,7 +177,7 @@ export const word: Alphabet = {
 };
 
 /** For credentials of hexadecimal digits alone. */
-export const hexadecimal: Alphabet = {
+const hexadecimal: Alphabet = {
   mark: '51dec0de',
   digits: '0123456789abcdef',
   nameLength: 10,
@@ -216,7 +216,7 @@ export function codeLength({ nameLength, checkLength }: Alphabet): number {
 }
 
 /** @param code as long as its alphabet has it */
-export function withCode({ before, alphabet, padding, after }: PlaceholderForm, code: string): string {
+function withCode({ before, alphabet, padding, after }: PlaceholderForm, code: string): string {
   return `${before}${alphabet.mark}${code}${padding}${after}`;
 }
 

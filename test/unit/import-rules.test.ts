@@ -1,121 +1,46 @@
-import { posix } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { type Import, importsOf } from './imports.ts';
 import { sourceFiles } from './source-files.ts';
 
-/** One import statement, or one call of `import()`. */
-interface Import {
-  readonly from: string;
-  /** A path within `src`, or the name of a package or of a module of Node's. */
-  readonly to: string;
-  /** `import type`: gone when the program runs. */
-  readonly typeOnly: boolean;
-  /** The names that are imported as values; `*` for all of them. */
-  readonly names: readonly string[];
-}
-
-const statement = /^[ \t]*(?:import|export)\s+(type\s+)?(?:([^'";]*?)\s*from\s+)?'([^']+)'/gm;
-const call = /\bimport\(\s*'([^']+)'/g;
-
-function importsOf(from: string, text: string): Import[] {
-  const resolve = (to: string) => (to.startsWith('.') ? posix.join(posix.dirname(from), to) : to);
-  const found: Import[] = [];
-  for (const [, type, clause = '', to = ''] of text.matchAll(statement)) {
-    const [, listed] = /\{([^}]*)\}/.exec(clause) ?? [];
-    const names = (listed ?? '*')
-      .split(',')
-      .map((name) => name.trim())
-      .filter((name) => name !== '' && !name.startsWith('type '))
-      .map((name) => name.split(/\s+as\s+/)[0] ?? name);
-    found.push({
-      from,
-      to: resolve(to),
-      typeOnly: type !== undefined,
-      names: type === undefined ? names : [],
-    });
-  }
-  for (const [, to = ''] of text.matchAll(call))
-    found.push({ from, to: resolve(to), typeOnly: false, names: ['*'] });
-  return found;
-}
-
-const pureTypes = [
+/** Types without behaviour that the layers from `policy` up share. Only each other and `policy` stand below them. */
+const sharedTypes = [
   'grants/grant.ts',
   'grants/credential.ts',
-  'grants/aws-keys.ts',
   'grants/provider.ts',
-  'grants/dialect.ts',
+  'agents/lease.ts',
+  'approvals/approval.ts',
+  'audit/event.ts',
 ];
 
-/** What every room may use; each of these files stands by itself. */
-const groundFloor = [
-  'errors.ts',
-  'error-facts.ts',
-  'did-you-mean.ts',
-  'given-up-stream.ts',
-  'frame-head.ts',
-  'gone.ts',
-  'listen-failure.ts',
-  'markup.ts',
-  'outbox.ts',
-  'page.ts',
-  'private-file.ts',
-  'shell-word.ts',
-  'system-error.ts',
-  'visible.ts',
+/** The layers, bottom first. A folder imports itself and the layers below it; folders of one layer do not import each other. */
+const layers: readonly (readonly string[])[] = [
+  ['lib'],
+  ['policy'],
+  sharedTypes,
+  ['http'],
+  ['leak-guard', 'placeholders', 'vault'],
+  ['schemes'],
+  ['store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'],
+  ['grants'],
+  ['agents', 'approvals'],
+  ['proxy'],
+  ['clients'],
+  ['app'],
+  ['main.ts'],
+  ['cli'],
 ];
 
-/** The rooms from the ground up: lower never imports higher. */
-const floors: readonly ((file: string) => boolean)[] = [
-  (file) => groundFloor.includes(file),
-  (file) =>
-    roomOf(file) === 'policy' ||
-    [
-      ...pureTypes,
-      'grants/binding.ts',
-      'grants/lease.ts',
-      'approvals/approval.ts',
-      'audit/event.ts',
-    ].includes(file),
-  // What signs both what goes in with a request and what is asked of token endpoints; what stands in for a credential.
-  (file) => ['sigv4', 'dpop', 'placeholder', 'echo'].includes(roomOf(file)),
-  (file) =>
-    [
-      'vault',
-      'store',
-      'quota',
-      'oauth',
-      'inject',
-      'ca',
-      'upstream',
-      'audit',
-      'config',
-      'log.ts',
-      'command-name.ts',
-    ].includes(roomOf(file)),
-  (file) => roomOf(file) === 'grants',
-  (file) => roomOf(file) === 'approvals',
-  (file) => ['proxy', 'admin'].includes(roomOf(file)),
-  (file) => ['workers', 'clients'].includes(roomOf(file)),
-  // What puts the parts together: main.ts, and what it shares with the command line.
-  (file) => !file.includes('/'),
-  (file) => roomOf(file) === 'cli',
-];
+/** The folder of a file, or the file itself where it stands at the top of `src`. */
+const folderOf = (file: string) => file.split('/', 1)[0]!;
+const layerOf = (file: string) =>
+  layers.findIndex((layer) => layer.includes(sharedTypes.includes(file) ? file : folderOf(file)));
+const isOurs = (to: string) => to.endsWith('.ts');
 
-/** The folder of a file in `src`; a file that is in none is a room of its own. */
-function roomOf(file: string): string {
-  return file.split('/', 1)[0] ?? file;
-}
-const floorOf = (file: string) => floors.findIndex((isOn) => isOn(file));
-const isInside = (to: string) => to.endsWith('.ts');
+/** Parts that `main.ts` makes. The proxy knows their types alone. */
+const injected = ['vault', 'store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'];
 
-/** Within a floor, the one thing that rooms may know of each other: the vault's interface. */
-const isShared = ({ to, typeOnly }: Import) => to === 'vault/vault.ts' && typeOnly;
-
-/** Made by `main` and handed to the proxy, which knows them by their types alone. */
-const handedIn = ['vault', 'store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'];
-
-/** Ways to open a connection. Only `upstream` has them, and the command line to ask the proxy itself. */
-const waysOut: Readonly<Record<string, readonly string[]>> = {
+/** Functions that open a connection. Only `upstream` imports them, and `cli` to ask the proxy itself. */
+const connecting: Readonly<Record<string, readonly string[]>> = {
   undici: [
     'Agent',
     'Client',
@@ -147,76 +72,70 @@ const waysOut: Readonly<Record<string, readonly string[]>> = {
 type Rule = (it: Import) => string | false;
 
 const rules: readonly Rule[] = [
-  ({ from, to }) => isInside(to) && floorOf(to) > floorOf(from) && 'lower never imports higher',
-  (it) =>
-    isInside(it.to) &&
-    floorOf(it.to) === floorOf(it.from) &&
-    roomOf(it.to) !== roomOf(it.from) &&
-    it.from.includes('/') &&
-    !isShared(it) &&
-    'rooms of one floor do not import each other',
-  ({ from, to }) => from === 'errors.ts' && `${to}: the table of failures stands on nothing`,
-  ({ from, to }) => pureTypes.includes(from) && !pureTypes.includes(to) && 'these are types and nothing else',
+  ({ from, to }) => isOurs(to) && layerOf(to) > layerOf(from) && 'imports a higher layer',
   ({ from, to }) =>
-    roomOf(from) === 'policy' &&
-    !['policy', 'errors.ts', 'node:net', 'node:url'].includes(roomOf(to)) &&
-    'policy is pure: it imports errors and what parses addresses',
+    isOurs(to) &&
+    layerOf(to) === layerOf(from) &&
+    folderOf(to) !== folderOf(from) &&
+    !sharedTypes.includes(from) &&
+    'imports another folder of its layer',
+  ({ from, to }) => from === 'lib/errors.ts' && isOurs(to) && 'the error table imports nothing',
   ({ from, to }) =>
-    roomOf(from) === 'upstream' &&
-    !/^(?:upstream\/|policy\/|errors\.ts$|given-up-stream\.ts$|outbox\.ts$|node:|undici$|lru-cache$)/.test(
-      to,
-    ) &&
-    'upstream imports errors, given-up streams, outboxes, policy, undici and Node alone',
+    folderOf(from) === 'policy' &&
+    !['policy', 'lib', 'node:net', 'node:url', 'graphql'].includes(folderOf(to)) &&
+    'policy is pure',
+  ({ from, to }) =>
+    folderOf(from) === 'upstream' &&
+    !/^(?:(?:upstream|policy|lib|http)\/|node:|undici$|lru-cache$)/.test(to) &&
+    'upstream imports lower layers, undici and Node alone',
   ({ from, to, typeOnly }) =>
-    roomOf(from) === 'proxy' &&
-    handedIn.includes(roomOf(to)) &&
+    folderOf(from) === 'proxy' &&
+    injected.includes(folderOf(to)) &&
     to !== 'audit/event.ts' &&
     !typeOnly &&
-    'the proxy is handed its parts, and knows them by their types',
+    'the proxy knows injected parts by their types',
   ({ from, to, names }) =>
-    !['upstream', 'cli'].includes(roomOf(from)) &&
-    names.some((name) => waysOut[to]?.includes(name) === true) &&
-    'every connection is made in upstream, where addresses are checked',
+    !['upstream', 'cli'].includes(folderOf(from)) &&
+    names.some((name) => connecting[to]?.includes(name) === true) &&
+    'only upstream opens connections',
 ];
 
 function violationsOf(files: ReadonlyMap<string, string>): string[] {
-  const homeless = [...files.keys()]
-    .filter((file) => floorOf(file) < 0)
-    .map((file) => `${file}: is on no floor`);
   const imports = [...files].flatMap(([file, text]) => importsOf(file, text));
-  const missing = imports.filter(({ to }) => isInside(to) && !files.has(to) && !to.startsWith('..'));
   return [
-    ...homeless,
-    ...missing.map(({ from, to }) => `${from} → ${to}: is not there`),
+    ...[...files.keys()].filter((file) => layerOf(file) < 0).map((file) => `${file}: is in no layer`),
+    ...imports
+      .filter(({ to }) => isOurs(to) && !to.startsWith('..') && !files.has(to))
+      .map(({ from, to }) => `${from} → ${to}: does not exist`),
     ...imports.flatMap((it) =>
       rules
         .map((rule) => rule(it))
         .flatMap((broken) => (broken === false ? [] : [`${it.from} → ${it.to}: ${broken}`])),
     ),
-    ...circlesOf(imports.filter(({ typeOnly }) => !typeOnly)),
+    ...circlesOf(imports),
   ];
 }
 
-/** Each circle once, named by the way round it. */
+/** Finds each circle once, imports of types included, and names the files in it. */
 function circlesOf(imports: readonly Import[]): string[] {
   const next = Map.groupBy(imports, ({ from }) => from);
   const done = new Set<string>();
   const circles: string[] = [];
-  const walk = (file: string, way: readonly string[]) => {
-    if (way.includes(file)) {
-      circles.push(`${[...way.slice(way.indexOf(file)), file].join(' → ')}: goes in a circle`);
+  const walk = (file: string, path: readonly string[]) => {
+    if (path.includes(file)) {
+      circles.push(`${[...path.slice(path.indexOf(file)), file].join(' → ')}: circle`);
       return;
     }
     if (done.has(file)) return;
-    for (const { to } of next.get(file) ?? []) walk(to, [...way, file]);
+    for (const { to } of next.get(file) ?? []) walk(to, [...path, file]);
     done.add(file);
   };
   for (const file of next.keys()) walk(file, []);
   return circles;
 }
 
-describe('the imports of the house', () => {
-  it('keep to its rules', () => {
+describe('the imports of src', () => {
+  it('keep to the layers, without a circle', () => {
     const files = sourceFiles();
     expect(files.size).toBeGreaterThan(50);
     expect(violationsOf(files)).toEqual([]);
@@ -231,10 +150,10 @@ const ring = (type: string) => ({
   'policy/c.ts': `import ${type}{ a } from './a.ts';`,
 });
 
-describe('the check of the imports', () => {
+describe('the import check', () => {
   const empty = Object.fromEntries(
     [
-      'errors.ts',
+      'lib/errors.ts',
       'policy/host.ts',
       'grants/grant.ts',
       'grants/registry.ts',
@@ -244,20 +163,19 @@ describe('the check of the imports', () => {
       'store/store.ts',
       'quota/shared-quota.ts',
       'vault/vault.ts',
-      'vault/open-vault.ts',
       'ca/authority.ts',
       'upstream/dial.ts',
       'config/load.ts',
-      'inject/inject.ts',
+      'schemes/apply.ts',
       'proxy/listener.ts',
       'main.ts',
-      'state.ts',
+      'app/state.ts',
       'cli/index.ts',
     ].map((file) => [file, '']),
   );
   const withText = (file: string, text: string) => check({ ...empty, [file]: text });
 
-  it('finds nothing wrong with imports that go down', () => {
+  it('accepts imports of lower layers', () => {
     expect(
       check({
         ...empty,
@@ -267,66 +185,48 @@ describe('the check of the imports', () => {
     expect(
       withText(
         'main.ts',
-        `import { openState } from './state.ts';\nimport { open } from './store/sqlite.ts';`,
+        `import { openState } from './app/state.ts';\nimport { open } from './store/sqlite.ts';`,
       ),
     ).toEqual([]);
     expect(
       withText(
         'proxy/listener.ts',
-        `import type { Store } from '../store/store.ts';\nimport { inject } from '../inject/inject.ts';`,
+        `import type { Store } from '../store/store.ts';\nimport { apply } from '../schemes/apply.ts';`,
       ),
     ).toEqual([]);
     expect(withText('ca/authority.ts', `import type { Vault } from '../vault/vault.ts';`)).toEqual([]);
   });
 
   it.each([
-    ['policy/host.ts', `import { sql } from '../store/sqlite.ts';`, 'lower never imports higher'],
+    ['policy/host.ts', `import { sql } from '../store/sqlite.ts';`, 'higher layer'],
     ['policy/host.ts', `import { readFile } from 'node:fs';`, 'policy is pure'],
-    ['policy/host.ts', `import type { Grant } from '../grants/grant.ts';`, 'rooms of one floor'],
-    ['errors.ts', `import 'node:os';`, 'stands on nothing'],
-    ['grants/grant.ts', `import { randomUUID } from 'node:crypto';`, 'types and nothing else'],
-    [
-      'store/sqlite.ts',
-      `import { openRegistry } from '../grants/registry.ts';`,
-      'lower never imports higher',
-    ],
-    ['store/sqlite.ts', `export { dial } from '../upstream/dial.ts';`, 'rooms of one floor'],
-    ['quota/shared-quota.ts', `import { open } from '../store/sqlite.ts';`, 'rooms of one floor'],
-    [
-      'proxy/listener.ts',
-      `import { createSharedQuota } from '../quota/shared-quota.ts';`,
-      'handed its parts',
-    ],
-    ['store/sqlite.ts', `import { openVault } from '../vault/open-vault.ts';`, 'rooms of one floor'],
-    ['ca/authority.ts', `import { seal } from '../vault/vault.ts';`, 'rooms of one floor'],
+    ['policy/host.ts', `import type { Grant } from '../grants/grant.ts';`, 'higher layer'],
+    ['lib/errors.ts', `import { a } from './text.ts';`, 'the error table imports nothing'],
+    ['store/sqlite.ts', `import { openRegistry } from '../grants/registry.ts';`, 'higher layer'],
+    ['store/sqlite.ts', `export { dial } from '../upstream/dial.ts';`, 'another folder'],
+    ['quota/shared-quota.ts', `import { open } from '../store/sqlite.ts';`, 'another folder'],
+    ['proxy/listener.ts', `import { createSharedQuota } from '../quota/shared-quota.ts';`, 'by their types'],
     ['upstream/dial.ts', `import { z } from 'zod';`, 'upstream imports'],
-    [
-      'grants/registry.ts',
-      `import type { Rooms } from '../proxy/listener.ts';`,
-      'lower never imports higher',
-    ],
-    ['proxy/listener.ts', `import { run } from '../cli/index.ts';`, 'lower never imports higher'],
-    ['proxy/listener.ts', `const main = await import('../main.ts');`, 'lower never imports higher'],
-    ['proxy/listener.ts', `import {\n  open,\n} from '../store/sqlite.ts';`, 'handed its parts'],
-    ['proxy/listener.ts', `import { type Vault } from '../vault/vault.ts';`, 'handed its parts'],
-    ['proxy/listener.ts', `import { connect as dial } from 'node:tls';`, 'every connection'],
-    ['proxy/listener.ts', `import net from 'node:net';`, 'every connection'],
-    ['inject/inject.ts', `import { fetch } from 'undici';`, 'every connection'],
-    ['config/load.ts', `import * as https from 'node:https';`, 'every connection'],
-    ['main.ts', `import { run } from './cli/index.ts';`, 'lower never imports higher'],
-    ['attic/box.ts', '', 'is on no floor'],
-    ['proxy/listener.ts', `import { gone } from './gone.ts';`, 'is not there'],
-  ])('finds what is wrong in %s with %j', (file, text, broken) => {
+    ['grants/registry.ts', `import type { Rooms } from '../proxy/listener.ts';`, 'higher layer'],
+    ['proxy/listener.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
+    ['proxy/listener.ts', `const main = await import('../main.ts');`, 'higher layer'],
+    ['proxy/listener.ts', `import {\n  open,\n} from '../store/sqlite.ts';`, 'by their types'],
+    ['proxy/listener.ts', `import { type Vault } from '../vault/vault.ts';`, 'by their types'],
+    ['proxy/listener.ts', `import { connect as dial } from 'node:tls';`, 'opens connections'],
+    ['proxy/listener.ts', `import net from 'node:net';`, 'opens connections'],
+    ['schemes/apply.ts', `import { fetch } from 'undici';`, 'opens connections'],
+    ['config/load.ts', `import * as https from 'node:https';`, 'opens connections'],
+    ['main.ts', `import { run } from './cli/index.ts';`, 'higher layer'],
+    ['attic/box.ts', '', 'is in no layer'],
+    ['proxy/listener.ts', `import { gone } from './gone.ts';`, 'does not exist'],
+  ])('reports %s with %j', (file, text, broken) => {
     expect(withText(file, text)).toEqual(expect.arrayContaining([expect.stringContaining(broken)]));
   });
 
-  it('finds circles, short and long, and none where only types go round', () => {
-    expect(check(ring(''))).toEqual([
-      'policy/a.ts → policy/b.ts → policy/c.ts → policy/a.ts: goes in a circle',
-    ]);
-    expect(check(ring('type '))).toEqual([]);
-    expect(check({ 'policy/a.ts': `import './a.ts';` })).toEqual([
-      'policy/a.ts → policy/a.ts: goes in a circle',
-    ]);
+  it('reports circles, also of types', () => {
+    const circle = ['policy/a.ts → policy/b.ts → policy/c.ts → policy/a.ts: circle'];
+    expect(check(ring(''))).toEqual(circle);
+    expect(check(ring('type '))).toEqual(circle);
+    expect(check({ 'policy/a.ts': `import './a.ts';` })).toEqual(['policy/a.ts → policy/a.ts: circle']);
   });
 });

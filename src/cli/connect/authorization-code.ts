@@ -44,7 +44,7 @@ function takesBareCode(
 }
 
 /** What a begun flow kept to itself, whichever process began it. */
-export interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
+interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
   /** See `Authorization`; absent: as null. */
   readonly proofKey?: Authorization['proofKey'];
   readonly redirectUri: string;

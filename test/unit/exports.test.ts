@@ -1,0 +1,105 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { importsOf } from './imports.ts';
+import { sourceFiles } from './source-files.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+const declaration =
+  /^export\s+(?:default\s+)?(?:abstract\s+)?(?:async\s+)?(?:function\*?|const|let|class|interface|type|enum)\s+([\w$]+)/gm;
+const destructured = /^export\s+const\s+[[{]([^\]}]*)[\]}]/gm;
+const list = /^export\s+(?:type\s+)?\{([^}]*)\}(?!\s*from)/gm;
+
+/** Names in the braces of an export. */
+function names(listed: string): string[] {
+  return listed
+    .split(',')
+    .map((name) =>
+      name
+        .trim()
+        .split(/\s+as\s+|\s*:\s*/)
+        .at(-1)!,
+    )
+    .filter((name) => name !== '');
+}
+
+/** Names that a file exports. */
+function exportsOf(text: string): string[] {
+  return [
+    ...Array.from(text.matchAll(declaration), ([, name]) => name!),
+    ...Array.from(text.matchAll(destructured), ([, listed]) => names(listed!)).flat(),
+    ...Array.from(text.matchAll(list), ([, listed]) => names(listed!)).flat(),
+  ];
+}
+
+/** All TypeScript files of a folder of the checkout, by their paths relative to `src`. */
+function filesOf(folder: string): [string, string][] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !file.includes('node_modules'))
+    .map((file) => [
+      posix.join('..', folder, file.replaceAll('\\', '/')),
+      readFileSync(join(root, folder, file), 'utf8'),
+    ]);
+}
+
+function unused(
+  sources: ReadonlyMap<string, string>,
+  others: Iterable<readonly [string, string]> = [],
+): string[] {
+  const imported = new Map<string, Set<string>>();
+  for (const [file, text] of [...sources, ...others])
+    for (const { to, all } of importsOf(file, text)) {
+      const source = to.replace(/^\.\.\/src\//, '');
+      imported.set(source, new Set([...(imported.get(source) ?? []), ...all]));
+    }
+  return [...sources].flatMap(([file, text]) => {
+    const names = imported.get(file);
+    if (names?.has('*') === true) return [];
+    return exportsOf(text)
+      .filter((name) => names?.has(name) !== true)
+      .map((name) => `${file}: ${name}`);
+  });
+}
+
+describe('the exports of src', () => {
+  it('are each imported by another file', () => {
+    const others = ['test', 'examples'].flatMap(filesOf);
+    expect(unused(sourceFiles(), others)).toEqual([]);
+  });
+});
+
+describe('the files of src', () => {
+  it('have 15 lines or more', () => {
+    const short = [...sourceFiles()].filter(([, text]) => text.split('\n').length < 15);
+    expect(short.map(([file]) => file)).toEqual([]);
+  });
+});
+
+const check = (files: Record<string, string>) => unused(new Map(Object.entries(files)));
+
+describe('the export check', () => {
+  it.each([
+    `export function a() {}`,
+    `export async function a() {}`,
+    `export const a = 1;`,
+    `export const [a] = [1];`,
+    `export interface a {}`,
+    `export type a = 1;`,
+    `export class a {}`,
+    `const b = 1;\nexport { b as a };`,
+  ])('reports %j where no file imports it', (text) => {
+    expect(check({ 'a.ts': text, 'b.ts': '' })).toEqual(['a.ts: a']);
+  });
+
+  it.each([
+    `import { a } from './a.ts';`,
+    `import type { a } from './a.ts';`,
+    `import { type a as b } from './a.ts';`,
+    `const { a: b } = await import('./a.ts');`,
+    `const all = await import('./a.ts');`,
+    `import * as all from './a.ts';`,
+  ])('accepts an export that is imported by %j', (text) => {
+    expect(check({ 'a.ts': 'export const a = 1;', 'b.ts': text })).toEqual([]);
+  });
+});
