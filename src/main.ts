@@ -2,7 +2,7 @@ import { type AssumedToken, createAgentRegister } from './agents/register.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { collectYoungGarbageSoon } from './app/gc-tuning.ts';
 import { openState, placeholderCodes, type State } from './app/state.ts';
-import { openAsking, openExit, refreshParts } from './app/wiring.ts';
+import { openApprovalService, openExit, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
@@ -178,8 +178,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       : null;
   const quota = opened.adopt(createSharedQuota(quotaFileOf(initial.store.path)), (it) => it.close());
   const uses = opened.adopt(createUseNotes({ store, now, timers: systemTimers }), (it) => it.close());
-  const asking = opened.adopt(
-    await openAsking(state, {
+  const approvals = opened.adopt(
+    await openApprovalService(state, {
       config: () => config,
       fetch: () => exit.fetch,
       log,
@@ -189,7 +189,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     }),
     (it) => it.close(),
   );
-  if (asking.port !== null) ownPorts.push(asking.port);
+  if (approvals.port !== null) ownPorts.push(approvals.port);
   const tickets = createTicketKeys(parts.ticketMaterial);
   const leaves = createLeafCache({ authority: () => authority, now, tickets });
   const ahead = createLeavesAhead({
@@ -235,7 +235,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       audit,
       quota,
       echoLimit: createEchoLimit(quota, now),
-      approvals: asking.desk,
+      approvals: approvals.queue,
       fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
       placeholders: placeholderCodes(vault),
       leafFor: (host) => leaves.secureContextFor(host),
@@ -246,7 +246,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     });
   const supervise = supervisor?.listener({
     config: () => config,
-    pages: { url: asking.url, port: asking.port },
+    pages: { url: approvals.url, port: approvals.port },
     audit,
     configEvents,
     used: () => schedule?.used(),
@@ -254,7 +254,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const listener = opened.adopt(supervise ?? serve(), async (it) => {
     const drained = it.close(config.limits.drain);
     // What waits for a person would keep it.
-    await asking.close();
+    await approvals.close();
     await drained;
   });
   const { host, port } = config.proxy.listen;
@@ -331,7 +331,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   let closing: Promise<void> | undefined;
   return {
     address: { host: address.address, port: address.port },
-    pages: asking.url,
+    pages: approvals.url,
     state,
     authority,
     config: () => config,

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { newApprovalId } from '../approvals/approval.ts';
-import { type ApprovalDesk, createApprovalDesk } from '../approvals/queue.ts';
+import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
 import type { AdminServer } from '../approvals/server.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
@@ -19,7 +19,7 @@ import type { ClientCertificate } from '../upstream/tls.ts';
 import type { State } from './state.ts';
 
 /** What asking people is made of. */
-interface AskingParts {
+interface ApprovalServiceParts {
   /** What is in force at that moment. */
   readonly config: () => Config;
   /** The guarded way out at that moment. */
@@ -30,12 +30,12 @@ interface AskingParts {
   /** Where `env:` references look. */
   readonly env: NodeJS.ProcessEnv;
   /** Where the pages are that another process serves; left out: they are served here. */
-  readonly pages?: Pick<Asking, 'url' | 'port'> | undefined;
+  readonly pages?: Pick<ApprovalService, 'url' | 'port'> | undefined;
 }
 
 /** People can be asked, and can answer. */
-interface Asking {
-  readonly desk: ApprovalDesk;
+interface ApprovalService {
+  readonly queue: ApprovalQueue;
   /** What links begin with; null: nothing listens for them. */
   readonly url: string | null;
   /** Where the pages listen; null: nowhere. */
@@ -45,14 +45,14 @@ interface Asking {
 }
 
 /**
- * The desk where requests wait, the webhook that tells of them, and the pages where people answer.
+ * The queue where requests wait, the webhook that tells of them, and the pages where people answer.
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
-export async function openAsking(
+export async function openApprovalService(
   { store, vault, audit }: Pick<State, 'store' | 'vault' | 'audit'>,
-  { config, fetch, log, now, env, pages: elsewhere }: AskingParts,
-): Promise<Asking> {
+  { config, fetch, log, now, env, pages: elsewhere }: ApprovalServiceParts,
+): Promise<ApprovalService> {
   const links = createApprovalLinks(vault);
   const { admin } = config();
   let url = elsewhere?.url ?? null;
@@ -68,30 +68,30 @@ export async function openAsking(
     log,
     random: Math.random,
   });
-  const desk = createApprovalDesk({
+  const queue = createApprovalQueue({
     store,
     audit,
     now,
     timers: systemTimers,
     newId: () => newApprovalId(),
-    settings: () => config().approvals,
+    limits: () => config().approvals,
     announce: teller.announce,
   });
   let pages: AdminServer | null = null;
   if (admin.listen !== null && elsewhere === undefined) {
     // Loads all of Node's HTTP: a start without pages is sooner without it.
     const { createAdminServer } = await import('../approvals/server.ts');
-    pages = createAdminServer({ desk, links, now, log, timers: systemTimers });
+    pages = createAdminServer({ queue, links, now, log, timers: systemTimers });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
     listensOn = port;
     url = admin.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
   return {
-    desk,
+    queue,
     url,
     port: listensOn,
     async close() {
-      await Promise.all([pages?.close(), desk.close(), teller.close()]);
+      await Promise.all([pages?.close(), queue.close(), teller.close()]);
     },
   };
 }

@@ -1,14 +1,14 @@
 import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../lib/html.ts';
 import { untrusted } from '../lib/text.ts';
 import { type Answer, type Approval, isWaiting, type Reach, unshownText } from './approval.ts';
-import type { ApprovalDesk } from './queue.ts';
+import type { ApprovalQueue } from './queue.ts';
 import { type ApprovalLinks, parseLinkPath } from './webhook.ts';
 
 /** `GET` and `POST` of a link: what is asked, and what a person says. Plain values in, a page out. */
 
 /** What answers go through. */
 export interface ApprovalRouteParts {
-  readonly desk: Pick<ApprovalDesk, 'get' | 'answer'>;
+  readonly queue: Pick<ApprovalQueue, 'get' | 'answer'>;
   readonly links: Pick<ApprovalLinks, 'verify'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -30,7 +30,7 @@ interface ApprovalRequest {
  */
 export async function approvalRoute(
   { path, form, from }: ApprovalRequest,
-  { desk, links, now }: ApprovalRouteParts,
+  { queue, links, now }: ApprovalRouteParts,
 ): Promise<PageAnswer | null> {
   const parts = parseLinkPath(path);
   if (parts === null) return null;
@@ -38,7 +38,7 @@ export async function approvalRoute(
   const link = links.verify(parts);
   if (link === null) return unknownPage();
   const get = async () => {
-    const found = await desk.get(link.id);
+    const found = await queue.get(link.id);
     return found?.expiresAt === link.expiresAt ? found : null;
   };
   const approval = await get();
@@ -54,7 +54,7 @@ export async function approvalRoute(
   const { reach } = choice;
   const answer: Answer =
     reach === null ? { at, by, outcome: 'denied' } : { at, by, outcome: 'allowed', reach };
-  if ((await desk.answer(link.id, answer)) !== null) return answeredPage(approval, answer, true, 200);
+  if ((await queue.answer(link.id, answer)) !== null) return answeredPage(approval, answer, true, 200);
   // Somebody was quicker, or nobody and it is over.
   const after = await get();
   return after?.answer ? answeredPage(after, after.answer, false, 409) : overPage(after ?? approval);

@@ -11,7 +11,7 @@ type End =
   | { readonly kind: 'late' | 'gone' | 'stopping' | 'removed' };
 
 /** The requests of this process that wait. */
-interface Waits {
+interface PendingApprovals {
   /** Waits for whatever ends it first. */
   until(question: Question, leaving: Gone): Promise<End>;
   /** Ends a wait with its answer, where it is one of these. */
@@ -23,15 +23,19 @@ interface Waits {
 }
 
 /** So many milliseconds a question can be answered without a sign of life from whoever asks. */
-const aliveMs = 10_000;
+const leaseMs = 10_000;
 
 /** Milliseconds between signs of life: several may fail. */
-const beatEvery = 2_000;
+const heartbeatMs = 2_000;
 /** Milliseconds between looks whether another process has answered; each costs about a microsecond. */
-const lookEvery = 100;
+const pollMs = 100;
 
 /** Answers may come from any process of the store: what it says is looked at while something waits. */
-function createWaits({ store, now, timers }: Pick<DeskParts, 'store' | 'now' | 'timers'>): Waits {
+function createPendingApprovals({
+  store,
+  now,
+  timers,
+}: Pick<QueueParts, 'store' | 'now' | 'timers'>): PendingApprovals {
   const waiting = new Map<string, (how: End) => void>();
   /** Over, and still to be withdrawn. */
   const over = new Set<string>();
@@ -52,8 +56,8 @@ function createWaits({ store, now, timers }: Pick<DeskParts, 'store' | 'now' | '
   }
 
   async function beat(): Promise<void> {
-    beatAt = now() + beatEvery;
-    if (waiting.size > 0) await store.approvals.keepAlive([...waiting.keys()], now() + aliveMs);
+    beatAt = now() + heartbeatMs;
+    if (waiting.size > 0) await store.approvals.keepAlive([...waiting.keys()], now() + leaseMs);
     for (const id of over) {
       await store.approvals.withdraw(id);
       over.delete(id);
@@ -73,7 +77,7 @@ function createWaits({ store, now, timers }: Pick<DeskParts, 'store' | 'now' | '
   }
 
   function lookLater(): void {
-    if (!closed && waiting.size + over.size > 0) stopLooking ??= timers.after(lookEvery, () => void look());
+    if (!closed && waiting.size + over.size > 0) stopLooking ??= timers.after(pollMs, () => void look());
   }
 
   return {
@@ -87,7 +91,7 @@ function createWaits({ store, now, timers }: Pick<DeskParts, 'store' | 'now' | '
         };
         const left = () => end({ kind: 'gone' });
         // Whoever begins to wait has just said so.
-        if (waiting.size + over.size === 0) beatAt = now() + beatEvery;
+        if (waiting.size + over.size === 0) beatAt = now() + heartbeatMs;
         waiting.set(id, end);
         const cancel = timers.after(expiresAt - now(), () => end({ kind: 'late' }));
         leaving.listen(left);
@@ -121,7 +125,7 @@ function createWaits({ store, now, timers }: Pick<DeskParts, 'store' | 'now' | '
  * @throws SidekeyError `audit_unavailable`: nobody was answered; `store_unavailable`
  */
 async function giveAnswer(
-  { store, audit }: Pick<DeskParts, 'store' | 'audit'>,
+  { store, audit }: Pick<QueueParts, 'store' | 'audit'>,
   id: string,
   answer: Answer,
 ): Promise<Approval | null> {
@@ -147,7 +151,7 @@ async function giveAnswer(
 export type Asked = Omit<Question, 'id' | 'askedAt' | 'expiresAt' | 'aliveUntil'>;
 
 /** What comes of a question. */
-export type Verdict =
+export type ApprovalResult =
   /** `standing`: the yes is for more than this request, and may be older. */
   | { readonly kind: 'allowed'; readonly id: string; readonly by: string; readonly standing: boolean }
   | { readonly kind: 'denied'; readonly id: string; readonly by: string }
@@ -155,16 +159,16 @@ export type Verdict =
   /** `removed`: the agent, the lease or the grant of the request is gone. */
   | { readonly kind: 'gone' | 'stopping' | 'removed' }
   /** The agent has as many requests waiting as it may. */
-  | { readonly kind: 'too_many'; readonly most: number };
+  | { readonly kind: 'too_many'; readonly maxPending: number };
 
 /** Where requests wait for people. */
-export interface ApprovalDesk {
+export interface ApprovalQueue {
   /**
    * Waits for a person, unless one said yes to this before. `onAsked` is awaited before the question can be seen, and
    * may refuse by throwing.
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
-  ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<Verdict>;
+  ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<ApprovalResult>;
   /** Whether a yes for more than one request is neither over nor revoked. */
   stands(id: string): Promise<boolean>;
   /** Null: there is no such question (any more). */
@@ -179,7 +183,7 @@ export interface ApprovalDesk {
 }
 
 /** What a desk stands on. */
-interface DeskParts {
+interface QueueParts {
   readonly store: { epoch(): number; readonly approvals: ApprovalStore };
   readonly audit: Pick<AuditLog, 'append' | 'note'>;
   /** Milliseconds since the epoch. */
@@ -187,25 +191,25 @@ interface DeskParts {
   readonly timers: { after(ms: number, run: () => void): () => void };
   readonly newId: () => string;
   /** How long a request waits, and how many of one agent may wait at once: as the config says now. */
-  readonly settings: () => { readonly patienceMs: number; readonly waiting: number };
+  readonly limits: () => { readonly timeoutMs: number; readonly maxPending: number };
   /** Hears of each question once it can be answered; what it answers with is called when the question is over. */
   readonly announce?: (question: Question) => () => void;
 }
 
 /** So long it is known how a question was answered. */
-const rememberMs = 86_400_000;
+const retentionMs = 86_400_000;
 
 /** At most so often, in milliseconds, what is older is looked for. */
-const forgetEvery = 60_000;
+const cleanupMs = 60_000;
 
 /** Requests ask here one by one; who waits in this process is in `waits.ts`. */
-export function createApprovalDesk(parts: DeskParts): ApprovalDesk {
-  const { store, now, settings } = parts;
-  const waits = createWaits(parts);
+export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
+  const { store, now, limits } = parts;
+  const pending = createPendingApprovals(parts);
   const asking = new Set<Promise<unknown>>();
   /** Of each agent, those that wait and those that are about to. */
   const counts = new Map<string | null, number>();
-  let forgotAt = -forgetEvery;
+  let forgotAt = -cleanupMs;
   let closed = false;
 
   function countOf(agent: string | null, change: 1 | -1): void {
@@ -221,54 +225,56 @@ export function createApprovalDesk(parts: DeskParts): ApprovalDesk {
   }
 
   async function forgetOld(at: number): Promise<void> {
-    if (at < forgotAt + forgetEvery) return;
+    if (at < forgotAt + cleanupMs) return;
     forgotAt = at;
-    await store.approvals.removeEnded(at - rememberMs);
+    await store.approvals.removeEnded(at - retentionMs);
   }
 
-  async function put(
+  async function submit(
     asked: Asked,
     leaving: Gone,
     onAsked: (question: Question) => Promise<void>,
-  ): Promise<Verdict> {
+  ): Promise<ApprovalResult> {
     const askedAt = now();
-    const { patienceMs } = settings();
+    const { timeoutMs } = limits();
     const question: Question = {
       ...asked,
       id: parts.newId(),
       askedAt,
-      expiresAt: askedAt + patienceMs,
-      aliveUntil: askedAt + aliveMs,
+      expiresAt: askedAt + timeoutMs,
+      aliveUntil: askedAt + leaseMs,
     };
     await onAsked(question);
     await forgetOld(askedAt);
     await store.approvals.ask(question);
     const over = parts.announce?.(question);
-    const how = await waits.until(question, leaving);
+    const how = await pending.until(question, leaving);
     over?.();
     const { id } = question;
     // From here on nobody can answer it, so that no yes is left over for nobody.
-    const answer = how.kind === 'answer' ? how.answer : await waits.withdraw(id);
+    const answer = how.kind === 'answer' ? how.answer : await pending.withdraw(id);
     if (how.kind !== 'answer' && how.kind !== 'late') return { kind: how.kind };
-    if (answer === null) return { kind: 'unanswered', id, waitedMs: patienceMs };
+    if (answer === null) return { kind: 'unanswered', id, waitedMs: timeoutMs };
     const { by } = answer;
     return answer.outcome === 'allowed'
       ? { kind: 'allowed', id, by, standing: answer.reach.kind !== 'once' }
       : { kind: 'denied', id, by };
   }
 
-  async function ask(...[asked, leaving, onAsked]: Parameters<ApprovalDesk['ask']>): Promise<Verdict> {
+  async function ask(
+    ...[asked, leaving, onAsked]: Parameters<ApprovalQueue['ask']>
+  ): Promise<ApprovalResult> {
     const { who } = asked;
     const standing = await store.approvals.standing(who, now());
     if (standing !== null) return { kind: 'allowed', id: standing.id, by: standing.by, standing: true };
     const all = await countAll(who.agent);
     if (closed) return { kind: 'stopping' };
     if (leaving.already) return { kind: 'gone' };
-    const { waiting: most } = settings();
-    if (Math.max(all, counts.get(who.agent) ?? 0) >= most) return { kind: 'too_many', most };
+    const { maxPending } = limits();
+    if (Math.max(all, counts.get(who.agent) ?? 0) >= maxPending) return { kind: 'too_many', maxPending };
     countOf(who.agent, 1);
     try {
-      return await put(asked, leaving, onAsked);
+      return await submit(asked, leaving, onAsked);
     } finally {
       countOf(who.agent, -1);
     }
@@ -286,12 +292,12 @@ export function createApprovalDesk(parts: DeskParts): ApprovalDesk {
     get: (id) => store.approvals.get(id),
     async answer(id, answer) {
       const answered = await giveAnswer(parts, id, answer);
-      if (answered !== null) waits.answered(id, answer);
+      if (answered !== null) pending.answered(id, answer);
       return answered;
     },
     async close() {
       closed = true;
-      waits.close();
+      pending.close();
       await Promise.allSettled(asking);
     },
   };

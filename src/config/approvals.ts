@@ -15,12 +15,12 @@ import type { SecretReference } from './secret-reference.ts';
 
 /** The keys of `approvals`. */
 export const approvalsSchema = z.strictObject({
-  patience: duration(
+  timeout: duration(
     'How long a request waits for a person; then it is refused. At most 1h.',
     1_000,
     3_600_000,
   ).prefault('3m'),
-  waiting: z
+  max_pending: z
     .int()
     .min(1)
     .max(1_000)
@@ -76,9 +76,9 @@ export const adminSchema = z
 /** How people are asked. */
 export interface ApprovalsConfig {
   /** How long a request waits, in milliseconds. */
-  readonly patienceMs: number;
+  readonly timeoutMs: number;
   /** Requests of one agent that may wait at once. */
-  readonly waiting: number;
+  readonly maxPending: number;
   readonly webhook: ApprovalWebhook | null;
 }
 
@@ -99,13 +99,13 @@ export interface AdminConfig {
 
 /** Checked values as the program uses them. */
 export function toApprovalsConfig({
-  patience,
-  waiting,
+  timeout,
+  max_pending: maxPending,
   webhook,
 }: z.output<typeof approvalsSchema>): ApprovalsConfig {
   return {
-    patienceMs: patience,
-    waiting,
+    timeoutMs: timeout,
+    maxPending,
     webhook: webhook === undefined ? null : { url: webhook.url, secret: webhook.secret ?? null },
   };
 }

@@ -1,5 +1,5 @@
 import { longestPath } from '../approvals/approval.ts';
-import type { Verdict } from '../approvals/queue.ts';
+import type { ApprovalResult } from '../approvals/queue.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import { percentDecoded } from '../policy/text.ts';
@@ -117,7 +117,7 @@ function tooLong(part: 'path' | 'query', { rule }: GrantDecision): SidekeyError 
 }
 
 function refusalOf(
-  verdict: Exclude<Verdict, { kind: 'allowed' }>,
+  verdict: Exclude<ApprovalResult, { kind: 'allowed' }>,
   { reason, rule }: GrantDecision,
 ): SidekeyError {
   switch (verdict.kind) {
@@ -133,7 +133,7 @@ function refusalOf(
       );
     case 'gone':
       return new SidekeyError('approval_missing', 'The client left before anybody answered.', {
-        hint: 'let the client wait longer than approvals.patience',
+        hint: 'let the client wait longer than approvals.timeout',
       });
     case 'removed':
       return new SidekeyError(
@@ -148,8 +148,8 @@ function refusalOf(
     case 'too_many':
       return new SidekeyError(
         'overloaded',
-        `${verdict.most} requests of this agent wait for approval already.`,
-        { hint: 'answer them ("sidekey approve"), or raise approvals.waiting' },
+        `${verdict.maxPending} requests of this agent wait for approval already.`,
+        { hint: 'answer them ("sidekey approve"), or raise approvals.max_pending' },
       );
   }
 }

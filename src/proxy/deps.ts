@@ -6,7 +6,7 @@ import type { SealedCredential } from '../grants/credential.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { InjectPlace, Provider } from '../grants/provider.ts';
 import type { Destination } from '../schemes/place.ts';
-import type { ApprovalDesk } from '../approvals/queue.ts';
+import type { ApprovalQueue } from '../approvals/queue.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Timers } from '../lib/timers.ts';
@@ -48,7 +48,7 @@ export interface Rooms {
   /** How often responses may show a credential. */
   readonly echoLimit: EchoLimit;
   /** Where requests wait for people. */
-  readonly approvals: Pick<ApprovalDesk, 'ask' | 'stands'>;
+  readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
   /** A keyed fingerprint: what the audit says of a credential. */
   readonly fingerprint: (sealed: SealedCredential) => string;
   /** Makes placeholders, and knows them again. */

@@ -30,7 +30,7 @@ export async function approve(
   options: ApproveOptions,
 ): Promise<void> {
   const { list = false, revoke, ...answers } = options;
-  const said = saidBy(answers);
+  const said = responseOf(answers);
   if ([id !== undefined, list, revoke !== undefined].filter(Boolean).length > 1) throw unclear();
   if (id === undefined && said !== null) throw unclear();
   if (id !== undefined) {
@@ -44,8 +44,13 @@ export async function approve(
   return (await import('./live.ts')).live(context, openScreen);
 }
 
-function saidBy({ once, lease, for: span, deny }: Omit<ApproveOptions, 'list' | 'revoke'>): Said | null {
-  const said: Said[] = [
+function responseOf({
+  once,
+  lease,
+  for: span,
+  deny,
+}: Omit<ApproveOptions, 'list' | 'revoke'>): ApprovalResponse | null {
+  const said: ApprovalResponse[] = [
     ...(once === true ? (['once'] as const) : []),
     ...(lease === true ? (['lease'] as const) : []),
     ...(span === undefined ? [] : [{ forMs: readSpan('--for', span) }]),
@@ -70,9 +75,13 @@ function unclear(): SidekeyError {
 }
 
 /** `sidekey approve ID`. @throws as `say` */
-async function answerOne({ withState, output, env, now }: Context, id: string, said: Said): Promise<void> {
+async function answerOne(
+  { withState, output, env, now }: Context,
+  id: string,
+  said: ApprovalResponse,
+): Promise<void> {
   const by = `${atCommandLine(env).by} at the command line`;
-  const { approval, sentence } = await withState((state) => say(state, { id, said, by, at: now() }));
+  const { approval, sentence } = await withState((state) => respond(state, { id, said, by, at: now() }));
   output.result(questionJson(approval, now()), sentence);
 }
 
@@ -140,7 +149,7 @@ function nothingStands(id: string): SidekeyError {
 /** What a person says to a question, and what follows from it. */
 
 /** No; yes, to the one request; to all that the rule matches while the lease lives; or for so many milliseconds. */
-export type Said = 'deny' | 'once' | 'lease' | { readonly forMs: number };
+export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };
 
 /**
  * Answers a question: in the audit first, then in the store, where the request that waits finds it.
@@ -150,14 +159,14 @@ export type Said = 'deny' | 'once' | 'lease' | { readonly forMs: number };
  * @throws SidekeyError `not_found`, `approval_over`, `input_invalid` for the lease of a request that has none;
  * `audit_unavailable`, `store_unavailable`
  */
-export async function say(
+export async function respond(
   { store, audit }: Pick<State, 'store' | 'audit'>,
   {
     id,
     said,
     by,
     at,
-  }: { readonly id: string; readonly said: Said; readonly by: string; readonly at: number },
+  }: { readonly id: string; readonly said: ApprovalResponse; readonly by: string; readonly at: number },
 ): Promise<{ readonly approval: Approval; readonly sentence: string }> {
   const found = await store.approvals.get(id);
   const asked = stillWaiting(found, id, at);
@@ -171,13 +180,13 @@ export async function say(
   return { approval, sentence: sentenceOf(approval, said) };
 }
 
-function answerOf(said: Said, by: string, at: number): Answer {
+function answerOf(said: ApprovalResponse, by: string, at: number): Answer {
   if (said === 'deny') return { at, by, outcome: 'denied' };
   const reach = typeof said === 'string' ? { kind: said } : ({ kind: 'until', at: at + said.forMs } as const);
   return { at, by, outcome: 'allowed', reach };
 }
 
-function sentenceOf(approval: Approval, said: Said): string {
+function sentenceOf(approval: Approval, said: ApprovalResponse): string {
   const { id } = approval;
   if (said === 'deny') return `Denied ${id}: the request is refused.`;
   if (said === 'once') return `Allowed ${id}: this request alone.`;

@@ -5,7 +5,7 @@ import type { Store } from '../../store/store.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
 import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
-import { type Said, say } from './approve.ts';
+import { type ApprovalResponse, respond } from './approve.ts';
 import { agentText, beyondText, blockOf, fitting, remaining, requestText, widthOf, wrap } from './format.ts';
 
 /** `sidekey approve` in a terminal: what waits, as it comes and goes, answered by a key. */
@@ -15,7 +15,7 @@ export async function live({ withState, output, env, now }: Context, openScreen:
     watch({
       openScreen,
       store: state.store,
-      answer: async (id, said) => (await say(state, { id, said, by, at: now() })).sentence,
+      answer: async (id, said) => (await respond(state, { id, said, by, at: now() })).sentence,
       now,
       timers: systemTimers,
       onInterrupt,
@@ -29,7 +29,7 @@ export interface WatchParts {
   readonly openScreen: OpenScreen;
   readonly store: { epoch(): number; readonly approvals: Pick<Store['approvals'], 'waiting'> };
   /** Answers with what came of it. Rejects with SidekeyError where it cannot be answered. */
-  readonly answer: (id: string, said: Said) => Promise<string>;
+  readonly answer: (id: string, said: ApprovalResponse) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
@@ -104,7 +104,7 @@ export async function watch({
     answered = give(what.id, what.said).catch(left.reject);
   }
 
-  async function give(id: string, said: Said): Promise<void> {
+  async function give(id: string, said: ApprovalResponse): Promise<void> {
     let note: string;
     try {
       note = await answer(id, said);
@@ -258,7 +258,9 @@ export interface LiveList {
 
 /** What follows from a key. */
 type Act =
-  { readonly kind: 'leave' } | { readonly kind: 'answer'; readonly id: string; readonly said: Said } | null;
+  | { readonly kind: 'leave' }
+  | { readonly kind: 'answer'; readonly id: string; readonly said: ApprovalResponse }
+  | null;
 
 export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, asking: null, note: null };
 

@@ -122,10 +122,10 @@ async function approvalStep(
       ? null
       : await store.approvals.standing({ ...who, ruleKey: approvalKey }, now);
   if (standing === null) {
-    const { patienceMs } = config.approvals;
+    const { timeoutMs: timeoutMs } = config.approvals;
     trail.went(
       'approval',
-      `a person is asked, and the request waits up to ${spanText(patienceMs)} for the answer`,
+      `a person is asked, and the request waits up to ${spanText(timeoutMs)} for the answer`,
     );
     return true;
   }

@@ -310,7 +310,7 @@ describe('explain', () => {
     const at = await house(
       { default: 'allow', rules: [{ name: 'careful', methods: ['DELETE'], outcome: 'approve' }] },
       [everything],
-      { approvals: { patience: '90s' } },
+      { approvals: { timeout: '90s' } },
     );
     const { id } = await at.lease();
     const args = ['DELETE', at.url, '--lease', id];

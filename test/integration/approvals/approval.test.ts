@@ -115,9 +115,9 @@ describe('a request that needs approval', () => {
     });
   });
 
-  test('is refused when nobody answers within the patience, and then nobody can', async () => {
+  test('is refused when nobody answers within the timeout, and then nobody can', async () => {
     const { send, asked, answer, seen } = await asking(asks, {
-      config: { approvals: { patience: '1s' } },
+      config: { approvals: { timeout: '1s' } },
     });
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -280,7 +280,7 @@ describe('a request that needs approval', () => {
   });
 
   test('may wait with so many others of its agent, and no more', async () => {
-    const { send, asked, answer } = await asking(asks, { config: { approvals: { waiting: 1 } } });
+    const { send, asked, answer } = await asking(asks, { config: { approvals: { max_pending: 1 } } });
     const first = await send('DELETE /1');
     const { id } = await asked();
     const second = await send('DELETE /2');

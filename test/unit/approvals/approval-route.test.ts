@@ -6,22 +6,22 @@ import { createApprovalLinks } from '../../../src/approvals/webhook.ts';
 import { createVault } from '../../../src/vault/vault.ts';
 import { masterKey } from '../../../src/vault/key-source.ts';
 import { question } from '../../support/question.ts';
-import { deskForTest } from './desk-for-test.ts';
+import { queueForTest } from './queue-for-test.ts';
 
 const from = '127.0.0.1:4711';
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
 function at(fields: Partial<Question> = {}, agent: string | null = 'ci-bot', lease: string | null = 'l-1') {
   const asked = question({ ...fields, who: { grantId: 'g-1', agent, lease } });
-  const desk = deskForTest(asked);
+  const queue = queueForTest(asked);
   let now = asked.askedAt + 1_000;
   const path = links.pathFor(asked);
   const go = async (form: string | null, where = path) => {
-    const page = await approvalRoute({ path: where, form, from }, { desk, links, now: () => now });
+    const page = await approvalRoute({ path: where, form, from }, { queue, links, now: () => now });
     if (page === null) throw new Error('no page');
     return page;
   };
-  return { asked, desk, go, path, now, later: (ms: number) => (now += ms) };
+  return { asked, queue, go, path, now, later: (ms: number) => (now += ms) };
 }
 
 test.each([
@@ -30,57 +30,57 @@ test.each([
   ['1h', { kind: 'until', at: 3_600_000 }],
   ['lease', { kind: 'lease' }],
 ])('the button %s says yes, and how far', async (value, reach) => {
-  const { desk, go, now } = at();
+  const { queue, go, now } = at();
   const page = await go(`answer=${value}`);
   expect(page.status).toBe(200);
   expect(page.body).toContain('<h1>Allowed</h1>');
   const expected = 'at' in reach ? { kind: 'until', at: now + reach.at } : reach;
-  expect(desk.said).toEqual([
+  expect(queue.said).toEqual([
     { at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'allowed', reach: expected },
   ]);
 });
 
 test('the button no says no', async () => {
-  const { desk, go, now } = at();
+  const { queue, go, now } = at();
   expect((await go('answer=no')).body).toContain('<h1>Refused</h1>');
-  expect(desk.said).toEqual([{ at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'denied' }]);
+  expect(queue.said).toEqual([{ at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'denied' }]);
 });
 
 test('a look answers nothing', async () => {
-  const { desk, go } = at();
+  const { queue, go } = at();
   const page = await go(null);
   expect(page.status).toBe(200);
   expect(page.body.match(/value="[^"]*"/g)).toEqual(
     ['once', 'no', '15m', '1h', 'lease'].map((each) => `value="${each}"`),
   );
   expect(page.headers).toMatchObject({ refresh: '180' });
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test('there is no yes for the lease where there is no lease', async () => {
-  const { desk, go } = at({}, 'ci-bot', null);
+  const { queue, go } = at({}, 'ci-bot', null);
   expect((await go(null)).body).not.toContain('value="lease"');
   expect((await go('answer=lease')).status).toBe(400);
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=no', 'once', 'Answer=once', 'answer=once%00'])(
   'the form %j is no answer',
   async (form) => {
-    const { desk, go } = at();
+    const { queue, go } = at();
     expect((await go(form)).status).toBe(400);
-    expect(desk.said).toEqual([]);
+    expect(queue.said).toEqual([]);
   },
 );
 
 test('what is answered already says so, and stays', async () => {
-  const { go, desk } = at();
+  const { go, queue } = at();
   await go('answer=no');
   expect(await go(null)).toMatchObject({ status: 200, body: expect.stringContaining('Already refused') });
   const again = await go('answer=1h');
   expect(again).toMatchObject({ status: 409, body: expect.stringContaining('Already refused') });
   expect(again.body).toContain('Answered by the link, from 127.0.0.1:4711');
-  expect(desk.said).toHaveLength(2);
+  expect(queue.said).toHaveLength(2);
 });
 
 test('too late is too late: by the clock, and where the client has left', async () => {
@@ -90,12 +90,12 @@ test('too late is too late: by the clock, and where the client has left', async 
     expect(await expired.go(form)).toMatchObject({ status: 410, body: expect.stringContaining('Too late') });
   }
   const left = at();
-  left.desk.withdraw(left.asked.id);
+  left.queue.withdraw(left.asked.id);
   for (const form of [null, 'answer=once']) expect(await left.go(form)).toMatchObject({ status: 410 });
-  expect(left.desk.said).toEqual([]);
+  expect(left.queue.said).toEqual([]);
   // Somebody asks under the same id: that is another question.
-  const again = deskForTest({ ...left.asked, expiresAt: left.asked.expiresAt + 1 });
-  const parts = { desk: again, links, now: () => left.now };
+  const again = queueForTest({ ...left.asked, expiresAt: left.asked.expiresAt + 1 });
+  const parts = { queue: again, links, now: () => left.now };
   const page = await approvalRoute({ path: left.path, form: 'answer=once', from }, parts);
   expect([page?.status, again.said]).toEqual([410, []]);
 });
@@ -104,7 +104,7 @@ test('a wrong signature of a question that is there is answered as one of none, 
   const { asked, path } = at();
   const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });
   const looked: string[] = [];
-  const desk = {
+  const queue = {
     get: async (id: string) => (looked.push(id), null),
     answer: async (id: string) => (looked.push(id), null),
   };
@@ -117,7 +117,7 @@ test('a wrong signature of a question that is there is answered as one of none, 
   for (const where of wrong) {
     for (const form of [null, 'answer=once', 'answer=nonsense']) {
       answers.push(
-        await approvalRoute({ path: where, form, from }, { desk, links, now: () => asked.askedAt }),
+        await approvalRoute({ path: where, form, from }, { queue, links, now: () => asked.askedAt }),
       );
     }
   }
@@ -127,7 +127,7 @@ test('a wrong signature of a question that is there is answered as one of none, 
 });
 
 test('what is no link has no page', async () => {
-  const { desk } = at();
-  const parts = { desk, links, now: Date.now };
+  const { queue } = at();
+  const parts = { queue, links, now: Date.now };
   expect(await approvalRoute({ path: '/', form: null, from }, parts)).toBeNull();
 });

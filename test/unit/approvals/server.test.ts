@@ -10,53 +10,53 @@ import { systemTimers } from '../../../src/lib/timers.ts';
 import { createVault } from '../../../src/vault/vault.ts';
 import { masterKey } from '../../../src/vault/key-source.ts';
 import { question } from '../../support/question.ts';
-import { deskForTest, type DeskForTest } from './desk-for-test.ts';
+import { queueForTest, type QueueForTest } from './queue-for-test.ts';
 
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
-async function serving(change: Partial<DeskForTest> = {}) {
+async function serving(change: Partial<QueueForTest> = {}) {
   const now = Date.now();
   const asked = question({ who: { grantId: 'g-1', agent: 'ci-bot' }, askedAt: now });
-  const desk = { ...deskForTest(asked), ...change };
+  const queue = { ...queueForTest(asked), ...change };
   const logged: string[] = [];
   const log = {
     warn: (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`),
   };
-  const server = createAdminServer({ desk, links, now: () => now, log, timers: systemTimers });
+  const server = createAdminServer({ queue, links, now: () => now, log, timers: systemTimers });
   onTestFinished(() => server.close());
   const { host, port } = await server.listen('127.0.0.1', 0);
   const base = `http://${host}:${port}`;
   const path = links.pathFor(asked);
-  return { server, desk, logged, base, path, host, port, url: base + path };
+  return { server, queue, logged, base, path, host, port, url: base + path };
 }
 
 const form = (answer: string) => ({ method: 'POST', body: new URLSearchParams({ answer }) });
 
 test('shows the question, and takes the answer', async () => {
-  const { desk, url } = await serving();
+  const { queue, url } = await serving();
   const shown = await fetch(url);
   expect([shown.status, shown.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
   expect(await shown.text()).toContain('May ci-bot send this request?');
   const answered = await fetch(url, form('once'));
   expect(answered.status).toBe(200);
   expect(await answered.text()).toContain('This one request was let through.');
-  expect(desk.said).toMatchObject([
+  expect(queue.said).toMatchObject([
     { outcome: 'allowed', by: expect.stringMatching(/^the link, from 127\.0\.0\.1:\d+$/) },
   ]);
 });
 
 test('HEAD is GET without its body', async () => {
-  const { desk, url } = await serving();
+  const { queue, url } = await serving();
   const shown = await fetch(url, { method: 'HEAD' });
   expect([shown.status, await shown.text()]).toEqual([200, '']);
   expect(Number(shown.headers.get('content-length'))).toBeGreaterThan(1_000);
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test('what programs add to the query of a link does no harm, and says nothing', async () => {
-  const { desk, url } = await serving();
+  const { queue, url } = await serving();
   expect((await fetch(`${url}?utm_source=chat&answer=once`)).status).toBe(200);
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test.each([
@@ -72,17 +72,17 @@ test.each([
 });
 
 test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link is nothing', async (method) => {
-  const { desk, url } = await serving();
+  const { queue, url } = await serving();
   const answer = await fetch(url, { method });
   expect([answer.status, await answer.text()]).toEqual([404, '']);
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test('a form that is too long is not read to its end', async () => {
-  const { desk, url } = await serving();
+  const { queue, url } = await serving();
   const answer = await fetch(url, { method: 'POST', body: `answer=once&x=${'y'.repeat(2_000)}` });
   expect([answer.status, answer.headers.get('connection')]).toEqual([413, 'close']);
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test('a head that is too large is refused', async () => {
@@ -102,7 +102,7 @@ test('a store that cannot be read is said, without the link', async () => {
 });
 
 test('a client that leaves in the middle of its form has said nothing, and holds nothing up', async () => {
-  const { server, desk, logged, host, port, path } = await serving();
+  const { server, queue, logged, host, port, path } = await serving();
   const socket = connect(port, host);
   socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n`);
   await once(socket, 'data');
@@ -110,12 +110,12 @@ test('a client that leaves in the middle of its form has said nothing, and holds
   socket.destroy();
   await once(socket, 'close');
   await server.close();
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
   expect(logged).toEqual([]);
 });
 
 test('an upgrade and a CONNECT lead nowhere', async () => {
-  const { desk, host, port, path } = await serving();
+  const { queue, host, port, path } = await serving();
   const ask = async (head: string) => {
     const socket = connect(port, host);
     socket.end(`${head}\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n`);
@@ -123,13 +123,13 @@ test('an upgrade and a CONNECT lead nowhere', async () => {
   };
   expect(await ask(`GET ${path} HTTP/1.1`)).toBe('HTTP/1.1 200 OK');
   expect(await ask('CONNECT x:443 HTTP/1.1')).toBe('');
-  expect(desk.said).toEqual([]);
+  expect(queue.said).toEqual([]);
 });
 
 test('a port that is taken is a failure that says what to change', async () => {
   const { host, port } = await serving();
   const other = createAdminServer({
-    desk: deskForTest(),
+    queue: queueForTest(),
     links,
     now: Date.now,
     log: { warn: () => undefined },

@@ -48,7 +48,7 @@ describe('a good config', () => {
       audit: { file: join(fixtures, 'data/audit.jsonl'), maxBytes: 100 * 1024 * 1024 },
       tokens: { skewMs: 300_000, keepFreshMs: 86_400_000 },
       admin: { listen: null, url: null },
-      approvals: { patienceMs: 180_000, waiting: 20, webhook: null },
+      approvals: { timeoutMs: 180_000, maxPending: 20, webhook: null },
       upstream: { ca: [], privateAddresses: [], proxy: null, clientCertificates: [] },
       domains: [],
       limits: defaultLimits,
@@ -75,8 +75,8 @@ describe('a good config', () => {
       tokens: { skewMs: 90_000, keepFreshMs: 43_200_000 },
       admin: { listen: { host: '0.0.0.0', port: 8378 }, url: 'https://sidekey.corp.test/people' },
       approvals: {
-        patienceMs: 600_000,
-        waiting: 3,
+        timeoutMs: 600_000,
+        maxPending: 3,
         webhook: {
           url: 'https://chat.corp.test/hooks/1?to=ops',
           secret: { kind: 'env', name: 'APPROVAL_SECRET' },

@@ -1,15 +1,15 @@
 import type { Answer, Approval, Question } from '../../../src/approvals/approval.ts';
-import type { ApprovalDesk } from '../../../src/approvals/queue.ts';
+import type { ApprovalQueue } from '../../../src/approvals/queue.ts';
 
-/** A desk in memory, with what was said to it. */
-export interface DeskForTest extends Pick<ApprovalDesk, 'get' | 'answer'> {
+/** A queue in memory, with what was said to it. */
+export interface QueueForTest extends Pick<ApprovalQueue, 'get' | 'answer'> {
   readonly said: readonly Answer[];
   /** As when the client leaves: from then on nobody can answer. */
   withdraw(id: string): void;
 }
 
 /** Takes answers as the store does. */
-export function deskForTest(...questions: readonly Question[]): DeskForTest {
+export function queueForTest(...questions: readonly Question[]): QueueForTest {
   const approvals = new Map<string, Approval>(questions.map((each) => [each.id, { ...each, answer: null }]));
   const said: Answer[] = [];
   return {

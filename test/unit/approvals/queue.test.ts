@@ -1,7 +1,7 @@
 import type { AuditEvent } from '../../../src/audit/event.ts';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Question, Reach } from '../../../src/approvals/approval.ts';
-import { createApprovalDesk, type Asked } from '../../../src/approvals/queue.ts';
+import { createApprovalQueue, type Asked } from '../../../src/approvals/queue.ts';
 import type { Gone } from '../../../src/lib/http2-abort.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -48,18 +48,18 @@ function asked(agent: string | null = null, ruleKey = 'rule'): Asked {
   };
 }
 
-function desk({ waiting = 2, patienceMs = 60_000 } = {}) {
+function queue({ maxPending = 2, timeoutMs = 60_000 } = {}) {
   let count = 0;
   const shown: Question[] = [];
   const recorded: AuditEvent[] = [];
   const over: string[] = [];
-  const made = createApprovalDesk({
+  const made = createApprovalQueue({
     store,
     audit: { append: async (event) => void recorded.push(event), note: (event) => void recorded.push(event) },
     now: time.now,
     timers: time.timers,
     newId: () => `0000000${(count += 1)}`,
-    settings: () => ({ patienceMs, waiting }),
+    limits: () => ({ timeoutMs, maxPending }),
     announce: (question) => {
       shown.push(question);
       return () => void over.push(question.id);
@@ -72,7 +72,7 @@ function desk({ waiting = 2, patienceMs = 60_000 } = {}) {
     while (shown.length === before) await new Promise((resolve) => setImmediate(resolve));
     return { verdict, id: shown.at(-1)?.id ?? '' };
   };
-  return { desk: made, ask, shown, over, recorded };
+  return { queue: made, ask, shown, over, recorded };
 }
 
 const yes = (reach: Reach = { kind: 'once' }) =>
@@ -80,9 +80,9 @@ const yes = (reach: Reach = { kind: 'once' }) =>
 
 describe('a question', () => {
   test('is over at once when it is answered in this process', async () => {
-    const at = desk();
+    const at = queue();
     const { verdict, id } = await at.ask();
-    await at.desk.answer(id, yes());
+    await at.queue.answer(id, yes());
     expect(await verdict).toEqual({ kind: 'allowed', id, by: 'alice', standing: false });
     expect(at.over).toEqual([id]);
     expect(at.recorded).toMatchObject([
@@ -93,26 +93,26 @@ describe('a question', () => {
   });
 
   test('is over soon when it is answered in another', async () => {
-    const { verdict, id } = await desk().ask();
+    const { verdict, id } = await queue().ask();
     const other = await second();
     await other.approvals.answer(id, { at: time.now(), by: 'bob', outcome: 'denied' });
     await time.advance(100);
     expect(await verdict).toEqual({ kind: 'denied', id, by: 'bob' });
   });
 
-  test('that nobody answers is over when the patience is, and cannot be answered any more', async () => {
-    const at = desk({ patienceMs: 5_000 });
+  test('that nobody answers is over when its time is up, and cannot be answered any more', async () => {
+    const at = queue({ timeoutMs: 5_000 });
     const { verdict, id } = await at.ask();
     await time.advance(4_999);
     expect(at.over).toEqual([]);
     await time.advance(1);
     expect(await verdict).toEqual({ kind: 'unanswered', id, waitedMs: 5_000 });
-    expect(await at.desk.answer(id, yes())).toBeNull();
+    expect(await at.queue.answer(id, yes())).toBeNull();
     expect(await store.approvals.get(id)).toBeNull();
   });
 
   test('that was answered in the last moment counts as answered', async () => {
-    const at = desk({ patienceMs: 150 });
+    const at = queue({ timeoutMs: 150 });
     const { verdict, id } = await at.ask();
     await time.advance(149);
     const other = await second();
@@ -122,27 +122,27 @@ describe('a question', () => {
   });
 
   test('of a client that left is taken back', async () => {
-    const at = desk();
+    const at = queue();
     const listeners: (() => void)[] = [];
     const leaving = { ...never, listen: (listener: () => void) => void listeners.push(listener) };
     const { verdict, id } = await at.ask(asked(), leaving);
     for (const leave of listeners) leave();
     expect(await verdict).toEqual({ kind: 'gone' });
     expect(await store.approvals.waiting(time.now())).toEqual([]);
-    expect(await at.desk.answer(id, yes())).toBeNull();
+    expect(await at.queue.answer(id, yes())).toBeNull();
   });
 
   test('of a client that has left before is not asked', async () => {
-    const at = desk();
-    const verdict = at.desk.ask(asked(), { ...never, already: true }, async () => undefined);
+    const at = queue();
+    const verdict = at.queue.ask(asked(), { ...never, already: true }, async () => undefined);
     expect(await verdict).toEqual({ kind: 'gone' });
     expect(at.shown).toEqual([]);
   });
 
   test('that may not be put on record is not asked', async () => {
-    const at = desk();
+    const at = queue();
     const refusal = new Error('no audit');
-    await expect(at.desk.ask(asked(), never, () => Promise.reject(refusal))).rejects.toBe(refusal);
+    await expect(at.queue.ask(asked(), never, () => Promise.reject(refusal))).rejects.toBe(refusal);
     expect(await store.approvals.waiting(time.now())).toEqual([]);
     // Its place is free again.
     const again = await Promise.all([at.ask(), at.ask(asked('other'))]);
@@ -150,35 +150,35 @@ describe('a question', () => {
   });
 
   test('is one of so many of its agent, and does not count for another', async () => {
-    const at = desk({ waiting: 1 });
+    const at = queue({ maxPending: 1 });
     const { verdict, id } = await at.ask(asked('claude'));
-    expect(await at.desk.ask(asked('claude'), never, async () => undefined)).toEqual({
+    expect(await at.queue.ask(asked('claude'), never, async () => undefined)).toEqual({
       kind: 'too_many',
-      most: 1,
+      maxPending: 1,
     });
     await at.ask(asked('other'));
-    await at.desk.answer(id, yes());
+    await at.queue.answer(id, yes());
     await verdict;
     await at.ask(asked('claude'));
   });
 
   test('is one of those that wait in other processes too', async () => {
-    const at = desk({ waiting: 1 });
+    const at = queue({ maxPending: 1 });
     const { who } = asked('claude');
     await store.approvals.ask(question({ id: 'elsewher', who, askedAt: time.now() }));
-    expect(await at.desk.ask(asked('claude'), never, async () => undefined)).toMatchObject({
+    expect(await at.queue.ask(asked('claude'), never, async () => undefined)).toMatchObject({
       kind: 'too_many',
     });
     await at.ask(asked('other'));
   });
 
-  test('is refused when the desk closes, as is every later one', async () => {
-    const at = desk();
+  test('is refused when the queue closes, as is every later one', async () => {
+    const at = queue();
     const { verdict, id } = await at.ask();
-    await at.desk.close();
+    await at.queue.close();
     expect(await verdict).toEqual({ kind: 'stopping' });
     expect(await store.approvals.get(id)).toBeNull();
-    expect(await at.desk.ask(asked(), never, async () => undefined)).toEqual({ kind: 'stopping' });
+    expect(await at.queue.ask(asked(), never, async () => undefined)).toEqual({ kind: 'stopping' });
     expect(at.shown).toHaveLength(1);
     expect(time.waiting()).toBe(0);
   });
@@ -186,7 +186,7 @@ describe('a question', () => {
 
 describe('a question whose proxy says nothing more', () => {
   test('can be answered by nobody after some seconds, and stays answerable while it waits', async () => {
-    const { id } = await desk({ patienceMs: 600_000 }).ask();
+    const { id } = await queue({ timeoutMs: 600_000 }).ask();
     const other = await second();
     await time.advance(60_000);
     expect(await other.approvals.waiting(time.now())).toMatchObject([{ id }]);
@@ -205,14 +205,14 @@ describe('a question whose proxy says nothing more', () => {
       writes.push(ids);
       return keepAlive(ids, until);
     };
-    const at = desk();
+    const at = queue();
     const ids = [(await at.ask(asked('claude'))).id, (await at.ask(asked('other'))).id];
     await time.advance(5_000);
     expect(writes).toEqual([ids, ids]);
   });
 
   test('is withdrawn later where the store failed', async () => {
-    const at = desk({ patienceMs: 1_000 });
+    const at = queue({ timeoutMs: 1_000 });
     const { verdict, id } = await at.ask();
     const withdraw = store.approvals.withdraw.bind(store.approvals);
     store.approvals.withdraw = () => Promise.reject(new Error('busy'));
@@ -228,18 +228,18 @@ describe('a question whose proxy says nothing more', () => {
 });
 
 test('a question goes with its agent, and the wait with it', async () => {
-  const { verdict } = await desk().ask(asked('claude'));
+  const { verdict } = await queue().ask(asked('claude'));
   await (await second()).agents.remove('claude');
   await time.advance(100);
   expect(await verdict).toEqual({ kind: 'removed' });
 });
 
 test('an answer that the store does not take is on record as failed', async () => {
-  const at = desk();
+  const at = queue();
   const { id } = await at.ask();
   const failure = new Error('busy');
   store.approvals.answer = () => Promise.reject(failure);
-  await expect(at.desk.answer(id, yes())).rejects.toBe(failure);
+  await expect(at.queue.answer(id, yes())).rejects.toBe(failure);
   expect(at.recorded).toMatchObject([
     { event: 'approval.allowed', outcome: 'allow', approval: id },
     { event: 'approval.allowed', outcome: 'failed', approval: id, code: 'internal' },
@@ -247,10 +247,10 @@ test('an answer that the store does not take is on record as failed', async () =
 });
 
 test('an answer that comes too late is on record as such', async () => {
-  const at = desk();
+  const at = queue();
   const { id } = await at.ask();
   store.approvals.answer = () => Promise.resolve(null);
-  expect(await at.desk.answer(id, yes())).toBeNull();
+  expect(await at.queue.answer(id, yes())).toBeNull();
   expect(at.recorded.at(-1)).toMatchObject({ outcome: 'failed', code: 'approval_over' });
 });
 
@@ -261,7 +261,7 @@ test('old questions are looked for once a minute, however many come', async () =
     looks += 1;
     return removeEnded(before);
   };
-  const at = desk({ waiting: 10 });
+  const at = queue({ maxPending: 10 });
   for (let count = 0; count < 3; count += 1) await at.ask();
   expect(looks).toBe(1);
   await time.advance(60_000);
@@ -270,11 +270,11 @@ test('old questions are looked for once a minute, however many come', async () =
 });
 
 test('a yes that stands is found before anybody is asked', async () => {
-  const at = desk();
+  const at = queue();
   const { verdict, id } = await at.ask();
-  await at.desk.answer(id, yes({ kind: 'until', at: time.now() + 60_000 }));
+  await at.queue.answer(id, yes({ kind: 'until', at: time.now() + 60_000 }));
   await verdict;
-  expect(await at.desk.ask(asked(), never, async () => undefined)).toEqual({
+  expect(await at.queue.ask(asked(), never, async () => undefined)).toEqual({
     kind: 'allowed',
     id,
     by: 'alice',
