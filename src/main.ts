@@ -2,7 +2,7 @@ import { type AssumedToken, createAgentRegister } from './agents/register.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { collectYoungGarbageSoon } from './app/gc-tuning.ts';
 import { openState, placeholderCodes, type State } from './app/state.ts';
-import { openApprovalService, openExit, refreshParts } from './app/wiring.ts';
+import { openApprovalService, openUpstreamClient, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
@@ -30,7 +30,7 @@ import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
 import { planAt } from './schemes/place.ts';
-import type { Exit } from './upstream/client.ts';
+import type { UpstreamClient } from './upstream/client.ts';
 
 /** A proxy that serves. */
 export interface Proxy {
@@ -118,11 +118,11 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
 
   const ownPorts: number[] = [];
   let config = initial;
-  let exit: Exit = await openExit(config, { env, ownPorts: () => ownPorts });
+  let upstream: UpstreamClient = await openUpstreamClient(config, { env, ownPorts: () => ownPorts });
   /** Exits of configs that were replaced, while exchanges still use them. */
   const leaving = new Set<Promise<void>>();
   opened.defer(async () => {
-    await Promise.all([exit.close(), ...leaving]);
+    await Promise.all([upstream.close(), ...leaving]);
   });
   const upkeep =
     worker === undefined
@@ -132,7 +132,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
             configFile: initial.file,
             vault,
             audit,
-            exit: () => exit,
+            upstream: () => upstream,
             log,
             now,
             timers: systemTimers,
@@ -144,10 +144,10 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       : null;
   // Before the sinks end, so that they have it too.
   opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
-  let settings = settingsOf(config, exit);
+  let settings = settingsOf(config, upstream);
   const configEvents = createConfigEvents(audit);
 
-  const refreshing = refreshParts(state, { config: () => config, fetch: () => exit.fetch, now, env });
+  const refreshing = refreshParts(state, { config: () => config, fetch: () => upstream.fetch, now, env });
   const tokens = opened.adopt(
     createTokenSource({
       ...refreshing,
@@ -181,7 +181,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const approvals = opened.adopt(
     await openApprovalService(state, {
       config: () => config,
-      fetch: () => exit.fetch,
+      fetch: () => upstream.fetch,
       log,
       now,
       env,
@@ -268,12 +268,12 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   async function takeOver(): Promise<void> {
     try {
       const next = adapted(await loadConfig(config.file, { env }), parts);
-      const [before, replaced] = [config, exit];
-      const nextExit = sameExit(config, next)
-        ? exit
-        : await openExit(next, { env, ownPorts: () => ownPorts });
-      [config, exit, settings] = [next, nextExit, settingsOf(next, nextExit)];
-      if (replaced !== nextExit) leave(replaced);
+      const [before, replaced] = [config, upstream];
+      const nextUpstream = sameExit(config, next)
+        ? upstream
+        : await openUpstreamClient(next, { env, ownPorts: () => ownPorts });
+      [config, upstream, settings] = [next, nextUpstream, settingsOf(next, nextUpstream)];
+      if (replaced !== nextUpstream) leave(replaced);
       listener.recheck();
       ahead.prepare(exactHosts(next.domains));
       schedule?.look();
@@ -292,13 +292,13 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
     }
   }
-  /** An exchange goes on with the settings it began with; their exit closes when the last of them has ended. */
-  function leave(replaced: Exit): void {
+  /** An exchange goes on with the settings it began with; their upstream client closes when the last of them has ended. */
+  function leave(replaced: UpstreamClient): void {
     const left = listener.underWay().then(() => replaced.close());
     leaving.add(left);
     void left.finally(() => leaving.delete(left));
   }
-  // A reload under way still opens an exit, which closes with the rest.
+  // A reload under way still opens an upstream client, which closes with the rest.
   opened.defer(() => followed.idle());
   // For the time in which nobody asks: an edit is in the log, and cuts what it takes away.
   const watch = await watchConfig(config.file, {
@@ -324,7 +324,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   ahead.prepare(exactHosts(config.domains));
   const [first] = exactHosts(config.domains);
   if (supervise === undefined && first !== undefined) {
-    const soon = setImmediate(() => exit.prepare({ scheme: 'https', host: first, port: 443 }));
+    const soon = setImmediate(() => upstream.prepare({ scheme: 'https', host: first, port: 443 }));
     opened.defer(() => clearImmediate(soon));
   }
 
@@ -349,7 +349,7 @@ const bearer: InjectPlan = { kind: 'bearer' };
 
 function settingsOf(
   { proxy, domains, limits, providers }: Config,
-  { dialer, connections, streams, protocols }: Exit,
+  { dialer, connections, streams, protocols }: UpstreamClient,
 ): Settings {
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatched },

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { openExit } from '../../src/app/wiring.ts';
-import { audited } from '../../src/audit/log.ts';
+import { openUpstreamClient } from '../../src/app/wiring.ts';
+import { recordChange } from '../../src/audit/log.ts';
 import type { Grant } from '../../src/grants/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { authorizationUrl, exchangeCode, parseCallback } from '../../src/oauth/authorization-code.ts';
@@ -24,7 +24,7 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
   const provider = config.providers.get('acme');
   claim(provider !== undefined, 'The config knows no provider "acme".');
   const { scopes, audience } = provider;
-  const exit = await openExit(config, { env: {}, ownPorts: () => [proxy.address.port] });
+  const upstream = await openUpstreamClient(config, { env: {}, ownPorts: () => [proxy.address.port] });
   try {
     const begun = await authorizationUrl({ provider, redirectUri, scopes });
     const callback = await consentAs(new URL(begun.url), alice, browser);
@@ -34,7 +34,7 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
       redirectUri,
       scopes,
       callback: parseCallback(callback.href),
-      fetch: exit.fetch,
+      fetch: upstream.fetch,
       now,
     });
     const { credential } = exchanged;
@@ -43,8 +43,8 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
     const id = randomUUID();
     const grants = openRegistry({ store, vault, now, newId: () => id });
     const event = { event: 'grant.added', grant: id, user: wanted.user, provider: wanted.provider } as const;
-    return await audited(audit, event, () => grants.add(wanted, { credential, audience }));
+    return await recordChange(audit, event, () => grants.add(wanted, { credential, audience }));
   } finally {
-    await exit.close();
+    await upstream.close();
   }
 }

@@ -6,7 +6,7 @@ import { otlpSink } from '../audit/export/otlp.ts';
 import {
   type Shipping,
   type Sink,
-  type SinkExits,
+  type SinkTransports,
   type SinkTimers,
   startShipping,
   stdoutSink,
@@ -20,7 +20,7 @@ import { removeExpired } from '../audit/retention.ts';
 import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import type { Log } from '../lib/log.ts';
-import type { Exit } from '../upstream/client.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
 import { connectLocal } from '../upstream/datagram.ts';
 
 /** What the audit log is looked after with. */
@@ -174,7 +174,7 @@ async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: Abo
 
 /** Keeps an anchor wherever the config says, unless nothing was written since the last. Never rejects. */
 function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<void> {
-  const { config, vault, exit, log, now, timers } = parts;
+  const { config, vault, upstream: upstream, log, now, timers } = parts;
   let last = '';
   return async () => {
     try {
@@ -190,9 +190,10 @@ function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<voi
         const headers = { 'content-type': 'application/x-ndjson', ...signed };
         const late = new AbortController();
         const cancel = timers.after(anchorTimeout, () => late.abort());
-        await post({ url, headers, body }, { fetch: exit().fetch, signal: late.signal, now: now() }).finally(
-          cancel,
-        );
+        await post(
+          { url, headers, body },
+          { fetch: upstream().fetch, signal: late.signal, now: now() },
+        ).finally(cancel);
       }
       last = state;
     } catch (error) {
@@ -223,7 +224,7 @@ interface SinkParts {
   /** Where paths and commands of references to secrets are relative to. */
   readonly configFile: string;
   /** The way out at that moment. */
-  readonly exit: () => Pick<Exit, 'fetch' | 'dialer' | 'datagrams'>;
+  readonly upstream: () => Pick<UpstreamClient, 'fetch' | 'dialer' | 'datagrams'>;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -283,16 +284,21 @@ function startSink(config: SinkConfig, parts: SinkParts): Shipping {
 }
 
 function openSink(config: SinkConfig, parts: SinkParts, rejected: (count: number) => void): Sink {
-  const exits = () => exitsOf(parts);
+  const transports = () => sinkTransports(parts);
   const { now } = parts;
   switch (config.type) {
     case 'stdout':
-      return stdoutSink(exits);
+      return stdoutSink(transports);
     case 'syslog':
-      return syslogSink({ ...config, exits });
+      return syslogSink({ ...config, transports: transports });
     case 'webhook': {
       const { url, secret } = config;
-      return webhookSink({ url, secret: secret && (() => readSinkSecret(secret, parts)), exits, now });
+      return webhookSink({
+        url,
+        secret: secret && (() => readSinkSecret(secret, parts)),
+        transports: transports,
+        now,
+      });
     }
     case 'otlp': {
       const headers = async () =>
@@ -303,7 +309,7 @@ function openSink(config: SinkConfig, parts: SinkParts, rejected: (count: number
             ),
           ),
         );
-      return otlpSink({ url: config.url, headers, exits, now, rejected });
+      return otlpSink({ url: config.url, headers, transports: transports, now, rejected });
     }
   }
 }
@@ -316,9 +322,9 @@ function readSinkSecret(
   return readSecret(reference, { env, cwd: dirname(configFile), where: 'audit' });
 }
 
-/** Every connection is made by the exit, but for that to a path of this machine, which has no address to be checked. */
-function exitsOf({ exit, stdout = process.stdout }: SinkParts): SinkExits {
-  const { fetch, dialer, datagrams } = exit();
+/** Every connection is made by the upstream, but for that to a path of this machine, which has no address to be checked. */
+function sinkTransports({ upstream: upstream, stdout = process.stdout }: SinkParts): SinkTransports {
+  const { fetch, dialer, datagrams } = upstream();
   return {
     fetch,
     connect: (host, port, tls) =>

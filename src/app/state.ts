@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { AuditEvent, Origin } from '../audit/event.ts';
-import { attributed, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
+import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
@@ -45,7 +45,7 @@ export async function openState(config: Config, { log, now, origin }: StateParts
     const vault = await openProvedVault(config, store, made);
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
-    const audit = origin === undefined ? opened : attributed(opened, origin);
+    const audit = origin === undefined ? opened : withOrigin(opened, origin);
     // No event can go before: the log is sealed with the key. But nothing is sealed for the store before this.
     for (const event of made) await audit.append(event);
     const activity = createActivityNotes({ store, now, timers: systemTimers });

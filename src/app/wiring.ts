@@ -13,8 +13,8 @@ import type { Log } from '../lib/log.ts';
 import { shellWord } from '../lib/text.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
-import { createExit, type Exit } from '../upstream/client.ts';
-import type { CompanyProxy } from '../upstream/parent-proxy.ts';
+import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts';
+import type { ParentProxy } from '../upstream/parent-proxy.ts';
 import type { ClientCertificate } from '../upstream/tls.ts';
 import type { State } from './state.ts';
 
@@ -111,12 +111,12 @@ interface OpenExitOptions {
  * @throws SidekeyError `config_invalid` where trust anchors, a certificate or a key cannot be used;
  * `permissions_unsafe` where a key is open to every user; and what `readSecret` throws
  */
-export async function openExit(
+export async function openUpstreamClient(
   { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,
   { env, ownPorts }: OpenExitOptions,
-): Promise<Exit> {
+): Promise<UpstreamClient> {
   const reading = { env, cwd: dirname(file) };
-  return createExit({
+  return createUpstreamClient({
     ca: upstream.ca,
     resolve: upstream.resolve,
     privateAddresses: upstream.privateAddresses,
@@ -138,7 +138,7 @@ interface Reading {
 async function openProxy(
   { authority, login, resolves }: UpstreamProxyConfig,
   reading: Reading,
-): Promise<CompanyProxy> {
+): Promise<ParentProxy> {
   if (login === null) return { authority, credentials: null, resolves };
   const password = await readSecret(login.password, { ...reading, where: login.origin });
   return { authority, credentials: { user: login.user, password }, resolves };

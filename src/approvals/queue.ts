@@ -1,5 +1,5 @@
 import type { AuditLog } from '../audit/event.ts';
-import { audited } from '../audit/log.ts';
+import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Gone } from '../lib/http2-abort.ts';
 import type { ApprovalStore } from '../store/store.ts';
@@ -136,7 +136,7 @@ async function giveAnswer(
     hint: 'sidekey approve --list',
   });
   try {
-    return await audited(audit, answerEvent(asked, answer), async () => {
+    return await recordChange(audit, answerEvent(asked, answer), async () => {
       const answered = await store.approvals.answer(id, answer);
       if (answered === null) throw over;
       return answered;

@@ -3,17 +3,17 @@ import path from 'node:path';
 import type { AuditEvent } from './event.ts';
 import {
   type DiskCalls,
-  idOf,
+  fileId,
   type LiveFile,
   openLiveFile,
   rotatedAs,
   rotatedFiles,
   rotatedName,
-  tryLock,
+  tryLockFile,
 } from './files.ts';
-import { type ChainMac, composeLine, endText, type Link } from './line.ts';
+import { type ChainMac, composeLine, formatEnd, type ChainHead } from './line.ts';
 import type { AuditVault } from './records.ts';
-import { takeSlot } from './writer-slot.ts';
+import { claimSlot } from './writer-slot.ts';
 
 /**
  * Writes one chain to the log, synchronously: what a slot, the live file, rotation and repair are for. Whatever
@@ -47,7 +47,7 @@ interface ChainWriterOptions {
   readonly host: string;
   readonly disk: DiskCalls;
   /** The last line of each node by what the store says. */
-  readonly stored?: ReadonlyMap<string, Link> | undefined;
+  readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
   /** Told of what went wrong beside the lines themselves: a rotation or a head record that could not be written. */
   readonly warn: (sentence: string, cause: unknown) => void;
 }
@@ -57,7 +57,7 @@ export interface ChainWriter {
   /** The name of the chain. */
   node(): string;
   /** The last line of the chain. */
-  last(): Link;
+  last(): ChainHead;
   /**
    * Writes the events in order; answers how many of them, from the first on, are in the log. Fewer than given only
    * where the disk took a part of them.
@@ -86,7 +86,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const own: TimedEvent[] = [];
   /** Files that were rotated away and are being synced and closed. */
   const leaving = new Set<Promise<void>>();
-  let last: Link;
+  let last: ChainHead;
   /** The next batch says where the last one ended: it did not begin right after the one before of this chain. */
   let tellsEnd = true;
   /** Size of the file after this writer's last batch; what comes after is another's. */
@@ -99,7 +99,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   let glancedAt = now();
   let rotationFailedAt: number | undefined;
 
-  let slot = takeSlot(file, options.host, vault, options.disk, ends);
+  let slot = claimSlot(file, options.host, vault, options.disk, ends);
   let live: LiveFile;
   try {
     adopt();
@@ -134,7 +134,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (!slot.held()) {
       const lost = slot;
       if (last.seq > 0) ends.set(lost.node, last);
-      slot = takeSlot(file, options.host, vault, options.disk, ends);
+      slot = claimSlot(file, options.host, vault, options.disk, ends);
       lost.release();
       adopt();
     }
@@ -212,7 +212,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     const ours = own.length;
     const batch = ours === 0 ? events : [...own, ...events];
     if (batch.length === 0) return 0;
-    const links: Link[] = [];
+    const links: ChainHead[] = [];
     const lines: string[] = [];
     let link = last;
     for (const { event, time } of batch) {
@@ -251,15 +251,19 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
    * The chain now ends with the link, the last line of `text`, with which `bytes` began that were appended; the file has
    * `size` bytes. Where another writer appended too, the text is looked for.
    */
-  function advance(link: Link, text: string, bytes: number, size: bigint): void {
+  function advance(link: ChainHead, text: string, bytes: number, size: bigint): void {
     const begin =
       size - seenEnd === BigInt(bytes) ? Number(seenEnd) : live.find(text.slice(0, -1), seenEnd, size);
-    const follows = begin !== undefined && last.end === endText(live.number, begin - 1);
+    const follows = begin !== undefined && last.end === formatEnd(live.number, begin - 1);
     tellsEnd = !follows;
     last =
       begin === undefined
         ? { seq: link.seq, hash: link.hash }
-        : { seq: link.seq, hash: link.hash, end: endText(live.number, begin + Buffer.byteLength(text) - 1) };
+        : {
+            seq: link.seq,
+            hash: link.hash,
+            end: formatEnd(live.number, begin + Buffer.byteLength(text) - 1),
+          };
   }
 
   function write(events: readonly TimedEvent[]): number {
@@ -329,10 +333,10 @@ function timeTeller(): (time: number) => string {
  * both names, and the next rotation finishes.
  */
 export function rotate(file: string, id: string): string | undefined {
-  const lock = tryLock(`${file}.rotate.lock`);
+  const lock = tryLockFile(`${file}.rotate.lock`);
   if (lock === undefined) return undefined;
   try {
-    const isOurs = (at: string) => idOf(fs.statSync(at, { bigint: true, throwIfNoEntry: false })) === id;
+    const isOurs = (at: string) => fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false })) === id;
     if (!isOurs(file)) return undefined;
     const newest = rotatedFiles(file).at(-1);
     if (newest !== undefined && isOurs(newest.path)) {

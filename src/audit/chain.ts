@@ -5,7 +5,7 @@
  * far as its head record and the store say it was written. The order of lines of different writers follows from where
  * each line ends: a line begins right after the one before it of its chain, or the next batch says where it ended.
  */
-import { endText, genesis, noEnd, type Link, type Piece } from './line.ts';
+import { formatEnd, genesis, unknownEnd, type ChainHead, type Piece } from './line.ts';
 
 /** Where a piece stands. `file` is a path, `line` counts from 1. */
 interface Place {
@@ -76,7 +76,7 @@ export interface ChainFindings {
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
   /** The last line of each node, removed ones included. */
-  readonly ends: ReadonlyMap<string, Link>;
+  readonly heads: ReadonlyMap<string, ChainHead>;
   /** Lines that are gone and whose loss nobody has accepted. */
   readonly gaps: readonly Gap[];
   /** How many lines are gone whose loss was accepted. */
@@ -97,11 +97,11 @@ export interface AnchoredLine {
 /** What is known of the chains besides the log and its head records. */
 interface WalkOptions {
   /** The last line of each node that retention removed: the chain continues from it. */
-  readonly starts?: ReadonlyMap<string, Link> | undefined;
+  readonly starts?: ReadonlyMap<string, ChainHead> | undefined;
   /** Lines of each node by their number, as anchors name them. */
   readonly anchored?: ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>> | undefined;
   /** The last line of each node by what the store says. */
-  readonly stored?: ReadonlyMap<string, Link> | undefined;
+  readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
   /** Only the beginning of a log is walked: where the chains end says nothing. */
   readonly openEnded?: boolean | undefined;
 }
@@ -124,7 +124,7 @@ export interface ChainWalk {
  * @param headPlace Where the head records are: the place of problems that belong to no line.
  */
 export function walkChains(
-  heads: ReadonlyMap<string, Link>,
+  heads: ReadonlyMap<string, ChainHead>,
   headPlace: Place,
   { starts = new Map(), anchored = new Map(), stored = new Map(), openEnded = false }: WalkOptions = {},
 ): ChainWalk {
@@ -183,7 +183,7 @@ export function walkChains(
   function locate(chain: Chain, prevEnd: string | undefined, extent: Extent): void {
     const follows = chain.file === extent.number && chain.end === extent.from - 1;
     if (prevEnd !== undefined) {
-      if (prevEnd !== noEnd && chain.file !== 0 && prevEnd !== endText(chain.file, chain.end))
+      if (prevEnd !== unknownEnd && chain.file !== 0 && prevEnd !== formatEnd(chain.file, chain.end))
         misplace(chain);
       chain.tellsEnds = true;
       chain.moved = !follows;
@@ -355,10 +355,10 @@ export function walkChains(
       lines,
       torn,
       chains: Array.from(ends.values(), ({ node, first, last }) => ({ node, first, last })),
-      ends: new Map(
+      heads: new Map(
         Array.from(ends.values(), ({ node, last, hash, file, end }) => [
           node,
-          { seq: last, hash, end: file === 0 ? undefined : endText(file, end) },
+          { seq: last, hash, end: file === 0 ? undefined : formatEnd(file, end) },
         ]),
       ),
       problems,
@@ -391,9 +391,9 @@ export function walkChains(
 const END: Place = { file: '', line: 0 };
 
 /** Whether the link is the last line of the chain, and ended elsewhere. */
-function isElsewhere(link: Link | undefined, { last, hash, file, end }: Chain): boolean {
+function isElsewhere(link: ChainHead | undefined, { last, hash, file, end }: Chain): boolean {
   if (link?.seq !== last || link.hash !== hash || link.end === undefined) return false;
-  return link.end !== endText(file, end);
+  return link.end !== formatEnd(file, end);
 }
 
 /** Takes `seq` out of the holes of a chain; answers whether it was in one. */

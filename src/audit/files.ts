@@ -29,16 +29,16 @@ export interface FileLock {
  * Takes the lock at `path` (made, 0600, where it does not exist); undefined where another holds it. Never waits.
  * @throws where the file cannot be made or is no lock file.
  */
-export function tryLock(path: string): FileLock | undefined {
+export function tryLockFile(path: string): FileLock | undefined {
   const db = new Database(path, { timeout: 0 });
   try {
     db.pragma('journal_mode = MEMORY');
     db.pragma('locking_mode = EXCLUSIVE');
     db.exec('BEGIN EXCLUSIVE');
     fs.chmodSync(path, 0o600);
-    const id = idOf(fs.statSync(path, { bigint: true }));
+    const id = fileId(fs.statSync(path, { bigint: true }));
     return {
-      held: () => idOf(fs.statSync(path, { bigint: true, throwIfNoEntry: false })) === id,
+      held: () => fileId(fs.statSync(path, { bigint: true, throwIfNoEntry: false })) === id,
       release: () => db.close(),
     };
   } catch (error) {
@@ -90,7 +90,7 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
     fs.closeSync(fd);
     throw error;
   }
-  const id = idOf(fs.fstatSync(fd, { bigint: true })) ?? '';
+  const id = fileId(fs.fstatSync(fd, { bigint: true })) ?? '';
   // In this order: a file that is rotated in between is found among the rotated ones.
   const next = (rotatedFiles(path).at(-1)?.number ?? 0) + 1;
   const number = rotatedAs(path, id)?.number ?? next;
@@ -116,7 +116,7 @@ export function openLiveFile(path: string, calls: DiskCalls): LiveFile {
     number,
     sizeInPlace() {
       const stats = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
-      return stats !== undefined && idOf(stats) === id ? stats.size : undefined;
+      return stats !== undefined && fileId(stats) === id ? stats.size : undefined;
     },
     sizeWhereNamed() {
       const { nlink, size } = fs.fstatSync(fd, { bigint: true });
@@ -416,7 +416,7 @@ function fill(reader: LogReader, chunk: Buffer, at: number): void {
  */
 
 /** Tells one file from another, whatever it is called. Undefined for no file. */
-export function idOf(stats: fs.BigIntStats | undefined): string | undefined {
+export function fileId(stats: fs.BigIntStats | undefined): string | undefined {
   return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
 }
 
@@ -466,7 +466,7 @@ export function rotatedFiles(file: string): RotatedFile[] {
 /** The rotated file that is the one with this id; undefined where none is. Looks at the newest first. */
 export function rotatedAs(file: string, id: string): RotatedFile | undefined {
   return rotatedFiles(file).findLast(
-    (rotated) => idOf(fs.statSync(rotated.path, { bigint: true, throwIfNoEntry: false })) === id,
+    (rotated) => fileId(fs.statSync(rotated.path, { bigint: true, throwIfNoEntry: false })) === id,
   );
 }
 
@@ -486,7 +486,7 @@ export interface LogSource {
  * is too, even while writers append and rotate: sizes are taken from the newest file to the oldest, and a writer never
  * goes back to an older file.
  */
-export function snapshot(file: string): LogSource[] {
+export function snapshotLog(file: string): LogSource[] {
   const current = sourceAt({ path: file, number: 0, packed: false });
   const files = rotatedFiles(file);
   const rotated = files.toReversed().flatMap((each) => sourceAt(each) ?? packedSince(file, each) ?? []);
@@ -500,7 +500,7 @@ function sourceAt({ path: at, number, packed }: RotatedFile): LogSource | undefi
   const stats = fs.statSync(at, { bigint: true, throwIfNoEntry: false });
   // To open a pipe would wait for its other end, for ever.
   if (stats === undefined || !stats.isFile()) return undefined;
-  return { path: at, size: packed ? Infinity : Number(stats.size), id: idOf(stats) ?? '', number, packed };
+  return { path: at, size: packed ? Infinity : Number(stats.size), id: fileId(stats) ?? '', number, packed };
 }
 
 function packedSince(file: string, { number, packed }: RotatedFile): LogSource | undefined {
@@ -529,7 +529,7 @@ function openAs(at: string, id?: string): number | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
-  if (id === undefined || idOf(fs.fstatSync(fd, { bigint: true })) === id) return fd;
+  if (id === undefined || fileId(fs.fstatSync(fd, { bigint: true })) === id) return fd;
   fs.closeSync(fd);
   return undefined;
 }

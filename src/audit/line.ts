@@ -15,7 +15,7 @@ export const genesis = '0'.repeat(64);
 export type ChainMac = (text: string | Uint8Array) => string;
 
 /** A place in a chain: the line's number and its hash. The next line has `seq + 1` and this hash as its `prev`. */
-export interface Link {
+export interface ChainHead {
   readonly seq: number;
   readonly hash: string;
   /** Where the line ends in the log, see `endText`. Left out where that is not known. */
@@ -23,12 +23,12 @@ export interface Link {
 }
 
 /** The end of a line in the log: the number of its file (see `LogSource`) and the byte after its last, as `3:52100`. */
-export function endText(file: number, byte: number): string {
+export function formatEnd(file: number, byte: number): string {
   return `${file}:${byte}`;
 }
 
 /** `prev_end` where the end of the line before is not known, or there is no line before. */
-export const noEnd = '0:0';
+export const unknownEnd = '0:0';
 
 /** Every line starts with this. Quotes inside of strings are escaped, so it stands nowhere else within a line. */
 const opening = '{"v":1,"seq":';
@@ -82,10 +82,10 @@ export function composeLine(
   event: AuditEvent,
   time: string,
   node: string,
-  last: Link,
+  last: ChainHead,
   mac: ChainMac,
   tellsEnd = false,
-): { readonly text: string; readonly link: Link } {
+): { readonly text: string; readonly link: ChainHead } {
   const seq = last.seq + 1;
   let at = 0;
   pieces[at++] = `${opening}${seq},"time":"${time}","node":"${node}","event":${quote(event.event)}`;
@@ -107,7 +107,7 @@ export function composeLine(
       } else pieces[at++] = quote(kept);
     }
   }
-  if (tellsEnd) pieces[at++] = `${endKey}${last.end ?? noEnd}"`;
+  if (tellsEnd) pieces[at++] = `${endKey}${last.end ?? unknownEnd}"`;
   pieces[at++] = `,"prev":"${last.hash}"`;
   pieces.length = at;
   const text = pieces.join('');

@@ -4,9 +4,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
 import type { AuditEvent, AuditLog, Origin } from './event.ts';
 import { disk, type DiskCalls, prepareFolder } from './files.ts';
-import type { Link } from './line.ts';
+import type { ChainHead } from './line.ts';
 import type { AuditVault } from './records.ts';
-import { type EndStore, readStoredEnds, storeEnd } from './stored-ends.ts';
+import { type HeadStore, readStoredHeads, storeHead } from './stored-heads.ts';
 
 /**
  * The audit log of this process. Events of one turn of the event loop are written with one call; what is only noted
@@ -33,7 +33,7 @@ export interface AuditLogOptions {
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
   /** Keeps how far the chain is written, so that a log that was removed or put back is found. */
-  readonly store?: EndStore | undefined;
+  readonly store?: HeadStore | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** The first part of the writer's name, `<node>/<slot>`. The machine's name where left out. */
@@ -86,7 +86,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   const { maxBytes, maxAgeMs = null, fsync = 'interval' } = options;
   const settings = { current: { maxBytes, maxAgeMs, fsync } as LogSettings };
   prepareFolder(file);
-  const stored = options.store && (await readStoredEnds(options.store, file, options.vault));
+  const stored = options.store && (await readStoredHeads(options.store, file, options.vault));
   let writer: ChainWriter;
   try {
     writer = openChainWriter({
@@ -96,7 +96,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       now: options.now,
       host: options.node ?? hostname(),
       disk: options.disk ?? disk,
-      stored: stored?.ends,
+      stored: stored?.heads,
       warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
     });
   } catch (cause) {
@@ -259,9 +259,9 @@ function startLog(
     if (writer.last().hash !== storedEnd) keepEndLater();
   }
 
-  async function putEnd(node: string, last: Link): Promise<void> {
+  async function putEnd(node: string, last: ChainHead): Promise<void> {
     if (store === undefined || last.seq === 0 || last.hash === storedEnd) return;
-    await storeEnd(store, file, node, last, vault);
+    await storeHead(store, file, node, last, vault);
     storedEnd = last.hash;
   }
 
@@ -328,7 +328,7 @@ function reasonOf(error: unknown): string {
 const noted = new WeakSet<object>();
 
 /** Whether a failure of `audited` is in the audit file, so that who meets it next does not note it again. */
-export function isNoted(error: unknown): boolean {
+export function isRecorded(error: unknown): boolean {
   return typeof error === 'object' && error !== null && noted.has(error);
 }
 
@@ -338,7 +338,7 @@ export function isNoted(error: unknown): boolean {
  *
  * @throws SidekeyError `audit_unavailable`, and what `change` throws
  */
-export async function audited<T>(
+export async function recordChange<T>(
   audit: Pick<AuditLog, 'append' | 'note'>,
   event: AuditEvent,
   change: () => Promise<T>,
@@ -355,7 +355,7 @@ export async function audited<T>(
 }
 
 /** The log, each of whose events says who made it and from where, unless it says so itself. */
-export function attributed(log: OpenAuditLog, origin: Origin): OpenAuditLog {
+export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
   return {
     ...log,
     // As it is when it is asked: a writer that lost its slot goes on with another.

@@ -9,7 +9,7 @@ import {
   type RotatedFile,
   rotatedFiles,
   syncFolder,
-  tryLock,
+  tryLockFile,
 } from './files.ts';
 
 /**
@@ -28,7 +28,7 @@ const settledAfterMs = 60_000;
 export async function packRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
   const plain = rotatedFiles(file).filter(({ packed }) => !packed);
   if (plain.length === 0) return 0;
-  const lock = tryLock(`${file}.pack.lock`);
+  const lock = tryLockFile(`${file}.pack.lock`);
   if (lock === undefined) return 0;
   try {
     let count = 0;

@@ -1,7 +1,14 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import type { AuditLine } from './event.ts';
-import { type LogSource, openSource, PackedDamage, readBackwards, readForwards, snapshot } from './files.ts';
+import {
+  type LogSource,
+  openSource,
+  PackedDamage,
+  readBackwards,
+  readForwards,
+  snapshotLog,
+} from './files.ts';
 import { parseLine, piecesOf } from './line.ts';
 import { followLines, keptOpen } from './read.ts';
 
@@ -79,7 +86,7 @@ export async function* queryRaw(
 ): AsyncGenerator<{ readonly line: AuditLine; readonly bytes: Buffer }> {
   const fits = compile(options.filter);
   const file = path.resolve(options.file);
-  for (const source of snapshot(file)) {
+  for (const source of snapshotLog(file)) {
     const reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
@@ -163,7 +170,7 @@ function linesIn(bytes: Buffer): AuditLine[] {
 
 /** The last lines, and the log as far as they were read: what follows begins there, at the start of a line. */
 function lastLines(file: string, count: number): { lines: AuditLine[]; sources: LogSource[] } {
-  const sources = snapshot(file);
+  const sources = snapshotLog(file);
   const groups: AuditLine[][] = [];
   let missing = count;
   for (const [index, source] of [...sources.entries()].toReversed()) {

@@ -2,14 +2,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditLine } from './event.ts';
 import {
-  idOf,
+  fileId,
   type LogReader,
   type LogSource,
   openSource,
   PackedDamage,
   type RotatedFile,
   rotatedFiles,
-  snapshot,
+  snapshotLog,
 } from './files.ts';
 import { parseLine, piecesOf } from './line.ts';
 
@@ -78,7 +78,7 @@ export async function* followLines(
 }
 
 function idAt(at: string): string | undefined {
-  return idOf(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
+  return fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
 }
 
 function* readAppended(file: Followed): Generator<Buffer> {
@@ -146,7 +146,7 @@ export interface ReadLine {
 }
 
 /** What was read. */
-export interface ReadOn {
+export interface LinesRead {
   readonly lines: readonly ReadLine[];
   /** Where they begin, and where to read on. */
   readonly from: LogPosition;
@@ -171,19 +171,19 @@ const endedAfterMs = 5_000;
 
 /** The end of the log. */
 export function endOfLog(file: string): LogPosition {
-  const last = snapshot(file).at(-1);
+  const last = snapshotLog(file).at(-1);
   if (last === undefined) return { segment: 1, offset: 0 };
   return { segment: last.number, offset: sizeOf(file, last) };
 }
 
 /** The beginning of what is kept of the log. */
 export function startOfLog(file: string): LogPosition {
-  return { segment: snapshot(file)[0]?.number ?? 1, offset: 0 };
+  return { segment: snapshotLog(file)[0]?.number ?? 1, offset: 0 };
 }
 
 /** Bytes of text from a place to the end of the log. */
 export function bytesBehind(file: string, { segment, offset }: LogPosition): number {
-  return snapshot(file)
+  return snapshotLog(file)
     .filter(({ number }) => number >= segment)
     .reduce((sum, source) => {
       const size = sizeOf(file, source);
@@ -204,13 +204,13 @@ function sizeOf(file: string, source: LogSource): number {
  *
  * @param now Milliseconds since the epoch, of the same clock as the times of files.
  */
-export async function readOn(
+export async function readLinesFrom(
   file: string,
   position: LogPosition,
   limits: ReadLimits,
   now: number,
-): Promise<ReadOn> {
-  const sources = snapshot(file);
+): Promise<LinesRead> {
+  const sources = snapshotLog(file);
   let from = position;
   let skipped = false;
   for (;;) {

@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { z } from 'zod';
 import type { Vault } from '../vault/vault.ts';
-import { disk, type DiskCalls, idOf, syncFolder } from './files.ts';
-import type { Link } from './line.ts';
+import { disk, type DiskCalls, fileId, syncFolder } from './files.ts';
+import type { ChainHead } from './line.ts';
 
 /**
  * What retention removed, sealed, beside the log in `<file>.retained`: how far the chains went in the files that are gone,
@@ -17,7 +17,7 @@ export interface RetentionRecord {
   /** When, in ISO 8601. */
   readonly time: string;
   /** The last removed line of each node. */
-  readonly chains: ReadonlyMap<string, Link>;
+  readonly chains: ReadonlyMap<string, ChainHead>;
 }
 
 /** The record as read: none yet, one that is authentic, one of another master key, or one that was changed. */
@@ -63,7 +63,7 @@ export function readRetention(file: string, vault: AuditVault): RetentionState {
   const read = shape.safeParse(unsealed.value);
   if (!read.success) return { kind: 'broken' };
   const { removed, time, chains } = read.data;
-  const links = chains.map(({ node, ...link }): [string, Link] => [node, link]);
+  const links = chains.map(({ node, ...link }): [string, ChainHead] => [node, link]);
   return { kind: 'record', record: { removed, time, chains: new Map(links) } };
 }
 
@@ -194,7 +194,7 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
 }
 
 /** How many slots had a record at some time, as far as the records say. */
-export function slotsEver(records: readonly HeadRecord[]): number {
+export function highestSlot(records: readonly HeadRecord[]): number {
   return records.reduce(
     (most, record) => Math.max(most, record.kind === 'head' ? (record.head.slots ?? 0) : 0),
     0,
@@ -241,8 +241,8 @@ export interface HeadWriter {
 export function openHead(file: string, slot: number, vault: AuditVault, calls: DiskCalls = disk): HeadWriter {
   const path = headFile(file);
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
-  const id = idOf(fs.fstatSync(fd, { bigint: true }));
-  let slots = slotsEver(readHeads(file, vault));
+  const id = fileId(fs.fstatSync(fd, { bigint: true }));
+  let slots = highestSlot(readHeads(file, vault));
   let size = 0;
   /** Others take slots while this one is held; a file that has not grown has no more of them. */
   function slotsNow(): number {
@@ -266,7 +266,7 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
       fs.fdatasyncSync(fd);
       if (fresh) syncFolder(path);
     },
-    inPlace: () => idOf(fs.statSync(path, { bigint: true, throwIfNoEntry: false })) === id,
+    inPlace: () => fileId(fs.statSync(path, { bigint: true, throwIfNoEntry: false })) === id,
     close: () => fs.closeSync(fd),
   };
 }

@@ -13,8 +13,8 @@ import {
   PackedDamage,
   readBackwards,
   rotatedFiles,
-  snapshot,
-  tryLock,
+  snapshotLog,
+  tryLockFile,
 } from './files.ts';
 import { type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import {
@@ -58,7 +58,7 @@ interface RetentionOptions extends RetentionLimits {
 export async function removeExpired(options: RetentionOptions): Promise<number> {
   const { file, vault } = options;
   if (options.keepMs === null && options.keepFiles === null && options.keepBytes === null) return 0;
-  const lock = tryLock(`${file}.retain.lock`);
+  const lock = tryLockFile(`${file}.retain.lock`);
   if (lock === undefined) return 0;
   try {
     const state = readRetention(file, vault);
@@ -83,7 +83,7 @@ function expiredFiles(
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const rotated = rotatedFiles(file);
   const last = rotated.at(-1)?.number ?? 0;
-  const files = snapshot(file).filter(({ number }) => number > removed && number <= last);
+  const files = snapshotLog(file).filter(({ number }) => number > removed && number <= last);
   const tooMany = keepFiles === null ? 0 : files.length - keepFiles;
   const older = files.slice(0, -1);
   const sizes = older.map((source) => fs.statSync(source.path, { throwIfNoEntry: false })?.size ?? 0);
@@ -149,12 +149,12 @@ async function remove(
     // The acceptance of a loss stands behind it in the log, perhaps in a file that stays.
     const accepted: Gap[] = [];
     const reader = { see: () => undefined, accept: (gap: Gap) => accepted.push(gap), finish: () => found };
-    for (const source of snapshot(file)) {
+    for (const source of snapshotLog(file)) {
       if (source.number > removed) await walkSource(file, source, mac, reader);
     }
     if (accepted.length > 0) found = await examine(accepted);
   }
-  const { lines, ends, problems, omitted } = found;
+  const { lines, heads: heads, problems, omitted } = found;
   let wrong = marks;
   wrong += problems.length + omitted + Math.max(0, removed - before.removed - expired.length);
   const names = expired.map((source) => path.basename(source.path));
@@ -168,7 +168,7 @@ async function remove(
         : `${what}; ${wrong} ${wrong === 1 ? 'thing' : 'things'} in it did not verify.`,
     code: wrong === 0 ? undefined : 'audit_broken',
   });
-  writeRetention(file, { removed, time: new Date(now).toISOString(), chains: ends }, vault);
+  writeRetention(file, { removed, time: new Date(now).toISOString(), chains: heads }, vault);
   unlinkUpTo(file, removed);
 }
 

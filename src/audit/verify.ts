@@ -17,8 +17,15 @@ import {
   problemLimit,
   walkChains,
 } from './chain.ts';
-import { type LogSource, openSource, PackedDamage, readForwards, rotatedFiles, snapshot } from './files.ts';
-import { type ChainMac, type Link, parseLine, piecesOf, readPiece } from './line.ts';
+import {
+  type LogSource,
+  openSource,
+  PackedDamage,
+  readForwards,
+  rotatedFiles,
+  snapshotLog,
+} from './files.ts';
+import { type ChainMac, type ChainHead, parseLine, piecesOf, readPiece } from './line.ts';
 import {
   type AuditVault,
   headFile,
@@ -28,9 +35,9 @@ import {
   readRetention,
   retentionFile,
   type RetentionState,
-  slotsEver,
+  highestSlot,
 } from './records.ts';
-import { readGap, type StoredEnds } from './stored-ends.ts';
+import { parseGap, type StoredHeads } from './stored-heads.ts';
 
 /** What is verified. */
 interface VerifyOptions {
@@ -41,7 +48,7 @@ interface VerifyOptions {
    * The ends that the store has of it, read before the call: the log is then no shorter than they say. Left out: the
    * store is not at hand.
    */
-  readonly stored?: StoredEnds | undefined;
+  readonly stored?: StoredHeads | undefined;
 }
 
 /** What a check of the log found. */
@@ -98,14 +105,14 @@ async function verifyFrom(
   // First the heads, then the sizes of the files: what a head tells of was written before it.
   const records = readHeads(file, vault);
   // A removal that was interrupted leaves files, which the next one removes.
-  const sources = snapshot(file).filter(({ number }) => number > removed);
+  const sources = snapshotLog(file).filter(({ number }) => number > removed);
   const walk = walkChains(
     headLinks(records),
     { file: headFile(file), line: 1 },
     {
       starts,
       anchored,
-      stored: stored?.ends,
+      stored: stored?.heads,
     },
   );
   const problems: Problem[] = [
@@ -118,7 +125,7 @@ async function verifyFrom(
   for (const source of sources) problems.push(...(await walkSource(file, source, mac, walk)));
 
   const found = walk.finish();
-  problems.push(...behindProblems(file, records, readHeads(file, vault), found.ends));
+  problems.push(...behindProblems(file, records, readHeads(file, vault), found.heads));
   const otherKey = records.find((record) => record.kind === 'other-key');
   if (otherKey !== undefined && found.lines === 0) {
     throw new SidekeyError(
@@ -171,7 +178,7 @@ export async function walkSource(
           walk.see(piece, place, { number: source.number, from, to: from + bytesOfPiece.length });
           if (piece.kind !== 'line' || !marking.has(piece.event)) continue;
           const { event, code, reason = '' } = parseLine(bytesOfPiece) ?? {};
-          const gap = event === 'audit.accepted' ? readGap(reason) : undefined;
+          const gap = event === 'audit.accepted' ? parseGap(reason) : undefined;
           if (gap !== undefined) walk.accept(gap);
           if (code === 'audit_broken') problems.push({ ...place, kind: 'cut', sentence: reason });
         }
@@ -190,14 +197,14 @@ export async function walkSource(
 /** Events that with the code `audit_broken` say what was found to be wrong then, and one that accepts a loss. */
 const marking: ReadonlySet<string> = new Set(['audit.repaired', 'audit.pruned', 'audit.accepted']);
 
-function storedProblems(stored: StoredEnds | undefined): Problem[] {
+function storedProblems(stored: StoredHeads | undefined): Problem[] {
   return (stored?.damaged ?? []).map((node, index) => {
     const sentence = `The end of ${node} in the store was changed.`;
     return { file: stored?.location ?? '', line: index + 1, kind: 'edited', sentence };
   });
 }
 
-function headLinks(records: readonly HeadRecord[]): Map<string, Link> {
+function headLinks(records: readonly HeadRecord[]): Map<string, ChainHead> {
   return new Map(
     records.flatMap((record) => (record.kind === 'head' ? [[record.head.node, record.head]] : [])),
   );
@@ -216,7 +223,7 @@ function headProblems(file: string, records: readonly HeadRecord[]): Problem[] {
 
 /** A slot that had a record has one for ever. */
 function slotProblems(file: string, records: readonly HeadRecord[]): Problem[] {
-  const slots = Array.from({ length: slotsEver(records) }, (_, index) => index);
+  const slots = Array.from({ length: highestSlot(records) }, (_, index) => index);
   return slots.flatMap((index): Problem[] => {
     if ((records[index]?.kind ?? 'none') !== 'none') return [];
     const sentence = `The head record of slot ${index + 1} is gone, and perhaps all lines of its writer with it.`;
@@ -232,7 +239,7 @@ function behindProblems(
   file: string,
   before: readonly HeadRecord[],
   after: readonly HeadRecord[],
-  ends: ReadonlyMap<string, Link>,
+  ends: ReadonlyMap<string, ChainHead>,
 ): Problem[] {
   return before.flatMap((record, index): Problem[] => {
     if (record.kind !== 'head' || !record.head.closed) return [];

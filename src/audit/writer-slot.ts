@@ -12,10 +12,10 @@ import {
   openSource,
   PackedDamage,
   readBackwards,
-  snapshot,
-  tryLock,
+  snapshotLog,
+  tryLockFile,
 } from './files.ts';
-import { type ChainMac, endText, genesis, type Link, piecesOf, readPiece } from './line.ts';
+import { type ChainMac, formatEnd, genesis, type ChainHead, piecesOf, readPiece } from './line.ts';
 import {
   type AuditVault,
   headFile,
@@ -24,7 +24,7 @@ import {
   openHead,
   readHeads,
   readRetention,
-  slotsEver,
+  highestSlot,
 } from './records.ts';
 
 /** Writers at once. */
@@ -36,17 +36,17 @@ interface WriterSlot {
   /** The name of the chain. */
   readonly node: string;
   /** The last line of the chain, from which to write on. */
-  readonly last: Link;
+  readonly last: ChainHead;
   /** What was wrong with the head record, in sentences: to be recorded in the log itself. */
   readonly findings: readonly string[];
   /** A sentence, where the log ends before the end that the store has. The chain goes on from that one. */
   readonly behind: string | undefined;
   /** Records how far the chain is written. */
-  record(last: Link): void;
+  record(last: ChainHead): void;
   /** Whether the slot is still this writer's alone, and its head record where others look for it. */
   held(): boolean;
   /** Records that nothing was written after `last`, and makes the slot free. Without `last`: gives up the slot as it is. */
-  release(last?: Link): void;
+  release(last?: ChainHead): void;
 }
 
 /**
@@ -56,22 +56,22 @@ interface WriterSlot {
  * @throws SidekeyError `key_mismatch` where the log belongs to another master key; `audit_unavailable` where no
  * slot is free.
  */
-export function takeSlot(
+export function claimSlot(
   file: string,
   host: string,
   vault: AuditVault,
   calls: DiskCalls = disk,
-  stored: ReadonlyMap<string, Link> = new Map(),
+  stored: ReadonlyMap<string, ChainHead> = new Map(),
 ): WriterSlot {
   for (let slot = 1; slot <= slots; slot += 1) {
-    const lock = tryLock(`${file}.${slot}.lock`);
+    const lock = tryLockFile(`${file}.${slot}.lock`);
     if (lock === undefined) continue;
     let head: HeadWriter | undefined;
     try {
       const isNew = !fs.existsSync(headFile(file));
       const records = readHeads(file, vault);
       const record = records[slot - 1] ?? { kind: 'none' };
-      const isFirst = record.kind === 'none' && slotsEver(records) < slot;
+      const isFirst = record.kind === 'none' && highestSlot(records) < slot;
       head = openHead(file, slot, vault, calls);
       const chain = recover(file, `${plainHost(host)}/${slot}`, isFirst ? null : record, vault, stored);
       return ownSlot(slot, lock, head, chain, isNew);
@@ -91,7 +91,8 @@ function ownSlot(
   { node, last: begin, findings, behind }: Recovered,
   isNew: boolean,
 ): WriterSlot {
-  const record = ({ seq, hash, end }: Link, closed: boolean) => head.write({ node, seq, hash, end, closed });
+  const record = ({ seq, hash, end }: ChainHead, closed: boolean) =>
+    head.write({ node, seq, hash, end, closed });
   // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
   record(begin, false);
   head.sync(isNew);
@@ -130,7 +131,7 @@ function recover(
   fallback: string,
   record: HeadRecord | null,
   vault: AuditVault,
-  stored: ReadonlyMap<string, Link>,
+  stored: ReadonlyMap<string, ChainHead>,
 ): Recovered {
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   if (record?.kind === 'other-key') {
@@ -178,18 +179,18 @@ function recover(
   };
 }
 
-function laterOf(one: Link, other: Link | undefined): Link {
+function laterOf(one: ChainHead, other: ChainHead | undefined): ChainHead {
   return other !== undefined && other.seq > one.seq ? other : one;
 }
 
-function behind(node: string, { seq }: Link): string {
+function behind(node: string, { seq }: ChainHead): string {
   return `The store names line ${seq} of ${node}, and the log ends before it: lines were removed, or an older copy of the log was put back. "sidekey audit verify" tells which, and "sidekey audit accept" records that they are gone.`;
 }
 
 /** The last authentic line of `node` in the log with at least this `seq`. */
-function newestLine(file: string, node: string, mac: ChainMac, least: number): Link | undefined {
+function newestLine(file: string, node: string, mac: ChainMac, least: number): ChainHead | undefined {
   const name = Buffer.from(`"node":"${node}"`);
-  for (const source of snapshot(file).toReversed()) {
+  for (const source of snapshotLog(file).toReversed()) {
     const reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
@@ -199,7 +200,7 @@ function newestLine(file: string, node: string, mac: ChainMac, least: number): L
           const read = readPiece(piece, mac);
           if (read.kind !== 'line' || read.node !== node || read.seq < least) continue;
           const to = at + piece.byteOffset - bytes.byteOffset + piece.length;
-          return { seq: read.seq, hash: read.hash, end: endText(source.number, to) };
+          return { seq: read.seq, hash: read.hash, end: formatEnd(source.number, to) };
         }
       }
     } catch (error) {

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { openExit } from '../app/wiring.ts';
+import { openUpstreamClient } from '../app/wiring.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig, parseConfig } from '../config/load.ts';
 import { type ConfigLocation, defaultConfigText, shippedFile } from '../config/locate.ts';
-import type { Exit } from '../upstream/client.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
 
 /**
  * The config of a place; where the program would make the file on a first run and has not yet, what it would say then.
@@ -26,15 +26,15 @@ export async function loadDefaultOr(
  * Gives a command the way out, through the dial guard, and closes it whatever happens. No proxy listens in this process,
  * so no port is its own.
  */
-export async function withExit<T>(
+export async function withUpstreamClient<T>(
   config: Pick<Config, 'file' | 'upstream' | 'limits'>,
   env: NodeJS.ProcessEnv,
-  use: (exit: Exit) => Promise<T>,
+  use: (upstream: UpstreamClient) => Promise<T>,
 ): Promise<T> {
-  const exit = await openExit(config, { env, ownPorts: () => [] });
+  const upstream = await openUpstreamClient(config, { env, ownPorts: () => [] });
   try {
-    return await use(exit);
+    return await use(upstream);
   } finally {
-    await exit.close();
+    await upstream.close();
   }
 }

@@ -1,5 +1,5 @@
 import type { State } from '../app/state.ts';
-import { audited } from '../audit/log.ts';
+import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import {
   allowDomain,
@@ -83,7 +83,9 @@ async function change({ env, output, ...context }: Context, wanted: Change): Pro
   const warnings = await context.withState(async (state) => {
     if (edited.change !== 'unchanged') {
       const event = { event: 'domain.changed', host: edited.pattern, reason: wanted.summary } as const;
-      await audited(state.audit, event, () => writeConfigAtomically(file, edited.text, { env, previous }));
+      await recordChange(state.audit, event, () =>
+        writeConfigAtomically(file, edited.text, { env, previous }),
+      );
     }
     return (await wanted.warnings?.(state, config)) ?? [];
   });

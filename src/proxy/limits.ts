@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Obligations } from '../policy/decide.ts';
 import { limitReached } from '../policy/limits.ts';
 import type { RuleLimit } from '../policy/rule.ts';
-import type { Asker, Quota } from '../quota/quota.ts';
+import type { QuotaKey, Quota } from '../quota/quota.ts';
 import type { Rooms } from './deps.ts';
 
 /** What was taken from the limits of a rule. */
@@ -20,7 +20,7 @@ type TakenLimits =
  */
 export async function takeLimits(
   { mode, limits }: Pick<Obligations, 'mode' | 'limits'>,
-  who: Asker,
+  who: QuotaKey,
   { quota, now }: Pick<Rooms, 'quota' | 'now'>,
 ): Promise<TakenLimits> {
   if (mode === 'report' || limits.length === 0) return { ok: true, spend: undefined };

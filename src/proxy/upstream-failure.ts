@@ -1,6 +1,6 @@
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
-import { certificateNotTaken, mayNotBeTaken } from '../upstream/tls.ts';
+import { clientCertificateRefused, clientCertificateHint } from '../upstream/tls.ts';
 import type { Peer } from '../policy/peer.ts';
 
 /**
@@ -10,7 +10,7 @@ import type { Peer } from '../policy/peer.ts';
  */
 export function upstreamFailure(error: Error, peer: Peer, answering: boolean): SidekeyError {
   if (error instanceof SidekeyError) return error;
-  const notTaken = certificateNotTaken(peer, error);
+  const notTaken = clientCertificateRefused(peer, error);
   if (notTaken !== null) return notTaken;
   const where = authorityText(peer);
   const failure = (code: UpstreamCode, sentence: string, hint?: string) =>
@@ -27,7 +27,7 @@ export function upstreamFailure(error: Error, peer: Peer, answering: boolean): S
     return failure(
       'upstream_unreachable',
       `${where} closed the connection before it answered.`,
-      mayNotBeTaken(peer),
+      clientCertificateHint(peer),
     );
   }
   return failure('upstream_protocol', `${where} did not answer in HTTP/1.1 as it should.`);

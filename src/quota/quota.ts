@@ -1,7 +1,7 @@
 import type { RuleLimit } from '../policy/rule.ts';
 
 /** Whose request it is; a limit is counted for the one that its `per` names. */
-export interface Asker {
+export interface QuotaKey {
   /** Name of the agent. All callers without a token (null) are counted as one. */
   readonly agent: string | null;
   /** Id of the grant. */
@@ -12,7 +12,7 @@ export interface Asker {
  * Whether a request may begin, or go on. `limit` is the one that makes it wait longest, `retryAfterMs` how long: at
  * least 1.
  */
-export type Taken =
+export type QuotaResult =
   { readonly ok: true } | { readonly ok: false; readonly retryAfterMs: number; readonly limit: RuleLimit };
 
 /**
@@ -29,13 +29,13 @@ export interface Quota {
    * @param now milliseconds since the epoch
    * @throws SidekeyError `store_unavailable`, where it cannot be known what is left: then nothing may pass
    */
-  take(limits: readonly RuleLimit[], who: Asker, now: number): Promise<Taken>;
+  take(limits: readonly RuleLimit[], who: QuotaKey, now: number): Promise<QuotaResult>;
   /**
    * Settles bytes of a request that was taken, as they go through. They may be more than there were: then the budget is
    * overdrawn, and the answer is a no. Never throws: what cannot be written now stays owed, and the next use of this
    * process pays it first; meanwhile a budget is overdrawn when as much as it gives is owed.
    */
-  spend(limits: readonly RuleLimit[], who: Asker, bytes: number, now: number): Taken;
+  spend(limits: readonly RuleLimit[], who: QuotaKey, bytes: number, now: number): QuotaResult;
   /** Lets go of what it holds; what others of this machine share of it goes on. Idempotent. */
   close(): void;
 }
@@ -48,12 +48,17 @@ export interface Counts {
 }
 
 /** Takes one request from every limit, or from none. */
-export function takeFrom(counts: Counts, limits: readonly RuleLimit[], who: Asker, now: number): Taken {
+export function takeFrom(
+  counts: Counts,
+  limits: readonly RuleLimit[],
+  who: QuotaKey,
+  now: number,
+): QuotaResult {
   // By name: two limits that share a count are both charged to it.
   const next = new Map<string, { readonly limit: RuleLimit; readonly count: Count }>();
-  let refused: Taken = { ok: true };
+  let refused: QuotaResult = { ok: true };
   for (const limit of limits) {
-    const name = nameOf(limit, who);
+    const name = countName(limit, who);
     const before = next.get(name)?.count ?? counts.read(name);
     const count = countAt(limit, before, now);
     // Also where it is refused: else the clock would have to come back to where it was before time counts again.
@@ -77,14 +82,14 @@ function waitFrom(now: number, limit: RuleLimit, count: Count): number {
 export function spendFrom(
   counts: Counts,
   limits: readonly RuleLimit[],
-  who: Asker,
+  who: QuotaKey,
   bytes: number,
   now: number,
-): Taken {
-  let overdrawn: Taken = { ok: true };
+): QuotaResult {
+  let overdrawn: QuotaResult = { ok: true };
   for (const limit of limits) {
     if (!countsBytes(limit)) continue;
-    const name = nameOf(limit, who);
+    const name = countName(limit, who);
     const count = charged(countAt(limit, counts.read(name), now), 0, bytes);
     counts.write(name, count, staleAt(limit, count));
     if (isOverdrawn(limit, count))
@@ -136,7 +141,7 @@ const lagMs = 60_000;
 const dayMs = 86_400_000;
 
 /** The name of the count of a limit for one asker: the same for as long as the rule is. */
-export function nameOf({ kind, key, per }: RuleLimit, { agent, grant }: Asker): string {
+export function countName({ kind, key, per }: RuleLimit, { agent, grant }: QuotaKey): string {
   const counted = { agent, grant, rule: null }[per];
   return JSON.stringify([kind, key, per, counted]);
 }

@@ -7,19 +7,19 @@ import { isPrivate } from '../lib/files.ts';
 import { shellWord } from '../lib/text.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import {
-  type Asker,
+  type QuotaKey,
   charged,
   type Count,
   countAt,
   type Counts,
   countsBytes,
   isOverdrawn,
-  nameOf,
+  countName,
   type Quota,
   spendFrom,
   sweepNowAndThen,
   takeFrom,
-  type Taken,
+  type QuotaResult,
   waitOf,
 } from './quota.ts';
 
@@ -35,7 +35,7 @@ interface SharedQuotaOptions {
 /** Bytes that could not be written yet, and which limit of whom they are for. */
 interface Owed {
   readonly limit: RuleLimit;
-  readonly who: Asker;
+  readonly who: QuotaKey;
   readonly bytes: number;
 }
 
@@ -56,10 +56,10 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
   let failedAt = -Infinity;
 
   /** Keeps bytes for later. A budget is overdrawn by them alone: an error must not lift it from what streams. */
-  function owe(limits: readonly RuleLimit[], who: Asker, bytes: number, now: number): Taken {
-    let overdrawn: Taken = { ok: true };
+  function owe(limits: readonly RuleLimit[], who: QuotaKey, bytes: number, now: number): QuotaResult {
+    let overdrawn: QuotaResult = { ok: true };
     for (const limit of limits.filter(countsBytes)) {
-      const name = nameOf(limit, who);
+      const name = countName(limit, who);
       const all = bytes + (owed.get(name)?.bytes ?? 0);
       owed.set(name, { limit, who, bytes: all });
       const count = charged(countAt(limit, undefined, now), 0, all);

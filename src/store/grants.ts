@@ -247,7 +247,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         }),
     },
 
-    auditEnds: {
+    auditHeads: {
       list: (log) =>
         run(async () => {
           const rows = await db.selectFrom('audit_ends').selectAll().where('log', '=', log).execute();

@@ -95,7 +95,7 @@ export interface Store {
   };
 
   /** How far the chains of audit logs were written, sealed: the log itself could be cut or removed unseen. */
-  readonly auditEnds: {
+  readonly auditHeads: {
     /** Of one log, in order of node. */
     list(log: string): Promise<AuditEndRecord[]>;
     /** Keeps the end, unless a later one of this chain is kept already. */

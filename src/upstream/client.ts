@@ -6,23 +6,23 @@ import { createAddressGuard, parseCidr } from '../policy/address.ts';
 import { type Authority, parseAbsoluteTarget } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Datagrams, openDatagrams } from './datagram.ts';
-import { createDialer, createRouter, type Dialer, type Exceptions, type ProxyWay } from './dialer.ts';
+import { createDialer, createRouter, type Dialer, type Exceptions, type ParentProxyRoute } from './dialer.ts';
 import { createStreams, type Streams } from './h2-pool.ts';
-import type { CompanyProxy } from './parent-proxy.ts';
+import type { ParentProxy } from './parent-proxy.ts';
 import { type Connections, createConnections } from './pool.ts';
 import { createKnownProtocols, createProtocols, type Protocols } from './protocol.ts';
 import { createResolver } from './resolve.ts';
 import { type ClientCertificate, createTrust } from './tls.ts';
 
 /** What `upstream` of the config says. */
-interface ExitOptions {
+interface UpstreamClientOptions {
   /** Paths of PEM files. */
   readonly ca: readonly string[];
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */
   readonly privateAddresses: readonly string[];
   /** The proxy that connections go through; null, as where nothing is said: none. */
-  readonly proxy?: CompanyProxy | null;
+  readonly proxy?: ParentProxy | null;
   /** What goes directly all the same. */
   readonly noProxy?: Exceptions;
   readonly clientCertificates?: readonly ClientCertificate[];
@@ -32,7 +32,7 @@ interface ExitOptions {
 }
 
 /** Every way out of the process, all through one dialer. */
-export interface Exit {
+export interface UpstreamClient {
   readonly dialer: Dialer;
   /** For HTTP/1.1. */
   readonly connections: Connections;
@@ -57,7 +57,7 @@ export interface Exit {
 }
 
 /** @throws SidekeyError `config_invalid` where trust anchors cannot be read, or a client certificate cannot be used */
-export function createExit(options: ExitOptions): Exit {
+export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
   const { resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
   const blocks = options.privateAddresses.map(parseCidr).filter((block) => block !== null);
   const isSelf = (address: string, port: number) =>
@@ -78,7 +78,7 @@ export function createExit(options: ExitOptions): Exit {
   });
   const connections = createConnections({ dialer, limits });
   // undici is half of what would be loaded at a start, and token endpoints are not asked until a token has ended.
-  const forTokens = lateFetch(async () => {
+  const forTokens = lazyFetch(async () => {
     const { createFetch, createPool } = await import('./client.ts');
     const pool = createPool(dialer, limits);
     return { fetch: createFetch(pool), close: () => pool.close() };
@@ -101,10 +101,10 @@ export function createExit(options: ExitOptions): Exit {
 
 /** Of the proxy itself, which the config names: it is the one that may stand at any address but our own. */
 function proxyAddresses(
-  { authority }: CompanyProxy,
+  { authority }: ParentProxy,
   pinned: ReadonlyMap<string, string>,
   isSelf: (address: string, port: number) => boolean,
-): ProxyWay['addresses'] {
+): ParentProxyRoute['addresses'] {
   const resolve = createResolver({ guard: () => true, pinned });
   return async () => {
     const addresses = (await resolve(authority.host)).filter(
@@ -170,7 +170,7 @@ interface OwnFetch {
 }
 
 /** A `fetch` that is opened when it is first asked for; never, where it is closed before. */
-export function lateFetch(open: () => Promise<OwnFetch>): OwnFetch {
+export function lazyFetch(open: () => Promise<OwnFetch>): OwnFetch {
   let opened: Promise<OwnFetch> | undefined;
   let isClosed = false;
   return {

@@ -5,17 +5,17 @@ import { type Cidr, createAddressBlocks } from '../policy/address.ts';
 import { type Authority, authorityText, isAddress } from '../policy/authority.ts';
 import type { DomainPattern } from '../policy/domain-map.ts';
 import type { Peer } from '../policy/peer.ts';
-import { type CompanyProxy, openTunnel, TunnelRefused } from './parent-proxy.ts';
+import { type ParentProxy, openTunnel, TunnelRefused } from './parent-proxy.ts';
 import { AllFailed, type CheckedAddress, interleave, race, type Resolver } from './resolve.ts';
 import {
-  certificateNotTaken,
+  clientCertificateRefused,
   type Handshakes,
-  mayNotBeTaken,
+  clientCertificateHint,
   openTls,
   orAborted,
   overTunnel,
   sessionsByIdentity,
-  until,
+  waitForEvent,
 } from './tls.ts';
 
 /** What a dialer is made of. */
@@ -26,7 +26,7 @@ interface DialerOptions {
   /** Milliseconds for name look-up, TCP, the tunnel of a proxy and TLS together. */
   readonly timeoutMs: number;
   /** What a way through a proxy is made with; null: there is none. */
-  readonly proxy: ProxyWay | null;
+  readonly proxy: ParentProxyRoute | null;
   /** Default: that of the process. */
   readonly clock?: Clock;
 }
@@ -91,8 +91,8 @@ export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClo
 }
 
 /** The company's proxy, and what it is reached with. */
-export interface ProxyWay {
-  readonly proxy: CompanyProxy;
+export interface ParentProxyRoute {
+  readonly proxy: ParentProxy;
   /** The addresses of the proxy itself. Rejects with SidekeyError. */
   readonly addresses: () => Promise<readonly CheckedAddress[]>;
 }
@@ -111,7 +111,11 @@ async function connectThrough(
   peer: Peer,
   way: Exclude<Route, { kind: 'direct' }>,
   { tls, allowHalfOpen, onread, signal }: Dialing,
-  { proxy, addresses, ...parts }: ProxyWay & { readonly handshakes: Handshakes; readonly clock: Clock },
+  {
+    proxy,
+    addresses,
+    ...parts
+  }: ParentProxyRoute & { readonly handshakes: Handshakes; readonly clock: Clock },
 ): Promise<Socket> {
   const attempt = async (host: string, given: AbortSignal): Promise<Socket> => {
     const spoken = proxy.authority.scheme === 'https' ? { protocols: ['http/1.1'] } : null;
@@ -137,7 +141,7 @@ async function connectThrough(
   });
   const socket = tls === null ? tunnel : overTunnel(peer, tunnel, parts.handshakes, tls.protocols);
   if (tls !== null) await shaken(socket, peer, signal);
-  if (onread !== undefined) readAs(socket, onread);
+  if (onread !== undefined) adaptOnread(socket, onread);
   return socket;
 }
 
@@ -150,7 +154,7 @@ function hostsOf(authority: Authority, way: Exclude<Route, { kind: 'direct' }>):
  * Has a socket that exists read as `onread` of a socket that is to be made would: through the one buffer, and on while
  * the callback says so. Costs a copy.
  */
-export function readAs(socket: Socket, onread: OnReadOpts): void {
+export function adaptOnread(socket: Socket, onread: OnReadOpts): void {
   const into = typeof onread.buffer === 'function' ? onread.buffer() : onread.buffer;
   socket.on('data', (chunk: Buffer) => {
     for (let at = 0; at < chunk.length; at += into.length) {
@@ -194,7 +198,7 @@ async function connectDirect(
   };
   const attempt = async (address: CheckedAddress, given: AbortSignal): Promise<Socket> => {
     const socket = open(address);
-    await until(socket, 'connect', given);
+    await waitForEvent(socket, 'connect', given);
     return socket;
   };
   const socket = await race(ordered, { attempt, delayMs: attemptDelayMs, clock, signal }).catch(
@@ -209,7 +213,7 @@ async function connectDirect(
 /** Resolves when the handshake is done and the certificate verified. Rejects as `connectDirect`. */
 async function shaken(socket: Socket, peer: Peer, signal: AbortSignal): Promise<void> {
   try {
-    await until(socket, 'secureConnect', signal);
+    await waitForEvent(socket, 'secureConnect', signal);
   } catch (error) {
     throw error === signal.reason ? error : tlsFailed(peer, error as Error);
   }
@@ -294,7 +298,7 @@ function isException({ host, wildcard, port }: DomainPattern, authority: Authori
 
 /** A socket's handshake failed. */
 function tlsFailed(peer: Peer, cause: Error): SidekeyError {
-  const notTaken = certificateNotTaken(peer, cause);
+  const notTaken = clientCertificateRefused(peer, cause);
   if (notTaken !== null) return notTaken;
   const why = reasonOf(cause);
   const unknownIssuer = /ISSUER|SELF_SIGNED|UNABLE_TO/.test(why);
@@ -302,7 +306,7 @@ function tlsFailed(peer: Peer, cause: Error): SidekeyError {
     hint: unknownIssuer
       ? 'if a company CA signed it, add its certificate to upstream.ca'
       : /ECONNRESET|EPIPE|^closed/.test(why)
-        ? mayNotBeTaken(peer)
+        ? clientCertificateHint(peer)
         : undefined,
     cause,
   });

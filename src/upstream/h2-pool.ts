@@ -10,7 +10,7 @@ import type { StreamUser } from './h2-stream.ts';
 import { ByAuthority, Queue } from './pool-map.ts';
 import type { Connections } from './pool.ts';
 import { http1, type KnownProtocols, type Spoken } from './protocol.ts';
-import { certificateNotTaken, mayNotBeTaken } from './tls.ts';
+import { clientCertificateRefused, clientCertificateHint } from './tls.ts';
 
 /** Streams of HTTP/2 sessions with upstreams. The sessions are kept and shared, every one of them made by the dialer. */
 export interface Streams {
@@ -254,9 +254,9 @@ function noStreamFree(authority: Authority): SidekeyError {
 function asFailure(error: Error, peer: Peer): Error {
   if (error instanceof SidekeyError) return error;
   const sentence = `${authorityText(peer)} chose HTTP/2, and did not speak it.`;
-  const hint = mayNotBeTaken(peer);
+  const hint = clientCertificateHint(peer);
   return (
-    certificateNotTaken(peer, error) ??
+    clientCertificateRefused(peer, error) ??
     new SidekeyError('upstream_protocol', sentence, { hint, cause: error })
   );
 }

@@ -4,7 +4,7 @@ import { type Authority, authorityText } from '../policy/authority.ts';
 import { discard } from './tls.ts';
 
 /** The proxy that connections go through (`upstream.proxy`). */
-export interface CompanyProxy {
+export interface ParentProxy {
   /** `https`: it is spoken to over TLS, and its certificate is verified as any other. */
   readonly authority: Authority;
   /** RFC 7617; null: it asks for none. */
@@ -25,7 +25,7 @@ export interface CompanyProxy {
  */
 export async function openTunnel(
   socket: Socket,
-  proxy: CompanyProxy,
+  proxy: ParentProxy,
   { target, to, signal }: { readonly target: string; readonly to: string; readonly signal: AbortSignal },
 ): Promise<void> {
   const lines = [`CONNECT ${target} HTTP/1.1`, `Host: ${target}`];
@@ -43,7 +43,7 @@ export async function openTunnel(
   }
 }
 
-function answerOn(socket: Socket, proxy: CompanyProxy, signal: AbortSignal): Promise<ConnectAnswer> {
+function answerOn(socket: Socket, proxy: ParentProxy, signal: AbortSignal): Promise<ConnectAnswer> {
   return new Promise((resolve, reject) => {
     let bytes: Buffer = Buffer.alloc(0);
     const leave = () => {
@@ -85,7 +85,7 @@ function answerOn(socket: Socket, proxy: CompanyProxy, signal: AbortSignal): Pro
 export class TunnelRefused extends SidekeyError {}
 
 /** What people read of its answer is the status alone: the rest is the proxy's own words. */
-function refusal(status: number, proxy: CompanyProxy, to: string): SidekeyError {
+function refusal(status: number, proxy: ParentProxy, to: string): SidekeyError {
   const name = `The proxy ${authorityText(proxy.authority)}`;
   if (status === 407) {
     const given = proxy.credentials !== null;
@@ -107,7 +107,7 @@ function refusal(status: number, proxy: CompanyProxy, to: string): SidekeyError 
   });
 }
 
-function hungUp(proxy: CompanyProxy, cause?: Error): SidekeyError {
+function hungUp(proxy: ParentProxy, cause?: Error): SidekeyError {
   return new SidekeyError(
     'upstream_unreachable',
     `The proxy ${authorityText(proxy.authority)} hung up before it opened a tunnel.`,
@@ -117,7 +117,7 @@ function hungUp(proxy: CompanyProxy, cause?: Error): SidekeyError {
   );
 }
 
-function noAnswer(proxy: CompanyProxy): SidekeyError {
+function noAnswer(proxy: ParentProxy): SidekeyError {
   return new SidekeyError(
     'upstream_protocol',
     `The proxy ${authorityText(proxy.authority)} did not answer a CONNECT in HTTP/1.1, within ${mostAnswerBytes} bytes.`,

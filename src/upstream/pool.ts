@@ -4,7 +4,7 @@ import { type Clock, systemClock } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Peer } from '../policy/peer.ts';
-import { type Dialer, readAs } from './dialer.ts';
+import { type Dialer, adaptOnread } from './dialer.ts';
 import { type ConnectionOwner, type ConnectionUser, PooledConnection } from './h1-connection.ts';
 import { ByAuthority, Queue } from './pool-map.ts';
 import { discard } from './tls.ts';
@@ -119,7 +119,7 @@ class Shelf implements ConnectionOwner {
     }
     this.#count += 1;
     const connection = new PooledConnection(this, clock);
-    readAs(socket, connection.onread);
+    adaptOnread(socket, connection.onread);
     connection.attach(socket);
     if (connection.isOpen) this.#offer(connection, limits.upstream_keep_alive);
   }

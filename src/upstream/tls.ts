@@ -155,7 +155,7 @@ function readAnchors(file: string): string {
  * Resolves when the socket has come to an event of its beginning. Rejects with its error, or with the reason of the
  * signal; the socket is destroyed then, and what else becomes of it concerns nobody.
  */
-export function until(
+export function waitForEvent(
   socket: Socket,
   event: 'connect' | 'secureConnect',
   signal: AbortSignal,
@@ -234,7 +234,7 @@ const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] =
  * the handshake is over for us, in the place of the first answer (RFC 8446 §4.4.2.4). Null: it failed for another reason,
  * or no grant's certificate was shown.
  */
-export function certificateNotTaken(peer: Peer, error: Error): SidekeyError | null {
+export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError | null {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   const alert = peer.identity === undefined ? undefined : alerts.find(([name]) => name.test(code));
   if (alert === undefined) return null;
@@ -244,7 +244,7 @@ export function certificateNotTaken(peer: Peer, error: Error): SidekeyError | nu
 }
 
 /** A hint for a connection that was closed without a word: some servers refuse a certificate so. Undefined: none was shown. */
-export function mayNotBeTaken({ identity }: Peer): string | undefined {
+export function clientCertificateHint({ identity }: Peer): string | undefined {
   return identity === undefined
     ? undefined
     : 'it may not take the client certificate of the grant: sidekey grant show NAME says whose it is, and who issued it';

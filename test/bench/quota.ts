@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { RuleLimit } from '../../src/policy/rule.ts';
 import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
-import type { Asker, Quota } from '../../src/quota/quota.ts';
+import type { QuotaKey, Quota } from '../../src/quota/quota.ts';
 import { createSharedQuota } from '../../src/quota/shared-quota.ts';
 
 const { values } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
@@ -19,7 +19,7 @@ const empty: RuleLimit = { kind: 'rate', key: 'e', per: 'agent', count: 1, perMs
 const day: RuleLimit = { kind: 'budget', key: 'd', per: 'grant', requests: 1e9, bytes: 1e15 };
 
 /** The n-th asker: one of 16 agents. */
-const who = (n: number): Asker => ({ agent: `agent-${n % 16}`, grant: 'grant-1' });
+const who = (n: number): QuotaKey => ({ agent: `agent-${n % 16}`, grant: 'grant-1' });
 
 const folder = mkdtempSync(join(tmpdir(), 'sidekey-bench-'));
 const path = join(folder, 'quota.db');

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
-import type { Asker, Quota, Taken } from '../../src/quota/quota.ts';
+import type { QuotaKey, Quota, QuotaResult } from '../../src/quota/quota.ts';
 
 /** A quota to test in which nothing is used. */
 export interface QuotaUnderTest {
@@ -30,7 +30,7 @@ const budget = (fields: Partial<Budget> = {}): RuleLimit => ({
   bytes: null,
   ...fields,
 });
-const ci: Asker = { agent: 'ci', grant: 'grant-1' };
+const ci: QuotaKey = { agent: 'ci', grant: 'grant-1' };
 
 /** Noon UTC. */
 const noon = Date.UTC(2026, 10, 21, 12);
@@ -55,7 +55,8 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         if (!taken.ok) return { got, ...taken };
       }
     }
-    const take = (limit: RuleLimit, now: number, who = ci): Promise<Taken> => quota.take([limit], who, now);
+    const take = (limit: RuleLimit, now: number, who = ci): Promise<QuotaResult> =>
+      quota.take([limit], who, now);
 
     it('lets everything pass where nothing is limited, and keeps no count of it', async () => {
       for (let n = 0; n < 10; n += 1) expect(await quota.take([], ci, noon)).toEqual({ ok: true });
@@ -204,7 +205,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
     });
 
     describe('a count', () => {
-      const others: readonly [RuleLimit['per'], Asker][] = [
+      const others: readonly [RuleLimit['per'], QuotaKey][] = [
         ['agent', { agent: 'cd', grant: 'grant-1' }],
         ['agent', { agent: null, grant: 'grant-1' }],
         ['agent', { agent: 'null', grant: 'grant-1' }],
@@ -215,7 +216,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(await take(rate({ per }), noon, other)).toEqual({ ok: true });
       });
 
-      const same: readonly [RuleLimit['per'], Asker][] = [
+      const same: readonly [RuleLimit['per'], QuotaKey][] = [
         ['agent', { agent: 'ci', grant: 'grant-2' }],
         ['grant', { agent: 'cd', grant: 'grant-1' }],
         ['grant', { agent: null, grant: 'grant-1' }],
@@ -236,10 +237,10 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(await take(rate({ key: 'rule-2' }), noon)).toEqual({ ok: true });
         expect(await take(rate({ per: 'grant' }), noon)).toEqual({ ok: true });
         expect(await take(budget(), noon)).toEqual({ ok: true });
-        const nobody: Asker = { agent: null, grant: 'grant-1' };
+        const nobody: QuotaKey = { agent: null, grant: 'grant-1' };
         await drain([rate({ per: 'rule' })], nobody);
         expect(await take(rate(), noon, nobody)).toEqual({ ok: true });
-        const confusing: Asker = { agent: 'a","agent","b', grant: 'g' };
+        const confusing: QuotaKey = { agent: 'a","agent","b', grant: 'g' };
         await drain([rate({ key: 'k' })], confusing);
         expect(await take(rate({ key: 'k","agent","a' }), noon, { agent: 'b', grant: 'g' })).toEqual({
           ok: true,

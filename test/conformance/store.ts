@@ -508,11 +508,11 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
     describe('ends of audit logs', () => {
       it('are kept for each log and node, in order of node', async () => {
-        expect(await store.auditEnds.list('/a.jsonl')).toEqual([]);
+        expect(await store.auditHeads.list('/a.jsonl')).toEqual([]);
         for (const each of [end('b/1', 5), end('a/1', 7), end('a/1', 3, '/b.jsonl')]) {
-          await store.auditEnds.put(each);
+          await store.auditHeads.put(each);
         }
-        const list = await store.auditEnds.list('/a.jsonl');
+        const list = await store.auditHeads.list('/a.jsonl');
         const bytes = Buffer.from('a/1 7');
         expect(list.map((each) => ({ ...each, sealed: Buffer.from(each.sealed) }))).toEqual([
           { ...end('a/1', 7), sealed: bytes },
@@ -523,10 +523,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
       it('never go back, whoever writes them', async () => {
         const second = await subject.second();
-        await store.auditEnds.put(end('a/1', 7));
-        await second.auditEnds.put(end('a/1', 6));
+        await store.auditHeads.put(end('a/1', 7));
+        await second.auditHeads.put(end('a/1', 6));
         expect(await told(second)).toEqual(['a/1 7']);
-        await second.auditEnds.put(end('a/1', 8));
+        await second.auditHeads.put(end('a/1', 8));
         expect(await told(store)).toEqual(['a/1 8']);
       });
     });
@@ -553,7 +553,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => second.agents.remove('claude'),
           () => store.meta.putIfAbsent('key_check', Buffer.from('x')),
           () => second.activity.note(record.id, { usedAt: time }),
-          () => store.auditEnds.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') }),
+          () => store.auditHeads.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') }),
           () => second.grants.remove(record.id),
         ];
         for (const write of writes) {
@@ -650,5 +650,5 @@ function end(node: string, seq: number, log = '/a.jsonl'): AuditEndRecord {
 }
 
 async function told(from: Store, log = '/a.jsonl'): Promise<(string | null)[]> {
-  return (await from.auditEnds.list(log)).map(({ sealed }) => text(sealed));
+  return (await from.auditHeads.list(log)).map(({ sealed }) => text(sealed));
 }

@@ -5,12 +5,12 @@ import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { encodeHead, headFile } from '../../src/audit/records.ts';
-import { composeLine, genesis, type Link } from '../../src/audit/line.ts';
+import { composeLine, genesis, type ChainHead } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';
-import { readStoredEnds } from '../../src/audit/stored-ends.ts';
+import { readStoredHeads } from '../../src/audit/stored-heads.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { endStoreForTest } from '../unit/audit/end-store-for-test.ts';
+import { endStoreForTest } from '../unit/audit/head-store-for-test.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();
@@ -35,8 +35,8 @@ const aLog = fc.array(fc.record({ slot: fc.integer({ min: 1, max: 3 }), event: a
 type Written = { slot: number; event: AuditEvent }[];
 
 /** The lines (without newlines) and the head records of a log. */
-function compose(written: Written, macOfLine = mac): { lines: string[]; heads: Map<number, Link> } {
-  const heads = new Map<number, Link>();
+function compose(written: Written, macOfLine = mac): { lines: string[]; heads: Map<number, ChainHead> } {
+  const heads = new Map<number, ChainHead>();
   const lines = written.map(({ slot, event }) => {
     const last = heads.get(slot) ?? { seq: 0, hash: genesis };
     const line = composeLine(event, '2026-01-02T03:04:05.678Z', `host/${slot}`, last, macOfLine);
@@ -56,7 +56,7 @@ async function inFolder<T>(work: (file: string) => Promise<T>): Promise<T> {
 }
 
 /** Whether a log with these bytes and heads verifies. */
-function verifies(bytes: string | Buffer, heads: Map<number, Link>): Promise<boolean> {
+function verifies(bytes: string | Buffer, heads: Map<number, ChainHead>): Promise<boolean> {
   return inFolder(async (file) => {
     fs.writeFileSync(file, bytes);
     const slots = Math.max(0, ...heads.keys());
@@ -311,7 +311,7 @@ async function writtenByTurns(
 }
 
 const isWhole = async (file: string, store: ReturnType<typeof endStoreForTest>) =>
-  (await verifyAudit({ file, vault, stored: await readStoredEnds(store, file, vault) })).ok;
+  (await verifyAudit({ file, vault, stored: await readStoredHeads(store, file, vault) })).ok;
 
 describe('a log of several writers and files, with the store at hand', () => {
   it('is found to be changed by every edit, deletion, cut, insertion and every change of the order', async () => {

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
 import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
-import { type Asker, countAt, type Quota } from '../../src/quota/quota.ts';
+import { type QuotaKey, countAt, type Quota } from '../../src/quota/quota.ts';
 import { createSharedQuota } from '../../src/quota/shared-quota.ts';
 import * as fc from '../support/fast-check.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
-const who: Asker = { agent: 'ci', grant: 'grant-1' };
+const who: QuotaKey = { agent: 'ci', grant: 'grant-1' };
 const dayMs = 86_400_000;
 const begin = Date.UTC(2026, 10, 21, 23, 59, 50);
 

@@ -4,7 +4,7 @@ import type { AuditEvent } from '../../src/audit/event.ts';
 import { assertWorks } from '../../src/cli/connect/verify.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { aProvider } from '../support/provider.ts';
-import { exitToUpstreams } from '../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 async function probed(record: (event: AuditEvent, seen: readonly string[]) => Promise<void>) {
@@ -16,7 +16,7 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
   });
   const probe = { url: `${upstream.url}/bot/getMe?a=1`, headers: {}, json: null, okField: null };
   const audience = [upstream.authority];
-  const exit = await exitToUpstreams();
+  const client = await testUpstreamClient();
   const works = assertWorks(
     {
       context: { output: { say: () => undefined } },
@@ -29,7 +29,7 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
         inject: [{ hosts: null, paths: null, as: { kind: 'path', prefixes: ['/bot'] } }],
       }),
       user: 'alice',
-      exit,
+      upstream: client,
       signal: AbortSignal.timeout(5_000),
     },
     { credential: { type: 'api_key', value: '123:Secret' }, audience },

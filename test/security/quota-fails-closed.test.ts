@@ -7,12 +7,12 @@ import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
-import type { Asker, Quota } from '../../src/quota/quota.ts';
+import type { QuotaKey, Quota } from '../../src/quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../../src/quota/shared-quota.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const now = Date.UTC(2026, 10, 21, 12);
-const ci: Asker = { agent: 'ci', grant: 'grant-1' };
+const ci: QuotaKey = { agent: 'ci', grant: 'grant-1' };
 const rate: RuleLimit = { kind: 'rate', key: 'r', per: 'agent', count: 1, perMs: 3_600_000, burst: 3 };
 const bytes: RuleLimit = { kind: 'budget', key: 'b', per: 'agent', requests: null, bytes: 1_000 };
 

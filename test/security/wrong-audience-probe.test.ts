@@ -5,7 +5,7 @@
 import { expect, test } from 'vitest';
 import { verify } from '../../src/cli/connect/verify.ts';
 import { aProvider } from '../support/provider.ts';
-import { exitToUpstreams } from '../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 test('a probe is sent to the host whose audience was checked, whatever its path looks like', async () => {
@@ -18,7 +18,7 @@ test('a probe is sent to the host whose audience was checked, whatever its path 
   const verified = await verify(
     aProvider({ audience: [upstream.authority], probe }),
     { credential: { type: 'api_key', value: 'key' }, audience: [upstream.authority] },
-    { exit: await exitToUpstreams(), signal: AbortSignal.timeout(5_000) },
+    { upstream: await testUpstreamClient(), signal: AbortSignal.timeout(5_000) },
   );
   expect(seen).toEqual([`${upstream.authority} //elsewhere.test/me Bearer key`]);
   expect(verified).toEqual({ kind: 'works', status: 200 });

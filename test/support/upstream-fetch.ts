@@ -2,21 +2,21 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { defaultLimits } from '../../src/policy/limits.ts';
-import { createExit, type Exit } from '../../src/upstream/client.ts';
+import { createUpstreamClient, type UpstreamClient } from '../../src/upstream/client.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
 /** The one way out, to the upstreams of this test; closed when the test ends. */
-export async function exitToUpstreams(): Promise<Exit> {
+export async function testUpstreamClient(): Promise<UpstreamClient> {
   const ca = join(await tempFolder(), 'upstream-ca.pem');
   await writeFile(ca, upstreamCa);
-  const exit = createExit({
+  const client = createUpstreamClient({
     ca: [ca],
     resolve: new Map([[upstreamHost, '127.0.0.1']]),
     privateAddresses: ['127.0.0.1/32'],
     limits: defaultLimits,
     ownPorts: () => [],
   });
-  onTestFinished(() => exit.close());
-  return exit;
+  onTestFinished(() => client.close());
+  return client;
 }

@@ -4,7 +4,7 @@
  * conventions where there are some, else as `sidekey.*`.
  */
 import type { AuditLine } from '../event.ts';
-import { severityOf, type Sink, type SinkExits } from './sink.ts';
+import { severityOf, type Sink, type SinkTransports } from './sink.ts';
 import { post } from './webhook.ts';
 
 /** Where to, and with what. */
@@ -13,7 +13,7 @@ interface OtlpOptions {
   readonly url: string;
   /** Reads header fields for the collector, such as an API key. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>;
-  readonly exits: () => Pick<SinkExits, 'fetch'>;
+  readonly transports: () => Pick<SinkTransports, 'fetch'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Told how many records a collector took the batch without: sent again they would be rejected again. */
@@ -21,12 +21,15 @@ interface OtlpOptions {
 }
 
 /** A sink that exports each batch as one request. */
-export function otlpSink({ url, headers, exits, now, rejected }: OtlpOptions): Sink {
+export function otlpSink({ url, headers, transports: transports, now, rejected }: OtlpOptions): Sink {
   return {
     async deliver({ lines }, signal) {
       const body = JSON.stringify(exportRequest(lines, now()));
       const all = { 'content-type': 'application/json', ...(await headers()) };
-      const answer = await post({ url, headers: all, body }, { fetch: exits().fetch, signal, now: now() });
+      const answer = await post(
+        { url, headers: all, body },
+        { fetch: transports().fetch, signal, now: now() },
+      );
       const count = rejectedIn(answer);
       if (count > 0) rejected(count);
     },

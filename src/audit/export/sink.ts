@@ -2,8 +2,15 @@ import fs from 'node:fs';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 import type { AuditLine } from '../event.ts';
-import { type FileLock, tryLock } from '../files.ts';
-import { endOfLog, type LogPosition, type ReadLine, readOn, type ReadOn, startOfLog } from '../read.ts';
+import { type FileLock, tryLockFile } from '../files.ts';
+import {
+  endOfLog,
+  type LogPosition,
+  type ReadLine,
+  readLinesFrom,
+  type LinesRead,
+  startOfLog,
+} from '../read.ts';
 
 /** What lines of the audit log are shipped to, besides the file. */
 
@@ -50,7 +57,7 @@ export interface Datagrams {
 }
 
 /** The ways out that sinks are handed; all of them but the last two go through the guard of addresses. */
-export interface SinkExits {
+export interface SinkTransports {
   readonly fetch: typeof fetch;
   readonly connect: (host: string, port: number, tls: boolean) => Promise<Socket>;
   readonly openDatagrams: (host: string, port: number) => Promise<Datagrams>;
@@ -161,7 +168,7 @@ export function startShipping(options: ShipOptions): Shipping {
     return next;
   }
 
-  async function deliver({ lines, from }: ReadOn): Promise<void> {
+  async function deliver({ lines, from }: LinesRead): Promise<void> {
     const late = new AbortController();
     const cancel = timers.after(deliveryTimeout, () => late.abort(new SinkFailure('it took too long')));
     const both = AbortSignal.any([abandoned.signal, late.signal]);
@@ -180,9 +187,9 @@ export function startShipping(options: ShipOptions): Shipping {
 
   /** One batch. Answers how long to wait before the next, in milliseconds. */
   async function step(before: SinkState): Promise<number> {
-    let read: ReadOn;
+    let read: LinesRead;
     try {
-      read = await readOn(file, before.position, { lines: batchLines, bytes: batchBytes }, now());
+      read = await readLinesFrom(file, before.position, { lines: batchLines, bytes: batchBytes }, now());
     } catch (cause) {
       return failed(before, new SinkFailure('the log cannot be read', { cause }));
     }
@@ -235,7 +242,7 @@ export function startShipping(options: ShipOptions): Shipping {
     if (readSinkState(file, name) === null) keep(begin());
     let lock: FileLock | undefined;
     try {
-      while ((lock = tryLock(`${sinkStateFile(file, name)}.lock`)) === undefined) {
+      while ((lock = tryLockFile(`${sinkStateFile(file, name)}.lock`)) === undefined) {
         await pause(takeOverEvery);
         if (ending.signal.aborted) return;
       }
@@ -273,9 +280,9 @@ export function startShipping(options: ShipOptions): Shipping {
 /** A sink for who collects what processes write (containers, systemd): the lines as they stand in the file. */
 
 /** A sink that writes to standard output. A reader that does not read holds up this sink alone. */
-export function stdoutSink(exits: () => Pick<SinkExits, 'writeStdout'>): Sink {
+export function stdoutSink(transports: () => Pick<SinkTransports, 'writeStdout'>): Sink {
   return {
-    deliver: ({ lines }) => exits().writeStdout(lines.map(({ text }) => `${text}\n`).join('')),
+    deliver: ({ lines }) => transports().writeStdout(lines.map(({ text }) => `${text}\n`).join('')),
     close() {},
   };
 }

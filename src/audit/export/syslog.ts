@@ -8,7 +8,7 @@
  */
 import type { Socket } from 'node:net';
 import type { AuditLine } from '../event.ts';
-import { type Datagrams, severityOf, type Sink, type SinkExits, SinkFailure } from './sink.ts';
+import { type Datagrams, severityOf, type Sink, type SinkTransports, SinkFailure } from './sink.ts';
 import { reasonOf } from './webhook.ts';
 
 /** Where a syslog receiver is. */
@@ -22,18 +22,18 @@ interface SyslogOptions {
   /** RFC 5424 §6.2.1: 0 to 23. */
   readonly facility: number;
   readonly framing: 'octet-counting' | 'newline';
-  readonly exits: () => SinkExits;
+  readonly transports: () => SinkTransports;
 }
 
 /** A sink that keeps one connection, made anew where it broke. */
-export function syslogSink({ address, facility, framing, exits }: SyslogOptions): Sink {
+export function syslogSink({ address, facility, framing, transports: transports }: SyslogOptions): Sink {
   return address.transport === 'udp'
-    ? datagramSink(() => exits().openDatagrams(address.host, address.port), facility)
+    ? datagramSink(() => transports().openDatagrams(address.host, address.port), facility)
     : streamSink(
         () =>
           address.transport === 'unix'
-            ? exits().connectLocal(address.path)
-            : exits().connect(address.host, address.port, address.transport === 'tls'),
+            ? transports().connectLocal(address.path)
+            : transports().connect(address.host, address.port, address.transport === 'tls'),
         facility,
         framing,
       );

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { type Sink, type SinkExits, SinkFailure } from './sink.ts';
+import { type Sink, type SinkTransports, SinkFailure } from './sink.ts';
 
 /**
  * A sink that POSTs lines as they stand in the file (`application/x-ndjson`), so that the receiver has all that their
@@ -12,13 +12,13 @@ interface WebhookOptions {
   readonly url: string;
   /** Reads the secret of the signature; undefined: nothing is signed. */
   readonly secret: (() => Promise<string>) | undefined;
-  readonly exits: () => Pick<SinkExits, 'fetch'>;
+  readonly transports: () => Pick<SinkTransports, 'fetch'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 
 /** A sink that POSTs each batch. Any 2xx answer means that it has it. */
-export function webhookSink({ url, secret, exits, now }: WebhookOptions): Sink {
+export function webhookSink({ url, secret, transports: transports, now }: WebhookOptions): Sink {
   return {
     async deliver({ lines, id }, signal) {
       const body = lines.map(({ text }) => `${text}\n`).join('');
@@ -27,7 +27,7 @@ export function webhookSink({ url, secret, exits, now }: WebhookOptions): Sink {
         'idempotency-key': `"${id}"`,
         ...(secret === undefined ? {} : signature(body, await secret(), now())),
       };
-      await post({ url, headers, body }, { fetch: exits().fetch, signal, now: now() });
+      await post({ url, headers, body }, { fetch: transports().fetch, signal, now: now() });
     },
     close() {},
   };

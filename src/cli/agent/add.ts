@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { hashToken } from '../../agents/authentication.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 import type { Context } from '../context.ts';
@@ -47,7 +47,7 @@ export async function addAgent(
     const known = await state.grants.list();
     const bound = bindingsOf(options, { grants: known, providers: config.providers.names });
     const event = { event: 'agent.added', agent: name, reason: bindingReason(bound) } as const;
-    await audited(audit, event, () =>
+    await recordChange(audit, event, () =>
       store.agents.insert(agent, { tokens: [token.record], bindings: bound }),
     );
     return { ...config.proxy, bindings: bound, grants: known };
@@ -117,7 +117,7 @@ export async function rotateAgent(
     const made = newToken(name, { label, expiresAt, at });
     const reason = `label ${label}${all ? ', instead of all' : ''}, overlap ${overlap ?? 'none'}`;
     const event = { event: 'agent.rotated', agent: name, reason } as const;
-    const count = await audited(audit, event, async () => {
+    const count = await recordChange(audit, event, async () => {
       const takeOver = { label: all ? null : label, at: at + overlapMs };
       const answer = await store.agentTokens.add(made.record, takeOver);
       if (answer === null) throw unknownAgent(name, []);

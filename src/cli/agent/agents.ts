@@ -1,5 +1,5 @@
 import { leaseStanding, reachesGrant } from '../../agents/lease.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentTokenRecord } from '../../store/store.ts';
 import type { Context } from '../context.ts';
@@ -159,7 +159,7 @@ export async function setAgent(
     const reason = Object.entries(change)
       .map(([key, value]) => `${key} ${value === null || value.length === 0 ? 'none' : String(value)}`)
       .join(', ');
-    await audited(audit, { event: 'agent.changed', agent: name, reason }, async () => {
+    await recordChange(audit, { event: 'agent.changed', agent: name, reason }, async () => {
       if (!(await store.agents.change(name, change))) throw unknownAgent(name, []);
     });
     return { ...before, ...change };
@@ -185,7 +185,7 @@ async function set({ withState, output, now }: Context, name: string, disabled: 
     const agent = pickAgent(await store.agents.list(), name);
     if ((agent.disabledAt !== null) === disabled) return false;
     const event = { event: disabled ? 'agent.disabled' : 'agent.enabled', agent: name } as const;
-    await audited(audit, event, async () => {
+    await recordChange(audit, event, async () => {
       if (!(await store.agents.change(name, { disabledAt: disabled ? now() : null })))
         throw unknownAgent(name, []);
     });
@@ -222,7 +222,7 @@ export async function removeAgent(
   const { withState, output } = context;
   await withState(async ({ store, audit }) => {
     pickAgent(await store.agents.list(), name);
-    await audited(audit, { event: 'agent.removed', agent: name }, async () => {
+    await recordChange(audit, { event: 'agent.removed', agent: name }, async () => {
       if (!(await store.agents.remove(name))) throw unknownAgent(name, []);
     });
   });
@@ -242,7 +242,7 @@ async function removeTokens({ withState, output, now }: Context, name: string, l
       });
     }
     const event = { event: 'agent.token_revoked', agent: name, reason: `label ${label}` } as const;
-    return audited(audit, event, () => store.agentTokens.revoke(name, label, now()));
+    return recordChange(audit, event, () => store.agentTokens.revoke(name, label, now()));
   });
   output.result(
     { name, label, revoked: count },

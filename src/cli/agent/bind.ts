@@ -1,5 +1,5 @@
 import type { Binding } from '../../agents/lease.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
@@ -27,7 +27,7 @@ export async function bindAgent(
     const wanted = bindingsOf(options, { grants: known, providers: config.providers.names });
     if (wanted.length === 0) throw saysNothing('bind');
     const event = { event: 'agent.bound', agent: name, reason: bindingReason(wanted) } as const;
-    const count = await audited(audit, event, async () => {
+    const count = await recordChange(audit, event, async () => {
       const answer = await store.bindings.add(name, wanted, now());
       if (answer === null) throw unknownAgent(name, []);
       return answer;
@@ -63,7 +63,7 @@ export async function unbindAgent(
     const unwanted = options.all === true ? before : named;
     if (named.length === 0 && options.all !== true) throw saysNothing('unbind');
     const event = { event: 'agent.unbound', agent: name, reason: bindingReason(unwanted) } as const;
-    const count = await audited(audit, event, () => store.bindings.remove(name, unwanted));
+    const count = await recordChange(audit, event, () => store.bindings.remove(name, unwanted));
     return { removed: count, bindings: await store.bindings.list(name), grants: known };
   });
   output.result(

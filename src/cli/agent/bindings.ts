@@ -1,6 +1,6 @@
 import { type Binding, everything } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { defaultUser, type Grant, isName } from '../../grants/grant.ts';
 import { didYouMean, SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord } from '../../store/store.ts';
@@ -160,7 +160,7 @@ export async function ensureRunAgent(
   const agent = { name: runAgent, user: null, labels: [], disabledAt: null, createdAt: at };
   const event = { event: 'agent.added', agent: runAgent, reason: 'everything' } as const;
   try {
-    await audited(audit, event, () => store.agents.insert(agent, { bindings: [everything] }));
+    await recordChange(audit, event, () => store.agents.insert(agent, { bindings: [everything] }));
   } catch (error) {
     // Two first runs at once.
     if (!(error instanceof SidekeyError) || error.code !== 'already_exists') throw error;

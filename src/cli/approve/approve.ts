@@ -6,7 +6,7 @@ import {
   isWaiting,
   readApprovalId,
 } from '../../approvals/approval.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
@@ -131,7 +131,7 @@ async function revokeOne({ withState, output, env, now }: Context, id: string): 
       grant: grantId,
       reason: `${atCommandLine(env).by} at the command line`,
     } as const;
-    return audited(audit, event, async () => {
+    return recordChange(audit, event, async () => {
       const revoked = await store.approvals.revoke(id);
       if (revoked === null) throw nothingStands(id);
       return revoked;
@@ -172,7 +172,7 @@ export async function respond(
   const asked = stillWaiting(found, id, at);
   if (said === 'lease' && asked.who.lease === null) throw underNoLease(asked);
   const answer = answerOf(said, by, at);
-  const approval = await audited(audit, answerEvent(asked, answer), async () => {
+  const approval = await recordChange(audit, answerEvent(asked, answer), async () => {
     const answered = await store.approvals.answer(id, answer);
     // Somebody was quicker, or it ended in this moment.
     return answered ?? stillWaiting(await store.approvals.get(id), id, Infinity);

@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { readAnchors, takeAnchor } from '../../audit/anchor.ts';
-import { snapshot } from '../../audit/files.ts';
+import { snapshotLog } from '../../audit/files.ts';
 import { headFile } from '../../audit/records.ts';
-import { gapReason, readStoredEnds, type StoredEnds } from '../../audit/stored-ends.ts';
+import { formatGap, readStoredHeads, type StoredHeads } from '../../audit/stored-heads.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
 import type { AuditConfig } from '../../config/audit.ts';
 import { displayName } from '../../config/problem.ts';
@@ -31,14 +31,14 @@ export async function verify(
   const stored = await withView(async (view) => {
     const vault = await view.vault();
     if (view.store === null || vault === null) return undefined;
-    return readStoredEnds(view.store, path.resolve(file), vault);
+    return readStoredHeads(view.store, path.resolve(file), vault);
   }).catch((error: unknown) => {
     if (!(error instanceof SidekeyError) || !unreadableStore.has(error.code)) throw error;
     whyNot = error.message;
     return undefined;
   });
-  const isKnown = stored !== undefined && stored.ends.size + stored.damaged.length > 0;
-  if (!isKnown && anchors === undefined && snapshot(file).length === 0 && !existsSync(headFile(file))) {
+  const isKnown = stored !== undefined && stored.heads.size + stored.damaged.length > 0;
+  if (!isKnown && anchors === undefined && snapshotLog(file).length === 0 && !existsSync(headFile(file))) {
     output.result(
       {
         ok: true,
@@ -69,7 +69,7 @@ export async function verify(
 /** The log is verified beside a store that cannot be read, too. */
 const unreadableStore: ReadonlySet<string> = new Set(['store_damaged', 'store_newer', 'store_unavailable']);
 
-function describe(found: Verification, file: string, stored: StoredEnds | string): string {
+function describe(found: Verification, file: string, stored: StoredHeads | string): string {
   const { ok, lines, files, removed, removedAt, torn, chains, problems, accepted, gaps } = found;
   const when = removedAt === null ? '' : `, the last on ${dateTime(Date.parse(removedAt))}`;
   const gone = removed === 0 ? '' : `, after ${count(removed, 'file')} that retention removed${when}`;
@@ -89,7 +89,7 @@ function describe(found: Verification, file: string, stored: StoredEnds | string
     notes.push(
       `The ends of its chains were not compared with the store (${withoutStop(stored)}): that the log was removed or put back as it was is not found.`,
     );
-  else if (stored.ends.size === 0)
+  else if (stored.heads.size === 0)
     notes.push(
       'The store has no ends of this log to compare with: nothing was written to it with this store yet.',
     );
@@ -141,12 +141,12 @@ export async function anchor({ readConfig, output, now }: Context): Promise<void
 export function accept({ withState, output }: Context): Promise<number> {
   return withState(async ({ audit, store, vault }) => {
     const { file } = audit;
-    const stored = await readStoredEnds(store, file, vault);
+    const stored = await readStoredHeads(store, file, vault);
     const { gaps, problems } = await verifyAudit({ file, vault, stored });
-    for (const gap of gaps) await audit.append({ event: 'audit.accepted', reason: gapReason(gap) });
+    for (const gap of gaps) await audit.append({ event: 'audit.accepted', reason: formatGap(gap) });
     const after = gaps.length === 0 ? problems : (await verifyAudit({ file, vault, stored })).problems;
     const name = displayName(file, process.cwd());
-    const told = gaps.map((gap) => `  ${gapReason(gap)}`);
+    const told = gaps.map((gap) => `  ${formatGap(gap)}`);
     const text =
       gaps.length === 0
         ? `No lines are missing in the audit log ${name}.`

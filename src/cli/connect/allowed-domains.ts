@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { allowDomain, type DomainEdit, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
@@ -130,7 +130,7 @@ export async function allowDomains(
   await edits.reduceRight<() => Promise<void>>(
     (next, { pattern }) =>
       () =>
-        audited(audit, { event: 'domain.changed', host: pattern, reason: `grant ${grant.name}` }, next),
+        recordChange(audit, { event: 'domain.changed', host: pattern, reason: `grant ${grant.name}` }, next),
     write,
   )();
   return { edits, blocked };

@@ -14,7 +14,7 @@ import { commandParts, grantGone, pickGrant, titleOf } from '../grant/format.ts'
 import type { ConnectRequest } from './flow.ts';
 
 /** What a login is used with. */
-export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'exit'>;
+export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;
 
 /** A login. */
 export interface Auth0Login {
@@ -172,6 +172,6 @@ function useOf(outcome: AccountTokenOutcome): UseOutcome<GivenToken> {
   }
 }
 
-function tokenIo({ exit, context: { now } }: LoginParts): TokenIo {
-  return { fetch: exit.fetch, now };
+function tokenIo({ upstream: upstream, context: { now } }: LoginParts): TokenIo {
+  return { fetch: upstream.fetch, now };
 }

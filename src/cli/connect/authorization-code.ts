@@ -54,7 +54,13 @@ interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
 
 /** Exchanges what came back. @throws SidekeyError as `exchangeCode` */
 export async function obtainByCode(
-  { context, state, exit, provider, scopes }: Omit<ConnectRequest, 'options' | 'signal' | 'existing'>,
+  {
+    context,
+    state,
+    upstream: upstream,
+    provider,
+    scopes,
+  }: Omit<ConnectRequest, 'options' | 'signal' | 'existing'>,
   begun: BegunCode,
   callback: Callback,
 ): Promise<Obtained> {
@@ -63,7 +69,7 @@ export async function obtainByCode(
     provider,
     callback,
     scopes,
-    fetch: exit.fetch,
+    fetch: upstream.fetch,
     now: context.now,
     // Not the one that Ctrl-C and the time limit end: the code is used up when it has left.
     signal: AbortSignal.timeout(state.config.limits.refresh_timeout),

@@ -5,7 +5,7 @@ import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import { ungrantedScopes } from '../../oauth/scopes.ts';
-import { withExit } from '../config.ts';
+import { withUpstreamClient } from '../config.ts';
 import type { Context } from '../context.ts';
 import { checkName, relativeTime } from '../format.ts';
 import { keepGrant } from '../grant/add.ts';
@@ -83,8 +83,8 @@ export async function connect(
       return null;
     }
     const patience = startPatience(timeout, systemTimers);
-    const connecting = withExit(state.config, context.env, (exit) => {
-      const request: ConnectRequest = { ...asked, exit, signal: patience.signal };
+    const connecting = withUpstreamClient(state.config, context.env, (upstream) => {
+      const request: ConnectRequest = { ...asked, upstream: upstream, signal: patience.signal };
       const keep = async (obtained: Obtained) => {
         const { credential, ...rest } = sealingSecret(obtained, provider, secret);
         if (options.verify === true) await assertWorks(request, { credential, audience: plan.audience });

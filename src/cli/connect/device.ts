@@ -20,11 +20,11 @@ import type { ConnectRequest, Obtain } from './flow.ts';
  * waits.
  */
 export const obtainByDevice: Obtain = async (request) => {
-  const { context, exit, provider, scopes, signal } = request;
+  const { context, upstream: upstream, provider, scopes, signal } = request;
   const { now } = context;
   const asked = await deviceRequest(provider, scopes);
   const proofKey = provider.dpop === null ? null : newDpopKey(provider.dpop);
-  const io = { fetch: exit.fetch, now, signal, proofKey, nonces: createNonces() };
+  const io = { fetch: upstream.fetch, now, signal, proofKey, nonces: createNonces() };
   const begun = await requestDeviceAuthorization(asked, io);
   signal.throwIfAborted();
   switch (begun.kind) {

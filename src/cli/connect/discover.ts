@@ -1,4 +1,4 @@
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
@@ -8,7 +8,7 @@ import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
-import { withExit } from '../config.ts';
+import { withUpstreamClient } from '../config.ts';
 import type { Context } from '../context.ts';
 import { findProvider } from '../provider/provider.ts';
 import { redirectTarget, writtenRedirectUri } from './browser.ts';
@@ -54,7 +54,7 @@ export async function discoverProvider(
   }
   if (config.providers.names.includes(name)) throw taken(name, host);
 
-  const { found, client } = await withExit(config, env, async ({ fetch }) => {
+  const { found, client } = await withUpstreamClient(config, env, async ({ fetch }) => {
     const io = { fetch, signal: AbortSignal.timeout(config.limits.refresh_timeout) };
     const discovered = await discover(address, io);
     return { found: discovered, client: await clientFor(discovered, options, io) };
@@ -73,7 +73,7 @@ export async function discoverProvider(
     reason: `discovered at ${found.issuer}`,
   } as const;
   await context.withState(({ audit }) =>
-    audited(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
+    recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
   );
   output.say(
     `Found at ${found.issuer}, and kept in ${displayName(file, process.cwd())} as providers.${name}.` +

@@ -1,5 +1,5 @@
 import type { State } from '../../app/state.ts';
-import { isNoted } from '../../audit/log.ts';
+import { isRecorded } from '../../audit/log.ts';
 import { formatDuration, parseDuration } from '../../config/scalar.ts';
 import {
   boundBy,
@@ -17,7 +17,7 @@ import type { Timers } from '../../lib/timers.ts';
 import { unbound } from '../../oauth/answer.ts';
 import { withDescription, withoutStop } from '../../oauth/http.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
-import type { Exit } from '../../upstream/client.ts';
+import type { UpstreamClient } from '../../upstream/client.ts';
 import type { Context } from '../context.ts';
 import { commandParts } from '../grant/format.ts';
 import { onInterrupt } from '../terminal.ts';
@@ -97,7 +97,7 @@ export interface ConnectRequest {
   readonly context: Context;
   readonly state: State;
   /** The one way out: through the dial guard. */
-  readonly exit: Exit;
+  readonly upstream: UpstreamClient;
   /** Complete: no setting is open. */
   readonly provider: Provider;
   readonly name: string;
@@ -202,7 +202,7 @@ export async function noting<T>(
   try {
     return await connect();
   } catch (error) {
-    if (!isNoted(error)) {
+    if (!isRecorded(error)) {
       const code = error instanceof SidekeyError ? error.code : 'internal';
       state.audit.note({ ...event, event: 'grant.connected', outcome: 'failed', code });
     }

@@ -1,4 +1,4 @@
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { type ProviderEdit, setProvider, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
@@ -116,7 +116,7 @@ export async function configuredProvider(
   if (changed.length > 0) {
     const event = { event: 'provider.changed', provider: name, reason: changed.join(', ') } as const;
     await context.withState(({ audit }) =>
-      audited(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
+      recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
     );
     output.say(`Kept in ${displayName(file, process.cwd())}: providers.${name} (${changed.join(', ')}).`);
   }

@@ -10,7 +10,7 @@ import {
   sessionId,
   writeSession,
 } from '../../oauth/authorization-code.ts';
-import { withExit } from '../config.ts';
+import { withUpstreamClient } from '../config.ts';
 import type { Context } from '../context.ts';
 import { isoTime, relativeTime } from '../format.ts';
 import { findProvider } from '../provider/provider.ts';
@@ -23,7 +23,7 @@ import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from './f
 const usualTime = 3_600_000;
 
 /** `connect --print-url`: begins a consent that is given elsewhere, and answered to `connect --finish`. */
-export async function printUrl(request: Omit<ConnectRequest, 'exit' | 'signal'>): Promise<void> {
+export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signal'>): Promise<void> {
   const { context, state, provider, name, user, scopes, options } = request;
   const { output, now } = context;
   const at = now();
@@ -105,8 +105,8 @@ export async function finishConsent(
       provider,
       existing?.sealed.audience ?? null,
     );
-    const connected = await withExit(state.config, context.env, (exit) => {
-      const request = { context, state, exit, provider, name, user, scopes };
+    const connected = await withUpstreamClient(state.config, context.env, (upstream) => {
+      const request = { context, state, upstream, provider, name, user, scopes };
       return noting(request, existing, async () =>
         settle(
           { ...request, plan },

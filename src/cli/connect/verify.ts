@@ -19,7 +19,7 @@ import { isProven } from '../../schemes/dpop.ts';
 import { pathWithout } from '../../schemes/path.ts';
 import { planAt } from '../../schemes/place.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
-import type { Exit } from '../../upstream/client.ts';
+import type { UpstreamClient } from '../../upstream/client.ts';
 import type { Context } from '../context.ts';
 import type { ConnectRequest } from './flow.ts';
 
@@ -42,7 +42,7 @@ const mostRead = 1_048_576;
 export async function verify(
   provider: Provider,
   sealed: SealedCredential,
-  { exit, signal }: { readonly exit: Exit; readonly signal: AbortSignal },
+  { upstream, signal }: { readonly upstream: UpstreamClient; readonly signal: AbortSignal },
 ): Promise<Verified> {
   const { probe } = provider;
   if (probe === null) return { kind: 'unknown', reason: 'no harmless call is known that would show it' };
@@ -75,7 +75,7 @@ export async function verify(
     for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
     const body = json === null ? null : await written(Buffer.from(json), rewriteBody);
     // Put together as text: resolved as a reference, a path that begins with two slashes would be another host.
-    return exit.fetch(`${origin}${path}`, {
+    return upstream.fetch(`${origin}${path}`, {
       method: methodOf(probe),
       headers,
       redirect: 'manual',
@@ -117,7 +117,7 @@ async function written(body: Buffer, rewrite: Injected['rewriteBody']): Promise<
 }
 
 /** What of a request this needs. */
-interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'exit' | 'signal'> {
+interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'upstream' | 'signal'> {
   readonly context: { readonly output: Pick<Context['output'], 'say'> };
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
 }

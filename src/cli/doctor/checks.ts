@@ -15,7 +15,7 @@ import { isPrivate, isWritableByAll } from '../../lib/files.ts';
 import { shellWord } from '../../lib/text.ts';
 import { startProxy } from '../../main.ts';
 import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';
-import type { Exit } from '../../upstream/client.ts';
+import type { UpstreamClient } from '../../upstream/client.ts';
 import { newToken } from '../agent/add.ts';
 import type { Context } from '../context.ts';
 import { proxyUrl } from '../format.ts';
@@ -230,7 +230,7 @@ const patienceMs = 10_000;
 export async function askUpstreams(
   { domains }: Config,
   grants: readonly Grant[],
-  exit: Pick<Exit, 'fetch'>,
+  upstream: Pick<UpstreamClient, 'fetch'>,
   now: () => number,
 ): Promise<readonly Answered[]> {
   const hosts = domains
@@ -240,16 +240,20 @@ export async function askUpstreams(
   const answers: Answered[] = [];
   let next = 0;
   const worker = async () => {
-    for (let at = next++; at < hosts.length; at = next++) answers[at] = await ask(hosts[at]!, exit, now);
+    for (let at = next++; at < hosts.length; at = next++) answers[at] = await ask(hosts[at]!, upstream, now);
   };
   await Promise.all(Array.from({ length: width }, worker));
   return answers;
 }
 
-async function ask(authority: Authority, exit: Pick<Exit, 'fetch'>, now: () => number): Promise<Answered> {
+async function ask(
+  authority: Authority,
+  upstream: Pick<UpstreamClient, 'fetch'>,
+  now: () => number,
+): Promise<Answered> {
   const text = authorityText(authority);
   try {
-    const response = await exit.fetch(`https://${text}/`, {
+    const response = await upstream.fetch(`https://${text}/`, {
       method: 'HEAD',
       redirect: 'manual',
       signal: AbortSignal.timeout(patienceMs),

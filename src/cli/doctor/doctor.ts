@@ -1,7 +1,7 @@
 import { clients } from '../../clients/table.ts';
 import type { Config } from '../../config/config.ts';
 import { exitCode, SidekeyError } from '../../lib/errors.ts';
-import { withExit } from '../config.ts';
+import { withUpstreamClient } from '../config.ts';
 import type { Context } from '../context.ts';
 import { columns } from '../output.ts';
 import { broken, type Finding, type Need } from '../status/finding.ts';
@@ -65,7 +65,7 @@ async function lookAtHouse(context: Context, { offline }: DoctorOptions): Promis
   const ask = async () => {
     // Where they cannot be read, the findings say so.
     const grants = await context.withView((view) => view.grants()).catch(() => []);
-    return withExit(config, env, (exit) => askUpstreams(config, grants, exit, now));
+    return withUpstreamClient(config, env, (upstream) => askUpstreams(config, grants, upstream, now));
   };
   const answers =
     offline === true

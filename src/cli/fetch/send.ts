@@ -3,7 +3,7 @@ import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest
 import { pipeline } from 'node:stream/promises';
 import type { State } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { tailAudit } from '../../audit/query.ts';
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../grants/grant.ts';
@@ -143,7 +143,7 @@ export async function leaseForRequest(
   return {
     secret: `${agent}:${secret}`,
     async revoke() {
-      await audited(audit, event, () => store.leases.revoke({ id: lease.id }, now()));
+      await recordChange(audit, event, () => store.leases.revoke({ id: lease.id }, now()));
     },
   };
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { State } from '../../app/state.ts';
 import type { AuditEventName } from '../../audit/event.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
 import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
@@ -222,11 +222,11 @@ export async function keepGrant(
   const event = { event: name, grant: id, user, provider } as const;
   if (existing === null) {
     const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
-    const grant = await audited(state.audit, { ...event, reason }, () => registry.add(wanted, dated));
+    const grant = await recordChange(state.audit, { ...event, reason }, () => registry.add(wanted, dated));
     return { grant, replaced: false };
   }
   const why = reason === undefined ? 'replaced' : `replaced; ${reason}`;
-  const grant = await audited(state.audit, { ...event, reason: why }, () =>
+  const grant = await recordChange(state.audit, { ...event, reason: why }, () =>
     replaceWhatever(state.grants, id, wanted, dated),
   );
   return { grant, replaced: true };

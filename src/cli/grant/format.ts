@@ -9,7 +9,7 @@ import { didYouMean, SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import type { Domain } from '../../policy/domain-map.ts';
 import type { GrantPolicy } from '../../store/store.ts';
-import type { Exit } from '../../upstream/client.ts';
+import type { UpstreamClient } from '../../upstream/client.ts';
 import type { Context } from '../context.ts';
 import { dateTime, isoTime, relativeTime, spanText } from '../format.ts';
 import type { Clocks, Next } from './clocks.ts';
@@ -117,12 +117,16 @@ function missing(
 interface CommandParts {
   readonly context: Pick<Context, 'now' | 'env'>;
   readonly state: State;
-  readonly exit: Exit;
+  readonly upstream: UpstreamClient;
 }
 
 /** What a refresh is made of for one command: the config does not change under it. */
-export function commandParts({ context: { now, env }, state, exit }: CommandParts): RefreshParts {
-  const parts = refreshParts(state, { config: () => state.config, fetch: () => exit.fetch, now, env });
+export function commandParts({
+  context: { now, env },
+  state,
+  upstream: upstream,
+}: CommandParts): RefreshParts {
+  const parts = refreshParts(state, { config: () => state.config, fetch: () => upstream.fetch, now, env });
   return { ...parts, timers: systemTimers };
 }
 

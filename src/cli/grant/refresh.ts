@@ -1,5 +1,5 @@
 import type { State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -8,7 +8,7 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { failedToken, replaceCommand, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { GrantPolicy } from '../../store/store.ts';
-import { withExit } from '../config.ts';
+import { withUpstreamClient } from '../config.ts';
 import type { Context } from '../context.ts';
 import { checkName, dateTime, readEnd, readSpan, relativeTime, spanText } from '../format.ts';
 import { details } from '../output.ts';
@@ -50,8 +50,8 @@ export async function refreshGrant(
       return { grant: opened.grant, outcome: 'not due' as const };
     }
     const unwanted = force ? secretText(credential) : null;
-    const outcome = await withExit(config, context.env, (exit) =>
-      attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, exit })),
+    const outcome = await withUpstreamClient(config, context.env, (upstream) =>
+      attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, upstream: upstream })),
     );
     return {
       grant: await settled(outcome, opened, state),
@@ -202,7 +202,7 @@ export async function extendGrant(
     const isCapped = maxMs !== null && maxMs < wanted;
     const next = Math.max(end, at + (isCapped ? maxMs : wanted));
     const event = { event: 'grant.extended', grant: found.id, user: found.user } as const;
-    await audited(audit, event, async () => {
+    await recordChange(audit, event, async () => {
       if (!(await store.grantPolicies.set(found.id, { expiresAt: next }))) throw grantGone();
     });
     return { grant: found, before: end, expiresAt: next, capped: isCapped ? maxMs : null };
@@ -257,7 +257,7 @@ export async function grantPolicy(
           const before = await store.grantPolicies.get(found.id);
           const reason = changeText(before, { ...(before ?? noPolicy(found.id)), ...change });
           const event = { event: 'grant.policy_changed', grant: found.id, user: found.user, reason } as const;
-          await audited(audit, event, async () => {
+          await recordChange(audit, event, async () => {
             if (!(await store.grantPolicies.set(found.id, change))) throw grantGone();
           });
           return { grant: found, policy: await store.grantPolicies.get(found.id) };

@@ -1,5 +1,5 @@
 import type { State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import type { OAuth2Credential } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -12,8 +12,8 @@ import { shellWord } from '../../lib/text.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import { withoutStop } from '../../oauth/http.ts';
 import { revoke } from '../../oauth/revocation.ts';
-import type { Exit } from '../../upstream/client.ts';
-import { withExit } from '../config.ts';
+import type { UpstreamClient } from '../../upstream/client.ts';
+import { withUpstreamClient } from '../config.ts';
 import { connectionOf } from '../connect/auth0-login.ts';
 import { disconnectAccount } from '../connect/auth0.ts';
 import type { Context } from '../context.ts';
@@ -38,7 +38,7 @@ export async function revokeGrant(
     const provider = config.providers.get(name);
     if (picked.state === 'revoked') return { grant: picked, provider, there: null };
     const ended = await endGrant(context, state, id, options, () =>
-      audited(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
+      recordChange(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
         revokeOne(grants, id),
       ),
     );
@@ -86,7 +86,7 @@ export async function removeGrant(
     // What was revoked has no credential any more that a provider could be told of.
     const local = options.local === true || picked.state === 'revoked';
     const { there } = await endGrant(context, state, id, { local }, () =>
-      audited(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
+      recordChange(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
         if (!(await grants.remove(id))) throw grantGone();
       }),
     );
@@ -141,8 +141,8 @@ async function tellProvider(context: Context, state: State, opened: OpenedGrant)
   const provider = config.providers.get(opened.grant.provider);
   if (credential.type !== 'oauth2') return notTold(provider);
   try {
-    return await withExit(config, context.env, (exit) => {
-      const parts = { context, state, exit };
+    return await withUpstreamClient(config, context.env, (upstream) => {
+      const parts = { context, state, upstream };
       return connectionOf(opened) === null
         ? revokeTokens(opened, credential, parts)
         : disconnect(opened, parts);
@@ -156,7 +156,7 @@ async function tellProvider(context: Context, state: State, opened: OpenedGrant)
 interface TellParts {
   readonly context: Context;
   readonly state: State;
-  readonly exit: Exit;
+  readonly upstream: UpstreamClient;
 }
 
 async function disconnect(opened: OpenedGrant, parts: TellParts): Promise<EndedThere> {
@@ -168,7 +168,7 @@ async function disconnect(opened: OpenedGrant, parts: TellParts): Promise<EndedT
 async function revokeTokens(
   { grant }: OpenedGrant,
   credential: OAuth2Credential,
-  { context, state, exit }: TellParts,
+  { context, state, upstream }: TellParts,
 ): Promise<EndedThere> {
   const { providers, limits } = state.config;
   const { accessToken, refreshToken, tokenEndpoint } = credential;
@@ -185,7 +185,7 @@ async function revokeTokens(
       accessToken,
       refreshToken,
     },
-    { fetch: exit.fetch, now: context.now, signal: AbortSignal.timeout(limits.refresh_timeout) },
+    { fetch: upstream.fetch, now: context.now, signal: AbortSignal.timeout(limits.refresh_timeout) },
   );
   switch (outcome.kind) {
     case 'revoked':

@@ -9,7 +9,7 @@ import {
   reachesGrant,
 } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import type { Config } from '../../config/config.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -160,7 +160,7 @@ export async function makeLease(
     grant: only,
     reason: only === undefined ? `${order.purpose} (for ${reach})` : order.purpose,
   } as const;
-  await audited(audit, event, async () => {
+  await recordChange(audit, event, async () => {
     if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
   });
   await store.leases.removeEnded(at - forgetAfterMs);

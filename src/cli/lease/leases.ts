@@ -1,7 +1,7 @@
 import { isLeaseFor, leaseStanding } from '../../agents/lease.ts';
 import { leaseEnded } from '../../agents/rights.ts';
 import type { State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { LeaseChoice } from '../../store/store.ts';
 import { namedGrant, pickAgent } from '../agent/bindings.ts';
@@ -143,7 +143,7 @@ export async function renewLease(
     });
     const expiresAt = Math.max(before.expiresAt, at + granted.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
-    const renewed = await audited(audit, event, async () => {
+    const renewed = await recordChange(audit, event, async () => {
       const answer = await store.leases.renew(before.id, { at, expiresAt, moreUses });
       if (answer === null) throw leaseEnded(before, { state: 'revoked', at });
       return answer;
@@ -187,7 +187,7 @@ export async function revokeLeases(
   }
   const revoked = await withState(async (state) => {
     const { which, event } = await choiceOf(state, id, options);
-    return audited(state.audit, { event: 'lease.revoked', ...event }, () =>
+    return recordChange(state.audit, { event: 'lease.revoked', ...event }, () =>
       state.store.leases.revoke(which, now()),
     );
   });

@@ -1,5 +1,5 @@
 import { placeholderCodes, type State } from '../../app/state.ts';
-import { audited } from '../../audit/log.ts';
+import { recordChange } from '../../audit/log.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
@@ -90,7 +90,7 @@ export async function holdLease(
     const own = ownGrants(before, grants, rights);
     const { ttlMs } = ttlFor(span(at), own, { config: config(), policies: rights.policies });
     const expiresAt = Math.max(before.expiresAt, at + ttlMs);
-    await audited(state.audit, { event: 'lease.renewed', agent, lease: id }, () =>
+    await recordChange(state.audit, { event: 'lease.renewed', agent, lease: id }, () =>
       state.store.leases.renew(id, { at, expiresAt, moreUses: 0 }),
     );
     return nextTry(at, at + ttlMs);
@@ -104,7 +104,7 @@ export async function holdLease(
   async function end(): Promise<void> {
     stop();
     await looking;
-    await audited(state.audit, { event: 'lease.revoked', agent, lease: id }, () =>
+    await recordChange(state.audit, { event: 'lease.revoked', agent, lease: id }, () =>
       state.store.leases.revoke({ id }, now()),
     );
   }

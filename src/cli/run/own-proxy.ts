@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { hashToken } from '../../agents/authentication.ts';
-import { attributed } from '../../audit/log.ts';
+import { withOrigin } from '../../audit/log.ts';
 import type { Config } from '../../config/config.ts';
 import type { Policies } from '../../config/rules-resolve.ts';
 import { didYouMean, SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -47,7 +47,7 @@ export async function openOwnProxy(
     assumed: { agent, tokenHash: hashToken(secret) },
   });
   try {
-    const state = { ...proxy.state, audit: attributed(proxy.state.audit, origin) };
+    const state = { ...proxy.state, audit: withOrigin(proxy.state.audit, origin) };
     if (wanted.agent === null) await ensureRunAgent(state, now());
     const { grants, purpose, endsAt } = wanted;
     const lease = await holdLease(

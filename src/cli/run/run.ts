@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { basename } from 'node:path';
 import { openView, type View } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
-import { endOfLog, type LogPosition, readOn } from '../../audit/read.ts';
+import { endOfLog, type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Config } from '../../config/config.ts';
 import { door } from '../../config/locate.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
@@ -339,7 +339,7 @@ async function linesOfRun({ file, from, lease, node }: LinesOfRun): Promise<Audi
   const found: AuditLine[] = [];
   for (let at = from; ;) {
     // Nothing is written to a rotated file any more that is about this command.
-    const { lines, next } = await readOn(file, at, { lines: 10_000, bytes: 4_194_304 }, Infinity);
+    const { lines, next } = await readLinesFrom(file, at, { lines: 10_000, bytes: 4_194_304 }, Infinity);
     for (const { line } of lines) {
       const isOurs = line.lease === lease || (line.event === 'denied' && line.node === node);
       if (isOurs) found.push(line);

@@ -14,7 +14,7 @@ import { readSinkState } from '../../../src/audit/export/sink.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
 import { keptText } from '../../../src/cli/audit/verify.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { openExit } from '../../../src/app/wiring.ts';
+import { openUpstreamClient } from '../../../src/app/wiring.ts';
 import { home } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
@@ -42,7 +42,7 @@ async function lookedAfter(audit: (folder: string) => object, privateAddresses =
     { env: {} },
   );
   const log = await openLog(config.audit.file, { now: Date.now });
-  const exit = await openExit(config, { env: {}, ownPorts: () => [] });
+  const upstream = await openUpstreamClient(config, { env: {}, ownPorts: () => [] });
   const time = manualTimers();
   const said: string[] = [];
   const tell = (fields: object, text: string) => said.push(`${text} ${JSON.stringify(fields)}`);
@@ -51,7 +51,7 @@ async function lookedAfter(audit: (folder: string) => object, privateAddresses =
     configFile: config.file,
     vault: vaultForTest(),
     audit: log,
-    exit: () => exit,
+    upstream: () => upstream,
     log: { error: tell, warn: tell, info: tell, debug: tell },
     now: Date.now,
     timers: time.timers,
@@ -61,7 +61,7 @@ async function lookedAfter(audit: (folder: string) => object, privateAddresses =
     const closed = upkeep.close();
     void time.fire((ms) => ms === 3_000);
     await closed;
-    await exit.close();
+    await upstream.close();
   });
   const look = () => time.fire((ms) => ms <= 1_000);
   const state = (name: string) => readSinkState(config.audit.file, name);

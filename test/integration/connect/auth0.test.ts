@@ -9,7 +9,7 @@ import { home, type Home, type Ran } from '../../support/command-line.ts';
 import { begin, visit, type Begun } from '../../support/connecting.ts';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
-import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 
 const silent = ['--no-browser', '--port', '0'];
 const openid = ['openid', 'profile'];
@@ -392,7 +392,7 @@ async function disconnect(at: Place, name: string) {
     const opened = await state.grants.read(grant?.id ?? '');
     if (opened === null) throw new Error(`no grant ${name}`);
     const context = { env, now: Date.now } as unknown as Context;
-    const parts = { state, context, exit: await exitToUpstreams() };
+    const parts = { state, context, upstream: await testUpstreamClient() };
     return await disconnectAccount(opened, parts, new AbortController().signal);
   } finally {
     await state.close();

@@ -14,7 +14,7 @@ import {
 import { refreshToken } from '../../../src/oauth/refresh.ts';
 import { revoke } from '../../../src/oauth/revocation.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createExit } from '../../../src/upstream/client.ts';
+import { createUpstreamClient } from '../../../src/upstream/client.ts';
 import { aProvider } from '../../support/provider.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -29,14 +29,14 @@ async function consented(change: Partial<Provider> = {}, person: Person = alice)
   const ca = join(folder, 'ca.pem');
   await writeFile(ca, helpdesk.caCertificate);
   const { issuer, host, port, clientId, clientSecret } = helpdesk;
-  const exit = createExit({
+  const client = createUpstreamClient({
     ca: [ca],
     resolve: new Map([['helpdesk.acme.test', '127.0.0.1']]),
     privateAddresses: ['127.0.0.1/32'],
     limits: defaultLimits,
     ownPorts: () => [],
   });
-  onTestFinished(() => exit.close());
+  onTestFinished(() => client.close());
   const provider = aProvider({
     authorizationEndpoint: `${issuer}/authorize`,
     tokenEndpoint: `${issuer}/token`,
@@ -51,7 +51,7 @@ async function consented(change: Partial<Provider> = {}, person: Person = alice)
   const begun = await authorizationUrl({ provider, redirectUri, scopes });
   const connection = { issuer, ca: helpdesk.caCertificate, connectTo: { host, port } };
   const address = await consentAs(new URL(begun.url), person, connection);
-  const io = { fetch: exit.fetch, now: Date.now };
+  const io = { fetch: client.fetch, now: Date.now };
   const exchange: CodeExchange = {
     ...io,
     ...begun,

@@ -8,12 +8,12 @@ import {
 } from '../../../src/oauth/device-code.ts';
 import { renew } from '../../../src/oauth/renewal.ts';
 import { startOAuthServer, type OAuthServer } from '../../support/oauth-server.ts';
-import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 
 /** A real authorization server, and the way to it through the dial guard. */
 async function setUp() {
   const server = await startOAuthServer();
-  const { fetch } = await exitToUpstreams();
+  const { fetch } = await testUpstreamClient();
   const client = { clientId: server.clientId, clientSecret: server.clientSecret, auth: 'basic' } as const;
   return { server, client, io: { fetch, now: Date.now } };
 }

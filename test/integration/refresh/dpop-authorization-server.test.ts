@@ -15,7 +15,7 @@ import { home, type Home } from '../../support/command-line.ts';
 import { begin, visit } from '../../support/connecting.ts';
 import { type DpopServer, startDpopServer } from '../../support/dpop-server.ts';
 import { openTunnel } from '../../support/raw-client.ts';
-import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 import { upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 const nobody = { user: 'alice', password: '' };
@@ -152,7 +152,7 @@ describe('at an authorization server that wants a nonce in each proof', () => {
 
   test('a device, with another algorithm', async () => {
     const server = await startDpopServer();
-    const { fetch } = await exitToUpstreams();
+    const { fetch } = await testUpstreamClient();
     const key = newDpopKey('EdDSA');
     const io = { fetch, now: Date.now, proofKey: key, nonces: createNonces() };
     const request: DeviceRequest = {

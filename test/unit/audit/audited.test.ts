@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLog } from '../../../src/audit/event.ts';
-import { audited, isNoted } from '../../../src/audit/log.ts';
+import { recordChange, isRecorded } from '../../../src/audit/log.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 
 function log(append: () => Promise<void> = async () => {}) {
@@ -21,26 +21,26 @@ const event = { event: 'grant.revoked', grant: 'id' } as const;
 describe('a change', () => {
   it('is in the audit before it is made', async () => {
     const { audit, events } = log();
-    expect(await audited(audit, event, async () => events.push('changed'))).toBe(2);
+    expect(await recordChange(audit, event, async () => events.push('changed'))).toBe(2);
     expect(events).toEqual([{ ...event, outcome: 'allow' }, 'changed']);
   });
 
   it('is not made where it cannot be audited', async () => {
     const full = new SidekeyError('audit_unavailable', 'The disk is full.');
     const { audit, events } = log(() => Promise.reject(full));
-    await expect(audited(audit, event, async () => events.push('changed'))).rejects.toBe(full);
+    await expect(recordChange(audit, event, async () => events.push('changed'))).rejects.toBe(full);
     expect(events).toEqual([]);
   });
 
   it('that fails is recorded as one that did not come about', async () => {
     const { audit, events } = log();
     const gone = new SidekeyError('grant_missing', 'It is gone.');
-    await expect(audited(audit, event, () => Promise.reject(gone))).rejects.toBe(gone);
+    await expect(recordChange(audit, event, () => Promise.reject(gone))).rejects.toBe(gone);
     expect(events).toEqual([
       { ...event, outcome: 'allow' },
       { ...event, outcome: 'failed', code: 'grant_missing' },
     ]);
-    expect(isNoted(gone)).toBe(true);
-    expect(isNoted(new SidekeyError('grant_missing', 'It is gone.'))).toBe(false);
+    expect(isRecorded(gone)).toBe(true);
+    expect(isRecorded(new SidekeyError('grant_missing', 'It is gone.'))).toBe(false);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { problemLimit, walkChains } from '../../../src/audit/chain.ts';
-import { genesis, type Link, type Piece } from '../../../src/audit/line.ts';
+import { genesis, type ChainHead, type Piece } from '../../../src/audit/line.ts';
 
 /** The `seq`th line of a chain whose hashes are `<node><seq>`. */
 function line(node: string, seq: number, over: Partial<Extract<Piece, { kind: 'line' }>> = {}): Piece {
@@ -13,8 +13,8 @@ function broken(kind: 'torn' | 'altered', claim?: { node: string; seq: number })
 }
 
 /** Walks the pieces, one a line, and says what was wrong as `kind line`. */
-function walk(pieces: Piece[], heads: Record<string, Link | number>) {
-  const links = Object.entries(heads).map(([node, head]): [string, Link] => [
+function walk(pieces: Piece[], heads: Record<string, ChainHead | number>) {
+  const links = Object.entries(heads).map(([node, head]): [string, ChainHead] => [
     node,
     typeof head === 'number' ? { seq: head, hash: `${node}${head}` } : head,
   ]);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { tryLock } from '../../../src/audit/files.ts';
+import { tryLockFile } from '../../../src/audit/files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const source = new URL('../../../src/audit/files.ts', import.meta.url).href;
@@ -11,8 +11,8 @@ const source = new URL('../../../src/audit/files.ts', import.meta.url).href;
 /** Another process that tries the lock, says whether it has it, and keeps it until it is killed. */
 async function otherProcess(path: string): Promise<{ has: boolean; kill: () => Promise<void> }> {
   const script = `
-    const { tryLock } = await import(${JSON.stringify(source)});
-    globalThis.lock = tryLock(${JSON.stringify(path)});
+    const { tryLockFile } = await import(${JSON.stringify(source)});
+    globalThis.lock = tryLockFile(${JSON.stringify(path)});
     console.log(globalThis.lock === undefined ? 'busy' : 'has it');
     setInterval(() => {}, 1e6);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
@@ -31,21 +31,21 @@ async function otherProcess(path: string): Promise<{ has: boolean; kill: () => P
 
 it('has one holder within a process, and is free again once released', async () => {
   const path = join(await tempFolder(), 'lock');
-  const first = tryLock(path);
+  const first = tryLockFile(path);
   expect(first).toBeDefined();
-  expect(tryLock(path)).toBeUndefined();
+  expect(tryLockFile(path)).toBeUndefined();
   // A refused try must not loosen the lock (a closed descriptor drops bare POSIX locks).
-  expect(tryLock(path)).toBeUndefined();
+  expect(tryLockFile(path)).toBeUndefined();
   first?.release();
-  const second = tryLock(path);
+  const second = tryLockFile(path);
   expect(second).toBeDefined();
   second?.release();
 });
 
 it('is refused at once to another process, before and after a refused try in this one', async () => {
   const path = join(await tempFolder(), 'lock');
-  const lock = tryLock(path);
-  tryLock(path);
+  const lock = tryLockFile(path);
+  tryLockFile(path);
   const other = await otherProcess(path);
   expect(other.has).toBe(false);
   await other.kill();
@@ -56,16 +56,16 @@ it('is free again when its holder is killed', async () => {
   const path = join(await tempFolder(), 'lock');
   const other = await otherProcess(path);
   expect(other.has).toBe(true);
-  expect(tryLock(path)).toBeUndefined();
+  expect(tryLockFile(path)).toBeUndefined();
   await other.kill();
-  const lock = tryLock(path);
+  const lock = tryLockFile(path);
   expect(lock).toBeDefined();
   lock?.release();
 });
 
 it('leaves one empty file that only its owner may open, and knows when it is gone', async () => {
   const folder = await tempFolder();
-  const lock = tryLock(join(folder, 'lock'));
+  const lock = tryLockFile(join(folder, 'lock'));
   expect(fs.readdirSync(folder)).toEqual(['lock']);
   expect(fs.statSync(join(folder, 'lock'))).toMatchObject({ size: 0, mode: 0o100600 });
   expect(lock?.held()).toBe(true);
@@ -77,5 +77,5 @@ it('leaves one empty file that only its owner may open, and knows when it is gon
 it('fails on a file that is no lock file', async () => {
   const path = join(await tempFolder(), 'lock');
   fs.writeFileSync(path, 'something else entirely, long enough to have a header of its own'.repeat(20));
-  expect(() => tryLock(path)).toThrow();
+  expect(() => tryLockFile(path)).toThrow();
 });

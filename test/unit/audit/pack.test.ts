@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { packedName, rotatedFiles, rotatedName, snapshot, tryLock } from '../../../src/audit/files.ts';
+import { packedName, rotatedFiles, rotatedName, snapshotLog, tryLockFile } from '../../../src/audit/files.ts';
 import { packRotated } from '../../../src/audit/pack.ts';
 import { tailAudit } from '../../../src/audit/query.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write, writtenLog } from './log-for-test.ts';
@@ -41,7 +41,7 @@ describe('packing', () => {
 
   it('is left to one process at a time', async () => {
     const file = await writtenLog(10, { maxBytes: 1_500 });
-    const lock = tryLock(`${file}.pack.lock`);
+    const lock = tryLockFile(`${file}.pack.lock`);
     expect(await packRotated(file, later())).toBe(0);
     lock?.release();
     expect(await packRotated(file, later())).toBeGreaterThan(0);
@@ -106,7 +106,7 @@ describe('a packed log', () => {
   it('that was packed after it was listed is read all the same', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
     const { openSource } = await import('../../../src/audit/files.ts');
-    const [first] = snapshot(file);
+    const [first] = snapshotLog(file);
     const text = fs.readFileSync(rotatedName(file, 1));
     await packRotated(file, later());
     const reader = first === undefined ? undefined : openSource(file, first);

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { rotatedName } from '../../../src/audit/files.ts';
-import { endOfLog, readOn, startOfLog, type LogPosition } from '../../../src/audit/read.ts';
+import { endOfLog, readLinesFrom, startOfLog, type LogPosition } from '../../../src/audit/read.ts';
 import { newLogFile, openLog, write, writtenLog } from './log-for-test.ts';
 
 const later = () => Date.now() + 60_000;
@@ -12,7 +12,7 @@ async function pathsFrom(file: string, position: LogPosition, now = later()) {
   const found: (string | undefined)[] = [];
   let at = position;
   for (;;) {
-    const { lines, next } = await readOn(file, at, limits, now);
+    const { lines, next } = await readLinesFrom(file, at, limits, now);
     found.push(...lines.flatMap(({ line }) => line.path ?? []));
     if (lines.length === 0 && next.segment === at.segment && next.offset === at.offset) return { found, at };
     at = next;
@@ -66,9 +66,9 @@ it('begins anew where the log was moved away and another begun', async () => {
 
 it('gives at most so many lines, and at most so many bytes, and always one', async () => {
   const file = await writtenLog(10);
-  const one = await readOn(file, startOfLog(file), { lines: 3, bytes: 262_144 }, later());
+  const one = await readLinesFrom(file, startOfLog(file), { lines: 3, bytes: 262_144 }, later());
   expect(one.lines).toHaveLength(3);
-  const other = await readOn(file, one.next, { lines: 100, bytes: 1 }, later());
+  const other = await readLinesFrom(file, one.next, { lines: 100, bytes: 1 }, later());
   expect(other.lines.map(({ line }) => line.path)).toEqual(['/4']);
 });
 

@@ -5,7 +5,7 @@ import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { packRotated } from '../../../src/audit/pack.ts';
 import { retentionFile } from '../../../src/audit/records.ts';
 import { removeExpired } from '../../../src/audit/retention.ts';
-import { gapReason } from '../../../src/audit/stored-ends.ts';
+import { formatGap } from '../../../src/audit/stored-heads.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
@@ -126,7 +126,7 @@ describe('retention', () => {
     fs.writeFileSync(second, fs.readFileSync(second, 'utf8').replace(`${gone}\n`, ''));
     const { gaps } = await verify(file);
     expect(gaps).toHaveLength(1);
-    for (const gap of gaps) await log.append({ event: 'audit.accepted', reason: gapReason(gap) });
+    for (const gap of gaps) await log.append({ event: 'audit.accepted', reason: formatGap(gap) });
     expect(await verify(file)).toMatchObject({ ok: true, accepted: 1 });
     expect(await remove(file, log, now, null, 3)).toBe(7);
     expect(await verify(file)).toMatchObject({ ok: true, removed: 7 });

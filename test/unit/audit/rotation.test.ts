@@ -2,11 +2,11 @@ import fs from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { rotate } from '../../../src/audit/chain-writer.ts';
-import { idOf, rotatedName, snapshot, tryLock } from '../../../src/audit/files.ts';
+import { fileId, rotatedName, snapshotLog, tryLockFile } from '../../../src/audit/files.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 
 function idAt(path: string): string {
-  return idOf(fs.statSync(path, { bigint: true })) ?? '';
+  return fileId(fs.statSync(path, { bigint: true })) ?? '';
 }
 
 function names(file: string): string[] {
@@ -40,7 +40,7 @@ describe('rotating a file', () => {
   it('does nothing while another writer rotates', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, 'text');
-    const lock = tryLock(`${file}.rotate.lock`);
+    const lock = tryLockFile(`${file}.rotate.lock`);
     expect(rotate(file, idAt(file))).toBeUndefined();
     lock?.release();
     expect(rotate(file, idAt(file))).toBe(rotatedName(file, 1));
@@ -50,7 +50,7 @@ describe('rotating a file', () => {
     const file = await newLogFile();
     fs.writeFileSync(file, 'text');
     fs.linkSync(file, rotatedName(file, 1));
-    expect(snapshot(file).map(({ path }) => path)).toEqual([rotatedName(file, 1)]);
+    expect(snapshotLog(file).map(({ path }) => path)).toEqual([rotatedName(file, 1)]);
     expect(rotate(file, idAt(file))).toBe(rotatedName(file, 1));
     expect(names(file)).toEqual(['log.000001']);
   });

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { headFile } from '../../../src/audit/records.ts';
 import { genesis } from '../../../src/audit/line.ts';
-import { takeSlot } from '../../../src/audit/writer-slot.ts';
+import { claimSlot } from '../../../src/audit/writer-slot.ts';
 import { allLines, asKilled, newLogFile, openLog, rewriteLines, write, writtenLog } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
@@ -11,11 +11,11 @@ const vault = vaultForTest();
 describe('taking a slot', () => {
   it('gives each writer the first that is free, with a chain of its own', async () => {
     const file = await newLogFile();
-    const [first, second] = [takeSlot(file, 'host', vault), takeSlot(file, 'host', vault)];
+    const [first, second] = [claimSlot(file, 'host', vault), claimSlot(file, 'host', vault)];
     expect([first.node, second.node]).toEqual(['host/1', 'host/2']);
     expect(first.last).toEqual({ seq: 0, hash: genesis });
     first.release(first.last);
-    const third = takeSlot(file, 'host', vault);
+    const third = claimSlot(file, 'host', vault);
     expect(third.node).toBe('host/1');
     for (const slot of [second, third]) slot.release(slot.last);
   });
@@ -23,13 +23,13 @@ describe('taking a slot', () => {
   it('goes on from the last line, though the machine has another name now', async () => {
     const file = await writtenLog(3);
     const last = (await allLines(file)).at(-1);
-    const slot = takeSlot(file, 'renamed', vault);
+    const slot = claimSlot(file, 'renamed', vault);
     expect(slot).toMatchObject({ node: 'host/1', last: { seq: 3, hash: last?.hash }, findings: [] });
     slot.release();
   });
 
   it('makes a plain name of any host name', async () => {
-    const slot = takeSlot(await newLogFile(), 'my "host"/1\n', vault);
+    const slot = claimSlot(await newLogFile(), 'my "host"/1\n', vault);
     expect(slot.node).toBe('my--host--1-/1');
     slot.release();
   });
@@ -42,7 +42,7 @@ describe('taking a slot', () => {
     await write(log, 3);
     const killed = await asKilled(file);
     fs.writeFileSync(headFile(killed), head);
-    const slot = takeSlot(killed, 'host', vault);
+    const slot = claimSlot(killed, 'host', vault);
     expect(slot.last.seq).toBe(5);
     expect(slot.findings).toEqual([]);
     slot.release();
@@ -54,7 +54,7 @@ describe('taking a slot', () => {
     await write(first, 1);
     await write(second, 30);
     const killed = await asKilled(file);
-    const slot = takeSlot(killed, 'host', vault);
+    const slot = claimSlot(killed, 'host', vault);
     expect(slot).toMatchObject({ node: 'host/1', last: { seq: 1 } });
     slot.release();
   });
@@ -65,7 +65,7 @@ describe('taking a slot', () => {
     await write(log, 5);
     for (const cut of [await asKilled(file), await log.close().then(() => file)]) {
       rewriteLines(cut, (lines) => lines.slice(0, 2));
-      const slot = takeSlot(cut, 'host', vault);
+      const slot = claimSlot(cut, 'host', vault);
       expect(slot.last.seq).toBe(5);
       slot.release();
     }
@@ -83,7 +83,7 @@ describe('taking a slot', () => {
       [gone, 'gone'],
       [damaged, 'damaged'],
     ] as const) {
-      const slot = takeSlot(file, 'host', vault);
+      const slot = claimSlot(file, 'host', vault);
       expect(slot.last.seq).toBe(3);
       expect(slot.findings).toEqual([expect.stringContaining(`The head record of host/1 was ${state}`)]);
       slot.release();
@@ -93,17 +93,17 @@ describe('taking a slot', () => {
   it('refuses a log that another master key wrote, and leaves it as it was', async () => {
     const file = await writtenLog(3);
     const before = [fs.readFileSync(file), fs.readFileSync(headFile(file))];
-    expect(() => takeSlot(file, 'host', vaultForTest('other'))).toThrow(
+    expect(() => claimSlot(file, 'host', vaultForTest('other'))).toThrow(
       expect.objectContaining({ code: 'key_mismatch', hint: expect.stringContaining('mv ') as string }),
     );
     expect([fs.readFileSync(file), fs.readFileSync(headFile(file))]).toEqual(before);
-    takeSlot(file, 'host', vault).release();
+    claimSlot(file, 'host', vault).release();
   });
 
   it('knows when its lock or its head record was removed', async () => {
     const file = await newLogFile();
     for (const name of [`${file}.1.lock`, headFile(file)]) {
-      const slot = takeSlot(file, 'host', vault);
+      const slot = claimSlot(file, 'host', vault);
       expect(slot.held()).toBe(true);
       fs.rmSync(name);
       expect(slot.held()).toBe(false);

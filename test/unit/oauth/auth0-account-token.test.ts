@@ -2,11 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { askForAccountToken } from '../../../src/oauth/auth0.ts';
 import { startAuth0, type Auth0Options } from '../../support/auth0-server.ts';
-import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 
 async function tenant(options: Auth0Options = {}) {
   const auth0 = await startAuth0(options);
-  const { fetch } = await exitToUpstreams();
+  const { fetch } = await testUpstreamClient();
   const ask = (refreshToken = auth0.refreshToken()) =>
     askForAccountToken(
       {

@@ -12,7 +12,7 @@ import {
 } from '../../../src/oauth/auth0.ts';
 import { errorResponse } from '../../support/auth0-answers.ts';
 import { type Auth0Options, startAuth0 } from '../../support/auth0-server.ts';
-import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 
 const wish = {
   connection: 'google-oauth2',
@@ -22,7 +22,7 @@ const wish = {
 
 async function tenant(options: Auth0Options = {}) {
   const auth0 = await startAuth0(options);
-  const { fetch } = await exitToUpstreams();
+  const { fetch } = await testUpstreamClient();
   const io = { fetch, now: () => 0 };
   const token = await askForAccountToken(
     {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { askForConnectionToken, type ConnectionTokenRequest } from '../../../src/oauth/auth0-connection.ts';
 import { startAuth0, type Auth0Options } from '../../support/auth0-server.ts';
-import { exitToUpstreams } from '../../support/upstream-fetch.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 
 const google = { id: 'cac_google', connection: 'google-oauth2', scopes: ['calendar'], hint: 'work' };
 const home = { id: 'cac_home', connection: 'google-oauth2', scopes: ['calendar'], hint: 'home' };
@@ -10,7 +10,7 @@ const at = Date.UTC(2027, 0, 1);
 
 async function tenant(options: Auth0Options = { accounts: [google] }) {
   const auth0 = await startAuth0(options);
-  const exit = await exitToUpstreams();
+  const upstream = await testUpstreamClient();
   const request = (over: Partial<ConnectionTokenRequest> = {}): ConnectionTokenRequest => ({
     endpoint: auth0.tokenEndpoint,
     client: { ...auth0.client, auth: options.auth ?? 'post' },
@@ -20,7 +20,7 @@ async function tenant(options: Auth0Options = { accounts: [google] }) {
     loginHint: null,
     ...over,
   });
-  return { auth0, request, io: { fetch: exit.fetch, now: () => at } };
+  return { auth0, request, io: { fetch: upstream.fetch, now: () => at } };
 }
 
 /** Answers the next exchange like this, and says what came of it. */

@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { parseCidr } from '../../../src/policy/address.ts';
-import type { CompanyProxy } from '../../../src/upstream/parent-proxy.ts';
+import type { ParentProxy } from '../../../src/upstream/parent-proxy.ts';
 import { createConnections } from '../../../src/upstream/pool.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { startCompanyProxy, type TestCompanyProxy } from '../../support/company-proxy.ts';
@@ -19,7 +19,7 @@ const pinned = { 'api.example': '127.0.0.1' };
 
 function through(
   { port }: Pick<TestCompanyProxy, 'port'>,
-  options: DialerForTest & { readonly way?: Partial<CompanyProxy> } = {},
+  options: DialerForTest & { readonly way?: Partial<ParentProxy> } = {},
 ) {
   const { way, ...rest } = options;
   const proxy = {

@@ -4,7 +4,7 @@ import { createSecureContext, createServer as createTlsServer, type TlsOptions }
 import type { Clock } from '../../../src/lib/timers.ts';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
 import { createDialer, createRouter, type Dialer, type Exceptions } from '../../../src/upstream/dialer.ts';
-import type { CompanyProxy } from '../../../src/upstream/parent-proxy.ts';
+import type { ParentProxy } from '../../../src/upstream/parent-proxy.ts';
 import { createResolver, type ResolverOptions } from '../../../src/upstream/resolve.ts';
 
 /** A server of a test, on a port of its own. */
@@ -70,7 +70,7 @@ export interface DialerForTest {
   readonly timeoutMs?: number;
   readonly isSelf?: (address: string, port: number) => boolean;
   /** One on 127.0.0.1. */
-  readonly proxy?: CompanyProxy;
+  readonly proxy?: ParentProxy;
   readonly exceptions?: Exceptions;
   readonly clock?: Clock;
 }

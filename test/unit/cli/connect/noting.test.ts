@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { AuditEvent, AuditLog } from '../../../../src/audit/event.ts';
-import { audited } from '../../../../src/audit/log.ts';
+import { recordChange } from '../../../../src/audit/log.ts';
 import { noting } from '../../../../src/cli/connect/flow.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { aProvider } from '../../../support/provider.ts';
@@ -39,7 +39,7 @@ test('what fails is noted with its code', async () => {
 test('what is noted already is not noted twice', async () => {
   const { audit, events, request } = house();
   const gone = new SidekeyError('store_unavailable', 'It is gone.');
-  const change = () => audited(audit, { event: 'grant.connected' }, () => Promise.reject(gone));
+  const change = () => recordChange(audit, { event: 'grant.connected' }, () => Promise.reject(gone));
   await expect(noting(request, null, change)).rejects.toBe(gone);
   expect(events.map(({ outcome }) => outcome)).toEqual([undefined, 'allow', 'failed']);
 });

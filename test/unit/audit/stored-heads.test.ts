@@ -1,18 +1,18 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { headFile } from '../../../src/audit/records.ts';
-import { type EndStore, readGap, readStoredEnds } from '../../../src/audit/stored-ends.ts';
+import { type HeadStore, parseGap, readStoredHeads } from '../../../src/audit/stored-heads.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
-import { endStoreForTest } from './end-store-for-test.ts';
+import { endStoreForTest } from './head-store-for-test.ts';
 import { asKilled, newLogFile, openLog, rewriteLines, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
 const vault = vaultForTest();
-const seqs = async (store: EndStore, file: string) =>
-  [...(await readStoredEnds(store, file, vault)).ends].map(([node, { seq }]) => `${node} ${seq}`);
+const seqs = async (store: HeadStore, file: string) =>
+  [...(await readStoredHeads(store, file, vault)).heads].map(([node, { seq }]) => `${node} ${seq}`);
 /** Compares a log, or a copy of it, with what the store has of `file`. */
-const compare = async (at: string, store: EndStore, file = at) =>
-  verifyAudit({ file: at, vault, stored: await readStoredEnds(store, file, vault) });
+const compare = async (at: string, store: HeadStore, file = at) =>
+  verifyAudit({ file: at, vault, stored: await readStoredHeads(store, file, vault) });
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
 afterEach(() => void vi.useRealTimers());
@@ -21,11 +21,11 @@ it('are in the store ten seconds after a line at the latest, and exact at the cl
   const file = await newLogFile();
   const store = endStoreForTest();
   const put = Promise.withResolvers<void>();
-  const watched: EndStore = {
+  const watched: HeadStore = {
     ...store,
-    auditEnds: {
-      ...store.auditEnds,
-      put: (end) => store.auditEnds.put(end).then(() => put.resolve()),
+    auditHeads: {
+      ...store.auditHeads,
+      put: (end) => store.auditHeads.put(end).then(() => put.resolve()),
     },
   };
   const log = await openLog(file, { store: watched });
@@ -101,12 +101,12 @@ it('are no proof where they were changed', async () => {
   const log = await openLog(file, { store });
   await write(log, 2);
   await log.close();
-  const changed: EndStore = {
+  const changed: HeadStore = {
     ...store,
-    auditEnds: {
-      ...store.auditEnds,
+    auditHeads: {
+      ...store.auditHeads,
       list: async (name) =>
-        (await store.auditEnds.list(name)).map((end) => ({
+        (await store.auditHeads.list(name)).map((end) => ({
           ...end,
           sealed: Buffer.from(String(end.sealed).replace('"seq":2', '"seq":1')),
         })),
@@ -127,6 +127,6 @@ it('find lines of two writers that changed places, and every place between', asy
 });
 
 it('accept nothing that no person said', () => {
-  expect(readGap('Lines 1 to 5 of host/1 are gone.')).toEqual({ node: 'host/1', from: 1, to: 5 });
-  expect(readGap('Lines 1 to 5 of host/1 are gone. Lines 6 to 7 of host/1 are gone.')).toBeUndefined();
+  expect(parseGap('Lines 1 to 5 of host/1 are gone.')).toEqual({ node: 'host/1', from: 1, to: 5 });
+  expect(parseGap('Lines 1 to 5 of host/1 are gone. Lines 6 to 7 of host/1 are gone.')).toBeUndefined();
 });

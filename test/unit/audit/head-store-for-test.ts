@@ -1,11 +1,11 @@
-import type { EndRecord, EndStore } from '../../../src/audit/stored-ends.ts';
+import type { StoredHead, HeadStore } from '../../../src/audit/stored-heads.ts';
 
 /** The ends of chains in memory, as the conformance suite wants them kept. */
-export function endStoreForTest(): EndStore {
-  const kept = new Map<string, EndRecord>();
+export function endStoreForTest(): HeadStore {
+  const kept = new Map<string, StoredHead>();
   return {
     location: 'store',
-    auditEnds: {
+    auditHeads: {
       list: async (log) => [...kept.values()].filter((end) => end.log === log),
       async put(end) {
         const key = JSON.stringify([end.log, end.node]);

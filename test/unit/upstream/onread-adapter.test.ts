@@ -1,13 +1,13 @@
 import { PassThrough } from 'node:stream';
 import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
-import { readAs } from '../../../src/upstream/dialer.ts';
+import { adaptOnread } from '../../../src/upstream/dialer.ts';
 
 it('hands over larger pieces than the buffer, and all of a piece that has been read', async () => {
   const stream = new PassThrough();
   const got: string[] = [];
   const buffer = Buffer.alloc(4);
-  readAs(stream as unknown as Socket, {
+  adaptOnread(stream as unknown as Socket, {
     buffer,
     callback(size, bytes) {
       expect(bytes).toBe(buffer);

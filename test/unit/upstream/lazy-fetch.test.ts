@@ -1,10 +1,10 @@
 import { describe, expect, it, vi } from 'vitest';
-import { lateFetch } from '../../../src/upstream/client.ts';
+import { lazyFetch } from '../../../src/upstream/client.ts';
 
 function house() {
   const close = vi.fn(() => Promise.resolve());
   const open = vi.fn(() => Promise.resolve({ fetch: () => Promise.resolve(new Response('told')), close }));
-  return { late: lateFetch(open), open, close };
+  return { late: lazyFetch(open), open, close };
 }
 
 describe('a fetch that is opened late', () => {
