@@ -1,54 +1,24 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { didYouMean, errorPhrase, exitCode, SidekeyError } from '../lib/errors.ts';
-import type { Bind, Register } from './commands/command.ts';
-import { registerConnect, registerGrant, registerProvider } from './commands/credentials.ts';
-import { registerAudit, registerCa } from './commands/evidence.ts';
-import {
-  registerAgent,
-  registerApprove,
-  registerDomain,
-  registerExplain,
-  registerLease,
-  registerPolicy,
-} from './commands/permissions.ts';
-import {
-  registerDemo,
-  registerDoctor,
-  registerEnv,
-  registerFetch,
-  registerRun,
-  registerSkill,
-  registerStart,
-  registerStatus,
-} from './commands/run.ts';
+import { type CommandRow, commonOptions, examplesOf, type OptionRow } from './command.ts';
+import { sections } from './commands.ts';
 import { createContext } from './context.ts';
 import { createOutput, type Streams } from './output.ts';
 import { createAsk, createScreen, type Input, openLines, readInput } from './terminal.ts';
-
-const sections: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
-  ['Run:', [registerRun, registerStart, registerEnv, registerFetch, registerSkill, registerDemo]],
-  ['Look:', [registerStatus, registerDoctor]],
-  ['Credentials:', [registerConnect, registerGrant, registerProvider]],
-  [
-    'Who and where:',
-    [registerDomain, registerAgent, registerLease, registerApprove, registerExplain, registerPolicy],
-  ],
-  ['Evidence and trust:', [registerAudit, registerCa]],
-];
 
 interface CommonOptions {
   readonly config?: string;
   readonly json?: boolean;
 }
 
-/** What the program is run in: the process, unless a test gives another. */
+/** The process that the program runs in; a test gives another. */
 type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
 
-/** The command line: runs one command, and answers its exit code (see `exitCode`). Never rejects. */
+/** The command line: runs one command, and resolves with its exit code (see `exitCode`). Never rejects. */
 export async function run(argv: readonly string[], host: Host = process): Promise<number> {
   let options: CommonOptions = { json: argv.includes('--json') };
-  let answer: number = exitCode.ok;
+  let exit: number = exitCode.ok;
   const output = createOutput(host, () => options.json === true);
   const context = createContext({
     output,
@@ -61,54 +31,90 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     openScreen: createScreen(host.stdin, host.stdout, host.env),
     configOption: () => options.config,
   });
-  const bind: Bind =
-    (load) =>
-    async (...args) => {
-      const command = await load();
-      answer = (await command(context, ...args)) ?? exitCode.ok;
-    };
-  const program = new Command('sidekey')
-    .description('Adds credentials to the requests of agents, so that the agents hold none.')
-    .version(packageVersion(), '--version', 'show the version')
-    .helpCommand('help [command]', 'show the help of a command')
-    .addHelpText('after', '\nsidekey COMMAND --help says more of each, with an example.');
-  for (const [heading, commands] of sections) {
-    program.commandsGroup(heading);
-    for (const register of commands) register(program, bind);
-  }
-  for (const command of family(program)) {
-    command
-      .configureHelp({ subcommandTerm })
-      .optionsGroup('Of every command:')
-      .option('--config <file>', 'the config file (else SIDEKEY_CONFIG, else the default)')
-      .option('--json', 'results and failures as JSON')
-      .helpOption('-h, --help', 'show this help')
-      .exitOverride((error) => {
-        throw usageFailure(error, command);
-      })
-      .configureOutput({ writeOut: (text) => host.stdout.write(text), writeErr: () => {} });
-  }
-  program.hook('preAction', (_program, action) => {
-    options = action.optsWithGlobals<CommonOptions>();
-  });
+  const program = createProgram(
+    async (row, args, given) => {
+      options = given;
+      const handler = await row.load?.();
+      exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
+    },
+    (text) => host.stdout.write(text),
+  );
   if (host === process) {
-    endQuietlyWhenNobodyReads();
-    // Node itself would print the message, which may quote a secret, and whatever hangs on the error.
+    exitQuietlyOnClosedOutput();
+    // Node itself would print the message, which may quote a secret, and every property of the error.
     process.on('uncaughtException', (error) => {
       output.fail(failureOf(error));
       process.exit(exitCode.failure);
     });
   }
   try {
-    if (asksNothing(argv)) program.outputHelp();
+    if (argv.every((word) => word === '--json')) program.outputHelp();
     else await program.parseAsync(argv, { from: 'user' });
-    return answer;
+    return exit;
   } catch (error) {
     if (error instanceof CommanderError) return exitCode.ok;
     const failure = failureOf(error);
     output.fail(failure);
     return failure.exit;
   }
+}
+
+/** Runs a command: with its arguments and options as a handler takes them, and the options of every command. */
+type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions) => Promise<void>;
+
+/** The table of commands as a program of commander, which parses and writes help. It throws SidekeyError `input_invalid`. */
+export function createProgram(act: Action, writeOut: (text: string) => void): Command {
+  const program = new Command('sidekey')
+    .description('Adds credentials to the requests of agents, so that the agents hold none.')
+    .version(packageVersion(), '--version', 'show the version')
+    .helpCommand('help [command]', 'show the help of a command')
+    .addHelpText('after', '\n"sidekey COMMAND --help" shows the options and examples of a command.');
+  for (const [heading, rows] of sections) {
+    program.commandsGroup(heading);
+    for (const row of rows) addCommand(program, row, act);
+  }
+  for (const command of withSubcommands(program)) {
+    command.configureHelp({ subcommandTerm }).optionsGroup('Common options:');
+    for (const [flags, summary] of commonOptions) command.option(flags, summary);
+    command
+      .helpOption('-h, --help', 'show this help')
+      .exitOverride((error) => {
+        throw usageFailure(error, command);
+      })
+      .configureOutput({ writeOut, writeErr: () => {} });
+  }
+  return program;
+}
+
+function addCommand(parent: Command, row: CommandRow, act: Action): void {
+  const command = parent.command(row.name, { isDefault: row.isDefault === true }).description(row.summary);
+  for (const [name, summary] of row.arguments ?? []) command.argument(name, summary);
+  for (const option of row.options ?? []) {
+    if (typeof option === 'string') command.optionsGroup(option);
+    else command.addOption(createOption(option));
+  }
+  for (const each of row.commands ?? []) addCommand(command, each, act);
+  const examples = examplesOf(row);
+  const heading = examples.length === 1 ? 'Example:' : 'Examples:';
+  command.addHelpText('after', ['', heading, ...examples.map((line) => `  ${line}`)].join('\n'));
+  if (row.notes !== undefined) command.addHelpText('after', `\n${row.notes}`);
+  if (row.load !== undefined) {
+    command.action((...args: unknown[]) =>
+      act(row, args.slice(0, -1), command.optsWithGlobals<CommonOptions>()),
+    );
+  }
+}
+
+function createOption([flags, summary, details = {}]: OptionRow): Option {
+  const option = new Option(flags, summary)
+    .makeOptionMandatory(details.required === true)
+    .hideHelp(details.hidden === true);
+  if (details.default !== undefined) option.default(details.default);
+  if (details.choices !== undefined) option.choices(details.choices);
+  if (details.repeated === true) {
+    option.argParser((value: string, before: readonly string[] = []) => [...before, value]);
+  }
+  return option;
 }
 
 function failureOf(error: unknown): SidekeyError {
@@ -126,17 +132,17 @@ function subcommandTerm(command: Command): string {
   return [command.name(), ...names].join(' ');
 }
 
-function family(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(family)];
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
-/** `sidekey audit query | head`: the reader has what it wanted, and that is no failure. */
-function endQuietlyWhenNobodyReads(): void {
+/** A reader that closes standard output early, as in `sidekey audit query | head`, is no failure. */
+function exitQuietlyOnClosedOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(exitCode.ok);
     throw error;
   });
-  // Words that nobody hears are no failure either, and must not take the place of how the command ended.
+  // A closed standard error must not change the exit code either.
   process.stderr.on('error', () => {});
 }
 
@@ -147,15 +153,9 @@ function packageVersion(): string {
     : '';
 }
 
-/** Whether nothing was asked for: then the help is the answer. */
-function asksNothing(argv: readonly string[]): boolean {
-  return argv.every((word) => word === '--json');
-}
-
 /**
- * What commander found wrong with a command line, as one sentence. Its own messages are passed on where they name what
- * is known (options, commands, arguments), and not where they repeat what was written: that may be a secret in the
- * wrong place, and messages get into logs.
+ * A usage error of commander as one sentence. Its message is kept where it names known options, commands and arguments.
+ * It is replaced where it repeats what the user wrote: that may be a secret in the wrong place, and messages get into logs.
  *
  * @returns the error itself where it is none, such as after `--help`
  */
@@ -188,7 +188,7 @@ function unknownCommand(command: Command): SidekeyError {
     command.commands.map((each) => each.name()),
   );
   const prefix = command.parent === null ? '' : `${pathOf(command)} `;
-  // What is near to a command is no secret.
+  // A word that is similar to a command is no secret.
   const message =
     near === null
       ? `There is no such command; ${prefix === '' ? 'it' : `after "${prefix.trim()}" it`} is one of ${namesOf(command)}.`
@@ -202,7 +202,7 @@ function tooMany(command: Command): string {
   return `"${pathOf(command)}" takes ${takes}, and was given ${command.args.length}.`;
 }
 
-/** Commander gives the words of a group to its default command; then the first of them was meant for the group. */
+/** Commander passes an unknown word after a group to the default command of the group. */
 function isDefaultOfItsGroup(command: Command): boolean {
   return command.parent !== null && command.parent.args[0] !== command.name();
 }
@@ -222,11 +222,12 @@ function namesOf(command: Command): string {
   return command.commands.map((each) => each.name()).join(', ');
 }
 
-/** `error: unknown option '--tokn=…'\n(Did you mean --token?)` without the value, as one sentence. */
+/** `error: unknown option '--tokn=…'\n(Did you mean --token?)` as one sentence, without values. */
 function sentence(message: string): string {
   const text = message
     .replace(/^error: /, '')
     .replace(/'(--?[A-Za-z][A-Za-z0-9-]*)=[^]*?'(?=\n|$)/, "'$1'")
+    .replace(/argument '.*' is invalid/s, 'does not take that value')
     .replace(/\n\(Did you mean (?:one of )?([^?]+)\?\)$/, '; did you mean $1?');
   const capital = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?)]$/.test(capital) ? capital : `${capital}.`;

@@ -61,7 +61,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   );
   if (found.length === 0) {
     output.say(
-      `None of these agents is there, so it is where many look: ${agentNames.join(', ')}. Name one with --for.`,
+      `None of these agents is there, so it is where many look: ${skillAgents.join(', ')}. Name one with --for.`,
     );
   }
   if (!done.some(({ what }) => what === 'kept')) return;
@@ -99,7 +99,7 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
 
 async function agentsAt(scope: SkillScope, base: string): Promise<readonly AgentKind[]> {
   const there = await Promise.all(
-    agentNames.map(async (agent) => {
+    skillAgents.map(async (agent) => {
       const marks = await Promise.all(marksOf(agent, scope, base).map(isThere));
       return marks.includes(true) ? [agent] : [];
     }),
@@ -116,11 +116,11 @@ function isThere(path: string): Promise<boolean> {
 
 function readAgent(text: string): AgentKind {
   if (isAgentKind(text)) return text;
-  const near = didYouMean(text, agentNames);
+  const near = didYouMean(text, skillAgents);
   throw new SidekeyError(
     'input_invalid',
     `--for names no agent whose places are known${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: `--for ${agentNames.join(' | ')}; for any other: sidekey skill show > FILE` },
+    { hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill show > FILE` },
   );
 }
 
@@ -202,7 +202,7 @@ const places = {
 type AgentKind = keyof typeof places;
 
 /** Their names. */
-export const agentNames = Object.keys(places) as readonly AgentKind[];
+export const skillAgents = Object.keys(places) as readonly AgentKind[];
 
 /** Whether a text names one. */
 function isAgentKind(text: string): text is AgentKind {

@@ -1,0 +1,774 @@
+import { shapes } from '../grants/credential-shape.ts';
+import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
+
+const binding: readonly OptionRow[] = [
+  ['--grant <grant...>', 'these grants: name, ID, or USER/NAME'],
+  ['--provider <provider...>', 'every grant of these providers'],
+  ['--user <user...>', 'every grant of these users'],
+  ['--label <label...>', 'every grant with one of these labels (sidekey grant policy)'],
+  ['--everything', 'every grant of every user'],
+];
+
+const conditions: readonly OptionRow[] = [
+  ['--since <time>', 'at or after this time: 2h, 7d, 2026-11-21, 2026-11-21T06:00Z'],
+  ['--until <time>', 'before this time'],
+  ['--event <name>', "an event, or several with a star: 'grant.*'"],
+  ['--agent <name>', 'the agent that made the request'],
+  ['--grant <grant>', 'name or ID of the grant'],
+  ['--user <name>', 'the owner of the grant'],
+  ['--by <name>', 'the person who made a change'],
+  ['--provider <name>', 'the provider of the grant'],
+  ['--host <host>', 'the host of the request'],
+  ['--outcome <word>', 'allow, deny, ok, failed or aborted'],
+  ['--lease <id>', 'the lease of the request'],
+  ['--exchange <id>', 'one request and its response'],
+  ['--code <code>', 'the error code of a refusal'],
+];
+
+const grantArgument: readonly ArgumentRow[] = [['<grant>', 'its name or ID']];
+const grantOwner: OptionRow = ['--user <name>', 'the owner, where several users have a grant of that name'];
+const agentArgument: readonly ArgumentRow[] = [['<name>', 'its name']];
+const leaseArgument: readonly ArgumentRow[] = [['<lease>', 'its ID, or the first characters of it']];
+const hostArgument: readonly ArgumentRow[] = [['<host>', 'host, host:port or *.suffix']];
+const leaseTtl: OptionRow = [
+  '--ttl <span>',
+  'lifetime: 15m, 8h; a maximum in the config or a policy shortens it',
+];
+const localEnd: OptionRow = ['--local', 'do not tell the provider'];
+
+const runCommands: readonly CommandRow[] = [
+  {
+    name: 'run',
+    summary: 'run a program; its requests get credentials, and it holds none',
+    arguments: [['<command...>', 'the program and its arguments, after --']],
+    options: [
+      ['--grant <grant...>', 'only these grants: name, ID, or USER/NAME'],
+      ['--agent <name>', 'run as this agent (default: run, which is made on first use)'],
+      ['--ttl <span>', 'maximum time for which credentials are added: 15m, 8h'],
+      ['--policy <name...>', 'also refuse what these policies of the config refuse'],
+      [
+        '--unmatched <action>',
+        'for hosts that are not in the domain map (default: tunnel)',
+        { choices: ['deny', 'tunnel'] },
+      ],
+      ['--proxy <url>', 'use this running proxy; env:NAME for a URL with a token'],
+      ['--keep <name...>', 'leave these variables in the environment of the program'],
+      ['--log <file>', 'append the log of Sidekey to this file'],
+      ['--quiet', 'print no summary at the end'],
+    ],
+    examples: [
+      'sidekey run -- claude',
+      'sidekey run --grant github --ttl 1h -- git push',
+      'sidekey run --unmatched deny --policy read-only -- python3 report.py',
+    ],
+    load: async () => (await import('./run/run.ts')).run,
+  },
+  {
+    name: 'start',
+    summary: 'start the proxy, and serve until Ctrl-C',
+    options: [['--worker', 'serve for the process that has started this one', { hidden: true }]],
+    examples: ['sidekey start', 'sidekey start --config /etc/sidekey/sidekey.yaml'],
+    load: async () => (await import('./start/start.ts')).start,
+  },
+  {
+    name: 'env',
+    summary: 'print the variables that send programs through the running proxy',
+    options: [
+      [
+        '--shell <shell>',
+        'bash (also for zsh and sh), fish, powershell, dotenv, json or docker; default: your shell. dotenv and docker set variables and remove none',
+      ],
+      ['--proxy <url>', 'address of the proxy, where it is not the one in the config'],
+      ['--agent <name>', 'make a lease of this agent, and print its token'],
+      ['--grant <grant...>', 'the lease is for these grants (default: all that the agent reaches)'],
+      ['--ttl <span>', 'lifetime of the lease: 15m, 8h'],
+      ['--keep <name...>', 'leave these variables alone, though they hold a credential'],
+    ],
+    examples: [
+      'eval "$(sidekey env)"',
+      'sidekey env --shell fish | source',
+      'eval "$(sidekey env --agent claude --grant github --ttl 8h)"',
+      'sidekey env --shell docker > agent.env   # docker run --env-file agent.env …',
+    ],
+    load: async () => (await import('./env.ts')).printEnvironment,
+  },
+  {
+    name: 'fetch',
+    summary: "send one request with a grant's credential, as through the proxy",
+    arguments: [
+      ['<grant-or-url>', 'the URL; or the grant before it, where a host offers several'],
+      ['[url]', 'the URL, after a grant'],
+    ],
+    options: [
+      ['-X, --request <method>', 'the method (default: GET, or POST with a body)'],
+      ['-H, --header <field>', "a header, 'Name: value'; may be given several times", { repeated: true }],
+      ['-d, --data <text>', 'the body, as JSON unless a Content-Type is given; @FILE or @- as --data-file'],
+      ['--data-file <file>', 'the body from a file, byte for byte (-: standard input)'],
+      ['-L, --location', 'follow redirects; each is decided anew'],
+      ['-i, --include', 'print the status line and the headers too'],
+      ['-o, --output <file>', 'write the body to a file'],
+      ['--reason <text>', 'the reason, for the audit log and for a person who approves the request'],
+      ['--user <name>', 'use the grant of this user'],
+      ['--max-time <seconds>', 'give up after this time (default: never)'],
+      ['--agent <name>', 'act as this agent, under a lease that ends with the command'],
+      ['--proxy <url>', 'use this running proxy: http://NAME:TOKEN@127.0.0.1:8377'],
+    ],
+    examples: [
+      'sidekey fetch https://api.github.com/user',
+      `sidekey fetch github-work https://api.github.com/user/repos -d '{"name":"x"}' --reason 'ticket 7'`,
+      'sidekey fetch http://sidekey.internal/',
+    ],
+    load: async () => (await import('./fetch/fetch.ts')).fetchUrl,
+  },
+  {
+    name: 'skill',
+    summary: 'the page that tells agents how to call APIs through Sidekey',
+    commands: [
+      {
+        name: 'install',
+        summary: 'write the page where agents look for it; a file that a person wrote stays',
+        options: [
+          [
+            '--for <agent...>',
+            `these agents: claude, codex, copilot, cursor, gemini, opencode, agents (default: those that are found)`,
+          ],
+          ['--project', 'in this folder, for everybody who works on it'],
+          ['--user', 'in the home folder, for all projects (default)'],
+          ['--force', 'also replace a file that is not from Sidekey, or was changed'],
+          ['--print', 'print the page, and write nothing'],
+        ],
+        examples: ['sidekey skill install --for claude --project'],
+        load: async () => (await import('./skill.ts')).installSkill,
+      },
+      {
+        name: 'show',
+        summary: 'print the page',
+        examples: ['sidekey skill show'],
+        load: async () => (await import('./skill.ts')).showSkill,
+      },
+    ],
+  },
+  {
+    name: 'demo',
+    summary: 'show Sidekey at work with a sample company API (needs a checkout)',
+    options: [['--once', 'end after the demo instead of staying up']],
+    examples: ['sidekey demo --once'],
+    load: async () => (await import('./demo.ts')).runDemo,
+  },
+];
+
+const statusCommands: readonly CommandRow[] = [
+  {
+    name: 'status',
+    summary: 'show the state of everything; exit code 1 where something needs attention',
+    options: [['--health', 'only check that the proxy answers, for a health check']],
+    examples: ['sidekey status', 'sidekey status --health'],
+    load: async () => (await import('./status/status.ts')).status,
+  },
+  {
+    name: 'doctor',
+    summary: 'check the setup, and which programs of this machine work through the proxy',
+    options: [
+      ['--only <client...>', 'check these programs only, and nothing else'],
+      ['--offline', 'send no request to an upstream server'],
+    ],
+    examples: ['sidekey doctor', 'sidekey doctor --only git python'],
+    load: async () => (await import('./doctor/doctor.ts')).doctor,
+  },
+];
+
+const credentialCommands: readonly CommandRow[] = [
+  {
+    name: 'connect',
+    summary: 'get a credential from a provider, and keep it fresh',
+    arguments: [['[provider]', 'the service (sidekey provider list); with --discover the address of an API']],
+    options: [
+      ['--name <name>', "name of the grant (default: the provider's name)"],
+      ['--user <name>', 'owner of the account'],
+      ['--scopes <scopes>', 'scopes to ask for, with commas or spaces between'],
+      ['--timeout <time>', 'time to wait for the consent: 90s, 10m (default: 5m; 1h with --print-url)'],
+      ['--verify', 'send a harmless request with the credential, and store it only where it is accepted'],
+      'Allowed domains:',
+      [
+        '--allowed-domains <host...>',
+        "entries for the allowed-domains map, instead of the provider's usual ones",
+      ],
+      ['--widen', 'allow these hosts although the provider does not name them'],
+      ['--no-domains', 'do not change the allowed-domains map'],
+      'OAuth client, stored in the config file:',
+      ['--client-id <id>', 'ID of the client that you registered at the provider'],
+      ['--client-secret <reference>', 'where the client secret is: env:NAME, file:PATH or command:…'],
+      ['--set <name=value...>', "a setting in the provider's URLs, such as a workspace"],
+      ['--discover', 'ask the API at an https address how to log in, and register a client there'],
+      'With a browser:',
+      ['--browser <program>', 'open this browser'],
+      ['--no-browser', 'only print the address'],
+      ['--port <port>', 'local port for the redirect (0: any)'],
+      ['--redirect-uri <uri>', 'the redirect URI that is registered, where the provider compares it exactly'],
+      ['--paste', 'read the address that the browser was redirected to, or the code, from standard input'],
+      ['--print-url', 'only begin: print the address, and exit'],
+      [
+        '--finish <answer>',
+        'finish what --print-url began, with the address that the browser was redirected to, or the code (-: standard input)',
+      ],
+      ['--state <state>', 'with --finish and a code: the state that --print-url printed'],
+      'With a login at Auth0 (Token Vault):',
+      ['--via <grant>', 'the grant of the login, after sidekey connect auth0'],
+      ['--connection <name>', 'name of the connection at Auth0, where it is not the usual one'],
+      ['--login-hint <id>', 'the account, where several of the connection are connected'],
+      'Without a browser on this machine:',
+      ['--device', 'print a code to enter in any browser'],
+      ['--token', 'paste a key or a personal token, or give it on standard input'],
+      ['--import', 'the same with the refresh token that another tool got'],
+      'Without a person:',
+      ['--client-credentials', 'ask for a token of the client itself (RFC 6749, section 4.4)'],
+      ['--jwt-bearer', 'ask with assertions that a private key signs, such as that of a service account'],
+      ['--token-exchange', 'exchange the token of another service (RFC 8693)'],
+      ['--key <file>', 'the private key: PEM, JWK or a service account (-: standard input)'],
+      ['--key-id <id>', 'ID of the key at the provider'],
+      ['--algorithm <name>', 'signature algorithm: RS256, ES256 …'],
+      ['--issuer <name>', 'issuer of the assertion: a client ID or an account'],
+      ['--subject <name>', 'subject of the assertion, where it is not the issuer'],
+      ['--assertion-audience <uri>', 'audience of the assertion, where it is not the token endpoint'],
+      ['--app-id <id>', 'ID of a GitHub App, or its client ID'],
+      ['--installation-id <id>', 'ID of the installation of the GitHub App'],
+      ['--assume-role <arn>', 'get keys of an AWS role, with keys that you paste'],
+      ['--external-id <id>', 'external ID that the role requires'],
+      ['--region <region>', 'the only AWS region that the keys are used for'],
+      ['--subject-token <reference>', 'where the token to exchange is: file:PATH, env:NAME, command:…'],
+      ['--subject-token-type <uri>', 'type of that token'],
+      ['--actor-token <reference>', 'where the token is of the party that acts for its owner'],
+      ['--actor-token-type <uri>', 'type of that token'],
+      ['--requested-token-type <uri>', 'type of the token to ask for'],
+      [
+        '--param <name=value...>',
+        'a parameter of each token request, such as audience=https://api.example.com',
+      ],
+    ],
+    examples: [
+      'sidekey connect github',
+      'sidekey connect google --name work --scopes "openid https://www.googleapis.com/auth/calendar.readonly"',
+      'sidekey connect slack --client-id ID --client-secret env:SLACK_CLIENT_SECRET',
+      'sidekey connect acme --paste',
+      'sidekey connect acme --print-url --json',
+      'sidekey connect openai --token --verify',
+      'sidekey connect https://api.company.example --discover',
+    ],
+    load: async () => (await import('./connect/connect.ts')).connect,
+  },
+  {
+    name: 'grant',
+    summary: 'manage the stored credentials',
+    commands: [
+      {
+        name: 'add',
+        summary: 'store a credential, read as JSON from standard input',
+        arguments: [['<name>', 'name of the grant']],
+        options: [
+          ['--provider <name>', 'the service that it is for (sidekey provider list)', { required: true }],
+          ['--user <name>', 'owner of the account'],
+          ['--audience <host...>', "hosts that it may be sent to, instead of the provider's"],
+          ['--replace', 'replace the grant of that name'],
+        ],
+        examples: [
+          'sidekey grant add github --provider github < token.json',
+          'pass show work/stripe.json | sidekey grant add stripe --provider stripe',
+        ],
+        notes: ['The JSON is one of:', ...Object.values(shapes)].join('\n  '),
+        load: async () => (await import('./grant/add.ts')).addGrant,
+      },
+      {
+        name: 'list',
+        summary: 'list the grants, without their secrets',
+        examples: ['sidekey grant list'],
+        load: async () => (await import('./grant/show.ts')).listGrants,
+      },
+      {
+        name: 'show',
+        summary: 'show everything about a grant, except its secret',
+        arguments: grantArgument,
+        options: [grantOwner],
+        examples: ['sidekey grant show github'],
+        load: async () => (await import('./grant/show.ts')).showGrant,
+      },
+      {
+        name: 'placeholder',
+        summary: 'print a placeholder that a program can hold in place of the credential',
+        arguments: grantArgument,
+        options: [
+          grantOwner,
+          ['--agent <name>', 'for this agent, under any of its leases'],
+          ['--lease <id>', 'for the holder of this lease only'],
+          ['--form <form>', "provider, plain or jwt (default: the form of the provider's credentials)"],
+        ],
+        examples: ['sidekey grant placeholder github --agent ci'],
+        load: async () => (await import('./grant/placeholder.ts')).showPlaceholder,
+      },
+      {
+        name: 'refresh',
+        summary: 'get a new token from the provider where the stored one is due or has ended',
+        arguments: grantArgument,
+        options: [grantOwner, ['--force', 'get a new token in any case']],
+        examples: ['sidekey grant refresh google --user alice --force'],
+        load: async () => (await import('./grant/refresh.ts')).refreshGrant,
+      },
+      {
+        name: 'extend',
+        summary: 'move the end that was set for a grant',
+        arguments: grantArgument,
+        options: [grantOwner, ['--ttl <span>', 'time from now, within the maximum of its policy']],
+        examples: ['sidekey grant extend github --ttl 30d'],
+        load: async () => (await import('./grant/refresh.ts')).extendGrant,
+      },
+      {
+        name: 'policy',
+        summary: 'set the lifetime and the labels of a grant and its leases; show them without options',
+        arguments: grantArgument,
+        options: [
+          grantOwner,
+          ['--expires <when>', 'the end of the grant itself: 30d, a date, or none'],
+          ['--ttl <span>', 'default of "grant extend"; none: no default'],
+          ['--max-ttl <span>', 'maximum of "grant extend"'],
+          ['--lease-ttl <span>', 'default lifetime of leases'],
+          ['--max-lease-ttl <span>', 'maximum lifetime of leases'],
+          ['--label <label...>', 'its labels; they replace those that it has'],
+          ['--no-label', 'no labels'],
+        ],
+        examples: ['sidekey grant policy github --expires 30d --max-lease-ttl 1h --label staging'],
+        load: async () => (await import('./grant/refresh.ts')).grantPolicy,
+      },
+      {
+        name: 'revoke',
+        summary: 'end a grant, here and at the provider; it stays in the list',
+        arguments: grantArgument,
+        options: [grantOwner, localEnd],
+        examples: ['sidekey grant revoke github'],
+        load: async () => (await import('./grant/revoke.ts')).revokeGrant,
+      },
+      {
+        name: 'remove',
+        summary: 'end a grant, here and at the provider, and delete it',
+        arguments: grantArgument,
+        options: [grantOwner, localEnd],
+        examples: ['sidekey grant remove github'],
+        load: async () => (await import('./grant/revoke.ts')).removeGrant,
+      },
+    ],
+  },
+  {
+    name: 'provider',
+    summary: 'show the services that grants are for',
+    commands: [
+      {
+        name: 'list',
+        summary: 'list the built-in providers and those of the config file',
+        arguments: [['[text]', 'only those with this text in their name, title or category']],
+        examples: ['sidekey provider list', 'sidekey provider list calendar'],
+        load: async () => (await import('./provider/provider.ts')).listProviders,
+      },
+      {
+        name: 'show',
+        summary: 'show how to connect to a provider, and which hosts get its tokens',
+        arguments: [['<provider>', 'its name']],
+        examples: ['sidekey provider show github'],
+        load: async () => (await import('./provider/provider.ts')).showProvider,
+      },
+      {
+        name: 'check',
+        summary: 'check a provider file of your own',
+        arguments: [['<file>', 'a file such as providers/acme.yaml']],
+        examples: ['sidekey provider check config/providers/acme.yaml'],
+        load: async () => (await import('./provider/provider.ts')).checkProviderFile,
+      },
+    ],
+  },
+];
+
+const permissionCommands: readonly CommandRow[] = [
+  {
+    name: 'domain',
+    summary: 'edit the hosts that may be reached, and the grant of each',
+    commands: [
+      {
+        name: 'list',
+        summary: 'show the allowed-domains map',
+        arguments: [['[host]', 'only the entry that covers this host, with its rules']],
+        options: [['--rules', 'also the rules of each entry, in the order in which they are applied']],
+        examples: ['sidekey domain list', 'sidekey domain list api.github.com'],
+        load: async () => (await import('./domain.ts')).listDomains,
+      },
+      {
+        name: 'allow',
+        summary: 'add the credential of a grant to requests for a host',
+        arguments: hostArgument,
+        options: [
+          ['--grant <name>', 'the grant', { required: true }],
+          ['--insecure', 'also over plain http, where anybody on the network can read the credential'],
+        ],
+        examples: [
+          'sidekey domain allow api.github.com --grant github',
+          "sidekey domain allow '*.googleapis.com' --grant google",
+        ],
+        load: async () => (await import('./domain.ts')).allow,
+      },
+      {
+        name: 'tunnel',
+        summary: 'forward connections to a host unchanged, without a credential',
+        arguments: hostArgument,
+        examples: ['sidekey domain tunnel downloads.example.org'],
+        load: async () => (await import('./domain.ts')).tunnel,
+      },
+      {
+        name: 'deny',
+        summary: 'refuse a host, also where a wider entry would allow it',
+        arguments: hostArgument,
+        examples: ["sidekey domain deny '*.internal.example.com'"],
+        load: async () => (await import('./domain.ts')).deny,
+      },
+      {
+        name: 'remove',
+        summary: 'remove a host from the map',
+        arguments: [['<host>', 'as it is written in the map']],
+        examples: ['sidekey domain remove api.github.com'],
+        load: async () => (await import('./domain.ts')).remove,
+      },
+    ],
+  },
+  {
+    name: 'agent',
+    summary: 'manage the callers of the proxy, and the grants that each may use',
+    commands: [
+      {
+        name: 'add',
+        summary: 'add an agent, and show its token once',
+        arguments: [['<name>', 'its name in the audit log']],
+        options: [
+          ...binding,
+          ['--for <user>', 'the user that it acts for'],
+          ['--agent-label <label...>', 'labels of the agent itself, for rules'],
+          ['--token-label <label>', 'label of its token'],
+          ['--expires <when>', 'end of the token: 90d, or a date'],
+        ],
+        examples: [
+          'sidekey agent add ci-bot --grant github',
+          'sidekey agent add helper --for alice --provider google slack --expires 90d',
+        ],
+        load: async () => (await import('./agent/add.ts')).addAgent,
+      },
+      {
+        name: 'list',
+        summary: 'list the agents, and the grants that each reaches',
+        examples: ['sidekey agent list'],
+        load: async () => (await import('./agent/agents.ts')).listAgents,
+      },
+      {
+        name: 'show',
+        summary: 'show everything about an agent, except its tokens',
+        arguments: agentArgument,
+        examples: ['sidekey agent show ci-bot'],
+        load: async () => (await import('./agent/agents.ts')).showAgent,
+      },
+      {
+        name: 'bind',
+        summary: 'let an agent use more grants',
+        arguments: agentArgument,
+        options: binding,
+        examples: [
+          'sidekey agent bind ci-bot --grant github alice/google',
+          'sidekey agent bind ci-bot --label staging',
+        ],
+        load: async () => (await import('./agent/bind.ts')).bindAgent,
+      },
+      {
+        name: 'unbind',
+        summary: 'take grants from an agent, from its next request on',
+        arguments: agentArgument,
+        options: [...binding, ['--all', 'all of them']],
+        examples: ['sidekey agent unbind ci-bot --provider github'],
+        load: async () => (await import('./agent/bind.ts')).unbindAgent,
+      },
+      {
+        name: 'set',
+        summary: 'change the user that an agent acts for, and its labels',
+        arguments: agentArgument,
+        options: [
+          ['--for <user>', 'the user that it acts for'],
+          ['--no-for', 'no user'],
+          ['--agent-label <label...>', 'its labels; they replace those that it has'],
+          ['--no-agent-label', 'no labels'],
+        ],
+        examples: ['sidekey agent set ci-bot --for alice'],
+        load: async () => (await import('./agent/agents.ts')).setAgent,
+      },
+      {
+        name: 'rotate',
+        summary: 'show a new token once; it replaces the one before',
+        arguments: agentArgument,
+        options: [
+          ['--overlap <span>', 'time for which the old token stays valid, such as 1h'],
+          ['--token-label <label>', 'replace the tokens of this label; a new label replaces none'],
+          ['--all', 'replace every token of the agent'],
+          ['--expires <when>', 'end of the new token: 90d, or a date'],
+        ],
+        examples: [
+          'sidekey agent rotate ci-bot --overlap 1h',
+          'sidekey agent rotate ci-bot --token-label laptop --expires 90d',
+        ],
+        load: async () => (await import('./agent/add.ts')).rotateAgent,
+      },
+      {
+        name: 'disable',
+        summary: 'refuse the tokens and leases of an agent until it is enabled',
+        arguments: agentArgument,
+        examples: ['sidekey agent disable ci-bot'],
+        load: async () => (await import('./agent/agents.ts')).disableAgent,
+      },
+      {
+        name: 'enable',
+        summary: 'accept the tokens and leases of a disabled agent again',
+        arguments: agentArgument,
+        examples: ['sidekey agent enable ci-bot'],
+        load: async () => (await import('./agent/agents.ts')).enableAgent,
+      },
+      {
+        name: 'remove',
+        summary: 'remove an agent with its tokens, bindings and leases',
+        arguments: agentArgument,
+        options: [['--token-label <label>', 'only the tokens of this label; the agent stays']],
+        examples: ['sidekey agent remove ci-bot', 'sidekey agent remove ci-bot --token-label laptop'],
+        load: async () => (await import('./agent/agents.ts')).removeAgent,
+      },
+    ],
+  },
+  {
+    name: 'lease',
+    summary: 'manage permissions of agents that end by themselves',
+    commands: [
+      {
+        name: 'create',
+        summary: 'let an agent use grants for a while, and show the token once',
+        options: [
+          ['--agent <name>', 'the agent', { required: true }],
+          ['--grant <grant...>', 'for these grants: name, ID, or USER/NAME', { required: true }],
+          ['--purpose <text>', 'the purpose, for the audit log', { required: true }],
+          leaseTtl,
+          ['--idle <span>', 'end it when it is not used for this time'],
+          ['--max-uses <number>', 'end it after this number of requests'],
+        ],
+        examples: ['sidekey lease create --agent ci-bot --grant github --ttl 15m --purpose "nightly report"'],
+        load: async () => (await import('./lease/create.ts')).createLease,
+      },
+      {
+        name: 'list',
+        summary: 'list the active leases',
+        options: [
+          ['--agent <name>', 'only those of this agent'],
+          ['--grant <grant>', 'only those for this grant'],
+          ['--all', 'also those that have ended'],
+        ],
+        examples: ['sidekey lease list --agent ci-bot --all'],
+        load: async () => (await import('./lease/leases.ts')).listLeases,
+      },
+      {
+        name: 'show',
+        summary: 'show everything about a lease, except its token',
+        arguments: leaseArgument,
+        examples: ['sidekey lease show 7b1d2d5c'],
+        load: async () => (await import('./lease/leases.ts')).showLease,
+      },
+      {
+        name: 'renew',
+        summary: 'give a lease a new end, counted from now',
+        arguments: leaseArgument,
+        options: [leaseTtl, ['--uses <number>', 'number of further requests']],
+        examples: ['sidekey lease renew 7b1d2d5c --ttl 15m'],
+        load: async () => (await import('./lease/leases.ts')).renewLease,
+      },
+      {
+        name: 'revoke',
+        summary: 'end leases, from the next request on',
+        arguments: [['[lease]', 'its ID, or the first characters of it']],
+        options: [
+          ['--agent <name>', 'all leases of this agent'],
+          ['--grant <grant>', 'all leases for this grant'],
+        ],
+        examples: ['sidekey lease revoke 7b1d2d5c', 'sidekey lease revoke --agent ci-bot'],
+        load: async () => (await import('./lease/leases.ts')).revokeLeases,
+      },
+    ],
+  },
+  {
+    name: 'approve',
+    summary: 'answer the requests that wait for a person; without arguments in a live list',
+    arguments: [['[id]', 'ID of the request, from the list']],
+    options: [
+      ['--once', 'allow this request only (default)'],
+      ['--lease', 'allow all requests that the rule matches, while the lease lasts'],
+      ['--for <span>', 'allow all requests that the rule matches, for this time: 15m, 8h'],
+      ['--deny', 'refuse the request'],
+      ['--list', 'print the requests that wait, and the approvals that are in force'],
+      ['--revoke <id>', 'end an approval that is in force'],
+    ],
+    examples: ['sidekey approve', 'sidekey approve k3f9q2xa --for 15m', 'sidekey approve --revoke k3f9q2xa'],
+    load: async () => (await import('./approve/approve.ts')).approve,
+  },
+  {
+    name: 'explain',
+    summary: 'show step by step what would happen to a request; send nothing',
+    arguments: [
+      ['<method-or-url>', 'the method; or the URL, where the method is GET, or POST with a body'],
+      ['[url]', 'the URL, after a method'],
+    ],
+    options: [
+      ['--agent <name>', 'as this agent; with selectors: NAME+grant=GRANT+user=USER'],
+      ['--lease <lease>', 'under this lease: its ID, or the first characters of it'],
+      ['--user <name>', 'with the grant of this user (selector +user)'],
+      ['--grant <grant>', 'with this one of the grants that the domain offers (selector +grant)'],
+      ['--header <field>', "a header, 'Name: value'; may be given several times", { repeated: true }],
+      ['--data <text>', 'the body, as JSON unless a Content-Type is given'],
+      ['--data-file <file>', 'the body from a file (-: standard input)'],
+      ['--client <address>', 'from this address (default: this machine)'],
+      ['--at <time>', 'at this time: 2026-11-21T09:00Z, or a time ago: 2h'],
+    ],
+    examples: [
+      'sidekey explain https://api.github.com/user',
+      'sidekey explain DELETE https://api.github.com/repos/o/r --agent ci-bot',
+      "sidekey explain https://mcp.example.com/ --lease 7b1d2d5c --data-file call.json --header 'Sidekey-Reason: ticket 7'",
+    ],
+    load: async () => (await import('./explain/explain.ts')).explain,
+  },
+  {
+    name: 'policy',
+    summary: 'test the rules of the config file',
+    commands: [
+      {
+        name: 'test',
+        summary: 'compare the decisions of the config with a file of requests and expected decisions',
+        arguments: [['<file>', 'YAML: a list of { request, expect, … }; see docs/rules.md']],
+        examples: [
+          'sidekey policy test policy-tests.yaml',
+          'sidekey policy test policy-tests.yaml --config staging.yaml --json',
+        ],
+        load: async () => (await import('./policy.ts')).testPolicy,
+      },
+    ],
+  },
+];
+
+const auditCommands: readonly CommandRow[] = [
+  {
+    name: 'audit',
+    summary: 'read and check the audit log; without a command show its last events',
+    commands: [
+      {
+        name: 'tail',
+        summary: 'show the last events',
+        isDefault: true,
+        options: [
+          ['-n, --lines <count>', 'number of events', { default: '20' }],
+          ['-f, --follow', 'also print new events as they come'],
+        ],
+        examples: ['sidekey audit tail -n 50 -f'],
+        load: async () => (await import('./audit/query.ts')).tail,
+      },
+      {
+        name: 'verify',
+        summary: 'check that no line was edited, removed or cut off',
+        options: [
+          ['--anchor <file>', 'also compare with anchors that were kept elsewhere (-: standard input)'],
+        ],
+        examples: ['sidekey audit verify', 'sidekey audit verify --anchor audit-anchors.jsonl'],
+        load: async () => (await import('./audit/verify.ts')).verify,
+      },
+      {
+        name: 'accept',
+        summary: 'record that missing lines are known, as after a restored backup',
+        examples: ['sidekey audit accept'],
+        load: async () => (await import('./audit/verify.ts')).accept,
+      },
+      {
+        name: 'anchor',
+        summary: 'print the current end of the log, to keep elsewhere',
+        examples: ['sidekey audit anchor | ssh elsewhere "cat >> audit-anchors.jsonl"'],
+        load: async () => (await import('./audit/verify.ts')).anchor,
+      },
+      {
+        name: 'query',
+        summary: 'print the events that meet every condition',
+        options: [...conditions, ['--csv', 'as CSV']],
+        examples: [
+          'sidekey audit query --since 24h --event denied',
+          'sidekey audit query --grant github --json | jq .host',
+        ],
+        load: async () => (await import('./audit/query.ts')).query,
+      },
+      {
+        name: 'summary',
+        summary: 'show requests, refusals, bytes and durations of each agent and grant',
+        options: conditions,
+        examples: ['sidekey audit summary --since 7d'],
+        load: async () => (await import('./audit/summary.ts')).summary,
+      },
+      {
+        name: 'export',
+        summary: 'write the lines exactly as they are in the file',
+        options: [
+          ...conditions,
+          ['--csv', 'as CSV'],
+          ['-o, --output <file>', 'write to a new file (default: standard output)'],
+        ],
+        examples: ['sidekey audit export --since 2026-11-01 --until 2026-12-01 -o november.jsonl'],
+        load: async () => (await import('./audit/query.ts')).exportLines,
+      },
+      {
+        name: 'discover',
+        summary: 'list hosts that were refused, and the config lines that would allow them',
+        options: conditions,
+        examples: ['sidekey audit discover --since 7d --agent ci'],
+        load: async () => (await import('./audit/discover.ts')).discover,
+      },
+    ],
+  },
+  {
+    name: 'ca',
+    summary: 'show and export the certificate authority that clients of the proxy trust',
+    commands: [
+      {
+        name: 'show',
+        summary: 'show its name, fingerprint and end',
+        examples: ['sidekey ca show'],
+        load: async () => (await import('./ca.ts')).showCa,
+      },
+      {
+        name: 'export',
+        summary: 'export the certificates that clients trust; none of it is secret',
+        options: [
+          [
+            '--format <format>',
+            "pem: the CA certificate only; bundle: with this machine's roots; p12: the bundle for Java",
+            { default: 'pem' },
+          ],
+          ['--out <file>', 'write to this file instead of standard output'],
+          [
+            '--password-file <file>',
+            'password of the p12 (default: SIDEKEY_P12_PASSWORD, then changeit, as Java expects)',
+          ],
+        ],
+        examples: [
+          'sidekey ca export --format bundle --out bundle.pem   # for SSL_CERT_FILE',
+          'sidekey ca export --format p12 --out trust.p12       # for -Djavax.net.ssl.trustStore',
+        ],
+        load: async () => (await import('./ca.ts')).exportCa,
+      },
+    ],
+  },
+];
+
+/** The table of commands, under the headings of `sidekey --help`. Help, parser, completion and man page come from it. */
+export const sections: Sections = [
+  ['Run:', runCommands],
+  ['Check:', statusCommands],
+  ['Credentials:', credentialCommands],
+  ['Permissions:', permissionCommands],
+  ['Audit and trust:', auditCommands],
+];
