@@ -7,7 +7,7 @@ import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
 import { type CertificateAuthority, openAuthority } from './ca/authority.ts';
-import { createLeafCache, createLeavesAhead, createTicketKeys } from './ca/leaf-cache.ts';
+import { createLeafCache, createLeafPrefetch, createTicketKeys } from './ca/leaf-cache.ts';
 import type { Config } from './config/config.ts';
 import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
@@ -192,7 +192,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   if (approvals.port !== null) ownPorts.push(approvals.port);
   const tickets = createTicketKeys(parts.ticketMaterial);
   const leaves = createLeafCache({ authority: () => authority, now, tickets });
-  const ahead = createLeavesAhead({
+  const ahead = createLeafPrefetch({
     leaves,
     soon: (run) => {
       const soon = setImmediate(run);

@@ -23,7 +23,7 @@ import {
   permittedTextsOf,
   signCertificate,
 } from './certificate.ts';
-import { decode, type Der, itemsOf } from './der.ts';
+import { decode, type Asn1, itemsOf } from './asn1.ts';
 
 /** The CA that signs the leaves which clients of the proxy see. Its private key is not in here, only its use. */
 export interface CertificateAuthority {
@@ -177,7 +177,7 @@ function checkClock(files: AuthorityFiles, authority: CertificateAuthority, now:
 }
 
 /** Subject and extensions: items 5 and the one tagged `[3]` of a v3 TBSCertificate (RFC 5280 §4.1). */
-function partsOf(certificate: X509Certificate): { subject: Der; extensions: readonly Der[] } {
+function partsOf(certificate: X509Certificate): { subject: Asn1; extensions: readonly Asn1[] } {
   const toBeSigned = itemsOf(itemsOf(decode(certificate.raw))[0]);
   const subject = toBeSigned[5];
   if (subject === undefined) throw new Error('A certificate without a subject');
@@ -272,7 +272,7 @@ function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vaul
 }
 
 /** The one way to use the private key that leaves this room's two files about it. */
-function issuerOf(name: Der, identifier: Buffer, privateKey: KeyObject): Issuer {
+function issuerOf(name: Asn1, identifier: Buffer, privateKey: KeyObject): Issuer {
   return { name, keyIdentifier: identifier, sign: (data) => sign('sha256', data, privateKey) };
 }
 

@@ -5,7 +5,7 @@ import {
   bitString,
   bytesOf,
   decode,
-  type Der,
+  type Asn1,
   encode,
   integer,
   isObjectId,
@@ -16,29 +16,28 @@ import {
   sequence,
   set,
   tagged,
-  tagNumberOf,
   time,
   utf8String,
   wrapped,
-} from './der.ts';
+} from './asn1.ts';
 
 /** X.509 v3 certificates with P-256 keys (RFC 5280): the ASN.1 is written here, and `node:crypto` signs. */
 interface Certificate {
   readonly issuer: Issuer;
   /** A Name, see `commonName`. */
-  readonly subject: Der;
+  readonly subject: Asn1;
   /** Milliseconds since the epoch; the certificate has whole seconds. Both ends belong to its life. */
   readonly notBefore: number;
   readonly notAfter: number;
   /** P-256. */
   readonly publicKey: KeyObject;
-  readonly extensions: readonly Der[];
+  readonly extensions: readonly Asn1[];
 }
 
 /** Who signs. */
 export interface Issuer {
   /** The issuer's own subject, a Name. */
-  readonly name: Der;
+  readonly name: Asn1;
   /** See `keyIdentifier`. */
   readonly keyIdentifier: Buffer;
   /** ECDSA with SHA-256, in DER. */
@@ -72,7 +71,7 @@ export function signCertificate(certificate: Certificate): Buffer {
 }
 
 /** A Name with a common name and nothing else. */
-export function commonName(text: string): Der {
+export function commonName(text: string): Asn1 {
   return sequence(set(sequence(objectId('2.5.4.3'), utf8String(text))));
 }
 
@@ -86,7 +85,7 @@ function identifierOf(key: Buffer): Buffer {
 }
 
 /** What a certificate of a CA carries: it signs leaves of TLS servers, and no other CA. */
-export function authorityExtensions(permitted: readonly PermittedName[]): readonly Der[] {
+export function authorityExtensions(permitted: readonly PermittedName[]): readonly Asn1[] {
   return [
     criticalExtension('2.5.29.19', sequence(isTrue(), integer(0))), // cA, pathLenConstraint 0
     criticalExtension('2.5.29.15', bitString(Buffer.of(0b0000_0100), 2)), // keyCertSign
@@ -96,7 +95,7 @@ export function authorityExtensions(permitted: readonly PermittedName[]): readon
 }
 
 /** What the certificate of a TLS server of this one name carries. */
-export function leafExtensions(name: GeneralName): readonly Der[] {
+export function leafExtensions(name: GeneralName): readonly Asn1[] {
   return [
     criticalExtension('2.5.29.19', sequence()), // no cA
     criticalExtension('2.5.29.15', bitString(Buffer.of(0b1000_0000), 7)), // digitalSignature
@@ -114,20 +113,20 @@ export function certificatePem(der: Uint8Array): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
-function serverAuthentication(): Der {
+function serverAuthentication(): Asn1 {
   return extension('2.5.29.37', sequence(objectId('1.3.6.1.5.5.7.3.1')));
 }
 
-function extension(id: string, value: Der): Der {
+function extension(id: string, value: Asn1): Asn1 {
   return sequence(objectId(id), octetString(encode(value)));
 }
 
-function criticalExtension(id: string, value: Der): Der {
+function criticalExtension(id: string, value: Asn1): Asn1 {
   return sequence(objectId(id), isTrue(), octetString(encode(value)));
 }
 
 /** RFC 5480 §2: ecPublicKey on prime256v1. */
-function subjectPublicKey(key: Buffer): Der {
+function subjectPublicKey(key: Buffer): Asn1 {
   return sequence(sequence(objectId('1.2.840.10045.2.1'), objectId('1.2.840.10045.3.1.7')), bitString(key));
 }
 
@@ -173,8 +172,8 @@ export function permits(permitted: readonly PermittedName[], name: GeneralName):
  * The value of the extension. A constraint binds only names of its own kind (RFC 5280 §4.2.1.10), so that
  * permitting `acme.test` alone would leave every IP address open: kinds that have no entry are excluded whole.
  */
-export function nameConstraintsDer(permitted: readonly PermittedName[]): Der {
-  const excluded: Der[] = [];
+export function nameConstraintsDer(permitted: readonly PermittedName[]): Asn1 {
+  const excluded: Asn1[] = [];
   if (!permitted.some((entry) => entry.kind === 'dns')) excluded.push(subtree({ kind: 'dns', name: '' }));
   for (const length of [4, 16]) {
     if (!permitted.some((entry) => entry.kind === 'address' && entry.bytes.length === length)) {
@@ -193,13 +192,13 @@ export function nameConstraintsDer(permitted: readonly PermittedName[]): Der {
 }
 
 /** The permitted names that a certificate was made with, as texts in their order; none: no constraint. */
-export function permittedTextsOf(extensions: readonly Der[]): readonly string[] {
+export function permittedTextsOf(extensions: readonly Asn1[]): readonly string[] {
   const extension = extensions.find((candidate) => isObjectId(itemsOf(candidate)[0], nameConstraintsId));
   if (extension === undefined) return [];
   const [permitted] = itemsOf(decode(bytesOf(itemsOf(extension).at(-1))));
   return itemsOf(permitted)
     .map((entry) => itemsOf(entry)[0])
-    .map((base) => (tagNumberOf(base) === 2 ? bytesOf(base).toString('latin1') : blockText(bytesOf(base))))
+    .map((base) => (base?.type === 2 ? bytesOf(base).toString('latin1') : blockText(bytesOf(base))))
     .toSorted();
 }
 
@@ -238,7 +237,7 @@ function covers(entry: PermittedName, name: GeneralName): boolean {
   return entry.bytes.every((byte, at) => byte === ((name.bytes[at] ?? 0) & (ofPrefix[at] ?? 0)));
 }
 
-function subtree(base: GeneralName): Der {
+function subtree(base: GeneralName): Asn1 {
   return sequence(generalNameDer(base));
 }
 
@@ -294,7 +293,7 @@ export function generalNameOf(host: string): GeneralName {
 }
 
 /** The name as it stands in a certificate: dNSName is `[2]`, iPAddress is `[7]`. */
-function generalNameDer(name: GeneralName): Der {
+function generalNameDer(name: GeneralName): Asn1 {
   return name.kind === 'dns' ? tagged(2, Buffer.from(name.name, 'latin1')) : tagged(7, name.bytes);
 }
 

@@ -106,7 +106,7 @@ function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthori
 }
 
 /** Leaves that are made before anybody asks for them. */
-interface LeavesAhead {
+interface LeafPrefetch {
   /** From now on these hosts have leaves, and no others. The first come first. */
   prepare(hosts: Iterable<string>): void;
   /** Makes no more. Idempotent. */
@@ -114,7 +114,7 @@ interface LeavesAhead {
 }
 
 /** What leaves are made ahead with. */
-interface LeavesAheadOptions {
+interface LeafPrefetchOptions {
   readonly leaves: Pick<LeafCache, 'prepare' | 'capacity'>;
   /** Runs a function once, when what is due now has been done, unless the answer is called before. */
   readonly soon: (run: () => void) => () => void;
@@ -130,7 +130,7 @@ const lookMs = 3_600_000;
  * millisecond, and no exchange waits for more than one. A host for which there can be no leaf is left out: who asks for
  * it is told why.
  */
-export function createLeavesAhead({ leaves, soon, later }: LeavesAheadOptions): LeavesAhead {
+export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions): LeafPrefetch {
   let wanted: readonly string[] = [];
   let isClosed = false;
   /** Calls off what is scheduled. */

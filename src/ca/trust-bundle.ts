@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { certificatePem } from './certificate.ts';
 import {
   bmpString,
-  type Der,
+  type Asn1,
   encode,
   integer,
   nothing,
@@ -13,7 +13,7 @@ import {
   sequence,
   set,
   wrapped,
-} from './der.ts';
+} from './asn1.ts';
 
 const data = '1.2.840.113549.1.7.1';
 const certificateBag = '1.2.840.113549.1.12.10.1.3';
@@ -53,7 +53,7 @@ export function pkcs12TrustStore(caPem: string, password: string, roots?: RootSo
   return encode(sequence(integer(3), content(safe), macData(safe, password)));
 }
 
-function bag(alias: string, { der }: TrustedCertificate): Der {
+function bag(alias: string, { der }: TrustedCertificate): Asn1 {
   return sequence(
     objectId(certificateBag),
     wrapped(0, sequence(objectId(x509Certificate), wrapped(0, octetString(der)))),
@@ -65,12 +65,12 @@ function bag(alias: string, { der }: TrustedCertificate): Der {
 }
 
 /** ContentInfo of type data. */
-function content(bytes: Buffer): Der {
+function content(bytes: Buffer): Asn1 {
   return sequence(objectId(data), wrapped(0, octetString(bytes)));
 }
 
 /** RFC 7292 §4. */
-function macData(safe: Buffer, password: string): Der {
+function macData(safe: Buffer, password: string): Asn1 {
   const salt = randomBytes(20);
   const digest = createHmac('sha256', macKey(password, salt)).update(safe).digest();
   return sequence(

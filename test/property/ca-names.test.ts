@@ -9,7 +9,7 @@ import {
   permits,
   permittedTextsOf,
 } from '../../src/ca/certificate.ts';
-import { decode, encode, itemsOf, objectId, octetString, sequence } from '../../src/ca/der.ts';
+import { decode, encode, itemsOf, objectId, octetString, sequence } from '../../src/ca/asn1.ts';
 import { bareHost, canonicalHost, isAddress } from '../../src/policy/authority.ts';
 import * as fc from '../support/fast-check.ts';
 

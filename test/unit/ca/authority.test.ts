@@ -12,7 +12,7 @@ import {
   leafExtensions,
   signCertificate,
 } from '../../../src/ca/certificate.ts';
-import type { Der } from '../../../src/ca/der.ts';
+import type { Asn1 } from '../../../src/ca/asn1.ts';
 import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import type { FailureCode } from '../../../src/lib/errors.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -90,7 +90,7 @@ async function writeKeyFile(
 }
 
 function selfSigned(
-  extensions: readonly Der[],
+  extensions: readonly Asn1[],
   namedCurve: 'P-256' | 'P-384' = 'P-256',
 ): { certificate: X509Certificate; pkcs8: Buffer } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });

@@ -11,13 +11,13 @@ import {
   parsePermittedNames,
   signCertificate,
 } from '../../../src/ca/certificate.ts';
-import type { Der } from '../../../src/ca/der.ts';
+import type { Asn1 } from '../../../src/ca/asn1.ts';
 import { hasProgram, opensslText } from './ca-for-test.ts';
 
 const noOpenssl = !hasProgram('openssl', 'version');
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
-function selfSigned(extensions: readonly Der[], notBefore: number, notAfter: number): Buffer {
+function selfSigned(extensions: readonly Asn1[], notBefore: number, notAfter: number): Buffer {
   const subject = commonName('Test');
   return signCertificate({
     issuer: {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   createLeafCache,
-  createLeavesAhead,
+  createLeafPrefetch,
   createTicketKeys,
   type LeafCache,
 } from '../../../src/ca/leaf-cache.ts';
@@ -14,7 +14,7 @@ const steady = { ...createTicketKeys(), periodAt: () => 0 };
 function house(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
   let slice: (() => void) | null = null;
   let timer: { readonly ms: number; readonly run: () => void } | null = null;
-  const ahead = createLeavesAhead({
+  const ahead = createLeafPrefetch({
     leaves,
     soon(run) {
       slice = run;
