@@ -1,4 +1,4 @@
-import { type AssumedToken, createAgentRegister } from './agents/register.ts';
+import { type AssumedToken, createAgentAuthenticator } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { collectYoungGarbageSoon } from './app/gc-tuning.ts';
 import { openState, placeholderCodes, type State } from './app/state.ts';
@@ -20,12 +20,11 @@ import { SidekeyError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
 import { systemTimers } from './lib/timers.ts';
 import { createDomainMap, exactHosts } from './policy/domain-map.ts';
-import { createSignIns } from './proxy/authenticate.ts';
-import type { Rooms, Settings } from './proxy/deps.ts';
+import type { ProxyServices, ConfigSnapshot } from './proxy/deps.ts';
 import { createEchoLimit } from './proxy/limits.ts';
 import { createListener } from './proxy/listener.ts';
-import { createConcealment } from './proxy/path-redaction.ts';
-import { createShownIdentities } from './proxy/revalidate.ts';
+import { createPathRedactor } from './proxy/path-redaction.ts';
+import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
@@ -63,7 +62,7 @@ export interface ProxyParts {
   /** Of whom callers on this machine are who show no token, where they need none; left out: of nobody. */
   readonly assumed?: AssumedToken | undefined;
   /** Which callers on this machine may come without a token, where the config lets those in; left out: all. */
-  readonly isNear?: Rooms['isNear'];
+  readonly isTrustedPeer?: ProxyServices['isTrustedPeer'];
   /**
    * What becomes of the config before it is in force, at the start and with each reload. May throw: a start then fails,
    * and a reload changes nothing.
@@ -204,11 +203,11 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     },
   });
   opened.defer(() => ahead.close());
-  const identities = opened.adopt(createShownIdentities(grants, systemTimers), (it) => it.close());
+  const identities = opened.adopt(createCertificateWatch(grants, systemTimers), (it) => it.close());
   const followed = followConfig(config.file, takeOver);
   let lookedThisTurn = false;
   /** Looks at the files once in a turn of the event loop: an edit in the middle of one is like one right after it. */
-  function newestSettings(): Settings | Promise<Settings> {
+  function newestSettings(): ConfigSnapshot | Promise<ConfigSnapshot> {
     if (lookedThisTurn) return settings;
     const loading = followed.newest();
     if (loading !== null) return loading.then(() => settings);
@@ -218,9 +217,9 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   }
   const serve = () =>
     createListener({
-      settings: newestSettings,
-      inForce: () => settings,
-      agents: createAgentRegister({
+      config: newestSettings,
+      lastConfig: () => settings,
+      agents: createAgentAuthenticator({
         store,
         now,
         uses,
@@ -241,7 +240,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       leafFor: (host) => leaves.secureContextFor(host),
       log,
       now,
-      isNear: parts.isNear,
+      isTrustedPeer: parts.isTrustedPeer,
       timers: systemTimers,
     });
   const supervise = supervisor?.listener({
@@ -350,7 +349,7 @@ const bearer: InjectPlan = { kind: 'bearer' };
 function settingsOf(
   { proxy, domains, limits, providers }: Config,
   { dialer, connections, streams, protocols }: UpstreamClient,
-): Settings {
+): ConfigSnapshot {
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatched },
     agents: proxy.agents,
@@ -364,7 +363,7 @@ function settingsOf(
       return places === undefined ? bearer : planAt(places, destination);
     },
     provider: (name) => providers.get(name),
-    concealed: createConcealment(providers),
+    redactPath: createPathRedactor(providers),
   };
 }
 

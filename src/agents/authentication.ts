@@ -153,7 +153,7 @@ export function selectorsOf(fields: RawFields, connection: Selectors): Selectors
 }
 
 /** Checks what callers show against the store. */
-export interface AgentRegister {
+export interface AgentAuthenticator {
   /** Rejects with SidekeyError `store_unavailable` where the store cannot be asked. */
   identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
 }

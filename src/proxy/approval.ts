@@ -3,17 +3,17 @@ import type { ApprovalResult } from '../approvals/queue.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import { percentDecoded } from '../policy/text.ts';
-import { grantedBy, type Granted, type GrantDecision, type Judgement } from './authorize.ts';
+import { grantedBy, type AuthorizedRequest, type GrantDecision, type Judgement } from './authorize.ts';
 import type { Client, Reply } from '../http/message.ts';
 import type { ExchangeRecord } from './record.ts';
 import { asBeginning, denialOf } from '../http/problem.ts';
 import { readText } from '../http/fields.ts';
-import type { Rooms } from './deps.ts';
+import type { ProxyServices } from './deps.ts';
 
 /** A request that is to wait. */
 interface Held {
   /** The request as policy saw it, of which no more is shown to people, and what it would get. */
-  readonly granted: Granted;
+  readonly granted: AuthorizedRequest;
   /** The path as people may see it. */
   readonly path: string;
   readonly judgeAgain: () => Promise<Judgement | SidekeyError>;
@@ -29,8 +29,8 @@ interface Held {
 export async function hold(
   { granted, path, judgeAgain, client, gone }: Held,
   record: ExchangeRecord,
-  { approvals, audit }: Pick<Rooms, 'approvals' | 'audit'>,
-): Promise<Granted | SidekeyError> {
+  { approvals, audit }: Pick<ProxyServices, 'approvals' | 'audit'>,
+): Promise<AuthorizedRequest | SidekeyError> {
   const { decision, caller, grant, settings } = granted;
   const mark = path.indexOf('?');
   const shownPath = mark < 0 ? path : path.slice(0, mark);
@@ -80,7 +80,7 @@ export async function hold(
 }
 
 /** What was agreed to may no longer be what would be done: rules are edited, times of day pass, grants come and go. */
-function unchanged(then: Granted, now: Judgement): Granted | SidekeyError {
+function unchanged(then: AuthorizedRequest, now: Judgement): AuthorizedRequest | SidekeyError {
   const { decision } = now;
   if (decision.outcome === 'deny') return denialOf(decision);
   const other = new SidekeyError('rule_denied', 'What was approved is no longer what would be done.', {
@@ -93,7 +93,10 @@ function unchanged(then: Granted, now: Judgement): Granted | SidekeyError {
 }
 
 /** The query as people may see it: without the value of the parameter that carries the credential. */
-function shownQuery(query: string, { facts: { authority, path }, grant, settings }: Granted): string {
+function shownQuery(
+  query: string,
+  { facts: { authority, path }, grant, settings }: AuthorizedRequest,
+): string {
   const plan = settings.injectPlan(grant.provider, { authority, path });
   if (plan instanceof SidekeyError || plan.kind !== 'query') return query;
   const name = plan.name.toLowerCase();

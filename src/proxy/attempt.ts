@@ -17,8 +17,8 @@ import type { UpstreamConnection } from '../upstream/h1-connection.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { StreamHead } from '../upstream/h2-stream.ts';
 import type { Connections } from '../upstream/pool.ts';
-import type { Rooms, Settings } from './deps.ts';
-import type { Departure } from './forward.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
+import type { UpstreamRequest } from './forward.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { RequestBody } from './request-body.ts';
 
@@ -30,10 +30,10 @@ import type { RequestBody } from './request-body.ts';
  */
 export function consentHint(
   token: () => Pick<ReadyToken, 'grant' | 'sealed'>,
-  { provider }: Pick<Settings, 'provider'>,
+  { provider }: Pick<ConfigSnapshot, 'provider'>,
   record: Pick<ExchangeRecord, 'lacks'>,
-  { activity }: Pick<Rooms, 'activity'>,
-): NonNullable<Departure['consentHint']> {
+  { activity }: Pick<ProxyServices, 'activity'>,
+): NonNullable<UpstreamRequest['consentHint']> {
   return (fields) => {
     const left = token();
     const { grant } = left;
@@ -83,8 +83,8 @@ export function createProofs(nonces: Nonces, origin: string, anew: () => Injecte
   };
 }
 
-/** What of a departure a head is made of. */
-type Leaving = Pick<Departure, 'authority' | 'method' | 'framing' | 'protocol'>;
+/** What of a request a head is made of. */
+type Leaving = Pick<UpstreamRequest, 'authority' | 'method' | 'framing' | 'protocol'>;
 
 /**
  * The head of a request as it is sent in HTTP/1.1, with the fields as they stand.
@@ -164,14 +164,14 @@ export function keptFor(head: ResponseHeadBytes): number | null {
 }
 
 /** One try at carrying a request. */
-export interface Try {
-  readonly departure: Departure;
+export interface AttemptContext {
+  readonly request: UpstreamRequest;
   /** What of it may be another at the second try. */
-  readonly request: Injected;
+  readonly injected: Injected;
   /** The body as it comes, or as it was kept; null: it has no byte. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
-  readonly renew: Departure['renew'];
+  readonly renew: UpstreamRequest['renew'];
   /** Whether it may be sent once more for the sake of a nonce. */
   readonly mayProve: boolean;
   /** Whether a kept connection has just died under this request. */
@@ -187,27 +187,27 @@ export interface Try {
 export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: Carried }
   /** A 401 came, and there is a newer token. */
-  | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: Try['sent'] }
+  | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: AttemptContext['sent'] }
   /** A 401 came that wants another proof, and has a nonce for it. */
-  | { readonly kind: 'proved'; readonly sent: Try['sent'] }
+  | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
   /**
    * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has done nothing
    * with it (RFC 9113 §8.7).
    */
-  | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: Try['sent'] }
+  | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: AttemptContext['sent'] }
   /** The upstream takes it in HTTP/1.1 alone. */
-  | { readonly kind: 'downgraded'; readonly sent: Try['sent'] };
+  | { readonly kind: 'downgraded'; readonly sent: AttemptContext['sent'] };
 
 /** An upstream that has not answered an expectation for so long may know none: the client is told to go on. */
 export const expectationMs = 2_000;
 
 /** How the body of a request is framed as it leaves. */
-export function planOf({ departure, request }: Try): BodyPlan {
-  return request.reframed ?? departure.framing;
+export function planOf({ request, injected }: AttemptContext): BodyPlan {
+  return injected.reframed ?? request.framing;
 }
 
 /** Whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
-export function expects(it: Try): boolean {
+export function expects(it: AttemptContext): boolean {
   return it.reply.waits && planOf(it).kind !== 'none';
 }
 

@@ -11,17 +11,17 @@ import { overridesPath } from '../policy/path.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import type { Destination } from '../schemes/place.ts';
-import type { Rooms, Settings } from './deps.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import { readAhead } from './request-body.ts';
-import type { Consented } from './revalidate.ts';
+import type { GivenApproval } from './revalidate.ts';
 import type { Target } from './target.ts';
 
 /** What holds for a request at one moment, and what policy says of it. */
-export interface Judgement<Known = Settings> {
+export interface Judgement<Known = ConfigSnapshot> {
   readonly settings: Known;
   readonly caller: Identity;
   /** Null: the map offers no grant there. */
-  readonly offer: Offer | null;
+  readonly offer: GrantCandidates | null;
   readonly facts: RequestFacts;
   readonly decision: RequestDecision;
 }
@@ -30,19 +30,19 @@ export interface Judgement<Known = Settings> {
 export type GrantDecision = Extract<RequestDecision, { readonly grant: string }>;
 
 /** The same with the grant that is meant. */
-export interface Granted extends Pick<Judgement, 'settings' | 'caller' | 'facts'> {
+export interface AuthorizedRequest extends Pick<Judgement, 'settings' | 'caller' | 'facts'> {
   readonly decision: GrantDecision;
   readonly grant: Grant;
   /** Absent: nobody was asked. */
-  readonly approval?: Consented;
+  readonly approval?: GivenApproval;
 }
 
 /** A request whose caller is known. */
-interface Asked {
+interface AuthenticatedRequest {
   readonly arrival: Arrival;
   readonly target: Target;
   readonly caller: Identity;
-  readonly shows?: Chooser['shows'];
+  readonly shows?: GrantSelector['shows'];
 }
 
 /**
@@ -51,14 +51,14 @@ interface Asked {
  *
  * @param body null: it was not read
  */
-export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan' | 'provider'>>(
-  { arrival, target, caller, shows }: Asked,
+export async function judge<Known extends Pick<ConfigSnapshot, 'policy' | 'injectPlan' | 'provider'>>(
+  { arrival, target, caller, shows }: AuthenticatedRequest,
   body: BodyFacts | null,
   settings: Known,
-  rooms: Pick<Rooms, 'grants' | 'now'>,
+  services: Pick<ProxyServices, 'grants' | 'now'>,
 ): Promise<Judgement<Known>> {
   const { authority } = target;
-  const offer = await offerOf(authority, { ...caller, shows }, rooms, settings);
+  const offer = await offerOf(authority, { ...caller, shows }, services, settings);
   const judged = { authority, path: judgedPath(target, offer, settings) };
   const { selected } = offer ?? {};
   const provider = selected?.kind === 'selected' ? settings.provider(selected.grant.provider) : undefined;
@@ -67,7 +67,7 @@ export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan'
     judged,
     caller,
     offer,
-    rooms.now(),
+    services.now(),
     provider?.methodParameters ?? [],
   );
   const facts = body === null ? seen : { ...seen, body };
@@ -78,7 +78,7 @@ export async function judge<Known extends Pick<Settings, 'policy' | 'injectPlan'
 export function grantedBy(
   { settings, caller, facts, offer }: Judgement,
   decision: GrantDecision,
-): Granted | SidekeyError {
+): AuthorizedRequest | SidekeyError {
   if (offer === null) throw new Error('policy lets a request have a grant that the map does not offer');
   const { selected } = offer;
   if (selected.kind !== 'selected') return unselected(selected, decision, caller);
@@ -95,7 +95,7 @@ export async function requestFacts(
   { head, body, client, upgrades }: Arrival,
   { authority, path }: Target,
   caller: Identity,
-  offer: Offer | null,
+  offer: GrantCandidates | null,
   now: number,
   methodParameters: readonly string[],
 ): Promise<RequestFacts> {
@@ -139,7 +139,7 @@ function namedFields(fields: RawFields, isNamed: (name: string) => boolean): rea
  * For whom a request is: whose grant it uses, whatever the caller claims; where that is nobody's in particular, or none is
  * selected, for whom the agent acts. Null: nobody is named.
  */
-function userOf({ agentUser }: Identity, offer: Offer | null): string | null {
+function userOf({ agentUser }: Identity, offer: GrantCandidates | null): string | null {
   if (offer?.selected.kind !== 'selected') return agentUser;
   const { user } = offer.selected.grant;
   return user === defaultUser ? agentUser : user;
@@ -179,7 +179,7 @@ export function addressOf(text: string): string {
 }
 
 /** What the map offers for a request, and which of it is meant. */
-export interface Offer {
+export interface GrantCandidates {
   /** Id, name or provider of a grant, as the domain has it. */
   readonly reference: string;
   readonly candidates: readonly Grant[];
@@ -191,10 +191,10 @@ export interface Offer {
 /** Null: the map offers no grant there. Whether a caller gets it is for the decision to say. */
 export async function offerOf(
   authority: Authority,
-  caller: Chooser,
-  { grants }: Pick<Rooms, 'grants'>,
-  { policy }: Pick<Settings, 'policy'>,
-): Promise<Offer | null> {
+  caller: GrantSelector,
+  { grants }: Pick<ProxyServices, 'grants'>,
+  { policy }: Pick<ConfigSnapshot, 'policy'>,
+): Promise<GrantCandidates | null> {
   const domain = policy.domains.match(authority);
   if (domain?.action.kind !== 'grant') return null;
   const reference = domain.action.grant;
@@ -214,8 +214,8 @@ export async function offerOf(
  */
 function judgedPath(
   to: Destination,
-  offer: Pick<Offer, 'selected'> | null,
-  { injectPlan }: Pick<Settings, 'injectPlan'>,
+  offer: Pick<GrantCandidates, 'selected'> | null,
+  { injectPlan }: Pick<ConfigSnapshot, 'injectPlan'>,
 ): string {
   if (offer?.selected.kind !== 'selected') return to.path;
   const plan = injectPlan(offer.selected.grant.provider, to);
@@ -224,7 +224,7 @@ function judgedPath(
 }
 
 /** Who chooses, and what they may have. */
-interface Chooser extends Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'selectors' | 'reaches'> {
+interface GrantSelector extends Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'selectors' | 'reaches'> {
   /** Whether the request shows the caller's placeholder of a grant; absent: it shows none. */
   readonly shows?: ((grant: Grant) => boolean) | undefined;
 }
@@ -235,7 +235,7 @@ interface Chooser extends Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'sele
  * unless another user is named.
  */
 export function selectFor(
-  { agentUser, selectors, reaches, shows }: Chooser,
+  { agentUser, selectors, reaches, shows }: GrantSelector,
   candidates: readonly Grant[],
   reference: string,
 ): Selected {
@@ -254,7 +254,7 @@ export function selectFor(
 export function unselected(
   selected: Exclude<Selected, { kind: 'selected' }>,
   { grant: reference }: { readonly grant: string },
-  { agent, lease, selectors: { grant, user } }: Pick<Chooser, 'agent' | 'lease' | 'selectors'>,
+  { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
 ): SidekeyError {
   const wanted = `${grant ?? reference}${user === null ? '' : ` of the user ${user}`}`;
   if (selected.kind === 'missing') {

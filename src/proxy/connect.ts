@@ -10,7 +10,7 @@ import { type Authority, isOwn } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
 import type { Spoken } from '../upstream/protocol.ts';
 import { offerOf } from './authorize.ts';
-import type { Rooms, Settings } from './deps.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import { type Inside, intercept } from './intercept.ts';
 import { beginRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
@@ -34,20 +34,20 @@ export async function connect(
   socket: Duplex,
   early: Buffer,
   client: Client,
-  rooms: Rooms,
+  services: ProxyServices,
   open: OpenConnections,
   serveInside: ServeInside,
 ): Promise<void> {
-  const record = beginRecord({ head, body: null, client }, rooms.now);
+  const record = beginRecord({ head, body: null, client }, services.now);
   if (early.length > 0) socket.unshift(early);
   try {
-    const settings = await rooms.settings();
+    const settings = await services.config();
     const target = connectTargetOf(head);
     if (target instanceof SidekeyError) throw target;
     record.target({ authority: target });
 
     const presented = readPresented(head.fields);
-    const identity = await rooms.agents.identify(presented, {
+    const identity = await services.agents.identify(presented, {
       address: client.address,
       loopback: client.loopback,
       mode: settings.agents,
@@ -63,34 +63,34 @@ export async function connect(
       case 'deny':
         throw denialOf(decision);
       case 'tunnel': {
-        await rooms.audit.append(record.access());
-        const right = { caller: identity, grant: null };
+        await services.audit.append(record.access());
+        const permission = { caller: identity, grant: null };
         const refusal = (policy: Policy) => tunnelRefusal(policy, target);
         // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
-        const carried = await open.during({ client: socket, right, refusal }, async () => {
+        const carried = await open.during({ client: socket, permission, refusal }, async () => {
           const upstream = await settings.dialer.connectBlind(target);
           socket.write(established);
           const bytes = await relay(socket, upstream, settings.limits.tunnel_idle);
           return { status: 200, ...bytes, fate: 'complete' };
         });
-        rooms.audit.note({ ...record.outcome(carried), event: 'tunnel' });
+        services.audit.note({ ...record.outcome(carried), event: 'tunnel' });
         return;
       }
       case 'inject': {
         // Before the 200: where there can be no certificate, the refusal can still be read.
-        const leaf = rooms.leafFor(target.host);
+        const leaf = services.leafFor(target.host);
         socket.write(established);
         let failure: Error | undefined;
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
           spoken: () =>
-            own ? ownSpoken : spokenBy({ ...target, scheme: 'https' }, identity, settings, rooms),
+            own ? ownSpoken : spokenBy({ ...target, scheme: 'https' }, identity, settings, services),
           failed: (why) => (failure ??= why),
           timeoutMs: settings.limits.client_handshake,
         });
         if (inside === null) {
           const { host, port } = target;
-          rooms.log.info({ client: client.address, host, port }, brokenOff(target, failure));
+          services.log.info({ client: client.address, host, port }, brokenOff(target, failure));
           return;
         }
         const authority: Authority = { ...target, scheme: inside.scheme };
@@ -98,8 +98,8 @@ export async function connect(
       }
     }
   } catch (error) {
-    if (!(error instanceof SidekeyError)) rooms.log.error({ err: error }, 'a CONNECT failed');
-    rooms.audit.note(record.refused(error, refusalOf(error).status));
+    if (!(error instanceof SidekeyError)) services.log.error({ err: error }, 'a CONNECT failed');
+    services.audit.note(record.refused(error, refusalOf(error).status));
     refuseOn(socket, error);
   }
 }
@@ -123,11 +123,11 @@ function brokenOff({ host, port }: Authority, failure: Error | undefined): strin
 async function spokenBy(
   authority: Authority,
   caller: Identity,
-  settings: Settings,
-  rooms: Pick<Rooms, 'grants'>,
+  settings: ConfigSnapshot,
+  services: Pick<ProxyServices, 'grants'>,
 ): Promise<Spoken> {
   try {
-    const offer = await offerOf(authority, caller, rooms, settings);
+    const offer = await offerOf(authority, caller, services, settings);
     if (offer?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;
     return await settings.protocols.of(authority);
   } catch {

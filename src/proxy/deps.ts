@@ -20,24 +20,24 @@ import type { Connections } from '../upstream/pool.ts';
 import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Protocols } from '../upstream/protocol.ts';
-import type { AgentRegister } from '../agents/authentication.ts';
-import type { Concealment } from './path-redaction.ts';
+import type { AgentAuthenticator } from '../agents/authentication.ts';
+import type { PathRedactor } from './path-redaction.ts';
 import type { EchoLimit } from './limits.ts';
-import type { ShownIdentities } from './revalidate.ts';
+import type { CertificateWatch } from './revalidate.ts';
 
 /** What an exchange is given to work with. `main` makes it. */
-export interface Rooms {
+export interface ProxyServices {
   /**
    * What the config file says now: read anew where it has changed, and not a promise where it has not. An exchange that
    * has waited asks again.
    */
-  readonly settings: () => Settings | Promise<Settings>;
+  readonly config: () => ConfigSnapshot | Promise<ConfigSnapshot>;
   /** What it said when it was last read: for what is no request, and cannot wait. */
-  readonly inForce: () => Settings;
-  readonly agents: AgentRegister;
+  readonly lastConfig: () => ConfigSnapshot;
+  readonly agents: AgentAuthenticator;
   readonly grants: Pick<Registry, 'find'>;
   /** Has what was made with a certificate end with it. */
-  readonly identities: Pick<ShownIdentities, 'showing'>;
+  readonly identities: Pick<CertificateWatch, 'watch'>;
   readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
   readonly activity: Pick<ActivityNotes, 'lacked'>;
   /** What upstreams want to see in proofs, by origin. */
@@ -58,12 +58,12 @@ export interface Rooms {
   readonly log: Log;
   readonly now: () => number;
   /** Which callers on this machine may come without a token, where the config lets those in; left out: all. */
-  readonly isNear?: ((socket: Socket) => boolean) | undefined;
+  readonly isTrustedPeer?: ((socket: Socket) => boolean) | undefined;
   readonly timers: Timers;
 }
 
 /** What can change while the proxy runs. */
-export interface Settings {
+export interface ConfigSnapshot {
   readonly policy: Policy;
   readonly agents: 'required' | 'optional';
   readonly limits: Limits;
@@ -75,5 +75,5 @@ export interface Settings {
   readonly injectPlan: (provider: string, to: Destination) => InjectPlace['as'] | SidekeyError;
   /** The definition of a provider, which says how a person can mend a grant. */
   readonly provider: (name: string) => Provider | undefined;
-  readonly concealed: Concealment;
+  readonly redactPath: PathRedactor;
 }

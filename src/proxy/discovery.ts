@@ -3,7 +3,7 @@ import type { Arrival, Carried, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { ownHost } from '../policy/authority.ts';
 import { callerOf } from './authenticate.ts';
-import type { Rooms, Settings } from './deps.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import { reachJson, reachOf, reachText } from './reach.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { Target } from './target.ts';
@@ -16,12 +16,12 @@ export async function discovery(
   arrival: Arrival,
   target: Target,
   reply: Reply,
-  settings: Settings,
-  rooms: Rooms,
+  settings: ConfigSnapshot,
+  services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<Carried | SidekeyError> {
   record.discovers();
-  const caller = await callerOf(arrival, settings, rooms, record);
+  const caller = await callerOf(arrival, settings, services, record);
   if (caller instanceof SidekeyError) return caller;
   const { method, fields } = arrival.head;
   const [path = ''] = target.path.split('?', 1);
@@ -34,7 +34,7 @@ export async function discovery(
       hint: `GET http://${ownHost}/`,
     });
   }
-  const reach = await reachOf({ arrival, target, caller }, settings, rooms);
+  const reach = await reachOf({ arrival, target, caller }, settings, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   const body = Buffer.from(isJson ? `${JSON.stringify(reachJson(reach))}\n` : reachText(reach));
   const type = isJson ? 'application/json' : 'text/plain; charset=utf-8';

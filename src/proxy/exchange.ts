@@ -8,10 +8,10 @@ import type { BodyFacts } from '../policy/body.ts';
 import { notFor } from '../schemes/placeholders.ts';
 import { hold } from './approval.ts';
 import { callerOf } from './authenticate.ts';
-import { bodyFacts, type Granted, grantedBy, judge, type Judgement } from './authorize.ts';
-import type { Rooms, Settings } from './deps.ts';
+import { bodyFacts, type AuthorizedRequest, grantedBy, judge, type Judgement } from './authorize.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import { discovery } from './discovery.ts';
-import type { Departure } from './forward.ts';
+import type { UpstreamRequest } from './forward.ts';
 import { type Admitted, type Consent, withCredential, withKnownBody } from './inject.ts';
 import { responseBound, takeLimits } from './limits.ts';
 import { type ShownFacts, shownInHead, showsGrant, strayInHead, withPlaceholders } from './placeholders.ts';
@@ -21,31 +21,36 @@ import { targetOf } from './target.ts';
 import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 
 /** Sends a request that has been admitted, and streams what comes back into the reply. */
-export type Carrier = (
-  departure: Departure,
+export type Forwarder = (
+  request: UpstreamRequest,
   meter: Meter,
   reply: Reply,
-  settings: Settings,
+  settings: ConfigSnapshot,
 ) => Promise<Carried>;
 
 /**
  * One request and its response: the whole product on one screen. Each step goes on with what the one before found, or
  * refuses. Whatever happens, the client gets an answer or a closed connection, and the audit says which.
  */
-export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, carry: Carrier): Promise<void> {
-  const record = beginRecord(arrival, rooms.now);
+export async function exchange(
+  arrival: Arrival,
+  reply: Reply,
+  services: ProxyServices,
+  carry: Forwarder,
+): Promise<void> {
+  const record = beginRecord(arrival, services.now);
   let end: Carried | SidekeyError;
   let meter: Meter | undefined;
   try {
-    const admitted = await admit(arrival, reply, rooms, await rooms.settings(), record);
+    const admitted = await admit(arrival, reply, services, await services.config(), record);
     if (admitted instanceof SidekeyError || 'fate' in admitted) end = admitted;
     else {
-      const { departure, settings } = admitted;
-      meter = createMeter(departure.spend, departure.countEcho);
-      end = await carry(departure, meter, reply, settings);
+      const { departure: request, settings } = admitted;
+      meter = createMeter(request.spend, request.countEcho);
+      end = await carry(request, meter, reply, settings);
     }
   } catch (error) {
-    if (!(error instanceof SidekeyError)) rooms.log.error({ err: error }, 'an exchange failed');
+    if (!(error instanceof SidekeyError)) services.log.error({ err: error }, 'an exchange failed');
     end =
       error instanceof SidekeyError
         ? error
@@ -55,24 +60,27 @@ export async function exchange(arrival: Arrival, reply: Reply, rooms: Rooms, car
   if (meter !== undefined && meter.echoes > 0) {
     record.echoed(meter.echoes);
     const { exchange: id } = record;
-    rooms.log.warn({ exchange: id, echoes: meter.echoes }, 'a response showed the credential of its request');
+    services.log.warn(
+      { exchange: id, echoes: meter.echoes },
+      'a response showed the credential of its request',
+    );
   }
   // Nobody reads on: what still comes of the body must not stand before the next request.
   void arrival.body?.return?.();
   if (end instanceof SidekeyError)
-    rooms.audit.note(record.refused(end, refuse(reply, end, arrival.head.method), meter));
-  else rooms.audit.note(record.outcome(end));
+    services.audit.note(record.refused(end, refuse(reply, end, arrival.head.method), meter));
+  else services.audit.note(record.outcome(end));
 }
 
 /**
  * From what arrived to what may leave, or to the end of what does not: it was refused, or it was for the proxy itself and
- * is answered. When it answers with a departure, the access is on disk.
+ * is answered. When it answers with a request, the access is on disk.
  */
 async function admit(
   arrival: Arrival,
   reply: Reply,
-  rooms: Rooms,
-  settings: Settings,
+  services: ProxyServices,
+  settings: ConfigSnapshot,
   record: ExchangeRecord,
 ): Promise<Admitted | Carried | SidekeyError> {
   const { head, client } = arrival;
@@ -83,24 +91,24 @@ async function admit(
   if (framing instanceof SidekeyError) return framing;
   if (target instanceof SidekeyError) return target;
   const { authority, path } = target;
-  if (isOwn(authority)) return discovery(arrival, target, reply, settings, rooms, record);
+  if (isOwn(authority)) return discovery(arrival, target, reply, settings, services, record);
 
-  const inHead = shownInHead(head, rooms.placeholders);
+  const inHead = shownInHead(head, services.placeholders);
   let { body } = arrival;
   let read: BodyFacts | null = null;
   /** Steps 2 and 3, by what holds at that moment. */
-  const judgeNow = async (by: Settings): Promise<Judgement | SidekeyError> => {
-    const caller = await callerOf(arrival, by, rooms, record);
+  const judgeNow = async (by: ConfigSnapshot): Promise<Judgement | SidekeyError> => {
+    const caller = await callerOf(arrival, by, services, record);
     if (caller instanceof SidekeyError) return caller;
-    const shows = inHead.all.length === 0 ? undefined : showsGrant(inHead.all, caller, rooms.placeholders);
-    return judge({ arrival, target, caller, shows }, read, by, rooms);
+    const shows = inHead.all.length === 0 ? undefined : showsGrant(inHead.all, caller, services.placeholders);
+    return judge({ arrival, target, caller, shows }, read, by, services);
   };
-  const judgeAgain = async () => judgeNow(await rooms.settings());
+  const judgeAgain = async () => judgeNow(await services.config());
 
   // 2 agent, 3 decision
   let judgement = await judgeNow(settings);
   if (judgement instanceof SidekeyError) return judgement;
-  const shown = await settings.concealed(target, judgement.offer);
+  const shown = await settings.redactPath(target, judgement.offer);
   record.path(shown);
   if (judgement.offer?.selected.kind === 'selected') record.selected(judgement.offer.selected.grant);
   if (judgement.decision.needsBody) {
@@ -116,8 +124,8 @@ async function admit(
       ? notFor(authorityText(authority))
       : denial;
   }
-  if (decision.reported !== null) rooms.audit.note(record.reported(decision.reported));
-  const leaves: Departure = {
+  if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
+  const leaves: UpstreamRequest = {
     authority,
     method: head.method,
     path,
@@ -127,36 +135,36 @@ async function admit(
     body,
     trailers: () => trailerFields(arrival.trailers?.() ?? []),
     carriesGrant: false,
-    right: { caller, facts, grant: null },
+    permission: { caller, facts, grant: null },
     maxResponse: responseBound(decision),
   };
   if (decision.outcome === 'tunnel') {
     const known = { caller, settings: judgement.settings, offer, inHead, grant: null };
-    const stray = strayInHead(leaves, known, rooms.placeholders);
+    const stray = strayInHead(leaves, known, services.placeholders);
     if (stray !== null) return stray;
-    const watched = await withPlaceholders(leaves, known, rooms.placeholders, reply, () => {});
+    const watched = await withPlaceholders(leaves, known, services.placeholders, reply, () => {});
     if (watched instanceof SidekeyError) return watched;
     // No grant is used, so the config lets no limit count for one.
-    const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, rooms);
+    const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, services);
     if (!taken.ok) return taken.refusal;
-    await rooms.audit.append(record.access());
+    await services.audit.append(record.access());
     return { settings: judgement.settings, departure: { ...watched, spend: taken.spend } };
   }
   // 4 credential, 5 audit, 6 injection
   const granted = grantedBy(judgement, decision);
   if (granted instanceof SidekeyError) return granted;
-  let departure = leaves;
+  let request = leaves;
   let consent: Consent | null = null;
   if (decision.outcome === 'approve') {
     // Read to its end, so that a client that leaves is noticed.
     if (body !== null) reply.continue();
-    departure = { ...leaves, body: await wholeBody(body, settings.limits.held_body_bytes) };
+    request = { ...leaves, body: await wholeBody(body, settings.limits.held_body_bytes) };
     consent = (wanted) =>
-      hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, rooms);
+      hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, services);
   }
-  const ready = await prepare(departure, granted, { offer, inHead }, reply, rooms, record);
+  const ready = await prepare(request, granted, { offer, inHead }, reply, services, record);
   if (ready instanceof SidekeyError || 'fate' in ready) return ready;
-  return withCredential(ready, granted, consent, rooms, record);
+  return withCredential(ready, granted, consent, services, record);
 }
 
 /**
@@ -167,23 +175,25 @@ async function admit(
  * @throws SidekeyError as `withKnownBody`
  */
 async function prepare(
-  departure: Departure,
-  granted: Granted,
+  request: UpstreamRequest,
+  granted: AuthorizedRequest,
   shown: Pick<ShownFacts, 'offer' | 'inHead'>,
   reply: Reply,
-  rooms: Rooms,
+  services: ProxyServices,
   record: ExchangeRecord,
-): Promise<Departure | Carried | SidekeyError> {
+): Promise<UpstreamRequest | Carried | SidekeyError> {
   const { settings, caller, grant } = granted;
   const facts: ShownFacts = { ...shown, settings, caller, grant };
-  const stray = strayInHead(departure, facts, rooms.placeholders);
+  const stray = strayInHead(request, facts, services.placeholders);
   if (stray !== null) return stray;
-  let leaving = departure;
-  if (isTokenRequest(departure, settings.provider(grant.provider))) {
-    const answered = await answerTokenRequest(departure, granted, reply, rooms, record);
+  let leaving = request;
+  if (isTokenRequest(request, settings.provider(grant.provider))) {
+    const answered = await answerTokenRequest(request, granted, reply, services, record);
     if (answered instanceof SidekeyError || 'fate' in answered) return answered;
-    leaving = { ...departure, ...answered };
+    leaving = { ...request, ...answered };
   }
   const known = await withKnownBody(leaving, granted, reply);
-  return withPlaceholders(known, facts, rooms.placeholders, reply, () => rooms.audit.note(record.strayed()));
+  return withPlaceholders(known, facts, services.placeholders, reply, () =>
+    services.audit.note(record.strayed()),
+  );
 }

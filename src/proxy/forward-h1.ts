@@ -16,10 +16,10 @@ import {
   planOf,
   requestHead,
   rewrittenBody,
-  type Try,
+  type AttemptContext,
   Upload,
 } from './attempt.ts';
-import { Answer, type Carriage } from './response.ts';
+import { ResponseHandler, type Transport } from './response.ts';
 import { ConnectionEnded, timedOut } from './upstream-failure.ts';
 
 /** What a response turns out to be, in its order. */
@@ -159,11 +159,11 @@ class ResponseReading {
 const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 /** One request over one connection, and the response into the reply. */
-export class Attempt implements ConnectionUser, ResponseSink, Carriage {
+export class Attempt implements ConnectionUser, ResponseSink, Transport {
   readonly owner: string;
-  readonly #try: Try;
+  readonly #context: AttemptContext;
   readonly #peer: Peer;
-  readonly #answer: Answer;
+  readonly #response: ResponseHandler;
   readonly #reading: ResponseReading;
   readonly #isExpecting: boolean;
   #head: Buffer | null = null;
@@ -174,51 +174,51 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   /** Whether the upstream may have left the body of the request unread. */
   #isBodyDoubtful = false;
 
-  constructor(it: Try) {
-    this.#try = it;
-    const { facts, grant } = it.departure.right;
+  constructor(it: AttemptContext) {
+    this.#context = it;
+    const { facts, grant } = it.request.permission;
     // Whose credential goes along: that of the grant, or the agent's own.
     this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
-    this.#peer = peerOf(it.departure.authority, it.request.identity);
+    this.#peer = peerOf(it.request.authority, it.injected.identity);
     this.#isExpecting = expects(it);
-    this.#answer = new Answer(it, this);
-    this.#reading = new ResponseReading(it.departure.method, it.limits, this);
+    this.#response = new ResponseHandler(it, this);
+    this.#reading = new ResponseReading(it.request.method, it.limits, this);
   }
 
   /** Rejects with a SidekeyError where the upstream fails before its head. */
   run(): Promise<AttemptEnd> {
-    const { departure, request, connections, fresh } = this.#try;
-    this.#answer.begin(() => {
-      this.#head = requestHead(departure, request, this.#isExpecting);
+    const { request, injected, connections, fresh } = this.#context;
+    this.#response.begin(() => {
+      this.#head = requestHead(request, injected, this.#isExpecting);
       connections.request(this.#peer, this, fresh);
     });
-    return this.#answer.end;
+    return this.#response.end;
   }
 
   // What the connection tells.
 
   connected(connection: UpstreamConnection): void {
-    const { departure, request, sent, reply, limits } = this.#try;
+    const { request, injected, sent, reply, limits } = this.#context;
     this.#connection = connection;
     connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
     connection.write(this.#head!);
     this.#head = null;
-    const { trailers } = departure;
-    const plan = planOf(this.#try);
+    const { trailers } = request;
+    const plan = planOf(this.#context);
     if (plan.kind === 'none') return;
     // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
-    this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(departure.method);
+    this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(request.method);
     if (!this.#isExpecting) reply.continue();
     this.#upload = new Upload(framedFor(plan, connection));
     this.#upload
-      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#goOn(true))
+      .send({ plan, pieces: rewrittenBody(injected, sent), trailers }, () => this.#goOn(true))
       .catch((error: Error) => {
         if (this.#connection !== null) this.#broke(error);
       });
   }
 
   unconnected(error: Error): void {
-    this.#answer.fail(error, false);
+    this.#response.fail(error, false);
   }
 
   received(bytes: Buffer, end: number): void {
@@ -232,18 +232,18 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   }
 
   expired(): void {
-    const { authority } = this.#try.departure;
+    const { authority } = this.#context.request;
     if (this.#reading.hasHead) {
-      if (this.#answer.isWaitedFor) this.#rearm();
+      if (this.#response.isWaitedFor) this.#rearm();
       else this.#broke(timedOut(authority, 'stopped sending'));
-    } else if (this.#isExpecting && this.#try.reply.waits) this.#goOn();
+    } else if (this.#isExpecting && this.#context.reply.waits) this.#goOn();
     else if (this.#upload?.waitsForPiece === true) this.#rearm();
     else this.#broke(timedOut(authority, 'did not answer in time'));
   }
 
   ended(): void {
     if (this.#reading.end()) return;
-    if (this.#reading.hasHead) this.#answer.cut(new ConnectionEnded());
+    if (this.#reading.hasHead) this.#response.cut(new ConnectionEnded());
     else this.#broke(new ConnectionEnded());
   }
 
@@ -254,23 +254,23 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
   // What the response turns out to be.
 
   interim(head: ResponseHeadBytes): void {
-    const { departure, reply } = this.#try;
+    const { request, reply } = this.#context;
     if (head.status !== 100) {
-      this.#answer.interim(head.status, head.raw());
+      this.#response.interim(head.status, head.raw());
       return;
     }
-    this.#isBodyDoubtful = this.#upload !== null && !methodsWithBody.has(departure.method);
+    this.#isBodyDoubtful = this.#upload !== null && !methodsWithBody.has(request.method);
     if (reply.waits) this.#goOn();
   }
 
   head(head: ResponseHeadBytes): void {
     this.#idleMs = keptFor(head);
     if (this.#upload !== null && (head.status >= 400 || !this.#upload.isSent)) this.#isBodyDoubtful = true;
-    this.#answer.headRead(head);
+    this.#response.headRead(head);
   }
 
   payload(piece: Buffer): void {
-    this.#answer.payloadLent(piece);
+    this.#response.payloadLent(piece);
   }
 
   whole(trailers: RawFields): void {
@@ -281,7 +281,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
     const isReusable = !this.#isBodyDoubtful && this.#reading.isReusable;
     if (isReusable && connection?.isFull === false) connection.release(this.#idleMs);
     else connection?.destroy();
-    this.#answer.whole(trailers);
+    this.#response.whole(trailers);
   }
 
   // What the answer asks for.
@@ -301,7 +301,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
 
   drop(): void {
     this.#upload?.stop();
-    if (this.#head !== null) this.#try.connections.leave(this.#peer, this);
+    if (this.#head !== null) this.#context.connections.leave(this.#peer, this);
     this.#head = null;
     this.#connection?.destroy();
     this.#connection = null;
@@ -309,16 +309,16 @@ export class Attempt implements ConnectionUser, ResponseSink, Carriage {
 
   /** The body comes, or may come. */
   #goOn(isSending = false): void {
-    this.#try.reply.continue(isSending);
+    this.#context.reply.continue(isSending);
     this.#rearm();
   }
 
   #rearm(): void {
-    const { upstream_idle: idle, upstream_head: head } = this.#try.limits;
+    const { upstream_idle: idle, upstream_head: head } = this.#context.limits;
     this.#connection?.deadline(this.#reading.hasHead ? idle : head);
   }
 
   #broke(error: Error): void {
-    this.#answer.broke(error, this.#reading.hasBegun);
+    this.#response.broke(error, this.#reading.hasBegun);
   }
 }

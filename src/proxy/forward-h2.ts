@@ -8,19 +8,19 @@ import {
   planOf,
   rewrittenBody,
   streamHead,
-  type Try,
+  type AttemptContext,
   Upload,
 } from './attempt.ts';
-import { Answer, type Carriage } from './response.ts';
+import { ResponseHandler, type Transport } from './response.ts';
 import { timedOut } from './upstream-failure.ts';
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
-export class StreamAttempt implements StreamUser, Carriage {
+export class StreamAttempt implements StreamUser, Transport {
   /** Made before a stream is asked for. */
   head!: StreamHead;
-  readonly #try: Try;
+  readonly #context: AttemptContext;
   readonly #peer: Peer;
-  readonly #answer: Answer;
+  readonly #response: ResponseHandler;
   readonly #isExpecting: boolean;
   #isWaiting = false;
   #stream: UpstreamStream | null = null;
@@ -28,34 +28,34 @@ export class StreamAttempt implements StreamUser, Carriage {
   #hasBegun = false;
   #hasHead = false;
 
-  constructor(it: Try) {
-    this.#try = it;
-    this.#peer = peerOf(it.departure.authority, it.request.identity);
+  constructor(it: AttemptContext) {
+    this.#context = it;
+    this.#peer = peerOf(it.request.authority, it.injected.identity);
     this.#isExpecting = expects(it);
-    this.#answer = new Answer(it, this);
+    this.#response = new ResponseHandler(it, this);
   }
 
   /** Rejects with a SidekeyError where the upstream fails before its head. */
   run(): Promise<AttemptEnd> {
-    const { departure, request, streams, fresh } = this.#try;
-    this.#answer.begin(() => {
-      this.head = streamHead(departure, request, this.#isExpecting);
+    const { request, injected, streams, fresh } = this.#context;
+    this.#response.begin(() => {
+      this.head = streamHead(request, injected, this.#isExpecting);
       this.#isWaiting = true;
       streams.request(this.#peer, this, fresh);
     });
-    return this.#answer.end;
+    return this.#response.end;
   }
 
   // What the stream tells.
 
   opened(stream: UpstreamStream): void {
-    const { departure, request, sent, reply } = this.#try;
+    const { request, injected, sent, reply } = this.#context;
     this.#isWaiting = false;
     this.#stream = stream;
     if (this.#isExpecting) stream.deadline(expectationMs);
     else this.#rearm();
-    const { trailers } = departure;
-    const plan = planOf(this.#try);
+    const { trailers } = request;
+    const plan = planOf(this.#context);
     if (plan.kind === 'none') return;
     if (!this.#isExpecting) reply.continue();
     this.#upload = new Upload({
@@ -63,22 +63,22 @@ export class StreamAttempt implements StreamUser, Carriage {
       end: (fields) => stream.end(fields),
     });
     this.#upload
-      .send({ plan, pieces: rewrittenBody(request, sent), trailers }, () => this.#goOn(true))
+      .send({ plan, pieces: rewrittenBody(injected, sent), trailers }, () => this.#goOn(true))
       .catch((error: Error) => {
-        if (this.#stream !== null) this.#answer.broke(error, this.#hasBegun);
+        if (this.#stream !== null) this.#response.broke(error, this.#hasBegun);
       });
   }
 
   unopened(why: Error | 'http/1.1'): void {
     this.#isWaiting = false;
-    if (why === 'http/1.1') this.#answer.downgrade();
-    else this.#answer.fail(why, false);
+    if (why === 'http/1.1') this.#response.downgrade();
+    else this.#response.fail(why, false);
   }
 
   interim(status: number, fields: RawFields): void {
     this.#hasBegun = true;
-    if (status !== 100) this.#answer.interim(status, fields);
-    else if (this.#try.reply.waits) this.#goOn();
+    if (status !== 100) this.#response.interim(status, fields);
+    else if (this.#context.reply.waits) this.#goOn();
   }
 
   answered(status: number, fields: RawFields): void {
@@ -86,12 +86,12 @@ export class StreamAttempt implements StreamUser, Carriage {
     this.#hasHead = true;
     this.#rearm();
     // HTTP/2 has no reason phrase (RFC 9113 §8.3.2).
-    this.#answer.head(status, '', fields);
+    this.#response.head(status, '', fields);
   }
 
   received(piece: Buffer): void {
     this.#rearm();
-    this.#answer.payload(piece);
+    this.#response.payload(piece);
   }
 
   whole(trailers: RawFields): void {
@@ -100,7 +100,7 @@ export class StreamAttempt implements StreamUser, Carriage {
     this.#upload?.stop();
     // An upstream that answers early wants no more of the request.
     if (this.#upload?.isSent === false) stream?.destroy();
-    this.#answer.whole(trailerFields(trailers));
+    this.#response.whole(trailerFields(trailers));
   }
 
   drained(): void {
@@ -108,20 +108,20 @@ export class StreamAttempt implements StreamUser, Carriage {
   }
 
   expired(): void {
-    const { authority } = this.#try.departure;
-    const isWaitedFor = this.#hasHead ? this.#answer.isWaitedFor : this.#upload?.waitsForPiece === true;
-    if (!this.#hasHead && this.#isExpecting && this.#try.reply.waits) this.#goOn();
+    const { authority } = this.#context.request;
+    const isWaitedFor = this.#hasHead ? this.#response.isWaitedFor : this.#upload?.waitsForPiece === true;
+    if (!this.#hasHead && this.#isExpecting && this.#context.reply.waits) this.#goOn();
     else if (isWaitedFor) this.#rearm();
     else {
       const how = this.#hasHead ? 'stopped sending' : 'did not answer in time';
-      this.#answer.broke(timedOut(authority, how), this.#hasBegun);
+      this.#response.broke(timedOut(authority, how), this.#hasBegun);
     }
   }
 
   lost({ how, error }: StreamLoss): void {
     this.#stream = null;
-    if (how === 'http_1_1_required' && !this.#hasBegun) this.#answer.downgrade(error);
-    else this.#answer.broke(error, this.#hasBegun, how === 'unprocessed' && !this.#hasBegun);
+    if (how === 'http_1_1_required' && !this.#hasBegun) this.#response.downgrade(error);
+    else this.#response.broke(error, this.#hasBegun, how === 'unprocessed' && !this.#hasBegun);
   }
 
   // What the answer asks for.
@@ -141,7 +141,7 @@ export class StreamAttempt implements StreamUser, Carriage {
 
   drop(): void {
     this.#upload?.stop();
-    if (this.#isWaiting) this.#try.streams.leave(this.#peer, this);
+    if (this.#isWaiting) this.#context.streams.leave(this.#peer, this);
     this.#isWaiting = false;
     this.#stream?.destroy();
     this.#stream = null;
@@ -149,12 +149,12 @@ export class StreamAttempt implements StreamUser, Carriage {
 
   /** The body comes, or may come. */
   #goOn(isSending = false): void {
-    this.#try.reply.continue(isSending);
+    this.#context.reply.continue(isSending);
     this.#rearm();
   }
 
   #rearm(): void {
-    const { upstream_idle: idle, upstream_head: head } = this.#try.limits;
+    const { upstream_idle: idle, upstream_head: head } = this.#context.limits;
     this.#stream?.deadline(this.#hasHead ? idle : head);
   }
 }

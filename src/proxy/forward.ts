@@ -7,15 +7,15 @@ import type { EchoPlan } from '../policy/leak-guard.ts';
 import type { Injected } from '../schemes/apply.ts';
 import type { Shown } from '../schemes/placeholders.ts';
 import type { Protocol } from '../upstream/protocol.ts';
-import { isSafe, type Proofs, type Try } from './attempt.ts';
-import type { Settings } from './deps.ts';
+import { isSafe, type Proofs, type AttemptContext } from './attempt.ts';
+import type { ConfigSnapshot } from './deps.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import { meteredBody } from './request-body.ts';
-import type { RequestRight } from './revalidate.ts';
+import type { RequestPermission } from './revalidate.ts';
 
 /** A request as it leaves: where to, and what exactly. */
-export interface Departure {
+export interface UpstreamRequest {
   readonly authority: Authority;
   /** What the client speaks. One of HTTP/1.1 is served over HTTP/1.1; one of HTTP/2 over what the upstream chooses. */
   readonly protocol: Protocol;
@@ -34,7 +34,7 @@ export interface Departure {
   /** Bytes of the response body that may come back; null: any. */
   readonly maxResponse: number | null;
   /** By what right it leaves: asked for again while the response lasts. */
-  readonly right: RequestRight;
+  readonly permission: RequestPermission;
   /** Takes the bytes of both bodies off a budget; absent: they count against none. */
   readonly spend?: Spend | undefined;
   /** Takes the credential out of response fields; see `Injected`. */
@@ -83,27 +83,27 @@ export interface Departure {
  * Rejects with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
  */
 export async function forward(
-  departure: Departure,
+  request: UpstreamRequest,
   meter: Meter,
   reply: Reply,
-  { connections, streams, limits }: Pick<Settings, 'connections' | 'streams' | 'limits'>,
+  { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
 ): Promise<Carried> {
-  let { renew } = departure;
-  const { proofs } = departure;
+  let { renew } = request;
+  const { proofs } = request;
   let mayProve = proofs !== undefined;
-  let request: Injected = departure;
+  let injected: Injected = request;
   // HTTP/2 without TLS is only for those who know that of each other (RFC 9113 §3.3).
-  let protocol: Protocol = departure.authority.scheme === 'https' ? departure.protocol : 'http/1.1';
+  let protocol: Protocol = request.authority.scheme === 'https' ? request.protocol : 'http/1.1';
   // An upstream of HTTP/2 says of any request when it has done nothing with it.
-  const mayRepeat = renew !== undefined || mayProve || isSafe(departure.method) || protocol === 'h2';
+  const mayRepeat = renew !== undefined || mayProve || isSafe(request.method) || protocol === 'h2';
   const bounds = { keep: mayRepeat ? limits.replay_bytes : 0, most: limits.body_bytes };
-  const body = meteredBody(departure.body, bounds, meter);
-  let sent: Try['sent'] = body.stream;
+  const body = meteredBody(request.body, bounds, meter);
+  let sent: AttemptContext['sent'] = body.stream;
   let fresh = false;
   for (;;) {
-    const it: Try = {
-      departure,
+    const it: AttemptContext = {
       request,
+      injected,
       sent,
       body,
       renew,
@@ -120,7 +120,7 @@ export async function forward(
       case 'done':
         return end.carried;
       case 'renewed':
-        ({ request, sent } = end);
+        ({ request: injected, sent } = end);
         renew = undefined;
         break;
       case 'proved':
@@ -137,6 +137,6 @@ export async function forward(
         sent = end.sent;
     }
     // Whatever became of the one before: its proof may have been seen.
-    if (proofs !== undefined && end.kind !== 'renewed') request = proofs.anew();
+    if (proofs !== undefined && end.kind !== 'renewed') injected = proofs.anew();
   }
 }

@@ -11,20 +11,20 @@ import { bodyNeed, type BodyNeed } from '../schemes/registry.ts';
 import type { MessageFacts } from '../schemes/scheme.ts';
 import { sha256 } from '../schemes/sigv4/signature.ts';
 import { consentHint, createProofs } from './attempt.ts';
-import type { Granted } from './authorize.ts';
-import type { Rooms, Settings } from './deps.ts';
-import type { Departure } from './forward.ts';
+import type { AuthorizedRequest } from './authorize.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
+import type { UpstreamRequest } from './forward.ts';
 import { responseBound, takeLimits } from './limits.ts';
 import type { ExchangeRecord } from './record.ts';
 import { readAhead } from './request-body.ts';
 
 /** Waits for the person whom policy wants to be asked. Answers with what holds after that, or why it may not leave. */
-export type Consent = (granted: Granted) => Promise<Granted | SidekeyError>;
+export type Consent = (granted: AuthorizedRequest) => Promise<AuthorizedRequest | SidekeyError>;
 
 /** A request that may leave, and what held when that was decided. */
 export interface Admitted {
-  readonly departure: Departure;
-  readonly settings: Settings;
+  readonly departure: UpstreamRequest;
+  readonly settings: ConfigSnapshot;
 }
 
 /**
@@ -35,10 +35,10 @@ export interface Admitted {
  * @param consent null: nobody is to be asked
  */
 export async function withCredential(
-  departure: Departure,
-  granted: Granted,
+  departure: UpstreamRequest,
+  granted: AuthorizedRequest,
   consent: Consent | null,
-  rooms: Rooms,
+  services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<Admitted | SidekeyError> {
   const { authority } = departure;
@@ -49,17 +49,17 @@ export async function withCredential(
     grant: granted.grant.id,
     limit: granted.decision.echoLimit,
   };
-  const barred = rooms.echoLimit.refusal(asker);
+  const barred = services.echoLimit.refusal(asker);
   if (barred !== null) return barred;
-  const planOf = ({ settings, grant }: Granted) => settings.injectPlan(grant.provider, departure);
+  const planOf = ({ settings, grant }: AuthorizedRequest) => settings.injectPlan(grant.provider, departure);
   // Nobody is asked for what cannot leave.
   let plan = planOf(granted);
   if (plan instanceof SidekeyError) return plan;
   const { id } = granted.grant;
-  let token = await rooms.tokens.tokenFor(id);
+  let token = await services.tokens.tokenFor(id);
   if (token.kind === 'refused') return refusedToken(token);
   // Before the person: they bound how often one is asked.
-  const taken = await takeLimits(granted.decision, { agent: granted.caller.agent, grant: id }, rooms);
+  const taken = await takeLimits(granted.decision, { agent: granted.caller.agent, grant: id }, services);
   if (!taken.ok) return taken.refusal;
   let agreed = granted;
   if (consent !== null) {
@@ -69,7 +69,7 @@ export async function withCredential(
     plan = planOf(agreed);
     if (plan instanceof SidekeyError) return plan;
     // What it was good for has ended meanwhile, perhaps.
-    token = await rooms.tokens.tokenFor(id);
+    token = await services.tokens.tokenFor(id);
     if (token.kind === 'refused') return refusedToken(token);
   }
   const { settings, caller, facts, decision } = agreed;
@@ -77,15 +77,15 @@ export async function withCredential(
   const refused = await caller.spend(token.grant);
   if (refused !== null) return refused;
   const first = token;
-  const leaving: Departure = {
+  const leaving: UpstreamRequest = {
     ...departure,
     carriesGrant: true,
-    right: { caller, facts, grant: first.grant, approval: agreed.approval },
+    permission: { caller, facts, grant: first.grant, approval: agreed.approval },
     maxResponse: responseBound(decision),
     spend: taken.spend,
   };
   if (plan.kind === 'own') {
-    await rooms.audit.append(record.access());
+    await services.audit.append(record.access());
     return { departure: leaving, settings };
   }
   const carried = plan;
@@ -103,7 +103,7 @@ export async function withCredential(
   const origin = isProven(first.sealed.credential, carried) ? originOf(authority) : null;
 
   const injected = ({ sealed }: ReadyToken): Injected => {
-    const facts = messageFacts(departure, settings.limits, rooms.now());
+    const facts = messageFacts(departure, settings.limits, services.now());
     return inject(
       { path: departure.path, fields },
       {
@@ -111,7 +111,7 @@ export async function withCredential(
         plan: carried,
         authority,
         insecure: decision.insecure,
-        facts: origin === null ? facts : { ...facts, nonce: rooms.nonces.of(origin) },
+        facts: origin === null ? facts : { ...facts, nonce: services.nonces.of(origin) },
         shown: departure.shown,
       },
     );
@@ -121,15 +121,15 @@ export async function withCredential(
     const { grant, sealed } = ready;
     const request = injected(ready);
     if (echo?.isAsked === true && request.secrets?.texts.every(isGuardable) !== true) throw unguardable();
-    record.grant(grant, rooms.fingerprint(sealed));
-    await rooms.audit.append(record.access());
+    record.grant(grant, services.fingerprint(sealed));
+    await services.audit.append(record.access());
     left = ready;
-    if (request.identity !== undefined) rooms.identities.showing(ready, request.identity);
+    if (request.identity !== undefined) services.identities.watch(ready, request.identity);
     return request;
   };
 
   const renew = async (replayable: boolean): Promise<Injected | null> => {
-    const fresh = await rooms.tokens.forceRefresh(first);
+    const fresh = await services.tokens.forceRefresh(first);
     // The right may have been taken away while that was asked for. The use is counted already.
     const ended = await caller.holds(first.grant, { mode: settings.agents, used: false });
     if (ended instanceof SidekeyError) throw ended;
@@ -140,15 +140,15 @@ export async function withCredential(
   };
   const armed = await arm(first);
   const renewed = first.grant.refreshable ? renew : undefined;
-  const hint = consentHint(() => left, settings, record, rooms);
-  const proofs = origin === null ? undefined : createProofs(rooms.nonces, origin, () => injected(left));
+  const hint = consentHint(() => left, settings, record, services);
+  const proofs = origin === null ? undefined : createProofs(services.nonces, origin, () => injected(left));
   // Services repeat addresses on every page of a list.
   const isInAddress = armed.path !== departure.path;
   const countEcho = async () => {
-    const refusal = await rooms.echoLimit.count(asker);
+    const refusal = await services.echoLimit.count(asker);
     if (refusal?.code === 'too_many_echoes') {
-      rooms.audit.note(record.limited());
-      rooms.log.warn({ exchange: record.exchange, grant: asker.grant }, refusal.message);
+      services.audit.note(record.limited());
+      services.log.warn({ exchange: record.exchange, grant: asker.grant }, refusal.message);
     }
     return refusal;
   };
@@ -206,10 +206,10 @@ function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): Side
  * the client left in the middle of it
  */
 export async function withKnownBody(
-  departure: Departure,
-  { settings, grant }: Granted,
+  departure: UpstreamRequest,
+  { settings, grant }: AuthorizedRequest,
   reply: Pick<Reply, 'continue'>,
-): Promise<Departure> {
+): Promise<UpstreamRequest> {
   const plan = settings.injectPlan(grant.provider, departure);
   if (plan instanceof SidekeyError || plan.kind === 'own') return departure;
   const need = bodyNeed({ ...departure, hasBody: hasBody(departure) }, plan);
@@ -229,8 +229,8 @@ export async function withKnownBody(
 
 /** What a way to carry a credential may have to know of a request. */
 function messageFacts(
-  departure: Departure,
-  limits: Granted['settings']['limits'],
+  departure: UpstreamRequest,
+  limits: AuthorizedRequest['settings']['limits'],
   now: number,
 ): MessageFacts {
   return {
@@ -243,7 +243,7 @@ function messageFacts(
   };
 }
 
-function hasBody({ framing }: Departure): boolean {
+function hasBody({ framing }: UpstreamRequest): boolean {
   return framing.kind === 'chunked' || (framing.kind === 'length' && framing.bytes > 0);
 }
 

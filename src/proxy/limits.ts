@@ -5,7 +5,7 @@ import type { Obligations } from '../policy/decide.ts';
 import { limitReached } from '../policy/limits.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import type { QuotaKey, Quota } from '../quota/quota.ts';
-import type { Rooms } from './deps.ts';
+import type { ProxyServices } from './deps.ts';
 
 /** What was taken from the limits of a rule. */
 type TakenLimits =
@@ -21,7 +21,7 @@ type TakenLimits =
 export async function takeLimits(
   { mode, limits }: Pick<Obligations, 'mode' | 'limits'>,
   who: QuotaKey,
-  { quota, now }: Pick<Rooms, 'quota' | 'now'>,
+  { quota, now }: Pick<ProxyServices, 'quota' | 'now'>,
 ): Promise<TakenLimits> {
   if (mode === 'report' || limits.length === 0) return { ok: true, spend: undefined };
   const taken = await quota.take(limits, who, now());

@@ -18,8 +18,8 @@ import { within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
-import type { Rooms } from './deps.ts';
-import { type Carrier, exchange } from './exchange.ts';
+import type { ProxyServices } from './deps.ts';
+import { type Forwarder, exchange } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
 import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
@@ -51,8 +51,8 @@ const backlog = 4_096;
 const lastWordMs = 500;
 
 /** Does not listen yet. */
-export function createListener(rooms: Rooms): Listener {
-  const open = createOpenConnections(rooms, rooms.timers);
+export function createListener(services: ProxyServices): Listener {
+  const open = createOpenConnections(services, services.timers);
   /** Exchanges end by themselves; tunnels and upgraded connections may not. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
@@ -67,7 +67,7 @@ export function createListener(rooms: Rooms): Listener {
     const end = () => void works.delete(done);
     const done = work.then(end, (error: unknown) => {
       end();
-      rooms.log.error({ err: error }, 'a connection failed');
+      services.log.error({ err: error }, 'a connection failed');
     });
     works.add(done);
     return done;
@@ -78,21 +78,21 @@ export function createListener(rooms: Rooms): Listener {
    *
    * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
    */
-  function carrying(carry: Carrier, cuttable: (meter: Meter) => Cuttable, isJudgedAnew = false): Carrier {
-    return (departure, meter, reply, settings) => {
-      const { right } = departure;
+  function carrying(carry: Forwarder, cuttable: (meter: Meter) => Cuttable, isJudgedAnew = false): Forwarder {
+    return (request, meter, reply, settings) => {
+      const { permission } = request;
       const refusal = isJudgedAnew
-        ? (policy: Policy, now: number) => requestRefusal(policy, right, now, rooms.approvals)
+        ? (policy: Policy, now: number) => requestRefusal(policy, permission, now, services.approvals)
         : null;
-      const entry = { client: cuttable(meter), right, refusal, settle: () => meter.settle() };
-      return open.during(entry, () => carry(departure, meter, reply, settings));
+      const entry = { client: cuttable(meter), permission, refusal, settle: () => meter.settle() };
+      return open.during(entry, () => carry(request, meter, reply, settings));
     };
   }
 
   const service: Service = {
-    timers: rooms.timers,
+    timers: services.timers,
     now: () => performance.now(),
-    limits: () => rooms.inForce().limits,
+    limits: () => services.lastConfig().limits,
     isClosing: () => closing !== undefined,
     exchange(arrival, reply, { socket }) {
       const { head, client } = arrival;
@@ -104,7 +104,7 @@ export function createListener(rooms: Rooms): Listener {
         exchange(
           arrival,
           reply,
-          rooms,
+          services,
           carrying(forward, () => socket),
         ),
       );
@@ -113,7 +113,7 @@ export function createListener(rooms: Rooms): Listener {
     takeOver(head, { socket, client }, early) {
       if (head.method !== 'CONNECT') serveUpgrade(head, socket, client, early);
       else if (client.tunnel === null)
-        void track(takenOver, connect(head, socket, early, client, rooms, open, serveInside));
+        void track(takenOver, connect(head, socket, early, client, services, open, serveInside));
       else {
         const refusal = new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not carried.');
         denied(client, refusal);
@@ -130,12 +130,12 @@ export function createListener(rooms: Rooms): Listener {
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const frames = listenTo(socket, early);
-    const carry: Carrier = (departure, meter, reply, settings) =>
-      upgrade(departure, meter, reply, settings, upgradedSocket(socket, frames));
+    const carry: Forwarder = (request, meter, reply, settings) =>
+      upgrade(request, meter, reply, settings, upgradedSocket(socket, frames));
     const carrier = carrying(carry, () => socket, true);
     void track(
       takenOver,
-      exchange({ head, body: null, client, upgrades: true }, socketReply(socket), rooms, carrier),
+      exchange({ head, body: null, client, upgrades: true }, socketReply(socket), services, carrier),
     );
   }
 
@@ -149,13 +149,13 @@ export function createListener(rooms: Rooms): Listener {
     ...service,
     exchange(arrival, stream) {
       const carrier = carrying(forward, (meter) => oneStream(stream, meter));
-      return track(exchanges, exchange(arrival, stream.reply, rooms, carrier));
+      return track(exchanges, exchange(arrival, stream.reply, services, carrier));
     },
     webSocket(arrival, request) {
-      const carry: Carrier = (departure, meter, to, settings) =>
-        upgrade(departure, tellingMeter(meter, request), to, settings, streamSide(request));
+      const carry: Forwarder = (leaving, meter, to, settings) =>
+        upgrade(leaving, tellingMeter(meter, request), to, settings, streamSide(request));
       const carrier = carrying(carry, (meter) => oneStream(request, meter), true);
-      return track(takenOver, exchange(arrival, request.reply, rooms, carrier));
+      return track(takenOver, exchange(arrival, request.reply, services, carrier));
     },
     denied,
     left: (session) => void sessions.delete(session),
@@ -175,16 +175,16 @@ export function createListener(rooms: Rooms): Listener {
   function denied({ address, tunnel }: Client, { code, status, message, hint }: SidekeyError): void {
     const { scheme, host, port } = tunnel?.authority ?? {};
     const facts = { client: address, scheme, host, port, code };
-    rooms.log.info({ ...facts, hint }, `a client was refused: ${message}`);
-    rooms.audit.note({ ...facts, event: 'denied', outcome: 'deny', status, reason: message });
+    services.log.info({ ...facts, hint }, `a client was refused: ${message}`);
+    services.audit.note({ ...facts, event: 'denied', outcome: 'deny', status, reason: message });
   }
 
   // A client may end its side when it has asked, and still wants its answer.
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
-    const most = rooms.inForce().limits.connections;
+    const most = services.lastConfig().limits.connections;
     if (sockets.size < most) {
       keep(sockets, socket);
-      serve(socket, clientOf(socket, rooms));
+      serve(socket, clientOf(socket, services));
       return;
     }
     if (tooMany.size >= most) {
@@ -200,10 +200,10 @@ export function createListener(rooms: Rooms): Listener {
     const closed = new Promise((resolve) => server.close(resolve));
     for (const connection of connections) connection.closeIfIdle();
     for (const session of sessions) session.drain();
-    await within(rooms.timers, settled(exchanges), drainMs);
+    await within(services.timers, settled(exchanges), drainMs);
     // The last word of an exchange is a matter of its stream; that of a session may still be on its way.
     const drained = Promise.all(Array.from(sessions, (session) => session.drained));
-    await within(rooms.timers, drained, lastWordMs);
+    await within(services.timers, drained, lastWordMs);
     for (const socket of [...sockets, ...tooMany]) socket.destroy();
     // Each still writes its last audit event.
     await Promise.allSettled([...exchanges, ...takenOver]);
@@ -252,13 +252,13 @@ function keep(sockets: Set<Socket>, socket: Socket): void {
   socket.once('close', () => sockets.delete(socket));
 }
 
-function clientOf(socket: Socket, { isNear }: Pick<Rooms, 'isNear'>): Client {
+function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrustedPeer'>): Client {
   const { remoteAddress = '', remotePort = 0 } = socket;
   const address = remoteAddress.replace(/^::ffff:/, '');
   const loopback = address === '::1' || address.startsWith('127.');
   return {
     address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
-    loopback: loopback && (isNear?.(socket) ?? true),
+    loopback: loopback && (isTrustedPeer?.(socket) ?? true),
     tunnel: null,
   };
 }

@@ -4,7 +4,7 @@ import type { InjectPlace, Provider } from '../grants/provider.ts';
 import type { Authority } from '../policy/authority.ts';
 import { isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
 import { fold, percentDecoded } from '../policy/text.ts';
-import type { Offer } from './authorize.ts';
+import type { GrantCandidates } from './authorize.ts';
 import type { Target } from './target.ts';
 
 /**
@@ -13,9 +13,9 @@ import type { Target } from './target.ts';
  *
  * @param offer what the map offers there; null: nothing
  */
-export type Concealment = (
+export type PathRedactor = (
   target: Target,
-  offer: Pick<Offer, 'reference' | 'candidates'> | null,
+  offer: Pick<GrantCandidates, 'reference' | 'candidates'> | null,
 ) => string | Promise<string>;
 
 /** What of the providers is asked. `get` throws for a definition that is wrong. */
@@ -29,7 +29,7 @@ interface Providers {
  * those do that have the host in their audience. A host that is nobody's may be a provider's by another name: what stands
  * in the place of any of them is concealed there.
  */
-export function createConcealment(providers: Providers): Concealment {
+export function createPathRedactor(providers: Providers): PathRedactor {
   let everywhere: Promise<(authority: Authority) => readonly InjectPlace[]> | undefined;
   return ({ authority, path }, offer) => {
     let shown = path;
@@ -98,7 +98,7 @@ function patternsOf(audience: readonly string[]) {
 function without(path: string, { as: plan }: InjectPlace): string {
   if (plan.kind !== 'path') return path;
   const kept = plan.prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
-  return movedPlace(kept, plan.prefixes) ?? kept;
+  return ambiguousPathPrefix(kept, plan.prefixes) ?? kept;
 }
 
 const places = new Map<string, RegExp>();
@@ -131,7 +131,7 @@ const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
  *
  * @param target origin-form, with its query
  */
-function movedPlace(target: string, prefixes: readonly string[]): string | null {
+function ambiguousPathPrefix(target: string, prefixes: readonly string[]): string | null {
   const path = target.split('?', 1)[0] ?? '';
   if (!isOdd(path)) return null;
   const ends = prefixes.map((prefix) => prefix.split('/').findLast((segment) => segment !== '') ?? '');

@@ -24,7 +24,7 @@ import {
   tooLate,
 } from '../schemes/placeholders.ts';
 import type { Judgement } from './authorize.ts';
-import type { Departure } from './forward.ts';
+import type { UpstreamRequest } from './forward.ts';
 import { readAhead } from './request-body.ts';
 
 /** The placeholders in a request's head: nearly always none. */
@@ -84,7 +84,7 @@ export interface ShownFacts extends Pick<Judgement, 'caller' | 'settings' | 'off
 
 /** Why the placeholders of a request's head may not be sent there; null: they may, or there are none. */
 export function strayInHead(
-  { authority }: Pick<Departure, 'authority'>,
+  { authority }: Pick<UpstreamRequest, 'authority'>,
   { caller, offer, inHead, grant }: ShownFacts,
   codes: PlaceholderCodes,
 ): SidekeyError | null {
@@ -95,19 +95,19 @@ export function strayInHead(
 }
 
 /**
- * A request with what is known of its placeholders; the very departure where it can have none.
+ * A request with what is known of its placeholders; the very request where it can have none.
  *
  * @param strayed told of one in the body that stands for nothing there, and goes on
  * @returns SidekeyError `placeholder_misused`: one in the body may not go there
  * @throws SidekeyError `bad_request` where the client left in its body
  */
 export async function withPlaceholders(
-  departure: Departure,
+  request: UpstreamRequest,
   { caller, settings, inHead, grant }: ShownFacts,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
   strayed: () => void,
-): Promise<Departure | SidekeyError> {
+): Promise<UpstreamRequest | SidekeyError> {
   const provider = grant === null ? undefined : settings.provider(grant.provider);
   const places = provider?.placeholders ?? [];
   const isOwn = (found: FoundCode) => grant !== null && showsGrant([found], caller, codes)(grant);
@@ -118,14 +118,14 @@ export async function withPlaceholders(
       strayed();
       return null;
     }
-    if (grant === null) return notFor(authorityText(departure.authority));
+    if (grant === null) return notFor(authorityText(request.authority));
     return isForeign ? foreign('the body') : misplaced('body', 'the body');
   };
   const look = { codes, whyNot, most: settings.limits.placeholder_body_bytes };
-  const looked = await lookIntoBody(departure, look, places.includes('body'), reply);
+  const looked = await lookIntoBody(request, look, places.includes('body'), reply);
   if (looked instanceof SidekeyError) return looked;
   const { body, shown } = looked;
-  const leaving = body === departure.body ? departure : { ...departure, body };
+  const leaving = body === request.body ? request : { ...request, body };
   if (grant === null || provider === undefined) return leaving;
   if (inHead.all.length === 0 && shown === null && !places.includes('websocket')) return leaving;
   const texts = () => placeholdersOf({ holders: holdersOf(caller), grant: grant.id }, provider, codes);
@@ -147,7 +147,7 @@ interface BodyLook {
 }
 
 /** A body that was looked into; it is whole still. */
-interface LookedInto extends Pick<Departure, 'body'> {
+interface LookedInto extends Pick<UpstreamRequest, 'body'> {
   /** Null: nothing in it is replaced. */
   readonly shown: ShownInBody | null;
 }
@@ -158,7 +158,7 @@ interface LookedInto extends Pick<Departure, 'body'> {
  * @throws SidekeyError `bad_request` where the client left in it
  */
 async function lookIntoBody(
-  { body, framing, fields, bodyHash, wholeBody }: Departure,
+  { body, framing, fields, bodyHash, wholeBody }: UpstreamRequest,
   look: BodyLook,
   isWritten: boolean,
   reply: Pick<Reply, 'continue'>,

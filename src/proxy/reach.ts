@@ -9,7 +9,7 @@ import type { Domain } from '../policy/domain-map.ts';
 import { describeRule } from '../policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
 import { addressOf, requestFacts, selectFor, unselected } from './authorize.ts';
-import type { Rooms, Settings } from './deps.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import type { Target } from './target.ts';
 
 /** What one caller may call now, and by what right. Times are milliseconds since the epoch. */
@@ -72,19 +72,19 @@ interface Problem {
  */
 export async function reachOf(
   asked: Asked,
-  settings: Pick<Settings, 'policy' | 'agents' | 'provider'>,
-  rooms: Pick<Rooms, 'grants' | 'now'>,
+  settings: Pick<ConfigSnapshot, 'policy' | 'agents' | 'provider'>,
+  services: Pick<ProxyServices, 'grants' | 'now'>,
 ): Promise<Reach> {
   const { caller } = asked;
   const { domains, unmatched } = settings.policy;
   const hosts: ReachedHost[] = [];
   for (const domain of domains.entries) {
-    const host = await hostOf(domain, asked, settings, rooms);
+    const host = await hostOf(domain, asked, settings, services);
     if (host !== null) hosts.push(host);
   }
   const right = await caller.holds(null, { mode: settings.agents, used: false });
   return {
-    now: rooms.now(),
+    now: services.now(),
     agent: caller.agent,
     lease: caller.lease === null ? null : { id: caller.lease.id, purpose: caller.lease.purpose },
     endsAt: finiteOrNull(right),
@@ -106,8 +106,8 @@ interface Asked {
 async function hostOf(
   { pattern, action, rules }: Domain,
   { arrival, target, caller }: Asked,
-  settings: Pick<Settings, 'agents' | 'provider'>,
-  { grants, now }: Pick<Rooms, 'grants' | 'now'>,
+  settings: Pick<ConfigSnapshot, 'agents' | 'provider'>,
+  { grants, now }: Pick<ProxyServices, 'grants' | 'now'>,
 ): Promise<ReachedHost | null> {
   if (action.kind !== 'grant') return null;
   const reference = action.grant;
@@ -152,7 +152,7 @@ function offeredOf(reached: readonly Grant[], reference: string): readonly Grant
 async function grantOf(
   grant: Grant,
   caller: Pick<Identity, 'holds'>,
-  { agents, provider }: Pick<Settings, 'agents' | 'provider'>,
+  { agents, provider }: Pick<ConfigSnapshot, 'agents' | 'provider'>,
   now: number,
 ): Promise<ReachedGrant> {
   const held = await caller.holds(grant, { mode: agents, used: false });

@@ -7,7 +7,14 @@ import { type FailureCode, SidekeyError } from '../lib/errors.ts';
 import { isCovered } from '../policy/leak-guard.ts';
 import { peerOf } from '../policy/peer.ts';
 import type { Injected } from '../schemes/apply.ts';
-import { type AttemptEnd, endToEndFields, isRefusal, isSafe, type ProofAnswer, type Try } from './attempt.ts';
+import {
+  type AttemptEnd,
+  endToEndFields,
+  isRefusal,
+  isSafe,
+  type ProofAnswer,
+  type AttemptContext,
+} from './attempt.ts';
 import { isConnectionLoss, upstreamFailure } from './upstream-failure.ts';
 
 const notFromAny = new NameSet(notFromUpstream(false));
@@ -28,15 +35,15 @@ interface PassingOwner {
 }
 
 /** Passes a response on into the reply: what may go on of it, as much as may, and no faster than the client reads. */
-class Passing {
+class ResponseForwarder {
   /** Whether the client is waited for. */
   isDraining = false;
-  readonly #try: Try;
+  readonly #context: AttemptContext;
   readonly #owner: PassingOwner;
   #into: ReplySink;
 
-  constructor(it: Try, owner: PassingOwner) {
-    this.#try = it;
+  constructor(it: AttemptContext, owner: PassingOwner) {
+    this.#context = it;
     this.#into = it.reply;
     this.#owner = owner;
   }
@@ -45,16 +52,16 @@ class Passing {
     if (this.#owner.isOver) return;
     const kept = this.#passedOn(fields);
     const shown = this.#isGuarded(status) ? guardedFields(this.#guardedExchange(), status, kept) : kept;
-    this.#try.reply.informational(status, shown);
+    this.#context.reply.informational(status, shown);
   }
 
   /** A head that is good until this returns. */
   beginWith(head: ResponseHeadBytes): void {
-    const { departure, request, reply } = this.#try;
+    const { request, injected, reply } = this.#context;
     const hint = isRefusal(head.status) ? this.#hintOn(head.raw()) : nothing;
     const isAsItWas =
-      departure.maxResponse === null && request.conceal === undefined && !this.#isGuarded(head.status);
-    const drop = departure.carriesGrant ? notFromGrants : notFromAny;
+      request.maxResponse === null && injected.conceal === undefined && !this.#isGuarded(head.status);
+    const drop = request.carriesGrant ? notFromGrants : notFromAny;
     if (isAsItWas && reply.pass?.(head, drop, hint) === true) return;
     this.#begin(head.status, head.reason, endToEndFields(head), hint);
   }
@@ -64,7 +71,7 @@ class Passing {
   }
 
   #begin(status: number, reason: string, fields: RawFields, hint: RawFields): void {
-    const { maxResponse, method } = this.#try.departure;
+    const { maxResponse, method } = this.#context.request;
     const announced = Number(valuesOf(fields, 'content-length')[0] ?? 0);
     if (maxResponse === null || !hasResponseBody(method, status) || announced <= maxResponse) {
       if (this.#isGuarded(status)) this.#into = guarded(this.#guardedExchange(), status, this.#owner);
@@ -76,8 +83,8 @@ class Passing {
   pass(piece: Buffer): void {
     const owner = this.#owner;
     if (owner.isOver) return;
-    const { departure, meter } = this.#try;
-    const { maxResponse } = departure;
+    const { request, meter } = this.#context;
+    const { maxResponse } = request;
     const into = this.#into;
     if (maxResponse !== null && meter.bytesOut + piece.length > maxResponse) {
       owner.stop(responseTooLarge(maxResponse));
@@ -99,34 +106,34 @@ class Passing {
 
   /** Whether the credential is looked for in what comes back. */
   #isGuarded(status: number): boolean {
-    const { echo } = this.#try.departure;
+    const { echo } = this.#context.request;
     return echo !== null && echo !== undefined && isCovered(echo, status);
   }
 
   #guardedExchange(): GuardedExchange {
-    const { departure, request, reply, meter } = this.#try;
-    const { maxResponse, echo: plan } = departure;
+    const { request, injected, reply, meter } = this.#context;
+    const { maxResponse, echo: plan } = request;
     const overBound = (bytes: number) =>
       maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;
-    return { reply, plan, secrets: request.secrets, meter, overBound };
+    return { reply, plan, secrets: injected.secrets, meter, overBound };
   }
 
   /** False: a budget has ended it. */
   #count({ length }: Buffer): boolean {
-    this.#try.meter.sent(length);
+    this.#context.meter.sent(length);
     return !this.#owner.isOver;
   }
 
   /** What a refusal of the upstream gets besides, of ours. */
   #hintOn(fields: RawFields): RawFields {
-    const { departure, request } = this.#try;
-    return departure.consentHint?.(request.conceal?.(fields) ?? fields) ?? nothing;
+    const { request, injected } = this.#context;
+    return request.consentHint?.(injected.conceal?.(fields) ?? fields) ?? nothing;
   }
 
   #passedOn(fields: RawFields): RawFields {
-    const { departure, request } = this.#try;
-    const kept = responseFields(fields, departure.carriesGrant);
-    return request.conceal?.(kept) ?? kept;
+    const { request, injected } = this.#context;
+    const kept = responseFields(fields, request.carriesGrant);
+    return injected.conceal?.(kept) ?? kept;
   }
 }
 
@@ -141,7 +148,7 @@ function responseTooLarge(bytes: number): SidekeyError {
 }
 
 /** What a request and its response travel on. */
-export interface Carriage {
+export interface Transport {
   /** Reads no more for now. */
   pause(): void;
   /** Reads on, with the time that the upstream has for the next piece beginning anew. */
@@ -156,22 +163,22 @@ export interface Carriage {
  * What comes of one request, into the reply. Its methods are called from the event loop, one at a time; whatever comes
  * after the end concerns nobody.
  */
-export class Answer implements PassingOwner {
-  readonly #try: Try;
-  readonly #carriage: Carriage;
-  readonly #passing: Passing;
+export class ResponseHandler implements PassingOwner {
+  readonly #context: AttemptContext;
+  readonly #transport: Transport;
+  readonly #forwarder: ResponseForwarder;
   readonly #end = Promise.withResolvers<AttemptEnd>();
   #status = 0;
   /** While a 401 is looked into, what comes of it is held. */
-  #held: HeldAnswer | null = null;
+  #held: BufferedResponse | null = null;
   /** While it is only waited for the end of a 401 that wants another proof: what is sent then. */
   #again: { readonly copy: Buffer | null } | null = null;
   #over = false;
 
-  constructor(it: Try, carriage: Carriage) {
-    this.#try = it;
-    this.#carriage = carriage;
-    this.#passing = new Passing(it, this);
+  constructor(it: AttemptContext, carriage: Transport) {
+    this.#context = it;
+    this.#transport = carriage;
+    this.#forwarder = new ResponseForwarder(it, this);
   }
 
   /** Rejects with a SidekeyError where the upstream fails before its head. */
@@ -181,7 +188,7 @@ export class Answer implements PassingOwner {
 
   /** Has the request sent, unless its client has left. */
   begin(send: () => void): void {
-    const { reply, meter } = this.#try;
+    const { reply, meter } = this.#context;
     if (reply.gone.already) {
       this.#finish('gone');
       return;
@@ -198,27 +205,27 @@ export class Answer implements PassingOwner {
   // What the response turns out to be.
 
   interim(status: number, fields: RawFields): void {
-    this.#passing.interim(status, fields);
+    this.#forwarder.interim(status, fields);
   }
 
   head(status: number, reason: string, fields: RawFields): void {
     if (this.#over) return;
-    const said = this.#try.departure.proofs?.heard(status, (name) => valuesOf(fields, name));
-    if (!this.#isHeld(status, said, () => new HeldAnswer(fields, reason)))
-      this.#passing.begin(status, reason, fields);
+    const said = this.#context.request.proofs?.heard(status, (name) => valuesOf(fields, name));
+    if (!this.#isHeld(status, said, () => new BufferedResponse(fields, reason)))
+      this.#forwarder.begin(status, reason, fields);
   }
 
   /** As `head`, with one that is good until this returns. */
   headRead(head: ResponseHeadBytes): void {
     if (this.#over) return;
-    const said = this.#try.departure.proofs?.heard(head.status, (name) => head.values(name));
-    if (!this.#isHeld(head.status, said, () => new HeldAnswer(endToEndFields(head), head.reason)))
-      this.#passing.beginWith(head);
+    const said = this.#context.request.proofs?.heard(head.status, (name) => head.values(name));
+    if (!this.#isHeld(head.status, said, () => new BufferedResponse(endToEndFields(head), head.reason)))
+      this.#forwarder.beginWith(head);
   }
 
   /** Whether the answer is not passed on for now, since a newer token or another proof may get another. */
-  #isHeld(status: number, said: ProofAnswer | undefined, hold: () => HeldAnswer): boolean {
-    const { body, renew, mayProve, reply } = this.#try;
+  #isHeld(status: number, said: ProofAnswer | undefined, hold: () => BufferedResponse): boolean {
+    const { body, renew, mayProve, reply } = this.#context;
     this.#status = status;
     if (status !== 401) return false;
     // Nothing is wrong with the token. Where it cannot be sent again, the next request has the nonce.
@@ -234,17 +241,17 @@ export class Answer implements PassingOwner {
       return false;
     }
     this.#held = hold();
-    if (whole === null) this.#carriage.stopSending();
+    if (whole === null) this.#transport.stopSending();
     this.#recover(again.copy, renew(true)).catch((error: Error) => {
-      this.#carriage.drop();
+      this.#transport.drop();
       this.#settle(() => this.#end.reject(error));
     });
     return true;
   }
 
   /** Whether the request is sent once more with another proof. */
-  #isProvedAgain(hold: () => HeldAnswer): boolean {
-    const { body } = this.#try;
+  #isProvedAgain(hold: () => BufferedResponse): boolean {
+    const { body } = this.#context;
     const whole = body.whole();
     if (whole !== null) {
       this.#again = whole;
@@ -254,27 +261,27 @@ export class Answer implements PassingOwner {
     // The upstream did not wait for the body. What it came over is good for nothing else, and the body still comes.
     const rest = body.again();
     if (rest === null) return false;
-    this.#carriage.drop();
+    this.#transport.drop();
     this.#settle(() => this.#end.resolve({ kind: 'proved', sent: rest.copy }));
     return true;
   }
 
   /** As `payload`, with bytes that are good until this returns. */
   payloadLent(piece: Buffer): void {
-    const isCopied = this.#held === null && this.#try.reply.copies === true;
+    const isCopied = this.#held === null && this.#context.reply.copies === true;
     this.payload(isCopied ? piece : Buffer.from(piece));
   }
 
   payload(piece: Buffer): void {
-    if (this.#held === null) this.#passing.pass(piece);
+    if (this.#held === null) this.#forwarder.pass(piece);
     else if (!this.#held.add(piece)) {
-      if (this.#again === null) this.#carriage.pause();
+      if (this.#again === null) this.#transport.pause();
       else this.#proveAgain();
     }
   }
 
   whole(trailers: RawFields): void {
-    if (this.#held === null) this.#passing.complete(trailers);
+    if (this.#held === null) this.#forwarder.complete(trailers);
     else {
       this.#held.whole(trailers);
       this.#proveAgain();
@@ -283,12 +290,12 @@ export class Answer implements PassingOwner {
 
   /** Whether it is the client, or the token endpoint, that takes its time. */
   get isWaitedFor(): boolean {
-    return this.#passing.isDraining || (this.#held !== null && this.#again === null);
+    return this.#forwarder.isDraining || (this.#held !== null && this.#again === null);
   }
 
   /** It ended in good order, and too early: what came is good to be passed on. */
   cut(error: Error): void {
-    this.#carriage.drop();
+    this.#transport.drop();
     if (this.#held === null) this.fail(error, true);
     else {
       this.#held.cut(error);
@@ -303,7 +310,7 @@ export class Answer implements PassingOwner {
    * @param isUnprocessed whether the upstream says that it has done nothing with the request
    */
   broke(error: Error, hasBegun: boolean, isUnprocessed = false): void {
-    this.#carriage.drop();
+    this.#transport.drop();
     if (this.#held === null) this.fail(error, hasBegun, isUnprocessed);
     else {
       this.#held.broke(error);
@@ -314,14 +321,14 @@ export class Answer implements PassingOwner {
   /** As `broke`, where nothing is to be let go of. */
   fail(error: Error, hasBegun: boolean, isUnprocessed = false): void {
     if (this.#over) return;
-    const { departure, request, reply, body } = this.#try;
+    const { request, injected, reply, body } = this.#context;
     if (reply.started) {
       this.#finish('broken');
       reply.abort();
       return;
     }
-    const failure = upstreamFailure(error, peerOf(departure.authority, request.identity), hasBegun);
-    const maySend = !hasBegun && isSafe(departure.method) && isConnectionLoss(error);
+    const failure = upstreamFailure(error, peerOf(request.authority, injected.identity), hasBegun);
+    const maySend = !hasBegun && isSafe(request.method) && isConnectionLoss(error);
     const again = isUnprocessed ? body.again() : maySend ? body.whole() : null;
     this.#settle(() => {
       if (again === null) this.#end.reject(failure);
@@ -332,10 +339,10 @@ export class Answer implements PassingOwner {
   /** The upstream takes no such request, and has done nothing with it. */
   downgrade(error?: Error): void {
     if (this.#over) return;
-    const again = error === undefined ? { copy: this.#try.sent } : this.#try.body.again();
+    const again = error === undefined ? { copy: this.#context.sent } : this.#context.body.again();
     if (again === null) this.broke(error!, false);
     else {
-      this.#carriage.drop();
+      this.#transport.drop();
       this.#settle(() => this.#end.resolve({ kind: 'downgraded', sent: again.copy }));
     }
   }
@@ -347,21 +354,21 @@ export class Answer implements PassingOwner {
   }
 
   pauseReading(): void {
-    this.#carriage.pause();
+    this.#transport.pause();
   }
 
   resumeReading(): void {
-    this.#carriage.resume();
+    this.#transport.resume();
   }
 
   /** Refuses what has not begun, and cuts what has, so that it cannot be taken for a whole answer. */
   stop(why: SidekeyError): void {
     if (this.#over) return;
-    if (this.#try.reply.started) {
+    if (this.#context.reply.started) {
       this.#finish('broken', why.code);
-      this.#try.reply.abort();
+      this.#context.reply.abort();
     } else this.#settle(() => this.#end.reject(why));
-    this.#carriage.drop();
+    this.#transport.drop();
   }
 
   delivered(): void {
@@ -377,33 +384,33 @@ export class Answer implements PassingOwner {
   #proveAgain(): void {
     const again = this.#again;
     if (again === null || this.#over) return;
-    this.#carriage.drop();
+    this.#transport.drop();
     this.#settle(() => this.#end.resolve({ kind: 'proved', sent: again.copy }));
   }
 
   /** Has the request sent anew with a newer token, or lets the 401 through where there is none. */
-  async #recover(copy: Try['sent'], renewal: Promise<Injected | null>): Promise<void> {
+  async #recover(copy: AttemptContext['sent'], renewal: Promise<Injected | null>): Promise<void> {
     const request = await renewal;
     const held = this.#held;
     this.#held = null;
     if (this.#over || held === null) return;
     if (request !== null) {
-      this.#carriage.drop();
+      this.#transport.drop();
       this.#settle(() => this.#end.resolve({ kind: 'renewed', request, sent: copy }));
       return;
     }
-    const end = held.passOn(this.#status, this.#passing);
+    const end = held.passOn(this.#status, this.#forwarder);
     if (end instanceof Error) this.fail(end, true);
-    else if (end === 'more' && !this.#passing.isDraining) this.#carriage.resume();
+    else if (end === 'more' && !this.#forwarder.isDraining) this.#transport.resume();
   }
 
   readonly #onGone = (): void => {
     this.#finish('gone');
-    this.#carriage.drop();
+    this.#transport.drop();
   };
 
   #finish(fate: Carried['fate'], code?: FailureCode): void {
-    const { bytesIn, bytesOut } = this.#try.meter;
+    const { bytesIn, bytesOut } = this.#context.meter;
     const carried = {
       status: this.#status,
       bytesIn,
@@ -418,7 +425,7 @@ export class Answer implements PassingOwner {
   #settle(then: () => void): void {
     if (this.#over) return;
     this.#over = true;
-    this.#try.reply.gone.forget(this.#onGone);
+    this.#context.reply.gone.forget(this.#onGone);
     then();
   }
 }
@@ -427,7 +434,7 @@ export class Answer implements PassingOwner {
 const most = 65_536;
 
 /** An answer that is not passed on yet: it is not known whether it is the one. */
-class HeldAnswer {
+class BufferedResponse {
   readonly #fields: RawFields;
   readonly #reason: string;
   readonly #pieces: Buffer[] = [];
@@ -465,7 +472,7 @@ class HeldAnswer {
   }
 
   /** Passes on what has come of it. Answers whether more is to come, or what ended it too early. */
-  passOn(status: number, passing: Passing): 'more' | 'whole' | Error {
+  passOn(status: number, passing: ResponseForwarder): 'more' | 'whole' | Error {
     // One that broke while it was held has not begun for the client: it can still be told why.
     if (this.#broken !== null) return this.#broken;
     passing.begin(status, this.#reason, this.#fields);

@@ -11,13 +11,13 @@ import { type Authority, authorityText } from '../policy/authority.ts';
 import { decideConnect, decideRequest, type Policy } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import type { GrantIdentity } from '../schemes/single-value.ts';
-import type { Rooms, Settings } from './deps.ts';
+import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 
 /** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */
 interface OpenConnection {
   /** Destroyed when the right has ended. */
   readonly client: Cuttable;
-  readonly right: Right;
+  readonly permission: Permission;
   /**
    * Why policy, as it is now, would not let it begin. Null: policy is not asked again, nor is whether callers need a
    * token; what ends by itself goes on under the config that it began with.
@@ -66,8 +66,8 @@ const atOnce = 200;
 
 /** Sets no timer while nothing is open. */
 export function createOpenConnections(
-  rooms: Pick<Rooms, 'grants' | 'log' | 'now'> & {
-    readonly inForce: () => Pick<Settings, 'policy' | 'agents'>;
+  services: Pick<ProxyServices, 'grants' | 'log' | 'now'> & {
+    readonly lastConfig: () => Pick<ConfigSnapshot, 'policy' | 'agents'>;
   },
   timers: Timers,
 ): OpenConnections {
@@ -85,7 +85,7 @@ export function createOpenConnections(
     cancel?.();
     cancel = null;
     if (closed || open.size === 0) return;
-    const now = rooms.now();
+    const now = services.now();
     wakesAt = Math.min(Math.max(at, now), now + checkEveryMs);
     cancel = timers.after(wakesAt - now, () => void recheck());
   }
@@ -114,9 +114,9 @@ export function createOpenConnections(
     wakeAt(next);
   }
 
-  function endOf({ right, refusal }: Entry, used: boolean): ReturnType<typeof endOfRight> {
-    const mode = refusal === null ? 'optional' : rooms.inForce().agents;
-    return endOfRight(right, { mode, used }, rooms);
+  function endOf({ permission, refusal }: Entry, used: boolean): ReturnType<typeof expiryOf> {
+    const mode = refusal === null ? 'optional' : services.lastConfig().agents;
+    return expiryOf(permission, { mode, used }, services);
   }
 
   /** Asks once, soon after the beginning: the end may come before the first look. Most are over by then, and not asked for. */
@@ -132,16 +132,16 @@ export function createOpenConnections(
 
   async function learnEnd(entry: Entry): Promise<void> {
     const end = await endOf(entry, false).catch(() => Infinity);
-    entry.endsAt = Math.min(entry.endsAt, end instanceof SidekeyError ? rooms.now() : end);
+    entry.endsAt = Math.min(entry.endsAt, end instanceof SidekeyError ? services.now() : end);
     if (open.has(entry) && looking === null && entry.endsAt < wakesAt) wakeAt(entry.endsAt);
   }
 
   /** Why it may not stay open; null: it may, until `endsAt` at least. */
   async function refusalOf(entry: Entry): Promise<SidekeyError | null> {
-    const now = rooms.now();
+    const now = services.now();
     const bytes = bytesOf(entry.client);
     try {
-      const refused = (await entry.refusal?.(rooms.inForce().policy, now)) ?? null;
+      const refused = (await entry.refusal?.(services.lastConfig().policy, now)) ?? null;
       if (refused !== null) return refused;
       const end = await endOf(entry, bytes !== entry.bytes);
       if (end instanceof SidekeyError) return end;
@@ -158,7 +158,7 @@ export function createOpenConnections(
   function cut(entry: Entry, why: SidekeyError): void {
     if (!open.has(entry)) return;
     entry.cutBy = why;
-    rooms.log.info({ code: why.code, why: why.message }, 'a connection was cut: its right has ended');
+    services.log.info({ code: why.code, why: why.message }, 'a connection was cut: its right has ended');
     entry.client.destroy();
   }
 
@@ -167,7 +167,7 @@ export function createOpenConnections(
       const entry: Entry = {
         ...connection,
         bytes: bytesOf(connection.client),
-        judgedAt: rooms.now(),
+        judgedAt: services.now(),
         endsAt: Infinity,
         cutBy: null,
       };
@@ -204,9 +204,9 @@ function asFailure(error: unknown): SidekeyError {
 }
 
 /** The certificates of grants that connections may have been made with. */
-export interface ShownIdentities {
+export interface CertificateWatch {
   /** It is about to be shown for this grant: from now on it ends when it is the grant's no more. */
-  showing(ready: ReadyToken, identity: GrantIdentity): void;
+  watch(ready: ReadyToken, identity: GrantIdentity): void;
   /** Looks no more. */
   close(): void;
 }
@@ -218,7 +218,7 @@ const everyMs = 1_000;
  * Sets no timer before a certificate is shown. No request goes out on connections of an older certificate anyway; this
  * is what has those closed that rest.
  */
-export function createShownIdentities(grants: Pick<Registry, 'open'>, timers: Timers): ShownIdentities {
+export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: Timers): CertificateWatch {
   const shown = new Map<GrantIdentity, ReadyToken>();
   let cancel: (() => void) | null = null;
   let closed = false;
@@ -247,7 +247,7 @@ export function createShownIdentities(grants: Pick<Registry, 'open'>, timers: Ti
   }
 
   return {
-    showing(ready, identity) {
+    watch(ready, identity) {
       if (shown.has(identity)) return;
       shown.set(identity, ready);
       wake();
@@ -261,22 +261,22 @@ export function createShownIdentities(grants: Pick<Registry, 'open'>, timers: Ti
 }
 
 /** By what right something was let through. What lasts is asked for it again. */
-export interface Right {
+export interface Permission {
   readonly caller: Pick<Identity, 'holds'>;
   /** Whose credential went along, or would have where the client has its own; null: none. */
   readonly grant: Grant | null;
 }
 
 /** The same of a request, with what policy saw of it. */
-export interface RequestRight extends Right {
+export interface RequestPermission extends Permission {
   readonly caller: Pick<Identity, 'holds' | 'labels' | 'labelsNow' | 'grantLabels'>;
   readonly facts: RequestFacts;
   /** The yes of a person that it has; absent: nobody was asked. */
-  readonly approval?: Consented | undefined;
+  readonly approval?: GivenApproval | undefined;
 }
 
 /** What a person said yes to. */
-export interface Consented {
+export interface GivenApproval {
   /** Of the question that they answered. */
   readonly id: string;
   /** Whether the yes is for more than this one request: then what is open goes on for as long as the yes stands. */
@@ -294,10 +294,10 @@ interface StandingApprovals {
  *
  * @throws SidekeyError `store_unavailable`
  */
-async function endOfRight(
-  { caller, grant }: Right,
+async function expiryOf(
+  { caller, grant }: Permission,
   facts: Parameters<Identity['holds']>[1],
-  { grants }: Pick<Rooms, 'grants'>,
+  { grants }: Pick<ProxyServices, 'grants'>,
 ): Promise<number | SidekeyError> {
   if (grant === null) return caller.holds(null, facts);
   const stored = (await grants.find(grant.id)).find(({ id }) => id === grant.id);
@@ -315,15 +315,15 @@ async function endOfRight(
  */
 export async function requestRefusal(
   policy: Policy,
-  right: RequestRight,
+  permission: RequestPermission,
   now: number,
   approvals: StandingApprovals,
 ): Promise<SidekeyError | null> {
-  const { facts, grant } = right;
-  const decision = decideRequest(policy, { ...facts, labels: await labelsNow(right), now });
+  const { facts, grant } = permission;
+  const decision = decideRequest(policy, { ...facts, labels: await labelsNow(permission), now });
   if (decision.outcome === 'deny') return denialOf(decision);
   if (decision.outcome === 'approve') {
-    const refused = await approvalRefusal(right, approvals);
+    const refused = await approvalRefusal(permission, approvals);
     if (refused !== null) return refused;
   }
   if (grant === null) return null;
@@ -335,7 +335,7 @@ export async function requestRefusal(
 }
 
 /** As `requestFacts` has them: those of the agent, then those of the grant. */
-async function labelsNow({ caller, facts, grant }: RequestRight): Promise<readonly string[]> {
+async function labelsNow({ caller, facts, grant }: RequestPermission): Promise<readonly string[]> {
   // Where no credential went along, a grant's labels are those that the request was let through with.
   const ofGrant = grant === null ? facts.labels.slice(caller.labels.length) : await caller.grantLabels(grant);
   return [...(await caller.labelsNow()), ...ofGrant];
@@ -343,7 +343,7 @@ async function labelsNow({ caller, facts, grant }: RequestRight): Promise<readon
 
 /** Why no yes covers what a rule wants one for; null: one does. */
 async function approvalRefusal(
-  { approval }: RequestRight,
+  { approval }: RequestPermission,
   approvals: StandingApprovals,
 ): Promise<SidekeyError | null> {
   if (approval === undefined) {

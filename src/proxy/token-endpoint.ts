@@ -5,9 +5,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import { basicPair, type PlaceholderCodes, placeholdersOf } from '../placeholders/codes.ts';
 import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
 import { tokenRequestRefused } from '../schemes/placeholders.ts';
-import type { Granted } from './authorize.ts';
-import type { Rooms } from './deps.ts';
-import type { Departure } from './forward.ts';
+import type { AuthorizedRequest } from './authorize.ts';
+import type { ProxyServices } from './deps.ts';
+import type { UpstreamRequest } from './forward.ts';
 import { takeLimits } from './limits.ts';
 import { holdersOf } from './placeholders.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -26,7 +26,7 @@ const renewals: ReadonlySet<string> = new Set([
 
 /** Whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
 export function isTokenRequest(
-  { authority, path, method }: Pick<Departure, 'authority' | 'path' | 'method'>,
+  { authority, path, method }: Pick<UpstreamRequest, 'authority' | 'path' | 'method'>,
   provider: Pick<Provider, 'tokenEndpoint'> | undefined,
 ): boolean {
   const endpoint = method === 'POST' && provider !== undefined ? endpointOf(provider) : null;
@@ -65,7 +65,7 @@ function forgiven(path: string): string {
 
 /** A request that was read, and is none of these; its body is whole again. */
 interface OtherRequest {
-  readonly body: Departure['body'];
+  readonly body: UpstreamRequest['body'];
 }
 
 /**
@@ -74,40 +74,42 @@ interface OtherRequest {
  * grant, and a refresh token that is used up by each use is not used by two.
  */
 export async function answerTokenRequest(
-  departure: Departure,
-  { caller, decision, grant, settings }: Granted,
+  request: UpstreamRequest,
+  { caller, decision, grant, settings }: AuthorizedRequest,
   reply: Reply,
-  rooms: Rooms,
+  services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<Carried | OtherRequest | SidekeyError> {
   const provider = settings.provider(grant.provider);
-  if (departure.body !== null) reply.continue();
-  const body = departure.body?.[Symbol.asyncIterator]() as Arrival['body'] | undefined;
+  if (request.body !== null) reply.continue();
+  const body = request.body?.[Symbol.asyncIterator]() as Arrival['body'] | undefined;
   const read = await readAhead(body ?? null, mostRead);
   // Behind what was read a placeholder would be seen by nobody here, and the provider would answer with a real token.
   if (!read.isWhole) return tooLarge();
   const text = read.bytes.toString('latin1');
-  const pairs = valuesOf(departure.fields, 'authorization').map((value) => basicPair(value) ?? '');
-  const shown = shownIn([text, ...pairs], { grant: grant.id, provider, caller }, rooms.placeholders);
+  const pairs = valuesOf(request.fields, 'authorization').map((value) => basicPair(value) ?? '');
+  const shown = shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
   if (shown === null) return { body: read.body };
-  const form = readRequest(text, valuesOf(departure.fields, 'content-type')[0] ?? '');
+  const form = readRequest(text, valuesOf(request.fields, 'content-type')[0] ?? '');
   const { grant_type: type } = form;
   if (typeof type !== 'string' || !renewals.has(type)) return tokenRequestRefused(type);
 
-  const taken = await takeLimits(decision, { agent: caller.agent, grant: grant.id }, rooms);
+  const taken = await takeLimits(decision, { agent: caller.agent, grant: grant.id }, services);
   if (!taken.ok) return taken.refusal;
-  const token = await rooms.tokens.tokenFor(grant.id);
+  const token = await services.tokens.tokenFor(grant.id);
   if (token.kind === 'refused') return new SidekeyError(token.code, token.message, { hint: token.hint });
   const ended = await caller.holds(token.grant, { mode: settings.agents, used: true });
   if (ended instanceof SidekeyError) return ended;
-  record.grant(token.grant, rooms.fingerprint(token.sealed));
+  record.grant(token.grant, services.fingerprint(token.sealed));
   record.answersToken();
   const { credential } = token.sealed;
   const { expiresAt = null, scope = null } = credential.type === 'oauth2' ? credential : {};
   const answer = {
     access_token: shown,
     token_type: 'Bearer',
-    ...(expiresAt === null ? {} : { expires_in: Math.max(1, Math.floor((expiresAt - rooms.now()) / 1_000)) }),
+    ...(expiresAt === null
+      ? {}
+      : { expires_in: Math.max(1, Math.floor((expiresAt - services.now()) / 1_000)) }),
     ...(type === 'refresh_token' ? { refresh_token: shown } : {}),
     ...(scope === null ? {} : { scope }),
   };
@@ -123,7 +125,10 @@ export async function answerTokenRequest(
 /** The placeholder of the caller for this grant, as it stands in one of the texts; the longest. */
 function shownIn(
   texts: readonly string[],
-  held: Pick<Granted, 'caller'> & { readonly grant: string; readonly provider: Provider | undefined },
+  held: Pick<AuthorizedRequest, 'caller'> & {
+    readonly grant: string;
+    readonly provider: Provider | undefined;
+  },
   codes: PlaceholderCodes,
 ): string | null {
   if (texts.every((text) => codes.find(text).length === 0)) return null;

@@ -15,8 +15,8 @@ import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';
 import { isRefusal } from './attempt.ts';
-import type { Settings } from './deps.ts';
-import type { Departure } from './forward.ts';
+import type { ConfigSnapshot } from './deps.ts';
+import type { UpstreamRequest } from './forward.ts';
 import { upstreamFailure } from './upstream-failure.ts';
 import { messageRewriting, type MessageRewriting } from './websocket-messages.ts';
 
@@ -61,14 +61,14 @@ export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide
  * are ours, and so is every answer but a 101. Resolves when the connection has closed.
  */
 export async function upgrade(
-  departure: Departure,
+  request: UpstreamRequest,
   meter: Meter,
   reply: Reply,
-  { dialer, limits }: Settings,
+  { dialer, limits }: ConfigSnapshot,
   side: UpgradeSide,
 ): Promise<Carried> {
-  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = departure;
-  const { echo: plan, secrets, consentHint, messages, proofs } = departure;
+  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
+  const { echo: plan, secrets, consentHint, messages, proofs } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
     client,
@@ -92,7 +92,7 @@ export async function upgrade(
       },
     );
   }
-  const peer = peerOf(authority, departure.identity);
+  const peer = peerOf(authority, request.identity);
   let upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<Carried>();
   let status = 0;

@@ -4,13 +4,13 @@
  */
 import { expect, test } from 'vitest';
 import type { InjectPlace } from '../../src/grants/provider.ts';
-import { createConcealment } from '../../src/proxy/path-redaction.ts';
+import { createPathRedactor } from '../../src/proxy/path-redaction.ts';
 import { authorityOf } from '../unit/policy/policy-for-test.ts';
 
 const inject: readonly InjectPlace[] = [
   { hosts: null, paths: null, as: { kind: 'path', prefixes: ['/bot', '/file/bot'] } },
 ];
-const concealed = createConcealment({
+const concealed = createPathRedactor({
   names: ['telegram'],
   get: () => ({ audience: ['api.telegram.example'], inject }),
 });

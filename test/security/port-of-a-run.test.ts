@@ -7,7 +7,7 @@ test.skipIf(curlMissing)(
   async () => {
     let isOurs = true;
     const { upstream, sidekey } = await granted((_request, response) => response.end('hello'), {
-      isNear: () => isOurs,
+      isTrustedPeer: () => isOurs,
     });
     const ask = (url: string) => curl('-x', sidekey.url, '--cacert', sidekey.caFile, url);
     expect(await ask(`${upstream.url}/`)).toMatchObject({ status: 200 });

@@ -13,7 +13,7 @@ import { onTestFinished } from 'vitest';
 import { defaultLimits, type Limits } from '../../src/policy/limits.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import type { RawFields } from '../../src/http/fields.ts';
-import { forward, type Departure } from '../../src/proxy/forward.ts';
+import { forward, type UpstreamRequest } from '../../src/proxy/forward.ts';
 import { createMeter } from '../../src/http/message.ts';
 import { createConnections } from '../../src/upstream/pool.ts';
 import type { Dialer } from '../../src/upstream/dialer.ts';
@@ -116,7 +116,7 @@ export function waysOut(
     void connections.close();
   });
   /** Carries a request of an HTTP/2 client. */
-  const carry = (authority: Authority, more: Partial<Departure> = {}, waits = false) => {
+  const carry = (authority: Authority, more: Partial<UpstreamRequest> = {}, waits = false) => {
     const client = replyOf(undefined, waits);
     const meter = createMeter(more.spend);
     const departure = departureOf({

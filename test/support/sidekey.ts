@@ -52,7 +52,7 @@ export interface SidekeyOptions {
   /** What workers share of their session tickets. */
   readonly ticketMaterial?: Uint8Array;
   /** Which callers on this machine may come without a token. */
-  readonly isNear?: ProxyParts['isNear'];
+  readonly isTrustedPeer?: ProxyParts['isTrustedPeer'];
 }
 
 export const bearerToken = 'token-of-the-grant-0123456789';
@@ -90,7 +90,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     now: options.now ?? Date.now,
     env,
     ticketMaterial: options.ticketMaterial,
-    isNear: options.isNear,
+    isTrustedPeer: options.isTrustedPeer,
   });
   onTestFinished(() => proxy.close());
 

@@ -1,5 +1,5 @@
 import type { Identity } from '../../agents/authentication.ts';
-import { grantEnded } from '../../agents/rights.ts';
+import { grantEnded } from '../../agents/permissions.ts';
 import type { View } from '../../app/state.ts';
 import { keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
@@ -10,8 +10,8 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { authorityText } from '../../policy/authority.ts';
 import type { RequestDecision } from '../../policy/decide.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
-import { type Offer, unselected } from '../../proxy/authorize.ts';
-import type { Settings } from '../../proxy/deps.ts';
+import { type GrantCandidates, unselected } from '../../proxy/authorize.ts';
+import type { ConfigSnapshot } from '../../proxy/deps.ts';
 import { echoRefusal } from '../../proxy/inject.ts';
 import { inject } from '../../schemes/apply.ts';
 import { newDpopKey } from '../../schemes/dpop-proof.ts';
@@ -27,9 +27,9 @@ interface CredentialQuestion {
   readonly target: Destination;
   readonly method: string;
   readonly decision: Extract<RequestDecision, { grant: string }>;
-  readonly offer: Offer;
+  readonly offer: GrantCandidates;
   readonly caller: Identity;
-  readonly injectPlan: Settings['injectPlan'];
+  readonly injectPlan: ConfigSnapshot['injectPlan'];
   readonly now: number;
 }
 

@@ -1,6 +1,6 @@
 import { type Identity, type Presented, selectorsOf } from '../../agents/authentication.ts';
 import { leaseStanding } from '../../agents/lease.ts';
-import { createAgentRegister, type RegisterParts } from '../../agents/register.ts';
+import { createAgentAuthenticator, type AuthenticatorParts } from '../../agents/authenticator.ts';
 import type { View } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
 import { matches } from '../../grants/grant.ts';
@@ -15,7 +15,7 @@ import { createDomainMap } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';
 import { boundOf } from '../../policy/limits.ts';
 import { bodyFacts, judge } from '../../proxy/authorize.ts';
-import type { Settings } from '../../proxy/deps.ts';
+import type { ConfigSnapshot } from '../../proxy/deps.ts';
 import { type Target, targetOf } from '../../proxy/target.ts';
 import { planAt } from '../../schemes/place.ts';
 import type { LeaseRecord } from '../../store/store.ts';
@@ -87,7 +87,7 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
 }
 
 /** How a provider's tokens are carried, as `main` has it. */
-function planOf({ providers }: Config): Settings['injectPlan'] {
+function planOf({ providers }: Config): ConfigSnapshot['injectPlan'] {
   return (provider, to) => {
     const places = providers.get(provider)?.inject;
     return places === undefined ? { kind: 'bearer' } : planAt(places, to);
@@ -161,7 +161,7 @@ async function callerSteps(view: View, question: Question, trail: Trail): Promis
   const presented = await presentedOf(question, lease, view);
   if (presented instanceof SidekeyError) return trail.failed('agent', presented);
   if (lease !== null) trail.went('lease', purposeText(lease, leaseGrantsText(lease, await view.grants())));
-  const register = createAgentRegister({ store: store ?? noStore, now: () => at, uses: { used() {} } });
+  const register = createAgentAuthenticator({ store: store ?? noStore, now: () => at, uses: { used() {} } });
   const { loopback } = arrival.client;
   const identity = await register.identify(presented, { loopback, mode: config.proxy.agents });
   if (identity instanceof SidekeyError) {
@@ -214,7 +214,7 @@ function clocksText(lease: LeaseRecord, now: number): string {
 }
 
 /** Where nothing was stored yet, nobody is known. */
-const noStore: RegisterParts['store'] = {
+const noStore: AuthenticatorParts['store'] = {
   epoch: () => 0,
   rights: {
     revision: async () => 0,

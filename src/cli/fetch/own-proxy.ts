@@ -29,7 +29,7 @@ export async function ownProxy(
     origin: atCommandLine(env),
     // Standard output is for the answer.
     stdout: { write: (text, written) => process.stderr.write(text, written) },
-    isNear: isOwnUser,
+    isTrustedPeer: isOwnUser,
     // Nobody but the command comes in where it has a token of its own.
     adapt: (it) => onOwnPort(it, agent === null ? it.proxy.agents : 'required'),
   });

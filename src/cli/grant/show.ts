@@ -1,5 +1,5 @@
 import { isLeaseFor, leaseStanding, reachesGrant } from '../../agents/lease.ts';
-import { grantEnded } from '../../agents/rights.ts';
+import { grantEnded } from '../../agents/permissions.ts';
 import type { Credential, DpopAlgorithm } from '../../grants/credential.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';

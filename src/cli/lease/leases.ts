@@ -1,5 +1,5 @@
 import { isLeaseFor, leaseStanding } from '../../agents/lease.ts';
-import { leaseEnded } from '../../agents/rights.ts';
+import { leaseEnded } from '../../agents/permissions.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';

@@ -41,7 +41,7 @@ export async function openOwnProxy(
     now,
     env,
     origin,
-    isNear: isOwnUser,
+    isTrustedPeer: isOwnUser,
     adapt: (config) => ownConfig(config, own),
     // Some programs cannot be given credentials for a proxy by their environment.
     assumed: { agent, tokenHash: hashToken(secret) },

@@ -2,7 +2,7 @@ import type { RawFields } from '../../../src/http/fields.ts';
 import { createMeter, type Reply } from '../../../src/http/message.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
-import { type Departure, forward } from '../../../src/proxy/forward.ts';
+import { type UpstreamRequest, forward } from '../../../src/proxy/forward.ts';
 import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/h1-connection.ts';
 import type { Streams } from '../../../src/upstream/h2-pool.ts';
 import type { Connections } from '../../../src/upstream/pool.ts';
@@ -160,7 +160,7 @@ export function replyOf(gone = createGone(), waits = false) {
   return { reply, said, drains, state, gone };
 }
 
-export function departureOf(more: Partial<Departure> = {}): Departure {
+export function departureOf(more: Partial<UpstreamRequest> = {}): UpstreamRequest {
   return {
     authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
     protocol: 'http/1.1',
@@ -171,7 +171,7 @@ export function departureOf(more: Partial<Departure> = {}): Departure {
     body: null,
     trailers: () => [],
     carriesGrant: true,
-    right: {
+    permission: {
       caller: {
         holds: () => Promise.resolve(Infinity),
         labels: [],
@@ -188,7 +188,7 @@ export function departureOf(more: Partial<Departure> = {}): Departure {
 
 /** Begins an exchange; its connection comes when the test gives it. */
 export function exchangeOf(
-  more: Partial<Departure> = {},
+  more: Partial<UpstreamRequest> = {},
   limits: Limits = defaultLimits,
   { waits = false }: { readonly waits?: boolean } = {},
 ) {
@@ -221,7 +221,7 @@ export function lateBody() {
 }
 
 /** A body with a length or in chunks, and the fields that say so. */
-export function framed(kind: 'chunked' | number): Pick<Departure, 'framing' | 'fields'> {
+export function framed(kind: 'chunked' | number): Pick<UpstreamRequest, 'framing' | 'fields'> {
   const fields: RawFields =
     kind === 'chunked' ? ['Transfer-Encoding', 'chunked'] : ['Content-Length', `${kind}`];
   return {

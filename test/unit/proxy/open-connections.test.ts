@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Grant } from '../../../src/grants/grant.ts';
 import type { Carried } from '../../../src/http/message.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createOpenConnections, type Right, tunnelRefusal } from '../../../src/proxy/revalidate.ts';
+import { createOpenConnections, type Permission, tunnelRefusal } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { manualTime, settle } from '../lib/manual-time.ts';
 import { authorityOf, policyOf } from '../policy/policy-for-test.ts';
@@ -22,7 +22,7 @@ function house() {
   const logged: object[] = [];
   const open = createOpenConnections(
     {
-      inForce: () => settings,
+      lastConfig: () => settings,
       grants: { find: (id) => [...stored.values()].filter((grant) => grant.id === id) },
       log: { error: log, warn: log, debug: log, info: (fields) => logged.push(fields) },
       now: time.now,
@@ -38,7 +38,7 @@ function house() {
     const { near, far } = await socketPair();
     onTestFinished(() => void [near.destroy(), far.destroy()]);
     const asked: { mode: string; used: boolean }[] = [];
-    const held: Right = {
+    const held: Permission = {
       grant: right.grant ?? null,
       caller: {
         async holds(_grant, lasting) {
@@ -48,7 +48,7 @@ function house() {
       },
     };
     const { promise: over, resolve: end } = Promise.withResolvers<void>();
-    const done = open.during({ client: near, right: held, refusal }, async () => {
+    const done = open.during({ client: near, permission: held, refusal }, async () => {
       await Promise.race([closed(near), over]);
       return carried;
     });
@@ -135,11 +135,14 @@ describe('what is open', () => {
   test('is settled each second', async () => {
     const { time, open } = house();
     let settled = 0;
-    const right: Right = { grant: null, caller: { holds: async () => Infinity } };
+    const right: Permission = { grant: null, caller: { holds: async () => Infinity } };
     const { near } = await socketPair();
     const { promise, resolve } = Promise.withResolvers<Carried>();
     const settleIt = () => (settled += 1);
-    const done = open.during({ client: near, right, refusal: null, settle: settleIt }, () => promise);
+    const done = open.during(
+      { client: near, permission: right, refusal: null, settle: settleIt },
+      () => promise,
+    );
     await time.advance(3_000);
     expect(settled).toBe(3);
     resolve(carried);
@@ -169,8 +172,8 @@ describe('what is open', () => {
     const { open, near } = { ...house(), ...(await socketPair()) };
     const { promise, reject } = Promise.withResolvers<Carried>();
     near.once('close', () => reject(new Error('the connection is gone')));
-    const right: Right = { grant: null, caller: { holds: async () => ended } };
-    const done = open.during({ client: near, right, refusal: null }, () => promise);
+    const right: Permission = { grant: null, caller: { holds: async () => ended } };
+    const done = open.during({ client: near, permission: right, refusal: null }, () => promise);
     await Promise.all([expect(done).rejects.toBe(ended), open.recheck()]);
   });
 });

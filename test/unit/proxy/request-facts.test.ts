@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
 import type { Arrival } from '../../../src/http/message.ts';
-import { bodyFacts, type Offer, requestFacts } from '../../../src/proxy/authorize.ts';
+import { bodyFacts, type GrantCandidates, requestFacts } from '../../../src/proxy/authorize.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
@@ -27,12 +27,13 @@ const callerOf = (agentUser: string | null, claimed: string | null): Identity =>
   spend: async () => null,
   holds: async () => Infinity,
 });
-const offerOf = (user: string | null, ruled = true): Offer => {
+const offerOf = (user: string | null, ruled = true): GrantCandidates => {
   const grant = grantRecord({ user: user ?? 'nobody' });
-  const selected: Offer['selected'] = user === null ? { kind: 'missing' } : { kind: 'selected', grant };
+  const selected: GrantCandidates['selected'] =
+    user === null ? { kind: 'missing' } : { kind: 'selected', grant };
   return { reference: 'github', candidates: [grant], selected, ruled };
 };
-const factsFor = (caller: Identity, offer: Offer | null, fields: readonly string[] = []) =>
+const factsFor = (caller: Identity, offer: GrantCandidates | null, fields: readonly string[] = []) =>
   requestFacts(
     arrivalOf(fields),
     { authority: authorityOf('api.example.com'), path: '/' },

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { Policy } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
-import { requestRefusal, type RequestRight } from '../../../src/proxy/revalidate.ts';
+import { requestRefusal, type RequestPermission } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { factsOf } from '../../support/request-facts.ts';
 import { policyOf } from '../policy/policy-for-test.ts';
@@ -13,9 +13,9 @@ const offering = (name: string) => policyOf({ 'a.example': { kind: 'grant', gran
 const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 
 /** What was let in, with labels that the test takes away. */
-function letIn(right: Partial<RequestRight> = {}, of: { agent?: string[]; grant?: string[] } = {}) {
+function letIn(right: Partial<RequestPermission> = {}, of: { agent?: string[]; grant?: string[] } = {}) {
   const labels = { agent: of.agent ?? [], grant: of.grant ?? [] };
-  const held: RequestRight = {
+  const held: RequestPermission = {
     caller: {
       holds: async () => Infinity,
       labels: [...labels.agent],

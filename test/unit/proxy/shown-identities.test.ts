@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { type OpenedGrant } from '../../../src/grants/registry.ts';
 import { certificateShown } from '../../../src/schemes/single-value.ts';
-import { createShownIdentities } from '../../../src/proxy/revalidate.ts';
+import { createCertificateWatch } from '../../../src/proxy/revalidate.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { manualTime } from '../lib/manual-time.ts';
@@ -20,9 +20,9 @@ function house() {
   let stored: () => OpenedGrant | null;
   const first = opened();
   stored = () => first;
-  const shown = createShownIdentities({ open: () => stored() }, time.timers);
+  const shown = createCertificateWatch({ open: () => stored() }, time.timers);
   const identity = certificateShown(first.sealed, authorityOf('bank.example'));
-  const showing = () => shown.showing({ kind: 'ready', ...first }, identity);
+  const showing = () => shown.watch({ kind: 'ready', ...first }, identity);
   return {
     time,
     shown,

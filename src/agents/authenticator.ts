@@ -1,10 +1,10 @@
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { AuditLog } from '../audit/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { SignIns } from '../proxy/authenticate.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import {
-  type AgentRegister,
+  type AgentAuthenticator,
   type CallerFacts,
   type Identity,
   type LastingFacts,
@@ -18,17 +18,17 @@ import { isLeaseFor, type Lease, leaseStanding } from './lease.ts';
 import {
   agentDisabled,
   agentReaches,
-  createRightsInMemory,
+  createPermissionCache,
   grantEnded,
   type Holder,
-  type KnownRights,
+  type PermissionSnapshot,
   leaseEnded,
   tokenEnded,
   usedUp,
-} from './rights.ts';
+} from './permissions.ts';
 
 /** What the register stands on. */
-export interface RegisterParts {
+export interface AuthenticatorParts {
   readonly store: Pick<Store, 'epoch'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
     readonly leases: Pick<Store['leases'], 'get' | 'use'>;
@@ -60,9 +60,15 @@ interface Fresh {
  * Knows callers by their tokens, and what they reach. It keeps the rights in memory until the store says that
  * they have changed, and reads the clock for each request.
  */
-export function createAgentRegister({ store, now, uses, signIns, assumed }: RegisterParts): AgentRegister {
+export function createAgentAuthenticator({
+  store,
+  now,
+  uses,
+  signIns,
+  assumed,
+}: AuthenticatorParts): AgentAuthenticator {
   const fresh = new Map<string, Fresh>();
-  const rightsInMemory = createRightsInMemory(store, now, (rights) => {
+  const rightsInMemory = createPermissionCache(store, now, (rights) => {
     for (const id of fresh.keys()) if (!rights.hasLease(id)) fresh.delete(id);
   });
 
@@ -182,7 +188,7 @@ export function createAgentRegister({ store, now, uses, signIns, assumed }: Regi
     return holderOf(presented, await rightsInMemory.current())?.agent.labels ?? [];
   }
 
-  function identityOf(holder: Holder, presented: PresentedToken, rights: KnownRights): Identity {
+  function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
     const { agent } = holder;
     const lease = holder.kind === 'lease' ? holder.lease : null;
     return {
@@ -253,19 +259,24 @@ function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>):
 }
 
 /** A lease never reaches beyond what is bound to its agent, whatever it was made for. */
-function reaches(holder: Holder, grant: Grant, rights: KnownRights): boolean {
+function reaches(holder: Holder, grant: Grant, rights: PermissionSnapshot): boolean {
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);
 }
 
 /** The name, where one is shown, is the agent's: that of a lease is the agent that it was made for. */
-function holderOf({ name, tokenHash }: PresentedToken, rights: KnownRights): Holder | null {
+function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapshot): Holder | null {
   const holder = rights.holder(tokenHash);
   return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
 }
 
 /** Why the holder may not have the grant; null: it may. */
-function grantRefusal(holder: Holder, grant: Grant, rights: KnownRights, at: number): SidekeyError | null {
+function grantRefusal(
+  holder: Holder,
+  grant: Grant,
+  rights: PermissionSnapshot,
+  at: number,
+): SidekeyError | null {
   if (!reaches(holder, grant, rights))
     return new SidekeyError('grant_missing', 'The grant was taken from this agent.');
   return grantEnded(grant, rights.policy(grant.id), at);
@@ -282,4 +293,34 @@ function noToken(): SidekeyError {
 
 function unknownToken(): SidekeyError {
   return unauthenticated('The proxy does not know this agent and token.');
+}
+
+/** Hears of each authenticated caller. `client`: address and port. */
+export type SignIns = (holder: Holder, client: string) => void;
+
+/** Pairs of token and address that are remembered; a forgotten one is recorded again. */
+const maxRemembered = 10_000;
+
+/**
+ * Records in the audit when a token or a lease is first used from an address, as far as this process knows: the record shows
+ * a stolen token. Each use has its own record.
+ */
+export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
+  const seen = new Set<string>();
+  return (holder, client) => {
+    const { id } = holder.kind === 'lease' ? holder.lease : holder.token;
+    const key = `${id} ${client.replace(/:[0-9]+$/, '')}`;
+    if (seen.has(key)) return;
+    const [oldest] = seen.size >= maxRemembered ? seen : [];
+    if (oldest !== undefined) seen.delete(oldest);
+    seen.add(key);
+    audit.note({
+      event: 'agent.signed_in',
+      agent: holder.agent.name,
+      lease: holder.kind === 'lease' ? id : undefined,
+      client,
+      outcome: 'allow',
+      reason: holder.kind === 'lease' ? 'by a lease' : `by the token ${holder.token.label}`,
+    });
+  };
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { hashToken, type Identity, readPresented } from '../../../src/agents/authentication.ts';
 import { type Binding, everything } from '../../../src/agents/lease.ts';
-import { createAgentRegister } from '../../../src/agents/register.ts';
+import { createAgentAuthenticator } from '../../../src/agents/authenticator.ts';
 import { createUseNotes } from '../../../src/grants/activity.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
@@ -40,7 +40,7 @@ async function house() {
       use: vi.fn((id: string, at: number) => store.leases.use(id, at)),
     };
     const spied: Store = { ...store, rights, leases };
-    const register = createAgentRegister({ store: spied, now: time.now, uses });
+    const register = createAgentAuthenticator({ store: spied, now: time.now, uses });
     const identify = (userInfo: string) => register.identify(basic(userInfo), near);
     return { store, uses, register, rights, leases, identify };
   };
@@ -76,7 +76,7 @@ async function assuming() {
   await addAgent(store, 'b', 'two');
   const held = await lease('held');
   const assumed = { agent: 'a', tokenHash: hashToken('held') };
-  const register = createAgentRegister({ store, now: time.now, uses, assumed });
+  const register = createAgentAuthenticator({ store, now: time.now, uses, assumed });
   return { ...place, register, held, grant };
 }
 
@@ -111,7 +111,7 @@ describe('a register that assumes a token', () => {
     await store.leases.revoke({ id: held.id }, time.now());
     expect(await register.identify(readPresented([]), near)).toMatchObject({ code: 'lease_expired' });
     const assumed = { agent: 'a', tokenHash: hashToken('yet to come') };
-    const early = createAgentRegister({ store, now: time.now, uses: { used() {} }, assumed });
+    const early = createAgentAuthenticator({ store, now: time.now, uses: { used() {} }, assumed });
     expect(await early.identify(readPresented([]), near)).toMatchObject({ code: 'agent_auth_required' });
   });
 

@@ -21,7 +21,7 @@ export type Holder =
   | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord };
 
 /** All rights of the store at one moment, found by what requests bring along. */
-export interface KnownRights {
+export interface PermissionSnapshot {
   readonly revision: number;
   /** By the SHA-256 of what was shown. */
   holder(tokenHash: Uint8Array): Holder | null;
@@ -31,30 +31,30 @@ export interface KnownRights {
 }
 
 /** The rights, read anew when they have changed. */
-interface RightsInMemory {
+interface PermissionCache {
   /**
    * Rights that are not older than this call. While the store has not changed it costs one `Store.epoch`; where
    * something else than a right has changed, one small read.
    * @throws SidekeyError `store_unavailable`, also for those whom it knew before
    */
-  current(): KnownRights | Promise<KnownRights>;
+  current(): PermissionSnapshot | Promise<PermissionSnapshot>;
 }
 
 /** So long a lease that has ended is told from one that never was; more of them would make each reading slower. */
 const rememberMs = 86_400_000;
 
 /** Reads nothing before it is asked. `onRead` hears of rights that were read anew. */
-export function createRightsInMemory(
+export function createPermissionCache(
   store: Pick<Store, 'epoch'> & { readonly rights: Pick<Store['rights'], 'revision' | 'read'> },
   now: () => number,
-  onRead: (rights: KnownRights) => void,
-): RightsInMemory {
-  let known: { readonly rights: KnownRights; readonly epoch: number } | null = null;
-  let loading: Promise<KnownRights> | null = null;
+  onRead: (rights: PermissionSnapshot) => void,
+): PermissionCache {
+  let known: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
+  let loading: Promise<PermissionSnapshot> | null = null;
 
   const atHand = () => (known !== null && known.epoch === store.epoch() ? known.rights : null);
 
-  async function read(): Promise<KnownRights> {
+  async function read(): Promise<PermissionSnapshot> {
     // Asked before the rows: a change in between makes what is read count as old, never as new.
     const epoch = store.epoch();
     const isUnchanged = known !== null && (await store.rights.revision()) === known.rights.revision;
@@ -67,7 +67,7 @@ export function createRightsInMemory(
     return known.rights;
   }
 
-  async function load(): Promise<KnownRights> {
+  async function load(): Promise<PermissionSnapshot> {
     if (loading !== null) {
       // It may have read its rows before this call; its answer counts only while nothing has changed.
       await loading.catch(() => null);
@@ -87,11 +87,11 @@ export function createRightsInMemory(
 }
 
 /** Whether an agent's bindings reach a grant. */
-export function agentReaches(agent: KnownAgent, grant: Grant, rights: KnownRights): boolean {
+export function agentReaches(agent: KnownAgent, grant: Grant, rights: PermissionSnapshot): boolean {
   return reachesGrant(agent.bindings, agent.user, grant, rights.policy(grant.id)?.labels ?? []);
 }
 
-function knownRights({ revision, agents, tokens, bindings, leases, policies }: Rights): KnownRights {
+function knownRights({ revision, agents, tokens, bindings, leases, policies }: Rights): PermissionSnapshot {
   const bound = Map.groupBy(bindings, ({ agent }) => agent);
   const byName = new Map(
     agents.map((agent): [string, KnownAgent] => [
