@@ -1,4 +1,4 @@
-import { type AssumedToken, createAgentAuthenticator } from './agents/authenticator.ts';
+import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { collectYoungGarbageSoon } from './app/gc-tuning.ts';
 import { openState, placeholderCodes, type State } from './app/state.ts';
