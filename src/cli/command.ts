@@ -4,7 +4,7 @@ import type { Context } from './context.ts';
  * The handler of a command. Returns the exit code where it is not 0, and rejects with SidekeyError. After the context it
  * takes the arguments of the command line, then the options.
  */
-export type Handler = (context: Context, ...args: never[]) => Promise<number | void>;
+type Handler = (context: Context, ...args: never[]) => Promise<number | void>;
 
 /** Details of an option that few options have. */
 interface OptionDetails {
@@ -20,8 +20,8 @@ interface OptionDetails {
 
 /** Flags in the notation of commander (`-o, --output <file>`), and a summary. */
 export type OptionRow = readonly [flags: string, summary: string, details?: OptionDetails];
-/** `<needed>` or `[optional]`, with `...` where several are taken, and a summary. */
-export type ArgumentRow = readonly [name: string, summary: string];
+/** `<needed>` or `[optional]`, with `...` where several are taken, a summary, and the only values, where they are known. */
+export type ArgumentRow = readonly [name: string, summary: string, choices?: readonly string[]];
 
 /** A command or a group of commands. */
 export interface CommandRow {

@@ -1,4 +1,5 @@
 import { shapes } from '../grants/credential-shape.ts';
+import type { Shell } from './completion.ts';
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
 
 const binding: readonly OptionRow[] = [
@@ -147,6 +148,19 @@ const runCommands: readonly CommandRow[] = [
         load: async () => (await import('./skill.ts')).showSkill,
       },
     ],
+  },
+  {
+    name: 'completion',
+    summary: 'print a script that completes commands and options in a shell',
+    arguments: [['<shell>', 'the shell', ['bash', 'zsh', 'fish']]],
+    examples: [
+      'source <(sidekey completion bash)   # in ~/.bashrc; zsh: the same in ~/.zshrc, after compinit',
+      'sidekey completion fish > ~/.config/fish/completions/sidekey.fish',
+    ],
+    load: async () => {
+      const { printCompletion } = await import('./completion.ts');
+      return (context, shell: Shell) => printCompletion(context, shell, sections);
+    },
   },
   {
     name: 'demo',

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { didYouMean, errorPhrase, exitCode, SidekeyError } from '../lib/errors.ts';
 import { type CommandRow, commonOptions, examplesOf, type OptionRow } from './command.ts';
 import { sections } from './commands.ts';
@@ -88,7 +88,10 @@ export function createProgram(act: Action, writeOut: (text: string) => void): Co
 
 function addCommand(parent: Command, row: CommandRow, act: Action): void {
   const command = parent.command(row.name, { isDefault: row.isDefault === true }).description(row.summary);
-  for (const [name, summary] of row.arguments ?? []) command.argument(name, summary);
+  for (const [name, summary, choices] of row.arguments ?? []) {
+    const argument = new Argument(name, summary);
+    command.addArgument(choices === undefined ? argument : argument.choices(choices));
+  }
   for (const option of row.options ?? []) {
     if (typeof option === 'string') command.optionsGroup(option);
     else command.addOption(createOption(option));
@@ -228,6 +231,7 @@ function sentence(message: string): string {
     .replace(/^error: /, '')
     .replace(/'(--?[A-Za-z][A-Za-z0-9-]*)=[^]*?'(?=\n|$)/, "'$1'")
     .replace(/argument '.*' is invalid/s, 'does not take that value')
+    .replace(/^command-argument value '.*' is invalid for (argument '\w+')/s, '$1 does not take that value')
     .replace(/\n\(Did you mean (?:one of )?([^?]+)\?\)$/, '; did you mean $1?');
   const capital = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?)]$/.test(capital) ? capital : `${capital}.`;

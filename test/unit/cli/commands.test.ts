@@ -1,0 +1,61 @@
+import { describe, expect, it, test } from 'vitest';
+import { type CommandRow, examplesOf } from '../../../src/cli/command.ts';
+import { sections } from '../../../src/cli/commands.ts';
+import { createProgram } from '../../../src/cli/index.ts';
+import { skillAgents } from '../../../src/cli/skill.ts';
+
+const commands = sections.flatMap(([, rows]) => rows.flatMap((row) => flat(row, row.name)));
+
+function flat(row: CommandRow, path: string): { readonly path: string; readonly row: CommandRow }[] {
+  return [{ path, row }, ...(row.commands ?? []).flatMap((each) => flat(each, `${path} ${each.name}`))];
+}
+
+/** The words after `sidekey` in a line for a shell, up to a pipe, a redirection, a comment or a closing bracket. */
+function wordsOf(line: string): string[] {
+  const [, rest = ''] = /(?:^|[\s(])sidekey ?(.*)$/.exec(line) ?? [];
+  const [call = ''] = /^(?:'[^']*'|"[^"]*"|[^'"|<>#)])*/.exec(rest) ?? [];
+  return Array.from(call.matchAll(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g), ([word]) => word.replace(/['"]/g, ''));
+}
+
+describe('the table of commands', () => {
+  it('has a handler or commands in each row', () => {
+    for (const { path, row } of commands)
+      expect(row.load === undefined, path).toBe((row.commands ?? []).length > 0);
+  });
+
+  it.each(commands)('shows an example in the help of $path', ({ path, row }) => {
+    const examples = examplesOf(row);
+    expect(examples.length).toBeGreaterThan(0);
+    let help = '';
+    const program = createProgram(
+      async () => {},
+      (text) => (help += text),
+    );
+    expect(() => program.parse([...path.split(' '), '--help'], { from: 'user' })).toThrow('outputHelp');
+    expect(help).toContain(`  ${examples[0]}\n`);
+  });
+
+  test.each(commands.flatMap(({ row }) => (row.examples ?? []).map((example) => ({ example, row }))))(
+    'parses the example $example',
+    async ({ example, row }) => {
+      const ran: CommandRow[] = [];
+      const program = createProgram(
+        async (found) => void ran.push(found),
+        () => {},
+      );
+      await program.parseAsync(wordsOf(example), { from: 'user' });
+      expect(ran).toEqual([row]);
+    },
+  );
+
+  it('loads every handler', async () => {
+    const handlers = await Promise.all(commands.flatMap(({ row }) => row.load?.() ?? []));
+    for (const handler of handlers) expect(handler).toBeTypeOf('function');
+  });
+
+  it('names the agents that a skill can be installed for', () => {
+    const install = commands.find(({ path }) => path === 'skill install');
+    const [, summary] = install?.row.options?.[0] ?? [];
+    expect(summary).toContain(`: ${skillAgents.join(', ')} (`);
+  });
+});

@@ -1,0 +1,31 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { renderManPage } from '../../../src/cli/man.ts';
+
+const file = fileURLToPath(new URL('../../../man/sidekey.1', import.meta.url));
+const isThere = (program: string) => spawnSync(program, ['--version']).error === undefined;
+
+describe('the manual page', () => {
+  it('is up to date (npm run man)', () => {
+    expect(readFileSync(file, 'utf8')).toBe(renderManPage());
+  });
+
+  // Debian: apt-get install mandoc
+  it.skipIf(!isThere('mandoc'))('has no fault that mandoc knows, where mandoc is installed', () => {
+    const { stdout, stderr } = spawnSync('mandoc', ['-Tlint', '-Wwarning', file], { encoding: 'utf8' });
+    // A date would change the page with every release.
+    expect((stdout + stderr).split('\n').filter((line) => !/^$|missing date/.test(line))).toEqual([]);
+  });
+
+  it.skipIf(!isThere('man'))('is shown by man, where man is installed', () => {
+    const shown = execFileSync('man', ['-l', file], {
+      encoding: 'utf8',
+      env: { ...process.env, MANWIDTH: '80', MAN_KEEP_FORMATTING: '' },
+    });
+    expect(shown).toMatch(/^SIDEKEY\(1\)/);
+    expect(shown).toContain('sidekey grant add <name>');
+    expect(shown).toContain('--unmatched action');
+  });
+});
