@@ -8,7 +8,6 @@ import {
   fromBindingRow,
   fromLeaseRow,
   fromPolicyRow,
-  fromTokenRow,
   noPolicy,
   rightsChange,
   rightsRevision,
@@ -16,8 +15,7 @@ import {
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
-  toTokenRow,
-} from './rights.ts';
+} from './rights-rows.ts';
 import type { Schema } from './schema.ts';
 import type { LeaseChoice, LeaseStore, Store } from './store.ts';
 
@@ -40,14 +38,14 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
       get: (grantId) =>
         run(async () => {
           const row = await db
-            .selectFrom('grant_policies')
+            .selectFrom('grantPolicies')
             .selectAll()
-            .where('grant_id', '=', grantId)
+            .where('grantId', '=', grantId)
             .executeTakeFirst();
           return row === undefined ? null : fromPolicyRow(row);
         }),
       list: () =>
-        run(async () => (await db.selectFrom('grant_policies').selectAll().execute()).map(fromPolicyRow)),
+        run(async () => (await db.selectFrom('grantPolicies').selectAll().execute()).map(fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside) => {
           const grant = await inside
@@ -57,16 +55,16 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
             .executeTakeFirst();
           if (grant === undefined) return false;
           const before = await inside
-            .selectFrom('grant_policies')
+            .selectFrom('grantPolicies')
             .selectAll()
-            .where('grant_id', '=', grantId)
+            .where('grantId', '=', grantId)
             .executeTakeFirst();
           const known = before === undefined ? noPolicy(grantId) : fromPolicyRow(before);
           const row = toPolicyRow({ ...known, ...policy, grantId });
           await inside
-            .insertInto('grant_policies')
+            .insertInto('grantPolicies')
             .values(row)
-            .onConflict((conflict) => conflict.column('grant_id').doUpdateSet(row))
+            .onConflict((conflict) => conflict.column('grantId').doUpdateSet(row))
             .execute();
           return true;
         }),
@@ -81,10 +79,10 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
             const rights = {
               revision,
               agents: (await db.selectFrom('agents').selectAll().execute()).map(fromAgentRow),
-              tokens: (await allTokens(db).execute()).map(fromTokenRow),
+              tokens: await allTokens(db).execute(),
               bindings: (await db.selectFrom('bindings').selectAll().execute()).map(fromBindingRow),
-              leases: (await allLeases(db).where('expires_at', '>=', since).execute()).map(fromLeaseRow),
-              policies: (await db.selectFrom('grant_policies').selectAll().execute()).map(fromPolicyRow),
+              leases: (await allLeases(db).where('expiresAt', '>=', since).execute()).map(fromLeaseRow),
+              policies: (await db.selectFrom('grantPolicies').selectAll().execute()).map(fromPolicyRow),
             };
             // Tables that were read on both sides of a change could, together, grant what nobody granted.
             if ((await rightsRevision(db)) === revision) return rights;
@@ -97,14 +95,14 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
           await db.transaction().execute(async (inside) => {
             for (const { kind, id, at } of uses) {
               await inside
-                .updateTable(kind === 'token' ? 'agent_tokens' : 'leases')
-                .set({ used_at: at })
+                .updateTable(kind === 'token' ? 'agentTokens' : 'leases')
+                .set({ usedAt: at })
                 .where('id', '=', id)
                 .where((row) =>
                   row.or([
-                    row('used_at', 'is', null),
-                    row('used_at', '<', at),
-                    row('used_at', '>', Math.max(at, horizon)),
+                    row('usedAt', 'is', null),
+                    row('usedAt', '<', at),
+                    row('usedAt', '>', Math.max(at, horizon)),
                   ]),
                 )
                 .execute();
@@ -141,12 +139,12 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
         const row = await inside
           .updateTable('leases')
           .set((lease) => ({
-            renewed_at: at,
-            expires_at: expiresAt,
-            max_uses: lease('max_uses', '+', moreUses),
+            renewedAt: at,
+            expiresAt: expiresAt,
+            maxUses: lease('maxUses', '+', moreUses),
           }))
           .where('id', '=', id)
-          .where('revoked_at', 'is', null)
+          .where('revokedAt', 'is', null)
           .returningAll()
           .executeTakeFirst();
         return row === undefined ? null : fromLeaseRow(row);
@@ -155,8 +153,8 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
       change(async (inside) => {
         const query = inside
           .updateTable('leases')
-          .set({ revoked_at: at })
-          .where('revoked_at', 'is', null)
+          .set({ revokedAt: at })
+          .where('revokedAt', 'is', null)
           .returning('id');
         const ids = (await choose(query, which).execute()).map(({ id }) => id);
         // What people approved for as long as a lease ends with it. One by one: there may be any number of ids.
@@ -168,12 +166,12 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
       run(async () => {
         const row = await db
           .updateTable('leases')
-          .set((lease) => ({ uses: lease('uses', '+', 1), used_at: at }))
+          .set((lease) => ({ uses: lease('uses', '+', 1), usedAt: at }))
           .where('id', '=', id)
-          .where('revoked_at', 'is', null)
-          .where('expires_at', '>', at)
+          .where('revokedAt', 'is', null)
+          .where('expiresAt', '>', at)
           .where((lease) =>
-            lease.or([lease('max_uses', 'is', null), lease('uses', '<', lease.ref('max_uses'))]),
+            lease.or([lease('maxUses', 'is', null), lease('uses', '<', lease.ref('maxUses'))]),
           )
           .returning('uses')
           .executeTakeFirst();
@@ -181,7 +179,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
       }),
     removeEnded: (before) =>
       change(async (inside) => {
-        await inside.deleteFrom('leases').where('expires_at', '<', before).execute();
+        await inside.deleteFrom('leases').where('expiresAt', '<', before).execute();
       }),
   };
 }
@@ -193,7 +191,7 @@ async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void
 
 /** All leases, in order of creation. */
 function allLeases(from: Kysely<Schema>) {
-  return from.selectFrom('leases').selectAll().orderBy('created_at').orderBy('id');
+  return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
 /** Where a query of leases is to act. The ids of grants stand in JSON, each in its quotes, and hold no wildcard. */
@@ -220,8 +218,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         change(
           async (inside) => {
             await inside.insertInto('agents').values(toAgentRow(agent)).execute();
-            for (const token of tokens)
-              await inside.insertInto('agent_tokens').values(toTokenRow(token)).execute();
+            for (const token of tokens) await inside.insertInto('agentTokens').values(token).execute();
             await addBindings(inside, agent.name, bindings, agent.createdAt);
           },
           () =>
@@ -248,7 +245,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
               name,
               ...(user === undefined ? {} : { user }),
               ...(labels === undefined ? {} : { labels: JSON.stringify(labels) }),
-              ...(disabledAt === undefined ? {} : { disabled_at: disabledAt }),
+              ...(disabledAt === undefined ? {} : { disabledAt: disabledAt }),
             })
             .where('name', '=', name)
             .executeTakeFirstOrThrow();
@@ -266,7 +263,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         run(async () => {
           const query = allTokens(db);
           const rows = await (agent === undefined ? query : query.where('agent', '=', agent)).execute();
-          return rows.map(fromTokenRow);
+          return rows;
         }),
       add: (token, takeOver) =>
         change(async (inside) => {
@@ -275,33 +272,33 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           if (takeOver !== null) {
             const { label, at } = takeOver;
             let query = inside
-              .updateTable('agent_tokens')
-              .set({ expires_at: at })
+              .updateTable('agentTokens')
+              .set({ expiresAt: at })
               .where('agent', '=', token.agent)
-              .where('revoked_at', 'is', null)
-              .where((row) => row.or([row('expires_at', 'is', null), row('expires_at', '>', at)]));
+              .where('revokedAt', 'is', null)
+              .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', at)]));
             if (label !== null) query = query.where('label', '=', label);
             ending = (await query.executeTakeFirstOrThrow()).numUpdatedRows;
           }
-          await inside.insertInto('agent_tokens').values(toTokenRow(token)).execute();
+          await inside.insertInto('agentTokens').values(token).execute();
           return Number(ending);
         }),
       revoke: (agent, label, at) =>
         change(async (inside) => {
           let query = inside
-            .updateTable('agent_tokens')
-            .set({ revoked_at: at })
+            .updateTable('agentTokens')
+            .set({ revokedAt: at })
             .where('agent', '=', agent)
-            .where('revoked_at', 'is', null)
-            .where((row) => row.or([row('expires_at', 'is', null), row('expires_at', '>', at)]));
+            .where('revokedAt', 'is', null)
+            .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', at)]));
           if (label !== null) query = query.where('label', '=', label);
           return Number((await query.executeTakeFirstOrThrow()).numUpdatedRows);
         }),
       removeEnded: (before) =>
         change(async (inside) => {
           await inside
-            .deleteFrom('agent_tokens')
-            .where((row) => row.or([row('expires_at', '<', before), row('revoked_at', '<', before)]))
+            .deleteFrom('agentTokens')
+            .where((row) => row.or([row('expiresAt', '<', before), row('revokedAt', '<', before)]))
             .execute();
         }),
     },
@@ -341,7 +338,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
 
 /** All tokens, in order of creation. */
 function allTokens(from: Kysely<Schema>) {
-  return from.selectFrom('agent_tokens').selectAll().orderBy('created_at').orderBy('id');
+  return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 
 /** Whether there is an agent of this name, for as long as the transaction lasts. */
@@ -360,7 +357,7 @@ async function addBindings(
   for (const { kind, value } of bindings) {
     const result = await inside
       .insertInto('bindings')
-      .values({ agent, kind, value, created_at: at })
+      .values({ agent, kind, value, createdAt: at })
       .onConflict((conflict) => conflict.columns(['agent', 'kind', 'value']).doNothing())
       .executeTakeFirstOrThrow();
     added += Number(result.numInsertedOrUpdatedRows ?? 0n);

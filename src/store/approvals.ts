@@ -2,20 +2,19 @@ import type { Kysely } from 'kysely';
 import {
   type Answer,
   type Approval,
-  type Asking,
   isWaiting,
   longestPath,
   type Question,
   type StandingApproval,
 } from '../approvals/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { damaged, type Run } from './rights.ts';
-import type { QuestionTable, Schema } from './schema.ts';
+import { damaged, type Run } from './rights-rows.ts';
+import type { QuestionRow, Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
 /**
  * The queries for questions and for what stands of their answers. Each is one statement, so of an answer, another and a
- * withdrawal that come at once one happens. None changes a right of an agent: see `sql-change.ts`.
+ * withdrawal that come at once one happens. None changes a right of an agent: see `rightsChange`.
  */
 
 /** What `ApprovalStore` says. */
@@ -41,7 +40,7 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
       run(async () => {
         await db
           .updateTable('questions')
-          .set({ alive_until: until })
+          .set({ aliveUntil: until })
           .where('id', 'in', ids)
           .where('answer', 'is', null)
           .execute();
@@ -52,9 +51,9 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
           .selectFrom('questions')
           .selectAll()
           .where('answer', 'is', null)
-          .where('expires_at', '>', at)
-          .where('alive_until', '>', at)
-          .orderBy('asked_at')
+          .where('expiresAt', '>', at)
+          .where('aliveUntil', '>', at)
+          .orderBy('askedAt')
           .orderBy('id')
           .execute();
         return rows.map(fromQuestionRow);
@@ -66,8 +65,8 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
           .set(toAnswerRow(answer))
           .where('id', '=', id)
           .where('answer', 'is', null)
-          .where('expires_at', '>', answer.at)
-          .where('alive_until', '>', answer.at);
+          .where('expiresAt', '>', answer.at)
+          .where('aliveUntil', '>', answer.at);
         // Without a lease it would stand for ever.
         if (isForLease(answer)) query = query.where('lease', 'is not', null);
         const row = await query.returningAll().executeTakeFirst();
@@ -90,8 +89,8 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
         const row = await standingAt(db, at)
           .where('agent', 'is not distinct from', agent)
           .where('lease', 'is not distinct from', lease)
-          .where('grant_id', '=', grantId)
-          .where('rule_key', '=', ruleKey)
+          .where('grantId', '=', grantId)
+          .where('ruleKey', '=', ruleKey)
           .executeTakeFirst();
         return row === undefined ? null : fromStandingRow(row);
       }),
@@ -111,8 +110,8 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
       run(async () => {
         await db
           .deleteFrom('questions')
-          .where('asked_at', '<', before)
-          .where('expires_at', '<', before)
+          .where('askedAt', '<', before)
+          .where('expiresAt', '<', before)
           // One without an end goes with its lease.
           .where((row) => row.or([row('stands', '=', 0), row('until', '<', before)]))
           .execute();
@@ -123,13 +122,13 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
 /** Inserts nothing where what the question names is gone: between a look and a write somebody may take it away. */
 function insertion(db: Kysely<Schema>, question: Question) {
   const row = toQuestionRow(question);
-  const { agent, lease, grant_id } = row;
-  const columns = Object.keys(row) as (keyof QuestionTable)[];
+  const { agent, lease, grantId } = row;
+  const columns = Object.keys(row) as (keyof QuestionRow)[];
   return db
     .insertInto('questions')
     .columns(columns)
     .expression((from) => {
-      let query = from.selectFrom('grants').where('grants.id', '=', grant_id);
+      let query = from.selectFrom('grants').where('grants.id', '=', grantId);
       if (agent !== null) {
         const named = from.selectFrom('agents').select('name').where('name', '=', agent);
         query = query.where((it) => it.exists(named));
@@ -159,12 +158,12 @@ function standingAt(db: Kysely<Schema>, at: number) {
             .selectFrom('leases')
             .select('leases.id')
             .whereRef('leases.id', '=', 'questions.lease')
-            .where('leases.revoked_at', 'is', null)
-            .where('leases.expires_at', '>', at),
+            .where('leases.revokedAt', 'is', null)
+            .where('leases.expiresAt', '>', at),
         ),
       ]),
     )
-    .orderBy('answered_at')
+    .orderBy('answeredAt')
     .orderBy('id');
 }
 
@@ -193,68 +192,47 @@ function nothingToAskFor(): SidekeyError {
 /** Agents choose these texts: so many characters (UTF-16 units) of them are kept. */
 const longestReason = 1_024;
 
-function toQuestionRow(question: Question): QuestionTable {
+function toQuestionRow({ who, ...question }: Question): QuestionRow {
+  const { path, query, reason, purpose } = question;
   return {
-    id: question.id,
-    exchange: question.exchange,
-    asked_at: question.askedAt,
-    expires_at: question.expiresAt,
-    alive_until: question.aliveUntil,
-    ...toAskingRow(question.who),
-    method: question.method,
-    scheme: question.scheme,
-    authority: question.authority,
-    path: cut(question.path, longestPath),
-    has_query: question.query === null ? 0 : 1,
-    query: question.query === null ? null : cut(question.query, longestPath),
-    body_bytes: question.bodyBytes,
-    grant_name: question.grantName,
-    grant_user: question.grantUser,
-    provider: question.provider,
-    client: question.client,
-    reason: question.reason === null ? null : cut(question.reason, longestReason),
-    purpose: question.purpose === null ? null : cut(question.purpose, longestReason),
-    rule: question.rule,
-    rule_name: question.ruleName,
+    ...question,
+    ...who,
+    path: cut(path, longestPath),
+    hasQuery: query === null ? 0 : 1,
+    query: query === null ? null : cut(query, longestPath),
+    reason: reason === null ? null : cut(reason, longestReason),
+    purpose: purpose === null ? null : cut(purpose, longestReason),
     ...unanswered,
   };
 }
 
-const unanswered = { answered_at: null, answered_by: null, answer: null, until: null, stands: 0 };
+const unanswered = { answeredAt: null, answeredBy: null, answer: null, until: null, stands: 0 };
 
 /** @throws SidekeyError `store_damaged`, as all of these: what Sidekey did not write is no answer. */
-function fromQuestionRow(row: QuestionTable): Approval {
-  const { scheme } = row;
+function fromQuestionRow(row: QuestionRow): Approval {
+  const { agent, lease, grantId, ruleKey, scheme, hasQuery, query, ...columns } = row;
+  const {
+    answeredAt: _at,
+    answeredBy: _by,
+    answer: _answer,
+    until: _until,
+    stands: _stands,
+    ...rest
+  } = columns;
   if (scheme !== 'https' && scheme !== 'http') throw damaged(`the question ${row.id}`, 'scheme');
   return {
-    id: row.id,
-    exchange: row.exchange,
-    askedAt: row.asked_at,
-    expiresAt: row.expires_at,
-    aliveUntil: row.alive_until,
-    who: askingOf(row),
-    method: row.method,
+    ...rest,
+    who: { agent, lease, grantId, ruleKey },
     scheme,
-    authority: row.authority,
-    path: row.path,
     // An earlier version kept no query, only that there was one.
-    query: row.query ?? (row.has_query === 1 ? '' : null),
-    bodyBytes: row.body_bytes,
-    grantName: row.grant_name,
-    grantUser: row.grant_user,
-    provider: row.provider,
-    client: row.client,
-    reason: row.reason,
-    purpose: row.purpose,
-    rule: row.rule,
-    ruleName: row.rule_name,
+    query: query ?? (hasQuery === 1 ? '' : null),
     answer: answerOf(row),
   };
 }
 
 /** The columns that an answer fills. */
-function toAnswerRow(answer: Answer): Pick<QuestionTable, keyof typeof unanswered> {
-  const said = { answered_at: answer.at, answered_by: answer.by };
+function toAnswerRow(answer: Answer): Pick<QuestionRow, keyof typeof unanswered> {
+  const said = { answeredAt: answer.at, answeredBy: answer.by };
   if (answer.outcome === 'denied') return { ...unanswered, ...said, answer: 'denied' };
   const { reach } = answer;
   return {
@@ -265,9 +243,9 @@ function toAnswerRow(answer: Answer): Pick<QuestionTable, keyof typeof unanswere
   };
 }
 
-function answerOf({ id, answered_at: at, answered_by: by, answer, until }: QuestionTable): Answer | null {
+function answerOf({ id, answeredAt: at, answeredBy: by, answer, until }: QuestionRow): Answer | null {
   if (answer === null) return null;
-  if (at === null || by === null) throw damaged(`the question ${id}`, 'answered_at');
+  if (at === null || by === null) throw damaged(`the question ${id}`, 'answeredAt');
   switch (answer) {
     case 'denied':
       return { at, by, outcome: 'denied' };
@@ -281,22 +259,12 @@ function answerOf({ id, answered_at: at, answered_by: by, answer, until }: Quest
 }
 
 /** The row of a yes that stands. */
-function fromStandingRow(row: QuestionTable): StandingApproval {
+function fromStandingRow(row: QuestionRow): StandingApproval {
   const { id, who, grantName, rule, ruleName, answer } = fromQuestionRow(row);
   if (answer?.outcome !== 'allowed' || answer.reach.kind === 'once')
     throw damaged(`the question ${id}`, 'stands');
   const { at, by, reach } = answer;
   return { id, who, grantName, rule, ruleName, at, by, until: reach.kind === 'until' ? reach.at : null };
-}
-
-type AskingColumns = Pick<QuestionTable, 'agent' | 'lease' | 'grant_id' | 'rule_key'>;
-
-function toAskingRow({ agent, lease, grantId, ruleKey }: Asking): AskingColumns {
-  return { agent, lease, grant_id: grantId, rule_key: ruleKey };
-}
-
-function askingOf({ agent, lease, grant_id, rule_key }: AskingColumns): Asking {
-  return { agent, lease, grantId: grant_id, ruleKey: rule_key };
 }
 
 /** The beginning of a text, without half a character at its end. */

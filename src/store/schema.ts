@@ -1,187 +1,81 @@
 import type { Kysely } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
+import type { Asking, Question } from '../approvals/approval.ts';
 import type { Migrations } from './migrations.ts';
+import type {
+  AgentRecord,
+  AgentTokenRecord,
+  AuditEndRecord,
+  BindingRecord,
+  GrantActivity,
+  GrantPolicy,
+  GrantRecord,
+  LeaseRecord,
+  SessionRecord,
+} from './store.ts';
 
 /**
  * The tables, in types that every SQL database has: times are integers of milliseconds, truth is 0 or 1, lists are
- * JSON text. Names, owners and ends are columns; everything secret is inside `sealed`.
+ * JSON text. Names, owners and ends are columns; everything secret is inside `sealed`. Names are snake_case in the
+ * database (`grant_id`): Kysely's `CamelCasePlugin` translates them.
  */
 export interface Schema {
-  meta: MetaTable;
-  grants: GrantTable;
-  agents: AgentTable;
-  agent_tokens: AgentTokenTable;
-  bindings: BindingTable;
-  leases: LeaseTable;
-  grant_policies: GrantPolicyTable;
-  revisions: RevisionTable;
-  locks: LockTable;
-  sessions: SessionTable;
-  grant_activity: ActivityTable;
-  questions: QuestionTable;
-  audit_ends: AuditEndTable;
+  /** Named values of the store itself. */
+  meta: { name: string; value: Uint8Array };
+  grants: GrantRow;
+  agents: AgentRow;
+  /** Removed with their agent, as bindings and leases are. */
+  agentTokens: AgentTokenRecord;
+  /** A binding to a grant that was removed binds nothing: ids never come again. */
+  bindings: BindingRow;
+  leases: LeaseRow;
+  grantPolicies: PolicyRow;
+  /** Numbers that grow with every change: `rights`, see `RightsStore.revision`. */
+  revisions: { name: string; value: number };
+  /** Locks over all processes of the store. */
+  locks: { name: string; holder: string; expiresAt: number };
+  /** Consents that wait for their answer. */
+  sessions: SessionRecord;
+  grantActivity: ActivityRow;
+  questions: QuestionRow;
+  auditEnds: AuditEndRecord;
 }
 
-/** See `AuditEndRecord`. */
-interface AuditEndTable {
-  log: string;
-  node: string;
-  seq: number;
-  sealed: Uint8Array;
-}
+/** A record with some members in the form of their columns. */
+type Stored<Record, Columns> = Omit<Record, keyof Columns> & Columns;
 
-/** Named values of the store itself. */
-interface MetaTable {
-  name: string;
-  value: Uint8Array;
-}
+/** A grant; `scopes` is a JSON array of texts. */
+export type GrantRow = Stored<
+  GrantRecord,
+  { type: string; state: string; scopes: string; refreshable: number }
+>;
+/** An agent; `labels` is a JSON array of texts. */
+export type AgentRow = Stored<AgentRecord, { labels: string }>;
+/** A binding of an agent. */
+export type BindingRow = Stored<BindingRecord, { kind: string }>;
+/** A lease; `grants` is a JSON array of ids. */
+export type LeaseRow = Stored<LeaseRecord, { grants: string }>;
+/** The policy of a grant; `labels` is a JSON array of texts. */
+export type PolicyRow = Stored<GrantPolicy, { labels: string }>;
+/** The activity of a grant; `lacked` has a space between scopes. It is no part of the grant, whose revision is that of the seal. */
+export type ActivityRow = Stored<GrantActivity, { lacked: string | null }>;
 
-/** Grants: see `Grant` for what the columns mean. */
-export interface GrantTable {
-  id: string;
-  name: string;
-  user: string;
-  provider: string;
-  type: string;
-  state: string;
-  state_reason: string | null;
-  /** JSON array of texts. */
-  scopes: string;
-  expires_at: number | null;
-  refreshable: number;
-  revision: number;
-  created_at: number;
-  updated_at: number;
-  sealed: Uint8Array;
-}
-
-/** See `AgentRecord`. */
-export interface AgentTable {
-  name: string;
-  user: string | null;
-  /** JSON array of texts. */
-  labels: string;
-  disabled_at: number | null;
-  created_at: number;
-}
-
-/** See `AgentTokenRecord`. Gone with its agent, as bindings and leases are. */
-export interface AgentTokenTable {
-  id: string;
-  agent: string;
-  label: string;
-  hash: Uint8Array;
-  created_at: number;
-  expires_at: number | null;
-  used_at: number | null;
-  revoked_at: number | null;
-}
-
-/** See `Binding`. One that names a grant that is gone stands for nothing: ids never come again. */
-export interface BindingTable {
-  agent: string;
-  kind: string;
-  value: string;
-  created_at: number;
-}
-
-/** See `Lease`. */
-export interface LeaseTable {
-  id: string;
-  agent: string;
-  token_hash: Uint8Array;
-  /** JSON array of ids. */
-  grants: string;
-  purpose: string;
-  created_at: number;
-  expires_at: number;
-  idle_ms: number | null;
-  renewed_at: number | null;
-  used_at: number | null;
-  max_uses: number | null;
-  uses: number;
-  revoked_at: number | null;
-}
-
-/** See `GrantPolicy`. */
-export interface GrantPolicyTable {
-  grant_id: string;
-  expires_at: number | null;
-  default_ttl_ms: number | null;
-  max_ttl_ms: number | null;
-  lease_default_ms: number | null;
-  lease_max_ms: number | null;
-  /** JSON array of texts. */
-  labels: string;
-}
-
-/** Numbers that grow when something of theirs changes: `rights`, see `RightsStore.revision`. */
-interface RevisionTable {
-  name: string;
-  value: number;
-}
-
-/** Locks over all processes of the store. */
-interface LockTable {
-  name: string;
-  holder: string;
-  expires_at: number;
-}
-
-/** Consents that wait for their answer. */
-interface SessionTable {
-  id: string;
-  expires_at: number;
-  sealed: Uint8Array;
-}
-
-/** See `GrantActivity`. Apart from the grants, whose revision says that something sealed has changed. */
-interface ActivityTable {
-  grant_id: string;
-  used_at: number | null;
-  refreshed_at: number | null;
-  failed_at: number | null;
-  failure: string | null;
-  lacked_at: number | null;
-  /** Scopes, which have no blanks, with a blank between. */
-  lacked: string | null;
-}
-
-/** Questions with their answers, and what stands of those: see `Question`, `Answer` and `StandingApproval`. */
-export interface QuestionTable {
-  id: string;
-  exchange: string;
-  asked_at: number;
-  expires_at: number;
-  alive_until: number;
-  agent: string | null;
-  lease: string | null;
-  grant_id: string;
-  rule_key: string;
-  method: string;
-  scheme: string;
-  authority: string;
-  path: string;
-  has_query: number;
-  query: string | null;
-  body_bytes: number | null;
-  grant_name: string;
-  grant_user: string;
-  provider: string;
-  client: string;
-  reason: string | null;
-  purpose: string | null;
-  rule: string;
-  rule_name: string | null;
-  answered_at: number | null;
-  answered_by: string | null;
-  /** `denied`, or how far a yes reaches: `once`, `lease`, `until`. */
-  answer: string | null;
-  /** Of `until`. */
-  until: number | null;
-  /** 1: the answer is a yes that reaches further than its question, and nobody has ended it. */
-  stands: number;
-}
+/** A question, its answer, and whether the answer stands. */
+export type QuestionRow = Stored<
+  Omit<Question, 'who'> & Asking,
+  {
+    scheme: string;
+    hasQuery: number;
+    answeredAt: number | null;
+    answeredBy: string | null;
+    /** `denied`, or the reach of a yes: `once`, `lease`, `until`. */
+    answer: string | null;
+    /** Of `until`. */
+    until: number | null;
+    /** 1: the answer is a yes that reaches beyond its question, and nobody has revoked it. */
+    stands: number;
+  }
+>;
 
 /**
  * How the schema of a store stands to what this program knows.

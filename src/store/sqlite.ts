@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { access, constants, type FileHandle, link, mkdir, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
-import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
+import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
 import { shellWord } from '../lib/text.ts';
-import { sqlStore } from './grants.ts';
+import { sqlStore, unsyncedMark } from './sql-store.ts';
 import { migrations, type Migrations } from './migrations.ts';
 import { migrate, type Schema, schemaState } from './schema.ts';
 import type { Store } from './store.ts';
@@ -42,7 +42,10 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
   const watched = watch(database);
   const log = writeAheadLog(location);
   return sqlStore({
-    db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: watched.database }) }),
+    db: new Kysely<Schema>({
+      dialect: new SqliteDialect({ database: watched.database }),
+      plugins: [new CamelCasePlugin()],
+    }),
     location,
     now: options.now,
     epoch: watched.epoch,
@@ -54,14 +57,6 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     },
   });
 }
-
-/**
- * Statements, as Kysely writes them, that do not wait for the disk: what they wrote survives every crash of a process, and
- * a power cut only after the next `synced`. A wait blocks the thread for milliseconds, in which answers with rotated
- * refresh tokens lie unread. Nothing waits for the disk on behalf of locks and notes of activity: no holder of a lock
- * outlives a power cut.
- */
-const unsynced = /^(?:(?:insert into|update|delete from) "(?:locks|grant_activity)"|update "grants") /;
 
 /**
  * The log that commits are appended to (https://sqlite.org/wal.html), for syncing off the thread: what `synchronous = full`
@@ -112,7 +107,7 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
   function counted(sql: string): SqliteStatement {
     const statement = database.prepare(sql);
     if (statement.readonly) return statement;
-    const run = unsynced.test(sql)
+    const run = sql.endsWith(unsyncedMark)
       ? withoutSync(statement)
       : (parameters: readonly unknown[]) => statement.run(...parameters);
     return {

@@ -8,7 +8,7 @@ import {
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
-} from '../../../src/store/rights.ts';
+} from '../../../src/store/rights-rows.ts';
 import { agentRecord, leaseRecord } from '../../support/rights.ts';
 
 describe('a row of rights', () => {
@@ -22,7 +22,7 @@ describe('a row of rights', () => {
   });
 
   it.each(['', 'all', 'GRANT', '*'])('with the binding kind %j is none either', (kind) => {
-    expect(() => fromBindingRow({ agent: 'claude', kind, value: '*', created_at: 0 })).toThrow(
+    expect(() => fromBindingRow({ agent: 'claude', kind, value: '*', createdAt: 0 })).toThrow(
       expect.objectContaining({ code: 'store_damaged' }),
     );
   });

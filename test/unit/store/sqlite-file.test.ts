@@ -137,7 +137,7 @@ describe('an upgrade of the schema', () => {
     await old.grants.insert(record);
     await old.close();
     const store = await openSqliteStore(path, { now, migrations: later });
-    expect(await store.grants.get(record.id)).toEqual(record);
+    expect(await store.grants.get(record.id)).toMatchObject(record);
     await store.close();
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'store_newer' });
   });

@@ -1,9 +1,17 @@
-import type { Expression, ExpressionBuilder, Kysely, OnConflictDatabase, SqlBool } from 'kysely';
+import {
+  type Expression,
+  type ExpressionBuilder,
+  type Kysely,
+  type OnConflictDatabase,
+  sql,
+  type SqlBool,
+} from 'kysely';
 import type { Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
 import { sqlApprovals } from './approvals.ts';
-import type { GrantTable, Schema } from './schema.ts';
+import { damaged, parseTexts } from './rights-rows.ts';
+import type { ActivityRow, GrantRow, Schema } from './schema.ts';
 import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.ts';
 
 /**
@@ -12,6 +20,17 @@ import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.
  * it was wrong.
  */
 const maxLockMs = 300_000;
+
+/** The comment at the end of a statement that does not wait for the disk. */
+export const unsyncedMark = '/* unsynced */';
+
+/**
+ * Marks a statement whose commit does not wait for the disk: what it wrote survives every crash of a process, and a power
+ * cut only after the next `synced`. A wait blocks the thread for milliseconds, in which answers with rotated refresh
+ * tokens lie unread. Nothing waits for the disk on behalf of locks and notes of activity: no holder of a lock outlives a
+ * power cut. Never within a transaction.
+ */
+const unsynced = sql.raw(unsyncedMark);
 
 /** What a database brings along. */
 interface SqlStoreParts {
@@ -122,6 +141,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
               .set(toGrantRow(record))
               .where('id', '=', record.id)
               .where('revision', '=', expectedRevision)
+              .modifyEnd(unsynced)
               .executeTakeFirstOrThrow();
             if (result.numUpdatedRows !== 1n) return false;
             await synced();
@@ -144,7 +164,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
       acquire: (name, holder, ttlMs) =>
         run(async () => {
           const time = Math.ceil(now());
-          const lock = { holder, expires_at: endOfLock(time, ttlMs) };
+          const lock = { holder, expiresAt: endOfLock(time, ttlMs) };
           // One statement: between a look and a write another process could step in.
           const result = await db
             .insertInto('locks')
@@ -156,11 +176,12 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
                 .where((row) =>
                   row.or([
                     row('locks.holder', '=', holder),
-                    row('locks.expires_at', '<=', time),
-                    row('locks.expires_at', '>', time + maxLockMs),
+                    row('locks.expiresAt', '<=', time),
+                    row('locks.expiresAt', '>', time + maxLockMs),
                   ]),
                 ),
             )
+            .modifyEnd(unsynced)
             .executeTakeFirstOrThrow();
           return result.numInsertedOrUpdatedRows === 1n;
         }),
@@ -168,9 +189,10 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         run(async () => {
           const result = await db
             .updateTable('locks')
-            .set({ expires_at: endOfLock(Math.ceil(now()), ttlMs) })
+            .set({ expiresAt: endOfLock(Math.ceil(now()), ttlMs) })
             .where('name', '=', name)
             .where('holder', '=', holder)
+            .modifyEnd(unsynced)
             .executeTakeFirstOrThrow();
           return result.numUpdatedRows === 1n;
         }),
@@ -178,30 +200,35 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         run(async () => {
           const row = await db
             .selectFrom('locks')
-            .select(['holder', 'expires_at'])
+            .select(['holder', 'expiresAt'])
             .where('name', '=', name)
             .executeTakeFirst();
-          return row === undefined ? null : { holder: row.holder, leftMs: row.expires_at - Math.ceil(now()) };
+          return row === undefined ? null : { holder: row.holder, leftMs: row.expiresAt - Math.ceil(now()) };
         }),
       release: (name, holder) =>
         run(async () => {
-          await db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder).execute();
+          await db
+            .deleteFrom('locks')
+            .where('name', '=', name)
+            .where('holder', '=', holder)
+            .modifyEnd(unsynced)
+            .execute();
         }),
     },
 
     sessions: {
-      insert: ({ id, expiresAt, sealed }) =>
+      insert: (session) =>
         run(async () => {
-          await db.insertInto('sessions').values({ id, expires_at: expiresAt, sealed }).execute();
+          await db.insertInto('sessions').values(session).execute();
         }),
       take: (id) =>
         run(async () => {
           const row = await db.deleteFrom('sessions').where('id', '=', id).returningAll().executeTakeFirst();
-          return row === undefined ? null : { id: row.id, expiresAt: row.expires_at, sealed: row.sealed };
+          return row ?? null;
         }),
       removeEnded: (before) =>
         run(async () => {
-          await db.deleteFrom('sessions').where('expires_at', '<', before).execute();
+          await db.deleteFrom('sessions').where('expiresAt', '<', before).execute();
         }),
     },
 
@@ -209,20 +236,20 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
       get: (grantId) =>
         run(async () => {
           const row = await db
-            .selectFrom('grant_activity')
+            .selectFrom('grantActivity')
             .selectAll()
-            .where('grant_id', '=', grantId)
+            .where('grantId', '=', grantId)
             .executeTakeFirst();
           return row === undefined ? null : fromActivityRow(row);
         }),
       list: () =>
-        run(async () => (await db.selectFrom('grant_activity').selectAll().execute()).map(fromActivityRow)),
+        run(async () => (await db.selectFrom('grantActivity').selectAll().execute()).map(fromActivityRow)),
       note: (grantId, change) =>
         run(async () => {
           const time = now();
           await db
-            .insertInto('grant_activity')
-            .columns(['grant_id', 'used_at', 'refreshed_at', 'failed_at', 'failure', 'lacked_at', 'lacked'])
+            .insertInto('grantActivity')
+            .columns(['grantId', 'usedAt', 'refreshedAt', 'failedAt', 'failure', 'lackedAt', 'lacked'])
             .expression(
               db
                 .selectFrom('grants')
@@ -231,18 +258,19 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
                   const first = firstActivity(change);
                   return [
                     'id',
-                    row.val(first.used_at).as('used_at'),
-                    row.val(first.refreshed_at).as('refreshed_at'),
-                    row.val(first.failed_at).as('failed_at'),
+                    row.val(first.usedAt).as('usedAt'),
+                    row.val(first.refreshedAt).as('refreshedAt'),
+                    row.val(first.failedAt).as('failedAt'),
                     row.val(first.failure).as('failure'),
-                    row.val(first.lacked_at).as('lacked_at'),
+                    row.val(first.lackedAt).as('lackedAt'),
                     row.val(first.lacked).as('lacked'),
                   ];
                 }),
             )
             .onConflict((conflict) =>
-              conflict.column('grant_id').doUpdateSet((row) => newsOf(row, change, time)),
+              conflict.column('grantId').doUpdateSet((row) => newsOf(row, change, time)),
             )
+            .modifyEnd(unsynced)
             .execute();
         }),
     },
@@ -250,19 +278,19 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
     auditHeads: {
       list: (log) =>
         run(async () => {
-          const rows = await db.selectFrom('audit_ends').selectAll().where('log', '=', log).execute();
+          const rows = await db.selectFrom('auditEnds').selectAll().where('log', '=', log).execute();
           return rows.toSorted((a, b) => compare(a.node, b.node));
         }),
       put: (end) =>
         run(async () => {
           await db
-            .insertInto('audit_ends')
-            .values({ ...end })
+            .insertInto('auditEnds')
+            .values(end)
             .onConflict((conflict) =>
               conflict
                 .columns(['log', 'node'])
                 .doUpdateSet({ seq: end.seq, sealed: end.sealed })
-                .where('audit_ends.seq', '<', end.seq),
+                .where('auditEnds.seq', '<', end.seq),
             )
             .execute();
         }),
@@ -306,86 +334,70 @@ const noActivity = {
   lacked: null as readonly string[] | null,
 };
 
-/** The first row of a grant. */
-function firstActivity(change: ActivityChange): Omit<Schema['grant_activity'], 'grant_id'> {
-  const { usedAt, refreshedAt, failedAt, failure, lackedAt, lacked } = { ...noActivity, ...change };
-  return {
-    used_at: usedAt,
-    refreshed_at: refreshedAt,
-    failed_at: failedAt,
-    failure,
-    lacked_at: lackedAt,
-    lacked: lacked?.join(' ') ?? null,
-  };
+/** Returns the first row of a grant. */
+function firstActivity(change: ActivityChange): Omit<ActivityRow, 'grantId'> {
+  const { lacked, ...first } = { ...noActivity, ...change };
+  return { ...first, lacked: lacked?.join(' ') ?? null };
 }
 
-type TimeColumn = 'used_at' | 'refreshed_at' | 'failed_at' | 'lacked_at';
+type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
 
-type ActivityRow = ExpressionBuilder<OnConflictDatabase<Schema, 'grant_activity'>, 'grant_activity'>;
+type ActivityUpdate = ExpressionBuilder<OnConflictDatabase<Schema, 'grantActivity'>, 'grantActivity'>;
 
 /**
  * What changes in the row. Of two processes the later news counts, in whichever order they write it. A time that lies
  * well beyond `now` was noted before a clock was set back, and counts for nothing.
  */
-function newsOf(row: ActivityRow, change: ActivityChange, now: number) {
+function newsOf(row: ActivityUpdate, change: ActivityChange, now: number) {
   const horizon = Math.ceil(now) + wrongClockMs;
   const later = (column: TimeColumn, at: number) =>
     row.and([
-      row(`grant_activity.${column}`, '>', at),
-      row(`grant_activity.${column}`, '<=', Math.max(at, horizon)),
+      row(`grantActivity.${column}`, '>', at),
+      row(`grantActivity.${column}`, '<=', Math.max(at, horizon)),
     ]);
   const unless = <Column extends TimeColumn | 'failure' | 'lacked'>(
     overtaken: Expression<SqlBool>,
     column: Column,
-    value: Schema['grant_activity'][Column],
+    value: Schema['grantActivity'][Column],
   ) =>
     row
       .case()
       .when(overtaken)
-      .then(row.ref(`grant_activity.${column}`))
+      .then(row.ref(`grantActivity.${column}`))
       .else(row.val(value))
       .end();
 
   if ('usedAt' in change) {
     const { usedAt } = change;
-    return { used_at: unless(later('used_at', usedAt), 'used_at', usedAt) };
+    return { usedAt: unless(later('usedAt', usedAt), 'usedAt', usedAt) };
   }
   if ('refreshedAt' in change) {
     const { refreshedAt } = change;
-    const failedSince = later('failed_at', refreshedAt);
+    const failedSince = later('failedAt', refreshedAt);
     return {
-      refreshed_at: unless(later('refreshed_at', refreshedAt), 'refreshed_at', refreshedAt),
-      failed_at: unless(failedSince, 'failed_at', null),
+      refreshedAt: unless(later('refreshedAt', refreshedAt), 'refreshedAt', refreshedAt),
+      failedAt: unless(failedSince, 'failedAt', null),
       failure: unless(failedSince, 'failure', null),
     };
   }
   if ('lackedAt' in change) {
     const { lackedAt, lacked } = change;
-    const overtaken = later('lacked_at', lackedAt);
+    const overtaken = later('lackedAt', lackedAt);
     return {
-      lacked_at: unless(overtaken, 'lacked_at', lackedAt),
+      lackedAt: unless(overtaken, 'lackedAt', lackedAt),
       lacked: unless(overtaken, 'lacked', lacked.join(' ')),
     };
   }
   const { failedAt, failure } = change;
-  const overtaken = row.or([later('refreshed_at', failedAt), later('failed_at', failedAt)]);
+  const overtaken = row.or([later('refreshedAt', failedAt), later('failedAt', failedAt)]);
   return {
-    failed_at: unless(overtaken, 'failed_at', failedAt),
+    failedAt: unless(overtaken, 'failedAt', failedAt),
     failure: unless(overtaken, 'failure', failure),
   };
 }
 
-/** The activity of a row. */
-function fromActivityRow(row: Schema['grant_activity']): GrantActivity {
-  return {
-    grantId: row.grant_id,
-    usedAt: row.used_at,
-    refreshedAt: row.refreshed_at,
-    failedAt: row.failed_at,
-    failure: row.failure,
-    lackedAt: row.lacked_at,
-    lacked: row.lacked?.split(' ').filter(Boolean) ?? [],
-  };
+function fromActivityRow(row: ActivityRow): GrantActivity {
+  return { ...row, lacked: row.lacked?.split(' ').filter(Boolean) ?? [] };
 }
 
 const types: readonly Grant['type'][] = [
@@ -399,76 +411,28 @@ const types: readonly Grant['type'][] = [
 ];
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
-/** A grant as it stands in its table. */
-export function toGrantRow(record: GrantRecord): GrantTable {
-  return {
-    id: record.id,
-    name: record.name,
-    user: record.user,
-    provider: record.provider,
-    type: record.type,
-    state: record.state,
-    state_reason: record.stateReason,
-    scopes: JSON.stringify(record.scopes),
-    expires_at: record.expiresAt,
-    refreshable: record.refreshable ? 1 : 0,
-    revision: record.revision,
-    created_at: record.createdAt,
-    updated_at: record.updatedAt,
-    sealed: record.sealed,
-  };
+/** Returns a grant in the form of its table. */
+export function toGrantRow(record: GrantRecord): GrantRow {
+  return { ...record, scopes: JSON.stringify(record.scopes), refreshable: record.refreshable ? 1 : 0 };
 }
 
 /**
- * The grant of a row.
- * @throws SidekeyError `store_damaged` where a column holds what Sidekey never writes: a state that is not known must
- * not pass for one that is usable.
+ * Returns the grant of a row.
+ * @throws SidekeyError `store_damaged` where a column holds what Sidekey never writes: an unknown state must not pass for
+ * one that is usable.
  */
-export function fromGrantRow(row: GrantTable): GrantRecord {
-  return {
-    id: row.id,
-    name: row.name,
-    user: row.user,
-    provider: row.provider,
-    type: known(row, 'type', types),
-    state: known(row, 'state', states),
-    stateReason: row.state_reason,
-    scopes: scopesOf(row),
-    expiresAt: row.expires_at,
-    refreshable: row.refreshable !== 0,
-    revision: row.revision,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    sealed: row.sealed,
+export function fromGrantRow(row: GrantRow): GrantRecord {
+  const place = `the grant "${row.name}" of user "${row.user}"`;
+  const known = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
+    const found = values.find((value) => value === row[column]);
+    if (found === undefined) throw damaged(place, column);
+    return found;
   };
-}
-
-function known<Value extends string>(
-  row: GrantTable,
-  column: 'type' | 'state',
-  values: readonly Value[],
-): Value {
-  const found = values.find((value) => value === row[column]);
-  if (found === undefined) throw damaged(row, column);
-  return found;
-}
-
-function scopesOf(row: GrantTable): string[] {
-  let scopes: unknown;
-  try {
-    scopes = JSON.parse(row.scopes);
-  } catch (error) {
-    throw damaged(row, 'scopes', error);
-  }
-  if (!Array.isArray(scopes) || !scopes.every((scope) => typeof scope === 'string'))
-    throw damaged(row, 'scopes');
-  return scopes;
-}
-
-function damaged(row: GrantTable, column: string, cause?: unknown): SidekeyError {
-  return new SidekeyError(
-    'store_damaged',
-    `The grant "${row.name}" of user "${row.user}" has a ${column} column in the store that Sidekey did not write.`,
-    { hint: 'Restore the store from a backup, or remove the grant and add it again.', cause },
-  );
+  return {
+    ...row,
+    type: known('type', types),
+    state: known('state', states),
+    scopes: parseTexts(row.scopes, place, 'scopes'),
+    refreshable: row.refreshable !== 0,
+  };
 }
