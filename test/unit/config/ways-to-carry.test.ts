@@ -143,7 +143,7 @@ describe('what is wrong with a way is said:', () => {
 });
 
 test('the examples of the page about them are right', async () => {
-  const page = await readFile(join(packageRoot, 'docs', 'ways-to-carry.md'), 'utf8');
+  const page = await readFile(join(packageRoot, 'docs', 'auth-schemes.md'), 'utf8');
   const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].map(([, text = '']) => parse(text) as object);
   expect(blocks).toHaveLength(6);
   for (const block of blocks) {
