@@ -23,7 +23,7 @@ export interface RequestHead {
 }
 
 /** One request as it arrived. */
-export interface Arrival {
+export interface InboundRequest {
   readonly head: RequestHead;
   /**
    * The body as it streams; read at most once. `return` lets go of it, so that what still comes can be thrown away.
@@ -95,13 +95,13 @@ export interface Reply {
 }
 
 /** How carrying a request to its upstream ended. */
-export interface Carried {
+export interface ExchangeResult {
   readonly status: number;
   /** Body bytes from the client and to it. */
   readonly bytesIn: number;
   readonly bytesOut: number;
   /** `broken`: the upstream failed after its head; `gone`: the client left. */
-  readonly fate: 'complete' | 'broken' | 'gone';
+  readonly outcome: 'complete' | 'broken' | 'gone';
   /** Why Sidekey itself cut the connection; absent: it did not. */
   readonly code?: FailureCode;
 }

@@ -4,7 +4,7 @@ import { hopByHop, type RawFields, valuesOf } from '../http/fields.ts';
 import { announcesInVain, type BodyPlan } from '../http/h1/framing.ts';
 import type { ResponseHeadBytes } from '../http/h1/head.ts';
 import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
-import type { Carried, Meter, Reply } from '../http/message.ts';
+import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { authorityText } from '../policy/authority.ts';
@@ -185,7 +185,7 @@ export interface AttemptContext {
 
 /** What came of it. */
 export type AttemptEnd =
-  | { readonly kind: 'done'; readonly carried: Carried }
+  | { readonly kind: 'done'; readonly result: ExchangeResult }
   /** A 401 came, and there is a newer token. */
   | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: AttemptContext['sent'] }
   /** A 401 came that wants another proof, and has a nonce for it. */

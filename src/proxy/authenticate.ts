@@ -1,12 +1,12 @@
 import { type Identity, readPresented, selectorsOf } from '../agents/authentication.ts';
-import type { Arrival } from '../http/message.ts';
+import type { InboundRequest } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import type { ExchangeRecord } from './record.ts';
 
 /** Who asks, and which grant they choose: by what is known of them now. */
 export async function callerOf(
-  { head, client }: Arrival,
+  { head, client }: InboundRequest,
   { agents: mode }: Pick<ConfigSnapshot, 'agents'>,
   { agents }: Pick<ProxyServices, 'agents'>,
   record: Pick<ExchangeRecord, 'identity'>,

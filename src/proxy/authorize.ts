@@ -1,7 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { defaultUser, type Grant, type Selected, selectGrant } from '../grants/grant.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
-import type { Arrival } from '../http/message.ts';
+import type { InboundRequest } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
@@ -39,7 +39,7 @@ export interface AuthorizedRequest extends Pick<Judgement, 'settings' | 'caller'
 
 /** A request whose caller is known. */
 interface AuthenticatedRequest {
-  readonly arrival: Arrival;
+  readonly inbound: InboundRequest;
   readonly target: Target;
   readonly caller: Identity;
   readonly shows?: GrantSelector['shows'];
@@ -52,7 +52,7 @@ interface AuthenticatedRequest {
  * @param body null: it was not read
  */
 export async function judge<Known extends Pick<ConfigSnapshot, 'policy' | 'injectPlan' | 'provider'>>(
-  { arrival, target, caller, shows }: AuthenticatedRequest,
+  { inbound, target, caller, shows }: AuthenticatedRequest,
   body: BodyFacts | null,
   settings: Known,
   services: Pick<ProxyServices, 'grants' | 'now'>,
@@ -63,7 +63,7 @@ export async function judge<Known extends Pick<ConfigSnapshot, 'policy' | 'injec
   const { selected } = offer ?? {};
   const provider = selected?.kind === 'selected' ? settings.provider(selected.grant.provider) : undefined;
   const seen = await requestFacts(
-    arrival,
+    inbound,
     judged,
     caller,
     offer,
@@ -92,7 +92,7 @@ export function grantedBy(
  * @param methodParameters those of the provider whose grant is meant
  */
 export async function requestFacts(
-  { head, body, client, upgrades }: Arrival,
+  { head, body, client, upgrades }: InboundRequest,
   { authority, path }: Target,
   caller: Identity,
   offer: GrantCandidates | null,
@@ -157,9 +157,9 @@ function contentTypeOf(fields: RawFields): string | null {
  * @throws SidekeyError `bad_request` where the client left in the middle of it
  */
 export async function bodyFacts(
-  { head, body }: Arrival,
+  { head, body }: InboundRequest,
   most: number,
-): Promise<{ readonly facts: BodyFacts; readonly body: Arrival['body'] }> {
+): Promise<{ readonly facts: BodyFacts; readonly body: InboundRequest['body'] }> {
   const peeked = await readAhead(body, most);
   const encodings = valuesOf(head.fields, 'content-encoding');
   const facts = readBodyFacts(

@@ -67,13 +67,13 @@ export async function connect(
         const permission = { caller: identity, grant: null };
         const refusal = (policy: Policy) => tunnelRefusal(policy, target);
         // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
-        const carried = await open.during({ client: socket, permission, refusal }, async () => {
+        const result = await open.during({ client: socket, permission, refusal }, async () => {
           const upstream = await settings.dialer.connectBlind(target);
           socket.write(established);
           const bytes = await relay(socket, upstream, settings.limits.tunnel_idle);
-          return { status: 200, ...bytes, fate: 'complete' };
+          return { status: 200, ...bytes, outcome: 'complete' };
         });
-        services.audit.note({ ...record.outcome(carried), event: 'tunnel' });
+        services.audit.note({ ...record.outcome(result), event: 'tunnel' });
         return;
       }
       case 'inject': {

@@ -1,5 +1,5 @@
 import { valuesOf } from '../http/fields.ts';
-import type { Arrival, Carried, Reply } from '../http/message.ts';
+import type { InboundRequest, ExchangeResult, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { ownHost } from '../policy/authority.ts';
 import { callerOf } from './authenticate.ts';
@@ -13,17 +13,17 @@ import type { Target } from './target.ts';
  * The caller shows who it is as for any other request. Nothing is looked up and nothing leaves.
  */
 export async function discovery(
-  arrival: Arrival,
+  inbound: InboundRequest,
   target: Target,
   reply: Reply,
   settings: ConfigSnapshot,
   services: ProxyServices,
   record: ExchangeRecord,
-): Promise<Carried | SidekeyError> {
+): Promise<ExchangeResult | SidekeyError> {
   record.discovers();
-  const caller = await callerOf(arrival, settings, services, record);
+  const caller = await callerOf(inbound, settings, services, record);
   if (caller instanceof SidekeyError) return caller;
-  const { method, fields } = arrival.head;
+  const { method, fields } = inbound.head;
   const [path = ''] = target.path.split('?', 1);
   if (path !== '/' && path !== '/index.json') {
     return new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
@@ -34,7 +34,7 @@ export async function discovery(
       hint: `GET http://${ownHost}/`,
     });
   }
-  const reach = await reachOf({ arrival, target, caller }, settings, services);
+  const reach = await reachOf({ inbound, target, caller }, settings, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   const body = Buffer.from(isJson ? `${JSON.stringify(reachJson(reach))}\n` : reachText(reach));
   const type = isJson ? 'application/json' : 'text/plain; charset=utf-8';
@@ -42,7 +42,7 @@ export async function discovery(
   reply.head(200, 'OK', [...about, 'Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff']);
   if (method === 'GET') reply.write(body);
   reply.end([]);
-  return { status: 200, bytesIn: 0, bytesOut: method === 'GET' ? body.length : 0, fate: 'complete' };
+  return { status: 200, bytesIn: 0, bytesOut: method === 'GET' ? body.length : 0, outcome: 'complete' };
 }
 
 /**

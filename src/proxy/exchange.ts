@@ -1,6 +1,12 @@
 import { requestFields, trailerFields } from '../http/fields.ts';
 import { framingOf } from '../http/h1/framing.ts';
-import { type Arrival, type Carried, createMeter, type Meter, type Reply } from '../http/message.ts';
+import {
+  type InboundRequest,
+  type ExchangeResult,
+  createMeter,
+  type Meter,
+  type Reply,
+} from '../http/message.ts';
 import { denialOf, refuse } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText, isOwn } from '../policy/authority.ts';
@@ -26,24 +32,24 @@ export type Forwarder = (
   meter: Meter,
   reply: Reply,
   settings: ConfigSnapshot,
-) => Promise<Carried>;
+) => Promise<ExchangeResult>;
 
 /**
  * One request and its response: the whole product on one screen. Each step goes on with what the one before found, or
  * refuses. Whatever happens, the client gets an answer or a closed connection, and the audit says which.
  */
 export async function exchange(
-  arrival: Arrival,
+  inbound: InboundRequest,
   reply: Reply,
   services: ProxyServices,
   carry: Forwarder,
 ): Promise<void> {
-  const record = beginRecord(arrival, services.now);
-  let end: Carried | SidekeyError;
+  const record = beginRecord(inbound, services.now);
+  let end: ExchangeResult | SidekeyError;
   let meter: Meter | undefined;
   try {
-    const admitted = await admit(arrival, reply, services, await services.config(), record);
-    if (admitted instanceof SidekeyError || 'fate' in admitted) end = admitted;
+    const admitted = await admit(inbound, reply, services, await services.config(), record);
+    if (admitted instanceof SidekeyError || 'outcome' in admitted) end = admitted;
     else {
       const { departure: request, settings } = admitted;
       meter = createMeter(request.spend, request.countEcho);
@@ -66,9 +72,9 @@ export async function exchange(
     );
   }
   // Nobody reads on: what still comes of the body must not stand before the next request.
-  void arrival.body?.return?.();
+  void inbound.body?.return?.();
   if (end instanceof SidekeyError)
-    services.audit.note(record.refused(end, refuse(reply, end, arrival.head.method), meter));
+    services.audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter));
   else services.audit.note(record.outcome(end));
 }
 
@@ -77,13 +83,13 @@ export async function exchange(
  * is answered. When it answers with a request, the access is on disk.
  */
 async function admit(
-  arrival: Arrival,
+  inbound: InboundRequest,
   reply: Reply,
   services: ProxyServices,
   settings: ConfigSnapshot,
   record: ExchangeRecord,
-): Promise<Admitted | Carried | SidekeyError> {
-  const { head, client } = arrival;
+): Promise<Admitted | ExchangeResult | SidekeyError> {
+  const { head, client } = inbound;
   // 1 authority; first of all where the request ends, for what stands behind it depends on that
   const framing = framingOf(head, settings.limits);
   const target = targetOf(head, client.tunnel);
@@ -91,17 +97,17 @@ async function admit(
   if (framing instanceof SidekeyError) return framing;
   if (target instanceof SidekeyError) return target;
   const { authority, path } = target;
-  if (isOwn(authority)) return discovery(arrival, target, reply, settings, services, record);
+  if (isOwn(authority)) return discovery(inbound, target, reply, settings, services, record);
 
   const inHead = shownInHead(head, services.placeholders);
-  let { body } = arrival;
+  let { body } = inbound;
   let read: BodyFacts | null = null;
   /** Steps 2 and 3, by what holds at that moment. */
   const judgeNow = async (by: ConfigSnapshot): Promise<Judgement | SidekeyError> => {
-    const caller = await callerOf(arrival, by, services, record);
+    const caller = await callerOf(inbound, by, services, record);
     if (caller instanceof SidekeyError) return caller;
     const shows = inHead.all.length === 0 ? undefined : showsGrant(inHead.all, caller, services.placeholders);
-    return judge({ arrival, target, caller, shows }, read, by, services);
+    return judge({ inbound, target, caller, shows }, read, by, services);
   };
   const judgeAgain = async () => judgeNow(await services.config());
 
@@ -113,7 +119,7 @@ async function admit(
   if (judgement.offer?.selected.kind === 'selected') record.selected(judgement.offer.selected.grant);
   if (judgement.decision.needsBody) {
     if (body !== null) reply.continue();
-    ({ facts: read, body } = await bodyFacts(arrival, settings.limits.rule_body_bytes));
+    ({ facts: read, body } = await bodyFacts(inbound, settings.limits.rule_body_bytes));
     judgement = await judgeAgain();
     if (judgement instanceof SidekeyError) return judgement;
   }
@@ -133,7 +139,7 @@ async function admit(
     protocol: head.version === '2' ? 'h2' : 'http/1.1',
     framing,
     body,
-    trailers: () => trailerFields(arrival.trailers?.() ?? []),
+    trailers: () => trailerFields(inbound.trailers?.() ?? []),
     carriesGrant: false,
     permission: { caller, facts, grant: null },
     maxResponse: responseBound(decision),
@@ -163,7 +169,7 @@ async function admit(
       hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, services);
   }
   const ready = await prepare(request, granted, { offer, inHead }, reply, services, record);
-  if (ready instanceof SidekeyError || 'fate' in ready) return ready;
+  if (ready instanceof SidekeyError || 'outcome' in ready) return ready;
   return withCredential(ready, granted, consent, services, record);
 }
 
@@ -181,7 +187,7 @@ async function prepare(
   reply: Reply,
   services: ProxyServices,
   record: ExchangeRecord,
-): Promise<UpstreamRequest | Carried | SidekeyError> {
+): Promise<UpstreamRequest | ExchangeResult | SidekeyError> {
   const { settings, caller, grant } = granted;
   const facts: ShownFacts = { ...shown, settings, caller, grant };
   const stray = strayInHead(request, facts, services.placeholders);
@@ -189,7 +195,7 @@ async function prepare(
   let leaving = request;
   if (isTokenRequest(request, settings.provider(grant.provider))) {
     const answered = await answerTokenRequest(request, granted, reply, services, record);
-    if (answered instanceof SidekeyError || 'fate' in answered) return answered;
+    if (answered instanceof SidekeyError || 'outcome' in answered) return answered;
     leaving = { ...request, ...answered };
   }
   const known = await withKnownBody(leaving, granted, reply);

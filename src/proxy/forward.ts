@@ -1,6 +1,6 @@
 import type { RawFields } from '../http/fields.ts';
 import type { BodyPlan } from '../http/h1/framing.ts';
-import type { Carried, Meter, Reply, Spend } from '../http/message.ts';
+import type { ExchangeResult, Meter, Reply, Spend } from '../http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { EchoPlan } from '../policy/leak-guard.ts';
@@ -87,7 +87,7 @@ export async function forward(
   meter: Meter,
   reply: Reply,
   { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
-): Promise<Carried> {
+): Promise<ExchangeResult> {
   let { renew } = request;
   const { proofs } = request;
   let mayProve = proofs !== undefined;
@@ -118,7 +118,7 @@ export async function forward(
     const end = await (protocol === 'h2' ? new StreamAttempt(it) : new Attempt(it)).run();
     switch (end.kind) {
       case 'done':
-        return end.carried;
+        return end.result;
       case 'renewed':
         ({ request: injected, sent } = end);
         renew = undefined;

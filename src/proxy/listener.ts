@@ -94,15 +94,15 @@ export function createListener(services: ProxyServices): Listener {
     now: () => performance.now(),
     limits: () => services.lastConfig().limits,
     isClosing: () => closing !== undefined,
-    exchange(arrival, reply, { socket }) {
-      const { head, client } = arrival;
+    exchange(inbound, reply, { socket }) {
+      const { head, client } = inbound;
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
         return Promise.resolve();
       }
       return track(
         exchanges,
         exchange(
-          arrival,
+          inbound,
           reply,
           services,
           carrying(forward, () => socket),
@@ -147,15 +147,15 @@ export function createListener(services: ProxyServices): Listener {
 
   const streams: StreamService = {
     ...service,
-    exchange(arrival, stream) {
+    exchange(inbound, stream) {
       const carrier = carrying(forward, (meter) => oneStream(stream, meter));
-      return track(exchanges, exchange(arrival, stream.reply, services, carrier));
+      return track(exchanges, exchange(inbound, stream.reply, services, carrier));
     },
-    webSocket(arrival, request) {
+    webSocket(inbound, request) {
       const carry: Forwarder = (leaving, meter, to, settings) =>
         upgrade(leaving, tellingMeter(meter, request), to, settings, streamSide(request));
       const carrier = carrying(carry, (meter) => oneStream(request, meter), true);
-      return track(takenOver, exchange(arrival, request.reply, services, carrier));
+      return track(takenOver, exchange(inbound, request.reply, services, carrier));
     },
     denied,
     left: (session) => void sessions.delete(session),

@@ -1,7 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { defaultUser, type Grant, type GrantState, selectGrant, stateNow } from '../grants/grant.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
-import type { Arrival } from '../http/message.ts';
+import type { InboundRequest } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { visible } from '../lib/text.ts';
@@ -97,7 +97,7 @@ export async function reachOf(
 
 /** Who asks for it, and with which request. */
 interface Asked {
-  readonly arrival: Arrival;
+  readonly inbound: InboundRequest;
   readonly target: Target;
   readonly caller: Identity;
 }
@@ -105,7 +105,7 @@ interface Asked {
 /** Null: the entry offers no grant, or none to this caller. */
 async function hostOf(
   { pattern, action, rules }: Domain,
-  { arrival, target, caller }: Asked,
+  { inbound, target, caller }: Asked,
   settings: Pick<ConfigSnapshot, 'agents' | 'provider'>,
   { grants, now }: Pick<ProxyServices, 'grants' | 'now'>,
 ): Promise<ReachedHost | null> {
@@ -116,7 +116,7 @@ async function hostOf(
   if (offered.length === 0 && caller.agent !== null) return null;
   const selected = selectFor(caller, candidates, reference);
   const facts = await requestFacts(
-    arrival,
+    inbound,
     target,
     caller,
     { reference, candidates, selected, ruled: rules !== undefined },
@@ -124,7 +124,7 @@ async function hostOf(
     [],
   );
   const list =
-    rules === undefined ? [] : rulesFor(rules, { ...facts, client: addressOf(arrival.client.address) });
+    rules === undefined ? [] : rulesFor(rules, { ...facts, client: addressOf(inbound.client.address) });
   return {
     host: pattern.text,
     plainHttp: action.insecure,

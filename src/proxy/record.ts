@@ -7,7 +7,7 @@ import type { Reported } from '../policy/decide.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Identity } from '../agents/authentication.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { Arrival, Carried } from '../http/message.ts';
+import type { InboundRequest, ExchangeResult } from '../http/message.ts';
 import type { Target } from './target.ts';
 
 /**
@@ -46,14 +46,14 @@ export interface ExchangeRecord {
   /** So many times the response showed the credential. */
   echoed(times: number): void;
   /** After the response, or what there was of it. */
-  outcome(carried: Carried): AuditEvent;
+  outcome(result: ExchangeResult): AuditEvent;
   /** Instead of both, where the request was refused; or after `access`, where it failed with so many bytes carried. */
-  refused(error: unknown, status: number, bytes?: Pick<Carried, 'bytesIn' | 'bytesOut'>): AuditEvent;
+  refused(error: unknown, status: number, bytes?: Pick<ExchangeResult, 'bytesIn' | 'bytesOut'>): AuditEvent;
 }
 
 /** Begins the record of a request that has arrived; `now` answers milliseconds since the epoch. */
-export function beginRecord(arrival: Arrival, now: () => number): ExchangeRecord {
-  return new Recording(arrival, now);
+export function beginRecord(inbound: InboundRequest, now: () => number): ExchangeRecord {
+  return new Recording(inbound, now);
 }
 
 /** What is known of an exchange. All of it has a place from the beginning: one shape for every exchange. */
@@ -87,7 +87,7 @@ class Recording implements ExchangeRecord {
   #ending: 'outcome' | 'discovery' | 'token.answered' = 'outcome';
   #echoes: number | undefined;
 
-  constructor({ head, client }: Arrival, now: () => number) {
+  constructor({ head, client }: InboundRequest, now: () => number) {
     this.#now = now;
     this.#begunAt = now();
     this.#known = {
@@ -184,11 +184,12 @@ class Recording implements ExchangeRecord {
     this.#echoes = times;
   }
 
-  outcome({ status, bytesIn, bytesOut, fate, code }: Carried): AuditEvent {
+  outcome({ status, bytesIn, bytesOut, outcome, code }: ExchangeResult): AuditEvent {
     return {
       ...this.#known,
       event: this.#ending,
-      outcome: code !== undefined || fate === 'gone' ? 'aborted' : fate === 'complete' ? 'ok' : 'failed',
+      outcome:
+        code !== undefined || outcome === 'gone' ? 'aborted' : outcome === 'complete' ? 'ok' : 'failed',
       code: code ?? (this.#lack === null ? undefined : 'insufficient_scope'),
       reason: this.#lack ?? this.#known.reason,
       status,
@@ -199,7 +200,7 @@ class Recording implements ExchangeRecord {
     };
   }
 
-  refused(error: unknown, status: number, bytes?: Pick<Carried, 'bytesIn' | 'bytesOut'>): AuditEvent {
+  refused(error: unknown, status: number, bytes?: Pick<ExchangeResult, 'bytesIn' | 'bytesOut'>): AuditEvent {
     const accessed = this.#accessed;
     return {
       ...this.#known,

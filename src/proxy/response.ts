@@ -1,7 +1,7 @@
 import { notFromUpstream, type RawFields, responseFields, valuesOf } from '../http/fields.ts';
 import { hasResponseBody } from '../http/h1/framing.ts';
 import { NameSet, type ResponseHeadBytes } from '../http/h1/head.ts';
-import type { Carried } from '../http/message.ts';
+import type { ExchangeResult } from '../http/message.ts';
 import { guarded, type GuardedExchange, guardedFields, type ReplySink } from '../leak-guard/response.ts';
 import { type FailureCode, SidekeyError } from '../lib/errors.ts';
 import { isCovered } from '../policy/leak-guard.ts';
@@ -409,16 +409,16 @@ export class ResponseHandler implements PassingOwner {
     this.#transport.drop();
   };
 
-  #finish(fate: Carried['fate'], code?: FailureCode): void {
+  #finish(outcome: ExchangeResult['outcome'], code?: FailureCode): void {
     const { bytesIn, bytesOut } = this.#context.meter;
-    const carried = {
+    const result = {
       status: this.#status,
       bytesIn,
       bytesOut,
-      fate,
+      outcome,
       ...(code === undefined ? {} : { code }),
     };
-    this.#settle(() => this.#end.resolve({ kind: 'done', carried }));
+    this.#settle(() => this.#end.resolve({ kind: 'done', result }));
   }
 
   /** The first end counts. */

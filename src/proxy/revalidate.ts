@@ -3,7 +3,7 @@ import type { Identity } from '../agents/authentication.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import type { Carried } from '../http/message.ts';
+import type { ExchangeResult } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Timers } from '../lib/timers.ts';
@@ -40,7 +40,7 @@ type Refusal = SidekeyError | null;
 /** All that is open, so that what a right let through ends with the right. */
 export interface OpenConnections {
   /** Does the work, and cuts its connection when the right ends; what was carried then has the code that says why. */
-  during(connection: OpenConnection, work: () => Promise<Carried>): Promise<Carried>;
+  during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult>;
   /** Looks at all of them now; resolves when that is done. */
   recheck(): Promise<void>;
   /** Looks no more. */
@@ -175,8 +175,8 @@ export function createOpenConnections(
       if (cancel === null && looking === null) wakeAt(Infinity);
       learnEndOf(entry);
       try {
-        const carried = await work();
-        return entry.cutBy === null ? carried : { ...carried, code: entry.cutBy.code };
+        const result = await work();
+        return entry.cutBy === null ? result : { ...result, code: entry.cutBy.code };
       } catch (error) {
         throw entry.cutBy ?? error;
       } finally {

@@ -1,6 +1,6 @@
 import type { Provider } from '../grants/provider.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { Arrival, Carried, Reply } from '../http/message.ts';
+import type { InboundRequest, ExchangeResult, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { basicPair, type PlaceholderCodes, placeholdersOf } from '../placeholders/codes.ts';
 import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
@@ -79,10 +79,10 @@ export async function answerTokenRequest(
   reply: Reply,
   services: ProxyServices,
   record: ExchangeRecord,
-): Promise<Carried | OtherRequest | SidekeyError> {
+): Promise<ExchangeResult | OtherRequest | SidekeyError> {
   const provider = settings.provider(grant.provider);
   if (request.body !== null) reply.continue();
-  const body = request.body?.[Symbol.asyncIterator]() as Arrival['body'] | undefined;
+  const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
   const read = await readAhead(body ?? null, mostRead);
   // Behind what was read a placeholder would be seen by nobody here, and the provider would answer with a real token.
   if (!read.isWhole) return tooLarge();
@@ -119,7 +119,7 @@ export async function answerTokenRequest(
   reply.head(200, 'OK', [...about, 'Cache-Control', 'no-store', 'Pragma', 'no-cache']);
   reply.write(bytes);
   reply.end([]);
-  return { status: 200, bytesIn: read.bytes.length, bytesOut: bytes.length, fate: 'complete' };
+  return { status: 200, bytesIn: read.bytes.length, bytesOut: bytes.length, outcome: 'complete' };
 }
 
 /** The placeholder of the caller for this grant, as it stands in one of the texts; the longest. */

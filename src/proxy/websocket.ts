@@ -6,7 +6,7 @@ import { type BodyPlan, responsePlan, type ResponsePlan } from '../http/h1/frami
 import { createResponseReader, type RequestHeadBytes, type ResponseHeadBytes } from '../http/h1/head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { ownHead } from '../http/h1/write.ts';
-import type { Carried, Meter, Reply } from '../http/message.ts';
+import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { PendingBytes } from '../http/server/h1-request.ts';
 import { lingerOn } from '../http/server/raw-reply.ts';
 import { guarded, guardedFields, type ReplySink } from '../leak-guard/response.ts';
@@ -66,7 +66,7 @@ export async function upgrade(
   reply: Reply,
   { dialer, limits }: ConfigSnapshot,
   side: UpgradeSide,
-): Promise<Carried> {
+): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
   const { echo: plan, secrets, consentHint, messages, proofs } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
@@ -94,12 +94,12 @@ export async function upgrade(
   }
   const peer = peerOf(authority, request.identity);
   let upstream = await dialer.connect(peer);
-  const { promise: over, resolve, reject } = Promise.withResolvers<Carried>();
+  const { promise: over, resolve, reject } = Promise.withResolvers<ExchangeResult>();
   let status = 0;
-  const finish = (fate: Carried['fate'], code?: FailureCode) => {
+  const finish = (outcome: ExchangeResult['outcome'], code?: FailureCode) => {
     upstream.destroy();
     const { bytesIn, bytesOut } = meter;
-    resolve({ status, bytesIn, bytesOut, fate, ...(code === undefined ? {} : { code }) });
+    resolve({ status, bytesIn, bytesOut, outcome, ...(code === undefined ? {} : { code }) });
   };
   const left = () => finish(status === 101 ? 'complete' : 'gone');
   if (client.destroyed) {
@@ -111,14 +111,14 @@ export async function upgrade(
     finish('broken', code);
     side.cut();
   });
-  const shake = (sent: RawFields): Promise<Handshake | Carried> => {
+  const shake = (sent: RawFields): Promise<Handshake | ExchangeResult> => {
     const head = [...withoutThose(sent), ...side.asks, ...upgrading];
     upstream.write(ownHead(`${method} ${path} HTTP/1.1`, head));
     return Promise.race([shakeHands(upstream, peer, limits), over]);
   };
-  const wantsProof = (answer: Handshake | Carried) =>
+  const wantsProof = (answer: Handshake | ExchangeResult) =>
     'head' in answer && proofs?.heard(answer.head.status, (name) => answer.head.values(name)) === 'again';
-  let shaken: Handshake | Carried;
+  let shaken: Handshake | ExchangeResult;
   try {
     shaken = await shake(fields);
     if (proofs !== undefined && wantsProof(shaken)) {
@@ -136,7 +136,7 @@ export async function upgrade(
     heard();
     if (early.length > 0 && !client.destroyed && !client.readableEnded) client.unshift(early);
   }
-  if ('fate' in shaken) {
+  if ('outcome' in shaken) {
     upstream.destroy();
     return shaken;
   }
@@ -219,7 +219,7 @@ function passBody(
   body: BodyReader,
   meter: Meter,
   reply: ReplySink,
-  finish: (fate: Carried['fate']) => void,
+  finish: (outcome: ExchangeResult['outcome']) => void,
 ): void {
   const read = (chunk: Buffer) => {
     const end = body.read(chunk, 0, chunk.length);

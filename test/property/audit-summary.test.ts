@@ -7,7 +7,7 @@ import { summarize } from '../../src/audit/summary.ts';
 const anExchange = fc.record({
   agent: fc.constantFrom('ci', 'bot', undefined),
   grant: fc.constantFrom('g-1', 'g-2', undefined),
-  fate: fc.constantFrom('refused', 'served', 'failed', 'tunneled', 'crashed'),
+  outcome: fc.constantFrom('refused', 'served', 'failed', 'tunneled', 'crashed'),
   /** How often the token was refreshed and the request sent again: an access each. */
   replays: fc.nat(2),
   took: fc.double({ min: 0, max: 1e6, noNaN: true }),
@@ -18,20 +18,20 @@ type Exchange = typeof anExchange extends fc.Arbitrary<infer T> ? T : never;
 
 /** The lines that the proxy writes of it. */
 function linesOf(
-  { agent, grant, fate, replays, took, bytesIn, bytesOut }: Exchange,
+  { agent, grant, outcome, replays, took, bytesIn, bytesOut }: Exchange,
   exchange: string,
 ): AuditEvent[] {
   const base = { exchange, agent, grant };
-  if (fate === 'refused') return [{ ...base, event: 'denied', duration_ms: took }];
+  if (outcome === 'refused') return [{ ...base, event: 'denied', duration_ms: took }];
   const access: AuditEvent = { ...base, event: 'access' };
   const carried = { ...base, bytes_in: bytesIn, bytes_out: bytesOut, duration_ms: took };
-  const end: Record<typeof fate, AuditEvent[]> = {
+  const end: Record<typeof outcome, AuditEvent[]> = {
     served: [{ ...carried, event: 'outcome', outcome: 'ok' }],
     failed: [{ ...carried, event: 'outcome', outcome: 'failed' }],
     tunneled: [{ ...carried, event: 'tunnel', outcome: 'ok' }],
     crashed: [],
   };
-  return [...Array.from({ length: fate === 'tunneled' ? 1 : 1 + replays }, () => access), ...end[fate]];
+  return [...Array.from({ length: outcome === 'tunneled' ? 1 : 1 + replays }, () => access), ...end[outcome]];
 }
 
 /** Lines of all exchanges, those of each in order, and others between them. */
@@ -69,7 +69,7 @@ it('agrees with what happened, in each number of each agent and grant', async ()
       );
       for (const { p50, p99, ...row } of rows) {
         const all = groups.get(JSON.stringify([row.agent, row.grant])) ?? [];
-        const of = (...fates: readonly string[]) => all.filter(({ fate }) => fates.includes(fate));
+        const of = (...fates: readonly string[]) => all.filter(({ outcome }) => fates.includes(outcome));
         const carried = of('served', 'failed', 'tunneled');
         const last = lines.findLast(
           ({ event, agent = null, grant = null }) =>

@@ -60,7 +60,7 @@ describe('a response', () => {
           const expected = await relayed([whole], method);
           expect(await relayed(pieces, method)).toEqual(expected);
           expect(await relayed(whole.split(''), method)).toEqual(expected);
-          expect(expected.end).toMatchObject({ fate: 'complete' });
+          expect(expected.end).toMatchObject({ outcome: 'complete' });
         },
       ),
       { numRuns: 300 },

@@ -46,10 +46,10 @@ describe('limits.head_bytes holds for a client of HTTP/2 that has not acknowledg
   });
 
   test('refuses trailers of 120 KB: nobody takes the body for whole', async () => {
-    const fate = Promise.withResolvers<string>();
+    const outcome = Promise.withResolvers<string>();
     const begun = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((request) => {
-      request.on('end', () => fate.resolve('whole')).on('error', () => fate.resolve('cut'));
+      request.on('end', () => outcome.resolve('whole')).on('error', () => outcome.resolve('cut'));
       request.on('data', () => begun.resolve());
     });
     const client = await openFrames(sidekey, upstream.authority, { acknowledges: false });
@@ -59,7 +59,7 @@ describe('limits.head_bytes holds for a client of HTTP/2 that has not acknowledg
     );
     await begun.promise;
     await client.send(...headFrames(1, endStream, block(Object.entries(large))));
-    expect(await fate.promise).toBe('cut');
+    expect(await outcome.promise).toBe('cut');
     await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({
       code: 'bad_request',
     });

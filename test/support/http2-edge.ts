@@ -3,7 +3,7 @@ import { createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
 import type { RawFields } from '../../src/http/fields.ts';
-import { type Carried, createMeter, type Reply } from '../../src/http/message.ts';
+import { type ExchangeResult, createMeter, type Reply } from '../../src/http/message.ts';
 import { createGone } from '../../src/lib/http2-abort.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
@@ -15,14 +15,14 @@ import type { waysOut } from './http2-upstream.ts';
 export interface Http2Edge {
   readonly port: number;
   /** How each exchange ended, in order. */
-  readonly ended: readonly Promise<Carried>[];
+  readonly ended: readonly Promise<ExchangeResult>[];
 }
 
 export async function http2Edge(
   authority: Authority,
   { connections, streams }: ReturnType<typeof waysOut>,
 ): Promise<Http2Edge> {
-  const ended: Promise<Carried>[] = [];
+  const ended: Promise<ExchangeResult>[] = [];
   const server = createServer();
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => void sockets.add(socket));

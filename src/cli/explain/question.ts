@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { readUserName, type Selectors } from '../../agents/authentication.ts';
 import type { InjectPlan } from '../../grants/provider.ts';
 import type { RawFields } from '../../http/fields.ts';
-import type { Arrival } from '../../http/message.ts';
+import type { InboundRequest } from '../../http/message.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { readTime } from '../format.ts';
@@ -32,7 +32,7 @@ export interface Question {
   readonly lease: string | null;
   readonly selectors: Selectors;
   /** As it would arrive; its body can be read once. */
-  readonly arrival: Arrival;
+  readonly inbound: InboundRequest;
   /** Milliseconds since the epoch. */
   readonly at: number;
 }
@@ -68,7 +68,7 @@ export async function readQuestion(
     agent: who.name === '' ? null : who.name,
     lease: lease ?? null,
     selectors: { grant: grant ?? who.selectors.grant, user: user ?? who.selectors.user },
-    arrival: {
+    inbound: {
       head: { method, target: url, version: '1.1', fields },
       body: body.length === 0 ? null : once(body),
       client: {

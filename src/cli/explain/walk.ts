@@ -37,7 +37,7 @@ export function walk(view: View, question: Question): Promise<Walked> {
 
 async function go(view: View, question: Question, trail: Trail): Promise<Ending> {
   const { config } = view;
-  const { arrival, at } = question;
+  const { inbound, at } = question;
   const target = targetSteps(question, config, trail);
   const { authority } = target;
   const caller = await callerSteps(view, question, trail);
@@ -57,10 +57,10 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
     provider: (name: string) => config.providers.get(name),
   };
   const judged = (body: BodyFacts | null) =>
-    judge({ arrival, target, caller }, body, settings, { grants, now: () => at });
+    judge({ inbound, target, caller }, body, settings, { grants, now: () => at });
   let { decision, offer } = await judged(null);
   if (decision.needsBody) {
-    const read = await bodyFacts(arrival, config.limits.rule_body_bytes);
+    const read = await bodyFacts(inbound, config.limits.rule_body_bytes);
     ({ decision, offer } = await judged(read.facts));
   }
   for (const step of decision.steps) trail.went('rule', describeStep(step));
@@ -94,7 +94,7 @@ function planOf({ providers }: Config): ConfigSnapshot['injectPlan'] {
   };
 }
 
-function targetSteps({ arrival: { head } }: Question, { limits }: Config, trail: Trail): Target {
+function targetSteps({ inbound: { head } }: Question, { limits }: Config, trail: Trail): Target {
   const framing = framingOf(head, limits);
   if (framing instanceof SidekeyError) return trail.failed('authority', framing);
   const target = targetOf(head, null);
@@ -155,20 +155,20 @@ async function address({ upstream }: Config, authority: Authority, trail: Trail)
  */
 async function callerSteps(view: View, question: Question, trail: Trail): Promise<Identity> {
   const { config, store } = view;
-  const { arrival, at } = question;
+  const { inbound, at } = question;
   const lease =
     question.lease === null ? null : pickLease((await store?.leases.list()) ?? [], question.lease);
   const presented = await presentedOf(question, lease, view);
   if (presented instanceof SidekeyError) return trail.failed('agent', presented);
   if (lease !== null) trail.went('lease', purposeText(lease, leaseGrantsText(lease, await view.grants())));
   const register = createAgentAuthenticator({ store: store ?? noStore, now: () => at, uses: { used() {} } });
-  const { loopback } = arrival.client;
+  const { loopback } = inbound.client;
   const identity = await register.identify(presented, { loopback, mode: config.proxy.agents });
   if (identity instanceof SidekeyError) {
     return trail.failed(identity.code === 'lease_expired' ? 'lease' : 'agent', identity);
   }
   if (lease !== null) trail.went('lease', clocksText(lease, at));
-  const selectors = selectorsOf(arrival.head.fields, identity.selectors);
+  const selectors = selectorsOf(inbound.head.fields, identity.selectors);
   if (selectors instanceof SidekeyError) return trail.failed('agent', selectors);
   trail.went('agent', identity.agent ?? 'none; callers on this machine need no token');
   return { ...identity, selectors };

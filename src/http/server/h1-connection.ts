@@ -5,7 +5,7 @@ import { Outbox } from '../../lib/write-buffer.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { BodyPlan } from '../h1/framing.ts';
 import type { RequestHeadBytes } from '../h1/head.ts';
-import type { Arrival, Client, Reply } from '../message.ts';
+import type { InboundRequest, Client, Reply } from '../message.ts';
 import { type Incoming, type IntakeOwner, left, RequestIntake, silent, type Stop } from './h1-request.ts';
 import { ClientReply, keptLines, lastLines, type ReplyLine } from './h1-response.ts';
 import { canBeReset } from './raw-reply.ts';
@@ -174,13 +174,13 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (socket.destroyed) reply.gone.tell();
     this.#reply = reply;
     this.#answered = request;
-    const arrival = {
+    const inbound = {
       head,
       body,
       client: this.client,
       ...(body !== null && { trailers: () => body.trailers }),
     };
-    void this.#service.exchange(arrival, reply, this).then(this.#onAnswered);
+    void this.#service.exchange(inbound, reply, this).then(this.#onAnswered);
   }
 
   readonly #onDrained = (): void => {
@@ -371,7 +371,7 @@ export class Deadline {
 }
 
 /** A request with its head as it stood in the bytes. */
-type ArrivedRequest = Arrival & { readonly head: RequestHeadBytes };
+type H1InboundRequest = InboundRequest & { readonly head: RequestHeadBytes };
 
 /** What a connection hands its requests to. */
 export interface Service {
@@ -382,7 +382,7 @@ export interface Service {
   /** Whether the proxy stops: each response is the last of its connection. */
   readonly isClosing: () => boolean;
   /** Answers a request; the next one waits until that has ended. Never rejects. */
-  exchange(arrival: ArrivedRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
+  exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
   /** Whether a request takes the whole connection over: a CONNECT, a WebSocket handshake. */
   takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
   /** Takes it over, with the bytes that came behind the head. The socket is paused. */

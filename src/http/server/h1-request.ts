@@ -117,7 +117,7 @@ interface BodySource {
 }
 
 /**
- * The body of a request as it comes: what an exchange reads (`Arrival.body`), and what its connection puts in. Pieces are
+ * The body of a request as it comes: what an exchange reads (`InboundRequest.body`), and what its connection puts in. Pieces are
  * parts of the buffers that were read, without their chunk framing; a body cannot be taken for whole that is not.
  *
  * `next` rejects with SidekeyError `bad_request` where the body is malformed, stops coming, or is left unfinished. `return`
@@ -126,7 +126,7 @@ interface BodySource {
 export class IncomingBody implements AsyncIterableIterator<Buffer> {
   readonly #source: BodySource;
   readonly #reader: BodyReader;
-  /** As `Arrival.trailers`; none before all of it has come. */
+  /** As `InboundRequest.trailers`; none before all of it has come. */
   trailers: RawFields = [];
   #pieces: Buffer[] = [];
   #failure: Error | null = null;

@@ -7,7 +7,7 @@ import type { Limits } from '../../policy/limits.ts';
 import type { UpgradeSide } from '../../proxy/websocket.ts';
 import { hopByHop, type RawFields, valuesOf } from '../fields.ts';
 import { type HeadLimits, Malformed } from '../h1/scan.ts';
-import type { Arrival, Client, Meter, RequestHead } from '../message.ts';
+import type { InboundRequest, Client, Meter, RequestHead } from '../message.ts';
 import { refuse } from '../problem.ts';
 import { Deadline, refuseExpectation } from './h1-connection.ts';
 import { left, silent } from './h1-request.ts';
@@ -89,14 +89,14 @@ interface BodyOwner {
 }
 
 /**
- * The body of one stream, as an exchange reads it (`Arrival.body`). What nobody reads stays within the stream's window:
+ * The body of one stream, as an exchange reads it (`InboundRequest.body`). What nobody reads stays within the stream's window:
  * the client is let send more when it has been taken.
  *
  * `next` rejects with SidekeyError `bad_request` where the client resets the stream or leaves in the middle, and with what
  * `fail` was given. `return` waits for nothing: from then on what comes is thrown away.
  */
 export class StreamBody implements AsyncIterableIterator<Buffer> {
-  /** As `Arrival.trailers`; none before all of it has come. */
+  /** As `InboundRequest.trailers`; none before all of it has come. */
   trailers: RawFields = [];
   /** Whether all of it has come. */
   over = false;
@@ -193,9 +193,9 @@ export interface StreamService {
   readonly now: () => number;
   readonly limits: () => Limits;
   /** Answers a request. Never rejects. */
-  exchange(arrival: Arrival, stream: RequestStream): Promise<void>;
+  exchange(inbound: InboundRequest, stream: RequestStream): Promise<void>;
   /** Carries a WebSocket (RFC 8441). Never rejects. */
-  webSocket(arrival: Arrival, stream: RequestStream): Promise<void>;
+  webSocket(inbound: InboundRequest, stream: RequestStream): Promise<void>;
   /** A request was refused before it was one. */
   denied(client: Client, why: SidekeyError): void;
   /** The session is gone. */
@@ -317,22 +317,22 @@ export class RequestStream implements ReplyOwner, BodyOwner {
       this.#service.denied(this.#client, why);
       refuse(reply, why, head.method);
     } else if (head.method === 'CONNECT') {
-      const arrival = {
+      const inbound = {
         head: webSocketHead(head),
         body: null,
         client: this.#client,
         upgrades: true,
       } as const;
-      await this.#service.webSocket(arrival, this);
+      await this.#service.webSocket(inbound, this);
     } else if (expectationOf(head) === 'unmet') refuseExpectation(reply);
     else {
-      const arrival = {
+      const inbound = {
         head,
         body,
         client: this.#client,
         ...(body !== null && { trailers: () => body.trailers }),
       };
-      await this.#service.exchange(arrival, this);
+      await this.#service.exchange(inbound, this);
       if (!reply.ended) giveUp(stream, constants.NGHTTP2_INTERNAL_ERROR);
     }
     void body?.return();

@@ -81,7 +81,7 @@ describe('a response', () => {
     const { give, carried } = exchangeOf();
     const connection = give();
     connection.says('HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n');
-    expect(await carried).toMatchObject({ status: 304, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 304, outcome: 'complete' });
     expect(connection.released).toBe(true);
   });
 
@@ -94,7 +94,7 @@ describe('a response', () => {
     const { give, carried } = exchangeOf();
     const connection = give();
     connection.says(text);
-    expect(await carried).toMatchObject({ fate: 'complete' });
+    expect(await carried).toMatchObject({ outcome: 'complete' });
     expect([connection.released, connection.destroyed]).toEqual([false, true]);
   });
 
@@ -125,7 +125,7 @@ describe('a response', () => {
     const connection = give();
     await turn();
     connection.says(ok);
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesIn: 4 });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete', bytesIn: 4 });
     expect([connection.released, connection.destroyed]).toEqual([false, true]);
     expect(said.at(-1)).toEqual(['end']);
   });
@@ -146,7 +146,7 @@ describe('a response', () => {
     connection.says('HTTP/1.1 200 OK\r\n\r\nhel');
     connection.says('lo');
     connection.user.ended();
-    expect(await carried).toMatchObject({ fate: 'complete', bytesOut: 5 });
+    expect(await carried).toMatchObject({ outcome: 'complete', bytesOut: 5 });
     expect(said).toEqual([['head', 200, 'OK'], ['write', 'hello'], ['end']]);
     expect(connection.destroyed).toBe(true);
   });
@@ -156,7 +156,7 @@ describe('a response', () => {
     const connection = give();
     connection.says('HTTP/1.1 200 OK\r\n\r\nhel');
     connection.user.lost(new Error('reset'));
-    expect(await carried).toMatchObject({ fate: 'broken' });
+    expect(await carried).toMatchObject({ outcome: 'broken' });
     await turn();
     expect(said.at(-1)).toBe('abort');
   });
@@ -198,7 +198,7 @@ describe('a response', () => {
     const connection = streamed.give();
     connection.says('HTTP/1.1 200 OK\r\n\r\nfour');
     connection.says('!');
-    expect(await streamed.carried).toMatchObject({ fate: 'broken', code: 'rule_denied', bytesOut: 4 });
+    expect(await streamed.carried).toMatchObject({ outcome: 'broken', code: 'rule_denied', bytesOut: 4 });
     expect(connection.destroyed).toBe(true);
   });
 
@@ -235,7 +235,7 @@ describe('a response', () => {
     connection.says('HTTP/1.1 401 No\r\nContent-Length: 4\r\n\r\nab');
     connection.says('cd');
     renewal.resolve(null);
-    expect(await carried).toMatchObject({ status: 401, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 401, outcome: 'complete' });
     expect(written.join('')).toBe('abcd');
   });
 

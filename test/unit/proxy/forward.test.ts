@@ -32,7 +32,7 @@ describe('a 401 while the token is renewed', () => {
     await turn();
     expect(said).toEqual([]);
     renewal.resolve(null);
-    expect(await carried).toEqual({ status: 401, bytesIn: 0, bytesOut: 12, fate: 'complete' });
+    expect(await carried).toEqual({ status: 401, bytesIn: 0, bytesOut: 12, outcome: 'complete' });
     expect(said).toEqual([
       ['head', 401, 'Unauthorized', 'Content-Length', '12'],
       ['write', 'who are you?'],
@@ -50,7 +50,7 @@ describe('a 401 while the token is renewed', () => {
     const connection = give();
     expect(connection.sent()).toContain('Authorization: Bearer second\r\n');
     connection.says(ok);
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete' });
     expect(said).toEqual(okSaid);
   });
 
@@ -111,7 +111,7 @@ describe('a 401 while the token is renewed', () => {
     await turn();
     expect(connection.paused).toBe(false);
     connection.says('x'.repeat(4_000));
-    expect(await carried).toMatchObject({ bytesOut: 70_000, fate: 'complete' });
+    expect(await carried).toMatchObject({ bytesOut: 70_000, outcome: 'complete' });
     expect(said).toHaveLength(3);
   });
 
@@ -120,7 +120,7 @@ describe('a 401 while the token is renewed', () => {
     const { give, said, carried, gone, asked } = exchangeOf({ renew: () => renewal.promise });
     give().says(unauthorized);
     gone.tell();
-    expect(await carried).toMatchObject({ status: 401, fate: 'gone' });
+    expect(await carried).toMatchObject({ status: 401, outcome: 'gone' });
     renewal.resolve(second);
     await turn();
     expect([said, asked.length]).toEqual([[], 1]);
@@ -137,7 +137,7 @@ describe('a request of an HTTP/2 client', () => {
     const connection = give();
     expect(connection.sent()).toBe('GET / HTTP/1.1\r\nHost: api.acme.test\r\nx: y\r\n\r\n');
     connection.says(ok);
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete' });
   });
 });
 
@@ -151,13 +151,13 @@ describe('a client that left', () => {
       streams: noStreams,
       limits: defaultLimits,
     });
-    expect([carried.status, carried.fate, asked.length]).toEqual([0, 'gone', 0]);
+    expect([carried.status, carried.outcome, asked.length]).toEqual([0, 'gone', 0]);
   });
 
   it('while it waited for a connection leaves the queue', async () => {
     const { gone, carried, left } = exchangeOf();
     gone.tell();
-    expect(await carried).toMatchObject({ fate: 'gone' });
+    expect(await carried).toMatchObject({ outcome: 'gone' });
     expect(left()).toBe(1);
   });
 
@@ -167,7 +167,7 @@ describe('a client that left', () => {
     connection.says('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart');
     gone.tell();
     connection.says('more');
-    expect(await carried).toMatchObject({ fate: 'gone', bytesOut: 4 });
+    expect(await carried).toMatchObject({ outcome: 'gone', bytesOut: 4 });
     expect([connection.destroyed, connection.released, said.length]).toEqual([true, false, 2]);
   });
 });
@@ -265,6 +265,6 @@ describe('the time', () => {
     for (const drain of drains) drain();
     expect(connection.paused).toBe(false);
     connection.user.expired();
-    expect(await carried).toMatchObject({ fate: 'broken' });
+    expect(await carried).toMatchObject({ outcome: 'broken' });
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Grant } from '../../../src/grants/grant.ts';
-import type { Carried } from '../../../src/http/message.ts';
+import type { ExchangeResult } from '../../../src/http/message.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createOpenConnections, type Permission, tunnelRefusal } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -10,7 +10,7 @@ import { closed, socketPair } from './socket-pair.ts';
 
 const start = Date.UTC(2027, 0, 1);
 const ended = new SidekeyError('lease_expired', 'The lease ended.');
-const carried: Carried = { status: 200, bytesIn: 1, bytesOut: 2, fate: 'complete' };
+const carried: ExchangeResult = { status: 200, bytesIn: 1, bytesOut: 2, outcome: 'complete' };
 const log = () => {};
 const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 
@@ -137,7 +137,7 @@ describe('what is open', () => {
     let settled = 0;
     const right: Permission = { grant: null, caller: { holds: async () => Infinity } };
     const { near } = await socketPair();
-    const { promise, resolve } = Promise.withResolvers<Carried>();
+    const { promise, resolve } = Promise.withResolvers<ExchangeResult>();
     const settleIt = () => (settled += 1);
     const done = open.during(
       { client: near, permission: right, refusal: null, settle: settleIt },
@@ -170,7 +170,7 @@ describe('what is open', () => {
 
   test('fails with what ended its right, where it had not begun to carry', async () => {
     const { open, near } = { ...house(), ...(await socketPair()) };
-    const { promise, reject } = Promise.withResolvers<Carried>();
+    const { promise, reject } = Promise.withResolvers<ExchangeResult>();
     near.once('close', () => reject(new Error('the connection is gone')));
     const right: Permission = { grant: null, caller: { holds: async () => ended } };
     const done = open.during({ client: near, permission: right, refusal: null }, () => promise);

@@ -42,7 +42,7 @@ describe('the record of an exchange', () => {
     record.grant(grant, 'fingerprint');
     const access = record.access();
     wait(25);
-    const outcome = record.outcome({ status: 200, bytesIn: 3, bytesOut: 4, fate: 'complete' });
+    const outcome = record.outcome({ status: 200, bytesIn: 3, bytesOut: 4, outcome: 'complete' });
     const facts = {
       exchange: expect.stringMatching(/^[0-9a-f-]{36}$/),
       client: '127.0.0.1:5',
@@ -83,8 +83,8 @@ describe('the record of an exchange', () => {
   it('tells how a response ended', () => {
     const { record } = begun();
     const facts = { status: 200, bytesIn: 0, bytesOut: 0 };
-    expect(record.outcome({ ...facts, fate: 'gone' }).outcome).toBe('aborted');
-    expect(record.outcome({ ...facts, fate: 'broken' }).outcome).toBe('failed');
+    expect(record.outcome({ ...facts, outcome: 'gone' }).outcome).toBe('aborted');
+    expect(record.outcome({ ...facts, outcome: 'broken' }).outcome).toBe('failed');
   });
 
   it('has one event for a request that was refused, and an outcome for one that failed after its access', () => {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
-import type { Arrival } from '../../../src/http/message.ts';
+import type { InboundRequest } from '../../../src/http/message.ts';
 import { bodyFacts, type GrantCandidates, requestFacts } from '../../../src/proxy/authorize.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
-const arrivalOf = (fields: readonly string[], body = ''): Arrival => ({
+const arrivalOf = (fields: readonly string[], body = ''): InboundRequest => ({
   head: { method: 'POST', target: '/', version: '1.1', fields },
   body:
     body === ''

@@ -48,7 +48,7 @@ describe('a request of an HTTP/2 client', () => {
         'b',
       ],
     });
-    expect(await carried).toMatchObject({ status: 201, fate: 'complete', bytesOut: 4 });
+    expect(await carried).toMatchObject({ status: 201, outcome: 'complete', bytesOut: 4 });
     expect(seen).toEqual([
       ':method',
       'PUT',
@@ -116,7 +116,7 @@ describe('a request of an HTTP/2 client', () => {
       body: bodyOf('he', '', 'llo'),
       trailers: () => ['X-Sum', '7', 'x-sum', '8'],
     });
-    expect(await carried).toMatchObject({ bytesIn: 5, fate: 'complete' });
+    expect(await carried).toMatchObject({ bytesIn: 5, outcome: 'complete' });
     expect(said).toContain('continue');
     expect(said.at(-2)).toEqual(['write', 'hello {"x-sum":"7, 8"}']);
   });
@@ -170,7 +170,7 @@ describe('a request of an HTTP/2 client', () => {
     await turn();
     expect(read).toBeLessThan(16);
     stream.resume().on('end', () => stream.respond({}, { endStream: true }));
-    expect(await carried).toMatchObject({ fate: 'complete', bytesIn: 64 * 65_536 });
+    expect(await carried).toMatchObject({ outcome: 'complete', bytesIn: 64 * 65_536 });
   });
 
   it('whose client leaves has its stream reset, and the session goes on', async () => {
@@ -191,7 +191,7 @@ describe('a request of an HTTP/2 client', () => {
     await begun.promise;
     await turn();
     gone.tell();
-    expect(await carried).toMatchObject({ fate: 'gone' });
+    expect(await carried).toMatchObject({ outcome: 'gone' });
     await closed.promise;
     expect(codes).toEqual([constants.NGHTTP2_CANCEL]);
     expect(upstream.sessions[0]!.closed).toBe(false);
@@ -226,7 +226,7 @@ describe('a response over HTTP/2', () => {
         process.nextTick(() => said.push('another turn'));
       },
     });
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete' });
     await turn();
     expect(said.slice(1)).toEqual([['end'], 'another turn']);
   });
@@ -252,7 +252,7 @@ describe('a response over HTTP/2', () => {
       stream.respond({ ':status': status, ...fields }, { endStream: true });
     });
     const { carried, said } = waysOut().carry(upstream.authority, { method });
-    expect(await carried).toMatchObject({ status, fate: 'complete', bytesOut: 0 });
+    expect(await carried).toMatchObject({ status, outcome: 'complete', bytesOut: 0 });
     expect(said[0]).toEqual(expect.arrayContaining(Object.entries(fields).flat()));
     expect(said).toHaveLength(2);
   });
@@ -272,7 +272,7 @@ describe('a response over HTTP/2', () => {
     expect(upstream.accepted()).toBe(1);
     slow.state.full = false;
     for (const drain of slow.drains) drain();
-    expect(await slow.carried).toMatchObject({ bytesOut: size, fate: 'complete' });
+    expect(await slow.carried).toMatchObject({ bytesOut: size, outcome: 'complete' });
   });
 
   it.each(['NO_ERROR', 'CANCEL', 'INTERNAL_ERROR'] as const)(
@@ -286,7 +286,7 @@ describe('a response over HTTP/2', () => {
         socket.write(reset(stream, code));
       });
       const { carried, said } = waysOut().carry(upstream.authority);
-      expect(await carried).toMatchObject({ status: 200, fate: 'broken' });
+      expect(await carried).toMatchObject({ status: 200, outcome: 'broken' });
       await turn();
       expect(said.at(-1)).toBe('abort');
       expect(said.some((it) => Array.isArray(it) && it[0] === 'end')).toBe(false);
@@ -303,7 +303,7 @@ describe('a response over HTTP/2', () => {
       framing: chunked,
       body: bodyOf('never', 'read'),
     });
-    expect(await carried).toMatchObject({ fate: 'complete', bytesOut: 2 });
+    expect(await carried).toMatchObject({ outcome: 'complete', bytesOut: 2 });
     expect(said.at(-1)).toEqual(['end']);
   });
 
@@ -331,7 +331,7 @@ describe('a response over HTTP/2', () => {
     const stream = await begun.promise;
     await written.promise;
     cut(stream);
-    expect(await carried).toMatchObject({ fate: 'broken', bytesOut: 4 });
+    expect(await carried).toMatchObject({ outcome: 'broken', bytesOut: 4 });
     await turn();
     expect(said.at(-1)).toBe('abort');
   });
@@ -343,7 +343,7 @@ describe('a response over HTTP/2', () => {
       socket.write(frame('data', stream, 1, Buffer.from('part')));
     });
     const { carried, said } = waysOut().carry(upstream.authority);
-    expect(await carried).toMatchObject({ fate: 'broken' });
+    expect(await carried).toMatchObject({ outcome: 'broken' });
     await turn();
     expect(said.at(-1)).toBe('abort');
   });
@@ -364,7 +364,7 @@ describe('a response over HTTP/2', () => {
       framing: chunked,
       body: pieces(),
     });
-    expect(await carried).toMatchObject({ fate: 'complete', bytesOut: 8 });
+    expect(await carried).toMatchObject({ outcome: 'complete', bytesOut: 8 });
     expect(said.at(-1)).toEqual(['end']);
     expect(await code.promise).toBe(constants.NGHTTP2_CANCEL);
   });
@@ -379,7 +379,7 @@ describe('a response over HTTP/2', () => {
       code: 'rule_denied',
     });
     const streamed = carry(upstream.authority, { maxResponse: 8 });
-    expect(await streamed.carried).toMatchObject({ fate: 'broken', code: 'rule_denied' });
+    expect(await streamed.carried).toMatchObject({ outcome: 'broken', code: 'rule_denied' });
     expect(streamed.said.at(-1)).toBe('abort');
   });
 
@@ -390,7 +390,7 @@ describe('a response over HTTP/2', () => {
     });
     const over = new SidekeyError('rate_limited', 'No more.');
     const { carried } = waysOut().carry(upstream.authority, { spend: () => over });
-    expect(await carried).toMatchObject({ fate: 'broken', code: 'rate_limited' });
+    expect(await carried).toMatchObject({ outcome: 'broken', code: 'rate_limited' });
   });
 
   it('shows no credential, and leads no client around the proxy', async () => {
@@ -438,7 +438,7 @@ describe('a 401 over HTTP/2', () => {
       body: bodyOf('he', 'llo'),
       renew: async () => second,
     });
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesOut: 5 });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete', bytesOut: 5 });
     expect(said.filter((it) => Array.isArray(it) && it[0] === 'head')).toHaveLength(1);
     expect(upstream.accepted()).toBe(1);
   });
@@ -446,7 +446,7 @@ describe('a 401 over HTTP/2', () => {
   it('is let through where there is no newer token', async () => {
     const upstream = await guarded();
     const { carried, said } = waysOut().carry(upstream.authority, { renew: async () => null });
-    expect(await carried).toMatchObject({ status: 401, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 401, outcome: 'complete' });
     expect(said[0]).toContain(401);
   });
 });
@@ -487,7 +487,7 @@ describe('the time over HTTP/2', () => {
     clock.advance(4_999);
     await turn();
     clock.advance(1);
-    expect(await carried).toMatchObject({ fate: 'broken', bytesOut: 4 });
+    expect(await carried).toMatchObject({ outcome: 'broken', bytesOut: 4 });
   });
 });
 
@@ -522,7 +522,7 @@ describe('a request that its upstream has not processed', () => {
     });
     while (!bodies.includes('he')) await turn();
     rest.resolve();
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesIn: 5 });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete', bytesIn: 5 });
     expect([asked, bodies]).toEqual([2, 'hello']);
   });
 
@@ -559,7 +559,7 @@ describe('a request that its upstream has not processed', () => {
       framing: chunked,
       body: bodyOf('hello'),
     });
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete', bytesIn: 5 });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete', bytesIn: 5 });
     expect(seen).toEqual(['Host', 'api.example', 'x', 'y', 'Transfer-Encoding', 'chunked']);
     expect(said.at(-2)).toEqual(['write', 'hello']);
   });

@@ -96,7 +96,7 @@ describe('what an upstream speaks', () => {
     while (!upstream.sessions[0]!.destroyed) await turn();
     upstream.state.chooses = 'http/1.1';
     const changed = await carry(upstream.authority, { method: 'POST' }).carried;
-    expect(changed).toMatchObject({ status: 200, fate: 'complete' });
+    expect(changed).toMatchObject({ status: 200, outcome: 'complete' });
     expect(upstream.spoken).toEqual(['2.0', '1.1']);
     expect(protocols.of(upstream.authority)).toEqual(http1);
   });

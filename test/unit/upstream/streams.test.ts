@@ -141,7 +141,7 @@ describe('sessions with an upstream', () => {
       carry(upstream.authority),
     ];
     left.gone.tell();
-    expect(await left.carried).toMatchObject({ fate: 'gone' });
+    expect(await left.carried).toMatchObject({ outcome: 'gone' });
     upstream.answer();
     await first.carried;
     await upstream.until(1);
@@ -187,8 +187,8 @@ describe('sessions with an upstream', () => {
     const second = carry(upstream.authority);
     await upstream.until(2);
     upstream.answer();
-    expect(await first.carried).toMatchObject({ status: 200, fate: 'complete' });
-    expect(await second.carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(await first.carried).toMatchObject({ status: 200, outcome: 'complete' });
+    expect(await second.carried).toMatchObject({ status: 200, outcome: 'complete' });
     expect(upstream.accepted()).toBe(2);
   });
 
@@ -270,7 +270,7 @@ describe('sessions with an upstream', () => {
     await turn();
     expect(isOver).toBe(false);
     upstream.answer();
-    expect(await carried).toMatchObject({ status: 200, fate: 'complete' });
+    expect(await carried).toMatchObject({ status: 200, outcome: 'complete' });
     await over;
   });
 });
@@ -349,7 +349,7 @@ describe('an upstream that is silent while it is asked', () => {
     clock.advance(60_000);
     await upstream.until(() => state.pings === 2);
     gone.tell();
-    expect(await carried).toMatchObject({ fate: 'gone' });
+    expect(await carried).toMatchObject({ outcome: 'gone' });
     expect(upstream.accepted()).toBe(1);
   });
 });
@@ -367,7 +367,7 @@ describe('an upstream that misbehaves', () => {
       socket.write(Buffer.concat(Array.from({ length: 1_500 }, () => flood)));
     });
     const { carried } = waysOut().carry(upstream.authority);
-    expect(await carried).toMatchObject({ fate: 'broken' });
+    expect(await carried).toMatchObject({ outcome: 'broken' });
   });
 
   it.each([

@@ -251,19 +251,19 @@ describe('an end of the client’s side', () => {
   });
 
   it('in the middle of a body makes nothing whole of it', async () => {
-    const fate = Promise.withResolvers<unknown>();
+    const outcome = Promise.withResolvers<unknown>();
     const { client } = await begun(async ({ body }, reply) => {
       try {
         await bytesOf(body);
-        fate.resolve('whole');
+        outcome.resolve('whole');
       } catch (error) {
-        fate.resolve(error);
+        outcome.resolve(error);
       }
       expect(reply.gone.already).toBe(true);
       reply.abort();
     });
     client.socket.end('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab');
-    expect(await fate.promise).toMatchObject({ code: 'bad_request' });
+    expect(await outcome.promise).toMatchObject({ code: 'bad_request' });
     expect(await client.ended()).toBe('');
   });
 });
