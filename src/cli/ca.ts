@@ -3,10 +3,9 @@ import { resolve } from 'node:path';
 import type { View } from '../app/state.ts';
 import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
 import { type CertificateAuthority, openAuthority } from '../ca/authority.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Context } from './context.ts';
-import { dateTime, isoTime, relativeTime } from './format.ts';
-import { details } from './output.ts';
+import { dateTime, details, isoTime, relativeTime } from './format.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
 
 /** What to export, and where to. */
 export interface ExportOptions {

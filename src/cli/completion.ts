@@ -120,9 +120,11 @@ ${commands.map((command) => `      ${quoted(command.path)}) words=${quoted(words
 complete -o default -F _sidekey sidekey`;
 }
 
+/** Words with descriptions, as `_describe` of zsh reads them. */
+const described = (rows: readonly (readonly [word: string, summary: string])[]): string =>
+  rows.map(([word, summary]) => quoted(`${word}:${summary}`)).join(' ');
+
 function zsh(commands: readonly Completed[]): string {
-  const described = (rows: readonly (readonly [word: string, summary: string])[]): string =>
-    rows.map(([word, summary]) => quoted(`${word}:${summary}`)).join(' ');
   const names = ({ subcommands, choices }: Completed) =>
     described([
       ...subcommands.map(({ name, summary }) => [name, summary] as const),

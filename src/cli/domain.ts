@@ -1,5 +1,9 @@
 import type { State } from '../app/state.ts';
 import { recordChange } from '../audit/log.ts';
+import type { Context } from './context.ts';
+import { columns, details, table } from './format.ts';
+import { titleOf } from './grant/format.ts';
+import { offeredBy, standingFor } from './pick.ts';
 import type { Config } from '../config/config.ts';
 import {
   allowDomain,
@@ -19,9 +23,6 @@ import { createDomainMap, type Domain, isPattern, isWithin, parsePattern } from 
 import { describeRule, describeWindow } from '../policy/judge.ts';
 import type { EchoGuard } from '../policy/leak-guard.ts';
 import type { ConditionName, Conditions, DomainRules, Rule } from '../policy/rule.ts';
-import type { Context } from './context.ts';
-import { offeredBy, standingFor, titleOf } from './grant/format.ts';
-import { columns, details, table } from './output.ts';
 
 /** `sidekey domain allow` */
 export async function allow(
@@ -317,6 +318,7 @@ function ruleJson(rule: Rule): object {
 type Texts = readonly { readonly text: string }[];
 
 const texts = (items: Texts | null) => items?.map(({ text }) => text) ?? null;
+
 const blocks = (items: readonly Cidr[]) => items.map(({ address, prefix }) => `${address}/${prefix}`);
 
 type Json = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[K]>) => object };

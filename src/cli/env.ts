@@ -1,6 +1,12 @@
 import { hash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { placeholderCodes } from '../app/state.ts';
+import { openCa } from './ca.ts';
+import type { Context } from './context.ts';
+import { proxyUrl, reachable, readSpan } from './format.ts';
+import { cappedText, type MadeLease, makeLease } from './lease/create.ts';
+import { leaseClockText } from './lease/format.ts';
+import { offeredBy, offeredFirst } from './pick.ts';
 import { renderVariables, type Shell, shellOf, shells, withheld } from '../clients/environment.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { withoutProxy } from '../clients/variable-table.ts';
@@ -12,12 +18,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { anyone, leaseHolder, mintFor } from '../placeholders/codes.ts';
 import type { Domain } from '../policy/domain-map.ts';
-import { openCa } from './ca.ts';
-import type { Context } from './context.ts';
-import { proxyUrl, reachable, readSpan } from './format.ts';
-import { offeredBy, offeredFirst } from './grant/format.ts';
-import { cappedText, type MadeLease, makeLease } from './lease/create.ts';
-import { leaseClockText } from './lease/format.ts';
 
 /** Which variables, and in whose words. */
 export interface EnvOptions {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { isName } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { visible } from '../lib/text.ts';
 
 /**
  * Refuses what cannot name a grant, a user or an agent. The text itself is not shown: it may be a secret in the wrong
@@ -18,7 +19,9 @@ export function checkName(what: string, text: string): void {
 /** Spans of time on the command line. All in milliseconds. */
 
 const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
+
 const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
+
 /** What is longer is a slip of the hand; `never` stands for no end. */
 const longest = 10 * 366 * spanUnits.d;
 
@@ -121,7 +124,9 @@ export function duration(milliseconds: number): string {
 }
 
 const units = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
+
 const ago = /^([0-9]{1,9}) ?(s|m|h|d|w)$/;
+
 const written =
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
@@ -137,3 +142,44 @@ export function readTime(text: string, now: number): number | null {
   const at = Date.parse(`${text.replace(/[t ]/, 'T')}${zoned ? '' : 'Z'}`);
   return Number.isNaN(at) ? null : at;
 }
+
+/** When a grant was used last, for a column. */
+export function lastUse(usedAt: number | null, now: number): string {
+  return usedAt === null ? 'never' : relativeTime(usedAt, now);
+}
+
+/** ISO 8601; null where there is no time. */
+export function isoOrNull(at: number | null): string | null {
+  return at === null ? null : isoTime(at);
+}
+
+/** Rows under headings. */
+export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  return columns([headings, ...rows]).join('\n');
+}
+
+/** Rows as lines, each column as wide as its widest cell. */
+export function columns(rows: readonly (readonly string[])[]): string[] {
+  const lines = rows.map((row) => row.map(visible));
+  const count = Math.max(0, ...lines.map((line) => line.length));
+  const widths = Array.from({ length: count }, (_, column) =>
+    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
+  );
+  return lines.map((line) =>
+    line
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** Names and values, a line each, below a title; a value that is null is left out. */
+export function details(title: string, facts: Readonly<Record<string, string | null>>): string {
+  const rows = Object.entries(facts).flatMap(([name, value]) =>
+    value === null ? [] : [[`  ${name}`, value]],
+  );
+  return [visible(title), ...columns(rows)].join('\n');
+}
+
+/** So many characters of an id are shown, and stand for it. */
+export const shortId = (id: string): string => id.slice(0, 8);

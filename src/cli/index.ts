@@ -115,7 +115,7 @@ function createOption([flags, summary, details = {}]: OptionRow): Option {
   if (details.default !== undefined) option.default(details.default);
   if (details.choices !== undefined) option.choices(details.choices);
   if (details.repeated === true) {
-    option.argParser((value: string, before: readonly string[] = []) => [...before, value]);
+    option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
   }
   return option;
 }

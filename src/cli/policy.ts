@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import type { Context } from './context.ts';
+import { table } from './format.ts';
 import { type ConfigDocument, parseConfigDocument } from '../config/document.ts';
 import { configInvalid, displayName, type Problem } from '../config/problem.ts';
 import { outcome } from '../config/rules.ts';
@@ -13,8 +15,6 @@ import { createDomainMap } from '../policy/domain-map.ts';
 import { describeStep } from '../policy/judge.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import type { RuleOutcome } from '../policy/rule.ts';
-import type { Context } from './context.ts';
-import { table } from './output.ts';
 
 /** One case, and what became of it. */
 interface Tested {

@@ -2,8 +2,8 @@
  * What a decision costs with 1, 100 and 10,000 domains, each with the rules of a policy: nanoseconds. It must not grow with
  * the map. A part of `npm run bench`; alone: `npm run bench -- --section decide`.
  */
+import { table } from '../../src/cli/format.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { table } from '../../src/cli/output.ts';
 import { decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap } from '../../src/policy/domain-map.ts';
 import type { RequestFacts } from '../../src/policy/request.ts';

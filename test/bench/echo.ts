@@ -4,8 +4,8 @@
  * `npm run bench -- --section echo`.
  */
 import { hash } from 'node:crypto';
-import { table } from '../../src/cli/output.ts';
-import { matcherFor, type GuardedSecrets } from '../../src/leak-guard/matcher.ts';
+import { table } from '../../src/cli/format.ts';
+import { type GuardedSecrets, matcherFor } from '../../src/leak-guard/matcher.ts';
 import { Redactor } from '../../src/leak-guard/redactor.ts';
 import { echoPlan, isCovered } from '../../src/policy/leak-guard.ts';
 
@@ -22,8 +22,10 @@ const json = Buffer.from(
     })),
   ),
 );
+
 /** Made for the search: escapes of what a token is made of, all the way. */
 const escapes = Buffer.alloc(2_000_000, '%2541&#65;\\u0041&amp;');
+
 const noise = Buffer.concat(
   Array.from({ length: 30_000 }, (_, index) => Buffer.from(hash('sha512', String(index), 'hex'), 'hex')),
 );

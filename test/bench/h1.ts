@@ -3,7 +3,7 @@
  * request and response, microseconds a megabyte of a chunked body. A part of `npm run bench`; alone:
  * `npm run bench -- --section h1`.
  */
-import { table } from '../../src/cli/output.ts';
+import { table } from '../../src/cli/format.ts';
 import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
 import { createBodyReader } from '../../src/http/h1/body.ts';
 import { framingOf, isReusable, persists, requestPlan, responsePlan } from '../../src/http/h1/framing.ts';
@@ -41,6 +41,7 @@ const request = Buffer.from(
     '',
   ].join('\r\n'),
 );
+
 const response = Buffer.from(
   [
     'HTTP/1.1 200 OK',
@@ -64,7 +65,9 @@ const response = Buffer.from(
 );
 
 const ofProxy = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host']);
+
 const credential = new NameSet(['authorization']);
+
 const ofUpstream = new NameSet(['proxy-*', 'sidekey-*', 'alt-svc']);
 
 /** What a relay asks of each request, and how it goes on. */

@@ -2,25 +2,29 @@
  * `npm run bench -- --section soak --gigabytes 10`: one body down and one up, through an intercepted tunnel, and what the
  * proxy keeps of them in memory. It fails where that grows with the body.
  */
+import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
-import { table } from '../../src/cli/output.ts';
+import { table } from '../../src/cli/format.ts';
 import { openSocket } from './connection.ts';
-import { freePort, startProgram, type Running } from './process.ts';
-import { prepareInstance, startInstance, type Stand } from './stand.ts';
+import { freePort, type Running, startProgram } from './process.ts';
+import { prepareInstance, type Stand, startInstance } from './stand.ts';
 import type { Ground } from './subject.ts';
 import { sidekey } from './subjects/sidekey.ts';
 
 const host = 'localhost';
+
 const gigabyte = 1_073_741_824;
+
 const piece = Buffer.alloc(1_048_576, 'x');
+
 /** Bytes between two looks at the memory. */
 const step = 64 * piece.length;
+
 /** Megabytes that may be added by what comes after the first gigabyte: garbage that is not collected yet. */
 const mayGrow = 64;
 

@@ -3,7 +3,7 @@
  * request that has none, and one that has. A part of `npm run bench`; alone: `npm run bench -- --section ways`.
  */
 import { createHmac } from 'node:crypto';
-import { table } from '../../src/cli/output.ts';
+import { table } from '../../src/cli/format.ts';
 import {
   type Credential,
   type DpopAlgorithm,
@@ -19,7 +19,9 @@ import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
 import type { Shown } from '../../src/schemes/placeholders.ts';
 
 const host = 'api.example.com';
+
 const authority = { scheme: 'https', host, port: 443 } as const;
+
 const token = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
 
 /** A head as SDKs send it. */
@@ -35,10 +37,15 @@ const head = [
   ['X-Stainless-Runtime', 'CPython'],
   ['Content-Length', '1024'],
 ];
+
 const fields = head.flat();
+
 const path = '/v1/items/4711/comments?page=2&per_page=100';
+
 const body = Buffer.from(JSON.stringify({ model: 'm', text: 'x'.repeat(980), token: 'placeholder' }));
+
 const codes = createPlaceholderCodes((text) => createHmac('sha256', 'key').update(text).digest('hex'));
+
 const placeholder = codes.make(readForm('ghp_sidekeyPlaceholder000000000000000000')!, 'anyone', 'g');
 
 interface Way {
@@ -51,13 +58,17 @@ interface Way {
 }
 
 const key: Credential = { type: 'api_key', value: token };
+
 const facts = { method: 'POST', hasBody: true, bodyHash: 'a'.repeat(64), body, now: 0, chunkBytes: 65_536 };
+
 const shown: Shown = { texts: () => [placeholder], places: ['header'], codes, inContent: false, body: null };
 
 const form = Buffer.from(new URLSearchParams({ token: 'placeholder', text: 'x'.repeat(990) }).toString());
+
 const asForm = fields.map((text) =>
   text === 'application/json' ? 'application/x-www-form-urlencoded' : text,
 );
+
 const hmac: InjectPlan = {
   kind: 'hmac',
   algorithm: 'sha256',

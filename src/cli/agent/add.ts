@@ -1,20 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { hashToken } from '../../agents/authentication.ts';
 import { recordChange } from '../../audit/log.ts';
+import { bindingReason, bindingsOf, bindingText, type BindOptions, reachWarning } from './bindings.ts';
+import type { Context } from '../context.ts';
+import { checkName, isoOrNull, proxyUrl, readEnd, readSpan } from '../format.ts';
+import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
-import type { Context } from '../context.ts';
-import { checkName, proxyUrl, readEnd, readSpan } from '../format.ts';
-import { isoOrNull } from '../grant/format.ts';
-import {
-  bindingReason,
-  bindingsOf,
-  bindingText,
-  type BindOptions,
-  pickAgent,
-  reachWarning,
-  unknownAgent,
-} from './bindings.ts';
 
 /** What a new agent is told. */
 export interface AddOptions extends BindOptions {

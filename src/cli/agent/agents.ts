@@ -1,13 +1,13 @@
 import { leaseStanding, reachesGrant } from '../../agents/lease.ts';
 import { recordChange } from '../../audit/log.ts';
+import { bindingJson } from './bind.ts';
+import { bindingText, reachWarning } from './bindings.ts';
+import type { Context } from '../context.ts';
+import { checkName, dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, table } from '../format.ts';
+import { titleOf } from '../grant/format.ts';
+import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentTokenRecord } from '../../store/store.ts';
-import type { Context } from '../context.ts';
-import { checkName, dateTime, isoTime, relativeTime } from '../format.ts';
-import { isoOrNull, lastUse, titleOf } from '../grant/format.ts';
-import { details, table } from '../output.ts';
-import { bindingJson } from './bind.ts';
-import { bindingText, pickAgent, reachWarning, unknownAgent } from './bindings.ts';
 
 /** `sidekey agent list` */
 export async function listAgents({ withView, output, now }: Context): Promise<void> {

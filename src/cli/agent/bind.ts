@@ -1,19 +1,17 @@
 import type { Binding } from '../../agents/lease.ts';
 import { recordChange } from '../../audit/log.ts';
-import type { Grant } from '../../grants/grant.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import type { Context } from '../context.ts';
 import {
   bindingReason,
   bindingsOf,
   bindingText,
   type BindOptions,
   namedBindings,
-  namedGrant,
-  pickAgent,
   reachWarning,
-  unknownAgent,
 } from './bindings.ts';
+import type { Context } from '../context.ts';
+import { namedGrant, pickAgent, unknownAgent } from '../pick.ts';
+import type { Grant } from '../../grants/grant.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 
 /** `sidekey agent bind`: the agent reaches more. */
 export async function bindAgent(

@@ -1,11 +1,10 @@
 import { type Binding, everything } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
-import { defaultUser, type Grant, isName } from '../../grants/grant.ts';
-import { didYouMean, SidekeyError } from '../../lib/errors.ts';
-import type { AgentRecord } from '../../store/store.ts';
 import { checkName } from '../format.ts';
-import { pickGrant } from '../grant/format.ts';
+import { grantReference, namedGrant } from '../pick.ts';
+import type { Grant } from '../../grants/grant.ts';
+import { didYouMean, SidekeyError } from '../../lib/errors.ts';
 
 /** Bindings on the command line: what options say, and what people are told. */
 
@@ -58,29 +57,6 @@ export function namedBindings(options: BindOptions, grantId: (text: string) => s
   ];
 }
 
-/**
- * A grant by its id, its name, or `USER/NAME` where several users have one of that name.
- * @throws SidekeyError `grant_missing`, `grant_ambiguous`
- */
-export function namedGrant(grants: readonly Grant[], text: string): Grant {
-  const slash = text.indexOf('/');
-  if (slash >= 0) return pickGrant(grants, { grant: text.slice(slash + 1), user: text.slice(0, slash) });
-  try {
-    return pickGrant(grants, { grant: text });
-  } catch (error) {
-    if (!(error instanceof SidekeyError) || error.code !== 'grant_ambiguous') throw error;
-    const some = grants.find(({ name }) => name === text);
-    throw new SidekeyError('grant_ambiguous', error.message, {
-      hint: `say whose: --grant ${some === undefined ? `USER/${text}` : grantReference(some)}`,
-    });
-  }
-}
-
-/** A grant as `--grant` reads it, whoever else has one of that name. */
-export function grantReference({ name, user }: Grant): string {
-  return user === defaultUser ? name : `${user}/${name}`;
-}
-
 /** `grant work`, `provider github`, `every grant`. */
 export function bindingText({ kind, value }: Binding, grants: readonly Grant[]): string {
   if (kind === 'everything') return 'everything';
@@ -118,31 +94,6 @@ export function reachWarning(
     ];
   }
   return [];
-}
-
-/**
- * The agent of this name.
- * @throws SidekeyError `not_found`
- */
-export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
-  const found = agents.find((agent) => agent.name === name);
-  if (found !== undefined) return found;
-  throw unknownAgent(
-    name,
-    agents.map((agent) => agent.name),
-  );
-}
-
-/** Nobody of that name, or no more. */
-export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
-  const near = didYouMean(name, known);
-  // What cannot be a name may be a token in the wrong place.
-  const shown = isName(name) && !/^sidekey_(?:agent|lease)_/.test(name) ? ` ${name}` : ' of that name';
-  return new SidekeyError(
-    'not_found',
-    `There is no agent${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: 'sidekey agent list' },
-  );
 }
 
 /**

@@ -7,10 +7,17 @@ import {
   readApprovalId,
 } from '../../approvals/approval.ts';
 import { recordChange } from '../../audit/log.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import {
+  type ApprovalResponse,
+  beyondText,
+  blockOf,
+  questionJson,
+  standingBlock,
+  standingJson,
+} from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
-import { beyondText, blockOf, questionJson, standingBlock, standingJson } from './format.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 
 /** What the command line says. */
 export interface ApproveOptions {
@@ -41,7 +48,7 @@ export async function approve(
   }
   const { openScreen, output } = context;
   if (list || openScreen === null || output.json) return listApprovals(context);
-  return (await import('./live.ts')).live(context, openScreen);
+  return (await import('./live.ts')).live(context, openScreen, respond);
 }
 
 function responseOf({
@@ -148,9 +155,6 @@ function nothingStands(id: string): SidekeyError {
 
 /** What a person says to a question, and what follows from it. */
 
-/** No; yes, to the one request; to all that the rule matches while the lease lives; or for so many milliseconds. */
-export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };
-
 /**
  * Answers a question: in the audit first, then in the store, where the request that waits finds it.
  *
@@ -159,7 +163,7 @@ export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: num
  * @throws SidekeyError `not_found`, `approval_over`, `input_invalid` for the lease of a request that has none;
  * `audit_unavailable`, `store_unavailable`
  */
-export async function respond(
+async function respond(
   { store, audit }: Pick<State, 'store' | 'audit'>,
   {
     id,

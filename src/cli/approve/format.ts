@@ -5,11 +5,9 @@ import {
   type StandingApproval,
   unshownText,
 } from '../../approvals/approval.ts';
+import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../format.ts';
 import { defaultUser } from '../../grants/grant.ts';
 import { untrusted } from '../../lib/text.ts';
-import { dateTime, isoTime, relativeTime } from '../format.ts';
-import { isoOrNull } from '../grant/format.ts';
-import { shortId } from '../lease/format.ts';
 
 /** What a person and a program are told of questions and answers. */
 
@@ -220,3 +218,6 @@ export function widthOf(text: string): number {
   for (const character of text) width += wide.test(character) ? 2 : 1;
   return width;
 }
+
+/** No; yes, to the one request; to all that the rule matches while the lease lives; or for so many milliseconds. */
+export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };

@@ -1,15 +1,35 @@
+import type { State } from '../../app/state.ts';
 import { type Approval, isWaiting } from '../../approvals/approval.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { systemTimers, type Timers } from '../../lib/timers.ts';
-import type { Store } from '../../store/store.ts';
+import {
+  agentText,
+  type ApprovalResponse,
+  beyondText,
+  blockOf,
+  fitting,
+  remaining,
+  requestText,
+  widthOf,
+  wrap,
+} from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
 import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
-import { type ApprovalResponse, respond } from './approve.ts';
-import { agentText, beyondText, blockOf, fitting, remaining, requestText, widthOf, wrap } from './format.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { systemTimers, type Timers } from '../../lib/timers.ts';
+import type { Store } from '../../store/store.ts';
 
-/** `sidekey approve` in a terminal: what waits, as it comes and goes, answered by a key. */
-export async function live({ withState, output, env, now }: Context, openScreen: OpenScreen): Promise<void> {
+/** See `approve.ts`. */
+type Respond = (
+  state: State,
+  answer: { readonly id: string; readonly said: ApprovalResponse; readonly by: string; readonly at: number },
+) => Promise<{ readonly sentence: string }>;
+
+/** `sidekey approve` in a terminal: a list of the requests that wait, answered by keys. */
+export async function live(
+  { withState, output, env, now }: Context,
+  openScreen: OpenScreen,
+  respond: Respond,
+): Promise<void> {
   const by = `${atCommandLine(env).by} in a terminal`;
   const sentences = await withState(async (state) =>
     watch({
@@ -33,7 +53,6 @@ export interface WatchParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
-  /** As `cli/interrupt.ts`. */
   readonly onInterrupt: (run: () => void) => () => void;
 }
 
@@ -266,6 +285,7 @@ export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, as
 
 /** A key that was on its way before the list changed comes within this time. */
 export const settleMs = 400;
+
 const usualMs = 900_000;
 
 /** The list with what waits now. The cursor stays with its entry, and goes to the next one where that is over. */

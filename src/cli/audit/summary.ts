@@ -1,10 +1,9 @@
 import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
 import { summarize, type SummaryRow } from '../../audit/summary.ts';
-import type { Context } from '../context.ts';
-import { dateTime, duration } from '../format.ts';
-import { table } from '../output.ts';
 import { type ConditionOptions, type Conditions, grantNames, readConditions } from './query.ts';
+import type { Context } from '../context.ts';
+import { dateTime, duration, table } from '../format.ts';
 
 /** `sidekey audit summary` */
 export async function summary(context: Context, options: ConditionOptions): Promise<void> {

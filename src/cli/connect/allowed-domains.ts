@@ -1,6 +1,12 @@
 import { resolve } from 'node:path';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
+import type { ConnectOptions, Obtained } from './flow.ts';
+import type { Context } from '../context.ts';
+import { describeAction } from '../domain.ts';
+import { findExact, hostPattern } from '../grant/add.ts';
+import { titleOf } from '../grant/format.ts';
+import { offeredBy } from '../pick.ts';
 import { allowDomain, type DomainEdit, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
@@ -10,11 +16,6 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-map.ts';
-import type { Context } from '../context.ts';
-import { describeAction } from '../domain.ts';
-import { findExact, hostPattern } from '../grant/add.ts';
-import { offeredBy, titleOf } from '../grant/format.ts';
-import type { ConnectOptions, Obtained } from './flow.ts';
 
 /** Where a credential may be sent, and which entries the allowed-domains map gets. */
 export interface DomainPlan {

@@ -1,4 +1,8 @@
 /** A grant that is a login at Auth0, and what can be done with it: ask for tokens of accounts, and for the accounts. */
+import type { ConnectRequest } from './flow.ts';
+import { titleOf } from '../grant/format.ts';
+import { commandParts } from '../grant/refresh.ts';
+import { grantGone, pickGrant } from '../pick.ts';
 import { type Renewal, withoutToken } from '../../grants/credential.ts';
 import { type Grant, isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -10,8 +14,6 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { askForConnectionToken, type ConnectionOutcome } from '../../oauth/auth0-connection.ts';
 import { type AccountApi, type AccountTokenOutcome, askForAccountToken } from '../../oauth/auth0.ts';
 import { type TokenIo, withDescription } from '../../oauth/http.ts';
-import { commandParts, grantGone, pickGrant, titleOf } from '../grant/format.ts';
-import type { ConnectRequest } from './flow.ts';
 
 /** What a login is used with. */
 export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;
@@ -172,6 +174,6 @@ function useOf(outcome: AccountTokenOutcome): UseOutcome<GivenToken> {
   }
 }
 
-function tokenIo({ upstream: upstream, context: { now } }: LoginParts): TokenIo {
+function tokenIo({ upstream, context: { now } }: LoginParts): TokenIo {
   return { fetch: upstream.fetch, now };
 }

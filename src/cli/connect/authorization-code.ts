@@ -54,13 +54,7 @@ interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
 
 /** Exchanges what came back. @throws SidekeyError as `exchangeCode` */
 export async function obtainByCode(
-  {
-    context,
-    state,
-    upstream: upstream,
-    provider,
-    scopes,
-  }: Omit<ConnectRequest, 'options' | 'signal' | 'existing'>,
+  { context, state, upstream, provider, scopes }: Omit<ConnectRequest, 'options' | 'signal' | 'existing'>,
   begun: BegunCode,
   callback: Callback,
 ): Promise<Obtained> {

@@ -1,30 +1,8 @@
-import { displayName } from '../../config/problem.ts';
-import { defaultUser, type Grant, stateNow } from '../../grants/grant.ts';
-import type { Flow, Provider } from '../../grants/provider.ts';
-import { replaceCommand } from '../../grants/token-result.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { systemTimers } from '../../lib/timers.ts';
-import { ungrantedScopes } from '../../oauth/scopes.ts';
 import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
-import { checkName, relativeTime } from '../format.ts';
-import { keepGrant } from '../grant/add.ts';
-import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
-import { details as lines } from '../output.ts';
-import {
-  allowCommand,
-  allowDomains,
-  type DomainChanges,
-  type DomainPlan,
-  existingGrant,
-  ownSecret,
-  planDomains,
-  refuseOtherProvider,
-  sealingSecret,
-  withSecret,
-} from './allowed-domains.ts';
-import { type FinishPage, redirectUriToRegister } from './browser.ts';
+import { existingGrant, ownSecret, planDomains, sealingSecret, withSecret } from './allowed-domains.ts';
+import { redirectUriToRegister } from './browser.ts';
 import type { FoundProvider } from './discover.ts';
+import { type Connected, connectedPage, report, settle } from './finish-grant.ts';
 import {
   type ConnectOptions,
   type ConnectRequest,
@@ -36,6 +14,12 @@ import {
 } from './flow.ts';
 import { assertClient, assertSettings, configuredProvider, scopesToAsk } from './needs.ts';
 import { assertWorks } from './verify.ts';
+import type { Context } from '../context.ts';
+import { checkName } from '../format.ts';
+import { defaultUser } from '../../grants/grant.ts';
+import type { Flow, Provider } from '../../grants/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { systemTimers } from '../../lib/timers.ts';
 
 const usualTime = 300_000;
 
@@ -135,54 +119,6 @@ function obtainBy(way: keyof typeof ways): Promise<Obtain> {
   return ways[way]();
 }
 
-/** The result of a connect, for a person or for a program. */
-export async function report(context: Context, { title }: Provider, connected: Connected): Promise<void> {
-  const { output, now, configFile } = context;
-  const { grant, replaced, audience, details, edits, ungranted, warnings } = connected;
-  const at = now();
-  const file = await configFile();
-  const said = edits.every(({ change }) => change === 'added') ? 'added to' : 'now in';
-  output.result(
-    {
-      ...grantJson(grant, at),
-      audience,
-      account: details,
-      replaced,
-      ungranted_scopes: ungranted,
-      domains: edits.map(({ pattern }) => pattern),
-      warnings: warnings.map(({ sentence }) => sentence),
-    },
-    lines(replaced ? `Connected ${titleOf(grant)} again.` : `Connected ${titleOf(grant)}.`, {
-      id: grant.id,
-      provider: title === grant.provider ? title : `${grant.provider}: ${title}`,
-      user: grant.user,
-      account: accountOf(details),
-      state: stateNow(grant, at),
-      scopes: scopesOf(grant),
-      expires: `${expiryOf(grant, at)}${grant.refreshable && grant.expiresAt !== null ? ', and is renewed before' : ''}`,
-      audience: audience.join(', '),
-      domains:
-        edits.length === 0
-          ? null
-          : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file, process.cwd())})`,
-    }),
-  );
-  for (const { sentence, hint } of warnings)
-    output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hint}`}`);
-}
-
-/** What the browser shows. */
-function connectedPage({ title }: Provider, { grant, warnings }: Connected): Omit<FinishPage, 'kind'> {
-  return {
-    title: `${title} is connected`,
-    says: [
-      `The grant is called ${titleOf(grant)}.${grant.refreshable ? ' Sidekey renews its token by itself.' : ''}`,
-      ...warnings.map(({ sentence }) => sentence),
-      'You may close this window.',
-    ],
-  };
-}
-
 /** A way to a credential: a flow of OAuth, or a person who has one already. */
 export type Way = Flow | 'token' | 'import';
 
@@ -231,92 +167,4 @@ function both(one: string, other: string): SidekeyError {
   return new SidekeyError('input_invalid', `${one} and ${other} do not go together.`, {
     hint: 'leave one of them out',
   });
-}
-
-/** A sentence that a person should read, and what can be done. */
-interface Warning {
-  readonly sentence: string;
-  readonly hint: string | null;
-}
-
-/** What a consent led to. */
-interface Connected {
-  readonly grant: Grant;
-  /** Whether there was a grant of that name, whose id it keeps. */
-  readonly replaced: boolean;
-  readonly audience: readonly string[];
-  readonly details: Readonly<Record<string, string>>;
-  readonly edits: DomainChanges['edits'];
-  /** Asked for, and not granted. */
-  readonly ungranted: readonly string[];
-  readonly warnings: readonly Warning[];
-}
-
-/** What of a request this needs. */
-type SettleRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
-  readonly plan: DomainPlan;
-};
-
-/**
- * Stores what was obtained, and lets the provider's hosts have it. The grant is there whatever becomes of the map: a
- * consent is not thrown away for a file that cannot be written.
- *
- * @throws SidekeyError `already_exists`, `audit_unavailable`; what `keepGrant` throws
- */
-export async function settle(request: SettleRequest, obtained: Obtained): Promise<Connected> {
-  const { context, state, provider, name, user, plan } = request;
-  const { credential, scopes, details = {} } = obtained;
-  const { audience, widened, grown, kept } = plan;
-  const { grant, replaced } = await keepGrant(
-    state,
-    { name, user, provider: provider.name, scopes },
-    { credential, audience, ...(Object.keys(details).length === 0 ? {} : { details }) },
-    {
-      event: 'grant.connected',
-      reason: widened.length === 0 ? undefined : `widened to ${widened.join(', ')}`,
-      keepsOut: (existing) => refuseOtherProvider(existing, provider.name),
-      now: context.now,
-    },
-  );
-  // The failure that may have led here is over.
-  if (replaced && credential.type === 'oauth2') state.activity.refreshed(grant.id);
-  const warnings: Warning[] = [];
-  const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
-
-  // Of what was pasted nobody has asked for scopes.
-  const ungranted = credential.type === 'oauth2' ? ungrantedScopes(request.scopes, scopes) : [];
-  if (ungranted.length > 0) {
-    warn(`Asked for ${ungranted.join(' ')} too; the provider did not grant it.`, null);
-  }
-  if (widened.length > 0) {
-    warn(
-      `The credential may now also be sent to ${widened.join(', ')}, which the provider ${provider.name} does not name.`,
-      `if that is not meant: ${grantCommand('remove', grant)}, and connect without --widen`,
-    );
-  }
-  if (kept.length > 0) {
-    warn(
-      `The credential may still be sent to ${kept.join(', ')}, which the grant had before and the provider ${provider.name} does not name.`,
-      `if that is not meant: ${grantCommand('remove', grant)}, and connect again`,
-    );
-  }
-  if (grown.length > 0) {
-    warn(`The credential may now also be sent to ${grown.join(', ')}, as the provider says.`, null);
-  }
-  if (!grant.refreshable && grant.expiresAt !== null && credential.type === 'oauth2') {
-    warn(
-      `There is no refresh token: the token ends ${relativeTime(grant.expiresAt, context.now())}, and then it takes a new consent.`,
-      replaceCommand(grant, [], provider, credential),
-    );
-  }
-  const { edits, blocked } = await allowDomains(context, state, grant, plan).catch((error: unknown) => {
-    if (!(error instanceof SidekeyError)) throw error;
-    const [first = 'HOST'] = plan.entries;
-    warn(`The allowed-domains map is as it was: ${error.message}`, allowCommand(first, name));
-    return { edits: [], blocked: [] };
-  });
-  for (const { pattern, says } of blocked) {
-    warn(`The map says of ${pattern} already: ${says}. It was left as it is.`, allowCommand(pattern, name));
-  }
-  return { grant, replaced, audience, details, edits, ungranted, warnings };
 }

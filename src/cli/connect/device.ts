@@ -20,7 +20,7 @@ import type { ConnectRequest, Obtain } from './flow.ts';
  * waits.
  */
 export const obtainByDevice: Obtain = async (request) => {
-  const { context, upstream: upstream, provider, scopes, signal } = request;
+  const { context, upstream, provider, scopes, signal } = request;
   const { now } = context;
   const asked = await deviceRequest(provider, scopes);
   const proofKey = provider.dpop === null ? null : newDpopKey(provider.dpop);

@@ -1,4 +1,9 @@
 import { recordChange } from '../../audit/log.ts';
+import { withUpstreamClient } from '../config.ts';
+import { redirectTarget, writtenRedirectUri } from './browser.ts';
+import type { ConnectOptions } from './flow.ts';
+import type { Context } from '../context.ts';
+import { findProvider } from '../pick.ts';
 import { writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
@@ -8,11 +13,6 @@ import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
-import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
-import { findProvider } from '../provider/provider.ts';
-import { redirectTarget, writtenRedirectUri } from './browser.ts';
-import type { ConnectOptions } from './flow.ts';
 
 /** A provider that was found, and the secret of the client that was registered with it, which no file holds. */
 export interface FoundProvider {

@@ -1,5 +1,8 @@
 import type { State } from '../../app/state.ts';
 import { isRecorded } from '../../audit/log.ts';
+import type { Context } from '../context.ts';
+import { commandParts } from '../grant/refresh.ts';
+import { onInterrupt } from '../terminal.ts';
 import { formatDuration, parseDuration } from '../../config/scalar.ts';
 import {
   boundBy,
@@ -18,9 +21,6 @@ import { unbound } from '../../oauth/answer.ts';
 import { withDescription, withoutStop } from '../../oauth/http.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
-import type { Context } from '../context.ts';
-import { commandParts } from '../grant/format.ts';
-import { onInterrupt } from '../terminal.ts';
 
 /** What `sidekey connect` takes, as commander gives it. Times are milliseconds. */
 export interface ConnectOptions {

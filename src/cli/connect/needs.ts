@@ -1,4 +1,9 @@
 import { recordChange } from '../../audit/log.ts';
+import { keptReference } from './allowed-domains.ts';
+import type { ConnectOptions } from './flow.ts';
+import type { Context } from '../context.ts';
+import { findProvider } from '../pick.ts';
+import { connectCommand } from '../provider/format.ts';
 import { type ProviderEdit, setProvider, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
@@ -7,11 +12,6 @@ import type { Provider } from '../../grants/provider.ts';
 import { didYouMean, SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { isScope } from '../../oauth/scopes.ts';
-import type { Context } from '../context.ts';
-import { connectCommand } from '../provider/format.ts';
-import { findProvider } from '../provider/provider.ts';
-import { keptReference } from './allowed-domains.ts';
-import type { ConnectOptions } from './flow.ts';
 
 /** What a provider lacks before a consent can be asked for, and the way out. */
 

@@ -1,4 +1,13 @@
 import type { State } from '../../app/state.ts';
+import { withUpstreamClient } from '../config.ts';
+import { existingGrant, planDomains } from './allowed-domains.ts';
+import { obtainByCode } from './authorization-code.ts';
+import { redirectOf, writtenRedirectUri } from './browser.ts';
+import { report, settle } from './finish-grant.ts';
+import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from './flow.ts';
+import type { Context } from '../context.ts';
+import { isoTime, relativeTime } from '../format.ts';
+import { findProvider } from '../pick.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import {
@@ -10,15 +19,6 @@ import {
   sessionId,
   writeSession,
 } from '../../oauth/authorization-code.ts';
-import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
-import { isoTime, relativeTime } from '../format.ts';
-import { findProvider } from '../provider/provider.ts';
-import { existingGrant, planDomains } from './allowed-domains.ts';
-import { obtainByCode } from './authorization-code.ts';
-import { redirectOf, writtenRedirectUri } from './browser.ts';
-import { report, settle } from './connect.ts';
-import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from './flow.ts';
 
 const usualTime = 3_600_000;
 

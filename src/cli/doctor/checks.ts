@@ -4,6 +4,11 @@ import { join } from 'node:path';
 import type { AuditLine } from '../../audit/event.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { authorityFiles } from '../../ca/authority-files.ts';
+import { newToken } from '../agent/add.ts';
+import type { Context } from '../context.ts';
+import { proxyUrl } from '../format.ts';
+import { offeredBy } from '../pick.ts';
+import { type Finding, finding, type Need } from '../status/finding.ts';
 import { writeTrustFiles } from '../../clients/trust-files.ts';
 import { clientVariables } from '../../clients/variables.ts';
 import type { Config } from '../../config/config.ts';
@@ -16,11 +21,6 @@ import { shellWord } from '../../lib/text.ts';
 import { startProxy } from '../../main.ts';
 import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
-import { newToken } from '../agent/add.ts';
-import type { Context } from '../context.ts';
-import { proxyUrl } from '../format.ts';
-import { offeredBy } from '../grant/format.ts';
-import { finding, type Finding, type Need } from '../status/finding.ts';
 
 /** Tokens and certificates are judged to the second; so far off nothing goes wrong yet. */
 const tolerated = 60_000;
@@ -220,6 +220,7 @@ interface Answered {
 
 /** So many at a time, so long each. */
 const width = 8;
+
 const patienceMs = 10_000;
 
 /**

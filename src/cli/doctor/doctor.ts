@@ -1,13 +1,13 @@
+import { withUpstreamClient } from '../config.ts';
+import type { Context } from '../context.ts';
+import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeStand } from './checks.ts';
+import { probeClients, type Probed } from './probe.ts';
+import { columns } from '../format.ts';
+import { broken, type Finding, type Need } from '../status/finding.ts';
+import { findAll } from '../status/status.ts';
 import { clients } from '../../clients/table.ts';
 import type { Config } from '../../config/config.ts';
 import { exitCode, SidekeyError } from '../../lib/errors.ts';
-import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
-import { columns } from '../output.ts';
-import { broken, type Finding, type Need } from '../status/finding.ts';
-import { findAll } from '../status/status.ts';
-import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeStand } from './checks.ts';
-import { probeClients, type Probed } from './probe.ts';
 
 export interface DoctorOptions {
   readonly only?: readonly string[];

@@ -122,7 +122,7 @@ async function approvalStep(
       ? null
       : await store.approvals.standing({ ...who, ruleKey: approvalKey }, now);
   if (standing === null) {
-    const { timeoutMs: timeoutMs } = config.approvals;
+    const { timeoutMs } = config.approvals;
     trail.went(
       'approval',
       `a person is asked, and the request waits up to ${spanText(timeoutMs)} for the answer`,

@@ -1,7 +1,13 @@
 import { type Identity, type Presented, selectorsOf } from '../../agents/authentication.ts';
+import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
 import { leaseStanding } from '../../agents/lease.ts';
-import { createAgentAuthenticator, type AuthenticatorParts } from '../../agents/authenticator.ts';
 import type { View } from '../../app/state.ts';
+import { isLive } from '../agent/agents.ts';
+import { credentialSteps } from './credential-steps.ts';
+import { type Ending, follow, type Question, type Trail, type Walked } from './question.ts';
+import { dateTime, relativeTime, spanText } from '../format.ts';
+import { leaseGrantsText, leaseStateText, usesText } from '../lease/format.ts';
+import { pickLease } from '../pick.ts';
 import type { Config } from '../../config/config.ts';
 import { matches } from '../../grants/grant.ts';
 import { framingOf } from '../../http/h1/framing.ts';
@@ -20,11 +26,6 @@ import { type Target, targetOf } from '../../proxy/target.ts';
 import { planAt } from '../../schemes/place.ts';
 import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
-import { isLive } from '../agent/agents.ts';
-import { dateTime, relativeTime, spanText } from '../format.ts';
-import { leaseGrantsText, leaseStateText, pickLease, usesText } from '../lease/format.ts';
-import { credentialSteps } from './credential-steps.ts';
-import { type Ending, follow, type Question, type Trail, type Walked } from './question.ts';
 
 /**
  * Goes the way of a request through the proxy's own rooms, without a request and without the network.

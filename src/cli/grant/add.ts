@@ -2,6 +2,19 @@ import { randomUUID } from 'node:crypto';
 import type { State } from '../../app/state.ts';
 import type { AuditEventName } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
+import type { Context } from '../context.ts';
+import { checkName, details } from '../format.ts';
+import {
+  certificateJson,
+  certificateMisfit,
+  certificateRows,
+  expiryOf,
+  grantJson,
+  scopesOf,
+  titleOf,
+} from './format.ts';
+import { refreshGapOf } from './refresh.ts';
+import { domainsOf, findProvider, grantGone } from '../pick.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
 import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
@@ -12,22 +25,6 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
 import { fieldsFor } from '../../schemes/registry.ts';
-import type { Context } from '../context.ts';
-import { checkName } from '../format.ts';
-import { details } from '../output.ts';
-import { findProvider } from '../provider/provider.ts';
-import {
-  certificateJson,
-  certificateMisfit,
-  certificateRows,
-  domainsOf,
-  expiryOf,
-  grantGone,
-  grantJson,
-  scopesOf,
-  titleOf,
-} from './format.ts';
-import { refreshGapOf } from './refresh.ts';
 
 /** What the command line says of the new grant. */
 export interface AddOptions {

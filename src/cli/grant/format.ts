@@ -1,18 +1,10 @@
-import type { State } from '../../app/state.ts';
-import { refreshParts } from '../../app/wiring.ts';
+import { dateTime, isoOrNull, isoTime, relativeTime, spanText } from '../format.ts';
+import type { Clocks, Next } from './clocks.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import type { Credential, Renewal } from '../../grants/credential.ts';
-import { defaultUser, type Grant, hasEnded, isName, selectGrant, stateNow } from '../../grants/grant.ts';
+import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import type { RefreshParts } from '../../grants/refresh.ts';
-import { didYouMean, SidekeyError } from '../../lib/errors.ts';
-import { systemTimers } from '../../lib/timers.ts';
-import type { Domain } from '../../policy/domain-map.ts';
 import type { GrantPolicy } from '../../store/store.ts';
-import type { UpstreamClient } from '../../upstream/client.ts';
-import type { Context } from '../context.ts';
-import { dateTime, isoTime, relativeTime, spanText } from '../format.ts';
-import type { Clocks, Next } from './clocks.ts';
 
 /** What people set for a grant, in words and for programs. */
 
@@ -57,77 +49,6 @@ function spanOrNull(milliseconds: number | null | undefined): string | null {
 
 function secondsOrNull(milliseconds: number | null | undefined): number | null {
   return milliseconds == null ? null : milliseconds / 1_000;
-}
-
-/** How a command names one grant: by id or name, and by user where several have one of that name. */
-interface GrantReference {
-  readonly grant: string;
-  readonly user?: string | undefined;
-}
-
-/**
- * The one grant that is meant. Unlike a domain's reference, a provider's name is none: a command acts on what was named.
- *
- * @throws SidekeyError `grant_missing`, `grant_ambiguous`
- */
-export function pickGrant(grants: readonly Grant[], { grant: reference, user }: GrantReference): Grant {
-  const byId = grants.filter(({ id }) => id === reference);
-  const named = byId.length > 0 ? byId : grants.filter(({ name }) => name === reference);
-  const [only, ...more] = named.filter((grant) => user === undefined || grant.user === user);
-  if (only === undefined) throw missing(grants, named, { grant: reference, user });
-  if (more.length === 0) return only;
-  const users = [only, ...more].map((grant) => grant.user).join(', ');
-  throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
-    hint: `say whose: --user ${only.user}`,
-  });
-}
-
-/** Between the look and the deed somebody else removed the grant. */
-export function grantGone(): SidekeyError {
-  return new SidekeyError('grant_missing', 'The grant was removed by somebody else at the same time.', {
-    hint: 'sidekey grant list',
-  });
-}
-
-function missing(
-  grants: readonly Grant[],
-  named: readonly Grant[],
-  { grant, user }: GrantReference,
-): SidekeyError {
-  // What cannot be a name may be a secret in the wrong place.
-  const shown = isName(grant) ? ` ${grant}` : ' of that name';
-  const [other] = named;
-  if (other !== undefined) {
-    const users = named.map((each) => each.user).join(', ');
-    return new SidekeyError('grant_missing', `The user ${user ?? ''} has no grant${shown}; ${users} has.`, {
-      hint: 'sidekey grant list',
-    });
-  }
-  const near = didYouMean(
-    grant,
-    grants.map(({ name }) => name),
-  );
-  const meant = near === null ? '.' : `; did you mean ${near}?`;
-  return new SidekeyError('grant_missing', `There is no grant${shown}${meant}`, {
-    hint: grants.length === 0 ? 'sidekey connect PROVIDER' : 'sidekey grant list',
-  });
-}
-
-/** What a command asks providers with. */
-interface CommandParts {
-  readonly context: Pick<Context, 'now' | 'env'>;
-  readonly state: State;
-  readonly upstream: UpstreamClient;
-}
-
-/** What a refresh is made of for one command: the config does not change under it. */
-export function commandParts({
-  context: { now, env },
-  state,
-  upstream: upstream,
-}: CommandParts): RefreshParts {
-  const parts = refreshParts(state, { config: () => state.config, fetch: () => upstream.fetch, now, env });
-  return { ...parts, timers: systemTimers };
 }
 
 /** What people and programs are told of a grant's client certificate. */
@@ -175,38 +96,6 @@ export function certificateMisfit(
     };
   }
   return null;
-}
-
-/** The grants that a domain offers to its requests; several where only a selector can tell which is meant. */
-export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
-  return action.kind === 'grant' ? standingFor(action.grant, grants) : [];
-}
-
-/** The grants that a reference stands for. */
-export function standingFor(reference: string, grants: readonly Grant[]): readonly Grant[] {
-  const selected = selectGrant(grants, { reference });
-  switch (selected.kind) {
-    case 'selected':
-      return [selected.grant];
-    case 'ambiguous':
-      return selected.candidates;
-    case 'missing':
-      return [];
-  }
-}
-
-/** The domains whose requests a grant is offered to, alone or among others. */
-export function domainsOf(
-  grant: Grant,
-  grants: readonly Grant[],
-  domains: readonly Domain[],
-): readonly Domain[] {
-  return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
-}
-
-/** The same grants, those that a domain offers first, in the order of the domains: the others open nothing by themselves. */
-export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
-  return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
 }
 
 /** What a person and a program are told of a grant. Nothing here ever sees a credential. */
@@ -317,16 +206,6 @@ export function clockJson({
     failure: failure?.text ?? null,
     next: { what: next.what, at: isoOrNull(next.at) },
   };
-}
-
-/** When a grant was used last, for a column. */
-export function lastUse(usedAt: number | null, now: number): string {
-  return usedAt === null ? 'never' : relativeTime(usedAt, now);
-}
-
-/** ISO 8601; null where there is no time. */
-export function isoOrNull(at: number | null): string | null {
-  return at === null ? null : isoTime(at);
 }
 
 function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, now: number): string | null {

@@ -1,4 +1,7 @@
 import { placeholderCodes, type View } from '../../app/state.ts';
+import type { Context } from '../context.ts';
+import { ownGrants } from '../lease/create.ts';
+import { grantGone, pickAgent, pickGrant, pickLease } from '../pick.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -12,11 +15,6 @@ import {
   plainForm,
   readForm,
 } from '../../placeholders/codes.ts';
-import { pickAgent } from '../agent/bindings.ts';
-import type { Context } from '../context.ts';
-import { ownGrants } from '../lease/create.ts';
-import { pickLease } from '../lease/format.ts';
-import { grantGone, pickGrant } from './format.ts';
 
 /** Whose placeholder, and how it looks. */
 export interface PlaceholderOptions {

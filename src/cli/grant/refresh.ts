@@ -1,5 +1,30 @@
 import type { State } from '../../app/state.ts';
+import { refreshParts } from '../../app/wiring.ts';
 import { recordChange } from '../../audit/log.ts';
+import { withUpstreamClient } from '../config.ts';
+import type { Context } from '../context.ts';
+import {
+  checkName,
+  dateTime,
+  details,
+  isoOrNull,
+  readEnd,
+  readSpan,
+  relativeTime,
+  spanText,
+} from '../format.ts';
+import {
+  changeText,
+  expiryOf,
+  grantJson,
+  policyJson,
+  policyRows,
+  refreshCommand,
+  scopesOf,
+  titleOf,
+} from './format.ts';
+import { grantGone, pickGrant } from '../pick.ts';
+import { onInterrupt } from '../terminal.ts';
 import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -7,26 +32,9 @@ import { type AttemptOutcome, createRefreshAttempts, type RefreshParts } from '.
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { failedToken, replaceCommand, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { systemTimers } from '../../lib/timers.ts';
 import type { GrantPolicy } from '../../store/store.ts';
-import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
-import { checkName, dateTime, readEnd, readSpan, relativeTime, spanText } from '../format.ts';
-import { details } from '../output.ts';
-import { onInterrupt } from '../terminal.ts';
-import {
-  changeText,
-  commandParts,
-  expiryOf,
-  grantGone,
-  grantJson,
-  isoOrNull,
-  pickGrant,
-  policyJson,
-  policyRows,
-  refreshCommand,
-  scopesOf,
-  titleOf,
-} from './format.ts';
+import type { UpstreamClient } from '../../upstream/client.ts';
 
 /**
  * `sidekey grant refresh`: one attempt, through the same guard and under the same lock as the proxy's own. A token that
@@ -51,7 +59,7 @@ export async function refreshGrant(
     }
     const unwanted = force ? secretText(credential) : null;
     const outcome = await withUpstreamClient(config, context.env, (upstream) =>
-      attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, upstream: upstream })),
+      attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, upstream })),
     );
     return {
       grant: await settled(outcome, opened, state),
@@ -306,4 +314,17 @@ function noPolicy(grantId: string): GrantPolicy {
     leaseMaxMs: null,
   };
   return { grantId, ...unset, labels: [] };
+}
+
+/** What a command asks providers with. */
+interface CommandParts {
+  readonly context: Pick<Context, 'now' | 'env'>;
+  readonly state: State;
+  readonly upstream: UpstreamClient;
+}
+
+/** What a refresh is made of for one command: the config does not change under it. */
+export function commandParts({ context: { now, env }, state, upstream }: CommandParts): RefreshParts {
+  const parts = refreshParts(state, { config: () => state.config, fetch: () => upstream.fetch, now, env });
+  return { ...parts, timers: systemTimers };
 }

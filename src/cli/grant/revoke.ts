@@ -1,5 +1,11 @@
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
+import { withUpstreamClient } from '../config.ts';
+import { connectionOf } from '../connect/auth0-login.ts';
+import { disconnectAccount } from '../connect/auth0.ts';
+import type { Context } from '../context.ts';
+import { grantJson, titleOf } from './format.ts';
+import { domainsOf, grantGone, pickGrant } from '../pick.ts';
 import type { OAuth2Credential } from '../../grants/credential.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -13,11 +19,6 @@ import { systemTimers } from '../../lib/timers.ts';
 import { withoutStop } from '../../oauth/http.ts';
 import { revoke } from '../../oauth/revocation.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
-import { withUpstreamClient } from '../config.ts';
-import { connectionOf } from '../connect/auth0-login.ts';
-import { disconnectAccount } from '../connect/auth0.ts';
-import type { Context } from '../context.ts';
-import { domainsOf, grantGone, grantJson, pickGrant, titleOf } from './format.ts';
 
 /**
  * `sidekey grant revoke`: the credential is of no use here whatever the provider says. Answers exit code 5 where the

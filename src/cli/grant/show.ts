@@ -1,5 +1,26 @@
 import { isLeaseFor, leaseStanding, reachesGrant } from '../../agents/lease.ts';
 import { grantEnded } from '../../agents/permissions.ts';
+import type { Context } from '../context.ts';
+import { dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, shortId, table } from '../format.ts';
+import { clocksOf } from './clocks.ts';
+import {
+  accountOf,
+  certificateJson,
+  certificateRows,
+  clockJson,
+  clockRows,
+  expiryOf,
+  grantCommand,
+  grantJson,
+  policyJson,
+  policyRows,
+  renewedBy,
+  scopesOf,
+  titleOf,
+} from './format.ts';
+import { leaseEndText } from '../lease/format.ts';
+import { domainsOf, grantGone, pickGrant } from '../pick.ts';
+import { carriedAs } from '../provider/format.ts';
 import type { Credential, DpopAlgorithm } from '../../grants/credential.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
@@ -10,32 +31,6 @@ import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
 import { createFingerprint } from '../../schemes/apply.ts';
 import { proofKey } from '../../schemes/dpop-proof.ts';
 import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
-import type { Context } from '../context.ts';
-import { dateTime, isoTime, relativeTime } from '../format.ts';
-import { leaseEndText, shortId } from '../lease/format.ts';
-import { details, table } from '../output.ts';
-import { carriedAs } from '../provider/format.ts';
-import { clocksOf } from './clocks.ts';
-import {
-  accountOf,
-  certificateJson,
-  certificateRows,
-  clockJson,
-  clockRows,
-  domainsOf,
-  expiryOf,
-  grantCommand,
-  grantGone,
-  grantJson,
-  isoOrNull,
-  lastUse,
-  pickGrant,
-  policyJson,
-  policyRows,
-  renewedBy,
-  scopesOf,
-  titleOf,
-} from './format.ts';
 
 /** `sidekey grant show`. Rejects with what `pickGrant` and the vault throw. */
 export async function showGrant(

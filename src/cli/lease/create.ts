@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { hashToken } from '../../agents/authentication.ts';
 import {
-  grantedTtl,
   type GrantedTtl,
+  grantedTtl,
   isLeaseFor,
   type Lease,
   type LeaseTtlLevel,
@@ -10,16 +10,16 @@ import {
 } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
+import { newSecret } from '../agent/add.ts';
+import type { Context } from '../context.ts';
+import { proxyUrl, readSpan, relativeTime, spanText } from '../format.ts';
+import { leaseClockText, leaseJson } from './format.ts';
+import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts';
 import type { Config } from '../../config/config.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord, Rights } from '../../store/store.ts';
-import { newSecret } from '../agent/add.ts';
-import { grantReference, namedGrant, pickAgent, unknownAgent } from '../agent/bindings.ts';
-import type { Context } from '../context.ts';
-import { proxyUrl, readSpan, relativeTime, spanText } from '../format.ts';
-import { leaseClockText, leaseJson } from './format.ts';
 
 /** What a lease is to be. */
 export interface CreateOptions {

@@ -1,14 +1,9 @@
 import { type Lease, leaseStanding } from '../../agents/lease.ts';
+import { isoOrNull, isoTime, relativeTime, spanText } from '../format.ts';
+import { grantReference } from '../pick.ts';
 import type { Grant } from '../../grants/grant.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { grantReference } from '../agent/bindings.ts';
-import { isoTime, relativeTime, spanText } from '../format.ts';
-import { isoOrNull } from '../grant/format.ts';
 
 /** What a person and a program are told of a lease. */
-
-/** So many characters of an id are shown, and stand for it. */
-export const shortId = (id: string): string => id.slice(0, 8);
 
 /** `active`, `expired`, `expired (idle)`, `used up`, `revoked`. */
 export function leaseStateText(lease: Lease, now: number): string {
@@ -79,27 +74,4 @@ export function leaseClockText({ expiresAt, idleMs, maxUses }: Lease, now: numbe
   ]
     .join(', or ')
     .concat('.');
-}
-
-/** As much of an id as names a lease at the least. */
-const shortest = 4;
-
-/**
- * The lease of this id, or of an id that begins so.
- * @throws SidekeyError `not_found`, `input_invalid` where several do
- */
-export function pickLease<L extends Lease>(leases: readonly L[], id: string): L {
-  const isPart = /^[0-9a-f-]+$/.test(id) && id.length >= shortest;
-  const found = isPart ? leases.filter((lease) => lease.id.startsWith(id)) : [];
-  const [only, ...more] = found;
-  if (only !== undefined && more.length === 0) return only;
-  if (more.length > 0) {
-    throw new SidekeyError('input_invalid', `Several leases have an id that begins with ${id}.`, {
-      hint: 'write more of it: sidekey lease list --all --json',
-    });
-  }
-  // What is no id may be a token in the wrong place.
-  throw new SidekeyError('not_found', `There is no lease ${isPart ? id : 'of that id'}.`, {
-    hint: 'sidekey lease list --all',
-  });
 }

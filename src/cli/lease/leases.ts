@@ -2,13 +2,8 @@ import { isLeaseFor, leaseStanding } from '../../agents/lease.ts';
 import { leaseEnded } from '../../agents/permissions.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import type { LeaseChoice } from '../../store/store.ts';
-import { namedGrant, pickAgent } from '../agent/bindings.ts';
 import type { Context } from '../context.ts';
-import { dateTime, readSpan, relativeTime, spanText } from '../format.ts';
-import { lastUse } from '../grant/format.ts';
-import { details, table } from '../output.ts';
+import { dateTime, details, lastUse, readSpan, relativeTime, shortId, spanText, table } from '../format.ts';
 import { cappedText, ownGrants, readUses, ttlFor, whatEndsBefore } from './create.ts';
 import {
   leaseClockText,
@@ -16,10 +11,11 @@ import {
   leaseGrantsText,
   leaseJson,
   leaseStateText,
-  pickLease,
-  shortId,
   usesText,
 } from './format.ts';
+import { namedGrant, pickAgent, pickLease } from '../pick.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { LeaseChoice } from '../../store/store.ts';
 
 /** Which leases are shown. */
 export interface ListOptions {

@@ -1,12 +1,7 @@
 import { basename } from 'node:path';
-import { checkProvider, readProviderFile, settle } from '../../config/catalog.ts';
-import { configInvalid } from '../../config/problem.ts';
-import type { Providers } from '../../config/providers.ts';
-import { isName } from '../../grants/grant.ts';
-import type { Provider } from '../../grants/provider.ts';
-import { didYouMean, SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
-import { columns, details, table } from '../output.ts';
+import { columns, details, table } from '../format.ts';
+import { findProvider } from '../pick.ts';
 import {
   carriedAs,
   carriedEverywhereAs,
@@ -16,6 +11,11 @@ import {
   providerJson,
   waysOf,
 } from './format.ts';
+import { checkProvider, readProviderFile, settle } from '../../config/catalog.ts';
+import { configInvalid } from '../../config/problem.ts';
+import { isName } from '../../grants/grant.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 
 /**
  * `sidekey provider check FILE`: what a file of the catalog has to be, and how its parts have to fit together.
@@ -138,22 +138,4 @@ function section(title: string, lines: readonly string[]): string {
   return lines.length === 0 || title === ''
     ? ''
     : [`${title}:`, ...lines.map((line) => `  ${line}`)].join('\n');
-}
-
-/**
- * The provider of that name.
- *
- * @throws SidekeyError `provider_unknown`
- */
-export function findProvider(providers: Providers, name: string): Provider {
-  const provider = providers.get(name);
-  if (provider !== undefined) return provider;
-  const near = didYouMean(name, providers.names);
-  // What cannot be a name may be a secret in the wrong place.
-  const shown = isName(name) ? ` ${name}` : ' of that name';
-  throw new SidekeyError(
-    'provider_unknown',
-    `There is no provider${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: 'sidekey provider list shows them; your own go under "providers" in the config file' },
-  );
 }

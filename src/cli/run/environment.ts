@@ -1,6 +1,8 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { offeredFirst } from '../pick.ts';
+import type { Way } from './own-proxy.ts';
 import { withheld } from '../../clients/environment.ts';
 import { parentNotes, writeTrustFiles } from '../../clients/trust-files.ts';
 import { withoutProxy } from '../../clients/variable-table.ts';
@@ -9,8 +11,6 @@ import { credentialVariables } from '../../config/environment-index.ts';
 import { environmentReferences } from '../../config/load.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { leaseHolder, mintFor } from '../../placeholders/codes.ts';
-import { offeredFirst } from '../grant/format.ts';
-import type { Way } from './own-proxy.ts';
 
 /** What a command is given. */
 interface CommandEnvironment {

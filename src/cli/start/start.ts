@@ -1,5 +1,12 @@
 import { resolve } from 'node:path';
 import type { StandardOutput } from '../../app/audit-upkeep.ts';
+import { keptText } from '../audit/verify.ts';
+import { atCommandLine, type Context } from '../context.ts';
+import { describeAction } from '../domain.ts';
+import { columns, proxyUrl } from '../format.ts';
+import { titleOf } from '../grant/format.ts';
+import { offeredBy } from '../pick.ts';
+import { startWorkers, type Workers } from './workers.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
@@ -7,13 +14,6 @@ import { replaceCommand } from '../../grants/token-result.ts';
 import { createLog, type Log } from '../../lib/log.ts';
 import { type Proxy, startProxy } from '../../main.ts';
 import type { Domain } from '../../policy/domain-map.ts';
-import { keptText } from '../audit/verify.ts';
-import { atCommandLine, type Context } from '../context.ts';
-import { describeAction } from '../domain.ts';
-import { proxyUrl } from '../format.ts';
-import { offeredBy, titleOf } from '../grant/format.ts';
-import { columns } from '../output.ts';
-import { startWorkers, type Workers } from './workers.ts';
 
 /** `sidekey start`: serves until it is told to stop. */
 export async function start(

@@ -1,4 +1,10 @@
 import type { View } from '../../app/state.ts';
+import { relativeTime } from '../format.ts';
+import { clocksOf, failureOf } from '../grant/clocks.ts';
+import { refreshCommand, titleOf } from '../grant/format.ts';
+import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
+import { domainsOf, offeredBy } from '../pick.ts';
+import { type Finding, finding, type Need } from './finding.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import { type Grant, type GrantState, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -6,11 +12,6 @@ import { endWords, replaceCommand } from '../../grants/token-result.ts';
 import { withoutStop } from '../../oauth/http.ts';
 import { isWithin } from '../../policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
-import { relativeTime } from '../format.ts';
-import { clocksOf, failureOf } from '../grant/clocks.ts';
-import { domainsOf, offeredBy, refreshCommand, titleOf } from '../grant/format.ts';
-import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
-import { finding, type Finding, type Need } from './finding.ts';
 
 /** Grants by their state, and those that a person has to see to. One that was revoked on purpose is none of them. */
 export async function lookAtGrants(view: View, now: number): Promise<Finding> {

@@ -1,9 +1,8 @@
-import { exitCode, SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
-import { proxyUrl } from '../format.ts';
-import { columns } from '../output.ts';
+import { columns, proxyUrl } from '../format.ts';
 import { askHealth, broken, type Finding } from './finding.ts';
 import { look, lookAtBroken } from './look.ts';
+import { exitCode, SidekeyError } from '../../lib/errors.ts';
 
 /** `sidekey status`: exit code 1 where something needs attention. */
 export async function status(context: Context, options: { readonly health?: boolean }): Promise<number> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { columns, details, table } from '../../../src/cli/output.ts';
+import { columns, details, table } from '../../../src/cli/format.ts';
 import { visible } from '../../../src/lib/text.ts';
 
 describe('text in columns', () => {

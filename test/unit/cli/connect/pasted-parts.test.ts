@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { doubtOf, readParts } from '../../../../src/cli/connect/receive-code.ts';
+import { doubtOf, readParts } from '../../../../src/cli/connect/token.ts';
 import type { PastedToken, TokenPart } from '../../../../src/grants/provider.ts';
 
 const part = (name: string, starts: TokenPart['starts'] = []): TokenPart => ({
@@ -8,6 +8,7 @@ const part = (name: string, starts: TokenPart['starts'] = []): TokenPart => ({
   secret: true,
   starts,
 });
+
 const token = (...names: string[]): PastedToken => ({
   what: 'API key',
   url: null,

@@ -1,17 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { clockJson, clockRows, lastUse } from '../../../../src/cli/grant/format.ts';
-import { clocksOf, failureOf, type Clocks } from '../../../../src/cli/grant/clocks.ts';
+import { lastUse } from '../../../../src/cli/format.ts';
+import { type Clocks, clocksOf, failureOf } from '../../../../src/cli/grant/clocks.ts';
+import { clockJson, clockRows } from '../../../../src/cli/grant/format.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/grants/credential.ts';
+import type { Grant } from '../../../../src/grants/grant.ts';
 import type { Dialect } from '../../../../src/grants/provider.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
-import type { Grant } from '../../../../src/grants/grant.ts';
 import type { GrantActivity } from '../../../../src/store/store.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 const now = Date.UTC(2027, 0, 15, 8);
+
 const minute = 60_000;
+
 const hour = 60 * minute;
+
 const day = 24 * hour;
 
 interface Case {
@@ -70,6 +74,7 @@ function at({ grant, credential, other, activity, dialect }: Case = {}) {
 }
 
 const next = (it: Case = {}) => at(it).clocks.next;
+
 const nextText = (it: Case = {}) => at(it).rows['next'];
 
 describe('what happens next to a grant', () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { domainsOf, offeredBy, standingFor } from '../../../../src/cli/grant/format.ts';
+import { domainsOf, offeredBy, standingFor } from '../../../../src/cli/pick.ts';
 import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
@@ -14,8 +14,11 @@ function domain(text: string, grant: string | null): Domain {
 }
 
 const named = grantRecord({ name: 'github', provider: 'gitlab' });
+
 const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
+
 const bob = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
+
 const grants = [named, alice, bob];
 
 it('a reference stands for the grant of that id or name before those of a provider of that name', () => {

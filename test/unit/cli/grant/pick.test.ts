@@ -1,11 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { pickGrant } from '../../../../src/cli/grant/format.ts';
+import { pickGrant } from '../../../../src/cli/pick.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
+
 const bob = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
+
 const single = grantRecord({ name: 'mail', provider: 'google' });
+
 const grants = [single, alice, bob];
+
 const pick = (grant: string, user?: string) => pickGrant(grants, { grant, user });
 
 describe('the grant that a command names', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
-import { accountOf, summaryText } from '../../../../src/cli/run/run.ts';
+import { accountOf, summaryText } from '../../../../src/cli/run/run-summary.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({
   v: 1,
@@ -14,6 +14,7 @@ const line = (event: Partial<AuditEvent>): AuditLine => ({
   port: 443,
   ...event,
 });
+
 const told = (lines: readonly AuditLine[]) =>
   summaryText({ account: accountOf(lines), refusals: [], notes: [] });
 

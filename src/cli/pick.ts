@@ -1,0 +1,182 @@
+import type { Lease } from '../agents/lease.ts';
+import type { Providers } from '../config/providers.ts';
+import { defaultUser, type Grant, isName, selectGrant } from '../grants/grant.ts';
+import type { Provider } from '../grants/provider.ts';
+import { didYouMean, SidekeyError } from '../lib/errors.ts';
+import type { Domain } from '../policy/domain-map.ts';
+import type { AgentRecord } from '../store/store.ts';
+
+/** How a command names one grant: by id or name, and by user where several have one of that name. */
+interface GrantReference {
+  readonly grant: string;
+  readonly user?: string | undefined;
+}
+
+/**
+ * The one grant that is meant. Unlike a domain's reference, a provider's name is none: a command acts on what was named.
+ *
+ * @throws SidekeyError `grant_missing`, `grant_ambiguous`
+ */
+export function pickGrant(grants: readonly Grant[], { grant: reference, user }: GrantReference): Grant {
+  const byId = grants.filter(({ id }) => id === reference);
+  const named = byId.length > 0 ? byId : grants.filter(({ name }) => name === reference);
+  const [only, ...more] = named.filter((grant) => user === undefined || grant.user === user);
+  if (only === undefined) throw missing(grants, named, { grant: reference, user });
+  if (more.length === 0) return only;
+  const users = [only, ...more].map((grant) => grant.user).join(', ');
+  throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
+    hint: `say whose: --user ${only.user}`,
+  });
+}
+
+/** Between the look and the deed somebody else removed the grant. */
+export function grantGone(): SidekeyError {
+  return new SidekeyError('grant_missing', 'The grant was removed by somebody else at the same time.', {
+    hint: 'sidekey grant list',
+  });
+}
+
+function missing(
+  grants: readonly Grant[],
+  named: readonly Grant[],
+  { grant, user }: GrantReference,
+): SidekeyError {
+  // What cannot be a name may be a secret in the wrong place.
+  const shown = isName(grant) ? ` ${grant}` : ' of that name';
+  const [other] = named;
+  if (other !== undefined) {
+    const users = named.map((each) => each.user).join(', ');
+    return new SidekeyError('grant_missing', `The user ${user ?? ''} has no grant${shown}; ${users} has.`, {
+      hint: 'sidekey grant list',
+    });
+  }
+  const near = didYouMean(
+    grant,
+    grants.map(({ name }) => name),
+  );
+  const meant = near === null ? '.' : `; did you mean ${near}?`;
+  return new SidekeyError('grant_missing', `There is no grant${shown}${meant}`, {
+    hint: grants.length === 0 ? 'sidekey connect PROVIDER' : 'sidekey grant list',
+  });
+}
+
+/** The grants that a domain offers to its requests; several where only a selector can tell which is meant. */
+export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
+  return action.kind === 'grant' ? standingFor(action.grant, grants) : [];
+}
+
+/** The grants that a reference stands for. */
+export function standingFor(reference: string, grants: readonly Grant[]): readonly Grant[] {
+  const selected = selectGrant(grants, { reference });
+  switch (selected.kind) {
+    case 'selected':
+      return [selected.grant];
+    case 'ambiguous':
+      return selected.candidates;
+    case 'missing':
+      return [];
+  }
+}
+
+/** The domains whose requests a grant is offered to, alone or among others. */
+export function domainsOf(
+  grant: Grant,
+  grants: readonly Grant[],
+  domains: readonly Domain[],
+): readonly Domain[] {
+  return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
+}
+
+/** The same grants, those that a domain offers first, in the order of the domains: the others open nothing by themselves. */
+export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
+  return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
+}
+
+/**
+ * A grant by its id, its name, or `USER/NAME` where several users have one of that name.
+ * @throws SidekeyError `grant_missing`, `grant_ambiguous`
+ */
+export function namedGrant(grants: readonly Grant[], text: string): Grant {
+  const slash = text.indexOf('/');
+  if (slash >= 0) return pickGrant(grants, { grant: text.slice(slash + 1), user: text.slice(0, slash) });
+  try {
+    return pickGrant(grants, { grant: text });
+  } catch (error) {
+    if (!(error instanceof SidekeyError) || error.code !== 'grant_ambiguous') throw error;
+    const some = grants.find(({ name }) => name === text);
+    throw new SidekeyError('grant_ambiguous', error.message, {
+      hint: `say whose: --grant ${some === undefined ? `USER/${text}` : grantReference(some)}`,
+    });
+  }
+}
+
+/** A grant as `--grant` reads it, whoever else has one of that name. */
+export function grantReference({ name, user }: Grant): string {
+  return user === defaultUser ? name : `${user}/${name}`;
+}
+
+/**
+ * The agent of this name.
+ * @throws SidekeyError `not_found`
+ */
+export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
+  const found = agents.find((agent) => agent.name === name);
+  if (found !== undefined) return found;
+  throw unknownAgent(
+    name,
+    agents.map((agent) => agent.name),
+  );
+}
+
+/** Nobody of that name, or no more. */
+export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
+  const near = didYouMean(name, known);
+  // What cannot be a name may be a token in the wrong place.
+  const shown = isName(name) && !/^sidekey_(?:agent|lease)_/.test(name) ? ` ${name}` : ' of that name';
+  return new SidekeyError(
+    'not_found',
+    `There is no agent${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
+    { hint: 'sidekey agent list' },
+  );
+}
+
+/** As much of an id as names a lease at the least. */
+const shortest = 4;
+
+/**
+ * The lease of this id, or of an id that begins so.
+ * @throws SidekeyError `not_found`, `input_invalid` where several do
+ */
+export function pickLease<L extends Lease>(leases: readonly L[], id: string): L {
+  const isPart = /^[0-9a-f-]+$/.test(id) && id.length >= shortest;
+  const found = isPart ? leases.filter((lease) => lease.id.startsWith(id)) : [];
+  const [only, ...more] = found;
+  if (only !== undefined && more.length === 0) return only;
+  if (more.length > 0) {
+    throw new SidekeyError('input_invalid', `Several leases have an id that begins with ${id}.`, {
+      hint: 'write more of it: sidekey lease list --all --json',
+    });
+  }
+  // What is no id may be a token in the wrong place.
+  throw new SidekeyError('not_found', `There is no lease ${isPart ? id : 'of that id'}.`, {
+    hint: 'sidekey lease list --all',
+  });
+}
+
+/**
+ * The provider of that name.
+ *
+ * @throws SidekeyError `provider_unknown`
+ */
+export function findProvider(providers: Providers, name: string): Provider {
+  const provider = providers.get(name);
+  if (provider !== undefined) return provider;
+  const near = didYouMean(name, providers.names);
+  // What cannot be a name may be a secret in the wrong place.
+  const shown = isName(name) ? ` ${name}` : ' of that name';
+  throw new SidekeyError(
+    'provider_unknown',
+    `There is no provider${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
+    { hint: 'sidekey provider list shows them; your own go under "providers" in the config file' },
+  );
+}

@@ -1,0 +1,243 @@
+import { openView, type View } from '../../app/state.ts';
+import type { AuditLine } from '../../audit/event.ts';
+import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
+import type { Context } from '../context.ts';
+import { readQuestion } from '../explain/question.ts';
+import { walk } from '../explain/walk.ts';
+import type { Way } from './own-proxy.ts';
+import type { Config } from '../../config/config.ts';
+import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { pause, systemTimers } from '../../lib/timers.ts';
+
+/** Milliseconds that another process takes to write what it has noted. */
+const noteDelay = 250;
+
+/** Whatever this cannot find out is no failure of the command. */
+export async function tell(
+  { output }: Context,
+  { config, lease, node }: Way,
+  from: LogPosition,
+  notes: readonly string[],
+): Promise<void> {
+  const summary = { account: null, refusals: [], notes: [...new Set(notes)] };
+  if (lease === null) {
+    if (notes.length > 0) output.note(summaryJson(summary), summaryText(summary));
+    return;
+  }
+  try {
+    if (node === null) await pause(systemTimers, noteDelay);
+    const account = accountOf(await linesOfRun({ file: config().audit.file, from, lease: lease.id, node }));
+    const refusals = await withHints(account.refusals.slice(0, output.json ? Infinity : mostTold + 1), {
+      config: config(),
+      lease: lease.id,
+    });
+    const told = { ...summary, account, refusals };
+    output.note(summaryJson(told), summaryText(told));
+  } catch (error) {
+    const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);
+    output.say(`sidekey: what the command did could not be read from the audit file: ${phrase}`);
+  }
+}
+
+/** What is said when a command has ended. */
+interface Summary {
+  /** Null: others came through the proxy too, and who is who is not known here. */
+  readonly account: Account | null;
+  readonly refusals: readonly RefusalWithHint[];
+  /** What a person should know of the environment, and what the log would have said. */
+  readonly notes: readonly string[];
+}
+
+/** So many refusals and so many notes are told one by one. */
+const mostTold = 5;
+
+/** For a person: one line where nothing was refused. */
+export function summaryText({ account, refusals, notes }: Summary): string {
+  const told = refusals.slice(0, mostTold);
+  const more = refusals.length - told.length;
+  return [
+    ...(account === null ? [] : [`sidekey: ${countsText(account)}`]),
+    ...told.map(refusalText),
+    ...(more > 0 ? [`  and ${more} more: sidekey audit query --event denied`] : []),
+    ...notes.map((note) => `sidekey: ${note}`),
+  ].join('\n');
+}
+
+/** The same for programs. */
+function summaryJson({ account, refusals, notes }: Summary): object {
+  return {
+    run:
+      account === null
+        ? null
+        : {
+            requests: account.requests,
+            tunnelled: account.tunnelled,
+            failed: account.failed,
+            refused: account.refused,
+            refusals,
+          },
+    notes,
+  };
+}
+
+function countsText({ requests, tunnelled, failed, refused }: Account): string {
+  if (requests + tunnelled.length + refused === 0) return 'no request came through the proxy';
+  return [
+    `${requests === 0 ? 'no' : requests} request${requests > 1 ? 's' : ''} with a credential`,
+    ...(tunnelled.length === 0
+      ? []
+      : [`${tunnelled.length} host${tunnelled.length === 1 ? '' : 's'} tunnelled`]),
+    ...(failed === 0 ? [] : [`${failed} failed`]),
+    ...(refused === 0 ? [] : [`${refused} refused`]),
+  ].join(', ');
+}
+
+function refusalText({ host, port, code, count, hint }: RefusalWithHint): string {
+  const where = host === '' ? 'what was no request' : `${host}${port === 443 ? '' : `:${port}`}`;
+  const often = count === 1 ? '' : ` (${count} times)`;
+  return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hint}`}`;
+}
+
+/** A refusal, and what would allow what was refused. */
+interface RefusalWithHint {
+  readonly host: string;
+  readonly port: number | null;
+  readonly code: string;
+  readonly count: number;
+  readonly hint: string | null;
+}
+
+/** What the way out is looked for with. */
+interface WayOutFacts {
+  /** That of the proxy which refused. */
+  readonly config: Config;
+  readonly lease: string;
+}
+
+/**
+ * The audit file says what was refused, and not what would allow it. That is found as `sidekey explain` finds it: the
+ * request goes its way once more, without being one, at the time at which it was made.
+ */
+async function withHints(
+  refusals: readonly Refused[],
+  { config, lease }: WayOutFacts,
+): Promise<readonly RefusalWithHint[]> {
+  if (refusals.length === 0) return [];
+  const view = asItWas(await openView(config, { now: Date.now }), lease);
+  try {
+    const found: RefusalWithHint[] = [];
+    for (const { line, count } of refusals) {
+      const { host = '', port = null, code = 'internal' } = line;
+      found.push({ host, port, code, count, hint: await hintFor(line, view, lease) });
+    }
+    return found;
+  } finally {
+    await view.close();
+  }
+}
+
+/** The lease has been revoked since: that is no reason why anything was refused before. */
+function asItWas(view: View, lease: string): View {
+  const { store } = view;
+  if (store === null) return view;
+  const read: typeof store.rights.read = async (since) => {
+    const rights = await store.rights.read(since);
+    const leases = rights.leases.map((each) => (each.id === lease ? { ...each, revokedAt: null } : each));
+    return { ...rights, leases };
+  };
+  return { ...view, store: { ...store, rights: { ...store.rights, read } } };
+}
+
+async function hintFor(line: AuditLine, view: View, lease: string): Promise<string | null> {
+  const { host, port, scheme = 'https', path = '/', code, time } = line;
+  if (host === undefined || line.lease === undefined) return null;
+  // What a CONNECT was for is not known: of a tunnel, any request.
+  const method = line.method === undefined || line.method === 'CONNECT' ? 'GET' : line.method;
+  const url = `${scheme}://${host}:${port}${path}`;
+  const asked = `sidekey explain ${method} ${shellWord(url)}${line.agent === undefined ? '' : ` --agent ${line.agent}`}`;
+  try {
+    const now = () => Date.parse(time);
+    const question = await readQuestion({ readInput: async () => '', now }, [method, url], { lease });
+    const { refusal } = await walk(view, question);
+    // What hangs on the body or on its fields is not known here.
+    return refusal?.code === code ? (refusal?.hint ?? null) : asked;
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return asked;
+  }
+}
+
+/** What a command did through the proxy, in numbers. */
+interface Account {
+  /** Requests that a credential went along with. */
+  readonly requests: number;
+  /** Hosts that were reached without one, as `host:port`, in order. */
+  readonly tunnelled: readonly string[];
+  /** Of all that was let through, what failed on our side or the service's. */
+  readonly failed: number;
+  /** Requests that were refused. */
+  readonly refused: number;
+  /** Each kind of refusal once, in the order in which it came first. */
+  readonly refusals: readonly Refused[];
+}
+
+/** Requests to one host that were refused for one reason. */
+interface Refused {
+  /** The first of them. */
+  readonly line: AuditLine;
+  readonly count: number;
+}
+
+/** Counts the lines of one command. */
+export function accountOf(lines: Iterable<AuditLine>): Account {
+  const requests = new Set<string>();
+  const tunnelled = new Set<string>();
+  const refusals = new Map<string, Refused>();
+  let [failed, refused] = [0, 0];
+  for (const line of lines) {
+    const { event, exchange = '', host = '', port, code, grant, outcome } = line;
+    if (event === 'access' && grant !== undefined) requests.add(exchange);
+    else if (event === 'access') tunnelled.add(`${host}:${port}`);
+    else if (event === 'denied') {
+      refused += 1;
+      const key = `${host}:${port} ${code}`;
+      refusals.set(key, {
+        line: refusals.get(key)?.line ?? line,
+        count: (refusals.get(key)?.count ?? 0) + 1,
+      });
+    } else if ((event === 'outcome' || event === 'tunnel') && outcome === 'failed') failed += 1;
+  }
+  return {
+    requests: requests.size,
+    tunnelled: [...tunnelled].toSorted(),
+    failed,
+    refused,
+    refusals: [...refusals.values()],
+  };
+}
+
+/** Whose lines are read, and from where on. */
+interface LinesOfRun {
+  /** The audit file. */
+  readonly file: string;
+  readonly from: LogPosition;
+  readonly lease: string;
+  /** A writer that writes for this command alone: it knows of refusals to callers that it could not tell whose they were. */
+  readonly node: string | null;
+}
+
+/** The lines of a command that the audit file has by now. */
+async function linesOfRun({ file, from, lease, node }: LinesOfRun): Promise<AuditLine[]> {
+  const found: AuditLine[] = [];
+  for (let at = from; ;) {
+    // Nothing is written to a rotated file any more that is about this command.
+    const { lines, next } = await readLinesFrom(file, at, { lines: 10_000, bytes: 4_194_304 }, Infinity);
+    for (const { line } of lines) {
+      const isOurs = line.lease === lease || (line.event === 'denied' && line.node === node);
+      if (isOurs) found.push(line);
+    }
+    if (next.segment === at.segment && next.offset === at.offset) return found;
+    at = next;
+  }
+}
