@@ -16,7 +16,7 @@ import { wantsNonce } from '../schemes/dpop.ts';
 import type { UpstreamConnection } from '../upstream/h1-connection.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { StreamHead } from '../upstream/h2-stream.ts';
-import type { Connections } from '../upstream/pool.ts';
+import type { Connections } from '../upstream/h1-pool.ts';
 import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import type { UpstreamRequest } from './forward.ts';
 import type { ExchangeRecord } from './record.ts';

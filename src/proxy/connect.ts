@@ -8,7 +8,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { type Authority, isOwn } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
-import type { Spoken } from '../upstream/protocol.ts';
+import type { NegotiatedProtocol } from '../upstream/protocol.ts';
 import { offerOf } from './authorize.ts';
 import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import { type Inside, intercept } from './intercept.ts';
@@ -19,9 +19,9 @@ import { connectTargetOf } from './target.ts';
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
 
-const http1: Spoken = { protocol: 'http/1.1', extendedConnect: false };
+const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
 /** For the proxy's own host. */
-const ownSpoken: Spoken = { protocol: 'h2', extendedConnect: false };
+const ownSpoken: NegotiatedProtocol = { protocol: 'h2', extendedConnect: false };
 
 const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
@@ -125,7 +125,7 @@ async function spokenBy(
   caller: Identity,
   settings: ConfigSnapshot,
   services: Pick<ProxyServices, 'grants'>,
-): Promise<Spoken> {
+): Promise<NegotiatedProtocol> {
   try {
     const offer = await offerOf(authority, caller, services, settings);
     if (offer?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;

@@ -16,7 +16,7 @@ import type { Policy } from '../policy/decide.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Log } from '../lib/log.ts';
 import type { Quota } from '../quota/quota.ts';
-import type { Connections } from '../upstream/pool.ts';
+import type { Connections } from '../upstream/h1-pool.ts';
 import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Protocols } from '../upstream/protocol.ts';

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
-import type { Protocol, Spoken } from '../upstream/protocol.ts';
+import type { Protocol, NegotiatedProtocol } from '../upstream/protocol.ts';
 
 /** What the client speaks inside CONNECT, and the stream to read its requests from. */
 export type Inside =
@@ -19,7 +19,7 @@ export type Inside =
 export interface Interception {
   readonly leafFor: (host: string) => SecureContext;
   /** What the upstream speaks; asked where the client could speak HTTP/2. Never rejects. */
-  readonly spoken: () => Spoken | Promise<Spoken>;
+  readonly spoken: () => NegotiatedProtocol | Promise<NegotiatedProtocol>;
   /** Told why the handshake failed, where the client said so. */
   readonly failed?: (why: Error) => void;
   /** Milliseconds that the client has for its handshake. */

@@ -1,67 +1,62 @@
 import { networkInterfaces } from 'node:os';
-import { Agent, type Dispatcher, fetch as undiciFetch } from 'undici';
 import { SidekeyError } from '../lib/errors.ts';
 import { systemClock } from '../lib/timers.ts';
 import { createAddressGuard, parseCidr } from '../policy/address.ts';
-import { type Authority, parseAbsoluteTarget } from '../policy/authority.ts';
+import type { Authority } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Datagrams, openDatagrams } from './datagram.ts';
-import { createDialer, createRouter, type Dialer, type Exceptions, type ParentProxyRoute } from './dialer.ts';
+import { createDialer, type Dialer, type ParentProxyRoute } from './dialer.ts';
+import { type Connections, createConnections } from './h1-pool.ts';
 import { createStreams, type Streams } from './h2-pool.ts';
 import type { ParentProxy } from './parent-proxy.ts';
-import { type Connections, createConnections } from './pool.ts';
 import { createKnownProtocols, createProtocols, type Protocols } from './protocol.ts';
-import { createResolver } from './resolve.ts';
-import { type ClientCertificate, createTrust } from './tls.ts';
+import { createResolver, createRouter, type ProxyExceptions } from './resolve.ts';
+import type { OwnFetch } from './token-fetch.ts';
+import { type ClientCertificate, createTrust } from './trust.ts';
 
-/** What `upstream` of the config says. */
+/** The settings of `upstream` in the config. */
 interface UpstreamClientOptions {
   /** Paths of PEM files. */
   readonly ca: readonly string[];
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */
   readonly privateAddresses: readonly string[];
-  /** The proxy that connections go through; null, as where nothing is said: none. */
+  /** Default, as null: no parent proxy. */
   readonly proxy?: ParentProxy | null;
-  /** What goes directly all the same. */
-  readonly noProxy?: Exceptions;
+  readonly noProxy?: ProxyExceptions;
   readonly clientCertificates?: readonly ClientCertificate[];
   readonly limits: Limits;
-  /** The ports that this process itself listens on by now. */
+  /** The ports that this process listens on. */
   readonly ownPorts: () => readonly number[];
 }
 
-/** Every way out of the process, all through one dialer. */
+/** All connections of the process to other hosts. One dialer makes them. */
 export interface UpstreamClient {
   readonly dialer: Dialer;
-  /** For HTTP/1.1. */
+  /** HTTP/1.1. */
   readonly connections: Connections;
-  /** For HTTP/2. */
+  /** HTTP/2. */
   readonly streams: Streams;
-  /** Which of the two an upstream speaks. */
   readonly protocols: Protocols;
-  /** For token endpoints; on connections of its own, so that a full pool never delays a refresh. */
+  /** For token endpoints, on connections of its own, so that a full pool never delays a refresh. */
   readonly fetch: typeof fetch;
-  /**
-   * Reads what the certificate of an upstream is verified against, where that was not done yet: tens of milliseconds, for
-   * which the first request need not wait.
-   */
+  /** Reads the trust anchors for an upstream ahead of its first request: that takes tens of milliseconds. */
   prepare(authority: Authority): void;
   /**
-   * UDP to an address of a host, checked as those of connections are. Rejects with SidekeyError `address_blocked` or
+   * Opens UDP to an address of the host that the address guard allows. Rejects with SidekeyError `address_blocked` or
    * `upstream_unreachable`.
    */
   readonly datagrams: (host: string, port: number) => Promise<Datagrams>;
-  /** Lets what is under way end, and closes. */
+  /** Lets the exchanges in flight end, and closes the connections. */
   close(): Promise<void>;
 }
 
-/** @throws SidekeyError `config_invalid` where trust anchors cannot be read, or a client certificate cannot be used */
+/** @throws SidekeyError `config_invalid` if trust anchors cannot be read or a client certificate cannot be used */
 export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
   const { resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
   const blocks = options.privateAddresses.map(parseCidr).filter((block) => block !== null);
   const isSelf = (address: string, port: number) =>
-    options.ownPorts().includes(port) && isOfThisMachine(address);
+    options.ownPorts().includes(port) && isLocalAddress(address);
   const route = createRouter({
     resolve: createResolver({ guard: createAddressGuard(blocks), pinned: resolve }),
     isPinned: (host) => resolve.has(host),
@@ -77,11 +72,10 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
     proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });
   const connections = createConnections({ dialer, limits });
-  // undici is half of what would be loaded at a start, and token endpoints are not asked until a token has ended.
-  const forTokens = lazyFetch(async () => {
-    const { createFetch, createPool } = await import('./client.ts');
-    const pool = createPool(dialer, limits);
-    return { fetch: createFetch(pool), close: () => pool.close() };
+  // undici is half of the code that a start would load, and no token endpoint is asked before a token expires.
+  const tokens = lazyFetch(async () => {
+    const { createTokenFetch } = await import('./token-fetch.ts');
+    return createTokenFetch(dialer, limits);
   });
   const known = createKnownProtocols(systemClock);
   const streams = createStreams({ dialer, limits, known, connections });
@@ -90,16 +84,16 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
     connections,
     streams,
     protocols: createProtocols(known, (authority) => streams.negotiate(authority)),
-    fetch: forTokens.fetch,
+    fetch: tokens.fetch,
     prepare: (authority) => void trust(authority),
     datagrams: (host, port) => openDatagrams(route, host, port),
     async close() {
-      await Promise.all([connections.close(), streams.close(), forTokens.close()]);
+      await Promise.all([connections.close(), streams.close(), tokens.close()]);
     },
   };
 }
 
-/** Of the proxy itself, which the config names: it is the one that may stand at any address but our own. */
+/** Resolves the parent proxy. The config names it, so it may have any address but those of our own listeners. */
 function proxyAddresses(
   { authority }: ParentProxy,
   pinned: ReadonlyMap<string, string>,
@@ -117,8 +111,8 @@ function proxyAddresses(
   };
 }
 
-/** Of a plain address. To dial the unspecified one is, on most systems, to dial this machine. */
-function isOfThisMachine(address: string): boolean {
+/** Reports whether an address is of this machine. Dialing the unspecified address reaches it on most systems. */
+function isLocalAddress(address: string): boolean {
   return (
     address.startsWith('127.') ||
     address === '0.0.0.0' ||
@@ -129,53 +123,13 @@ function isOfThisMachine(address: string): boolean {
   );
 }
 
-/** Keep-alive connections to token endpoints, every one of them made by the dialer. HTTP/1.1 alone. */
-export function createPool(dialer: Dialer, limits: Limits): Dispatcher {
-  return new Agent({
-    allowH2: false,
-    pipelining: 1,
-    connections: limits.upstream_connections,
-    headersTimeout: limits.upstream_head,
-    bodyTimeout: limits.upstream_idle,
-    maxHeaderSize: limits.head_bytes,
-    connect: ({ protocol, hostname, port }, callback) => {
-      const scheme = protocol === 'https:' ? 'https' : 'http';
-      // undici has taken the brackets off an IPv6 address.
-      const host = hostname.includes(':') ? `[${hostname}]` : hostname;
-      const target = parseAbsoluteTarget(`${scheme}://${host}${port === '' ? '' : `:${port}`}/`);
-      if (target === null) {
-        callback(new SidekeyError('bad_request', 'The upstream has no valid name.'), null);
-        return;
-      }
-      dialer.connect(target.authority).then(
-        (socket) => callback(null, socket),
-        (error: Error) => callback(error, null),
-      );
-    },
-  });
-}
-
-/** `fetch` over the same dialer, for token endpoints. It follows no redirect. */
-export function createFetch(dispatcher: Dispatcher): typeof fetch {
-  const guarded: unknown = (input: string | URL, init: Parameters<typeof undiciFetch>[1] = {}) =>
-    undiciFetch(input, { ...init, dispatcher, redirect: 'manual' });
-  return guarded as typeof fetch;
-}
-
-/** A `fetch` with connections of its own. */
-interface OwnFetch {
-  readonly fetch: typeof fetch;
-  /** Lets what is under way end, and closes the connections. */
-  close(): Promise<void>;
-}
-
-/** A `fetch` that is opened when it is first asked for; never, where it is closed before. */
+/** A `fetch` that `open` creates at its first use, and never after `close`. */
 export function lazyFetch(open: () => Promise<OwnFetch>): OwnFetch {
   let opened: Promise<OwnFetch> | undefined;
   let isClosed = false;
   return {
     async fetch(input, init) {
-      if (isClosed && opened === undefined) throw new TypeError('The way out is closed.');
+      if (isClosed && opened === undefined) throw new TypeError('The upstream client is closed.');
       opened ??= open();
       return (await opened).fetch(input, init);
     },

@@ -2,78 +2,78 @@ import type { OnReadOpts, Socket } from 'node:net';
 import { Outbox } from '../lib/write-buffer.ts';
 import { Deadline, type Clock } from '../lib/timers.ts';
 
-/** One connection to an upstream, in the hands of one user at a time. */
+/** An HTTP/1.1 connection to an upstream, as its current user sees it. */
 export interface UpstreamConnection {
-  /** Takes a copy; text is latin1. False: wait for `drained`. */
+  /** Copies the bytes; a string is latin1. Returns false if the user must wait for `drained`. */
   write(bytes: string | Buffer): boolean;
-  /** Reads no more for now; what was read already may still come. */
+  /** Stops reading. Bytes that were read already may still be delivered. */
   pause(): void;
   resume(): void;
-  /** `expired` is called in so many milliseconds, unless it is set anew before. */
+  /** Sets the deadline: milliseconds until `expired`, counted from this call. */
   deadline(ms: number): void;
-  /** Whether more is written than the upstream takes for now: `drained` has not come yet. */
+  /** Whether more bytes are buffered than the upstream accepts for now: `drained` follows. */
   readonly isFull: boolean;
   /**
-   * Gives it back, to be used again: everything that was asked has been answered whole.
+   * Returns the connection to its pool, after every request on it got a complete response.
    *
-   * @param idleMs for how long the upstream says that it keeps it; null: it says nothing
+   * @param idleMs keep-alive time-out of the upstream in milliseconds; null if it named none
    */
   release(idleMs: number | null): void;
-  /** Cuts it. Its user hears no more of it. */
+  /** Closes the connection. Its user is not called any more. */
   destroy(): void;
 }
 
-/** Who uses a connection, and waited for it before. */
+/** The user of a connection, which first waits for one. */
 export interface ConnectionUser {
-  /** Whose request it sends. A connection that was used for one owner serves no other. */
+  /** The caller whose request it sends. A connection never serves two owners. */
   readonly owner: string;
-  /** The connection is the user's from now on, until it is released or destroyed, or gone. */
+  /** The user has the connection until it releases, destroys or loses it. */
   connected(connection: UpstreamConnection): void;
-  /** There is none to be had: a SidekeyError says why. */
+  /** There is no connection. `error` is a SidekeyError. */
   unconnected(error: Error): void;
-  /** Bytes have come, from the start of the buffer to `end`. They are good until this returns. */
+  /** Bytes arrived, from the start of the buffer to `end`. They are valid until this returns. */
   received(bytes: Buffer, end: number): void;
-  /** What was written has gone, and more may be. */
+  /** The buffered bytes are written; the user may write more. */
   drained(): void;
   /** The deadline has passed. */
   expired(): void;
-  /** The upstream has ended its side in good order. The connection is to be destroyed. */
+  /** The upstream closed its side cleanly. The user must destroy the connection. */
   ended(): void;
   /** The connection is gone. */
   lost(error: Error): void;
 }
 
-/** Where connections come from and go back to. */
+/** The pool of a connection. */
 export interface ConnectionOwner {
-  /** It has no user now. `wasPaused`: what had come on it and was not read may only come next. */
+  /** The connection has no user any more. `wasPaused`: unread bytes may arrive one turn of the event loop later. */
   released(connection: PooledConnection, idleMs: number | null, wasPaused: boolean): void;
-  /** It is no more. */
+  /** The connection is closed. */
   closed(connection: PooledConnection): void;
 }
 
 /**
- * All connections read into this one buffer: what is to be kept is copied by whoever keeps it. Reading is no more than
- * one call from the event loop at a time, so no two of them share it at once.
+ * The read buffer of all connections; a user copies what it keeps. The event loop delivers one read at a time, so no two
+ * reads share the buffer.
  */
 const readBuffer = Buffer.allocUnsafeSlow(65_536);
 
-/** A connection of a pool. While it has no user, whatever comes on it ends it. */
+/** A connection of a pool. Bytes that arrive while it has no user close it. */
 export class PooledConnection implements UpstreamConnection {
-  /** For the dialer: what the socket is to be made with. */
+  /** Options with which the dialer creates the socket. */
   readonly onread: OnReadOpts;
-  readonly #home: ConnectionOwner;
+  readonly #pool: ConnectionOwner;
   readonly #deadline: Deadline;
   #socket: Socket | null = null;
   #outbox: Outbox | null = null;
   #waitsForDrain = false;
   #user: ConnectionUser | null = null;
-  /** Who used it; null: nobody yet. */
+  /** The owner of its requests so far; null: it was never used. */
   #owner: string | null = null;
   #paused = false;
   #closed = false;
 
-  constructor(home: ConnectionOwner, clock: Clock) {
-    this.#home = home;
+  constructor(pool: ConnectionOwner, clock: Clock) {
+    this.#pool = pool;
     this.#deadline = new Deadline(clock, () => this.#expired());
     this.onread = {
       buffer: readBuffer,
@@ -84,14 +84,14 @@ export class PooledConnection implements UpstreamConnection {
     };
   }
 
-  /** Takes the socket that was made with `onread`. Where it has spoken or ended meanwhile, it is closed. */
+  /** Takes over the socket. Closes it if it has sent data or ended already. */
   attach(socket: Socket): void {
     this.#socket = socket;
     this.#outbox = new Outbox(socket);
     socket.on('error', (error) => this.#lost(error));
     socket.on('close', () => this.#lost(new Error('the connection was closed')));
     socket.on('end', () => this.#ended());
-    // A socket that was not made with it has what came first in a buffer, where it would be the answer to the first request.
+    // Early bytes of a socket without `onread` wait in its buffer, and would be taken for the first response.
     const hasSpoken = socket.readableLength > 0;
     if (this.#closed || hasSpoken || socket.destroyed || socket.readableEnded) this.destroy();
   }
@@ -104,12 +104,12 @@ export class PooledConnection implements UpstreamConnection {
     return this.#outbox?.isFull === true;
   }
 
-  /** Reports whether it may be lent to this user. */
+  /** Reports whether this user may use it. */
   serves({ owner }: ConnectionUser): boolean {
     return this.#owner === null || this.#owner === owner;
   }
 
-  /** Gives it to a user, whom it serves. */
+  /** Gives it to a user that it serves. */
   lend(user: ConnectionUser): void {
     this.#deadline.clear();
     this.#user = user;
@@ -117,8 +117,8 @@ export class PooledConnection implements UpstreamConnection {
     this.#tell((it) => it.connected(this));
   }
 
-  /** Has it closed in so many milliseconds, unless it is lent before. */
-  rest(ms: number): void {
+  /** Closes it after this many milliseconds, unless it gets a user before. */
+  idleFor(ms: number): void {
     this.#deadline.set(ms);
   }
 
@@ -150,7 +150,7 @@ export class PooledConnection implements UpstreamConnection {
     if (this.#closed) return;
     const wasPaused = this.#paused;
     if (wasPaused) this.resume();
-    this.#home.released(this, idleMs, wasPaused);
+    this.#pool.released(this, idleMs, wasPaused);
   }
 
   destroy(): void {
@@ -165,7 +165,7 @@ export class PooledConnection implements UpstreamConnection {
       this.destroy();
       return;
     }
-    // As `#tell`, without a closure for each read.
+    // Like `#tell`, without a closure for each read.
     try {
       user.received(readBuffer, size);
     } catch (error) {
@@ -204,7 +204,7 @@ export class PooledConnection implements UpstreamConnection {
     }
   }
 
-  /** Whatever a user fails at costs this connection, and not the process. */
+  /** An exception of a user closes this connection, and does not end the process. */
   #failed(user: ConnectionUser, error: Error): void {
     this.destroy();
     user.lost(error);
@@ -214,6 +214,6 @@ export class PooledConnection implements UpstreamConnection {
     if (this.#closed) return;
     this.#closed = true;
     this.#deadline.stop();
-    this.#home.closed(this);
+    this.#pool.closed(this);
   }
 }

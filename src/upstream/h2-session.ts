@@ -4,38 +4,38 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Clock, Deadline } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
-import { requestFieldsOf, SessionStream, type StreamHome, type StreamUser } from './h2-stream.ts';
-import type { Spoken } from './protocol.ts';
+import { requestFieldsOf, SessionStream, type StreamContext, type StreamUser } from './h2-stream.ts';
+import type { NegotiatedProtocol } from './protocol.ts';
 
-/** Streams at once on one session, where the upstream would take more: what is lost with a connection stays bounded. */
-export const mostStreams = 100;
+/** Concurrent streams on one session, even if the upstream allows more: bounds what one lost connection costs. */
+export const maxStreams = 100;
 
-/** Bytes of one response that an upstream may send ahead of its client; so much of each may lie in memory. */
+/** Flow-control window of one stream, in bytes: what an upstream may send ahead of a slow client. */
 const streamWindow = 262_144;
-/** Of all streams of a session together. What one stream's client does not read holds none of it. */
+/** Flow-control window of a session, in bytes. A stream whose client does not read takes none of it. */
 const sessionWindow = 4 * 1_048_576;
-/** Node's own count of a session's memory, in megabytes: more than all windows together. */
+/** Node's bound for the memory of a session, in megabytes: more than all windows together. */
 const sessionMemory = 64;
 
-/** Silence while an answer is waited for, before the upstream is asked whether it is still there; and its time for that. */
+/** Milliseconds of silence before the upstream is sent a PING, and milliseconds that it has to answer. */
 const silenceMs = 60_000;
 const pongMs = 15_000;
-/** gRPC servers take more of them, from who sends nothing else, for an attack. */
-const betweenPingsMs = 305_000;
-/** So long the other side may take to close a connection that we have ended. */
-const lastWordMs = 5_000;
+/** Milliseconds between PINGs: gRPC servers close connections that send them more often than every five minutes. */
+const pingIntervalMs = 305_000;
+/** Milliseconds that the upstream has to close a connection that we have ended. */
+const closeTimeoutMs = 5_000;
 
-/** Who keeps a session. */
+/** The pool of a session. */
 export interface SessionOwner {
-  /** It takes streams: its upstream has said how many. */
+  /** The upstream has sent its SETTINGS; the session accepts streams. */
   ready(session: Session): void;
-  /** It takes more than before, or none any more. */
+  /** The session accepts more streams than before, or none any more. */
   changed(session: Session): void;
-  /** It is no more. `error`: why, where it never came to be ready. */
+  /** The session is closed. `error`: the reason, if it was never ready; else null. */
   closed(session: Session, error: Error | null): void;
 }
 
-/** What a session is made with. */
+/** The options of a session. */
 export interface SessionOptions {
   readonly authority: Authority;
   readonly owner: SessionOwner;
@@ -44,7 +44,7 @@ export interface SessionOptions {
 }
 
 /** One HTTP/2 connection to an upstream (RFC 9113), and the streams on it. */
-export class Session implements StreamHome {
+export class Session implements StreamContext {
   readonly authority: Authority;
   readonly clock: Clock;
   readonly headBytes: number;
@@ -54,21 +54,21 @@ export class Session implements StreamHome {
   readonly #deadline: Deadline;
   readonly #frames: FrameBudget;
   #streams = 0;
-  /** As many as the upstream takes; 0 until it has said so. */
-  #most = 0;
+  /** Concurrent streams that the upstream allows; 0 until its SETTINGS arrive. */
+  #maxStreams = 0;
   #isReady = false;
   #extendedConnect = false;
-  /** Takes no more. */
-  #isLeaving = false;
+  /** It opens no more streams. */
+  #isRetired = false;
   #isClosed = false;
-  /** Streams above it were not processed. */
+  /** The upstream did not process streams with a higher id (RFC 9113 §6.8). */
   #lastStream = Infinity;
   #error: Error | null = null;
-  #bytesHeard = 0;
+  #bytesSeen = 0;
   #pingedAt = -Infinity;
   #isPinging = false;
 
-  /** @param socket as the dialer made it, with `h2` chosen */
+  /** @param socket a connection that negotiated `h2` */
   constructor(socket: Socket, options: SessionOptions) {
     const { authority, clock, limits, owner } = options;
     this.authority = authority;
@@ -83,39 +83,38 @@ export class Session implements StreamHome {
     native.setLocalWindowSize(sessionWindow);
     native.on('remoteSettings', ({ maxConcurrentStreams, enableConnectProtocol }) => {
       this.#extendedConnect = enableConnectProtocol === true;
-      this.#most = Math.min(mostStreams, maxConcurrentStreams ?? mostStreams);
+      this.#maxStreams = Math.min(maxStreams, maxConcurrentStreams ?? maxStreams);
       this.#countFrame();
       if (this.#isReady) owner.changed(this);
-      else if (this.#takes) this.#begun();
+      else if (this.#accepts) this.#started();
     });
     native.on('ping', () => this.#countFrame());
     native.on('goaway', (_code, lastStream) => {
       this.#lastStream = Math.min(this.#lastStream, lastStream);
-      this.#leave();
+      this.#noMoreStreams();
     });
     native.on('error', (error) => void (this.#error ??= error));
     native.on('close', () => this.#closed());
-    // An alert that comes after the handshake: node tells nobody but the socket, and would wait on.
+    // An alert after the handshake: node reports it on the socket alone, and would wait on.
     socket.on('error', (error) => this.#fail(error));
   }
 
-  /** Waits for the upstream to begin: its owner is told by `ready` or `closed`. */
+  /** Waits for SETTINGS; its owner is told by `ready` or `closed`. */
   begin(): void {
     this.#deadline.set(this.#options.limits.upstream_connect);
   }
 
-  /** How many more streams it takes now. */
+  /** How many more streams it accepts now. */
   get room(): number {
-    return this.#isReady && this.#takes ? Math.max(0, this.#most - this.#streams) : 0;
+    return this.#isReady && this.#accepts ? Math.max(0, this.#maxStreams - this.#streams) : 0;
   }
 
-  /** As many as it takes at once. */
-  get most(): number {
-    return this.#most;
+  get maxStreams(): number {
+    return this.#maxStreams;
   }
 
-  /** As its SETTINGS say; for one that has been ready. */
-  get spoken(): Spoken {
+  /** The protocol with the extensions that its SETTINGS enable; for a session that has been ready. */
+  get negotiated(): NegotiatedProtocol {
     return { protocol: 'h2', extendedConnect: this.#extendedConnect };
   }
 
@@ -131,7 +130,7 @@ export class Session implements StreamHome {
     return id === undefined || id > this.#lastStream;
   }
 
-  /** Opens a stream for this user; there must be room. */
+  /** Opens a stream for this user; `room` must not be 0. */
   open(user: StreamUser): void {
     let native;
     try {
@@ -144,83 +143,83 @@ export class Session implements StreamHome {
       user.unopened(new SidekeyError('bad_request', sentence, { cause }));
       return;
     }
-    if (this.#streams === 0) this.#listen();
+    if (this.#streams === 0) this.#watch();
     this.#streams += 1;
     native.on('headers', () => this.#countFrame());
     native.once('response', () => this.#frames.clear());
-    // Before the stream's own, so that its user finds a place free that it has left.
-    native.once('close', () => this.#left());
+    // Before the listener of the stream, so that its user finds its place free.
+    native.once('close', () => this.#streamClosed());
     user.opened(new SessionStream(native, this, user));
   }
 
-  /** Takes no more streams, and closes when the last one has ended. */
+  /** Opens no more streams, and closes when the last one has ended. */
   retire(): void {
-    this.#leave();
+    this.#noMoreStreams();
     if (this.#streams === 0) this.#native.destroy();
   }
 
-  get #takes(): boolean {
-    return !this.#isLeaving && !this.#native.closed && !this.#native.destroyed;
+  get #accepts(): boolean {
+    return !this.#isRetired && !this.#native.closed && !this.#native.destroyed;
   }
 
-  #begun(): void {
+  #started(): void {
     this.#isReady = true;
     this.#options.owner.ready(this);
-    if (this.#streams === 0) this.#rest();
+    if (this.#streams === 0) this.#idle();
   }
 
-  #left(): void {
+  #streamClosed(): void {
     this.#streams -= 1;
-    if (this.#streams === 0) this.#rest();
-    if (this.#takes) this.#options.owner.changed(this);
+    if (this.#streams === 0) this.#idle();
+    if (this.#accepts) this.#options.owner.changed(this);
   }
 
-  #leave(): void {
-    if (this.#isLeaving) return;
-    this.#isLeaving = true;
-    if (this.#streams === 0) this.#rest();
+  #noMoreStreams(): void {
+    if (this.#isRetired) return;
+    this.#isRetired = true;
+    if (this.#streams === 0) this.#idle();
     this.#options.owner.changed(this);
   }
 
-  /** Nothing is under way. */
-  #rest(): void {
+  /** The last stream has ended. */
+  #idle(): void {
     if (!this.#isReady || this.#isClosed) return;
     const { upstream_keep_alive: keepAlive } = this.#options.limits;
-    if (this.#takes && keepAlive > 0) this.#deadline.set(keepAlive);
+    if (this.#accepts && keepAlive > 0) this.#deadline.set(keepAlive);
     else this.#end();
   }
 
-  /** In good order; and if the other side does nothing about it, without it. */
+  /** Closes cleanly; closes the socket if the upstream does not answer in time. */
   #end(): void {
-    this.#isLeaving = true;
-    this.#deadline.set(lastWordMs);
+    this.#isRetired = true;
+    this.#deadline.set(closeTimeoutMs);
     this.#native.destroy();
   }
 
-  #listen(): void {
+  #watch(): void {
     this.#isPinging = false;
-    this.#bytesHeard = this.#socket.bytesRead;
+    this.#bytesSeen = this.#socket.bytesRead;
     this.#deadline.set(silenceMs);
   }
 
   #expired(): void {
     if (this.#native.destroyed) this.#socket.destroy();
-    else if (!this.#isReady) this.#fail(silentAtFirst(this.#options));
+    else if (!this.#isReady) this.#fail(noSettings(this.#options));
     else if (this.#streams === 0) this.#end();
     else this.#probe();
   }
 
   #probe(): void {
     const { bytesRead } = this.#socket;
-    const wait = this.#pingedAt + betweenPingsMs - this.clock.now();
-    if (bytesRead !== this.#bytesHeard) this.#listen();
+    const wait = this.#pingedAt + pingIntervalMs - this.clock.now();
+    if (bytesRead !== this.#bytesSeen) this.#watch();
     else if (this.#isPinging) this.#fail(connectionDead());
     else if (wait > 0) this.#deadline.set(wait);
     else {
       this.#pingedAt = this.clock.now();
       this.#isPinging = true;
       this.#deadline.set(pongMs);
-      // The answer shows in the bytes that were read.
+      // The answer shows in the count of bytes that were read.
       this.#native.ping(() => {});
     }
   }
@@ -231,7 +230,7 @@ export class Session implements StreamHome {
 
   #fail(error: Error, code: number = constants.NGHTTP2_NO_ERROR): void {
     this.#error ??= error;
-    this.#isLeaving = true;
+    this.#isRetired = true;
     this.#native.destroy(error, code);
     this.#socket.destroy();
   }
@@ -239,7 +238,7 @@ export class Session implements StreamHome {
   #closed(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#isLeaving = true;
+    this.#isRetired = true;
     this.#deadline.stop();
     const error = this.#isReady ? null : (this.#error ?? new Error('closed'));
     this.#options.owner.closed(this, error);
@@ -250,16 +249,16 @@ function nativeOptions(
   socket: Socket,
   { head_bytes: headBytes, head_fields: headFields }: SessionOptions['limits'],
 ): ClientSessionOptions {
-  // Node's types do not know it.
+  // Node's types lack this option.
   const unchecked: object = {
-    // What is sent twice is sent twice: it was judged so.
+    // Fields that occur twice are sent twice, as the policy has seen them.
     strictSingleValueFields: false,
   };
   return {
     ...unchecked,
     createConnection: () => socket,
     settings: { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: headBytes },
-    // One more for the status.
+    // One more, for the status.
     maxHeaderListPairs: headFields + 1,
     maxSendHeaderBlockLength: 4 * headBytes,
     maxReservedRemoteStreams: 0,
@@ -267,27 +266,27 @@ function nativeOptions(
   };
 }
 
-function silentAtFirst({ authority, limits }: SessionOptions): SidekeyError {
-  const sentence = `${authorityText(authority)} did not begin to speak HTTP/2 within ${limits.upstream_connect} ms.`;
+function noSettings({ authority, limits }: SessionOptions): SidekeyError {
+  const sentence = `${authorityText(authority)} sent no HTTP/2 SETTINGS within ${limits.upstream_connect} ms.`;
   return new SidekeyError('upstream_timeout', sentence);
 }
 
 function flooded(authority: Authority): SidekeyError {
-  const sentence = `${authorityText(authority)} sent frames without end that ask for work and bring nothing.`;
+  const sentence = `${authorityText(authority)} sent too many SETTINGS, PING or interim responses.`;
   return new SidekeyError('upstream_protocol', sentence);
 }
 
-/** To the requests on it, the same as a connection that was reset. */
+/** Reported to the requests on the session like a connection reset. */
 function connectionDead(): Error {
   return Object.assign(new Error('the upstream does not answer a ping'), { code: 'ECONNRESET' });
 }
 
-const most = 1_000;
-const perMs = 10_000;
+const maxFrames = 1_000;
+const framesPerMs = 10_000;
 
 /**
- * Bounds frames that ask for work and bring nothing: SETTINGS and PING, each of which has to be answered (CVE-2019-9512,
- * CVE-2019-9515), and interim responses. 1,000 may come in ten seconds.
+ * Bounds frames that cost work and bring no data: SETTINGS and PING, each of which must be answered (CVE-2019-9512,
+ * CVE-2019-9515), and interim responses. Allows 1,000 in ten seconds.
  */
 class FrameBudget {
   readonly #clock: Clock;
@@ -298,18 +297,18 @@ class FrameBudget {
     this.#clock = clock;
   }
 
-  /** Counts one. False: they are too many. */
+  /** Counts one frame. Returns false if there were too many. */
   take(): boolean {
     const now = this.#clock.now();
-    if (now - this.#since >= perMs) {
+    if (now - this.#since >= framesPerMs) {
       this.#since = now;
       this.#count = 0;
     }
     this.#count += 1;
-    return this.#count <= most;
+    return this.#count <= maxFrames;
   }
 
-  /** Something was brought. */
+  /** Starts to count anew: the upstream sent a response. */
   clear(): void {
     this.#count = 0;
   }

@@ -4,96 +4,96 @@ import { giveUp } from '../lib/http2-abort.ts';
 import { type Clock, Deadline } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 
-/** A request as it opens a stream. */
+/** The head with which a request opens a stream. */
 export interface StreamHead {
-  /** Names in lower case and values in turn, the pseudo fields first (RFC 9113 §8.3.1). */
+  /** Lower-case names and values in turn, pseudo-header fields first (RFC 9113 §8.3). */
   readonly fields: readonly string[];
-  /** Names of fields that no table of a compressor may remember (RFC 7541 §7.1.3). */
+  /** Names of fields that must not enter a dynamic table (RFC 7541 §7.1.3). */
   readonly neverIndexed: readonly string[];
-  /** Whether nothing comes behind the head. */
+  /** Whether neither body nor trailers follow the head. */
   readonly isWhole: boolean;
 }
 
-/** One request and its response on a session, in the hands of one user. */
+/** One request and its response on a session, as their user sees them. */
 export interface UpstreamStream {
-  /** False: wait for `drained`. Nothing is to be written that is empty. */
+  /** Returns false if the user must wait for `drained`. `bytes` must not be empty. */
   write(bytes: Buffer): boolean;
-  /** Ends the request, behind these trailers. */
+  /** Ends the request with these trailers. */
   end(trailers: readonly string[]): void;
-  /** Reads no more for now; what was read already may still come. The session goes on for its other streams. */
+  /** Stops reading this stream alone. Bytes that were read already may still be delivered. */
   pause(): void;
   resume(): void;
-  /** `expired` is called in so many milliseconds, unless it is set anew before. */
+  /** Sets the deadline: milliseconds until `expired`, counted from this call. */
   deadline(ms: number): void;
-  /** Tells the upstream that nothing more is wanted. Its user hears no more of it. */
+  /** Cancels the stream. Its user is not called any more. */
   destroy(): void;
 }
 
 /**
- * How a stream ended too early. `unprocessed`: its upstream says that it has done nothing with the request, so it may be
- * sent again whatever it is (RFC 9113 §8.7); `http_1_1_required`: the same, and that it is to come in HTTP/1.1.
+ * How a stream ended early. `unprocessed`: the upstream has not processed the request, so any request may be sent again
+ * (RFC 9113 §8.7); `http_1_1_required`: likewise, and it must be sent over HTTP/1.1.
  */
 export interface StreamLoss {
   readonly how: 'unprocessed' | 'http_1_1_required' | 'lost';
   readonly error: Error;
 }
 
-/** Who uses a stream, and waited for it before. */
+/** The user of a stream, which first waits for one. */
 export interface StreamUser {
-  /** What opens it. */
+  /** The head of its request. */
   readonly head: StreamHead;
-  /** It is open. */
+  /** The stream is open. */
   opened(stream: UpstreamStream): void;
-  /** There is none to be had: a SidekeyError says why; `http/1.1`: that is what the upstream speaks. */
+  /** There is no stream: a SidekeyError says why, or the upstream speaks HTTP/1.1. */
   unopened(why: Error | 'http/1.1'): void;
   /** An interim response (1xx). */
   interim(status: number, fields: readonly string[]): void;
-  /** The final head, without its pseudo fields. What stands behind it is told by `received`, if it is not whole by now. */
+  /** The final head, without pseudo-header fields. `received` or `whole` follow. */
   answered(status: number, fields: readonly string[]): void;
-  /** A piece of the body; it may be kept. */
+  /** A chunk of the body, which the user may keep. */
   received(piece: Buffer): void;
-  /** The response is whole. The request may not be: then the stream is to be destroyed. */
+  /** The response is complete. If the request is not, the user must destroy the stream. */
   whole(trailers: readonly string[]): void;
-  /** What was written has gone, and more may be. */
+  /** The buffered bytes are written; the user may write more. */
   drained(): void;
   /** The deadline has passed. */
   expired(): void;
-  /** The stream is gone. */
+  /** The stream ended early. */
   lost(loss: StreamLoss): void;
 }
 
-/** What a stream asks of its session. */
-export interface StreamHome {
+/** The session of a stream, as the stream sees it. */
+export interface StreamContext {
   readonly authority: Authority;
   readonly clock: Clock;
-  /** Bytes that a head, or trailers, may have. */
+  /** Greatest size of a head or of trailers, in bytes. */
   readonly headBytes: number;
-  /** Whether its upstream has said that it does nothing with this stream. */
+  /** Reports whether the upstream said that it did not process this stream. */
   isUnprocessed(id: number | undefined): boolean;
-  /** Whether it is gone, and all its streams with it. */
+  /** Whether the session and all its streams are closed. */
   readonly isGone: boolean;
 }
 
-/** A stream of node's, told to its user. */
+/** A stream of node, which calls the methods of its user. */
 export class SessionStream implements UpstreamStream {
   readonly #native: ClientHttp2Stream;
-  readonly #home: StreamHome;
+  readonly #context: StreamContext;
   readonly #user: StreamUser;
   readonly #deadline: Deadline;
   #trailersToSend: readonly string[] = [];
   #trailers: readonly string[] = [];
-  /** Whether the upstream has ended the response by END_STREAM. */
+  /** Whether the upstream ended the response with END_STREAM. */
   #hasEnded = false;
   #error: Error | null = null;
-  /** Whether its user hears no more of it. */
-  #over = false;
+  /** Whether its user is not called any more. */
+  #isOver = false;
 
-  constructor(native: ClientHttp2Stream, home: StreamHome, user: StreamUser) {
+  constructor(native: ClientHttp2Stream, context: StreamContext, user: StreamUser) {
     this.#native = native;
-    this.#home = home;
+    this.#context = context;
     this.#user = user;
-    this.#deadline = new Deadline(home.clock, () => this.#tell(() => user.expired()));
-    this.#noticeEnd();
+    this.#deadline = new Deadline(context.clock, () => this.#tell(() => user.expired()));
+    this.#detectEndStream();
     native.on('headers', (fields, _flags, raw) => this.#interim(fields, raw));
     native.on('response', (fields, flags, raw) => this.#answered(fields, flags, raw));
     native.on('trailers', (_fields, _flags, raw) => {
@@ -127,25 +127,25 @@ export class SessionStream implements UpstreamStream {
   }
 
   deadline(ms: number): void {
-    if (!this.#over) this.#deadline.set(ms);
+    if (!this.#isOver) this.#deadline.set(ms);
   }
 
   destroy(): void {
     this.#finish();
-    // Never while node reads for the session: a stream with a body to be sent that is closed in there by CANCEL, and ended
-    // by its upstream in the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
+    // Not while node reads for the session: closing a stream with an unfinished body by CANCEL, which its upstream ends in
+    // the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
     setImmediate(() => {
       giveUp(this.#native, constants.NGHTTP2_CANCEL);
-      // Node closes no stream before all of it was read: one that was paused would keep its place, and its session, for ever.
+      // Node closes no stream before all of it was read: a paused one would occupy its session for ever.
       this.#native.resume();
     });
   }
 
   /**
-   * A reset without an error in the middle of a body ends node's stream as END_STREAM does. What tells them apart is
-   * that a stream which was reset is closed before its end is put in.
+   * A reset without an error in the middle of a body ends node's stream as END_STREAM does. The difference: a stream that
+   * was reset is closed before its end is pushed.
    */
-  #noticeEnd(): void {
+  #detectEndStream(): void {
     const native = this.#native;
     const push = native.push.bind(native);
     native.push = (piece: unknown, encoding?: BufferEncoding) => {
@@ -163,13 +163,13 @@ export class SessionStream implements UpstreamStream {
   #answered(fields: IncomingHttpHeaders, flags: number, raw: readonly string[]): void {
     if (this.#isTooLong(raw)) return;
     this.#tell(() => this.#user.answered(statusOf(fields), withoutPseudo(raw)));
-    // In the same turn: a head that is all has to go on as one (gRPC knows such answers by that).
+    // In the same turn: a response of a head alone must be forwarded as one (gRPC "Trailers-Only").
     if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#whole();
   }
 
-  /** Node asks the upstream to send no more, and takes it if it does. */
+  /** Node advertises the limit, and does not enforce it. */
   #isTooLong(raw: readonly string[]): boolean {
-    const { headBytes, authority } = this.#home;
+    const { headBytes, authority } = this.#context;
     const size = raw.reduce((sum, text) => sum + text.length, 0);
     if (size <= headBytes) return false;
     const sentence = `${authorityText(authority)} sent a head of more than ${headBytes} bytes.`;
@@ -192,18 +192,18 @@ export class SessionStream implements UpstreamStream {
   #closed(): void {
     this.#tell(() => {
       this.#finish();
-      this.#user.lost(lossOf(this.#native, this.#error, this.#home));
+      this.#user.lost(lossOf(this.#native, this.#error, this.#context));
     });
   }
 
   #finish(): void {
-    this.#over = true;
+    this.#isOver = true;
     this.#deadline.stop();
   }
 
-  /** Whatever a user fails at costs this stream, and not the process. */
+  /** An exception of a user closes this stream, and does not end the process. */
   #tell(what: () => void): void {
-    if (this.#over) return;
+    if (this.#isOver) return;
     try {
       what();
     } catch (error) {
@@ -213,7 +213,7 @@ export class SessionStream implements UpstreamStream {
   }
 }
 
-/** What `request` of a session takes, with what it is not to remember. */
+/** The argument for node's `request`, with the fields that no dynamic table may hold. */
 export function requestFieldsOf({ fields, neverIndexed }: StreamHead): readonly string[] {
   return Object.assign([...fields], { [sensitiveHeaders]: neverIndexed });
 }
@@ -234,48 +234,48 @@ function trailerObject(trailers: readonly string[]): Record<string, string[]> {
 }
 
 /**
- * Why a stream has closed that was not whole, and whether its upstream has done anything with the request.
+ * The reason for which an incomplete stream closed, and whether its upstream has processed the request.
  *
- * @param error what node said of it; null: nothing
+ * @param error the error that node emitted, if any
  */
 function lossOf(
   { rstCode, id }: Pick<ClientHttp2Stream, 'rstCode' | 'id'>,
   error: Error | null,
-  home: Pick<StreamHome, 'authority' | 'isGone' | 'isUnprocessed'>,
+  context: Pick<StreamContext, 'authority' | 'isGone' | 'isUnprocessed'>,
 ): StreamLoss {
-  if (home.isUnprocessed(id) || neverSent.has(codeOf(error)))
+  if (context.isUnprocessed(id) || neverSentCodes.has(codeOf(error)))
     return { how: 'unprocessed', error: connectionLost() };
-  if (isOfSession(error)) return { how: 'lost', error: ofSession(error, home.authority) };
+  if (isSessionError(error)) return { how: 'lost', error: sessionError(error, context.authority) };
   if (rstCode === constants.NGHTTP2_REFUSED_STREAM)
-    return { how: 'unprocessed', error: wasReset(rstCode, home.authority) };
-  if (home.isGone) return { how: 'lost', error: connectionLost() };
+    return { how: 'unprocessed', error: streamReset(rstCode, context.authority) };
+  if (context.isGone) return { how: 'lost', error: connectionLost() };
   const how = rstCode === constants.NGHTTP2_HTTP_1_1_REQUIRED ? 'http_1_1_required' : 'lost';
-  return { how, error: wasReset(rstCode, home.authority) };
+  return { how, error: streamReset(rstCode, context.authority) };
 }
 
-/** Errors of node's for a stream that it did not open. */
-const neverSent: ReadonlySet<string> = new Set([
+/** Node's errors for a stream that was never sent. */
+const neverSentCodes: ReadonlySet<string> = new Set([
   'ERR_HTTP2_GOAWAY_SESSION',
   'ERR_HTTP2_INVALID_SESSION',
   'ERR_HTTP2_OUT_OF_STREAMS',
   'ERR_HTTP2_STREAM_CANCEL',
 ]);
 
-/** Whether an error is of the whole session, and not of this stream alone. */
-function isOfSession(error: Error | null): error is Error {
+/** Reports whether an error concerns the whole session. */
+function isSessionError(error: Error | null): error is Error {
   return error !== null && codeOf(error) !== 'ERR_HTTP2_STREAM_ERROR';
 }
 
-function ofSession(error: Error, authority: Authority): Error {
+function sessionError(error: Error, authority: Authority): Error {
   const code = codeOf(error);
-  // It said goodbye, with a reason.
+  // GOAWAY with an error code.
   if (code === 'ERR_HTTP2_SESSION_ERROR') return connectionLost();
   if (!code.startsWith('ERR_HTTP2_')) return error;
-  const sentence = `${authorityText(authority)} did not speak HTTP/2 as it should.`;
+  const sentence = `${authorityText(authority)} violated HTTP/2.`;
   return new SidekeyError('upstream_protocol', sentence, { cause: error });
 }
 
-/** The names of error codes, in their order (RFC 9113 §7). */
+/** Names of error codes, by their numbers (RFC 9113 §7). */
 const codeNames = [
   'NO_ERROR',
   'PROTOCOL_ERROR',
@@ -293,7 +293,7 @@ const codeNames = [
   'HTTP_1_1_REQUIRED',
 ];
 
-function wasReset(code: number | undefined, authority: Authority): SidekeyError {
+function streamReset(code: number | undefined, authority: Authority): SidekeyError {
   const why = codeNames[code ?? 0] ?? `code ${code}`;
   const sentence = `${authorityText(authority)} reset the stream of the request (${why}).`;
   return new SidekeyError('upstream_protocol', sentence);

@@ -3,25 +3,25 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { discard } from './tls.ts';
 
-/** The proxy that connections go through (`upstream.proxy`). */
+/** A parent proxy: the proxy through which Sidekey connects to upstreams (`upstream.proxy`). */
 export interface ParentProxy {
-  /** `https`: it is spoken to over TLS, and its certificate is verified as any other. */
+  /** Scheme `https`: TLS to the proxy, whose certificate is verified as that of any upstream. */
   readonly authority: Authority;
-  /** RFC 7617; null: it asks for none. */
+  /** For Basic authentication (RFC 7617); null: none. */
   readonly credentials: { readonly user: string; readonly password: string } | null;
-  /** Whether it is given names, which it looks up itself: no address guard holds then. */
+  /** Whether the proxy gets names and resolves them itself; the address guard cannot apply then. */
   readonly resolves: boolean;
 }
 
 /**
- * Has a proxy open a tunnel on a connection to it that is not read from yet. Bytes that came with the answer are the
- * tunnel's, and are read first.
+ * Asks a proxy for a tunnel, on a connection to it that was not read from yet. Bytes after its response belong to the
+ * tunnel and stay readable.
  *
  * @param target `host:port`
- * @param to whom the tunnel is for, as messages name it
+ * @param to the upstream, as messages name it
  *
- * Rejects with SidekeyError `upstream_unreachable` or `upstream_protocol`, or with the reason of the signal; the
- * connection is destroyed then.
+ * Rejects with SidekeyError `upstream_unreachable` or `upstream_protocol`, or with the reason of the signal, and destroys
+ * the connection then.
  */
 export async function openTunnel(
   socket: Socket,
@@ -35,7 +35,7 @@ export async function openTunnel(
   }
   socket.write(`${lines.join('\r\n')}\r\n\r\n`);
   try {
-    const { status } = await answerOn(socket, proxy, signal);
+    const { status } = await connectAnswer(socket, proxy, signal);
     if (status < 200 || status > 299) throw refusal(status, proxy, to);
   } catch (error) {
     discard(socket);
@@ -43,7 +43,7 @@ export async function openTunnel(
   }
 }
 
-function answerOn(socket: Socket, proxy: ParentProxy, signal: AbortSignal): Promise<ConnectAnswer> {
+function connectAnswer(socket: Socket, proxy: ParentProxy, signal: AbortSignal): Promise<ConnectAnswer> {
   return new Promise((resolve, reject) => {
     let bytes: Buffer = Buffer.alloc(0);
     const leave = () => {
@@ -54,10 +54,10 @@ function answerOn(socket: Socket, proxy: ParentProxy, signal: AbortSignal): Prom
       leave();
       reject(error);
     };
-    const lost = (cause: Error) => fail(hungUp(proxy, cause));
-    const ended = () => fail(hungUp(proxy));
+    const lost = (cause: Error) => fail(closedEarly(proxy, cause));
+    const ended = () => fail(closedEarly(proxy));
     const abort = () => fail(signal.reason as Error);
-    // Not by `data`: whoever has the socket next is to find one that nobody has begun to read.
+    // Not with `data`, which would make the socket flow: its next reader needs it unread.
     const read = () => {
       const piece = socket.read() as Buffer | null;
       if (piece === null) return;
@@ -65,7 +65,7 @@ function answerOn(socket: Socket, proxy: ParentProxy, signal: AbortSignal): Prom
       const answer = readConnectAnswer(bytes);
       if (answer === 'incomplete') return;
       if (answer === 'malformed') {
-        fail(noAnswer(proxy));
+        fail(malformedAnswer(proxy));
         return;
       }
       leave();
@@ -81,23 +81,20 @@ function answerOn(socket: Socket, proxy: ParentProxy, signal: AbortSignal): Prom
   });
 }
 
-/** The proxy answered, and did not open a tunnel to this address. Another address may do better. */
+/** The proxy refused a tunnel to this address. It may open one to another address. */
 export class TunnelRefused extends SidekeyError {}
 
-/** What people read of its answer is the status alone: the rest is the proxy's own words. */
+/** The error for a refusal. It tells the status alone: the rest of the response is untrusted text. */
 function refusal(status: number, proxy: ParentProxy, to: string): SidekeyError {
   const name = `The proxy ${authorityText(proxy.authority)}`;
   if (status === 407) {
     const given = proxy.credentials !== null;
-    return new SidekeyError(
-      'upstream_unreachable',
-      `${name} ${given ? 'does not take the credentials of upstream.proxy' : 'asks for credentials'} (407).`,
-      {
-        hint: given
-          ? 'check upstream.proxy.user and upstream.proxy.password; Sidekey answers with Basic alone'
-          : 'set upstream.proxy.user and upstream.proxy.password (env:NAME, file:PATH or command:…)',
-      },
-    );
+    const sentence = `${name} ${given ? 'does not accept the credentials of upstream.proxy' : 'requires credentials'} (407).`;
+    return new SidekeyError('upstream_unreachable', sentence, {
+      hint: given
+        ? 'check upstream.proxy.user and upstream.proxy.password; Sidekey answers with Basic alone'
+        : 'set upstream.proxy.user and upstream.proxy.password (env:NAME, file:PATH or command:…)',
+    });
   }
   return new TunnelRefused('upstream_unreachable', `${name} opened no tunnel to ${to} (${status}).`, {
     hint:
@@ -107,60 +104,54 @@ function refusal(status: number, proxy: ParentProxy, to: string): SidekeyError {
   });
 }
 
-function hungUp(proxy: ParentProxy, cause?: Error): SidekeyError {
-  return new SidekeyError(
-    'upstream_unreachable',
-    `The proxy ${authorityText(proxy.authority)} hung up before it opened a tunnel.`,
-    {
-      cause,
-    },
-  );
+function closedEarly(proxy: ParentProxy, cause?: Error): SidekeyError {
+  const sentence = `The proxy ${authorityText(proxy.authority)} closed the connection before it opened a tunnel.`;
+  return new SidekeyError('upstream_unreachable', sentence, { cause });
 }
 
-function noAnswer(proxy: ParentProxy): SidekeyError {
-  return new SidekeyError(
-    'upstream_protocol',
-    `The proxy ${authorityText(proxy.authority)} did not answer a CONNECT in HTTP/1.1, within ${mostAnswerBytes} bytes.`,
-    { hint: 'check the address, the port and the scheme of upstream.proxy' },
-  );
+function malformedAnswer(proxy: ParentProxy): SidekeyError {
+  const sentence = `The proxy ${authorityText(proxy.authority)} did not answer a CONNECT in HTTP/1.1, within ${maxAnswerBytes} bytes.`;
+  return new SidekeyError('upstream_protocol', sentence, {
+    hint: 'check the address, the port and the scheme of upstream.proxy',
+  });
 }
 
-/** What a proxy answered to a CONNECT (RFC 9110 §9.3.6). */
+/** The response to a CONNECT (RFC 9110 §9.3.6). */
 interface ConnectAnswer {
   readonly status: number;
-  /** Bytes of the answer's head, its empty line included: what stands behind it is the tunnel's. */
+  /** Bytes of its head, with the empty line. The bytes after it belong to the tunnel. */
   readonly size: number;
 }
 
-/** No proxy that means well says more before a tunnel, interim answers included. */
-const mostAnswerBytes = 16_384;
+/** Limit for all heads before the tunnel, interim responses included. */
+const maxAnswerBytes = 16_384;
 
 const statusLine = /^HTTP\/1\.[01] ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 const fieldLine = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*$/;
 
 /**
- * Reads the head of the final answer, once all of it is there. What announces a body means nothing in an answer that
- * opens a tunnel, and of any other nothing is read.
+ * Reads the complete head of the final response. Framing fields mean nothing in a response that opens a tunnel, and the
+ * body of any other response is not read.
  *
- * @param bytes everything that has come
+ * @param bytes all bytes that have arrived
  */
 export function readConnectAnswer(bytes: Buffer): ConnectAnswer | 'incomplete' | 'malformed' {
   for (let at = 0; ;) {
     const end = bytes.indexOf('\r\n\r\n', at, 'latin1');
-    if (end > mostAnswerBytes) return 'malformed';
-    if (end < 0) return bytes.length > mostAnswerBytes || !mayBegin(bytes, at) ? 'malformed' : 'incomplete';
+    if (end > maxAnswerBytes) return 'malformed';
+    if (end < 0) return bytes.length > maxAnswerBytes || !mayBegin(bytes, at) ? 'malformed' : 'incomplete';
     const [first = '', ...fields] = bytes.toString('latin1', at, end).split('\r\n');
     const status = Number(statusLine.exec(first)?.[1] ?? NaN);
     if (Number.isNaN(status) || status === 101 || !fields.every((line) => fieldLine.test(line)))
       return 'malformed';
     at = end + 4;
-    // 1xx come before the answer, and are none.
+    // Interim responses precede the final one.
     if (status >= 200) return { status, size: at };
   }
 }
 
-/** Whether this can become an answer: what speaks another protocol is not waited for. */
+/** Reports whether the bytes can still become a status line; a server of another protocol may never send more. */
 function mayBegin(bytes: Buffer, at: number): boolean {
-  const beginning = 'HTTP/1.';
-  return beginning.startsWith(bytes.toString('latin1', at, at + beginning.length));
+  const start = 'HTTP/1.';
+  return start.startsWith(bytes.toString('latin1', at, at + start.length));
 }

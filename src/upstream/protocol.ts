@@ -1,69 +1,63 @@
 import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/timers.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Peer } from '../policy/peer.ts';
-import { keyOf } from './pool-map.ts';
-import type { Clock } from '../lib/timers.ts';
+import { peerKey } from './host-pools.ts';
 
-/** What is spoken on a connection, by its name in ALPN (RFC 7301 §6, RFC 9113 §3.2). */
+/** A protocol by its ALPN name (RFC 7301 §6, RFC 9113 §3.2). */
 export type Protocol = 'h2' | 'http/1.1';
 
-/** What an upstream speaks. */
-export interface Spoken {
+/** The protocol of an upstream, with its extensions. */
+export interface NegotiatedProtocol {
   readonly protocol: Protocol;
-  /** Whether it takes WebSockets over HTTP/2: its SETTINGS have ENABLE_CONNECT_PROTOCOL (RFC 8441 §3). */
+  /** Whether its SETTINGS have ENABLE_CONNECT_PROTOCOL: it accepts WebSockets over HTTP/2 (RFC 8441 §3). */
   readonly extendedConnect: boolean;
 }
 
-export const http1: Spoken = { protocol: 'http/1.1', extendedConnect: false };
+export const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
 
-/** Which protocol upstreams speak. */
+/** The protocols of upstreams. */
 export interface Protocols {
   /**
-   * What this upstream chooses of `h2` and `http/1.1`. Asks it where that is not known, and keeps the connection that was
-   * made for it where it is of use. Never rejects: of an upstream that cannot be asked it is `http/1.1`.
+   * Returns the protocol that this upstream chooses of `h2` and `http/1.1`. Negotiates it where it is not known, and keeps
+   * the connection. Never rejects: `http/1.1` if no connection can be made.
    */
-  of(authority: Authority): Spoken | Promise<Spoken>;
+  of(authority: Authority): NegotiatedProtocol | Promise<NegotiatedProtocol>;
 }
 
-/** What upstreams chose when they were last asked; forgotten after a time, since they may choose anew. */
-export interface KnownProtocols {
-  get(peer: Peer): Spoken | undefined;
-  learn(peer: Peer, spoken: Spoken): void;
-  forget(peer: Peer): void;
-}
+/** The protocols that upstreams chose last. */
+export type KnownProtocols = ReturnType<typeof createKnownProtocols>;
 
-const mostAuthorities = 10_000;
+const maxKnown = 10_000;
 
-/** So long an upstream that has learned HTTP/2 meanwhile goes on with HTTP/1.1. */
+/** Milliseconds after which an upstream that has meanwhile enabled HTTP/2 is asked again. */
 const knownForMs = 600_000;
 
-/** Knows nothing yet, and at most 10,000 authorities, for ten minutes each. */
-export function createKnownProtocols(clock: Clock): KnownProtocols {
-  const known = new LRUCache<string, { readonly spoken: Spoken; readonly until: number }>({
-    max: mostAuthorities,
+/** Knows nothing yet, and at most 10,000 upstreams, for ten minutes each. */
+export function createKnownProtocols(clock: Clock) {
+  const known = new LRUCache<string, { readonly negotiated: NegotiatedProtocol; readonly until: number }>({
+    max: maxKnown,
   });
   return {
-    get(peer) {
-      const entry = known.get(keyOf(peer));
-      return entry === undefined || entry.until <= clock.now() ? undefined : entry.spoken;
+    get(peer: Peer): NegotiatedProtocol | undefined {
+      const entry = known.get(peerKey(peer));
+      return entry === undefined || entry.until <= clock.now() ? undefined : entry.negotiated;
     },
-    learn: (peer, spoken) => void known.set(keyOf(peer), { spoken, until: clock.now() + knownForMs }),
-    forget: (peer) => void known.delete(keyOf(peer)),
+    learn(peer: Peer, negotiated: NegotiatedProtocol): void {
+      known.set(peerKey(peer), { negotiated, until: clock.now() + knownForMs });
+    },
+    forget: (peer: Peer) => void known.delete(peerKey(peer)),
   };
 }
 
-/**
- * Asks an upstream where that is not known.
- *
- * @param negotiate makes a connection, once for all who ask at a time; keeps it where it can; answers what was chosen
- */
+/** @param negotiate makes a connection, once for all concurrent callers, and resolves to its protocol */
 export function createProtocols(
   known: KnownProtocols,
-  negotiate: (authority: Authority) => Promise<Spoken>,
+  negotiate: (authority: Authority) => Promise<NegotiatedProtocol>,
 ): Protocols {
   return {
     of(authority) {
-      // HTTP/2 without TLS is only for those who know that of each other (RFC 9113 §3.3).
+      // HTTP/2 without TLS needs prior knowledge (RFC 9113 §3.3).
       if (authority.scheme !== 'https') return http1;
       return known.get(authority) ?? negotiate(authority).catch(() => http1);
     },

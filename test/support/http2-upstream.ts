@@ -15,7 +15,7 @@ import type { Authority } from '../../src/policy/authority.ts';
 import type { RawFields } from '../../src/http/fields.ts';
 import { forward, type UpstreamRequest } from '../../src/proxy/forward.ts';
 import { createMeter } from '../../src/http/message.ts';
-import { createConnections } from '../../src/upstream/pool.ts';
+import { createConnections } from '../../src/upstream/h1-pool.ts';
 import type { Dialer } from '../../src/upstream/dialer.ts';
 import { createStreams } from '../../src/upstream/h2-pool.ts';
 import { createKnownProtocols, createProtocols } from '../../src/upstream/protocol.ts';

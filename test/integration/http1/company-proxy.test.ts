@@ -146,7 +146,7 @@ describe('a company’s proxy that does not serve', () => {
     expect(answer.status).toBe(502);
     expect(problemOf(answer)).toMatchObject({
       code: 'upstream_unreachable',
-      detail: `The proxy 127.0.0.1:${company.port} does not take the credentials of upstream.proxy (407).`,
+      detail: `The proxy 127.0.0.1:${company.port} does not accept the credentials of upstream.proxy (407).`,
       hint: expect.stringContaining('upstream.proxy.password') as string,
     });
     const written = `${sidekey.logged()}${JSON.stringify(await sidekey.audit())}${answer.body}`;
@@ -192,7 +192,7 @@ describe.skipIf(squidMissing)('through a squid that asks for a password', () => 
     await writeFile(join(sidekey.folder, 'proxy.secret'), 'wrong', { mode: 0o600 });
     await sidekey.proxy.reload();
     expect(JSON.stringify(await getThrough(sidekey.url, upstream.url))).toContain(
-      'does not take the credentials of upstream.proxy (407)',
+      'does not accept the credentials of upstream.proxy (407)',
     );
     expect(await readFile(squid.accessLog, 'utf8')).toContain('TCP_DENIED/407');
   });

@@ -5,7 +5,7 @@ import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
 import { type UpstreamRequest, forward } from '../../../src/proxy/forward.ts';
 import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/h1-connection.ts';
 import type { Streams } from '../../../src/upstream/h2-pool.ts';
-import type { Connections } from '../../../src/upstream/pool.ts';
+import type { Connections } from '../../../src/upstream/h1-pool.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
 /** A connection that a test speaks for. */

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect as connectTls, createSecureContext } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
 import { intercept, type Inside, type Interception } from '../../../src/proxy/intercept.ts';
-import { http1, type Spoken } from '../../../src/upstream/protocol.ts';
+import { http1, type NegotiatedProtocol } from '../../../src/upstream/protocol.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { closed, gone, socketPair } from './socket-pair.ts';
@@ -10,7 +10,7 @@ import { closed, gone, socketPair } from './socket-pair.ts';
 const ca = makeTestAuthority('Proxy CA');
 const leaf = createSecureContext(ca.issue(['api.example', '127.0.0.1']));
 const leafFor = () => leaf;
-const h2: Spoken = { protocol: 'h2', extendedConnect: true };
+const h2: NegotiatedProtocol = { protocol: 'h2', extendedConnect: true };
 const target = authorityOf('api.example');
 const how = (more: Partial<Interception> = {}): Interception => ({
   leafFor,
@@ -125,7 +125,7 @@ describe('an intercepted CONNECT', () => {
   it('has nobody inside where the client ends its side while the upstream is asked', async () => {
     using pair = await socketPair();
     const asked = Promise.withResolvers<void>();
-    const answer = Promise.withResolvers<Spoken>();
+    const answer = Promise.withResolvers<NegotiatedProtocol>();
     const spoken = () => (asked.resolve(), answer.promise);
     connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2', 'http/1.1'] }).on(
       'error',
@@ -215,7 +215,7 @@ describe('an intercepted CONNECT', () => {
   });
 });
 
-function slowly(): Spoken {
+function slowly(): NegotiatedProtocol {
   vi.advanceTimersByTime(60_001);
   return h2;
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { parseCidr } from '../../../src/policy/address.ts';
 import type { ParentProxy } from '../../../src/upstream/parent-proxy.ts';
-import { createConnections } from '../../../src/upstream/pool.ts';
+import { createConnections } from '../../../src/upstream/h1-pool.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { startCompanyProxy, type TestCompanyProxy } from '../../support/company-proxy.ts';
 import { authorityOf, patternOf } from '../policy/policy-for-test.ts';
@@ -162,7 +162,7 @@ describe('a connection through the company’s proxy', () => {
     const wrong = through(other, { way: { authority: authorityOf(`proxy.example:${other.port}`) } });
     await expect(wrong.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
       code: 'upstream_tls',
-      message: `No way to the proxy of upstream.proxy: The TLS handshake with proxy.example:${other.port} failed (ERR_TLS_CERT_ALTNAME_INVALID).`,
+      message: `The proxy of upstream.proxy cannot be used: The TLS handshake with proxy.example:${other.port} failed (ERR_TLS_CERT_ALTNAME_INVALID).`,
     });
     expect(other.heads).toEqual([]);
   });
@@ -173,7 +173,7 @@ describe('a connection through the company’s proxy', () => {
     const target = authorityOf('api.example');
     await expect(through(closed).connect(target)).rejects.toMatchObject({
       code: 'upstream_unreachable',
-      message: `No way to the proxy of upstream.proxy: proxy.example:${closed.port} cannot be reached (ECONNREFUSED).`,
+      message: `The proxy of upstream.proxy cannot be used: proxy.example:${closed.port} cannot be reached (ECONNREFUSED).`,
       hint: 'check upstream.proxy, or what upstream.no_proxy leaves to it',
     });
   });
@@ -257,10 +257,10 @@ describe('a proxy that opens no tunnel', () => {
 
   it.each([
     [
-      'asks for credentials',
+      'requires credentials',
       'HTTP/1.1 407 x\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n',
       'upstream_unreachable',
-      /asks for credentials \(407\)\.$/,
+      /requires credentials \(407\)\.$/,
     ],
     [
       'says no',
@@ -274,12 +274,12 @@ describe('a proxy that opens no tunnel', () => {
       'upstream_unreachable',
       /\(302\)\.$/,
     ],
-    ['hangs up', '', 'upstream_unreachable', /hung up before it opened a tunnel\.$/],
+    ['hangs up', '', 'upstream_unreachable', /closed the connection before it opened a tunnel\.$/],
     [
       'hangs up in its answer',
       'HTTP/1.1 200 OK\r\nX: ',
       'upstream_unreachable',
-      /hung up before it opened a tunnel\.$/,
+      /closed the connection before it opened a tunnel\.$/,
     ],
     [
       'speaks another protocol',
@@ -344,7 +344,7 @@ describe('a proxy that opens no tunnel', () => {
       .connect(target)
       .catch((error: unknown) => error);
     expect(failure).toMatchObject({
-      message: `The proxy proxy.example:${proxy.port} does not take the credentials of upstream.proxy (407).`,
+      message: `The proxy proxy.example:${proxy.port} does not accept the credentials of upstream.proxy (407).`,
     });
     expect(JSON.stringify(failure, Object.getOwnPropertyNames(failure))).not.toContain('secret-of-alice');
     expect(proxy.heads).toHaveLength(1);

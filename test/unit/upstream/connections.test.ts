@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createConnections } from '../../../src/upstream/pool.ts';
+import { createConnections } from '../../../src/upstream/h1-pool.ts';
 import type { Dialer } from '../../../src/upstream/dialer.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';

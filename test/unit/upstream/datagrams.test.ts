@@ -3,8 +3,7 @@ import { once } from 'node:events';
 import { expect, it, onTestFinished } from 'vitest';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
 import { openDatagrams } from '../../../src/upstream/datagram.ts';
-import { createResolver } from '../../../src/upstream/resolve.ts';
-import { createRouter, type RouterOptions } from '../../../src/upstream/dialer.ts';
+import { createResolver, createRouter, type RouterOptions } from '../../../src/upstream/resolve.ts';
 
 const router = (blocks: readonly string[], options: Partial<RouterOptions> = {}) =>
   createRouter({

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { peerOf, type ClientIdentity } from '../../../src/policy/peer.ts';
-import { createConnections } from '../../../src/upstream/pool.ts';
+import { createConnections } from '../../../src/upstream/h1-pool.ts';
 import { createKnownProtocols } from '../../../src/upstream/protocol.ts';
 import { sessionsByIdentity } from '../../../src/upstream/tls.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';

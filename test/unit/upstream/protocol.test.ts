@@ -1,10 +1,10 @@
 import { describe, expect, it, vi } from 'vitest';
-import { http1, type Protocol, type Spoken } from '../../../src/upstream/protocol.ts';
+import { http1, type Protocol, type NegotiatedProtocol } from '../../../src/upstream/protocol.ts';
 import { company, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
 import { turn } from '../proxy/fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';
 
-const h2: Spoken = { protocol: 'h2', extendedConnect: false };
+const h2: NegotiatedProtocol = { protocol: 'h2', extendedConnect: false };
 
 /** Answers in the protocol that it chooses, and says which that was. */
 async function bilingual(chooses: Protocol = 'h2') {

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
-import { AllFailed, type CheckedAddress, interleave, race } from '../../../src/upstream/resolve.ts';
+import { AllFailed, interleave, race } from '../../../src/upstream/race.ts';
+import type { CheckedAddress } from '../../../src/upstream/resolve.ts';
 import { manualClock } from '../lib/manual-clock.ts';
 
 const four = (address: string): CheckedAddress => ({ address, family: 4 });

@@ -3,9 +3,14 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { createSecureContext, createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { Clock } from '../../../src/lib/timers.ts';
 import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
-import { createDialer, createRouter, type Dialer, type Exceptions } from '../../../src/upstream/dialer.ts';
+import { createDialer, type Dialer } from '../../../src/upstream/dialer.ts';
 import type { ParentProxy } from '../../../src/upstream/parent-proxy.ts';
-import { createResolver, type ResolverOptions } from '../../../src/upstream/resolve.ts';
+import {
+  createResolver,
+  createRouter,
+  type ProxyExceptions,
+  type ResolverOptions,
+} from '../../../src/upstream/resolve.ts';
 
 /** A server of a test, on a port of its own. */
 export interface Upstream {
@@ -71,7 +76,7 @@ export interface DialerForTest {
   readonly isSelf?: (address: string, port: number) => boolean;
   /** One on 127.0.0.1. */
   readonly proxy?: ParentProxy;
-  readonly exceptions?: Exceptions;
+  readonly exceptions?: ProxyExceptions;
   readonly clock?: Clock;
 }
 

@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createFetch, createPool } from '../../../src/upstream/client.ts';
 import type { Dialer } from '../../../src/upstream/dialer.ts';
+import { createTokenFetch } from '../../../src/upstream/token-fetch.ts';
 import { dialerForTest } from './upstream-for-test.ts';
 
 const closing: (() => Promise<unknown>)[] = [];
@@ -32,22 +32,22 @@ async function serve(
   return (server.address() as AddressInfo).port;
 }
 
-function poolOver(dialer: Dialer) {
-  const pool = createPool(dialer, defaultLimits);
-  closing.push(() => pool.close());
-  return pool;
+function fetchOver(dialer: Dialer) {
+  const tokens = createTokenFetch(dialer, defaultLimits);
+  closing.push(() => tokens.close());
+  return tokens.fetch;
 }
 
 const hasIPv6 = Object.values(networkInterfaces()).some((list) =>
   list?.some(({ address }) => address === '::1'),
 );
 
-describe('the pool', () => {
-  it('connects through the dialer, once for requests that follow each other', async () => {
+describe('fetch for token endpoints', () => {
+  it('connects through the dialer, once for consecutive requests', async () => {
     const port = await serve(({ url }) => [200, {}, url ?? '']);
     const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' } });
     const dialed: string[] = [];
-    const pool = poolOver({
+    const fetch = fetchOver({
       ...dialer,
       connect(authority) {
         dialed.push(`${authority.scheme} ${authority.host} ${authority.port}`);
@@ -55,25 +55,24 @@ describe('the pool', () => {
       },
     });
     for (const path of ['/one', '/two']) {
-      const { body } = await pool.request({ origin: `http://api.example:${port}`, method: 'GET', path });
-      expect(await body.text()).toBe(path);
-      // A connection serves again in the next turn of the event loop.
+      const response = await fetch(`http://api.example:${port}${path}`);
+      expect(await response.text()).toBe(path);
+      // A connection becomes idle in the next turn of the event loop.
       await immediate();
     }
     expect(dialed).toEqual([`http api.example ${port}`]);
   });
 
-  it.skipIf(!hasIPv6)('reaches an upstream that is an IPv6 address', async () => {
+  it.skipIf(!hasIPv6)('connects to an IPv6 address', async () => {
     const port = await serve(() => [200, {}, 'six'], '::1');
-    const pool = poolOver(dialerForTest());
-    const { body } = await pool.request({ origin: `http://[::1]:${port}`, method: 'GET', path: '/' });
-    expect(await body.text()).toBe('six');
+    const response = await fetchOver(dialerForTest())(`http://[::1]:${port}/`);
+    expect(await response.text()).toBe('six');
   });
 
-  it('hands the dialer the whole authority, an IPv6 address included', async () => {
+  it('passes the whole authority to the dialer, also an IPv6 address', async () => {
     const asked: unknown[] = [];
     const refused = new SidekeyError('address_blocked', 'Not there.');
-    const pool = poolOver({
+    const fetch = fetchOver({
       connect(authority) {
         asked.push(authority);
         return Promise.reject(refused);
@@ -86,7 +85,7 @@ describe('the pool', () => {
       'https://192.0.2.1',
       'http://a.example',
     ])
-      await expect(pool.request({ origin, method: 'GET', path: '/' })).rejects.toBe(refused);
+      await expect(fetch(origin)).rejects.toMatchObject({ cause: refused });
     expect(asked).toEqual([
       { scheme: 'https', host: '[2001:db8::1]', port: 443 },
       { scheme: 'https', host: '[2001:db8::1]', port: 8443 },
@@ -95,31 +94,22 @@ describe('the pool', () => {
     ]);
   });
 
-  it('fails with what the dialer says', async () => {
-    const pool = poolOver(dialerForTest({ permitted: [] }));
-    await expect(
-      pool.request({ origin: 'http://127.0.0.1:9', method: 'GET', path: '/' }),
-    ).rejects.toMatchObject({ code: 'address_blocked' });
-  });
-});
-
-describe('fetch for token endpoints', () => {
-  it('goes through the dialer', async () => {
+  it('fails with the error of the dialer as its cause', async () => {
     const port = await serve(() => [200, {}, 'never']);
-    const guarded = createFetch(poolOver(dialerForTest({ permitted: [] })));
-    await expect(guarded(`http://127.0.0.1:${port}/token`)).rejects.toMatchObject({
+    const fetch = fetchOver(dialerForTest({ permitted: [] }));
+    await expect(fetch(`http://127.0.0.1:${port}/token`)).rejects.toMatchObject({
       cause: { code: 'address_blocked' },
     });
   });
 
-  it('follows no redirect, so that what it carries goes to nobody else', async () => {
+  it('follows no redirect', async () => {
     const asked: string[] = [];
     const port = await serve(({ url = '' }) => {
       asked.push(url);
       return [302, { location: '/elsewhere' }, ''];
     });
-    const guarded = createFetch(poolOver(dialerForTest()));
-    const response = await guarded(`http://127.0.0.1:${port}/token`, { redirect: 'follow' });
+    const fetch = fetchOver(dialerForTest());
+    const response = await fetch(`http://127.0.0.1:${port}/token`, { redirect: 'follow' });
     expect(response.status).toBe(302);
     expect(asked).toEqual(['/token']);
   });

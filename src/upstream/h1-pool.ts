@@ -1,0 +1,190 @@
+import type { Socket } from 'node:net';
+import { SidekeyError } from '../lib/errors.ts';
+import { type Clock, systemClock } from '../lib/timers.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
+import type { Limits } from '../policy/limits.ts';
+import type { Peer } from '../policy/peer.ts';
+import { adaptOnread } from './dialer.ts';
+import { type ConnectionOwner, type ConnectionUser, PooledConnection } from './h1-connection.ts';
+import { asError, PeerPool, type PoolContext, PoolsByPeer } from './host-pools.ts';
+import { discard } from './tls.ts';
+
+/** Persistent HTTP/1.1 connections to upstreams (RFC 9112 §9.3). The dialer makes every one of them. */
+export interface Connections {
+  /**
+   * Gets the user a connection to this peer: the idle one that was used last, perhaps before this returns; else the next
+   * one that becomes idle or is made. The user is told by `connected` or `unconnected`.
+   *
+   * @param fresh true: no idle connection, because another idle one has just turned out to be dead
+   */
+  request(peer: Peer, user: ConnectionUser, fresh?: boolean): void;
+  /** Takes over a connection that negotiated HTTP/1.1 and that nobody has read from. Closes it if the pool is full. */
+  adopt(peer: Peer, socket: Socket): void;
+  /** The user no longer waits. */
+  leave(peer: Peer, user: ConnectionUser): void;
+  /** Keeps no connection any more; resolves when the last exchange has ended. */
+  close(): Promise<void>;
+}
+
+interface HostPoolContext extends PoolContext {
+  readonly limits: Pick<Limits, 'upstream_connections' | 'upstream_wait' | 'upstream_keep_alive'>;
+}
+
+interface ConnectionsOptions extends Pick<HostPoolContext, 'dialer' | 'limits'> {
+  /** Default: the clock of the process. */
+  readonly clock?: Clock;
+}
+
+/** Creates the pools. They make no connection yet. */
+export function createConnections({ dialer, limits, clock = systemClock }: ConnectionsOptions): Connections {
+  const pools: PoolsByPeer<HostPool> = new PoolsByPeer(
+    (peer) => new HostPool(peer, { dialer, limits, clock, pools }),
+  );
+  return {
+    request: (peer, user, fresh = false) => pools.at(peer).request(user, fresh),
+    adopt: (peer, socket) => pools.at(peer).adopt(socket),
+    leave: (peer, user) => pools.find(peer)?.leave(user),
+    close: () => pools.close(),
+  };
+}
+
+/** Milliseconds before the keep-alive time-out of an upstream at which we stop using its connection. */
+const keepAliveMarginMs = 1_000;
+
+/** The HTTP/1.1 connections to one peer. */
+class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements ConnectionOwner {
+  /** Idle connections; the one used last is at the end. */
+  readonly #idle: PooledConnection[] = [];
+  /** Connections released in this turn of the event loop, or in the one before. */
+  #settling: { readonly connection: PooledConnection; readonly idleMs: number; turns: number }[] = [];
+
+  protected servedByDialing(): number {
+    return this.dialing;
+  }
+
+  protected refuse(user: ConnectionUser): void {
+    user.unconnected(noConnectionFree(this.peer, this.context.limits.upstream_connections));
+  }
+
+  request(user: ConnectionUser, fresh: boolean): void {
+    const at = fresh ? -1 : this.#idle.findLastIndex((it) => it.serves(user));
+    if (at >= 0) {
+      this.#idle.splice(at, 1)[0]!.lend(user);
+      return;
+    }
+    // First of all: a pool without waiting users is removed together with its last connection.
+    this.waiting.add(user);
+    // The idle connections serve other owners, and this user may need the place of one.
+    if (this.isFull) this.#idle[0]?.destroy();
+    this.#dial();
+    this.waiting.watch();
+  }
+
+  adopt(socket: Socket): void {
+    if (this.isClosing || this.isFull) {
+      discard(socket);
+      this.checkEmpty();
+      return;
+    }
+    this.count += 1;
+    const connection = new PooledConnection(this, this.context.clock);
+    adaptOnread(socket, connection.onread);
+    connection.attach(socket);
+    if (connection.isOpen) this.#offer(connection, this.context.limits.upstream_keep_alive);
+  }
+
+  closeIdle(): void {
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) idle.destroy();
+    this.checkEmpty();
+  }
+
+  /**
+   * Makes the connection idle in the next turn of the event loop. Bytes that came together with the end of the response
+   * are read by then and end the connection: they must not be taken for the response to the next request.
+   */
+  released(connection: PooledConnection, idleMs: number | null, wasPaused: boolean): void {
+    const { upstream_keep_alive: maxIdleMs } = this.context.limits;
+    const keep = idleMs === null ? maxIdleMs : Math.min(maxIdleMs, idleMs - keepAliveMarginMs);
+    if (keep <= 0) {
+      connection.destroy();
+      return;
+    }
+    if (this.#settling.length === 0) setImmediate(() => this.#settle());
+    this.#settling.push({ connection, idleMs: keep, turns: wasPaused ? 2 : 1 });
+  }
+
+  closed(connection: PooledConnection): void {
+    this.count -= 1;
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    // In the next turn: users that leave together must not have connections made for each other.
+    if (this.waiting.size > 0) setImmediate(() => this.#dial());
+    this.checkEmpty();
+  }
+
+  /** Makes as many connections as users wait for and the limit allows. */
+  #dial(): void {
+    while (this.dialing + this.#settling.length < this.waiting.size && !this.isFull) void this.#dialOne();
+  }
+
+  async #dialOne(): Promise<void> {
+    this.count += 1;
+    this.dialing += 1;
+    const connection = new PooledConnection(this, this.context.clock);
+    const { onread } = connection;
+    const made = await this.context.dialer.connect(this.peer, { onread }).catch(asError);
+    this.dialing -= 1;
+    if (made instanceof Error) {
+      this.count -= 1;
+      this.waiting.next()?.unconnected(made);
+    } else {
+      connection.attach(made);
+      if (connection.isOpen) this.#offer(connection, this.context.limits.upstream_keep_alive);
+      else this.waiting.next()?.unconnected(spokeFirst(this.peer));
+    }
+    this.#dial();
+    this.checkEmpty();
+  }
+
+  #settle(): void {
+    const settling = this.#settling;
+    this.#settling = [];
+    for (const it of settling) {
+      it.turns -= 1;
+      if (it.turns > 0 && it.connection.isOpen) this.#settling.push(it);
+      else if (it.connection.isOpen) this.#offer(it.connection, it.idleMs);
+    }
+    if (this.#settling.length > 0) setImmediate(() => this.#settle());
+    this.#dial();
+  }
+
+  #offer(connection: PooledConnection, idleMs: number): void {
+    const { first } = this.waiting;
+    // A full pool closes a connection that cannot serve its first user, even if it could serve a later one.
+    const yields =
+      first !== undefined && !connection.serves(first) && this.isFull && this.dialing < this.waiting.size;
+    const user = yields ? undefined : this.waiting.next((it) => connection.serves(it));
+    if (user !== undefined) connection.lend(user);
+    else if (yields || this.isClosing) connection.destroy();
+    else {
+      this.#idle.push(connection);
+      connection.idleFor(idleMs);
+    }
+  }
+}
+
+/** Every connection to an upstream stayed in use while a request waited for one. */
+function noConnectionFree(authority: Authority, count: number): SidekeyError {
+  return new SidekeyError(
+    'overloaded',
+    `All ${count} connections to ${authorityText(authority)} are in use.`,
+    {
+      hint: 'try again, or raise limits.upstream_connections',
+    },
+  );
+}
+
+function spokeFirst(authority: Authority): SidekeyError {
+  const sentence = `${authorityText(authority)} sent data or closed the connection before a request.`;
+  return new SidekeyError('upstream_protocol', sentence);
+}
