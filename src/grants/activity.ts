@@ -1,158 +1,171 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AuditEvent } from '../audit/event.ts';
+import type { FailureCode } from '../lib/errors.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { ActivityChange, RightUse, Store } from '../store/store.ts';
+import type { Grant } from './grant.ts';
 
 /**
- * What happens to grants, noted for people and for the schedule of refreshes. A note never delays a request: it is kept
- * in memory and written in the background. A store that is away costs nothing but the notes.
+ * Notes about grants, tokens and leases, for people and for the schedule of refreshes. A note never delays a request: it
+ * is kept in memory and written in the background. A store that is away costs nothing but the notes.
  */
 
-/** Notes of one process. */
+/** The parts that every set of notes needs. */
+interface NotesParts {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: Timers;
+}
+
+/** Notes by their key, of which the last one is written. */
+interface BackgroundNotes<Note> {
+  /** Keeps a note, and writes it within `ms` if there was none of this key. For the request path. */
+  put(key: string, note: Note, ms: number): void;
+  /** The note that is not written yet. */
+  get(key: string): Note | undefined;
+  /** Writes everything now. Never rejects: what the store did not take is tried again later. */
+  flush(): Promise<void>;
+  /** Takes no more notes, and writes what is left. */
+  close(): Promise<void>;
+}
+
+/** The pause after a write that failed. Whoever needs the store reports its fault; a note is not worth a second report. */
+const retryWriteMs = 60_000;
+
+/**
+ * Sets no timer before there is something to write.
+ * @param write writes up to `atOnce` notes; it blocks the thread for as long as the disk takes, so requests run in between
+ */
+function backgroundNotes<Note>(
+  { now, timers }: NotesParts,
+  atOnce: number,
+  write: (notes: readonly (readonly [key: string, note: Note])[]) => Promise<void>,
+): BackgroundNotes<Note> {
+  const unwritten = new Map<string, Note>();
+  let timer: { readonly at: number; readonly cancel: () => void } | null = null;
+  let written = Promise.resolve();
+  let isClosed = false;
+
+  function writeWithin(ms: number): void {
+    const at = now() + ms;
+    if (isClosed || (timer !== null && timer.at <= at)) return;
+    timer?.cancel();
+    timer = { at, cancel: timers.after(ms, () => void flush()) };
+  }
+
+  async function writeAll(): Promise<void> {
+    // The notes of this moment: what comes while these are written is written next time.
+    const notes = Array.from(unwritten);
+    for (let first = 0; first < notes.length; first += atOnce) {
+      if (first > 0) await nextTurn();
+      const some = notes.slice(first, first + atOnce);
+      await write(some);
+      for (const [key, note] of some) if (unwritten.get(key) === note) unwritten.delete(key);
+    }
+  }
+
+  function flush(): Promise<void> {
+    timer?.cancel();
+    timer = null;
+    written = written.then(writeAll).then(
+      () => {
+        if (unwritten.size > 0) writeWithin(retryWriteMs);
+      },
+      () => {
+        writeWithin(retryWriteMs);
+      },
+    );
+    return written;
+  }
+
+  return {
+    put(key, note, ms) {
+      if (isClosed) return;
+      const isNew = !unwritten.has(key);
+      unwritten.set(key, note);
+      if (isNew) writeWithin(ms);
+    },
+    get: (key) => unwritten.get(key),
+    flush,
+    close() {
+      isClosed = true;
+      return flush();
+    },
+  };
+}
+
+/** Notes of one process about its grants. */
 export interface ActivityNotes {
   /** A request got the grant's credential. For the request path: some nanoseconds. */
   used(grantId: string): void;
-  /** A refresh has worked. */
-  refreshed(grantId: string): void;
-  /** A refresh has failed. `failure`: one sentence without a secret. */
-  failed(grantId: string, failure: string): void;
+  /** A refresh has worked. Resolves when this is written, or the store did not take it. */
+  refreshed(grantId: string): Promise<void>;
+  /** A refresh has failed. `failure`: one sentence without a secret. Resolves as `refreshed` does. */
+  failed(grantId: string, failure: string): Promise<void>;
   /** An upstream said that the grant lacks these scopes. For the request path; an upstream may say it of any request. */
   lacked(grantId: string, scopes: readonly string[]): void;
   /** The last use that is not in the store yet, in milliseconds since the epoch; null: there is none. */
   unwrittenUse(grantId: string): number | null;
   /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
   flush(): Promise<void>;
-  /** Notes no more, and writes what is left. Idempotent. */
+  /** Takes no more notes, and writes what is left. Idempotent. */
   close(): Promise<void>;
-}
-
-/** What notes are made of. */
-interface ActivityParts {
-  readonly store: Pick<Store, 'activity'>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly timers: Timers;
 }
 
 /** Uses are written at most this often. */
 const grantUsesEveryMs = 60_000;
-/** The first use after a quiet time is written this soon: somebody may be trying it out, and look. */
+/** The delay of the first use after a quiet time, and of a lack: a person may be trying it out, and look. */
 const soonMs = 1_000;
-/** When what the store did not take is tried again. */
-const retryWriteMs = 60_000;
 
 type Lack = Extract<ActivityChange, { readonly lackedAt: number }>;
 type Outcome = Exclude<ActivityChange, { readonly usedAt: number } | Lack>;
 
-/** Begins with nothing, and sets no timer before there is something to write. */
-export function createActivityNotes({ store, now, timers }: ActivityParts): ActivityNotes {
-  const uses = new Map<string, number>();
-  const outcomes = new Map<string, Outcome>();
-  const lacks = new Map<string, Lack>();
-  let cancelTimer: (() => void) | null = null;
-  let cancelLacks: (() => void) | null = null;
+/** Begins with nothing. */
+export function createActivityNotes(
+  parts: NotesParts & { readonly store: Pick<Store, 'activity'> },
+): ActivityNotes {
+  const { store, now } = parts;
+  const notes = <Note>(changeOf: (note: Note) => ActivityChange): BackgroundNotes<Note> =>
+    backgroundNotes(parts, 1, async ([first]) => {
+      // A note about a grant that was removed counts as written: the store keeps nothing about it.
+      if (first !== undefined) await store.activity.note(first[0], changeOf(first[1]));
+    });
+  const outcomes = notes<Outcome>((outcome) => outcome);
+  const lacks = notes<Lack>((lack) => lack);
   let usesWrittenAt = -Infinity;
-  let written = Promise.resolve();
-  let closed: Promise<void> | null = null;
+  const uses = notes<number>((usedAt) => {
+    usesWrittenAt = now();
+    return { usedAt };
+  });
 
-  function writeWithin(ms: number): void {
-    if (closed !== null) return;
-    cancelTimer ??= timers.after(ms, () => {
-      cancelTimer = null;
-      void flush();
-    });
-  }
-
-  /** Notes of grants that are gone count as written: the store keeps nothing of them. */
-  async function write<Note>(
-    notes: Map<string, Note>,
-    changeOf: (note: Note) => ActivityChange,
-  ): Promise<void> {
-    // As they are now: what comes while these are written is written next time.
-    for (const [grantId, note] of Array.from(notes)) {
-      await store.activity.note(grantId, changeOf(note));
-      if (notes.get(grantId) === note) notes.delete(grantId);
-      // A write blocks the thread for as long as the disk takes: requests go in between.
-      if (notes.size > 0) await nextTurn();
-    }
-  }
-
-  async function writeOutcomes(): Promise<void> {
-    await write(outcomes, (outcome) => outcome);
-  }
-
-  async function writeLacks(): Promise<void> {
-    await write(lacks, (lack) => lack);
-  }
-
-  async function writeAll(): Promise<void> {
-    await writeOutcomes();
-    await writeLacks();
-    if (uses.size > 0) usesWrittenAt = now();
-    await write(uses, (usedAt) => ({ usedAt }));
-  }
-
-  /** One after the other: what comes while one is writing is written by the next. */
-  function inTurn(writing: () => Promise<void>): Promise<void> {
-    written = written.then(writing).catch(() => {
-      // Whoever needs the store says what is wrong with it; a note is not worth a second voice.
-      writeWithin(retryWriteMs);
-    });
-    return written;
-  }
-
-  function flush(): Promise<void> {
-    cancelTimer?.();
-    cancelTimer = null;
-    cancelLacks?.();
-    cancelLacks = null;
-    return inTurn(writeAll);
-  }
-
-  function outcome(grantId: string, note: Outcome): void {
-    if (closed !== null) return;
-    outcomes.set(grantId, note);
-    // It follows a write of the refresh itself, so one more costs little; and a person may be waiting to see it.
-    void inTurn(writeOutcomes);
+  function outcome(grantId: string, note: Outcome): Promise<void> {
+    outcomes.put(grantId, note, retryWriteMs);
+    // At once: it follows a write of the refresh itself, and whoever waits for the lock looks at it.
+    return outcomes.flush();
   }
 
   return {
     used(grantId) {
-      if (closed !== null) return;
-      uses.set(grantId, now());
-      if (cancelTimer !== null) return;
       // A clock that was set back must not stretch the wait.
-      writeWithin(Math.min(Math.max(usesWrittenAt + grantUsesEveryMs - now(), soonMs), grantUsesEveryMs));
+      const ms = Math.min(Math.max(usesWrittenAt + grantUsesEveryMs - now(), soonMs), grantUsesEveryMs);
+      uses.put(grantId, now(), ms);
     },
-    refreshed(grantId) {
-      outcome(grantId, { refreshedAt: now() });
-    },
-    failed(grantId, failure) {
-      outcome(grantId, { failedAt: now(), failure });
-    },
+    refreshed: (grantId) => outcome(grantId, { refreshedAt: now() }),
+    failed: (grantId, failure) => outcome(grantId, { failedAt: now(), failure }),
     lacked(grantId, scopes) {
-      if (closed !== null) return;
-      lacks.set(grantId, { lackedAt: now(), lacked: scopes });
-      // Soon, for a person may look; and once for however many requests.
-      cancelLacks ??= timers.after(soonMs, () => {
-        cancelLacks = null;
-        void inTurn(writeLacks);
-      });
+      lacks.put(grantId, { lackedAt: now(), lacked: scopes }, soonMs);
     },
     unwrittenUse: (grantId) => uses.get(grantId) ?? null,
-    flush,
-    close() {
-      closed ??= flush();
-      return closed;
+    async flush() {
+      await Promise.all([outcomes, lacks, uses].map((each) => each.flush()));
+    },
+    async close() {
+      await Promise.all([outcomes, lacks, uses].map((each) => each.close()));
     },
   };
 }
 
-/**
- * When tokens and leases were used last, noted for people and for leases that end when they are idle. As with the
- * activity of grants, a note never delays a request: it is kept in memory and written in the background, many at once.
- */
-
-/** Notes of one process. */
+/** Notes of one process about the use of tokens and leases, for people and for leases that end when they are idle. */
 export interface UseNotes {
   /**
    * A token or a lease was used now. It is written within `patienceMs` (0: as soon as may be). For the request path:
@@ -161,78 +174,76 @@ export interface UseNotes {
   used(kind: RightUse['kind'], id: string, patienceMs: number): void;
   /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
   flush(): Promise<void>;
-  /** Notes no more, and writes what is left. Idempotent. */
+  /** Takes no more notes, and writes what is left. Idempotent. */
   close(): Promise<void>;
 }
 
-/** What notes are made of. */
-interface UseNotesParts {
-  readonly store: { readonly rights: Pick<Store['rights'], 'noteUses'> };
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly timers: Timers;
-}
-
-/** A use is written within this time, and so at most this often, unless something hangs on it. */
+/** A use is written within this time, and so at most this often, unless the end of a lease depends on it. */
 export const usesEveryMs = 60_000;
-/** When what the store did not take is tried again. */
-const againMs = 60_000;
-/** Written in one transaction, which blocks the thread: requests go in between. */
-const atOnce = 100;
+/** The uses of one transaction. */
+const usesAtOnce = 100;
 
-/** Begins with nothing, and sets no timer before there is something to write. */
-export function createUseNotes({ store, now, timers }: UseNotesParts): UseNotes {
-  const unwritten = { token: new Map<string, number>(), lease: new Map<string, number>() };
-  let timer: { readonly at: number; readonly cancel: () => void } | null = null;
-  let written = Promise.resolve();
-  let closed: Promise<void> | null = null;
-
-  function writeWithin(ms: number): void {
-    const at = now() + ms;
-    if (closed !== null || (timer !== null && timer.at <= at)) return;
-    timer?.cancel();
-    timer = { at, cancel: timers.after(ms, () => void flush()) };
-  }
-
-  async function writeAll(): Promise<void> {
-    const uses = (['lease', 'token'] as const).flatMap((kind) =>
-      Array.from(unwritten[kind], ([id, at]): RightUse => ({ kind, id, at })),
-    );
-    for (let first = 0; first < uses.length; first += atOnce) {
-      if (first > 0) await nextTurn();
-      const some = uses.slice(first, first + atOnce);
-      await store.rights.noteUses(some);
-      for (const { kind, id, at } of some) if (unwritten[kind].get(id) === at) unwritten[kind].delete(id);
-    }
-  }
-
-  function flush(): Promise<void> {
-    timer?.cancel();
-    timer = null;
-    // One after the other: what comes while one is writing is written by the next.
-    written = written.then(writeAll).then(
-      () => {
-        if (unwritten.token.size + unwritten.lease.size > 0) writeWithin(usesEveryMs);
-      },
-      () => {
-        // Whoever needs the store says what is wrong with it; a note is not worth a second voice.
-        writeWithin(againMs);
-      },
-    );
-    return written;
-  }
-
+/** Begins with nothing. */
+export function createUseNotes(
+  parts: NotesParts & { readonly store: { readonly rights: Pick<Store['rights'], 'noteUses'> } },
+): UseNotes {
+  const { store, now } = parts;
+  const unwritten = backgroundNotes<RightUse>(parts, usesAtOnce, (notes) =>
+    store.rights.noteUses(notes.map(([, use]) => use)),
+  );
   return {
     used(kind, id, patienceMs) {
-      if (closed !== null) return;
-      const isNew = !unwritten[kind].has(id);
-      unwritten[kind].set(id, now());
-      if (isNew) writeWithin(patienceMs);
+      unwritten.put(`${kind}/${id}`, { kind, id, at: now() }, patienceMs);
     },
-    flush,
-    close() {
-      closed ??= flush();
-      return closed;
+    flush: () => unwritten.flush(),
+    close: () => unwritten.close(),
+  };
+}
+
+/** Notes about refreshes, for the audit file and for the activity of the grant. Reasons are sentences without a secret. */
+interface RefreshNotes {
+  /**
+   * @param begun when the refresh began, in milliseconds since the epoch
+   * @param purpose what the refresh token was used for, where not for the grant's own token
+   */
+  refreshed(grant: Grant, begun: number, purpose?: string): Promise<void>;
+  /** The grant is as it was. */
+  failed(grant: Grant, begun: number, reason: string, code?: FailureCode): Promise<void>;
+  /** The grant needs a new consent now. */
+  condemned(grant: Grant, begun: number, reason: string): Promise<void>;
+}
+
+/** Each note resolves when other processes can read it. */
+export function createRefreshNotes({
+  audit,
+  activity,
+  now,
+}: {
+  readonly audit: { note(event: AuditEvent): void };
+  readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
+  readonly now: () => number;
+}): RefreshNotes {
+  function note(grant: Grant, begun: number, event: AuditEvent): void {
+    audit.note(grantEvent(grant, { ...event, duration_ms: now() - begun }));
+  }
+  return {
+    refreshed(grant, begun, purpose) {
+      note(grant, begun, { event: 'grant.refreshed', outcome: 'ok', reason: purpose });
+      return activity.refreshed(grant.id);
+    },
+    failed(grant, begun, reason, code = 'refresh_failed') {
+      note(grant, begun, { event: 'grant.refresh_failed', outcome: 'failed', code, reason });
+      return activity.failed(grant.id, reason);
+    },
+    condemned(grant, begun, reason) {
+      const code = 'reauth_required';
+      note(grant, begun, { event: 'grant.reauth_required', outcome: 'failed', code, reason });
+      return activity.failed(grant.id, reason);
     },
   };
+}
+
+/** Adds the members that every event about a grant has. */
+export function grantEvent(grant: Grant, event: AuditEvent): AuditEvent {
+  return { ...event, grant: grant.id, user: grant.user, provider: grant.provider };
 }

@@ -7,9 +7,9 @@ import type { Timers } from '../lib/timers.ts';
 import { withDescription } from '../oauth/http.ts';
 import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
 import type { Store } from '../store/store.ts';
-import type { ActivityNotes } from './activity.ts';
+import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
-import { createRefreshNotes, whatToCheck, whyCondemned } from './messages.ts';
+import { whatToCheck, whyCondemned } from './messages.ts';
 import type { Provider } from './provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock } from './refresh-lock.ts';
@@ -217,7 +217,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           begun,
         );
       case 'transient':
-        notes.failed(grant, begun, outcome.reason);
+        await notes.failed(grant, begun, outcome.reason);
         return outcome;
     }
   }
@@ -230,13 +230,13 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     const committed = await commits.commit(opened, tokens);
     switch (committed.kind) {
       case 'stored':
-        notes.refreshed(committed.opened.grant, begun);
+        void notes.refreshed(committed.opened.grant, begun);
         return { kind: 'renewed', opened: committed.opened };
       case 'overtaken':
         return { kind: 'settled' };
       case 'kept': {
         const reason = 'the provider gave new tokens, and the store did not take them yet';
-        notes.failed(opened.grant, begun, reason);
+        await notes.failed(opened.grant, begun, reason);
         return transient(reason);
       }
     }
@@ -245,11 +245,16 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   /** Only a person can mend it: it is asked no more, and the audit file says so once. */
   async function condemn(used: OAuthGrant, reason: string, begun: number): Promise<void> {
     const condemned = await commits.condemn(used, reason);
-    if (condemned !== null) notes.condemned(condemned, begun, reason);
+    if (condemned !== null) await notes.condemned(condemned, begun, reason);
   }
 
-  function refuse(opened: OAuthGrant, reason: string, hint: string, begun: number): AttemptOutcome {
-    notes.failed(opened.grant, begun, reason);
+  async function refuse(
+    opened: OAuthGrant,
+    reason: string,
+    hint: string,
+    begun: number,
+  ): Promise<AttemptOutcome> {
+    await notes.failed(opened.grant, begun, reason);
     return { kind: 'refused', reason, hint, revision: opened.grant.revision };
   }
 

@@ -4,10 +4,9 @@
  */
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
-import type { ActivityNotes } from './activity.ts';
+import { type ActivityNotes, grantEvent } from './activity.ts';
 import { clockOf, secretText } from './credential.ts';
 import type { Grant } from './grant.ts';
-import { grantEvent } from './messages.ts';
 import {
   type AheadOutcome,
   createRefreshFlights,

@@ -6,7 +6,7 @@ import { challengesIn } from '../../src/http/challenge.ts';
 import { isScope } from '../../src/oauth/scopes.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { aProvider } from '../support/provider.ts';
-import { oauth2 } from '../unit/grants/house.ts';
+import { oauth2 } from '../unit/grants/processes.ts';
 
 const token = fc.stringMatching(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}$/);
 const text = fc.string({

@@ -1,7 +1,7 @@
 import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { clockOf, type TokenClock } from '../../src/grants/credential.ts';
-import { oauth2 } from '../unit/grants/house.ts';
+import { oauth2 } from '../unit/grants/processes.ts';
 
 const time = fc.integer({ min: 0, max: 4e12 });
 const token = fc.record({ obtainedAt: time, lifetime: fc.integer({ min: -1e9, max: 1e12 }) });

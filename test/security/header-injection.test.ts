@@ -9,7 +9,7 @@ import { readCredential } from '../../src/grants/credential-input.ts';
 import type { InjectPlan } from '../../src/grants/provider.ts';
 import { inject } from '../../src/schemes/apply.ts';
 import { refreshToken } from '../../src/oauth/refresh.ts';
-import { oauth2 } from '../unit/grants/house.ts';
+import { oauth2 } from '../unit/grants/processes.ts';
 
 const attacks = [
   'x\r\nX-Evil: 1',

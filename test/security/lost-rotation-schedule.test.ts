@@ -8,21 +8,21 @@ import type { Store } from '../../src/store/store.ts';
 import {
   acme,
   hour,
-  house,
+  processesForTest,
   oauth2,
   start,
   storedRefreshToken,
   tokenOf,
-  type House,
+  type ProcessesForTest,
   type Process,
-} from '../unit/grants/house.ts';
+} from '../unit/grants/processes.ts';
 import { settle } from '../unit/lib/manual-time.ts';
 
 const day = 24 * hour;
 const provider = { ...acme, dialect: { ...acme.dialect, refreshTokenIdleMs: 30 * day } };
 
 /** A process with a schedule. All of them choose the same moment: the worst that can happen. */
-async function scheduled(at: House, wrapStore?: (store: Store) => Store): Promise<Process> {
+async function scheduled(at: ProcessesForTest, wrapStore?: (store: Store) => Store): Promise<Process> {
   const process = await at.process({ providers: () => provider, ...(wrapStore ? { wrapStore } : {}) });
   const schedule = startRefreshSchedule({
     ...process,
@@ -44,7 +44,7 @@ const moment = hour - 300_000 + 75_000;
 
 describe('schedules of several processes', () => {
   test('and a request, all at the same moment, use the refresh token once', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const processes = [await scheduled(at), await scheduled(at), await scheduled(at)];
     const grant = await at.add(processes[0]!.registry, oauth2());
     await processes[0]!.store.activity.note(grant.id, { usedAt: start });
@@ -59,7 +59,7 @@ describe('schedules of several processes', () => {
   });
 
   test('over many weeks of keeping a grant alive that nobody uses never use a refresh token twice', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const processes = [await scheduled(at), await scheduled(at)];
     const grant = await at.add(processes[0]!.registry, oauth2());
     await at.time.advance(70 * day);
@@ -71,7 +71,7 @@ describe('schedules of several processes', () => {
 
 describe('a request that needs a token', () => {
   test('while the schedule of its own process gets one, waits for that one', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, store, source } = await scheduled(at);
     const grant = await at.add(registry, oauth2());
     await store.activity.note(grant.id, { usedAt: start });
@@ -89,7 +89,7 @@ describe('a request that needs a token', () => {
 
 describe('a process that dies with the answer in hand', () => {
   test('loses that answer alone, and the next one to need it says so', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const dying = await scheduled(at, (store) => ({
       ...store,
       grants: {

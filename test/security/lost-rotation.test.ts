@@ -11,7 +11,7 @@ import type { Grant } from '../../src/grants/grant.ts';
 import { newHolder } from '../../src/grants/refresh-lock.ts';
 import type { Registry } from '../../src/grants/registry.ts';
 import type { Store } from '../../src/store/store.ts';
-import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from '../unit/grants/house.ts';
+import { acme, hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from '../unit/grants/processes.ts';
 import { settle } from '../unit/lib/manual-time.ts';
 
 type Replace = Store['grants']['replace'];
@@ -37,7 +37,7 @@ const unavailable = new SidekeyError('store_unavailable', 'The disk is full.');
 
 describe('two refreshes at once', () => {
   test('in many processes ask the provider once', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const processes = [await process(), await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2());
     await time.advance(hour);
@@ -54,7 +54,7 @@ describe('two refreshes at once', () => {
   });
 
   test('over and over, by processes that each wait for the other, never use a refresh token twice', async () => {
-    const { process, add, time, provider } = await house({ lifetimeMs: 60_000 });
+    const { process, add, time, provider } = await processesForTest({ lifetimeMs: 60_000 });
     const processes = [await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2({ expiresAt: start + 60_000 }));
     for (let round = 2; round <= 20; round += 1) {
@@ -68,7 +68,7 @@ describe('two refreshes at once', () => {
   });
 
   test('where one had read the record before the other refreshed it, look again under the lock', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const secret = Promise.withResolvers<string>();
     const fast = await process();
     const slow = await process({ providers: () => ({ ...acme, clientSecret: () => secret.promise }) });
@@ -84,7 +84,7 @@ describe('two refreshes at once', () => {
   });
 
   test('by a process that was held up until its lock had ended, are given up before asking', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const sleeper = await process({
       wrapStore: (store) => ({
         ...store,
@@ -116,7 +116,7 @@ describe('two refreshes at once', () => {
 describe('a holder of the lock that was stopped', () => {
   test('has its lock taken after 2 s, and what it comes back with does not replace newer tokens', async () => {
     // One refresh token for all: what it got and what was got since look alike but for their age.
-    const { process, add, time, provider } = await house({ rotates: false });
+    const { process, add, time, provider } = await processesForTest({ rotates: false });
     const elsewhere = 'a process that is stopped';
     const stopped = await process({
       wrapStore: (store) => ({
@@ -150,7 +150,7 @@ describe('a holder of the lock that was stopped', () => {
   });
 
   test('before it asked does not ask when it comes back', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const stopped = await process({
       wrapStore: (store) => ({
         ...store,
@@ -177,7 +177,7 @@ describe('a holder of the lock that was stopped', () => {
 
 describe('a crash', () => {
   test('between answer and commit has given the new token to nobody', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let crashed = false;
     const { registry, source } = await process({
       wrapStore: withReplace((real, ...args) => {
@@ -200,7 +200,7 @@ describe('a crash', () => {
   });
 
   test('after the commit costs nothing: the next process uses what was stored', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const crashing = await process({
       wrapStore: (store) => ({
         ...store,
@@ -218,7 +218,7 @@ describe('a crash', () => {
   });
 
   test('of a process elsewhere, before the provider was asked, blocks the others for 2 s', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -232,7 +232,7 @@ describe('a crash', () => {
   });
 
   test('of a process of this machine, before the provider was asked, blocks nobody', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -251,7 +251,7 @@ describe('a crash', () => {
   });
 
   test('is not taken for one where a process of this machine is late with its heartbeat', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -264,7 +264,7 @@ describe('a crash', () => {
   });
 
   test('is not needed to lose a token: every token that was handed out has its refresh token in the store', async () => {
-    const { process, add, time } = await house({ lifetimeMs: 60_000 });
+    const { process, add, time } = await processesForTest({ lifetimeMs: 60_000 });
     const { registry, source } = await process();
     const witness = await process();
     const grant = await add(registry, oauth2({ expiresAt: start + 60_000 }));
@@ -279,7 +279,7 @@ describe('a crash', () => {
 
 describe('a store that does not take the new tokens', () => {
   test('for a moment is tried again', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let failures = 0;
     const { registry, source, events } = await process({
       wrapStore: withReplace((real, ...args) => {
@@ -297,7 +297,7 @@ describe('a store that does not take the new tokens', () => {
   });
 
   test('for long makes the request fail, and the tokens are stored later without asking again', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let full = true;
     const { registry, source, events } = await process({
       wrapStore: withReplace((real, ...args) => (full ? Promise.reject(unavailable) : real(...args))),
@@ -322,7 +322,7 @@ describe('a store that does not take the new tokens', () => {
   });
 
   test('gets them when the process ends', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let full = true;
     const { registry, source } = await process({
       wrapStore: withReplace((real, ...args) => (full ? Promise.reject(unavailable) : real(...args))),
@@ -341,7 +341,7 @@ describe('a store that does not take the new tokens', () => {
   });
 
   test('but took them and lost the answer, is not written a second time', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let writes = 0;
     const { registry, source } = await process({
       wrapStore: withReplace(async (real, ...args) => {
@@ -363,7 +363,7 @@ describe('a store that does not take the new tokens', () => {
 
 describe('waiters', () => {
   test('are independent: the one that began the refresh may leave', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -382,7 +382,7 @@ describe('waiters', () => {
   });
 
   test('are independent: the refresh goes on when all have left', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -399,7 +399,7 @@ describe('waiters', () => {
   });
 
   test('are independent: each has a patience of its own', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process({
       limits: { refresh_timeout: 60_000, refresh_wait: 5_000 },
     });
@@ -420,7 +420,7 @@ describe('waiters', () => {
 
 describe('a refresh token that was refused', () => {
   test('after somebody else had stored the next one does not condemn the grant', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     await time.advance(hour);
@@ -447,7 +447,7 @@ describe('a refresh token that was refused', () => {
   });
 
   test('while only the words about the grant changed still condemns it', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process({
       refresh: async (request, io) => {
         const [grant] = await registry.list();
@@ -465,7 +465,7 @@ describe('a refresh token that was refused', () => {
 
 /** Asks for a token, and has a person change the grant while the provider's answer is on its way. */
 async function duringRefresh(change: (registry: Registry, grant: Grant) => Promise<unknown>) {
-  const { process, add, time, provider } = await house();
+  const { process, add, time, provider } = await processesForTest();
   const person = await process();
   const { registry, source } = await process({
     refresh: async (request, io) => {

@@ -8,7 +8,7 @@ import { planRefresh } from '../../src/grants/refresh-plan.ts';
 import { selectGrant } from '../../src/grants/grant.ts';
 import { inject } from '../../src/schemes/apply.ts';
 import { parseAuthority, type Scheme } from '../../src/policy/authority.ts';
-import { acme, hour, house, oauth2, tokenOf } from '../unit/grants/house.ts';
+import { acme, hour, processesForTest, oauth2, tokenOf } from '../unit/grants/processes.ts';
 
 function send(
   audience: string[],
@@ -85,7 +85,7 @@ describe('a credential goes nowhere else', () => {
 });
 
 test('the audience survives a refresh unchanged', async () => {
-  const { process, add, time } = await house();
+  const { process, add, time } = await processesForTest();
   const { registry, source } = await process();
   const grant = await add(registry, oauth2());
   await time.advance(hour);
@@ -94,7 +94,7 @@ test('the audience survives a refresh unchanged', async () => {
 });
 
 test('a selector cannot bring another provider’s grant to a domain', async () => {
-  const { process, add } = await house();
+  const { process, add } = await processesForTest();
   const { registry } = await process();
   const grant = await add(registry, oauth2());
   const candidates = await registry.find('github');

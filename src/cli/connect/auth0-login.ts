@@ -7,7 +7,7 @@ import { type Renewal, withoutToken } from '../../grants/credential.ts';
 import { type Grant, isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { planRefresh, type RefreshPlan } from '../../grants/refresh-plan.ts';
-import { type UseOutcome, useRefreshToken } from '../../grants/refresh-schedule.ts';
+import { type UseOutcome, useRefreshToken } from '../../grants/refresh-token-use.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';

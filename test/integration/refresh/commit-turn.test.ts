@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { renew } from '../../../src/oauth/renewal.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
-import { acme, hour, house, oauth2, storedRefreshToken, tokenOf } from '../../unit/grants/house.ts';
+import { acme, hour, processesForTest, oauth2, storedRefreshToken, tokenOf } from '../../unit/grants/processes.ts';
 
 /** A fetch, and when its connections brought something last, in turns of the event loop. */
 function watchedFetch(port: number) {
@@ -59,7 +59,7 @@ test.each(['with a length', 'in chunks', 'in two pieces', 'packed where that is 
     });
     const watched = watchedFetch(server.port);
     const committedAt: number[] = [];
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const { registry, source } = await process({
       providers: () => ({ ...acme, tokenEndpoint: `${server.url}/token` }),
       refresh: (request, { signal }) => renew(request, { fetch: watched.fetch, now: time.now, signal }),

@@ -5,7 +5,7 @@ import { erased } from '../../../src/grants/credential-shape.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
 import { planRefresh } from '../../../src/grants/refresh-plan.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
-import { acme, hour, house, oauth2 } from './house.ts';
+import { acme, hour, processesForTest, oauth2 } from './processes.ts';
 
 const key = newDpopKey('ES256');
 const binding: Provider = { ...acme, dpop: 'ES256' };
@@ -53,7 +53,7 @@ describe('the key that a refresh proves', () => {
 
 /** One refresh whose answer binds the token, or does not. */
 async function refreshed(answer: { isBound?: true }, credential: OAuth2Credential, provider = binding) {
-  const { process, add, provider: server, time } = await house();
+  const { process, add, provider: server, time } = await processesForTest();
   const proved: (DpopKey | null)[] = [];
   const { registry, source } = await process({
     providers: () => provider,

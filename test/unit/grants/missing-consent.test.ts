@@ -6,7 +6,7 @@ import { consentCommand, missingConsent } from '../../../src/grants/messages.ts'
 import type { Provider } from '../../../src/grants/provider.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { aProvider } from '../../support/provider.ts';
-import { oauth2 } from './house.ts';
+import { oauth2 } from './processes.ts';
 
 const consent = aProvider({ flows: ['authorization_code'] });
 const pasted: Provider['token'] = { what: 'key', url: null, steps: [], parts: [], carry: { kind: 'inject' } };

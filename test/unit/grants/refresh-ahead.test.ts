@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';
+import { hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
 describe('a refresh that nobody waits for', () => {
   test('leaves a token alone that is not due', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
@@ -12,7 +12,7 @@ describe('a refresh that nobody waits for', () => {
   });
 
   test('of a token that is due, or has ended, is made once by several processes', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     await time.advance(hour - 60_000);
@@ -27,7 +27,7 @@ describe('a refresh that nobody waits for', () => {
   });
 
   test('for the sake of the refresh token is made though the token is fresh, and once by several processes', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const processes = [await process(), await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2());
     await Promise.all(processes.map(({ source }) => source.refreshAhead(grant.id, 'even if fresh')));
@@ -36,7 +36,7 @@ describe('a refresh that nobody waits for', () => {
   });
 
   test('that another process is making is left to it', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     await time.advance(hour);
@@ -52,7 +52,7 @@ describe('a refresh that nobody waits for', () => {
   });
 
   test('that failed says when to come back, and asks for nothing before', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -66,7 +66,7 @@ describe('a refresh that nobody waits for', () => {
   });
 
   test('that the provider refuses says so, and does not ask again at once', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -77,7 +77,7 @@ describe('a refresh that nobody waits for', () => {
   });
 
   test('is not begun for a grant that is gone, nor after the end', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     expect(await source.refreshAhead('gone')).toEqual({ kind: 'done' });
     const grant = await add(registry, oauth2());
@@ -90,7 +90,7 @@ describe('a refresh that nobody waits for', () => {
 
 describe('a use of a grant', () => {
   test('is noted when a request gets its token, from memory, from the store and after a 401', async () => {
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const { registry, source, activity, store } = await process();
     const grant = await add(registry, oauth2());
     const token = await source.tokenFor(grant.id);
@@ -107,7 +107,7 @@ describe('a use of a grant', () => {
   });
 
   test('is none where there was no token, or nobody asked', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, activity } = await process();
     const grant = await add(registry, oauth2());
     await source.refreshAhead(grant.id, 'even if fresh');
@@ -119,7 +119,7 @@ describe('a use of a grant', () => {
 });
 
 test('what came of refreshes is noted for people, in words without a stop gap', async () => {
-  const { process, add, time, provider } = await house();
+  const { process, add, time, provider } = await processesForTest();
   const { registry, source, store } = await process();
   const grant = await add(registry, oauth2());
   await time.advance(hour);

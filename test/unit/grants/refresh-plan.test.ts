@@ -3,7 +3,7 @@ import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
 import { planRefresh, type PlanParts } from '../../../src/grants/refresh-plan.ts';
-import { acme, oauth2 } from './house.ts';
+import { acme, oauth2 } from './processes.ts';
 
 const parts: PlanParts = {
   providers: (name) => (name === 'acme' ? acme : undefined),

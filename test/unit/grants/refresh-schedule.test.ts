@@ -8,14 +8,14 @@ import type { Store } from '../../../src/store/store.ts';
 import {
   acme,
   hour,
-  house,
+  processesForTest,
   oauth2,
   start,
   storedRefreshToken,
   tokenOf,
-  type House,
+  type ProcessesForTest,
   type Process,
-} from './house.ts';
+} from './processes.ts';
 
 const minute = 60_000;
 const day = 24 * hour;
@@ -35,7 +35,10 @@ interface RunningParts extends Partial<TokenSourceParts> {
 }
 
 /** A process with a schedule; both closed when the test ends. `random` is 0.5 where nothing else is said. */
-async function running(at: House, { keepFreshMs = day, ...parts }: RunningParts = {}): Promise<Running> {
+async function running(
+  at: ProcessesForTest,
+  { keepFreshMs = day, ...parts }: RunningParts = {},
+): Promise<Running> {
   const process = await at.process({ random: () => 0.5, ...parts });
   const { store, registry, source, activity } = process;
   const warnings: string[] = [];
@@ -72,7 +75,11 @@ async function running(at: House, { keepFreshMs = day, ...parts }: RunningParts 
 }
 
 /** Grants that are alike but for their names, all used just now. */
-async function manyGrants({ registry, store }: Process, at: House, count: number): Promise<Grant[]> {
+async function manyGrants(
+  { registry, store }: Process,
+  at: ProcessesForTest,
+  count: number,
+): Promise<Grant[]> {
   const grants: Grant[] = [];
   for (let index = 0; index < count; index += 1) {
     const grant = await registry.add(
@@ -91,7 +98,7 @@ function dialectOf(fields: Partial<Provider['dialect']>): (name: string) => Prov
 }
 
 /** When each refresh was asked for, in order. */
-async function askedAt(at: House, processes: number, grants: number): Promise<number[]> {
+async function askedAt(at: ProcessesForTest, processes: number, grants: number): Promise<number[]> {
   let seed = 0;
   const asked: number[] = [];
   const all: Running[] = [];
@@ -116,7 +123,7 @@ const mostWithin = (times: readonly number[], ms: number) =>
 
 describe('a grant that was used lately', () => {
   test('has its token refreshed before it ends, though nobody asks', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
     expect(await use(grant.id)).toBe('access-1');
@@ -128,7 +135,7 @@ describe('a grant that was used lately', () => {
   });
 
   test('has it refreshed for as long as it counts as used, and no longer', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use } = await running(at, { keepFreshMs: 10 * hour });
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
@@ -140,7 +147,7 @@ describe('a grant that was used lately', () => {
   });
 
   test('has it refreshed where its token is shorter-lived than the time between two looks', async () => {
-    const at = await house({ lifetimeMs: 2 * minute });
+    const at = await processesForTest({ lifetimeMs: 2 * minute });
     const { registry, use } = await running(at);
     await at.time.advance(2_000);
     const grant = await at.add(
@@ -156,7 +163,7 @@ describe('a grant that was used lately', () => {
   });
 
   test('for the first time while the schedule was looking is seen within a minute', async () => {
-    const at = await house({ lifetimeMs: 2 * minute });
+    const at = await processesForTest({ lifetimeMs: 2 * minute });
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
     const { registry, use } = await running(at, {
       wrapStore: (store) => ({
@@ -174,7 +181,7 @@ describe('a grant that was used lately', () => {
   });
 
   test('and has a token of seconds has it refreshed on use', async () => {
-    const at = await house({ lifetimeMs: 10_000 });
+    const at = await processesForTest({ lifetimeMs: 10_000 });
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2({ expiresAt: start + 10_000 }));
     await use(grant.id);
@@ -183,7 +190,7 @@ describe('a grant that was used lately', () => {
   });
 
   test('by another process of the store counts as used', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry } = await running(at);
     const other = await at.process();
     const grant = await at.add(other.registry, oauth2());
@@ -197,7 +204,7 @@ describe('a grant that was used lately', () => {
 
 describe('a grant that was not used', () => {
   test('is left until it is', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
     await at.time.advance(3 * day);
@@ -206,7 +213,7 @@ describe('a grant that was not used', () => {
   });
 
   test('has a refresh token that would die unused used in time, however long its access token lives', async () => {
-    const at = await house({ lifetimeMs: 365 * day });
+    const at = await processesForTest({ lifetimeMs: 365 * day });
     const { registry } = await running(at, { providers: dialectOf({ refreshTokenIdleMs: 10 * day }) });
     const grant = await at.add(registry, oauth2({ expiresAt: start + 365 * day }));
     await at.time.advance(5 * day);
@@ -222,7 +229,7 @@ describe('a grant that was not used', () => {
   test.each([['revoked'], ['reauth_required']] as const)(
     'because it is %s is left for ever',
     async (state) => {
-      const at = await house();
+      const at = await processesForTest();
       const { registry, asked } = await running(at, { providers: dialectOf({ refreshTokenIdleMs: day }) });
       await registry.setState(await at.add(registry, oauth2()), state, null);
       await at.time.advance(5 * day);
@@ -232,7 +239,7 @@ describe('a grant that was not used', () => {
 });
 
 test('a grant whose own end has come is left, until it is extended', async () => {
-  const at = await house();
+  const at = await processesForTest();
   const { registry, store, use, schedule } = await running(at);
   const grant = await at.add(registry, oauth2());
   await use(grant.id);
@@ -249,7 +256,7 @@ test('a grant whose own end has come is left, until it is extended', async () =>
 
 describe('what is due at the same time', () => {
   test('is asked for once each, spread over minutes, in several processes with many grants', async () => {
-    const at = await house({ rotates: false });
+    const at = await processesForTest({ rotates: false });
     const asked = await askedAt(at, 3, 20);
     await at.time.advance(hour - 1_000);
     expect(asked).toHaveLength(20);
@@ -258,7 +265,7 @@ describe('what is due at the same time', () => {
   });
 
   test('and was missed by all while the machine slept, is asked for in seconds, not all at once', async () => {
-    const at = await house({ rotates: false });
+    const at = await processesForTest({ rotates: false });
     const asked = await askedAt(at, 3, 20);
     at.time.set(start + 5 * hour);
     await at.time.advance(5 * minute + 15_000);
@@ -267,7 +274,7 @@ describe('what is due at the same time', () => {
   });
 
   test('in two processes at the very same moment, is asked for once', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const [one] = [await running(at), await running(at), await running(at)];
     const grant = await at.add(one.registry, oauth2());
     await one.use(grant.id);
@@ -278,7 +285,7 @@ describe('what is due at the same time', () => {
   });
 
   test('and is under way already is not asked for again by another look', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use, schedule, asked } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
@@ -291,7 +298,7 @@ describe('what is due at the same time', () => {
   });
 
   test('goes to a token endpoint by fours', async () => {
-    const at = await house({ rotates: false });
+    const at = await processesForTest({ rotates: false });
     let atOnce = 0;
     let most = 0;
     let asked = 0;
@@ -314,7 +321,7 @@ describe('what is due at the same time', () => {
 
 describe('a provider that fails', () => {
   test('for one grant is left alone for its others, but not by a request that needs a token', async () => {
-    const at = await house({ rotates: false });
+    const at = await processesForTest({ rotates: false });
     const one = await running(at);
     const grants = await manyGrants(one, at, 10);
     const down = {
@@ -334,7 +341,7 @@ describe('a provider that fails', () => {
   });
 
   test('is asked again, ever more seldom, until it works', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use, store } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
@@ -353,7 +360,7 @@ describe('a provider that fails', () => {
   });
 
   test('for good is asked no more', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
@@ -364,7 +371,7 @@ describe('a provider that fails', () => {
   });
 
   test('because of the configuration is asked again when that has changed, and seldom before', async () => {
-    const at = await house();
+    const at = await processesForTest();
     let provider = acme;
     const { registry, use, schedule } = await running(at, { providers: () => provider });
     const grant = await at.add(registry, oauth2());
@@ -384,7 +391,7 @@ describe('a provider that fails', () => {
 
 describe('a clock', () => {
   test('that jumps ahead is noticed within minutes', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
@@ -395,7 +402,7 @@ describe('a clock', () => {
   });
 
   test('that was wrong, and is set back, does not stop the refreshes', async () => {
-    const at = await house();
+    const at = await processesForTest();
     at.time.set(start + 400 * day);
     const { registry, use } = await running(at);
     await at.time.advance(10 * minute);
@@ -408,7 +415,7 @@ describe('a clock', () => {
   });
 
   test('that was wrong when a grant was first seen does not put its refresh off', async () => {
-    const at = await house();
+    const at = await processesForTest();
     at.time.set(start + 400 * day);
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -420,7 +427,7 @@ describe('a clock', () => {
   });
 
   test('that was wrong when a refresh failed does not put the next one off', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
@@ -434,7 +441,7 @@ describe('a clock', () => {
   });
 
   test('is asked for no timer that is longer than timers can be', async () => {
-    const at = await house();
+    const at = await processesForTest();
     let longest = 0;
     const timers: Timers = {
       after(ms, run) {
@@ -452,7 +459,7 @@ describe('a clock', () => {
 
 describe('while nothing happens', () => {
   test('the store is asked for next to nothing', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const asked = { grants: 0, activity: 0 };
     const { registry, schedule } = await running(at, {
       wrapStore: (store) => ({
@@ -472,7 +479,7 @@ describe('while nothing happens', () => {
 
 describe('faults', () => {
   test('of the store are said, and outlived in time', async () => {
-    const at = await house();
+    const at = await processesForTest();
     let away = true;
     const { registry, store, warnings } = await running(at, {
       wrapStore: (real) => ({
@@ -495,7 +502,7 @@ describe('faults', () => {
   });
 
   test('of one grant are said once, and the others are kept fresh', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, store, use, warnings } = await running(at);
     const broken = await registry.add(
       { name: 'broken', user: 'default', provider: 'acme', scopes: [] },
@@ -513,7 +520,7 @@ describe('faults', () => {
 
 describe('a stop', () => {
   test('in the middle of a refresh loses nothing, and begins nothing', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const { registry, use, schedule, source } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);

@@ -8,7 +8,7 @@ import {
   refreshTokenEndsOf,
   type RefreshTimes,
 } from '../../../src/grants/refresh-schedule.ts';
-import { hour, oauth2, start } from './house.ts';
+import { hour, oauth2, start } from './processes.ts';
 
 const minute = 60_000;
 const day = 24 * hour;

@@ -1,8 +1,14 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-schedule.ts';
+import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-token-use.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { house, oauth2, storedRefreshToken, type House, type Process } from './house.ts';
+import {
+  processesForTest,
+  oauth2,
+  storedRefreshToken,
+  type ProcessesForTest,
+  type Process,
+} from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
 /** What was noted of grants, in order. */
@@ -10,14 +16,14 @@ const noted: string[] = [];
 beforeEach(() => void (noted.length = 0));
 
 async function login(credential = oauth2(), wrapStore?: (store: Store) => Store) {
-  const at = await house();
+  const at = await processesForTest();
   const process = await at.process(wrapStore === undefined ? {} : { wrapStore });
   const grant = await at.add(process.registry, credential);
   return { at, process, grant };
 }
 
 function useIn(
-  { at, process }: { readonly at: House; readonly process: Process },
+  { at, process }: { readonly at: ProcessesForTest; readonly process: Process },
   use: Pick<RefreshTokenUse<string>, 'grantId' | 'ask'>,
   waiting?: AbortSignal,
 ): Promise<string> {
@@ -32,8 +38,8 @@ function useIn(
       limits: { refresh_timeout: 10_000, refresh_wait: 20_000 },
       audit: { note: (event) => events.push(event) },
       activity: {
-        refreshed: (id) => void noted.push(`refreshed ${id}`),
-        failed: (id, why) => void noted.push(`failed ${id}: ${why}`),
+        refreshed: async (id) => void noted.push(`refreshed ${id}`),
+        failed: async (id, why) => void noted.push(`failed ${id}: ${why}`),
       },
     },
     waiting,
@@ -258,7 +264,7 @@ describe('a refresh token that is used for something else', () => {
     ['without one', oauth2({ refreshToken: null }), 'input_invalid'],
     ['of another type', { type: 'api_key', value: 'key' } as const, 'input_invalid'],
   ])('is not to be had from a grant %s', async (_what, credential, code) => {
-    const at = await house();
+    const at = await processesForTest();
     const process = await at.process();
     const grant = await at.add(process.registry, credential);
     expect(await failure(useIn({ at, process }, { grantId: grant.id, ask }))).toMatchObject({

@@ -7,7 +7,7 @@ import type { Store } from '../../../src/store/store.ts';
 import { masterKey } from '../../../src/vault/key-source.ts';
 import { createVault, type Vault } from '../../../src/vault/vault.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { oauth2, start } from './house.ts';
+import { oauth2, start } from './processes.ts';
 
 const key: Credential = { type: 'api_key', value: 'the-secret-key' };
 const sealed = (credential: Credential = key): SealedCredential => ({ credential, audience: ['acme.test'] });

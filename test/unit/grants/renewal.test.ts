@@ -3,7 +3,7 @@ import type { OAuth2Credential, Renewal } from '../../../src/grants/credential.t
 import type { Grant } from '../../../src/grants/grant.ts';
 import type { Registry } from '../../../src/grants/registry.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
-import { acme, hour, house, oauth2, start, tokenOf, type House } from './house.ts';
+import { acme, hour, processesForTest, oauth2, start, tokenOf, type ProcessesForTest } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
 const clientCredentials: Renewal = { kind: 'client_credentials', scope: null, parameters: {} };
@@ -26,7 +26,7 @@ const stateOf = async (registry: Registry, { id }: Grant) => (await registry.rea
 
 describe('a grant that renews itself without a refresh token', () => {
   test('is refreshable, and gets its first token on first use, once for all that wait', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, renewing({ accessToken: null, expiresAt: null }));
     expect(grant.refreshable).toBe(true);
@@ -42,7 +42,7 @@ describe('a grant that renews itself without a refresh token', () => {
   });
 
   test('is renewed before it ends, and once by two processes', async () => {
-    const { process, add, provider, time } = await house();
+    const { process, add, provider, time } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, renewing());
     await time.advance(hour - 60_000);
@@ -57,7 +57,7 @@ describe('a grant that renews itself without a refresh token', () => {
   });
 
   test('is renewed at once after a 401', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, renewing());
     const refused = (await source.tokenFor(grant.id)) as ReadyToken;
@@ -66,7 +66,7 @@ describe('a grant that renews itself without a refresh token', () => {
   });
 
   test('keeps what is said of its account', async () => {
-    const { process, time } = await house();
+    const { process, time } = await processesForTest();
     const { registry, source } = await process();
     const grant = await registry.add(
       { name: 'acme', user: 'default', provider: 'acme', scopes: [] },
@@ -81,7 +81,7 @@ describe('a grant that renews itself without a refresh token', () => {
   });
 
   test('is not condemned for a refusal: the next try may work', async () => {
-    const { process, add, provider, time } = await house();
+    const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing());
     await time.advance(hour);
@@ -98,7 +98,7 @@ describe('a grant that renews itself without a refresh token', () => {
   });
 
   test('is condemned where a person has to give something anew', async () => {
-    const { process, add, provider, time } = await house();
+    const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing({}, exchange));
     await time.advance(hour);
@@ -118,7 +118,7 @@ describe('a grant that renews itself without a refresh token', () => {
 /** Asks for a token, and has a person put another credential there while the provider's answer is on its way. */
 async function replacedMeanwhile(
   replacement: OAuth2Credential,
-  { time, provider, process, add }: House,
+  { time, provider, process, add }: ProcessesForTest,
   credential: OAuth2Credential,
 ) {
   const person = await process();
@@ -141,7 +141,7 @@ describe('a grant that was connected anew during a renewal', () => {
   const anew: Renewal = { ...exchange, subjectToken: { value: 'another subject' } };
 
   test('does not get the token of what was there before', async () => {
-    const at = await house();
+    const at = await processesForTest();
     const replacement = renewing({ accessToken: 'new', expiresAt: start + 2 * hour }, anew);
     const { registry, grant, result } = await replacedMeanwhile(replacement, at, renewing({}, exchange));
     expect(tokenOf(result)).toBe('new');
@@ -149,7 +149,7 @@ describe('a grant that was connected anew during a renewal', () => {
   });
 
   test('is not condemned for what was there before, and asks for its own token', async () => {
-    const at = await house();
+    const at = await processesForTest();
     at.provider.script({ kind: 'invalid_grant', description: '' });
     const absent = { accessToken: null, expiresAt: null };
     const { registry, grant, result } = await replacedMeanwhile(
@@ -162,7 +162,7 @@ describe('a grant that was connected anew during a renewal', () => {
   });
 
   test('does not lose the token where only the words about it changed', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process({
       refresh: async (request, io) => {
         const outcome = await provider.refresh(request, io);
@@ -180,7 +180,7 @@ describe('a grant that was connected anew during a renewal', () => {
 
 /** A grant whose new token the store did not take; from now on it takes everything. */
 async function keptToken() {
-  const at = await house();
+  const at = await processesForTest();
   let isFull = true;
   const one = await at.process({
     wrapStore: (store) => ({
@@ -232,7 +232,7 @@ const connection = (via: string): Renewal => ({
 
 /** A login, and an account that lives on it. */
 async function connected() {
-  const at = await house();
+  const at = await processesForTest();
   const one = await at.process();
   const login = await one.registry.add(
     { name: 'work', user: 'alice', provider: 'acme', scopes: [] },

@@ -3,7 +3,7 @@ import type { Renewal } from '../../../src/grants/credential.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
 import { replaceCommand } from '../../../src/grants/token-result.ts';
 import { aProvider } from '../../support/provider.ts';
-import { oauth2 } from './house.ts';
+import { oauth2 } from './processes.ts';
 
 const grant = { name: 'acme', user: 'default', provider: 'acme', type: 'oauth2' } as const;
 const consent = aProvider({ flows: ['authorization_code'] });

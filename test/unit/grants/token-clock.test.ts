@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { clockOf, type Credential } from '../../../src/grants/credential.ts';
-import { hour, oauth2, start } from './house.ts';
+import { hour, oauth2, start } from './processes.ts';
 
 const skew = 300_000;
 

@@ -1,8 +1,9 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
 import type { RefreshOutcome } from '../../../src/oauth/refresh.ts';
-import { acme, hour, house, oauth2, start, storedRefreshToken, tokenOf } from './house.ts';
+import { acme, hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
 const down: RefreshOutcome = { kind: 'transient', reason: 'HTTP 503', retryAfterMs: null };
@@ -23,7 +24,7 @@ function ready(result: { kind: string }): ReadyToken {
 
 describe('a fresh token', () => {
   test('is answered from memory once it was read', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     expect(source.peek(grant.id)).toBeNull();
@@ -33,7 +34,7 @@ describe('a fresh token', () => {
   });
 
   test('that another process replaced is not answered from memory', async () => {
-    const { process, add } = await house();
+    const { process, add } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     await here.source.tokenFor(grant.id);
@@ -47,7 +48,7 @@ describe('a fresh token', () => {
   });
 
   test('without an end, and a credential of another type, are never refreshed', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, { type: 'api_key', value: 'key' });
     await time.advance(100 * hour);
@@ -58,7 +59,7 @@ describe('a fresh token', () => {
 
 describe('a token that is due', () => {
   test('is answered at once and refreshed meanwhile, once', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
     await source.tokenFor(grant.id);
@@ -86,7 +87,7 @@ describe('a token that is due', () => {
   });
 
   test('and cannot be refreshed is no error, and is tried again after a back-off', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour - 200_000);
@@ -114,7 +115,7 @@ describe('a token that is due', () => {
   });
 
   test('is left alone while another process refreshes it', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     await time.advance(hour - 60_000);
@@ -134,7 +135,7 @@ describe('a token that is due', () => {
 
 describe('a token that has ended', () => {
   test('is refreshed before the answer, once for all that wait', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -152,14 +153,14 @@ describe('a token that has ended', () => {
   });
 
   test('or was never there, is got with the refresh token alone', async () => {
-    const { process, add } = await house();
+    const { process, add } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2({ accessToken: null, expiresAt: null }));
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
   test('keeps its refresh token where the provider sends none', async () => {
-    const { process, add, time, provider } = await house({ rotates: false });
+    const { process, add, time, provider } = await processesForTest({ rotates: false });
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -170,7 +171,7 @@ describe('a token that has ended', () => {
   });
 
   test('survives failures that pass within two seconds', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -182,7 +183,7 @@ describe('a token that has ended', () => {
   });
 
   test('is a refusal at once while the provider fails, until an attempt in the background succeeds', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -212,7 +213,7 @@ describe('a token that has ended', () => {
   });
 
   test('waits for no attempt that follows a failure, even if it hangs', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -228,7 +229,7 @@ describe('a token that has ended', () => {
   });
 
   test('is asked for no sooner than the provider says, and the refusal says when', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -247,7 +248,7 @@ describe('a token that has ended', () => {
   });
 
   test('that nobody wants any more is asked for no more, and the next request waits again', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -266,7 +267,7 @@ describe('a token that has ended', () => {
   });
 
   test('is asked for at once where a person changed the grant or the provider after a failure', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let current = acme;
     const { registry, source } = await process({ providers: () => current });
     const grant = await add(registry, oauth2());
@@ -280,7 +281,7 @@ describe('a token that has ended', () => {
   });
 
   test('that another process could not refresh is not asked for a second time by who waited for it', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     await time.advance(hour);
@@ -299,8 +300,40 @@ describe('a token that has ended', () => {
     expect(provider.requests).toHaveLength(0);
   });
 
+  test('that could not be refreshed keeps the lock until the failure is noted', async () => {
+    const { process, add, time } = await processesForTest();
+    const atRelease: unknown[] = [];
+    const { source, registry } = await process({
+      refresh: () => Promise.resolve(down),
+      wrapStore: (store) => ({
+        ...store,
+        activity: {
+          ...store.activity,
+          async note(...change) {
+            for (let turns = 0; turns < 3; turns += 1) await nextTurn();
+            await store.activity.note(...change);
+          },
+        },
+        locks: {
+          ...store.locks,
+          async release(name, holder) {
+            atRelease.push((await store.activity.get(name.replace('refresh/', '')))?.failure);
+            await store.locks.release(name, holder);
+          },
+        },
+      }),
+    });
+    const grant = await add(registry, oauth2());
+    await time.advance(hour);
+    const refused = source.tokenFor(grant.id);
+    await time.advance(3_000);
+    expect(tokenOf(await refused)).toBe('refresh_failed');
+    expect(atRelease.length).toBeGreaterThan(0);
+    expect(new Set(atRelease)).toEqual(new Set([down.reason]));
+  });
+
   test('is a refusal after the patience where the provider hangs, and the answer still counts', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process({
       limits: { refresh_timeout: 60_000, refresh_wait: 5_000 },
     });
@@ -318,7 +351,7 @@ describe('a token that has ended', () => {
   });
 
   test('cuts a request to the token endpoint at refresh_timeout', async () => {
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const signals: AbortSignal[] = [];
     const { registry, source } = await process({
       refresh: (_, { signal }) =>
@@ -340,7 +373,7 @@ describe('a token that has ended', () => {
   });
 
   test('is not asked for again and again where the provider refuses the client', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     let current = acme;
     const { registry, source } = await process({ providers: () => current });
     const grant = await add(registry, oauth2());
@@ -363,7 +396,7 @@ describe('a token that has ended', () => {
   });
 
   test('names the missing setting where there is nobody to ask', async () => {
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const { registry, source } = await process({ providers: () => undefined });
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -374,7 +407,7 @@ describe('a token that has ended', () => {
   });
 
   test('and cannot be refreshed turns the grant expired, once', async () => {
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2({ refreshToken: null }));
     await time.advance(hour - 1);
@@ -397,7 +430,7 @@ describe('a token that has ended', () => {
 
 describe('a grant that is no longer usable', () => {
   test('is refused with its code and the command that helps', async () => {
-    const { process, add } = await house();
+    const { process, add } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await source.tokenFor(grant.id);
@@ -415,7 +448,7 @@ describe('a grant that is no longer usable', () => {
   });
 
   test('after invalid_grant is not tried again, and keeps the reason', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -433,7 +466,7 @@ describe('a grant that is no longer usable', () => {
   });
 
   test('while its token is due, still has that token for the request that noticed', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour - 60_000);
@@ -446,7 +479,7 @@ describe('a grant that is no longer usable', () => {
 
 describe('an upstream 401', () => {
   test('forces one refresh for all that met it', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     const stale = ready(await source.tokenFor(grant.id));
@@ -458,7 +491,7 @@ describe('an upstream 401', () => {
   });
 
   test('takes the newer token that another process stored', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
     const stale = ready(await here.source.tokenFor(grant.id));
@@ -468,7 +501,7 @@ describe('an upstream 401', () => {
   });
 
   test('does not loop where every token is refused', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     const first = ready(await source.tokenFor(grant.id));
@@ -482,7 +515,7 @@ describe('an upstream 401', () => {
   });
 
   test('leaves the 401 as it is where nothing can be refreshed, or the provider fails', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     const stale = ready(await source.tokenFor(grant.id));
@@ -495,7 +528,7 @@ describe('an upstream 401', () => {
   });
 
   test('is a clear refusal where the consent is gone', async () => {
-    const { process, add, provider } = await house();
+    const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     const stale = ready(await source.tokenFor(grant.id));
@@ -506,7 +539,7 @@ describe('an upstream 401', () => {
 
 describe('the store', () => {
   test('that fails makes the request fail with its code', async () => {
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -519,7 +552,7 @@ describe('the store', () => {
 
 describe('close', () => {
   test('waits for the commit of a refresh that is under way, and starts none', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -544,7 +577,7 @@ describe('close', () => {
   });
 
   test('does not wait for ever', async () => {
-    const { process, add, time } = await house();
+    const { process, add, time } = await processesForTest();
     const { registry, source } = await process({ refresh: () => new Promise(() => undefined) });
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -557,7 +590,7 @@ describe('close', () => {
   });
 
   test('ends a wait between two attempts', async () => {
-    const { process, add, time, provider } = await house();
+    const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
@@ -571,7 +604,7 @@ describe('close', () => {
 });
 
 test('nothing that is audited or answered to a caller contains a token', async () => {
-  const { process, add, time, provider } = await house();
+  const { process, add, time, provider } = await processesForTest();
   const { registry, source, events } = await process();
   const grant = await add(registry, oauth2());
   await time.advance(hour);

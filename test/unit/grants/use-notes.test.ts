@@ -22,9 +22,9 @@ function diary() {
 }
 
 const allAt = (ms: number) => [
-  { kind: 'lease', id: 'l', at: start + ms },
   { kind: 'token', id: 'a', at: start + ms },
   { kind: 'token', id: 'b', at: start + ms },
+  { kind: 'lease', id: 'l', at: start + ms },
 ];
 
 describe('uses of tokens and leases', () => {

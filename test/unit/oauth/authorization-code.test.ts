@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { authorizationUrl, exchangeCode, parseCallback } from '../../../src/oauth/authorization-code.ts';
-import { acme } from '../grants/house.ts';
+import { acme } from '../grants/processes.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
 const now = Date.UTC(2027, 0, 1);

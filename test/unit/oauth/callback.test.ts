@@ -6,7 +6,7 @@ import {
   type Callback,
   type CallbackExpectation,
 } from '../../../src/oauth/authorization-code.ts';
-import { acme } from '../grants/house.ts';
+import { acme } from '../grants/processes.ts';
 
 const expected: CallbackExpectation = { provider: acme, state: 'the-state', codeVerifier: 'the-verifier' };
 

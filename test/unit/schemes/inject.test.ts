@@ -3,7 +3,7 @@ import type { Credential, SealedCredential } from '../../../src/grants/credentia
 import type { InjectPlan } from '../../../src/grants/provider.ts';
 import { fieldsFor } from '../../../src/schemes/registry.ts';
 import { inject } from '../../../src/schemes/apply.ts';
-import { oauth2 } from '../grants/house.ts';
+import { oauth2 } from '../grants/processes.ts';
 
 const bearer: InjectPlan = { kind: 'bearer' };
 const header: InjectPlan = { kind: 'header', name: 'X-Api-Key', prefix: '' };

@@ -3,7 +3,7 @@ import { lackedBy, lackedText } from '../../../../src/cli/grant/show.ts';
 import type { Credential } from '../../../../src/grants/credential.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { aProvider } from '../../../support/provider.ts';
-import { oauth2 } from '../../grants/house.ts';
+import { oauth2 } from '../../grants/processes.ts';
 
 const at = Date.UTC(2027, 0, 1);
 const provider = aProvider({ flows: ['authorization_code'] });

@@ -58,7 +58,7 @@ export interface Process {
 }
 
 /** A store in a folder of its own, a provider, a clock, and as many processes as a test wants. */
-export interface House {
+export interface ProcessesForTest {
   readonly time: ManualTime;
   readonly provider: RotatingProvider;
   readonly process: (
@@ -68,7 +68,9 @@ export interface House {
   readonly add: (registry: Registry, credential: Credential) => Promise<Grant>;
 }
 
-export async function house(options: { rotates?: boolean; lifetimeMs?: number } = {}): Promise<House> {
+export async function processesForTest(
+  options: { rotates?: boolean; lifetimeMs?: number } = {},
+): Promise<ProcessesForTest> {
   const folder = await tempFolder();
   const time = manualTime(start);
   const vault = createVault(masterKey(Buffer.alloc(32, 7)));
