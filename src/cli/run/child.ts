@@ -109,7 +109,7 @@ const soonMs = 20;
  * stops only itself, and the shell, which knows this process alone, would wait on. Whoever continues this one continues
  * the child. Answers what gives it up.
  */
-function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
+export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
   let timer: NodeJS.Timeout | undefined;
   const look = () => {
     if (pid !== undefined && isStopped(pid)) process.kill(process.pid, 'SIGSTOP');
