@@ -17,36 +17,34 @@ import {
   countName,
   type Quota,
   spendFrom,
-  sweepNowAndThen,
+  sweepEveryMinute,
   takeFrom,
   type QuotaResult,
   waitOf,
 } from './quota.ts';
 
-/** How a shared quota behaves. */
 interface SharedQuotaOptions {
   /**
-   * How long a request waits for another process's write, in milliseconds; by default 1,000. The wait blocks the thread,
-   * and a write takes some microseconds: so it is a bound for the worst.
+   * Milliseconds that a request waits for the write of another process; default 1,000. The wait blocks the thread; a write
+   * takes microseconds.
    */
   readonly busyTimeoutMs?: number;
 }
 
-/** Bytes that could not be written yet, and which limit of whom they are for. */
+/** Bytes that could not be written yet. */
 interface Owed {
   readonly limit: RuleLimit;
-  readonly who: QuotaKey;
+  readonly key: QuotaKey;
   readonly bytes: number;
 }
 
 /**
- * A quota that the processes of one machine share through the SQLite file at `path`, on a local disk. The file is opened
- * (and made) when the first limit is asked for: who has no limits has no file. One transaction a request takes the
- * write lock before it reads, so what two processes take never overlaps, and a process that dies leaves all of its
- * request counted or nothing.
+ * Opens a quota that the processes of one machine share through the SQLite file at `path`, on a local disk. The file is
+ * created with the first limit that is charged. One transaction for each request takes the write lock before it reads, so
+ * two processes never take the same request, and a process that dies leaves its request counted entirely or not at all.
  *
- * Whatever keeps it from counting (a file that is damaged, gone, replaced, locked, on a full disk) refuses the request
- * with `store_unavailable`, and the next one tries again: an error must never lift a limit.
+ * A file that is damaged, missing, replaced, locked or on a full disk refuses requests with `store_unavailable` until it
+ * works again: an error must never lift a limit.
  */
 export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: SharedQuotaOptions = {}): Quota {
   const location = resolve(path);
@@ -55,20 +53,20 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
   let closed = false;
   let failedAt = -Infinity;
 
-  /** Keeps bytes for later. A budget is overdrawn by them alone: an error must not lift it from what streams. */
-  function owe(limits: readonly RuleLimit[], who: QuotaKey, bytes: number, now: number): QuotaResult {
+  /** Keeps bytes in memory. They alone can overdraw a budget: an error must not lift it from a running stream. */
+  function owe(limits: readonly RuleLimit[], key: QuotaKey, bytes: number, now: number): QuotaResult {
     let overdrawn: QuotaResult = { ok: true };
     for (const limit of limits.filter(countsBytes)) {
-      const name = countName(limit, who);
+      const name = countName(limit, key);
       const all = bytes + (owed.get(name)?.bytes ?? 0);
-      owed.set(name, { limit, who, bytes: all });
+      owed.set(name, { limit, key, bytes: all });
       const count = charged(countAt(limit, undefined, now), 0, all);
       if (isOverdrawn(limit, count)) overdrawn = { ok: false, retryAfterMs: waitOf(limit, count), limit };
     }
     return overdrawn;
   }
 
-  /** Runs `work` in one transaction that has the write lock from the start, with what was owed paid first. */
+  /** Runs `work` in one transaction with the write lock, after the bytes in `owed` are charged. */
   function inTransaction<T>(now: number, work: (counts: Counts) => T): T {
     if (closed) throw new Error('it was closed');
     opened ??= openCounts(openQuotaFile(location, busyTimeoutMs));
@@ -76,7 +74,7 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
     if (!file.isInPlace()) throw new Error('it was moved or replaced while it was in use');
     const result = transaction(() => {
       sweep(now);
-      for (const { limit, who, bytes } of owed.values()) spendFrom(counts, [limit], who, bytes, now);
+      for (const { limit, key, bytes } of owed.values()) spendFrom(counts, [limit], key, bytes, now);
       return work(counts);
     });
     owed.clear();
@@ -84,23 +82,23 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
   }
 
   return {
-    async take(limits, who, now) {
+    async take(limits, key, now) {
       if (limits.length === 0) return { ok: true };
       try {
-        return inTransaction(now, (counts) => takeFrom(counts, limits, who, now));
+        return inTransaction(now, (counts) => takeFrom(counts, limits, key, now));
       } catch (error) {
         throw unavailable(location, error);
       }
     },
-    spend(limits, who, bytes, now) {
+    spend(limits, key, bytes, now) {
       if (bytes <= 0 || !limits.some(countsBytes)) return { ok: true };
       try {
-        // Each try may block the thread, and what streams settles often.
-        if (Math.abs(now - failedAt) < busyTimeoutMs) return owe(limits, who, bytes, now);
-        return inTransaction(now, (counts) => spendFrom(counts, limits, who, bytes, now));
+        // Each attempt may block the thread, and a stream charges bytes often.
+        if (Math.abs(now - failedAt) < busyTimeoutMs) return owe(limits, key, bytes, now);
+        return inTransaction(now, (counts) => spendFrom(counts, limits, key, bytes, now));
       } catch {
         failedAt = now;
-        return owe(limits, who, bytes, now);
+        return owe(limits, key, bytes, now);
       }
     },
     close() {
@@ -127,7 +125,7 @@ function openCounts(file: QuotaFile): OpenCounts {
        at = excluded.at, used = excluded.used, unit = excluded.unit, bytes = excluded.bytes, stale = excluded.stale`,
   );
   const forget = database.prepare<[number]>('delete from counts where stale <= ?');
-  // Made once: to make one costs as much as to run it.
+  // Created once: creating it costs as much as running it.
   const run = database.transaction((work: () => unknown) => work());
   return {
     file,
@@ -135,7 +133,7 @@ function openCounts(file: QuotaFile): OpenCounts {
       read: (name) => read.get(name),
       write: (name, { at, used, unit, bytes }, stale) => void write.run(name, at, used, unit, bytes, stale),
     },
-    sweep: sweepNowAndThen((now) => void forget.run(now)),
+    sweep: sweepEveryMinute((now) => void forget.run(now)),
     transaction<T>(work: () => T): T {
       let result: { readonly of: T } | undefined;
       run.immediate(() => (result = { of: work() }));
@@ -159,13 +157,13 @@ function unavailable(location: string, cause: unknown): SidekeyError {
   );
 }
 
-/** "SKQU" in the header of the database: it is ours. */
+/** "SKQU" in the header of the database. */
 const applicationId = 0x53_4b_51_55;
 
-/** Version of the table below; another one is another file's. */
+/** Version of the table below. */
 const tableVersion = 1;
 
-/** The file that the processes of a machine count in, beside the store at `storePath`: `sidekey.db` → `sidekey-quota.db`. */
+/** Returns the path of the file of counts beside the store at `storePath`: `sidekey.db` → `sidekey-quota.db`. */
 export function quotaFileOf(storePath: string): string {
   const { dir, name, ext } = parse(storePath);
   return join(dir, `${name}-quota${ext}`);
@@ -174,15 +172,15 @@ export function quotaFileOf(storePath: string): string {
 /** An open file of counts. */
 interface QuotaFile {
   readonly database: Database.Database;
-  /** Whether the file is still the one at its path. If not, other processes count elsewhere. */
+  /** Reports whether the path still names this file. If not, other processes count in another one. */
   isInPlace(): boolean;
 }
 
 /**
- * Opens the file of counts at `path`, and makes it (0600) where there is none. Like all of this room it works
- * synchronously: a count is taken in microseconds, and nothing may come between.
- * @param busyTimeoutMs how long a statement waits for another process's write, while it blocks the thread
- * @throws what SQLite or the system throws; SidekeyError `store_unavailable` where others may use it
+ * Opens the file of counts, and creates it (0600) if there is none. Synchronous: a count takes microseconds, and no other
+ * request may come in between.
+ * @param busyTimeoutMs milliseconds that a statement blocks the thread for the write of another process
+ * @throws errors of SQLite and the system; SidekeyError `store_unavailable` if other users may change the file
  */
 function openQuotaFile(path: string, busyTimeoutMs: number): QuotaFile {
   if (look(path) === undefined) create(path, busyTimeoutMs);
@@ -220,24 +218,24 @@ function look(path: string): BigIntStats | undefined {
 }
 
 function configure(database: Database.Database): void {
-  // The log lets a process that dies in the middle of a write cost nothing but that write.
+  // With a write-ahead log, a process that dies in the middle of a write loses only that write.
   if (database.pragma('journal_mode = wal', { simple: true }) !== 'wal') {
     throw new Error('the file system has no shared memory');
   }
-  // What a dead process wrote is with the system: only a power cut loses it. With `normal` a cut takes the counts since
-  // the last checkpoint, and leaves a sound file; with `off` it may leave a broken one, which refuses until a person
-  // comes. The price is a sync in a thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).
+  // Writes of a dead process are with the system: only a power cut loses them. With `normal` a cut loses the counts since
+  // the last checkpoint and leaves a sound file; with `off` it may corrupt the file, which then refuses all requests. The
+  // price is one sync in a thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).
   database.pragma('synchronous = normal');
   database.pragma('trusted_schema = off');
 }
 
-/** Builds it under another name, and links it into its place: of several processes at once one is first. */
+/** Builds the file under another name and links it into place: the first of several concurrent processes wins. */
 function create(path: string, busyTimeoutMs: number): void {
   const folder = dirname(path);
   const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   try {
-    // SQLite gives the log files the mode that it finds on the database.
+    // SQLite gives the log files the mode of the database.
     closeSync(openSync(draft, 'wx', 0o600));
     const database = new Database(draft, { fileMustExist: true, timeout: busyTimeoutMs });
     try {

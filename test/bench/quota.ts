@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { RuleLimit } from '../../src/policy/rule.ts';
-import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
+import { createMemoryQuota } from '../support/memory-quota.ts';
 import type { QuotaKey, Quota } from '../../src/quota/quota.ts';
 import { createSharedQuota } from '../../src/quota/shared-quota.ts';
 

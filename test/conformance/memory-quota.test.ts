@@ -1,4 +1,4 @@
-import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
+import { createMemoryQuota } from '../support/memory-quota.ts';
 import { quotaConformance } from './quota.ts';
 
 quotaConformance('memory', () => {

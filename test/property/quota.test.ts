@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
-import { createMemoryQuota } from '../../src/quota/memory-quota.ts';
+import { createMemoryQuota } from '../support/memory-quota.ts';
 import { type QuotaKey, countAt, type Quota } from '../../src/quota/quota.ts';
 import { createSharedQuota } from '../../src/quota/shared-quota.ts';
 import * as fc from '../support/fast-check.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createEchoLimit, type EchoAsker } from '../../../src/proxy/limits.ts';
-import { createMemoryQuota } from '../../../src/quota/memory-quota.ts';
+import { createMemoryQuota } from '../../support/memory-quota.ts';
 
 const hour = 3_600_000;
 
