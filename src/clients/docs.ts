@@ -4,50 +4,52 @@ import { packageRoot } from '../config/locate.ts';
 import { clients } from './table.ts';
 import { variables, type ClientVariable, type VariableValue } from './variable-table.ts';
 
-/** `docs/clients.md`: which programs work through the proxy, and what each needs for it, as a page for people. */
+/** Generator of `docs/clients.md`: the programs that work through the proxy, and the variables that each needs. */
 
 const intro = `# Clients
 
-What each program needs to work through Sidekey. \`sidekey run -- CMD\` and \`sidekey env\` set all of the variables below;
-\`sidekey doctor\` asks the programs of your machine, and says what is missing. This page is made by \`npm run clients\` from
-the tables that those commands use.
+The variables and settings that programs need to work through Sidekey. \`sidekey run -- CMD\` and \`sidekey env\` set all of the
+variables below. \`sidekey doctor\` tests the programs of your machine and names missing settings. \`npm run clients\` makes this
+page from the tables of these commands.
 
-Every program is told of the proxy by \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, in upper and lower case. "Trust and
-the rest" is what it needs besides. "Seen" names what tests run for real ([test/clients/](../test/clients)): through \`sidekey run\`,
-against a TLS server that answers to the credential alone. While that server holds an answer back, the environment, the arguments
-and the memory of everything that \`run\` has started are searched for the credential, and afterwards every file that was written
-and all output. What is marked "by hand" was tried once in the
-same way, with the version that is named, and has no test. What a row names and "seen" does not, is said from its documentation.
+Every program gets \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, in upper and lower case.
 
-| client | trust and the rest | seen | what variables cannot do |
+- "Trust and more" lists the additional variables.
+- "Tested" links the tests that run the program ([test/clients/](../test/clients)) through \`sidekey run\`, against a TLS server
+  that accepts the credential only. During a request, the tests search the environment, arguments and memory of all started
+  processes for the credential. Afterwards they search all written files and all output.
+- "By hand" marks a single trial with the named version. Everything else is from the documentation of the program.
+
+| client | trust and more | tested | what variables cannot do |
 | --- | --- | --- | --- |
 `;
 
 const middle = `
-The SDKs are those of OpenAI, Anthropic, GitHub (Octokit), Google (Gmail) and Slack for Node.js, each with nothing but the
-placeholder that \`run\` sets. npm has a placeholder of its own for \`npm publish\`, in an .npmrc, as it publishes nothing without.
-Chromium has the CA in its own store, as its row says. What goes through a tunnel (\`tunnel\` in the domain map, as with the hosts of
-Git LFS and skopeo that large files come from) shows its own certificate, whose root has to be one of the machine's or of those
-that \`SSL_CERT_FILE\` names where \`run\` is called. The AWS command line, boto3 and \`curl --aws-sigv4\` are run for real
-too, with variables that are set by hand and not through \`run\` ([aws](../test/clients/aws.test.ts)): a double of AWS checks
-their signatures, and the keys are looked for in files and output, not in memory.
+- The tested SDKs are those of OpenAI, Anthropic, GitHub (Octokit), Google (Gmail) and Slack for Node.js, with only the
+  placeholder that \`run\` sets. \`npm publish\` requires a placeholder in an .npmrc.
+- Chromium has its own trust store; see its row.
+- A tunnelled host (\`tunnel\`) shows its own certificate. Its root must be in the system's trust store or in the file that
+  \`SSL_CERT_FILE\` names when \`run\` starts. The storage hosts of Git LFS and skopeo are examples.
+- The AWS command line, boto3 and \`curl --aws-sigv4\` are tested with variables that are set by hand, not through \`run\`
+  ([aws](../test/clients/aws.test.ts)). A double of AWS checks their signatures. The keys are searched in files and output, not in
+  memory.
 
-## The variables
+## Variables
 
-| variable | is set to | what for |
+| variable | value | purpose |
 | --- | --- | --- |
 `;
 
 const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
   proxy: 'the URL of the proxy, with a token',
-  'no-proxy': 'what was there, and this machine',
-  extra: 'our CA, and what was there',
-  bundle: 'the roots of the machine, what was there, and our CA',
-  java: 'options for proxy and trust store, behind those that were there',
-  php: 'a folder with settings, behind those that were there',
+  'no-proxy': 'the previous value, and this machine',
+  extra: 'the CA of Sidekey, and the previous content',
+  bundle: 'the system roots, the previous content, and the CA of Sidekey',
+  java: 'options for proxy and trust store, after the previous ones',
+  php: 'a folder with settings, after the previous ones',
   wget: 'a file with settings',
-  hg: 'files with settings, ours behind those that were there',
-  apt: 'a file with settings, which takes in what was there',
+  hg: 'files with settings, after the previous ones',
+  apt: 'a file with settings, which includes the previous one',
 };
 
 /** The page, as Markdown. */

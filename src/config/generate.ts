@@ -19,16 +19,17 @@ export async function renderEnvironmentIndex(): Promise<string> {
 
 const intro = `# Providers
 
-The built-in providers, each a file in [config/providers/](../config/providers). This page is made from them by
-\`npm run providers\`; \`sidekey provider show NAME\` says more of each: scopes, how to register a client, what to know.
+The built-in providers. Each is a file in [config/providers/](../config/providers), and \`npm run providers\` makes this page
+from them. \`sidekey provider show NAME\` adds scopes, client registration and notes.
 
-"Connect with" names the ways of \`sidekey connect NAME\`: in a browser, with a device code (\`--device\`), with a key or
-personal token that you paste (\`--token\`), and so on. A provider with a setting needs it first: \`--set NAME=VALUE\`.
-"Goes to" is the audience: no credential of the provider is ever sent anywhere else.
+- "Connect with" lists the methods of \`sidekey connect NAME\`: browser, device code (\`--device\`), key or personal token
+  (\`--token\`) and others.
+- "Goes to" is the audience. Sidekey sends a credential of the provider to no other host.
+- "Settings" must be set first: \`--set NAME=VALUE\`.
 
-Any other API: \`sidekey connect api-key --set host=HOST --token\`; any OpenID provider, or API that says where its tokens
-come from: \`sidekey connect https://HOST --discover\`. Or write a file of your own: see
-[the guide](connect.md#providers-of-your-own).
+For another API use \`sidekey connect api-key --set host=HOST --token\`. For an OpenID provider, or an API that publishes its
+authorization server, use \`sidekey connect https://HOST --discover\`. You can also write
+[a provider of your own](connect.md#providers-of-your-own).
 `;
 
 /** The page, as Markdown. Throws where a file of the catalog is wrong. */
