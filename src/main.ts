@@ -13,7 +13,7 @@ import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { followConfig, watchConfig } from './config/reload.ts';
 import { createUseNotes } from './grants/activity.ts';
-import type { InjectPlan } from './grants/provider.ts';
+import type { Placement } from './grants/provider.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
 import { createTokenSource } from './grants/token-source.ts';
 import { SidekeyError } from './lib/errors.ts';
@@ -28,7 +28,7 @@ import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
-import { planAt } from './schemes/place.ts';
+import { placementAt } from './schemes/place.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 
 /** A proxy that serves. */
@@ -344,7 +344,7 @@ function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {
 }
 
 /** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
-const bearer: InjectPlan = { kind: 'bearer' };
+const bearer: Placement = { kind: 'bearer' };
 
 function settingsOf(
   { proxy, domains, limits, providers }: Config,
@@ -360,7 +360,7 @@ function settingsOf(
     protocols,
     injectPlan: (provider, destination) => {
       const places = providers.get(provider)?.inject;
-      return places === undefined ? bearer : planAt(places, destination);
+      return places === undefined ? bearer : placementAt(places, destination);
     },
     provider: (name) => providers.get(name),
     redactPath: createPathRedactor(providers),

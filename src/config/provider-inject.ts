@@ -2,9 +2,9 @@ import { z } from 'zod';
 import type { DpopAlgorithm } from '../grants/credential.ts';
 import type {
   Flow,
-  HmacPlan,
+  HmacPlacement,
   InjectPlace,
-  InjectPlan,
+  Placement,
   OwnPlan,
   Provider,
   Templates,
@@ -154,7 +154,7 @@ const sign = templateText(
 );
 
 /** Names of fields that a template has, which are written by other templates with the signature in them. */
-function signsSignature({ sign: written, headers }: Pick<HmacPlan, 'sign' | 'headers'>): boolean {
+function signsSignature({ sign: written, headers }: Pick<HmacPlacement, 'sign' | 'headers'>): boolean {
   const behind = headers
     .filter(([, template]) => template.includes('{signature}'))
     .map(([name]) => name.toLowerCase());
@@ -185,7 +185,7 @@ const hmacDefinition = z.strictObject({
         'Parameters that are added behind those of the request; those without {signature} are signed with the query.',
       ).optional(),
     })
-    .transform((written): HmacPlan => {
+    .transform((written): HmacPlacement => {
       const { headers = [], query = [] } = written;
       return { kind: 'hmac', ...written, headers, query };
     })
@@ -355,7 +355,7 @@ const kinds =
 
 type Written = z.output<(typeof everyKind)[number]>;
 
-function planOf(written: Written): InjectPlan {
+function planOf(written: Written): Placement {
   if (written === 'bearer' || written === 'placeholder' || written === 'client_certificate')
     return { kind: written };
   if (written === 'aws_sigv4') return { kind: 'aws_sigv4', service: null, region: null };

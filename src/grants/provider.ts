@@ -163,7 +163,7 @@ export interface Probe {
  * - `client_certificate`: nowhere; the connection is made with it.
  * - `hmac`: nowhere; the request is signed with it, as the plan says.
  */
-export type InjectPlan =
+export type Placement =
   | { readonly kind: 'bearer' }
   | { readonly kind: 'dpop' }
   | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
@@ -177,13 +177,13 @@ export type InjectPlan =
   | { readonly kind: 'form'; readonly name: string }
   | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null }
   | { readonly kind: 'client_certificate' }
-  | HmacPlan;
+  | HmacPlacement;
 
 /** Names, each with a template of its value: see `policy/template.ts`. */
 export type Templates = readonly (readonly [name: string, template: string])[];
 
 /** How requests are signed with a shared secret (RFC 2104), and where the signature stands. */
-export interface HmacPlan {
+export interface HmacPlacement {
   readonly kind: 'hmac';
   readonly algorithm: 'sha256' | 'sha1' | 'sha512';
   /** What is signed. */
@@ -214,7 +214,7 @@ export interface InjectPlace {
   readonly hosts: readonly string[] | null;
   /** Path globs; null: all paths. */
   readonly paths: readonly string[] | null;
-  readonly as: InjectPlan | OwnPlan;
+  readonly as: Placement | OwnPlan;
 }
 
 /**

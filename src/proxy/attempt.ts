@@ -10,7 +10,7 @@ import { asTyped } from '../lib/log.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { isFieldName } from '../policy/text.ts';
-import type { Injected } from '../schemes/apply.ts';
+import type { AppliedRequest } from '../schemes/apply.ts';
 import { nonceIn, type Nonces } from '../schemes/dpop-proof.ts';
 import { wantsNonce } from '../schemes/dpop.ts';
 import type { UpstreamConnection } from '../upstream/h1-connection.ts';
@@ -67,11 +67,11 @@ export interface Proofs {
    */
   heard(status: number, values: (name: string) => readonly string[]): ProofAnswer;
   /** The request as it left last, with another proof: none is good for two. Throws what `inject` throws. */
-  anew(): Injected;
+  anew(): AppliedRequest;
 }
 
 /** @param origin where the request goes: what its nonces are remembered by */
-export function createProofs(nonces: Nonces, origin: string, anew: () => Injected): Proofs {
+export function createProofs(nonces: Nonces, origin: string, anew: () => AppliedRequest): Proofs {
   return {
     heard(status, values) {
       const nonce = nonceIn(values('dpop-nonce'));
@@ -92,7 +92,7 @@ type Leaving = Pick<UpstreamRequest, 'authority' | 'method' | 'framing' | 'proto
  * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
  */
-export function requestHead(leaving: Leaving, { path, fields }: Injected, isExpecting = false): Buffer {
+export function requestHead(leaving: Leaving, { path, fields }: AppliedRequest, isExpecting = false): Buffer {
   checkTarget(path);
   const own = leaving.protocol === 'h2' ? withoutTe(fields) : fields;
   const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
@@ -113,7 +113,7 @@ const secrets = ['authorization', 'cookie'];
  */
 export function streamHead(
   { authority, method, framing }: Leaving,
-  { path, fields, carriedIn, conceal, reframed }: Injected,
+  { path, fields, carriedIn, conceal, reframed }: AppliedRequest,
   isExpecting = false,
 ): StreamHead {
   checkTarget(path);
@@ -167,7 +167,7 @@ export function keptFor(head: ResponseHeadBytes): number | null {
 export interface AttemptContext {
   readonly request: UpstreamRequest;
   /** What of it may be another at the second try. */
-  readonly injected: Injected;
+  readonly injected: AppliedRequest;
   /** The body as it comes, or as it was kept; null: it has no byte. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
@@ -187,7 +187,7 @@ export interface AttemptContext {
 export type AttemptEnd =
   | { readonly kind: 'done'; readonly result: ExchangeResult }
   /** A 401 came, and there is a newer token. */
-  | { readonly kind: 'renewed'; readonly request: Injected; readonly sent: AttemptContext['sent'] }
+  | { readonly kind: 'renewed'; readonly request: AppliedRequest; readonly sent: AttemptContext['sent'] }
   /** A 401 came that wants another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
   /**
@@ -251,7 +251,10 @@ export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): U
 }
 
 /** The body as it goes with the request: written anew while it streams, where its credential asks for that. */
-export function rewrittenBody({ rewriteBody }: Injected, sent: UploadBody['pieces']): UploadBody['pieces'] {
+export function rewrittenBody(
+  { rewriteBody }: AppliedRequest,
+  sent: UploadBody['pieces'],
+): UploadBody['pieces'] {
   return rewriteBody === undefined ? sent : rewriteBody(listOf(sent));
 }
 

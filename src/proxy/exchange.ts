@@ -20,7 +20,13 @@ import { discovery } from './discovery.ts';
 import type { UpstreamRequest } from './forward.ts';
 import { type Admitted, type Consent, withCredential, withKnownBody } from './inject.ts';
 import { responseBound, takeLimits } from './limits.ts';
-import { type ShownFacts, shownInHead, showsGrant, strayInHead, withPlaceholders } from './placeholders.ts';
+import {
+  type PlaceholderContext,
+  detectInHead,
+  showsGrant,
+  unexpectedInHead,
+  detectPlaceholders,
+} from './placeholders.ts';
 import { beginRecord, type ExchangeRecord } from './record.ts';
 import { wholeBody } from './request-body.ts';
 import { targetOf } from './target.ts';
@@ -99,7 +105,7 @@ async function admit(
   const { authority, path } = target;
   if (isOwn(authority)) return discovery(inbound, target, reply, settings, services, record);
 
-  const inHead = shownInHead(head, services.placeholders);
+  const inHead = detectInHead(head, services.placeholders);
   let { body } = inbound;
   let read: BodyFacts | null = null;
   /** Steps 2 and 3, by what holds at that moment. */
@@ -146,9 +152,9 @@ async function admit(
   };
   if (decision.outcome === 'tunnel') {
     const known = { caller, settings: judgement.settings, offer, inHead, grant: null };
-    const stray = strayInHead(leaves, known, services.placeholders);
+    const stray = unexpectedInHead(leaves, known, services.placeholders);
     if (stray !== null) return stray;
-    const watched = await withPlaceholders(leaves, known, services.placeholders, reply, () => {});
+    const watched = await detectPlaceholders(leaves, known, services.placeholders, reply, () => {});
     if (watched instanceof SidekeyError) return watched;
     // No grant is used, so the config lets no limit count for one.
     const taken = await takeLimits(decision, { agent: caller.agent, grant: '' }, services);
@@ -183,14 +189,14 @@ async function admit(
 async function prepare(
   request: UpstreamRequest,
   granted: AuthorizedRequest,
-  shown: Pick<ShownFacts, 'offer' | 'inHead'>,
+  shown: Pick<PlaceholderContext, 'offer' | 'inHead'>,
   reply: Reply,
   services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<UpstreamRequest | ExchangeResult | SidekeyError> {
   const { settings, caller, grant } = granted;
-  const facts: ShownFacts = { ...shown, settings, caller, grant };
-  const stray = strayInHead(request, facts, services.placeholders);
+  const facts: PlaceholderContext = { ...shown, settings, caller, grant };
+  const stray = unexpectedInHead(request, facts, services.placeholders);
   if (stray !== null) return stray;
   let leaving = request;
   if (isTokenRequest(request, settings.provider(grant.provider))) {
@@ -199,7 +205,7 @@ async function prepare(
     leaving = { ...request, ...answered };
   }
   const known = await withKnownBody(leaving, granted, reply);
-  return withPlaceholders(known, facts, services.placeholders, reply, () =>
+  return detectPlaceholders(known, facts, services.placeholders, reply, () =>
     services.audit.note(record.strayed()),
   );
 }

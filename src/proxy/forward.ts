@@ -4,8 +4,8 @@ import type { ExchangeResult, Meter, Reply, Spend } from '../http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { EchoPlan } from '../policy/leak-guard.ts';
-import type { Injected } from '../schemes/apply.ts';
-import type { Shown } from '../schemes/placeholders.ts';
+import type { AppliedRequest } from '../schemes/apply.ts';
+import type { DetectedPlaceholders } from '../schemes/placeholders.ts';
 import type { Protocol } from '../upstream/protocol.ts';
 import { isSafe, type Proofs, type AttemptContext } from './attempt.ts';
 import type { ConfigSnapshot } from './deps.ts';
@@ -38,25 +38,25 @@ export interface UpstreamRequest {
   /** Takes the bytes of both bodies off a budget; absent: they count against none. */
   readonly spend?: Spend | undefined;
   /** Takes the credential out of response fields; see `Injected`. */
-  readonly conceal?: Injected['conceal'];
+  readonly conceal?: AppliedRequest['conceal'];
   /** Which fields the credential stands in; see `Injected`. */
-  readonly carriedIn?: Injected['carriedIn'];
+  readonly carriedIn?: AppliedRequest['carriedIn'];
   /** What no response may show; see `Injected`. */
-  readonly secrets?: Injected['secrets'];
+  readonly secrets?: AppliedRequest['secrets'];
   /** Which responses are looked into for those; absent or null: none. */
   readonly echo?: EchoPlan | null | undefined;
   /** Counts an echo; answers why the exchange may not go on. Absent: echoes do not count. */
   readonly countEcho?: (() => Promise<SidekeyError | null>) | undefined;
   /** Writes the body anew while it streams; see `Injected`. */
-  readonly rewriteBody?: Injected['rewriteBody'];
+  readonly rewriteBody?: AppliedRequest['rewriteBody'];
   /** See `Injected`. */
-  readonly reframed?: Injected['reframed'];
+  readonly reframed?: AppliedRequest['reframed'];
   /** Its placeholders; absent: it has none. */
-  readonly shown?: Shown;
+  readonly placeholders?: DetectedPlaceholders;
   /** Text messages of a WebSocket are written anew; see `Injected`. */
-  readonly messages?: Injected['messages'];
+  readonly messages?: AppliedRequest['messages'];
   /** Who we are on the connection that it leaves on; see `Injected`. */
-  readonly identity?: Injected['identity'];
+  readonly identity?: AppliedRequest['identity'];
   /** SHA-256 of the body in hex, where it was read for that. */
   readonly bodyHash?: string;
   /** All of the body, where it was read for that. */
@@ -71,7 +71,7 @@ export interface UpstreamRequest {
    * null to let the 401 through. `replayable`: whether the request can be sent again. Absent where nothing can be
    * renewed.
    */
-  readonly renew?: ((replayable: boolean) => Promise<Injected | null>) | undefined;
+  readonly renew?: ((replayable: boolean) => Promise<AppliedRequest | null>) | undefined;
   /** Absent where no token leaves that is bound to a key. */
   readonly proofs?: Proofs | undefined;
 }
@@ -91,7 +91,7 @@ export async function forward(
   let { renew } = request;
   const { proofs } = request;
   let mayProve = proofs !== undefined;
-  let injected: Injected = request;
+  let injected: AppliedRequest = request;
   // HTTP/2 without TLS is only for those who know that of each other (RFC 9113 §3.3).
   let protocol: Protocol = request.authority.scheme === 'https' ? request.protocol : 'http/1.1';
   // An upstream of HTTP/2 says of any request when it has done nothing with it.

@@ -5,8 +5,8 @@ import { isGuardable } from '../leak-guard/renderings.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { echoPlan } from '../policy/leak-guard.ts';
 import { fieldNameAsRead } from '../policy/text.ts';
-import { inject, type Injected } from '../schemes/apply.ts';
-import { isProven, originOf } from '../schemes/dpop.ts';
+import { applyScheme, type AppliedRequest } from '../schemes/apply.ts';
+import { needsProof, originOf } from '../schemes/dpop.ts';
 import { bodyNeed, type BodyNeed } from '../schemes/registry.ts';
 import type { MessageFacts } from '../schemes/scheme.ts';
 import { sha256 } from '../schemes/sigv4/signature.ts';
@@ -90,7 +90,7 @@ export async function withCredential(
   }
   const carried = plan;
   const places = settings.provider(first.grant.provider)?.echoPlaces;
-  const isShown = shownKinds.has(carried.kind) || departure.shown?.inContent === true;
+  const isShown = shownKinds.has(carried.kind) || departure.placeholders?.inContent === true;
   const echo = echoPlan(decision.leakGuard ?? 'auto', {
     host: authority.host,
     path: departure.path,
@@ -100,24 +100,24 @@ export async function withCredential(
   const fields = echo?.covers === 'all' ? plainRequest(departure.fields) : departure.fields;
   let left: ReadyToken = first;
 
-  const origin = isProven(first.sealed.credential, carried) ? originOf(authority) : null;
+  const origin = needsProof(first.sealed.credential, carried) ? originOf(authority) : null;
 
-  const injected = ({ sealed }: ReadyToken): Injected => {
+  const injected = ({ sealed }: ReadyToken): AppliedRequest => {
     const facts = messageFacts(departure, settings.limits, services.now());
-    return inject(
+    return applyScheme(
       { path: departure.path, fields },
       {
         sealed,
-        plan: carried,
+        placement: carried,
         authority,
         insecure: decision.insecure,
         facts: origin === null ? facts : { ...facts, nonce: services.nonces.of(origin) },
-        shown: departure.shown,
+        placeholders: departure.placeholders,
       },
     );
   };
 
-  const arm = async (ready: ReadyToken): Promise<Injected> => {
+  const arm = async (ready: ReadyToken): Promise<AppliedRequest> => {
     const { grant, sealed } = ready;
     const request = injected(ready);
     if (echo?.isAsked === true && request.secrets?.texts.every(isGuardable) !== true) throw unguardable();
@@ -128,7 +128,7 @@ export async function withCredential(
     return request;
   };
 
-  const renew = async (replayable: boolean): Promise<Injected | null> => {
+  const renew = async (replayable: boolean): Promise<AppliedRequest | null> => {
     const fresh = await services.tokens.forceRefresh(first);
     // The right may have been taken away while that was asked for. The use is counted already.
     const ended = await caller.holds(first.grant, { mode: settings.agents, used: false });

@@ -20,7 +20,7 @@ import {
   foreign,
   misplaced,
   notFor,
-  type ShownInBody,
+  type PlaceholdersInBody,
   tooLate,
 } from '../schemes/placeholders.ts';
 import type { Judgement } from './authorize.ts';
@@ -28,7 +28,7 @@ import type { UpstreamRequest } from './forward.ts';
 import { readAhead } from './request-body.ts';
 
 /** The placeholders in a request's head: nearly always none. */
-interface ShownInHead {
+interface PlaceholdersInHead {
   readonly inTarget: readonly FoundCode[];
   /** In fields that are not `Authorization`: services repeat some of those, such as `X-Request-Id`. */
   readonly inOtherFields: readonly FoundCode[];
@@ -37,10 +37,10 @@ interface ShownInHead {
 }
 
 /** Finds them. */
-export function shownInHead(
+export function detectInHead(
   { target, fields }: { readonly target: string; readonly fields: RawFields },
   codes: Pick<PlaceholderCodes, 'find'>,
-): ShownInHead {
+): PlaceholdersInHead {
   const inTarget = codes.find(target);
   let all = inTarget;
   let inOtherFields: readonly FoundCode[] = [];
@@ -75,17 +75,17 @@ export function showsGrant(
 }
 
 /** What is known of a request that may have placeholders. */
-export interface ShownFacts extends Pick<Judgement, 'caller' | 'settings' | 'offer'> {
+export interface PlaceholderContext extends Pick<Judgement, 'caller' | 'settings' | 'offer'> {
   /** Of its head. */
-  readonly inHead: ShownInHead;
+  readonly inHead: PlaceholdersInHead;
   /** Null: it goes without one. */
   readonly grant: Grant | null;
 }
 
 /** Why the placeholders of a request's head may not be sent there; null: they may, or there are none. */
-export function strayInHead(
+export function unexpectedInHead(
   { authority }: Pick<UpstreamRequest, 'authority'>,
-  { caller, offer, inHead, grant }: ShownFacts,
+  { caller, offer, inHead, grant }: PlaceholderContext,
   codes: PlaceholderCodes,
 ): SidekeyError | null {
   // Those of others that are offered here may stand in a field that the credential takes over.
@@ -101,9 +101,9 @@ export function strayInHead(
  * @returns SidekeyError `placeholder_misused`: one in the body may not go there
  * @throws SidekeyError `bad_request` where the client left in its body
  */
-export async function withPlaceholders(
+export async function detectPlaceholders(
   request: UpstreamRequest,
-  { caller, settings, inHead, grant }: ShownFacts,
+  { caller, settings, inHead, grant }: PlaceholderContext,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
   strayed: () => void,
@@ -134,7 +134,7 @@ export async function withPlaceholders(
     shown !== null ||
     (mayBeInTarget && inHead.inTarget.length > 0) ||
     (places.includes('header') && inHead.inOtherFields.length > 0);
-  return { ...leaving, shown: { texts, places, codes, inContent, body: shown } };
+  return { ...leaving, placeholders: { texts, places, codes, inContent, body: shown } };
 }
 
 /** How a body is looked into. */
@@ -149,7 +149,7 @@ interface BodyLook {
 /** A body that was looked into; it is whole still. */
 interface LookedInto extends Pick<UpstreamRequest, 'body'> {
   /** Null: nothing in it is replaced. */
-  readonly shown: ShownInBody | null;
+  readonly shown: PlaceholdersInBody | null;
 }
 
 /**

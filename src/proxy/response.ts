@@ -6,7 +6,7 @@ import { guarded, type GuardedExchange, guardedFields, type ReplySink } from '..
 import { type FailureCode, SidekeyError } from '../lib/errors.ts';
 import { isCovered } from '../policy/leak-guard.ts';
 import { peerOf } from '../policy/peer.ts';
-import type { Injected } from '../schemes/apply.ts';
+import type { AppliedRequest } from '../schemes/apply.ts';
 import {
   type AttemptEnd,
   endToEndFields,
@@ -389,7 +389,7 @@ export class ResponseHandler implements PassingOwner {
   }
 
   /** Has the request sent anew with a newer token, or lets the 401 through where there is none. */
-  async #recover(copy: AttemptContext['sent'], renewal: Promise<Injected | null>): Promise<void> {
+  async #recover(copy: AttemptContext['sent'], renewal: Promise<AppliedRequest | null>): Promise<void> {
     const request = await renewal;
     const held = this.#held;
     this.#held = null;

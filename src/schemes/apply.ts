@@ -5,7 +5,7 @@ import {
   type SealedCredential,
   secretText,
 } from '../grants/credential.ts';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { Placement } from '../grants/provider.ts';
 import type { BodyPlan } from '../http/h1/framing.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Replacement } from '../placeholders/stream.ts';
@@ -13,7 +13,7 @@ import { type Authority, authorityText } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
 import { fieldNameAsRead } from '../policy/text.ts';
 import { basicField } from './header.ts';
-import { placed, type Shown, withoutPlaces } from './placeholders.ts';
+import { substitutePlaceholders, type DetectedPlaceholders, withoutPlaces } from './placeholders.ts';
 import { carrierFor, checkField } from './registry.ts';
 import type { Carrier, MessageFacts } from './scheme.ts';
 import { type GrantIdentity, lineOfKey } from './single-value.ts';
@@ -42,10 +42,10 @@ export function createFingerprint(mac: (secret: string) => string): (sealed: Sea
  */
 
 /** What is injected, how, and for where. */
-export interface Injection {
+export interface CredentialUse {
   readonly sealed: SealedCredential;
   /** How the credential is carried. */
-  readonly plan: InjectPlan;
+  readonly placement: Placement;
   /** The one authority of the request: what is dialed and verified. */
   readonly authority: Authority;
   /** Whether the domain says that its credential may go over plain `http`. */
@@ -53,7 +53,7 @@ export interface Injection {
   /** For plans that sign, or write in the body. */
   readonly facts?: MessageFacts;
   /** Placeholders, in whose place the credential stands too; absent: there are none. */
-  readonly shown?: Shown | undefined;
+  readonly placeholders?: DetectedPlaceholders | undefined;
 }
 
 /** The parts of a request that a credential can stand in. */
@@ -65,7 +65,7 @@ interface Injectable {
 }
 
 /** The request with the credential in it. */
-export interface Injected extends Injectable {
+export interface AppliedRequest extends Injectable {
   /** Takes the credential out of response fields, where servers show it. Absent: they do not. */
   readonly conceal?: ((fields: readonly string[]) => readonly string[]) | undefined;
   /** Names, in lower case, of the fields that the credential may stand in. */
@@ -90,9 +90,9 @@ export interface Injected extends Injectable {
  * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential
  * cannot stand in this request; `insecure_transport`: plain `http` where the domain does not allow it.
  */
-export function inject({ path, fields }: Injectable, injection: Injection): Injected {
-  const { sealed, plan, authority, facts } = injection;
-  const { audience, into, flat, replaced, gone, secrets } = renderedOf(sealed, plan);
+export function applyScheme({ path, fields }: Injectable, injection: CredentialUse): AppliedRequest {
+  const { sealed, placement, authority, facts } = injection;
+  const { audience, into, flat, replaced, gone, secrets } = renderedOf(sealed, placement);
   if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
     throw new SidekeyError(
       'policy_violation',
@@ -112,7 +112,7 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
   const added = part?.added ?? [];
   for (let i = 0; i < added.length; i += 2) checkField(added[i]!, added[i + 1]!);
   const own = added.length === 0 ? flat : [...flat, ...added];
-  const injected: Injected = {
+  const injected: AppliedRequest = {
     path: part?.path ?? path,
     fields: replacing(part?.fields ?? fields, gone, own),
     conceal: part?.conceal,
@@ -123,8 +123,8 @@ export function inject({ path, fields }: Injectable, injection: Injection): Inje
   };
   const carried = part?.body === undefined ? injected : withBody(injected, part.body);
   // What signs is never sent, not even in the place of a placeholder.
-  const shown = plan.kind === 'hmac' ? withoutPlaces(injection.shown) : injection.shown;
-  return shown === undefined ? carried : placed(carried, shown, sealed.credential);
+  const shown = placement.kind === 'hmac' ? withoutPlaces(injection.placeholders) : injection.placeholders;
+  return shown === undefined ? carried : substitutePlaceholders(carried, shown, sealed.credential);
 }
 
 function replacing(
@@ -158,21 +158,21 @@ interface Rendered {
   /** These, as `fieldNameAsRead` has them. */
   readonly gone: ReadonlySet<string>;
   readonly audience: readonly DomainPattern[];
-  readonly secrets: Injected['secrets'];
+  readonly secrets: AppliedRequest['secrets'];
 }
 
 /** Checked once for each opened credential and each way to carry it; gone from memory together with either. */
-const renderings = new WeakMap<SealedCredential, WeakMap<InjectPlan, Rendered>>();
+const renderings = new WeakMap<SealedCredential, WeakMap<Placement, Rendered>>();
 
-function renderedOf(sealed: SealedCredential, plan: InjectPlan): Rendered {
+function renderedOf(sealed: SealedCredential, plan: Placement): Rendered {
   let byPlan = renderings.get(sealed);
-  if (byPlan === undefined) renderings.set(sealed, (byPlan = new WeakMap<InjectPlan, Rendered>()));
+  if (byPlan === undefined) renderings.set(sealed, (byPlan = new WeakMap<Placement, Rendered>()));
   let rendered = byPlan.get(plan);
   if (rendered === undefined) byPlan.set(plan, (rendered = render(sealed, plan)));
   return rendered;
 }
 
-function render(sealed: SealedCredential, plan: InjectPlan): Rendered {
+function render(sealed: SealedCredential, plan: Placement): Rendered {
   const { fields, replaces = [], into, keepsAuthorization } = carrierFor(sealed, plan);
   for (const [name, value] of fields) checkField(name, value);
   const replaced = new Set([
@@ -264,7 +264,7 @@ const ofBody: ReadonlySet<string> = new Set([
 ]);
 
 /** A request with another body, which is whole. The one that came is still read to its end: so much is counted, and kept. */
-export function withBody(request: Injected, body: Buffer): Injected {
+export function withBody(request: AppliedRequest, body: Buffer): AppliedRequest {
   const reframed: BodyPlan = { kind: 'length', bytes: body.length };
   const fields = [...withoutSums(request.fields), 'Content-Length', String(body.length)];
   return { ...request, fields, reframed, rewriteBody: (pieces) => inPlaceOf(pieces, body) };
@@ -272,9 +272,9 @@ export function withBody(request: Injected, body: Buffer): Injected {
 
 /** A request whose body is written anew while it streams: nobody knows how long it will be. */
 export function streaming(
-  request: Injected,
+  request: AppliedRequest,
   rewriteBody: (pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>,
-): Injected {
+): AppliedRequest {
   const fields = [...withoutSums(request.fields), 'Transfer-Encoding', 'chunked'];
   return { ...request, fields, reframed: { kind: 'chunked' }, rewriteBody };
 }

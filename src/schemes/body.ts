@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { Placement } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { parseStrictJson } from '../policy/json.ts';
 import { endOfQuoted, fold, jsonType, mediaTypeOf, nextOf } from '../policy/text.ts';
@@ -7,7 +7,7 @@ import { forgivingName, parameter, parametersOf, replacing } from './parameters.
 import { type Carrier, factsOf, refused } from './scheme.ts';
 
 /** The plans whose credential stands in the body. */
-type BodyPlanned = Extract<InjectPlan, { kind: 'json' | 'form' }>;
+type BodyPlanned = Extract<Placement, { kind: 'json' | 'form' }>;
 
 /** A token that is a value of the body, which is known whole. */
 export function inBody(plan: BodyPlanned, token: string): Carrier {

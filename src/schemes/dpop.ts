@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Credential, OAuth2Credential } from '../grants/credential.ts';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { Placement } from '../grants/provider.ts';
 import { challengesIn } from '../http/challenge.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
@@ -29,7 +29,7 @@ type BoundCredential = OAuth2Credential &
  * Whether a credential goes with a proof. The token says so, not the definition alone: one that was bound stays bound
  * when the definition has changed since.
  */
-export function isProven(credential: Credential, plan: InjectPlan): credential is BoundCredential {
+export function needsProof(credential: Credential, plan: Placement): credential is BoundCredential {
   const isCarried = plan.kind === 'dpop' || plan.kind === 'bearer';
   return (
     isCarried &&

@@ -1,5 +1,5 @@
 import type { BasicCredential, Credential } from '../grants/credential.ts';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { Placement } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { fillTemplate, parseTemplate, type Template } from '../policy/template.ts';
 import { type Carrier, type Field, refused } from './scheme.ts';
@@ -27,7 +27,7 @@ export function basicField(username: string, password: string): Field {
 }
 
 /** That of a credential which is a user name and a password. */
-export function pairField({ username, password }: BasicCredential, plan: InjectPlan): Field {
+export function pairField({ username, password }: BasicCredential, plan: Placement): Field {
   return basicField((plan.kind === 'basic' ? plan.forPair : null) ?? username, password);
 }
 
@@ -36,7 +36,7 @@ export function bearerField(token: string): Field {
   return ['Authorization', `Bearer ${token}`];
 }
 
-type HeadersPlan = Extract<InjectPlan, { kind: 'headers' }>;
+type HeadersPlan = Extract<Placement, { kind: 'headers' }>;
 
 /**
  * Fields by templates.

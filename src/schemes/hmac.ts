@@ -1,6 +1,6 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import type { Credential } from '../grants/credential.ts';
-import type { HmacPlan } from '../grants/provider.ts';
+import type { HmacPlacement } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { fieldNamed, fillTemplate, namesIn, namesOf, type Template } from '../policy/template.ts';
@@ -24,7 +24,7 @@ import { singleValue } from './single-value.ts';
  *
  * @throws SidekeyError `policy_violation`: the credential is none that signs so
  */
-export function signedByTemplate(plan: HmacPlan, credential: Credential): Carrier {
+export function signedByTemplate(plan: HmacPlacement, credential: Credential): Carrier {
   const secret = signingSecret(credential, plan);
   if (secret.key === null && namesOf(plan).includes('key')) {
     throw refused(
@@ -40,7 +40,7 @@ export function signedByTemplate(plan: HmacPlan, credential: Credential): Carrie
 }
 
 interface Signing {
-  readonly plan: HmacPlan;
+  readonly plan: HmacPlacement;
   readonly secret: SigningSecret;
   readonly sign: Template;
   readonly headers: readonly Named[];
@@ -121,7 +121,7 @@ interface Sent {
 }
 
 function signedValues(
-  { timestamp: form }: HmacPlan,
+  { timestamp: form }: HmacPlacement,
   key: string | null,
   authority: Authority,
   { method, body, hasBody, now }: MessageFacts,
@@ -185,7 +185,7 @@ function signedValues(
   return { sent, of };
 }
 
-const timestamps: Readonly<Record<HmacPlan['timestamp'], (now: number) => string>> = {
+const timestamps: Readonly<Record<HmacPlacement['timestamp'], (now: number) => string>> = {
   seconds: (now) => String(Math.floor(now / 1000)),
   milliseconds: String,
   iso8601: (now) => new Date(now).toISOString(),
@@ -226,7 +226,7 @@ interface SigningSecret {
  *
  * @throws SidekeyError `policy_violation`: it is not written as the plan says
  */
-function signingSecret(credential: Credential, { secret: form }: HmacPlan): SigningSecret {
+function signingSecret(credential: Credential, { secret: form }: HmacPlacement): SigningSecret {
   const isPair = credential.type === 'basic';
   const written = isPair ? credential.password : singleValue(credential);
   const secret = decoded(written, form);
@@ -240,7 +240,7 @@ function signingSecret(credential: Credential, { secret: form }: HmacPlan): Sign
 }
 
 /** Node leaves out what it cannot read. */
-function decoded(written: string, form: HmacPlan['secret']): Buffer | null {
+function decoded(written: string, form: HmacPlacement['secret']): Buffer | null {
   switch (form) {
     case 'utf8':
       return Buffer.from(written, 'utf8');

@@ -18,7 +18,7 @@ export interface Destination {
  *
  * @returns SidekeyError `policy_violation`: the credential is not for there
  */
-export function planAt(
+export function placementAt(
   places: readonly InjectPlace[],
   { authority, path }: Destination,
 ): InjectPlace['as'] | SidekeyError {

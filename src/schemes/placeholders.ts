@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { basicPair, type PlaceholderCodes, replaceIn } from '../placeholders/codes.ts';
 import { findIn, PlaceholderScanner, type Replacement, Replacer } from '../placeholders/stream.ts';
 import { isFieldValue } from '../policy/text.ts';
-import { type Injected, streaming, withBody } from './apply.ts';
+import { type AppliedRequest, streaming, withBody } from './apply.ts';
 import { conceal } from './scheme.ts';
 import { singleValue } from './single-value.ts';
 
@@ -13,13 +13,17 @@ import { singleValue } from './single-value.ts';
  *
  * @throws SidekeyError `placeholder_misused`; see `placeInHead` and `placeInBody`
  */
-export function placed(request: Injected, shown: Shown, credential: Credential): Injected {
+export function substitutePlaceholders(
+  request: AppliedRequest,
+  shown: DetectedPlaceholders,
+  credential: Credential,
+): AppliedRequest {
   const value = () => valueOf(credential);
   const head = placeInHead(request, shown, value);
   const inTarget = head.path !== request.path;
   const hasMessages = shown.places.includes('websocket') && hasValue(credential);
   const { conceal: before = (fields) => fields } = request;
-  const carrying: Injected = {
+  const carrying: AppliedRequest = {
     ...request,
     ...head,
     carriedIn: new Set([...(request.carriedIn ?? []), ...head.carriedIn]),
@@ -33,12 +37,12 @@ export function placed(request: Injected, shown: Shown, credential: Credential):
 }
 
 /** The placeholder of a target: with it an address of the response can be asked for. */
-function ownIn(target: string, { texts }: Shown): string | undefined {
+function ownIn(target: string, { texts }: DetectedPlaceholders): string | undefined {
   return texts().find((text) => target.includes(text));
 }
 
 /** Messages are JSON nearly always; what needs no escape is the same in any text. */
-function messagesWith({ texts }: Shown, value: string): Replacement {
+function messagesWith({ texts }: DetectedPlaceholders, value: string): Replacement {
   return {
     texts: texts().map((text) => Buffer.from(text)),
     value: Buffer.from(JSON.stringify(value).slice(1, -1)),
@@ -53,11 +57,11 @@ function messagesWith({ texts }: Shown, value: string): Replacement {
  * @throws SidekeyError `placeholder_misused`: one is not of this grant; of a body that streams, while it is read
  */
 function placeInBody(
-  request: Injected,
-  shown: Shown,
-  { syntax, whole }: ShownInBody,
+  request: AppliedRequest,
+  shown: DetectedPlaceholders,
+  { syntax, whole }: PlaceholdersInBody,
   value: string,
-): Injected {
+): AppliedRequest {
   const replacement: Replacement = {
     texts: shown.texts().map((text) => Buffer.from(text)),
     value: Buffer.from(written(value, syntax)),
@@ -86,7 +90,7 @@ function written(value: string, syntax: BodySyntax): string {
 async function* replacedIn(
   pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
   replacement: Replacement,
-  { codes }: Shown,
+  { codes }: DetectedPlaceholders,
 ): AsyncGenerator<Buffer> {
   const replacer = new Replacer(replacement);
   const scanner = new PlaceholderScanner(codes);
@@ -114,7 +118,7 @@ interface PlacedHead {
  */
 function placeInHead(
   request: { readonly path: string; readonly fields: readonly string[] },
-  shown: Shown,
+  shown: DetectedPlaceholders,
   value: () => string,
 ): PlacedHead {
   const carriedIn: string[] = [];
@@ -129,7 +133,7 @@ function placeInHead(
   return { path: targetWith(request.path, shown, value), fields, carriedIn };
 }
 
-function targetWith(target: string, shown: Shown, value: () => string): string {
+function targetWith(target: string, shown: DetectedPlaceholders, value: () => string): string {
   const at = target.indexOf('?');
   const path = at < 0 ? target : target.slice(0, at);
   const written = () => encodeURIComponent(value());
@@ -139,7 +143,7 @@ function targetWith(target: string, shown: Shown, value: () => string): string {
   );
 }
 
-function fieldWith(name: string, before: string, shown: Shown, value: () => string): string {
+function fieldWith(name: string, before: string, shown: DetectedPlaceholders, value: () => string): string {
   const spot = { place: 'header', where: `the header ${name}` } as const;
   // Text of a field is a character a byte.
   const bytes = () => Buffer.from(value()).toString('latin1');
@@ -164,7 +168,7 @@ interface Spot {
 function replaced(
   text: string,
   { place, where }: Spot,
-  { codes, places, texts }: Shown,
+  { codes, places, texts }: DetectedPlaceholders,
   value: () => string,
 ): string {
   if (codes.find(text).length === 0) return text;
@@ -234,7 +238,7 @@ function misused(sentence: string, hint?: string): SidekeyError {
 }
 
 /** The placeholders of a request, and where they may become the credential. */
-export interface Shown {
+export interface DetectedPlaceholders {
   /** All texts that stand for the grant in the hands of the caller. */
   readonly texts: () => readonly string[];
   /** Where they may stand besides the fields that the credential takes over in any case. */
@@ -246,18 +250,18 @@ export interface Shown {
    */
   readonly inContent: boolean;
   /** Null: the body goes on as it is. */
-  readonly body: ShownInBody | null;
+  readonly body: PlaceholdersInBody | null;
 }
 
 /** A body that has some. */
-export interface ShownInBody {
+export interface PlaceholdersInBody {
   readonly syntax: BodySyntax;
   /** All of it, where it was read; null: it streams. */
   readonly whole: Buffer | null;
 }
 
 /** The same placeholders, where none may become the credential. */
-export function withoutPlaces(shown: Shown | undefined): Shown | undefined {
+export function withoutPlaces(shown: DetectedPlaceholders | undefined): DetectedPlaceholders | undefined {
   return shown && { ...shown, places: [], inContent: false, body: null };
 }
 

@@ -1,12 +1,12 @@
 import type { Credential, SealedCredential } from '../grants/credential.ts';
-import type { InjectPlan } from '../grants/provider.ts';
+import type { Placement } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { LimitName } from '../policy/limits.ts';
 import { signsBody } from '../policy/template.ts';
 import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
 import { assertTakes, bodyWith, inBody } from './body.ts';
 import { inCookie } from './cookie.ts';
-import { isProven, provenToken, unprovenToken } from './dpop.ts';
+import { needsProof, provenToken, unprovenToken } from './dpop.ts';
 import { basicField, bearerField, byTemplates, headerField, pairField } from './header.ts';
 import { signedByTemplate } from './hmac.ts';
 import { inPath } from './path.ts';
@@ -43,7 +43,7 @@ const allOfSigned: BodyNeed = {
  *
  * @throws SidekeyError `policy_violation`: such a request cannot carry the credential in any case
  */
-export function bodyNeed(request: Unsigned, plan: InjectPlan): BodyNeed | null {
+export function bodyNeed(request: Unsigned, plan: Placement): BodyNeed | null {
   switch (plan.kind) {
     case 'aws_sigv4':
       return request.hasBody && wantsBodyHash(request, plan) ? hashOfSigned : null;
@@ -67,7 +67,7 @@ export function bodyNeed(request: Unsigned, plan: InjectPlan): BodyNeed | null {
  * What a credential looks like in every request; what depends on the request is not among it.
  * @throws SidekeyError `policy_violation` where a name or value could not stand in a field line as it is.
  */
-export function fieldsFor(credential: Credential, plan: InjectPlan): readonly Field[] {
+export function fieldsFor(credential: Credential, plan: Placement): readonly Field[] {
   const { fields } = carrierFor({ credential, audience: [] }, plan);
   for (const [name, value] of fields) checkField(name, value);
   return fields;
@@ -93,15 +93,15 @@ export function checkField(name: string, value: string): void {
   }
 }
 
-const bearer: InjectPlan = { kind: 'bearer' };
+const bearer: Placement = { kind: 'bearer' };
 
 /**
  * A credential as a plan has it carried.
  * @throws SidekeyError `policy_violation`: it cannot be carried so; `internal`: there is nothing to carry yet
  */
-export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier {
+export function carrierFor(sealed: SealedCredential, plan: Placement): Carrier {
   const { credential } = sealed;
-  if (isProven(credential, plan)) return provenToken(credential);
+  if (needsProof(credential, plan)) return provenToken(credential);
   switch (plan.kind) {
     case 'aws_sigv4':
       return signedBySigV4(sealed, plan);
@@ -132,7 +132,7 @@ export function carrierFor(sealed: SealedCredential, plan: InjectPlan): Carrier 
 }
 
 /** A credential of several values brings its own fields, and leaves the path alone. Null: it is one value. */
-function ownFields(credential: Credential, plan: InjectPlan): readonly Field[] | null {
+function ownFields(credential: Credential, plan: Placement): readonly Field[] | null {
   switch (credential.type) {
     case 'basic':
       return [pairField(credential, plan)];
@@ -143,7 +143,7 @@ function ownFields(credential: Credential, plan: InjectPlan): readonly Field[] |
   }
 }
 
-type SinglePlan = Extract<InjectPlan, { kind: 'bearer' | 'header' | 'basic' | 'path' | 'query' }>;
+type SinglePlan = Extract<Placement, { kind: 'bearer' | 'header' | 'basic' | 'path' | 'query' }>;
 
 function single(token: string, plan: SinglePlan): Carrier {
   switch (plan.kind) {

@@ -2,7 +2,7 @@ import { type GuardedSecrets, matcherFor } from '../leak-guard/matcher.ts';
 import { replaced } from '../leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
-import type { Injected } from './apply.ts';
+import type { AppliedRequest } from './apply.ts';
 
 /**
  * One opened credential, as one way carries it. A way is a function that makes one of these, in a file of its own;
@@ -30,7 +30,7 @@ export interface CarriedRequest {
 }
 
 /** What a way writes into one request. What is absent stays as it was. */
-export interface Part extends Pick<Injected, 'conceal' | 'rewriteBody' | 'identity'> {
+export interface Part extends Pick<AppliedRequest, 'conceal' | 'rewriteBody' | 'identity'> {
   readonly path?: string;
   /** The client's own, where the way writes in one of them. */
   readonly fields?: readonly string[];

@@ -10,13 +10,13 @@ import {
   type SealedCredential,
   withoutToken,
 } from '../../src/grants/credential.ts';
-import type { InjectPlan } from '../../src/grants/provider.ts';
+import type { Placement } from '../../src/grants/provider.ts';
 import { createPlaceholderCodes, readForm } from '../../src/placeholders/codes.ts';
 import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
-import { shownInHead } from '../../src/proxy/placeholders.ts';
-import { inject, type Injection } from '../../src/schemes/apply.ts';
+import { detectInHead } from '../../src/proxy/placeholders.ts';
+import { applyScheme, type CredentialUse } from '../../src/schemes/apply.ts';
 import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
-import type { Shown } from '../../src/schemes/placeholders.ts';
+import type { DetectedPlaceholders } from '../../src/schemes/placeholders.ts';
 
 const host = 'api.example.com';
 
@@ -50,10 +50,10 @@ const placeholder = codes.make(readForm('ghp_sidekeyPlaceholder00000000000000000
 
 interface Way {
   readonly name: string;
-  readonly plan: InjectPlan;
+  readonly plan: Placement;
   readonly credential?: Credential;
-  readonly facts?: Injection['facts'];
-  readonly shown?: Shown;
+  readonly facts?: CredentialUse['facts'];
+  readonly shown?: DetectedPlaceholders;
   readonly fields?: readonly string[];
 }
 
@@ -61,7 +61,13 @@ const key: Credential = { type: 'api_key', value: token };
 
 const facts = { method: 'POST', hasBody: true, bodyHash: 'a'.repeat(64), body, now: 0, chunkBytes: 65_536 };
 
-const shown: Shown = { texts: () => [placeholder], places: ['header'], codes, inContent: false, body: null };
+const shown: DetectedPlaceholders = {
+  texts: () => [placeholder],
+  places: ['header'],
+  codes,
+  inContent: false,
+  body: null,
+};
 
 const form = Buffer.from(new URLSearchParams({ token: 'placeholder', text: 'x'.repeat(990) }).toString());
 
@@ -69,7 +75,7 @@ const asForm = fields.map((text) =>
   text === 'application/json' ? 'application/x-www-form-urlencoded' : text,
 );
 
-const hmac: InjectPlan = {
+const hmac: Placement = {
   kind: 'hmac',
   algorithm: 'sha256',
   sign: '{timestamp}{method}{target}{body}',
@@ -160,14 +166,14 @@ export function benchWays({ smoke }: { readonly smoke: boolean }): Promise<void>
   const size = smoke ? { rounds: 2, each: 50 } : { rounds: 20, each: 5_000 };
   const requests = ways.map(({ plan, credential = key, facts: known, shown: of, fields: own = fields }) => {
     const sealed: SealedCredential = { credential, audience: [host] };
-    const injection: Injection = {
+    const injection: CredentialUse = {
       sealed,
-      plan,
+      placement: plan,
       authority,
       ...(known === undefined ? {} : { facts: known }),
-      shown: of,
+      placeholders: of,
     };
-    return () => inject({ path, fields: own }, injection);
+    return () => applyScheme({ path, fields: own }, injection);
   });
   const costs = measured(requests, size);
   console.log('Ways to carry a credential: a request of ten fields, beside bearer.');
@@ -181,7 +187,7 @@ export function benchWays({ smoke }: { readonly smoke: boolean }): Promise<void>
   const none = { target: path, fields };
   const one = { target: path, fields: [...fields, 'Authorization', `Bearer ${placeholder}`] };
   const [search = 0, found = 0] = measured(
-    [() => shownInHead(none, codes), () => shownInHead(one, codes)],
+    [() => detectInHead(none, codes), () => detectInHead(one, codes)],
     size,
   );
   const lines = Array.from({ length: smoke ? 500 : 10_000 }, (_, id) => ({

@@ -15,7 +15,7 @@ import {
   type Verdict,
 } from '../../src/policy/rule.ts';
 import { parseGlob } from '../../src/policy/text.ts';
-import { inject } from '../../src/schemes/apply.ts';
+import { applyScheme } from '../../src/schemes/apply.ts';
 import * as fc from '../support/fast-check.ts';
 import { patternOf } from '../unit/policy/policy-for-test.ts';
 
@@ -297,11 +297,11 @@ describe('a decision on a request', () => {
           authority.host === 'api.example.com' &&
           authority.port === (authority.scheme === 'https' ? 443 : 80);
         const carry = () =>
-          inject(
+          applyScheme(
             { path: request.path, fields: [] },
             {
               sealed: { credential: { type: 'api_key', value: 'x' }, audience } as never,
-              plan: { kind: 'bearer' },
+              placement: { kind: 'bearer' },
               authority,
               insecure: decision.insecure,
             },

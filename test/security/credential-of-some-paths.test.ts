@@ -6,7 +6,7 @@ import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { openCatalog } from '../../src/config/catalog.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import { planAt } from '../../src/schemes/place.ts';
+import { placementAt } from '../../src/schemes/place.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
@@ -42,7 +42,7 @@ test('of github.com, only plain paths of git get the credential', () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 9 }), (parts) => {
       const path = `/${parts.join('')}`;
-      const plan = planAt(places, { authority: authorityOf('github.com'), path });
+      const plan = placementAt(places, { authority: authorityOf('github.com'), path });
       if (plan instanceof SidekeyError || plan.kind === 'own') return;
       carried += 1;
       const [written = ''] = path.split('?', 1);

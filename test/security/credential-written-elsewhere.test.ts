@@ -4,9 +4,9 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
-import type { HmacPlan } from '../../src/grants/provider.ts';
+import type { HmacPlacement } from '../../src/grants/provider.ts';
 import { bodyWith } from '../../src/schemes/body.ts';
-import { inject } from '../../src/schemes/apply.ts';
+import { applyScheme } from '../../src/schemes/apply.ts';
 import type { FoundCode } from '../../src/placeholders/codes.ts';
 import { carryingHouse, valuesIn, type Asked, type ClientProtocol } from '../support/carrying-house.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
@@ -296,7 +296,7 @@ test('a body that is announced as too long is not asked for', async () => {
 
 test('a secret that signs does not take the place of its placeholder', () => {
   const placeholder = 'placeholder-of-acme';
-  const plan: HmacPlan = {
+  const plan: HmacPlacement = {
     kind: 'hmac',
     algorithm: 'sha256',
     sign: '{target}',
@@ -308,14 +308,14 @@ test('a secret that signs does not take the place of its placeholder', () => {
   };
   const facts = { method: 'GET', hasBody: false, bodyHash: null, body: null, now: 0, chunkBytes: 0 };
   const injecting = (fields: readonly string[]) =>
-    inject(
+    applyScheme(
       { path: '/', fields },
       {
         sealed: { credential: { type: 'api_key', value: bearerToken }, audience: ['api.acme.test'] },
-        plan,
+        placement: plan,
         authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
         facts,
-        shown: {
+        placeholders: {
           texts: () => [placeholder],
           places: ['header', 'path', 'query', 'body', 'websocket'],
           codes: { find: (text: string) => (text.includes(placeholder) ? [{} as FoundCode] : []) },

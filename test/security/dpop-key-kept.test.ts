@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { decodeJwt } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { proofKey } from '../../src/schemes/dpop-proof.ts';
-import { inject } from '../../src/schemes/apply.ts';
+import { applyScheme } from '../../src/schemes/apply.ts';
 import { onHeads } from '../support/granted.ts';
 import { bound, boundKey, boundTo, provingPlace } from '../support/proving-upstream.ts';
 import { openTunnel } from '../support/raw-client.ts';
@@ -86,9 +86,9 @@ describe('a proof', () => {
   const proofTo = (host: string, path = '/') => {
     const sealed = { credential: bound, audience: ['*.acme.test'] };
     const plan = { kind: 'dpop' } as const;
-    const { fields } = inject(
+    const { fields } = applyScheme(
       { path, fields: ['Host', host] },
-      { sealed, plan, authority: { ...authority, host }, facts },
+      { sealed, placement: plan, authority: { ...authority, host }, facts },
     );
     return decodeJwt(fields[fields.indexOf('DPoP') + 1] ?? '');
   };
@@ -108,15 +108,18 @@ describe('a proof', () => {
     const sealed = { credential: bound, audience: ['api.acme.test'] };
     const plain = { ...authority, scheme: 'http', port: 80 } as const;
     expect(() =>
-      inject({ path: '/', fields: [] }, { sealed, plan: { kind: 'dpop' }, authority: plain, facts }),
+      applyScheme(
+        { path: '/', fields: [] },
+        { sealed, placement: { kind: 'dpop' }, authority: plain, facts },
+      ),
     ).toThrow(/plain http/);
   });
 
   test('is not left out for a token that is bound, whatever the definition says by now', () => {
     const sealed = { credential: bound, audience: ['api.acme.test'] };
-    const { fields } = inject(
+    const { fields } = applyScheme(
       { path: '/', fields: ['DPoP', 'of the client', 'dpop', 'another'] },
-      { sealed, plan: { kind: 'bearer' }, authority, facts },
+      { sealed, placement: { kind: 'bearer' }, authority, facts },
     );
     expect(fields.filter((name) => name.toLowerCase() === 'dpop')).toHaveLength(1);
     expect(fields).toContain(`DPoP ${bearerToken}`);
@@ -128,7 +131,7 @@ describe('a proof', () => {
     for (const credential of [unbound, { ...bound, dpop: { key: boundKey, isBound: false } }]) {
       const sealed = { credential, audience: ['api.acme.test'] };
       expect(() =>
-        inject({ path: '/', fields: [] }, { sealed, plan: { kind: 'dpop' }, authority, facts }),
+        applyScheme({ path: '/', fields: [] }, { sealed, placement: { kind: 'dpop' }, authority, facts }),
       ).toThrow(/bound to no key/);
     }
   });
@@ -138,9 +141,9 @@ describe('a proof', () => {
       credential: { type: 'api_key', value: 'pasted-key' } as const,
       audience: ['api.acme.test'],
     };
-    const { fields } = inject(
+    const { fields } = applyScheme(
       { path: '/', fields: ['DPoP', 'of the client'] },
-      { sealed, plan: { kind: 'dpop' }, authority, facts },
+      { sealed, placement: { kind: 'dpop' }, authority, facts },
     );
     expect(fields).toEqual(['Authorization', 'Bearer pasted-key']);
   });

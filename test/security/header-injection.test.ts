@@ -6,8 +6,8 @@ import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../src/config/provider-dialect.ts';
 import type { Credential } from '../../src/grants/credential.ts';
 import { readCredential } from '../../src/grants/credential-input.ts';
-import type { InjectPlan } from '../../src/grants/provider.ts';
-import { inject } from '../../src/schemes/apply.ts';
+import type { Placement } from '../../src/grants/provider.ts';
+import { applyScheme } from '../../src/schemes/apply.ts';
 import { refreshToken } from '../../src/oauth/refresh.ts';
 import { oauth2 } from '../unit/grants/processes.ts';
 
@@ -38,7 +38,7 @@ describe.each(attacks)('%j', (attack) => {
     );
   });
 
-  test.each<[Credential, InjectPlan]>([
+  test.each<[Credential, Placement]>([
     [oauth2({ accessToken: attack }), { kind: 'bearer' }],
     [
       { type: 'api_key', value: attack },
@@ -58,7 +58,10 @@ describe.each(attacks)('%j', (attack) => {
   ])('is refused on injection: %#', (credential, plan) => {
     const authority = { scheme: 'https', host: 'a.test', port: 443 } as const;
     expect(() =>
-      inject({ path: '/', fields: [] }, { sealed: { credential, audience: ['a.test'] }, plan, authority }),
+      applyScheme(
+        { path: '/', fields: [] },
+        { sealed: { credential, audience: ['a.test'] }, placement: plan, authority },
+      ),
     ).toThrow(
       expect.objectContaining({ code: 'policy_violation', message: expect.not.stringContaining('Evil') }),
     );
@@ -109,7 +112,10 @@ describe('a field that frames, routes or belongs to one hop', () => {
     const authority = { scheme: 'https', host: 'a.test', port: 443 } as const;
     const sealed = { credential: { type: 'api_key', value: 'x' }, audience: ['a.test'] } as const;
     expect(() =>
-      inject({ path: '/', fields: [] }, { sealed, plan: { kind: 'header', name, prefix: '' }, authority }),
+      applyScheme(
+        { path: '/', fields: [] },
+        { sealed, placement: { kind: 'header', name, prefix: '' }, authority },
+      ),
     ).toThrow(expect.objectContaining({ code: 'policy_violation' }));
   });
 });

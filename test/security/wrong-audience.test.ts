@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential, SealedCredential } from '../../src/grants/credential.ts';
 import { planRefresh } from '../../src/grants/refresh-plan.ts';
 import { selectGrant } from '../../src/grants/grant.ts';
-import { inject } from '../../src/schemes/apply.ts';
+import { applyScheme } from '../../src/schemes/apply.ts';
 import { parseAuthority, type Scheme } from '../../src/policy/authority.ts';
 import { acme, hour, processesForTest, oauth2, tokenOf } from '../unit/grants/processes.ts';
 
@@ -19,11 +19,11 @@ function send(
   const sealed: SealedCredential = { credential: { type: 'api_key', value: 'token' }, audience };
   const authority = parseAuthority(target, scheme);
   if (authority === null) throw new Error(target);
-  return inject(
+  return applyScheme(
     { path: '/', fields: ['Host', target] },
     {
       sealed,
-      plan: { kind: 'bearer' },
+      placement: { kind: 'bearer' },
       authority,
       ...(insecure === undefined ? {} : { insecure }),
     },
@@ -68,9 +68,9 @@ describe('a credential goes nowhere else', () => {
       audience: ['a.test'],
     };
     const to = (host: string) =>
-      inject(
+      applyScheme(
         { path: '/', fields: [] },
-        { sealed, plan: { kind: 'bearer' }, authority: { scheme: 'https', host, port: 443 } },
+        { sealed, placement: { kind: 'bearer' }, authority: { scheme: 'https', host, port: 443 } },
       );
     expect(to('a.test').fields).toContain('Bearer token');
     expect(() => to('b.test')).toThrow(wrongAudience);

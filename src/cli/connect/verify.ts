@@ -13,11 +13,11 @@ import {
 } from '../../oauth/http.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
 import { createProofs } from '../../proxy/attempt.ts';
-import { inject, type Injected } from '../../schemes/apply.ts';
+import { applyScheme, type AppliedRequest } from '../../schemes/apply.ts';
 import { createNonces } from '../../schemes/dpop-proof.ts';
-import { isProven } from '../../schemes/dpop.ts';
+import { needsProof } from '../../schemes/dpop.ts';
 import { pathWithout } from '../../schemes/path.ts';
-import { planAt } from '../../schemes/place.ts';
+import { placementAt } from '../../schemes/place.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 import type { Context } from '../context.ts';
@@ -57,7 +57,7 @@ export async function verify(
     now: Date.now(),
     chunkBytes: 0,
   };
-  const plan = planAt(provider.inject, target);
+  const plan = placementAt(provider.inject, target);
   if (plan instanceof SidekeyError) throw plan;
   if (plan.kind === 'own')
     return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
@@ -66,11 +66,11 @@ export async function verify(
   const { origin } = new URL(probe.url);
   const nonces = createNonces();
   const write = () =>
-    inject(
+    applyScheme(
       { path: target.path, fields: sent },
-      { sealed, plan, authority: target.authority, facts: { ...facts, nonce: nonces.of(origin) } },
+      { sealed, placement: plan, authority: target.authority, facts: { ...facts, nonce: nonces.of(origin) } },
     );
-  const send = async ({ path, fields, rewriteBody }: Injected): Promise<Response> => {
+  const send = async ({ path, fields, rewriteBody }: AppliedRequest): Promise<Response> => {
     const headers: [string, string][] = [];
     for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
     const body = json === null ? null : await written(Buffer.from(json), rewriteBody);
@@ -84,7 +84,7 @@ export async function verify(
     });
   };
   const first = write();
-  const proofs = isProven(sealed.credential, plan) ? createProofs(nonces, origin, write) : null;
+  const proofs = needsProof(sealed.credential, plan) ? createProofs(nonces, origin, write) : null;
   try {
     let response = await send(first);
     const { status: told, headers } = response;
@@ -109,7 +109,7 @@ export async function verify(
 }
 
 /** The body with the credential in it, where it stands there. */
-async function written(body: Buffer, rewrite: Injected['rewriteBody']): Promise<Buffer> {
+async function written(body: Buffer, rewrite: AppliedRequest['rewriteBody']): Promise<Buffer> {
   if (rewrite === undefined) return body;
   const pieces: Buffer[] = [];
   for await (const piece of rewrite([body])) pieces.push(piece);
@@ -156,7 +156,7 @@ async function recorded(
   const target = probe === null ? null : parseAbsoluteTarget(probe.url);
   if (probe === null || target === null) return send();
   const { scheme, host, port } = target.authority;
-  const plan = planAt(provider.inject, target);
+  const plan = placementAt(provider.inject, target);
   const [path = ''] = target.path.split('?', 1);
   const event = {
     exchange: randomUUID(),

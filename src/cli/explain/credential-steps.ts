@@ -3,7 +3,7 @@ import { grantEnded } from '../../agents/permissions.ts';
 import type { View } from '../../app/state.ts';
 import { keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
-import type { InjectPlan } from '../../grants/provider.ts';
+import type { Placement } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { expiredToken, type RefusedToken, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -13,7 +13,7 @@ import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map
 import { type GrantCandidates, unselected } from '../../proxy/authorize.ts';
 import type { ConfigSnapshot } from '../../proxy/deps.ts';
 import { echoRefusal } from '../../proxy/inject.ts';
-import { inject } from '../../schemes/apply.ts';
+import { applyScheme } from '../../schemes/apply.ts';
 import { newDpopKey } from '../../schemes/dpop-proof.ts';
 import type { Destination } from '../../schemes/place.ts';
 import { echoWords } from '../domain.ts';
@@ -93,12 +93,12 @@ export async function credentialSteps(
     const facts = { method, hasBody: body !== null, bodyHash: null, body, now, chunkBytes: 0 };
     const some = {
       sealed: withSomeToken(sealed, plan, standing.kind === 'needed'),
-      plan,
+      placement: plan,
       authority,
       insecure: decision.insecure,
       facts,
     };
-    ({ fields } = inject(request, some));
+    ({ fields } = applyScheme(request, some));
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     return trail.failed(isCovered ? 'injection' : 'audience', error);
@@ -139,7 +139,7 @@ function refusalOf({ code, message, hint }: RefusedToken): SidekeyError {
 }
 
 /** Where there is only a refresh token yet, something stands for the token that it would get. */
-function withSomeToken(sealed: SealedCredential, plan: InjectPlan, isNeeded: boolean): SealedCredential {
+function withSomeToken(sealed: SealedCredential, plan: Placement, isNeeded: boolean): SealedCredential {
   const { credential } = sealed;
   if (credential.type !== 'oauth2' || !isNeeded) return sealed;
   const { renewal, accessToken, dpop } = credential;
@@ -156,7 +156,7 @@ function withSomeToken(sealed: SealedCredential, plan: InjectPlan, isNeeded: boo
 }
 
 /** Names, and what stands before the secret; never a value. */
-function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: InjectPlan): string {
+function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: Placement): string {
   if (fields.length === 0 || !takesPairs(plan)) return carriedAs(plan);
   const names = fields.filter((_, index) => index % 2 === 0);
   if (names.includes('DPoP')) return carriedAs({ kind: 'dpop' });
@@ -170,11 +170,11 @@ function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan:
 }
 
 /** Whether a credential of several values has fields of its own there, whatever the plan. */
-function takesPairs({ kind }: InjectPlan): boolean {
+function takesPairs({ kind }: Placement): boolean {
   return ['bearer', 'header', 'basic', 'path', 'query'].includes(kind);
 }
 
-function prefixOf(plan: InjectPlan): string {
+function prefixOf(plan: Placement): string {
   return plan.kind === 'header' ? plan.prefix : 'Bearer ';
 }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { readUserName, type Selectors } from '../../agents/authentication.ts';
-import type { InjectPlan } from '../../grants/provider.ts';
+import type { Placement } from '../../grants/provider.ts';
 import type { RawFields } from '../../http/fields.ts';
 import type { InboundRequest } from '../../http/message.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -148,7 +148,7 @@ interface SampleRequest {
 }
 
 /** A request that a plan can be shown by: explain knows a method and a path, and no body. */
-export function sampleRequest(plan: InjectPlan): SampleRequest {
+export function sampleRequest(plan: Placement): SampleRequest {
   switch (plan.kind) {
     case 'path':
       return { path: `${plan.prefixes[0]}/`, fields: [], body: null };

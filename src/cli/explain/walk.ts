@@ -23,7 +23,7 @@ import { boundOf } from '../../policy/limits.ts';
 import { bodyFacts, judge } from '../../proxy/authorize.ts';
 import type { ConfigSnapshot } from '../../proxy/deps.ts';
 import { type Target, targetOf } from '../../proxy/target.ts';
-import { planAt } from '../../schemes/place.ts';
+import { placementAt } from '../../schemes/place.ts';
 import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 
@@ -91,7 +91,7 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
 function planOf({ providers }: Config): ConfigSnapshot['injectPlan'] {
   return (provider, to) => {
     const places = providers.get(provider)?.inject;
-    return places === undefined ? { kind: 'bearer' } : planAt(places, to);
+    return places === undefined ? { kind: 'bearer' } : placementAt(places, to);
   };
 }
 

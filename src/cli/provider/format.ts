@@ -1,5 +1,5 @@
 import { flowWords } from '../../config/provider.ts';
-import type { Flow, HmacPlan, InjectPlace, Provider, TokenCarry } from '../../grants/provider.ts';
+import type { Flow, HmacPlacement, InjectPlace, Provider, TokenCarry } from '../../grants/provider.ts';
 import { fillTemplate, parseTemplate } from '../../policy/template.ts';
 
 /** Where a token stands in a request, with the token left out. */
@@ -50,7 +50,7 @@ function memberText(path: readonly string[]): string {
 }
 
 /** Where what belongs to a signature stands. */
-function signatureText({ headers, query }: HmacPlan): string {
+function signatureText({ headers, query }: HmacPlacement): string {
   return [...headers.map(([name]) => name), ...query.map(([name]) => `?${name}=…`)].join(', ');
 }
 

@@ -1,5 +1,5 @@
 import { type AwsKeys, awsKeysOf, type Credential, type SealedCredential } from '../../grants/credential.ts';
-import type { InjectPlan } from '../../grants/provider.ts';
+import type { Placement } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { type Authority, authorityText } from '../../policy/authority.ts';
 import {
@@ -227,7 +227,7 @@ function valuesOf(fields: readonly string[], name: string): string[] {
   return fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === name);
 }
 
-type SigningRule = Extract<InjectPlan, { kind: 'aws_sigv4' }>;
+type SigningRule = Extract<Placement, { kind: 'aws_sigv4' }>;
 
 /**
  * Whether the hash of a request's body has to be known before it can be signed.

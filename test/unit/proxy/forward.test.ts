@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { Injected } from '../../../src/schemes/apply.ts';
+import type { AppliedRequest } from '../../../src/schemes/apply.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { forward } from '../../../src/proxy/forward.ts';
@@ -18,14 +18,14 @@ import {
 const unauthorized = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nwho are you?';
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const okSaid = [['head', 200, 'OK', 'Content-Length', '2'], ['write', 'ok'], ['end']];
-const second: Injected = {
+const second: AppliedRequest = {
   path: '/',
   fields: ['Host', 'api.acme.test', 'Authorization', 'Bearer second'],
 };
 
 describe('a 401 while the token is renewed', () => {
   it('is said to nobody before that is known, then whole', async () => {
-    const renewal = Promise.withResolvers<Injected | null>();
+    const renewal = Promise.withResolvers<AppliedRequest | null>();
     const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
     const connection = give();
     connection.says(unauthorized);
@@ -99,7 +99,7 @@ describe('a 401 while the token is renewed', () => {
   });
 
   it('of which more comes than is held pauses its connection', async () => {
-    const renewal = Promise.withResolvers<Injected | null>();
+    const renewal = Promise.withResolvers<AppliedRequest | null>();
     const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
     const connection = give();
     connection.says('HTTP/1.1 401 No\r\nContent-Length: 70000\r\n\r\n');
@@ -116,7 +116,7 @@ describe('a 401 while the token is renewed', () => {
   });
 
   it('says nothing to a client that left meanwhile', async () => {
-    const renewal = Promise.withResolvers<Injected | null>();
+    const renewal = Promise.withResolvers<AppliedRequest | null>();
     const { give, said, carried, gone, asked } = exchangeOf({ renew: () => renewal.promise });
     give().says(unauthorized);
     gone.tell();

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { inject, secretsOf } from '../../../src/schemes/apply.ts';
+import { applyScheme, secretsOf } from '../../../src/schemes/apply.ts';
 import { certificateShown } from '../../../src/schemes/single-value.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
@@ -11,12 +11,12 @@ const sealed = () => ({ credential, audience: ['bank.example'] });
 const authority = authorityOf('bank.example');
 const request = { path: '/a?b', fields: ['Host', 'bank.example', 'Authorization', 'Bearer own'] };
 
-const problem = (injection: Partial<Parameters<typeof inject>[1]>) => () =>
-  inject(request, { sealed: sealed(), plan, authority, insecure: true, ...injection });
+const problem = (injection: Partial<Parameters<typeof applyScheme>[1]>) => () =>
+  applyScheme(request, { sealed: sealed(), placement: plan, authority, insecure: true, ...injection });
 
 describe('a request with a client certificate', () => {
   it('stays as it is, with the Authorization of the client, and says who we are', () => {
-    const injected = inject(request, { sealed: sealed(), plan, authority });
+    const injected = applyScheme(request, { sealed: sealed(), placement: plan, authority });
     expect(injected).toMatchObject(request);
     expect(injected.identity?.material()).toEqual({
       cert: credential.certificate,
@@ -45,12 +45,12 @@ describe('a request with a client certificate', () => {
     expect(
       problem({ sealed: { credential: { type: 'api_key', value: 'k' }, audience: ['bank.example'] } }),
     ).toThrow(/this grant has none/);
-    expect(problem({ plan: { kind: 'bearer' } })).toThrow(/never stands in a request/);
+    expect(problem({ placement: { kind: 'bearer' } })).toThrow(/never stands in a request/);
   });
 });
 
 it('what is written down of an identity has no key in it', () => {
-  const { identity } = inject(request, { sealed: sealed(), plan, authority });
+  const { identity } = applyScheme(request, { sealed: sealed(), placement: plan, authority });
   const line = credential.privateKey.split('\n')[3]!;
   expect(line.length).toBeGreaterThan(40);
   const peer = { ...authority, identity };

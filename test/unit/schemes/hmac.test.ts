@@ -1,11 +1,11 @@
 /** Signatures that services print in their documentation, to the last digit. */
 import { expect, test } from 'vitest';
 import type { Credential } from '../../../src/grants/credential.ts';
-import type { HmacPlan } from '../../../src/grants/provider.ts';
-import { inject } from '../../../src/schemes/apply.ts';
+import type { HmacPlacement } from '../../../src/grants/provider.ts';
+import { applyScheme } from '../../../src/schemes/apply.ts';
 
 const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
-const plan: HmacPlan = {
+const plan: HmacPlacement = {
   kind: 'hmac',
   algorithm: 'sha256',
   sign: '{query}{body}',
@@ -17,7 +17,7 @@ const plan: HmacPlan = {
 };
 
 function signed(
-  own: Partial<HmacPlan>,
+  own: Partial<HmacPlacement>,
   credential: Credential,
   path: string,
   now: number,
@@ -32,7 +32,7 @@ function signed(
     chunkBytes: 0,
   };
   const sealed = { credential, audience: ['api.acme.test'] };
-  return inject({ path, fields: [] }, { sealed, plan: { ...plan, ...own }, authority, facts });
+  return applyScheme({ path, fields: [] }, { sealed, placement: { ...plan, ...own }, authority, facts });
 }
 
 // https://developers.binance.com/docs/binance-spot-api-docs/rest-api/request-security

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
-import type { InjectPlan } from '../../../src/grants/provider.ts';
+import type { Placement } from '../../../src/grants/provider.ts';
 import { fieldsFor } from '../../../src/schemes/registry.ts';
-import { inject } from '../../../src/schemes/apply.ts';
+import { applyScheme } from '../../../src/schemes/apply.ts';
 import { oauth2 } from '../grants/processes.ts';
 
-const bearer: InjectPlan = { kind: 'bearer' };
-const header: InjectPlan = { kind: 'header', name: 'X-Api-Key', prefix: '' };
+const bearer: Placement = { kind: 'bearer' };
+const header: Placement = { kind: 'header', name: 'X-Api-Key', prefix: '' };
 const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
 const sealed = (credential: Credential): SealedCredential => ({ credential, audience: ['api.acme.test'] });
 const key: Credential = { type: 'api_key', value: 'k' };
@@ -15,15 +15,15 @@ const empty = { path: '/', fields: [] };
 /** Runs with fields written one a line. */
 function injected(fields: string[], credential: Credential, plan = bearer): string[] {
   const flat = fields.flatMap((line) => line.split(/: ?/, 2));
-  const { fields: result } = inject(
+  const { fields: result } = applyScheme(
     { path: '/', fields: flat },
-    { sealed: sealed(credential), plan, authority },
+    { sealed: sealed(credential), placement: plan, authority },
   );
   return result.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${result[index + 1]}`] : []));
 }
 
 describe('what is written', () => {
-  test.each<[Credential, InjectPlan, (readonly [string, string])[]]>([
+  test.each<[Credential, Placement, (readonly [string, string])[]]>([
     [oauth2({ accessToken: 'a' }), bearer, [['Authorization', 'Bearer a']]],
     [key, bearer, [['Authorization', 'Bearer k']]],
     [key, header, [['X-Api-Key', 'k']]],
@@ -71,8 +71,8 @@ describe('what is written', () => {
 
 test('one credential that is carried in several ways is carried in each of them, whichever was first', () => {
   const one = sealed(key);
-  const basic: InjectPlan = { kind: 'basic', username: 'x-access-token', forPair: null };
-  const by = (plan: InjectPlan) => inject(empty, { sealed: one, plan, authority }).fields;
+  const basic: Placement = { kind: 'basic', username: 'x-access-token', forPair: null };
+  const by = (plan: Placement) => applyScheme(empty, { sealed: one, placement: plan, authority }).fields;
   expect([by(bearer), by(basic), by(header), by(bearer)]).toEqual([
     ['Authorization', 'Bearer k'],
     ['Authorization', 'Basic eC1hY2Nlc3MtdG9rZW46aw=='],
@@ -123,31 +123,30 @@ describe('where it is written', () => {
 
   test('the request that came in is left as it is, and a field whose name only begins alike stays', () => {
     const fields = Object.freeze(['Host', 'h', 'Authorization-Info', 'x']);
-    expect(inject({ path: '/', fields }, { sealed: sealed(key), plan: bearer, authority }).fields).toEqual([
-      'Host',
-      'h',
-      'Authorization',
-      'Bearer k',
-      'Authorization-Info',
-      'x',
-    ]);
+    expect(
+      applyScheme({ path: '/', fields }, { sealed: sealed(key), placement: bearer, authority }).fields,
+    ).toEqual(['Host', 'h', 'Authorization', 'Bearer k', 'Authorization-Info', 'x']);
   });
 
   test('the same credential follows a plan that changes', () => {
     const one = sealed(key);
-    expect(inject(empty, { sealed: one, plan: bearer, authority }).fields).toEqual([
+    expect(applyScheme(empty, { sealed: one, placement: bearer, authority }).fields).toEqual([
       'Authorization',
       'Bearer k',
     ]);
-    expect(inject(empty, { sealed: one, plan: header, authority }).fields).toEqual(['X-Api-Key', 'k']);
+    expect(applyScheme(empty, { sealed: one, placement: header, authority }).fields).toEqual([
+      'X-Api-Key',
+      'k',
+    ]);
   });
 });
 
 describe('a credential in the path', () => {
-  const plan: InjectPlan = { kind: 'path', prefixes: ['/bot', '/file/bot'] };
+  const plan: Placement = { kind: 'path', prefixes: ['/bot', '/file/bot'] };
   const token: Credential = { type: 'api_key', value: '123:AbC_d-e' };
   const path = (written: string, credential = token) =>
-    inject({ path: written, fields: [] }, { sealed: sealed(credential), plan, authority }).path;
+    applyScheme({ path: written, fields: [] }, { sealed: sealed(credential), placement: plan, authority })
+      .path;
 
   test.each([
     ['/bot/getMe', '/bot123:AbC_d-e/getMe'],
@@ -175,15 +174,20 @@ describe('a credential in the path', () => {
 
   test('takes the placeholder out of Authorization too', () => {
     const request = { path: '/bot/getMe', fields: ['Host', 'h', 'Authorization', 'Bearer x'] };
-    expect(inject(request, { sealed: sealed(token), plan, authority }).fields).toEqual(['Host', 'h']);
+    expect(applyScheme(request, { sealed: sealed(token), placement: plan, authority }).fields).toEqual([
+      'Host',
+      'h',
+    ]);
   });
 });
 
 describe('a credential in the query', () => {
-  const plan: InjectPlan = { kind: 'query', name: 'key' };
+  const plan: Placement = { kind: 'query', name: 'key' };
   const path = (written: string, value = 'k&=1') =>
-    inject({ path: written, fields: [] }, { sealed: sealed({ type: 'api_key', value }), plan, authority })
-      .path;
+    applyScheme(
+      { path: written, fields: [] },
+      { sealed: sealed({ type: 'api_key', value }), placement: plan, authority },
+    ).path;
 
   test.each([
     ['/v1', '/v1?key=k%26%3D1'],

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { InjectPlace } from '../../../src/grants/provider.ts';
-import { planAt } from '../../../src/schemes/place.ts';
+import { placementAt } from '../../../src/schemes/place.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 const catalog = await openCatalog();
@@ -15,7 +15,7 @@ function placesOf(provider: string): readonly InjectPlace[] {
 
 /** How the credential would be carried there: its kind, with the user name where it has one, or `refused`. */
 function kindAt(places: readonly InjectPlace[], host: string, path: string): string {
-  const plan = planAt(places, { authority: authorityOf(host), path });
+  const plan = placementAt(places, { authority: authorityOf(host), path });
   if (plan instanceof SidekeyError) return 'refused';
   return plan.kind === 'basic' ? `basic ${plan.username}` : plan.kind;
 }
