@@ -33,7 +33,7 @@ await bundle.write({
   entryFileNames: '[name].js',
   chunkFileNames: '[name]-[hash].js',
   // All that serves is one file; what a command needs beyond that is in files of its own.
-  codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\/start\.ts$/ }] },
+  codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
 });
 await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
 

@@ -1,6 +1,6 @@
-import { shapes } from '../grants/credential-shape.ts';
-import type { Shell } from './completion.ts';
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
+import type { Shell } from './completion.ts';
+import { shapes } from '../grants/credential-shape.ts';
 
 const binding: readonly OptionRow[] = [
   ['--grant <grant...>', 'these grants: name, ID, or USER/NAME'],
@@ -27,14 +27,20 @@ const conditions: readonly OptionRow[] = [
 ];
 
 const grantArgument: readonly ArgumentRow[] = [['<grant>', 'its name or ID']];
+
 const grantOwner: OptionRow = ['--user <name>', 'the owner, where several users have a grant of that name'];
+
 const agentArgument: readonly ArgumentRow[] = [['<name>', 'its name']];
+
 const leaseArgument: readonly ArgumentRow[] = [['<lease>', 'its ID, or the first characters of it']];
+
 const hostArgument: readonly ArgumentRow[] = [['<host>', 'host, host:port or *.suffix']];
+
 const leaseTtl: OptionRow = [
   '--ttl <span>',
   'lifetime: 15m, 8h; a maximum in the config or a policy shortens it',
 ];
+
 const localEnd: OptionRow = ['--local', 'do not tell the provider'];
 
 const runCommands: readonly CommandRow[] = [
@@ -69,7 +75,7 @@ const runCommands: readonly CommandRow[] = [
     summary: 'start the proxy, and serve until Ctrl-C',
     options: [['--worker', 'serve for the process that has started this one', { hidden: true }]],
     examples: ['sidekey start', 'sidekey start --config /etc/sidekey/sidekey.yaml'],
-    load: async () => (await import('./start/start.ts')).start,
+    load: async () => (await import('./start.ts')).start,
   },
   {
     name: 'env',
@@ -378,21 +384,21 @@ const credentialCommands: readonly CommandRow[] = [
         summary: 'list the built-in providers and those of the config file',
         arguments: [['[text]', 'only those with this text in their name, title or category']],
         examples: ['sidekey provider list', 'sidekey provider list calendar'],
-        load: async () => (await import('./provider/provider.ts')).listProviders,
+        load: async () => (await import('./provider.ts')).listProviders,
       },
       {
         name: 'show',
         summary: 'show how to connect to a provider, and which hosts get its tokens',
         arguments: [['<provider>', 'its name']],
         examples: ['sidekey provider show github'],
-        load: async () => (await import('./provider/provider.ts')).showProvider,
+        load: async () => (await import('./provider.ts')).showProvider,
       },
       {
         name: 'check',
         summary: 'check a provider file of your own',
         arguments: [['<file>', 'a file such as providers/acme.yaml']],
         examples: ['sidekey provider check config/providers/acme.yaml'],
-        load: async () => (await import('./provider/provider.ts')).checkProviderFile,
+        load: async () => (await import('./provider.ts')).checkProviderFile,
       },
     ],
   },
@@ -467,7 +473,7 @@ const permissionCommands: readonly CommandRow[] = [
           'sidekey agent add ci-bot --grant github',
           'sidekey agent add helper --for alice --provider google slack --expires 90d',
         ],
-        load: async () => (await import('./agent/add.ts')).addAgent,
+        load: async () => (await import('./agent/tokens.ts')).addAgent,
       },
       {
         name: 'list',
@@ -491,7 +497,7 @@ const permissionCommands: readonly CommandRow[] = [
           'sidekey agent bind ci-bot --grant github alice/google',
           'sidekey agent bind ci-bot --label staging',
         ],
-        load: async () => (await import('./agent/bind.ts')).bindAgent,
+        load: async () => (await import('./agent/bindings.ts')).bindAgent,
       },
       {
         name: 'unbind',
@@ -499,7 +505,7 @@ const permissionCommands: readonly CommandRow[] = [
         arguments: agentArgument,
         options: [...binding, ['--all', 'all of them']],
         examples: ['sidekey agent unbind ci-bot --provider github'],
-        load: async () => (await import('./agent/bind.ts')).unbindAgent,
+        load: async () => (await import('./agent/bindings.ts')).unbindAgent,
       },
       {
         name: 'set',
@@ -528,7 +534,7 @@ const permissionCommands: readonly CommandRow[] = [
           'sidekey agent rotate ci-bot --overlap 1h',
           'sidekey agent rotate ci-bot --token-label laptop --expires 90d',
         ],
-        load: async () => (await import('./agent/add.ts')).rotateAgent,
+        load: async () => (await import('./agent/tokens.ts')).rotateAgent,
       },
       {
         name: 'disable',
@@ -721,7 +727,7 @@ const auditCommands: readonly CommandRow[] = [
         summary: 'show requests, refusals, bytes and durations of each agent and grant',
         options: conditions,
         examples: ['sidekey audit summary --since 7d'],
-        load: async () => (await import('./audit/summary.ts')).summary,
+        load: async () => (await import('./audit/query.ts')).summary,
       },
       {
         name: 'export',

@@ -1,13 +1,14 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
 import type { State, View } from '../app/state.ts';
 import type { Origin } from '../audit/event.ts';
+import type { Ask, Input, Lines, OpenScreen, Output } from './terminal.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';
 import type { Salvaged } from '../config/salvage.ts';
 import type { Log } from '../lib/log.ts';
-import type { Output } from './output.ts';
-import type { Ask, Input, Lines, OpenScreen } from './terminal.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
 
 /** What the context is made of. */
 interface ContextParts {
@@ -53,10 +54,7 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
   const { env, now, output } = parts;
 
   async function location(): Promise<ConfigLocation> {
-    const [{ locateConfig }, { packageRoot }] = await Promise.all([
-      import('../config/locate.ts'),
-      import('../config/locate.ts'),
-    ]);
+    const { locateConfig, packageRoot } = await import('../config/locate.ts');
     return locateConfig({ option: configOption(), env, cwd: process.cwd(), packageRoot });
   }
 
@@ -72,8 +70,16 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       return loadConfig(file, { env });
     },
     async readConfig() {
-      const [found, { loadDefaultOr }] = await Promise.all([location(), import('./config.ts')]);
-      return loadDefaultOr(found, env);
+      const [found, { loadConfig, parseConfig }, { defaultConfigText, shippedFile }] = await Promise.all([
+        location(),
+        import('../config/load.ts'),
+        import('../config/locate.ts'),
+      ]);
+      const { file, origin, state } = found;
+      const isOurs = origin === 'home' || origin === 'xdg';
+      if (!isOurs || existsSync(file)) return loadConfig(file, { env });
+      const text = defaultConfigText(readFileSync(shippedFile('sidekey.yaml'), 'utf8'), state);
+      return parseConfig(text, file, { env });
     },
     async salvageConfig() {
       const [{ file }, { readConfigText }, salvage] = await Promise.all([
@@ -98,7 +104,7 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
   return context;
 }
 
-/** What goes wrong in the work goes before what goes wrong in closing after it. */
+/** Closes after `use`. An error of `use` takes precedence over one of closing. */
 async function closing<S extends { close(): Promise<void> }, T>(
   opened: S,
   use: (opened: S) => Promise<T>,
@@ -114,7 +120,21 @@ async function closing<S extends { close(): Promise<void> }, T>(
   return result;
 }
 
-/** What the rooms would log, as words for the person who waits for the command. */
+/**
+ * Opens a client for upstream servers behind the dial guard, and closes it after `use`. No proxy listens in this process,
+ * so the guard knows no port as its own.
+ */
+export async function withUpstreamClient<T>(
+  config: Pick<Config, 'file' | 'upstream' | 'limits'>,
+  env: NodeJS.ProcessEnv,
+  use: (upstream: UpstreamClient) => Promise<T>,
+): Promise<T> {
+  const { openUpstreamClient } = await import('../app/wiring.ts');
+  const upstream = await openUpstreamClient(config, { env, ownPorts: () => [] });
+  return closing(upstream, use);
+}
+
+/** Log that prints warnings and errors for the person who waits for the command. */
 export function plainLog(output: Output): Log {
   const say = (_fields: object, message: string) => output.say(`sidekey: ${message}`);
   return { error: say, warn: say, info: () => {}, debug: () => {} };

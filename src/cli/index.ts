@@ -1,11 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { Argument, Command, CommanderError, Option } from 'commander';
-import { didYouMean, errorPhrase, exitCode, SidekeyError } from '../lib/errors.ts';
 import { type CommandRow, commonOptions, examplesOf, type OptionRow } from './command.ts';
 import { sections } from './commands.ts';
 import { createContext } from './context.ts';
-import { createOutput, type Streams } from './output.ts';
-import { createAsk, createScreen, type Input, openLines, readInput } from './terminal.ts';
+import {
+  createAsk,
+  createOutput,
+  createScreen,
+  type Input,
+  openLines,
+  readInput,
+  type Streams,
+} from './terminal.ts';
+import { didYouMean, errorPhrase, exitCode, SidekeyError } from '../lib/errors.ts';
 
 interface CommonOptions {
   readonly config?: string;

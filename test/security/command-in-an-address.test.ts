@@ -3,7 +3,7 @@
  * The address of a consent page comes from the provider.
  */
 import { expect, test } from 'vitest';
-import { chooseBrowser } from '../../src/cli/connect/browser.ts';
+import { chooseBrowser } from '../../src/cli/connect/browser/browser.ts';
 
 test.each([
   'https://login.test/authorize?x=$(calc)',

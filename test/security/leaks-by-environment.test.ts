@@ -6,7 +6,7 @@ import { watch } from 'node:fs';
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startBrowser } from '../../src/cli/connect/browser.ts';
+import { startBrowser } from '../../src/cli/connect/browser/browser.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 test('the browser is started without the secrets of the environment, and with the rest of it', async () => {

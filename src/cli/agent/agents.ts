@@ -1,7 +1,6 @@
 import { leaseStanding, reachesGrant } from '../../agents/lease.ts';
 import { recordChange } from '../../audit/log.ts';
-import { bindingJson } from './bind.ts';
-import { bindingText, reachWarning } from './bindings.ts';
+import { bindingJson, bindingText, reachWarning } from './bindings.ts';
 import type { Context } from '../context.ts';
 import { checkName, dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, table } from '../format.ts';
 import { titleOf } from '../grant/format.ts';

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
-import type { ConnectOptions, Obtained } from './flow.ts';
+import type { ConnectOptions, Obtained } from './request.ts';
 import type { Context } from '../context.ts';
 import { describeAction } from '../domain.ts';
 import { findExact, hostPattern } from '../grant/add.ts';

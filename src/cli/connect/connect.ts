@@ -1,8 +1,13 @@
-import { withUpstreamClient } from '../config.ts';
 import { existingGrant, ownSecret, planDomains, sealingSecret, withSecret } from './allowed-domains.ts';
-import { redirectUriToRegister } from './browser.ts';
-import type { FoundProvider } from './discover.ts';
+import { redirectUriToRegister } from './browser/browser.ts';
 import { type Connected, connectedPage, report, settle } from './finish-grant.ts';
+import {
+  assertClient,
+  assertSettings,
+  configuredProvider,
+  type FoundProvider,
+  scopesToAsk,
+} from './provider.ts';
 import {
   type ConnectOptions,
   type ConnectRequest,
@@ -11,10 +16,9 @@ import {
   type Obtained,
   startPatience,
   timeoutOf,
-} from './flow.ts';
-import { assertClient, assertSettings, configuredProvider, scopesToAsk } from './needs.ts';
+} from './request.ts';
 import { assertWorks } from './verify.ts';
-import type { Context } from '../context.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
 import { defaultUser } from '../../grants/grant.ts';
 import type { Flow, Provider } from '../../grants/provider.ts';
@@ -30,7 +34,7 @@ export async function connect(
   options: ConnectOptions,
 ): Promise<void> {
   if (options.finish !== undefined) {
-    return (await import('./print-url.ts')).finishConsent(context, named, options);
+    return (await import('./flows/print-url.ts')).finishConsent(context, named, options);
   }
   if (options.state !== undefined) {
     throw new SidekeyError('input_invalid', '--state belongs to --finish.', { hint: 'leave it out' });
@@ -63,7 +67,7 @@ export async function connect(
     const scopes = scopesToAsk(options.scopes, provider, existing?.grant ?? null);
     const asked = { context, state, provider, name, user, scopes, existing, options };
     if (options.printUrl === true && way === 'authorization_code') {
-      await (await import('./print-url.ts')).printUrl(asked);
+      await (await import('./flows/print-url.ts')).printUrl(asked);
       return null;
     }
     const patience = startPatience(timeout, systemTimers);
@@ -88,7 +92,7 @@ async function discovered(
   address: string,
   options: ConnectOptions,
 ): Promise<FoundProvider> {
-  const { discoverProvider } = await import('./discover.ts');
+  const { discoverProvider } = await import('./provider.ts');
   return discoverProvider(context, address, options);
 }
 
@@ -97,21 +101,21 @@ async function byCode(
   request: ConnectRequest,
   keep: (obtained: Obtained) => Promise<Connected>,
 ): Promise<Connected> {
-  const { byAuthorizationCode } = await import('./authorization-code.ts');
+  const { byAuthorizationCode } = await import('./flows/authorization-code.ts');
   return byAuthorizationCode(request, keep, (connected) => connectedPage(request.provider, connected));
 }
 
 /** The ways besides a consent in a browser, each imported when it is gone. */
 const ways: { readonly [way in Exclude<Way, 'authorization_code'>]: () => Promise<Obtain> } = {
-  device_code: async () => (await import('./device.ts')).obtainByDevice,
-  client_credentials: async () => (await import('./assertions.ts')).obtainByClientCredentials,
-  jwt_bearer: async () => (await import('./assertions.ts')).obtainByJwtBearer,
-  token_exchange: async () => (await import('./assertions.ts')).obtainByTokenExchange,
-  auth0_connection: async () => (await import('./auth0.ts')).obtainViaAuth0,
-  github_installation: async () => (await import('./assertions.ts')).obtainByGithubInstallation,
-  aws_role: async () => (await import('./assertions.ts')).obtainByAwsRole,
-  token: async () => (await import('./token.ts')).pasteToken,
-  import: async () => (await import('./token.ts')).importToken,
+  device_code: async () => (await import('./flows/device.ts')).obtainByDevice,
+  client_credentials: async () => (await import('./flows/assertions.ts')).obtainByClientCredentials,
+  jwt_bearer: async () => (await import('./flows/assertions.ts')).obtainByJwtBearer,
+  token_exchange: async () => (await import('./flows/assertions.ts')).obtainByTokenExchange,
+  auth0_connection: async () => (await import('./flows/auth0.ts')).obtainViaAuth0,
+  github_installation: async () => (await import('./flows/assertions.ts')).obtainByGithubInstallation,
+  aws_role: async () => (await import('./flows/assertions.ts')).obtainByAwsRole,
+  token: async () => (await import('./flows/token.ts')).pasteToken,
+  import: async () => (await import('./flows/token.ts')).importToken,
 };
 
 /** The way, ready to be gone. */

@@ -5,8 +5,8 @@ import {
   type DomainPlan,
   refuseOtherProvider,
 } from './allowed-domains.ts';
-import type { FinishPage } from './browser.ts';
-import type { ConnectRequest, Obtained } from './flow.ts';
+import type { FinishPage } from './browser/browser.ts';
+import type { ConnectRequest, Obtained } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines, relativeTime } from '../format.ts';
 import { keepGrant } from '../grant/add.ts';

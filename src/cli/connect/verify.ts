@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../../audit/event.ts';
+import type { ConnectRequest } from './request.ts';
+import type { Context } from '../context.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -20,8 +22,6 @@ import { pathWithout } from '../../schemes/path.ts';
 import { placementAt } from '../../schemes/place.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
-import type { Context } from '../context.ts';
-import type { ConnectRequest } from './flow.ts';
 
 /** What a probe showed. */
 type Verified =

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { AuditLine } from '../../audit/event.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { authorityFiles } from '../../ca/authority-files.ts';
-import { newToken } from '../agent/add.ts';
+import { newToken } from '../agent/tokens.ts';
 import type { Context } from '../context.ts';
 import { proxyUrl } from '../format.ts';
 import { offeredBy } from '../pick.ts';

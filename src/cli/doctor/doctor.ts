@@ -1,5 +1,4 @@
-import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeStand } from './checks.ts';
 import { probeClients, type Probed } from './probe.ts';
 import { columns } from '../format.ts';

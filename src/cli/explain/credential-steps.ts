@@ -1,6 +1,11 @@
 import type { Identity } from '../../agents/authentication.ts';
 import { grantEnded } from '../../agents/permissions.ts';
 import type { View } from '../../app/state.ts';
+import { echoWords } from '../domain.ts';
+import { type Ending, sampleRequest, type Trail } from './question.ts';
+import { dateTime, relativeTime, spanText } from '../format.ts';
+import { expiryOf, titleOf } from '../grant/format.ts';
+import { carriedAs } from '../provider.ts';
 import { keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import type { Placement } from '../../grants/provider.ts';
@@ -16,11 +21,6 @@ import { echoRefusal } from '../../proxy/inject.ts';
 import { applyScheme } from '../../schemes/apply.ts';
 import { newDpopKey } from '../../schemes/dpop-proof.ts';
 import type { Destination } from '../../schemes/place.ts';
-import { echoWords } from '../domain.ts';
-import { dateTime, relativeTime, spanText } from '../format.ts';
-import { expiryOf, titleOf } from '../grant/format.ts';
-import { carriedAs } from '../provider/format.ts';
-import { type Ending, sampleRequest, type Trail } from './question.ts';
 
 /** What is known when the credential is looked for. */
 interface CredentialQuestion {

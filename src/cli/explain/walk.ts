@@ -6,7 +6,7 @@ import { isLive } from '../agent/agents.ts';
 import { credentialSteps } from './credential-steps.ts';
 import { type Ending, follow, type Question, type Trail, type Walked } from './question.ts';
 import { dateTime, relativeTime, spanText } from '../format.ts';
-import { leaseGrantsText, leaseStateText, usesText } from '../lease/format.ts';
+import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
 import { pickLease } from '../pick.ts';
 import type { Config } from '../../config/config.ts';
 import { matches } from '../../grants/grant.ts';

@@ -5,14 +5,16 @@ import type { State } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { tailAudit } from '../../audit/query.ts';
+import { atCommandLine, type Context, plainLog } from '../context.ts';
+import type { BodySource, Hop } from './request.ts';
+import { makeLease } from '../lease/create.ts';
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { isOwnUser } from '../../lib/peer-user.ts';
+import type { Proxy } from '../../main.ts';
 import { jsonObject } from '../../oauth/http.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
-import type { Context } from '../context.ts';
-import { makeLease } from '../lease/create.ts';
-import type { BodySource, Hop } from './request.ts';
 
 /** The proxy that the requests of a command go through. */
 export interface Way {
@@ -52,8 +54,7 @@ export async function openWay(context: Context, { agent, proxy }: WayOptions): P
   }
   const given = agent === undefined ? await fromEnvironment(context.env) : null;
   if (given !== null) return given;
-  const [{ ownProxy }, config] = await Promise.all([import('./own-proxy.ts'), context.config()]);
-  return ownProxy(context, config, agent ?? null);
+  return ownProxy(context, await context.config(), agent ?? null);
 }
 
 /** Null: it is none that is asked in the clear. */
@@ -131,7 +132,7 @@ const purpose = 'sidekey fetch';
  *
  * @throws as `makeLease`
  */
-export async function leaseForRequest(
+async function leaseForRequest(
   { store, grants, audit }: Pick<State, 'store' | 'grants' | 'audit'>,
   config: Config,
   agent: string,
@@ -270,7 +271,7 @@ const mostLines = 2_000;
  *
  * @param client its address and port, which are its own for as long as its connection lasts
  */
-export async function recordedBy(
+async function recordedBy(
   client: string,
   { file, grants }: { readonly file: string; readonly grants: readonly Grant[] },
 ): Promise<Recorded | null> {
@@ -288,4 +289,70 @@ export async function recordedBy(
     lease,
     approval,
   };
+}
+
+/**
+ * A proxy inside this process, for this command: its own port on this machine, the config's map, rules, store and audit
+ * file. Whatever listens on the config's own port is not asked.
+ *
+ * @param agent as whom the command asks; null: as a caller without a token, where the config lets those in
+ * @throws SidekeyError `agent_auth_required`, and what `startProxy` throws
+ */
+async function ownProxy(
+  { env, now, output }: Pick<Context, 'env' | 'now' | 'output'>,
+  config: Config,
+  agent: string | null,
+): Promise<Way> {
+  if (agent === null && config.proxy.agents === 'required') {
+    throw new SidekeyError('agent_auth_required', 'This config serves known agents alone.', {
+      hint: 'sidekey fetch --agent NAME URL',
+    });
+  }
+  // A request through a proxy that runs already needs none of this.
+  const { startProxy } = await import('../../main.ts');
+  const proxy = await startProxy(config, {
+    log: plainLog(output),
+    now,
+    env,
+    origin: atCommandLine(env),
+    // Standard output is for the answer.
+    stdout: { write: (text, written) => process.stderr.write(text, written) },
+    isTrustedPeer: isOwnUser,
+    // Nobody but the command comes in where it has a token of its own.
+    adapt: (it) => onOwnPort(it, agent === null ? it.proxy.agents : 'required'),
+  });
+  try {
+    const lease = agent === null ? null : await leaseForRequest(proxy.state, config, agent, now);
+    return {
+      ...proxy.address,
+      userInfo: lease?.secret ?? '',
+      recorded: (client) => seen(proxy, client),
+      async close() {
+        try {
+          await lease?.revoke();
+        } finally {
+          await proxy.close();
+        }
+      },
+    };
+  } catch (error) {
+    await proxy.close();
+    throw error;
+  }
+}
+
+/** The config of a proxy that serves one command. */
+function onOwnPort(config: Config, agents: Config['proxy']['agents']): Config {
+  const { listen } = config.admin;
+  return {
+    ...config,
+    proxy: { ...config.proxy, listen: { host: '127.0.0.1', port: 0 }, agents },
+    admin: { ...config.admin, listen: listen === null ? null : { ...listen, port: 0 } },
+    workers: 1,
+  };
+}
+
+async function seen(proxy: Proxy, client: string): Promise<Recorded | null> {
+  const { state } = proxy;
+  return recordedBy(client, { file: state.config.audit.file, grants: await state.grants.list() });
 }

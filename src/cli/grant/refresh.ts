@@ -1,8 +1,7 @@
 import type { State } from '../../app/state.ts';
 import { refreshParts } from '../../app/wiring.ts';
 import { recordChange } from '../../audit/log.ts';
-import { withUpstreamClient } from '../config.ts';
-import type { Context } from '../context.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
 import {
   checkName,
   dateTime,

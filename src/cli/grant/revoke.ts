@@ -1,9 +1,7 @@
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
-import { withUpstreamClient } from '../config.ts';
-import { connectionOf } from '../connect/auth0-login.ts';
-import { disconnectAccount } from '../connect/auth0.ts';
-import type { Context } from '../context.ts';
+import { connectionOf, disconnectAccount } from '../connect/flows/auth0.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
 import { grantJson, titleOf } from './format.ts';
 import { domainsOf, grantGone, pickGrant } from '../pick.ts';
 import type { OAuth2Credential } from '../../grants/credential.ts';

@@ -2,13 +2,13 @@ import { isLeaseFor, leaseStanding, reachesGrant } from '../../agents/lease.ts';
 import { grantEnded } from '../../agents/permissions.ts';
 import type { Context } from '../context.ts';
 import { dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, shortId, table } from '../format.ts';
-import { clocksOf } from './clocks.ts';
 import {
   accountOf,
   certificateJson,
   certificateRows,
   clockJson,
   clockRows,
+  clocksOf,
   expiryOf,
   grantCommand,
   grantJson,
@@ -18,9 +18,9 @@ import {
   scopesOf,
   titleOf,
 } from './format.ts';
-import { leaseEndText } from '../lease/format.ts';
+import { leaseEndText } from '../lease/create.ts';
 import { domainsOf, grantGone, pickGrant } from '../pick.ts';
-import { carriedAs } from '../provider/format.ts';
+import { carriedAs } from '../provider.ts';
 import type { Credential, DpopAlgorithm } from '../../grants/credential.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';

@@ -4,15 +4,19 @@ import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { dateTime, details, lastUse, readSpan, relativeTime, shortId, spanText, table } from '../format.ts';
-import { cappedText, ownGrants, readUses, ttlFor, whatEndsBefore } from './create.ts';
 import {
+  cappedText,
   leaseClockText,
   leaseEndText,
   leaseGrantsText,
   leaseJson,
   leaseStateText,
+  ownGrants,
+  readUses,
+  ttlFor,
   usesText,
-} from './format.ts';
+  whatEndsBefore,
+} from './create.ts';
 import { namedGrant, pickAgent, pickLease } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { LeaseChoice } from '../../store/store.ts';

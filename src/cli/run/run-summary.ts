@@ -4,7 +4,7 @@ import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';
 import { readQuestion } from '../explain/question.ts';
 import { walk } from '../explain/walk.ts';
-import type { Way } from './own-proxy.ts';
+import type { Way } from './proxy-endpoint.ts';
 import type { Config } from '../../config/config.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';

@@ -1,7 +1,6 @@
 import type { View } from '../../app/state.ts';
 import { relativeTime } from '../format.ts';
-import { clocksOf, failureOf } from '../grant/clocks.ts';
-import { refreshCommand, titleOf } from '../grant/format.ts';
+import { clocksOf, failureOf, refreshCommand, titleOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
 import { domainsOf, offeredBy } from '../pick.ts';
 import { type Finding, finding, type Need } from './finding.ts';

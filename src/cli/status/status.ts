@@ -1,7 +1,20 @@
+import { statSync } from 'node:fs';
+import { openView, type View } from '../../app/state.ts';
+import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
+import type { AuditLine } from '../../audit/event.ts';
+import { readSinkState } from '../../audit/export/sink.ts';
+import { freeBytes, rotatedFiles } from '../../audit/files.ts';
+import { tailAudit } from '../../audit/query.ts';
+import { bytesBehind } from '../../audit/read.ts';
+import { keptText } from '../audit/verify.ts';
+import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
-import { columns, proxyUrl } from '../format.ts';
-import { askHealth, broken, type Finding } from './finding.ts';
-import { look, lookAtBroken } from './look.ts';
+import { columns, isoTime, proxyUrl, relativeTime } from '../format.ts';
+import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
+import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
+import type { Config } from '../../config/config.ts';
+import { displayName } from '../../config/problem.ts';
+import type { Salvaged } from '../../config/salvage.ts';
 import { exitCode, SidekeyError } from '../../lib/errors.ts';
 
 /** `sidekey status`: exit code 1 where something needs attention. */
@@ -69,4 +82,295 @@ function describe(findings: readonly Finding[]): string {
     ...(hint === null ? [] : [`    → ${hint}`]),
   ]);
   return [...columns(rows), ...(told.length === 0 ? [] : ['', 'Needs attention:', ...told])].join('\n');
+}
+
+const soonMs = 30 * 86_400_000;
+
+/** Looks at everything a running proxy stands on, each for itself: one that is broken hides none of the others. */
+export async function look(config: Config, now: () => number): Promise<readonly Finding[]> {
+  const file = displayName(config.file, process.cwd());
+  return withoutRepeats([
+    finding('config', `${file}, valid`, { file: config.file }),
+    await lookAtProxy(config),
+    ...(await lookInside(config, now)),
+    await lookAtAudit(config, now()),
+  ]);
+}
+
+/**
+ * The same for a config that is not valid now: whatever hangs on none of its bad parts. What runs goes on with the config
+ * that it had.
+ */
+export async function lookAtBroken(
+  error: SidekeyError,
+  { config, lost }: Salvaged,
+  now: () => number,
+): Promise<readonly Finding[]> {
+  const proxy = lost.has('proxy') ? null : await lookAtProxy(config);
+  const serves = proxy?.facts['health'] === 'serving';
+  const found = broken('config', error);
+  const inForce = serves
+    ? 'the proxy that runs keeps the config that it had'
+    : 'a proxy that runs keeps the config that it had, and none can be started';
+  const rest = [
+    ...(proxy === null ? [] : [proxy]),
+    ...(lost.has('store') ? [] : await lookInside(config, now, lost)),
+    ...(lost.has('audit') ? [] : [await lookAtAudit(config, now())]),
+  ];
+  return withoutRepeats([
+    {
+      ...found,
+      text: `${fromHere(config.file)}, not valid: ${inForce}`,
+      facts: { ...found.facts, file: config.file, not_known: [...lost].toSorted() },
+    },
+    ...rest,
+  ]);
+}
+
+/** @param lost keys of the config whose part is not good: what hangs on one of them is left out */
+async function lookInside(
+  config: Config,
+  now: () => number,
+  lost: ReadonlySet<string> = new Set(),
+): Promise<readonly Finding[]> {
+  let view: View;
+  try {
+    view = await openView(config, { now });
+  } catch (error) {
+    return [broken('store', error)];
+  }
+  const looks = [
+    { name: 'store', on: [], looking: () => lookAtStore(view) },
+    { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
+    { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now) },
+    { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },
+    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, now()) },
+  ] as const;
+  try {
+    const findings: Finding[] = [];
+    for (const { name, on, looking } of looks) {
+      if (!on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
+    }
+    return findings;
+  } finally {
+    await view.close();
+  }
+}
+
+/** A key that does not open stops several things; it is one thing to be done. */
+function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
+  const told = new Set<string>();
+  return findings.map((each) => {
+    const needs = each.needs.filter(({ sentence }) => !told.has(sentence));
+    for (const { sentence } of needs) told.add(sentence);
+    return { ...each, needs };
+  });
+}
+
+async function lookAtProxy({ proxy: { listen, agents }, store }: Config): Promise<Finding> {
+  const health = await askHealth(listen);
+  const url = proxyUrl(listen);
+  const facts = { listen, agents, health: health.kind };
+  switch (health.kind) {
+    case 'serving': {
+      const running = readRunning(runFileOf(store.path, listen.port));
+      if (running === null) return finding('proxy', `serving at ${url}`, facts);
+      const { pid, workers } = running;
+      const text = `serving at ${url}, pid ${pid} with ${count(workers.length, 'worker')}`;
+      return finding('proxy', text, { ...facts, pid, workers });
+    }
+    case 'unknown':
+      return finding('proxy', 'not known: proxy.listen has port 0, so any that is free is taken', facts);
+    case 'silent':
+      return finding('proxy', `not running at ${url} (${health.why})`, facts, [
+        { sentence: `No proxy answers at ${url}.`, hint: 'sidekey start' },
+      ]);
+    case 'stranger':
+      return finding('proxy', `something else answers at ${url}`, facts, [
+        {
+          sentence: `What answers at ${url} is not Sidekey.`,
+          hint: 'stop it, or set proxy.listen in the config file to another port',
+        },
+      ]);
+  }
+}
+
+async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
+  if (store === null) {
+    return finding('store', `${fromHere(config.store.path)}, not made yet`, {
+      path: config.store.path,
+      exists: false,
+    });
+  }
+  const [all, agents] = [await grants(), await store.agents.list()];
+  return finding(
+    'store',
+    `${fromHere(store.location)}, ${count(all.length, 'grant')}, ${count(agents.length, 'agent')}`,
+    {
+      path: store.location,
+      exists: true,
+      grants: all.length,
+      agents: agents.length,
+    },
+  );
+}
+
+async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {
+  const from = key.source === 'file' ? fromHere(key.path) : `env:${key.name}`;
+  const opened = await vault();
+  if (opened === null) return finding('key', `${from}, not made yet`, { source: key.source, key_id: null });
+  return finding('key', `${opened.keyId} (${from})`, { source: key.source, key_id: opened.keyId });
+}
+
+async function lookAtCa(view: View, now: () => number): Promise<Finding> {
+  const authority = await openExistingCa(view, now);
+  const { directory } = view.config.ca;
+  if (authority === null) {
+    return finding('CA', `${fromHere(directory)}, not made yet`, { directory, exists: false });
+  }
+  const { name, certificateFile, fingerprint, notAfter } = authority;
+  const facts = {
+    directory,
+    exists: true,
+    name,
+    fingerprint_sha256: fingerprint,
+    not_after: isoTime(notAfter),
+  };
+  const ends = relativeTime(notAfter, now());
+  const text = `${fromHere(certificateFile)}, ${name}, ends ${ends}`;
+  if (notAfter - now() > soonMs) return finding('CA', text, facts);
+  return finding('CA', text, facts, [
+    {
+      sentence: `The CA ends ${ends}.`,
+      hint: `move the files in ${directory} away: the next start makes a new CA, which clients have to trust`,
+    },
+  ]);
+}
+
+function fromHere(path: string): string {
+  return displayName(path, process.cwd());
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+/** The audit log: how much there is of it, when something was written last, and how its sinks fare. */
+export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
+  const { file, sinks } = audit;
+  return attempt('audit', async () => {
+    const rotated = rotatedFiles(file);
+    const paths = [...rotated.map(({ path }) => path), file];
+    const sizes = paths.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    let last: AuditLine | null = null;
+    for await (const line of tailAudit({ file, lines: 1 })) last = line;
+    const at = last === null ? null : Date.parse(last.time);
+    const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
+    const looked = sinks.map(({ name }) => lookAtSink(file, name, now));
+    const parts = [auditFromHere(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when, keptText(audit)];
+    const free = freeBytes(file);
+    if (sinks.length > 0) parts.push(looked.map(({ text }) => text).join(', '));
+    return finding(
+      'audit',
+      parts.join(', '),
+      {
+        file,
+        bytes,
+        rotated: rotated.length,
+        keep_ms: audit.keepMs,
+        keep_files: audit.keepFiles,
+        keep_bytes: audit.keepBytes,
+        free_bytes: free,
+        last_event: last?.time ?? null,
+        sinks: Object.fromEntries(looked.map(({ name, facts }) => [name, facts])),
+      },
+      [
+        ...spaceNeeds(audit, free),
+        ...looked.flatMap(({ need }) => need ?? []),
+        ...(await echoNeeds(file, now)),
+      ],
+    );
+  });
+}
+
+function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | null): Need[] {
+  if (free === null || free >= warnFreeBytes) return [];
+  return [
+    {
+      sentence: `Only ${sizeText(free)} are free on the disk of ${auditFromHere(file)}. When it is full, requests are refused.`,
+      hint: 'free space there, or set audit.keep or audit.keep_size to less',
+    },
+  ];
+}
+
+/** Agents that responses showed a credential too often, of late. */
+async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
+  const needs = new Map<string, Need>();
+  for await (const { event, agent, host, time } of tailAudit({ file, lines: linesBack })) {
+    if (event !== 'echo.limited' || Date.parse(time) < now - dayMs) continue;
+    const sentence = `Responses of ${host} showed the credential to ${agent ?? 'a caller without a token'} too often, last ${relativeTime(Date.parse(time), now)}: its requests were refused.`;
+    needs.set(`${agent} ${host}`, {
+      sentence,
+      hint: 'sidekey audit query --code too_many_echoes; raise echo_limit of the domain where that is meant',
+    });
+  }
+  return [...needs.values()];
+}
+
+const dayMs = 86_400_000;
+
+/** To read a log of millions would take a person's patience. */
+const linesBack = 10_000;
+
+interface LookedAt {
+  readonly name: string;
+  readonly text: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly need: Need | null;
+}
+
+function lookAtSink(file: string, name: string, now: number): LookedAt {
+  const state = readSinkState(file, name);
+  if (state === null) {
+    return { name, text: `${name} not begun`, facts: { begun: false }, need: null };
+  }
+  if (state === 'broken') {
+    const need = {
+      sentence: `What is known of the audit sink ${name} cannot be read.`,
+      hint: 'sidekey start',
+    };
+    return { name, text: `${name} unknown`, facts: { begun: true, readable: false }, need };
+  }
+  const behind = bytesBehind(file, state.position);
+  const { failing } = state;
+  const facts = {
+    begun: true,
+    behind_bytes: behind,
+    delivered_lines: state.delivered,
+    last_delivery: state.deliveredAt === null ? null : isoTime(state.deliveredAt),
+    rejected_lines: state.rejected,
+    skips: state.skips,
+    failing_since: failing === null ? null : isoTime(failing.since),
+    attempts: failing?.attempts ?? 0,
+    reason: failing?.reason ?? null,
+  };
+  const text = `${name} ${behind === 0 ? 'has all' : `${sizeText(behind)} behind`}`;
+  if (failing === null) return { name, text, facts, need: null };
+  const sentence = `The audit sink ${name} has taken nothing since ${relativeTime(failing.since, now)}: ${failing.reason}. Its lines wait in the file.`;
+  return {
+    name,
+    text,
+    facts,
+    need: { sentence, hint: 'see audit.sinks in the config file; it is tried again by itself' },
+  };
+}
+
+function auditFromHere(path: string): string {
+  return displayName(path, process.cwd());
+}
+
+function sizeText(bytes: number): string {
+  if (bytes < 10_000) return `${bytes} bytes`;
+  return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
 }

@@ -3,15 +3,16 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { newToken } from '../../../src/cli/agent/add.ts';
+import { openState } from '../../../src/app/state.ts';
+import { newToken } from '../../../src/cli/agent/tokens.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { createLog } from '../../../src/lib/log.ts';
-import { openState } from '../../../src/app/state.ts';
 import { freePort } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 
 /** What is installed, and not the sources: `npm run bench` builds it first. */
 const door = fileURLToPath(new URL('../../../dist/sidekey.js', import.meta.url));
+
 const agent = 'bench-agent';
 
 export function sidekey(ground: Ground): Subject {

@@ -1,18 +1,20 @@
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { disconnectAccount } from '../../../src/cli/connect/auth0.ts';
+import { openState } from '../../../src/app/state.ts';
+import { disconnectAccount } from '../../../src/cli/connect/flows/auth0.ts';
 import type { Context } from '../../../src/cli/context.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { openState } from '../../../src/app/state.ts';
-import { startAuth0, type Auth0Options, type Auth0Server } from '../../support/auth0-server.ts';
+import { type Auth0Options, type Auth0Server, startAuth0 } from '../../support/auth0-server.ts';
 import { home, type Home, type Ran } from '../../support/command-line.ts';
-import { begin, visit, type Begun } from '../../support/connecting.ts';
+import { begin, type Begun, visit } from '../../support/connecting.ts';
 import { curl, curlMissing } from '../../support/curl.ts';
-import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 const silent = ['--no-browser', '--port', '0'];
+
 const openid = ['openid', 'profile'];
+
 const work = { id: 'cac_work', connection: 'google-oauth2', scopes: [...openid, 'email'], hint: 'work' };
 
 interface Place extends Omit<Home, 'grant'> {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { createOutput } from '../../../src/cli/terminal.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createOutput } from '../../../src/cli/output.ts';
 
 function output(json: boolean) {
   const written = { out: '', err: '' };

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import { scopesToAsk } from '../../../src/cli/connect/needs.ts';
+import { scopesToAsk } from '../../../src/cli/connect/provider.ts';
 import type { Credential } from '../../../src/grants/credential.ts';
 import { consentCommand, missingConsent } from '../../../src/grants/messages.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
@@ -9,7 +9,9 @@ import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './processes.ts';
 
 const consent = aProvider({ flows: ['authorization_code'] });
+
 const pasted: Provider['token'] = { what: 'key', url: null, steps: [], parts: [], carry: { kind: 'inject' } };
+
 const grant = grantRecord({ name: 'work', provider: 'acme', scopes: ['read'] });
 
 function missing(field: string, credential: Credential = oauth2(), provider: Provider | undefined = consent) {

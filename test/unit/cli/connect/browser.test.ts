@@ -1,11 +1,16 @@
-import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { watch } from 'node:fs';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { chooseBrowser, startBrowser, type BrowserCommand } from '../../../../src/cli/connect/browser.ts';
+import {
+  type BrowserCommand,
+  chooseBrowser,
+  startBrowser,
+} from '../../../../src/cli/connect/browser/browser.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 
 const url = 'http://127.0.0.1:4711/x?a=b&c=%20d';
+
 const screen = { DISPLAY: ':0' };
 
 const chosen = (platform: NodeJS.Platform, env: NodeJS.ProcessEnv, named?: string) => {

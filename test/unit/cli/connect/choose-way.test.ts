@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { chooseWay, type Way } from '../../../../src/cli/connect/connect.ts';
-import type { ConnectOptions } from '../../../../src/cli/connect/flow.ts';
+import type { ConnectOptions } from '../../../../src/cli/connect/request.ts';
 import type { Flow } from '../../../../src/grants/provider.ts';
 
 const flows: readonly Flow[] = ['device_code', 'authorization_code'];

@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import {
+  consentInBrowser,
+  type ConsentRequest,
+} from '../../../../src/cli/connect/flows/authorization-code.ts';
 import type { Context } from '../../../../src/cli/context.ts';
-import { consentInBrowser, type ConsentRequest } from '../../../../src/cli/connect/authorization-code.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { visit } from '../../../support/connecting.ts';
 import { aProvider } from '../../../support/provider.ts';

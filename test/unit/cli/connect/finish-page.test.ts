@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { pageAnswer } from '../../../../src/cli/connect/browser.ts';
+import { pageAnswer } from '../../../../src/cli/connect/browser/browser.ts';
 
 const hostile = `</title><script>alert('x')</script>&"<img src=x onerror=alert(1)>`;
 

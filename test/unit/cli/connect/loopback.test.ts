@@ -1,12 +1,13 @@
-import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { openLoopback } from '../../../../src/cli/connect/receive-code.ts';
-import { redirectTarget, type RedirectTarget } from '../../../../src/cli/connect/browser.ts';
+import { redirectTarget, type RedirectTarget } from '../../../../src/cli/connect/browser/browser.ts';
+import { openLoopback } from '../../../../src/cli/connect/browser/receive-code.ts';
 import { visit } from '../../../support/connecting.ts';
 
 const state = 'a-state-that-nobody-guesses';
+
 const consentUrl = 'https://login.example.com/authorize?x=y';
 
 async function listener(options: Parameters<typeof redirectTarget>[0] = { port: '0' }) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { doubtOf, readParts } from '../../../../src/cli/connect/token.ts';
+import { doubtOf, readParts } from '../../../../src/cli/connect/flows/token.ts';
 import type { PastedToken, TokenPart } from '../../../../src/grants/provider.ts';
 
 const part = (name: string, starts: TokenPart['starts'] = []): TokenPart => ({

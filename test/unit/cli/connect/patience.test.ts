@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startPatience, timeoutOf } from '../../../../src/cli/connect/flow.ts';
+import { startPatience, timeoutOf } from '../../../../src/cli/connect/request.ts';
 
 /** Timers whose time comes when the test says so. */
 function handTimers() {

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import {
   redirectTarget,
-  writtenRedirectUri,
   type RedirectTarget,
-} from '../../../../src/cli/connect/browser.ts';
+  writtenRedirectUri,
+} from '../../../../src/cli/connect/browser/browser.ts';
 
 const loopback = { kind: 'loopback', path: '/callback' } as const;
 

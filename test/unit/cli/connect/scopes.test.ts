@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
-import { scopesToAsk } from '../../../../src/cli/connect/needs.ts';
+import { scopesToAsk } from '../../../../src/cli/connect/provider.ts';
 
 const provider = { scopes: ['openid', 'read'] };
+
 const grant = { scopes: ['read', 'write'], state: 'active', type: 'oauth2' } as const;
 
 test.each([

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { lastUse } from '../../../../src/cli/format.ts';
-import { type Clocks, clocksOf, failureOf } from '../../../../src/cli/grant/clocks.ts';
-import { clockJson, clockRows } from '../../../../src/cli/grant/format.ts';
+import { clockJson, clockRows, type Clocks, clocksOf, failureOf } from '../../../../src/cli/grant/format.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/grants/credential.ts';
 import type { Grant } from '../../../../src/grants/grant.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { connectCommand, connectCommands } from '../../../../src/cli/provider/format.ts';
+import { connectCommand, connectCommands } from '../../../../src/cli/provider.ts';
 import { aProvider } from '../../../support/provider.ts';
 
 describe('the command that connects to a provider', () => {

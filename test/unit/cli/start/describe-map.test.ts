@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { describeMap } from '../../../../src/cli/start/start.ts';
+import { describeMap } from '../../../../src/cli/start.ts';
 import type { Config } from '../../../../src/config/config.ts';
 import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
@@ -19,7 +19,9 @@ function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | '
 }
 
 const uses = (grant: string, insecure = false): Domain['action'] => ({ kind: 'grant', grant, insecure });
+
 const fresh = grantRecord({ name: 'work', expiresAt: null });
+
 const ended = grantRecord({ name: 'old', expiresAt: now - 1, refreshable: false });
 
 describe('the map as the start shows it', () => {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { lookAtAudit } from '../../../../src/cli/status/look.ts';
+import { lookAtAudit } from '../../../../src/cli/status/status.ts';
 import type { Config } from '../../../../src/config/config.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 

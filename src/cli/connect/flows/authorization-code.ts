@@ -1,15 +1,21 @@
-import { SidekeyError } from '../../lib/errors.ts';
-import { asTyped } from '../../lib/log.ts';
+import {
+  chooseBrowser,
+  type FinishPage,
+  redirectOf,
+  startBrowser,
+  writtenRedirectUri,
+} from '../browser/browser.ts';
+import { askForAnswer, type Loopback, openLoopback, type PasteExpectation } from '../browser/receive-code.ts';
+import type { ConnectRequest, Obtained } from '../request.ts';
+import type { Lines } from '../../terminal.ts';
+import { SidekeyError } from '../../../lib/errors.ts';
+import { asTyped } from '../../../lib/log.ts';
 import {
   type Authorization,
   authorizationUrl,
   type Callback,
   exchangeCode,
-} from '../../oauth/authorization-code.ts';
-import type { Lines } from '../terminal.ts';
-import { chooseBrowser, type FinishPage, redirectOf, startBrowser, writtenRedirectUri } from './browser.ts';
-import type { ConnectRequest, Obtained } from './flow.ts';
-import { askForAnswer, type Loopback, openLoopback, type PasteExpectation } from './receive-code.ts';
+} from '../../../oauth/authorization-code.ts';
 
 /**
  * A consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike the other ways it keeps what it obtained before it

@@ -2,10 +2,10 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, usualPort } from './browser.ts';
-import type { Lines } from '../terminal.ts';
-import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
-import type { PageAnswer } from '../../lib/html.ts';
-import { type Callback, parseCallback } from '../../oauth/authorization-code.ts';
+import type { Lines } from '../../terminal.ts';
+import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
+import type { PageAnswer } from '../../../lib/html.ts';
+import { type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
 
 /**
  * The listener that a consent comes back to (RFC 8252 §7.3). Every page of the web can send requests to it, so only a
@@ -145,7 +145,7 @@ async function listening(
 }
 
 /** Resolves when the answer has left, or the browser is gone. */
-export function write(
+function write(
   response: ServerResponse,
   isHead: boolean,
   { status, headers, body }: PageAnswer,

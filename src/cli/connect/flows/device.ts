@@ -1,19 +1,19 @@
-import type { Provider } from '../../grants/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { shellWord } from '../../lib/text.ts';
-import { pause, systemTimers } from '../../lib/timers.ts';
-import { consented } from '../../oauth/answer.ts';
+import type { ConnectRequest, Obtain } from '../request.ts';
+import { relativeTime } from '../../format.ts';
+import type { Provider } from '../../../grants/provider.ts';
+import { SidekeyError } from '../../../lib/errors.ts';
+import { shellWord } from '../../../lib/text.ts';
+import { pause, systemTimers } from '../../../lib/timers.ts';
+import { consented } from '../../../oauth/answer.ts';
 import {
   type DeviceAuthorization,
   type DeviceRequest,
   pollForTokens,
   requestDeviceAuthorization,
-} from '../../oauth/device-code.ts';
-import { withDescription, withoutStop } from '../../oauth/http.ts';
-import type { TokenClient } from '../../oauth/token-endpoint.ts';
-import { createNonces, newDpopKey } from '../../schemes/dpop-proof.ts';
-import { relativeTime } from '../format.ts';
-import type { ConnectRequest, Obtain } from './flow.ts';
+} from '../../../oauth/device-code.ts';
+import { withDescription, withoutStop } from '../../../oauth/http.ts';
+import type { TokenClient } from '../../../oauth/token-endpoint.ts';
+import { createNonces, newDpopKey } from '../../../schemes/dpop-proof.ts';
 
 /**
  * `connect NAME --device`: consent on another device (RFC 8628). Shows where to go and what to type, opens nothing, and

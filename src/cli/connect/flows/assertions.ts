@@ -1,16 +1,16 @@
 import { open } from 'node:fs/promises';
-import { checkedRegion, checkedString } from '../../grants/credential-shape.ts';
-import type { SigningKey } from '../../grants/credential.ts';
-import type { Provider } from '../../grants/provider.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
-import { shellWord } from '../../lib/text.ts';
-import { joinScopes } from '../../oauth/scopes.ts';
-import { readSigningKey } from '../../oauth/signing-key.ts';
-import type { Context } from '../context.ts';
-import { keptReference } from './allowed-domains.ts';
-import { type ConnectOptions, firstToken, type Obtain } from './flow.ts';
-import { parametersOf } from './needs.ts';
+import { keptReference } from '../allowed-domains.ts';
 import { askedParts, keysIn } from './token.ts';
+import { parametersOf } from '../provider.ts';
+import { type ConnectOptions, firstToken, type Obtain } from '../request.ts';
+import type { Context } from '../../context.ts';
+import { checkedRegion, checkedString } from '../../../grants/credential-shape.ts';
+import type { SigningKey } from '../../../grants/credential.ts';
+import type { Provider } from '../../../grants/provider.ts';
+import { SidekeyError, systemCode } from '../../../lib/errors.ts';
+import { shellWord } from '../../../lib/text.ts';
+import { joinScopes } from '../../../oauth/scopes.ts';
+import { readSigningKey } from '../../../oauth/signing-key.ts';
 
 /** `connect NAME --client-credentials`: the client of the config asks for itself (RFC 6749 §4.4). */
 export const obtainByClientCredentials: Obtain = async (request) => {
@@ -70,6 +70,7 @@ function assertSameEndpoint(
 
 /** RFC 8693 §3. */
 const typePrefix = 'urn:ietf:params:oauth:token-type:';
+
 const knownTypes = ['access_token', 'refresh_token', 'id_token', 'jwt', 'saml1', 'saml2'];
 
 /**

@@ -1,20 +1,20 @@
-import { type ConnectRequest, type Obtain, renewNow } from './flow.ts';
-import type { Context } from '../context.ts';
-import { refreshGapOf } from '../grant/refresh.ts';
-import { jwtExpiry, looksLikeJwt, readCredential } from '../../grants/credential-input.ts';
+import { type ConnectRequest, type Obtain, renewNow } from '../request.ts';
+import type { Context } from '../../context.ts';
+import { refreshGapOf } from '../../grant/refresh.ts';
+import { jwtExpiry, looksLikeJwt, readCredential } from '../../../grants/credential-input.ts';
 import {
   checkedKeys,
   checkedRegion,
   checkedString,
   checkedToken,
   shapes,
-} from '../../grants/credential-shape.ts';
-import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../grants/credential.ts';
-import { readJson } from '../../grants/json-text.ts';
-import type { PastedToken, Provider, TokenPart } from '../../grants/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { scopesIn } from '../../oauth/scopes.ts';
-import { fillTemplate, parseTemplate } from '../../policy/template.ts';
+} from '../../../grants/credential-shape.ts';
+import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../../grants/credential.ts';
+import { readJson } from '../../../grants/json-text.ts';
+import type { PastedToken, Provider, TokenPart } from '../../../grants/provider.ts';
+import { SidekeyError } from '../../../lib/errors.ts';
+import { scopesIn } from '../../../oauth/scopes.ts';
+import { fillTemplate, parseTemplate } from '../../../policy/template.ts';
 
 /**
  * `connect NAME --token`: a key or a personal token, pasted. Its parts come from standard input or from a prompt that

@@ -1,15 +1,14 @@
-import type { State } from '../../app/state.ts';
-import { withUpstreamClient } from '../config.ts';
-import { existingGrant, planDomains } from './allowed-domains.ts';
+import type { State } from '../../../app/state.ts';
+import { existingGrant, planDomains } from '../allowed-domains.ts';
+import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
+import { report, settle } from '../finish-grant.ts';
 import { obtainByCode } from './authorization-code.ts';
-import { redirectOf, writtenRedirectUri } from './browser.ts';
-import { report, settle } from './finish-grant.ts';
-import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from './flow.ts';
-import type { Context } from '../context.ts';
-import { isoTime, relativeTime } from '../format.ts';
-import { findProvider } from '../pick.ts';
-import type { Provider } from '../../grants/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from '../request.ts';
+import { type Context, withUpstreamClient } from '../../context.ts';
+import { isoTime, relativeTime } from '../../format.ts';
+import { findProvider } from '../../pick.ts';
+import type { Provider } from '../../../grants/provider.ts';
+import { SidekeyError } from '../../../lib/errors.ts';
 import {
   authorizationUrl,
   type Callback,
@@ -18,7 +17,7 @@ import {
   readSession,
   sessionId,
   writeSession,
-} from '../../oauth/authorization-code.ts';
+} from '../../../oauth/authorization-code.ts';
 
 const usualTime = 3_600_000;
 

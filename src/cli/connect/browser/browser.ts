@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { splitCommandLine } from '../../config/locate.ts';
-import type { Provider } from '../../grants/provider.ts';
-import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
-import { markup, type PageAnswer, renderPage } from '../../lib/html.ts';
-import { isLoopback } from '../../policy/authority.ts';
+import { splitCommandLine } from '../../../config/locate.ts';
+import type { Provider } from '../../../grants/provider.ts';
+import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
+import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
+import { isLoopback } from '../../../policy/authority.ts';
 
 /** A person's browser, opened without a shell. */
 
@@ -143,6 +143,7 @@ export function startBrowser([command, ...others]: readonly BrowserCommand[], op
 
 /** How variables are called that hold secrets; the window manager's own token is none. */
 const secretName = /SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN|API_?KEY|_KEY$|^SIDEKEY_/i;
+
 const plainNames = new Set(['XDG_ACTIVATION_TOKEN']);
 
 /** A browser keeps its environment long after this process has ended, and every program of the user can read it there. */
