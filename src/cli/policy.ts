@@ -1,13 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import type { Context } from './context.ts';
-import { table } from './format.ts';
 import { type ConfigDocument, parseConfigDocument } from '../config/document.ts';
 import { configInvalid, displayName, type Problem } from '../config/problem.ts';
 import { outcome } from '../config/rules.ts';
-import { address, size, text } from '../config/scalar.ts';
+import { address, size } from '../config/scalar.ts';
 import { validate } from '../config/validate.ts';
 import { exitCode, type FailureCode, failures, SidekeyError, systemCode } from '../lib/errors.ts';
+import { text } from '../lib/schema-text.ts';
 import { parseAbsoluteTarget } from '../policy/authority.ts';
 import { readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Policy, type RequestDecision } from '../policy/decide.ts';
@@ -15,6 +14,8 @@ import { createDomainMap } from '../policy/domain-map.ts';
 import { describeStep } from '../policy/judge.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import type { RuleOutcome } from '../policy/rule.ts';
+import type { Context } from './context.ts';
+import { table } from './format.ts';
 
 /** One case, and what became of it. */
 interface Tested {

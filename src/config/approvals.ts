@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
 import {
   duration,
   isLoopbackListen,
@@ -7,7 +8,6 @@ import {
   readReceiver,
   receiver,
   secretReference,
-  text,
 } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 

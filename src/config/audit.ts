@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
 import { canonicalHost } from '../policy/authority.ts';
-import { duration, formatDuration, name, pathText, receiver, secretReference, size, text } from './scalar.ts';
+import { duration, formatDuration, name, pathText, receiver, secretReference, size } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
 /** The `audit` part of the config file: what it may say, and what the program makes of it. */

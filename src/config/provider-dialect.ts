@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { Dialect } from '../grants/provider.ts';
+import { text } from '../lib/schema-text.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
-import { endpoint, endpointTemplate, plainText, text } from './scalar.ts';
+import { endpoint, endpointTemplate, plainText } from './scalar.ts';
 
 /** How a provider's OAuth differs from the RFCs, as its definition says it. See `Dialect` for what each means. */
 

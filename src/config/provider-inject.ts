@@ -9,6 +9,7 @@ import type {
   Provider,
   Templates,
 } from '../grants/provider.ts';
+import { text } from '../lib/schema-text.ts';
 import {
   fieldNamed,
   fillTemplate,
@@ -19,7 +20,7 @@ import {
 } from '../policy/template.ts';
 import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
 import { pathGlob, some } from './rules.ts';
-import { domainPattern, text } from './scalar.ts';
+import { domainPattern } from './scalar.ts';
 
 /** Tokens that are bound to a key (RFC 9449), as a provider's definition says it. */
 export const dpopDefinition = z

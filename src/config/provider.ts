@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type Flow, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
+import { text } from '../lib/schema-text.ts';
 import { isLoopback } from '../policy/authority.ts';
 import { namesIn, parseTemplate } from '../policy/template.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
@@ -13,7 +14,6 @@ import {
   name,
   plainText,
   secretReference,
-  text,
   webPage,
 } from './scalar.ts';
 import { environmentName } from './secret-reference.ts';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
 import { type Cidr, parseCidr, plainAddress } from '../policy/address.ts';
 import { parsePathGlob, type PathGlob } from '../policy/path.ts';
 import {
@@ -10,7 +11,7 @@ import {
 } from '../policy/rule.ts';
 import { type Glob, parseGlob } from '../policy/text.ts';
 import { isZone, weekdayNames } from '../policy/time-window.ts';
-import { name, parseDuration, size, text } from './scalar.ts';
+import { name, parseDuration, size } from './scalar.ts';
 
 /** The single values of rules: see `scalar.ts`. */
 

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
 import { isName } from '../grants/grant.ts';
+import { text } from '../lib/schema-text.ts';
 import { parseCidr } from '../policy/address.ts';
 import { canonicalHost, isAddress, isLoopback } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
@@ -10,44 +11,6 @@ import {
   parseSecretReference,
   type SecretReference,
 } from './secret-reference.ts';
-
-/**
- * The single values of the config file: each a schema that takes what a person writes and gives what the program
- * uses. A message is the end of a sentence and never repeats the value.
- */
-
-interface Told {
-  /** What it is for; editors show it. */
-  readonly description: string;
-  readonly examples?: readonly unknown[];
-  /** For editors; the check itself is `read`. */
-  readonly pattern?: string;
-  /** What is said where something else than a text stands: the end of `must be …`. */
-  readonly kind?: string;
-}
-
-/** A text that `read` turns into a value, or into what is wrong with it. */
-export function text<T>(
-  { kind, ...told }: Told,
-  read: (text: string) => NoInfer<T> | { readonly problem: string },
-): z.ZodType<T, string> {
-  return z
-    .string({
-      error: ({ input }) =>
-        kind === undefined || input === undefined || input === null ? undefined : `must be ${kind}`,
-    })
-    .transform((value, context): T => {
-      const result = read(value);
-      if (!isProblem(result)) return result;
-      context.addIssue({ code: 'custom', message: result.problem });
-      return z.NEVER;
-    })
-    .meta(told);
-}
-
-function isProblem(result: unknown): result is { readonly problem: string } {
-  return typeof result === 'object' && result !== null && 'problem' in result;
-}
 
 /** A path of a file or folder. Nothing is expanded in it, so what looks like an expansion is a mistake. */
 export function pathText(description: string): z.ZodType<string, string> {

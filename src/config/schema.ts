@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
 import { leakGuards } from '../policy/leak-guard.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
@@ -17,7 +18,6 @@ import {
   permittedName,
   readPath,
   size,
-  text,
   variable,
 } from './scalar.ts';
 import { upstreamSchema } from './upstream.ts';

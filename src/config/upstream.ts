@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
 import { type Cidr, parseCidr } from '../policy/address.ts';
 import { type Authority, canonicalHost, parseAbsoluteTarget } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
@@ -12,7 +13,6 @@ import {
   keyOf,
   pathText,
   secretReference,
-  text,
 } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
