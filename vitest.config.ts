@@ -12,7 +12,11 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'fast', include: ['test/{unit,property,conformance}/**/*.test.ts'], maxWorkers: '100%' },
+        test: {
+          name: 'fast',
+          include: ['test/{unit,property,conformance}/**/*.test.ts'],
+          maxWorkers: '100%',
+        },
       },
       {
         extends: true,

@@ -1,6 +1,6 @@
 import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
-import { collectYoungGarbageSoon } from './app/gc-tuning.ts';
+import { tuneGarbageCollection } from './app/machine.ts';
 import { openState, placeholderCodes, type State } from './app/state.ts';
 import { openApprovalService, openUpstreamClient, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
@@ -31,69 +31,66 @@ import { createNonces } from './schemes/dpop-proof.ts';
 import { placementAt } from './schemes/place.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 
-/** A proxy that serves. */
+/** A running proxy. */
 export interface Proxy {
   readonly address: { readonly host: string; readonly port: number };
-  /** Where people answer, as they reach it; null: nowhere but in a terminal. */
+  /** Base URL of the approval pages; null: people answer in a terminal alone. */
   readonly pages: string | null;
   readonly state: State;
   readonly authority: CertificateAuthority;
-  /** What is in force: the last config that was good. */
+  /** Config in force: the last valid one. */
   config(): Config;
-  /** Reads the config file anew. One that is not good changes nothing, and is said in the log and the audit. */
+  /** Reloads the config file. An invalid one changes nothing and is recorded in the log and the audit. */
   reload(): Promise<void>;
-  /** Takes no more, lets what is under way end, and closes everything in reverse. Idempotent. */
+  /** Stops accepting, drains exchanges, and closes all parts in reverse order. Idempotent. */
   close(): Promise<void>;
 }
 
-/** What the proxy is given from outside. */
+/** Parts that the caller provides. */
 export interface ProxyParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Where `env:` references look. */
+  /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Who starts it, for the audit. */
+  /** Origin of the start, for the audit. */
   readonly origin?: Origin | undefined;
-  /** What audit sinks of type `stdout` write to; default: that of the process. */
+  /** Output of audit sinks of type `stdout`; default: standard output of the process. */
   readonly stdout?: StandardOutput | undefined;
-  /** What the keys of TLS session tickets are derived from, where workers share it; see `createTicketKeys`. */
+  /** Key material of TLS session tickets, shared by workers; see `createTicketKeys`. */
   readonly ticketMaterial?: Uint8Array | undefined;
-  /** Of whom callers on this machine are who show no token, where they need none; left out: of nobody. */
+  /** Identity of local callers without a token, where the config accepts them; absent: none. */
   readonly assumed?: AssumedToken | undefined;
-  /** Which callers on this machine may come without a token, where the config lets those in; left out: all. */
+  /** Reports whether a local caller may come without a token, where the config accepts such callers; absent: any may. */
   readonly isTrustedPeer?: ProxyServices['isTrustedPeer'];
-  /**
-   * What becomes of the config before it is in force, at the start and with each reload. May throw: a start then fails,
-   * and a reload changes nothing.
-   */
+  /** Changes each config before it takes effect. A throw fails the start, and leaves the old config at a reload. */
   readonly adapt?: ((config: Config) => Config) | undefined;
-  /** Serves in the place of this process, which then does what is done once for all workers. Left out: this one serves. */
+  /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
   readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
-  /** Where this process is a worker: what it is given, and whom it leaves the rest to. */
+  /** Present in a worker: its socket and its callbacks to the supervisor. */
   readonly worker?: WorkerParts | undefined;
 }
 
-/** What a worker has of its supervisor (decision 26). */
+/** Parts of a worker (decision 26). */
 interface WorkerParts {
-  /** The socket that all workers take connections from. */
+  /** Socket that all workers accept connections from. */
   readonly socket: SocketHandle;
   readonly pages: Pages;
-  /** Takes the news of the config, which all workers have, and which are on record once. */
+  /** Receives config events; all workers send them, and each is recorded once. */
   readonly config: ConfigEvents['own'];
-  /** A request got a credential. For the request path: some nanoseconds. */
+  /** Called on the request path when a request got a credential: takes nanoseconds. */
   readonly used: () => void;
 }
 
 /**
- * The composition root: the one place where the concrete parts meet.
+ * Starts a proxy: the composition root, where the concrete parts meet.
  *
- * @throws SidekeyError for whatever cannot be opened or listened on; nothing stays open then
+ * @throws SidekeyError where a part cannot open or listen; all opened parts are closed then
  */
 export async function startProxy(config: Config, parts: ProxyParts): Promise<Proxy> {
   const initial = adapted(config, parts);
   const opened = new AsyncDisposableStack();
-  collectYoungGarbageSoon();
+  tuneGarbageCollection();
   try {
     return await compose(initial, parts, opened);
   } catch (error) {
@@ -118,10 +115,10 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const ownPorts: number[] = [];
   let config = initial;
   let upstream: UpstreamClient = await openUpstreamClient(config, { env, ownPorts: () => ownPorts });
-  /** Exits of configs that were replaced, while exchanges still use them. */
-  const leaving = new Set<Promise<void>>();
+  /** Replaced upstream clients that exchanges still use. */
+  const closingClients = new Set<Promise<void>>();
   opened.defer(async () => {
-    await Promise.all([upstream.close(), ...leaving]);
+    await Promise.all([upstream.close(), ...closingClients]);
   });
   const upkeep =
     worker === undefined
@@ -141,7 +138,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
           (it) => it.close(),
         )
       : null;
-  // Before the sinks end, so that they have it too.
+  // Before the sinks close, so that they deliver it.
   opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
   let settings = settingsOf(config, upstream);
   const configEvents = createConfigEvents(audit);
@@ -205,14 +202,14 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   opened.defer(() => ahead.close());
   const identities = opened.adopt(createCertificateWatch(grants, systemTimers), (it) => it.close());
   const followed = followConfig(config.file, takeOver);
-  let lookedThisTurn = false;
-  /** Looks at the files once in a turn of the event loop: an edit in the middle of one is like one right after it. */
+  let checkedThisTurn = false;
+  /** Checks the files once in a turn of the event loop. */
   function newestSettings(): ConfigSnapshot | Promise<ConfigSnapshot> {
-    if (lookedThisTurn) return settings;
+    if (checkedThisTurn) return settings;
     const loading = followed.newest();
     if (loading !== null) return loading.then(() => settings);
-    lookedThisTurn = true;
-    setImmediate(() => (lookedThisTurn = false));
+    checkedThisTurn = true;
+    setImmediate(() => (checkedThisTurn = false));
     return settings;
   }
   const serve = () =>
@@ -252,7 +249,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   });
   const listener = opened.adopt(supervise ?? serve(), async (it) => {
     const drained = it.close(config.limits.drain);
-    // What waits for a person would keep it.
+    // Pending approvals would delay the drain.
     await approvals.close();
     await drained;
   });
@@ -268,11 +265,11 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     try {
       const next = adapted(await loadConfig(config.file, { env }), parts);
       const [before, replaced] = [config, upstream];
-      const nextUpstream = sameExit(config, next)
+      const nextUpstream = sharesClient(config, next)
         ? upstream
         : await openUpstreamClient(next, { env, ownPorts: () => ownPorts });
       [config, upstream, settings] = [next, nextUpstream, settingsOf(next, nextUpstream)];
-      if (replaced !== nextUpstream) leave(replaced);
+      if (replaced !== nextUpstream) closeUnused(replaced);
       listener.recheck();
       ahead.prepare(exactHosts(next.domains));
       schedule?.look();
@@ -291,22 +288,22 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
     }
   }
-  /** An exchange goes on with the settings it began with; their upstream client closes when the last of them has ended. */
-  function leave(replaced: UpstreamClient): void {
-    const left = listener.underWay().then(() => replaced.close());
-    leaving.add(left);
-    void left.finally(() => leaving.delete(left));
+  /** Closes a replaced client when the exchanges that use it have ended. */
+  function closeUnused(replaced: UpstreamClient): void {
+    const closed = listener.underWay().then(() => replaced.close());
+    closingClients.add(closed);
+    void closed.finally(() => closingClients.delete(closed));
   }
-  // A reload under way still opens an upstream client, which closes with the rest.
+  // A pending reload may still open an upstream client, which closes with the others.
   opened.defer(() => followed.idle());
-  // For the time in which nobody asks: an edit is in the log, and cuts what it takes away.
+  // Between requests: an edit takes effect, ends what it forbids, and is logged.
   const watch = await watchConfig(config.file, {
     onChange: () => void followed.newest(),
     onError: (error) =>
       log.warn({ file: config.file, problem: error.message }, 'the config file is not watched'),
   });
   opened.defer(() => watch.close());
-  // What was written to the file while the proxy started is no change to the watch.
+  // The watch does not report an edit made during the start.
   const text = await readConfigText(config.file).catch(() => null);
   if (text === null || digestOf(text) !== config.digest) await followed.reload();
   if (worker === undefined) {
@@ -343,7 +340,7 @@ function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {
   return adapt === undefined ? config : adapt(config);
 }
 
-/** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
+/** Plan of a grant whose provider is no longer defined. One object, because plans are cached by identity. */
 const bearer: Placement = { kind: 'bearer' };
 
 function settingsOf(
@@ -367,24 +364,24 @@ function settingsOf(
   };
 }
 
-/** As much of it as tells one text of the config file from another. */
+/** Shortens a digest for log lines. */
 function shortDigest({ digest }: Config): string {
   return digest.slice(0, 12);
 }
 
-/** Whether connections made under one config may serve under the other. */
-function sameExit(a: Config, b: Config): boolean {
-  // A file or a secret can change under the same name: then the name says nothing.
+/** Reports whether the connections of one config may serve the other. */
+function sharesClient(a: Config, b: Config): boolean {
+  // Files and secrets can change under the same name.
   const { ca, clientCertificates, proxy } = a.upstream;
-  const isAllSaid = ca.length === 0 && clientCertificates.length === 0 && (proxy?.login ?? null) === null;
-  return isAllSaid && exitFacts(a) === exitFacts(b);
+  const isComparable = ca.length === 0 && clientCertificates.length === 0 && (proxy?.login ?? null) === null;
+  return isComparable && clientFacts(a) === clientFacts(b);
 }
 
-function exitFacts({ upstream, limits }: Config): string {
+function clientFacts({ upstream, limits }: Config): string {
   return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
 }
 
-/** The keys that a reload does not reach: they act at the next start. */
+/** Returns the changed keys that take effect at the next start alone. */
 function laterKeys(running: Config, next: Config): string[] {
   const now = startFacts(running);
   const then = startFacts(next);

@@ -23,37 +23,37 @@ import type { Log } from '../lib/log.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { connectLocal } from '../upstream/datagram.ts';
 
-/** What the audit log is looked after with. */
+/** Parts of the audit upkeep. */
 interface UpkeepParts extends Omit<SinkParts, 'file'> {
   readonly config: AuditConfig;
   readonly vault: AuditVault;
   readonly audit: Pick<AuditLog, 'append'>;
 }
 
-/** The log is being looked after. */
+/** Running audit upkeep. */
 interface Upkeep {
   /**
-   * Goes on with other settings; the file stays the one that it was. A sink that stays as it was is not disturbed; one
-   * of the same name goes on where the other was.
+   * Applies other settings, except for the file. Unchanged sinks keep running; a changed sink resumes at the position of
+   * its predecessor of the same name.
    */
   reconfigure(config: AuditConfig): void;
-  /** Delivers what is in the log, for some seconds at most, and ends. */
+  /** Delivers the remaining lines, for some seconds at most, and stops. */
   close(): Promise<void>;
 }
 
-/** Milliseconds between looks at what could be packed or removed. */
-const lookEvery = 60_000;
-const anchorTimeout = 30_000;
+/** Milliseconds between runs of packing and retention. */
+const upkeepMs = 60_000;
+const anchorTimeoutMs = 30_000;
 
 /**
- * What a running proxy does with the audit log besides writing it: packs rotated files, removes what need not be kept,
- * ships lines to sinks, keeps anchors. None of it holds up a request; what fails is tried again.
+ * Starts the upkeep of the audit log: packs rotated files, removes expired ones, ships lines to sinks, writes anchors.
+ * Requests never wait for it; failed steps are repeated.
  */
 export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   const { timers } = parts;
   let { config } = parts;
   const sinks = new Map<string, RunningSink>();
-  /** Sinks and anchors of settings that were replaced, while they end. */
+  /** Replaced sinks and anchors that are closing. */
   const leaving = new Set<Promise<void>>();
   let anchoring: RunningAnchor | undefined;
 
@@ -86,7 +86,7 @@ export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   shipTo(config.sinks);
   anchorAs(config.anchor);
   const warnOfDisk = diskWarning(parts.log);
-  const stopTending = repeat(timers, lookEvery, async (signal) => {
+  const stopTending = repeat(timers, upkeepMs, async (signal) => {
     warnOfDisk(config);
     await tend({ ...parts, config }, signal);
   });
@@ -115,7 +115,7 @@ function beginAnchoring(config: AnchorConfig, parts: UpkeepParts): RunningAnchor
   };
 }
 
-/** Runs `work` now and `everyMs` milliseconds after it ended; answers what stops it and waits until it has stopped. */
+/** Runs `work` now and `everyMs` milliseconds after each end. Returns a function that stops it and waits for its end. */
 function repeat(
   timers: UpkeepParts['timers'],
   everyMs: number,
@@ -137,7 +137,7 @@ function repeat(
   };
 }
 
-/** Warns once when little space is left for the log, before requests have to be refused, and says when there is more again. */
+/** Warns once when the disk of the log is nearly full, before requests are refused, and logs when space is free again. */
 function diskWarning(log: UpkeepParts['log']): (config: AuditConfig) => void {
   let warned = false;
   return ({ file, warnFreeBytes }) => {
@@ -153,7 +153,7 @@ function diskWarning(log: UpkeepParts['log']): (config: AuditConfig) => void {
   };
 }
 
-/** Packs and removes once. Never rejects. */
+/** Packs and removes files once. Never rejects. */
 async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: AbortSignal): Promise<void> {
   const { file, compress, keepMs, keepFiles, keepBytes } = config;
   try {
@@ -172,7 +172,7 @@ async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: Abo
   }
 }
 
-/** Keeps an anchor wherever the config says, unless nothing was written since the last. Never rejects. */
+/** Writes an anchor to the configured places, unless the chains are unchanged. Never rejects. */
 function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<void> {
   const { config, vault, upstream: upstream, log, now, timers } = parts;
   let last = '';
@@ -189,7 +189,7 @@ function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<voi
           secret === undefined ? {} : signature(body, await readSinkSecret(secret, parts), now());
         const headers = { 'content-type': 'application/x-ndjson', ...signed };
         const late = new AbortController();
-        const cancel = timers.after(anchorTimeout, () => late.abort());
+        const cancel = timers.after(anchorTimeoutMs, () => late.abort());
         await post(
           { url, headers, body },
           { fetch: upstream().fetch, signal: late.signal, now: now() },
@@ -212,49 +212,49 @@ async function appendDurably(file: string, text: string): Promise<void> {
   }
 }
 
-/** What the stdout sink writes to. */
+/** Output of the stdout sink. */
 export interface StandardOutput {
   write(text: string, written: (error?: Error | null) => void): unknown;
 }
 
-/** What sinks and anchors go out with. */
+/** Parts of sinks and anchors. */
 interface SinkParts {
   /** The audit file. */
   readonly file: string;
-  /** Where paths and commands of references to secrets are relative to. */
+  /** Config file; paths and commands of secret references are relative to its folder. */
   readonly configFile: string;
-  /** The way out at that moment. */
+  /** Upstream client in force. */
   readonly upstream: () => Pick<UpstreamClient, 'fetch' | 'dialer' | 'datagrams'>;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: SinkTimers;
-  /** Where `env:` references look. */
+  /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Default: that of the process. */
+  /** Default: standard output of the process. */
   readonly stdout?: StandardOutput | undefined;
 }
 
-/** Milliseconds that sinks have to take the last lines when they end. */
-const lastPatience = 3_000;
+/** Milliseconds that a closing sink has for the last lines. */
+const closeTimeoutMs = 3_000;
 
-/** A sink that is shipped to. */
+/** A running sink. */
 interface RunningSink {
-  /** Its settings, as `factsOf` tells them. */
+  /** Settings in the form of `factsOf`. */
   readonly facts: string;
-  /** Delivers what is in the log, for some seconds at most. Idempotent. */
+  /** Delivers the remaining lines, for some seconds at most. Idempotent. */
   readonly close: () => Promise<void>;
 }
 
-/** What tells one part of the settings from another. */
+/** Serializes settings to compare them. */
 function factsOf(config: object | null): string {
   return JSON.stringify(config);
 }
 
 /**
- * Begins to ship.
+ * Starts a sink.
  *
- * @param after the end of the one that it takes the place of: two must not deliver the same lines
+ * @param after end of its predecessor: two must not deliver the same lines
  */
 function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | undefined): RunningSink {
   let closing: Promise<void> | undefined;
@@ -264,7 +264,7 @@ function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | 
   });
   const close = async () => {
     await begun;
-    await shipping?.close(lastPatience);
+    await shipping?.close(closeTimeoutMs);
   };
   return { facts: factsOf(config), close: () => (closing ??= close()) };
 }

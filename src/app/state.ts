@@ -12,7 +12,7 @@ import { openSqliteStore } from '../store/sqlite.ts';
 import type { Store } from '../store/store.ts';
 import { keyCheckName, openVault, sealKeyCheck, type Vault, verifyKeyCheck } from '../vault/vault.ts';
 
-/** What lies on disk, opened: the command line works on it, and so does the proxy. */
+/** Open store, vault and audit log of a config; the proxy and the command line use it. */
 export interface State {
   readonly config: Config;
   readonly store: Store;
@@ -23,30 +23,30 @@ export interface State {
   close(): Promise<void>;
 }
 
-/** What state is opened with. */
+/** Parts of `openState`. */
 export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Who does whatever is done with it, for the events of it; left out: many do, and each event says itself. */
+  /** Origin of all events; absent: each event has its own. */
   readonly origin?: Origin | undefined;
 }
 
 /**
- * Opens the store, the vault and the audit log of a config; makes what a first run has to make. The key is proved
- * against the store before anything is read or written with it.
+ * Opens the store, the vault and the audit log of a config, and creates them on the first run. The key is verified against
+ * the store before anything is read or written with it.
  *
- * @throws what `openSqliteStore`, `openVault` and `openAuditLog` throw; SidekeyError `key_mismatch` for a wrong key
+ * @throws errors of `openSqliteStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
 export async function openState(config: Config, { log, now, origin }: StateParts): Promise<State> {
   const store = await openSqliteStore(config.store.path, { now });
   try {
     const made: AuditEvent[] = [];
-    const vault = await openProvedVault(config, store, made);
+    const vault = await openVerifiedVault(config, store, made);
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
-    // No event can go before: the log is sealed with the key. But nothing is sealed for the store before this.
+    // The log is sealed with the key, so it opens after the key; nothing was sealed for the store before.
     for (const event of made) await audit.append(event);
     const activity = createActivityNotes({ store, now, timers: systemTimers });
     return {
@@ -68,8 +68,8 @@ export async function openState(config: Config, { log, now, origin }: StateParts
   }
 }
 
-/** Tells `made` what it made. A new key may be made only for a store that nothing was sealed for: no other key opens what one has sealed. */
-async function openProvedVault(config: Config, store: Store, made: AuditEvent[]): Promise<Vault> {
+/** Opens the vault, and adds an event to `made` for each thing it created. A new key is created only for a store without sealed records. */
+async function openVerifiedVault(config: Config, store: Store, made: AuditEvent[]): Promise<Vault> {
   const check = await store.meta.get(keyCheckName);
   let isNewKey = false;
   const vault = await openVault(config.key, {
@@ -86,24 +86,24 @@ async function openProvedVault(config: Config, store: Store, made: AuditEvent[])
   return vault;
 }
 
-/** The codes of everybody who has this vault's key: what one process makes, all others know. */
+/** Creates the placeholder codes of a vault's key: all processes with that key share them. */
 export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
   return createPlaceholderCodes((text) => vault.mac('placeholder', text));
 }
 
-/** What lies on disk, opened to be looked at: nothing is made, no key and no audit file is needed to list things. */
+/** Store of a config, opened to read: creates nothing, and needs neither key nor audit file to list grants. */
 export interface View {
   readonly config: Config;
-  /** Null: there is no store yet. */
+  /** Null: no store exists yet. */
   readonly store: Store | null;
-  /** All grants, in order of name, then user; none where there is no store. */
+  /** All grants, ordered by name, then user; empty without a store. */
   readonly grants: () => Promise<readonly Grant[]>;
   /**
-   * The vault, proved against the store, for who must see inside a grant. Null: nothing was ever sealed.
+   * Opens the vault, verified against the store, to read sealed parts of grants. Null: nothing was ever sealed.
    * Rejects with SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`.
    */
   readonly vault: () => Promise<Vault | null>;
-  /** The grants with what is sealed in them; null as for `vault`. Rejects like it. */
+  /** Opens the grants with their sealed parts; null and rejections as for `vault`. */
   readonly registry: () => Promise<Registry | null>;
   close(): Promise<void>;
 }
@@ -111,7 +111,7 @@ export interface View {
 /**
  * Opens the store of a config for reading.
  *
- * @throws what `openSqliteStore` throws: a store that cannot be read is not taken for one that is not there
+ * @throws errors of `openSqliteStore`: an unreadable store is not a missing one
  */
 export async function openView(config: Config, { now }: { readonly now: () => number }): Promise<View> {
   const store = (await isThere(config.store.path)) ? await openSqliteStore(config.store.path, { now }) : null;
@@ -120,7 +120,7 @@ export async function openView(config: Config, { now }: { readonly now: () => nu
     config,
     store,
     grants: async () => (await store?.grants.list())?.map(grantOf) ?? [],
-    vault: () => (vault ??= store === null ? Promise.resolve(null) : provedVault(config, store)),
+    vault: () => (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, store)),
     async registry() {
       const opened = await view.vault();
       if (store === null || opened === null) return null;
@@ -132,7 +132,7 @@ export async function openView(config: Config, { now }: { readonly now: () => nu
   return view;
 }
 
-/** The log without the file it belongs to is a damaged store, as its opening says, and not a missing one. */
+/** Reports a write-ahead log without its database as present: opening it reports the damage. */
 async function isThere(path: string): Promise<boolean> {
   const found = await Promise.all(
     [path, `${path}-wal`].map((file) =>
@@ -145,11 +145,7 @@ async function isThere(path: string): Promise<boolean> {
   return found.includes(true);
 }
 
-async function provedVault(config: Config, store: Store): Promise<Vault | null> {
-  const [{ keyCheckName, verifyKeyCheck }, { openVault }] = await Promise.all([
-    import('../vault/vault.ts'),
-    import('../vault/vault.ts'),
-  ]);
+async function verifiedVault(config: Config, store: Store): Promise<Vault | null> {
   const check = await store.meta.get(keyCheckName);
   if (check === null) return null;
   const vault = await openVault(config.key, { mayCreate: false, store: store.location });

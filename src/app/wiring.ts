@@ -18,34 +18,34 @@ import type { ParentProxy } from '../upstream/parent-proxy.ts';
 import type { ClientCertificate } from '../upstream/trust.ts';
 import type { State } from './state.ts';
 
-/** What asking people is made of. */
+/** Parts of the approval service. */
 interface ApprovalServiceParts {
-  /** What is in force at that moment. */
+  /** Config in force. */
   readonly config: () => Config;
-  /** The guarded way out at that moment. */
+  /** Guarded `fetch` in force. */
   readonly fetch: () => typeof fetch;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Where `env:` references look. */
+  /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Where the pages are that another process serves; left out: they are served here. */
+  /** Address of pages that another process serves; absent: this process serves them. */
   readonly pages?: Pick<ApprovalService, 'url' | 'port'> | undefined;
 }
 
-/** People can be asked, and can answer. */
+/** Asks people and receives their answers. */
 interface ApprovalService {
   readonly queue: ApprovalQueue;
-  /** What links begin with; null: nothing listens for them. */
+  /** Base URL of links; null: no listener. */
   readonly url: string | null;
-  /** Where the pages listen; null: nowhere. */
+  /** Port of the pages; null: no listener. */
   readonly port: number | null;
-  /** Refuses what waits. Idempotent. */
+  /** Refuses pending approvals. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * The queue where requests wait, the webhook that tells of them, and the pages where people answer.
+ * Opens the queue of pending requests, the webhook that announces them, and the pages on which people answer.
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
@@ -79,7 +79,7 @@ export async function openApprovalService(
   });
   let pages: AdminServer | null = null;
   if (admin.listen !== null && elsewhere === undefined) {
-    // Loads all of Node's HTTP: a start without pages is sooner without it.
+    // Loads Node's HTTP; a start without pages is faster without it.
     const { createAdminServer } = await import('../approvals/server.ts');
     pages = createAdminServer({ queue, links, now, log, timers: systemTimers });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
@@ -96,24 +96,24 @@ export async function openApprovalService(
   };
 }
 
-/** What the way out is opened with. */
-interface OpenExitOptions {
-  /** Where `env:` references look. */
+/** Options of `openUpstreamClient`. */
+interface OpenUpstreamOptions {
+  /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** The ports that this process itself listens on by now. */
+  /** Ports on which this process listens. */
   readonly ownPorts: () => readonly number[];
 }
 
 /**
- * The way out that a config describes, in the proxy and at the command line alike. Its files and secrets are read now, and
- * at no later time.
+ * Opens the upstream client of a config, for the proxy and the command line alike. Files and secrets are read now, and not
+ * again.
  *
  * @throws SidekeyError `config_invalid` where trust anchors, a certificate or a key cannot be used;
  * `permissions_unsafe` where a key is open to every user; and what `readSecret` throws
  */
 export async function openUpstreamClient(
   { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,
-  { env, ownPorts }: OpenExitOptions,
+  { env, ownPorts }: OpenUpstreamOptions,
 ): Promise<UpstreamClient> {
   const reading = { env, cwd: dirname(file) };
   return createUpstreamClient({
@@ -162,8 +162,8 @@ async function readCertificate(
   return { pattern, origin, material: { ...material, ...locked } };
 }
 
-/** No chain of certificates is larger. */
-const mostBytes = 1_048_576;
+/** Maximum size of a certificate chain. */
+const maxChainBytes = 1_048_576;
 
 function readPart(
   path: string,
@@ -176,13 +176,13 @@ function readPart(
     });
   let content: ReturnType<typeof readRegularFile>;
   try {
-    content = readRegularFile(path, mostBytes);
+    content = readRegularFile(path, maxChainBytes);
   } catch (cause) {
     throw invalid(`cannot be read (${systemCode(cause)})`, cause);
   }
   if (content === null) throw invalid('is no regular file');
-  if (content.bytes.length > mostBytes) throw invalid('is larger than 1 MiB');
-  // Windows has no mode.
+  if (content.bytes.length > maxChainBytes) throw invalid('is larger than 1 MiB');
+  // Windows has no file mode.
   if (isSecret && process.platform !== 'win32' && (content.mode & 0o007) !== 0) {
     throw new SidekeyError('permissions_unsafe', `${where}: ${path} is open to every user of this machine.`, {
       hint: `run: chmod 600 ${shellWord(path)}`,
@@ -191,19 +191,19 @@ function readPart(
   return content.bytes;
 }
 
-/** What changes while a process runs. */
+/** Parts of a refresh that change while the process runs. */
 interface RefreshOptions {
-  /** What the config says when a refresh begins. */
+  /** Config at the start of a refresh. */
   readonly config: () => Config;
-  /** The way out at that moment: through the dial guard. */
+  /** Guarded `fetch` in force. */
   readonly fetch: () => typeof fetch;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Where `env:` references look. */
+  /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What a refresh is made of, in the proxy and at the command line alike. */
+/** Returns the parts of a refresh, for the proxy and the command line alike. */
 export function refreshParts(
   { config: initial, grants, store, audit, activity }: State,
   { config, fetch, now, env }: RefreshOptions,
@@ -214,7 +214,7 @@ export function refreshParts(
     store,
     providers: (name) => config().providers.get(name),
     refresh: async (request, { signal, proofKey }) => {
-      // A start is sooner without the flows, and needs none.
+      // Loaded on use: a start needs no flow.
       const { renew } = await import('../oauth/renewal.ts');
       return renew(request, { fetch: fetch(), now, signal, proofKey, nonces });
     },
@@ -228,8 +228,8 @@ export function refreshParts(
 }
 
 /**
- * The secret that a reference of a grant stands for (`file:`, `env:`, `command:`), read now; paths and commands are
- * relative to the folder of the config file.
+ * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to the folder of
+ * the config file.
  *
  * @throws SidekeyError as `readSecret`; `input_invalid` where it is no reference
  */
@@ -239,7 +239,7 @@ async function readReferenced(
 ): Promise<string> {
   const parsed = parseSecretReference(reference);
   if (!isReference(parsed)) {
-    throw new SidekeyError('input_invalid', `What the grant refers to ${parsed.problem}.`);
+    throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`);
   }
   return readSecret(parsed, { env, cwd: dirname(configFile) });
 }

@@ -1,28 +1,27 @@
 import { lookup } from 'node:dns/promises';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import net, { type AddressInfo } from 'node:net';
-import { availableParallelism } from 'node:os';
 import { join, parse } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { z } from 'zod';
 import type { AuditEvent } from '../audit/event.ts';
 import { type FailureCode, listenFailure } from '../lib/errors.ts';
 
-/** A socket that has its port, and on which workers take connections. Its owner takes none. */
+/** A bound socket. Workers accept its connections; its owner accepts none. */
 export interface ListeningSocket {
   readonly address: AddressInfo;
-  /** What goes to workers with a message, and what their servers listen on. */
+  /** Handle to send to workers, whose servers listen on it. */
   readonly handle: SocketHandle;
-  /** Idempotent. Workers that have it keep it. */
+  /** Closes this process's handle; workers keep theirs. Idempotent. */
   close(): void;
 }
 
-/** As `net.Server.listen` and `ChildProcess.send` take it. */
+/** Handle for `net.Server.listen` and `ChildProcess.send`. */
 export interface SocketHandle {
   close(): void;
 }
 
-/** What Node's own cluster makes the sockets with that it shares. Its types do not say it. */
+/** Function of `node:net` that `node:cluster` binds its shared sockets with; not in Node's types. */
 interface HandleMaker {
   readonly _createServerHandle: (
     address: string,
@@ -32,13 +31,13 @@ interface HandleMaker {
 }
 
 interface Named {
-  /** Fills in the address; answers 0, or an error of the system as a negative number. */
+  /** Fills in the address. Returns 0, or a system error as a negative number. */
   getsockname(into: object): number;
 }
 
 /**
- * Takes the port. Node's servers take connections as soon as they have one, and here only workers must, so this is
- * the handle below a server (decision 26).
+ * Binds the port. A server of Node would accept connections at once, and only workers may: hence the bare handle
+ * (decision 26).
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
@@ -52,7 +51,7 @@ export async function openListeningSocket(host: string, port: number): Promise<L
   const handle = bind(address, port, family === 6 ? 6 : 4);
   if (typeof handle === 'number') throw refuse(getSystemErrorName(handle));
   const bound = {} as AddressInfo;
-  // A port that another program has shows only here.
+  // A port in use is reported here and not by bind.
   const error = handle.getsockname(bound);
   if (error !== 0) {
     handle.close();
@@ -69,50 +68,48 @@ export async function openListeningSocket(host: string, port: number): Promise<L
   };
 }
 
-/** What a supervisor and its workers say to each other, over the channel between them: nobody else can. */
-
-/** Where the pages for people are, in the supervisor. */
+/** Approval pages, which the supervisor serves. */
 export interface Pages {
-  /** What links begin with; null: nothing listens for them. */
+  /** Base URL of links; null: no listener. */
   readonly url: string | null;
   readonly port: number | null;
 }
 
-/** From the supervisor. The listening socket comes with `serve`. */
+/** Messages of the supervisor. `serve` carries the listening socket. */
 export type ToWorker =
   | {
       readonly kind: 'serve';
-      /** The config file, and the text of it that is in force: the file itself may be wrong by now. */
       readonly file: string;
+      /** Config text in force: the file may hold a wrong one by now. */
       readonly text: string;
       readonly pages: Pages;
-      /** What keys of session tickets are derived from: a client may come back to another worker. */
+      /** Key material of TLS session tickets: a client may return to another worker. */
       readonly ticketMaterial: Uint8Array;
     }
-  /** Reads the config file anew. */
+  /** Reload the config file. */
   | { readonly kind: 'reload' }
-  /** Lets what is under way end, for as long as the config says, and ends. */
+  /** Drain for `limits.drain` and exit. */
   | { readonly kind: 'stop' };
 
-/** From a worker. */
+/** Messages of a worker. */
 export type ToSupervisor =
-  /** It serves. A handle of the listening socket comes with it. */
+  /** It serves. The message carries a handle of the listening socket. */
   | { readonly kind: 'ready' }
-  /** It could not begin. */
+  /** It could not start. */
   | {
       readonly kind: 'failed';
       readonly code: FailureCode;
       readonly message: string;
       readonly hint: string | undefined;
     }
-  /** A config has come into force in it, or was refused. */
+  /** It has taken over or refused a config. */
   | { readonly kind: 'config'; readonly event: AuditEvent }
-  /** A request got a credential; said now and then. */
+  /** Requests got credentials; sent from time to time. */
   | { readonly kind: 'used' }
-  /** It was told by the system to end, and takes no more. */
+  /** It got SIGTERM and accepts no more connections. */
   | { readonly kind: 'leaving' };
 
-/** What runs, for `sidekey status`: which process supervises, and which serve. */
+/** Process ids of a supervisor and its workers, for `sidekey status`. */
 interface Running {
   readonly pid: number;
   readonly workers: readonly number[];
@@ -120,19 +117,19 @@ interface Running {
 
 const shape = z.object({ pid: z.int().min(1), workers: z.array(z.int().min(1)) });
 
-/** The file that says it, beside the store at `storePath`: there may be several proxies of one store, each with a port. */
+/** Returns the path of the run file of a port: several proxies may share the store at `storePath`. */
 export function runFileOf(storePath: string, port: number): string {
   const { dir, name } = parse(storePath);
   return join(dir, `${name}-workers-${port}.json`);
 }
 
-/** Puts it in the place of what was said before. */
+/** Replaces the run file. */
 export function writeRunning(file: string, running: Running): void {
   writeFileSync(`${file}.new`, `${JSON.stringify(running)}\n`, { mode: 0o600 });
   renameSync(`${file}.new`, file);
 }
 
-/** Null: none of that file runs any more; what a killed one left behind says nothing. */
+/** Reads the run file; null: its supervisor runs no more. */
 export function readRunning(file: string): Running | null {
   try {
     const { pid, workers } = shape.parse(JSON.parse(readFileSync(file, 'utf8')));
@@ -142,7 +139,7 @@ export function readRunning(file: string): Running | null {
   }
 }
 
-/** To be called when it has ended. */
+/** Deletes the run file. */
 export function removeRunning(file: string): void {
   rmSync(file, { force: true });
 }
@@ -151,109 +148,7 @@ function isThere(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    // It is there, and another user's.
+    // It belongs to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** What tells how many workers there should be. */
-export interface Machine {
-  /** Whether this is a container: there Sidekey is a service, and on a laptop one program of many. */
-  readonly isContainer: boolean;
-  /** Cores that this process may use, by its affinity. */
-  readonly cores: number;
-  /** Cores that its control group gives it time for, such as 1.5; null: no limit. */
-  readonly quota: number | null;
-  /** Bytes of memory that it may use; null: no limit. */
-  readonly memory: number | null;
-}
-
-/** What a worker with its connections may come to use, in bytes: a small container must not be filled by its cores. */
-const memoryEach = 192 * 2 ** 20;
-
-/**
- * How many processes serve.
- * @param wanted as `workers` of the config says; null: nothing
- */
-export function workerCount(wanted: number | 'auto' | null, machine: Machine): number {
-  if (typeof wanted === 'number') return wanted;
-  if (wanted === null && !machine.isContainer) return 1;
-  const { cores, quota, memory } = machine;
-  return Math.max(1, Math.floor(Math.min(cores, quota ?? Infinity, (memory ?? Infinity) / memoryEach)));
-}
-
-/** Looks at the machine that this process is on. */
-export function lookAtMachine(env: NodeJS.ProcessEnv): Machine {
-  const memory = process.constrainedMemory();
-  return {
-    isContainer: isContainer(env),
-    cores: availableParallelism(),
-    quota: cpuQuota(readOrNull),
-    // Without a limit it answers 0 or more than any machine has.
-    memory: memory > 0 && memory < 2 ** 50 ? memory : null,
-  };
-}
-
-/** Docker and Podman leave a file, Kubernetes a variable, and the others `container` (systemd's Container Interface). */
-function isContainer(env: NodeJS.ProcessEnv): boolean {
-  return (
-    existsSync('/.dockerenv') ||
-    existsSync('/run/.containerenv') ||
-    env['KUBERNETES_SERVICE_HOST'] !== undefined ||
-    env['container'] !== undefined
-  );
-}
-
-/**
- * The CPU time that control groups give, in cores; null: no limit that can be seen from here. In a container the group is
- * mounted as the root; elsewhere `/proc/self/cgroup` says where it is. The least of it and of those above it counts.
- *
- * @param read the text of a file; null: there is none
- */
-export function cpuQuota(read: (path: string) => string | null): number | null {
-  const quotas: number[] = [];
-  for (const line of (read('/proc/self/cgroup') ?? '').split('\n')) {
-    const [, controllers = '', path = '/'] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
-    const isUnified = line.startsWith('0::');
-    if (!isUnified && !controllers.split(',').includes('cpu')) continue;
-    for (const folder of upFrom(path)) {
-      if (isUnified) quotas.push(coresOf(...pair(read(`/sys/fs/cgroup${folder}/cpu.max`))));
-      else {
-        const at = `/sys/fs/cgroup/cpu${folder}/cpu.cfs`;
-        quotas.push(coresOf(read(`${at}_quota_us`), read(`${at}_period_us`)));
-      }
-    }
-  }
-  const least = Math.min(...quotas);
-  return Number.isFinite(least) ? least : null;
-}
-
-/** `/a/b` → `/a/b`, `/a` and the root. */
-function upFrom(path: string): string[] {
-  const names = path.split('/').filter((name) => name !== '');
-  return Array.from({ length: names.length + 1 }, (_, cut) =>
-    names
-      .slice(0, names.length - cut)
-      .map((name) => `/${name}`)
-      .join(''),
-  );
-}
-
-/** `QUOTA PERIOD` in microseconds; `max` is none (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max). */
-function pair(text: string | null): [string | null, string | null] {
-  const [quota = null, period = null] = text?.trim().split(' ') ?? [];
-  return [quota, period];
-}
-
-function coresOf(quota: string | null, period: string | null): number {
-  const cores = Number(quota ?? NaN) / Number(period ?? NaN);
-  return cores > 0 ? cores : Infinity;
-}
-
-function readOrNull(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
   }
 }

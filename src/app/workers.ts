@@ -21,73 +21,73 @@ import {
 } from './worker-ipc.ts';
 
 /**
- * Several processes serve on one port: this one has the socket and starts the others, which take connections from it
- * (decision 26). What happens once for the whole happens here: events, pages, refreshes ahead of time, the upkeep of
- * the audit log. It never reads a request, so that there is little in it that could fail; while no worker serves it refuses
+ * The supervisor of several processes that serve one port. It binds the socket and starts the workers, which accept
+ * connections from it (decision 26). Tasks that run once for all workers run here: events, approval pages, scheduled
+ * refreshes, audit upkeep. The supervisor reads no request, so little in it can fail. While no worker serves, it refuses
  * connections.
  */
 
-/** What a supervisor is made of. */
+/** Parts of a supervisor. */
 interface SupervisorParts {
-  /** How many workers. */
+  /** Number of workers. */
   readonly count: number;
-  /** The environment of the workers. */
+  /** Environment of the workers. */
   readonly env: NodeJS.ProcessEnv;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
-  /** Hears which workers serve, whenever that changes. */
+  /** Receives the process ids of the serving workers after each change. */
   readonly onChange: (pids: readonly number[]) => void;
 }
 
-/** What the composition root gives it, and does in its stead. */
+/** Parts that the composition root gives the supervisor. */
 interface Supervised {
-  /** What is in force at that moment. */
+  /** Config in force. */
   readonly config: () => Config;
   readonly pages: Pages;
   readonly audit: Pick<AuditLog, 'note'>;
   readonly configEvents: Pick<ConfigEvents, 'ofWorker'>;
-  /** A request of some worker got a credential. */
+  /** Called when a request of any worker got a credential. */
   readonly used: () => void;
 }
 
-/** The workers, seen from the process that started them. */
+/** The workers, as the process that started them sees them. */
 export interface Supervisor {
-  /** The front of the proxy: to listen is to let the workers serve. */
+  /** Listener of the proxy: `listen` makes the workers serve. */
   listener(supervised: Supervised): Listener;
-  /** Has all of them read the config anew. */
+  /** Makes all workers reload the config. */
   reload(): void;
-  /** Rejects when nothing serves any more and nothing can be started that does. */
+  /** Rejects when no worker serves and none can be started. */
   readonly failed: Promise<never>;
-  /** Ends all at once. */
+  /** Kills all workers. */
   kill(): void;
 }
 
-/** Milliseconds beyond `limits.drain` that a worker has to end by itself. */
-const lastPatience = 10_000;
+/** Milliseconds beyond `limits.drain` after which a worker is killed. */
+const exitGraceMs = 10_000;
 
-/** Milliseconds that connections wait in the queue for a worker that is being started, where none serves. */
-const startPatience = 10_000;
+/** Milliseconds that connections wait for a starting worker while none serves. */
+const startGraceMs = 10_000;
 
-/** Starts the workers at once, so that they are there when the rest is: they wait for `listener().listen`. */
+/** Starts the workers at once; they load the program while the rest opens, and wait for `listener().listen`. */
 export function startSupervisor(parts: SupervisorParts): Supervisor {
   const { log, now, timers } = parts;
   const workers = new Set<WorkerProcess>();
   const replacement = createReplacement();
   const failed = Promise.withResolvers<never>();
   const ticketMaterial = randomBytes(ticketMaterialBytes);
-  /** What cancels the starts that wait. */
+  /** Functions that cancel delayed starts. */
   const waiting = new Set<() => void>();
   let supervised: Supervised | null = null;
   let socket: ListeningSocket | null = null;
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
-  /** A second handle of the socket, which a worker has sent back: the server of a stand-in closes the one that it has. */
+  /** Second handle of the socket, which a worker has sent back: the server of a stand-in closes the one that it has. */
   let spare: SocketHandle | null = null;
   let standIn: StandIn | null = null;
-  let stopPatience: (() => void) | null = null;
+  let cancelGrace: (() => void) | null = null;
 
   function start(): void {
     const worker = startWorker(parts.env, now, {
@@ -113,7 +113,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     serve(worker);
   }
 
-  /** Tells it what to do, where that is known. */
+  /** Sends a worker its task, once that is known. */
   function serve(worker: WorkerProcess): void {
     if (supervised === null || socket === null) return;
     const config = supervised.config();
@@ -132,14 +132,14 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   }
 
   function replace(worker: WorkerProcess, how: WorkerEnd): void {
-    // Then another is there already, or whoever waits for the beginning hears of it.
+    // A successor runs already, or the caller of `listen` gets the error.
     if (worker.isLeaving || (!begun && worker.servesSince === null)) return;
     const servedMs = worker.servesSince === null ? 0 : Math.max(0, now() - worker.servesSince);
     const what = worker.servesSince === null ? 'before it served' : `after ${Math.round(servedMs / 1_000)} s`;
     const reason = `worker ${worker.pid} ended ${what}: ${endText(how)}`;
     supervised?.audit.note({ event: 'worker.crashed', reason });
     failedStarts += worker.servesSince === null ? 1 : 0;
-    if (failedStarts >= mostFailedStarts && pids().length === 0) {
+    if (failedStarts >= maxFailedStarts && pids().length === 0) {
       void worker.ready.catch((error: unknown) => failed.reject(error));
       return;
     }
@@ -156,24 +156,24 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     waiting.add(cancel);
   }
 
-  /** Has connections refused while no worker serves and none is being started, or a start takes too long. */
-  function lookWhoServes(): void {
+  /** Refuses connections while no worker serves and none is starting, or a start takes too long. */
+  function updateStandIn(): void {
     if (closing !== undefined) return;
     const isStarting = [...workers].some(({ servesSince }) => servesSince === null);
     if (pids().length > 0) endStandIn();
-    else if (isStarting) stopPatience ??= timers.after(startPatience, beginStandIn);
+    else if (isStarting) cancelGrace ??= timers.after(startGraceMs, beginStandIn);
     else beginStandIn();
   }
 
   function beginStandIn(): void {
     if (standIn !== null || spare === null) return;
-    standIn = startStandIn(spare, longestAloneMs);
+    standIn = startStandIn(spare, maxDelayAloneMs);
     spare = null;
   }
 
   function endStandIn(): void {
-    stopPatience?.();
-    stopPatience = null;
+    cancelGrace?.();
+    cancelGrace = null;
     standIn?.close();
     standIn = null;
   }
@@ -187,7 +187,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   function tell(): void {
     if (!begun) return;
     parts.onChange(pids());
-    lookWhoServes();
+    updateStandIn();
   }
 
   async function close(drainMs: number): Promise<void> {
@@ -197,7 +197,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     socket?.close();
     const gone = Promise.all(Array.from(workers, (worker) => worker.ended));
     for (const worker of workers) worker.send({ kind: 'stop' });
-    if ((await within(timers, gone, drainMs + lastPatience)) !== 'late') return;
+    if ((await within(timers, gone, drainMs + exitGraceMs)) !== 'late') return;
     kill();
     await gone;
   }
@@ -221,7 +221,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
         tell();
         return socket.address;
       },
-      // Each worker follows the config by itself, and knows what it has under way.
+      // Each worker follows the config and tracks its exchanges itself.
       recheck() {},
       async underWay() {},
       close: (drainMs) => (closing ??= close(drainMs)),
@@ -234,18 +234,18 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   };
 }
 
-/** Events of the config file, told by several processes that all follow it, and each on record once. */
+/** Events of the config file: several processes report each, and the audit log records it once. */
 export interface ConfigEvents {
-  /** Of this process. */
+  /** Records an event of this process. */
   readonly own: (event: AuditEvent) => void;
-  /** Of a worker, which may be earlier or later with the same news. */
+  /** Records an event of a worker, which may report it before or after this process. */
   readonly ofWorker: (event: AuditEvent) => void;
 }
 
-/** A config that only one worker ever had in force is on record too: whatever differs from the last event is. */
+/** Records each event that differs from the last, so that a config that only one worker had in force is recorded too. */
 export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents {
   let last: AuditEvent | null = null;
-  /** Whether the last was a worker's, and this process has not told the same yet. */
+  /** The last event came from a worker, and this process has not reported it yet. */
   let isAhead = false;
   const isLast = ({ event, reason }: AuditEvent) => event === last?.event && reason === last.reason;
 
@@ -265,64 +265,62 @@ export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents 
   };
 }
 
-/** When a worker that ended is replaced. */
+/** A worker that served this long was healthy. */
+const healthyMs = 10_000;
+const minDelayMs = 250;
+const maxDelayMs = 30_000;
 
-/** A worker that served so long, in milliseconds, was well. */
-const wellMs = 10_000;
-const shortestMs = 250;
-const longestMs = 30_000;
+/** Maximum delay while no other worker serves. */
+const maxDelayAloneMs = 2_000;
 
-/** The longest wait while no other worker serves. */
-const longestAloneMs = 2_000;
+/** Consecutive workers that ended before they served. With no other worker left, the supervisor gives up. */
+const maxFailedStarts = 5;
 
-/** Ends in a row of workers that did not even begin, with nobody left who serves: then there is no use in going on. */
-const mostFailedStarts = 5;
-
-/** How the workers fare, as one number: ends in a row, each soon after its start. */
+/** Back-off of replacements, by the number of workers in a row that ended soon after their start. */
 interface Replacement {
-  /** A worker has ended; answers after how many milliseconds another is started. */
+  /** Returns the delay of the next start in milliseconds. */
   readonly ended: (servedMs: number, othersServe: boolean) => number;
 }
 
-/** The first is replaced at once; then it takes twice as long each time, as long as none serves for a while. */
+/** Replaces the first worker at once; each further one doubles the delay, until a worker stays healthy. */
 export function createReplacement(): Replacement {
   let inRow = 0;
   return {
     ended(servedMs, othersServe) {
-      inRow = servedMs >= wellMs ? 1 : inRow + 1;
-      const longest = othersServe ? longestMs : longestAloneMs;
-      return inRow === 1 ? 0 : Math.min(longest, shortestMs * 2 ** (inRow - 2));
+      inRow = servedMs >= healthyMs ? 1 : inRow + 1;
+      const max = othersServe ? maxDelayMs : maxDelayAloneMs;
+      return inRow === 1 ? 0 : Math.min(max, minDelayMs * 2 ** (inRow - 2));
     },
   };
 }
 
-/** One worker, from its start to its end. */
+/** One worker process. */
 interface WorkerProcess {
   readonly pid: number;
-  /** Milliseconds since the epoch: when it began to serve; null: it has not yet. */
+  /** Time at which it began to serve, in milliseconds since the epoch; null: not yet. */
   readonly servesSince: number | null;
-  /** It takes no more connections, and will end. */
+  /** It accepts no more connections and will end. */
   readonly isLeaving: boolean;
-  /** Resolves when it serves; rejects where it cannot: with what it said, or because it ended. */
+  /** Resolves when it serves; rejects with its error, or when it ends before. */
   readonly ready: Promise<void>;
-  /** Resolves when it is gone. Never rejects. */
+  /** Resolves when it has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
-  /** A message to one that is gone is lost. */
+  /** Sends a message; one to an ended worker is dropped. */
   send(message: ToWorker, socket?: SocketHandle): void;
   kill(): void;
 }
 
-/** How a worker ended. */
+/** Exit of a worker. */
 interface WorkerEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
 
-/** What is heard of a worker beside its beginning and its end. */
+/** Messages of a worker besides its start and its end. */
 interface WorkerNews {
   config(event: Extract<ToSupervisor, { kind: 'config' }>['event']): void;
   used(): void;
-  /** With a handle of the socket that it serves on, which is the listener's to close. */
+  /** The worker serves; the receiver closes `copy`, a handle of its socket. */
   serves(copy: SocketHandle): void;
   leaving(): void;
 }
@@ -375,7 +373,7 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
     // It was not even started; one that was has an exit of its own.
     if (child.pid === undefined) end({ code: null, signal: null });
   });
-  // Whoever does not ask is not to be told by a crash.
+  // An unhandled rejection must not end the process.
   ready.promise.catch(() => {});
   return {
     pid: child.pid ?? 0,
@@ -394,29 +392,29 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
 
 function send(child: ChildProcess, message: ToWorker, socket: SocketHandle | undefined): void {
   if (!child.connected) return;
-  // Node sends such a handle, and its types know only of servers and sockets.
+  // Node sends bare handles; its types list servers and sockets alone.
   child.send(message, socket as never, undefined, () => {});
 }
 
-/** `SIGKILL`, or `exit code 1`. */
+/** Describes an exit: `SIGKILL`, or `exit code 1`. */
 function endText({ code, signal }: WorkerEnd): string {
   return signal ?? (code === null ? 'it could not be started' : `exit code ${code}`);
 }
 
-/** Connections that are answered at once; those beyond are closed. */
-const mostAnswered = 256;
+/** Connections that a stand-in answers at a time; further ones are closed. */
+const maxAnswered = 256;
 
-/** Refuses connections while no worker serves: left in the queue of the system, they would wait without a word. */
+/** Server that refuses connections while no worker serves; in the accept queue they would hang. */
 interface StandIn {
-  /** Closes the handle too. What waits in the queue stays there for whoever has another handle of the socket. */
+  /** Closes the server and its handle. Queued connections remain for the other handles of the socket. */
   close(): void;
 }
 
-/** @param retryAfterMs when a worker may serve again */
+/** @param retryAfterMs milliseconds until a worker may serve again */
 function startStandIn(handle: SocketHandle, retryAfterMs: number): StandIn {
   const refused = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    if (refused.size >= mostAnswered) {
+    if (refused.size >= maxAnswered) {
       socket.destroy();
       return;
     }

@@ -1,13 +1,12 @@
+import { readMachine, workerCount } from '../app/machine.ts';
 import { resolve } from 'node:path';
 import type { StandardOutput } from '../app/audit-upkeep.ts';
 import {
-  lookAtMachine,
   removeRunning,
   runFileOf,
   type SocketHandle,
   type ToSupervisor,
   type ToWorker,
-  workerCount,
   writeRunning,
 } from '../app/worker-ipc.ts';
 import { startSupervisor, type Supervisor } from '../app/workers.ts';
@@ -43,7 +42,7 @@ export function startWorkers(
   config: Config,
   { env, log, now }: { readonly env: NodeJS.ProcessEnv; readonly log: Log; readonly now: () => number },
 ): Workers | null {
-  const count = workerCount(config.workers, lookAtMachine(env));
+  const count = workerCount(config.workers, readMachine(env));
   if (count === 1) return null;
   let file: string | null = null;
   let workers: readonly number[] = [];

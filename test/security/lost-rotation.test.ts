@@ -11,7 +11,15 @@ import type { Grant } from '../../src/grants/grant.ts';
 import { newHolder } from '../../src/grants/refresh-lock.ts';
 import type { Registry } from '../../src/grants/registry.ts';
 import type { Store } from '../../src/store/store.ts';
-import { acme, hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from '../unit/grants/processes.ts';
+import {
+  acme,
+  hour,
+  processesForTest,
+  oauth2,
+  start,
+  storedRefreshToken,
+  tokenOf,
+} from '../unit/grants/processes.ts';
 import { settle } from '../unit/lib/manual-time.ts';
 
 type Replace = Store['grants']['replace'];

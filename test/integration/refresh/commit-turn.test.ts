@@ -7,7 +7,14 @@ import { expect, onTestFinished, test } from 'vitest';
 import { renew } from '../../../src/oauth/renewal.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
-import { acme, hour, processesForTest, oauth2, storedRefreshToken, tokenOf } from '../../unit/grants/processes.ts';
+import {
+  acme,
+  hour,
+  processesForTest,
+  oauth2,
+  storedRefreshToken,
+  tokenOf,
+} from '../../unit/grants/processes.ts';
 
 /** A fetch, and when its connections brought something last, in turns of the event loop. */
 function watchedFetch(port: number) {

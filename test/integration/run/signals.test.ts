@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -41,19 +42,10 @@ describe('signals to sidekey run', () => {
   );
 
   test.skipIf(process.platform !== 'linux')(
-    'a program that stopped before anybody listened stops the whole too (needs /proc)',
+    'a program that stopped before run listened stops run too (needs /proc)',
     async () => {
-      const jobControl = import.meta.resolve('../../src/cli/run/child.ts');
-      const script = `
-        import { spawn } from 'node:child_process';
-        import { readFileSync } from 'node:fs';
-        import { stopWith } from ${JSON.stringify(jobControl)};
-        const child = spawn('sh', ['-c', 'kill -STOP $$; exit 7']);
-        while (!/ T /.test(readFileSync('/proc/' + child.pid + '/stat', 'latin1')));
-        const release = stopWith(child);
-        process.on('SIGCONT', () => child.kill('SIGCONT'));
-        child.on('exit', (code) => { release(); process.exitCode = code; });`;
-      const whole = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
+      const stopped = fileURLToPath(new URL('../../support/stopped-child.ts', import.meta.url));
+      const whole = spawn(process.execPath, [stopped], { stdio: 'ignore' });
       onTestFinished(() => void whole.kill('SIGKILL'));
       const ended = once(whole, 'exit');
       const isStopped = () => / T /.test(readFileSync(`/proc/${whole.pid}/stat`, 'latin1'));

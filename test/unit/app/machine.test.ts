@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { cpuQuota, lookAtMachine, workerCount, type Machine } from '../../../src/app/worker-ipc.ts';
+import { cpuQuota, readMachine, workerCount, type Machine } from '../../../src/app/machine.ts';
 
 const laptop: Machine = { isContainer: false, cores: 8, quota: null, memory: null };
 const container: Machine = { ...laptop, isContainer: true };
@@ -22,9 +22,9 @@ describe('the number of workers', () => {
 
 describe('a machine', () => {
   test('is a container for who is in Kubernetes or told so', () => {
-    expect(lookAtMachine({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }).isContainer).toBe(true);
-    expect(lookAtMachine({ container: 'lxc' }).isContainer).toBe(true);
-    expect(lookAtMachine({}).cores).toBeGreaterThan(0);
+    expect(readMachine({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }).isContainer).toBe(true);
+    expect(readMachine({ container: 'lxc' }).isContainer).toBe(true);
+    expect(readMachine({}).cores).toBeGreaterThan(0);
   });
 
   test.each([

@@ -1,0 +1,114 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
+
+/**
+ * Makes V8 collect its young generation when a tenth of it is used, instead of four fifths. Upload buffers lie outside of
+ * V8's heap and belong to few objects: with the default, 64 MB of them pile up, and V8 then walks its whole heap.
+ */
+export function tuneGarbageCollection(): void {
+  setFlagsFromString('--minor-gc-task-trigger=10');
+}
+
+/** Facts of the machine that decide how many workers run. */
+export interface Machine {
+  /** In a container Sidekey runs as a service, on a laptop beside many programs. */
+  readonly isContainer: boolean;
+  /** Cores in the CPU affinity of this process. */
+  readonly cores: number;
+  /** CPU limit of the control group in cores, such as 1.5; null: no limit. */
+  readonly quota: number | null;
+  /** Memory limit in bytes; null: no limit. */
+  readonly memory: number | null;
+}
+
+/** Memory that a busy worker uses, in bytes: the number of cores must not fill a small container. */
+const workerMemory = 192 * 2 ** 20;
+
+/**
+ * Returns the number of worker processes.
+ *
+ * @param wanted `workers` of the config; null: not set
+ */
+export function workerCount(wanted: number | 'auto' | null, machine: Machine): number {
+  if (typeof wanted === 'number') return wanted;
+  if (wanted === null && !machine.isContainer) return 1;
+  const { cores, quota, memory } = machine;
+  return Math.max(1, Math.floor(Math.min(cores, quota ?? Infinity, (memory ?? Infinity) / workerMemory)));
+}
+
+/** Reads the facts of this machine. */
+export function readMachine(env: NodeJS.ProcessEnv): Machine {
+  const memory = process.constrainedMemory();
+  return {
+    isContainer: isContainer(env),
+    cores: availableParallelism(),
+    quota: cpuQuota(readOrNull),
+    // 0, or more than any machine has: no limit.
+    memory: memory > 0 && memory < 2 ** 50 ? memory : null,
+  };
+}
+
+/** Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd's Container Interface). */
+function isContainer(env: NodeJS.ProcessEnv): boolean {
+  return (
+    existsSync('/.dockerenv') ||
+    existsSync('/run/.containerenv') ||
+    env['KUBERNETES_SERVICE_HOST'] !== undefined ||
+    env['container'] !== undefined
+  );
+}
+
+/**
+ * Returns the CPU limit of the control groups, in cores; null: no visible limit. A container mounts its group as the root;
+ * elsewhere `/proc/self/cgroup` has its path. The smallest limit of the group and its parents counts.
+ *
+ * @param read returns the text of a file; null: there is none
+ */
+export function cpuQuota(read: (path: string) => string | null): number | null {
+  const quotas: number[] = [];
+  for (const line of (read('/proc/self/cgroup') ?? '').split('\n')) {
+    const [, controllers = '', path = '/'] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+    const isUnified = line.startsWith('0::');
+    if (!isUnified && !controllers.split(',').includes('cpu')) continue;
+    for (const folder of upFrom(path)) {
+      if (isUnified) quotas.push(coresOf(...pair(read(`/sys/fs/cgroup${folder}/cpu.max`))));
+      else {
+        const at = `/sys/fs/cgroup/cpu${folder}/cpu.cfs`;
+        quotas.push(coresOf(read(`${at}_quota_us`), read(`${at}_period_us`)));
+      }
+    }
+  }
+  const least = Math.min(...quotas);
+  return Number.isFinite(least) ? least : null;
+}
+
+/** Returns a path and its parents: `/a/b` → `/a/b`, `/a` and the root. */
+function upFrom(path: string): string[] {
+  const names = path.split('/').filter((name) => name !== '');
+  return Array.from({ length: names.length + 1 }, (_, cut) =>
+    names
+      .slice(0, names.length - cut)
+      .map((name) => `/${name}`)
+      .join(''),
+  );
+}
+
+/** Parses `QUOTA PERIOD` in microseconds; `max`: no quota (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max). */
+function pair(text: string | null): [string | null, string | null] {
+  const [quota = null, period = null] = text?.trim().split(' ') ?? [];
+  return [quota, period];
+}
+
+function coresOf(quota: string | null, period: string | null): number {
+  const cores = Number(quota ?? NaN) / Number(period ?? NaN);
+  return cores > 0 ? cores : Infinity;
+}
+
+function readOrNull(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
