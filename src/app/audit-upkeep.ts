@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
-import { takeAnchor } from '../audit/anchor.ts';
+import { takeAnchor } from '../audit/sealed-heads.ts';
 import type { AuditLog } from '../audit/event.ts';
 import { otlpSink } from '../audit/export/otlp.ts';
 import {
@@ -13,10 +13,9 @@ import {
 } from '../audit/export/sink.ts';
 import { syslogSink } from '../audit/export/syslog.ts';
 import { post, signature, webhookSink } from '../audit/export/webhook.ts';
-import { freeBytes } from '../audit/files.ts';
-import { packRotated } from '../audit/pack.ts';
-import type { AuditVault } from '../audit/records.ts';
-import { removeExpired } from '../audit/retention.ts';
+import { freeBytes } from '../audit/log-files.ts';
+import { packRotated, removeExpired } from '../audit/retention.ts';
+import type { AuditVault } from '../audit/head-file.ts';
 import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import type { Log } from '../lib/log.ts';

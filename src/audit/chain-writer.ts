@@ -1,18 +1,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
-import {
-  type DiskCalls,
-  fileId,
-  type LiveFile,
-  openLiveFile,
-  rotatedAs,
-  rotatedFiles,
-  rotatedName,
-  tryLockFile,
-} from './files.ts';
+import { type LiveFile, openLiveFile } from './live-file.ts';
+import { type DiskCalls, fileId, rotatedAs, rotatedFiles, rotatedName, tryLockFile } from './log-files.ts';
 import { type ChainMac, composeLine, formatEnd, type ChainHead } from './line.ts';
-import type { AuditVault } from './records.ts';
+import type { AuditVault } from './head-file.ts';
 import { claimSlot } from './writer-slot.ts';
 
 /**

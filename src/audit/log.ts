@@ -3,10 +3,10 @@ import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
 import type { AuditEvent, AuditLog, Origin } from './event.ts';
-import { disk, type DiskCalls, prepareFolder } from './files.ts';
+import { disk, type DiskCalls, prepareFolder } from './log-files.ts';
 import type { ChainHead } from './line.ts';
-import type { AuditVault } from './records.ts';
-import { type HeadStore, readStoredHeads, storeHead } from './stored-heads.ts';
+import type { AuditVault } from './head-file.ts';
+import { type HeadStore, readStoredHeads, storeHead } from './sealed-heads.ts';
 
 /**
  * The audit log of this process. Events of one turn of the event loop are written with one call; what is only noted

@@ -1,14 +1,8 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import type { AuditLine } from './event.ts';
-import {
-  type LogSource,
-  openSource,
-  PackedDamage,
-  readBackwards,
-  readForwards,
-  snapshotLog,
-} from './files.ts';
+import { type LogSource, snapshotLog } from './log-files.ts';
+import { openSource, PackedDamage, readBackwards, readForwards } from './reader.ts';
 import { parseLine, piecesOf } from './line.ts';
 import { followLines, keptOpen } from './read.ts';
 

@@ -1,16 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditLine } from './event.ts';
-import {
-  fileId,
-  type LogReader,
-  type LogSource,
-  openSource,
-  PackedDamage,
-  type RotatedFile,
-  rotatedFiles,
-  snapshotLog,
-} from './files.ts';
+import { fileId, type LogSource, type RotatedFile, rotatedFiles, snapshotLog } from './log-files.ts';
+import { type LogReader, maxLineBytes, openSource, PackedDamage } from './reader.ts';
 import { parseLine, piecesOf } from './line.ts';
 
 /** Waits for more lines at the end of the log, across rotations. */
@@ -161,8 +153,6 @@ interface ReadLimits {
   readonly bytes: number;
 }
 
-/** Longer than any line. */
-const longest = 262_144;
 /**
  * Milliseconds without a write after which a rotated file counts as ended: a writer may be in the middle of a write to it
  * while it is rotated.
@@ -262,7 +252,7 @@ async function readSource(
     const size = Math.min(source.size, reader.size());
     // A file that is shorter than it was is another one.
     const start = offset > size ? 0 : offset;
-    const bytes = await readFrom(reader, start, Math.min(size - start, limits.bytes + longest));
+    const bytes = await readFrom(reader, start, Math.min(size - start, limits.bytes + maxLineBytes));
     const lines: ReadLine[] = [];
     let from = 0;
     const take = (to: number) => {

@@ -1,59 +1,67 @@
 /**
- * Removes the oldest rotated files when they have been kept long enough, such that the log verifies without them. Before a
- * file goes, its lines are checked, the event `audit.pruned` is in the log, and what was removed is sealed beside it. What
- * was wrong in a removed file is said in that event, and so stays found.
+ * Packs rotated files, and removes the oldest ones when they have been kept long enough, such that the log still verifies.
+ * Before a file is removed, its lines are checked, the event `audit.pruned` is in the log, and the heads of the removed
+ * lines are sealed beside it. The event says what was wrong in a removed file, so that it stays found.
  */
 import fs from 'node:fs';
 import path from 'node:path';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from './event.ts';
-import {
-  type LogSource,
-  openSource,
-  PackedDamage,
-  readBackwards,
-  rotatedFiles,
-  snapshotLog,
-  tryLockFile,
-} from './files.ts';
+import type { AuditVault } from './head-file.ts';
 import { type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import {
-  type AuditVault,
+  type LogSource,
+  packedName,
+  type RotatedFile,
+  rotatedFiles,
+  snapshotLog,
+  syncFolder,
+  tryLockFile,
+} from './log-files.ts';
+import {
+  blockSize,
+  type LogReader,
+  openSource,
+  packBlock,
+  PackedDamage,
+  plainReader,
+  readBackwards,
+} from './reader.ts';
+import {
   nothingRemoved,
   readRetention,
   retentionFile,
   type RetentionRecord,
   writeRetention,
-} from './records.ts';
+} from './sealed-heads.ts';
 import { walkSource } from './verify.ts';
 
-/** How long rotated files are kept; where several are set, a file goes when one says so. Null: no limit. */
+/** Limits for rotated files; a file is removed when it exceeds one of them. Null: no limit. */
 interface RetentionLimits {
   /** Milliseconds since the last line of a file. */
   readonly keepMs: number | null;
-  /** How many rotated files. */
+  /** Number of rotated files. */
   readonly keepFiles: number | null;
   /** Bytes of all rotated files but the newest, which always stays and may not be packed yet. */
   readonly keepBytes: number | null;
 }
 
-/** What retention works with. */
 interface RetentionOptions extends RetentionLimits {
   readonly file: string;
   readonly vault: AuditVault;
   readonly audit: Pick<AuditLog, 'append'>;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Interrupts it before anything is removed; then it rejects with the signal's reason. */
+  /** Interrupts it before anything is removed; it rejects with the reason of the signal then. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Removes what need not be kept; answers how many files. The newest rotated file always stays, for the next one's number
- * follows its own. Does nothing where another process is at it, and nothing where the record of earlier removals is
- * not authentic: then nobody could tell what is missing for which reason.
+ * Removes expired files and returns their number. The newest rotated file always stays: the number of the next one follows
+ * from it. Does nothing while another process removes files, or if the retention record is not authentic: nobody could
+ * tell then why files are missing.
  *
- * @throws SidekeyError `audit_unavailable` where the removal cannot be recorded: then nothing is removed.
+ * @throws SidekeyError `audit_unavailable` if the removal cannot be recorded: nothing is removed then.
  */
 export async function removeExpired(options: RetentionOptions): Promise<number> {
   const { file, vault } = options;
@@ -64,7 +72,7 @@ export async function removeExpired(options: RetentionOptions): Promise<number> 
     const state = readRetention(file, vault);
     if (state.kind === 'broken' || state.kind === 'other-key') return 0;
     const before = state.kind === 'record' ? state.record : nothingRemoved;
-    // Of a removal that was interrupted behind its record.
+    // Completes a removal that was interrupted after its record.
     unlinkUpTo(file, before.removed);
     const expired = expiredFiles(options, before);
     const newest = expired.at(-1);
@@ -103,8 +111,8 @@ function expiredFiles(
 }
 
 /**
- * When the last authentic line of a file was written, in milliseconds since the epoch. The times of files do not count:
- * who could set them back would have retention remove what it must not.
+ * Returns when the last authentic line of a file was written, in milliseconds since the epoch. Not the time of the file:
+ * whoever could set it back would make retention remove a file too early.
  */
 function lastLineAt(file: string, source: LogSource, mac: ChainMac): number | undefined {
   const reader = openSource(file, source);
@@ -132,31 +140,31 @@ async function remove(
 ): Promise<void> {
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const place = { file: retentionFile(file), line: 1 };
-  let marks = 0;
+  let marked = 0;
   async function examine(accepted: readonly Gap[]): Promise<ChainFindings> {
     const walk = walkChains(new Map(), place, { starts: before.chains, openEnded: true });
     for (const gap of accepted) walk.accept(gap);
-    marks = 0;
+    marked = 0;
     for (const source of expired) {
       signal?.throwIfAborted();
-      marks += (await walkSource(file, source, mac, walk)).length;
+      marked += (await walkSource(file, source, mac, walk)).length;
     }
     return walk.finish();
   }
 
   let found = await examine([]);
   if (found.gaps.length > 0) {
-    // The acceptance of a loss stands behind it in the log, perhaps in a file that stays.
+    // The loss may have been accepted by a later line, perhaps in a file that stays.
     const accepted: Gap[] = [];
-    const reader = { see: () => undefined, accept: (gap: Gap) => accepted.push(gap), finish: () => found };
+    const collector = { see: () => undefined, accept: (gap: Gap) => accepted.push(gap), finish: () => found };
     for (const source of snapshotLog(file)) {
-      if (source.number > removed) await walkSource(file, source, mac, reader);
+      if (source.number > removed) await walkSource(file, source, mac, collector);
     }
     if (accepted.length > 0) found = await examine(accepted);
   }
-  const { lines, heads: heads, problems, omitted } = found;
-  let wrong = marks;
-  wrong += problems.length + omitted + Math.max(0, removed - before.removed - expired.length);
+  const { lines, heads, problems, omitted } = found;
+  const missingFiles = Math.max(0, removed - before.removed - expired.length);
+  const wrong = marked + problems.length + omitted + missingFiles;
   const names = expired.map((source) => path.basename(source.path));
   const which = names.length === 1 ? names[0] : `${names[0]} to ${names.at(-1)}`;
   const what = `Retention removed ${which} with ${lines} ${lines === 1 ? 'line' : 'lines'}`;
@@ -177,5 +185,99 @@ function unlinkUpTo(file: string, removed: number): void {
     if (number > removed) break;
     fs.rmSync(at, { force: true });
     fs.rmSync(`${at}.gz`, { force: true });
+  }
+}
+
+/**
+ * Milliseconds without a write before a rotated file is packed. A writer checks which file it has before each write, so a
+ * write may end some milliseconds after the rotation.
+ */
+const settledAfterMs = 60_000;
+
+/**
+ * Packs the rotated files that are settled, oldest first, and returns their number. Does nothing while another process
+ * packs. If interrupted, it leaves the plain file beside a partial packed one that is ignored, and the next call restarts.
+ *
+ * @param now Milliseconds since the epoch, of the clock of file times.
+ * @param signal Interrupts it; it rejects with the reason of the signal then.
+ */
+export async function packRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
+  const plain = rotatedFiles(file).filter(({ packed }) => !packed);
+  if (plain.length === 0) return 0;
+  const lock = tryLockFile(`${file}.pack.lock`);
+  if (lock === undefined) return 0;
+  try {
+    let count = 0;
+    for (const rotated of plain) {
+      const stats = fs.statSync(rotated.path, { throwIfNoEntry: false });
+      // Two names: its rotation was interrupted, and lines are still appended to it.
+      if (stats === undefined || stats.size === 0 || stats.nlink > 1 || now - stats.mtimeMs < settledAfterMs)
+        continue;
+      await pack(file, rotated, signal);
+      count += 1;
+    }
+    return count;
+  } finally {
+    lock.release();
+  }
+}
+
+async function pack(
+  file: string,
+  { path, number }: RotatedFile,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const target = packedName(file, number);
+  const draft = `${target}.new`;
+  const reader = plainReader(fs.openSync(path, 'r'));
+  try {
+    fs.rmSync(draft, { force: true });
+    const to = await fs.promises.open(draft, 'wx', 0o600);
+    let packed: number;
+    try {
+      packed = await packFrom(reader, 0, to, signal);
+      await to.sync();
+    } finally {
+      await to.close();
+    }
+    const { mtime } = fs.statSync(path);
+    fs.utimesSync(draft, mtime, mtime);
+    fs.renameSync(draft, target);
+    syncFolder(target);
+    // The plain file counts until its name is removed; lines appended until then are packed after it.
+    fs.unlinkSync(path);
+    if (reader.size() > packed) {
+      const more = await fs.promises.open(target, 'a');
+      try {
+        await packFrom(reader, packed, more);
+        await more.sync();
+      } finally {
+        await more.close();
+      }
+    }
+  } finally {
+    reader.close();
+  }
+}
+
+/** Packs the text from the offset `at` to its end; returns that offset. */
+async function packFrom(
+  reader: LogReader,
+  at: number,
+  to: fs.promises.FileHandle,
+  signal?: AbortSignal,
+): Promise<number> {
+  const chunk = Buffer.allocUnsafe(blockSize);
+  for (;;) {
+    signal?.throwIfAborted();
+    let filled = 0;
+    while (filled < chunk.length) {
+      const read = await reader.read(chunk.subarray(filled), at + filled);
+      if (read === 0) break;
+      filled += read;
+    }
+    if (filled === 0) return at;
+    await to.write(await packBlock(chunk.subarray(0, filled)));
+    at += filled;
   }
 }

@@ -8,7 +8,15 @@
  */
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Anchored } from './anchor.ts';
+import {
+  type Anchored,
+  nothingRemoved,
+  parseGap,
+  readRetention,
+  retentionFile,
+  type RetentionState,
+  type StoredHeads,
+} from './sealed-heads.ts';
 import {
   type ChainExtent,
   type ChainWalk,
@@ -17,27 +25,10 @@ import {
   problemLimit,
   walkChains,
 } from './chain.ts';
-import {
-  type LogSource,
-  openSource,
-  PackedDamage,
-  readForwards,
-  rotatedFiles,
-  snapshotLog,
-} from './files.ts';
+import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
+import { openSource, PackedDamage, readForwards } from './reader.ts';
 import { type ChainMac, type ChainHead, parseLine, piecesOf, readPiece } from './line.ts';
-import {
-  type AuditVault,
-  headFile,
-  type HeadRecord,
-  nothingRemoved,
-  readHeads,
-  readRetention,
-  retentionFile,
-  type RetentionState,
-  highestSlot,
-} from './records.ts';
-import { parseGap, type StoredHeads } from './stored-heads.ts';
+import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './head-file.ts';
 
 /** What is verified. */
 interface VerifyOptions {

@@ -5,27 +5,19 @@
 import fs from 'node:fs';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
-import {
-  disk,
-  type DiskCalls,
-  type FileLock,
-  openSource,
-  PackedDamage,
-  readBackwards,
-  snapshotLog,
-  tryLockFile,
-} from './files.ts';
+import { disk, type DiskCalls, type FileLock, snapshotLog, tryLockFile } from './log-files.ts';
+import { openSource, PackedDamage, readBackwards } from './reader.ts';
 import { type ChainMac, formatEnd, genesis, type ChainHead, piecesOf, readPiece } from './line.ts';
 import {
   type AuditVault,
   headFile,
   type HeadRecord,
   type HeadWriter,
+  highestSlot,
   openHead,
   readHeads,
-  readRetention,
-  highestSlot,
-} from './records.ts';
+} from './head-file.ts';
+import { readRetention } from './sealed-heads.ts';
 
 /** Writers at once. */
 const slots = 256;

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { checkLogFile } from '../../src/audit/files.ts';
+import { checkLogFile } from '../../src/audit/log-files.ts';
 import { newLogFile, openLog, writtenLog } from '../unit/audit/log-for-test.ts';
 
 const isRoot = process.getuid?.() === 0;

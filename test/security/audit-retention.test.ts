@@ -1,8 +1,7 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { takeAnchor, readAnchors } from '../../src/audit/anchor.ts';
-import { rotatedFiles, rotatedName } from '../../src/audit/files.ts';
-import { retentionFile } from '../../src/audit/records.ts';
+import { readAnchors, retentionFile, takeAnchor } from '../../src/audit/sealed-heads.ts';
+import { rotatedFiles, rotatedName } from '../../src/audit/log-files.ts';
 import { removeExpired } from '../../src/audit/retention.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { newLogFile, openLog, problems, rewrite, verify, write } from '../unit/audit/log-for-test.ts';

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 import type { AuditLine } from '../event.ts';
-import { type FileLock, tryLockFile } from '../files.ts';
+import { type FileLock, tryLockFile } from '../log-files.ts';
 import {
   endOfLog,
   type LogPosition,

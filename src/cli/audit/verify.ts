@@ -1,10 +1,15 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { readAnchors, takeAnchor } from '../../audit/anchor.ts';
-import { snapshotLog } from '../../audit/files.ts';
-import { headFile } from '../../audit/records.ts';
-import { formatGap, readStoredHeads, type StoredHeads } from '../../audit/stored-heads.ts';
+import {
+  formatGap,
+  readAnchors,
+  readStoredHeads,
+  type StoredHeads,
+  takeAnchor,
+} from '../../audit/sealed-heads.ts';
+import { snapshotLog } from '../../audit/log-files.ts';
+import { headFile } from '../../audit/head-file.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
 import type { AuditConfig } from '../../config/audit.ts';
 import { displayName } from '../../config/problem.ts';

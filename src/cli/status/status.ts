@@ -3,7 +3,7 @@ import { openView, type View } from '../../app/state.ts';
 import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
-import { freeBytes, rotatedFiles } from '../../audit/files.ts';
+import { freeBytes, rotatedFiles } from '../../audit/log-files.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read.ts';
 import { keptText } from '../audit/verify.ts';

@@ -7,7 +7,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startAuditUpkeep } from '../../../src/app/audit-upkeep.ts';
-import { readAnchors } from '../../../src/audit/anchor.ts';
+import { readAnchors } from '../../../src/audit/sealed-heads.ts';
 import type { AuditLine } from '../../../src/audit/event.ts';
 import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { readSinkState } from '../../../src/audit/export/sink.ts';

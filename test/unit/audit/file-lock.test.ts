@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { tryLockFile } from '../../../src/audit/files.ts';
+import { tryLockFile } from '../../../src/audit/log-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-const source = new URL('../../../src/audit/files.ts', import.meta.url).href;
+const source = new URL('../../../src/audit/log-files.ts', import.meta.url).href;
 
 /** Another process that tries the lock, says whether it has it, and keeps it until it is killed. */
 async function otherProcess(path: string): Promise<{ has: boolean; kill: () => Promise<void> }> {

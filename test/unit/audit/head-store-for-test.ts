@@ -1,4 +1,4 @@
-import type { StoredHead, HeadStore } from '../../../src/audit/stored-heads.ts';
+import type { StoredHead, HeadStore } from '../../../src/audit/sealed-heads.ts';
 
 /** The ends of chains in memory, as the conformance suite wants them kept. */
 export function endStoreForTest(): HeadStore {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { disk, type DiskCalls } from '../../../src/audit/files.ts';
+import { disk, type DiskCalls } from '../../../src/audit/log-files.ts';
 import { access, newLogFile, openLog } from './log-for-test.ts';
 
 describe('a log whose settings change', () => {

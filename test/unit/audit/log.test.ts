@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { disk, type DiskCalls } from '../../../src/audit/files.ts';
-import { headFile } from '../../../src/audit/records.ts';
+import { disk, type DiskCalls } from '../../../src/audit/log-files.ts';
+import { headFile } from '../../../src/audit/head-file.ts';
 import {
   access,
   allLines,

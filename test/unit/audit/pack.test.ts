@@ -1,8 +1,14 @@
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { packedName, rotatedFiles, rotatedName, snapshotLog, tryLockFile } from '../../../src/audit/files.ts';
-import { packRotated } from '../../../src/audit/pack.ts';
+import {
+  packedName,
+  rotatedFiles,
+  rotatedName,
+  snapshotLog,
+  tryLockFile,
+} from '../../../src/audit/log-files.ts';
+import { packRotated } from '../../../src/audit/retention.ts';
 import { tailAudit } from '../../../src/audit/query.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write, writtenLog } from './log-for-test.ts';
 
@@ -105,7 +111,7 @@ describe('a packed log', () => {
 
   it('that was packed after it was listed is read all the same', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
-    const { openSource } = await import('../../../src/audit/files.ts');
+    const { openSource } = await import('../../../src/audit/reader.ts');
     const [first] = snapshotLog(file);
     const text = fs.readFileSync(rotatedName(file, 1));
     await packRotated(file, later());

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
-import { type LogReader, plainReader, readBackwards, readForwards } from '../../../src/audit/files.ts';
+import { type LogReader, plainReader, readBackwards, readForwards } from '../../../src/audit/reader.ts';
 import { newLogFile } from './log-for-test.ts';
 
 /** Lines of many lengths, so that they meet the chunks of both readers in every way. */

@@ -1,11 +1,9 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { rotatedFiles, rotatedName } from '../../../src/audit/files.ts';
+import { rotatedFiles, rotatedName } from '../../../src/audit/log-files.ts';
 import type { OpenAuditLog } from '../../../src/audit/log.ts';
-import { packRotated } from '../../../src/audit/pack.ts';
-import { retentionFile } from '../../../src/audit/records.ts';
-import { removeExpired } from '../../../src/audit/retention.ts';
-import { formatGap } from '../../../src/audit/stored-heads.ts';
+import { packRotated, removeExpired } from '../../../src/audit/retention.ts';
+import { formatGap, retentionFile } from '../../../src/audit/sealed-heads.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 

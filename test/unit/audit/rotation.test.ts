@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { rotate } from '../../../src/audit/chain-writer.ts';
-import { fileId, rotatedName, snapshotLog, tryLockFile } from '../../../src/audit/files.ts';
+import { fileId, rotatedName, snapshotLog, tryLockFile } from '../../../src/audit/log-files.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 
 function idAt(path: string): string {

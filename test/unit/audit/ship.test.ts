@@ -9,7 +9,7 @@ import {
   sinkStateFile,
   startShipping,
 } from '../../../src/audit/export/sink.ts';
-import { packRotated } from '../../../src/audit/pack.ts';
+import { packRotated } from '../../../src/audit/retention.ts';
 import { bytesBehind } from '../../../src/audit/read.ts';
 import { removeExpired } from '../../../src/audit/retention.ts';
 import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';

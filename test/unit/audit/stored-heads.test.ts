@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { headFile } from '../../../src/audit/records.ts';
-import { type HeadStore, parseGap, readStoredHeads } from '../../../src/audit/stored-heads.ts';
+import { headFile } from '../../../src/audit/head-file.ts';
+import { type HeadStore, parseGap, readStoredHeads } from '../../../src/audit/sealed-heads.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
 import { endStoreForTest } from './head-store-for-test.ts';
 import { asKilled, newLogFile, openLog, rewriteLines, write } from './log-for-test.ts';

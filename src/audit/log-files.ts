@@ -1,0 +1,242 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import Database from 'better-sqlite3';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { isPrivate } from '../lib/files.ts';
+import { shellWord } from '../lib/text.ts';
+
+/**
+ * The files of a log, in the order in which they were written: `<file>.000001`, `<file>.000002` … and `<file>`, to which
+ * lines are appended. A rotated file may be packed (`<file>.000001.gz`), and is never overwritten.
+ */
+
+/** A rotated file: nobody writes to it any more. */
+export interface RotatedFile {
+  readonly path: string;
+  /** Counts from 1 without a gap. */
+  readonly number: number;
+  readonly packed: boolean;
+}
+
+const packedSuffix = '.gz';
+
+/** The name of the `number`th rotated file; names sort in order. */
+export function rotatedName(file: string, number: number): string {
+  return `${file}.${String(number).padStart(6, '0')}`;
+}
+
+/** The name of a rotated file after it is packed. */
+export function packedName(file: string, number: number): string {
+  return `${rotatedName(file, number)}${packedSuffix}`;
+}
+
+/** The rotated files, oldest first. */
+export function rotatedFiles(file: string): RotatedFile[] {
+  const folder = path.dirname(file);
+  const prefix = `${path.basename(file)}.`;
+  let names: string[];
+  try {
+    names = fs.readdirSync(folder);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return [];
+    throw error;
+  }
+  const found = new Map<number, RotatedFile>();
+  for (const name of names) {
+    if (!name.startsWith(prefix)) continue;
+    const [, digits, suffix] = /^(\d{6,12})(\.gz)?$/.exec(name.slice(prefix.length)) ?? [];
+    if (digits === undefined) continue;
+    const each = { path: path.join(folder, name), number: Number(digits), packed: suffix !== undefined };
+    // After an interrupted packing there are both, and the plain one is complete.
+    if (!each.packed || !found.has(each.number)) found.set(each.number, each);
+  }
+  return [...found.values()].toSorted((a, b) => a.number - b.number);
+}
+
+/** The rotated file with this id, if there is one. */
+export function rotatedAs(file: string, id: string): RotatedFile | undefined {
+  return rotatedFiles(file).findLast((rotated) => fileIdAt(rotated.path) === id);
+}
+
+/** Identifies a file independently of its name; undefined if there is no file. */
+export function fileId(stats: fs.BigIntStats | undefined): string | undefined {
+  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+}
+
+/** Reads the id of the file at a path. */
+export function fileIdAt(at: string): string | undefined {
+  return fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
+}
+
+/** A file of the log, and how much of it belongs to a snapshot. */
+export interface LogSource {
+  readonly path: string;
+  /** Bytes of text; infinite for a packed file, which belongs to it as a whole. */
+  readonly size: number;
+  readonly id: string;
+  /** The number of a rotated file; for the live file the number that it will have. */
+  readonly number: number;
+  readonly packed: boolean;
+}
+
+/**
+ * Lists the files of the log, oldest first. Their sizes are consistent while writers append and rotate: with any line,
+ * all earlier lines of its chain are included. Sizes are read from the newest file to the oldest, and a writer never
+ * returns to an older file.
+ */
+export function snapshotLog(file: string): LogSource[] {
+  const current = sourceAt({ path: file, number: 0, packed: false });
+  const files = rotatedFiles(file);
+  const rotated = files.toReversed().flatMap((each) => sourceAt(each) ?? packedSince(file, each) ?? []);
+  // Between the two steps of a rotation, and after an interrupted one, a file has both names.
+  const twice = current !== undefined && rotated.some(({ id }) => id === current.id);
+  const next = (files.at(-1)?.number ?? 0) + 1;
+  return [...rotated.toReversed(), ...(current === undefined || twice ? [] : [{ ...current, number: next }])];
+}
+
+function sourceAt({ path: at, number, packed }: RotatedFile): LogSource | undefined {
+  const stats = fs.statSync(at, { bigint: true, throwIfNoEntry: false });
+  // Opening a pipe would wait for its other end for ever.
+  if (stats === undefined || !stats.isFile()) return undefined;
+  return { path: at, size: packed ? Infinity : Number(stats.size), id: fileId(stats) ?? '', number, packed };
+}
+
+function packedSince(file: string, { number, packed }: RotatedFile): LogSource | undefined {
+  return packed ? undefined : sourceAt({ path: packedName(file, number), number, packed: true });
+}
+
+/** Makes the name of a new file durable, if the file system can sync a folder. */
+export function syncFolder(file: string): void {
+  try {
+    const fd = fs.openSync(path.dirname(file), 'r');
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch {
+    // EINVAL, EISDIR or EPERM: this file system or platform cannot do it.
+  }
+}
+
+/**
+ * Creates the folder of the log, and refuses one in which other users could replace files.
+ * @throws SidekeyError `permissions_unsafe`, `file_unwritable`.
+ */
+export function prepareFolder(file: string): void {
+  const folder = path.dirname(path.resolve(file));
+  let stats: fs.Stats;
+  try {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    stats = fs.statSync(folder);
+  } catch (cause) {
+    throw new SidekeyError('file_unwritable', `The folder of the audit log, ${folder}, cannot be made.`, {
+      hint: 'Make that folder, or set audit.file in the config to a path in a folder of yours.',
+      cause,
+    });
+  }
+  if (!isOwn(stats)) {
+    const sentence = `The folder of the audit log, ${folder}, belongs to another user.`;
+    throw new SidekeyError('permissions_unsafe', sentence, {
+      hint: 'Set audit.file in the config to a path in a folder of yours.',
+    });
+  }
+  if (!isWindows && (stats.mode & 0o022) !== 0) {
+    const sentence = `Other users may write to the folder of the audit log, ${folder}.`;
+    throw new SidekeyError('permissions_unsafe', sentence, { hint: `chmod go-w ${shellWord(folder)}` });
+  }
+}
+
+/**
+ * Refuses a log file that other users may read or write.
+ * @throws SidekeyError `permissions_unsafe`; `file_unwritable` if it is no regular file.
+ */
+export function checkLogFile(file: string, stats: fs.Stats): void {
+  if (!stats.isFile()) {
+    throw new SidekeyError('file_unwritable', `The audit log ${file} is not a regular file.`, {
+      hint: 'Set audit.file in the config to the path of a file.',
+    });
+  }
+  if (!isOwn(stats)) {
+    throw new SidekeyError('permissions_unsafe', `The audit log ${file} belongs to another user.`, {
+      hint: 'Set audit.file in the config to a path in a folder of yours.',
+    });
+  }
+  if (!isPrivate(stats.mode)) {
+    throw new SidekeyError('permissions_unsafe', `Other users may read or write the audit log ${file}.`, {
+      hint: `chmod 600 ${shellWord(file)}`,
+    });
+  }
+}
+
+// Windows has neither modes nor user ids: access lists are inherited from the folder.
+const isWindows = process.platform === 'win32';
+
+/** Reports whether a file or folder belongs to this user or to the superuser. */
+function isOwn(stats: fs.Stats): boolean {
+  const uid = process.getuid?.();
+  return uid === undefined || stats.uid === uid || stats.uid === 0;
+}
+
+/** Free bytes for this user on the disk of the log; null if the system does not report them. */
+export function freeBytes(file: string): number | null {
+  try {
+    const { bavail, bsize } = fs.statfsSync(path.dirname(file));
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}
+
+/** The file system calls that fail on a full or broken disk; tests replace them. */
+export interface DiskCalls {
+  /** Appends; returns how many bytes were written, fewer than given if the disk took only a part. */
+  write(fd: number, text: string): number;
+  /** Overwrites bytes at a position; returns how many were written. */
+  writeAt(fd: number, bytes: Uint8Array, position: number): number;
+  /** Makes written bytes durable. */
+  sync(fd: number): Promise<void>;
+}
+
+export const disk: DiskCalls = {
+  write: (fd, text) => fs.writeSync(fd, text),
+  writeAt: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
+  sync: promisify(fs.fdatasync),
+};
+
+/** A lock that this process holds. */
+export interface FileLock {
+  /** Reports whether the path still names the lock file. If not, another process may hold a lock of this name. */
+  held(): boolean;
+  /** Releases the lock. The file remains: removing it would race with its next holder. */
+  release(): void;
+}
+
+/**
+ * Takes the lock at `path` (created with mode 0600) without waiting; undefined if another holder has it. The lock is an
+ * exclusive transaction on an empty SQLite database: the system releases it when the process dies, even by kill -9, and
+ * SQLite also tells connections of one process apart.
+ *
+ * Never open a lock file in another way: POSIX drops all locks of a process on a file when the process closes any
+ * descriptor of it (sqlite.org/lockingv3.html, "How To Corrupt").
+ * @throws if the file cannot be created or is no lock file.
+ */
+export function tryLockFile(path: string): FileLock | undefined {
+  const db = new Database(path, { timeout: 0 });
+  try {
+    db.pragma('journal_mode = MEMORY');
+    db.pragma('locking_mode = EXCLUSIVE');
+    db.exec('BEGIN EXCLUSIVE');
+    fs.chmodSync(path, 0o600);
+    const id = fileIdAt(path);
+    return {
+      held: () => fileIdAt(path) === id,
+      release: () => db.close(),
+    };
+  } catch (error) {
+    db.close();
+    if (systemCode(error).startsWith('SQLITE_BUSY')) return undefined;
+    throw error;
+  }
+}

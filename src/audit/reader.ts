@@ -1,0 +1,298 @@
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+import { constants, crc32, deflateRaw, inflateRawSync } from 'node:zlib';
+import { isSystemError } from '../lib/errors.ts';
+import { fileId, type LogSource, packedName, rotatedName } from './log-files.ts';
+
+/** A file of the log, open for reading. A packed file has the same offsets as before it was packed. */
+export interface LogReader {
+  /** Bytes of text in the file now. */
+  size(): number;
+  /**
+   * Copies text from the offset `at`; returns how many bytes, 0 at the end.
+   * @throws PackedDamage if a packed file is not as it was written.
+   */
+  readSync(into: Buffer, at: number): number;
+  /** Like `readSync`, without blocking the process on a slow disk. */
+  read(into: Buffer, at: number): Promise<number>;
+  close(): void;
+}
+
+/**
+ * Opens a source, also if it was rotated or packed since; undefined if it was removed.
+ * @param file The path of the log.
+ */
+export function openSource(file: string, source: LogSource): LogReader | undefined {
+  // By its number as well: the id of a removed file may have been reused.
+  const fd = openAs(source.path, source.id) ?? openAs(rotatedName(file, source.number), source.id);
+  if (fd !== undefined) return source.packed ? packedReader(fd) : plainReader(fd);
+  if (source.packed) return undefined;
+  const packed = openAs(packedName(file, source.number));
+  return packed === undefined ? undefined : packedReader(packed);
+}
+
+/** Opens a file; undefined if there is none, or one with another id. */
+function openAs(at: string, id?: string): number | undefined {
+  let fd: number;
+  try {
+    fd = fs.openSync(at, 'r');
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+  if (id === undefined || fileId(fs.fstatSync(fd, { bigint: true })) === id) return fd;
+  fs.closeSync(fd);
+  return undefined;
+}
+
+/** Reads a plain file of the log; takes over `fd`. */
+export function plainReader(fd: number): LogReader {
+  return {
+    size: () => fs.fstatSync(fd).size,
+    readSync: (into, at) => fs.readSync(fd, into, 0, into.length, at),
+    read: (into, at) =>
+      new Promise((resolve, reject) => {
+        fs.read(fd, into, 0, into.length, at, (error, count) => {
+          if (error === null) resolve(count);
+          else reject(error);
+        });
+      }),
+    close: () => fs.closeSync(fd),
+  };
+}
+
+/** Reads a packed file of the log; takes over `fd`. */
+function packedReader(fd: number): LogReader {
+  const text = openPacked(fd);
+  return {
+    // The text behind damage has an unknown size: reading on must fail, not end.
+    size: () => (text.damage === undefined ? text.size : Number.MAX_SAFE_INTEGER),
+    readSync: (into, at) => text.read(into, at),
+    // Inflating a block takes a millisecond of this thread; other work runs between the blocks.
+    read: (into, at) =>
+      new Promise((resolve, reject) => {
+        setImmediate(() => {
+          try {
+            resolve(text.read(into, at));
+          } catch (error) {
+            reject(error);
+          }
+        });
+      }),
+    close: () => fs.closeSync(fd),
+  };
+}
+
+/** Bytes; no line is longer. A longer run of bytes without a newline is read in parts. */
+export const maxLineBytes = 262_144;
+const newline = 0x0a;
+
+/** The bytes between two newlines. */
+interface RawLine {
+  /** Without the newline. Valid until the next step of the reader. */
+  readonly bytes: Buffer;
+  /** Counts from 1. */
+  readonly number: number;
+  /** Offset of its first byte in the text of the file. */
+  readonly at: number;
+}
+
+/** Reads the lines of the first `size` bytes in batches. The last line may lack its newline. */
+export async function* readForwards(reader: LogReader, size: number): AsyncGenerator<RawLine[]> {
+  let carry = Buffer.alloc(0);
+  let number = 0;
+  let at = 0;
+  while (at < size) {
+    const chunk = Buffer.allocUnsafe(Math.min(maxLineBytes, size - at));
+    const read = await reader.read(chunk, at);
+    if (read === 0) break;
+    at += read;
+    const text =
+      carry.length === 0 ? chunk.subarray(0, read) : Buffer.concat([carry, chunk.subarray(0, read)]);
+    const start = at - text.length;
+    const lines: RawLine[] = [];
+    let from = 0;
+    for (let to = text.indexOf(newline); to !== -1; to = text.indexOf(newline, from)) {
+      lines.push({ bytes: text.subarray(from, to), number: (number += 1), at: start + from });
+      from = to + 1;
+    }
+    carry = text.subarray(from);
+    if (carry.length > maxLineBytes) {
+      lines.push({ bytes: carry, number: number + 1, at: start + from });
+      carry = Buffer.alloc(0);
+    }
+    yield lines;
+  }
+  if (carry.length > 0) yield [{ bytes: carry, number: number + 1, at: at - carry.length }];
+}
+
+/** Reads the lines before `end`, last first. The first one may lack its newline. */
+export function* readBackwards(
+  reader: LogReader,
+  end: number,
+): Generator<{ readonly bytes: Buffer; readonly at: number }> {
+  let carry = Buffer.alloc(0);
+  let at = end;
+  while (at > 0) {
+    const chunk = Buffer.allocUnsafe(Math.min(65_536, at));
+    at -= chunk.length;
+    fill(reader, chunk, at);
+    const text = carry.length === 0 ? chunk : Buffer.concat([chunk, carry]);
+    let to = text.length;
+    for (let from = text.lastIndexOf(newline); from !== -1;) {
+      if (to > from + 1) yield { bytes: text.subarray(from + 1, to), at: at + from + 1 };
+      to = from;
+      from = from === 0 ? -1 : text.lastIndexOf(newline, from - 1);
+    }
+    carry = text.subarray(0, to);
+    if (carry.length > maxLineBytes) {
+      yield { bytes: carry, at };
+      carry = Buffer.alloc(0);
+    }
+  }
+  if (carry.length > 0) yield { bytes: carry, at: 0 };
+}
+
+function fill(reader: LogReader, chunk: Buffer, at: number): void {
+  for (let done = 0; done < chunk.length;) {
+    const read = reader.readSync(chunk.subarray(done), at + done);
+    if (read === 0) throw new Error('The file became shorter while it was read.');
+    done += read;
+  }
+}
+
+/*
+ * Packed files, `<file>.000001.gz`: gzip (RFC 1952), which `gunzip` and `zcat` read, as a series of members, so that a
+ * reader finds a position without inflating all text before it.
+ *
+ * Every byte is checked: the header is constant, and its extra field (RFC 1952 §2.3.1.1) has the size of the block and a
+ * CRC-32 of its compressed bytes, because deflate ignores some bits. A CRC does not stop a deliberate change: the chain
+ * of the lines does.
+ */
+
+/** Bytes of text in a block, which inflates within a millisecond. */
+export const blockSize = 262_144;
+
+/** ID1 ID2, CM deflate, FLG.FEXTRA, no time, no flags, OS unknown; XLEN 12: subfield `SK`, 8 bytes. */
+const fixedHeader = Buffer.from('1f8b08040000000000ff0c00534b0800', 'hex');
+const headerSize = fixedHeader.length + 8;
+/** CRC-32 and size of the text (RFC 1952 §2.3.1). */
+const trailerSize = 8;
+
+const deflate = promisify(deflateRaw);
+
+/** A packed file is not as it was written. */
+export class PackedDamage extends Error {
+  override readonly name = 'PackedDamage';
+}
+
+/** Packs `text` of at most `blockSize` bytes as one block. */
+export async function packBlock(text: Uint8Array): Promise<Buffer> {
+  const body = await deflate(text, { level: constants.Z_DEFAULT_COMPRESSION });
+  const block = Buffer.alloc(headerSize + body.length + trailerSize);
+  fixedHeader.copy(block);
+  block.writeUInt32LE(body.length, fixedHeader.length);
+  block.writeUInt32LE(crc32(body), fixedHeader.length + 4);
+  body.copy(block, headerSize);
+  block.writeUInt32LE(crc32(text), headerSize + body.length);
+  block.writeUInt32LE(text.length, headerSize + body.length + 4);
+  return block;
+}
+
+interface Block {
+  /** Offset of its header in the packed file. */
+  readonly at: number;
+  readonly bodySize: number;
+  /** Offset and size of its text in the whole text. */
+  readonly textAt: number;
+  readonly textSize: number;
+}
+
+/** The text of a packed file. */
+interface PackedText {
+  /** Bytes of text in the sound blocks. */
+  readonly size: number;
+  /** The damage behind `size`; undefined if the whole file is sound. */
+  readonly damage: PackedDamage | undefined;
+  /**
+   * Copies text from the offset `at`; returns how many bytes, 0 at the end.
+   * @throws PackedDamage
+   */
+  read(into: Buffer, at: number): number;
+}
+
+/** Reads the block table of the packed file `fd`. Keeps one inflated block in memory. */
+export function openPacked(fd: number): PackedText {
+  const { blocks, size, damage } = findBlocks(fd);
+  let inflated: { block: Block; text: Buffer } | undefined;
+
+  function blockAt(at: number): Block | undefined {
+    let [low, high] = [0, blocks.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { textAt, textSize } = blocks[middle] ?? { textAt: 0, textSize: 0 };
+      if (textAt + textSize > at) high = middle;
+      else low = middle + 1;
+    }
+    return blocks[low];
+  }
+
+  return {
+    size,
+    damage,
+    read(into, at) {
+      const block = blockAt(at);
+      if (block === undefined) {
+        if (damage !== undefined && into.length > 0) throw damage;
+        return 0;
+      }
+      if (inflated?.block !== block) inflated = { block, text: inflate(fd, block) };
+      return inflated.text.copy(into, 0, at - block.textAt);
+    },
+  };
+}
+
+function findBlocks(fd: number): { blocks: Block[]; size: number; damage: PackedDamage | undefined } {
+  const end = fs.fstatSync(fd).size;
+  const header = Buffer.alloc(headerSize);
+  const trailer = Buffer.alloc(trailerSize);
+  const blocks: Block[] = [];
+  let textAt = 0;
+  for (let at = 0; at < end;) {
+    const isWhole =
+      fs.readSync(fd, header, 0, headerSize, at) === headerSize &&
+      header.subarray(0, fixedHeader.length).equals(fixedHeader);
+    const bodySize = isWhole ? header.readUInt32LE(fixedHeader.length) : 0;
+    const trailerAt = at + headerSize + bodySize;
+    if (!isWhole || fs.readSync(fd, trailer, 0, trailerSize, trailerAt) !== trailerSize) {
+      return { blocks, size: textAt, damage: new PackedDamage('a block of it was changed or cut off') };
+    }
+    const textSize = trailer.readUInt32LE(4);
+    if (textSize === 0 || textSize > blockSize) {
+      return { blocks, size: textAt, damage: new PackedDamage('the size of a block was changed') };
+    }
+    blocks.push({ at, bodySize, textAt, textSize });
+    textAt += textSize;
+    at = trailerAt + trailerSize;
+  }
+  return { blocks, size: textAt, damage: undefined };
+}
+
+function inflate(fd: number, { at, bodySize, textSize }: Block): Buffer {
+  const bytes = Buffer.alloc(headerSize + bodySize + trailerSize);
+  fs.readSync(fd, bytes, 0, bytes.length, at);
+  const body = bytes.subarray(headerSize, headerSize + bodySize);
+  if (crc32(body) !== bytes.readUInt32LE(fixedHeader.length + 4)) {
+    throw new PackedDamage('the bytes of a block were changed');
+  }
+  let text: Buffer;
+  try {
+    text = inflateRawSync(body, { maxOutputLength: blockSize });
+  } catch (cause) {
+    throw new PackedDamage('a block of it cannot be inflated', { cause });
+  }
+  if (text.length !== textSize || crc32(text) !== bytes.readUInt32LE(headerSize + bodySize)) {
+    throw new PackedDamage('the text of a block is not what was packed');
+  }
+  return text;
+}

@@ -1,0 +1,235 @@
+/**
+ * Sealed chain heads: how far the chains of a log were written or removed, signed with the master key. They are kept in
+ * the store, in anchors (where the writer of the log cannot change them) and in the record of retention. With the first
+ * two, `verifyAudit` finds a log that was removed, or restored together with its own head file.
+ */
+import fs from 'node:fs';
+import { z } from 'zod';
+import { isSystemError, SidekeyError } from '../lib/errors.ts';
+import type { AnchoredLine, Gap } from './chain.ts';
+import { type AuditVault, headFile, readHeads, sealLine, unsealLine } from './head-file.ts';
+import type { ChainHead } from './line.ts';
+import { syncFolder } from './log-files.ts';
+
+const linkFields = { seq: z.int().min(0), hash: z.string(), end: z.string().optional() };
+
+/** The head of one chain in the store. */
+export interface StoredHead {
+  /** The absolute path of the log. */
+  readonly log: string;
+  readonly node: string;
+  readonly seq: number;
+  readonly sealed: Uint8Array;
+}
+
+/** The part of the store that the log uses. */
+export interface HeadStore {
+  /** The path or address of the store, for messages. */
+  readonly location: string;
+  readonly auditHeads: {
+    list(log: string): Promise<StoredHead[]>;
+    /** Keeps the head, unless the store has a later one of this chain. */
+    put(head: StoredHead): Promise<void>;
+  };
+}
+
+/** The heads of one log in the store. */
+export interface StoredHeads {
+  readonly location: string;
+  /** The last line of each node. */
+  readonly heads: ReadonlyMap<string, ChainHead>;
+  /** Nodes whose head is not authentic. */
+  readonly damaged: readonly string[];
+}
+
+const storedShape = z.object({ v: z.literal(1), log: z.string(), node: z.string(), ...linkFields });
+
+/**
+ * Reads the heads of the log at `file`.
+ * @param file Absolute.
+ * @throws SidekeyError of the store
+ */
+export async function readStoredHeads(
+  store: HeadStore,
+  file: string,
+  vault: AuditVault,
+): Promise<StoredHeads> {
+  const heads = new Map<string, ChainHead>();
+  const damaged: string[] = [];
+  for (const { node, seq: row, sealed } of await store.auditHeads.list(file)) {
+    const unsealed = unsealLine(Buffer.from(sealed).toString(), 'audit-end', vault);
+    const { success, data } = storedShape.safeParse(unsealed.kind === 'authentic' ? unsealed.value : null);
+    if (success && data.log === file && data.node === node && data.seq === row && row > 0) {
+      heads.set(node, { seq: row, hash: data.hash, end: data.end });
+    } else damaged.push(node);
+  }
+  return { location: store.location, heads, damaged };
+}
+
+/** Stores the head of a chain of the log at `file`. Its line must be durable: the log is then never behind the store. */
+export async function storeHead(
+  store: HeadStore,
+  file: string,
+  node: string,
+  { seq, hash, end }: ChainHead,
+  vault: AuditVault,
+): Promise<void> {
+  const sealed = sealLine({ v: 1, log: file, node, seq, hash, end }, 'audit-end', vault);
+  await store.auditHeads.put({ log: file, node, seq, sealed: Buffer.from(sealed) });
+}
+
+/** Returns the `reason` of `audit.accepted`: the missing lines whose loss a person accepted. */
+export function formatGap({ node, from, to }: Gap): string {
+  return `Lines ${from} to ${to} of ${node} are gone.`;
+}
+
+/** Parses a reason of `formatGap`. */
+export function parseGap(reason: string): Gap | undefined {
+  const [, from, to, node] = /^Lines (\d+) to (\d+) of (\S+) are gone\.$/.exec(reason) ?? [];
+  return node === undefined ? undefined : { node, from: Number(from), to: Number(to) };
+}
+
+/** The lines that anchors name, of each node by their number. */
+export type Anchored = ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>>;
+
+/** An anchor: the chain heads of a log at one time. Its text is one line of JSON, without a newline. */
+interface Anchor {
+  readonly text: string;
+  /** ISO 8601. */
+  readonly time: string;
+  readonly chains: readonly { readonly node: string; readonly seq: number; readonly hash: string }[];
+}
+
+const anchorShape = z.object({
+  v: z.literal(1),
+  anchor: z.literal('sidekey-audit'),
+  time: z.string(),
+  chains: z.array(z.strictObject({ node: z.string(), seq: z.int().min(1), hash: z.string() })),
+});
+
+/**
+ * Makes an anchor of the log.
+ * @param now Milliseconds since the epoch.
+ * @throws SidekeyError `audit_broken` if a head record was changed; `key_mismatch` if it is of another master key.
+ */
+export function takeAnchor(file: string, vault: AuditVault, now: number): Anchor {
+  const chains = readHeads(file, vault).flatMap((record) => {
+    if (record.kind === 'other-key') throw otherKey(record.keyId, vault);
+    if (record.kind === 'broken') {
+      throw new SidekeyError('audit_broken', `A head record in ${headFile(file)} was changed.`, {
+        hint: 'sidekey audit verify',
+      });
+    }
+    if (record.kind === 'none' || record.head.seq === 0) return [];
+    const { node, seq, hash } = record.head;
+    return [{ node, seq, hash }];
+  });
+  const time = new Date(now).toISOString();
+  const text = sealLine({ v: 1, anchor: 'sidekey-audit', time, chains }, 'audit-anchor', vault);
+  return { text, time, chains };
+}
+
+/**
+ * Parses anchors, one on each line; skips empty lines.
+ * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if it was made with another
+ * master key.
+ */
+export function readAnchors(text: string, vault: AuditVault): Anchored {
+  const anchored = new Map<string, Map<number, AnchoredLine>>();
+  let count = 0;
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
+    if (line.trim() === '') continue;
+    count += 1;
+    const unsealed = unsealLine(line.trim(), 'audit-anchor', vault);
+    if (unsealed.kind === 'other-key') throw otherKey(unsealed.keyId, vault);
+    const read = anchorShape.safeParse(unsealed.kind === 'authentic' ? unsealed.value : null);
+    if (!read.success) {
+      throw new SidekeyError('input_invalid', `Line ${index + 1} is no anchor of this log, or was changed.`, {
+        hint: 'give what sidekey audit anchor printed, as it was printed',
+      });
+    }
+    for (const { node, seq, hash } of read.data.chains) {
+      const lines = anchored.get(node) ?? new Map<number, AnchoredLine>();
+      anchored.set(node, lines);
+      // The first anchor of a line counts: a later one may be of a history that was written anew.
+      if (!lines.has(seq)) lines.set(seq, { hash, time: read.data.time });
+    }
+  }
+  if (count > 0) return anchored;
+  throw new SidekeyError('input_invalid', 'The input has no anchor.', {
+    hint: 'keep one with: sidekey audit anchor >> audit-anchors.jsonl',
+  });
+}
+
+function otherKey(keyId: string, vault: AuditVault): SidekeyError {
+  return new SidekeyError(
+    'key_mismatch',
+    `The anchor or head record was made with another master key (${keyId}) than this one (${vault.keyId}).`,
+    { hint: 'Use the key that the log was written with.' },
+  );
+}
+
+/**
+ * The record of retention, `<file>.retained`: how far the removed files went, so that the first remaining line continues
+ * from a known head. An older record lacks the lines removed since; files that somebody else deleted are never taken for
+ * removed by retention.
+ */
+export interface RetentionRecord {
+  /** The number of the last removed file; 0: none. */
+  readonly removed: number;
+  /** When it was removed: ISO 8601. */
+  readonly time: string;
+  /** The last removed line of each node. */
+  readonly chains: ReadonlyMap<string, ChainHead>;
+}
+
+/** A retention record as read: none yet, authentic, of another master key, or changed. */
+export type RetentionState =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'record'; readonly record: RetentionRecord }
+  | { readonly kind: 'other-key'; readonly keyId: string }
+  | { readonly kind: 'broken' };
+
+export const nothingRemoved: RetentionRecord = { removed: 0, time: '', chains: new Map() };
+
+/** The path of the retention record of a log. */
+export function retentionFile(file: string): string {
+  return `${file}.retained`;
+}
+
+const retentionShape = z.object({
+  v: z.literal(1),
+  removed: z.int().min(0),
+  time: z.string(),
+  chains: z.array(z.strictObject({ node: z.string(), ...linkFields })),
+});
+
+/** Reads the retention record of a log. */
+export function readRetention(file: string, vault: AuditVault): RetentionState {
+  let text: string;
+  try {
+    text = fs.readFileSync(retentionFile(file), 'utf8');
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return { kind: 'none' };
+    throw error;
+  }
+  const unsealed = unsealLine(text.replace(/\n$/, ''), 'audit-retention', vault);
+  if (unsealed.kind !== 'authentic') return unsealed;
+  const read = retentionShape.safeParse(unsealed.value);
+  if (!read.success) return { kind: 'broken' };
+  const { removed, time, chains } = read.data;
+  const heads = chains.map(({ node, ...head }): [string, ChainHead] => [node, head]);
+  return { kind: 'record', record: { removed, time, chains: new Map(heads) } };
+}
+
+/** Replaces the retention record durably: a crash leaves the old one or the new one. */
+export function writeRetention(file: string, record: RetentionRecord, vault: AuditVault): void {
+  const { removed, time } = record;
+  const chains = Array.from(record.chains, ([node, { seq, hash, end }]) => ({ node, seq, hash, end }));
+  const line = sealLine({ v: 1, removed, time, chains }, 'audit-retention', vault);
+  const next = `${retentionFile(file)}.new`;
+  fs.rmSync(next, { force: true });
+  fs.writeFileSync(next, `${line}\n`, { flag: 'wx', mode: 0o600, flush: true });
+  fs.renameSync(next, retentionFile(file));
+  syncFolder(file);
+}
