@@ -218,7 +218,7 @@ function inFull(domain: Domain, grants: readonly Grant[], now: number): string {
     entry: origin,
     action: describeAction(domain),
     'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
-    echoes: action.kind === 'grant' ? echoWords[action.leakGuard ?? 'auto'].inFull : null,
+    echoes: action.kind === 'grant' ? leakGuardTexts[action.leakGuard ?? 'auto'].inFull : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
   return [told, ...(rules === undefined ? [] : ruleLines(rules))].join('\n');
@@ -262,7 +262,7 @@ export function describeAction({ action }: Domain): string {
       return [
         `grant ${action.grant}`,
         action.insecure ? ', also over plain http' : '',
-        echoWords[action.leakGuard ?? 'auto'].inMap,
+        leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
       ].join('');
   }
 }
@@ -351,7 +351,9 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
 }
 
 /** What becomes of responses that show the credential: behind the action of an entry, and as a sentence of its own. */
-export const echoWords: Readonly<Record<EchoGuard, { readonly inMap: string; readonly inFull: string }>> = {
+export const leakGuardTexts: Readonly<
+  Record<EchoGuard, { readonly inMap: string; readonly inFull: string }>
+> = {
   auto: { inMap: '', inFull: 'taken out of error pages and echo endpoints' },
   redact: { inMap: ', echoes redacted', inFull: 'taken out of every response' },
   refuse: { inMap: ', echoes refused', inFull: 'a response that has one is refused' },

@@ -8,7 +8,7 @@ import type { Context } from './context.ts';
 import { proxyUrl, reachable, readSpan } from './format.ts';
 import { cappedText, leaseClockText, type MadeLease, makeLease } from './lease/create.ts';
 import { offeredBy, offeredFirst } from './pick.ts';
-import type { Way } from './run/proxy-endpoint.ts';
+import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
 import { renderVariables, type Shell, shellOf, shells, withheld } from '../clients/environment.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { withoutProxy } from '../clients/variable-table.ts';
@@ -216,7 +216,7 @@ interface CommandEnvironment {
  */
 export async function commandEnvironment(
   parent: NodeJS.ProcessEnv,
-  { proxy, authorityPem, config, lease }: Way,
+  { proxy, authorityPem, config, lease }: ProxyEndpoint,
   keep: readonly string[],
 ): Promise<CommandEnvironment> {
   const folder = await privateFolder();

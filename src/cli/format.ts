@@ -23,7 +23,7 @@ const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800
 const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
 
 /** What is longer is a slip of the hand; `never` stands for no end. */
-const longest = 10 * 366 * spanUnits.d;
+const maxSpanMs = 10 * 366 * spanUnits.d;
 
 /**
  * `90s`, `15m`, `8h`, `30d`, `2w`.
@@ -46,7 +46,7 @@ export function readEnd(option: string, text: string, now: number): number {
   const milliseconds = spanOf(text);
   if (milliseconds !== null) return now + milliseconds;
   const at = /^[0-9]{4}-/.test(text) ? readTime(text, now) : null;
-  if (at !== null && at > now && at <= now + longest) return at;
+  if (at !== null && at > now && at <= now + maxSpanMs) return at;
   throw new SidekeyError('input_invalid', `${option} is no time that is yet to come.`, {
     hint: 'from now, such as 8h or 90d, or a date, such as 2027-01-31 or 2027-01-31T12:00Z',
   });
@@ -64,7 +64,7 @@ function spanOf(text: string): number | null {
   const [, count, unit] = writtenSpan.exec(text) ?? [];
   if (count === undefined) return null;
   const milliseconds = Number(count) * spanUnits[unit as keyof typeof spanUnits];
-  return milliseconds <= longest ? milliseconds : null;
+  return milliseconds <= maxSpanMs ? milliseconds : null;
 }
 
 /** The address to connect to for one that the proxy listens on: one that stands for all of them is none. */

@@ -140,7 +140,7 @@ interface Press {
 
 const specials: ReadonlySet<string> = new Set(['up', 'down', 'return', 'escape', 'backspace']);
 
-const largest = 1_048_576;
+const maxInputBytes = 1_048_576;
 
 /** process.stdin, unless a test gives another. */
 export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
@@ -155,7 +155,7 @@ export interface Lines {
 }
 
 /** Longer lines are cut; no URL that a browser shows is as long. */
-const longestLine = 65_536;
+const maxLineLength = 65_536;
 
 /**
  * Nothing is read before it is asked for. Questions go to `terminal`, and there what is typed is shown.
@@ -193,7 +193,7 @@ export function openLines(
           input: stdin,
           ...(isTerminal ? { output: terminal, terminal: true } : {}),
         });
-        reader.on('line', (text) => answer(text.slice(0, longestLine)));
+        reader.on('line', (text) => answer(text.slice(0, maxLineLength)));
         reader.once('close', end);
         reader.on('SIGINT', interrupted);
       }
@@ -233,7 +233,8 @@ export async function readInput(stdin: Input): Promise<string> {
   for await (const chunk of stdin) {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
     length += bytes.length;
-    if (length > largest) throw new SidekeyError('input_invalid', 'Standard input holds more than 1 MiB.');
+    if (length > maxInputBytes)
+      throw new SidekeyError('input_invalid', 'Standard input holds more than 1 MiB.');
     chunks.push(bytes);
   }
   return Buffer.concat(chunks).toString('utf8');

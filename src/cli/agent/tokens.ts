@@ -26,7 +26,7 @@ export async function addAgent(
   checkName('name of the agent', name);
   const agent = newAgent(name, options, now());
   const token = newToken(name, {
-    label: options.tokenLabel ?? usualTokenLabel,
+    label: options.tokenLabel ?? defaultTokenLabel,
     expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
     at: agent.createdAt,
   });
@@ -103,7 +103,7 @@ export async function rotateAgent(
   const at = now();
   const overlapMs = overlap === undefined ? 0 : readSpan('--overlap', overlap);
   const expiresAt = expires === undefined ? null : readEnd('--expires', expires, at);
-  const label = tokenLabel ?? usualTokenLabel;
+  const label = tokenLabel ?? defaultTokenLabel;
   const { token, ending, listen } = await withState(async ({ store, audit, config }) => {
     pickAgent(await store.agents.list(), name);
     const made = newToken(name, { label, expiresAt, at });
@@ -141,7 +141,7 @@ interface NewToken {
 }
 
 /** What the tokens of an agent are called where nothing is said. */
-const usualTokenLabel = 'main';
+const defaultTokenLabel = 'main';
 
 /**
  * 256 random bits: what the store keeps of it, a plain hash, cannot be tried out. The prefix is for secret scanners.

@@ -239,7 +239,7 @@ function keysOf(entry: Approval): string[] {
 function askingLines(entry: Approval, span: string): string[] {
   return [
     `  Yes, to ${beyondText(entry)}.`,
-    `  For how long? ${span === '' ? `(${usualSpan}) ` : span}_`,
+    `  For how long? ${span === '' ? `(${defaultSpan}) ` : span}_`,
     '  return  answer      escape  back',
   ];
 }
@@ -286,7 +286,7 @@ export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, as
 /** A key that was on its way before the list changed comes within this time. */
 export const settleMs = 400;
 
-const usualMs = 900_000;
+const defaultSpanMs = 900_000;
 
 /** The list with what waits now. The cursor stays with its entry, and goes to the next one where that is over. */
 export function update(list: LiveList, waiting: readonly Approval[], now: number): LiveList {
@@ -353,13 +353,13 @@ function pressInQuestion(
   if (/^[0-9smhdw]$/.test(key)) return stay({ asking: { id, span: `${span}${key}`.slice(0, 8) } });
   if (key !== 'return') return { list, act: null };
   if (id !== shown) return stay({ note: 'Make the window larger: the request is not shown in full.' });
-  const forMs = span === '' ? usualMs : spanOrNull(span);
+  const forMs = span === '' ? defaultSpanMs : spanOrNull(span);
   if (forMs === null) return stay({ note: 'A number and its unit: 90s, 15m, 8h, 30d.' });
   return { list: { ...list, asking: null, note: null }, act: { kind: 'answer', id, said: { forMs } } };
 }
 
 /** What stands for a time that nobody has typed. */
-const usualSpan = spanText(usualMs);
+const defaultSpan = spanText(defaultSpanMs);
 
 function spanOrNull(text: string): number | null {
   try {

@@ -28,7 +28,7 @@ import { type ConditionOptions, readConditions } from './query.ts';
 /** A host, and the lines that would let through what was refused there; null: there are none. */
 interface Discovered {
   readonly host: DiscoveredHost;
-  readonly lines: Lifted | null;
+  readonly lines: Suggestion | null;
 }
 
 /**
@@ -46,7 +46,7 @@ export async function discover(context: Context, options: ConditionOptions): Pro
   );
   const standing = await standingConfig(config, { env, now: now() });
   const found: Discovered[] = [];
-  for (const host of hosts) found.push({ host, lines: await lift(host, standing) });
+  for (const host of hosts) found.push({ host, lines: await suggestRule(host, standing) });
   const entries = found.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
   output.result(
     {
@@ -85,7 +85,7 @@ function hostJson({ lastSeen, refusals, reports, requests, ...rest }: Discovered
   };
 }
 
-function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines: Lifted }): string {
+function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines: Suggestion }): string {
   const counts = [
     ...Array.from(host.refusals, ([code, count]) => `${count} × ${code}`),
     ...Array.from(host.reports, ([code, count]) => `${count} × ${code}, only reported`),
@@ -105,7 +105,7 @@ function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines
 /** The entry of the domain map that would let through what was refused at a host, and no more. */
 
 /** Lines for the config file. */
-interface Lifted {
+interface Suggestion {
   /** Of the map, and what stands there then. */
   readonly key: string;
   readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
@@ -146,7 +146,7 @@ function entryFor(map: DomainMap, { insecure, host, port }: DiscoveredHost): Dom
 }
 
 /** Null: nothing is to be changed, or nothing can be said. */
-async function lift(seen: DiscoveredHost, standing: Standing): Promise<Lifted | null> {
+async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
   const domain = entryFor(standing.map, seen);
   if (domain === null) return newEntry(seen, null);
   if (domain.action.kind === 'tunnel') return null;
@@ -170,13 +170,13 @@ async function lift(seen: DiscoveredHost, standing: Standing): Promise<Lifted | 
   ];
   for (const rules of candidates(domain, raw, refused, standing)) {
     const entry = { ...base, rules };
-    if (await lets(key, entry, seen, standing)) return { ...place, entry, notes };
+    if (await wouldAllow(key, entry, seen, standing)) return { ...place, entry, notes };
   }
   return null;
 }
 
 /** An entry for a host that has none which gives it a credential. */
-function newEntry(seen: DiscoveredHost, replaced: Domain | null): Lifted | null {
+function newEntry(seen: DiscoveredHost, replaced: Domain | null): Suggestion | null {
   const place = { key: keyOf(seen), replaces: replaced?.origin ?? null };
   // Nobody looked inside a tunnel: the most that can be said is that it is one.
   if (seen.requests.length === 0) {
@@ -281,7 +281,7 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
 }
 
 /** Whether the file would be valid with that entry, and refuse nothing of what was seen. */
-async function lets(
+async function wouldAllow(
   key: string,
   entry: object,
   seen: DiscoveredHost,

@@ -21,7 +21,7 @@ import type { Context } from '../context.ts';
 import { dateTime } from '../format.ts';
 
 /** More are not listed for people; `--json` has them all. */
-const mostListed = 20;
+const maxListed = 20;
 
 /** `sidekey audit verify`: exit code 1 where the log is not whole. */
 export async function verify(
@@ -105,9 +105,9 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     );
   const total = problems.length + found.omitted;
   const listed = problems
-    .slice(0, mostListed)
+    .slice(0, maxListed)
     .map(({ file: at, line, sentence }) => `  ${displayName(at, process.cwd())}:${line}: ${sentence}`);
-  if (total > mostListed) listed.push(`  … and ${total - mostListed} more.`);
+  if (total > maxListed) listed.push(`  … and ${total - maxListed} more.`);
   return [
     `The audit log ${displayName(file, process.cwd())} is not whole: ${count(total, 'problem')} in ${extent}.`,
     ...listed,

@@ -1,6 +1,6 @@
 import { existingGrant, ownSecret, planDomains, sealingSecret, withSecret } from './allowed-domains.ts';
 import { redirectUriToRegister } from './browser/browser.ts';
-import { type Connected, connectedPage, report, settle } from './finish-grant.ts';
+import { type Connected, connectedPage, report, finishGrant } from './finish-grant.ts';
 import {
   assertClient,
   assertSettings,
@@ -14,7 +14,7 @@ import {
   noting,
   type Obtain,
   type Obtained,
-  startPatience,
+  startConsentTimeout,
   timeoutOf,
 } from './request.ts';
 import { assertWorks } from './verify.ts';
@@ -25,7 +25,7 @@ import type { Flow, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
 
-const usualTime = 300_000;
+const defaultTimeoutMs = 300_000;
 
 /** `sidekey connect`: what is missing is said before anything is asked of a person. */
 export async function connect(
@@ -50,12 +50,12 @@ export async function connect(
   const user = options.user ?? defaultUser;
   checkName('name of the grant', name);
   checkName('name of the user', user);
-  const timeout = timeoutOf(options.timeout, usualTime);
+  const timeout = timeoutOf(options.timeout, defaultTimeoutMs);
 
   const configured = await configuredProvider(context, providerName, options);
-  const way = chooseWay(options, configured);
+  const flow = chooseFlow(options, configured);
   assertSettings(configured);
-  if (way === 'authorization_code') {
+  if (flow === 'authorization_code') {
     await assertClient(configured, redirectUriToRegister(options, configured));
   }
 
@@ -66,23 +66,23 @@ export async function connect(
     const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
     const scopes = scopesToAsk(options.scopes, provider, existing?.grant ?? null);
     const asked = { context, state, provider, name, user, scopes, existing, options };
-    if (options.printUrl === true && way === 'authorization_code') {
+    if (options.printUrl === true && flow === 'authorization_code') {
       await (await import('./flows/print-url.ts')).printUrl(asked);
       return null;
     }
-    const patience = startPatience(timeout, systemTimers);
+    const consentTimeout = startConsentTimeout(timeout, systemTimers);
     const connecting = withUpstreamClient(state.config, context.env, (upstream) => {
-      const request: ConnectRequest = { ...asked, upstream: upstream, signal: patience.signal };
+      const request: ConnectRequest = { ...asked, upstream, signal: consentTimeout.signal };
       const keep = async (obtained: Obtained) => {
         const { credential, ...rest } = sealingSecret(obtained, provider, secret);
         if (options.verify === true) await assertWorks(request, { credential, audience: plan.audience });
-        return settle({ ...request, plan }, { credential, ...rest });
+        return finishGrant({ ...request, plan }, { credential, ...rest });
       };
       return noting(request, existing, async () =>
-        way === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(way))(request)),
+        flow === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(flow))(request)),
       );
     });
-    return connecting.finally(() => patience.end());
+    return connecting.finally(() => consentTimeout.end());
   });
   if (connected !== null) await report(context, configured, connected);
 }
@@ -106,7 +106,7 @@ async function byCode(
 }
 
 /** The ways besides a consent in a browser, each imported when it is gone. */
-const ways: { readonly [way in Exclude<Way, 'authorization_code'>]: () => Promise<Obtain> } = {
+const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]: () => Promise<Obtain> } = {
   device_code: async () => (await import('./flows/device.ts')).obtainByDevice,
   client_credentials: async () => (await import('./flows/assertions.ts')).obtainByClientCredentials,
   jwt_bearer: async () => (await import('./flows/assertions.ts')).obtainByJwtBearer,
@@ -119,17 +119,21 @@ const ways: { readonly [way in Exclude<Way, 'authorization_code'>]: () => Promis
 };
 
 /** The way, ready to be gone. */
-function obtainBy(way: keyof typeof ways): Promise<Obtain> {
-  return ways[way]();
+function obtainBy(flow: keyof typeof obtainers): Promise<Obtain> {
+  return obtainers[flow]();
 }
 
 /** A way to a credential: a flow of OAuth, or a person who has one already. */
-export type Way = Flow | 'token' | 'import';
+export type ConnectFlow = Flow | 'token' | 'import';
 
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
 
 /** The options that choose a way, as they are typed. */
-const choices: readonly (readonly [option: string, way: Way, isSaid: (options: Options) => boolean])[] = [
+const choices: readonly (readonly [
+  option: string,
+  flow: ConnectFlow,
+  isSaid: (options: Options) => boolean,
+])[] = [
   ['--device', 'device_code', ({ device }) => device === true],
   ['--client-credentials', 'client_credentials', ({ clientCredentials }) => clientCredentials === true],
   ['--jwt-bearer', 'jwt_bearer', ({ jwtBearer }) => jwtBearer === true],
@@ -155,19 +159,19 @@ const browserOptions: readonly (readonly [option: string, isSaid: (options: Opti
  *
  * @throws SidekeyError `input_invalid` where the options name two
  */
-export function chooseWay(options: Options, { flows }: Pick<Provider, 'flows'>): Way {
+export function chooseFlow(options: Options, { flows }: Pick<Provider, 'flows'>): ConnectFlow {
   const [first, second] = choices.filter(([, , isSaid]) => isSaid(options));
   const inBrowser = browserOptions.find(([, isSaid]) => isSaid(options));
   if (first === undefined) return inBrowser === undefined ? (flows[0] ?? 'token') : 'authorization_code';
-  const [option, way] = first;
-  if (second !== undefined) throw both(option, second[0]);
+  const [option, flow] = first;
+  if (second !== undefined) throw conflicting(option, second[0]);
   // An account at Auth0 is connected in one go, by one process.
-  const takesBrowser = way === 'auth0_connection' && options.printUrl !== true;
-  if (inBrowser !== undefined && !takesBrowser) throw both(option, inBrowser[0]);
-  return way;
+  const takesBrowser = flow === 'auth0_connection' && options.printUrl !== true;
+  if (inBrowser !== undefined && !takesBrowser) throw conflicting(option, inBrowser[0]);
+  return flow;
 }
 
-function both(one: string, other: string): SidekeyError {
+function conflicting(one: string, other: string): SidekeyError {
   return new SidekeyError('input_invalid', `${one} and ${other} do not go together.`, {
     hint: 'leave one of them out',
   });

@@ -86,7 +86,7 @@ export interface Connected {
 }
 
 /** What of a request this needs. */
-type SettleRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
+type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
   readonly plan: DomainPlan;
 };
 
@@ -96,7 +96,7 @@ type SettleRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'na
  *
  * @throws SidekeyError `already_exists`, `audit_unavailable`; what `keepGrant` throws
  */
-export async function settle(request: SettleRequest, obtained: Obtained): Promise<Connected> {
+export async function finishGrant(request: FinishRequest, obtained: Obtained): Promise<Connected> {
   const { context, state, provider, name, user, plan } = request;
   const { credential, scopes, details = {} } = obtained;
   const { audience, widened, grown, kept } = plan;

@@ -92,7 +92,7 @@ function otherWays({ name, flows, token }: Provider): string | null {
     ...(token === null ? [] : (['token'] as const)),
   ];
   if (others.length === 0) return null;
-  return others.map((way) => connectCommand(name, way)).join('\n  → ');
+  return others.map((flow) => connectCommand(name, flow)).join('\n  → ');
 }
 
 type ProviderOptions = Pick<ConnectOptions, 'set' | 'clientId' | 'clientSecret' | 'redirectUri'>;
@@ -225,7 +225,7 @@ export function parametersOf(written: readonly string[] | undefined): Readonly<R
       throw wrong('--param is not NAME=VALUE', 'such as --param audience=https://api.example.com');
     }
     if (reservedParameters.has(name))
-      throw wrong(`--param cannot set ${name}`, 'there is another way to say it: sidekey connect --help');
+      throw wrong(`--param cannot set ${name}`, 'there is another option for it: sidekey connect --help');
     if (Object.hasOwn(parameters, name)) throw wrong(`--param sets ${name} twice`, 'leave one out');
     parameters[name] = text.slice(at + 1);
   }

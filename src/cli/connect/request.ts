@@ -211,7 +211,7 @@ export async function noting<T>(
 }
 
 /** How long a person is waited for. */
-interface Patience {
+interface ConsentTimeout {
   /** Aborted at Ctrl-C, and when the time is up; the reason is a SidekeyError `consent_missing`. */
   readonly signal: AbortSignal;
   /** Stops the clock, and gives the signals of the system back. */
@@ -219,7 +219,7 @@ interface Patience {
 }
 
 /** @param ms how long, in milliseconds */
-export function startPatience(ms: number, timers: Timers): Patience {
+export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout {
   const controller = new AbortController();
   const cancel = timers.after(ms, () => {
     controller.abort(

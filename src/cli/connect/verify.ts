@@ -31,7 +31,7 @@ type Verified =
   /** Nothing was shown; the reason is the end of a sentence. */
   | { readonly kind: 'unknown'; readonly reason: string };
 
-const mostRead = 1_048_576;
+const maxResponseBytes = 1_048_576;
 
 /**
  * Sends the provider's probe with a credential, as the proxy would send a request: the same injection, the same
@@ -94,7 +94,7 @@ export async function verify(
       response = await send(proofs.anew());
     }
     const { status } = response;
-    const answer = await readBounded(response.body, mostRead);
+    const answer = await readBounded(response.body, maxResponseBytes);
     if (status === 401 || status === 403) return { kind: 'refused', status };
     if (status < 200 || status > 299)
       return { kind: 'unknown', reason: `it was answered with HTTP ${status}` };

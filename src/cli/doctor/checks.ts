@@ -23,7 +23,7 @@ import { type Authority, authorityText, ownHost } from '../../policy/authority.t
 import type { UpstreamClient } from '../../upstream/client.ts';
 
 /** Tokens and certificates are judged to the second; so far off nothing goes wrong yet. */
-const tolerated = 60_000;
+const toleratedMs = 60_000;
 
 /**
  * Whether the clock can be right: it must not be behind what is on record, nor far from what the upstreams show. A token's
@@ -41,12 +41,12 @@ export async function lookAtClock(
   const offset = middle(offsets);
   const facts = { offset_ms: offset, last_record: last?.time ?? null };
   const hint = 'set the clock of this machine, or let it be set over the network (timedatectl set-ntp true)';
-  if (offset !== null && Math.abs(offset) > tolerated) {
+  if (offset !== null && Math.abs(offset) > toleratedMs) {
     const way = offset > 0 ? 'behind' : 'ahead of';
     const sentence = `The clock is ${Math.round(Math.abs(offset) / 1_000)} s ${way} that of the upstreams.`;
     return finding('clock', `${way} the upstreams`, facts, [{ sentence, hint }]);
   }
-  if (recorded !== null && recorded - now > tolerated) {
+  if (recorded !== null && recorded - now > toleratedMs) {
     const sentence = `The clock is ${Math.round((recorded - now) / 1_000)} s behind the last line of the audit log.`;
     return finding('clock', 'behind the audit log', facts, [{ sentence, hint }]);
   }
@@ -140,7 +140,7 @@ async function lookAt({
 }
 
 /** A proxy for the probes: with a CA, a store and an audit log of its own, so that those of the person stay as they are. */
-export interface ProbeStand {
+export interface ProbeFixture {
   /** What the probes are to get. */
   readonly url: string;
   /** The environment that they are given. */
@@ -154,10 +154,10 @@ export interface ProbeStand {
 const agent = 'doctor';
 
 /** Starts it, gives it to `use`, and takes everything away again. */
-export async function withProbeStand<T>(
+export async function withProbeFixture<T>(
   { env, now }: Pick<Context, 'env' | 'now'>,
   { proxy: { agents } }: Pick<Config, 'proxy'>,
-  use: (stand: ProbeStand) => Promise<T>,
+  use: (fixture: ProbeFixture) => Promise<T>,
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-doctor-'));
   try {
@@ -221,7 +221,7 @@ interface Answered {
 /** So many at a time, so long each. */
 const width = 8;
 
-const patienceMs = 10_000;
+const timeoutMs = 10_000;
 
 /**
  * Asks each host of the map that has a whole name for its first page, without a credential, on the way that requests
@@ -257,7 +257,7 @@ async function ask(
     const response = await upstream.fetch(`https://${text}/`, {
       method: 'HEAD',
       redirect: 'manual',
-      signal: AbortSignal.timeout(patienceMs),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     await response.body?.cancel();
     const there = Date.parse(response.headers.get('date') ?? '');
@@ -274,7 +274,7 @@ function known(error: unknown, authority: string): SidekeyError {
     if (each.name === 'TimeoutError')
       return new SidekeyError(
         'upstream_timeout',
-        `${authority} did not answer within ${patienceMs / 1_000} s.`,
+        `${authority} did not answer within ${timeoutMs / 1_000} s.`,
       );
   }
   return new SidekeyError('upstream_unreachable', `${authority} did not answer: ${errorPhrase(error)}.`);

@@ -1,5 +1,5 @@
 import { type Context, withUpstreamClient } from '../context.ts';
-import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeStand } from './checks.ts';
+import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeFixture } from './checks.ts';
 import { probeClients, type Probed } from './probe.ts';
 import { columns } from '../format.ts';
 import { broken, type Finding, type Need } from '../status/finding.ts';
@@ -17,7 +17,7 @@ export interface DoctorOptions {
 export async function doctor(context: Context, options: DoctorOptions): Promise<number> {
   const { output } = context;
   const only = options.only === undefined ? null : knownClients(options.only);
-  const findings = only === null ? await lookAtHouse(context, options) : [];
+  const findings = only === null ? await checkSetup(context, options) : [];
   const config = await context.readConfig().catch(() => null);
   const { probed, notes } = await probe(context, config, only);
   const needs = [
@@ -51,7 +51,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
 }
 
 /** What the proxy stands on. A proxy that does not run is no fault here: `run` starts its own. */
-async function lookAtHouse(context: Context, { offline }: DoctorOptions): Promise<readonly Finding[]> {
+async function checkSetup(context: Context, { offline }: DoctorOptions): Promise<readonly Finding[]> {
   const { env, now } = context;
   const found = (await findAll(context)).map(silentIsFine);
   let config: Config;
@@ -93,9 +93,9 @@ async function probe(
   only: ReadonlySet<string> | null,
 ): Promise<{ readonly probed: readonly Probed[]; readonly notes: readonly string[] }> {
   context.output.say('Asking the programs that are installed…');
-  return withProbeStand(context, config ?? { proxy: defaults }, async (stand) => ({
-    probed: await probeClients(stand, only),
-    notes: stand.notes,
+  return withProbeFixture(context, config ?? { proxy: defaults }, async (fixture) => ({
+    probed: await probeClients(fixture, only),
+    notes: fixture.notes,
   }));
 }
 

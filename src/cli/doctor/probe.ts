@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { type Client, clients } from '../../clients/table.ts';
-import type { ProbeStand } from './checks.ts';
+import type { ProbeFixture } from './checks.ts';
 
 /** What became of one program. */
 export interface Probed {
@@ -17,14 +17,14 @@ export interface Probed {
 
 const width = 4;
 /** A compiler that builds its library first takes a minute on a slow machine. */
-const patienceMs = 180_000;
+const timeoutMs = 180_000;
 
 /** The page of the proxy begins so, as text and as JSON. Its name alone stands in every complaint about it. */
 const page = /This is Sidekey\.|\{"sidekey":1,/;
 
 /** Asks every program that is installed. Answers in the order of the table; `only`: names of clients, null: all. */
 export async function probeClients(
-  stand: ProbeStand,
+  fixture: ProbeFixture,
   only: ReadonlySet<string> | null,
 ): Promise<readonly Probed[]> {
   const chosen = probes.filter(({ client }) => only === null || only.has(client));
@@ -32,7 +32,7 @@ export async function probeClients(
   let next = 0;
   const worker = async () => {
     for (let at = next++; at < chosen.length; at = next++) {
-      found[at] = await probe(chosen[at]!, join(stand.folder, `probe-${at}`), stand);
+      found[at] = await probe(chosen[at]!, join(fixture.folder, `probe-${at}`), fixture);
     }
   };
   await Promise.all(Array.from({ length: width }, worker));
@@ -42,7 +42,7 @@ export async function probeClients(
 async function probe(
   { client: name, library, program, words, files = {}, needs, reached = page, env = () => ({}) }: Probe,
   folder: string,
-  { url, env: given }: ProbeStand,
+  { url, env: given }: ProbeFixture,
 ): Promise<Probed> {
   const client = clients.find((each) => each.name === name);
   if (client === undefined) throw new Error(`no client ${name}`);
@@ -72,7 +72,7 @@ function ended(
     const timer = setTimeout(() => {
       timedOut = true;
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    }, patienceMs);
+    }, timeoutMs);
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (text: string) => {
         if (written[name].length < 100_000) written[name] += text;

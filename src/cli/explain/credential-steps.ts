@@ -1,7 +1,7 @@
 import type { Identity } from '../../agents/authentication.ts';
 import { grantEnded } from '../../agents/permissions.ts';
 import type { View } from '../../app/state.ts';
-import { echoWords } from '../domain.ts';
+import { leakGuardTexts } from '../domain.ts';
 import { type Ending, sampleRequest, type Trail } from './question.ts';
 import { dateTime, relativeTime, spanText } from '../format.ts';
 import { expiryOf, titleOf } from '../grant/format.ts';
@@ -105,7 +105,7 @@ export async function credentialSteps(
   }
   const carried = describeFields(fields, standing.opened, plan);
   trail.went('injection', `${carried} (${howCarried(standing.opened, grant.provider)})`);
-  trail.went('echoes', echoWords[decision.leakGuard ?? 'auto'].inFull);
+  trail.went('echoes', leakGuardTexts[decision.leakGuard ?? 'auto'].inFull);
   return { outcome: `with the credential of ${titleOf(grant)}`, held };
 }
 

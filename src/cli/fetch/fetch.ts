@@ -6,7 +6,7 @@ import { jsonObject } from '../../oauth/http.ts';
 import type { Context } from '../context.ts';
 import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, type Hop, type Question, readQuestion, readUrl } from './request.ts';
-import { type Answer, askProxy, openWay, placeOf, type Recorded, type Way } from './send.ts';
+import { type Answer, askProxy, openEndpoint, placeOf, type Recorded, type ProxyEndpoint } from './send.ts';
 
 /** What a shell says of a program that Ctrl-C ended. */
 const interrupted = 130;
@@ -30,15 +30,15 @@ export async function fetchUrl(
   const giveBack = onInterrupt(() => stop.abort(new Interrupted()));
   const late = timeLimit(question.maxTimeMs, stop);
   try {
-    const way = await openWay(context, options);
+    const endpoint = await openEndpoint(context, options);
     try {
-      const { answer, hop } = await ask(way, question, options.location === true, stop.signal);
-      await deliver(answer, { url: hop.url, way, options, output, signal: stop.signal });
+      const { answer, hop } = await ask(endpoint, question, options.location === true, stop.signal);
+      await deliver(answer, { url: hop.url, endpoint, options, output, signal: stop.signal });
       if (answer.status < 400) return exitCode.ok;
       output.say(`${new URL(hop.url).host} answered ${answer.status}.`);
       return exitCode.upstreamRefused;
     } finally {
-      await way.close();
+      await endpoint.close();
     }
   } catch (error) {
     if (error instanceof Interrupted) return interrupted;
@@ -51,14 +51,14 @@ export async function fetchUrl(
 
 /** The answer that is not a redirect to be followed. @throws SidekeyError a refusal of the proxy's */
 async function ask(
-  way: Way,
+  endpoint: ProxyEndpoint,
   { hop: first, user }: Question,
   follows: boolean,
   signal: AbortSignal,
 ): Promise<{ readonly answer: Answer; readonly hop: Hop }> {
   let hop = first;
-  for (let count = 0; count <= mostHops; count += 1) {
-    const answer = await askProxy(placeOf(way, user), hop, signal);
+  for (let count = 0; count <= maxRedirects; count += 1) {
+    const answer = await askProxy(placeOf(endpoint, user), hop, signal);
     const refusal = await refusedBy(answer.response);
     if (refusal !== null) throw refusal;
     const next = follows ? nextHop(hop, answer.status, answer.response.headers.location) : null;
@@ -66,7 +66,7 @@ async function ask(
     answer.response.destroy();
     hop = next;
   }
-  throw new SidekeyError('upstream_protocol', `There were more than ${mostHops} redirects.`);
+  throw new SidekeyError('upstream_protocol', `There were more than ${maxRedirects} redirects.`);
 }
 
 function timeLimit(ms: number | null, stop: AbortController): NodeJS.Timeout | undefined {
@@ -82,14 +82,14 @@ class Interrupted extends Error {
 /** What an answer is delivered with. */
 interface Delivery {
   readonly url: string;
-  readonly way: Way;
+  readonly endpoint: ProxyEndpoint;
   readonly options: Pick<FetchOptions, 'include' | 'output'>;
   readonly output: Context['output'];
   readonly signal: AbortSignal;
 }
 
 /** The envelope is one text, held in memory. */
-const mostInlined = 8 * 1_024 * 1_024;
+const maxInlineBytes = 8 * 1_024 * 1_024;
 
 /**
  * Gives the answer to whoever asked, as it comes: to standard output or into a file; with `--json` as one object.
@@ -98,7 +98,7 @@ const mostInlined = 8 * 1_024 * 1_024;
  * the object; the reason of `signal`
  */
 async function deliver(answer: Answer, delivery: Delivery): Promise<void> {
-  const { url, way, options, output } = delivery;
+  const { url, endpoint, options, output } = delivery;
   const { response, status, client } = answer;
   const file = options.output;
   if (options.include === true && !output.json) output.bytes(headOf(response));
@@ -111,7 +111,7 @@ async function deliver(answer: Answer, delivery: Delivery): Promise<void> {
     file === undefined
       ? { bytes: await whole(response, delivery) }
       : { file, length: await toFile(response, file, delivery) };
-  const recorded = await way.recorded(client);
+  const recorded = await endpoint.recorded(client);
   output.result(envelopeOf({ url, status, headers: response.headers, body, recorded }), '');
 }
 
@@ -141,10 +141,10 @@ async function whole(response: IncomingMessage, { signal }: Delivery): Promise<B
   let length = 0;
   for await (const chunk of chunksOf(response, signal)) {
     length += chunk.length;
-    if (length > mostInlined) {
+    if (length > maxInlineBytes) {
       throw new SidekeyError(
         'input_invalid',
-        `The answer is larger than ${mostInlined} bytes, too large for one object.`,
+        `The answer is larger than ${maxInlineBytes} bytes, too large for one object.`,
         {
           hint: 'sidekey fetch --json -o FILE URL, or without --json',
         },
@@ -206,7 +206,7 @@ function inlined(bytes: Buffer): { body: string } | { body_base64: string } {
 }
 
 /** Redirects that are followed, one after the other. */
-const mostHops = 20;
+const maxRedirects = 20;
 
 /** What goes along to another host: nothing that could be a key, and nothing that chose a grant for the first host. */
 const forEverybody = new Set(['user-agent', 'accept', 'accept-language', 'content-type', 'sidekey-reason']);
@@ -251,7 +251,7 @@ function resolved(location: string, from: string): string {
 }
 
 /** A problem document of ours is some hundred bytes. */
-const mostBytes = 65_536;
+const maxProblemBytes = 65_536;
 
 /**
  * The refusal that an answer is; null: it is what the upstream said. No upstream can say `Sidekey-Error`: the proxy takes
@@ -265,7 +265,7 @@ async function refusedBy(response: IncomingMessage): Promise<SidekeyError | null
   let length = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > mostBytes) break;
+    if (length > maxProblemBytes) break;
     chunks.push(chunk);
   }
   const problem = jsonObject(Buffer.concat(chunks).toString('utf8'));

@@ -17,7 +17,7 @@ import { jsonObject } from '../../oauth/http.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 
 /** The proxy that the requests of a command go through. */
-export interface Way {
+export interface ProxyEndpoint {
   readonly host: string;
   readonly port: number;
   /** `name:token`, both empty where the caller shows nothing. */
@@ -28,7 +28,7 @@ export interface Way {
 }
 
 /** Which proxy is wanted. */
-interface WayOptions {
+interface EndpointOptions {
   readonly agent?: string;
   readonly proxy?: string;
 }
@@ -39,15 +39,18 @@ interface WayOptions {
  *
  * @throws SidekeyError `input_invalid`, and as `ownProxy`
  */
-export async function openWay(context: Context, { agent, proxy }: WayOptions): Promise<Way> {
+export async function openEndpoint(
+  context: Context,
+  { agent, proxy }: EndpointOptions,
+): Promise<ProxyEndpoint> {
   if (agent !== undefined && proxy !== undefined) {
     throw new SidekeyError('input_invalid', '--agent and --proxy are both given.', {
       hint: '--proxy http://NAME:TOKEN@HOST:PORT says who asks',
     });
   }
   if (proxy !== undefined) {
-    const way = readProxy(proxy);
-    if (way !== null) return way;
+    const endpoint = readProxy(proxy);
+    if (endpoint !== null) return endpoint;
     throw new SidekeyError('input_invalid', '--proxy is no proxy on this machine.', {
       hint: '--proxy http://NAME:TOKEN@127.0.0.1:8377; for another machine use curl -x, which speaks TLS through it',
     });
@@ -58,7 +61,7 @@ export async function openWay(context: Context, { agent, proxy }: WayOptions): P
 }
 
 /** Null: it is none that is asked in the clear. */
-export function readProxy(text: string): Way | null {
+export function readProxy(text: string): ProxyEndpoint | null {
   const url = URL.parse(text.includes('://') ? text : `http://${text}`);
   if (url === null || url.protocol !== 'http:' || (url.pathname !== '/' && url.pathname !== '')) return null;
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
@@ -73,7 +76,7 @@ export function readProxy(text: string): Way | null {
 }
 
 /** The proxy to be asked, as whom. The selector goes where the user name ends. */
-export function placeOf({ host, port, userInfo }: Way, user: string | null): ProxyPlace {
+export function placeOf({ host, port, userInfo }: ProxyEndpoint, user: string | null): ProxyPlace {
   const [name = '', ...rest] = userInfo.split(':');
   const who = `${name}${user === null ? '' : `+user=${user}`}:${rest.join(':')}`;
   return {
@@ -86,18 +89,18 @@ export function placeOf({ host, port, userInfo }: Way, user: string | null): Pro
 const variables = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'];
 
 /** So long a proxy may take to say who it is. */
-const patienceMs = 2_000;
+const timeoutMs = 2_000;
 
-async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<Way | null> {
+async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | null> {
   const text = variables.map((name) => env[name]).find((value) => value !== undefined && value !== '');
-  const way = text === undefined ? null : readProxy(text);
-  return way !== null && (await isSidekey(placeOf(way, null))) ? way : null;
+  const endpoint = text === undefined ? null : readProxy(text);
+  return endpoint !== null && (await isSidekey(placeOf(endpoint, null))) ? endpoint : null;
 }
 
 /** Only Sidekey answers so to its own name; one that does not know the caller refuses in its own way. */
 async function isSidekey(place: ProxyPlace): Promise<boolean> {
   const hop = { method: 'GET', url: 'http://sidekey.internal/index.json', fields: [], body: null };
-  const signal = AbortSignal.timeout(patienceMs);
+  const signal = AbortSignal.timeout(timeoutMs);
   try {
     const { response, status } = await askProxy(place, hop, signal);
     const chunks: Buffer[] = [];
@@ -264,7 +267,7 @@ export interface Recorded {
 }
 
 /** So far back it is looked for: other processes write into the same file. */
-const mostLines = 2_000;
+const maxLines = 2_000;
 
 /**
  * The exchange that was let through last for a client; null: the file says nothing of one.
@@ -276,7 +279,7 @@ async function recordedBy(
   { file, grants }: { readonly file: string; readonly grants: readonly Grant[] },
 ): Promise<Recorded | null> {
   let found: AuditLine | null = null;
-  for await (const line of tailAudit({ file, lines: mostLines })) {
+  for await (const line of tailAudit({ file, lines: maxLines })) {
     if (line.client === client && line.event === 'access') found = line;
   }
   if (found === null) return null;
@@ -302,7 +305,7 @@ async function ownProxy(
   { env, now, output }: Pick<Context, 'env' | 'now' | 'output'>,
   config: Config,
   agent: string | null,
-): Promise<Way> {
+): Promise<ProxyEndpoint> {
   if (agent === null && config.proxy.agents === 'required') {
     throw new SidekeyError('agent_auth_required', 'This config serves known agents alone.', {
       hint: 'sidekey fetch --agent NAME URL',

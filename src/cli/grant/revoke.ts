@@ -126,7 +126,7 @@ async function livingOn(grants: Registry, all: readonly Grant[], login: string):
 /** The upstream half of ending a grant: the provider is told, where it can be. */
 
 /** What became of the grant at its provider. Sentences are without a secret. */
-type EndedThere =
+type ProviderRevocation =
   | { readonly kind: 'ended' }
   /** There is no way to tell it; the sentence says what a person can do. */
   | { readonly kind: 'not told'; readonly sentence: string }
@@ -134,7 +134,11 @@ type EndedThere =
   | { readonly kind: 'failed'; readonly sentence: string };
 
 /** Never rejects for what a provider or a network may do. */
-async function tellProvider(context: Context, state: State, opened: OpenedGrant): Promise<EndedThere> {
+async function revokeAtProvider(
+  context: Context,
+  state: State,
+  opened: OpenedGrant,
+): Promise<ProviderRevocation> {
   const { config } = state;
   const { credential } = opened.sealed;
   const provider = config.providers.get(opened.grant.provider);
@@ -152,13 +156,13 @@ async function tellProvider(context: Context, state: State, opened: OpenedGrant)
   }
 }
 
-interface TellParts {
+interface RevocationParts {
   readonly context: Context;
   readonly state: State;
   readonly upstream: UpstreamClient;
 }
 
-async function disconnect(opened: OpenedGrant, parts: TellParts): Promise<EndedThere> {
+async function disconnect(opened: OpenedGrant, parts: RevocationParts): Promise<ProviderRevocation> {
   const { refresh_timeout: ms } = parts.state.config.limits;
   await disconnectAccount(opened, parts, AbortSignal.timeout(ms));
   return { kind: 'ended' };
@@ -167,8 +171,8 @@ async function disconnect(opened: OpenedGrant, parts: TellParts): Promise<EndedT
 async function revokeTokens(
   { grant }: OpenedGrant,
   credential: OAuth2Credential,
-  { context, state, upstream }: TellParts,
-): Promise<EndedThere> {
+  { context, state, upstream }: RevocationParts,
+): Promise<ProviderRevocation> {
   const { providers, limits } = state.config;
   const { accessToken, refreshToken, tokenEndpoint } = credential;
   const provider = providers.get(grant.provider);
@@ -196,14 +200,14 @@ async function revokeTokens(
   }
 }
 
-function failed(title: string, reason: string): EndedThere {
+function failed(title: string, reason: string): ProviderRevocation {
   return {
     kind: 'failed',
     sentence: `${title} was not told: ${withoutStop(reason)}. What it gave may still be good there until you end it at the provider.`,
   };
 }
 
-function notTold(provider: Provider | undefined): EndedThere {
+function notTold(provider: Provider | undefined): ProviderRevocation {
   const title = provider?.title ?? 'The provider';
   const where = provider?.token?.url ?? null;
   return {
@@ -223,7 +227,7 @@ interface EndOptions {
 interface Ended<T> {
   /** What `endHere` answered. */
   readonly here: T;
-  readonly there: EndedThere;
+  readonly there: ProviderRevocation;
 }
 
 /**
@@ -246,9 +250,9 @@ async function endGrant<T>(
     const opened = await grants.read(id);
     if (opened === null) throw grantGone();
     const here = await endHere();
-    const there: EndedThere = local
+    const there: ProviderRevocation = local
       ? { kind: 'not told', sentence: 'The provider was not told.' }
-      : await tellProvider(context, state, opened);
+      : await revokeAtProvider(context, state, opened);
     return { here, there };
   } finally {
     if (taken === 'taken') await lock.release(id);
@@ -256,7 +260,7 @@ async function endGrant<T>(
 }
 
 /** The end of a sentence about a grant that was ended here. */
-function thereToo({ kind }: EndedThere): string {
+function thereToo({ kind }: ProviderRevocation): string {
   return kind === 'ended'
     ? ', here and at the provider: its credential is of no use any more.'
     : ': its credential is sent nowhere any more.';

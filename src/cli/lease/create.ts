@@ -31,7 +31,7 @@ export interface CreateOptions {
   readonly maxUses?: string;
 }
 
-const longestPurpose = 200;
+const maxPurposeLength = 200;
 
 /** `sidekey lease create`: the one time that its token is shown. */
 export async function createLease(
@@ -78,9 +78,9 @@ export function readUses(option: string, text: string): number {
 
 function readPurpose(text: string): string {
   const purpose = text.trim();
-  if (purpose !== '' && purpose.length <= longestPurpose && visible(purpose) === purpose) return purpose;
+  if (purpose !== '' && purpose.length <= maxPurposeLength && visible(purpose) === purpose) return purpose;
   throw new SidekeyError('input_invalid', 'The purpose is empty, too long, or has control characters.', {
-    hint: `say in up to ${longestPurpose} characters what the lease is for: --purpose "nightly report"`,
+    hint: `say in up to ${maxPurposeLength} characters what the lease is for: --purpose "nightly report"`,
   });
 }
 

@@ -32,8 +32,8 @@ interface HoldParts {
 /** Milliseconds that it lives when nobody renews it any more. */
 const spanMs = 300_000;
 /** Milliseconds between looks at the clock: a timer alone would wait for the time that a machine slept, too. */
-const lookEvery = 1_000;
-const leastWait = 50;
+const pollMs = 1_000;
+const minWaitMs = 50;
 
 /**
  * Makes a lease with a near end, and puts that off again and again until it is ended here: a process that is killed leaves
@@ -63,7 +63,7 @@ export async function holdLease(
   let stop = lookAgain();
 
   function lookAgain(): () => void {
-    return timers.after(Math.max(leastWait, Math.min(lookEvery, renewAt - now())), look);
+    return timers.after(Math.max(minWaitMs, Math.min(pollMs, renewAt - now())), look);
   }
 
   function look(): void {

@@ -36,7 +36,7 @@ export async function openOwnProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
   { own, lease: wanted }: { readonly own: OwnSettings; readonly lease: LeaseSettings },
   log: Log,
-): Promise<Way> {
+): Promise<ProxyEndpoint> {
   const agent = wanted.agent ?? runAgent;
   const secret = newSecret('lease');
   const origin = atCommandLine(env);
@@ -126,7 +126,7 @@ function unknownPolicy(name: string, known: readonly string[]): SidekeyError {
 }
 
 /** How a command reaches the services. */
-export interface Way {
+export interface ProxyEndpoint {
   /** What the command is told; the URL has its token. */
   readonly proxy: { readonly url: string; readonly host: string; readonly port: number };
   /** PEM of the CA that it is to trust. */
@@ -199,14 +199,14 @@ export async function openRunningProxy(
   { host, port, userInfo }: ProxyPlace,
   { agent: named, grants, purpose, endsAt }: LeaseSettings,
   log: Log,
-): Promise<Way> {
+): Promise<ProxyEndpoint> {
   await assertServes({ host, port });
   const config = await loadConfig();
   const authority = await authorityOf(config, now);
-  const way = { authorityPem: authority.certificatePem, config: () => config, node: null };
+  const endpoint = { authorityPem: authority.certificatePem, config: () => config, node: null };
   if (userInfo !== null) {
     const url = proxyUrl({ host, port }, userInfo);
-    return { ...way, proxy: { host, port, url }, lease: null, close: async () => {} };
+    return { ...endpoint, proxy: { host, port, url }, lease: null, close: async () => {} };
   }
   const state = await openState(config, { log, now, origin: atCommandLine(env) });
   try {
@@ -219,7 +219,7 @@ export async function openRunningProxy(
       endsAt,
     );
     return {
-      ...way,
+      ...endpoint,
       proxy: { host, port, url: proxyUrl({ host, port }, `${agent}:${secret}`) },
       lease,
       async close() {

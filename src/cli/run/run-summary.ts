@@ -4,35 +4,37 @@ import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';
 import { readQuestion } from '../explain/question.ts';
 import { walk } from '../explain/walk.ts';
-import type { Way } from './proxy-endpoint.ts';
+import type { ProxyEndpoint } from './proxy-endpoint.ts';
 import type { Config } from '../../config/config.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 
 /** Milliseconds that another process takes to write what it has noted. */
-const noteDelay = 250;
+const noteDelayMs = 250;
 
 /** Whatever this cannot find out is no failure of the command. */
-export async function tell(
+export async function reportRun(
   { output }: Context,
-  { config, lease, node }: Way,
+  { config, lease, node }: ProxyEndpoint,
   from: LogPosition,
   notes: readonly string[],
 ): Promise<void> {
-  const summary = { account: null, refusals: [], notes: [...new Set(notes)] };
+  const summary = { counts: null, refusals: [], notes: [...new Set(notes)] };
   if (lease === null) {
     if (notes.length > 0) output.note(summaryJson(summary), summaryText(summary));
     return;
   }
   try {
-    if (node === null) await pause(systemTimers, noteDelay);
-    const account = accountOf(await linesOfRun({ file: config().audit.file, from, lease: lease.id, node }));
-    const refusals = await withHints(account.refusals.slice(0, output.json ? Infinity : mostTold + 1), {
+    if (node === null) await pause(systemTimers, noteDelayMs);
+    const counts = countRequests(
+      await linesOfRun({ file: config().audit.file, from, lease: lease.id, node }),
+    );
+    const refusals = await withHints(counts.refusals.slice(0, output.json ? Infinity : maxListed + 1), {
       config: config(),
       lease: lease.id,
     });
-    const told = { ...summary, account, refusals };
+    const told = { ...summary, counts, refusals };
     output.note(summaryJson(told), summaryText(told));
   } catch (error) {
     const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);
@@ -41,23 +43,23 @@ export async function tell(
 }
 
 /** What is said when a command has ended. */
-interface Summary {
+interface RunSummary {
   /** Null: others came through the proxy too, and who is who is not known here. */
-  readonly account: Account | null;
+  readonly counts: RequestCounts | null;
   readonly refusals: readonly RefusalWithHint[];
   /** What a person should know of the environment, and what the log would have said. */
   readonly notes: readonly string[];
 }
 
 /** So many refusals and so many notes are told one by one. */
-const mostTold = 5;
+const maxListed = 5;
 
 /** For a person: one line where nothing was refused. */
-export function summaryText({ account, refusals, notes }: Summary): string {
-  const told = refusals.slice(0, mostTold);
+export function summaryText({ counts, refusals, notes }: RunSummary): string {
+  const told = refusals.slice(0, maxListed);
   const more = refusals.length - told.length;
   return [
-    ...(account === null ? [] : [`sidekey: ${countsText(account)}`]),
+    ...(counts === null ? [] : [`sidekey: ${countsText(counts)}`]),
     ...told.map(refusalText),
     ...(more > 0 ? [`  and ${more} more: sidekey audit query --event denied`] : []),
     ...notes.map((note) => `sidekey: ${note}`),
@@ -65,23 +67,23 @@ export function summaryText({ account, refusals, notes }: Summary): string {
 }
 
 /** The same for programs. */
-function summaryJson({ account, refusals, notes }: Summary): object {
+function summaryJson({ counts, refusals, notes }: RunSummary): object {
   return {
     run:
-      account === null
+      counts === null
         ? null
         : {
-            requests: account.requests,
-            tunnelled: account.tunnelled,
-            failed: account.failed,
-            refused: account.refused,
+            requests: counts.requests,
+            tunnelled: counts.tunnelled,
+            failed: counts.failed,
+            refused: counts.refused,
             refusals,
           },
     notes,
   };
 }
 
-function countsText({ requests, tunnelled, failed, refused }: Account): string {
+function countsText({ requests, tunnelled, failed, refused }: RequestCounts): string {
   if (requests + tunnelled.length + refused === 0) return 'no request came through the proxy';
   return [
     `${requests === 0 ? 'no' : requests} request${requests > 1 ? 's' : ''} with a credential`,
@@ -109,7 +111,7 @@ interface RefusalWithHint {
 }
 
 /** What the way out is looked for with. */
-interface WayOutFacts {
+interface HintFacts {
   /** That of the proxy which refused. */
   readonly config: Config;
   readonly lease: string;
@@ -121,7 +123,7 @@ interface WayOutFacts {
  */
 async function withHints(
   refusals: readonly Refused[],
-  { config, lease }: WayOutFacts,
+  { config, lease }: HintFacts,
 ): Promise<readonly RefusalWithHint[]> {
   if (refusals.length === 0) return [];
   const view = asItWas(await openView(config, { now: Date.now }), lease);
@@ -169,7 +171,7 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
 }
 
 /** What a command did through the proxy, in numbers. */
-interface Account {
+interface RequestCounts {
   /** Requests that a credential went along with. */
   readonly requests: number;
   /** Hosts that were reached without one, as `host:port`, in order. */
@@ -190,7 +192,7 @@ interface Refused {
 }
 
 /** Counts the lines of one command. */
-export function accountOf(lines: Iterable<AuditLine>): Account {
+export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
   const requests = new Set<string>();
   const tunnelled = new Set<string>();
   const refusals = new Map<string, Refused>();

@@ -6,8 +6,14 @@ import type { Context } from '../context.ts';
 import { commandEnvironment } from '../env.ts';
 import { readSpan } from '../format.ts';
 import { type ChildEnd, endAs, runChild, type Signals, takeSignals } from './child.ts';
-import { type LeaseSettings, openOwnProxy, openRunningProxy, readPlace, type Way } from './proxy-endpoint.ts';
-import { tell } from './run-summary.ts';
+import {
+  type LeaseSettings,
+  openOwnProxy,
+  openRunningProxy,
+  readPlace,
+  type ProxyEndpoint,
+} from './proxy-endpoint.ts';
+import { reportRun } from './run-summary.ts';
 import { door } from '../../config/locate.ts';
 import { errorPhrase, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
@@ -34,29 +40,29 @@ export async function run(
 ): Promise<number> {
   const { env, now, output } = context;
   const kept = keepLog('info', options.log);
-  holdBack(kept);
+  logWarnings(kept);
   const signals = takeSignals(now);
   let end: ChildEnd;
   try {
-    const way = await openWay(context, program, options, kept);
-    const from = endOfLog(way.config().audit.file);
-    const revokeAtExit = () => revokeNow(way);
+    const endpoint = await openEndpoint(context, program, options, kept);
+    const from = endOfLog(endpoint.config().audit.file);
+    const revokeAtExit = () => revokeNow(endpoint);
     process.once('exit', revokeAtExit);
     let notes: readonly string[] = [];
     try {
-      const given = await commandEnvironment(env, way, options.keep ?? []);
+      const given = await commandEnvironment(env, endpoint, options.keep ?? []);
       notes = given.notes;
-      end = await begin({ program, words, env: given.env }, signals);
+      end = await startChild({ program, words, env: given.env }, signals);
       await given.close();
     } finally {
       // The lease ends soon by itself, and how the command ended is worth more.
-      await way.close().catch((error: unknown) => {
+      await endpoint.close().catch((error: unknown) => {
         kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it ends by itself');
       });
       process.off('exit', revokeAtExit);
     }
     if (options.quiet !== true && end.kind !== 'failed')
-      await tell(context, way, from, [...notes, ...kept.warnings()]);
+      await reportRun(context, endpoint, from, [...notes, ...kept.warnings()]);
   } finally {
     kept.close();
   }
@@ -65,17 +71,17 @@ export async function run(
 }
 
 /** Whoever wanted this to end before there was a command has that now. */
-function begin(command: Parameters<typeof runChild>[0], signals: Signals): Promise<ChildEnd> {
+function startChild(command: Parameters<typeof runChild>[0], signals: Signals): Promise<ChildEnd> {
   const { ended } = signals;
   return ended === null ? runChild(command, signals) : Promise.resolve({ kind: 'signal', signal: ended });
 }
 
-async function openWay(
+async function openEndpoint(
   context: Context,
   program: string,
   options: RunOptions,
   { log }: KeptLog,
-): Promise<Way> {
+): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
     grants: options.grant ?? null,
@@ -87,27 +93,35 @@ async function openWay(
     const { unmatched = 'tunnel', policy: policies = [] } = options;
     return openOwnProxy(context, { own: { unmatched, policies }, lease }, log);
   }
-  refuse(options, ['unmatched', 'policy'], 'is for a proxy of the command itself, and --proxy names another');
+  refuseOptions(
+    options,
+    ['unmatched', 'policy'],
+    'is for a proxy of the command itself, and --proxy names another',
+  );
   const place = await readPlace(options.proxy, { env: context.env, configFile: await context.configFile() });
   if (place.userInfo !== null)
-    refuse(options, ['agent', 'grant', 'ttl'], 'is for a lease, and --proxy comes with a token of its own');
+    refuseOptions(
+      options,
+      ['agent', 'grant', 'ttl'],
+      'is for a lease, and --proxy comes with a token of its own',
+    );
   return openRunningProxy(context, place, lease, log);
 }
 
-function refuse(options: RunOptions, names: readonly (keyof RunOptions)[], why: string): void {
+function refuseOptions(options: RunOptions, names: readonly (keyof RunOptions)[], why: string): void {
   const name = names.find((each) => options[each] !== undefined);
   if (name === undefined) return;
   throw new SidekeyError('input_invalid', `--${name} ${why}.`, { hint: 'leave out one of them' });
 }
 
 /** What Node itself would write to the terminal goes to the log. */
-function holdBack({ log }: KeptLog): void {
+function logWarnings({ log }: KeptLog): void {
   process.removeAllListeners('warning');
   process.on('warning', (warning) => log.warn({ err: warning }, errorPhrase(warning)));
 }
 
 /** Where the program fails in a way that it should not: everything but a lease ends with a process. */
-function revokeNow({ lease, config }: Way): void {
+function revokeNow({ lease, config }: ProxyEndpoint): void {
   if (lease === null) return;
   const args = [door, 'lease', 'revoke', lease.id, '--config', config().file];
   spawnSync(process.execPath, args, { stdio: 'ignore', timeout: 10_000 });
@@ -122,7 +136,7 @@ export interface KeptLog {
 }
 
 /** No more are kept: a log that says so much is to be read in a file. */
-const mostKept = 5;
+const maxKept = 5;
 
 /**
  * Keeps warnings and errors. With a file, every line goes there, as JSON.
@@ -133,7 +147,7 @@ export function keepLog(level: Parameters<typeof createLog>[0], file: string | u
   const opened = file === undefined ? null : openFile(file, level);
   const counts = new Map<string, number>();
   const keep = (message: string) => {
-    if (counts.has(message) || counts.size < mostKept) counts.set(message, (counts.get(message) ?? 0) + 1);
+    if (counts.has(message) || counts.size < maxKept) counts.set(message, (counts.get(message) ?? 0) + 1);
   };
   const log: Log = {
     error(fields, message) {

@@ -70,7 +70,7 @@ type Health =
   /** The port is chosen at the start, so that nobody can know it. */
   | { readonly kind: 'unknown' };
 
-const patienceMs = 1_000;
+const timeoutMs = 1_000;
 
 /** Asks `GET /healthz`. Never rejects. */
 export function askHealth({ host, port }: Config['proxy']['listen']): Promise<Health> {
@@ -81,13 +81,13 @@ export function askHealth({ host, port }: Config['proxy']['listen']): Promise<He
       port,
       path: '/healthz',
       agent: false,
-      signal: AbortSignal.timeout(patienceMs),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     request.once('error', (error: NodeJS.ErrnoException) => {
       const late = error.name === 'AbortError' || error.name === 'TimeoutError';
       resolve({
         kind: 'silent',
-        why: late ? `no answer within ${patienceMs} ms` : (error.code ?? error.message),
+        why: late ? `no answer within ${timeoutMs} ms` : (error.code ?? error.message),
       });
     });
     request.once('response', (response) => {

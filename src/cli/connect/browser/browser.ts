@@ -182,7 +182,7 @@ export function pageAnswer(
 /**
  * The port that is tried first: providers that compare redirect URIs whole (unlike RFC 8252 §7.3) can be told it once.
  */
-export const usualPort = 8765;
+export const defaultPort = 8765;
 
 const path = '/callback';
 
@@ -262,7 +262,7 @@ export function redirectOf(
   if (redirect === 'localhost') {
     const target = redirectTarget({ port: options.port, redirectUri: 'http://localhost/callback' });
     // With the port that is registered, or not at all.
-    return target.kind === 'loopback' ? { ...target, port: target.port ?? usualPort } : target;
+    return target.kind === 'loopback' ? { ...target, port: target.port ?? defaultPort } : target;
   }
   throw new SidekeyError('input_invalid', `${title} takes only redirect URIs that begin with https.`, {
     hint: `register a page of yours, such as ${httpsExample}, and bring the answer here yourself: sidekey connect ${name} --redirect-uri ${httpsExample} --paste`,
@@ -284,7 +284,7 @@ export function redirectUriToRegister(
 /** The redirect URI where nobody listens: what is registered, and what a printed consent URL names. */
 export function writtenRedirectUri(target: RedirectTarget): string {
   if (target.kind === 'elsewhere') return target.redirectUri;
-  return loopbackUri(target, target.port === null || target.port === 0 ? usualPort : target.port);
+  return loopbackUri(target, target.port === null || target.port === 0 ? defaultPort : target.port);
 }
 
 /** The redirect URI of a loopback target on a port. */

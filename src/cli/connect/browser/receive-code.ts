@@ -1,7 +1,7 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, usualPort } from './browser.ts';
+import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultPort } from './browser.ts';
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import type { PageAnswer } from '../../../lib/html.ts';
@@ -140,7 +140,7 @@ async function listening(
       });
     });
   if (port !== null) await attempt(port);
-  else await attempt(usualPort).catch(() => attempt(0));
+  else await attempt(defaultPort).catch(() => attempt(0));
   return server;
 }
 

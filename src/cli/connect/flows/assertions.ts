@@ -196,7 +196,7 @@ interface HandedKey {
   readonly account: ServiceAccount | null;
 }
 
-const mostBytes = 65_536;
+const maxKeyBytes = 65_536;
 
 /**
  * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-` is standard input.
@@ -232,7 +232,7 @@ async function readWhole(path: string, output: Context['output']): Promise<strin
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw unreadable(path, 'it is not a file');
-    if (stat.size > mostBytes) throw unreadable(path, 'it is larger than 64 KiB');
+    if (stat.size > maxKeyBytes) throw unreadable(path, 'it is larger than 64 KiB');
     if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
       output.say(
         `Note: every user of this machine can read ${path}. Sidekey keeps the key sealed; the file is not needed any more.\n  → rm ${shellWord(path)}`,

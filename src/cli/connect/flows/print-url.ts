@@ -1,7 +1,7 @@
 import type { State } from '../../../app/state.ts';
 import { existingGrant, planDomains } from '../allowed-domains.ts';
 import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
-import { report, settle } from '../finish-grant.ts';
+import { report, finishGrant } from '../finish-grant.ts';
 import { obtainByCode } from './authorization-code.ts';
 import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from '../request.ts';
 import { type Context, withUpstreamClient } from '../../context.ts';
@@ -19,14 +19,14 @@ import {
   writeSession,
 } from '../../../oauth/authorization-code.ts';
 
-const usualTime = 3_600_000;
+const defaultTimeoutMs = 3_600_000;
 
 /** `connect --print-url`: begins a consent that is given elsewhere, and answered to `connect --finish`. */
 export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signal'>): Promise<void> {
   const { context, state, provider, name, user, scopes, options } = request;
   const { output, now } = context;
   const at = now();
-  const expiresAt = at + timeoutOf(options.timeout, usualTime);
+  const expiresAt = at + timeoutOf(options.timeout, defaultTimeoutMs);
   const redirectUri = writtenRedirectUri(redirectOf(options, provider));
   const begun = await authorizationUrl({ provider, redirectUri, scopes });
   const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
@@ -107,7 +107,7 @@ export async function finishConsent(
     const connected = await withUpstreamClient(state.config, context.env, (upstream) => {
       const request = { context, state, upstream, provider, name, user, scopes };
       return noting(request, existing, async () =>
-        settle(
+        finishGrant(
           { ...request, plan },
           await obtainByCode(request, { ...session, acceptBareCode: true }, callback),
         ),

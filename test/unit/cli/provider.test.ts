@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { connectCommand, connectCommands } from '../../../../src/cli/provider.ts';
-import { aProvider } from '../../../support/provider.ts';
+import { connectCommand, connectCommands } from '../../../src/cli/provider.ts';
+import { aProvider } from '../../support/provider.ts';
 
 describe('the command that connects to a provider', () => {
   test('says all that its way needs to know', () => {

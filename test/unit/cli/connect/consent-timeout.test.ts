@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startPatience, timeoutOf } from '../../../../src/cli/connect/request.ts';
+import { startConsentTimeout, timeoutOf } from '../../../../src/cli/connect/request.ts';
 
 /** Timers whose time comes when the test says so. */
 function handTimers() {
@@ -16,21 +16,21 @@ function handTimers() {
 
 test('ends when the time is up, and says how long it was', () => {
   const timers = handTimers();
-  const patience = startPatience(300_000, timers);
+  const consentTimeout = startConsentTimeout(300_000, timers);
   expect(timers.due[0]?.ms).toBe(300_000);
-  expect(patience.signal.aborted).toBe(false);
+  expect(consentTimeout.signal.aborted).toBe(false);
   timers.due[0]?.run();
-  expect(patience.signal.reason).toMatchObject({
+  expect(consentTimeout.signal.reason).toMatchObject({
     code: 'consent_missing',
     message: 'No answer came within 5m. Nothing was stored.',
   });
-  patience.end();
+  consentTimeout.end();
 });
 
 test('leaves no timer and no listener behind', () => {
   const before = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
   const timers = handTimers();
-  startPatience(1_000, timers).end();
+  startConsentTimeout(1_000, timers).end();
   expect(timers.due).toEqual([]);
   expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
 });

@@ -13,8 +13,8 @@ test.each([
   ['http://127.0.0.1:8377', 'alice', '127.0.0.1', 8377, '+user=alice:'],
   ['http://+grant=x@127.0.0.1:8377', 'alice', '127.0.0.1', 8377, '+grant=x+user=alice:'],
 ])('%s for %s', (text, user, host, port, shown) => {
-  const way = readProxy(text);
-  const place = way === null ? null : placeOf(way, user);
+  const endpoint = readProxy(text);
+  const place = endpoint === null ? null : placeOf(endpoint, user);
   expect(place).toMatchObject({ host, port });
   expect(decoded(place?.authorization)).toBe(shown);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
-import { accountOf, summaryText } from '../../../../src/cli/run/run-summary.ts';
+import { countRequests, summaryText } from '../../../../src/cli/run/run-summary.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({
   v: 1,
@@ -16,7 +16,7 @@ const line = (event: Partial<AuditEvent>): AuditLine => ({
 });
 
 const told = (lines: readonly AuditLine[]) =>
-  summaryText({ account: accountOf(lines), refusals: [], notes: [] });
+  summaryText({ counts: countRequests(lines), refusals: [], notes: [] });
 
 describe('the summary of a run', () => {
   it('counts exchanges once, tunnelled hosts once, refusals and failures', () => {
@@ -43,7 +43,7 @@ describe('the summary of a run', () => {
   });
 
   it('tells each refusal once, five at most, with what would allow it', () => {
-    const { refusals } = accountOf([
+    const { refusals } = countRequests([
       line({ event: 'denied', code: 'rule_denied' }),
       line({ event: 'denied', code: 'rule_denied', path: '/other' }),
       line({ event: 'denied', code: 'domain_not_allowed', port: 8443 }),
@@ -55,10 +55,10 @@ describe('the summary of a run', () => {
     const refusal = { host: 'a.example', port: 443, code: 'rule_denied', count: 1, hint: 'change it' };
     const other = { ...refusal, port: 8443, count: 3, hint: null };
     const text = (count: number) =>
-      summaryText({ account: null, refusals: Array.from({ length: count }, () => refusal), notes: [] }).split(
+      summaryText({ counts: null, refusals: Array.from({ length: count }, () => refusal), notes: [] }).split(
         '\n',
       );
-    expect(summaryText({ account: null, refusals: [refusal, other], notes: ['word'] })).toBe(
+    expect(summaryText({ counts: null, refusals: [refusal, other], notes: ['word'] })).toBe(
       '  a.example rule_denied → change it\n  a.example:8443 rule_denied (3 times)\nsidekey: word',
     );
     expect(text(5)).toHaveLength(5);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { pickGrant } from '../../../../src/cli/pick.ts';
-import { grantRecord } from '../../../support/grant-record.ts';
+import { pickGrant } from '../../../src/cli/pick.ts';
+import { grantRecord } from '../../support/grant-record.ts';
 
 const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
 

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { chooseWay, type Way } from '../../../../src/cli/connect/connect.ts';
+import { chooseFlow, type ConnectFlow } from '../../../../src/cli/connect/connect.ts';
 import type { ConnectOptions } from '../../../../src/cli/connect/request.ts';
 import type { Flow } from '../../../../src/grants/provider.ts';
 
 const flows: readonly Flow[] = ['device_code', 'authorization_code'];
 
-test.each<[ConnectOptions, readonly Flow[], Way]>([
+test.each<[ConnectOptions, readonly Flow[], ConnectFlow]>([
   [{}, flows, 'device_code'],
   [{}, [], 'token'],
   [{ paste: true }, flows, 'authorization_code'],
@@ -21,8 +21,8 @@ test.each<[ConnectOptions, readonly Flow[], Way]>([
   [{ installationId: '1' }, flows, 'github_installation'],
   [{ device: true }, ['authorization_code'], 'device_code'],
   [{ via: 'auth0', browser: 'firefox' }, flows, 'auth0_connection'],
-])('%j of a provider with %j: %s', (options, offered, way) => {
-  expect(chooseWay(options, { flows: offered })).toBe(way);
+])('%j of a provider with %j: %s', (options, offered, flow) => {
+  expect(chooseFlow(options, { flows: offered })).toBe(flow);
 });
 
 test.each<[ConnectOptions, string]>([
@@ -30,5 +30,5 @@ test.each<[ConnectOptions, string]>([
   [{ device: true, paste: true }, '--device and --paste do not go together.'],
   [{ clientCredentials: true, browser: false }, '--client-credentials and --browser do not go together.'],
 ])('%j is refused', (options, message) => {
-  expect(() => chooseWay(options, { flows })).toThrow(message);
+  expect(() => chooseFlow(options, { flows })).toThrow(message);
 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { describeMap } from '../../../../src/cli/start.ts';
-import type { Config } from '../../../../src/config/config.ts';
-import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
-import { grantRecord } from '../../../support/grant-record.ts';
+import { describeMap } from '../../../src/cli/start.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { type Domain, isPattern, parsePattern } from '../../../src/policy/domain-map.ts';
+import { grantRecord } from '../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;
 
