@@ -6,7 +6,7 @@
  * Programs to compare with: `apt-get install nginx squid-openssl tinyproxy mitmproxy` and
  * `npm ci --prefix test/bench/peers`; what is not there is named as missing.
  *
- * Options: `--only direct,tunnel,tinyproxy,bump,mitmproxy,mockttp,http-mitm-proxy,relay,sidekey,sidekey-workers,sidekey-tunnel`,
+ * Options: `--only direct,tunnel,tinyproxy,bump,mitmproxy,mockttp,http-mitm-proxy,http-proxy-3,relay,sidekey,sidekey-workers,sidekey-tunnel`,
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section

@@ -1,7 +1,7 @@
 import { isInstalled } from './process.ts';
 import type { Ground, Subject } from './subject.ts';
 import { mitmproxy } from './subjects/mitmproxy.ts';
-import { httpMitmProxy, installedVersion, mockttp, peersCommand } from './subjects/node-peers.ts';
+import { httpMitmProxy, httpProxy3, installedVersion, mockttp, peersCommand } from './subjects/node-peers.ts';
 import { relay } from './subjects/relay.ts';
 import { sidekey, sidekeyTunnel, sidekeyWorkers } from './subjects/sidekey.ts';
 import { squidBump, squidTunnel } from './subjects/squid.ts';
@@ -16,6 +16,7 @@ export const subjectIds = [
   'mitmproxy',
   'mockttp',
   'http-mitm-proxy',
+  'http-proxy-3',
   'relay',
   'sidekey',
   'sidekey-workers',
@@ -37,6 +38,7 @@ export function chooseSubjects(
     mitmproxy: () => installed('mitmdump', 'apt-get install mitmproxy', () => mitmproxy(ground)),
     mockttp: () => packaged('mockttp', () => mockttp(ground)),
     'http-mitm-proxy': () => packaged('http-mitm-proxy', () => httpMitmProxy(ground)),
+    'http-proxy-3': () => packaged('http-proxy-3', () => httpProxy3(ground)),
     relay: () => relay(ground),
     sidekey: () => sidekey(ground),
     'sidekey-workers': () => sidekeyWorkers(ground),

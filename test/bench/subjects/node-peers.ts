@@ -60,6 +60,30 @@ export function httpMitmProxy({ rootFile, token }: Ground): Subject {
   };
 }
 
+export function httpProxy3({ rsaAuthority, rootFile, token }: Ground): Subject {
+  return {
+    id: 'http-proxy-3',
+    title: 'http-proxy-3',
+    what: `http-proxy-3 ${installedVersion('http-proxy-3')} behind node:http, with leaves by node-forge: the obvious design`,
+    adds: true,
+    coldReason: null,
+    filesPerTunnel: 2,
+    async prepare(folder) {
+      const port = await freePort();
+      await writeFile(join(folder, 'ca.key'), rsaAuthority.key, { mode: 0o600 });
+      await writeFile(join(folder, 'ca.pem'), rsaAuthority.cert);
+      return {
+        command: process.execPath,
+        args: [join(peers, 'http-proxy-3.mjs'), String(port), folder],
+        env: { NODE_EXTRA_CA_CERTS: rootFile, BENCH_TOKEN: token },
+        port,
+        endsBy: 'SIGKILL',
+        ca: async () => rsaAuthority.cert,
+      };
+    },
+  };
+}
+
 /** Null where it is not installed. */
 export function installedVersion(name: string): string | null {
   try {
