@@ -1,101 +1,91 @@
-import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
-import { type LiveFile, openLiveFile } from './live-file.ts';
-import { type DiskCalls, fileId, rotatedAs, rotatedFiles, rotatedName, tryLockFile } from './log-files.ts';
-import { type ChainMac, composeLine, formatEnd, type ChainHead } from './line.ts';
 import type { AuditVault } from './head-file.ts';
+import { type ChainHead, type ChainMac, composeLine, formatEnd } from './line.ts';
+import { LiveFile, rotate } from './live-file.ts';
+import { type DiskCalls, rotatedAs } from './log-files.ts';
 import { claimSlot } from './writer-slot.ts';
 
-/**
- * Writes one chain to the log, synchronously: what a slot, the live file, rotation and repair are for. Whatever
- * happens to the file below it, either a line is in the log and the chain goes on from it, or it is not and the chain
- * goes on from the one before.
- */
-
-/** An event and when it happened: milliseconds since the epoch. */
+/** An event and its time, in milliseconds since the epoch. */
 export interface TimedEvent {
   readonly event: AuditEvent;
   readonly time: number;
 }
 
-/**
- * When the file is rotated: when it is larger than `maxBytes`, and before an event that comes more than `maxAgeMs`
- * after its first line.
- */
+/** When the file is rotated: after it exceeds `maxBytes`, and before an event that comes `maxAgeMs` after its first line. */
 export interface RotationLimits {
   readonly maxBytes: number;
-  /** Milliseconds; null: only its size counts. */
+  /** Milliseconds; null: no limit. */
   readonly maxAgeMs: number | null;
 }
 
-/** What a chain is written with. `now` answers milliseconds since the epoch. */
 interface ChainWriterOptions {
   readonly file: string;
-  /** As they are at that moment. */
+  /** The current limits. */
   readonly limits: () => RotationLimits;
   readonly vault: AuditVault;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly host: string;
   readonly disk: DiskCalls;
-  /** The last line of each node by what the store says. */
+  /** The last line of each node by the store. */
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
-  /** Told of what went wrong beside the lines themselves: a rotation or a head record that could not be written. */
+  /** Reports failures beside the lines: a rotation or a head record that could not be written. */
   readonly warn: (sentence: string, cause: unknown) => void;
 }
 
-/** One chain, open for writing. */
+/** One chain, open for writing. All its calls but `sync` and `close` are synchronous. */
 export interface ChainWriter {
   /** The name of the chain. */
   node(): string;
   /** The last line of the chain. */
   last(): ChainHead;
   /**
-   * Writes the events in order; answers how many of them, from the first on, are in the log. Fewer than given only
-   * where the disk took a part of them.
-   * @throws where none of them is.
+   * Writes the events in order; returns how many of them are in the log: fewer than given only if the disk took a part.
+   * @throws if none of them is in the log.
    */
   write(events: readonly TimedEvent[]): number;
-  /** Makes durable what was written. */
+  /** Makes written lines durable. */
   sync(): Promise<void>;
-  /** Syncs, records the end of the chain, and closes all. */
+  /** Syncs, records the chain head, and closes all files. */
   close(): Promise<void>;
 }
 
-/** How often, in milliseconds, to look whether lock and head record are in place, and to try a rotation that failed. */
-const glance = 1_000;
+/** Milliseconds between checks of lock and head record, and between attempts at a rotation that failed. */
+const checkEvery = 1_000;
 
 /**
- * Takes a slot, repairs what a crash left, and opens the live file.
- * @throws what `takeSlot` and `openLiveFile` throw, and errors of the file system as they are; nothing stays open then
+ * Claims a slot, repairs what a crash left, and opens the live file. Whatever happens to the file later, either a line is
+ * in the log and the chain continues from it, or it is not and the chain continues from the one before.
+ * @throws errors of `claimSlot` and `LiveFile`, and of the file system as they are; nothing stays open then
  */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, limits, vault, now, warn } = options;
-  const ends = new Map(options.stored);
+  const heads = new Map(options.stored);
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
-  const isoTime = timeTeller();
-  /** Events of the log itself, to be written before any other. */
+  const isoTime = cachedIsoTime();
+  /** Events of the log itself, which precede all others. */
   const own: TimedEvent[] = [];
-  /** Files that were rotated away and are being synced and closed. */
-  const leaving = new Set<Promise<void>>();
+  /** Rotated files that are being synced and closed. */
+  const closing = new Set<Promise<void>>();
   let last: ChainHead;
-  /** The next batch says where the last one ended: it did not begin right after the one before of this chain. */
+  /** Whether the next batch names the end of the last one, which did not follow its predecessor of this chain directly. */
   let tellsEnd = true;
-  /** Size of the file after this writer's last batch; what comes after is another's. */
+  /** Size of the file after this writer's last batch; later bytes are of other writers. */
   let knownEnd = 0n;
-  /** Size of the file when it was looked at last. */
+  /** Size of the file at the last check. */
   let seenEnd = 0n;
-  /** When the file's first line was written; undefined before that is known. */
+  /** When the first line of the file was written; undefined while unknown. */
   let begunAt: number | undefined;
   let headBehind = false;
-  let glancedAt = now();
+  let checkedAt = now();
   let rotationFailedAt: number | undefined;
 
-  let slot = claimSlot(file, options.host, vault, options.disk, ends);
+  let slot = claimSlot(file, options.host, vault, options.disk, heads);
   let live: LiveFile;
   try {
     adopt();
-    live = openLiveFile(file, options.disk);
+    live = new LiveFile(file, options.disk);
   } catch (error) {
     slot.release();
     throw error;
@@ -106,7 +96,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     tellsEnd = true;
     for (const finding of slot.findings) record('audit.repaired', finding, 'audit_broken');
     if (slot.behind === undefined) return;
-    // Without the code: the chain itself shows what is missing, until a person accepts it.
+    // Without the code: the chain itself shows the gap, until a person accepts it.
     record('audit.repaired', slot.behind);
     warn(slot.behind, undefined);
   }
@@ -116,21 +106,21 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   function isDue(since: number): boolean {
-    return Math.abs(now() - since) >= glance;
+    return Math.abs(now() - since) >= checkEvery;
   }
 
-  /** Makes sure of the slot: were its lock file removed, another process could write the same chain. */
+  /** Claims another slot if the lock file was removed: another process could write the same chain. */
   function keepSlot(): void {
     if (headBehind) writeHead();
-    if (!isDue(glancedAt)) return;
+    if (!isDue(checkedAt)) return;
     if (!slot.held()) {
       const lost = slot;
-      if (last.seq > 0) ends.set(lost.node, last);
-      slot = claimSlot(file, options.host, vault, options.disk, ends);
+      if (last.seq > 0) heads.set(lost.node, last);
+      slot = claimSlot(file, options.host, vault, options.disk, heads);
       lost.release();
       adopt();
     }
-    glancedAt = now();
+    checkedAt = now();
   }
 
   function writeHead(): void {
@@ -139,12 +129,12 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     headBehind = false;
   }
 
-  /** Makes sure that the file at the path is the one that is written to, and that it ends with a newline. */
+  /** Reopens the path if it names another file, and ends a torn line. */
   function keepFile(): void {
     let size = live.sizeInPlace();
     if (size === undefined) {
       const rotated = rotatedAs(file, live.id) !== undefined;
-      moveOn();
+      openNext();
       if (!rotated)
         record(
           'audit.repaired',
@@ -154,20 +144,20 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     }
     seenEnd = size;
     if (size === knownEnd || live.endsLineAt(size)) return;
-    // The newline comes first, for it waits until a write that was only seen half done is whole.
+    // The newline comes first: it waits for a write of another writer that is half done.
     if (live.append('\n') !== 1) throw new Error('The newline after a torn line was not written.');
     const torn = live.tornBytesAt(size, mac);
     if (torn > 0)
       record('audit.repaired', `A torn line of ${torn} bytes was ended: its writer died or met a full disk.`);
   }
 
-  function moveOn(): void {
-    const next = openLiveFile(file, options.disk);
-    const closing = live.close();
-    leaving.add(closing);
-    closing
+  function openNext(): void {
+    const next = new LiveFile(file, options.disk);
+    const closed = live.close();
+    closing.add(closed);
+    closed
       .catch((error: unknown) => warn('The end of a rotated audit file may not be durable.', error))
-      .finally(() => leaving.delete(closing));
+      .finally(() => closing.delete(closed));
     live = next;
     knownEnd = 0n;
     seenEnd = 0n;
@@ -187,7 +177,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       const target = rotate(file, live.id);
       if (target === undefined) return;
       record('audit.rotated', `Continues ${path.basename(target)}.`);
-      moveOn();
+      openNext();
       rotationFailedAt = undefined;
       writeBatch([]);
     } catch (error) {
@@ -197,20 +187,20 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   /**
-   * Writes the own events and the given ones; answers how many of those are in the log. Undefined where the file's last
-   * name was removed, and what was written with it.
+   * Writes the own events and the given ones; returns how many of the given ones are in the log. Undefined if the last
+   * name of the file was removed, and its lines with it.
    */
   function writeBatch(events: readonly TimedEvent[]): number | undefined {
     const ours = own.length;
     const batch = ours === 0 ? events : [...own, ...events];
     if (batch.length === 0) return 0;
-    const links: ChainHead[] = [];
+    const batchHeads: ChainHead[] = [];
     const lines: string[] = [];
-    let link = last;
+    let head = last;
     for (const { event, time } of batch) {
-      const line = composeLine(event, isoTime(time), slot.node, link, mac, tellsEnd && link === last);
-      link = line.link;
-      links.push(link);
+      const line = composeLine(event, isoTime(time), slot.node, head, mac, tellsEnd && head === last);
+      head = line.head;
+      batchHeads.push(head);
       lines.push(line.text, '\n');
     }
     const text = lines.join('');
@@ -221,7 +211,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     const whole = complete ? batch.length : wholeLines(text, bytes);
     if (whole > 0) {
       advance(
-        links[whole - 1] ?? last,
+        batchHeads[whole - 1] ?? last,
         whole === batch.length ? text : lines.slice(0, 2 * whole).join(''),
         bytes,
         size,
@@ -230,7 +220,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       try {
         writeHead();
       } catch (error) {
-        // The lines are in the log; only a cut of them would not be found. The next batch writes it first, or fails.
+        // The lines are in the log, but their removal would not be found. The next batch writes the record first, or fails.
         warn('The head record of the audit log could not be written.', error);
       }
     }
@@ -240,20 +230,20 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   /**
-   * The chain now ends with the link, the last line of `text`, with which `bytes` began that were appended; the file has
-   * `size` bytes. Where another writer appended too, the text is looked for.
+   * Advances the head of the chain to `head`, the last line of `text`. `bytes` bytes that begin with `text` were appended,
+   * and the file has `size` bytes now. Searches for the text if another writer appended too.
    */
-  function advance(link: ChainHead, text: string, bytes: number, size: bigint): void {
+  function advance(head: ChainHead, text: string, bytes: number, size: bigint): void {
     const begin =
       size - seenEnd === BigInt(bytes) ? Number(seenEnd) : live.find(text.slice(0, -1), seenEnd, size);
     const follows = begin !== undefined && last.end === formatEnd(live.number, begin - 1);
     tellsEnd = !follows;
     last =
       begin === undefined
-        ? { seq: link.seq, hash: link.hash }
+        ? { seq: head.seq, hash: head.hash }
         : {
-            seq: link.seq,
-            hash: link.hash,
+            seq: head.seq,
+            hash: head.hash,
             end: formatEnd(live.number, begin + Buffer.byteLength(text) - 1),
           };
   }
@@ -265,11 +255,11 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (events.length > 0 && isOld()) rotateFile();
     let written = writeBatch(events);
     if (written === undefined) {
-      // Removed between the look and the write: once more, in a new file.
+      // Removed between the check and the write: once more, in a new file.
       keepFile();
       written = writeBatch(events);
     }
-    if (written === undefined) throw new Error('it is removed as often as it is made');
+    if (written === undefined) throw new Error('it is removed as often as it is created');
     if (written === 0 && events.length > 0) throw new Error('the disk took only a part of a line');
     if (knownEnd > limits().maxBytes) rotateFile();
     return written;
@@ -277,7 +267,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
 
   async function close(): Promise<void> {
     try {
-      await Promise.all([...leaving].map((each) => each.catch(() => undefined)));
+      await Promise.all([...closing].map((each) => each.catch(() => undefined)));
       await live.close();
     } finally {
       slot.release(last);
@@ -291,12 +281,12 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     slot.release();
     throw error;
   }
-  // What was rotated away a moment ago has lines of the last batch too.
-  const sync = async () => void (await Promise.all([...leaving, live.sync()]));
+  // A file that was rotated a moment ago has lines of the last batch too.
+  const sync = async () => void (await Promise.all([...closing, live.sync()]));
   return { node: () => slot.node, last: () => last, write, sync, close };
 }
 
-/** How many lines are whole within the first `bytes` bytes; a line may lack its newline. */
+/** Counts the complete lines in the first `bytes` bytes; a line may lack its newline. */
 function wholeLines(text: string, bytes: number): number {
   const written = Buffer.from(text).subarray(0, bytes + 1);
   let lines = 0;
@@ -304,51 +294,15 @@ function wholeLines(text: string, bytes: number): number {
   return lines;
 }
 
-/** ISO 8601 of a time, remembered while the time is the same. */
-function timeTeller(): (time: number) => string {
-  let told = NaN;
+/** Returns a function for the ISO 8601 form of a time, which caches the last one. */
+function cachedIsoTime(): (time: number) => string {
+  let cached = NaN;
   let text = '';
   return (time) => {
-    if (time !== told) {
-      told = time;
+    if (time !== cached) {
+      cached = time;
       text = new Date(time).toISOString();
     }
     return text;
   };
 }
-
-/** Giving the log file a number and its path free, beside other writers that may do the same. */
-
-/**
- * Rotates the file at `file`, if it is still the one with this `id` and nobody else is at it. Answers the path it has now,
- * or undefined where another writer rotates or has rotated. Never overwrites a file; when interrupted, the file has
- * both names, and the next rotation finishes.
- */
-export function rotate(file: string, id: string): string | undefined {
-  const lock = tryLockFile(`${file}.rotate.lock`);
-  if (lock === undefined) return undefined;
-  try {
-    const isOurs = (at: string) => fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false })) === id;
-    if (!isOurs(file)) return undefined;
-    const newest = rotatedFiles(file).at(-1);
-    if (newest !== undefined && isOurs(newest.path)) {
-      fs.unlinkSync(file);
-      return newest.path;
-    }
-    const target = rotatedName(file, (newest?.number ?? 0) + 1);
-    try {
-      fs.linkSync(file, target);
-    } catch (error) {
-      if (!noLinks.has(String((error as NodeJS.ErrnoException).code)) || fs.existsSync(target)) throw error;
-      fs.renameSync(file, target);
-      return target;
-    }
-    fs.unlinkSync(file);
-    return target;
-  } finally {
-    lock.release();
-  }
-}
-
-/** What file systems without hard links say (FAT, some network and user-space ones). */
-const noLinks = new Set(['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK']);

@@ -85,7 +85,7 @@ export function composeLine(
   last: ChainHead,
   mac: ChainMac,
   tellsEnd = false,
-): { readonly text: string; readonly link: ChainHead } {
+): { readonly text: string; readonly head: ChainHead } {
   const seq = last.seq + 1;
   let at = 0;
   pieces[at++] = `${opening}${seq},"time":"${time}","node":"${node}","event":${quote(event.event)}`;
@@ -112,7 +112,7 @@ export function composeLine(
   pieces.length = at;
   const text = pieces.join('');
   const hash = mac(text);
-  return { text: `${text}${hashKey}${hash}"}`, link: { seq, hash } };
+  return { text: `${text}${hashKey}${hash}"}`, head: { seq, hash } };
 }
 
 /** The parts of the line that is being made: joined, they cost less than added one by one. */

@@ -40,7 +40,7 @@ function compose(written: Written, macOfLine = mac): { lines: string[]; heads: M
   const lines = written.map(({ slot, event }) => {
     const last = heads.get(slot) ?? { seq: 0, hash: genesis };
     const line = composeLine(event, '2026-01-02T03:04:05.678Z', `host/${slot}`, last, macOfLine);
-    heads.set(slot, line.link);
+    heads.set(slot, line.head);
     return line.text;
   });
   return { lines, heads };

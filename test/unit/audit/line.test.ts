@@ -88,11 +88,11 @@ describe('the text of an audit line', () => {
 
   it('hashes its own bytes up to the hash, and names the hash of the line before', () => {
     const first = composeLine(full, time, 'host/1', start, mac);
-    const second = composeLine(full, time, 'host/1', first.link, mac);
+    const second = composeLine(full, time, 'host/1', first.head, mac);
     const [signed = '', tail] = second.text.split(',"hash":"');
     expect(tail).toBe(`${mac(signed)}"}`);
     expect(signed).toContain(`"seq":2,`);
-    expect(signed.endsWith(`,"prev":"${first.link.hash}"`)).toBe(true);
+    expect(signed.endsWith(`,"prev":"${first.head.hash}"`)).toBe(true);
   });
 });
 

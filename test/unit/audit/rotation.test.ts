@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { rotate } from '../../../src/audit/chain-writer.ts';
+import { rotate } from '../../../src/audit/live-file.ts';
 import { fileId, rotatedName, snapshotLog, tryLockFile } from '../../../src/audit/log-files.ts';
 import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 
