@@ -4,7 +4,7 @@
  */
 import type { AuditEvent } from '../audit/event.ts';
 import type { Timers } from '../lib/timers.ts';
-import { withDescription } from '../oauth/http.ts';
+import { withDescription } from '../oauth/description.ts';
 import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';

@@ -1,6 +1,5 @@
 import type { FailureCode } from '../lib/errors.ts';
-import { shellWord } from '../lib/text.ts';
-import { withoutStop } from '../oauth/http.ts';
+import { shellWord, withoutStop } from '../lib/text.ts';
 import { clockOf, type Credential, isRefreshable, type SealedCredential, secretText } from './credential.ts';
 import { defaultUser, type Grant } from './grant.ts';
 import type { Flow, Provider } from './provider.ts';

@@ -29,3 +29,8 @@ function written(character: string): string {
   const code = (character.codePointAt(0) ?? 0).toString(16);
   return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`;
 }
+
+/** Returns a sentence without its full stop, for use inside another. */
+export function withoutStop(sentence: string): string {
+  return sentence.replace(/\.$/, '');
+}

@@ -2,16 +2,8 @@ import { boundBy, type DpopKey, type OAuth2Credential } from '../grants/credenti
 import type { Dialect, Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isFieldValue } from '../policy/text.ts';
-import {
-  describe,
-  type EndpointAnswer,
-  type EndpointFailure,
-  errorCode,
-  isObject,
-  jsonObject,
-  type JsonObject,
-  memberAt,
-} from './http.ts';
+import { describe, errorCode } from './description.ts';
+import { type EndpointAnswer, type EndpointFailure, isObject, jsonObject, type JsonObject, memberAt } from './http.ts';
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**

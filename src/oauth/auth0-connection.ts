@@ -1,6 +1,7 @@
 import type { Dialect } from '../grants/provider.ts';
 import { loginHasEnded } from './auth0.ts';
-import { type TokenIo, withDescription } from './http.ts';
+import { type TokenIo } from './http.ts';
+import { withDescription } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 

@@ -4,7 +4,8 @@
  */
 import { type AwsKeys, isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../grants/credential.ts';
 import { algorithm, canonicalRequest, createSigner, scopeText, sha256 } from '../schemes/sigv4/signature.ts';
-import { askEndpoint, describe, type EndpointAnswer, type TokenIo } from './http.ts';
+import { askEndpoint, type EndpointAnswer, type TokenIo } from './http.ts';
+import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 
 /** Keys of one role. */

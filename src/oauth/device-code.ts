@@ -1,15 +1,8 @@
 /** The device authorization grant (RFC 8628): a person gives consent on another device, with a short code. */
 import type { Dialect } from '../grants/provider.ts';
 import type { TokenAnswer } from './answer.ts';
-import {
-  askEndpoint,
-  describe,
-  type EndpointFailure,
-  errorCode,
-  jsonObject,
-  type JsonObject,
-  type TokenIo,
-} from './http.ts';
+import { askEndpoint, type EndpointFailure, jsonObject, type JsonObject, type TokenIo } from './http.ts';
+import { describe, errorCode } from './description.ts';
 import { joinScopes } from './scopes.ts';
 import { askTokenEndpoint, authenticate, type TokenClient } from './token-endpoint.ts';
 

@@ -1,15 +1,8 @@
 import * as oauth from 'oauth4webapi';
 import type { ClientAuth } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import {
-  boundedFetch,
-  describe,
-  describeFault,
-  type DocumentIo,
-  errorCode,
-  findSidekeyError,
-  withDescription,
-} from './http.ts';
+import { boundedFetch, type DocumentIo } from './http.ts';
+import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
 
 /**
  * From the URL of an API, or of its authorization server, to what a provider definition needs: protected resource

@@ -4,7 +4,8 @@
  */
 import type { SigningKey } from '../grants/credential.ts';
 import { isFieldValue } from '../policy/text.ts';
-import { askEndpoint, describe, type EndpointAnswer, jsonObject, type TokenIo } from './http.ts';
+import { askEndpoint, type EndpointAnswer, jsonObject, type TokenIo } from './http.ts';
+import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 import { signJwt } from './signing-key.ts';
 

@@ -15,7 +15,7 @@ import type { AuditConfig } from '../../config/audit.ts';
 import { displayName } from '../../config/problem.ts';
 import { formatDuration, formatSize } from '../../config/scalar.ts';
 import { exitCode, SidekeyError, systemCode } from '../../lib/errors.ts';
-import { withoutStop } from '../../oauth/http.ts';
+import { withoutStop } from '../../lib/text.ts';
 import { openVault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
 import { dateTime } from '../format.ts';

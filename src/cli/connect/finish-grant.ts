@@ -112,7 +112,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
     },
   );
   // The failure that may have led here is over.
-  if (replaced && credential.type === 'oauth2') state.activity.refreshed(grant.id);
+  if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
 

@@ -18,7 +18,8 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Timers } from '../../lib/timers.ts';
 import { unbound } from '../../oauth/answer.ts';
-import { withDescription, withoutStop } from '../../oauth/http.ts';
+import { withDescription } from '../../oauth/description.ts';
+import { withoutStop } from '../../lib/text.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 

@@ -5,14 +5,9 @@ import type { Context } from '../context.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import {
-  describeFault,
-  findSidekeyError,
-  jsonObject,
-  memberAt,
-  readBounded,
-  withoutStop,
-} from '../../oauth/http.ts';
+import { describeFault, findSidekeyError } from '../../oauth/description.ts';
+import { jsonObject, memberAt, readBounded } from '../../oauth/http.ts';
+import { withoutStop } from '../../lib/text.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
 import { createProofs } from '../../proxy/attempt.ts';
 import { applyScheme, type AppliedRequest } from '../../schemes/apply.ts';

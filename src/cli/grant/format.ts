@@ -18,7 +18,7 @@ import {
   refreshTokenEndsOf,
 } from '../../grants/refresh-schedule.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { withoutStop } from '../../oauth/http.ts';
+import { withoutStop } from '../../lib/text.ts';
 import type { GrantActivity, GrantPolicy } from '../../store/store.ts';
 
 /** What people set for a grant, in words and for programs. */

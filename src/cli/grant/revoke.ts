@@ -12,9 +12,8 @@ import { clientOf } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant, Registry } from '../../grants/registry.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { failures, SidekeyError } from '../../lib/errors.ts';
-import { shellWord } from '../../lib/text.ts';
+import { shellWord, withoutStop } from '../../lib/text.ts';
 import { systemTimers } from '../../lib/timers.ts';
-import { withoutStop } from '../../oauth/http.ts';
 import { revoke } from '../../oauth/revocation.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 

@@ -8,7 +8,7 @@ import { certificateFacts } from '../../grants/client-certificate.ts';
 import { type Grant, type GrantState, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { endWords, replaceCommand } from '../../grants/token-result.ts';
-import { withoutStop } from '../../oauth/http.ts';
+import { withoutStop } from '../../lib/text.ts';
 import { isWithin } from '../../policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkConnectCallback, parseConnectCallback } from '../../../src/oauth/authorization-code.ts';
+import { checkConnectCallback, parseConnectCallback } from '../../../src/oauth/auth0.ts';
 import { aProvider } from '../../support/provider.ts';
 
 const provider = aProvider({ name: 'auth0', issuer: 'https://acme.auth0.test/', clientId: 'client' });

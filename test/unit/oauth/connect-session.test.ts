@@ -5,7 +5,7 @@ import {
   sessionId,
   writeSession,
   type ConnectSession,
-} from '../../../src/oauth/authorization-code.ts';
+} from '../../../src/oauth/connect-session.ts';
 
 const session: ConnectSession = {
   provider: 'acme',

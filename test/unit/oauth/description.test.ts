@@ -1,5 +1,5 @@
 import { describe as group, expect, it } from 'vitest';
-import { describe } from '../../../src/oauth/http.ts';
+import { describe } from '../../../src/oauth/description.ts';
 
 const secret = 'client-secret~0123456789/abcdef';
 const basic = (id: string) => Buffer.from(`${id}:${secret}`).toString('base64');

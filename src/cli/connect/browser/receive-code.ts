@@ -5,7 +5,7 @@ import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultP
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import type { PageAnswer } from '../../../lib/html.ts';
-import { type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
+import { type Callback, parseCallback } from '../../../oauth/callback.ts';
 
 /**
  * The listener that a consent comes back to (RFC 8252 §7.3). Every page of the web can send requests to it, so only a

@@ -24,14 +24,16 @@ import {
   askForAccountToken,
   beginConnection,
   type BegunConnection,
+  checkConnectCallback,
   completeConnection,
   type ConnectedAccount,
   deleteAccount,
   listAccounts,
   listConnections,
+  parseConnectCallback,
 } from '../../../oauth/auth0.ts';
-import { checkConnectCallback, parseConnectCallback } from '../../../oauth/authorization-code.ts';
-import { type TokenIo, withDescription } from '../../../oauth/http.ts';
+import { type TokenIo } from '../../../oauth/http.ts';
+import { withDescription } from '../../../oauth/description.ts';
 import { scopesIn, ungrantedScopes } from '../../../oauth/scopes.ts';
 
 /** What a login is used with. */

@@ -10,12 +10,8 @@ import type { ConnectRequest, Obtained } from '../request.ts';
 import type { Lines } from '../../terminal.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
 import { asTyped } from '../../../lib/log.ts';
-import {
-  type Authorization,
-  authorizationUrl,
-  type Callback,
-  exchangeCode,
-} from '../../../oauth/authorization-code.ts';
+import { type Authorization, authorizationUrl, exchangeCode } from '../../../oauth/authorization-code.ts';
+import { type Callback } from '../../../oauth/callback.ts';
 
 /**
  * A consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike the other ways it keeps what it obtained before it

@@ -2,7 +2,7 @@ import type { ConnectRequest, Obtain } from '../request.ts';
 import { relativeTime } from '../../format.ts';
 import type { Provider } from '../../../grants/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
-import { shellWord } from '../../../lib/text.ts';
+import { shellWord, withoutStop } from '../../../lib/text.ts';
 import { pause, systemTimers } from '../../../lib/timers.ts';
 import { consented } from '../../../oauth/answer.ts';
 import {
@@ -11,7 +11,7 @@ import {
   pollForTokens,
   requestDeviceAuthorization,
 } from '../../../oauth/device-code.ts';
-import { withDescription, withoutStop } from '../../../oauth/http.ts';
+import { withDescription } from '../../../oauth/description.ts';
 import type { TokenClient } from '../../../oauth/token-endpoint.ts';
 import { createNonces, newDpopKey } from '../../../schemes/dpop-proof.ts';
 

@@ -9,15 +9,9 @@ import { isoTime, relativeTime } from '../../format.ts';
 import { findProvider } from '../../pick.ts';
 import type { Provider } from '../../../grants/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
-import {
-  authorizationUrl,
-  type Callback,
-  type ConnectSession,
-  parseCallback,
-  readSession,
-  sessionId,
-  writeSession,
-} from '../../../oauth/authorization-code.ts';
+import { authorizationUrl } from '../../../oauth/authorization-code.ts';
+import { type Callback, parseCallback } from '../../../oauth/callback.ts';
+import { type ConnectSession, readSession, sessionId, writeSession } from '../../../oauth/connect-session.ts';
 
 const defaultTimeoutMs = 3_600_000;
 

@@ -1,0 +1,122 @@
+import { SidekeyError } from '../lib/errors.ts';
+
+/** What may be kept of a text that came from a provider, or of a failure on the way to it. Pure. */
+
+const maxRead = 4_096;
+const maxKept = 300;
+/** A piece of a secret that is this long is taken for one: providers quote tokens cut short. */
+const pieceLength = 8;
+/** Stands for what was taken out until all is: no text has it by then, and no secret can be found in it. */
+const hole = '\0';
+
+/**
+ * A provider's words for people: control and invisible characters become spaces, every piece of a secret is taken
+ * out, and the rest is cut at 300 characters.
+ */
+export function describe(text: string, secrets: readonly string[]): string {
+  let clean = text
+    .slice(0, maxRead)
+    .replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ')
+    .replace(/ {2,}/g, ' ')
+    .trim();
+  for (const secret of secrets) {
+    for (const form of renderedForms(secret)) clean = redact(clean, form);
+  }
+  clean = clean.replace(/\0+/g, '[redacted]');
+  const kept = Array.from(clean);
+  return kept.length > maxKept ? `${kept.slice(0, maxKept - 1).join('')}…` : clean;
+}
+
+/**
+ * An error code as RFC 6749 §5.2 means it: short and plain; anything else is not repeated. A secret that is shorter than
+ * a piece counts only as a whole: a client whose secret is `client` still learns of its `invalid_client`.
+ */
+export function errorCode(text: string, secrets: readonly string[]): string {
+  const telling = secrets.filter((secret) => secret.length >= pieceLength || secret === text);
+  const plain = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/.test(text) && describe(text, telling) === text;
+  return plain ? text : 'unnamed_error';
+}
+
+/** An error code with what was said of it, or any beginning with its end. */
+export function withDescription(what: string, description: string): string {
+  return description === '' ? what : `${what}: ${description}`;
+}
+
+/** Why a request did not come through, from codes alone: messages of drivers may hold anything. */
+export function describeFault(error: unknown): string {
+  const ours = findSidekeyError(error);
+  if (ours !== null) return ours.message;
+  for (const link of causes(error)) {
+    const code = link instanceof Error && 'code' in link ? link.code : undefined;
+    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,60}$/.test(code))
+      return `the connection failed (${code})`;
+  }
+  return 'the connection failed';
+}
+
+/** The failure with a code of ours that lies beneath, such as the dial guard's `address_blocked`; null: none. */
+export function findSidekeyError(error: unknown): SidekeyError | null {
+  for (const link of causes(error)) if (link instanceof SidekeyError) return link;
+  return null;
+}
+
+function* causes(error: unknown): Generator {
+  let link = error;
+  for (let depth = 0; depth < 8 && link !== undefined && link !== null; depth += 1) {
+    yield link;
+    link = link instanceof Error ? link.cause : undefined;
+  }
+}
+
+/** The forms in which a secret may come back: as it is, and as a form, a URL, a JSON text or base64 has it. */
+function renderedForms(secret: string): readonly string[] {
+  if (secret === '') return [];
+  return [
+    ...new Set([
+      secret,
+      encodeURIComponent(secret.toWellFormed()),
+      new URLSearchParams([['', secret]]).toString().slice(1),
+      JSON.stringify(secret).slice(1, -1),
+      Buffer.from(secret, 'utf8').toString('base64'),
+      ...encodings(secret).filter((text) => text.length >= pieceLength),
+    ]),
+  ];
+}
+
+/** Of a short secret these are so short that other words have them too. */
+function encodings(secret: string): readonly string[] {
+  return [
+    Buffer.from(secret, 'utf8').toString('hex'),
+    ...[0, 1, 2].flatMap((offset) => {
+      const text = base64Within(secret, offset);
+      return [text, text.replaceAll('+', '-').replaceAll('/', '_')];
+    }),
+  ];
+}
+
+/**
+ * What base64 makes of a secret that begins so many bytes into a group of three, without the letters that its neighbours
+ * share in: in `Basic` it stands behind the client's id.
+ */
+function base64Within(secret: string, offset: number): string {
+  const bytes = Buffer.from(secret, 'utf8');
+  const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
+  return text.slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6));
+}
+
+function redact(text: string, secret: string): string {
+  if (secret.length <= pieceLength) return text.replaceAll(secret, hole);
+  let clean = '';
+  for (let at = 0; at < text.length;) {
+    let end = at;
+    while (end + pieceLength <= text.length && secret.includes(text.slice(end, end + pieceLength))) end += 1;
+    if (end === at) {
+      clean += text[at];
+      at += 1;
+    } else {
+      clean += hole;
+      at = end + pieceLength - 1;
+    }
+  }
+  return clean;
+}
