@@ -3,7 +3,14 @@ import type { Dialect, Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isFieldValue } from '../policy/text.ts';
 import { describe, errorCode } from './description.ts';
-import { type EndpointAnswer, type EndpointFailure, isObject, jsonObject, type JsonObject, memberAt } from './http.ts';
+import {
+  type EndpointAnswer,
+  type EndpointFailure,
+  isObject,
+  jsonObject,
+  type JsonObject,
+  memberAt,
+} from './http.ts';
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**

@@ -2,7 +2,14 @@ import * as oauth from 'oauth4webapi';
 import type { Dialect, Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Callback, checkCallback, parseCallback } from './callback.ts';
-import { askEndpoint, type EndpointAnswer, isObject, jsonObject, type JsonObject, type TokenIo } from './http.ts';
+import {
+  askEndpoint,
+  type EndpointAnswer,
+  isObject,
+  jsonObject,
+  type JsonObject,
+  type TokenIo,
+} from './http.ts';
 import { describe, withDescription } from './description.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 

@@ -1,7 +1,15 @@
 /** Ends a grant at the provider: RFC 7009, and what providers have in its place, as their dialects write it. */
 import type { Dialect, RevocationDialect } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { askEndpoint, type EndpointAnswer, type EndpointFailure, type EndpointRequest, jsonObject, memberAt, type TokenIo } from './http.ts';
+import {
+  askEndpoint,
+  type EndpointAnswer,
+  type EndpointFailure,
+  type EndpointRequest,
+  jsonObject,
+  memberAt,
+  type TokenIo,
+} from './http.ts';
 import { describe, errorCode, withDescription } from './description.ts';
 import { authenticate, basicAuthorization, type TokenClient } from './token-endpoint.ts';
 
