@@ -38,16 +38,29 @@ describe('links between pages', () => {
 /** Pages for developers, which name files of src. */
 const developerPages = pages.filter((page) => /^docs\/(?:architecture\.md|internals\/)/.test(page));
 
+/** A row about one folder of src, whose other cells name files relative to the folder. */
+const folderRow = /^\| `([a-z-]+\/)` .*$/gm;
+
 describe('files that pages for developers name', () => {
   it.each(developerPages)('%s: every file of src exists', (page) => {
-    const missing = [...read(page).matchAll(/`((?:src\/)?[a-z0-9-]+\/[a-z0-9/-]+\.ts)`/g)]
+    const text = read(page).replaceAll(folderRow, '');
+    const missing = [...text.matchAll(/`((?:src\/)?[a-z0-9-]+\/[a-z0-9/-]+\.ts)`/g)]
       .map(([, file = '']) => file.replace(/^src\//, ''))
       .filter((file) => !existsSync(path.join(packageRoot, 'src', file)));
     expect(missing).toEqual([]);
   });
 
+  it.each(developerPages)('%s: every path of a diagram exists', (page) => {
+    const blocks = [...read(page).matchAll(/^```$[^]*?^```$/gm)].join('\n');
+    const missing = [...blocks.matchAll(/(?<![\w./-])([a-z-]+)\/[a-z0-9/-]+/g)]
+      .filter(([, folder = '']) => existsSync(path.join(packageRoot, 'src', folder)))
+      .map(([file]) => path.join('src', file))
+      .filter((file) => !['', '.ts'].some((suffix) => existsSync(path.join(packageRoot, file + suffix))));
+    expect(missing).toEqual([]);
+  });
+
   it.each(developerPages)('%s: every file of a folder that is listed exists', (page) => {
-    const missing = [...read(page).matchAll(/^\| `([a-z-]+\/)` .*$/gm)].flatMap(([row, folder = '']) =>
+    const missing = [...read(page).matchAll(folderRow)].flatMap(([row, folder = '']) =>
       [...row.matchAll(/`([a-z0-9/-]+\.ts)`/g)]
         .map(([, file = '']) => path.join('src', folder, file))
         .filter((file) => !existsSync(path.join(packageRoot, file))),
