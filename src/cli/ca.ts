@@ -7,7 +7,6 @@ import type { Context } from './context.ts';
 import { dateTime, details, isoTime, relativeTime } from './format.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 
-/** What to export, and where to. */
 export interface ExportOptions {
   readonly format: string;
   readonly out?: string;
@@ -81,7 +80,7 @@ function readFormat(text: string): Format {
   });
 }
 
-/** One line; its end is not part of the password. */
+/** Reads a password from the first line of a file, without the line break. */
 async function readPassword(file: string): Promise<string> {
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
@@ -166,9 +165,9 @@ export async function openExistingCa(view: View, now: () => number): Promise<Cer
 }
 
 /**
- * The same, where there must be one.
+ * Opens the existing CA.
  *
- * @throws SidekeyError `not_found`, and as `openAuthority`
+ * @throws SidekeyError `not_found`; as `openAuthority`
  */
 export async function openCa(view: View, now: () => number): Promise<CertificateAuthority> {
   const authority = await openExistingCa(view, now);

@@ -10,13 +10,12 @@ import type { Salvaged } from '../config/salvage.ts';
 import type { Log } from '../lib/log.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 
-/** What the context is made of. */
 interface ContextParts {
   readonly output: Output;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** All of standard input, as text. SidekeyError `input_invalid` where it is a terminal or larger than 1 MiB. */
+  /** Reads all of standard input as text. SidekeyError `input_invalid` where it is a terminal or larger than 1 MiB. */
   readonly readInput: () => Promise<string>;
   /** Standard input itself, for a command that takes any bytes. */
   readonly stdin: Input;
@@ -31,8 +30,8 @@ interface ContextParts {
 }
 
 /**
- * What every command is given. What is heavy (the config's schema, the store) is imported when it is asked for: a
- * command that needs none of it starts at once.
+ * Everything that a command gets. Heavy modules (the config schema, the store) are imported on first use, so that other
+ * commands start fast.
  */
 export interface Context extends Omit<ContextParts, 'configOption'> {
   /** Absolute path of the config file; made from the shipped default where it is ours to make and not there. */
@@ -41,7 +40,10 @@ export interface Context extends Omit<ContextParts, 'configOption'> {
   readonly config: () => Promise<Config>;
   /** The config, for a command that looks. Where the file would be made, the shipped default is what counts. */
   readonly readConfig: () => Promise<Config>;
-  /** What a config file that `readConfig` refuses still says; null: there is none, or it says nothing. */
+  /**
+   * Reads the valid parts of a config file that `readConfig` refuses; null: there is no file, or no part of it is
+   * valid.
+   */
   readonly salvageConfig: () => Promise<Salvaged | null>;
   /** Opens what lies on disk, and makes what is missing; gives it to `use`, and closes it whatever happens. */
   readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
@@ -141,9 +143,8 @@ export function plainLog(output: Output): Log {
 }
 
 /**
- * Who makes a change at the command line, and from where, for its audit event. The user of the system that the command
- * runs as is what the system says; who became that user by sudo, and from where they came by SSH, is what the
- * environment says.
+ * Author of a change at the command line, and the author's address, for the audit event. The operating system names the
+ * user of the process. The environment names the user before sudo, and the SSH client.
  */
 export function atCommandLine(env: NodeJS.ProcessEnv): Origin {
   const user = userName();

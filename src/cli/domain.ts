@@ -57,9 +57,9 @@ export async function remove(context: Context, host: string): Promise<void> {
 
 interface Change {
   readonly edit: (text: string) => DomainEdit;
-  /** What the entry says then: for the audit and for people. */
+  /** Content of the entry after the edit, for the audit log and for people. */
   readonly summary: string;
-  /** What a person should know of it. */
+  /** Warnings for a person. */
   readonly warnings?: (state: State, config: Config) => Promise<readonly Warning[]>;
 }
 
@@ -149,7 +149,6 @@ async function warningsFor(
   return warnings;
 }
 
-/** What is shown of the map. */
 export interface ListOptions {
   /** The rules in words too; those of one entry are shown in any case. */
   readonly rules?: boolean;
@@ -251,7 +250,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
   };
 }
 
-/** What an entry does, in a few words. */
+/** Action of an entry in a few words. */
 export function describeAction({ action }: Domain): string {
   switch (action.kind) {
     case 'tunnel':
@@ -266,8 +265,6 @@ export function describeAction({ action }: Domain): string {
       ].join('');
   }
 }
-
-/** The rules of a domain for people and programs. */
 
 /** `3 rules, else deny`, and whether they only report; `-` where there are none. */
 function rulesSummary(rules: DomainRules | undefined): string {
@@ -289,7 +286,7 @@ function ruleLines(rules: DomainRules): string[] {
   return columns([...rows, ['  else', rules.default, '-', 'what no rule matches', rules.defaultOrigin]]);
 }
 
-/** For programs: conditions as the config file has them. */
+/** Conditions as in the config file, for `--json`. */
 function rulesJson(rules: DomainRules): Readonly<Record<string, unknown>> {
   return {
     mode: rules.mode,
@@ -350,7 +347,7 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
   return condition === null ? {} : json[name](condition);
 }
 
-/** What becomes of responses that show the credential: behind the action of an entry, and as a sentence of its own. */
+/** Treatment of responses that contain the credential: as a suffix of an entry, and as a text of its own. */
 export const leakGuardTexts: Readonly<
   Record<EchoGuard, { readonly inMap: string; readonly inFull: string }>
 > = {

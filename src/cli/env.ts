@@ -21,7 +21,6 @@ import { shellWord } from '../lib/text.ts';
 import { anyone, leaseHolder, mintFor } from '../placeholders/codes.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
-/** Which variables, and in whose words. */
 export interface EnvOptions {
   readonly shell?: string;
   readonly proxy?: string;
@@ -116,16 +115,16 @@ function leaseWords({ lease, ttl }: MadeLease, asked: string | undefined, at: nu
   ];
 }
 
-/** Where the proxy is reached; an IPv6 address without brackets. */
+/** Address of the proxy; an IPv6 address without brackets. */
 interface ProxyPlace {
   readonly host: string;
   readonly port: number;
 }
 
 /**
- * Of `--proxy`, else of what the config listens on.
+ * Reads `--proxy`, else the address in the config.
  *
- * @throws SidekeyError `input_invalid`: no URL of a proxy, a token in it, or a port that is chosen at the start
+ * @throws SidekeyError `input_invalid`: no URL of a proxy, a token in it, or a port that is chosen at start
  */
 function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace {
   if (option === undefined) {
@@ -169,7 +168,7 @@ function readShell(text: string): Shell {
   });
 }
 
-/** What a person should know of variables that go elsewhere than into a shell. */
+/** Notes about variables that are not for a shell. */
 function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string): readonly string[] {
   if (shell === 'docker') {
     const mount = shellWord(`${trustFolder}:${trustFolder}:ro`);
@@ -184,11 +183,11 @@ function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string
 }
 
 /**
- * Where the trust files of `env` lie: beside the CA, for programs read them long after the command has ended. Shells that
- * trust something of their own have a folder of their own, so that none takes away what another has in its bundle. In
- * a shell where the variables are set already it is the folder that they name.
+ * Folder for the trust files of `env`, beside the CA: programs read them long after the command has ended. Shells with
+ * trust settings of their own get separate folders, so that none replaces the bundle of another. A shell with our
+ * variables keeps their folder.
  *
- * @param directory of the CA; absolute
+ * @param directory absolute path of the CA
  */
 function trustFolder(directory: string, parent: NodeJS.ProcessEnv): string {
   const base = join(directory, 'clients');
@@ -199,10 +198,10 @@ function trustFolder(directory: string, parent: NodeJS.ProcessEnv): string {
   return join(base, key === '' ? 'default' : hash('sha256', key).slice(0, 12));
 }
 
-/** What a command is given. */
+/** Environment of a command. */
 interface CommandEnvironment {
   readonly env: NodeJS.ProcessEnv;
-  /** What a person should know of it. Sentences. */
+  /** Sentences about it for a person. */
   readonly notes: readonly string[];
   /** Takes the files away that it names. */
   close(): Promise<void>;
@@ -251,7 +250,7 @@ export async function commandEnvironment(
   }
 }
 
-/** One for each command: what its trust is made of is the parent's, and may be another next time. */
+/** Makes a folder for one command: its bundle depends on the environment of the parent. */
 async function privateFolder(): Promise<string> {
   try {
     const folder = await mkdtemp(join(tmpdir(), 'sidekey-run-'));

@@ -16,13 +16,11 @@ export function checkName(what: string, text: string): void {
   });
 }
 
-/** Spans of time on the command line. All in milliseconds. */
-
 const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
 
 const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
 
-/** What is longer is a slip of the hand; `never` stands for no end. */
+/** Longest span: a longer one is a typing error. */
 const maxSpanMs = 10 * 366 * spanUnits.d;
 
 /**
@@ -72,7 +70,7 @@ export function reachable(host: string): string {
   return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
 
-/** What a client on this machine sets as its proxy. A port that is chosen at the start is not known before. */
+/** Proxy URL for a client on this machine. A port that is chosen at start is not known before. */
 export function proxyUrl(
   { host, port }: { readonly host: string; readonly port: number },
   userInfo?: string,
@@ -81,8 +79,6 @@ export function proxyUrl(
   const name = isIP(reached) === 6 ? `[${reached}]` : reached;
   return `http://${userInfo === undefined ? '' : `${userInfo}@`}${name}:${port === 0 ? 'PORT' : port}`;
 }
-
-/** Times for people. All are milliseconds since the epoch. */
 
 /** A span of time as a person says it: `in 4 min`, `2 h ago`. */
 export function relativeTime(at: number, now: number): string {
@@ -118,7 +114,7 @@ export function isoTime(at: number): string {
   return Number.isNaN(date.getTime()) ? '' : date.toISOString();
 }
 
-/** How long something took: `12 ms`, `3.4 s`. */
+/** Duration: `12 ms`, `3.4 s`. */
 export function duration(milliseconds: number): string {
   return milliseconds < 1_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1_000).toFixed(1)} s`;
 }
@@ -143,7 +139,7 @@ export function readTime(text: string, now: number): number | null {
   return Number.isNaN(at) ? null : at;
 }
 
-/** When a grant was used last, for a column. */
+/** Last use of a grant, for a column. */
 export function lastUse(usedAt: number | null, now: number): string {
   return usedAt === null ? 'never' : relativeTime(usedAt, now);
 }
@@ -181,5 +177,5 @@ export function details(title: string, facts: Readonly<Record<string, string | n
   return [visible(title), ...columns(rows)].join('\n');
 }
 
-/** So many characters of an id are shown, and stand for it. */
+/** First characters of an ID, which stand for it. */
 export const shortId = (id: string): string => id.slice(0, 8);

@@ -6,7 +6,7 @@ import { didYouMean, SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
 
-/** How a command names one grant: by id or name, and by user where several have one of that name. */
+/** Reference to one grant: ID or name, and the user where several have a grant of that name. */
 interface GrantReference {
   readonly grant: string;
   readonly user?: string | undefined;
@@ -29,7 +29,7 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
   });
 }
 
-/** Between the look and the deed somebody else removed the grant. */
+/** Error for a grant that another process removed in the meantime. */
 export function grantGone(): SidekeyError {
   return new SidekeyError('grant_missing', 'The grant was removed by somebody else at the same time.', {
     hint: 'sidekey grant list',
@@ -87,7 +87,9 @@ export function domainsOf(
   return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
 }
 
-/** The same grants, those that a domain offers first, in the order of the domains: the others open nothing by themselves. */
+/**
+ * Orders grants: those that a domain offers first, in the order of the domains. Others add no credential by themselves.
+ */
 export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
   return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
 }
@@ -128,7 +130,7 @@ export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRe
   );
 }
 
-/** Nobody of that name, or no more. */
+/** Error for an agent that does not exist. */
 export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
   const near = didYouMean(name, known);
   // What cannot be a name may be a token in the wrong place.
@@ -140,7 +142,7 @@ export function unknownAgent(name: string, known: readonly string[]): SidekeyErr
   );
 }
 
-/** As much of an id as names a lease at the least. */
+/** Minimum length of a partial ID. */
 const shortest = 4;
 
 /**

@@ -17,7 +17,7 @@ import type { RuleOutcome } from '../policy/rule.ts';
 import type { Context } from './context.ts';
 import { table } from './format.ts';
 
-/** One case, and what became of it. */
+/** A case and its result. */
 interface Tested {
   readonly of: PolicyCase;
   readonly decision: RequestDecision;
@@ -25,7 +25,7 @@ interface Tested {
   readonly passed: boolean;
 }
 
-/** What the rules say, also where they only report. */
+/** Decision of the rules, also where they only report. */
 interface Got {
   readonly outcome: PolicyCase['expect'];
   readonly code: string | null;
@@ -75,7 +75,7 @@ function gotOf(decision: RequestDecision): Got {
   return { outcome, code: null, reported: decision.mode === 'report' };
 }
 
-/** By its name, or by where it stands, with or without the file and line. */
+/** Compares a name with the rule: its name, or its position with or without file and line. */
 function isNamed({ rule, ruleName }: RequestDecision, named: string): boolean {
   return named === ruleName || named === rule || named === rule.replace(/ \([^()]*\)$/, '');
 }
@@ -119,7 +119,7 @@ function caseJson({ of, decision, got, passed }: Tested): object {
   };
 }
 
-/** Without a query, where keys stand. */
+/** Removes the query, which may contain keys. */
 function withoutSecrets(request: string): string {
   return request.split('?', 1)[0] ?? '';
 }
@@ -128,13 +128,13 @@ function withoutSecrets(request: string): string {
 interface PolicyCase {
   /** `GET https://api.github.com/user`, as it is written. */
   readonly request: string;
-  /** Of the file. */
+  /** Line in the file. */
   readonly line: number;
   readonly facts: RequestFacts;
   readonly expect: RuleOutcome;
   /** The name of the rule that must decide, or where it stands; null: any. */
   readonly rule: string | null;
-  /** Of the refusal; null: any. */
+  /** Error code of the refusal; null: any. */
   readonly code: FailureCode | null;
 }
 
@@ -150,7 +150,7 @@ const request = text<Pick<RequestFacts, 'method' | 'authority' | 'path'>>(
   },
 );
 
-/** Without an offset nobody could tell which moment is meant. */
+/** Time with an offset: without one the instant would be ambiguous. */
 const moment = text<number>({ description: 'A moment.' }, (value) => {
   const isComplete = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(value);
   const time = isComplete ? Date.parse(value) : Number.NaN;

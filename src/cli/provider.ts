@@ -10,7 +10,7 @@ import type { Flow, HmacPlacement, InjectPlace, Provider, TokenCarry } from '../
 import { SidekeyError } from '../lib/errors.ts';
 import { fillTemplate, parseTemplate } from '../policy/template.ts';
 
-/** Where a token stands in a request, with the token left out. */
+/** Place of a token in a request, with `…` for the token. */
 export function carriedAs(plan: InjectPlace['as']): string {
   switch (plan.kind) {
     case 'bearer':
@@ -50,19 +50,19 @@ function withoutValues(template: string): string {
   return fillTemplate(parseTemplate(template) ?? [], () => '…');
 }
 
-/** As `inject: { json: … }` has it. */
+/** Member as in `inject: { json: … }`. */
 function memberText(path: readonly string[]): string {
   const [only = '', ...more] = path;
   if (more.length === 0 && !only.startsWith('/')) return only;
   return path.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }
 
-/** Where what belongs to a signature stands. */
+/** Places of the fields of a signature. */
 function signatureText({ headers, query }: HmacPlacement): string {
   return [...headers.map(([name]) => name), ...query.map(([name]) => `?${name}=…`)].join(', ');
 }
 
-/** The same where it is everywhere the same; null: it depends on the place. */
+/** Place of the token, where it is the same in every request; null: it depends on the host or path. */
 export function carriedEverywhereAs(places: Provider['inject']): string | null {
   const [only, ...more] = places;
   const isOne = only !== undefined && more.length === 0 && only.hosts === null && only.paths === null;
@@ -75,7 +75,7 @@ export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): stri
   return [hosts === null ? 'everywhere at' : `at ${hosts.join(' ')}`, ...(paths ?? [])].join(' ');
 }
 
-/** The same for what is pasted, whose parts may stand in several places. */
+/** Place of a pasted token, whose parts may have several places. */
 export function pastedAs(carry: TokenCarry, places: Provider['inject']): string {
   switch (carry.kind) {
     case 'inject':
@@ -92,7 +92,7 @@ export function pastedAs(carry: TokenCarry, places: Provider['inject']): string 
   }
 }
 
-/** What `sidekey connect` is told besides the provider, for each way to a credential that is not the usual one. */
+/** Options of `sidekey connect` for each flow, besides the provider. */
 const connectOptions: Readonly<Record<Flow | 'token', string>> = {
   authorization_code: '',
   device_code: ' --device',
@@ -164,7 +164,7 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
   };
 }
 
-/** As the config file has it. */
+/** Places as in the config file. */
 function writtenPlaces(places: Provider['inject']): unknown {
   const [only] = places;
   if (only !== undefined && carriedEverywhereAs(places) !== null) return writtenPlan(only.as);
@@ -277,7 +277,7 @@ function fits({ name, title, category }: Provider, text: string): boolean {
   return [name, title, category].some((word) => word.toLowerCase().includes(text));
 }
 
-/** What a person has to do before connecting. */
+/** Settings that a person must supply before connecting. */
 function needs({ settings, flows, token, clientId }: Provider): string {
   const open = settings.filter(({ value }) => value === null).map(({ name }) => name);
   const needsClient =

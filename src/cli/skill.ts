@@ -7,7 +7,6 @@ import { displayName } from '../config/problem.ts';
 import { didYouMean, exitCode, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Context } from './context.ts';
 
-/** Where the skill is to go. */
 export interface InstallOptions {
   readonly for?: readonly string[];
   readonly project?: boolean;
@@ -140,18 +139,24 @@ export function markedSkill(text: string): string {
   return `${before}  sidekey-digest: "${hash('sha256', before + after)}"\n${after}`;
 }
 
-/** Whether a file is as some version of ours wrote it. Not a proof of anything: whoever wants to can make one. */
+/**
+ * Reports whether a file is unchanged since some version of Sidekey wrote it. It is no proof: anybody can compute the
+ * digest.
+ */
 export function isUnchanged(text: string): boolean {
   const [line = '', digest] = mark.exec(text) ?? [];
   return digest !== undefined && hash('sha256', text.replace(line, '')) === digest;
 }
 
-/** Where one agent looks for skills: `SKILL.md` in a folder of the skill's name. Paths are relative to project and home. */
+/**
+ * Folders of one agent for skills: `SKILL.md` is in a folder of the skill's name. Paths are relative to the project and
+ * to the home folder.
+ */
 interface Places {
   /** Folders of skills. */
   readonly project: string;
   readonly user: string;
-  /** What is there where the agent is used. */
+  /** Files that exist where the agent is used. */
   readonly marks: { readonly project: readonly string[]; readonly user: readonly string[] };
 }
 
@@ -204,12 +209,10 @@ type AgentKind = keyof typeof places;
 /** Their names. */
 export const skillAgents = Object.keys(places) as readonly AgentKind[];
 
-/** Whether a text names one. */
 function isAgentKind(text: string): text is AgentKind {
   return Object.hasOwn(places, text);
 }
 
-/** For one project, or for all that a user does. */
 type SkillScope = 'project' | 'user';
 
 /** The file that an agent reads, below the folder of the project or the home of the user. */
@@ -217,7 +220,7 @@ function skillFile(agent: AgentKind, scope: SkillScope, base: string): string {
   return join(base, places[agent][scope], 'sidekey', 'SKILL.md');
 }
 
-/** What shows that an agent is used there. */
+/** Files that show that the agent is used. */
 function marksOf(agent: AgentKind, scope: SkillScope, base: string): readonly string[] {
   return places[agent].marks[scope].map((mark) => join(base, mark));
 }

@@ -33,7 +33,7 @@ export interface Workers {
   readonly count: number;
   /** They serve on this port. */
   serveAt(port: number): void;
-  /** Ends what is left of them. */
+  /** Kills the remaining workers. */
   close(): void;
 }
 
@@ -90,8 +90,8 @@ const usedEvery = 60_000;
 type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
 
 /**
- * One of several processes that serve. All it needs to know comes from the one that started it, over the channel between
- * them; when that closes, the other is gone, and this one lets its exchanges end, and ends too.
+ * Runs one of several serving processes. The supervisor sends everything that it needs over the channel. When the
+ * channel closes, the supervisor is gone: the process finishes its exchanges and ends.
  */
 export async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {
@@ -163,7 +163,7 @@ function say(message: ToSupervisor, socket?: SocketHandle): Promise<void> {
   });
 }
 
-/** Without the channel nothing keeps this process. */
+/** Closes the channel, which keeps the process alive. */
 function leave(exit: number): number {
   if (process.connected) process.disconnect?.();
   return exit;
@@ -258,7 +258,7 @@ function endAtOnceOnTheNext(now: () => number, before: () => void): void {
   });
 }
 
-/** What a person wants to read: what listens where, what the map holds, what is missing, and the lines to paste. */
+/** Text at start: addresses, files, the domain map, missing commands, and lines to paste. */
 async function welcome(proxy: Proxy, workers: number, now: number): Promise<string> {
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
@@ -296,7 +296,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
   ].join('\n');
 }
 
-/** Behind a tunnel a client sees the server's own certificate, and our CA alone does not vouch for that. */
+/** Reports whether clients meet certificates of upstream servers, which our CA alone does not cover. */
 function hasTunnels({ domains, proxy }: Config): boolean {
   return proxy.unmatched === 'tunnel' || domains.some(({ action }) => action.kind === 'tunnel');
 }

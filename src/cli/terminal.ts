@@ -12,7 +12,7 @@ import { visible } from '../lib/text.ts';
  */
 export type Ask = (question: string, how: { readonly secret: boolean }) => Promise<string>;
 
-/** Null where nobody is there to ask: standard input is no terminal. The question goes to stderr. */
+/** Returns the prompt; null: standard input is no terminal. The question is written to stderr. */
 export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
   if (stdin.isTTY !== true) return null;
   return async (question, { secret }) => {
@@ -51,7 +51,6 @@ export interface Page {
   readonly bold: number | null;
 }
 
-/** What the page hears of. */
 export interface Listener {
   /** A key: the character that it types, or `up`, `down`, `return`, `escape`, `backspace`, `interrupt`. */
   readonly key: (key: string) => void;
@@ -73,7 +72,7 @@ const begin = '\u001b[?1049h\u001b[?25l\u001b[?7l\u001b[?2004h';
 
 const end = '\u001b[?2004l\u001b[?7h\u001b[?25h\u001b[?1049l';
 
-/** Null where input and output are no terminal on which one can draw. */
+/** Returns the screen; null: input and output are no terminal that can be drawn on. */
 export function createScreen(
   stdin: Input & { setRawMode?: (mode: boolean) => unknown },
   stdout: Streams['stdout'],
@@ -131,7 +130,7 @@ export function createScreen(
   };
 }
 
-/** What Node says of a key besides its text. */
+/** Facts of Node about a key besides its text. */
 interface Press {
   readonly name?: string;
   readonly ctrl?: boolean;
@@ -154,13 +153,13 @@ export interface Lines {
   close(): void;
 }
 
-/** Longer lines are cut; no URL that a browser shows is as long. */
+/** Maximum length of a line; a longer one is cut. No URL in a browser is as long. */
 const maxLineLength = 65_536;
 
 /**
- * Nothing is read before it is asked for. Questions go to `terminal`, and there what is typed is shown.
+ * Reads nothing before the first question. Questions are written to `terminal`, which shows the typed text.
  *
- * @param interrupted what Ctrl-C does: a terminal that is read key by key sends no signal by itself. Default: it sends one
+ * @param interrupted effect of Ctrl-C: a terminal in raw mode sends no signal by itself. Default: SIGINT
  */
 export function openLines(
   stdin: Input,
@@ -214,7 +213,7 @@ export function openLines(
 }
 
 /**
- * All of standard input as text: where secrets come in, because what stands in argv is there for every process to read.
+ * Reads all of standard input as text. Secrets come in this way, because every process can read argv.
  *
  * @throws SidekeyError `input_invalid` where it is a terminal, or more than 1 MiB
  */
@@ -247,19 +246,19 @@ export interface Output {
   result(value: unknown, text: string): void;
   /** A result that is no text, or one that another program takes as it is. */
   bytes(content: Uint8Array): void;
-  /** Whether the result is shown to a person as it is written. */
+  /** Standard output is a terminal. */
   readonly isTerminal: boolean;
   /** Resolves when what was written has left, so that a long result does not pile up in memory. */
   drained(): Promise<void>;
   /** A word beside the result. Nothing with `--json`. */
   say(text: string): void;
-  /** What has to be known before the result is there, on stderr: as text, or with `--json` as one line of JSON. */
+  /** Prints a message that must come before the result, on stderr: as text, or with `--json` as one line of JSON. */
   note(value: unknown, text: string): void;
   /** A failure, with its way out. */
   fail(error: Pick<SidekeyError, 'code' | 'message' | 'hint'>): void;
 }
 
-/** What it writes to: process.stdout and process.stderr, unless a test gives others. */
+/** Streams to write to; a test gives its own. */
 export interface Streams {
   readonly stdout: Pick<NodeJS.WriteStream, 'write'> & Partial<NodeJS.WriteStream>;
   readonly stderr: Pick<NodeJS.WriteStream, 'write'>;

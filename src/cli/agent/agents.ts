@@ -128,11 +128,10 @@ export async function showAgent({ withView, output, now }: Context, name: string
   for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
 
-/** What is said of an agent anew. */
 export interface SetOptions {
   /** A user, or false: nobody in particular. */
   readonly for?: string | false;
-  /** All of them, or false: none. */
+  /** New labels; false: no labels. */
   readonly agentLabel?: readonly string[] | false;
 }
 
@@ -199,7 +198,6 @@ async function set({ withState, output, now }: Context, name: string, disabled: 
   );
 }
 
-/** What is taken away. */
 export interface RemoveOptions {
   /** The tokens of that label alone; the agent stays. */
   readonly tokenLabel?: string;
@@ -249,7 +247,7 @@ async function removeTokens({ withState, output, now }: Context, name: string, l
   );
 }
 
-/** Whether a token of an agent that is enabled is good at `now`. */
+/** Reports whether a token of an enabled agent is valid at `now`. */
 export function isLive({ expiresAt, revokedAt }: AgentTokenRecord, now: number): boolean {
   return revokedAt === null && (expiresAt === null || expiresAt > now);
 }

@@ -7,8 +7,6 @@ import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts'
 import type { Grant } from '../../grants/grant.ts';
 import { didYouMean, SidekeyError } from '../../lib/errors.ts';
 
-/** Bindings on the command line: what options say, and what people are told. */
-
 /** What an agent is bound to, as options say it. */
 export interface BindOptions {
   readonly grant?: readonly string[];
@@ -18,7 +16,7 @@ export interface BindOptions {
   readonly everything?: boolean;
 }
 
-/** What names are checked against. */
+/** Names that exist. */
 interface BindableFacts {
   readonly grants: readonly Grant[];
   readonly providers: readonly string[];
@@ -73,7 +71,7 @@ export function bindingReason(bindings: readonly Binding[]): string {
     : bindings.map(({ kind, value }) => (kind === 'everything' ? kind : `${kind} ${value}`)).join(', ');
 }
 
-/** What is said of an agent that reaches nothing, or everything; nothing of any other. */
+/** Warning lines for an agent that reaches nothing or everything; none for any other agent. */
 export function reachWarning(
   agent: string,
   bindings: readonly Binding[],
@@ -98,8 +96,8 @@ export function reachWarning(
 }
 
 /**
- * Whose leases `sidekey run` makes where no agent is named. It has no token, so nobody is it who cannot write to the store,
- * and it reaches everything until a person narrows it.
+ * The agent whose leases `sidekey run` makes by default. It has no token, so only a user who can write to the store can
+ * act as it. It reaches everything until a person binds it to less.
  */
 export const runAgent = 'run';
 
@@ -145,7 +143,6 @@ export async function bindAgent(
   for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
 
-/** What `sidekey agent unbind` is told. */
 export interface UnbindOptions extends BindOptions {
   /** Every binding there is. */
   readonly all?: boolean;

@@ -8,7 +8,6 @@ import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 
-/** What a new agent is told. */
 export interface AddOptions extends BindOptions {
   /** The user it acts for. */
   readonly for?: string;
@@ -79,10 +78,9 @@ function newAgent(name: string, options: AddOptions, createdAt: number): AgentRe
   return { name, user, labels: [...new Set(labels)], disabledAt: null, createdAt };
 }
 
-/** What a new token is told. */
 export interface RotateOptions {
   readonly tokenLabel?: string;
-  /** It takes over from every token, whatever its label. */
+  /** Replace every token, whatever its label. */
   readonly all?: boolean;
   readonly overlap?: string;
   readonly expires?: string;
@@ -140,7 +138,7 @@ interface NewToken {
   readonly record: AgentTokenRecord;
 }
 
-/** What the tokens of an agent are called where nothing is said. */
+/** Label of a token where the user names none. */
 const defaultTokenLabel = 'main';
 
 /**

@@ -19,7 +19,6 @@ import { atCommandLine, type Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
-/** What the command line says. */
 export interface ApproveOptions {
   readonly once?: boolean;
   readonly lease?: boolean;
@@ -92,7 +91,7 @@ async function answerOne(
   output.result(questionJson(approval, now()), sentence);
 }
 
-/** Lines are as long as this where nobody sees them at once. */
+/** Columns of a list that is printed at once. */
 const width = 100;
 
 /** `sidekey approve --list`: what waits and what stands, with the commands that answer. */
@@ -152,8 +151,6 @@ function nothingStands(id: string): SidekeyError {
     hint: 'sidekey approve --list',
   });
 }
-
-/** What a person says to a question, and what follows from it. */
 
 /**
  * Answers a question: in the audit first, then in the store, where the request that waits finds it.

@@ -9,15 +9,13 @@ import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../format.t
 import { defaultUser } from '../../grants/grant.ts';
 import { untrusted } from '../../lib/text.ts';
 
-/** What a person and a program are told of questions and answers. */
-
 /** How wide a block is, in columns, and how many lines what an agent says may take at most. */
 interface Room {
   readonly width: number;
   readonly lines: number;
 }
 
-/** How long it still waits: `2:41`. */
+/** Time that a request still waits: `2:41`. */
 export function remaining({ expiresAt }: Pick<Question, 'expiresAt'>, now: number): string {
   const seconds = Math.max(0, Math.ceil((expiresAt - now) / 1_000));
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
@@ -28,12 +26,12 @@ export function requestText({ method, scheme, authority, path, query }: Question
   return untrusted(`${method} ${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`);
 }
 
-/** Who asks. */
+/** The caller. */
 export function agentText({ agent }: Asking): string {
   return agent === null ? 'a local caller without a token' : nameText(agent);
 }
 
-/** What a yes is for that reaches beyond its request. */
+/** The requests that a longer approval covers. */
 export function beyondText({ who, grantName }: Pick<StandingApproval, 'who' | 'grantName'>): string {
   const { agent, lease } = who;
   const whose = agent === null ? 'of any local caller without a token' : `of ${nameText(agent)}`;
@@ -164,8 +162,6 @@ export function standingJson(yes: StandingApproval): Readonly<Record<string, unk
   };
 }
 
-/** Text in the columns of a terminal. */
-
 /** The text in at most so many columns: of a longer one the beginning and the end, and how much is left out. */
 export function shorten(text: string, most: number): string {
   if (widthOf(text) <= most) return text;
@@ -195,7 +191,7 @@ function fittingEnd(text: string, most: number): string {
   return characters.slice(from).join('');
 }
 
-/** All of the text in lines of at most so many columns, broken wherever a line ends, as an address has to be. */
+/** Splits a text into lines of at most so many columns. It breaks between any two characters, as a URL requires. */
 export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   let rest = text;

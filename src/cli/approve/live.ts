@@ -44,7 +44,6 @@ export async function live(
   if (sentences.length > 0) output.result(sentences, sentences.join('\n'));
 }
 
-/** What the live list stands on. */
 export interface WatchParts {
   readonly openScreen: OpenScreen;
   readonly store: { epoch(): number; readonly approvals: Pick<Store['approvals'], 'waiting'> };
@@ -75,7 +74,7 @@ export async function watch({
   const done: string[] = [];
   let list = { ...emptyList, movedAt: now() };
   let seen: number | null = null;
-  /** Of the entry that is on the screen in full. */
+  /** ID of the entry that the screen shows in full. */
   let shown: string | null = null;
   let drawn = '';
   let isAnswering = false;
@@ -154,8 +153,6 @@ export async function watch({
 }
 
 function doNothing(): void {}
-
-/** The live list as lines of a page. Pure. */
 
 /** A page, and whether the selected entry stands on it in full. */
 interface LivePage extends Page {
@@ -256,26 +253,21 @@ function sentence(text: string, columns: number): string[] {
   return lines.flatMap((line) => wrap(line, columns));
 }
 
-/**
- * The live list without its terminal and its clock: what waits, what is selected, and what a key does. An answer is for
- * the request that the person sees: the one that is on the screen in full, and has been there long enough to be read.
- */
-
 /** Times are milliseconds since the epoch. */
 export interface LiveList {
-  /** In order of asking. */
+  /** Entries in the order of the requests. */
   readonly entries: readonly Approval[];
   /** Id of an entry; null: there is none. */
   readonly selected: string | null;
-  /** When another entry came under the cursor without the person's doing. */
+  /** Time at which the cursor moved to another entry without a key. */
   readonly movedAt: number;
   /** The entry that a yes for a time is being written for, and what was typed. */
   readonly asking: { readonly id: string; readonly span: string } | null;
-  /** What the person is told beside the list. */
+  /** Message beside the list. */
   readonly note: string | null;
 }
 
-/** What follows from a key. */
+/** Action that a key causes. */
 type Act =
   | { readonly kind: 'leave' }
   | { readonly kind: 'answer'; readonly id: string; readonly said: ApprovalResponse }
@@ -299,8 +291,9 @@ export function update(list: LiveList, waiting: readonly Approval[], now: number
 }
 
 /**
- * What a key does.
- * @param shown id of the entry that is on the screen in full; null: none is
+ * Applies a key to the list.
+ *
+ * @param shown ID of the entry that the screen shows in full; null: none
  */
 export function press(
   list: LiveList,
@@ -358,7 +351,7 @@ function pressInQuestion(
   return { list: { ...list, asking: null, note: null }, act: { kind: 'answer', id, said: { forMs } } };
 }
 
-/** What stands for a time that nobody has typed. */
+/** Span of an empty answer. */
 const defaultSpan = spanText(defaultSpanMs);
 
 function spanOrNull(text: string): number | null {

@@ -102,24 +102,22 @@ function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines
   return `${told.join('')}${entry.replace(/^(?=.)/gm, '  ')}`;
 }
 
-/** The entry of the domain map that would let through what was refused at a host, and no more. */
-
 /** Lines for the config file. */
 interface Suggestion {
-  /** Of the map, and what stands there then. */
+  /** Key in the domain map, and its value. */
   readonly key: string;
   readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
-  /** Where the entry stands whose place it takes; null: it is one more. */
+  /** Position of the entry that this one replaces; null: it is new. */
   readonly replaces: string | null;
-  /** What a person should know of them. */
+  /** Comments for the person who pastes the lines. */
   readonly notes: readonly string[];
 }
 
-/** What stands in the config file now. */
+/** The current config. */
 interface Standing {
   readonly config: Config;
   readonly map: DomainMap;
-  /** As it is written. */
+  /** Value of the config file before validation. */
   readonly written: WrittenConfig;
   readonly env: NodeJS.ProcessEnv;
   readonly now: number;
@@ -145,7 +143,10 @@ function entryFor(map: DomainMap, { insecure, host, port }: DiscoveredHost): Dom
   return map.match({ scheme, host, port: port ?? (insecure ? 80 : 443) });
 }
 
-/** Null: nothing is to be changed, or nothing can be said. */
+/**
+ * Smallest entry of the domain map that would allow what was refused at a host; null: none is needed, or none can be
+ * found.
+ */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
   const domain = entryFor(standing.map, seen);
   if (domain === null) return newEntry(seen, null);
@@ -236,7 +237,7 @@ function isSayable({ path }: SeenRequest): boolean {
   return pathGlobs([path]).length > 0;
 }
 
-/** What no lines can be given for. */
+/** Comment about paths that no rule can name. */
 function leftOut({ requests }: DiscoveredHost): string[] {
   const count = requests.flatMap(({ seen }) => seen).filter((one) => !isSayable(one)).length;
   if (count === 0) return [];
@@ -280,7 +281,7 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
   );
 }
 
-/** Whether the file would be valid with that entry, and refuse nothing of what was seen. */
+/** Reports whether the config would be valid with the entry, and would refuse nothing of what was seen. */
 async function wouldAllow(
   key: string,
   entry: object,

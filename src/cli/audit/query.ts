@@ -14,7 +14,7 @@ import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';
 
-/** As many lines are held back to align their columns; further ones are printed as they are found. */
+/** Number of lines that are held back to align their columns. Later lines are printed as they are found. */
 const aligned = 500;
 
 /** `sidekey audit query` */
@@ -62,7 +62,6 @@ async function printCsv({ output }: Context, { file, filter, fits }: Conditions)
   }
 }
 
-/** What `audit export` is told. */
 export interface ExportOptions extends ConditionOptions {
   readonly csv?: boolean;
   readonly output?: string;
@@ -188,9 +187,9 @@ export interface ConditionOptions {
 export interface Conditions {
   readonly file: string;
   readonly filter: AuditFilter;
-  /** Whether a line is about one of the grants that were named. */
+  /** Reports whether a line is about one of the named grants. */
   readonly fits: (line: { readonly grant?: string | undefined }) => boolean;
-  /** All grants, for their names; none with `--json`, where nobody asks for names. */
+  /** Every grant, for its name; empty with `--json`, which shows IDs. */
   readonly grants: readonly Grant[];
 }
 
@@ -228,7 +227,7 @@ export async function readConditions(
   };
 }
 
-/** All grants of that name, or the id itself: the audit outlives a grant. */
+/** IDs of every grant of that name, or the ID itself: the audit log outlives a grant. */
 function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<string> {
   const ids = grants.filter(({ id, name }) => id === reference || name === reference).map(({ id }) => id);
   if (ids.length > 0) return new Set(ids);
@@ -327,7 +326,7 @@ async function readGrants(config: Config, now: () => number): Promise<readonly G
   }
 }
 
-/** What people call the grant of an id; the beginning of the id where it is gone. */
+/** Returns the name of a grant by its ID; the first characters of the ID where the grant is gone. */
 export function grantNames(grants: readonly Grant[]): (id: string) => string {
   const names = new Map(grants.map((grant) => [grant.id, titleOf(grant)]));
   return (id) => names.get(id) ?? `${id.slice(0, 8)}…`;

@@ -20,7 +20,7 @@ import { openVault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
 import { dateTime } from '../format.ts';
 
-/** More are not listed for people; `--json` has them all. */
+/** Number of problems that are printed; `--json` prints all. */
 const maxListed = 20;
 
 /** `sidekey audit verify`: exit code 1 where the log is not whole. */

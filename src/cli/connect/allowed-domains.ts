@@ -17,27 +17,29 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-map.ts';
 
-/** Where a credential may be sent, and which entries the allowed-domains map gets. */
+/** Audience of a credential, and entries for the allowed-domains map. */
 export interface DomainPlan {
   /** The audience to be sealed. */
   readonly audience: readonly string[];
-  /** What of it the provider does not name and the grant had not before: a person widened it now. */
+  /** Hosts that a person added now, which the provider does not name and the grant did not have. */
   readonly widened: readonly string[];
-  /** What of it the provider names and the grant had not before. */
+  /** Hosts that the provider names and the grant did not have. */
   readonly grown: readonly string[];
-  /** What of it the grant had before, the provider does not name, and nobody named now. */
+  /** Hosts that the grant had, which neither the provider nor the person names now. */
   readonly kept: readonly string[];
   /** Entries for the map, in their canonical form. */
   readonly entries: readonly string[];
-  /** Whether a person named them: then they take the place of what is there. */
+  /** A person named the entries: they replace existing ones. */
   readonly named: boolean;
 }
 
 /**
- * Without names: the provider's usual entries, and its audience, with what the grant was widened to before.
+ * Plans the audience and the entries. Without names these are the provider's, and the audience that the grant was
+ * widened to before.
  *
- * @param before the audience that the grant has; null: it is a new one
- * @throws SidekeyError `input_invalid`: what is no host, and a host beyond the audience without `--widen`
+ * @param before the audience of the existing grant; null: the grant is new
+ * @throws SidekeyError `input_invalid`: a text is no host, or a host is outside of the audience and `--widen` is
+ * missing
  */
 export function planDomains(
   {
@@ -86,7 +88,7 @@ export function planDomains(
   };
 }
 
-/** What became of the map. */
+/** Changes of the map. */
 export interface DomainChanges {
   readonly edits: readonly DomainEdit[];
   /** Entries that were left as they are though they keep the grant from requests. */
@@ -184,8 +186,6 @@ export function refuseOtherProvider(existing: Grant, provider: string): SidekeyE
   );
 }
 
-/** A client whose secret is in no file: it came with a registration, and is sealed together with the grant. */
-
 /**
  * The secret of the client: that of a registration of just now, else the one that is sealed with the grant that is
  * connected again. Null: the provider's definition says all there is.
@@ -207,7 +207,7 @@ export function withSecret(provider: Provider, secret: string | null): Provider 
   return secret === null ? provider : { ...provider, clientSecret: async () => secret };
 }
 
-/** What was obtained, with the client that later refreshes need. */
+/** Adds the client to an obtained credential: later refreshes need it. */
 export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret: string | null): Obtained {
   const { credential } = obtained;
   if (secret === null || credential.type !== 'oauth2') return obtained;

@@ -54,7 +54,7 @@ export async function report(context: Context, { title }: Provider, connected: C
     output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hint}`}`);
 }
 
-/** What the browser shows. */
+/** Page for the browser after a successful connect. */
 export function connectedPage({ title }: Provider, { grant, warnings }: Connected): Omit<FinishPage, 'kind'> {
   return {
     title: `${title} is connected`,
@@ -72,10 +72,10 @@ interface Warning {
   readonly hint: string | null;
 }
 
-/** What a consent led to. */
+/** Result of a consent. */
 export interface Connected {
   readonly grant: Grant;
-  /** Whether there was a grant of that name, whose id it keeps. */
+  /** A grant of that name existed, and kept its ID. */
   readonly replaced: boolean;
   readonly audience: readonly string[];
   readonly details: Readonly<Record<string, string>>;
@@ -85,7 +85,6 @@ export interface Connected {
   readonly warnings: readonly Warning[];
 }
 
-/** What of a request this needs. */
 type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
   readonly plan: DomainPlan;
 };

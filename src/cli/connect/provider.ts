@@ -17,8 +17,6 @@ import { discover, type Discovered, registerClient, type RegisteredClient } from
 import { isScope } from '../../oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 
-/** What a provider lacks before a consent can be asked for, and the way out. */
-
 /**
  * Refuses where a setting is open: nothing may be sent anywhere then.
  *
@@ -167,11 +165,11 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
 }
 
 /**
- * What to ask for: what a person named, else what the provider says; with what the grant has already, because a new
- * consent takes the place of the old one.
+ * Chooses the scopes to ask for: from the option, else from the provider; with those that the grant has, because a new
+ * consent replaces the old one.
  *
- * @param written with commas or blanks between them
- * @throws SidekeyError `input_invalid` where one is none (RFC 6749 §3.3)
+ * @param written scopes with commas or spaces between
+ * @throws SidekeyError `input_invalid` for a text that is no scope (RFC 6749 §3.3)
  */
 export function scopesToAsk(
   written: string | undefined,
@@ -190,7 +188,7 @@ export function scopesToAsk(
   return [...new Set([...(named ?? provider.scopes), ...(keeps ? existing.scopes : [])])];
 }
 
-/** What the flows say themselves, and what would be a secret in argv. */
+/** Parameters that the flows set, and parameters that would be a secret in argv. */
 const reservedParameters = new Set([
   'grant_type',
   'client_id',
@@ -239,7 +237,7 @@ function wrong(what: string, hint: string): SidekeyError {
 /** A provider that was found, and the secret of the client that was registered with it, which no file holds. */
 export interface FoundProvider {
   readonly provider: Provider;
-  /** Null: the client has none. */
+  /** Secret of the registered client; null: it has none. */
   readonly clientSecret: string | null;
 }
 
@@ -329,7 +327,7 @@ function taken(name: string, host: string): SidekeyError {
   );
 }
 
-/** Null: a person will name a client of their own. */
+/** Registers a client; null: the user names a client. */
 async function clientFor(
   { registrationEndpoint, authMethods, scopes, authorizationEndpoint, issuer }: Discovered,
   { clientId, port, redirectUri }: DiscoverOptions,

@@ -23,11 +23,11 @@ import { withoutStop } from '../../lib/text.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
-/** What `sidekey connect` takes, as commander gives it. Times are milliseconds. */
+/** Options of `sidekey connect`. */
 export interface ConnectOptions {
   readonly name?: string;
   readonly user?: string;
-  /** With commas or spaces between them. */
+  /** Scopes with commas or spaces between. */
   readonly scopes?: string;
   readonly allowedDomains?: readonly string[];
   /** Hosts that are not in the provider's audience may be named. */
@@ -40,7 +40,7 @@ export interface ConnectOptions {
   readonly clientId?: string;
   /** `env:`, `file:`, `command:`; kept in the config file. */
   readonly clientSecret?: string;
-  /** How long to wait for a person: `5m`. */
+  /** Time to wait for a person: `5m`. */
   readonly timeout?: string;
 
   readonly port?: string;
@@ -51,7 +51,7 @@ export interface ConnectOptions {
   readonly printUrl?: boolean;
   /** The URL that the browser came back to, or the code of it. */
   readonly finish?: string;
-  /** Of a consent that is finished by its code alone. */
+  /** State of a consent that is finished with a code alone. */
   readonly state?: string;
 
   readonly device?: boolean;
@@ -64,9 +64,9 @@ export interface ConnectOptions {
   readonly discover?: boolean;
   /** The grant that is a login at Auth0. */
   readonly via?: string;
-  /** Of Auth0, where it is not called as the provider is. */
+  /** Connection at Auth0, where its name is not the usual one. */
   readonly connection?: string;
-  /** Of Auth0: which of several accounts of the connection. */
+  /** Account of the connection at Auth0, where it has several. */
   readonly loginHint?: string;
 
   /** A file with a private key: PEM, JWK, or a service account as Google hands it out. `-`: standard input. */
@@ -93,7 +93,7 @@ export interface ConnectOptions {
   readonly param?: readonly string[];
 }
 
-/** What a way to a credential is given. */
+/** Input of a flow. */
 export interface ConnectRequest {
   readonly context: Context;
   readonly state: State;
@@ -103,7 +103,7 @@ export interface ConnectRequest {
   readonly provider: Provider;
   readonly name: string;
   readonly user: string;
-  /** What to ask for: what a person named, else what the provider says; with those that the grant has already. */
+  /** Scopes to ask for: those of the option, else of the provider; with those of the existing grant. */
   readonly scopes: readonly string[];
   /** The grant that is connected again; null: a new one. */
   readonly existing: OpenedGrant | null;
@@ -112,16 +112,18 @@ export interface ConnectRequest {
   readonly signal: AbortSignal;
 }
 
-/** What came of it. */
+/** Result of a flow. */
 export interface Obtained {
   readonly credential: Credential;
-  /** As they were granted. */
+  /** Scopes that the provider granted. */
   readonly scopes: readonly string[];
   /** See `SealedCredential`. */
   readonly details?: Readonly<Record<string, string>>;
 }
 
-/** One way to a credential. Rejects with SidekeyError: `provider_refused`, `input_invalid`, `config_invalid` … */
+/**
+ * A flow that obtains a credential. Rejects with SidekeyError: `provider_refused`, `input_invalid`, `config_invalid` …
+ */
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
 
 /**
@@ -211,7 +213,7 @@ export async function noting<T>(
   }
 }
 
-/** How long a person is waited for. */
+/** Limit on the time to wait for a person. */
 interface ConsentTimeout {
   /** Aborted at Ctrl-C, and when the time is up; the reason is a SidekeyError `consent_missing`. */
   readonly signal: AbortSignal;

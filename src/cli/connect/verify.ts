@@ -18,12 +18,12 @@ import { placementAt } from '../../schemes/place.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
-/** What a probe showed. */
+/** Result of a probe. */
 type Verified =
   | { readonly kind: 'works'; readonly status: number }
   /** The provider knows the request, and not the credential. */
   | { readonly kind: 'refused'; readonly status: number }
-  /** Nothing was shown; the reason is the end of a sentence. */
+  /** The probe proved nothing; the reason is the end of a sentence. */
   | { readonly kind: 'unknown'; readonly reason: string };
 
 const maxResponseBytes = 1_048_576;
@@ -111,7 +111,6 @@ async function written(body: Buffer, rewrite: AppliedRequest['rewriteBody']): Pr
   return Buffer.concat(pieces);
 }
 
-/** What of a request this needs. */
 interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'upstream' | 'signal'> {
   readonly context: { readonly output: Pick<Context['output'], 'say'> };
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };

@@ -26,8 +26,8 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 const toleratedMs = 60_000;
 
 /**
- * Whether the clock can be right: it must not be behind what is on record, nor far from what the upstreams show. A token's
- * end, a lease and a certificate are judged by it.
+ * Checks the clock against the last audit line and against upstream servers. Expiry of tokens, leases and certificates
+ * depends on it.
  */
 export async function lookAtClock(
   { audit: { file } }: Config,
@@ -71,7 +71,7 @@ interface Guarded {
   readonly isSecret: boolean;
 }
 
-/** Whether what holds secrets, and what decides over them, is its owner's alone. */
+/** Checks the permissions of files with secrets and of files that control access. */
 export async function lookAtPermissions(config: Config): Promise<Finding> {
   const looked = await Promise.all(guarded(config).map(lookAt));
   const there = looked.filter(({ isThere }) => isThere).length;
@@ -141,13 +141,13 @@ async function lookAt({
 
 /** A proxy for the probes: with a CA, a store and an audit log of its own, so that those of the person stay as they are. */
 export interface ProbeFixture {
-  /** What the probes are to get. */
+  /** URL for the probes. */
   readonly url: string;
   /** The environment that they are given. */
   readonly env: NodeJS.ProcessEnv;
   /** A folder of theirs. */
   readonly folder: string;
-  /** What a person should know of the trust files. */
+  /** Notes about the trust files, for a person. */
   readonly notes: readonly string[];
 }
 
@@ -209,16 +209,16 @@ function settings(agents: Config['proxy']['agents']): object {
   };
 }
 
-/** What an upstream said. */
+/** Answer of an upstream server. */
 interface Answered {
   readonly authority: string;
   readonly status: number | null;
-  /** What its clock shows, in milliseconds since the epoch, and when that was here; null: it does not say. */
+  /** Time in its Date header, and local time then, in milliseconds since the epoch; null: it sent none. */
   readonly clock: { readonly there: number; readonly here: number } | null;
   readonly error: SidekeyError | null;
 }
 
-/** So many at a time, so long each. */
+/** Number of requests at a time. */
 const width = 8;
 
 const timeoutMs = 10_000;
@@ -280,7 +280,7 @@ function known(error: unknown, authority: string): SidekeyError {
   return new SidekeyError('upstream_unreachable', `${authority} did not answer: ${errorPhrase(error)}.`);
 }
 
-/** Whether the hosts of the map can be looked up, reached and verified. */
+/** Reports which hosts of the map were resolved, reached and verified. */
 export function upstreamsFound(answers: readonly Answered[]): Finding {
   const failed = answers.filter(({ error }) => error !== null);
   const count = `${answers.length - failed.length} of ${answers.length}`;

@@ -50,7 +50,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-/** What the proxy stands on. A proxy that does not run is no fault here: `run` starts its own. */
+/** Checks the setup. A proxy that is not running is no fault here: `run` starts its own. */
 async function checkSetup(context: Context, { offline }: DoctorOptions): Promise<readonly Finding[]> {
   const { env, now } = context;
   const found = (await findAll(context)).map(silentIsFine);
@@ -154,7 +154,7 @@ const words = {
   slow: 'takes too long',
 } as const;
 
-/** What to do about a program that does not work, by what was seen of it. */
+/** Advice for a program that does not work. */
 function adviceFor({ client, library, verdict, said }: Probed): Need | null {
   const title = titleOf({ client, library });
   const notes = client.notes.join(' ');

@@ -5,13 +5,13 @@ import { delimiter, join } from 'node:path';
 import { type Client, clients } from '../../clients/table.ts';
 import type { ProbeFixture } from './checks.ts';
 
-/** What became of one program. */
+/** Result of one probe. */
 export interface Probed {
   readonly client: Client;
   readonly library: string | null;
-  /** Null: it is not installed. */
+  /** Verdict; null: the program is not installed. */
   readonly verdict: Verdict | null;
-  /** What it said where it does not work. */
+  /** Output of a program that does not work. */
   readonly said: string | null;
 }
 
@@ -102,16 +102,11 @@ async function findProgram(name: string, path: string): Promise<string | null> {
   return null;
 }
 
-/**
- * What each program is asked to do so that one sees whether it reaches the proxy and trusts its CA: to get the page that
- * the proxy has for its callers (`sidekey.internal`). Nothing leaves the machine.
- */
-
 /** How a program is asked. */
 interface Probe {
-  /** Of `clients/client-table.ts`. */
+  /** Name in `clients/table.ts`. */
   readonly client: string;
-  /** Told apart where a client is asked in several ways: a library of it. */
+  /** Library of the client, where the client has several probes. */
   readonly library: string | null;
   readonly program: string;
   /** @param folder that it may write to; `files` are there */
@@ -121,7 +116,7 @@ interface Probe {
   /** Words with which it succeeds where `library` is there. */
   readonly needs?: readonly string[];
   /**
-   * What it says once it has reached the proxy; else it says what the page says. The page is no repository and no
+   * Output of a program that reached the proxy, where it differs from the page: the page is no repository and no
    * registry, and a complaint about that is an answer.
    */
   readonly reached?: RegExp;
@@ -307,8 +302,6 @@ const probes: readonly Probe[] = [
   },
 ];
 
-/** What a probe's end says of the program. Pure. */
-
 /** How a probe ended. */
 interface ProbeEnd {
   readonly exit: number | null;
@@ -328,7 +321,7 @@ export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 
 
 const untrusted =
   /certificate|self.signed|unknown (?:authority|issuer|CA)|UNABLE_TO_(?:GET|VERIFY)|PKIX|SSL_ERROR|not trusted|ERR_CERT|x509/i;
-/** Nobody else knows the name: who looks it up goes past the proxy. */
+/** Only the proxy resolves the name: a program that looks it up bypasses the proxy. */
 const unproxied =
   /resolve|ENOTFOUND|EAI_AGAIN|name or service|no such host|getaddrinfo|nodename|UnknownHost|ERR_NAME|dns error|lookup|UnresolvedAddress|ConnectException/i;
 const unauthenticated = /407|agent_auth_required|proxy authentication/i;

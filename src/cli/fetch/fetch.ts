@@ -8,7 +8,7 @@ import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, type Hop, type Question, readQuestion, readUrl } from './request.ts';
 import { type Answer, askProxy, openEndpoint, placeOf, type Recorded, type ProxyEndpoint } from './send.ts';
 
-/** What a shell says of a program that Ctrl-C ended. */
+/** Exit code of a program that SIGINT ended. */
 const interrupted = 130;
 
 /**
@@ -79,7 +79,6 @@ class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
-/** What an answer is delivered with. */
 interface Delivery {
   readonly url: string;
   readonly endpoint: ProxyEndpoint;
@@ -178,11 +177,11 @@ interface Answered {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: { readonly bytes: Buffer } | { readonly file: string; readonly length: number };
-  /** Null: another proxy answered, whose record is not seen from here. */
+  /** Audit record; null: another proxy answered, whose audit log this process does not read. */
   readonly recorded: Recorded | null;
 }
 
-/** One object of JSON: the body as text where it is UTF-8, else in base64. */
+/** Returns the response as one JSON object: the body as text where it is UTF-8, else in base64. */
 function envelopeOf({ url, status, headers, body, recorded }: Answered): Readonly<Record<string, unknown>> {
   return {
     url,
@@ -208,7 +207,7 @@ function inlined(bytes: Buffer): { body: string } | { body_base64: string } {
 /** Redirects that are followed, one after the other. */
 const maxRedirects = 20;
 
-/** What goes along to another host: nothing that could be a key, and nothing that chose a grant for the first host. */
+/** Fields that a redirect to another host keeps: none can be a key, and none selects a grant. */
 const forEverybody = new Set(['user-agent', 'accept', 'accept-language', 'content-type', 'sidekey-reason']);
 
 /**

@@ -21,7 +21,7 @@ export interface FetchOptions {
   readonly proxy?: string;
 }
 
-/** One request of those that the command sends: more than one where it follows redirects. */
+/** One request of the command; redirects add more. */
 export interface Hop {
   readonly method: string;
   /** Absolute, without a fragment, in bytes that a request line can have. */
@@ -31,11 +31,10 @@ export interface Hop {
   readonly body: BodySource | null;
 }
 
-/** The same, read. */
 export interface Question {
   readonly hop: Hop;
   readonly user: string | null;
-  /** Whether the caller wanted to say an `Authorization` of its own, which is left out. */
+  /** The user gave an `Authorization` field, which is not sent. */
   readonly hadAuthorization: boolean;
   /** Milliseconds; null: there is no end. */
   readonly maxTimeMs: number | null;
@@ -116,16 +115,20 @@ function wrong(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
 }
 
-/** Where the body of a request comes from. */
+/** Source of a request body. */
 export interface BodySource {
   /** Bytes; null: not known before its end. */
   readonly length: number | null;
-  /** Whether it can be sent a second time, after a redirect. */
+  /** The body can be sent again after a redirect. */
   readonly repeatable: boolean;
   open(): AsyncIterable<Uint8Array | string>;
 }
 
-/** Null: the request has none. @throws SidekeyError `input_invalid` */
+/**
+ * Returns the source of the body; null: the request has none.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
 async function bodySourceOf(
   { data, dataFile }: { readonly data?: string; readonly dataFile?: string },
   stdin: Input,
@@ -175,7 +178,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-/** One header of the command line, `Name: value`. Not repeated where it is none: it may hold a secret. */
+/** Parses a header of the command line, `Name: value`. The error does not repeat it: it may contain a secret. */
 function readHeaderField(text: string): readonly [name: string, value: string] {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
@@ -188,7 +191,7 @@ function readHeaderField(text: string): readonly [name: string, value: string] {
   return [name, Buffer.from(value, 'utf8').toString('latin1')];
 }
 
-/** What says who asks, where, and how the message is framed is ours to write. */
+/** Fields that Sidekey writes: authentication, address and framing. */
 const ofOurs: Readonly<Record<string, string>> = {
   'proxy-authorization': 'say who asks by --agent NAME, or in the user information of --proxy',
   'sidekey-grant': 'sidekey fetch GRANT URL',

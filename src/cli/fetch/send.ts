@@ -22,12 +22,11 @@ export interface ProxyEndpoint {
   readonly port: number;
   /** `name:token`, both empty where the caller shows nothing. */
   readonly userInfo: string;
-  /** What the record says of the last request of a client; null: it cannot be seen from here. */
+  /** Audit record of the last request of a client; null: this process does not read the audit log of the proxy. */
   recorded(client: string): Promise<Recorded | null>;
   close(): Promise<void>;
 }
 
-/** Which proxy is wanted. */
 interface EndpointOptions {
   readonly agent?: string;
   readonly proxy?: string;
@@ -60,7 +59,7 @@ export async function openEndpoint(
   return ownProxy(context, await context.config(), agent ?? null);
 }
 
-/** Null: it is none that is asked in the clear. */
+/** Parses the URL of a proxy on this machine; null: it is none, or needs TLS. */
 export function readProxy(text: string): ProxyEndpoint | null {
   const url = URL.parse(text.includes('://') ? text : `http://${text}`);
   if (url === null || url.protocol !== 'http:' || (url.pathname !== '/' && url.pathname !== '')) return null;
@@ -88,7 +87,7 @@ export function placeOf({ host, port, userInfo }: ProxyEndpoint, user: string | 
 
 const variables = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'];
 
-/** So long a proxy may take to say who it is. */
+/** Milliseconds that a proxy may take to identify itself. */
 const timeoutMs = 2_000;
 
 async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | null> {
@@ -97,7 +96,10 @@ async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | 
   return endpoint !== null && (await isSidekey(placeOf(endpoint, null))) ? endpoint : null;
 }
 
-/** Only Sidekey answers so to its own name; one that does not know the caller refuses in its own way. */
+/**
+ * Reports whether the proxy answers for the name of Sidekey. Sidekey also answers callers that it does not know, with
+ * its own error field.
+ */
 async function isSidekey(place: ProxyPlace): Promise<boolean> {
   const hop = { method: 'GET', url: 'http://sidekey.internal/index.json', fields: [], body: null };
   const signal = AbortSignal.timeout(timeoutMs);
@@ -164,7 +166,7 @@ interface ProxyPlace {
 export interface Answer {
   readonly response: IncomingMessage;
   readonly status: number;
-  /** What the record calls the caller: its address and port. */
+  /** Address and port of the caller, as in the audit log. */
   readonly client: string;
 }
 
@@ -254,11 +256,11 @@ function failureOf(error: unknown, { host, port }: ProxyPlace, signal: AbortSign
   );
 }
 
-/** What the audit file says of an exchange, for whoever made it. */
+/** Audit record of an exchange. */
 export interface Recorded {
-  /** What joins its events. */
+  /** ID that its events share. */
   readonly exchange: string;
-  /** Whose credential went along; null: none did. */
+  /** Grant of the credential; null: no credential was added. */
   readonly grant: Pick<Grant, 'name' | 'user' | 'provider'> | null;
   readonly agent: string | null;
   readonly lease: string | null;
@@ -266,7 +268,7 @@ export interface Recorded {
   readonly approval: string | null;
 }
 
-/** So far back it is looked for: other processes write into the same file. */
+/** Number of lines to search: other processes write into the same file. */
 const maxLines = 2_000;
 
 /**

@@ -26,7 +26,6 @@ import { shellWord } from '../../lib/text.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
 import { fieldsFor } from '../../schemes/registry.ts';
 
-/** What the command line says of the new grant. */
 export interface AddOptions {
   readonly provider: string;
   readonly user?: string;
@@ -179,9 +178,8 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
   return misfit;
 }
 
-/** How a credential is kept. */
 interface KeepOptions {
-  /** What the audit file says of it. */
+  /** Name of the audit event. */
   readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
   /** Why, for the audit file, where there is more to say than that one took the place of another. */
   readonly reason?: string | undefined;
@@ -194,7 +192,7 @@ interface KeepOptions {
 /** A grant as it is stored now. */
 interface KeptGrant {
   readonly grant: Grant;
-  /** Whether it took the place of an older credential; the id is that of the older one. */
+  /** The credential replaced an older one, and the grant kept its ID. */
   readonly replaced: boolean;
 }
 
@@ -229,7 +227,7 @@ export async function keepGrant(
   return { grant, replaced: true };
 }
 
-/** Some refresh tokens end so long after the consent, however often they are used. */
+/** Adds the time of consent: some refresh tokens end a fixed time after it. */
 function withConsent(sealed: SealedCredential, consentedAt: number): SealedCredential {
   const { credential } = sealed;
   return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
@@ -243,7 +241,7 @@ export async function findExact(
   return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
 }
 
-/** What a person hands over goes before what a refresh stored meanwhile. */
+/** Replaces the credential. It takes precedence over one that a refresh stored at the same time. */
 async function replaceWhatever(
   grants: Registry,
   id: string,

@@ -21,8 +21,6 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { withoutStop } from '../../lib/text.ts';
 import type { GrantActivity, GrantPolicy } from '../../store/store.ts';
 
-/** What people set for a grant, in words and for programs. */
-
 /** Rows of what is shown of a grant; null: nothing is set. */
 export function policyRows(policy: GrantPolicy | null, now: number) {
   const { expiresAt = null, labels = [] } = policy ?? {};
@@ -36,7 +34,7 @@ export function policyRows(policy: GrantPolicy | null, now: number) {
   } as const satisfies Readonly<Record<string, string | null>>;
 }
 
-/** The same for programs: times are ISO 8601, spans are seconds. */
+/** Policy for `--json`: times are ISO 8601, spans are seconds. */
 export function policyJson(policy: GrantPolicy | null): Readonly<Record<string, unknown>> {
   return {
     expires_at: isoOrNull(policy?.expiresAt ?? null),
@@ -48,7 +46,7 @@ export function policyJson(policy: GrantPolicy | null): Readonly<Record<string, 
   };
 }
 
-/** What is another than before, for the audit: `max_lease_ttl 3600 (was null)`; times in seconds, as in JSON. */
+/** Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. */
 export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
   const was = policyJson(before);
   return Object.entries(policyJson(after))
@@ -66,8 +64,6 @@ function secondsOrNull(milliseconds: number | null | undefined): number | null {
   return milliseconds == null ? null : milliseconds / 1_000;
 }
 
-/** What people and programs are told of a grant's client certificate. */
-
 /** Rows of `grant show` and `grant add`; none where the credential is no certificate. */
 export function certificateRows(credential: Credential, now: number): Readonly<Record<string, string>> {
   const facts = certificateFacts(credential);
@@ -81,7 +77,7 @@ export function certificateRows(credential: Credential, now: number): Readonly<R
   };
 }
 
-/** The same for programs. */
+/** Certificate for `--json`. */
 export function certificateJson(credential: Credential): Readonly<Record<string, unknown>> {
   const facts = certificateFacts(credential);
   if (facts === null) return {};
@@ -112,8 +108,6 @@ export function certificateMisfit(
   }
   return null;
 }
-
-/** What a person and a program are told of a grant. Nothing here ever sees a credential. */
 
 /** `in 54 min`, `54 min ago (refreshed on use)`, `no end`; of a token that says none and can be refreshed,
  * `not known`. */
@@ -146,13 +140,13 @@ export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
 }
 
-/** What gets a new token for the credential, in the words of the config file; null: nothing does. */
+/** Source of new tokens, by its name in the config file; null: there is none. */
 export function renewedBy(credential: Credential): 'refresh_token' | Renewal['kind'] | null {
   if (credential.type !== 'oauth2') return null;
   return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
-/** Which account it is, in the provider's own words; null: it says nothing. */
+/** Account in the provider's own words; null: the provider names none. */
 export function accountOf(details: Readonly<Record<string, string>>): string | null {
   const words = Object.entries(details).map(([name, value]) => `${name} ${value}`);
   return words.length === 0 ? null : words.join(', ');
@@ -179,8 +173,6 @@ export function grantJson(grant: Grant, now: number): Readonly<Record<string, un
   };
 }
 
-/** The clocks of a grant in words, and for programs. */
-
 /** Rows of `grant show`, without those that have nothing to say. */
 export function clockRows(
   grant: Grant,
@@ -200,7 +192,7 @@ export function clockRows(
   };
 }
 
-/** The same for programs: ISO 8601. */
+/** Clocks for `--json`: ISO 8601. */
 export function clockJson({
   obtainedAt,
   dueAt,
@@ -268,7 +260,7 @@ function when(at: number, now: number): string {
 export interface Clocks {
   readonly obtainedAt: number | null;
   readonly endsAt: number | null;
-  /** From when on the token is refreshed when it is used. */
+  /** Time from which a use refreshes the token. */
   readonly dueAt: number | null;
   readonly refreshToken: RefreshTokenEnds;
   readonly usedAt: number | null;
@@ -280,18 +272,18 @@ export interface Clocks {
 /** The last refresh that failed since the credential was stored. */
 interface Failure {
   readonly at: number;
-  /** One sentence, without a full stop. */
+  /** Sentence without a full stop. */
   readonly text: string;
 }
 
 /**
- * What happens next, and when; null: at a time that no clock tells.
+ * Next event, and its time; null: no clock tells it.
  *
- * - `refresh_ahead`: a running proxy refreshes the token, though nobody asks.
- * - `keep_alive`: the same, so that the refresh token does not die unused.
- * - `refresh_on_use`: the next request from then on has it refreshed.
+ * - `refresh_ahead`: a running proxy refreshes the token before it is used.
+ * - `keep_alive`: a running proxy uses the refresh token, so that it does not expire unused.
+ * - `refresh_on_use`: the next request after that time refreshes the token.
  * - `end`: the token ends, and nothing can renew it.
- * - `consent`: nothing, before a person consents again.
+ * - `consent`: nothing, until a person consents again.
  * - `nothing`
  */
 interface Next {
@@ -299,16 +291,15 @@ interface Next {
   readonly at: number | null;
 }
 
-/** What the clocks are read with. */
 interface ClockParts {
   readonly activity: GrantActivity | null;
-  /** Of the grant's provider; null: it is not defined. */
+  /** Dialect of the provider; null: the provider is not defined. */
   readonly dialect: Dialect | null;
   readonly tokens: Config['tokens'];
   readonly now: number;
 }
 
-/** Where the grant stands at `now`. */
+/** Returns the clocks of the grant at `now`. */
 export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
   const { grant, sealed } = opened;
   const { credential } = sealed;
@@ -326,7 +317,7 @@ export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
   };
 }
 
-/** What failed before the credential was stored says nothing of it. */
+/** Returns the last failure. A failure before the credential was stored says nothing about it. */
 export function failureOf(grant: Grant, activity: GrantActivity | null): Failure | null {
   if (activity === null || activity.failedAt === null || activity.failedAt < grant.updatedAt) return null;
   return { at: activity.failedAt, text: withoutStop(activity.failure ?? 'not known') };

@@ -16,7 +16,6 @@ import {
   readForm,
 } from '../../placeholders/codes.ts';
 
-/** Whose placeholder, and how it looks. */
 export interface PlaceholderOptions {
   readonly user?: string;
   readonly agent?: string;

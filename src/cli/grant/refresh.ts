@@ -97,7 +97,7 @@ async function attemptOnce(
   }
 }
 
-/** What a refresh can be asked for at all. */
+/** Opens a grant that can be refreshed. */
 async function refreshable({ grants, config }: State, picked: Grant, now: number): Promise<OpenedGrant> {
   const opened = await grants.read(picked.id);
   if (opened === null) throw grantGone();
@@ -148,7 +148,10 @@ interface RefreshGap {
   readonly hint: string;
 }
 
-/** Null: nothing is missing, or there is nothing to refresh. The client secret is looked for when it is needed. */
+/**
+ * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is read when it
+ * is needed.
+ */
 export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   const { name } = provider;
@@ -167,7 +170,6 @@ export function refreshGapOf(credential: Credential, provider: Provider): Refres
   return null;
 }
 
-/** How far a grant is extended. */
 export interface ExtendOptions {
   readonly user?: string;
   readonly ttl?: string;
@@ -232,7 +234,7 @@ export async function extendGrant(
   }
 }
 
-/** What is set; `none` takes a value away. */
+/** Options of `grant policy`; `none` removes a value. */
 export interface PolicyOptions {
   readonly user?: string;
   readonly expires?: string;
@@ -240,7 +242,7 @@ export interface PolicyOptions {
   readonly maxTtl?: string;
   readonly leaseTtl?: string;
   readonly maxLeaseTtl?: string;
-  /** All of them, or false: none. */
+  /** New labels; false: no labels. */
   readonly label?: readonly string[] | false;
 }
 
@@ -315,14 +317,13 @@ function noPolicy(grantId: string): GrantPolicy {
   return { grantId, ...unset, labels: [] };
 }
 
-/** What a command asks providers with. */
 interface CommandParts {
   readonly context: Pick<Context, 'now' | 'env'>;
   readonly state: State;
   readonly upstream: UpstreamClient;
 }
 
-/** What a refresh is made of for one command: the config does not change under it. */
+/** Makes the parts of a refresh for one command. The config does not change during it. */
 export function commandParts({ context: { now, env }, state, upstream }: CommandParts): RefreshParts {
   const parts = refreshParts(state, { config: () => state.config, fetch: () => upstream.fetch, now, env });
   return { ...parts, timers: systemTimers };

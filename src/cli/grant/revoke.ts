@@ -122,14 +122,12 @@ async function livingOn(grants: Registry, all: readonly Grant[], login: string):
   return found;
 }
 
-/** The upstream half of ending a grant: the provider is told, where it can be. */
-
 /** What became of the grant at its provider. Sentences are without a secret. */
 type ProviderRevocation =
   | { readonly kind: 'ended' }
-  /** There is no way to tell it; the sentence says what a person can do. */
+  /** The provider has no revocation endpoint; the sentence says what a person can do. */
   | { readonly kind: 'not told'; readonly sentence: string }
-  /** There is one, and it failed: what is known there may still be good. */
+  /** Revocation failed: the token may still be valid at the provider. */
   | { readonly kind: 'failed'; readonly sentence: string };
 
 /** Never rejects for what a provider or a network may do. */
@@ -215,7 +213,6 @@ function notTold(provider: Provider | undefined): ProviderRevocation {
   };
 }
 
-/** How a grant is ended. */
 interface EndOptions {
   readonly user?: string;
   /** The provider is not told. */
@@ -224,14 +221,14 @@ interface EndOptions {
 
 /** A grant that was ended. */
 interface Ended<T> {
-  /** What `endHere` answered. */
+  /** Result of `endHere`. */
   readonly here: T;
   readonly there: ProviderRevocation;
 }
 
 /**
- * Ends a grant here at once, then at its provider, with the credential as it was last: under its lock no refresh puts
- * another in its place meanwhile. A lock that another process does not let go of keeps nobody from ending a grant.
+ * Ends a grant here, then at its provider with its last credential: under the lock no refresh replaces it meanwhile. A
+ * lock that another process holds does not prevent it.
  *
  * @throws SidekeyError `grant_missing`; what `endHere` throws
  */

@@ -117,7 +117,7 @@ export async function showGrant(
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
 }
 
-/** Ends that come sooner are pointed out. */
+/** Time before an end from which a warning is printed. */
 const nearMs = 7 * 86_400_000;
 
 /** `sidekey grant list` */
@@ -170,19 +170,20 @@ function endText(end: number | null, now: number): string {
   return end === null ? 'no end' : relativeTime(end, now);
 }
 
-/** Which consent an upstream missed in a grant, and how to give it. */
-
 /** What an upstream said last of scopes that the grant lacks. */
 interface Lacked {
   /** Milliseconds since the epoch. */
   readonly at: number;
   /** None: the upstream did not name them. */
   readonly scopes: readonly string[];
-  /** What asks for them. */
+  /** Command that asks for the scopes. */
   readonly command: string;
 }
 
-/** Null: nothing, or it was before the last consent, or the grant has all of it by now. */
+/**
+ * Returns the lacking scopes; null: there are none, the report is older than the last consent, or the grant has them
+ * now.
+ */
 export function lackedBy(
   { grant, sealed: { credential } }: OpenedGrant,
   activity: Pick<GrantActivity, 'lackedAt' | 'lacked'> | null,
@@ -200,19 +201,16 @@ export function lackedBy(
   return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
 }
 
-/** For people: `read:org (2 h ago)`; null: there is nothing to say. */
+/** Text for a person: `read:org (2 h ago)`; null: nothing is lacking. */
 export function lackedText(lacked: Lacked | null, now: number): string | null {
   if (lacked === null) return null;
   const { at, scopes } = lacked;
   return `${scopes.length === 0 ? 'not named' : scopes.join(' ')} (${relativeTime(at, now)})`;
 }
 
-/** For programs. */
 function lackedJson(lacked: Lacked | null): Readonly<Record<string, unknown>> | null {
   return lacked === null ? null : { ...lacked, at: isoTime(lacked.at) };
 }
-
-/** Who may use a grant now. */
 
 /** Agents that are bound to it, and leases that are good for it. */
 interface ReachedBy {
@@ -260,7 +258,6 @@ function reachedByRows(
   };
 }
 
-/** The same for programs. */
 function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, unknown>> {
   return {
     agents: agents.map(({ name, disabledAt }) => ({
@@ -271,18 +268,16 @@ function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, u
   };
 }
 
-/** What a person is told of the key that a grant's tokens are bound to (RFC 9449). Its thumbprint is public. */
-
 /** The key, and what is bound to it. */
 interface BoundKey {
   readonly algorithm: DpopAlgorithm;
   /** RFC 7638. */
   readonly thumbprint: string;
-  /** Whether the access token of now is. */
+  /** The current access token is bound to the key. */
   readonly isBound: boolean;
 }
 
-/** Null: the grant has no key. */
+/** Returns the key; null: the grant has none. */
 export function boundKeyOf(credential: Credential): BoundKey | null {
   if (credential.type !== 'oauth2' || credential.dpop === undefined) return null;
   const { key, isBound } = credential.dpop;
@@ -290,20 +285,21 @@ export function boundKeyOf(credential: Credential): BoundKey | null {
   return { algorithm, thumbprint, isBound };
 }
 
-/** Whether a token goes nowhere, since the definition wants one that is bound and this one is not. */
+/**
+ * Reports whether no request carries the token, because the provider requires a bound token and this one is not bound.
+ */
 export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
   if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
-/** For a program. */
 function boundKeyJson(bound: BoundKey | null): unknown {
   if (bound === null) return null;
   const { algorithm, thumbprint, isBound } = bound;
   return { algorithm, thumbprint, token_bound: isBound };
 }
 
-/** One line; null: nothing is to be said. */
+/** Line about the key; null: there is nothing to say. */
 function boundKeyText(credential: Credential, provider: Provider | undefined): string | null {
   const bound = boundKeyOf(credential);
   if (isUnbound(credential, provider)) return 'no key, though the provider is to bind its tokens to one';

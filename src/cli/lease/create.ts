@@ -21,7 +21,6 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord, Rights } from '../../store/store.ts';
 
-/** What a lease is to be. */
 export interface CreateOptions {
   readonly agent: string;
   readonly grant: readonly string[];
@@ -84,13 +83,13 @@ function readPurpose(text: string): string {
   });
 }
 
-/** What a lease is to be; checked, and its spans in milliseconds. */
+/** Checked request for a lease; spans in milliseconds. */
 export interface LeaseOrder {
   readonly agent: string;
-  /** As `--grant` names them; null: all that the agent reaches, what comes later too. */
+  /** Grants as in `--grant`; null: all that the agent reaches, also those added later. */
   readonly grants: readonly string[] | null;
   readonly purpose: string;
-  /** Null: whatever is usual. */
+  /** Lifetime; null: the default. */
   readonly ttlMs: number | null;
   readonly idleMs: number | null;
   readonly maxUses: number | null;
@@ -102,7 +101,7 @@ export interface LeaseOrder {
 export interface MadeLease {
   readonly lease: LeaseRecord;
   readonly secret: string;
-  /** Those that it reaches now. */
+  /** Grants that it reaches now. */
   readonly grants: readonly Grant[];
   readonly policies: readonly GrantPolicy[];
   readonly ttl: GrantedTtl;
@@ -199,10 +198,7 @@ export function ownGrants(
   return grants.filter((grant) => reachesGrant(bindings, actsFor, grant, labels.get(grant.id) ?? []));
 }
 
-/**
- * What ends before a lease does: a lease and the token behind it have clocks of their own. Sentences for people; none
- * where the lease is the first to end.
- */
+/** Sentences about grants and tokens that end before the lease; none where the lease ends first. */
 export function whatEndsBefore(
   expiresAt: number,
   grants: readonly Grant[],
@@ -232,13 +228,12 @@ export function whatEndsBefore(
   });
 }
 
-/** What leases are measured by. */
 interface TtlFacts {
   readonly config: Pick<Config, 'leases' | 'providers'>;
   readonly policies: readonly GrantPolicy[];
 }
 
-/** How long a lease of these grants may last; `asked` in milliseconds, null: whatever is usual. */
+/** Lifetime of a lease for these grants; `asked` in milliseconds, null: the default. */
 export function ttlFor(asked: number | null, grants: readonly Grant[], facts: TtlFacts): GrantedTtl {
   return grantedTtl(
     asked,
@@ -246,7 +241,7 @@ export function ttlFor(asked: number | null, grants: readonly Grant[], facts: Tt
   );
 }
 
-/** What is said of a lease that is shorter than was asked for; null: it is not. */
+/** Sentence about a lease that is shorter than requested; null: it is not. */
 export function cappedText({ ttlMs, cappedBy }: GrantedTtl, asked: string | undefined): string | null {
   if (cappedBy === null) return null;
   const wanted = asked === undefined ? 'the usual time' : asked;
@@ -268,8 +263,6 @@ function levelsOf(grant: Grant, { config, policies }: TtlFacts): LeaseTtlLevel[]
   ];
 }
 
-/** What a person and a program are told of a lease. */
-
 /** `active`, `expired`, `expired (idle)`, `used up`, `revoked`. */
 export function leaseStateText(lease: Lease, now: number): string {
   const standing = leaseStanding(lease, now);
@@ -278,7 +271,7 @@ export function leaseStateText(lease: Lease, now: number): string {
     : standing.state.replace('_', ' ');
 }
 
-/** When it ends, or ended. */
+/** Time at which it ends, or ended. */
 export function leaseEndText(lease: Lease, now: number): string {
   const standing = leaseStanding(lease, now);
   switch (standing.state) {

@@ -21,11 +21,10 @@ import { namedGrant, pickAgent, pickLease } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { LeaseChoice } from '../../store/store.ts';
 
-/** Which leases are shown. */
 export interface ListOptions {
   readonly agent?: string;
   readonly grant?: string;
-  /** Those that have ended too. */
+  /** Also show ended leases. */
   readonly all?: boolean;
 }
 
@@ -100,10 +99,9 @@ export async function showLease({ withView, output, now }: Context, id: string):
   for (const warning of warnings) output.say(warning);
 }
 
-/** What a lease is given. */
 export interface RenewOptions {
   readonly ttl?: string;
-  /** So many requests more. */
+  /** Number of further requests. */
   readonly uses?: string;
 }
 
@@ -163,7 +161,6 @@ export async function renewLease(
   }
 }
 
-/** Which leases are meant: one, or all of an agent, or all that a grant is in. */
 export interface RevokeOptions {
   readonly agent?: string;
   readonly grant?: string;

@@ -4,14 +4,13 @@ import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 
-/** How a command ended. */
+/** End of a child process. */
 export type ChildEnd =
   | { readonly kind: 'exit'; readonly code: number }
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
-  /** It did not begin: exit codes as of env(1) and of shells. */
+  /** The child did not start: exit codes as of env(1) and of shells. */
   | { readonly kind: 'failed'; readonly code: 126 | 127; readonly error: SidekeyError };
 
-/** What runs. */
 interface Command {
   readonly program: string;
   readonly words: readonly string[];
@@ -89,9 +88,9 @@ const dumping: ReadonlySet<NodeJS.Signals> = new Set([
 ]);
 
 /**
- * Ends this process as the command ended, so that whoever waits for it sees the same: by its signal, or where that would
- * write this process's memory to disk, by the exit code that shells have for it. Answers that code where the signal does
- * not end it.
+ * Ends this process as the child ended, so that the parent sees the same: with its signal; or, where the signal would
+ * write this process's memory to disk, with the exit code of shells. Returns that code where the signal does not end
+ * the process.
  */
 export function endAs(signal: NodeJS.Signals): number {
   if (!dumping.has(signal)) {
@@ -101,7 +100,10 @@ export function endAs(signal: NodeJS.Signals): number {
   return 128 + constants.signals[signal];
 }
 
-/** Whoever continues this process hears only now that the child had stopped, and first has to continue it too. */
+/**
+ * Delay before a look at the child. A process that continues this one sees only now that the child was stopped, and
+ * must continue it first.
+ */
 const soonMs = 20;
 
 /**
@@ -128,7 +130,7 @@ export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
   };
 }
 
-/** Whether a process is stopped by a signal; one that a debugger holds is not. */
+/** Reports whether a signal has stopped a process; a debugger does not count. */
 function isStopped(pid: number): boolean {
   try {
     if (process.platform === 'linux') {
@@ -145,7 +147,7 @@ function isStopped(pid: number): boolean {
 
 /** The signals of a process that stands in for another one. */
 export interface Signals {
-  /** What wants this process to end and has come before there was anybody to pass it to. */
+  /** Signal that asked this process to end before the child started. */
   readonly ended: NodeJS.Signals | null;
   /** Gives signals that come from now on to a command; null: it has ended. */
   passTo(receive: ((signal: NodeJS.Signals) => void) | null): void;
@@ -154,10 +156,10 @@ export interface Signals {
 /** The terminal gives these to all of its processes at once. */
 const ofTheTerminal = ['SIGINT', 'SIGQUIT'] as const;
 const ending = ['SIGTERM', 'SIGHUP'] as const;
-/** Whoever sends one of these means the command. It may have it from the terminal already: a second one does no harm. */
+/** Signals for the child. The child may have received one from the terminal already: a second one does no harm. */
 const others = ['SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'] as const;
 
-/** Whoever passes signals on may do so a moment after the terminal: npm does. */
+/** Time within which a signal is a copy: npm forwards the signals of the terminal. */
 const sameSignalMs = 500;
 
 /**
@@ -192,7 +194,7 @@ export function takeSignals(now: () => number): Signals {
   };
 }
 
-/** Whether this process has a terminal that could send it signals. */
+/** Reports whether this process has a terminal that could send it signals. */
 function hasTerminal(): boolean {
   try {
     closeSync(openSync('/dev/tty', files.O_RDONLY | files.O_NOCTTY));

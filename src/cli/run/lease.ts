@@ -18,10 +18,9 @@ export interface HeldLease {
   end(): Promise<void>;
 }
 
-/** What a lease is held with. */
 interface HoldParts {
   readonly state: Pick<State, 'store' | 'audit' | 'grants' | 'vault'>;
-  /** What is in force at that moment. */
+  /** Returns the config in force. */
   readonly config: () => State['config'];
   readonly log: Log;
   /** Milliseconds since the epoch. */

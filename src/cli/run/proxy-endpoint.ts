@@ -20,11 +20,10 @@ import { systemTimers } from '../../lib/timers.ts';
 import { startProxy } from '../../main.ts';
 import type { Domain } from '../../policy/domain-map.ts';
 
-/** Whose lease a command gets, and for what. */
 export interface LeaseSettings {
-  /** Null: the agent of `sidekey run`. */
+  /** Agent; null: that of `sidekey run`. */
   readonly agent: string | null;
-  /** Null: whatever the agent reaches. */
+  /** Grants; null: all that the agent reaches. */
   readonly grants: readonly string[] | null;
   readonly purpose: string;
   /** Milliseconds since the epoch; null: with the command. */
@@ -79,7 +78,7 @@ export async function openOwnProxy(
   }
 }
 
-/** What a run has in its own way. */
+/** Settings of a proxy inside this process. */
 interface OwnSettings {
   readonly unmatched: Config['proxy']['unmatched'];
   /** Names of policies that every request with a credential has to pass besides the rules of its domain. */
@@ -125,19 +124,19 @@ function unknownPolicy(name: string, known: readonly string[]): SidekeyError {
   );
 }
 
-/** How a command reaches the services. */
+/** Proxy that the command uses. */
 export interface ProxyEndpoint {
-  /** What the command is told; the URL has its token. */
+  /** Address for the command; the URL contains its token. */
   readonly proxy: { readonly url: string; readonly host: string; readonly port: number };
   /** PEM of the CA that it is to trust. */
   readonly authorityPem: string;
-  /** What is in force at that moment. */
+  /** Returns the config in force. */
   readonly config: () => Config;
-  /** Null: the URL came with a token of its own, and this process makes no right. */
+  /** Lease of the command; null: the URL has a token of its own. */
   readonly lease: HeldLease | null;
   /** The writer of the audit file that writes for this command alone; null: others come through the proxy too. */
   readonly node: string | null;
-  /** Ends the lease first, then what serves. Idempotent. */
+  /** Revokes the lease, then closes the proxy. Idempotent. */
   close(): Promise<void>;
 }
 

@@ -13,7 +13,7 @@ import { pause, systemTimers } from '../../lib/timers.ts';
 /** Milliseconds that another process takes to write what it has noted. */
 const noteDelayMs = 250;
 
-/** Whatever this cannot find out is no failure of the command. */
+/** Prints the summary. An error here does not fail the command. */
 export async function reportRun(
   { output }: Context,
   { config, lease, node }: ProxyEndpoint,
@@ -42,19 +42,19 @@ export async function reportRun(
   }
 }
 
-/** What is said when a command has ended. */
+/** Summary at the end of a command. */
 interface RunSummary {
-  /** Null: others came through the proxy too, and who is who is not known here. */
+  /** Counts; null: other callers use the same proxy, and cannot be told apart. */
   readonly counts: RequestCounts | null;
   readonly refusals: readonly RefusalWithHint[];
-  /** What a person should know of the environment, and what the log would have said. */
+  /** Notes about the environment, and warnings of the log. */
   readonly notes: readonly string[];
 }
 
-/** So many refusals and so many notes are told one by one. */
+/** Number of refusals and of notes that are printed. */
 const maxListed = 5;
 
-/** For a person: one line where nothing was refused. */
+/** Text for a person: one line where nothing was refused. */
 export function summaryText({ counts, refusals, notes }: RunSummary): string {
   const told = refusals.slice(0, maxListed);
   const more = refusals.length - told.length;
@@ -66,7 +66,6 @@ export function summaryText({ counts, refusals, notes }: RunSummary): string {
   ].join('\n');
 }
 
-/** The same for programs. */
 function summaryJson({ counts, refusals, notes }: RunSummary): object {
   return {
     run:
@@ -110,9 +109,8 @@ interface RefusalWithHint {
   readonly hint: string | null;
 }
 
-/** What the way out is looked for with. */
 interface HintFacts {
-  /** That of the proxy which refused. */
+  /** Config of the proxy that refused. */
   readonly config: Config;
   readonly lease: string;
 }
@@ -170,13 +168,13 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
   }
 }
 
-/** What a command did through the proxy, in numbers. */
+/** Number of requests of a command, by result. */
 interface RequestCounts {
   /** Requests that a credential went along with. */
   readonly requests: number;
   /** Hosts that were reached without one, as `host:port`, in order. */
   readonly tunnelled: readonly string[];
-  /** Of all that was let through, what failed on our side or the service's. */
+  /** Allowed requests that failed here or at the upstream server. */
   readonly failed: number;
   /** Requests that were refused. */
   readonly refused: number;
@@ -219,7 +217,6 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
   };
 }
 
-/** Whose lines are read, and from where on. */
 interface LinesOfRun {
   /** The audit file. */
   readonly file: string;

@@ -19,7 +19,6 @@ import { errorPhrase, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
 import { shellWord, visible } from '../../lib/text.ts';
 
-/** What `sidekey run` is told. */
 export interface RunOptions {
   readonly grant?: readonly string[];
   readonly agent?: string;
@@ -70,7 +69,7 @@ export async function run(
   return end.kind === 'signal' ? endAs(end.signal) : end.code;
 }
 
-/** Whoever wanted this to end before there was a command has that now. */
+/** Starts the child; a signal that came earlier takes effect now. */
 function startChild(command: Parameters<typeof runChild>[0], signals: Signals): Promise<ChildEnd> {
   const { ended } = signals;
   return ended === null ? runChild(command, signals) : Promise.resolve({ kind: 'signal', signal: ended });
@@ -114,13 +113,13 @@ function refuseOptions(options: RunOptions, names: readonly (keyof RunOptions)[]
   throw new SidekeyError('input_invalid', `--${name} ${why}.`, { hint: 'leave out one of them' });
 }
 
-/** What Node itself would write to the terminal goes to the log. */
+/** Writes warnings of Node to the log instead of the terminal. */
 function logWarnings({ log }: KeptLog): void {
   process.removeAllListeners('warning');
   process.on('warning', (warning) => log.warn({ err: warning }, errorPhrase(warning)));
 }
 
-/** Where the program fails in a way that it should not: everything but a lease ends with a process. */
+/** Revokes the lease after an unexpected error: everything else ends with the process. */
 function revokeNow({ lease, config }: ProxyEndpoint): void {
   if (lease === null) return;
   const args = [door, 'lease', 'revoke', lease.id, '--config', config().file];
@@ -130,12 +129,12 @@ function revokeNow({ lease, config }: ProxyEndpoint): void {
 /** A log while the terminal is somebody else's. */
 export interface KeptLog {
   readonly log: Log;
-  /** What was worth a warning, each once, in the order in which it came first: for the end. */
+  /** Messages of warnings and errors, each once, in order of first appearance. */
   warnings(): readonly string[];
   close(): void;
 }
 
-/** No more are kept: a log that says so much is to be read in a file. */
+/** Number of messages that are kept: a longer log is read in a file. */
 const maxKept = 5;
 
 /**

@@ -3,7 +3,7 @@ import type { Config } from '../../config/config.ts';
 import { failures, SidekeyError } from '../../lib/errors.ts';
 import { reachable } from '../format.ts';
 
-/** One thing that was looked at. */
+/** One finding of a check. */
 export interface Finding {
   readonly name:
     | 'config'
@@ -18,20 +18,20 @@ export interface Finding {
     | 'clock'
     | 'upstreams';
   readonly ok: boolean;
-  /** For people. */
+  /** Text for people. */
   readonly text: string;
-  /** For programs. */
+  /** Facts for `--json`. */
   readonly facts: Readonly<Record<string, unknown>>;
   readonly needs: readonly Need[];
 }
 
-/** Something to be done by a person. */
+/** Something that a person must do. */
 export interface Need {
   readonly sentence: string;
   readonly hint: string | null;
 }
 
-/** What was found; `ok` where it needs nothing. */
+/** Makes a finding; `ok` where it needs nothing. */
 export function finding(
   name: Finding['name'],
   text: string,
@@ -41,7 +41,7 @@ export function finding(
   return { name, ok: needs.length === 0, text, facts, needs };
 }
 
-/** What could not even be looked at. */
+/** Finding for a check that failed to run. */
 export function broken(name: Finding['name'], error: unknown): Finding {
   const known =
     error instanceof SidekeyError
@@ -60,12 +60,12 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
   }
 }
 
-/** Whether a proxy answers where the config says that it listens. */
+/** Answer at the address in the config. */
 type Health =
   | { readonly kind: 'serving' }
-  /** Nothing listens there, or it does not answer in time. */
+  /** Nothing listens there, or the answer is late. */
   | { readonly kind: 'silent'; readonly why: string }
-  /** Something answers, and it is no Sidekey. */
+  /** Another program answers. */
   | { readonly kind: 'stranger' }
   /** The port is chosen at the start, so that nobody can know it. */
   | { readonly kind: 'unknown' };

@@ -48,7 +48,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   );
 }
 
-/** Of grants whose provider is to bind tokens to a key: whether it did. */
+/** Binding of a token, where the provider binds tokens to a key. */
 async function bindingOf(view: View, grant: Grant): Promise<'bound' | 'unbound' | null> {
   const provider = view.config.providers.get(grant.provider);
   if (provider === undefined || provider.dpop === null) return null;
@@ -65,7 +65,7 @@ function unboundNeed(grant: Grant): Need {
   };
 }
 
-/** Whether an upstream missed scopes in a grant that can be given them. */
+/** Reports whether an upstream server missed scopes that a consent can add. */
 async function lacks(view: View, grant: Grant, activity: GrantActivity | undefined): Promise<boolean> {
   if (activity === undefined || activity.lackedAt === null) return false;
   const opened = await (await view.registry())?.read(grant.id);
@@ -151,7 +151,10 @@ function refreshTokenEnds({ dialect }: Provider): boolean {
   return dialect.refreshTokenIdleMs !== null || dialect.refreshTokenLifeMs !== null;
 }
 
-/** In the last quarter of its time, and within two weeks: what a running proxy keeps alive it has used by then. */
+/**
+ * Reports whether a time is within the last quarter of a lifetime and within two weeks. A running proxy has used a
+ * token by then.
+ */
 function isNear(at: number, timeMs: number | null, now: number): boolean {
   return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);
 }

@@ -97,10 +97,7 @@ export async function look(config: Config, now: () => number): Promise<readonly 
   ]);
 }
 
-/**
- * The same for a config that is not valid now: whatever hangs on none of its bad parts. What runs goes on with the config
- * that it had.
- */
+/** Checks the valid parts of an invalid config. A running proxy keeps the config that it had. */
 export async function lookAtBroken(
   error: SidekeyError,
   { config, lost }: Salvaged,
@@ -320,7 +317,7 @@ async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
 
 const dayMs = 86_400_000;
 
-/** To read a log of millions would take a person's patience. */
+/** Number of lines to search: a log may have millions. */
 const linesBack = 10_000;
 
 interface LookedAt {

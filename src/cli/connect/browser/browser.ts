@@ -5,8 +5,6 @@ import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts'
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
 import { isLoopback } from '../../../policy/authority.ts';
 
-/** A person's browser, opened without a shell. */
-
 /** Where this process runs. */
 interface Surroundings {
   readonly platform: NodeJS.Platform;
@@ -20,7 +18,7 @@ export interface BrowserCommand {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** What can be tried, in turn; or why there is nothing to try, as the end of a sentence. */
+/** Commands to try in turn; or the reason why there is none, as the end of a sentence. */
 type BrowserChoice =
   | { readonly kind: 'commands'; readonly commands: readonly BrowserCommand[] }
   | { readonly kind: 'none'; readonly why: string };
@@ -94,12 +92,11 @@ function fromVariable(url: string, variable: string): BrowserCommand[] {
   });
 }
 
-/** What a browser is started with. */
 interface StartOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Told of the last command that was tried, where none has worked. */
+  /** Receives the last command that was tried, where none worked. */
   readonly failed: (program: string, why: string) => void;
 }
 
@@ -141,7 +138,7 @@ export function startBrowser([command, ...others]: readonly BrowserCommand[], op
   }
 }
 
-/** How variables are called that hold secrets; the window manager's own token is none. */
+/** Names of variables that hold secrets. The token of the window manager is none. */
 const secretName = /SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN|API_?KEY|_KEY$|^SIDEKEY_/i;
 
 const plainNames = new Set(['XDG_ACTIVATION_TOKEN']);
@@ -162,7 +159,7 @@ function whyNot(program: string, error: unknown): string {
   return `cannot be started (${systemCode(error)})`;
 }
 
-/** What a person reads in the browser when a consent has come back, or why nothing came of it. */
+/** Content of the last page in the browser. */
 export interface FinishPage {
   readonly kind: 'done' | 'failed';
   readonly title: string;
@@ -186,22 +183,22 @@ export const defaultPort = 8765;
 
 const path = '/callback';
 
-/** Where a consent comes back to. */
+/** Place to which the provider redirects the browser. */
 export type RedirectTarget =
   /** RFC 8252 §7.3: a listener of our own. */
   | {
       readonly kind: 'loopback';
       /** `127.0.0.1`, `[::1]` or `localhost`, as it stands in the URI. */
       readonly host: string;
-      /** Null: the usual one, or where that is taken any that is free. 0: any that is free. */
+      /** Port; null: the default port, or any free port where that is taken; 0: any free port. */
       readonly port: number | null;
       readonly path: string;
     }
-  /** Somewhere else: a person carries the answer back. */
+  /** Another machine: a person brings the answer here. */
   | { readonly kind: 'elsewhere'; readonly redirectUri: string };
 
 /**
- * What `--port` and `--redirect-uri` say. A loopback URI without a port leaves the port open.
+ * Reads `--port` and `--redirect-uri`. A loopback URI without a port leaves the port open.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -247,10 +244,9 @@ export function redirectTarget({
 }
 
 /**
- * Where a consent of a provider comes back to: what a person says, else what the client is registered with, else what the
- * provider takes.
+ * Chooses the redirect target: from the options, then from the registered client, then from what the provider accepts.
  *
- * @throws SidekeyError `input_invalid`; also where the provider takes no redirect URI of this machine and none is named
+ * @throws SidekeyError `input_invalid`; also where the provider accepts no loopback URI and none is named
  */
 export function redirectOf(
   options: { readonly port?: string | undefined; readonly redirectUri?: string | undefined },
@@ -269,10 +265,10 @@ export function redirectOf(
   });
 }
 
-/** Nothing has to be there: what counts is the address that the browser shows. */
+/** Example of a registered page. The page need not exist: the user copies the address from the browser. */
 const httpsExample = 'https://example.com/callback';
 
-/** What to register where no client is yet. */
+/** Redirect URI to register where there is no client yet. */
 export function redirectUriToRegister(
   options: { readonly port?: string | undefined; readonly redirectUri?: string | undefined },
   provider: Pick<Provider, 'name' | 'title' | 'redirect' | 'redirectUri'>,

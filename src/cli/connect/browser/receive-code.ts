@@ -7,15 +7,9 @@ import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts'
 import type { PageAnswer } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../oauth/callback.ts';
 
-/**
- * The listener that a consent comes back to (RFC 8252 §7.3). Every page of the web can send requests to it, so only a
- * GET of the right path, under the right name, with the right state counts; anything else gets a small page and changes
- * nothing: the wait goes on.
- */
-
 /** What the listener waits for. */
 interface Expected {
-  /** Where the browser is sent first. */
+  /** First address for the browser. */
   readonly consentUrl: string;
   readonly state: string;
   /** Called once, with what came back; the browser waits for the page that it answers with. */
@@ -28,10 +22,10 @@ interface Expected {
 export interface Loopback {
   readonly redirectUri: string;
   /**
-   * From now on callbacks are looked at.
+   * Starts to accept callbacks.
    *
-   * @returns a URL of this listener that leads to the consent page, once: to be put where other users of the machine can
-   * read it, such as the arguments of a program. The consent URL itself holds the state.
+   * @returns a URL of this listener that redirects once to the consent page. It may appear where other users can read
+   * it, such as in the arguments of a program; the consent URL itself contains the state.
    */
   expect(expected: Expected): string;
   /** Lets the page that is under way arrive, and closes. Idempotent. */
@@ -220,10 +214,10 @@ function failure(error: unknown, host: string, port: number): SidekeyError {
   });
 }
 
-/** What a pasted answer is held against, so that a wrong one can be asked for again. */
+/** Facts that a pasted answer must match. */
 export interface PasteExpectation {
   readonly state: string;
-  /** Whether a code by itself is taken: it is tied to this flow, and nothing else of the address is needed. */
+  /** Accepts a code without the rest of the address: PKCE ties the code to this flow. */
   readonly takesBareCode: boolean;
   /** Reads the text. Default: as RFC 6749 §4.1.2 has it. */
   readonly read?: ((text: string) => Callback) | undefined;

@@ -180,19 +180,17 @@ export const obtainByGithubInstallation: Obtain = async (request) => {
   return firstToken(request, { kind: 'github_installation', key, appId, installationId });
 };
 
-/** Private keys that a person hands over, in the files that providers give them out in. */
-
 /** What a file says besides the key; null where it is the key alone. */
 interface ServiceAccount {
   readonly clientEmail: string;
-  /** Where its assertions go. */
+  /** Token endpoint of the assertions. */
   readonly tokenUri: string;
 }
 
 /** A key, ready to be kept. */
 interface HandedKey {
   readonly key: SigningKey;
-  /** Of a service account as Google hands it out. */
+  /** Service account, as Google exports it; null: the file has the key alone. */
   readonly account: ServiceAccount | null;
 }
 

@@ -36,7 +36,6 @@ import { type TokenIo } from '../../../oauth/http.ts';
 import { withDescription } from '../../../oauth/description.ts';
 import { scopesIn, ungrantedScopes } from '../../../oauth/scopes.ts';
 
-/** What a login is used with. */
 export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;
 
 /** A login. */
@@ -48,7 +47,7 @@ export interface Auth0Login {
   readonly again: string;
 }
 
-/** Which grant is meant: by name or id, of this user alone. */
+/** Name or ID of a grant of this user. */
 interface LoginReference {
   readonly via: string;
   readonly user: string;
@@ -144,7 +143,7 @@ export async function askForAccount(
   throw unplanned(plan);
 }
 
-/** How a grant lives on a login at Auth0; null: it does not. */
+/** Renewal of a grant through a login at Auth0; null: the grant has none. */
 export function connectionOf({ sealed }: OpenedGrant): ConnectionRenewal | null {
   const { credential } = sealed;
   const renewal = credential.type === 'oauth2' ? credential.renewal : undefined;
@@ -199,11 +198,6 @@ function tokenIo({ upstream, context: { now } }: LoginParts): TokenIo {
   return { fetch: upstream.fetch, now };
 }
 
-/**
- * `sidekey connect NAME --via LOGIN`: an account that its owner connects at Auth0, whose tokens Auth0 Token Vault hands
- * out for the refresh token of the login.
- */
-
 /** The detail of a grant that says which account it is: its id at Auth0. */
 export const accountDetail = 'connected_account';
 
@@ -252,7 +246,7 @@ export const obtainViaAuth0: Obtain = async (request) => {
   return connectInBrowser({ api, login, renewal, scopes, isKnown }, request);
 };
 
-/** What is asked for at the account's own provider. */
+/** Scopes for the account's own provider. */
 function wantedScopes({ scopes, context }: ConnectRequest, known: KnownConnection | null): readonly string[] {
   if (scopes.length === 0) return [];
   if (known?.takesScopes === false) {
@@ -277,7 +271,7 @@ function chosen(
   );
 }
 
-/** Connected again, a grant stays with the account that it was for. */
+/** Renewal of the existing grant, which stays with its account. */
 function formerRenewal(existing: OpenedGrant | null, login: Auth0Login): ConnectionRenewal | null {
   const renewal = existing === null ? null : connectionOf(existing);
   return renewal?.via === login.grant.id ? renewal : null;
@@ -298,7 +292,7 @@ interface Connecting {
   readonly login: Auth0Login;
   readonly renewal: ConnectionRenewal;
   readonly scopes: readonly string[];
-  /** Whether it is certain that the renewal is for the account that was connected. */
+  /** Reports whether the renewal is certainly for the connected account. */
   readonly isKnown: (connected: ConnectedAccount) => boolean;
 }
 
@@ -399,11 +393,11 @@ function noToken({ provider }: ConnectRequest, said: string): SidekeyError {
   );
 }
 
-/** What came of disconnecting an account. */
+/** Result of disconnecting an account. */
 type Disconnected =
   /** Auth0 has forgotten its tokens. The account's own provider is not told: Auth0 does not revoke them there. */
   | { readonly kind: 'disconnected' }
-  /** It was not connected any more. */
+  /** The account was not connected any more. */
   | { readonly kind: 'gone' };
 
 /**

@@ -45,7 +45,7 @@ function takesBareCode(
   return codeVerifier !== null && provider.dialect.callbackDetails.length === 0;
 }
 
-/** What a begun flow kept to itself, whichever process began it. */
+/** Secrets of a flow that has begun, in this or another process. */
 interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
   /** See `Authorization`; absent: as null. */
   readonly proofKey?: Authorization['proofKey'];
@@ -81,17 +81,16 @@ interface BrowserConsent<T> {
    * the browser, and thrown.
    */
   readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
-  /** What the browser shows when that went well. */
+  /** Page for the browser after success. */
   readonly page: (result: T) => Omit<FinishPage, 'kind'>;
 }
 
-/** What is asked. */
+/** A consent that has begun. */
 interface BegunConsent extends PasteExpectation {
-  /** Where the browser goes. */
+  /** Address of the consent page. */
   readonly url: string;
 }
 
-/** What of a request this needs. */
 export type ConsentRequest = Pick<ConnectRequest, 'context' | 'provider' | 'options' | 'signal'>;
 
 /**
@@ -173,7 +172,7 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
   }
 }
 
-/** Who pastes needs no listener; it is there for a browser on this machine, or for a forwarded port. */
+/** Opens the listener. With `--paste` it is optional: it serves a browser on this machine, or a forwarded port. */
 async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<Loopback | null> {
   try {
     return await open();
@@ -233,7 +232,7 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: 
   });
 }
 
-/** The same sentence as in the terminal. */
+/** Page with the error that the terminal shows. */
 function failurePage({ title }: ConsentRequest['provider'], error: unknown): FinishPage {
   const known = error instanceof SidekeyError ? error : null;
   return {

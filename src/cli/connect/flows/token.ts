@@ -33,7 +33,7 @@ export const pasteToken: Obtain = async (request) => {
   });
 };
 
-/** What a person pastes, by the names of the provider's parts. */
+/** Asks for the parts of the provider's token. */
 export async function askedParts({
   context,
   provider,
@@ -158,7 +158,7 @@ function read(text: string, now: () => number): OAuth2Credential {
   });
 }
 
-/** What was pasted, by the names of the parts. */
+/** Pasted values by the names of their parts. */
 export type PastedParts = Readonly<Record<string, string>>;
 
 /**
@@ -222,9 +222,7 @@ function invalid(sentence: string, { parts }: PastedToken): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint: `write ${form} to standard input` });
 }
 
-/**
- * What about a value looks wrong, as a sentence; null: nothing. A form is a hint and no proof, so this warns only.
- */
+/** Doubt about the form of a value, as a sentence; null: none. The form proves nothing, so this is only a warning. */
 export function doubtOf(value: string, { what, starts }: TokenPart): string | null {
   const known = starts
     .toSorted((a, b) => b.prefix.length - a.prefix.length)
