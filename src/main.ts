@@ -230,7 +230,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       nonces: createNonces(),
       audit,
       quota,
-      echoLimit: createEchoLimit(quota, now),
+      leakLimit: createEchoLimit(quota, now),
       approvals: approvals.queue,
       fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
       placeholders: placeholderCodes(vault),
@@ -348,8 +348,8 @@ function settingsOf(
   { dialer, connections, streams, protocols }: UpstreamClient,
 ): ConfigSnapshot {
   return {
-    policy: { domains: createDomainMap(domains), unmatched: proxy.unmatched },
-    agents: proxy.agents,
+    policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
+    agents: proxy.authentication,
     limits,
     dialer,
     connections,

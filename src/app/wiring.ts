@@ -136,12 +136,12 @@ interface Reading {
 }
 
 async function openProxy(
-  { authority, login, resolves }: UpstreamProxyConfig,
+  { authority, login, remoteDns }: UpstreamProxyConfig,
   reading: Reading,
 ): Promise<ParentProxy> {
-  if (login === null) return { authority, credentials: null, resolves };
+  if (login === null) return { authority, credentials: null, remoteDns };
   const password = await readSecret(login.password, { ...reading, where: login.origin });
-  return { authority, credentials: { user: login.user, password }, resolves };
+  return { authority, credentials: { user: login.user, password }, remoteDns };
 }
 
 async function readCertificate(

@@ -162,7 +162,7 @@ export async function listDomains(
 ): Promise<void> {
   const { domains, unmatched, grants } = await withView(async (view) => ({
     domains: view.config.domains,
-    unmatched: view.config.proxy.unmatched,
+    unmatched: view.config.proxy.unmatchedHosts,
     grants: await view.grants(),
   }));
   const at = now();
@@ -239,7 +239,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
     grant: action.grant,
     insecure: action.insecure,
     leak_guard: action.leakGuard ?? 'auto',
-    ...(action.echoLimit === undefined ? {} : { echo_limit: action.echoLimit }),
+    ...(action.leakLimit === undefined ? {} : { leak_limit: action.leakLimit }),
     grants: offeredBy(domain, grants).map((grant) => ({
       id: grant.id,
       name: grant.name,

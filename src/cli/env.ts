@@ -53,10 +53,14 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     vault: await view.vault(),
   }));
   const place = proxyPlace(config.proxy.listen, options.proxy);
-  if (agent === undefined && config.proxy.agents === 'required') {
-    throw new SidekeyError('input_invalid', 'The proxy serves nobody without a token (proxy.agents).', {
-      hint: 'sidekey env --agent NAME --grant GRANT',
-    });
+  if (agent === undefined && config.proxy.authentication === 'required') {
+    throw new SidekeyError(
+      'input_invalid',
+      'The proxy serves nobody without a token (proxy.authentication).',
+      {
+        hint: 'sidekey env --agent NAME --grant GRANT',
+      },
+    );
   }
   // Before the lease: what cannot be written is found while there is nothing to be taken back.
   const folder = trustFolder(config.ca.directory, parent);

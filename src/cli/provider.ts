@@ -6,7 +6,7 @@ import { checkProvider, readProviderFile, settle } from '../config/catalog.ts';
 import { configInvalid } from '../config/problem.ts';
 import { flowWords } from '../config/provider.ts';
 import { isName } from '../grants/grant.ts';
-import type { Flow, HmacPlacement, InjectPlace, Provider, TokenCarry } from '../grants/provider.ts';
+import type { Flow, HmacPlacement, InjectPlace, Provider, TokenInjection } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { fillTemplate, parseTemplate } from '../policy/template.ts';
 
@@ -76,7 +76,7 @@ export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): stri
 }
 
 /** Place of a pasted token, whose parts may have several places. */
-export function pastedAs(carry: TokenCarry, places: Provider['inject']): string {
+export function pastedAs(carry: TokenInjection, places: Provider['inject']): string {
   switch (carry.kind) {
     case 'inject':
       // What is pasted was bound to no key when it was made.
@@ -147,16 +147,16 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
     inject: writtenPlaces(inject),
     placeholders: provider.placeholders,
     unexpected_placeholders: provider.unexpectedPlaceholders,
-    method_parameters: provider.methodParameters,
-    echo_places: provider.echoPlaces,
+    method_override_parameters: provider.methodOverrideParameters,
+    echo_paths: provider.echoPaths,
     token:
       token === null
         ? null
         : {
-            what: token.what,
+            label: token.label,
             url: token.url,
             parts: token.parts.map(({ name }) => name),
-            carry: token.carry.kind,
+            inject: token.inject.kind,
           },
     probe: provider.probe?.url ?? null,
     notes: provider.notes,
@@ -187,7 +187,10 @@ function writtenPlan(plan: InjectPlace['as']): unknown {
     case 'header':
       return { header: plan.name, prefix: plan.prefix };
     case 'basic':
-      return { basic: plan.username, ...(plan.forPair === null ? {} : { for_pair: plan.forPair }) };
+      return {
+        basic: plan.username,
+        ...(plan.pairUsername === null ? {} : { pair_username: plan.pairUsername }),
+      };
     case 'path':
       return { path: plan.prefixes };
     case 'query':
@@ -296,7 +299,7 @@ export async function showProvider({ readConfig, output }: Context, name: string
     audience: provider.audience.join(', ') || null,
     'carried as': carriedEverywhereAs(provider.inject) ?? 'depends on the place, see below',
     placeholders: provider.placeholders.join(', ') || null,
-    'echoes at': provider.echoPlaces.join(', ') || null,
+    'echoes at': provider.echoPaths.join(', ') || null,
     'consent at': provider.authorizationEndpoint,
     'device code at': provider.deviceAuthorizationEndpoint,
     'tokens from': provider.tokenEndpoint,
@@ -305,14 +308,14 @@ export async function showProvider({ readConfig, output }: Context, name: string
     client: provider.flows.length === 0 ? null : clientId === null ? 'none yet' : `${clientId}, ${secret}`,
     'redirect URI': provider.redirectUri,
     scopes: scopes.length === 0 ? null : scopes.join(' '),
-    'pasted as': token === null ? null : pastedAs(token.carry, provider.inject),
+    'pasted as': token === null ? null : pastedAs(token.inject, provider.inject),
     'proved by': provider.probe?.url ?? null,
   });
   output.result(providerJson(provider), [facts, ...sections(provider)].join('\n\n'));
 }
 
 function sections(provider: Provider): string[] {
-  const { settings, knownScopes, notes, token, console: at } = provider;
+  const { settings, knownScopes, notes, token, clientRegistration: at } = provider;
   const isByPlace = carriedEverywhereAs(provider.inject) === null;
   return [
     section(
@@ -321,10 +324,16 @@ function sections(provider: Provider): string[] {
     ),
     section(
       'Settings',
-      columns(settings.map(({ name, what, value, example }) => [name, value ?? `(none; ${example})`, what])),
+      columns(
+        settings.map(({ name, description, value, example }) => [
+          name,
+          value ?? `(none; ${example})`,
+          description,
+        ]),
+      ),
     ),
     section('Scopes to ask for', columns(knownScopes.map(({ name, what }) => [name, what]))),
-    section(token === null ? '' : `To get the ${token.what}`, [
+    section(token === null ? '' : `To get the ${token.label}`, [
       ...(token?.url == null ? [] : [token.url]),
       ...(token?.steps ?? []),
     ]),

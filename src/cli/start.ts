@@ -263,7 +263,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
   const ca = fromHere(proxy.authority.certificateFile);
-  const required = config.proxy.agents === 'required';
+  const required = config.proxy.authentication === 'required';
   const client = required ? proxyUrl(proxy.address, 'NAME:TOKEN') : url;
   const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
@@ -298,7 +298,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
 
 /** Reports whether clients meet certificates of upstream servers, which our CA alone does not cover. */
 function hasTunnels({ domains, proxy }: Config): boolean {
-  return proxy.unmatched === 'tunnel' || domains.some(({ action }) => action.kind === 'tunnel');
+  return proxy.unmatchedHosts === 'tunnel' || domains.some(({ action }) => action.kind === 'tunnel');
 }
 
 const bundleLine =
@@ -322,7 +322,7 @@ export function describeMap(
   grants: readonly Grant[],
   now: number,
 ): MapDescription {
-  const rest = proxy.unmatched === 'tunnel' ? 'passed through blind' : 'refused';
+  const rest = proxy.unmatchedHosts === 'tunnel' ? 'passed through blind' : 'refused';
   if (domains.length === 0) {
     return {
       lines: [`No domain is in the map yet: every host is ${rest}.`],

@@ -134,7 +134,7 @@ export const auditSchema = z.strictObject({
     }),
   keep_files: z.int().min(1).optional().meta({ description: 'How many rotated files are kept.' }),
   keep_size: size('How large the rotated files may be together, compressed.', 4_096).optional(),
-  warn_free: size('Free space on the disk of the log below which the log and status warn.').prefault(
+  min_free_space: size('Free space on the disk of the log below which the log and status warn.').prefault(
     '512MiB',
   ),
   compress: z.boolean().prefault(true).meta({
@@ -229,7 +229,7 @@ export function toAuditConfig(
     keepFiles,
     keepBytes: keepsByDefault ? defaultKeepBytes : keepBytes,
     keepsByDefault,
-    warnFreeBytes: values.warn_free,
+    warnFreeBytes: values.min_free_space,
     compress: values.compress,
     fsync: values.fsync,
     anchor:

@@ -14,8 +14,8 @@ export interface Config {
   readonly digest: string;
   readonly proxy: {
     readonly listen: { readonly host: string; readonly port: number };
-    readonly agents: 'optional' | 'required';
-    readonly unmatched: 'deny' | 'tunnel';
+    readonly authentication: 'optional' | 'required';
+    readonly unmatchedHosts: 'deny' | 'tunnel';
   };
   /** How many processes serve; null: the machine decides. */
   readonly workers: number | 'auto' | null;

@@ -56,7 +56,7 @@ function row({ name, entry }: { readonly name: string; readonly entry: CatalogEn
   const cells = [
     `\`${name}\``,
     `[${definition.title}](${docs})`,
-    [...flows, ...(definition.token === undefined ? [] : [definition.token.what])].join(', '),
+    [...flows, ...(definition.token === undefined ? [] : [definition.token.label])].join(', '),
     (written.audience ?? []).map((host) => `\`${host}\``).join(' '),
     settings.map(({ name: setting }) => `\`${setting}\``).join(' '),
   ];

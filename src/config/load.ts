@@ -120,13 +120,13 @@ function unreadable(name: string, what: string, cause?: unknown): SidekeyError {
 
 /** An open proxy that adds credentials hands them to whoever finds it. */
 function refuseOpenListener({ proxy }: Config, name: string, position: Position): void {
-  if (proxy.agents === 'required' || isLoopbackListen(proxy.listen)) return;
-  const message = `other machines can reach ${proxy.listen.host}, and proxy.agents is optional, so they would need no token`;
+  if (proxy.authentication === 'required' || isLoopbackListen(proxy.listen)) return;
+  const message = `other machines can reach ${proxy.listen.host}, and proxy.authentication is optional, so they would need no token`;
   throw new SidekeyError(
     'listener_open',
     describeProblem(name, { ...position, path: ['proxy', 'listen'], message }),
     {
-      hint: 'set proxy.agents: required and make tokens with sidekey agent add NAME, or listen on 127.0.0.1',
+      hint: 'set proxy.authentication: required and make tokens with sidekey agent add NAME, or listen on 127.0.0.1',
     },
   );
 }

@@ -73,17 +73,19 @@ export const dialectDefinition = z
       .meta({ description: 'Sent besides those of the RFC with every token request.' }),
     token_headers: headers.optional().meta({ description: 'Sent with every token request.' }),
     token_body: z.enum(['form', 'json']).optional().meta({ description: 'Default: form (RFC 6749 §4.1.3).' }),
-    refresh_scope: z
+    send_scope_on_refresh: z
       .boolean()
       .optional()
       .meta({ description: 'true: a refresh names the granted scopes, or it loses them.' }),
     refresh_endpoint: endpoint('Where tokens are refreshed, if it is not the token endpoint.').optional(),
-    answer: z
+    token_response: z
       .strictObject({
-        at: member
+        root: member
           .optional()
           .meta({ description: 'Where in the answer the tokens are, where not at the top.' }),
-        ok: member.optional().meta({ description: 'A member that is false in an answer that is an error.' }),
+        ok_field: member
+          .optional()
+          .meta({ description: 'A member that is false in an answer that is an error.' }),
         error: member.optional().meta({ description: 'Where the error code is. Default: error.' }),
         access_token: member.optional(),
         refresh_token: member.optional(),
@@ -103,18 +105,18 @@ export const dialectDefinition = z
       })
       .optional()
       .meta({ description: 'How the answer of the token endpoint is read.' }),
-    callback_details: z
+    account_parameters: z
       .array(parameterName)
       .optional()
       .meta({ description: 'Parameters of the redirect that say which account it is, such as realmId.' }),
-    answer_details: z
+    account_fields: z
       .array(member)
       .optional()
       .meta({ description: 'Members of the token answer that say which account it is, such as team.name.' }),
-    refresh_token_idle: days
+    refresh_token_idle_timeout: days
       .optional()
       .meta({ description: 'After this time without a refresh the refresh token is dead.' }),
-    refresh_token_life: days
+    refresh_token_lifetime: days
       .optional()
       .meta({ description: 'After this time a new consent is needed, whatever was done.' }),
     revocation: z
@@ -125,7 +127,9 @@ export const dialectDefinition = z
           'client_id',
         ).optional(),
         body: z.enum(['form', 'json', 'none']).optional().meta({ description: 'Default: form.' }),
-        parameter: parameterName.optional().meta({ description: 'The name of the token. Default: token.' }),
+        token_parameter: parameterName
+          .optional()
+          .meta({ description: 'The name of the token. Default: token.' }),
         auth: z.enum(['client', 'basic', 'bearer', 'none']).optional().meta({
           description:
             'client: as at the token endpoint. basic: client id and secret. bearer: the access token itself.',
@@ -133,22 +137,24 @@ export const dialectDefinition = z
         token: z.enum(['refresh_token', 'access_token']).optional().meta({
           description: 'Which token is sent, so that the whole grant ends. Default: the refresh token.',
         }),
-        ok: member.optional().meta({ description: 'A member of the answer that is true where it worked.' }),
+        ok_field: member
+          .optional()
+          .meta({ description: 'A member of the answer that is true where it worked.' }),
       })
       .optional()
       .meta({ description: 'How revoking differs from RFC 7009.' }),
-    scope_refusal: z
+    insufficient_scope: z
       .strictObject({
         challenge: z.enum(['all', 'any']).optional().meta({
           description: 'any: the scope of a challenge lists what would each do. Default: what is needed.',
         }),
-        held_field: answerField
+        granted_scopes_header: answerField
           .optional()
           .meta({ description: 'The field that lists the scopes of the token.' }),
-        accepted_field: answerField
+        accepted_scopes_header: answerField
           .optional()
           .meta({ description: 'The field that lists scopes of which one is needed.' }),
-        unless: z
+        unless_headers: z
           .record(answerField, plainText('Its value.'))
           .optional()
           .meta({ description: 'Fields with which the refusal is for something else.' }),
@@ -165,38 +171,38 @@ export const dialectDefinition = z
     tokenParameters: written.token_parameters ?? {},
     tokenHeaders: written.token_headers ?? {},
     tokenBody: written.token_body ?? 'form',
-    refreshScope: written.refresh_scope ?? false,
+    sendScopeOnRefresh: written.send_scope_on_refresh ?? false,
     refreshEndpoint: written.refresh_endpoint ?? null,
-    answer: {
-      at: written.answer?.at ?? null,
-      ok: written.answer?.ok ?? null,
-      error: written.answer?.error ?? 'error',
-      accessToken: written.answer?.access_token ?? 'access_token',
-      refreshToken: written.answer?.refresh_token ?? 'refresh_token',
-      expiresIn: written.answer?.expires_in ?? 'expires_in',
-      expiresAt: written.answer?.expires_at ?? null,
-      scope: written.answer?.scope ?? 'scope',
-      scopeSeparator: written.answer?.scope_separator ?? null,
-      tokenTypes: written.answer?.token_types ?? [],
+    tokenResponse: {
+      root: written.token_response?.root ?? null,
+      okField: written.token_response?.ok_field ?? null,
+      error: written.token_response?.error ?? 'error',
+      accessToken: written.token_response?.access_token ?? 'access_token',
+      refreshToken: written.token_response?.refresh_token ?? 'refresh_token',
+      expiresIn: written.token_response?.expires_in ?? 'expires_in',
+      expiresAt: written.token_response?.expires_at ?? null,
+      scope: written.token_response?.scope ?? 'scope',
+      scopeSeparator: written.token_response?.scope_separator ?? null,
+      tokenTypes: written.token_response?.token_types ?? [],
     },
-    callbackDetails: written.callback_details ?? [],
-    answerDetails: written.answer_details ?? [],
-    refreshTokenIdleMs: written.refresh_token_idle ?? null,
-    refreshTokenLifeMs: written.refresh_token_life ?? null,
+    accountParameters: written.account_parameters ?? [],
+    accountFields: written.account_fields ?? [],
+    refreshTokenIdleTimeoutMs: written.refresh_token_idle_timeout ?? null,
+    refreshTokenLifetimeMs: written.refresh_token_lifetime ?? null,
     revocation: {
       method: written.revocation?.method ?? 'POST',
       url: written.revocation?.url ?? null,
       body: written.revocation?.body ?? 'form',
-      parameter: written.revocation?.parameter ?? 'token',
+      tokenParameter: written.revocation?.token_parameter ?? 'token',
       auth: written.revocation?.auth ?? 'client',
       token: written.revocation?.token ?? 'refresh_token',
-      ok: written.revocation?.ok ?? null,
+      okField: written.revocation?.ok_field ?? null,
     },
-    scopeRefusal: {
-      challenge: written.scope_refusal?.challenge ?? 'all',
-      heldField: written.scope_refusal?.held_field ?? null,
-      acceptedField: written.scope_refusal?.accepted_field ?? null,
-      unless: written.scope_refusal?.unless ?? {},
+    insufficientScope: {
+      challenge: written.insufficient_scope?.challenge ?? 'all',
+      grantedScopesHeader: written.insufficient_scope?.granted_scopes_header ?? null,
+      acceptedScopesHeader: written.insufficient_scope?.accepted_scopes_header ?? null,
+      unlessHeaders: written.insufficient_scope?.unless_headers ?? {},
     },
   }))
   .meta({ description: 'Where the provider’s OAuth differs from the RFCs.' });

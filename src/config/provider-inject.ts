@@ -232,7 +232,7 @@ const inFields = z.strictObject({
 
 const asPassword = z.strictObject({
   basic: userName('Authorization: Basic … (RFC 7617): the user name that stands before the credential.'),
-  for_pair: userName(
+  pair_username: userName(
     'For a credential that is a user name and a password: what stands in the place of its user name. Default: its own stays.',
   ).optional(),
 });
@@ -372,7 +372,7 @@ function planOf(written: Written): Placement {
   if ('path' in written) return { kind: 'path', prefixes: written.path };
   if ('query' in written) return { kind: 'query', name: written.query };
   if ('basic' in written)
-    return { kind: 'basic', username: written.basic, forPair: written.for_pair ?? null };
+    return { kind: 'basic', username: written.basic, pairUsername: written.pair_username ?? null };
   return { kind: 'header', name: written.header, prefix: written.prefix };
 }
 

@@ -55,7 +55,7 @@ interface Place {
 /** Where nothing else is said. */
 const asBearer: Provider['inject'] = [{ hosts: null, paths: null, as: { kind: 'bearer' } }];
 
-type Written = Omit<ProviderDefinition, 'settings' | 'like'>;
+type Written = Omit<ProviderDefinition, 'settings' | 'extends'>;
 
 /**
  * The built-in providers and the file's own, by name. One of the catalog is made when it is asked for; those of the
@@ -72,23 +72,23 @@ export function defineProviders(options: DefineProvidersOptions): {
   const { catalog, document, file, name: fileName, env } = options;
   const problems: Problem[] = [];
   const own = new Map<string, Provider>();
-  for (const [name, { settings: values, like, ...written }] of Object.entries(options.own)) {
+  for (const [name, { settings: values, extends: base, ...written }] of Object.entries(options.own)) {
     const path: Path = ['providers', name];
     const problem = (at: Path, message: string): void => {
       problems.push({ ...document.position(at, 'key'), path: at, message });
     };
     const route = routeIn(written);
-    if (route !== undefined && like !== undefined) {
-      problem([...path, 'like'], `stands beside ${route}: a copy keeps where tokens come from and go`);
+    if (route !== undefined && base !== undefined) {
+      problem([...path, 'extends'], `stands beside ${route}: a copy keeps where tokens come from and go`);
     }
-    if (like !== undefined && !catalog.names.includes(like)) {
-      const near = didYouMean(like, catalog.names);
+    if (base !== undefined && !catalog.names.includes(base)) {
+      const near = didYouMean(base, catalog.names);
       problem(
-        [...path, 'like'],
+        [...path, 'extends'],
         `is no provider of the catalog${near === null ? '' : `; did you mean ${near}?`}`,
       );
     }
-    const builtIn = route === undefined ? catalog.get(like ?? name, values) : undefined;
+    const builtIn = route === undefined ? catalog.get(base ?? name, values) : undefined;
     for (const wrong of builtIn?.problems ?? []) problem([...path, 'settings', ...wrong.path], wrong.message);
     if (builtIn === undefined && values !== undefined) {
       problem([...path, 'settings'], 'belongs to a provider of the catalog; write the values themselves');
@@ -153,7 +153,7 @@ function build(
     clientSecret: secretReader(definition, secrets),
     clientAuth: definition.client_auth ?? (definition.client_secret === undefined ? 'none' : 'basic'),
     redirectUri: definition.redirect_uri ?? null,
-    redirect: definition.redirect ?? 'loopback',
+    redirectUriType: definition.redirect_uri_type ?? 'loopback',
     dpop: definition.dpop ?? null,
     flows: definition.flows ?? flowsOf(definition),
     scopes: definition.scopes ?? [],
@@ -166,11 +166,11 @@ function build(
     inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
     placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
     unexpectedPlaceholders: definition.unexpected_placeholders ?? 'refuse',
-    methodParameters: definition.method_parameters ?? [],
-    echoPlaces: definition.echo_places ?? [],
+    methodOverrideParameters: definition.method_override_parameters ?? [],
+    echoPaths: definition.echo_paths ?? [],
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,
-    console: definition.console ?? null,
+    clientRegistration: definition.client_registration ?? null,
     probe:
       probe === null
         ? null

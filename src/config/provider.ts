@@ -26,20 +26,22 @@ const partName = text<string>({ description: 'The name of a part.' }, (value) =>
     : { problem: 'is no name of a part: lower case and underscores' },
 );
 
-const start = z.strictObject({
-  prefix: plainText('What it begins with.'),
-  what: plainText('What kind of credential begins so.'),
-  wrong: z
-    .boolean()
-    .prefault(false)
-    .meta({ description: 'true: it is not the kind that is meant here; a paste of it is warned of.' }),
-});
+const prefix = z
+  .strictObject({
+    prefix: plainText('What it begins with.'),
+    label: plainText('What kind of credential begins so.'),
+    wrong_kind: z
+      .boolean()
+      .prefault(false)
+      .meta({ description: 'true: it is not the kind that is meant here; a paste of it is warned of.' }),
+  })
+  .transform(({ wrong_kind: wrongKind, ...known }) => ({ ...known, wrongKind }));
 
 const part = z.strictObject({
-  what: plainText('What it is, for the prompt.'),
+  label: plainText('What it is, for the prompt.'),
   secret: z.boolean().prefault(true).meta({ description: 'false: it may be shown, as a user name may.' }),
-  starts: z
-    .array(start)
+  prefixes: z
+    .array(prefix)
     .prefault([])
     .meta({ description: 'How such values begin, so that a wrong paste is seen.' }),
 });
@@ -49,7 +51,7 @@ const template = plainText('Text in which {part} stands for a part; {{ and }} fo
   { error: 'has a brace that belongs to no name; write {{ or }} for one' },
 );
 
-const carry = z.union(
+const tokenInjection = z.union(
   [
     z.strictObject({
       basic: z.strictObject({ username: template, password: template.or(z.literal('')) }),
@@ -72,7 +74,7 @@ const carry = z.union(
 );
 
 /** The parts that stand in a request; undefined: nothing says so. */
-function namesUsed(written: z.output<typeof carry> | undefined): readonly string[] | undefined {
+function namesUsed(written: z.output<typeof tokenInjection> | undefined): readonly string[] | undefined {
   if (written === undefined) return undefined;
   if (written === 'aws') return ['access_key_id', 'secret_access_key'];
   const texts = 'basic' in written ? Object.values(written.basic) : Object.values(written.headers);
@@ -81,7 +83,7 @@ function namesUsed(written: z.output<typeof carry> | undefined): readonly string
 
 const tokenDefinition = z
   .strictObject({
-    what: plainText('What the provider calls it, such as API key.'),
+    label: plainText('What the provider calls it, such as API key.'),
     url: webPage('The page where it is made.').optional(),
     steps: z
       .array(plainText('One step.'))
@@ -91,50 +93,50 @@ const tokenDefinition = z
       .record(partName, part)
       .optional()
       .meta({ description: 'What has to be pasted. Default: one secret, named token.' }),
-    starts: z.array(start).optional().meta({ description: 'Of the one part, where parts are not named.' }),
-    carry: carry
+    prefixes: z.array(prefix).optional().meta({ description: 'Of the one part, where parts are not named.' }),
+    inject: tokenInjection
       .optional()
       .meta({ description: 'How the parts stand in a request. Default: the one part, as inject says.' }),
   })
-  .superRefine(({ parts, starts, carry }, context) => {
+  .superRefine(({ parts, prefixes, inject }, context) => {
     const names = Object.keys(parts ?? { token: null });
-    if (parts !== undefined && starts !== undefined) {
-      context.addIssue({ code: 'custom', path: ['starts'], message: 'belongs to a part here' });
+    if (parts !== undefined && prefixes !== undefined) {
+      context.addIssue({ code: 'custom', path: ['prefixes'], message: 'belongs to a part here' });
     }
     if (names.length === 0) context.addIssue({ code: 'custom', path: ['parts'], message: 'is empty' });
-    if (names.length > 1 && carry === undefined) {
+    if (names.length > 1 && inject === undefined) {
       context.addIssue({
         code: 'custom',
         path: [],
-        message: 'has several parts, so carry must say where each stands',
+        message: 'has several parts, so inject must say where each stands',
       });
     }
-    const used = namesUsed(carry) ?? names.slice(0, 1);
+    const used = namesUsed(inject) ?? names.slice(0, 1);
     for (const name of names) {
       if (!used.includes(name)) {
-        context.addIssue({ code: 'custom', path: ['parts', name], message: 'is used nowhere in carry' });
+        context.addIssue({ code: 'custom', path: ['parts', name], message: 'is used nowhere in inject' });
       }
     }
     if (used.some((name) => !names.includes(name))) {
-      context.addIssue({ code: 'custom', path: ['carry'], message: 'names a part that there is not' });
+      context.addIssue({ code: 'custom', path: ['inject'], message: 'names a part that there is not' });
     }
   })
   .transform((written): PastedToken => ({
-    what: written.what,
+    label: written.label,
     url: written.url ?? null,
     steps: written.steps ?? [],
     parts:
       written.parts === undefined
-        ? [{ name: 'token', what: written.what, secret: true, starts: written.starts ?? [] }]
+        ? [{ name: 'token', label: written.label, secret: true, prefixes: written.prefixes ?? [] }]
         : Object.entries(written.parts).map(([name, part]) => ({ name, ...part })),
-    carry:
-      written.carry === undefined
+    inject:
+      written.inject === undefined
         ? { kind: 'inject' }
-        : written.carry === 'aws'
+        : written.inject === 'aws'
           ? { kind: 'aws' }
-          : 'basic' in written.carry
-            ? { kind: 'basic', ...written.carry.basic }
-            : { kind: 'headers', headers: Object.entries(written.carry.headers) },
+          : 'basic' in written.inject
+            ? { kind: 'basic', ...written.inject.basic }
+            : { kind: 'headers', headers: Object.entries(written.inject.headers) },
   }))
   .meta({ description: 'Keys and personal tokens that are pasted: sidekey connect NAME --token.' });
 
@@ -212,10 +214,10 @@ export const categories = [
 
 /** Where a part of a URL or a host is the customer's own: `{name}` in the other fields. */
 const setting = z.strictObject({
-  what: plainText('What it is, and where it is found: the end of a sentence.'),
+  description: plainText('What it is, and where it is found: the end of a sentence.'),
   example: plainText('What it looks like; it must make the other fields valid.'),
   default: plainText('What it is where nothing is said.').optional(),
-  form: z.enum(['label', 'host', 'segment']).prefault('label').meta({
+  format: z.enum(['label', 'host', 'segment']).prefault('label').meta({
     description: 'label: one label of a host name. host: a whole host. segment: one segment of a path.',
   }),
 });
@@ -269,7 +271,7 @@ const fields = {
     description:
       'How the client authenticates at the token endpoint. Default: basic with a client_secret, none without. With private_key_jwt (RFC 7523) the client_secret is the private key, as PEM or JWK.',
   }),
-  redirect: z.enum(['loopback', 'localhost', 'https']).optional().meta({
+  redirect_uri_type: z.enum(['loopback', 'localhost', 'https']).optional().meta({
     description:
       'What redirect URIs it takes. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
   }),
@@ -299,7 +301,7 @@ const fields = {
       'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
   }),
   dpop: dpopDefinition.optional(),
-  method_parameters: z
+  method_override_parameters: z
     .array(
       text<string>({ description: 'The name of a parameter.', examples: ['verb'] }, (value) =>
         /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is no name of a parameter' },
@@ -315,7 +317,7 @@ const fields = {
     description:
       'What becomes of a request whose body has a placeholder that stands for nothing there; pass is for services that are told whole conversations. Default: refuse.',
   }),
-  echo_places: z
+  echo_paths: z
     .array(
       text<string>(
         { description: 'The beginning of a path, at any segment.', examples: ['/debug/request'] },
@@ -328,7 +330,7 @@ const fields = {
     .min(1)
     .optional()
     .meta({
-      description: 'Where the service shows the request that it was sent: what the echo guard looks into.',
+      description: 'Where the service shows the request that it was sent: what the leak guard looks into.',
     }),
   lease: z
     .strictObject({
@@ -339,7 +341,7 @@ const fields = {
     .meta({ description: 'The clocks of leases of this provider’s grants; the least of all maxima counts.' }),
   token: tokenDefinition.optional(),
   dialect: dialectDefinition.optional(),
-  console: z
+  client_registration: z
     .strictObject({
       url: webPage('The page where a client (an “app”) is registered.'),
       steps: z.array(plainText('One step.')).min(1).meta({
@@ -391,7 +393,7 @@ export const providerSchema = z
   .strictObject({
     ...fields,
     redirect_uri: redirectUri.optional(),
-    like: name('A provider of the catalog that this one is a copy of, under another name.').optional(),
+    extends: name('A provider of the catalog that this one is a copy of, under another name.').optional(),
     settings: z
       .record(z.string(), plainText('The value.'))
       .optional()

@@ -60,17 +60,17 @@ interface Carriage {
  * one could, or nothing is said of how one is got.
  */
 export function carriageProblem({ inject = [], token, flows = [] }: Carriage): string | null {
-  const carried = token?.carry.kind;
+  const carried = token?.inject.kind;
   if (carried === undefined && flows.length === 0) return null;
   const isSingle = flows.length > 0 || carried === 'inject';
   const isPair = carried === 'basic';
   for (const { as: plan } of inject) {
     const wants = wantedBy(plan);
     if (wants === 'pair' && !isPair) {
-      return 'names a user name and a password, and what is connected has none: write token: { carry: { basic: … } }';
+      return 'names a user name and a password, and what is connected has none: write token: { inject: { basic: … } }';
     }
     if (wants === 'single' && !isSingle)
-      return 'carries one value, and what is connected is none: leave carry out';
+      return 'carries one value, and what is connected is none: leave token.inject out';
     if (wants === 'secret' && !isSingle && !isPair) {
       return 'signs with one value, or with a user name and a password, and what is connected is neither';
     }
@@ -195,13 +195,13 @@ export function readSettings(definition: unknown, values: Readonly<Record<string
     });
   }
   const settings = declared.map(([name, written]): Setting => {
-    const { what, example, default: initial, form } = mapOf(written);
+    const { description, example, default: initial, format } = mapOf(written);
     const value = values[name] ?? (typeof initial === 'string' ? initial : null);
-    const shape = typeof form === 'string' ? form : 'label';
+    const shape = typeof format === 'string' ? format : 'label';
     if (value !== null && forms[shape]?.(value) !== true) {
       problems.push({ path: [name], message: `is not of the form ${shape}, such as ${String(example)}` });
     }
-    return { name, what: String(what), example: String(example), value };
+    return { name, description: String(description), example: String(example), value };
   });
   return { settings, problems };
 }

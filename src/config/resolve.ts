@@ -38,7 +38,11 @@ export function resolveConfig(
   const config: Config = {
     file,
     digest,
-    proxy: values.proxy,
+    proxy: {
+      listen: values.proxy.listen,
+      authentication: values.proxy.authentication,
+      unmatchedHosts: values.proxy.unmatched_hosts,
+    },
     workers: values.workers ?? null,
     admin: toAdminConfig(values.admin),
     approvals: toApprovalsConfig(values.approvals),
@@ -46,7 +50,7 @@ export function resolveConfig(
     key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
-    tokens: { skewMs: values.tokens.skew, keepFreshMs: values.tokens.keep_fresh },
+    tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),
     domains: Object.entries(values.domains).flatMap(([key, value]) => {
@@ -71,8 +75,8 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   // The schema has refused a key that is no pattern.
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
-  const { grant, insecure, leak_guard: leakGuard, echo_limit: echoLimit } = value;
-  return [{ pattern, action: { kind: 'grant', grant, insecure, leakGuard, echoLimit }, origin }];
+  const { grant, insecure, leak_guard: leakGuard, leak_limit: leakLimit } = value;
+  return [{ pattern, action: { kind: 'grant', grant, insecure, leakGuard, leakLimit }, origin }];
 }
 
 function toLimits(set: ConfigValues['limits']): Limits {

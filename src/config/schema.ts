@@ -31,11 +31,11 @@ const proxy = z.strictObject({
   listen: listenAddress('Where the proxy listens: ADDRESS:PORT; port 0 takes any that is free.').prefault(
     '127.0.0.1:8377',
   ),
-  agents: z.enum(['optional', 'required']).prefault('optional').meta({
+  authentication: z.enum(['optional', 'required']).prefault('optional').meta({
     description:
       'Whether callers need an agent token: optional (callers on this machine need none) or required (407 without one).',
   }),
-  unmatched: z.enum(['deny', 'tunnel']).prefault('deny').meta({
+  unmatched_hosts: z.enum(['deny', 'tunnel']).prefault('deny').meta({
     description:
       'Hosts that are not in the map: deny, or tunnel (passed through blind, without a credential).',
   }),
@@ -92,7 +92,7 @@ const domain = z
           description:
             'What becomes of responses that show the credential: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
         }),
-        echo_limit: z.int().min(1).max(1_000_000).optional().meta({
+        leak_limit: z.int().min(1).max(1_000_000).optional().meta({
           description:
             'How often in an hour responses may show the credential to one agent, before its requests are refused. Default: 5.',
         }),
@@ -170,8 +170,8 @@ export const configSchema = z
     audit: auditSchema.prefault({}).meta({ description: 'The record of every access.' }),
     tokens: z
       .strictObject({
-        skew: duration('How long before its end a token is refreshed.').prefault('5m'),
-        keep_fresh: duration(
+        refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),
+        background_refresh: duration(
           'How long after its last use a grant’s token is still refreshed before anybody asks for it; 0s: never, each is refreshed on use.',
         ).prefault('1d'),
       })

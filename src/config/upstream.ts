@@ -56,7 +56,7 @@ const proxy = z
           url: proxyUrl,
           user: proxyUser.optional(),
           password: secretReference('Where the password for the proxy is.').optional(),
-          resolves: z.boolean().prefault(false).meta({
+          remote_dns: z.boolean().prefault(false).meta({
             description:
               'Whether the proxy is given names, because they cannot be looked up here. No address guard holds for them then.',
           }),
@@ -65,7 +65,7 @@ const proxy = z
           message: 'needs user and password, or neither',
         }),
     ],
-    { error: 'must be a URL such as http://proxy.example.com:3128, or { url, user, password, resolves }' },
+    { error: 'must be a URL such as http://proxy.example.com:3128, or { url, user, password, remote_dns }' },
   )
   .meta({ description: 'A proxy that every connection out goes through, by CONNECT.' });
 
@@ -147,7 +147,7 @@ export interface UpstreamProxyConfig {
     readonly origin: string;
   } | null;
   /** Whether it looks names up. */
-  readonly resolves: boolean;
+  readonly remoteDns: boolean;
 }
 
 /** Where a client certificate lies. */
@@ -199,10 +199,10 @@ export function toUpstreamConfig(
 
 function toProxy(value: z.output<typeof proxy> | undefined, origin: string): UpstreamProxyConfig | null {
   if (value === undefined) return null;
-  if ('host' in value) return { authority: value, login: null, resolves: false };
-  const { url, user, password, resolves } = value;
+  if ('host' in value) return { authority: value, login: null, remoteDns: false };
+  const { url, user, password, remote_dns: remoteDns } = value;
   const login = user === undefined || password === undefined ? null : { user, password, origin };
-  return { authority: url, login, resolves };
+  return { authority: url, login, remoteDns };
 }
 
 /** The schema has seen to it that there are two of them, or the one. */

@@ -31,7 +31,7 @@ export function missingConsent(
   provider: Provider | undefined,
 ): MissingConsent | null {
   const { missing, resourceMetadata } = scopeRefusal(values, {
-    dialect: provider?.dialect.scopeRefusal ?? plain,
+    dialect: provider?.dialect.insufficientScope ?? plain,
     held: grant.scopes,
     secrets: secretsIn(credential),
   });
@@ -46,7 +46,12 @@ export function missingConsent(
   };
 }
 
-const plain = { challenge: 'all', heldField: null, acceptedField: null, unless: {} } as const;
+const plain = {
+  challenge: 'all',
+  grantedScopesHeader: null,
+  acceptedScopesHeader: null,
+  unlessHeaders: {},
+} as const;
 
 function reasonOf(missing: ReturnType<typeof scopeRefusal>['missing']): string {
   if (missing === null || missing.scopes.length === 0)

@@ -31,7 +31,7 @@ export interface Provider {
    * What redirect URIs the provider takes: `loopback`, any port of 127.0.0.1; `localhost`, one that is registered with
    * its port; `https`, none of this machine: the person pastes where the browser went.
    */
-  readonly redirect: 'loopback' | 'localhost' | 'https';
+  readonly redirectUriType: 'loopback' | 'localhost' | 'https';
   /** Its tokens are bound to a key that stays here, which signs like this (RFC 9449); null: they are bound to none. */
   readonly dpop: DpopAlgorithm | null;
   /** The ways to a token that it offers, the usual one first; none: only tokens that are pasted. */
@@ -48,19 +48,19 @@ export interface Provider {
   /** Where a placeholder becomes the credential, besides the fields that `inject` takes over. */
   readonly placeholders: readonly PlaceholderPlace[];
   /** Parameters of a query or a form that the service takes for the method, besides those that rules know. */
-  readonly methodParameters: readonly string[];
+  readonly methodOverrideParameters: readonly string[];
   /**
    * What becomes of a request whose body has a placeholder that stands for nothing there. `pass`: it goes on, on record; for
    * services that are told whole conversations, where a program once printed its environment.
    */
   readonly unexpectedPlaceholders: 'refuse' | 'pass';
   /** Beginnings of paths where the service shows the request that it was sent, credential and all. */
-  readonly echoPlaces: readonly string[];
+  readonly echoPaths: readonly string[];
   /** Keys and personal tokens that are pasted; null: there are none. */
   readonly token: PastedToken | null;
   readonly dialect: Dialect;
   /** How to register a client; null: not known. */
-  readonly console: { readonly url: string; readonly steps: readonly string[] } | null;
+  readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
   readonly notes: readonly string[];
   /** Variables in which programs look for a credential of it. */
@@ -91,18 +91,18 @@ export type Flow =
 /** A part of URLs and hosts that is each customer's own. While one without a value is there, endpoints are null. */
 export interface Setting {
   readonly name: string;
-  readonly what: string;
+  readonly description: string;
   readonly example: string;
   readonly value: string | null;
 }
 
 /** What a person makes at the provider and pastes. */
 export interface PastedToken {
-  readonly what: string;
+  readonly label: string;
   readonly url: string | null;
   readonly steps: readonly string[];
   readonly parts: readonly TokenPart[];
-  readonly carry: TokenCarry;
+  readonly inject: TokenInjection;
 }
 
 /** A variable that programs of a provider read their credential from. */
@@ -115,13 +115,13 @@ interface CredentialVariable {
 /** One value that is pasted. */
 export interface TokenPart {
   readonly name: string;
-  readonly what: string;
+  readonly label: string;
   readonly secret: boolean;
-  readonly starts: readonly {
+  readonly prefixes: readonly {
     readonly prefix: string;
-    readonly what: string;
-    /** Such a value is not what is meant. */
-    readonly wrong: boolean;
+    readonly label: string;
+    /** Such a value is of a kind that is not meant. */
+    readonly wrongKind: boolean;
   }[];
 }
 
@@ -129,7 +129,7 @@ export interface TokenPart {
  * `inject`: the one part, as the provider's `inject` says. `aws`: the parts `access_key_id` and `secret_access_key` sign.
  * In the others `{name}` stands for a part.
  */
-export type TokenCarry =
+export type TokenInjection =
   | { readonly kind: 'aws' }
   | { readonly kind: 'inject' }
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
@@ -151,7 +151,7 @@ export interface Probe {
  * - `dpop`: RFC 9449 §7.1, with a proof for each request. A token that is bound to no key does not go there.
  * - `header`: a field of its own, after a prefix.
  * - `basic`: the password of a user name that says what kind of token it is (RFC 7617), as git and registries have it. For
- *   a credential that is a user name and a password, `forPair` stands in the place of its user name; null: its own stays.
+ *   a credential that is a user name and a password, `pairUsername` stands in the place of its user name; null: its own stays.
  * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
  * - `query`: a parameter of the query.
  * - `placeholder`: where the client put its placeholder, and nowhere else.
@@ -167,7 +167,7 @@ export type Placement =
   | { readonly kind: 'bearer' }
   | { readonly kind: 'dpop' }
   | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
-  | { readonly kind: 'basic'; readonly username: string; readonly forPair: string | null }
+  | { readonly kind: 'basic'; readonly username: string; readonly pairUsername: string | null }
   | { readonly kind: 'path'; readonly prefixes: readonly string[] }
   | { readonly kind: 'query'; readonly name: string }
   | { readonly kind: 'placeholder' }
@@ -239,28 +239,28 @@ export interface Dialect {
   /** `json`: parameters as a JSON object where RFC 6749 has a form. */
   readonly tokenBody: 'form' | 'json';
   /** Whether a refresh names the granted scopes. */
-  readonly refreshScope: boolean;
+  readonly sendScopeOnRefresh: boolean;
   /** Where tokens are refreshed, where that is not the token endpoint (Figma). */
   readonly refreshEndpoint: string | null;
-  readonly answer: AnswerDialect;
+  readonly tokenResponse: TokenResponseDialect;
   /** Parameters of the redirect that say which account it is (QuickBooks: `realmId`); kept with the grant. */
-  readonly callbackDetails: readonly string[];
+  readonly accountParameters: readonly string[];
   /** Members of the token answer that say which account it is; kept with the grant. Never a secret. */
-  readonly answerDetails: readonly string[];
+  readonly accountFields: readonly string[];
   /** A refresh token that is not used for this long is dead; null: not known. In milliseconds. */
-  readonly refreshTokenIdleMs: number | null;
+  readonly refreshTokenIdleTimeoutMs: number | null;
   /** However often it is used, a new consent is needed after this long; null: not known. In milliseconds. */
-  readonly refreshTokenLifeMs: number | null;
+  readonly refreshTokenLifetimeMs: number | null;
   readonly revocation: RevocationDialect;
-  readonly scopeRefusal: ScopeRefusalDialect;
+  readonly insufficientScope: InsufficientScopeDialect;
 }
 
 /** How the answer of a token endpoint is read. */
-export interface AnswerDialect {
+export interface TokenResponseDialect {
   /** Where the tokens are; null, or where there is nothing at that place: at the top. */
-  readonly at: string | null;
+  readonly root: string | null;
   /** A member that is false in an answer that is an error, whatever its status (Slack: `ok`). */
-  readonly ok: string | null;
+  readonly okField: string | null;
   readonly error: string;
   readonly accessToken: string;
   readonly refreshToken: string;
@@ -281,22 +281,22 @@ export interface RevocationDialect {
   readonly url: string | null;
   readonly body: 'form' | 'json' | 'none';
   /** The name that the token has in the body, or for GET in the query. */
-  readonly parameter: string;
+  readonly tokenParameter: string;
   /** `client`: as at the token endpoint. `bearer`: with the access token itself. */
   readonly auth: 'client' | 'basic' | 'bearer' | 'none';
   /** Which token ends the whole grant. */
   readonly token: 'refresh_token' | 'access_token';
-  readonly ok: string | null;
+  readonly okField: string | null;
 }
 
 /** How an API says that a token lacks a scope, besides RFC 6750 §3.1. */
-export interface ScopeRefusalDialect {
+export interface InsufficientScopeDialect {
   /** Whether the `scope` of a challenge lists what is needed together, or what would each do (Google). */
   readonly challenge: 'all' | 'any';
   /** The field that lists the scopes of the token (GitHub: `X-OAuth-Scopes`); null: there is none. */
-  readonly heldField: string | null;
+  readonly grantedScopesHeader: string | null;
   /** The field that lists scopes of which one is needed (GitHub: `X-Accepted-OAuth-Scopes`); null: there is none. */
-  readonly acceptedField: string | null;
+  readonly acceptedScopesHeader: string | null;
   /** Fields and values with which the refusal is for something else, whatever those two say. */
-  readonly unless: Readonly<Record<string, string>>;
+  readonly unlessHeaders: Readonly<Record<string, string>>;
 }

@@ -309,7 +309,7 @@ function ahead(credential: OAuth2Credential, skewMs: number): Span | null {
 }
 
 function keepAlive(credential: OAuth2Credential, dialect: Dialect | null): Span | null {
-  const idleMs = dialect?.refreshTokenIdleMs ?? null;
+  const idleMs = dialect?.refreshTokenIdleTimeoutMs ?? null;
   if (idleMs === null || credential.refreshToken === null) return null;
   const from = credential.obtainedAt + idleMs / 2;
   return { from, to: from + idleMs / 10 };
@@ -331,10 +331,10 @@ export function refreshTokenEndsOf(
   if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null) {
     return { unusedAt: null, consentAt: null };
   }
-  const { refreshTokenIdleMs, refreshTokenLifeMs } = dialect;
+  const { refreshTokenIdleTimeoutMs, refreshTokenLifetimeMs } = dialect;
   return {
-    unusedAt: refreshTokenIdleMs === null ? null : credential.obtainedAt + refreshTokenIdleMs,
-    consentAt: refreshTokenLifeMs === null ? null : consentedAt + refreshTokenLifeMs,
+    unusedAt: refreshTokenIdleTimeoutMs === null ? null : credential.obtainedAt + refreshTokenIdleTimeoutMs,
+    consentAt: refreshTokenLifetimeMs === null ? null : consentedAt + refreshTokenLifetimeMs,
   };
 }
 

@@ -70,10 +70,11 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
   if (body === null)
     return transient(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
   const place = tokenPlace(body, dialect);
-  const said = [dialect.answer.error, 'error'].map((path) => memberAt(body, path)).find(isNamed);
-  const refused = dialect.answer.ok !== null && memberAt(body, dialect.answer.ok) === false;
+  const said = [dialect.tokenResponse.error, 'error'].map((path) => memberAt(body, path)).find(isNamed);
+  const refused =
+    dialect.tokenResponse.okField !== null && memberAt(body, dialect.tokenResponse.okField) === false;
   // Some providers report errors with 200 (GitHub does); others send `error: ""` along with tokens.
-  if (refused || (said !== undefined && isAbsent(memberAt(place, dialect.answer.accessToken)))) {
+  if (refused || (said !== undefined && isAbsent(memberAt(place, dialect.tokenResponse.accessToken)))) {
     const error = errorCode(String(said ?? ''), secrets);
     return passing.has(error)
       ? transient(`the token endpoint answered ${error}`, retryAfterMs)
@@ -91,7 +92,7 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
 
 function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading): TokenAnswer {
   const { dialect, obtainedAt, secrets } = reading;
-  const names = dialect.answer;
+  const names = dialect.tokenResponse;
   const accessToken = memberAt(place, names.accessToken);
   const refreshToken = memberAt(place, names.refreshToken);
   if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken))) {
@@ -120,34 +121,34 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
     obtainedAt,
     scopes,
     scope: scopes?.join(' ') ?? null,
-    details: readDetails(body, dialect.answerDetails, [...secrets, accessToken, kept ?? '']),
+    details: readDetails(body, dialect.accountFields, [...secrets, accessToken, kept ?? '']),
     issuedTokenType: typeof issued === 'string' && issued !== '' ? describe(issued, secrets) : null,
     ...(isBound ? { isBound } : {}),
   };
 }
 
 /** Where the tokens are: at the dialect's place where there is an access token, else at the top. */
-function tokenPlace(body: JsonObject, { answer }: Dialect): JsonObject {
-  const place = answer.at === null ? undefined : memberAt(body, answer.at);
-  return isObject(place) && !isAbsent(memberAt(place, answer.accessToken)) ? place : body;
+function tokenPlace(body: JsonObject, { tokenResponse }: Dialect): JsonObject {
+  const place = tokenResponse.root === null ? undefined : memberAt(body, tokenResponse.root);
+  return isObject(place) && !isAbsent(memberAt(place, tokenResponse.accessToken)) ? place : body;
 }
 
 /**
  * An answer as a form, as GitHub sends one to who does not ask for JSON; null: it is none. A page for people, whose
  * links may well have `&error=` in them, has blanks and brackets, and a form has not.
  */
-function formObject(text: string, { answer }: Dialect): JsonObject | null {
+function formObject(text: string, { tokenResponse }: Dialect): JsonObject | null {
   const line = text.trim();
   if (!/^[^\s<>"{}]+$/.test(line)) return null;
   const form = new URLSearchParams(line);
-  return [answer.accessToken, answer.error, 'error'].some((name) => form.has(name))
+  return [tokenResponse.accessToken, tokenResponse.error, 'error'].some((name) => form.has(name))
     ? Object.fromEntries(form)
     : null;
 }
 
 /** RFC 6749 §5.2, and what others have in its place: beside the code, in `error` where that is an object, or at the top. */
 function descriptionIn(body: JsonObject, { dialect, secrets }: TokenReading): string {
-  const beside = dialect.answer.error.split('.').slice(0, -1).join('.');
+  const beside = dialect.tokenResponse.error.split('.').slice(0, -1).join('.');
   for (const place of [memberAt(body, beside), memberAt(body, 'error'), body]) {
     for (const name of ['error_description', 'message']) {
       const text = isObject(place) ? memberAt(place, name) : undefined;

@@ -99,7 +99,7 @@ function bareCode(
   if (acceptBareCode !== true || codeVerifier === null) {
     throw foreign(provider, 'a code by itself does not say which flow it belongs to');
   }
-  if (provider.dialect.callbackDetails.length > 0) {
+  if (provider.dialect.accountParameters.length > 0) {
     throw foreign(provider, 'a code by itself does not say which account it is for');
   }
   return { code, details: {} };
@@ -111,7 +111,7 @@ function detailsIn(
   code: string,
 ): Readonly<Record<string, string>> {
   const details: Record<string, string> = {};
-  for (const name of provider.dialect.callbackDetails) {
+  for (const name of provider.dialect.accountParameters) {
     const detail = plainDetail(parameters.get(name) ?? '', [code, state]);
     if (detail !== null) details[name] = detail;
   }

@@ -55,7 +55,7 @@ const consentGone = new Set([
 /** Refreshes a token (RFC 6749 §6). Never rejects for what a provider or a network may do. */
 export async function refreshToken(request: RefreshRequest, io: TokenIo): Promise<RefreshOutcome> {
   const { endpoint, client, dialect, refreshToken: token, scopes } = request;
-  const named = dialect.refreshScope && scopes.length > 0;
+  const named = dialect.sendScopeOnRefresh && scopes.length > 0;
   const answer = await askTokenEndpoint(
     {
       endpoint,

@@ -91,7 +91,7 @@ async function write(
   { url, token, now }: { readonly url: string; readonly token: string; readonly now: () => number },
 ): Promise<EndpointRequest | string> {
   const { tokenHeaders, revocation } = request.dialect;
-  const { method, parameter } = revocation;
+  const { method, tokenParameter } = revocation;
   const body = method === 'GET' ? 'none' : revocation.body;
   const form = new URLSearchParams();
   const headers = new Headers({ ...tokenHeaders });
@@ -99,9 +99,9 @@ async function write(
   const problem = await authorize(request, { url, now, form, headers, body });
   if (problem !== null) return problem;
   const address = URL.parse(url);
-  if (method === 'GET') address?.searchParams.set(parameter, token);
+  if (method === 'GET') address?.searchParams.set(tokenParameter, token);
   if (body !== 'none') {
-    form.set(parameter, token);
+    form.set(tokenParameter, token);
     headers.set('content-type', contentTypes[body]);
   }
   return {
@@ -161,7 +161,7 @@ async function authorize(
 
 function outcomeOf(
   answer: EndpointAnswer | EndpointFailure,
-  { ok, auth }: RevocationDialect,
+  { okField, auth }: RevocationDialect,
   secrets: readonly string[],
 ): RevocationOutcome {
   if (answer.kind === 'error') return lasting(describe(answer.description, secrets));
@@ -172,7 +172,8 @@ function outcomeOf(
   const body = jsonObject(answer.text);
   const isGood = status >= 200 && status < 300;
   // A body that RFC 7009 §2.2 does not have is not looked at, but where the provider says all in it.
-  if (isGood && (ok === null || (body !== null && memberAt(body, ok) === true))) return { kind: 'revoked' };
+  if (isGood && (okField === null || (body !== null && memberAt(body, okField) === true)))
+    return { kind: 'revoked' };
   const said = body === null ? undefined : memberAt(body, 'error');
   if (typeof said !== 'string') return lasting(`${endpointName} answered HTTP ${status}`);
   const error = errorCode(said, secrets);

@@ -1,4 +1,4 @@
-import type { Dialect, ScopeRefusalDialect } from '../grants/provider.ts';
+import type { Dialect, InsufficientScopeDialect } from '../grants/provider.ts';
 import { type Challenge, challengesIn } from '../http/challenge.ts';
 
 /** Scopes as providers write them (RFC 6749 §3.3, and how the field differs). Pure. */
@@ -26,13 +26,13 @@ export function scopesIn(scope: string | null): readonly string[] | null {
 /** Of an answer: a text, or a list of texts. Null: the provider did not say. Each scope is there once. */
 export function splitScopes(
   value: unknown,
-  { scopeSeparator, answer }: Pick<Dialect, 'scopeSeparator' | 'answer'>,
+  { scopeSeparator, tokenResponse }: Pick<Dialect, 'scopeSeparator' | 'tokenResponse'>,
 ): readonly string[] | null {
   const texts: readonly unknown[] = Array.isArray(value) ? value : [value];
   const scopes = texts
     .filter((text) => typeof text === 'string')
     .flatMap((text) =>
-      text.split(answer.scopeSeparator ?? scopeSeparator).flatMap((part) => part.split(/\s+/)),
+      text.split(tokenResponse.scopeSeparator ?? scopeSeparator).flatMap((part) => part.split(/\s+/)),
     )
     .filter((scope) => scope !== '');
   return scopes.length === 0 ? null : [...new Set(scopes)];
@@ -100,7 +100,7 @@ interface MissingScopes {
 /** What a refusal is read with. */
 export interface RefusalReader {
   /** How the provider differs from RFC 6750 §3.1. */
-  readonly dialect: ScopeRefusalDialect;
+  readonly dialect: InsufficientScopeDialect;
   /** Those that the grant has, as far as it is known. */
   readonly held: readonly string[];
   /** What the upstream was sent: a value that has one of these in it is no name. */
@@ -140,7 +140,7 @@ type Names = (text: string | undefined) => readonly string[];
 function inChallenges(
   challenges: readonly Challenge[],
   names: Names,
-  { challenge: meaning }: ScopeRefusalDialect,
+  { challenge: meaning }: InsufficientScopeDialect,
   held: readonly string[],
 ): MissingScopes | null {
   const said = challenges.find(({ parameters }) => parameters.get('error') === 'insufficient_scope');
@@ -161,13 +161,13 @@ function inChallenges(
 function inFields(
   values: (name: string) => readonly string[],
   names: Names,
-  { heldField, acceptedField, unless }: ScopeRefusalDialect,
+  { grantedScopesHeader, acceptedScopesHeader, unlessHeaders }: InsufficientScopeDialect,
 ): MissingScopes | null {
-  if (heldField === null || acceptedField === null) return null;
+  if (grantedScopesHeader === null || acceptedScopesHeader === null) return null;
   const of = (name: string) => values(name.toLowerCase()).slice(0, mostFields);
-  const isOfOtherCause = Object.entries(unless).some(([name, value]) => of(name).includes(value));
-  const held = of(heldField);
-  const accepted = names(of(acceptedField).join(' '));
+  const isOfOtherCause = Object.entries(unlessHeaders).some(([name, value]) => of(name).includes(value));
+  const held = of(grantedScopesHeader);
+  const accepted = names(of(acceptedScopesHeader).join(' '));
   if (isOfOtherCause || held.length === 0 || accepted.length === 0) return null;
   const lacking = ungrantedScopes(accepted, names(held.join(' ')));
   return lacking.length === accepted.length ? { scopes: accepted, anyOne: accepted.length > 1 } : null;

@@ -23,7 +23,7 @@ type Decision =
       /** What becomes of responses that show the credential; absent: `auto`. */
       readonly leakGuard?: EchoGuard | undefined;
       /** Echoes an hour that an agent gets; absent: the usual number. */
-      readonly echoLimit?: number | undefined;
+      readonly leakLimit?: number | undefined;
       readonly rule: string;
       readonly reason: string;
     }
@@ -91,7 +91,7 @@ export type RequestDecision =
       /** What becomes of responses that show the credential; absent: `auto`. */
       readonly leakGuard?: EchoGuard | undefined;
       /** Echoes an hour that an agent gets; absent: the usual number. */
-      readonly echoLimit?: number | undefined;
+      readonly leakLimit?: number | undefined;
     } & Judged &
       Obligations)
   | ({ readonly outcome: 'tunnel' } & Judged & Obligations)
@@ -139,7 +139,7 @@ const unruled = {
 } as const satisfies Omit<Judged & Obligations, 'rule' | 'reason'>;
 
 function withRuling(
-  { grant, insecure, leakGuard, echoLimit }: Extract<Decision, { outcome: 'inject' }>,
+  { grant, insecure, leakGuard, leakLimit }: Extract<Decision, { outcome: 'inject' }>,
   ruling: Ruling,
   mode: DomainRules['mode'],
 ): RequestDecision {
@@ -149,7 +149,7 @@ function withRuling(
   const given = { limits, maxResponse, mode };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason, hint };
-    return { outcome: 'inject', grant, insecure, leakGuard, echoLimit, ...judged, ...given, reported };
+    return { outcome: 'inject', grant, insecure, leakGuard, leakLimit, ...judged, ...given, reported };
   }
   switch (outcome) {
     case 'deny':
@@ -163,7 +163,7 @@ function withRuling(
         grant,
         insecure,
         leakGuard,
-        echoLimit,
+        leakLimit,
         ...judged,
         ...given,
         reported: null,
@@ -221,7 +221,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         grant: action.grant,
         insecure: action.insecure,
         leakGuard: action.leakGuard,
-        echoLimit: action.echoLimit,
+        leakLimit: action.leakLimit,
         rule,
         reason: `${domain.pattern.text} uses the grant ${action.grant}`,
       };
@@ -233,7 +233,7 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
   if (policy.unmatched === 'tunnel') {
     return {
       outcome: 'tunnel',
-      rule: 'proxy.unmatched',
+      rule: 'proxy.unmatched_hosts',
       reason: `${name} is not listed, and unlisted hosts are tunnelled`,
     };
   }
@@ -242,6 +242,6 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,
     hint: `sidekey domain allow ${name} --grant NAME`,
-    rule: 'proxy.unmatched',
+    rule: 'proxy.unmatched_hosts',
   };
 }

@@ -13,7 +13,7 @@ export interface Domain {
         /** Absent: `auto`. */
         readonly leakGuard?: EchoGuard | undefined;
         /** Echoes an hour that an agent gets; absent: the usual number. */
-        readonly echoLimit?: number | undefined;
+        readonly leakLimit?: number | undefined;
       }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };

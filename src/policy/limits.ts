@@ -53,7 +53,7 @@ export const limitTable = {
     code: null,
     what: 'of a request body read ahead, where a rule asks what is in it; a longer one cannot be read',
   },
-  held_body_bytes: {
+  approval_body_bytes: {
     default: 1_048_576,
     unit: 'bytes',
     least: 0,
@@ -67,7 +67,7 @@ export const limitTable = {
     code: 'body_too_large',
     what: 'a request body, or a chunk of one, that is read before it is signed; most of S3 is not',
   },
-  rewritten_body_bytes: {
+  injected_body_bytes: {
     default: 1_048_576,
     unit: 'bytes',
     least: 0,
@@ -109,7 +109,7 @@ export const limitTable = {
     code: null,
     what: 'the TLS handshake of a client inside CONNECT',
   },
-  connections: {
+  client_connections: {
     default: 10_000,
     unit: 'count',
     least: 1,

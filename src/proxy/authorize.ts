@@ -68,7 +68,7 @@ export async function judge<Known extends Pick<ConfigSnapshot, 'policy' | 'injec
     caller,
     offer,
     services.now(),
-    provider?.methodParameters ?? [],
+    provider?.methodOverrideParameters ?? [],
   );
   const facts = body === null ? seen : { ...seen, body };
   return { settings, caller, offer, facts, decision: decideRequest(settings.policy, facts) };

@@ -46,7 +46,7 @@ export interface ProxyServices {
   /** What is left of the limits of rules. */
   readonly quota: Quota;
   /** How often responses may show a credential. */
-  readonly echoLimit: EchoLimit;
+  readonly leakLimit: EchoLimit;
   /** Where requests wait for people. */
   readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
   /** A keyed fingerprint: what the audit says of a credential. */

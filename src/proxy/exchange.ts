@@ -170,7 +170,7 @@ async function admit(
   if (decision.outcome === 'approve') {
     // Read to its end, so that a client that leaves is noticed.
     if (body !== null) reply.continue();
-    request = { ...leaves, body: await wholeBody(body, settings.limits.held_body_bytes) };
+    request = { ...leaves, body: await wholeBody(body, settings.limits.approval_body_bytes) };
     consent = (wanted) =>
       hold({ granted: wanted, path: shown, judgeAgain, client, gone: reply.waiting() }, record, services);
   }

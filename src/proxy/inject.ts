@@ -47,9 +47,9 @@ export async function withCredential(
   const asker = {
     caller: granted.caller,
     grant: granted.grant.id,
-    limit: granted.decision.echoLimit,
+    limit: granted.decision.leakLimit,
   };
-  const barred = services.echoLimit.refusal(asker);
+  const barred = services.leakLimit.refusal(asker);
   if (barred !== null) return barred;
   const planOf = ({ settings, grant }: AuthorizedRequest) => settings.injectPlan(grant.provider, departure);
   // Nobody is asked for what cannot leave.
@@ -89,7 +89,7 @@ export async function withCredential(
     return { departure: leaving, settings };
   }
   const carried = plan;
-  const places = settings.provider(first.grant.provider)?.echoPlaces;
+  const places = settings.provider(first.grant.provider)?.echoPaths;
   const isShown = shownKinds.has(carried.kind) || departure.placeholders?.inContent === true;
   const echo = echoPlan(decision.leakGuard ?? 'auto', {
     host: authority.host,
@@ -145,7 +145,7 @@ export async function withCredential(
   // Services repeat addresses on every page of a list.
   const isInAddress = armed.path !== departure.path;
   const countEcho = async () => {
-    const refusal = await services.echoLimit.count(asker);
+    const refusal = await services.leakLimit.count(asker);
     if (refusal?.code === 'too_many_echoes') {
       services.audit.note(record.limited());
       services.log.warn({ exchange: record.exchange, grant: asker.grant }, refusal.message);

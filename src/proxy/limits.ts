@@ -107,7 +107,7 @@ function tooMany(retryAfterMs: number): SidekeyError {
     'too_many_echoes',
     'Responses have shown the credential of this grant to this agent too often.',
     {
-      hint: 'ask for something that does not repeat the request, or raise echo_limit of the domain',
+      hint: 'ask for something that does not repeat the request, or raise leak_limit of the domain',
       retryAfterMs,
     },
   );

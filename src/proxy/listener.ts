@@ -181,7 +181,7 @@ export function createListener(services: ProxyServices): Listener {
 
   // A client may end its side when it has asked, and still wants its answer.
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
-    const most = services.lastConfig().limits.connections;
+    const most = services.lastConfig().limits.client_connections;
     if (sockets.size < most) {
       keep(sockets, socket);
       serve(socket, clientOf(socket, services));
@@ -193,7 +193,7 @@ export function createListener(services: ProxyServices): Listener {
     }
     keep(tooMany, socket);
     const sentence = `The proxy has ${most} connections already.`;
-    refuseOn(socket, new SidekeyError('overloaded', sentence, { hint: 'raise limits.connections' }));
+    refuseOn(socket, new SidekeyError('overloaded', sentence, { hint: 'raise limits.client_connections' }));
   });
 
   async function drain(drainMs: number): Promise<void> {

@@ -128,7 +128,7 @@ export async function wholeBody(
     'body_too_large',
     `A request body that waits for approval has at most ${most} bytes.`,
     {
-      hint: 'send less, or raise limits.held_body_bytes',
+      hint: 'send less, or raise limits.approval_body_bytes',
     },
   );
 }

@@ -28,7 +28,7 @@ export function basicField(username: string, password: string): Field {
 
 /** That of a credential which is a user name and a password. */
 export function pairField({ username, password }: BasicCredential, plan: Placement): Field {
-  return basicField((plan.kind === 'basic' ? plan.forPair : null) ?? username, password);
+  return basicField((plan.kind === 'basic' ? plan.pairUsername : null) ?? username, password);
 }
 
 /** RFC 6750 §2.1. */

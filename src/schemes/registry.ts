@@ -20,7 +20,7 @@ export interface BodyNeed {
   /** `hash`: its SHA-256 alone. `whole`: every byte of it. */
   readonly of: 'hash' | 'whole';
   /** The limit that says how much of it is read. */
-  readonly limit: Extract<LimitName, 'signed_body_bytes' | 'rewritten_body_bytes'>;
+  readonly limit: Extract<LimitName, 'signed_body_bytes' | 'injected_body_bytes'>;
   /** The beginning of a sentence about it. */
   readonly what: string;
   /** Sees to it that the credential can be put there. @throws SidekeyError `policy_violation` */
@@ -54,7 +54,7 @@ export function bodyNeed(request: Unsigned, plan: Placement): BodyNeed | null {
       assertTakes(request, plan);
       return {
         of: 'whole',
-        limit: 'rewritten_body_bytes',
+        limit: 'injected_body_bytes',
         what: 'A request body that the credential stands in',
         check: (body) => void bodyWith(body, plan, 'token'),
       };

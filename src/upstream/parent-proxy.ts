@@ -10,7 +10,7 @@ export interface ParentProxy {
   /** For Basic authentication (RFC 7617); null: none. */
   readonly credentials: { readonly user: string; readonly password: string } | null;
   /** Whether the proxy gets names and resolves them itself; the address guard cannot apply then. */
-  readonly resolves: boolean;
+  readonly remoteDns: boolean;
 }
 
 /**
@@ -99,7 +99,7 @@ function refusal(status: number, proxy: ParentProxy, to: string): SidekeyError {
   return new TunnelRefused('upstream_unreachable', `${name} opened no tunnel to ${to} (${status}).`, {
     hint:
       status === 403
-        ? 'it may forbid the host, or addresses in place of names: see upstream.proxy.resolves and upstream.no_proxy'
+        ? 'it may forbid the host, or addresses in place of names: see upstream.proxy.remote_dns and upstream.no_proxy'
         : 'ask who runs the proxy, or list the host in upstream.no_proxy if it can be reached directly',
   });
 }

@@ -85,7 +85,7 @@ export interface RouterOptions {
   /** Reports whether an address is a listener of this process: dialing it would loop. */
   readonly isSelf: (address: string, port: number) => boolean;
   /** Null: all routes are direct. */
-  readonly proxy: { readonly resolves: boolean } | null;
+  readonly proxy: { readonly remoteDns: boolean } | null;
   readonly exceptions: ProxyExceptions;
 }
 
@@ -111,7 +111,7 @@ export function createRouter({ resolve, isPinned, isSelf, proxy, exceptions }: R
     const { host } = authority;
     if (proxy === null || exceptions.hosts.some((pattern) => matchesException(pattern, authority)))
       return { kind: 'direct', addresses: await addressesOf(authority) };
-    if (proxy.resolves && !isAddress(host) && !isPinned(host)) return { kind: 'named tunnel' };
+    if (proxy.remoteDns && !isAddress(host) && !isPinned(host)) return { kind: 'named tunnel' };
     const addresses = await addressesOf(authority);
     const listed = addresses.filter(({ address }) => isListed(address));
     return listed.length > 0 ? { kind: 'direct', addresses: listed } : { kind: 'tunnel', addresses };

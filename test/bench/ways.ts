@@ -100,7 +100,7 @@ function bound(algorithm: DpopAlgorithm): Credential {
 const ways: readonly Way[] = [
   { name: 'bearer', plan: { kind: 'bearer' } },
   { name: 'header', plan: { kind: 'header', name: 'X-Api-Key', prefix: '' } },
-  { name: 'basic', plan: { kind: 'basic', username: 'x-access-token', forPair: null } },
+  { name: 'basic', plan: { kind: 'basic', username: 'x-access-token', pairUsername: null } },
   { name: 'query', plan: { kind: 'query', name: 'key' } },
   {
     name: 'aws_sigv4',

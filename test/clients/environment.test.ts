@@ -24,7 +24,7 @@ async function stand(agents: 'required' | 'optional'): Promise<Stand> {
     response.setHeader('content-type', 'text/plain').end('reached\n');
   });
   const at = await home({
-    proxy: { listen: '127.0.0.1:0', agents },
+    proxy: { listen: '127.0.0.1:0', authentication: agents },
     upstream: {
       ca: ['upstream-ca.pem'],
       resolve: { [upstreamHost]: '127.0.0.1' },

@@ -61,7 +61,7 @@ describe('where nothing is said of echoes', () => {
 
   test('a place that the provider names shows none', async () => {
     const upstream = await startUpstream(mirror());
-    const acme = { audience: [upstream.authority], echo_places: ['/my/request'] };
+    const acme = { audience: [upstream.authority], echo_paths: ['/my/request'] };
     const room = await grantedTo(upstream, { config: { providers: { acme } } });
     expect((await get(room, '/v1/my/requests')).body).toContain(bearerToken);
     expect((await get(room, '/v1/My/%72equest?x=1')).body).toContain(masked);

@@ -13,24 +13,24 @@ const load = (text: string): Promise<Config> => parseConfig(text, '/x/sidekey.ya
 describe('what is not understood is not passed over', () => {
   test.each([
     ['a key that is misspelt', 'version: 1\nproxy: { agnets: required }'],
-    ['a key on the wrong level', 'version: 1\nagents: required'],
+    ['a key on the wrong level', 'version: 1\nauthentication: required'],
     ['a key of a later version', 'version: 1\ndomains: { a.b: { grant: x, rules: [] } }'],
     ['a key in another case', 'version: 1\nproxy: { Agents: required }'],
     [
       'the same key again, which weakens the first',
-      'version: 1\nproxy: { agents: required, agents: optional }',
+      'version: 1\nproxy: { authentication: required, authentication: optional }',
     ],
-    ['the same section again', 'version: 1\nproxy: { agents: required }\nproxy: {}'],
+    ['the same section again', 'version: 1\nproxy: { authentication: required }\nproxy: {}'],
     ['the same domain in another spelling', 'version: 1\ndomains: { a.b: deny, A.B.: tunnel }'],
     ['the same domain in punycode', 'version: 1\ndomains: { bücher.test: deny, xn--bcher-kva.test: tunnel }'],
     ['__proto__ as a domain', 'version: 1\ndomains: { __proto__: deny }'],
-    ['__proto__ as a section', 'version: 1\n__proto__: { proxy: { agents: required } }'],
-    ['__proto__ in a section', 'version: 1\nproxy: { __proto__: { agents: required } }'],
-    ['a merge key', 'version: 1\nproxy: { <<: { agents: required } }'],
+    ['__proto__ as a section', 'version: 1\n__proto__: { proxy: { authentication: required } }'],
+    ['__proto__ in a section', 'version: 1\nproxy: { __proto__: { authentication: required } }'],
+    ['a merge key', 'version: 1\nproxy: { <<: { authentication: required } }'],
     ['a list in place of a map', 'version: 1\ndomains: [{ a.b: deny }]'],
     ['a text in place of a truth', 'version: 1\ndomains: { a.b: { grant: x, insecure: no } }'],
     ['a section that is empty', 'version: 1\nproxy:'],
-    ['a second document', 'version: 1\n---\nproxy: { agents: required }'],
+    ['a second document', 'version: 1\n---\nproxy: { authentication: required }'],
     ['an earlier YAML, in which "no" is a truth', '%YAML 1.1\n---\nversion: 1'],
     ['a tag', 'version: 1\nproxy: !include proxy.yaml'],
     ['another version', 'version: 2'],
@@ -85,10 +85,10 @@ describe('a switch that would turn a guard off', () => {
     async (listen) => {
       const open = `version: 1\nproxy: { listen: ${JSON.stringify(listen)} }`;
       await expect(load(open)).rejects.toMatchObject({ code: 'listener_open' });
-      await expect(load(open.replace(' }', ', agents: optional }'))).rejects.toMatchObject({
+      await expect(load(open.replace(' }', ', authentication: optional }'))).rejects.toMatchObject({
         code: 'listener_open',
       });
-      await expect(load(open.replace(' }', ', agents: required }'))).resolves.toBeDefined();
+      await expect(load(open.replace(' }', ', authentication: required }'))).resolves.toBeDefined();
     },
   );
 

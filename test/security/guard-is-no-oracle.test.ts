@@ -152,7 +152,7 @@ describe('responses that show the credential again and again', () => {
   test('end the right of the agent to the grant, and a person is told', async () => {
     let now = Date.now();
     const upstream = await startUpstream(showing);
-    const domains = { [upstream.authority]: { grant: 'acme', echo_limit: 2 } };
+    const domains = { [upstream.authority]: { grant: 'acme', leak_limit: 2 } };
     const granted = await grantedTo(upstream, { domains, now: () => now });
     expect(await statuses(granted, ['/', '/', '/'])).toEqual([401, 401, 401]);
     const told = await granted.sidekey.audited(({ event }) => event === 'echo.limited');

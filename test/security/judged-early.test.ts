@@ -71,7 +71,7 @@ test('a body that comes when its caller needs a token by now is refused', async 
   const { seen, finish, sidekey, upstream } = await halfSent({ rules: [reads] });
   await sidekey.configure({
     domains: { [upstream.authority]: { grant: 'acme', rules: [reads] } },
-    proxy: { listen: '127.0.0.1:0', agents: 'required' },
+    proxy: { listen: '127.0.0.1:0', authentication: 'required' },
   });
   expect(await finish()).toEqual([407, 'agent_auth_required']);
   expect(seen).toEqual([]);

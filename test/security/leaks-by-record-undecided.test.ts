@@ -41,7 +41,7 @@ test.each([
 
 test('of somebody who is not known, no path is written at all', async () => {
   const sidekey = await startSidekey({
-    config: { proxy: { listen: '127.0.0.1:0', agents: 'required' }, providers: bot(['bots.test']) },
+    config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' }, providers: bot(['bots.test']) },
     domains: { 'bots.test': { grant: 'bot' } },
   });
   const request = `GET https://bots.test/bot${secret}/getMe HTTP/1.1\r\nHost: bots.test`;

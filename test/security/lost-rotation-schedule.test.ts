@@ -19,7 +19,7 @@ import {
 import { settle } from '../unit/lib/manual-time.ts';
 
 const day = 24 * hour;
-const provider = { ...acme, dialect: { ...acme.dialect, refreshTokenIdleMs: 30 * day } };
+const provider = { ...acme, dialect: { ...acme.dialect, refreshTokenIdleTimeoutMs: 30 * day } };
 
 /** A process with a schedule. All of them choose the same moment: the worst that can happen. */
 async function scheduled(at: ProcessesForTest, wrapStore?: (store: Store) => Store): Promise<Process> {

@@ -13,7 +13,7 @@ const outward = Object.values(networkInterfaces())
 describe('a listener that others can reach', () => {
   test('does not start where callers need no token', async () => {
     await expect(
-      startSidekey({ config: { proxy: { listen: '0.0.0.0:0', agents: 'optional' } } }),
+      startSidekey({ config: { proxy: { listen: '0.0.0.0:0', authentication: 'optional' } } }),
     ).rejects.toMatchObject({ code: expect.stringMatching(/listener_open|config_invalid/) });
   });
 
@@ -22,7 +22,7 @@ describe('a listener that others can reach', () => {
     async () => {
       const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
       const sidekey = await startSidekey({
-        config: { proxy: { listen: '0.0.0.0:0', agents: 'required' } },
+        config: { proxy: { listen: '0.0.0.0:0', authentication: 'required' } },
         domains: { [upstream.authority]: 'tunnel' },
       });
       const ask = `GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`;
@@ -36,7 +36,7 @@ describe('a listener that others can reach', () => {
       expect(await status(outward ?? '')).toBe(407);
       expect(await status('127.0.0.1')).toBe(407);
       // The listening socket stays where it is until the next start; who may use it changes at once.
-      await sidekey.configure({ proxy: { listen: '127.0.0.1:0', agents: 'optional' } });
+      await sidekey.configure({ proxy: { listen: '127.0.0.1:0', authentication: 'optional' } });
       expect(await status('127.0.0.1')).toBe(200);
       expect(await status(outward ?? '')).toBe(407);
     },
@@ -44,7 +44,7 @@ describe('a listener that others can reach', () => {
 
   test('is not turned into one by a reload', async () => {
     const sidekey = await startSidekey();
-    await sidekey.configure({ proxy: { listen: '0.0.0.0:0', agents: 'optional' } });
+    await sidekey.configure({ proxy: { listen: '0.0.0.0:0', authentication: 'optional' } });
     await sidekey.audited((line) => line.event === 'config.rejected');
     expect(sidekey.proxy.config().proxy.listen.host).toBe('127.0.0.1');
   });

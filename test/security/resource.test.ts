@@ -35,7 +35,7 @@ describe('a client that wastes what is shared', () => {
 
   test('by idle tunnels meets the limit of connections, and those before it go on', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
-      config: { limits: { connections: 20 } },
+      config: { limits: { client_connections: 20 } },
     });
     const tunnels = await Promise.all(
       Array.from({ length: 20 }, () => openTunnel(sidekey, upstream.authority)),

@@ -71,7 +71,7 @@ test('no parameter names a method for upstream that a rule denies', async () => 
 
 test('no parameter that the provider names in the config names a method that a rule denies', async () => {
   const rules = [{ methods: ['DELETE'], outcome: 'deny' }];
-  const { ran, send } = await ruled({ default: 'allow', rules }, { method_parameters: ['verb'] });
+  const { ran, send } = await ruled({ default: 'allow', rules }, { method_override_parameters: ['verb'] });
   for (const query of ['verb=DELETE', 'VERB=delete', '%76erb=delete']) {
     const [status] = await send(`GET /x?${query}`);
     expect([query, status]).toEqual([query, 403]);

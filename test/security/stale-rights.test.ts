@@ -12,7 +12,7 @@ import { startUpstream } from '../support/upstream.ts';
 describe('a right that is taken away', () => {
   test('ends inside an open tunnel: the agent was removed, by another process', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
-      config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } },
+      config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } },
     });
     await addAgent(sidekey.proxy.state.store, 'robot', 'secret');
     const field = `Proxy-Authorization: Basic ${Buffer.from('robot:secret').toString('base64')}`;

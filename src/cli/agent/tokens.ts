@@ -29,20 +29,22 @@ export async function addAgent(
     expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
     at: agent.createdAt,
   });
-  const { listen, agents, bindings, grants } = await withState(async ({ store, audit, config, ...state }) => {
-    if ((await store.agents.get(name)) !== null) {
-      throw new SidekeyError('already_exists', `There is an agent ${name} already.`, {
-        hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${name}`,
-      });
-    }
-    const known = await state.grants.list();
-    const bound = bindingsOf(options, { grants: known, providers: config.providers.names });
-    const event = { event: 'agent.added', agent: name, reason: bindingReason(bound) } as const;
-    await recordChange(audit, event, () =>
-      store.agents.insert(agent, { tokens: [token.record], bindings: bound }),
-    );
-    return { ...config.proxy, bindings: bound, grants: known };
-  });
+  const { listen, authentication, bindings, grants } = await withState(
+    async ({ store, audit, config, ...state }) => {
+      if ((await store.agents.get(name)) !== null) {
+        throw new SidekeyError('already_exists', `There is an agent ${name} already.`, {
+          hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${name}`,
+        });
+      }
+      const known = await state.grants.list();
+      const bound = bindingsOf(options, { grants: known, providers: config.providers.names });
+      const event = { event: 'agent.added', agent: name, reason: bindingReason(bound) } as const;
+      await recordChange(audit, event, () =>
+        store.agents.insert(agent, { tokens: [token.record], bindings: bound }),
+      );
+      return { ...config.proxy, bindings: bound, grants: known };
+    },
+  );
   const url = proxyUrl(listen, `${name}:${token.secret}`);
   const { expiresAt } = token.record;
   output.result(
@@ -64,8 +66,8 @@ export async function addAgent(
         ? []
         : [`It reaches: ${bindings.map((it) => bindingText(it, grants)).join(', ')}.`]),
       ...reachWarning(name, bindings, grants),
-      ...(agents === 'optional'
-        ? ['While proxy.agents is optional, callers on this machine may leave it out.']
+      ...(authentication === 'optional'
+        ? ['While proxy.authentication is optional, callers on this machine may leave it out.']
         : []),
     ].join('\n'),
   );

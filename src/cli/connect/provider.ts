@@ -25,7 +25,7 @@ import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 export function assertSettings({ name, title, settings }: Provider): void {
   const open = settings.filter(({ value }) => value === null);
   if (open.length === 0) return;
-  const what = open.map((setting) => `${setting.name} (${setting.what})`).join(', ');
+  const what = open.map((setting) => `${setting.name} (${setting.description})`).join(', ');
   const set = open.map((setting) => `--set ${setting.name}=${shellWord(setting.example)}`).join(' ');
   throw new SidekeyError('input_invalid', `${title} needs to know: ${what}.`, {
     hint: `with your own in the place of the example: sidekey connect ${name} ${set}`,
@@ -56,15 +56,15 @@ export async function assertClient(provider: Provider, redirectUri: string): Pro
 }
 
 function noClient(provider: Provider, redirectUri: string): SidekeyError {
-  const { name, title, console, clientAuth } = provider;
+  const { name, title, clientRegistration, clientAuth } = provider;
   const secret = clientAuth === 'none' ? '' : ` --client-secret env:${variableFor(name)}`;
   const command = `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${redirectUri}${redirectUri.startsWith('https:') ? ' --paste' : ''}`;
   const steps =
-    console === null
+    clientRegistration === null
       ? [`Register a client (an “app”) at ${title}, with the redirect URI ${redirectUri}`]
       : [
-          `Open ${console.url}`,
-          ...console.steps.map((step) => step.replaceAll('{redirect_uri}', redirectUri)),
+          `Open ${clientRegistration.url}`,
+          ...clientRegistration.steps.map((step) => step.replaceAll('{redirect_uri}', redirectUri)),
         ];
   const lines = steps.map((step, index) => `${index + 1}. ${step}`).join('\n    ');
   const others = otherWays(provider);

@@ -156,14 +156,14 @@ const agent = 'doctor';
 /** Starts it, gives it to `use`, and takes everything away again. */
 export async function withProbeFixture<T>(
   { env, now }: Pick<Context, 'env' | 'now'>,
-  { proxy: { agents } }: Pick<Config, 'proxy'>,
+  { proxy: { authentication } }: Pick<Config, 'proxy'>,
   use: (fixture: ProbeFixture) => Promise<T>,
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-doctor-'));
   try {
     const file = join(folder, 'sidekey.yaml');
     // JSON is YAML too.
-    await writeFile(file, JSON.stringify(settings(agents)), { mode: 0o600 });
+    await writeFile(file, JSON.stringify(settings(authentication)), { mode: 0o600 });
     const quiet = { error() {}, warn() {}, info() {}, debug() {} };
     const running = await startProxy(await loadConfig(file, { env: {} }), { log: quiet, now, env: {} });
     try {
@@ -195,10 +195,10 @@ export async function withProbeFixture<T>(
   }
 }
 
-function settings(agents: Config['proxy']['agents']): object {
+function settings(authentication: Config['proxy']['authentication']): object {
   return {
     version: 1,
-    proxy: { listen: '127.0.0.1:0', agents },
+    proxy: { listen: '127.0.0.1:0', authentication },
     workers: 1,
     admin: { listen: '127.0.0.1:0' },
     store: 'sqlite:store.db',

@@ -101,8 +101,8 @@ async function probe(
 
 const defaults: Config['proxy'] = {
   listen: { host: '127.0.0.1', port: 0 },
-  agents: 'optional',
-  unmatched: 'deny',
+  authentication: 'optional',
+  unmatchedHosts: 'deny',
 };
 
 /** @throws SidekeyError `input_invalid` */
@@ -179,7 +179,7 @@ function adviceFor({ client, library, verdict, said }: Probed): Need | null {
     case 'unauthenticated':
       return {
         sentence: `${title} reaches the proxy and shows no token.${quoted}`,
-        hint: 'set proxy.agents: optional in the config file, or give it a port of its own with "sidekey run"',
+        hint: 'set proxy.authentication: optional in the config file, or give it a port of its own with "sidekey run"',
       };
     case 'failed':
       return { sentence: `${title} failed in a way that says nothing of the proxy.${quoted}`, hint: null };

@@ -47,7 +47,7 @@ async function go(view: View, question: Question, trail: Trail): Promise<Ending>
     return { outcome: 'nowhere: it is answered by Sidekey', held: false };
   }
 
-  const policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatched };
+  const policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
   const domain = policy.domains.match(authority);
   trail.went('domain', domain === null ? 'no entry covers it' : `${domain.pattern.text}: ${domain.origin}`);
   const all = await view.grants();
@@ -123,7 +123,7 @@ function decisionText({
 /** Names are looked up when they are dialed; what is known before can be judged before. */
 async function address({ upstream }: Config, authority: Authority, trail: Trail): Promise<void> {
   const pinned = upstream.resolve.get(authority.host);
-  if (pinned === undefined && !isAddress(authority.host) && upstream.proxy?.resolves === true) {
+  if (pinned === undefined && !isAddress(authority.host) && upstream.proxy?.remoteDns === true) {
     const by = authorityText(upstream.proxy.authority);
     trail.went(
       'address',
@@ -164,7 +164,7 @@ async function callerSteps(view: View, question: Question, trail: Trail): Promis
   if (lease !== null) trail.went('lease', purposeText(lease, leaseGrantsText(lease, await view.grants())));
   const register = createAgentAuthenticator({ store: store ?? noStore, now: () => at, uses: { used() {} } });
   const { loopback } = inbound.client;
-  const identity = await register.identify(presented, { loopback, mode: config.proxy.agents });
+  const identity = await register.identify(presented, { loopback, mode: config.proxy.authentication });
   if (identity instanceof SidekeyError) {
     return trail.failed(identity.code === 'lease_expired' ? 'lease' : 'agent', identity);
   }

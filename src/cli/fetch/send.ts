@@ -308,7 +308,7 @@ async function ownProxy(
   config: Config,
   agent: string | null,
 ): Promise<ProxyEndpoint> {
-  if (agent === null && config.proxy.agents === 'required') {
+  if (agent === null && config.proxy.authentication === 'required') {
     throw new SidekeyError('agent_auth_required', 'This config serves known agents alone.', {
       hint: 'sidekey fetch --agent NAME URL',
     });
@@ -324,7 +324,7 @@ async function ownProxy(
     stdout: { write: (text, written) => process.stderr.write(text, written) },
     isTrustedPeer: isOwnUser,
     // Nobody but the command comes in where it has a token of its own.
-    adapt: (it) => onOwnPort(it, agent === null ? it.proxy.agents : 'required'),
+    adapt: (it) => onOwnPort(it, agent === null ? it.proxy.authentication : 'required'),
   });
   try {
     const lease = agent === null ? null : await leaseForRequest(proxy.state, config, agent, now);
@@ -347,11 +347,11 @@ async function ownProxy(
 }
 
 /** The config of a proxy that serves one command. */
-function onOwnPort(config: Config, agents: Config['proxy']['agents']): Config {
+function onOwnPort(config: Config, authentication: Config['proxy']['authentication']): Config {
   const { listen } = config.admin;
   return {
     ...config,
-    proxy: { ...config.proxy, listen: { host: '127.0.0.1', port: 0 }, agents },
+    proxy: { ...config.proxy, listen: { host: '127.0.0.1', port: 0 }, authentication },
     admin: { ...config.admin, listen: listen === null ? null : { ...listen, port: 0 } },
     workers: 1,
   };

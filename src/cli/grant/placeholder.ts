@@ -54,10 +54,14 @@ async function holderOf(
   { store, config }: View,
 ): Promise<Holder> {
   if (agent === undefined && id === undefined) {
-    if (config.proxy.agents === 'optional') return anyone;
-    throw new SidekeyError('input_invalid', 'The proxy serves nobody without a token (proxy.agents).', {
-      hint: `sidekey grant placeholder ${grant.name} --agent NAME`,
-    });
+    if (config.proxy.authentication === 'optional') return anyone;
+    throw new SidekeyError(
+      'input_invalid',
+      'The proxy serves nobody without a token (proxy.authentication).',
+      {
+        hint: `sidekey grant placeholder ${grant.name} --agent NAME`,
+      },
+    );
   }
   const rights = await store?.rights.read();
   const lease = id === undefined ? null : pickLease((await store?.leases.list()) ?? [], id);

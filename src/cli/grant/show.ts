@@ -242,7 +242,7 @@ function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy 
 /** Rows of `grant show`. */
 function reachedByRows(
   { agents, leases }: ReachedBy,
-  { agents: mode }: { readonly agents: 'optional' | 'required' },
+  { authentication: mode }: { readonly authentication: 'optional' | 'required' },
   now: number,
 ): Readonly<Record<string, string | null>> {
   const names = agents.map(({ name, disabledAt }) => (disabledAt === null ? name : `${name} (disabled)`));

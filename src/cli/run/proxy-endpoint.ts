@@ -80,7 +80,7 @@ export async function openOwnProxy(
 
 /** Settings of a proxy inside this process. */
 interface OwnSettings {
-  readonly unmatched: Config['proxy']['unmatched'];
+  readonly unmatched: Config['proxy']['unmatchedHosts'];
   /** Names of policies that every request with a credential has to pass besides the rules of its domain. */
   readonly policies: readonly string[];
 }
@@ -95,7 +95,7 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
   const anyPort = { host: '127.0.0.1', port: 0 };
   return {
     ...config,
-    proxy: { ...config.proxy, listen: anyPort, unmatched },
+    proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched },
     workers: 1,
     // Only the webhook tells anybody where the pages are.
     admin: { ...config.admin, listen: config.approvals.webhook === null ? null : anyPort },

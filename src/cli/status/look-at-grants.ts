@@ -112,7 +112,7 @@ async function refreshNeeds(
   const { dialect } = provider;
   const { refreshToken } = clocksOf(opened, { activity, dialect, tokens, now });
   const { unusedAt, consentAt } = refreshToken;
-  if (unusedAt !== null && isNear(unusedAt, dialect.refreshTokenIdleMs, now)) {
+  if (unusedAt !== null && isNear(unusedAt, dialect.refreshTokenIdleTimeoutMs, now)) {
     needs.push({
       sentence:
         unusedAt <= now
@@ -121,7 +121,7 @@ async function refreshNeeds(
       hint: refreshCommand(grant),
     });
   }
-  if (consentAt !== null && isNear(consentAt, dialect.refreshTokenLifeMs, now)) {
+  if (consentAt !== null && isNear(consentAt, dialect.refreshTokenLifetimeMs, now)) {
     needs.push({
       sentence:
         consentAt <= now
@@ -148,7 +148,7 @@ async function certificateNeeds(view: View, grant: Grant, now: number): Promise<
 }
 
 function refreshTokenEnds({ dialect }: Provider): boolean {
-  return dialect.refreshTokenIdleMs !== null || dialect.refreshTokenLifeMs !== null;
+  return dialect.refreshTokenIdleTimeoutMs !== null || dialect.refreshTokenLifetimeMs !== null;
 }
 
 /**

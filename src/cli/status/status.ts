@@ -164,7 +164,7 @@ function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-async function lookAtProxy({ proxy: { listen, agents }, store }: Config): Promise<Finding> {
+async function lookAtProxy({ proxy: { listen, authentication: agents }, store }: Config): Promise<Finding> {
   const health = await askHealth(listen);
   const url = proxyUrl(listen);
   const facts = { listen, agents, health: health.kind };
@@ -309,7 +309,7 @@ async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
     const sentence = `Responses of ${host} showed the credential to ${agent ?? 'a caller without a token'} too often, last ${relativeTime(Date.parse(time), now)}: its requests were refused.`;
     needs.set(`${agent} ${host}`, {
       sentence,
-      hint: 'sidekey audit query --code too_many_echoes; raise echo_limit of the domain where that is meant',
+      hint: 'sidekey audit query --code too_many_echoes; raise leak_limit of the domain where that is meant',
     });
   }
   return [...needs.values()];

@@ -76,7 +76,7 @@ async function prepare(
   const config = {
     version: 1,
     workers,
-    proxy: { listen: `127.0.0.1:${port}`, agents: 'required' },
+    proxy: { listen: `127.0.0.1:${port}`, authentication: 'required' },
     store: 'sqlite:sidekey.db',
     key: { source: 'file', path: 'master.key' },
     ca: { directory: 'certs' },
@@ -86,7 +86,7 @@ async function prepare(
       resolve: Object.fromEntries([host, ...ground.coldHosts].map((name) => [name, '127.0.0.1'])),
       private_addresses: ['127.0.0.1/32'],
     },
-    limits: { connections: 12_000 },
+    limits: { client_connections: 12_000 },
     providers: {
       bench: {
         authorization_endpoint: 'https://login.bench.test/authorize',

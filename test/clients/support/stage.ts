@@ -214,7 +214,7 @@ export async function stage(
   const opened = await openStage(secret, {
     domains: {
       // The upstream repeats the credential in each answer.
-      [upstream.authority]: { grant: 'client-test', leak_guard: 'redact', echo_limit: 1_000_000 },
+      [upstream.authority]: { grant: 'client-test', leak_guard: 'redact', leak_limit: 1_000_000 },
       ...domains,
     },
     provider,

@@ -168,7 +168,9 @@ describe('a right that has ended is refused by explain as by the proxy', () => {
   });
 
   test('a lease under the name of another agent, and nobody where everybody shows a token', async () => {
-    const at = await house({}, [everything], { proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    const at = await house({}, [everything], {
+      proxy: { listen: '127.0.0.1:0', authentication: 'required' },
+    });
     const { id } = await at.lease();
     await addAgent(at.store, 'other', 'others');
     const strange = await both(at, 'other:lease', ['--lease', id, '--agent', 'other']);

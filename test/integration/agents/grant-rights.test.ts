@@ -79,7 +79,7 @@ describe('a grant', () => {
   });
 
   test('that only agents reach says so', async () => {
-    const at = await withRights({ proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    const at = await withRights({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +elsewhere\n/);
     await at.run(['agent', 'remove', 'elsewhere']);
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +no agent\n/);

@@ -9,7 +9,7 @@ const token = 'agent-token-0123456789';
 const addAgent = (sidekey: TestSidekey, name = 'robot', secret = token) =>
   insertAgent(sidekey.proxy.state.store, name, secret);
 const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
-const required = { config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } } };
+const required = { config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } } };
 
 describe('where agents are required', () => {
   test.each([

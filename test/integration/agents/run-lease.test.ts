@@ -108,7 +108,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
     });
     expect(place.seen).toEqual([`Bearer ${deskToken}`]);
     const strict = await runPlace(undefined, () => ({
-      proxy: { listen: '127.0.0.1:0', agents: 'required' },
+      proxy: { listen: '127.0.0.1:0', authentication: 'required' },
     }));
     const strictly = bare.map((word) => word.replaceAll(place.upstream.url, strict.upstream.url));
     expect(await strict.run(['--', ...strictly])).toMatchObject({ stdout: '407' });

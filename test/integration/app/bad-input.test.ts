@@ -260,7 +260,10 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
       'version: 1\nproxy:\n  lisen: 127.0.0.1:0\n',
       'config/sidekey.yaml:3:3: proxy.lisen: is not a key here; did you mean listen?',
     ],
-    ['version: 1\nlimits: { connections: many }\n', /config\/sidekey\.yaml:2:24: limits\.connections: /],
+    [
+      'version: 1\nlimits: { client_connections: many }\n',
+      /config\/sidekey\.yaml:2:31: limits\.client_connections: /,
+    ],
   ])('a config that is wrong, with line and column: %j', async (text, says) => {
     const at = await home();
     await writeFile(at.configFile, text);
@@ -285,7 +288,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     await expectRefusal(at, ['start'], {
       exit: 2,
       says: /proxy\.listen: .+no token/,
-      hint: 'agents: required',
+      hint: 'authentication: required',
     });
   });
 

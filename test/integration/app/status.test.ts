@@ -120,21 +120,25 @@ describe('status', () => {
   test.each([
     [
       'a key that is none',
-      (text: string) => `${text}proxi: { agents: required }\n`,
+      (text: string) => `${text}proxi: { authentication: required }\n`,
       /:\d+:1: proxi: is not a key/,
     ],
     [
       'a value that is none',
       (text: string) => text.replace('4m', 'soon'),
-      /:\d+:\d+: tokens\.skew: is no duration/,
+      /:\d+:\d+: tokens\.refresh_before_expiry: is no duration/,
     ],
-    ['YAML that is broken', (text: string) => `${text}limits: { connections: [\n`, /sidekey\.yaml:\d+:\d+: /],
+    [
+      'YAML that is broken',
+      (text: string) => `${text}limits: { client_connections: [\n`,
+      /sidekey\.yaml:\d+:\d+: /,
+    ],
     ['a part that stands twice', (text: string) => `${text}domains: {}\n`, /sidekey\.yaml:\d+:\d+: /],
   ])('of a running proxy whose file has %s', async (_, spoil, place) => {
     const port = await freePort();
     const at = await home({
       proxy: { listen: `127.0.0.1:${port}` },
-      tokens: { skew: '4m' },
+      tokens: { refresh_before_expiry: '4m' },
       domains: { 'helpdesk.acme.test:8443': { grant: 'desk' } },
     });
     await at.grant('desk', { type: 'api_key', value: 'secret' });

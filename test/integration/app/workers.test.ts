@@ -32,7 +32,7 @@ describe('several workers', timeout, () => {
 
   test('obey a limit of a rule, the end of a lease and an edit of the config as one', async () => {
     const { at, upstream, spread, lines, configure } = await startTeam({
-      config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } },
+      config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } },
       domain: {
         rules: [
           { methods: ['GET'], paths: ['/spread/**'] },
@@ -74,7 +74,7 @@ describe('several workers', timeout, () => {
     expect(limited.filter((status) => status === 429)).toHaveLength(5);
 
     expect(await statuses('/spread/x')).toEqual([200, 200]);
-    const proxy = { listen: '127.0.0.1:0', agents: 'required' };
+    const proxy = { listen: '127.0.0.1:0', authentication: 'required' };
     const domain = { grant: 'work', rules: [{ methods: ['GET'], paths: ['/other'] }] };
     await configure({ proxy, domains: { [upstream.authority]: domain } });
     expect(await statuses('/spread/x')).toEqual([403, 403]);

@@ -153,7 +153,7 @@ describe('a request that needs approval', () => {
 
   test('is refused before anybody is asked where its body is too large to be held', async () => {
     const { send, sidekey, seen } = await asking(asks, {
-      config: { limits: { held_body_bytes: '1KiB' } },
+      config: { limits: { approval_body_bytes: '1KiB' } },
     });
     const client = await send('DELETE /tickets/7', [], 'x'.repeat(1_025));
     expect((await client.response()).headers['sidekey-error']).toBe('body_too_large');
@@ -195,7 +195,7 @@ describe('a request that needs approval', () => {
     const { send, asked, answer, seen, sidekey, domains } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
-    await sidekey.configure({ domains, proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    await sidekey.configure({ domains, proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     await answer(id, { outcome: 'allowed' });
     expect((await client.response()).headers['sidekey-error']).toBe('agent_auth_required');
     expect(seen).toEqual([]);

@@ -400,15 +400,15 @@ describe('what is kept', () => {
     expect(keptText((await parseConfig(settings, '/etc/sidekey.yaml', { env: {} })).audit)).toBe(text);
   });
 
-  test('brings a warning, once, while less than warn_free is free on the disk', async () => {
-    const scarce = await lookedAfter(() => ({ warn_free: 2 ** 52 }));
+  test('brings a warning, once, while less than min_free_space is free on the disk', async () => {
+    const scarce = await lookedAfter(() => ({ min_free_space: 2 ** 52 }));
     await scarce.next((ms) => ms === 60_000);
     await scarce.next((ms) => ms === 60_000);
     expect(scarce.said.filter((line) => line.includes('little space is left'))).toHaveLength(1);
-    const ample = await lookedAfter(() => ({ warn_free: 0 }));
+    const ample = await lookedAfter(() => ({ min_free_space: 0 }));
     expect(ample.said.filter((line) => line.includes('space'))).toEqual([]);
 
-    const at = await home({ audit: { warn_free: 2 ** 52 } });
+    const at = await home({ audit: { min_free_space: 2 ** 52 } });
     await at.run(['domain', 'tunnel', 'example.org']);
     const { stdout } = await at.run(['status']);
     expect(stdout).toMatch(/Only \d+ \w+ are free on the disk of data\/audit\.jsonl\./);

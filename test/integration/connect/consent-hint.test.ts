@@ -131,8 +131,10 @@ describe('a 403 for want of a scope', () => {
 
   test('by fields of the provider’s own is read as its definition says', async () => {
     const head = 'HTTP/1.1 403 No\r\nX-Has: gist\r\nX-Wants: admin:org, read:org\r\n';
-    const refusal = { held_field: 'X-Has', accepted_field: 'X-Wants' };
-    const { client, sidekey } = await answering(head, { provider: { dialect: { scope_refusal: refusal } } });
+    const refusal = { granted_scopes_header: 'X-Has', accepted_scopes_header: 'X-Wants' };
+    const { client, sidekey } = await answering(head, {
+      provider: { dialect: { insufficient_scope: refusal } },
+    });
     expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scopes read:org');
     expect(await sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
       reason: 'the grant lacks one of: admin:org read:org',

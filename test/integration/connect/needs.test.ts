@@ -9,16 +9,16 @@ const shop = {
   title: 'Shop',
   category: 'commerce',
   docs: ['https://example.com/docs'],
-  settings: { shop: { what: 'the name before .shop.test', example: 'my-shop' } },
+  settings: { shop: { description: 'the name before .shop.test', example: 'my-shop' } },
   authorization_endpoint: 'https://{shop}.shop.test/authorize',
   token_endpoint: 'https://{shop}.shop.test/token',
   client_auth: 'post',
   audience: ['{shop}.shop.test'],
-  console: {
+  client_registration: {
     url: 'https://example.com/apps',
     steps: ['Create an app with the redirect URI {redirect_uri}.', 'Copy the client id.'],
   },
-  token: { what: 'access token', parts: { token: { what: 'access token' } } },
+  token: { label: 'access token', parts: { token: { label: 'access token' } } },
 };
 
 async function shopHome(over: object = {}) {

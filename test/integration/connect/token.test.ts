@@ -46,9 +46,9 @@ describe('connect --token', () => {
   });
 
   test('keeps keys that sign, and shows that they do', async () => {
-    const parts = { access_key_id: { what: 'id', secret: false }, secret_access_key: { what: 'secret' } };
+    const parts = { access_key_id: { label: 'id', secret: false }, secret_access_key: { label: 'secret' } };
     const provider = {
-      token: { what: 'key', parts, carry: 'aws' },
+      token: { label: 'key', parts, inject: 'aws' },
       inject: { aws_sigv4: { service: 's3' } },
     };
     const { at } = await keyed(provider, ({ authorization }) =>
@@ -68,7 +68,7 @@ describe('connect --token', () => {
   });
 
   test('keeps keys that get keys of a role, and what they got', async () => {
-    const parts = { access_key_id: { what: 'id', secret: false }, secret_access_key: { what: 'secret' } };
+    const parts = { access_key_id: { label: 'id', secret: false }, secret_access_key: { label: 'secret' } };
     const asked: string[] = [];
     const sts = await startUpstream((request, response) => {
       let body = '';
@@ -87,7 +87,7 @@ describe('connect --token', () => {
     });
     const { at } = await keyed(
       {
-        token: { what: 'key', parts, carry: 'aws' },
+        token: { label: 'key', parts, inject: 'aws' },
         inject: { aws_sigv4: { service: 's3' } },
         flows: ['aws_role'],
         token_endpoint: sts.url,
@@ -120,11 +120,14 @@ describe('connect --token', () => {
   });
 
   test('puts the parts where the provider wants them', async () => {
-    const parts = { sid: { what: 'account', secret: false }, auth: { what: 'token' } };
+    const parts = { sid: { label: 'account', secret: false }, auth: { label: 'token' } };
     const carry = { basic: { username: '{sid}', password: '{auth}' } };
-    const { at } = await keyed({ token: { what: 'key pair', parts, carry } }, ({ authorization }) => {
-      return authorization === `Basic ${Buffer.from('AC1:s3cret').toString('base64')}`;
-    });
+    const { at } = await keyed(
+      { token: { label: 'key pair', parts, inject: carry } },
+      ({ authorization }) => {
+        return authorization === `Basic ${Buffer.from('AC1:s3cret').toString('base64')}`;
+      },
+    );
     const input = 'sid=AC1\nauth=s3cret\n';
     expect(await at.run(['connect', 'corp', '--token', '--verify'], { input })).toMatchObject({
       exit: 0,

@@ -130,7 +130,7 @@ describe('what happened to a grant', () => {
 
 describe('a refresh token with an end of its own', () => {
   test('is no worry while it is far', async () => {
-    const { at } = await place({ refresh_token_idle: '90d', refresh_token_life: '180d' });
+    const { at } = await place({ refresh_token_idle_timeout: '90d', refresh_token_lifetime: '180d' });
     expect(await grantNeeds(at)).toEqual([]);
     expect((await at.run(['grant', 'show', 'desk'])).stdout).toMatch(
       /refresh token +dies in 90 d \(.*\) unless it is used before; a new consent is needed in 180 d/,
@@ -138,7 +138,7 @@ describe('a refresh token with an end of its own', () => {
   });
 
   test('that dies unused, or needs a new consent, soon is pointed out with the way out', async () => {
-    const { at } = await place({ refresh_token_idle: '1d', refresh_token_life: '2d' });
+    const { at } = await place({ refresh_token_idle_timeout: '1d', refresh_token_lifetime: '2d' });
     expect(await grantNeeds(at)).toEqual([]);
     await age(at, 1.9);
     expect(await grantNeeds(at)).toEqual([
@@ -157,7 +157,7 @@ describe('a refresh token with an end of its own', () => {
 });
 
 test('a new consent begins the time of the refresh token anew', async () => {
-  const { at } = await place({ refresh_token_life: '2d' });
+  const { at } = await place({ refresh_token_lifetime: '2d' });
   await age(at, 1.9);
   expect(await grantNeeds(at)).toMatchObject([{ sentence: 'desk needs a new consent in 2 h.' }]);
   await at.grant('desk', { access_token: 'a', refresh_token: 'r' }, ['--provider', 'desk', '--replace']);

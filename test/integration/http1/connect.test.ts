@@ -111,7 +111,7 @@ describe('CONNECT', () => {
     'that was refused holds its connection no longer than the client does',
     { timeout: 4_000 },
     async () => {
-      const sidekey = await startSidekey({ config: { limits: { connections: 1 } } });
+      const sidekey = await startSidekey({ config: { limits: { client_connections: 1 } } });
       const connectRefused = async () => {
         const client = await openClient(sidekey);
         client.send('CONNECT other.test:443 HTTP/1.1\r\nHost: other.test:443\r\n\r\nand what is not read');

@@ -19,7 +19,7 @@ describe('an edited config', () => {
     expect(await ask()).toMatchObject({ status: 200 });
     await sidekey.configure({ domains: { [upstream.authority]: 'deny' } });
     expect(await ask()).toMatchObject({ status: 403, reason: 'domain_not_allowed' });
-    await sidekey.configure({ proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    await sidekey.configure({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect(await ask()).toMatchObject({ status: 407 });
     await sidekey.configure({});
     expect(await ask()).toMatchObject({ status: 200 });

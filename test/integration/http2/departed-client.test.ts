@@ -33,7 +33,7 @@ async function lasting(kind: Kind): Promise<House> {
   return { ...(await grantedTo(upstream, oneConnection)), begun: begun.promise, ended: ended.promise };
 }
 
-const oneConnection = { config: { limits: { connections: 1 } } };
+const oneConnection = { config: { limits: { client_connections: 1 } } };
 
 interface House extends Granted {
   /** What was asked has come to the upstream. */

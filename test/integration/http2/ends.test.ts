@@ -142,7 +142,7 @@ describe('a right that ends', () => {
       if (asked.url === '/short') response.end();
     });
     const { sidekey } = await grantedTo(upstream, {
-      config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } },
+      config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } },
       domains: { [upstream.authority]: { grant: 'acme' } },
     });
     const other = await sidekey.grant([upstream.authority], { name: 'second' });

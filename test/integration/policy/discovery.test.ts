@@ -26,7 +26,7 @@ async function house(options: SidekeyOptions = {}): Promise<TestSidekey> {
   return sidekey;
 }
 
-const required = { config: { proxy: { listen: '127.0.0.1:0', agents: 'required' } } };
+const required = { config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } } };
 
 /** Everything behind this is what was looked up, dialed or let through: nothing may be. */
 async function eventsOf(sidekey: TestSidekey): Promise<readonly string[]> {
@@ -235,7 +235,7 @@ describe('what is told', () => {
 });
 
 test('unlisted hosts may be tunnelled: this one is answered all the same, and not dialed', async () => {
-  const sidekey = await house({ config: { proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } } });
+  const sidekey = await house({ config: { proxy: { listen: '127.0.0.1:0', unmatched_hosts: 'tunnel' } } });
   const client = await openClient(sidekey);
   client.send('CONNECT sidekey.internal:80 HTTP/1.1\r\nHost: sidekey.internal:80\r\n\r\n');
   expect(await client.response('CONNECT')).toMatchObject({ status: 200 });

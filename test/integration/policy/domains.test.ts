@@ -10,7 +10,7 @@ domains:
   # what the team uses
   api.github.com: { grant: work }   # reviewed in May
   "*.example.net": deny
-limits: { connections: 20 }
+limits: { client_connections: 20 }
 `;
 
 const where = (place: string, line: number) => `${place} (config/sidekey.yaml:${line})`;

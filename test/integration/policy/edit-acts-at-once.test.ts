@@ -27,10 +27,10 @@ type Mode = 'required' | 'optional';
 /** A proxy as a program of its own, whose config lets its caller through or not. */
 async function program() {
   const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
-  const config = (agents: Mode) =>
+  const config = (authentication: Mode) =>
     stringify({
       version: 1,
-      proxy: { listen: '127.0.0.1:0', agents },
+      proxy: { listen: '127.0.0.1:0', authentication },
       upstream: { resolve: { [upstreamHost]: '127.0.0.1' }, private_addresses: ['127.0.0.1/32'] },
       domains: { [upstream.authority]: { grant: 'desk', insecure: true } },
     });
@@ -197,7 +197,7 @@ test('an edited provider definition beside the config acts on the next request',
         docs: ['https://acme.test/docs'],
         audience: [upstreamHost],
         inject: { header },
-        token: { what: 'API key', url: 'https://acme.test/keys', steps: ['Make a key.'] },
+        token: { label: 'API key', url: 'https://acme.test/keys', steps: ['Make a key.'] },
       }),
     );
   const client = await openTunnel(sidekey, upstream.authority);

@@ -86,7 +86,7 @@ describe('a request beyond a limit', () => {
   test('of connections is refused, and nothing that comes on it is served', async () => {
     let asked = 0;
     const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))), {
-      config: { limits: { connections: 1 } },
+      config: { limits: { client_connections: 1 } },
     });
     const first = await openClient(sidekey);
     first.send(`GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);

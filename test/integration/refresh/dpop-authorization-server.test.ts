@@ -24,7 +24,7 @@ const nobody = { user: 'alice', password: '' };
 async function deskAt(server: DpopServer, provider: object): Promise<Home> {
   const at = await home({
     workers: 1,
-    proxy: { listen: '127.0.0.1:0', agents: 'optional' },
+    proxy: { listen: '127.0.0.1:0', authentication: 'optional' },
     upstream: {
       ca: ['upstream-ca.pem'],
       resolve: { [upstreamHost]: '127.0.0.1' },

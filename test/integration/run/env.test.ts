@@ -53,7 +53,7 @@ describe('the variables of a running proxy', () => {
     const at = await place();
     await writeFile(
       at.configFile,
-      stringify({ version: 1, workers: 1, proxy: { listen: '0.0.0.0:8377', agents: 'required' } }),
+      stringify({ version: 1, workers: 1, proxy: { listen: '0.0.0.0:8377', authentication: 'required' } }),
     );
     const set = setBy((await at.run(['env', '--agent', 'ci', '--shell', 'sh'])).stdout);
     expect(set['HTTPS_PROXY']).toMatch(/^http:\/\/ci:sidekey_lease_[\w-]{43}@127\.0\.0\.1:8377$/);
@@ -188,7 +188,7 @@ describe('nothing is printed, and no lease is made', () => {
     expect((await at.run(['env'])).stderr).toContain('→ sidekey env --proxy http://127.0.0.1:PORT');
     await writeFile(
       at.configFile,
-      stringify({ version: 1, proxy: { listen: '127.0.0.1:8377', agents: 'required' } }),
+      stringify({ version: 1, proxy: { listen: '127.0.0.1:8377', authentication: 'required' } }),
     );
     expect((await at.run(['env'])).stderr).toContain('→ sidekey env --agent NAME --grant GRANT');
     const empty = await home();

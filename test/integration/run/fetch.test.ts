@@ -234,7 +234,7 @@ describe('the exit code', () => {
 
   test('is 3 where agents are required and none is named', async () => {
     const { at, upstream } = await fetching((_request, response) => response.end(), {
-      proxy: { agents: 'required' },
+      proxy: { authentication: 'required' },
     });
     const ran = await at.run(['fetch', upstream.url]);
     expect(ran).toMatchObject({ exit: 3, stderr: expect.stringContaining('--agent NAME') });
@@ -276,7 +276,7 @@ describe('a redirect', () => {
 describe('who asks', () => {
   test('is the agent that is named, under a lease that ends with the command', async () => {
     const { at, upstream, audit } = await fetching((_request, response) => response.end('ok'), {
-      proxy: { agents: 'required' },
+      proxy: { authentication: 'required' },
     });
     await at.run(['agent', 'add', 'ci', '--grant', 'desk']);
     await at.run(['agent', 'add', 'hal', '--provider', 'github']);
@@ -294,7 +294,7 @@ describe('who asks', () => {
 
   test('is whoever the running proxy knows, with --proxy or where the environment names it', async () => {
     const { at, upstream, audit } = await fetching((_request, response) => response.end('ok'), {
-      proxy: { agents: 'required' },
+      proxy: { authentication: 'required' },
     });
     const { token } = (await at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as { token: string };
     const { url } = await at.start();

@@ -19,7 +19,10 @@ test('provider show says it for each place, and in JSON as the config file would
   expect(stdout).toContain('  Authorization: Bearer …\n    elsewhere\n');
   expect(await at.json(['provider', 'show', 'bitbucket'])).toMatchObject({
     inject: [
-      { hosts: ['bitbucket.org'], as: { basic: 'x-token-auth', for_pair: 'x-bitbucket-api-token-auth' } },
+      {
+        hosts: ['bitbucket.org'],
+        as: { basic: 'x-token-auth', pair_username: 'x-bitbucket-api-token-auth' },
+      },
       { hosts: ['bitbucket.org'], as: 'own' },
       { as: 'bearer' },
     ],

@@ -68,7 +68,7 @@ describe('a placeholder', () => {
   });
 
   test('without a token is none where everybody has to show one', async () => {
-    const at = await withGrant({ proxy: { listen: '127.0.0.1:0', agents: 'required' } });
+    const at = await withGrant({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect((await at.run(['grant', 'placeholder', 'work'])).stderr).toContain('--agent NAME');
   });
 });

@@ -167,14 +167,14 @@ describe.each(protocols)('over %s', (protocol) => {
   test('a body that is longer than the limit is refused', async () => {
     const { ask, seen } = await carryingHouse(
       { json: 'key' },
-      { config: { limits: { rewritten_body_bytes: 10 } } },
+      { config: { limits: { injected_body_bytes: 10 } } },
     );
     expect((await ask(protocol, { method: 'POST', fields: json, body: '{"a":1234}' })).status).toBe(200);
     const answer = await ask(protocol, { method: 'POST', fields: json, body: '{"a":12345}' });
     expect(refusal(answer)).toMatchObject({
       status: 413,
       code: 'body_too_large',
-      hint: expect.stringContaining('limits.rewritten_body_bytes'),
+      hint: expect.stringContaining('limits.injected_body_bytes'),
     });
     expect(seen).toHaveLength(1);
   });

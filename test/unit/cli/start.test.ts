@@ -7,7 +7,11 @@ import { grantRecord } from '../../support/grant-record.ts';
 const now = 1_800_000_000_000;
 
 function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | 'tunnel' = 'deny') {
-  const proxy: Config['proxy'] = { listen: { host: '127.0.0.1', port: 1 }, agents: 'optional', unmatched };
+  const proxy: Config['proxy'] = {
+    listen: { host: '127.0.0.1', port: 1 },
+    authentication: 'optional',
+    unmatchedHosts: unmatched,
+  };
   return {
     proxy,
     domains: Object.entries(domains).map(([text, action]): Domain => {

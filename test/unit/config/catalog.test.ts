@@ -27,7 +27,7 @@ describe('the shipped catalog', async () => {
     // What each scope is for; which of them are asked for, `checkProvider` holds against this list.
     if ((definition.scopes ?? []).length > 0) expect(definition.known_scopes).toBeDefined();
     if (definition.flows?.includes('authorization_code') === true && name !== 'acme') {
-      expect(definition.console).toBeDefined();
+      expect(definition.client_registration).toBeDefined();
     }
     expect(secret).toBeUndefined();
     if (name !== 'acme') expect(client).toBeUndefined();
@@ -107,7 +107,7 @@ describe('files of the user', () => {
 });
 
 describe('what differs between customers', () => {
-  const file = `${title}settings:\n  shop: { what: the name of the shop, example: my-shop }\naudience: ['{shop}.corp.test']\ntoken_endpoint: https://{shop}.corp.test/token\n`;
+  const file = `${title}settings:\n  shop: { description: the name of the shop, example: my-shop }\naudience: ['{shop}.corp.test']\ntoken_endpoint: https://{shop}.corp.test/token\n`;
 
   async function corp(values?: Record<string, string>) {
     const own = join(await tempFolder(), 'providers');
@@ -125,7 +125,7 @@ describe('what differs between customers', () => {
 
   test('is not known until it is said', async () => {
     expect((await corp())?.settings).toEqual([
-      { name: 'shop', what: 'the name of the shop', example: 'my-shop', value: null },
+      { name: 'shop', description: 'the name of the shop', example: 'my-shop', value: null },
     ]);
   });
 

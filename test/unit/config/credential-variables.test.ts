@@ -40,12 +40,12 @@ describe('of the shipped providers', () => {
     for (const name of catalog.names) {
       const definition = catalog.get(name)?.definition;
       const { parts } = definition?.token ?? { parts: [] };
-      const starts = parts.find(({ secret }) => secret)?.starts ?? [];
-      const wrong = starts.filter((start) => start.wrong).map(({ prefix }) => prefix);
+      const starts = parts.find(({ secret }) => secret)?.prefixes ?? [];
+      const wrongKind = starts.filter((start) => start.wrongKind).map(({ prefix }) => prefix);
       for (const placeholder of Object.values(definition?.environment ?? {})) {
         if (placeholder === null) continue;
         expect(
-          wrong.filter((prefix) => placeholder.startsWith(prefix) && !startsRight(placeholder, starts)),
+          wrongKind.filter((prefix) => placeholder.startsWith(prefix) && !startsRight(placeholder, starts)),
           name,
         ).toEqual([]);
       }
@@ -54,9 +54,12 @@ describe('of the shipped providers', () => {
 });
 
 /** Of two beginnings that fit, the longer one says what it is. */
-function startsRight(text: string, starts: readonly { readonly prefix: string; readonly wrong: boolean }[]) {
+function startsRight(
+  text: string,
+  starts: readonly { readonly prefix: string; readonly wrongKind: boolean }[],
+) {
   const fitting = starts.filter(({ prefix }) => text.startsWith(prefix));
-  return fitting.toSorted((a, b) => b.prefix.length - a.prefix.length)[0]?.wrong === false;
+  return fitting.toSorted((a, b) => b.prefix.length - a.prefix.length)[0]?.wrongKind === false;
 }
 
 describe('of providers of your own', () => {
@@ -68,7 +71,7 @@ describe('of providers of your own', () => {
       { name: 'COMPANY_TOKEN', placeholder: 'cp-placeholder' },
       { name: 'OTHER', placeholder: null },
     ];
-    const token = { what: 'key' };
+    const token = { label: 'key' };
     expect(await named('company', { providers: { company: { audience, token, environment } } })).toEqual(
       wanted,
     );
@@ -101,7 +104,7 @@ describe('of providers of your own', () => {
     [{ A: 'placeholder\u00e9' }, 'other than ASCII'],
     [{ A: true }, 'environment.A'],
   ])('are refused where they cannot be meant: %j', async (environment, said) => {
-    const company = { audience, token: { what: 'key' }, environment };
+    const company = { audience, token: { label: 'key' }, environment };
     await expect(configOf({ providers: { company } })).rejects.toThrow(said);
   });
 });

@@ -41,7 +41,11 @@ describe('a good config', () => {
     const config = await loadConfig(good('least.yaml'), { env: {} });
     expect(config).toMatchObject({
       file: good('least.yaml'),
-      proxy: { listen: { host: '127.0.0.1', port: 8377 }, agents: 'optional', unmatched: 'deny' },
+      proxy: {
+        listen: { host: '127.0.0.1', port: 8377 },
+        authentication: 'optional',
+        unmatchedHosts: 'deny',
+      },
       store: { kind: 'sqlite', path: join(fixtures, 'data/sidekey.db') },
       key: { source: 'file', path: join(fixtures, 'data/master.key') },
       ca: { directory: join(fixtures, 'certs'), permittedNames: [] },
@@ -67,7 +71,7 @@ describe('a good config', () => {
     const config = await loadConfig(good('everything.yaml'), { env: {}, cwd: fixtures });
     const folder = join(fixtures, 'good');
     expect(config).toMatchObject({
-      proxy: { listen: { host: '::1', port: 0 }, agents: 'required', unmatched: 'tunnel' },
+      proxy: { listen: { host: '::1', port: 0 }, authentication: 'required', unmatchedHosts: 'tunnel' },
       store: { path: join(folder, 'state/sidekey.db') },
       key: { source: 'env', name: 'SIDEKEY_MASTER_KEY' },
       ca: { directory: '/var/lib/sidekey/ca', permittedNames: ['acme.test', '10.1.2.0/24'] },
@@ -92,7 +96,7 @@ describe('a good config', () => {
             password: { kind: 'env', name: 'CORP_PROXY_PASSWORD' },
             origin: 'good/everything.yaml:20:5: upstream.proxy.password',
           },
-          resolves: true,
+          remoteDns: true,
         },
         noProxy: {
           hosts: [{ text: '*.corp.test' }, { text: 'helpdesk.acme.test:8443' }],
@@ -117,7 +121,7 @@ describe('a good config', () => {
         head_bytes: 32_768,
         body_bytes: 1_000_000,
         head_timeout: 5_000,
-        connections: 50,
+        client_connections: 50,
       },
       log: { level: 'debug' },
     });

@@ -8,7 +8,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 async function misfits(lines: string) {
   const own = join(await tempFolder(), 'providers');
   await mkdir(own);
-  const head = 'title: Corp\ncategory: code\ndocs: [https://corp.test/docs]\ntoken: { what: key }\n';
+  const head = 'title: Corp\ncategory: code\ndocs: [https://corp.test/docs]\ntoken: { label: key }\n';
   await writeFile(join(own, 'corp.yaml'), `${head}${lines}\n`);
   const entry = (await openCatalog({ own })).get('corp');
   if (entry === undefined) throw new Error('no such provider');

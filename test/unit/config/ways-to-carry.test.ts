@@ -14,9 +14,9 @@ async function provider(definition: object) {
 const planOf = async (inject: unknown) => (await provider({ inject })).inject[0]?.as;
 const hmac = { algorithm: 'sha256', sign: '{body}', headers: { 'X-Signed': '{signature}' } };
 const basic = {
-  what: 'key',
-  parts: { id: { what: 'id' }, secret: { what: 'secret' } },
-  carry: { basic: { username: '{id}', password: '{secret}' } },
+  label: 'key',
+  parts: { id: { label: 'id' }, secret: { label: 'secret' } },
+  inject: { basic: { username: '{id}', password: '{secret}' } },
 };
 
 describe('a way to carry a credential is read:', () => {
@@ -107,21 +107,21 @@ describe('what is wrong with a way is said:', () => {
     [{ inject: { hmac: { ...hmac, query: { 'a=b': '{nonce}' } } } }, /is no name of a parameter/],
     [{ inject: { hmac: { ...hmac, algorithm: 'md5' } } }, /algorithm/],
     [
-      { inject: { headers: { 'X-A': '{password}' } }, token: { what: 'key' } },
+      { inject: { headers: { 'X-A': '{password}' } }, token: { label: 'key' } },
       /inject: names a user name and a password/,
     ],
     [
-      { inject: { hmac: { ...hmac, sign: '{key}' } }, token: { what: 'key' } },
+      { inject: { hmac: { ...hmac, sign: '{key}' } }, token: { label: 'key' } },
       /inject: names a user name and a password/,
     ],
     [{ inject: { json: 'key' }, token: basic }, /inject: carries one value, and what is connected is none/],
     [{ inject: { headers: { 'X-A': '{token}' } }, token: basic }, /inject: carries one value/],
     [
-      { inject: { hmac }, token: { what: 'key', carry: { headers: { 'X-A': '{token}' } } } },
+      { inject: { hmac }, token: { label: 'key', inject: { headers: { 'X-A': '{token}' } } } },
       /inject: signs with one value/,
     ],
     [
-      { token: { what: 'key', carry: { headers: { 'X-A': '{token} {' } } } },
+      { token: { label: 'key', inject: { headers: { 'X-A': '{token} {' } } } },
       /has a brace that belongs to no name/,
     ],
   ])('%j', async (definition, problem) => {
@@ -134,8 +134,8 @@ describe('what is wrong with a way is said:', () => {
   test.each<object>([
     { inject: { headers: { 'X-A': '{username}', 'X-B': '{password}' } }, token: basic },
     { inject: { hmac: { ...hmac, sign: '{key}' } }, token: basic },
-    { inject: { hmac }, token: { what: 'key' } },
-    { inject: { cookie: 'sid' }, token: { what: 'key' } },
+    { inject: { hmac }, token: { label: 'key' } },
+    { inject: { cookie: 'sid' }, token: { label: 'key' } },
     { inject: { headers: { 'X-A': '{username}' } } },
   ])('and nothing of what is right: %j', async (definition) => {
     await expect(provider(definition)).resolves.toBeDefined();

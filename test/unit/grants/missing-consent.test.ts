@@ -10,7 +10,13 @@ import { oauth2 } from './processes.ts';
 
 const consent = aProvider({ flows: ['authorization_code'] });
 
-const pasted: Provider['token'] = { what: 'key', url: null, steps: [], parts: [], carry: { kind: 'inject' } };
+const pasted: Provider['token'] = {
+  label: 'key',
+  url: null,
+  steps: [],
+  parts: [],
+  inject: { kind: 'inject' },
+};
 
 const grant = grantRecord({ name: 'work', provider: 'acme', scopes: ['read'] });
 
@@ -43,7 +49,7 @@ describe('a refusal for want of a scope', () => {
     expect(missing('Bearer error="invalid_token"')).toBeNull();
   });
 
-  test.each<[what: string, credential: Credential, provider: Provider | undefined, command: string]>([
+  test.each<[label: string, credential: Credential, provider: Provider | undefined, command: string]>([
     [
       'a pasted key',
       { type: 'api_key', value: 'the-key-itself' },

@@ -214,7 +214,7 @@ describe('a grant that was not used', () => {
 
   test('has a refresh token that would die unused used in time, however long its access token lives', async () => {
     const at = await processesForTest({ lifetimeMs: 365 * day });
-    const { registry } = await running(at, { providers: dialectOf({ refreshTokenIdleMs: 10 * day }) });
+    const { registry } = await running(at, { providers: dialectOf({ refreshTokenIdleTimeoutMs: 10 * day }) });
     const grant = await at.add(registry, oauth2({ expiresAt: start + 365 * day }));
     await at.time.advance(5 * day);
     expect(at.provider.requests).toHaveLength(0);
@@ -230,7 +230,9 @@ describe('a grant that was not used', () => {
     'because it is %s is left for ever',
     async (state) => {
       const at = await processesForTest();
-      const { registry, asked } = await running(at, { providers: dialectOf({ refreshTokenIdleMs: day }) });
+      const { registry, asked } = await running(at, {
+        providers: dialectOf({ refreshTokenIdleTimeoutMs: day }),
+      });
       await registry.setState(await at.add(registry, oauth2()), state, null);
       await at.time.advance(5 * day);
       expect([asked, at.provider.requests]).toEqual([[], []]);

@@ -40,7 +40,7 @@ describe('ahead of its end a token is refreshed', () => {
 
 describe('a refresh token that dies unused is used', () => {
   test('soon after half of its time, however long the access token lives', () => {
-    const idle = { refreshTokenIdleMs: 30 * day };
+    const idle = { refreshTokenIdleTimeoutMs: 30 * day };
     for (const expiresAt of [start + hour, start + 90 * day, null]) {
       expect(timesOf(oauth2({ expiresAt }), idle).keepAlive).toEqual({
         from: start + 15 * day,
@@ -50,7 +50,7 @@ describe('a refresh token that dies unused is used', () => {
   });
 
   test('not where there is none, or nobody knows of such a time', () => {
-    expect(timesOf(oauth2({ refreshToken: null }), { refreshTokenIdleMs: day }).keepAlive).toBeNull();
+    expect(timesOf(oauth2({ refreshToken: null }), { refreshTokenIdleTimeoutMs: day }).keepAlive).toBeNull();
     expect(timesOf(oauth2()).keepAlive).toBeNull();
     expect(refreshTimesOf(sealed(oauth2()), { skewMs: 0, dialect: null }).keepAlive).toBeNull();
   });
@@ -59,12 +59,12 @@ describe('a refresh token that dies unused is used', () => {
 test('a refresh token ends unused after its last use, and anyway after the consent', () => {
   const ends = (fields: Partial<Dialect>, credential: Credential = oauth2()) =>
     refreshTokenEndsOf(sealed(credential), { dialect: dialect(fields), consentedAt: start - 10 * day });
-  expect(ends({ refreshTokenIdleMs: 7 * day, refreshTokenLifeMs: 90 * day })).toEqual({
+  expect(ends({ refreshTokenIdleTimeoutMs: 7 * day, refreshTokenLifetimeMs: 90 * day })).toEqual({
     unusedAt: start + 7 * day,
     consentAt: start + 80 * day,
   });
   expect(ends({})).toEqual({ unusedAt: null, consentAt: null });
-  expect(ends({ refreshTokenLifeMs: day }, oauth2({ refreshToken: null })).consentAt).toBeNull();
+  expect(ends({ refreshTokenLifetimeMs: day }, oauth2({ refreshToken: null })).consentAt).toBeNull();
 });
 
 describe('what comes next', () => {

@@ -7,7 +7,13 @@ import { oauth2 } from './processes.ts';
 
 const grant = { name: 'acme', user: 'default', provider: 'acme', type: 'oauth2' } as const;
 const consent = aProvider({ flows: ['authorization_code'] });
-const pasted: Provider['token'] = { what: 'key', url: null, steps: [], parts: [], carry: { kind: 'inject' } };
+const pasted: Provider['token'] = {
+  label: 'key',
+  url: null,
+  steps: [],
+  parts: [],
+  inject: { kind: 'inject' },
+};
 
 test.each([
   [grant, 'sidekey connect acme'],

@@ -149,8 +149,8 @@ describe('the exchange', () => {
       scopeSeparator: ',',
       tokenBody: 'json' as const,
       pkce: false,
-      callbackDetails: ['realmId'],
-      answerDetails: ['team.name'],
+      accountParameters: ['realmId'],
+      accountFields: ['team.name'],
     };
     const answer = Response.json({ ...tokens, scope: 'a,b', team: { name: 'Acme' } });
     const { exchanged, bodies, codeVerifier } = await flow({ realmId: '42' }, answer, { ...acme, dialect });

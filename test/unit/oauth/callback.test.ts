@@ -110,7 +110,7 @@ describe('a callback', () => {
   test('says which account it is where the provider puts it there', () => {
     const provider = {
       ...acme,
-      dialect: { ...plainDialect, callbackDetails: ['realmId', 'other', 'odd', 'none'] },
+      dialect: { ...plainDialect, accountParameters: ['realmId', 'other', 'odd', 'none'] },
     };
     const text = '?code=secret-code&state=the-state&realmId=12%0034&other=&odd=x-secret-code&no=1';
     expect(check(text, { provider })).toEqual({ code: 'secret-code', details: { realmId: '12 34' } });
@@ -129,7 +129,7 @@ describe('a code by itself', () => {
       'the account stands beside it',
       {
         acceptBareCode: true,
-        provider: { ...acme, dialect: { ...plainDialect, callbackDetails: ['realmId'] } },
+        provider: { ...acme, dialect: { ...plainDialect, accountParameters: ['realmId'] } },
       },
     ],
   ])('is refused where %s', (_, over) => {

@@ -9,7 +9,7 @@ type Head = Readonly<Record<string, string | readonly string[]>>;
 
 function read(head: Head, how: Partial<RefusalReader> = {}) {
   const values = (name: string) => [head[name] ?? []].flat();
-  return scopeRefusal(values, { dialect: plainDialect.scopeRefusal, held: [], secrets: [], ...how });
+  return scopeRefusal(values, { dialect: plainDialect.insufficientScope, held: [], secrets: [], ...how });
 }
 const challenged = (field: string, how?: Partial<RefusalReader>) => read({ 'www-authenticate': field }, how);
 
@@ -56,7 +56,7 @@ describe('a challenge', () => {
 
   test('of a provider that lists what would each do asks for the one that gives least away', () => {
     const google = providers.get('google-drive')!;
-    const { scopeRefusal: dialect } = google.dialect;
+    const { insufficientScope: dialect } = google.dialect;
     const { missing } = challenged(
       'Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="https://www.googleapis.com/auth/drive https://www.googleapis.com/auth/drive.readonly"',
       { dialect },
@@ -120,7 +120,7 @@ describe('resource metadata', () => {
 
 describe('the fields of GitHub', () => {
   const { dialect, knownScopes } = providers.get('github')!;
-  const github = (head: Head) => read(head, { dialect: dialect.scopeRefusal }).missing;
+  const github = (head: Head) => read(head, { dialect: dialect.insufficientScope }).missing;
 
   test.each<[what: string, head: Head, scopes: readonly string[] | null]>([
     [

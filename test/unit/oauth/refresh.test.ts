@@ -70,7 +70,7 @@ describe('the request', () => {
 
   test('names the granted scopes only where the provider wants it', async () => {
     const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
-    const dialect = { ...plainDialect, refreshScope: true, scopeSeparator: ',' };
+    const dialect = { ...plainDialect, sendScopeOnRefresh: true, scopeSeparator: ',' };
     await refreshToken({ ...request, dialect }, { fetch, now: () => now });
     await refreshToken({ ...request, dialect, scopes: [] }, { fetch, now: () => now });
     expect(asked.map(({ form }) => form['scope'])).toEqual(['read,write', undefined]);

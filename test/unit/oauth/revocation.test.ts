@@ -93,7 +93,7 @@ describe('a revocation request', () => {
           method: 'DELETE',
           url: 'https://api.acme.test/applications/{client_id}/grant',
           body: 'json',
-          parameter: 'access_token',
+          tokenParameter: 'access_token',
           auth: 'basic',
           token: 'access_token',
         },
@@ -121,7 +121,7 @@ describe('a revocation request', () => {
   });
 
   test('with GET has the token in the query, and the client never', async () => {
-    const way = dialect({ method: 'GET', parameter: 't' });
+    const way = dialect({ method: 'GET', tokenParameter: 't' });
     const client = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' } as const;
     const { url, headers, body } = await sent({
       endpoint: 'https://acme.test/revoke?a=b',
@@ -212,7 +212,7 @@ describe('an answer', () => {
     [{ ok: false, error: 'not_authed' }, 'not_authed'],
     ['done', 'HTTP 200'],
   ])('of a provider that says it inside: %j', async (body, reason) => {
-    const way = dialect({ ok: 'done.all' });
+    const way = dialect({ okField: 'done.all' });
     const answer = typeof body === 'string' ? new Response(body) : Response.json(body);
     expect(await answered(answer, { dialect: way })).toMatchObject(
       reason === null ? { kind: 'revoked' } : { kind: 'failed', reason: expect.stringContaining(reason) },
@@ -223,7 +223,7 @@ describe('an answer', () => {
     const gone = Response.json({ error: 'invalid_token' }, { status: 400 });
     expect(await answered(gone.clone())).toEqual({ kind: 'revoked' });
     const slack = Response.json({ ok: false, error: 'token_revoked' });
-    expect(await answered(slack, { dialect: dialect({ auth: 'bearer', ok: 'ok' }) })).toEqual({
+    expect(await answered(slack, { dialect: dialect({ auth: 'bearer', okField: 'ok' }) })).toEqual({
       kind: 'revoked',
     });
     // Here only the access token may have ended, and with it the right to ask.

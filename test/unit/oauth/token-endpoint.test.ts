@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
-import type { AnswerDialect, Dialect } from '../../../src/grants/provider.ts';
+import type { TokenResponseDialect, Dialect } from '../../../src/grants/provider.ts';
 import type { TokenAnswer } from '../../../src/oauth/answer.ts';
 import { askTokenEndpoint, type TokenClient, type TokenQuestion } from '../../../src/oauth/token-endpoint.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
@@ -12,10 +12,10 @@ const tokens = { access_token: 'the-access-token', token_type: 'Bearer', expires
 const client: TokenClient = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' };
 
 /** The change to `answer` is put over that of a provider that keeps to the RFCs. */
-type Change = Partial<Omit<Dialect, 'answer'>> & { readonly answer?: Partial<AnswerDialect> };
+type Change = Partial<Omit<Dialect, 'answer'>> & { readonly answer?: Partial<TokenResponseDialect> };
 
 function dialect({ answer, ...change }: Change = {}): Dialect {
-  return { ...plainDialect, ...change, answer: { ...plainDialect.answer, ...answer } };
+  return { ...plainDialect, ...change, tokenResponse: { ...plainDialect.tokenResponse, ...answer } };
 }
 
 function question(change: Change = {}, over: Partial<TokenQuestion> = {}): TokenQuestion {
@@ -238,7 +238,7 @@ describe('an answer', () => {
     expect(await read(page, {}, 400)).toMatchObject({ kind: 'transient' });
   });
 
-  const slack = { at: 'authed_user', ok: 'ok', tokenTypes: ['user', 'bot'] };
+  const slack = { root: 'authed_user', okField: 'ok', tokenTypes: ['user', 'bot'] };
   const slackAnswer = {
     ok: true,
     access_token: 'xoxb-bot',
@@ -256,7 +256,7 @@ describe('an answer', () => {
       {
         scopeSeparator: ',',
         answer: slack,
-        answerDetails: ['team.id', 'team.name', 'authed_user.id', 'none.here'],
+        accountFields: ['team.id', 'team.name', 'authed_user.id', 'none.here'],
       },
     );
     expect(answer).toMatchObject({
@@ -297,7 +297,7 @@ describe('an answer', () => {
 
   test('with other names', async () => {
     const names = {
-      at: 'data.auth',
+      root: 'data.auth',
       error: 'status.code',
       accessToken: 'token',
       refreshToken: 'renew.token',
@@ -341,10 +341,10 @@ describe('an answer', () => {
   });
 
   test('is read by its own members, not by those that every object has', async () => {
-    expect(await read(tokens, { answer: { at: 'constructor', error: '__proto__.name' } })).toMatchObject({
+    expect(await read(tokens, { answer: { root: 'constructor', error: '__proto__.name' } })).toMatchObject({
       accessToken: 'the-access-token',
     });
-    expect(await read(tokens, { answerDetails: ['constructor.name', 'access_token.length'] })).toMatchObject({
+    expect(await read(tokens, { accountFields: ['constructor.name', 'access_token.length'] })).toMatchObject({
       details: {},
     });
   });
@@ -415,7 +415,7 @@ describe('an answer', () => {
         i: '',
         j: 'x'.repeat(400),
       },
-      { answerDetails: ['a', 'b', 'c', 'd', 'e', 'g', 'h', 'i', 'j'] },
+      { accountFields: ['a', 'b', 'c', 'd', 'e', 'g', 'h', 'i', 'j'] },
     );
     expect(answer).toHaveProperty('details', { g: '7', h: 'false', j: `${'x'.repeat(299)}…` });
   });

@@ -15,7 +15,7 @@ for (const file of names) {
   const config = await loadConfig(file, { env: {}, cwd: folder });
   const casesFile = file.replace('.yaml', '.cases.yaml');
   const cases = parseCases(await readFile(join(folder, casesFile), 'utf8'), casesFile, 0);
-  const policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatched };
+  const policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
   describe(file, () => {
     test.each(cases)('line $line: $request is $expect', ({ facts, ...wanted }) => {
       const decision = decideRequest(policy, facts);

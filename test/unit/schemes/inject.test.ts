@@ -30,17 +30,17 @@ describe('what is written', () => {
     // As git and registries have it: base64 of x-access-token:k.
     [
       key,
-      { kind: 'basic', username: 'x-access-token', forPair: null },
+      { kind: 'basic', username: 'x-access-token', pairUsername: null },
       [['Authorization', 'Basic eC1hY2Nlc3MtdG9rZW46aw==']],
     ],
     [
       { type: 'basic', username: 'ann@acme.test', password: 'k' },
-      { kind: 'basic', username: 'other', forPair: 'x-access-token' },
+      { kind: 'basic', username: 'other', pairUsername: 'x-access-token' },
       [['Authorization', 'Basic eC1hY2Nlc3MtdG9rZW46aw==']],
     ],
     [
       { type: 'basic', username: 'Aladdin', password: 'open sesame' },
-      { kind: 'basic', username: 'x-access-token', forPair: null },
+      { kind: 'basic', username: 'x-access-token', pairUsername: null },
       [['Authorization', 'Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==']],
     ],
     [key, { kind: 'header', name: 'Authorization', prefix: 'token ' }, [['Authorization', 'token k']]],
@@ -71,7 +71,7 @@ describe('what is written', () => {
 
 test('one credential that is carried in several ways is carried in each of them, whichever was first', () => {
   const one = sealed(key);
-  const basic: Placement = { kind: 'basic', username: 'x-access-token', forPair: null };
+  const basic: Placement = { kind: 'basic', username: 'x-access-token', pairUsername: null };
   const by = (plan: Placement) => applyScheme(empty, { sealed: one, placement: plan, authority }).fields;
   expect([by(bearer), by(basic), by(header), by(bearer)]).toEqual([
     ['Authorization', 'Bearer k'],

@@ -22,7 +22,7 @@ function kindAt(places: readonly InjectPlace[], host: string, path: string): str
 
 describe('the first place that has the request says', () => {
   const places: readonly InjectPlace[] = [
-    { hosts: ['a.test'], paths: ['/git/**'], as: { kind: 'basic', username: 'u', forPair: null } },
+    { hosts: ['a.test'], paths: ['/git/**'], as: { kind: 'basic', username: 'u', pairUsername: null } },
     { hosts: ['a.test', '*.b.test'], paths: null, as: { kind: 'own' } },
     { hosts: ['d.test'], paths: ['/public/**'], as: { kind: 'own' } },
     { hosts: ['d.test'], paths: null, as: { kind: 'bearer' } },

@@ -25,7 +25,7 @@ function through(
   const proxy = {
     authority: authorityOf(`proxy.example:${port}`, 'http'),
     credentials: null,
-    resolves: false,
+    remoteDns: false,
   };
   return dialerForTest({ pinned, ca: company.cert, ...rest, proxy: { ...proxy, ...way } });
 }
@@ -198,9 +198,9 @@ describe('a connection through the company’s proxy', () => {
 describe('the guard of addresses', () => {
   it('holds in front of the proxy', async () => {
     const proxy = await startCompanyProxy();
-    for (const resolves of [false, true]) {
-      const dialer = through(proxy, { permitted: [], lookup: metadata, pinned: {}, way: { resolves } });
-      const host = resolves ? '169.254.169.254' : 'api.example';
+    for (const remoteDns of [false, true]) {
+      const dialer = through(proxy, { permitted: [], lookup: metadata, pinned: {}, way: { remoteDns } });
+      const host = remoteDns ? '169.254.169.254' : 'api.example';
       await expect(dialer.connect(authorityOf(host))).rejects.toMatchObject({ code: 'address_blocked' });
     }
     expect(proxy.heads).toEqual([]);
@@ -216,7 +216,7 @@ describe('the guard of addresses', () => {
     expect(proxy.targets()).toEqual([]);
     const trusting = through(proxy, {
       lookup: unknown,
-      way: { resolves: true },
+      way: { remoteDns: true },
       pinned: { 'pinned.example': '127.0.0.1' },
     });
     for (const host of ['api.example', 'pinned.example', '[::1]:8443'])

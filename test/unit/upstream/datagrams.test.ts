@@ -45,15 +45,15 @@ it('says when the system takes a message no more', async () => {
 });
 
 it('says that it cannot go through a proxy, and goes directly where that is listed', async () => {
-  for (const resolves of [false, true]) {
+  for (const remoteDns of [false, true]) {
     await expect(
-      openDatagrams(router(['127.0.0.1/32'], { proxy: { resolves } }), 'logs.acme.test', 514),
+      openDatagrams(router(['127.0.0.1/32'], { proxy: { remoteDns } }), 'logs.acme.test', 514),
     ).rejects.toMatchObject({
       code: 'upstream_unreachable',
       message: 'UDP to logs.acme.test cannot go through upstream.proxy.',
     });
   }
   const exceptions = { hosts: [], blocks: [parseCidr('127.0.0.0/8')!] };
-  const listed = router(['127.0.0.1/32'], { proxy: { resolves: false }, exceptions });
+  const listed = router(['127.0.0.1/32'], { proxy: { remoteDns: false }, exceptions });
   (await openDatagrams(listed, 'logs.acme.test', 514)).close();
 });

@@ -250,12 +250,17 @@ export function redirectTarget({
  */
 export function redirectOf(
   options: { readonly port?: string | undefined; readonly redirectUri?: string | undefined },
-  { name, title, redirect, redirectUri }: Pick<Provider, 'name' | 'title' | 'redirect' | 'redirectUri'>,
+  {
+    name,
+    title,
+    redirectUriType,
+    redirectUri,
+  }: Pick<Provider, 'name' | 'title' | 'redirectUriType' | 'redirectUri'>,
 ): RedirectTarget {
   const uri = options.redirectUri ?? redirectUri ?? undefined;
-  if (uri !== undefined || redirect === 'loopback')
+  if (uri !== undefined || redirectUriType === 'loopback')
     return redirectTarget({ port: options.port, redirectUri: uri });
-  if (redirect === 'localhost') {
+  if (redirectUriType === 'localhost') {
     const target = redirectTarget({ port: options.port, redirectUri: 'http://localhost/callback' });
     // With the port that is registered, or not at all.
     return target.kind === 'loopback' ? { ...target, port: target.port ?? defaultPort } : target;
@@ -271,9 +276,10 @@ const httpsExample = 'https://example.com/callback';
 /** Redirect URI to register where there is no client yet. */
 export function redirectUriToRegister(
   options: { readonly port?: string | undefined; readonly redirectUri?: string | undefined },
-  provider: Pick<Provider, 'name' | 'title' | 'redirect' | 'redirectUri'>,
+  provider: Pick<Provider, 'name' | 'title' | 'redirectUriType' | 'redirectUri'>,
 ): string {
-  const isOpen = (options.redirectUri ?? provider.redirectUri) == null && provider.redirect === 'https';
+  const isOpen =
+    (options.redirectUri ?? provider.redirectUri) == null && provider.redirectUriType === 'https';
   return isOpen ? httpsExample : writtenRedirectUri(redirectOf(options, provider));
 }
 

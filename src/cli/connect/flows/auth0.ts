@@ -303,8 +303,8 @@ function connectInBrowser(
   const { connection } = renewal;
   const kept: { begun?: BegunConnection } = {};
   // The redirect URI is registered with the client of the login.
-  const { redirectUri: registered, redirect } = login.provider;
-  const provider = { ...request.provider, redirectUri: registered, redirect };
+  const { redirectUri: registered, redirectUriType } = login.provider;
+  const provider = { ...request.provider, redirectUri: registered, redirectUriType };
   return consentInBrowser<Obtained>(
     { ...request, provider },
     {

@@ -42,7 +42,7 @@ function takesBareCode(
   { provider }: Pick<ConnectRequest, 'provider'>,
   { codeVerifier }: Pick<Authorization, 'codeVerifier'>,
 ): boolean {
-  return codeVerifier !== null && provider.dialect.callbackDetails.length === 0;
+  return codeVerifier !== null && provider.dialect.accountParameters.length === 0;
 }
 
 /** Secrets of a flow that has begun, in this or another process. */

@@ -61,8 +61,8 @@ function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
   }
   // A provider of one's own that says nothing of keys, nor of OAuth: the key it has is one value.
   if (flows.length === 0) {
-    const part = { name: 'token', what: 'key or token', secret: true, starts: [] };
-    return { what: 'key or token', url: null, steps: [], parts: [part], carry: { kind: 'inject' } };
+    const part = { name: 'token', label: 'key or token', secret: true, prefixes: [] };
+    return { label: 'key or token', url: null, steps: [], parts: [part], inject: { kind: 'inject' } };
   }
   throw new SidekeyError('input_invalid', `The provider ${name} has no keys that are pasted.`, {
     hint: `sidekey connect ${name}, or hand over a token that you have: sidekey grant add ${name} --provider ${name} < token.json`,
@@ -70,11 +70,11 @@ function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
 }
 
 async function askParts({ ask, output }: Context, token: PastedToken): Promise<PastedParts> {
-  if (token.url !== null) output.say(`The ${token.what} is made at ${token.url}`);
+  if (token.url !== null) output.say(`The ${token.label} is made at ${token.url}`);
   for (const step of token.steps) output.say(`  · ${step}`);
   const parts: Record<string, string> = {};
-  for (const { name, what, secret } of token.parts) {
-    parts[name] = (await ask?.(`Paste the ${what}${secret ? ' (it is not shown)' : ''}`, { secret })) ?? '';
+  for (const { name, label, secret } of token.parts) {
+    parts[name] = (await ask?.(`Paste the ${label}${secret ? ' (it is not shown)' : ''}`, { secret })) ?? '';
   }
   return parts;
 }
@@ -86,11 +86,11 @@ export function keysIn(parts: PastedParts): AwsKeys {
 }
 
 /** The parts as a credential. Each is checked as `grant add` checks it. */
-function credentialOf(parts: PastedParts, { carry }: PastedToken): Credential {
+function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
   const fill = (template: string): string =>
     fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');
   for (const [name, value] of Object.entries(parts)) checkedString(value, `"${name}"`, shapes.api_key);
-  switch (carry.kind) {
+  switch (inject.kind) {
     case 'inject': {
       const [value = ''] = Object.values(parts);
       const place = 'what was pasted';
@@ -99,21 +99,21 @@ function credentialOf(parts: PastedParts, { carry }: PastedToken): Credential {
       return { type: 'api_key', value };
     }
     case 'basic': {
-      const username = fill(carry.username);
+      const username = fill(inject.username);
       if (username.includes(':')) {
         throw new SidekeyError(
           'input_invalid',
           'The user name holds a colon, which RFC 7617 does not allow.',
         );
       }
-      return { type: 'basic', username, password: fill(carry.password) };
+      return { type: 'basic', username, password: fill(inject.password) };
     }
     case 'aws':
       return { type: 'aws', ...keysIn(parts), region: null };
     case 'headers':
       return {
         type: 'headers',
-        headers: carry.headers.map(([name, template]) => [
+        headers: inject.headers.map(([name, template]) => [
           name,
           checkedToken(fill(template), `the header ${name}`, shapes.headers),
         ]),
@@ -217,18 +217,18 @@ function invalid(sentence: string, { parts }: PastedToken): SidekeyError {
   const [only, ...more] = parts;
   const form =
     more.length === 0 && only !== undefined
-      ? `the ${only.what} by itself`
+      ? `the ${only.label} by itself`
       : parts.map(({ name }) => `${name}=…`).join(' and ') + ', a line each';
   return new SidekeyError('input_invalid', sentence, { hint: `write ${form} to standard input` });
 }
 
 /** Doubt about the form of a value, as a sentence; null: none. The form proves nothing, so this is only a warning. */
-export function doubtOf(value: string, { what, starts }: TokenPart): string | null {
-  const known = starts
+export function doubtOf(value: string, { label, prefixes }: TokenPart): string | null {
+  const known = prefixes
     .toSorted((a, b) => b.prefix.length - a.prefix.length)
     .find(({ prefix }) => value.startsWith(prefix));
-  if (known?.wrong === true) return `This looks like ${known.what}, which is not what is meant here.`;
-  const meant = starts.filter(({ wrong }) => !wrong).map(({ prefix }) => prefix);
+  if (known?.wrongKind === true) return `This looks like ${known.label}, which is not what is meant here.`;
+  const meant = prefixes.filter(({ wrongKind }) => !wrongKind).map(({ prefix }) => prefix);
   if (known !== undefined || meant.length === 0) return null;
-  return `The ${what} usually begins with ${meant.join(' or ')}; this does not.`;
+  return `The ${label} usually begins with ${meant.join(' or ')}; this does not.`;
 }

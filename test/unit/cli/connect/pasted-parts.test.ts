@@ -2,19 +2,19 @@ import { describe, expect, test } from 'vitest';
 import { doubtOf, readParts } from '../../../../src/cli/connect/flows/token.ts';
 import type { PastedToken, TokenPart } from '../../../../src/grants/provider.ts';
 
-const part = (name: string, starts: TokenPart['starts'] = []): TokenPart => ({
+const part = (name: string, prefixes: TokenPart['prefixes'] = []): TokenPart => ({
   name,
-  what: name,
+  label: name,
   secret: true,
-  starts,
+  prefixes,
 });
 
 const token = (...names: string[]): PastedToken => ({
-  what: 'API key',
+  label: 'API key',
   url: null,
   steps: [],
   parts: names.map((name) => part(name)),
-  carry: { kind: 'inject' },
+  inject: { kind: 'inject' },
 });
 
 describe('what is pasted on standard input', () => {
@@ -48,9 +48,9 @@ describe('what is pasted on standard input', () => {
 
 describe('what a value looks like', () => {
   const key = part('key', [
-    { prefix: 'sk-ant-', what: 'an Anthropic key', wrong: true },
-    { prefix: 'sk-', what: 'a key', wrong: false },
-    { prefix: 'pk-', what: 'a public key', wrong: true },
+    { prefix: 'sk-ant-', label: 'an Anthropic key', wrongKind: true },
+    { prefix: 'sk-', label: 'a key', wrongKind: false },
+    { prefix: 'pk-', label: 'a public key', wrongKind: true },
   ]);
 
   test.each([

@@ -102,7 +102,7 @@ describe('what happens next to a grant', () => {
   });
 
   it('with a refresh token that dies unused, is its use', () => {
-    const idle = { dialect: { refreshTokenIdleMs: 30 * day } };
+    const idle = { dialect: { refreshTokenIdleTimeoutMs: 30 * day } };
     expect(next(idle)).toEqual({ what: 'keep_alive', at: now - 6 * minute + 15 * day });
     expect(nextText(idle)).toBe(
       'a running proxy uses the refresh token in 15 d, so that it does not die unused',
@@ -132,7 +132,7 @@ describe('the clocks of a grant', () => {
         failedAt: now - minute,
         failure: 'Down.',
       },
-      dialect: { refreshTokenIdleMs: 30 * day, refreshTokenLifeMs: 90 * day },
+      dialect: { refreshTokenIdleTimeoutMs: 30 * day, refreshTokenLifetimeMs: 90 * day },
     });
     expect(rows).toEqual({
       obtained: '6 min ago (2027-01-15 07:54:00Z)',
@@ -162,7 +162,7 @@ describe('the clocks of a grant', () => {
     const { rows } = at({
       credential: { obtainedAt: now - 40 * day, expiresAt: now - 40 * day + hour },
       grant: { createdAt: now - 100 * day },
-      dialect: { refreshTokenIdleMs: 30 * day, refreshTokenLifeMs: 90 * day },
+      dialect: { refreshTokenIdleTimeoutMs: 30 * day, refreshTokenLifetimeMs: 90 * day },
     });
     expect(rows['refresh token']).toMatch(
       /^has probably died: it was not used before 10 d ago .*; a new consent was needed 10 d ago/,
@@ -170,7 +170,7 @@ describe('the clocks of a grant', () => {
   });
 
   it('count from the last consent where that is known', () => {
-    const life = { refreshTokenLifeMs: 90 * day };
+    const life = { refreshTokenLifetimeMs: 90 * day };
     const ends = (it: Case): number | null => at({ ...it, dialect: life }).clocks.refreshToken.consentAt;
     expect(ends({})).toBe(now + 80 * day);
     expect(ends({ credential: { consentedAt: now - day } })).toBe(now + 89 * day);
