@@ -2,23 +2,22 @@ import fs from 'node:fs';
 import { dirname } from 'node:path';
 import { takeAnchor } from '../audit/sealed-heads.ts';
 import type { AuditLog } from '../audit/event.ts';
-import { otlpSink } from '../audit/export/otlp.ts';
 import {
   type Shipping,
   type Sink,
   type SinkTransports,
-  type SinkTimers,
   startShipping,
   stdoutSink,
 } from '../audit/export/sink.ts';
 import { syslogSink } from '../audit/export/syslog.ts';
-import { post, signature, webhookSink } from '../audit/export/webhook.ts';
+import { otlpSink, post, signature, webhookSink } from '../audit/export/http.ts';
 import { freeBytes } from '../audit/log-files.ts';
 import { packRotated, removeExpired } from '../audit/retention.ts';
 import type { AuditVault } from '../audit/head-file.ts';
 import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import type { Log } from '../lib/log.ts';
+import type { Timers } from '../lib/timers.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { connectLocal } from '../upstream/datagram.ts';
 
@@ -227,7 +226,7 @@ interface SinkParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly timers: SinkTimers;
+  readonly timers: Timers;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
   /** Default: standard output of the process. */

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { SinkFailure } from '../audit/export/sink.ts';
-import { post, signature } from '../audit/export/webhook.ts';
+import { post, signature } from '../audit/export/http.ts';
 import type { ApprovalWebhook } from '../config/approvals.ts';
 import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';

@@ -1,6 +1,6 @@
-/**
- * One line of the audit file. Names are those of the public contract; a field that does not apply is left out.
- * There is no place here for a token, a query value or a body, and none may be put into `reason`.
+/*
+ * Audit events and lines. The field names are public. No field may have a token, a query value or a body, `reason`
+ * included.
  */
 
 export type AuditEventName =
@@ -56,51 +56,51 @@ export type AuditEventName =
   | 'audit.pruned'
   | 'audit.accepted';
 
-/** What the writer of an event says; the log adds `v`, `seq`, `time`, `node`, `prev` and `hash`. */
+/** An event. The log adds `v`, `seq`, `time`, `node`, `prev_end`, `prev` and `hash`; fields that do not apply are absent. */
 export interface AuditEvent {
   readonly event: AuditEventName;
-  /** Joins the `access` and the `outcome` of one exchange: a random id. */
+  /** A random id that the `access` and the `outcome` of one exchange share. */
   readonly exchange?: string | undefined;
   readonly agent?: string | undefined;
   readonly lease?: string | undefined;
   readonly user?: string | undefined;
-  /** The question that a person was asked of the exchange, or whose answer stands. */
+  /** Id of the approval that was requested for the exchange or that covers it. */
   readonly approval?: string | undefined;
   /** Id of the grant. */
   readonly grant?: string | undefined;
   readonly provider?: string | undefined;
-  /** Address and port of the caller; of a change at the command line `cli`, by SSH with the address: `cli:192.0.2.7:5022`. */
+  /** Address and port of the caller; for a change at the command line `cli`, over SSH with the address: `cli:192.0.2.7:5022`. */
   readonly client?: string | undefined;
-  /** Who made a change: the user of the system, and by `sudo` also who became that user: `alice (as root)`. */
+  /** The system user who made a change; after `sudo` with both users: `alice (as root)`. */
   readonly by?: string | undefined;
   readonly method?: string | undefined;
   readonly scheme?: string | undefined;
   readonly host?: string | undefined;
   readonly port?: number | undefined;
-  /** The path without its query, control characters escaped, cut at 2,048 characters. */
+  /** Without its query; control characters are escaped; cut at 2,048 characters. */
   readonly path?: string | undefined;
   /** `allow`, `deny`, `ok`, `failed`, `aborted`. */
   readonly outcome?: string | undefined;
-  /** A `FailureCode`; of an outcome also `insufficient_scope`, where the upstream said so. */
+  /** A `FailureCode`; of an outcome also `insufficient_scope`, if the upstream reported it. */
   readonly code?: string | undefined;
   /** HTTP status that the client received. */
   readonly status?: number | undefined;
-  /** The caller's `Sidekey-Reason`, or why an event came about, such as which scopes were missing. */
+  /** The `Sidekey-Reason` of the caller, or the reason of the event, such as the missing scopes. */
   readonly reason?: string | undefined;
   /** Body bytes from the client and to the client. */
   readonly bytes_in?: number | undefined;
   readonly bytes_out?: number | undefined;
   readonly duration_ms?: number | undefined;
-  /** Times that the credential was found in the response, where that was looked into. */
+  /** How often the leak guard found the credential in the response. */
   readonly echoes?: number | undefined;
-  /** A keyed fingerprint of the credential: the same token gives the same one, and nobody can go back from it. */
+  /** A keyed fingerprint of the credential, which cannot be reversed. */
   readonly credential?: string | undefined;
 }
 
-/** Who makes a change, and from where. */
+/** The author of a change, and their client. */
 export type Origin = Pick<AuditEvent, 'by' | 'client'>;
 
-/** An event as it stands in the file. */
+/** A line of the audit file. */
 export interface AuditLine extends AuditEvent {
   /** Version of the line format. */
   readonly v: 1;
@@ -108,32 +108,31 @@ export interface AuditLine extends AuditEvent {
   readonly seq: number;
   /** ISO 8601, UTC, milliseconds. */
   readonly time: string;
-  /** The writer: each has a chain of its own within the file. */
+  /** The writer. Each writer has a chain of its own. */
   readonly node: string;
   /**
-   * Where the line before of the same `node` ends: `FILE:BYTE`, the number of its file and the byte after its last.
-   * Left out where that line begins right after the one before it of the same node.
+   * End of the line before of the same `node`: `FILE:BYTE`, the number of its file and the byte after its last one. Absent
+   * if this line follows that one directly.
    */
   readonly prev_end?: string;
-  /** `hash` of the line before, of the same `node`; the first has 64 zeros. */
+  /** `hash` of the line before of the same `node`; 64 zeros for the first line. */
   readonly prev: string;
-  /** HMAC-SHA256, in hex, over the line without this field, with a key derived from the master key. */
+  /** HMAC-SHA256 in hex over the line without this field, with a key derived from the master key. */
   readonly hash: string;
 }
 
-/** What the rest of the house may ask of the audit log. */
+/** The audit log, as other parts of Sidekey use it. */
 export interface AuditLog {
   /**
-   * Writes the event and resolves when it is in the file (written to the operating system, so that a crash of
-   * this process cannot lose it).
-   * @throws SidekeyError `audit_unavailable`: nothing was written, and what it was to record must not happen.
+   * Writes the event and resolves when the operating system has it: a crash of this process cannot lose it then.
+   * @throws SidekeyError `audit_unavailable`: nothing was written, and the recorded action must not happen.
    */
   append(event: AuditEvent): Promise<void>;
   /**
-   * Writes the event within some milliseconds, for what has already happened: a crash of this process may lose it. A
-   * failure is logged and makes later `append`s fail.
+   * Writes an event that has already happened, within some milliseconds: a crash of this process may lose it. A failure is
+   * logged and makes later calls of `append` fail.
    */
   note(event: AuditEvent): void;
-  /** Writes what is pending and closes. Idempotent. */
+  /** Writes all pending events and closes. Idempotent. */
   close(): Promise<void>;
 }

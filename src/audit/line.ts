@@ -1,36 +1,35 @@
 /**
- * The text of one audit line, and how to read it back. Pure.
+ * The format of an audit line. Pure.
  *
- * A line is the JSON object of the public contract with its fields in one fixed order and no white space. `hash` is
- * the last field: a keyed hash (HMAC-SHA256) over the bytes of the line as they stand in the file, up to the
- * `,"hash":` that follows them. Nothing is ever parsed and serialised again to check a line, so there is no second
- * reading of a line for an edit to hide in.
+ * A line is a JSON object with its fields in a fixed order and no white space. Its last field, `hash`, is a keyed hash
+ * (HMAC-SHA256) over the bytes of the line in the file up to `,"hash":`. Verification never parses and serialises a line,
+ * so an edit cannot hide in a second reading of it.
  */
 import type { AuditEvent, AuditLine } from './event.ts';
 
 /** `prev` of the first line of a chain. */
 export const genesis = '0'.repeat(64);
 
-/** A keyed hash in hex (64 characters): the vault's `mac` for `audit-chain`. */
+/** A keyed hash in hex (64 characters): `mac` of the vault for `audit-chain`. */
 export type ChainMac = (text: string | Uint8Array) => string;
 
-/** A place in a chain: the line's number and its hash. The next line has `seq + 1` and this hash as its `prev`. */
+/** The head of a chain: number and hash of its last line. The next line has `seq + 1` and this hash as its `prev`. */
 export interface ChainHead {
   readonly seq: number;
   readonly hash: string;
-  /** Where the line ends in the log, see `endText`. Left out where that is not known. */
+  /** End of the line in the log, see `formatEnd`; absent if unknown. */
   readonly end?: string | undefined;
 }
 
-/** The end of a line in the log: the number of its file (see `LogSource`) and the byte after its last, as `3:52100`. */
+/** Formats the end of a line: the number of its file (see `LogSource`) and the byte after its last one, as `3:52100`. */
 export function formatEnd(file: number, byte: number): string {
   return `${file}:${byte}`;
 }
 
-/** `prev_end` where the end of the line before is not known, or there is no line before. */
+/** `prev_end` if the end of the line before is unknown, or there is no line before. */
 export const unknownEnd = '0:0';
 
-/** Every line starts with this. Quotes inside of strings are escaped, so it stands nowhere else within a line. */
+/** The start of every line. Quotes in strings are escaped, so it occurs nowhere else in a line. */
 const opening = '{"v":1,"seq":';
 const openingBytes = Buffer.from(opening);
 const hashKey = ',"hash":"';
@@ -42,7 +41,7 @@ const endKey = ',"prev_end":"';
 /** Length of the longest `,"prev_end":"FILE:BYTE"`: 12 digits of a file, 16 of a byte. */
 const endTail = endKey.length + 12 + 1 + 16 + 1;
 
-/** The fields of an event between `event` and `prev`, in order, each with its greatest length in UTF-16 units. */
+/** The fields of an event between `event` and `prev`, in order, each with its maximum length in UTF-16 units. */
 const lengths = [
   ['exchange', 64],
   ['agent', 256],
@@ -70,13 +69,24 @@ const lengths = [
 ] as const satisfies readonly (readonly [Exclude<keyof AuditEvent, 'event'>, number])[];
 const fields = lengths.map(([name, limit]) => ({ name, limit, key: `,"${name}":` }));
 
+/** The names of all fields of a line that matter outside the chain, in the order of the file. */
+export const lineFields = [
+  'seq',
+  'time',
+  'node',
+  'event',
+  ...lengths.map(([name]) => name),
+  'prev',
+  'hash',
+] as const;
+
 /**
- * The line of `event`, without its newline, and its hash. Strings are cut at their greatest length, and a path also at
- * its first `?` or `#` (query values are never written); numbers that are not finite are left out.
+ * Returns the line of `event`, without its newline, and the new head. Strings are cut at their maximum length, and a path
+ * at its first `?` or `#` (query values are never written); numbers that are not finite are omitted.
  *
  * @param time ISO 8601, UTC, milliseconds.
- * @param last The line before of the same node; `{ seq: 0, hash: genesis }` where there is none.
- * @param tellsEnd Whether the line says where the line before ends.
+ * @param last The head of the chain; `{ seq: 0, hash: genesis }` for a new one.
+ * @param tellsEnd Whether the line names the end of the line before.
  */
 export function composeLine(
   event: AuditEvent,
@@ -97,8 +107,8 @@ export function composeLine(
       pieces[at++] = key;
       pieces[at++] = String(Math.round(value * 1_000) / 1_000);
     } else {
-      const told = name === 'path' ? withoutQuery(value) : value;
-      const kept = told.length > limit ? told.slice(0, limit) : told;
+      const text = name === 'path' ? withoutQuery(value) : value;
+      const kept = text.length > limit ? text.slice(0, limit) : text;
       pieces[at++] = key;
       if (plain.test(kept)) {
         pieces[at++] = '"';
@@ -115,7 +125,7 @@ export function composeLine(
   return { text: `${text}${hashKey}${hash}"}`, head: { seq, hash } };
 }
 
-/** The parts of the line that is being made: joined, they cost less than added one by one. */
+/** The parts of the current line: joining them costs less than appending one by one. */
 const pieces: string[] = [];
 
 function withoutQuery(path: string): string {
@@ -123,22 +133,22 @@ function withoutQuery(path: string): string {
   return end === -1 ? path : path.slice(0, end);
 }
 
-// Beyond what JSON asks for, C1 controls and the marks that turn the direction of text are escaped too: lines are shown
-// on terminals, where they would act (CVE-2021-42574 is the same trick on source code).
-const acting = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+// Beyond JSON's own, C1 controls and bidirectional marks are escaped: lines are shown on terminals, which would obey them
+// (CVE-2021-42574 is the same trick on source code).
+const controls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
-/** What stands in a JSON string as it is. */
+/** Text that needs no escapes in a JSON string. */
 const plain = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
 function quote(text: string): string {
   if (plain.test(text)) return `"${text}"`;
   return JSON.stringify(text).replace(
-    acting,
+    controls,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-/** What a piece of the file turns out to be. `claim` is what a broken piece says it is, where that can be read. */
+/** A piece of the file, as read. `claim`: node and number that a broken piece names, if readable. */
 export type Piece =
   | {
       readonly kind: 'line';
@@ -147,14 +157,14 @@ export type Piece =
       readonly prev: string;
       readonly hash: string;
       readonly event: string;
-      /** Where the line before of its node ends. Left out where the line does not say it. */
+      /** End of the line before of its node; absent if the line does not name it. */
       readonly prevEnd?: string | undefined;
     }
   | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
 
 /**
- * The pieces of what stands between two newlines. Usually one. A writer that died in the middle of a write leaves a
- * fragment without a newline, and what another writer appends next stands behind it on the same line.
+ * Splits the bytes between two newlines into pieces, usually one. A writer that died in a write leaves a fragment without a
+ * newline, and the line of the next writer follows it directly.
  */
 export function piecesOf(bytes: Buffer): Buffer[] {
   let from = 0;
@@ -169,10 +179,7 @@ export function piecesOf(bytes: Buffer): Buffer[] {
   return pieces;
 }
 
-/**
- * Reads one piece: `line` where its hash fits; `torn` where it may be the beginning of a line whose end was never
- * written; `altered` where it is neither.
- */
+/** Reads one piece: `line` if its hash matches; `torn` if it may be the beginning of a line; else `altered`. */
 export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
   const end = bytes.length - hashTail;
   const tailAt = end - prevTail - endTail;
@@ -180,27 +187,27 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
     const tail = bytes.toString('latin1', tailAt);
     const hash = tail.slice(-66, -2);
     if (tail.startsWith(`${hashKey}${hash}"}`, end - tailAt) && mac(bytes.subarray(0, end)) === hash) {
-      // Authentic, so its shape is the one composeLine gave it.
+      // Authentic, so it has the shape of `composeLine`.
       const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
         bytes.toString('latin1', 0, Math.min(end, 512)),
       );
       if (start !== null) {
         const [, seq, node, event] = start;
-        const told = tail.lastIndexOf(endKey, endTail);
-        const prevEnd = told === -1 ? undefined : tail.slice(told + endKey.length, endTail - 1);
+        const endAt = tail.lastIndexOf(endKey, endTail);
+        const prevEnd = endAt === -1 ? undefined : tail.slice(endAt + endKey.length, endTail - 1);
         const prev = tail.slice(end - tailAt - 65, end - tailAt - 1);
         return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
       }
     }
   }
   const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end));
-  // The beginning of a line is no JSON, and readers of the log show whatever is.
+  // A torn line is no JSON: complete JSON would be shown by readers of the log.
   const isWhole = closed || parseLine(bytes) !== undefined;
-  return { kind: !isWhole && opens(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
+  return { kind: !isWhole && isStartOfLine(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
 }
 
-/** Whether the bytes begin as a line does, or are such a beginning broken off, perhaps several times over. */
-function opens(bytes: Buffer): boolean {
+/** Reports whether the bytes begin like a line, or are one or several fragments of that beginning. */
+function isStartOfLine(bytes: Buffer): boolean {
   let same = 0;
   for (const byte of bytes) {
     if (byte !== openingBytes[same]) same = 0;
@@ -218,9 +225,9 @@ function claimOf(bytes: Buffer): { node: string; seq: number } | undefined {
   return seq === undefined || node === undefined ? undefined : { node, seq: Number(seq) };
 }
 
-/** The object of a piece, not verified; undefined where it is no whole line. */
+/** Parses a piece without verification; undefined if it is no complete line. */
 export function parseLine(bytes: Buffer): AuditLine | undefined {
-  if (!opens(bytes) || bytes.at(-1) !== 0x7d) return undefined;
+  if (!isStartOfLine(bytes) || bytes.at(-1) !== 0x7d) return undefined;
   try {
     return JSON.parse(bytes.toString('utf8')) as AuditLine;
   } catch {

@@ -16,7 +16,7 @@ interface Followed {
 }
 
 /** Files kept open after their rotation: a writer may finish a batch in one. */
-export const keptOpen = 3;
+export const maxOpenFiles = 3;
 /** Milliseconds between looks, for file systems that do not tell of changes. */
 const lookEvery = 1_000;
 
@@ -35,7 +35,7 @@ export async function* followLines(
   const ended = () => signal?.aborted === true;
   const bell = startBell(path.dirname(file), signal);
   try {
-    for (const source of sources.slice(-keptOpen)) {
+    for (const source of sources.slice(-maxOpenFiles)) {
       const reader = openSource(file, source);
       if (reader === undefined) continue;
       const at = Math.min(source.size, reader.size());
@@ -52,7 +52,7 @@ export async function* followLines(
         follow({ path: file, number: newest + 1, packed: false });
       }
       for (const each of followed) yield* readAppended(each);
-      for (const { reader } of followed.splice(0, followed.length - keptOpen)) reader.close();
+      for (const { reader } of followed.splice(0, followed.length - maxOpenFiles)) reader.close();
       await bell.rung();
     }
   } finally {

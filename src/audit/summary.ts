@@ -1,70 +1,50 @@
-/**
- * What each agent did with each grant, in numbers. Memory: one entry for each agent and grant, and one for each exchange
- * without an outcome so far.
- */
 import type { AuditLine } from './event.ts';
 
-/** One agent and one grant. */
+/** What an agent did with a grant, in numbers. */
 export interface SummaryRow {
   /** Null: the caller named no agent. */
   readonly agent: string | null;
-  /** Id of the grant; null: what was let through without one, or refused before one was chosen. */
+  /** Id of the grant; null: allowed without one, or refused before one was selected. */
   readonly grant: string | null;
-  /** Exchanges and tunnels that were let through. */
+  /** Exchanges and tunnels that were allowed. */
   readonly requests: number;
-  /** Those that were refused. */
   readonly refusals: number;
-  /** Of those let through, the ones that failed or were broken off. */
+  /** Allowed exchanges and tunnels that failed or were aborted. */
   readonly failures: number;
   /** Body bytes from the client and to the client. */
   readonly bytesIn: number;
   readonly bytesOut: number;
-  /** Milliseconds, to within one in a hundred; null: nothing was timed. */
+  /** Milliseconds, to within 1 %; null: nothing was timed. */
   readonly p50: number | null;
   readonly p99: number | null;
-  /** Of the last line, be it a refusal: ISO 8601. */
+  /** Time of the last line, also of a refusal: ISO 8601. */
   readonly lastUse: string;
 }
 
-interface Counted {
-  readonly agent: string | null;
-  readonly grant: string | null;
-  requests: number;
-  refusals: number;
-  failures: number;
-  bytesIn: number;
-  bytesOut: number;
-  lastUse: string;
-  readonly durations: Quantiles;
-}
+type Counted = { -readonly [K in keyof Omit<SummaryRow, 'p50' | 'p99'>]: SummaryRow[K] } & {
+  readonly durations: ReturnType<typeof createQuantiles>;
+};
 
 const counted: ReadonlySet<string> = new Set(['access', 'outcome', 'denied', 'tunnel']);
 
-/** Counts lines; rows come with the most requests first. Lines that are about no request do not count. */
+/**
+ * Counts lines about requests; most requests first. Keeps one entry in memory for each agent and grant, and for each
+ * exchange without an outcome.
+ */
 export async function summarize(lines: AsyncIterable<AuditLine>): Promise<SummaryRow[]> {
   const rows = new Map<string, Counted>();
-  /** Exchanges that have begun: one has a second access where its token was refused and refreshed. */
+  /** Exchanges that have begun: one has a second access if its token was refused and refreshed. */
   const begun = new Set<string>();
   for await (const line of lines) {
     if (!counted.has(line.event)) continue;
-    const { agent = null, grant = null } = line;
+    const { agent = null, grant = null, exchange = '' } = line;
     const key = JSON.stringify([agent, grant]);
     let row = rows.get(key);
     if (row === undefined) {
-      row = {
-        agent,
-        grant,
-        requests: 0,
-        refusals: 0,
-        failures: 0,
-        bytesIn: 0,
-        bytesOut: 0,
-        lastUse: line.time,
-        durations: createQuantiles(),
-      };
+      const zeros = { requests: 0, refusals: 0, failures: 0, bytesIn: 0, bytesOut: 0 };
+      row = { agent, grant, ...zeros, lastUse: line.time, durations: createQuantiles() };
       rows.set(key, row);
     }
-    const { exchange = '' } = line;
     if (line.event === 'denied') row.refusals += 1;
     else if (line.event !== 'access') begun.delete(exchange);
     else if (!begun.has(exchange)) {
@@ -86,31 +66,28 @@ export async function summarize(lines: AsyncIterable<AuditLine>): Promise<Summar
   })).toSorted((a, b) => b.requests + b.refusals - (a.requests + a.refusals));
 }
 
-/** Quantiles of numbers that are not negative, to within one in a hundred, in some hundred counters. */
-interface Quantiles {
-  add(value: number): void;
-  /** The value below or at which that share of all is; null where there is none. */
-  at(share: number): number | null;
-}
-
-/** Counters whose bounds grow by 2 % (a DDSketch: Masson, Rim, Lee, VLDB 2019, §2). */
-export function createQuantiles(): Quantiles {
+/**
+ * Quantiles of non-negative numbers to within 1 %, in some hundred counters whose bounds grow by 2 % (a DDSketch: Masson,
+ * Rim, Lee, VLDB 2019, §2).
+ */
+export function createQuantiles() {
   const growth = Math.log(1.02);
   const counts = new Map<number, number>();
   let zeros = 0;
   let total = 0;
   return {
-    add(value) {
+    add(value: number): void {
       if (!(value >= 0) || value === Infinity) return;
       total += 1;
-      // Less than a microsecond is nothing.
+      // Less than a microsecond counts as zero.
       if (value < 0.001) zeros += 1;
       else {
         const bucket = Math.ceil(Math.log(value) / growth);
         counts.set(bucket, (counts.get(bucket) ?? 0) + 1);
       }
     },
-    at(share) {
+    /** Returns the value that this share of the numbers does not exceed; null without numbers. */
+    at(share: number): number | null {
       if (total === 0) return null;
       let left = Math.max(1, Math.ceil(share * total)) - zeros;
       if (left <= 0) return 0;

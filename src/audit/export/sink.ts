@@ -1,6 +1,8 @@
 import fs from 'node:fs';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
+import { isSystemError } from '../../lib/errors.ts';
+import { pause, type Timers } from '../../lib/timers.ts';
 import type { AuditLine } from '../event.ts';
 import { type FileLock, tryLockFile } from '../log-files.ts';
 import {
@@ -12,32 +14,29 @@ import {
   startOfLog,
 } from '../read.ts';
 
-/** What lines of the audit log are shipped to, besides the file. */
-
 /** Lines that are delivered together. */
 export interface SinkBatch {
   readonly lines: readonly ReadLine[];
-  /** The place of the first line in the log: the same whenever the same lines are sent again. */
+  /** Position of the first line in the log: the same if the lines are sent again. */
   readonly id: string;
 }
 
-/** A way to deliver. It has no memory of its own: what was not delivered is read from the file again. */
+/** A receiver of lines. It keeps none: lines that were not delivered are read from the file again. */
 export interface Sink {
   /**
    * Delivers all lines of the batch.
-   * @throws SinkFailure, or whatever went wrong: then the batch comes again
+   * @throws SinkFailure, or another error: the batch is delivered again then
    */
   deliver(batch: SinkBatch, signal: AbortSignal): Promise<void>;
-  /** Closes what is open. */
   close(): void;
 }
 
-/** What kept a batch from being delivered. Its message is shown to people, so it holds no secret. */
+/** The reason for which a batch was not delivered. Its message is shown to people and has no secret. */
 export class SinkFailure extends Error {
   override readonly name = 'SinkFailure';
-  /** How long to wait at least, in milliseconds, where the receiver said so (RFC 9110 §10.2.3). */
+  /** Milliseconds to wait at least, if the receiver said so (RFC 9110 §10.2.3). */
   readonly retryAfterMs: number | undefined;
-  /** The batch is larger than the receiver takes. */
+  /** Whether the receiver refused the batch for its size. */
   readonly tooLarge: boolean;
 
   constructor(
@@ -50,41 +49,29 @@ export class SinkFailure extends Error {
   }
 }
 
-/** UDP to one address that was checked. */
+/** A UDP socket for one address. */
 export interface Datagrams {
   send(message: Uint8Array): Promise<void>;
   close(): void;
 }
 
-/** The ways out that sinks are handed; all of them but the last two go through the guard of addresses. */
+/** The transports of sinks. The address guard applies to all but the last two. */
 export interface SinkTransports {
   readonly fetch: typeof fetch;
   readonly connect: (host: string, port: number, tls: boolean) => Promise<Socket>;
   readonly openDatagrams: (host: string, port: number) => Promise<Datagrams>;
-  /** A stream socket of this machine, by its path. */
+  /** Connects to a Unix-domain socket. */
   readonly connectLocal: (path: string) => Promise<Socket>;
-  /** Resolves when the text has left the process. */
+  /** Resolves when the text is written. */
   readonly writeStdout: (text: string) => Promise<void>;
 }
 
-/** How grave an event is: what was refused or failed is a warning, what says that the log was harmed an error. */
+/** The severity of an event: refusals and failures are warnings, damage of the log is an error. */
 export function severityOf({ code, outcome }: AuditLine): 'info' | 'warning' | 'error' {
   if (code === 'audit_broken') return 'error';
   return code === undefined && outcome !== 'deny' && outcome !== 'failed' ? 'info' : 'warning';
 }
 
-/**
- * Ships the log to one sink. The file is the only buffer: lines are read from a remembered place, delivered, and only then
- * is the place moved on. So a sink that is slow, dead or restarted costs no line and holds up nobody, and a line may be
- * delivered twice. Memory: one batch.
- */
-
-/** Runs `run` once, `ms` milliseconds from now, unless the function it answers with is called before. */
-export interface SinkTimers {
-  after(ms: number, run: () => void): () => void;
-}
-
-/** What shipping works with. */
 interface ShipOptions {
   /** The path of the log. */
   readonly file: string;
@@ -93,7 +80,7 @@ interface ShipOptions {
   readonly batchLines: number;
   /** Milliseconds since the epoch, of the same clock as the times of files. */
   readonly now: () => number;
-  readonly timers: SinkTimers;
+  readonly timers: Timers;
   readonly logger: {
     warn(details: object, message: string): void;
     info(details: object, message: string): void;
@@ -102,47 +89,35 @@ interface ShipOptions {
   readonly random: () => number;
 }
 
-/** A sink that is being shipped to. */
+/** A running shipment to one sink. */
 export interface Shipping {
-  /** Records that the receiver took a batch without. */
+  /** Counts records that the receiver rejected for good. */
   rejected(count: number): void;
-  /** Delivers what is in the log now, for as long as `patienceMs`, and ends. What is left comes with the next start. */
+  /** Delivers the lines that are in the log now, within `patienceMs`, and ends. The next start delivers the rest. */
   close(patienceMs: number): Promise<void>;
 }
 
 const batchBytes = 262_144;
-/** Milliseconds between looks at the log. */
-const lookEvery = 1_000;
-/** Milliseconds between tries to take over from another process. */
+/** Milliseconds between checks of the log. */
+const checkEvery = 1_000;
+/** Milliseconds between attempts to take over from another process. */
 const takeOverEvery = 5_000;
 /** Milliseconds for one delivery. */
 const deliveryTimeout = 30_000;
 const shortestBackOff = 1_000;
 const longestBackOff = 300_000;
 
-/** Begins to ship: with what is written from now on where the sink is new, else where it left off. */
+/**
+ * Ships the log to one sink: a new one gets the lines from now on, another one continues at its position. The file is the
+ * only buffer: a batch is read at the position, delivered, and only then the position advances. So a sink that is slow,
+ * dead or restarted loses no line and delays nobody, and may get a line twice.
+ */
 export function startShipping(options: ShipOptions): Shipping {
   const { file, name, sink, now, timers, logger } = options;
   const ending = new AbortController();
   const abandoned = new AbortController();
   let state: SinkState | undefined;
   let batchLines = options.batchLines;
-
-  function pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      if (ending.signal.aborted) {
-        resolve();
-        return;
-      }
-      const done = () => {
-        cancel();
-        ending.signal.removeEventListener('abort', done);
-        resolve();
-      };
-      const cancel = timers.after(ms, done);
-      ending.signal.addEventListener('abort', done, { once: true });
-    });
-  }
 
   function begin(): SinkState {
     const found = readSinkState(file, name);
@@ -162,7 +137,7 @@ export function startShipping(options: ShipOptions): Shipping {
     try {
       writeSinkState(file, name, next);
     } catch (error) {
-      // On a full disk: after a restart some lines are delivered again.
+      // On a full disk; after a restart some lines are delivered again.
       logger.warn({ sink: name, err: error }, 'how far a sink of the audit log is could not be written');
     }
     return next;
@@ -178,14 +153,14 @@ export function startShipping(options: ShipOptions): Shipping {
       else both.addEventListener('abort', stop, { once: true });
     });
     try {
-      // The race ends also for a sink that does not listen to the signal.
+      // Also ends the wait for a sink that ignores the signal.
       await Promise.race([sink.deliver({ lines, id: `${from.segment}-${from.offset}` }, both), overdue]);
     } finally {
       cancel();
     }
   }
 
-  /** One batch. Answers how long to wait before the next, in milliseconds. */
+  /** Delivers one batch. Returns the milliseconds to wait before the next one. */
   async function step(before: SinkState): Promise<number> {
     let read: LinesRead;
     try {
@@ -200,7 +175,7 @@ export function startShipping(options: ShipOptions): Shipping {
       const moved =
         read.next.segment !== before.position.segment || read.next.offset !== before.position.offset;
       if (moved || read.skipped) keep({ ...before, position: read.next, skips });
-      return moved ? 0 : lookEvery;
+      return moved ? 0 : checkEvery;
     }
     try {
       await deliver(read);
@@ -238,12 +213,12 @@ export function startShipping(options: ShipOptions): Shipping {
   }
 
   async function run(): Promise<void> {
-    // Beginning is at once: what is written from now on is delivered, whoever holds the lock.
+    // At once: lines from now on are delivered, whichever process holds the lock.
     if (readSinkState(file, name) === null) keep(begin());
     let lock: FileLock | undefined;
     try {
       while ((lock = tryLockFile(`${sinkStateFile(file, name)}.lock`)) === undefined) {
-        await pause(takeOverEvery);
+        await pause(timers, takeOverEvery, ending.signal);
         if (ending.signal.aborted) return;
       }
       state = begin();
@@ -251,7 +226,7 @@ export function startShipping(options: ShipOptions): Shipping {
         const isLast = ending.signal.aborted;
         const wait = await step(state);
         if (abandoned.signal.aborted || (isLast && wait > 0)) return;
-        if (wait > 0) await pause(wait);
+        if (wait > 0) await pause(timers, wait, ending.signal);
       }
     } finally {
       lock?.release();
@@ -277,9 +252,7 @@ export function startShipping(options: ShipOptions): Shipping {
   };
 }
 
-/** A sink for who collects what processes write (containers, systemd): the lines as they stand in the file. */
-
-/** A sink that writes to standard output. A reader that does not read holds up this sink alone. */
+/** Creates a sink for standard output, as containers and systemd collect it. A slow reader delays this sink alone. */
 export function stdoutSink(transports: () => Pick<SinkTransports, 'writeStdout'>): Sink {
   return {
     deliver: ({ lines }) => transports().writeStdout(lines.map(({ text }) => `${text}\n`).join('')),
@@ -287,20 +260,18 @@ export function stdoutSink(transports: () => Pick<SinkTransports, 'writeStdout'>
   };
 }
 
-/** What is remembered of a sink, beside the log in `<file>.sink-NAME`: how far it is, and how it fares. */
-
-/** What is remembered. */
+/** The state of a sink, kept beside the log in `<file>.sink-NAME`. */
 export interface SinkState {
   readonly position: LogPosition;
-  /** Lines delivered, since the sink is there. */
+  /** Lines delivered in all. */
   readonly delivered: number;
-  /** When the last were: milliseconds since the epoch; null: none yet. */
+  /** Time of the last delivery: milliseconds since the epoch; null: none yet. */
   readonly deliveredAt: number | null;
-  /** How often lines could not be given any more: retention had removed them, or their packed file was damaged. */
+  /** How often lines were skipped: retention had removed them, or their packed file was damaged. */
   readonly skips: number;
   /** Records that a receiver took a batch without. */
   readonly rejected: number;
-  /** Since when nothing was delivered, and why; null: all is well. */
+  /** Time and reason of the first failed attempt since the last delivery; null: the last attempt succeeded. */
   readonly failing: { readonly since: number; readonly attempts: number; readonly reason: string } | null;
 }
 
@@ -319,13 +290,13 @@ const shape = z.object({
   failing: z.object({ since: z.number(), attempts: count, reason: z.string() }).nullable(),
 });
 
-/** Reads it; null where there is none, `broken` where it cannot be read. */
+/** Reads the state; null if there is none, `broken` if it cannot be read. */
 export function readSinkState(file: string, name: string): SinkState | 'broken' | null {
   let text: string;
   try {
     text = fs.readFileSync(sinkStateFile(file, name), 'utf8');
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? null : 'broken';
+    return isSystemError(error, 'ENOENT') ? null : 'broken';
   }
   try {
     return shape.parse(JSON.parse(text));
@@ -334,7 +305,7 @@ export function readSinkState(file: string, name: string): SinkState | 'broken' 
   }
 }
 
-/** Puts it in the place of the one before. Not synced: after a power cut some lines are delivered again. */
+/** Replaces the state. Not synced: after a power cut some lines are delivered again. */
 function writeSinkState(file: string, name: string, state: SinkState): void {
   const target = sinkStateFile(file, name);
   fs.writeFileSync(`${target}.new`, `${JSON.stringify(state)}\n`, { mode: 0o600 });

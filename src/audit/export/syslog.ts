@@ -1,22 +1,13 @@
-/**
- * A sink for syslog: RFC 5424 messages, whose MSG is the line as it stands in the file. Over UDP one message a datagram (RFC
- * 5426); over TCP and unix sockets framed by counted octets (RFC 6587 §3.4.1), or a newline each where the receiver knows no
- * better.
- *
- * Syslog has no acknowledgement: over UDP a message may be lost on the way, and of a connection that breaks, what the
- * system had taken and not yet sent.
- */
 import type { Socket } from 'node:net';
-import type { AuditLine } from '../event.ts';
+import type { ReadLine } from '../read.ts';
 import { type Datagrams, severityOf, type Sink, type SinkTransports, SinkFailure } from './sink.ts';
-import { reasonOf } from './webhook.ts';
+import { reasonOf } from './http.ts';
 
-/** Where a syslog receiver is. */
+/** The address of a syslog receiver. */
 type SyslogAddress =
   | { readonly transport: 'udp' | 'tcp' | 'tls'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string };
 
-/** Where to, and how. */
 interface SyslogOptions {
   readonly address: SyslogAddress;
   /** RFC 5424 §6.2.1: 0 to 23. */
@@ -25,8 +16,14 @@ interface SyslogOptions {
   readonly transports: () => SinkTransports;
 }
 
-/** A sink that keeps one connection, made anew where it broke. */
-export function syslogSink({ address, facility, framing, transports: transports }: SyslogOptions): Sink {
+/**
+ * Creates a sink for syslog: RFC 5424 messages, whose MSG is the line as it is in the file. One message in each UDP datagram
+ * (RFC 5426); over TCP and Unix sockets octet counting (RFC 6587 §3.4.1), or a newline after each message. It keeps one
+ * connection, and opens a new one if that breaks.
+ *
+ * Syslog has no acknowledgement: UDP may lose a message, and a connection that breaks loses what the system had not sent.
+ */
+export function syslogSink({ address, facility, framing, transports }: SyslogOptions): Sink {
   return address.transport === 'udp'
     ? datagramSink(() => transports().openDatagrams(address.host, address.port), facility)
     : streamSink(
@@ -39,20 +36,20 @@ export function syslogSink({ address, facility, framing, transports: transports 
       );
 }
 
-/** RFC 5424 §6.3: the numbers of severities. */
+/** Severity numbers (RFC 5424 §6.2.1). */
 const severities = { info: 6, warning: 4, error: 3 } as const;
 
-/** The message of a line (RFC 5424 §6). */
-function syslogMessage({ line, text }: { line: AuditLine; text: string }, facility: number): string {
+/** Returns the message of a line (RFC 5424 §6). */
+function syslogMessage({ line, text }: ReadLine, facility: number): string {
   const priority = facility * 8 + severities[severityOf(line)];
   const host = printable(line.node.replace(/\/\d+$/, ''), 255);
-  // MSG is UTF-8 without a byte order mark, as most receivers want it (MSG-ANY).
+  // UTF-8 without a byte order mark, as most receivers expect (MSG-ANY).
   return `<${priority}>1 ${line.time} ${host} sidekey ${printable(line.node.replace(/^.*\//, ''), 128)} ${printable(line.event, 32)} - ${text}`;
 }
 
-/** PRINTUSASCII of at most that many characters; the nil value where there is none. */
-function printable(text: string, most: number): string {
-  return text.replaceAll(/[^\x21-\x7e]/g, '_').slice(0, most) || '-';
+/** PRINTUSASCII of at most `max` characters; the NILVALUE for an empty text. */
+function printable(text: string, max: number): string {
+  return text.replaceAll(/[^\x21-\x7e]/g, '_').slice(0, max) || '-';
 }
 
 function datagramSink(open: () => Promise<Datagrams>, facility: number): Sink {
@@ -82,7 +79,7 @@ function streamSink(
   async function open(): Promise<Socket> {
     const opened = await connect();
     opened.on('error', () => {}).on('close', () => (socket = socket === opened ? undefined : socket));
-    // A receiver that ends its side takes nothing more; what it says is of no interest.
+    // A receiver that closes its side accepts nothing more; its data is ignored.
     opened.on('end', () => opened.destroy()).resume();
     return (socket = opened);
   }
@@ -106,7 +103,7 @@ function frame(message: string, framing: SyslogOptions['framing']): string {
   return framing === 'newline' ? `${message}\n` : `${Buffer.byteLength(message)} ${message}`;
 }
 
-/** Resolves when the system has taken it all: a receiver that does not read holds up this sink alone. */
+/** Resolves when the system has accepted all bytes: a slow receiver delays this sink alone. */
 function send(socket: Socket, text: string, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (error?: Error | null) => {

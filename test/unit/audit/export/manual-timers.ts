@@ -1,8 +1,8 @@
-import type { SinkTimers } from '../../../../src/audit/export/sink.ts';
+import type { Timers } from '../../../../src/lib/timers.ts';
 
 /** Timers that run when a test says so. */
 export interface ManualTimers {
-  readonly timers: SinkTimers;
+  readonly timers: Timers;
   /** Resolves with the milliseconds of the next timer that fits, once there is one; does not run it. */
   readonly next: (fits?: (ms: number) => boolean) => Promise<number>;
   /** Runs the next timer that fits, once there is one. */
