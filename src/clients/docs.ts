@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../config/locate.ts';
-import { clients } from './table.ts';
-import { variables, type ClientVariable, type VariableValue } from './variable-table.ts';
+import { clients } from './programs.ts';
+import { variables, type ClientVariable, type VariableValue } from './variables.ts';
 
 /** Generator of `docs/clients.md`: the programs that work through the proxy, and the variables that each needs. */
 

@@ -1,41 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, rename, stat, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { machineRoots, pemBundle, pkcs12TrustStore } from '../ca/trust-bundle.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import { javaRoots } from './java.ts';
-import { aptSettings, hgrcPath } from './program-settings.ts';
-import { bypasses, noProxyEntries, variables } from './variable-table.ts';
-
-/** Files that programs read their trust from. Absolute paths. Everything in them is public. */
-export interface TrustFiles {
-  /** Our CA alone. */
-  readonly caFile: string;
-  /** Our CA, and what the parent had put beside a program's own roots: for variables that add to those. */
-  readonly extraFile: string;
-  /** The machine's roots, whatever the parent trusted, and our CA: for variables that replace a program's roots. */
-  readonly bundleFile: string;
-  readonly javaTrustStore: {
-    readonly file: string;
-    /**
-     * Java wants one. It is no secret: it keys the check of integrity of a file that holds certificates alone, and it
-     * stands in `JAVA_TOOL_OPTIONS`, which Java prints.
-     */
-    readonly password: string;
-  };
-  /** A folder with an ini file, for `PHP_INI_SCAN_DIR`: PHP has no variable for the roots of its curl extension. */
-  readonly phpFolder: string;
-  /** For `WGETRC`, in the place of the person's own; null: there is one, and wget reads no second. */
-  readonly wgetFile: string | null;
-  /** For `HGRCPATH`: the settings of Mercurial that are there, and a file of ours behind them; null: not on this system. */
-  readonly hgrcPath: string | null;
-  /** For `APT_CONFIG`; takes in the person's own. Null: apt could not read it. */
-  readonly aptFile: string | null;
-}
+import { bypasses, noProxyEntries, type TrustFiles, variables } from './variables.ts';
 
 /** The files, and what a person should know of them. */
 interface WrittenTrust extends TrustFiles {
@@ -117,11 +90,14 @@ async function ownWgetFile(parent: NodeJS.ProcessEnv, ours: string): Promise<str
   const named = parent['WGETRC'];
   const isNamed = named !== undefined && named !== '' && named !== ours;
   const file = isNamed ? named : join(parent['HOME'] ?? homedir(), '.wgetrc');
-  const isThere = await stat(file).then(
+  return (await isFile(file)) ? file : null;
+}
+
+function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
     (found) => found.isFile(),
     () => false,
   );
-  return isThere ? file : null;
 }
 
 /** In quotes PHP reads only `"`, `\` before it, and `${`, which a single-quoted text has not. */
@@ -264,4 +240,88 @@ function readPem(file: string, variable: string, notes: string[]): string {
   } catch (cause) {
     return note(`cannot be read (${systemCode(cause)})`);
   }
+}
+
+/**
+ * Returns the text of a file for `APT_CONFIG` that names the roots of https, behind what the person's own `APT_CONFIG`
+ * says: apt reads one file by that name, and `#include` takes the other one in (apt.conf(5)). Null where apt could not read
+ * it: a path has a quote in it, or root calls apt, whose methods run as `_apt` and cannot get at the bundle. A bundle that
+ * cannot be read would break https to every host.
+ *
+ * @param file where the text will be
+ */
+async function aptSettings(parent: NodeJS.ProcessEnv, file: string, bundle: string): Promise<string | null> {
+  if (process.getuid?.() === 0 && !(await isOpenToAll(dirname(bundle)))) return null;
+  const own = await ownSettings(parent['APT_CONFIG'] ?? '', file);
+  if ([own ?? '', bundle].some((path) => /["\r\n]/.test(path))) return null;
+  return `${own === null ? '' : `#include "${own}";\n`}Acquire::https::CAInfo "${bundle}";\n`;
+}
+
+/** In a shell where the variable is ours already, it is what that file takes in. */
+async function ownSettings(named: string, ours: string): Promise<string | null> {
+  if (named === '') return null;
+  const path = resolve(named);
+  if (path !== ours) return path;
+  const text = await readFile(ours, 'utf8').catch(() => '');
+  return /^#include "(.+)";$/m.exec(text)?.[1] ?? null;
+}
+
+/** Whether every user may go into a folder. */
+async function isOpenToAll(folder: string): Promise<boolean> {
+  const { mode } = await stat(folder);
+  if ((mode & 0o001) === 0) return false;
+  const above = dirname(folder);
+  return above === folder || isOpenToAll(above);
+}
+
+/**
+ * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths are others. The variable
+ * takes the place of the whole search path (`hg help environment`), so the usual one is written out in front of it: the
+ * defaults that come with the program, the system's settings, the person's. The last one that sets a value counts, but for
+ * the repository's own `.hg/hgrc`.
+ */
+async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string | null> {
+  if (process.platform === 'win32') return null;
+  const named = parent['HGRCPATH'];
+  // An empty one means the repository's settings alone.
+  const before = named === undefined ? await usualPath(parent) : named.split(delimiter);
+  return [...before.filter((entry) => entry !== '' && entry !== file), file].join(delimiter);
+}
+
+/** As `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6 have it; what is not there is skipped by it. */
+async function usualPath(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  const home = parent['HOME'] ?? homedir();
+  const configHome = parent['XDG_CONFIG_HOME'] ?? '';
+  const installed = await programOnPath(parent['PATH'] ?? '');
+  const roots = [...(installed === null ? [] : [join(dirname(dirname(installed)), 'etc')]), '/etc'];
+  return [
+    ...(installed === null ? [] : await defaultsBeside(await realpath(installed))),
+    ...roots.flatMap((root) => [join(root, 'mercurial', 'hgrc.d'), join(root, 'mercurial', 'hgrc')]),
+    join(home, '.hgrc'),
+    ...(process.platform === 'darwin'
+      ? []
+      : [join(isAbsolute(configHome) ? configHome : join(home, '.config'), 'hg', 'hgrc')]),
+  ];
+}
+
+async function programOnPath(path: string): Promise<string | null> {
+  const files = path
+    .split(delimiter)
+    .filter((folder) => isAbsolute(folder))
+    .map((folder) => join(folder, 'hg'));
+  for (const file of files) if (await isFile(file)) return file;
+  return null;
+}
+
+/** The merge tools that Mercurial knows by itself: a file in its Python package. */
+async function defaultsBeside(program: string): Promise<readonly string[]> {
+  const library = join(dirname(dirname(program)), 'lib');
+  const versions = (await readdir(library).catch(() => [])).filter((name) => name.startsWith('python3'));
+  const folders = versions.flatMap((version) =>
+    ['dist-packages', 'site-packages'].map((packages) =>
+      join(library, version, packages, 'mercurial', 'defaultrc'),
+    ),
+  );
+  const there = await Promise.all(folders.map((folder) => stat(folder).then(Boolean, () => false)));
+  return folders.filter((_, index) => there[index]);
 }

@@ -1,6 +1,306 @@
+import { isIPv6 } from 'node:net';
+import type { Domain, DomainPattern } from '../policy/domain-map.ts';
 import { javaOptions } from './java.ts';
-import type { TrustFiles } from './trust-files.ts';
-import { type ClientVariable, mergedNoProxy, variables } from './variable-table.ts';
+
+/**
+ * The variables that tell programs of the proxy and of its CA. This is the one table: `run` and `env` set what it
+ * says; `programs.ts` says who needs which.
+ */
+
+/**
+ * What a variable is set to.
+ *
+ * - `proxy`: the proxy's URL, with the user information of a lease in it.
+ * - `no-proxy`: the hosts that are called directly, those of the parent first.
+ * - `extra`: a PEM file that is added to the program's own roots: our CA, and what the parent had there.
+ * - `bundle`: a PEM file that replaces the program's own roots: the machine's, the parent's, and our CA.
+ * - `java`: options for the JVM, behind those that are there.
+ * - `php`: a folder with an ini file, behind those that are there.
+ * - `wget`: a file of settings.
+ * - `hg`: files of settings, ours behind those that are there.
+ * - `apt`: a file of settings, which takes in the one that is there.
+ * - `{ text }`: this.
+ */
+export type VariableValue =
+  | 'proxy'
+  | 'no-proxy'
+  | 'extra'
+  | 'bundle'
+  | 'java'
+  | 'php'
+  | 'wget'
+  | 'hg'
+  | 'apt'
+  | { readonly text: string };
+
+/** One variable. */
+export interface ClientVariable {
+  readonly name: string;
+  readonly value: VariableValue;
+  /** A sentence: what reads it, and what it is good for. */
+  readonly why: string;
+  /** Only where the parent has set it: it goes before the usual variable, and would lead past Sidekey. */
+  readonly onlyIfSet?: true;
+}
+
+/** The variables, in the order in which they are shown. Where a `why` does not say it, the source stands beside it. */
+export const variables = [
+  { name: 'HTTPS_PROXY', value: 'proxy', why: 'The proxy for https, for nearly every program.' },
+  {
+    name: 'https_proxy',
+    value: 'proxy',
+    why: 'The same in lower case, which wget, gRPC and others read alone.',
+  },
+  // curl reads http_proxy in lower case alone: a CGI server makes HTTP_PROXY of a request's Proxy field (httpoxy,
+  // CVE-2016-5385), and what reads the upper case there can be led astray by a visitor. Ours adds nothing to that.
+  { name: 'HTTP_PROXY', value: 'proxy', why: 'The proxy for plain http.' },
+  {
+    name: 'http_proxy',
+    value: 'proxy',
+    why: 'The same in lower case, the only one that curl and wget read.',
+  },
+  { name: 'ALL_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy for whatever has none of its own.' },
+  { name: 'all_proxy', value: 'proxy', onlyIfSet: true, why: 'The same in lower case.' },
+  {
+    name: 'WSS_PROXY',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy for WebSockets, for a few programs.',
+  },
+  { name: 'wss_proxy', value: 'proxy', onlyIfSet: true, why: 'The same in lower case.' },
+  { name: 'NO_PROXY', value: 'no-proxy', why: 'The hosts that are called without the proxy.' },
+  { name: 'no_proxy', value: 'no-proxy', why: 'The same in lower case.' },
+
+  // openssl: SSL_CTX_set_default_verify_paths(3); Go: crypto/x509 root_unix.go; rustls-native-certs: its README.
+  {
+    name: 'SSL_CERT_FILE',
+    value: 'bundle',
+    why: 'The roots of OpenSSL, and so of Ruby, Perl, PHP streams, httpx and .NET on Linux; of Go on Linux; of Rust; of uv.',
+  },
+  { name: 'CURL_CA_BUNDLE', value: 'bundle', why: 'The roots of curl, of requests in Python and of R.' },
+
+  // https://nodejs.org/api/cli.html
+  {
+    name: 'NODE_USE_ENV_PROXY',
+    value: { text: '1' },
+    why: 'Makes fetch and http of Node.js read the proxy variables (22.21, 24.5 and later).',
+  },
+  { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Roots of Node.js and Bun besides their own.' },
+  // https://docs.deno.com/runtime/reference/env_variables/
+  { name: 'DENO_CERT', value: 'extra', why: 'Roots of Deno besides its own.' },
+  // npm reads its settings from variables in either case, and `npm run` sets the lower one for its scripts.
+  { name: 'NPM_CONFIG_CAFILE', value: 'bundle', why: 'The roots of npm and pnpm.' },
+  {
+    name: 'npm_config_cafile',
+    value: 'bundle',
+    onlyIfSet: true,
+    why: 'The same in lower case, as npm run sets it.',
+  },
+  {
+    name: 'npm_config_proxy',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTP_PROXY.',
+  },
+  {
+    name: 'npm_config_https_proxy',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTPS_PROXY.',
+  },
+  {
+    name: 'NPM_CONFIG_PROXY',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTP_PROXY.',
+  },
+  {
+    name: 'NPM_CONFIG_HTTPS_PROXY',
+    value: 'proxy',
+    onlyIfSet: true,
+    why: 'The proxy of npm; goes before HTTPS_PROXY.',
+  },
+  // https://yarnpkg.com/configuration/yarnrc: each setting is a variable too; not every version reads HTTPS_PROXY.
+  { name: 'YARN_HTTPS_CA_FILE_PATH', value: 'bundle', why: 'The roots of Yarn 3 and later.' },
+  { name: 'YARN_HTTPS_PROXY', value: 'proxy', why: 'The proxy of Yarn for https.' },
+  { name: 'YARN_HTTP_PROXY', value: 'proxy', why: 'The proxy of Yarn for plain http.' },
+
+  {
+    name: 'REQUESTS_CA_BUNDLE',
+    value: 'bundle',
+    why: 'The roots of requests in Python, and of what is built on it.',
+  },
+  { name: 'PIP_CERT', value: 'bundle', why: 'The roots of pip.' },
+  { name: 'PIP_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy of pip; goes before HTTPS_PROXY.' },
+  {
+    name: 'HTTPLIB2_CA_CERTS',
+    value: 'bundle',
+    why: 'The roots of httplib2, and so of older Google clients in Python.',
+  },
+  { name: 'AWS_CA_BUNDLE', value: 'bundle', why: 'The roots of the AWS command line and of boto3.' },
+  { name: 'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE', value: 'bundle', why: 'The roots of gcloud.' },
+
+  // git-config(1), http.proxyAuthMethod: with the default "anyauth" git asks without a password first, and where
+  // tokens are optional it would be let through as nobody.
+  { name: 'GIT_SSL_CAINFO', value: 'bundle', why: 'The roots of git over https.' },
+  {
+    name: 'GIT_HTTP_PROXY_AUTHMETHOD',
+    value: { text: 'basic' },
+    why: 'Makes git show its token to the proxy at once.',
+  },
+  {
+    name: 'GIT_TERMINAL_PROMPT',
+    value: { text: '0' },
+    why: 'Makes git fail where it would ask for a password, which nobody would answer.',
+  },
+
+  // https://doc.rust-lang.org/cargo/reference/config.html#httpcainfo
+  { name: 'CARGO_HTTP_CAINFO', value: 'bundle', why: 'The roots of Cargo.' },
+  {
+    name: 'CARGO_HTTP_PROXY',
+    value: 'proxy',
+    why: 'The proxy of Cargo, also where its config file names another.',
+  },
+
+  {
+    name: 'JAVA_TOOL_OPTIONS',
+    value: 'java',
+    why: 'Trust store and proxy of every JVM. The JVM prints it to stderr when it starts; no secret is in it.',
+  },
+  // https://www.php.net/manual/en/configuration.file.php: an empty part stands for the folder that is built in.
+  {
+    name: 'PHP_INI_SCAN_DIR',
+    value: 'php',
+    why: 'A folder with curl.cainfo and openssl.cafile, behind the usual one.',
+  },
+  // LWP::UserAgent(3pm), env_proxy and ssl_opts.
+  { name: 'PERL_LWP_ENV_PROXY', value: { text: '1' }, why: 'Makes LWP of Perl read the proxy variables.' },
+  { name: 'PERL_LWP_SSL_CA_FILE', value: 'bundle', why: 'The roots of LWP of Perl.' },
+  // Mojo::UserAgent::Proxy(3pm), detect: only where this is set.
+  {
+    name: 'MOJO_PROXY',
+    value: { text: '1' },
+    why: 'Makes Mojolicious of Perl read the proxy variables.',
+  },
+  // https://docs.julialang.org/en/v1/stdlib/NetworkOptions/
+  { name: 'JULIA_SSL_CA_ROOTS_PATH', value: 'bundle', why: 'The roots of Julia.' },
+  // https://hexdocs.pm/hex/Mix.Tasks.Hex.Config.html
+  { name: 'HEX_CACERTS_PATH', value: 'bundle', why: 'The roots of Hex, of Elixir and Erlang.' },
+  // https://nix.dev/manual/nix/latest/command-ref/conf-file
+  { name: 'NIX_SSL_CERT_FILE', value: 'bundle', why: 'The roots of Nix, and of programs from it.' },
+  // https://github.com/grpc/grpc/blob/master/doc/environment_variables.md, and the same of grpc-node.
+  {
+    name: 'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH',
+    value: 'bundle',
+    why: 'The roots of gRPC in C++, Python, Ruby, PHP, C# and Node.js.',
+  },
+  { name: 'grpc_proxy', value: 'proxy', onlyIfSet: true, why: 'The proxy of gRPC; goes before https_proxy.' },
+  // Wget manual, "Wgetrc Location"; measured with 1.21.3. A wget with OpenSSL reads SSL_CERT_FILE; the usual one with GnuTLS does not.
+  {
+    name: 'WGETRC',
+    value: 'wget',
+    why: 'Settings of wget that name its roots, where a person has none of their own.',
+  },
+  // hg help config.web, and the order of files in hg help environment. Mercurial prefers certifi to SSL_CERT_FILE.
+  { name: 'HGRCPATH', value: 'hg', why: 'Settings of Mercurial that name its roots, behind the usual ones.' },
+  // apt-transport-https(1); apt.conf(5) on APT_CONFIG.
+  {
+    name: 'APT_CONFIG',
+    value: 'apt',
+    why: 'Settings of apt that name its roots for https, and take in those that were named before.',
+  },
+] as const satisfies readonly ClientVariable[];
+
+/** Name of a variable of the table. */
+export type VariableName = (typeof variables)[number]['name'];
+
+/** This machine, in the three forms in which programs write it. */
+const loopback = ['localhost', '127.0.0.1', '::1'] as const;
+
+/**
+ * Returns what is added to `NO_PROXY`: a person's own servers on localhost are not meant when programs are sent through a
+ * proxy. One that the domain map has something to say of goes through it like any other host.
+ *
+ * The proxy itself is always called directly: Node.js from 24.5 on sends through the proxy what a library asks of the
+ * proxy. It has its port with it, so that the other ports of its host are not meant; but an IPv6 address stands alone, for
+ * httpx refuses every request where one has a port (decision 48).
+ */
+export function withoutProxy(
+  domains: readonly Pick<Domain, 'pattern'>[],
+  proxy: { readonly host: string; readonly port: number },
+): readonly string[] {
+  const free: readonly string[] = loopback.filter(
+    (host) => !domains.some(({ pattern }) => concerns(pattern.host, host)),
+  );
+  if (free.includes(proxy.host)) return free;
+  return [...free, isIPv6(proxy.host) ? proxy.host : `${proxy.host}:${proxy.port}`];
+}
+
+// An entry stands for the names below it too, so `app.localhost` in the map is one of localhost.
+function concerns(host: string, entry: string): boolean {
+  return host === entry || host === `[${entry}]` || host.endsWith(`.${entry}`);
+}
+
+/** The entries of `NO_PROXY` and `no_proxy`, in their order, each once. */
+export function noProxyEntries(parent: NodeJS.ProcessEnv): readonly string[] {
+  return entriesOf([parent['NO_PROXY'], parent['no_proxy']]);
+}
+
+/** The parent's entries first, as they are, and then those that are added. */
+export function mergedNoProxy(parent: NodeJS.ProcessEnv, added: readonly string[]): readonly string[] {
+  return entriesOf([...noProxyEntries(parent), ...added]);
+}
+
+function entriesOf(texts: readonly (string | undefined)[]): readonly string[] {
+  // Spaces part entries as well, to curl and Go.
+  return [...new Set(texts.flatMap((text) => (text ?? '').split(/[\s,]+/)).filter((entry) => entry !== ''))];
+}
+
+/**
+ * Reports whether some program takes an entry to mean a host: whole, or as the end of it. The readings differ (curl and Go
+ * take `x.y` for `a.x.y` too, others want `.x.y`), so this is the widest.
+ *
+ * @param port null: the default port of http or https
+ */
+export function bypasses(entry: string, { host, port }: Pick<DomainPattern, 'host' | 'port'>): boolean {
+  if (entry === '*') return true;
+  const { name, port: only } = isIPv6(entry) ? { name: entry, port: null } : splitEntry(entry);
+  if (only !== null && (port === null ? only !== 443 && only !== 80 : only !== port)) return false;
+  const bare = host.replace(/^\[|\]$/g, '');
+  return name !== '' && (bare === name || bare.endsWith(`.${name}`));
+}
+
+function splitEntry(entry: string): { readonly name: string; readonly port: number | null } {
+  const [, text = '', port] = /^(.*?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
+  const name = text.replace(/^\*?\./, '').replace(/^\[|\]$/g, '');
+  return { name, port: port === undefined ? null : Number(port) };
+}
+
+/** Files that programs read their trust from. Absolute paths. Everything in them is public. */
+export interface TrustFiles {
+  /** Our CA alone. */
+  readonly caFile: string;
+  /** Our CA, and what the parent had put beside a program's own roots: for variables that add to those. */
+  readonly extraFile: string;
+  /** The machine's roots, whatever the parent trusted, and our CA: for variables that replace a program's roots. */
+  readonly bundleFile: string;
+  readonly javaTrustStore: {
+    readonly file: string;
+    /**
+     * Java wants one. It is no secret: it keys the check of integrity of a file that holds certificates alone, and it
+     * stands in `JAVA_TOOL_OPTIONS`, which Java prints.
+     */
+    readonly password: string;
+  };
+  /** A folder with an ini file, for `PHP_INI_SCAN_DIR`: PHP has no variable for the roots of its curl extension. */
+  readonly phpFolder: string;
+  /** For `WGETRC`, in the place of the person's own; null: there is one, and wget reads no second. */
+  readonly wgetFile: string | null;
+  /** For `HGRCPATH`: the settings of Mercurial that are there, and a file of ours behind them; null: not on this system. */
+  readonly hgrcPath: string | null;
+  /** For `APT_CONFIG`; takes in the person's own. Null: apt could not read it. */
+  readonly aptFile: string | null;
+}
 
 /** What programs are told. */
 interface ClientSettings {

@@ -3,20 +3,16 @@ import { type Binding, leaseStanding } from '../agents/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   allGrants,
-  type Change,
   fromAgentRow,
   fromBindingRow,
   fromLeaseRow,
   fromPolicyRow,
   noPolicy,
-  rightsChange,
-  rightsRevision,
-  type Run,
+  type Schema,
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
-} from './rights-rows.ts';
-import type { Schema } from './schema.ts';
+} from './schema.ts';
 import type { LeaseChoice, LeaseStore, Store } from './store.ts';
 
 /** The queries for rights: who may do what, until when. Each is one statement or one transaction. */
@@ -368,4 +364,43 @@ async function addBindings(
 /** By code unit: for names, which are ASCII, the same everywhere. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Runs a query of an open store; `duplicate` says what a unique constraint that was violated means. */
+export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
+
+/** Runs a change of a right: all of it happens, or nothing. */
+type Change = <Result>(
+  write: (inside: Transaction<Schema>) => Promise<Result>,
+  duplicate?: () => SidekeyError,
+) => Promise<Result>;
+
+/**
+ * Every change of a right goes through here, so that nobody who keeps rights in memory misses one. The revision comes
+ * first: it takes the lock for writing, so what is read after it is not changed by others.
+ */
+function rightsChange(db: Kysely<Schema>, run: Run): Change {
+  return (write, duplicate) =>
+    run(
+      () =>
+        db.transaction().execute(async (inside) => {
+          await inside
+            .updateTable('revisions')
+            .set((row) => ({ value: row('value', '+', 1) }))
+            .where('name', '=', 'rights')
+            .execute();
+          return write(inside);
+        }),
+      duplicate,
+    );
+}
+
+/** How often rights were changed. */
+async function rightsRevision(db: Kysely<Schema>): Promise<number> {
+  const row = await db
+    .selectFrom('revisions')
+    .select('value')
+    .where('name', '=', 'rights')
+    .executeTakeFirstOrThrow();
+  return row.value;
 }

@@ -8,8 +8,8 @@ import {
   type StandingApproval,
 } from '../approvals/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { damaged, type Run } from './rights-rows.ts';
-import type { QuestionRow, Schema } from './schema.ts';
+import type { Run } from './agents.ts';
+import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
 /**

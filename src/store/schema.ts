@@ -1,7 +1,6 @@
-import type { Kysely } from 'kysely';
-import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
 import type { Asking, Question } from '../approvals/approval.ts';
-import type { Migrations } from './migrations.ts';
+import type { Binding } from '../agents/lease.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type {
   AgentRecord,
   AgentTokenRecord,
@@ -50,13 +49,13 @@ export type GrantRow = Stored<
   { type: string; state: string; scopes: string; refreshable: number }
 >;
 /** An agent; `labels` is a JSON array of texts. */
-export type AgentRow = Stored<AgentRecord, { labels: string }>;
+type AgentRow = Stored<AgentRecord, { labels: string }>;
 /** A binding of an agent. */
-export type BindingRow = Stored<BindingRecord, { kind: string }>;
+type BindingRow = Stored<BindingRecord, { kind: string }>;
 /** A lease; `grants` is a JSON array of ids. */
-export type LeaseRow = Stored<LeaseRecord, { grants: string }>;
+type LeaseRow = Stored<LeaseRecord, { grants: string }>;
 /** The policy of a grant; `labels` is a JSON array of texts. */
-export type PolicyRow = Stored<GrantPolicy, { labels: string }>;
+type PolicyRow = Stored<GrantPolicy, { labels: string }>;
 /** The activity of a grant; `lacked` has a space between scopes. It is no part of the grant, whose revision is that of the seal. */
 export type ActivityRow = Stored<GrantActivity, { lacked: string | null }>;
 
@@ -78,32 +77,79 @@ export type QuestionRow = Stored<
 >;
 
 /**
- * How the schema of a store stands to what this program knows.
- * - `none`: no migration was ever run: not a store.
- * - `behind`: an older version's; `migrate` brings it up to date.
- * - `newer`: a migration was run that this program has never heard of.
+ * Agents, bindings, leases and policies as they stand in their tables. A row that Sidekey did not write gives no right:
+ * each function `from…` throws SidekeyError `store_damaged` for one.
  */
-type SchemaState = 'none' | 'behind' | 'current' | 'newer';
 
-/** Reads which migrations were run. Throws what the driver throws where there is no table of them. */
-export async function schemaState(db: Kysely<Schema>, known: Migrations): Promise<SchemaState> {
-  const rows = await db
-    .withTables<{ [DEFAULT_MIGRATION_TABLE]: { name: string } }>()
-    .selectFrom(DEFAULT_MIGRATION_TABLE)
-    .select('name')
-    .execute();
-  const executed = new Set(rows.map((row) => row.name));
-  if (executed.size === 0) return 'none';
-  if ([...executed].some((name) => !Object.hasOwn(known, name))) return 'newer';
-  return Object.keys(known).every((name) => executed.has(name)) ? 'current' : 'behind';
+export function toAgentRow(agent: AgentRecord): AgentRow {
+  return { ...agent, labels: JSON.stringify(agent.labels) };
+}
+
+export function fromAgentRow(row: AgentRow): AgentRecord {
+  return { ...row, labels: parseTexts(row.labels, `the agent "${row.name}"`, 'labels') };
+}
+
+const kinds: readonly Binding['kind'][] = ['grant', 'provider', 'user', 'label', 'everything'];
+
+export function fromBindingRow(row: BindingRow): BindingRecord {
+  const kind = kinds.find((each) => each === row.kind);
+  if (kind === undefined) throw damaged(`a binding of the agent "${row.agent}"`, 'kind');
+  return { ...row, kind };
+}
+
+/** Stands for all grants. An older version reads it as the id of a grant that is not there. */
+export const allGrants = '["*"]';
+
+export function toLeaseRow(lease: LeaseRecord): LeaseRow {
+  return { ...lease, grants: lease.grants === null ? allGrants : JSON.stringify(lease.grants) };
+}
+
+export function fromLeaseRow(row: LeaseRow): LeaseRecord {
+  const { id, grants } = row;
+  return { ...row, grants: grants === allGrants ? null : parseTexts(grants, `the lease "${id}"`, 'grants') };
+}
+
+export function toPolicyRow(policy: GrantPolicy): PolicyRow {
+  return { ...policy, labels: JSON.stringify(policy.labels) };
+}
+
+export function fromPolicyRow(row: PolicyRow): GrantPolicy {
+  return { ...row, labels: parseTexts(row.labels, `the policy of the grant ${row.grantId}`, 'labels') };
+}
+
+/** Returns the policy of a grant for which nothing was set. */
+export function noPolicy(grantId: string): GrantPolicy {
+  return {
+    grantId,
+    expiresAt: null,
+    defaultTtlMs: null,
+    maxTtlMs: null,
+    leaseDefaultMs: null,
+    leaseMaxMs: null,
+    labels: [],
+  };
 }
 
 /**
- * Runs the migrations that are missing. It opens no transaction: the caller has one, or a database that nobody else
- * can see yet. Throws what went wrong; the caller rolls back.
+ * Parses a JSON array of texts.
+ * @throws SidekeyError `store_damaged`; `place` and `column` say where.
  */
-export async function migrate(db: Kysely<Schema>, known: Migrations): Promise<void> {
-  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve({ ...known }) } });
-  const { error } = await migrator.migrateToLatest();
-  if (error !== undefined) throw error;
+export function parseTexts(json: string, place: string, column: string): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw damaged(place, column, error);
+  }
+  if (!Array.isArray(value) || !value.every((each) => typeof each === 'string')) throw damaged(place, column);
+  return value;
+}
+
+/** Returns the failure of a column that Sidekey did not write. */
+export function damaged(place: string, column: string, cause?: unknown): SidekeyError {
+  return new SidekeyError(
+    'store_damaged',
+    `In the store ${place} has a ${column} column that Sidekey did not write.`,
+    { hint: 'Restore the store from a backup, or remove it and make it again.', cause },
+  );
 }

@@ -10,8 +10,7 @@ import type { Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
 import { sqlApprovals } from './approvals.ts';
-import { damaged, parseTexts } from './rights-rows.ts';
-import type { ActivityRow, GrantRow, Schema } from './schema.ts';
+import { type ActivityRow, damaged, type GrantRow, parseTexts, type Schema } from './schema.ts';
 import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.ts';
 
 /**

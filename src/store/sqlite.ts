@@ -7,8 +7,8 @@ import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
 import { shellWord } from '../lib/text.ts';
 import { sqlStore, unsyncedMark } from './sql-store.ts';
-import { migrations, type Migrations } from './migrations.ts';
-import { migrate, type Schema, schemaState } from './schema.ts';
+import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
+import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
 /** The migrations of a SQLite store. */

@@ -83,12 +83,12 @@ export function verifyKeyCheck(vault: Vault, check: Uint8Array, location: string
 }
 
 /** Where the master key comes from. */
-export type KeySource =
+type KeySource =
   | { readonly source: 'file'; /** Absolute. */ readonly path: string }
   | { readonly source: 'env'; readonly name: string };
 
 /** What else counts when a vault is opened. */
-export interface OpenVaultOptions {
+interface OpenVaultOptions {
   /**
    * Whether a key file that is missing may be made. Only where nothing was ever sealed: a new key does not open
    * what the lost one sealed.

@@ -4,7 +4,7 @@ import { probeClients, type Probed } from './probe.ts';
 import { columns } from '../format.ts';
 import { broken, type Finding, type Need } from '../status/finding.ts';
 import { findAll } from '../status/status.ts';
-import { clients } from '../../clients/table.ts';
+import { clients } from '../../clients/programs.ts';
 import type { Config } from '../../config/config.ts';
 import { exitCode, SidekeyError } from '../../lib/errors.ts';
 

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { type Client, clients } from '../../clients/table.ts';
+import { type Client, clients } from '../../clients/programs.ts';
 import type { ProbeFixture } from './checks.ts';
 
 /** Result of one probe. */

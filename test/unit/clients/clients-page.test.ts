@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { clients } from '../../../src/clients/table.ts';
+import { clients } from '../../../src/clients/programs.ts';
 import { renderClientsPage } from '../../../src/clients/docs.ts';
 import { packageRoot } from '../../../src/config/locate.ts';
 

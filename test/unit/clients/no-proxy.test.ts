@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/variable-table.ts';
+import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/variables.ts';
 import { parsePattern, type DomainPattern } from '../../../src/policy/domain-map.ts';
 
 const domains = (...texts: readonly string[]) =>

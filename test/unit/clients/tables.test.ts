@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { clients } from '../../../src/clients/table.ts';
-import { clientVariables } from '../../../src/clients/variables.ts';
-import { variables } from '../../../src/clients/variable-table.ts';
+import { clients } from '../../../src/clients/programs.ts';
+import { clientVariables, variables } from '../../../src/clients/variables.ts';
 
 const trust = {
   caFile: '/t/ca.pem',

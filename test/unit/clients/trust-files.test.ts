@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { issueLeaf, makeAuthority, validFor } from '../../../examples/helpdesk/certificate.ts';
 import { certificatesIn } from '../../../src/ca/trust-bundle.ts';
 import { certificatesWithin, javaRoots } from '../../../src/clients/java.ts';
@@ -18,8 +18,10 @@ const fingerprint = (pem: string) => new X509Certificate(pem).fingerprint256;
 const fingerprintsIn = async (file: string) =>
   certificatesIn(await readFile(file, 'utf8')).map((der) => new X509Certificate(der).fingerprint256);
 
-/** The files, for a parent whose HOME has nothing in it. */
-async function written(parent: Readonly<Record<string, string>> = {}) {
+/** The files, for a parent whose HOME has nothing in it. The user is not root, unless the test says so. */
+async function written(parent: Readonly<Record<string, string>> = {}, uid = 1_000) {
+  const user = vi.spyOn(process, 'getuid').mockReturnValue(uid);
+  onTestFinished(() => user.mockRestore());
   const home = await tempFolder();
   const folder = join(home, 'trust');
   const trust = await writeTrustFiles(folder, { authorityPem: ours, parent: { HOME: home, ...parent } });
@@ -147,6 +149,12 @@ describe('the trust files', () => {
     expect(await readFile(file, 'utf8')).toBe(text);
     const quoted = await written({ APT_CONFIG: '/a"b' });
     expect(quoted.trust.aptFile).toBeNull();
+  });
+
+  test('name no settings of apt for root in a private folder, which the user _apt cannot enter', async () => {
+    const { folder, trust } = await written({}, 0);
+    expect(trust.aptFile).toBeNull();
+    expect(await readdir(folder)).not.toContain('apt.conf');
   });
 
   test('say which file cannot be written', async () => {

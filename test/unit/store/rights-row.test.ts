@@ -8,7 +8,7 @@ import {
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
-} from '../../../src/store/rights-rows.ts';
+} from '../../../src/store/schema.ts';
 import { agentRecord, leaseRecord } from '../../support/rights.ts';
 
 describe('a row of rights', () => {

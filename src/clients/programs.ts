@@ -1,4 +1,4 @@
-import type { VariableName } from './variable-table.ts';
+import type { VariableName } from './variables.ts';
 
 /** Which programs need which variables: `doctor` explains with it, and `docs/clients.md` shows it. */
 
