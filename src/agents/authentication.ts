@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../grants/grant.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
+import type { Presented, Selectors } from '../http/message.ts';
 
 /** Who asks, which grant they ask for, and which they may have. */
 export interface Identity {
@@ -53,33 +54,6 @@ interface LeaseFacts {
   /** Milliseconds since the epoch; it may end before, if it is revoked or idle. */
   readonly expiresAt: number;
 }
-
-/** A caller's choice among the grants that a domain offers; it can never reach beyond them. */
-export interface Selectors {
-  /** Id or name of a grant. */
-  readonly grant: string | null;
-  readonly user: string | null;
-}
-
-/** What a caller showed, the token already hashed: it is kept for the life of a connection. */
-export type Presented =
-  | { readonly kind: 'nothing' }
-  | { readonly kind: 'malformed'; readonly problem: string }
-  | { readonly kind: 'selectors'; readonly selectors: Selectors }
-  | {
-      readonly kind: 'token';
-      /** Null for `Bearer`, which has a token alone. */
-      readonly name: string | null;
-      readonly tokenHash: Buffer;
-      readonly selectors: Selectors;
-    };
-
-/** A token that is shown, or taken for shown. */
-export type PresentedToken = Presented & {
-  readonly kind: 'token';
-  /** Nobody showed it: it is the `assumed` one of the register. */
-  readonly assumed?: true;
-};
 
 /** A caller that chooses nothing. */
 export const noSelectors: Selectors = { grant: null, user: null };

@@ -9,11 +9,11 @@ import {
   type Identity,
   type LastingFacts,
   noSelectors,
-  type Presented,
-  type PresentedToken,
-  type Selectors,
   unauthenticated,
 } from './authentication.ts';
+import { type PresentedToken } from '../http/message.ts';
+import { type Presented } from '../http/message.ts';
+import { type Selectors } from '../http/message.ts';
 import { isLeaseFor, type Lease, leaseStanding } from './lease.ts';
 import {
   agentDisabled,

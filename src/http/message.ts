@@ -1,100 +1,112 @@
-import type { Presented } from '../agents/authentication.ts';
+import type { Duplex } from 'node:stream';
 import type { FailureCode, SidekeyError } from '../lib/errors.ts';
 import type { Gone } from '../lib/http2-abort.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { RawFields } from './fields.ts';
-import type { NameSet, ResponseHeadBytes } from './h1/head.ts';
+import type { NameSet, RequestHead, ResponseHeadBytes } from './head.ts';
 
-/**
- * The values an exchange works on. They are plain: whatever reads requests off a socket fills them in, and whatever
- * writes responses stands behind `Reply`.
- */
+/** Types that the servers in `http/server` and the stages in `proxy` share: a request, its client, and its reply. */
 
-/** The head of a request, as it was read. */
-export interface RequestHead {
-  readonly method: string;
-  /** The request target as it stood in the request line; of HTTP/2 `:path`. */
-  readonly target: string;
-  /** `other` is refused. */
-  readonly version: '1.0' | '1.1' | '2' | 'other';
-  /** `:authority` of HTTP/2; absent: there was none. */
-  readonly authority?: string | undefined;
-  readonly fields: RawFields;
-}
-
-/** One request as it arrived. */
+/** One request as it was received. */
 export interface InboundRequest {
   readonly head: RequestHead;
   /**
-   * The body as it streams; read at most once. `return` lets go of it, so that what still comes can be thrown away.
-   * Null where the head announces none.
+   * The body, which is read at most once. `return` releases it, so that the rest is discarded. Null: the request has no
+   * body.
    */
   readonly body: AsyncIterableIterator<Buffer> | null;
-  /** The trailers of the body, as they were read; none before it has ended. Absent: it can have none. */
+  /** Returns the trailers as they were received; none before the body has ended. Absent: the request cannot have any. */
   readonly trailers?: () => RawFields;
   readonly client: Client;
-  /** The request asks for another protocol, and its frames are carried. */
+  /** The request is a WebSocket handshake. */
   readonly upgrades?: true;
 }
 
-/** The connection that a request came on, perhaps with others at once. */
+/** The connection of a request. HTTP/2 has several requests on one. */
 export interface Client {
   /** Address and port. */
   readonly address: string;
   readonly loopback: boolean;
-  /** Null outside CONNECT. */
+  /** Null: the request is outside a CONNECT tunnel. */
   readonly tunnel: InterceptedTunnel | null;
 }
 
-/** What is known of a CONNECT that is being intercepted. */
+/** A CONNECT tunnel whose content the proxy reads. */
 export interface InterceptedTunnel {
-  /** The one authority of everything inside. */
+  /** The one authority of all requests inside. */
   readonly authority: Authority;
   /** The host of the client's SNI; null: it sent none, or speaks no TLS. */
   readonly serverName: string | null;
-  /** What the caller showed at CONNECT; checked again for each request. */
+  /** The `Proxy-Authorization` of the CONNECT. It is checked again for each request. */
   readonly presented: Presented;
 }
 
-/** Where the response goes. */
+/** A caller's selection among the grants of a domain. It never extends beyond them. */
+export interface Selectors {
+  /** Id or name of a grant. */
+  readonly grant: string | null;
+  readonly user: string | null;
+}
+
+/** The content of `Proxy-Authorization`. The token is hashed, since this is kept as long as the connection. */
+export type Presented =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'malformed'; readonly problem: string }
+  | { readonly kind: 'selectors'; readonly selectors: Selectors }
+  | {
+      readonly kind: 'token';
+      /** Null for `Bearer`, which has a token alone. */
+      readonly name: string | null;
+      readonly tokenHash: Buffer;
+      readonly selectors: Selectors;
+    };
+
+/** A token that the client sent, or that the configuration assumes. */
+export type PresentedToken = Presented & {
+  readonly kind: 'token';
+  /** The client sent no token. */
+  readonly assumed?: true;
+};
+
+/** The writer of one response. */
 export interface Reply {
-  /** Whether a final head was sent: from then on a failure can only cut the connection. */
+  /** Whether a final head was sent. From then on a failure can only cut the connection. */
   readonly started: boolean;
   readonly gone: Gone;
-  /** As `gone`, for a request that waits for long: from now on a client that ends its side has left, too. */
+  /** Returns `gone` for a request that is held: from now on a client that ends its side counts as gone. */
   waiting(): Gone;
   /** Whether the client waits for a 100 before it sends its body (RFC 9110 §10.1.1). */
   readonly waits: boolean;
   /**
-   * Tells a client that waits to send its body.
+   * Sends a 100 to a client that waits for it.
    *
-   * @param isSending whether it does so already, and need not be told
+   * @param isSending the client sends its body already, and needs no 100
    */
   continue(isSending?: boolean): void;
-  /** An interim response (1xx) other than 100 and 101. */
+  /** Sends an interim response (1xx) other than 100 and 101. */
   informational(status: number, fields: RawFields): void;
-  /** Before the head: that the connection ends with this response, and nothing more is read from it. */
+  /** Makes this response the last one of its connection, from which nothing more is read. To be called before the head. */
   last(): void;
   head(status: number, reason: string, fields: RawFields): void;
   /**
-   * As `head`, with one that was read, which is good until this returns. Absent, or `false`: it is to be given as fields.
+   * Sends a head as it was read. The head is valid until this returns. Absent, or `false`: use `head` instead.
    *
-   * @param drop fields that do not go on, besides those of one connection
-   * @param added fields of our own, behind the others
+   * @param drop fields to remove besides the hop-by-hop ones
+   * @param added fields to append
    */
   pass?(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean;
-  /** Whether `write` is done with a chunk when it returns. Absent: a chunk must not change from then on. */
+  /** `write` copies a chunk before it returns. Absent: a chunk must not change after `write`. */
   readonly copies?: true;
-  /** False: wait for `onDrain` before the next one. */
+  /** False: wait for `onDrain` before the next chunk. */
   write(chunk: Buffer): boolean;
   onDrain(listener: () => void): void;
-  /** `flushed` is called when the client's connection has taken all of it; never where the client left before. */
+  /** `flushed` is called when the socket has taken all of it; never where the client left before. */
   end(trailers: RawFields, flushed?: () => void): void;
-  /** Cuts the connection, so that a response that is not complete cannot be taken for one that is. */
+  /** Cuts the connection, so that no client takes an incomplete response for a complete one. */
   abort(): void;
 }
 
-/** How carrying a request to its upstream ended. */
+/** The end of an exchange with an upstream. */
 export interface ExchangeResult {
   readonly status: number;
   /** Body bytes from the client and to it. */
@@ -106,78 +118,85 @@ export interface ExchangeResult {
   readonly code?: FailureCode;
 }
 
-/** Adds bytes to what was used of budgets. Answers why no more may go through; null: it may. */
+/** The client's side of a WebSocket, over HTTP/1.1 or HTTP/2. */
+export interface UpgradeSide {
+  /** The stream of frames. */
+  readonly client: Duplex;
+  readonly frames: EarlyFrames;
+  /** Fields to add to the client's own in the handshake. */
+  readonly asks: RawFields;
+  /** Tells the client that frames follow. @throws where the upstream's answer does not match the handshake */
+  switched(fields: RawFields): void;
+  /** Cuts the connection. */
+  cut(): void;
+}
+
+/** Frames that a client sends before its handshake is answered. */
+export interface EarlyFrames {
+  /** The bytes that came with the handshake. */
+  readonly early: Buffer;
+  /** Puts back what came since, and ends the reading. */
+  readonly heard: () => void;
+}
+
+/** Adds bytes to the use of budgets. Returns why no more may pass; null: more may. */
 export type Spend = (bytes: number) => SidekeyError | null;
 
-/** So many bytes of one exchange go through at most before they are settled. */
-const stepBytes = 1_048_576;
+/** Bytes of one exchange after which they are settled. */
+const settlementBytes = 1_048_576;
 
 /**
- * Counts the bytes of both bodies of one exchange as they go through, and settles them with the budgets that they count
- * against: in steps, since a stream may never end, and whatever the end is.
+ * Counts the bytes of both bodies of an exchange, and settles them with the budgets. It settles at each step, since a stream
+ * may never end, and once at the end.
  */
-export interface Meter {
-  /** From the client, and to it. */
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  /** Times that the credential was found in what came back. */
-  readonly echoes: number;
-  /** Counts a piece before it goes on. */
-  received(bytes: number): void;
-  sent(bytes: number): void;
-  echoed(times: number): void;
-  /** Settles what was counted since the last time. */
-  settle(): void;
-  /** Who ends the exchange when a settlement overdraws a budget, or echoes are too many. The last one who says so is told, perhaps again. */
-  onOverdrawn(stop: (why: SidekeyError) => void): void;
-  /** Settles what is left, and stops nobody any more. */
-  close(): void;
-}
-
-/**
- * @param spend absent: bytes count against nothing
- * @param countEcho absent: echoes do not
- */
-export function createMeter(spend?: Spend, countEcho?: () => Promise<SidekeyError | null>): Meter {
-  return new CountingMeter(spend, countEcho);
-}
-
-class CountingMeter implements Meter {
+export class Meter {
+  /** Body bytes from the client, and to it. */
   bytesIn = 0;
   bytesOut = 0;
+  /** Number of times that the credential was found in a response. */
   echoes = 0;
   readonly #spend: Spend | undefined;
   readonly #countEcho: (() => Promise<SidekeyError | null>) | undefined;
   #settled = 0;
-  #barred: SidekeyError | null = null;
+  #refusal: SidekeyError | null = null;
   #stop: (why: SidekeyError) => void = ignore;
+  #onBytes: (bytesIn: number, bytesOut: number) => void = ignore;
 
-  constructor(spend: Spend | undefined, countEcho: (() => Promise<SidekeyError | null>) | undefined) {
+  /**
+   * @param spend absent: bytes count against no budget
+   * @param countEcho absent: echoes count against no limit
+   */
+  constructor(spend?: Spend, countEcho?: () => Promise<SidekeyError | null>) {
     this.#spend = spend;
     this.#countEcho = countEcho;
   }
 
+  /** Counts a piece from the client. To be called before the piece is forwarded. */
   received(bytes: number): void {
     this.bytesIn += bytes;
+    this.#onBytes(bytes, 0);
     this.#settleInSteps();
   }
 
+  /** Counts a piece to the client. To be called before the piece is forwarded. */
   sent(bytes: number): void {
     this.bytesOut += bytes;
+    this.#onBytes(0, bytes);
     this.#settleInSteps();
   }
 
   echoed(times: number): void {
     this.echoes += times;
     if (times === 0) return;
-    // What has left was redacted: the exchange need not wait for the count, and ends at the next echo.
-    if (this.#barred !== null) this.#stop(this.#barred);
+    // The response is redacted already: the exchange does not wait for the count, and ends at the next echo.
+    if (this.#refusal !== null) this.#stop(this.#refusal);
     else
       void this.#countEcho?.().then((refusal) => {
-        this.#barred = refusal;
+        this.#refusal = refusal;
       });
   }
 
+  /** Settles the bytes since the last settlement. */
   settle(): void {
     const bytes = this.bytesIn + this.bytesOut - this.#settled;
     if (this.#spend === undefined || bytes === 0) return;
@@ -186,17 +205,24 @@ class CountingMeter implements Meter {
     if (refusal !== null) this.#stop(refusal);
   }
 
+  /** Sets the listener that ends the exchange at an overdrawn budget, or too many echoes. It may be called repeatedly. */
   onOverdrawn(stop: (why: SidekeyError) => void): void {
     this.#stop = stop;
   }
 
+  /** Sets the listener that is told of each piece. */
+  onBytes(listener: (bytesIn: number, bytesOut: number) => void): void {
+    this.#onBytes = listener;
+  }
+
+  /** Settles the rest, and stops nobody from then on. */
   close(): void {
     this.#stop = ignore;
     this.settle();
   }
 
   #settleInSteps(): void {
-    if (this.bytesIn + this.bytesOut - this.#settled >= stepBytes) this.settle();
+    if (this.bytesIn + this.bytesOut - this.#settled >= settlementBytes) this.settle();
   }
 }
 

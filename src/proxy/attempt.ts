@@ -1,8 +1,8 @@
 import { missingConsent } from '../grants/messages.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import { hopByHop, type RawFields, valuesOf } from '../http/fields.ts';
-import { announcesInVain, type BodyPlan } from '../http/h1/framing.ts';
-import type { ResponseHeadBytes } from '../http/h1/head.ts';
+import { announcesInVain, type BodyPlan } from '../http/framing.ts';
+import type { ResponseHeadBytes } from '../http/head.ts';
 import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';

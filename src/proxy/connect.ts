@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Identity, readPresented } from '../agents/authentication.ts';
-import type { Client, InterceptedTunnel, RequestHead } from '../http/message.ts';
+import type { Client, InterceptedTunnel } from '../http/message.ts';
+import type { RequestHead } from '../http/head.ts';
 import { denialOf, refusalOf } from '../http/problem.ts';
 import { refuseOn } from '../http/server/raw-reply.ts';
 import { SidekeyError } from '../lib/errors.ts';

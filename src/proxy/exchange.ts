@@ -1,12 +1,6 @@
 import { requestFields, trailerFields } from '../http/fields.ts';
-import { framingOf } from '../http/h1/framing.ts';
-import {
-  type InboundRequest,
-  type ExchangeResult,
-  createMeter,
-  type Meter,
-  type Reply,
-} from '../http/message.ts';
+import { framingOf } from '../http/framing.ts';
+import { type InboundRequest, type ExchangeResult, Meter, type Reply } from '../http/message.ts';
 import { denialOf, refuse } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText, isOwn } from '../policy/authority.ts';
@@ -58,7 +52,7 @@ export async function exchange(
     if (admitted instanceof SidekeyError || 'outcome' in admitted) end = admitted;
     else {
       const { departure: request, settings } = admitted;
-      meter = createMeter(request.spend, request.countEcho);
+      meter = new Meter(request.spend, request.countEcho);
       end = await carry(request, meter, reply, settings);
     }
   } catch (error) {

@@ -1,7 +1,8 @@
 import type { RawFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
-import { isReusable, responsePlan } from '../http/h1/framing.ts';
-import { createResponseReader, type HeadReader, type ResponseHeadBytes } from '../http/h1/head.ts';
+import { isReusable, responsePlan } from '../http/framing.ts';
+import { type ResponseHeadBytes } from '../http/head.ts';
+import { createResponseReader, type HeadReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { trailersToPass } from '../http/h1/write.ts';
 import type { Limits } from '../policy/limits.ts';

@@ -1,5 +1,5 @@
 import type { RawFields } from '../http/fields.ts';
-import type { BodyPlan } from '../http/h1/framing.ts';
+import type { BodyPlan } from '../http/framing.ts';
 import type { ExchangeResult, Meter, Reply, Spend } from '../http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';

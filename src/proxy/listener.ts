@@ -1,17 +1,13 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
-import type { RequestHeadBytes } from '../http/h1/head.ts';
-import type { Client, InterceptedTunnel, Meter, Reply, RequestHead } from '../http/message.ts';
+import type { RequestHeadBytes } from '../http/head.ts';
+import type { Client, InterceptedTunnel, Meter, Reply } from '../http/message.ts';
+import type { RequestHead } from '../http/head.ts';
 import { refuse } from '../http/problem.ts';
 import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-connection.ts';
-import { ClientSession } from '../http/server/h2-session.ts';
-import {
-  type RequestStream,
-  type StreamService,
-  streamSide,
-  tellingMeter,
-} from '../http/server/h2-stream.ts';
+import { ClientSession, type SessionService } from '../http/server/h2-session.ts';
+import { type RequestStream, streamSide } from '../http/server/h2-stream.ts';
 import { refuseOn, socketReply } from '../http/server/raw-reply.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { within } from '../lib/timers.ts';
@@ -145,15 +141,18 @@ export function createListener(services: ProxyServices): Listener {
     connections.add(new ClientConnection(socket, client, service));
   }
 
-  const streams: StreamService = {
+  const streams: SessionService = {
     ...service,
     exchange(inbound, stream) {
       const carrier = carrying(forward, (meter) => oneStream(stream, meter));
       return track(exchanges, exchange(inbound, stream.reply, services, carrier));
     },
     webSocket(inbound, request) {
-      const carry: Forwarder = (leaving, meter, to, settings) =>
-        upgrade(leaving, tellingMeter(meter, request), to, settings, streamSide(request));
+      const carry: Forwarder = (leaving, meter, to, settings) => {
+        // Frames of the tunnel explain the bytes that the client sends: see `isFlood`.
+        meter.onBytes(request.passed);
+        return upgrade(leaving, meter, to, settings, streamSide(request));
+      };
       const carrier = carrying(carry, (meter) => oneStream(request, meter), true);
       return track(takenOver, exchange(inbound, request.reply, services, carrier));
     },

@@ -1,4 +1,4 @@
-import { bodyTooLarge } from '../http/h1/framing.ts';
+import { bodyTooLarge } from '../http/framing.ts';
 import type { Meter } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 

@@ -1,6 +1,6 @@
 import { notFromUpstream, type RawFields, responseFields, valuesOf } from '../http/fields.ts';
-import { hasResponseBody } from '../http/h1/framing.ts';
-import { NameSet, type ResponseHeadBytes } from '../http/h1/head.ts';
+import { hasResponseBody } from '../http/framing.ts';
+import { NameSet, type ResponseHeadBytes } from '../http/head.ts';
 import type { ExchangeResult } from '../http/message.ts';
 import { guarded, type GuardedExchange, guardedFields, type ReplySink } from '../leak-guard/response.ts';
 import { type FailureCode, SidekeyError } from '../lib/errors.ts';

@@ -10,7 +10,8 @@ import {
 } from '../policy/authority.ts';
 import { valuesOf } from '../http/fields.ts';
 import { Malformed } from '../http/h1/scan.ts';
-import type { InterceptedTunnel, RequestHead } from '../http/message.ts';
+import type { InterceptedTunnel } from '../http/message.ts';
+import type { RequestHead } from '../http/head.ts';
 
 /** Where a request goes, and the raw path and query that it asks for there. */
 export type Target = AbsoluteTarget;

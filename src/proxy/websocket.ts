@@ -2,11 +2,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawFields, responseFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader } from '../http/h1/body.ts';
-import { type BodyPlan, responsePlan, type ResponsePlan } from '../http/h1/framing.ts';
-import { createResponseReader, type RequestHeadBytes, type ResponseHeadBytes } from '../http/h1/head.ts';
+import { type BodyPlan, responsePlan, type ResponsePlan } from '../http/framing.ts';
+import { type RequestHeadBytes, type ResponseHeadBytes } from '../http/head.ts';
+import { createResponseReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { ownHead } from '../http/h1/write.ts';
-import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
+import type { EarlyFrames, ExchangeResult, Meter, Reply, UpgradeSide } from '../http/message.ts';
 import { PendingBytes } from '../http/server/h1-request.ts';
 import { lingerOn } from '../http/server/raw-reply.ts';
 import { guarded, guardedFields, type ReplySink } from '../leak-guard/response.ts';
@@ -29,19 +30,6 @@ const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 export function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {
   if (plan.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
   return isWebSocket(head.values('upgrade')) && head.method === 'GET';
-}
-
-/** The client's side of an upgrade. */
-export interface UpgradeSide {
-  /** Carries the frames. */
-  readonly client: Duplex;
-  readonly frames: EarlyFrames;
-  /** Fields that the handshake has besides the client's own. */
-  readonly asks: RawFields;
-  /** Tells the client that frames follow. @throws where the upstream's answer is none to what was asked */
-  switched(fields: RawFields): void;
-  /** Cuts it in the middle. */
-  cut(): void;
 }
 
 /** A client of HTTP/1.1, whose handshake goes on as it came. */
@@ -257,14 +245,6 @@ function ignore(): void {}
 
 /** Bytes of frames that a client may send before its handshake is answered. */
 const earlyBytes = 65_536;
-
-/** What a client sends before its handshake is answered. */
-interface EarlyFrames {
-  /** What came with the handshake. */
-  readonly early: Buffer;
-  /** Puts back what came since, and ends the reading. */
-  readonly heard: () => void;
-}
 
 /** Reads on while a person or the upstream is asked: a client that nobody reads from leaves unnoticed. One that ends is cut. */
 export function listenTo(client: Duplex, early: Buffer): EarlyFrames {

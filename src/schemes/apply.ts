@@ -6,7 +6,7 @@ import {
   secretText,
 } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
-import type { BodyPlan } from '../http/h1/framing.ts';
+import type { BodyPlan } from '../http/framing.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Replacement } from '../placeholders/stream.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';

@@ -6,14 +6,9 @@
 import { table } from '../../src/cli/format.ts';
 import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
 import { createBodyReader } from '../../src/http/h1/body.ts';
-import { framingOf, isReusable, persists, requestPlan, responsePlan } from '../../src/http/h1/framing.ts';
-import {
-  createRequestReader,
-  createResponseReader,
-  NameSet,
-  type RequestHeadBytes,
-  type ResponseHeadBytes,
-} from '../../src/http/h1/head.ts';
+import { framingOf, isReusable, persists, requestPlan, responsePlan } from '../../src/http/framing.ts';
+import { NameSet, type RequestHeadBytes, type ResponseHeadBytes } from '../../src/http/head.ts';
+import { createRequestReader, createResponseReader } from '../../src/http/h1/read-head.ts';
 import { Malformed, type Whose } from '../../src/http/h1/scan.ts';
 import { headBytes, ownHead } from '../../src/http/h1/write.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { RawFields } from '../../src/http/fields.ts';
-import { createMeter, type Reply } from '../../src/http/message.ts';
+import { Meter, type Reply } from '../../src/http/message.ts';
 import type { GuardedSecrets } from '../../src/leak-guard/matcher.ts';
 import { guarded } from '../../src/leak-guard/response.ts';
 import type { SidekeyError } from '../../src/lib/errors.ts';
@@ -78,7 +78,7 @@ async function pass(
       resolve();
     },
   };
-  const meter = createMeter();
+  const meter = new Meter();
   const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, 200, owner);
   into.head(200, 'OK', fields);
   for (const piece of pieces) {
@@ -265,7 +265,7 @@ describe('a guarded response', () => {
       write: (piece: Buffer) => written.push(piece.toString()) > 0,
     } as unknown as Reply;
     const into = guarded(
-      { reply, plan: asked, secrets, meter: createMeter(), overBound: () => null },
+      { reply, plan: asked, secrets, meter: new Meter(), overBound: () => null },
       200,
       owner,
     );

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type BodyPlan, framingOf } from '../../src/http/h1/framing.ts';
+import { type BodyPlan, framingOf } from '../../src/http/framing.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import * as fc from '../support/fast-check.ts';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { requestFields } from '../../src/http/fields.ts';
-import { createRequestReader, createResponseReader, NameSet } from '../../src/http/h1/head.ts';
+import { NameSet } from '../../src/http/head.ts';
+import { createRequestReader, createResponseReader } from '../../src/http/h1/read-head.ts';
 import { Malformed } from '../../src/http/h1/scan.ts';
 import { chunkEnd, chunkStart, headBytes, lastChunk } from '../../src/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';

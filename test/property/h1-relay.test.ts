@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { requestFields } from '../../src/http/fields.ts';
 import { type BodyReader, createBodyReader } from '../../src/http/h1/body.ts';
-import { persists, requestPlan } from '../../src/http/h1/framing.ts';
-import { createRequestReader, NameSet } from '../../src/http/h1/head.ts';
+import { persists, requestPlan } from '../../src/http/framing.ts';
+import { NameSet } from '../../src/http/head.ts';
+import { createRequestReader } from '../../src/http/h1/read-head.ts';
 import { Malformed } from '../../src/http/h1/scan.ts';
 import { headBytes, trailerSection, trailersToPass } from '../../src/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';

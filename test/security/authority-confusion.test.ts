@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { requestFields } from '../../src/http/fields.ts';
-import type { InterceptedTunnel, RequestHead } from '../../src/http/message.ts';
+import type { InterceptedTunnel } from '../../src/http/message.ts';
+import type { RequestHead } from '../../src/http/head.ts';
 import { authorityText, parseAbsoluteTarget, parseConnectTarget } from '../../src/policy/authority.ts';
 import { decide, decideConnect } from '../../src/policy/decide.ts';
 import { targetOf } from '../../src/proxy/target.ts';

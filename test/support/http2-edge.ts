@@ -3,7 +3,7 @@ import { createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
 import type { RawFields } from '../../src/http/fields.ts';
-import { type ExchangeResult, createMeter, type Reply } from '../../src/http/message.ts';
+import { type ExchangeResult, Meter, type Reply } from '../../src/http/message.ts';
 import { createGone } from '../../src/lib/http2-abort.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
@@ -44,7 +44,7 @@ export async function http2Edge(
       trailers: () => trailers,
     });
     const limits = defaultLimits;
-    const carried = forward(departure, createMeter(), replyOn(stream), { connections, streams, limits });
+    const carried = forward(departure, new Meter(), replyOn(stream), { connections, streams, limits });
     carried.catch(() => stream.close(2));
     ended.push(carried);
   });

@@ -14,7 +14,7 @@ import { defaultLimits, type Limits } from '../../src/policy/limits.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import type { RawFields } from '../../src/http/fields.ts';
 import { forward, type UpstreamRequest } from '../../src/proxy/forward.ts';
-import { createMeter } from '../../src/http/message.ts';
+import { Meter } from '../../src/http/message.ts';
 import { createConnections } from '../../src/upstream/h1-pool.ts';
 import type { Dialer } from '../../src/upstream/dialer.ts';
 import { createStreams } from '../../src/upstream/h2-pool.ts';
@@ -118,7 +118,7 @@ export function waysOut(
   /** Carries a request of an HTTP/2 client. */
   const carry = (authority: Authority, more: Partial<UpstreamRequest> = {}, waits = false) => {
     const client = replyOf(undefined, waits);
-    const meter = createMeter(more.spend);
+    const meter = new Meter(more.spend);
     const departure = departureOf({
       authority,
       protocol: 'h2',

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import { readUserName, type Selectors } from '../../agents/authentication.ts';
+import { readUserName } from '../../agents/authentication.ts';
 import type { Placement } from '../../grants/provider.ts';
 import type { RawFields } from '../../http/fields.ts';
-import type { InboundRequest } from '../../http/message.ts';
+import type { InboundRequest, Selectors } from '../../http/message.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { readTime } from '../format.ts';

@@ -1,4 +1,5 @@
-import { type Identity, type Presented, selectorsOf } from '../../agents/authentication.ts';
+import { type Identity, selectorsOf } from '../../agents/authentication.ts';
+import { type Presented } from '../../http/message.ts';
 import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
 import { leaseStanding } from '../../agents/lease.ts';
 import type { View } from '../../app/state.ts';
@@ -10,7 +11,7 @@ import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
 import { pickLease } from '../pick.ts';
 import type { Config } from '../../config/config.ts';
 import { matches } from '../../grants/grant.ts';
-import { framingOf } from '../../http/h1/framing.ts';
+import { framingOf } from '../../http/framing.ts';
 import { denialOf } from '../../http/problem.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { createAddressGuard, parseCidr } from '../../policy/address.ts';

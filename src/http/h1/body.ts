@@ -1,5 +1,5 @@
-import type { ResponsePlan } from './framing.ts';
-import { FieldTable, NameSet } from './head.ts';
+import type { ResponsePlan } from '../framing.ts';
+import { FieldTable, NameSet } from '../head.ts';
 import {
   BACKSLASH,
   CR,

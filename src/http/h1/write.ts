@@ -1,7 +1,7 @@
 import { SidekeyError } from '../../lib/errors.ts';
 import { isFieldName } from '../../policy/text.ts';
 import { notInTrailers, notNominable, type RawFields } from '../fields.ts';
-import { type FieldTable, NameSet } from './head.ts';
+import { type FieldTable, NameSet } from '../head.ts';
 import { known } from './scan.ts';
 
 /** Bodies that are framed here: those of our own, and those that come in a frame that the other side cannot read. */

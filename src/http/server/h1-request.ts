@@ -2,8 +2,9 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { RawFields } from '../fields.ts';
 import { type BodyReader, createBodyReader, payloadIn } from '../h1/body.ts';
-import { type BodyPlan, bytesBehindLast, persists, requestPlan } from '../h1/framing.ts';
-import { createRequestReader, type HeadReader, type RequestHeadBytes } from '../h1/head.ts';
+import { type BodyPlan, bytesBehindLast, persists, requestPlan } from '../framing.ts';
+import { type RequestHeadBytes } from '../head.ts';
+import { createRequestReader, type HeadReader } from '../h1/read-head.ts';
 import { CR, LF, Malformed } from '../h1/scan.ts';
 
 /** A request that has come, at least its head. */

@@ -2,7 +2,7 @@ import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } f
 import { SidekeyError } from '../../lib/errors.ts';
 import { createGone, giveUp, type Gone } from '../../lib/http2-abort.ts';
 import { hopByHop, type RawFields } from '../fields.ts';
-import { hasResponseBody } from '../h1/framing.ts';
+import { hasResponseBody } from '../framing.ts';
 import { fieldLines } from '../h1/write.ts';
 import type { Reply } from '../message.ts';
 

@@ -17,6 +17,12 @@ import { type Awaited, Deadline } from './h1-connection.ts';
 import { StreamReply } from './h2-response.ts';
 import { listSize, readStreamHead, RequestStream, type StreamHead, type StreamService } from './h2-stream.ts';
 
+/** The functions that a session calls. */
+export interface SessionService extends StreamService {
+  /** Called when the session has ended. */
+  left(session: ClientSession): void;
+}
+
 /** How long a connection may stay open behind the last word on it. */
 const lingerMs = 5_000;
 /** How often a session is looked at, and the most for one on which nothing comes. */
@@ -33,7 +39,7 @@ const idleFrames = 64;
 export class ClientSession {
   readonly #socket: TLSSocket;
   readonly #client: Client;
-  readonly #service: StreamService;
+  readonly #service: SessionService;
   readonly #session: ServerHttp2Session;
   readonly #deadline: Deadline;
   readonly #underWay = new Set<RequestStream>();
@@ -52,7 +58,7 @@ export class ClientSession {
    * @param socket after its handshake, which chose `h2`
    * @param extendedConnect offers WebSockets over HTTP/2
    */
-  constructor(socket: TLSSocket, client: Client, service: StreamService, extendedConnect: boolean) {
+  constructor(socket: TLSSocket, client: Client, service: SessionService, extendedConnect: boolean) {
     this.#socket = socket;
     this.#client = client;
     this.#service = service;

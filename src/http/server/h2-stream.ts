@@ -4,15 +4,14 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { giveUp } from '../../lib/http2-abort.ts';
 import type { Timers } from '../../lib/timers.ts';
 import type { Limits } from '../../policy/limits.ts';
-import type { UpgradeSide } from '../../proxy/websocket.ts';
 import { hopByHop, type RawFields, valuesOf } from '../fields.ts';
 import { type HeadLimits, Malformed } from '../h1/scan.ts';
-import type { InboundRequest, Client, Meter, RequestHead } from '../message.ts';
+import type { Client, InboundRequest, UpgradeSide } from '../message.ts';
+import type { RequestHead } from '../head.ts';
 import { refuse } from '../problem.ts';
 import { Deadline, refuseExpectation } from './h1-connection.ts';
 import { left, silent } from './h1-request.ts';
 import { type ReplyOwner, StreamReply } from './h2-response.ts';
-import type { ClientSession } from './h2-session.ts';
 
 /** RFC 6455 §1.3. */
 const acceptGuid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
@@ -44,33 +43,6 @@ export function streamSide(request: RequestStream): UpgradeSide {
       ]);
     },
     cut: () => request.destroy(),
-  };
-}
-
-/** Has the session told of the frames that go through a stream: they explain what its client sends. */
-export function tellingMeter(meter: Meter, { passed }: RequestStream): Meter {
-  return {
-    get bytesIn() {
-      return meter.bytesIn;
-    },
-    get bytesOut() {
-      return meter.bytesOut;
-    },
-    get echoes() {
-      return meter.echoes;
-    },
-    received(bytes) {
-      passed(bytes, 0);
-      meter.received(bytes);
-    },
-    sent(bytes) {
-      passed(0, bytes);
-      meter.sent(bytes);
-    },
-    echoed: (times) => meter.echoed(times),
-    settle: () => meter.settle(),
-    onOverdrawn: (stop) => meter.onOverdrawn(stop),
-    close: () => meter.close(),
   };
 }
 
@@ -186,7 +158,7 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
   }
 }
 
-/** What a session hands its requests to. */
+/** The functions that answer the requests of a session. */
 export interface StreamService {
   readonly timers: Timers;
   /** A clock that goes forward alone, in milliseconds. */
@@ -198,8 +170,6 @@ export interface StreamService {
   webSocket(inbound: InboundRequest, stream: RequestStream): Promise<void>;
   /** A request was refused before it was one. */
   denied(client: Client, why: SidekeyError): void;
-  /** The session is gone. */
-  left(session: ClientSession): void;
 }
 
 /** The head of a stream, as the exchange sees heads. */

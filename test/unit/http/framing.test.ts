@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { bodyTooLarge, framingOf } from '../../../src/http/h1/framing.ts';
+import { bodyTooLarge, framingOf } from '../../../src/http/framing.ts';
 
 const framing = (fields: readonly string[], version: '1.0' | '1.1' = '1.1', limits = defaultLimits) =>
   framingOf({ method: 'POST', target: '/', version, fields }, limits);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createMeter } from '../../../src/http/message.ts';
+import { Meter } from '../../../src/http/message.ts';
 
 const mib = 1_048_576;
 const used = new SidekeyError('rate_limited', 'They are used up.');
@@ -9,7 +9,7 @@ const used = new SidekeyError('rate_limited', 'They are used up.');
 function metered(budget = Infinity) {
   const settled: number[] = [];
   const stops: SidekeyError[] = [];
-  const meter = createMeter((bytes) => {
+  const meter = new Meter((bytes) => {
     settled.push(bytes);
     return settled.reduce((a, b) => a + b) > budget ? used : null;
   });
@@ -52,7 +52,7 @@ describe('a meter', () => {
   });
 
   it('only counts where there is no budget', () => {
-    const meter = createMeter();
+    const meter = new Meter();
     meter.sent(3 * mib);
     meter.close();
     expect(meter.bytesOut).toBe(3 * mib);

@@ -1,5 +1,5 @@
 import type { RawFields } from '../../../src/http/fields.ts';
-import { createMeter, type Reply } from '../../../src/http/message.ts';
+import { Meter, type Reply } from '../../../src/http/message.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
 import { type UpstreamRequest, forward } from '../../../src/proxy/forward.ts';
@@ -194,7 +194,7 @@ export function exchangeOf(
 ) {
   const pool = fakeConnections();
   const client = replyOf(createGone(), waits);
-  const meter = createMeter();
+  const meter = new Meter();
   const { connections } = pool;
   const carried = forward(departureOf(more), meter, client.reply, {
     connections,

@@ -3,7 +3,7 @@ import type { AppliedRequest } from '../../../src/schemes/apply.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { forward } from '../../../src/proxy/forward.ts';
-import { createMeter } from '../../../src/http/message.ts';
+import { Meter } from '../../../src/http/message.ts';
 import {
   bodyOf,
   departureOf,
@@ -146,7 +146,7 @@ describe('a client that left', () => {
     const gone = createGone();
     gone.tell();
     const { connections, asked } = fakeConnections();
-    const carried = await forward(departureOf(), createMeter(), replyOf(gone).reply, {
+    const carried = await forward(departureOf(), new Meter(), replyOf(gone).reply, {
       connections,
       streams: noStreams,
       limits: defaultLimits,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { connectTargetOf, targetOf } from '../../../src/proxy/target.ts';
-import type { InterceptedTunnel, RequestHead } from '../../../src/http/message.ts';
+import type { InterceptedTunnel } from '../../../src/http/message.ts';
+import type { RequestHead } from '../../../src/http/head.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 const head = (target: string, host: string | null, version: RequestHead['version'] = '1.1'): RequestHead => ({

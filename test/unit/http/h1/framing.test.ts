@@ -5,8 +5,8 @@ import {
   persists,
   requestPlan,
   responsePlan,
-} from '../../../../src/http/h1/framing.ts';
-import { createRequestReader, createResponseReader } from '../../../../src/http/h1/head.ts';
+} from '../../../../src/http/framing.ts';
+import { createRequestReader, createResponseReader } from '../../../../src/http/h1/read-head.ts';
 import { type Fault, Malformed } from '../../../../src/http/h1/scan.ts';
 import { bytes, limits } from './read-messages.ts';
 

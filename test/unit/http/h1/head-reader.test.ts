@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Malformed, type Fault } from '../../../../src/http/h1/scan.ts';
-import { createRequestReader, createResponseReader } from '../../../../src/http/h1/head.ts';
+import { createRequestReader, createResponseReader } from '../../../../src/http/h1/read-head.ts';
 import { byteByByte, bytes, limits, readRequests, readResponses } from './read-messages.ts';
 
 const requestHead = (text: string, within = limits) => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createRequestReader, createResponseReader, NameSet } from '../../../../src/http/h1/head.ts';
+import { NameSet } from '../../../../src/http/head.ts';
+import { createRequestReader, createResponseReader } from '../../../../src/http/h1/read-head.ts';
 import { Malformed } from '../../../../src/http/h1/scan.ts';
 import { headBytes, type HeadEdit, ownHead, prepareHead } from '../../../../src/http/h1/write.ts';
 import { bytes, limits } from './read-messages.ts';

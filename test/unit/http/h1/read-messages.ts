@@ -1,12 +1,11 @@
 import { createBodyReader } from '../../../../src/http/h1/body.ts';
-import { bytesBehindLast, persists, requestPlan, responsePlan } from '../../../../src/http/h1/framing.ts';
+import { bytesBehindLast, persists, requestPlan, responsePlan } from '../../../../src/http/framing.ts';
+import { type RequestHeadBytes, type ResponseHeadBytes } from '../../../../src/http/head.ts';
 import {
   createRequestReader,
   createResponseReader,
   type HeadReader,
-  type RequestHeadBytes,
-  type ResponseHeadBytes,
-} from '../../../../src/http/h1/head.ts';
+} from '../../../../src/http/h1/read-head.ts';
 import { type Fault, type HeadLimits, Malformed } from '../../../../src/http/h1/scan.ts';
 
 /** A message as the codec reads it. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createRequestReader } from '../../../../src/http/h1/head.ts';
+import { createRequestReader } from '../../../../src/http/h1/read-head.ts';
 import { type Fault, Malformed } from '../../../../src/http/h1/scan.ts';
 import { targetOf } from '../../../../src/proxy/target.ts';
 import { behindTheLast, mixedAuthorities, passedWhole } from '../../../fixtures/smuggling/passed-whole.ts';

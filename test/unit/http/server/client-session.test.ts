@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemTimers } from '../../../../src/lib/timers.ts';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { ClientSession } from '../../../../src/http/server/h2-session.ts';
-import type { StreamService } from '../../../../src/http/server/h2-stream.ts';
+import type { SessionService } from '../../../../src/http/server/h2-session.ts';
 import { socketPair } from '../../proxy/socket-pair.ts';
 
 /** A session whose exchanges end when the test says so. */
@@ -13,7 +13,7 @@ async function sessionOf(streams: number) {
   const pair = await socketPair();
   const begun: { readonly target: string; readonly end: () => void }[] = [];
   const waiting: (() => void)[] = [];
-  const service: StreamService = {
+  const service: SessionService = {
     timers: systemTimers,
     now: () => performance.now(),
     limits: () => ({ ...defaultLimits, client_streams: streams }),

@@ -3,7 +3,7 @@ import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { IncomingBody } from '../../../../src/http/server/h1-request.ts';
 import { createBodyReader } from '../../../../src/http/h1/body.ts';
 import { Malformed } from '../../../../src/http/h1/scan.ts';
-import type { BodyPlan } from '../../../../src/http/h1/framing.ts';
+import type { BodyPlan } from '../../../../src/http/framing.ts';
 
 const chunked: BodyPlan = { kind: 'chunked' };
 const length = (bytes: number): BodyPlan => ({ kind: 'length', bytes });

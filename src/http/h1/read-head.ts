@@ -1,22 +1,15 @@
-import type { RawFields } from '../fields.ts';
-import type { RequestHead } from '../message.ts';
+import { reasonStart, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
 import {
-  COMMA,
   CR,
   endOfRun,
   endOfValue,
   type Fault,
   FieldScanner,
   type HeadLimits,
-  HT,
   inMethod,
   inTarget,
-  isOneName,
-  known,
   LF,
   Malformed,
-  numberOfText,
-  numbersOfFamily,
   SP,
   spells,
   type Whose,
@@ -107,247 +100,6 @@ export function createRequestReader(limits: HeadLimits): HeadReader<RequestHeadB
 /** Reads responses, interim ones (1xx) too. */
 export function createResponseReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
   return new TwoPartReader('response', new StatusLine(), ResponseHeadBytes, limits);
-}
-
-/** A set of field names, made once and asked without strings. */
-export class NameSet {
-  /** Bits of the numbers of known names; never the first one, which stands for all other names. */
-  readonly bits: number;
-  readonly #others: readonly string[];
-
-  /** @param names in lower case; `proxy-*` and `sidekey-*` stand for all that begin so */
-  constructor(names: readonly string[]) {
-    let bits = 0;
-    const others: string[] = [];
-    for (const name of names) {
-      const number = numberOfText(name);
-      if (name === 'proxy-*' || name === 'sidekey-*') {
-        for (const member of numbersOfFamily(name === 'proxy-*' ? 'proxy-' : 'sidekey-')) bits |= 1 << member;
-      } else if (isOneName(number)) bits |= 1 << number;
-      else others.push(name);
-    }
-    this.bits = bits;
-    this.#others = others;
-  }
-
-  /** Whether the name of a field is in it. */
-  has(table: FieldTable, index: number): boolean {
-    return ((this.bits >> table.numberAt(index)) & 1) === 1 || this.hasOther(table, index);
-  }
-
-  /** As `has`, where `bits` were looked at before. */
-  hasOther(table: FieldTable, index: number): boolean {
-    if (this.#others.length === 0) return false;
-    const at = index * width;
-    const { offsets, bytes, base } = table;
-    return this.#others.some((name) => spells(bytes, base + offsets[at + 1]!, base + offsets[at + 2]!, name));
-  }
-}
-
-/** Numbers that each field has in `FieldTable.offsets`. */
-export const width = 5;
-
-/**
- * The field lines of a head, or of trailers, as they stand in the bytes that were read: offsets, and no strings until one
- * is asked for.
- *
- * The bytes are those of whoever read them. A table is good as long as they are left alone; `keep` makes it good for
- * ever. A string that was handed out is.
- */
-export class FieldTable {
-  /** What was read; where the message begins in it is `base`, and all offsets are counted from there. */
-  bytes: Buffer;
-  base: number;
-  /** Bytes from `base` to the end of the head, its empty line included. */
-  readonly size: number;
-  /** For each field: the number of its name (`known-names.ts`), where its name begins and ends, and its value. */
-  readonly offsets: readonly number[];
-  /** How many fields there are. */
-  readonly count: number;
-  #text: string | null = null;
-
-  constructor(bytes: Buffer, base: number, size: number, offsets: readonly number[]) {
-    this.bytes = bytes;
-    this.base = base;
-    this.size = size;
-    this.offsets = offsets;
-    this.count = offsets.length / width;
-  }
-
-  /** The whole of it, a character a byte. */
-  get text(): string {
-    return (this.#text ??= this.bytes.toString('latin1', this.base, this.base + this.size));
-  }
-
-  /** Copies the bytes, so that whoever read them may have them back. */
-  keep(): void {
-    const copy = Buffer.allocUnsafe(this.size);
-    this.bytes.copy(copy, 0, this.base, this.base + this.size);
-    this.bytes = copy;
-    this.base = 0;
-  }
-
-  /** The number of a field's name. */
-  numberAt(index: number): number {
-    return this.offsets[index * width]!;
-  }
-
-  nameAt(index: number): string {
-    return this.text.slice(this.offsets[index * width + 1], this.offsets[index * width + 2]);
-  }
-
-  /** Without the blanks around it. */
-  valueAt(index: number): string {
-    return this.text.slice(this.offsets[index * width + 3], this.offsets[index * width + 4]);
-  }
-
-  /** Where a field's line begins, from `base`. */
-  lineAt(index: number): number {
-    return index < this.count ? this.offsets[index * width + 1]! : this.size - 2;
-  }
-
-  /** The index of the next field of this name, from `from` on; -1: there is none. `name` in lower case. */
-  find(name: string, from = 0): number {
-    const number = numberOfText(name);
-    for (let index = from; index < this.count; index += 1) {
-      const at = index * width;
-      if (this.offsets[at] !== number) continue;
-      if (isOneName(number)) return index;
-      if (spells(this.bytes, this.base + this.offsets[at + 1]!, this.base + this.offsets[at + 2]!, name))
-        return index;
-    }
-    return -1;
-  }
-
-  has(name: string): boolean {
-    return this.find(name) >= 0;
-  }
-
-  /** The value of the first field of this name; null: there is none. `name` in lower case. */
-  first(name: string): string | null {
-    const index = this.find(name);
-    return index < 0 ? null : this.valueAt(index);
-  }
-
-  /** The values of all fields of this name, in order. `name` in lower case. */
-  values(name: string): string[] {
-    const values: string[] = [];
-    for (let index = this.find(name); index >= 0; index = this.find(name, index + 1))
-      values.push(this.valueAt(index));
-    return values;
-  }
-
-  /** All names and values in turn: for what needs strings. */
-  raw(): RawFields {
-    const fields: string[] = [];
-    for (let index = 0; index < this.count; index += 1) fields.push(this.nameAt(index), this.valueAt(index));
-    return fields;
-  }
-
-  /** Whether a comma-separated field (RFC 9110 §5.6.1) of this name has this member. Both in lower case. */
-  lists(name: keyof typeof known, member: string): boolean {
-    const number = known[name];
-    for (let at = 0; at < this.offsets.length; at += width) {
-      if (this.offsets[at] !== number) continue;
-      if (this.#hasMember(this.base + this.offsets[at + 3]!, this.base + this.offsets[at + 4]!, member))
-        return true;
-    }
-    return false;
-  }
-
-  #hasMember(start: number, end: number, member: string): boolean {
-    const { bytes } = this;
-    for (let from = start; from <= end;) {
-      let to = from;
-      while (to < end && bytes[to] !== COMMA) to += 1;
-      let last = to;
-      while (from < last && isBlank(bytes[from]!)) from += 1;
-      while (last > from && isBlank(bytes[last - 1]!)) last -= 1;
-      if (spells(bytes, from, last, member)) return true;
-      from = to + 1;
-    }
-    return false;
-  }
-
-  /** Whether a field's value is this, without regard to case, and nothing but spaces around it. `word` in lower case. */
-  isPlain(index: number, word: string): boolean {
-    const at = index * width;
-    const { bytes, base, offsets } = this;
-    return !this.hasTabs(index) && spells(bytes, base + offsets[at + 3]!, base + offsets[at + 4]!, word);
-  }
-
-  /** Whether there are tabs around a field's value. */
-  hasTabs(index: number): boolean {
-    const at = index * width;
-    const { bytes, base, offsets } = this;
-    for (let i = offsets[at + 2]! + 1; i < offsets[at + 3]!; i += 1) if (bytes[base + i] === HT) return true;
-    const end = this.lineAt(index + 1) - 2;
-    for (let i = offsets[at + 4]!; i < end; i += 1) if (bytes[base + i] === HT) return true;
-    return false;
-  }
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SP || byte === HT;
-}
-
-/** The head of a request as it stands in the bytes that were read; see `FieldTable` for whose they are. */
-export class RequestHeadBytes extends FieldTable implements RequestHead {
-  readonly version: '1.0' | '1.1';
-  /** Where the request line begins, from `base`: behind the empty line that was skipped, where there was one. */
-  readonly lineStart: number;
-  /** Where it ends, its CR LF included. */
-  readonly lineEnd: number;
-  readonly #methodEnd: number;
-  readonly #targetEnd: number;
-  #fields: RawFields | null = null;
-
-  constructor(bytes: Buffer, base: number, size: number, line: RequestLine, offsets: readonly number[]) {
-    super(bytes, base, size, offsets);
-    this.version = line.minor === 1 ? '1.1' : '1.0';
-    this.lineStart = line.start;
-    this.lineEnd = line.at;
-    this.#methodEnd = line.methodEnd;
-    this.#targetEnd = line.targetEnd;
-  }
-
-  get method(): string {
-    return this.text.slice(this.lineStart, this.#methodEnd);
-  }
-
-  /** As it stood in the request line. */
-  get target(): string {
-    return this.text.slice(this.#methodEnd + 1, this.#targetEnd);
-  }
-
-  /** All names and values in turn, made once. */
-  get fields(): RawFields {
-    return (this.#fields ??= this.raw());
-  }
-}
-
-/** The head of a response as it stands in the bytes that were read; see `FieldTable` for whose they are. */
-export class ResponseHeadBytes extends FieldTable {
-  readonly version: '1.0' | '1.1';
-  /** 100 to 999. */
-  readonly status: number;
-  readonly lineStart = 0;
-  /** Where the status line ends, its CR LF included, from `base`. */
-  readonly lineEnd: number;
-  readonly #reasonEnd: number;
-
-  constructor(bytes: Buffer, base: number, size: number, line: StatusLine, offsets: readonly number[]) {
-    super(bytes, base, size, offsets);
-    this.version = line.minor === 1 ? '1.1' : '1.0';
-    this.status = line.status;
-    this.lineEnd = line.at;
-    this.#reasonEnd = line.reasonEnd;
-  }
-
-  /** As it stood in the status line; empty where there was none. */
-  get reason(): string {
-    return this.text.slice(reasonAt, this.#reasonEnd);
-  }
 }
 
 const atBegin = 0;
@@ -472,8 +224,6 @@ const atLineFeed = 4;
 const version = 'HTTP/1.';
 /** `HTTP/1.1` and a space. */
 const statusAt = 9;
-/** Where a reason begins, from `base`. */
-const reasonAt = 13;
 
 /**
  * Reads a status line (RFC 9112 §4), each byte once. The space behind the status may be missing together with the reason,
@@ -483,7 +233,7 @@ class StatusLine {
   /** How far it has read, from `base`. */
   at = 0;
   status = 0;
-  /** Where the reason ends, from `base`; it begins at `reasonAt`. */
+  /** Where the reason ends, from `base`; it begins at `reasonStart`. */
   reasonEnd = 0;
   /** The digit behind `HTTP/1.`. */
   minor = 0;
@@ -527,7 +277,7 @@ class StatusLine {
         at = endOfValue(bytes, at, stop);
         if (at === stop) break;
         if (bytes[at] !== CR) return bytes[at] === LF ? 'bare_lf' : 'control_byte';
-        this.reasonEnd = Math.max(reasonAt, at - base);
+        this.reasonEnd = Math.max(reasonStart, at - base);
         at += 1;
         state = atLineFeed;
         if (at === stop) break;

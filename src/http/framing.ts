@@ -1,10 +1,10 @@
-import { SidekeyError } from '../../lib/errors.ts';
-import type { Limits } from '../../policy/limits.ts';
-import { disguisedField } from '../../policy/text.ts';
-import { valuesOf } from '../fields.ts';
-import type { RequestHead } from '../message.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Limits } from '../policy/limits.ts';
+import { disguisedField } from '../policy/text.ts';
+import { valuesOf } from './fields.ts';
+import type { RequestHead } from './head.ts';
 import { type FieldTable, type RequestHeadBytes, type ResponseHeadBytes, width } from './head.ts';
-import { type Fault, known, Malformed, type Whose, ZERO } from './scan.ts';
+import { type Fault, known, Malformed, type Whose, ZERO } from './h1/scan.ts';
 
 /**
  * How the body of a request is framed (RFC 9112 §6.3), or why that cannot be told without a guess. A request that two
