@@ -172,7 +172,7 @@ async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: Abo
 
 /** Writes an anchor to the configured places, unless the chains are unchanged. Never rejects. */
 function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<void> {
-  const { config, vault, upstream: upstream, log, now, timers } = parts;
+  const { config, vault, upstream, log, now, timers } = parts;
   let last = '';
   return async () => {
     try {
@@ -288,13 +288,13 @@ function openSink(config: SinkConfig, parts: SinkParts, rejected: (count: number
     case 'stdout':
       return stdoutSink(transports);
     case 'syslog':
-      return syslogSink({ ...config, transports: transports });
+      return syslogSink({ ...config, transports });
     case 'webhook': {
       const { url, secret } = config;
       return webhookSink({
         url,
         secret: secret && (() => readSinkSecret(secret, parts)),
-        transports: transports,
+        transports,
         now,
       });
     }
@@ -307,7 +307,7 @@ function openSink(config: SinkConfig, parts: SinkParts, rejected: (count: number
             ),
           ),
         );
-      return otlpSink({ url: config.url, headers, transports: transports, now, rejected });
+      return otlpSink({ url: config.url, headers, transports, now, rejected });
     }
   }
 }
@@ -320,8 +320,8 @@ function readSinkSecret(
   return readSecret(reference, { env, cwd: dirname(configFile), where: 'audit' });
 }
 
-/** Every connection is made by the upstream, but for that to a path of this machine, which has no address to be checked. */
-function sinkTransports({ upstream: upstream, stdout = process.stdout }: SinkParts): SinkTransports {
+/** The upstream client makes every connection but that to a Unix-domain socket, which has no address to check. */
+function sinkTransports({ upstream, stdout = process.stdout }: SinkParts): SinkTransports {
   const { fetch, dialer, datagrams } = upstream();
   return {
     fetch,

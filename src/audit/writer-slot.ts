@@ -1,13 +1,6 @@
-/**
- * A writer's place among those that write to the same log at once. Each takes the first free slot (1, 2, 3 …) for its
- * life and carries on the chain of that slot, so that no writer ever waits for another.
- */
 import fs from 'node:fs';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
-import { disk, type DiskCalls, type FileLock, snapshotLog, tryLockFile } from './log-files.ts';
-import { openSource, PackedDamage, readBackwards } from './reader.ts';
-import { type ChainMac, formatEnd, genesis, type ChainHead, piecesOf, readPiece } from './line.ts';
 import {
   type AuditVault,
   headFile,
@@ -17,36 +10,41 @@ import {
   openHead,
   readHeads,
 } from './head-file.ts';
+import { type ChainHead, type ChainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
+import { disk, type DiskCalls, snapshotLog, tryLockFile } from './log-files.ts';
+import { openSource, PackedDamage, readBackwards } from './reader.ts';
 import { readRetention } from './sealed-heads.ts';
 
-/** Writers at once. */
-const slots = 256;
+/** Concurrent writers of one log. */
+const maxSlots = 256;
 
-/** A slot that is taken. */
+/**
+ * A slot of a log for one of its concurrent writers. Each takes the first free slot (1, 2, 3 …) for its life and continues
+ * the chain of that slot, so that no writer waits for another.
+ */
 interface WriterSlot {
   readonly slot: number;
   /** The name of the chain. */
   readonly node: string;
-  /** The last line of the chain, from which to write on. */
+  /** The last line of the chain. */
   readonly last: ChainHead;
-  /** What was wrong with the head record, in sentences: to be recorded in the log itself. */
+  /** Sentences about faults of the head record, to be written to the log. */
   readonly findings: readonly string[];
-  /** A sentence, where the log ends before the end that the store has. The chain goes on from that one. */
+  /** A sentence, if the log ends before the head in the store; the chain continues from that head. */
   readonly behind: string | undefined;
-  /** Records how far the chain is written. */
+  /** Writes the head record. */
   record(last: ChainHead): void;
-  /** Whether the slot is still this writer's alone, and its head record where others look for it. */
+  /** Reports whether the lock is still held and the head file still at its path. */
   held(): boolean;
-  /** Records that nothing was written after `last`, and makes the slot free. Without `last`: gives up the slot as it is. */
+  /** Releases the slot. With `last`, first records that the chain ends there. */
   release(last?: ChainHead): void;
 }
 
 /**
  * Takes a slot and finds the end of its chain.
- * @param host The first part of the node's name (`<host>/<slot>`), where the slot has no chain yet.
- * @param stored The last line of each node by what the store says.
- * @throws SidekeyError `key_mismatch` where the log belongs to another master key; `audit_unavailable` where no
- * slot is free.
+ * @param host The first part of the node's name (`<host>/<slot>`), if the slot has no chain yet.
+ * @param stored The last line of each node by the store.
+ * @throws SidekeyError `key_mismatch` if the log belongs to another master key; `audit_unavailable` if no slot is free.
  */
 export function claimSlot(
   file: string,
@@ -55,72 +53,61 @@ export function claimSlot(
   calls: DiskCalls = disk,
   stored: ReadonlyMap<string, ChainHead> = new Map(),
 ): WriterSlot {
-  for (let slot = 1; slot <= slots; slot += 1) {
+  for (let slot = 1; slot <= maxSlots; slot += 1) {
     const lock = tryLockFile(`${file}.${slot}.lock`);
     if (lock === undefined) continue;
     let head: HeadWriter | undefined;
     try {
-      const isNew = !fs.existsSync(headFile(file));
+      const isNewFile = !fs.existsSync(headFile(file));
       const records = readHeads(file, vault);
       const record = records[slot - 1] ?? { kind: 'none' };
-      const isFirst = record.kind === 'none' && highestSlot(records) < slot;
+      const isNewSlot = record.kind === 'none' && highestSlot(records) < slot;
       head = openHead(file, slot, vault, calls);
-      const chain = recover(file, `${plainHost(host)}/${slot}`, isFirst ? null : record, vault, stored);
-      return ownSlot(slot, lock, head, chain, isNew);
+      const chain = recover(file, `${plainHost(host)}/${slot}`, isNewSlot ? null : record, vault, stored);
+      const writer = head;
+      const write = ({ seq, hash, end }: ChainHead, closed: boolean) =>
+        writer.write({ node: chain.node, seq, hash, end, closed });
+      // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
+      write(chain.last, false);
+      writer.sync(isNewFile);
+      return {
+        slot,
+        ...chain,
+        record: (last) => write(last, false),
+        held: () => lock.held() && writer.inPlace(),
+        release(last) {
+          try {
+            if (last !== undefined) {
+              write(last, true);
+              writer.sync(false);
+            }
+          } finally {
+            writer.close();
+            lock.release();
+          }
+        },
+      };
     } catch (error) {
       head?.close();
       lock.release();
       throw error;
     }
   }
-  throw new SidekeyError('audit_unavailable', `More than ${slots} processes write to the audit log ${file}.`);
+  const sentence = `More than ${maxSlots} processes write to the audit log ${file}.`;
+  throw new SidekeyError('audit_unavailable', sentence);
 }
 
-function ownSlot(
-  slot: number,
-  lock: FileLock,
-  head: HeadWriter,
-  { node, last: begin, findings, behind }: Recovered,
-  isNew: boolean,
-): WriterSlot {
-  const record = ({ seq, hash, end }: ChainHead, closed: boolean) =>
-    head.write({ node, seq, hash, end, closed });
-  // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
-  record(begin, false);
-  head.sync(isNew);
-  return {
-    slot,
-    node,
-    last: begin,
-    findings,
-    behind,
-    record: (last) => record(last, false),
-    held: () => lock.held() && head.inPlace(),
-    release(last) {
-      try {
-        if (last !== undefined) {
-          record(last, true);
-          head.sync(false);
-        }
-      } finally {
-        head.close();
-        lock.release();
-      }
-    },
-  };
-}
-
-/** The end of a slot's chain, and what was found to be wrong. */
 type Recovered = Pick<WriterSlot, 'node' | 'last' | 'findings' | 'behind'>;
 
 /**
- * Where the chain of a slot ends, from its head record and the store and, where those cannot tell, from the log.
+ * Finds the end of a chain from its head record and the store or, if these do not tell, from the log.
  *
- * @param record null: as far as is known the slot never had one
+ * @param newNode the name of the chain, if the record does not have it
+ * @param record null: the slot never had one, as far as is known
  */
 function recover(
   file: string,
-  fallback: string,
+  newNode: string,
   record: HeadRecord | null,
   vault: AuditVault,
   stored: ReadonlyMap<string, ChainHead>,
@@ -137,50 +124,39 @@ function recover(
   }
   if (record?.kind === 'head') {
     const { node, seq, hash, end, closed } = record.head;
-    // An end that is ahead of the log stays where it is: written on from there, the chain shows for ever that lines
-    // are gone. Written on from the end of the file, it would hide a cut.
-    const known = laterOf({ seq, hash, end }, stored.get(node));
+    // A head that is ahead of the log stays: the chain that continues from it shows the missing lines for ever. A chain
+    // that continued from the end of the file would hide a cut.
+    const inStore = stored.get(node);
+    const known = inStore !== undefined && inStore.seq > seq ? inStore : { seq, hash, end };
     const found = closed && known.seq === seq ? undefined : newestLine(file, node, mac, known.seq);
-    const last =
-      found === undefined || found.seq === known.seq ? { ...known, end: known.end ?? found?.end } : found;
-    return {
-      node,
-      last,
-      findings: [],
-      behind: found === undefined && known.seq > seq ? behind(node, known) : undefined,
-    };
+    const isNewer = found !== undefined && found.seq !== known.seq;
+    const last = isNewer ? found : { ...known, end: known.end ?? found?.end };
+    const isBehind = found === undefined && known.seq > seq;
+    return { node, last, findings: [], behind: isBehind ? logBehind(node, known) : undefined };
   }
-  const known = stored.get(fallback);
-  const found = newestLine(file, fallback, mac, known?.seq ?? 0);
+  const node = newNode;
+  const known = stored.get(node);
+  const found = newestLine(file, node, mac, known?.seq ?? 0);
   const retention = readRetention(file, vault);
-  const removed = retention.kind === 'record' ? retention.record.chains.get(fallback) : undefined;
+  const removed = retention.kind === 'record' ? retention.record.chains.get(node) : undefined;
+  const first = { seq: 0, hash: genesis };
   if (record === null && found === undefined && removed === undefined && known === undefined) {
-    return { node: fallback, last: { seq: 0, hash: genesis }, findings: [], behind: undefined };
+    return { node, last: first, findings: [], behind: undefined };
   }
   if (known !== undefined && found === undefined && known.seq > (removed?.seq ?? 0)) {
-    return { node: fallback, last: known, findings: [], behind: behind(fallback, known) };
+    return { node, last: known, findings: [], behind: logBehind(node, known) };
   }
   const state = record?.kind === 'broken' ? 'damaged' : 'gone';
-  return {
-    node: fallback,
-    last: found ?? removed ?? { seq: 0, hash: genesis },
-    findings: [
-      `The head record of ${fallback} was ${state}: lines before this one may have been cut unseen.`,
-    ],
-    behind: undefined,
-  };
+  const finding = `The head record of ${node} was ${state}: lines before this one may have been cut unseen.`;
+  return { node, last: found ?? removed ?? first, findings: [finding], behind: undefined };
 }
 
-function laterOf(one: ChainHead, other: ChainHead | undefined): ChainHead {
-  return other !== undefined && other.seq > one.seq ? other : one;
-}
-
-function behind(node: string, { seq }: ChainHead): string {
+function logBehind(node: string, { seq }: ChainHead): string {
   return `The store names line ${seq} of ${node}, and the log ends before it: lines were removed, or an older copy of the log was put back. "sidekey audit verify" tells which, and "sidekey audit accept" records that they are gone.`;
 }
 
-/** The last authentic line of `node` in the log with at least this `seq`. */
-function newestLine(file: string, node: string, mac: ChainMac, least: number): ChainHead | undefined {
+/** Finds the last authentic line of `node` with at least this `seq`. */
+function newestLine(file: string, node: string, mac: ChainMac, minSeq: number): ChainHead | undefined {
   const name = Buffer.from(`"node":"${node}"`);
   for (const source of snapshotLog(file).toReversed()) {
     const reader = openSource(file, source);
@@ -190,13 +166,13 @@ function newestLine(file: string, node: string, mac: ChainMac, least: number): C
         if (!bytes.includes(name)) continue;
         for (const piece of piecesOf(bytes).toReversed()) {
           const read = readPiece(piece, mac);
-          if (read.kind !== 'line' || read.node !== node || read.seq < least) continue;
+          if (read.kind !== 'line' || read.node !== node || read.seq < minSeq) continue;
           const to = at + piece.byteOffset - bytes.byteOffset + piece.length;
           return { seq: read.seq, hash: read.hash, end: formatEnd(source.number, to) };
         }
       }
     } catch (error) {
-      // A packed file that is damaged hides lines for `verifyAudit` to miss; it does not stop the next one.
+      // `verifyAudit` reports a damaged packed file; it must not stop the next writer.
       if (!(error instanceof PackedDamage)) throw error;
     } finally {
       reader.close();
@@ -205,7 +181,7 @@ function newestLine(file: string, node: string, mac: ChainMac, least: number): C
   return undefined;
 }
 
-/** A host name as it may stand in a node's name: no quotes, no spaces, of bounded length. */
+/** Returns a host name without quotes and spaces, of bounded length, for the name of a node. */
 function plainHost(host: string): string {
   return host.replaceAll(/[^\w.-]/g, '-').slice(0, 100) || 'local';
 }
