@@ -43,14 +43,20 @@ export const notInTrailers = [
   'sidekey-*',
 ] as const;
 
-/** Whoever took trailers for fields of the head would frame the message by these, or end its connection. */
-const framesMessage = ['content-length', 'transfer-encoding', 'connection', 'upgrade'];
+/** Fields that frame a message or end its connection. A trailer of such a name is refused or removed. */
+export const framingFields = [
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'proxy-connection',
+  'upgrade',
+] as const;
 
 /**
  * Never let `Connection` take these out: they frame or address the message, a credential stands in them, or rules have
  * judged the message by them.
  */
-export const notNominable: ReadonlySet<string> = new Set([
+export const neverNominated: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'transfer-encoding',
@@ -88,7 +94,7 @@ export function requestFields(fields: RawFields, host: string, takesTrailers = f
 const framingAlone: readonly string[] = ['transfer-encoding'];
 const framingAndTe: readonly string[] = ['transfer-encoding', 'te'];
 
-const staysBehind = new Set<string>([...notInTrailers, ...framesMessage]);
+const staysBehind = new Set<string>([...notInTrailers, ...framingFields]);
 
 /** The trailers of a request that go upstream. */
 export function trailerFields(trailers: RawFields): string[] {
@@ -129,7 +135,7 @@ function endToEnd(
   isDropped: (name: string) => boolean,
   keeps: readonly string[] = [],
 ): string[] {
-  const nominated = nominatedBy(fields);
+  const nominated = nominatedBy(valuesOf(fields, 'connection'));
   const kept: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
@@ -140,14 +146,19 @@ function endToEnd(
   return kept;
 }
 
-/** Fields that `Connection` declares to be of this connection alone (RFC 9110 §7.6.1). */
-function nominatedBy(fields: RawFields): Set<string> | null {
+/**
+ * Returns the names, in lower case, that `Connection` nominates as hop-by-hop (RFC 9110 §7.6.1); null: none.
+ *
+ * @param values of all `Connection` fields
+ */
+export function nominatedBy(values: readonly string[]): ReadonlySet<string> | null {
   let nominated: Set<string> | null = null;
-  for (const value of valuesOf(fields, 'connection')) {
-    if (value === 'keep-alive' || value === 'close') continue;
-    for (const option of value.split(',')) {
-      const name = option.trim().toLowerCase();
-      if (name !== '' && !notNominable.has(name)) (nominated ??= new Set()).add(name);
+  for (const value of values) {
+    const options = value.toLowerCase();
+    if (options === 'keep-alive' || options === 'close') continue;
+    for (const option of options.split(',')) {
+      const name = option.trim();
+      if (name !== '' && !neverNominated.has(name)) (nominated ??= new Set()).add(name);
     }
   }
   return nominated;

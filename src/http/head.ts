@@ -48,6 +48,45 @@ export class NameSet {
   }
 }
 
+/** The fields of a head, of HTTP/1.1 or HTTP/2, as the framing rules read them. */
+export interface HeadFields {
+  readonly count: number;
+  /** The number of a field's name; see `known`. */
+  numberAt(index: number): number;
+  valueAt(index: number): string;
+  /** Whether a value is `word`, without regard to case, with nothing but spaces around it. `word` in lower case. */
+  isPlain(index: number, word: string): boolean;
+  /** Whether there are tabs around a value. */
+  hasTabs(index: number): boolean;
+}
+
+/** Fields as strings: those of HTTP/2. */
+export class FieldList implements HeadFields {
+  readonly count: number;
+  readonly #fields: RawFields;
+
+  constructor(fields: RawFields) {
+    this.#fields = fields;
+    this.count = fields.length / 2;
+  }
+
+  numberAt(index: number): number {
+    return numberOfText(this.#fields[2 * index]!.toLowerCase());
+  }
+
+  valueAt(index: number): string {
+    return this.#fields[2 * index + 1]!;
+  }
+
+  isPlain(index: number, word: string): boolean {
+    return this.valueAt(index).toLowerCase() === word;
+  }
+
+  hasTabs(): boolean {
+    return false;
+  }
+}
+
 /** Numbers that each field has in `FieldTable.offsets`. */
 export const width = 5;
 
@@ -58,7 +97,7 @@ export const width = 5;
  * The bytes are those of whoever read them. A table is good as long as they are left alone; `keep` makes it good for
  * ever. A string that was handed out is.
  */
-export class FieldTable {
+export class FieldTable implements HeadFields {
   /** What was read; where the message begins in it is `base`, and all offsets are counted from there. */
   bytes: Buffer;
   base: number;
@@ -100,9 +139,12 @@ export class FieldTable {
     return this.text.slice(this.offsets[index * width + 1], this.offsets[index * width + 2]);
   }
 
-  /** Without the blanks around it. */
+  /** The value without the blanks around it. */
   valueAt(index: number): string {
-    return this.text.slice(this.offsets[index * width + 3], this.offsets[index * width + 4]);
+    const start = this.offsets[index * width + 3]!;
+    const end = this.offsets[index * width + 4]!;
+    if (this.#text !== null) return this.#text.slice(start, end);
+    return this.bytes.toString('latin1', this.base + start, this.base + end);
   }
 
   /** Where a field's line begins, from `base`. */

@@ -1,3 +1,4 @@
+import { framingFields } from '../fields.ts';
 import type { ResponsePlan } from '../framing.ts';
 import { FieldTable, NameSet } from '../head.ts';
 import {
@@ -359,14 +360,7 @@ class ChunkedBody implements BodyReader {
   }
 }
 
-/** Who takes trailers for fields of the head would frame the message by these, or end its connection. */
-const framing = new NameSet([
-  'content-length',
-  'transfer-encoding',
-  'connection',
-  'proxy-connection',
-  'upgrade',
-]);
+const framing = new NameSet(framingFields);
 
 /**
  * Reads the trailers of a chunked body (RFC 9112 §7.1.2), as strictly as the fields of a head and within the same

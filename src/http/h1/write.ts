@@ -1,8 +1,7 @@
 import { SidekeyError } from '../../lib/errors.ts';
 import { isFieldName } from '../../policy/text.ts';
-import { notInTrailers, notNominable, type RawFields } from '../fields.ts';
+import { hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.ts';
 import { type FieldTable, NameSet } from '../head.ts';
-import { known } from './scan.ts';
 
 /** Bodies that are framed here: those of our own, and those that come in a frame that the other side cannot read. */
 
@@ -53,18 +52,8 @@ export interface HeadEdit {
   readonly replace?: { readonly names: NameSet; readonly fields: RawFields };
 }
 
-/**
- * Fields that concern one connection (RFC 9110 §7.6.1). Those that frame the body are not among them: it goes on as it is
- * framed. Whoever frames it anew drops them by name.
- */
-const ofOneConnection = new NameSet([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'upgrade',
-  'http2-settings',
-]);
+/** The hop-by-hop fields without the one that frames the body: the body keeps its framing. */
+const hopByHopNames = new NameSet([...hopByHop].filter((name) => name !== 'transfer-encoding'));
 
 const noNames = new NameSet([]);
 
@@ -125,10 +114,10 @@ class Prepared implements PreparedHead {
 
   #select(edit: HeadEdit): void {
     const head = this.#head;
-    const nominated = nominatedBy(head);
+    const nominated = nominatedBy(head.values('connection'));
     const { drop } = edit;
     const replaced = edit.replace?.names ?? noNames;
-    const bits = ofOneConnection.bits | drop.bits;
+    const bits = hopByHopNames.bits | drop.bits;
     let from = -1;
     for (let index = 0; index < head.count; index += 1) {
       const isReplaced = replaced.has(head, index);
@@ -200,18 +189,4 @@ function notOneLine(): SidekeyError {
     'policy_violation',
     'A line that was to be added to a message holds a control byte.',
   );
-}
-
-/** The names, in lower case, of fields that `Connection` declares to be of this connection alone; null: none. */
-function nominatedBy(head: FieldTable): ReadonlySet<string> | null {
-  let nominated: Set<string> | null = null;
-  for (let index = 0; index < head.count; index += 1) {
-    if (head.numberAt(index) !== known.connection) continue;
-    if (head.isPlain(index, 'keep-alive') || head.isPlain(index, 'close')) continue;
-    for (const option of head.valueAt(index).split(',')) {
-      const name = option.trim().toLowerCase();
-      if (name !== '' && !notNominable.has(name)) (nominated ??= new Set()).add(name);
-    }
-  }
-  return nominated;
 }
