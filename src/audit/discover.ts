@@ -1,26 +1,26 @@
 import { isUnread, readPath } from '../policy/path.ts';
 import type { AuditLine } from './event.ts';
 
-/**
- * What agents asked for and were not given, by host: the material for entries of the domain map that allow exactly what
- * was seen. Memory is bounded: of each host a bounded number of methods and paths, of all a bounded number of hosts.
+/*
+ * The refused requests of agents by host: material for entries of the domain map that allow exactly what was requested.
+ * Memory is bounded: a maximum of hosts, and of methods and paths for each host.
  */
 
-/** A host that was asked for. */
+/** A host that agents requested. */
 export interface DiscoveredHost {
   readonly host: string;
   /** Null: 443. */
   readonly port: number | null;
-  /** Whether it was asked for over plain http. */
+  /** Whether it was requested over plain http. */
   readonly insecure: boolean;
-  /** How often it was refused, by code. */
+  /** Number of refusals by code. */
   readonly refusals: ReadonlyMap<string, number>;
-  /** How often it was let through only because rules report, and would have been refused, by code. */
+  /** Number of requests that were allowed only because the rules report, by the code of the refusal. */
   readonly reports: ReadonlyMap<string, number>;
-  /** How often it was tunneled without an entry of its own. */
+  /** Number of tunnels without an entry of its own. */
   readonly tunneled: number;
   readonly agents: readonly string[];
-  /** What the requests were; empty where only tunnels were asked for, inside of which nobody looked. */
+  /** Empty if there were only tunnels, whose content is unknown. */
   readonly requests: readonly DiscoveredRequest[];
   /** ISO 8601. */
   readonly lastSeen: string;
@@ -29,12 +29,12 @@ export interface DiscoveredHost {
 /** Requests of one method. */
 export interface DiscoveredRequest {
   readonly method: string;
-  /** Globs of a rule that cover what was seen. */
+  /** Globs of a rule that match these requests. */
   readonly paths: readonly string[];
   readonly seen: readonly SeenRequest[];
 }
 
-/** A path that was asked for, and who did so last. */
+/** A requested path, and the last request for it. */
 export interface SeenRequest {
   /** Raw, without its query. */
   readonly path: string;
@@ -45,7 +45,7 @@ export interface SeenRequest {
   readonly reason: string | null;
 }
 
-interface Seen {
+interface SeenHost {
   readonly host: string;
   readonly port: number | null;
   insecure: boolean;
@@ -58,22 +58,22 @@ interface Seen {
   lastSeen: string;
 }
 
-const mostHosts = 1_000;
-const mostPathsKept = 200;
+const maxHosts = 1_000;
+const maxPathsKept = 200;
 
-/** Codes of refusals that an entry of the domain map, or a rule, would lift. */
+/** Codes of refusals that an entry of the domain map, or a rule, can lift. */
 const liftable: ReadonlySet<string> = new Set(['domain_not_allowed', 'rule_denied', 'insecure_transport']);
 
 /**
- * Gathers the hosts, those refused most often first.
+ * Collects the hosts, most refusals first.
  *
- * @param isListed Whether the map has an entry for a host and port of its own.
+ * @param isListed Reports whether the map has an entry of its own for a host and port.
  */
 export async function discoverHosts(
   lines: AsyncIterable<AuditLine>,
   isListed: (scheme: 'http' | 'https', host: string, port: number) => boolean,
 ): Promise<DiscoveredHost[]> {
-  const hosts = new Map<string, Seen>();
+  const hosts = new Map<string, SeenHost>();
   for await (const line of lines) {
     const { host, code, event } = line;
     if (host === undefined) continue;
@@ -84,11 +84,11 @@ export async function discoverHosts(
     const isUnlisted = event === 'tunnel' && !isListed(insecure ? 'http' : 'https', host, port);
     if (!isRefused && !isUnlisted) continue;
     const isDefault = port === (insecure ? 80 : 443);
-    // As a key of the map says it, so that no two have the same.
+    // In the form of the keys of the map, so that no two hosts share one.
     const key = isDefault ? host : `${host}:${port}`;
     let seen = hosts.get(key);
     if (seen === undefined) {
-      if (hosts.size >= mostHosts) continue;
+      if (hosts.size >= maxHosts) continue;
       seen = {
         host,
         port: isDefault ? null : port,
@@ -110,7 +110,7 @@ export async function discoverHosts(
   return Array.from(hosts.values(), described).toSorted((a, b) => count(b) - count(a));
 }
 
-function note(seen: Seen, line: AuditLine, code: string | null): void {
+function note(seen: SeenHost, line: AuditLine, code: string | null): void {
   const counts = line.event === 'policy.reported' ? seen.reports : seen.refusals;
   if (code === null) seen.tunneled += 1;
   else counts.set(code, (counts.get(code) ?? 0) + 1);
@@ -120,13 +120,13 @@ function note(seen: Seen, line: AuditLine, code: string | null): void {
   if (method === undefined || method === 'CONNECT' || path === undefined) return;
   const paths = seen.paths.get(method) ?? new Map<string, SeenRequest>();
   seen.paths.set(method, paths);
-  if (paths.size >= mostPathsKept && !paths.has(path)) return;
-  // What a report says is the reason of the rules, not of the caller.
+  if (paths.size >= maxPathsKept && !paths.has(path)) return;
+  // The reason of a report is that of the rules, not of the caller.
   const given = line.event === 'policy.reported' ? null : reason;
   paths.set(path, { path, agent, user, client, reason: given });
 }
 
-function described({ paths, agents, ...seen }: Seen): DiscoveredHost {
+function described({ paths, agents, ...seen }: SeenHost): DiscoveredHost {
   const requests = Array.from(paths, ([method, ofMethod]) => ({
     method,
     paths: pathGlobs([...ofMethod.keys()]),
@@ -139,34 +139,33 @@ function described({ paths, agents, ...seen }: Seen): DiscoveredHost {
   };
 }
 
-/** More paths than these are told by what they have in common. */
-const mostPathsTold = 8;
+/** Longer lists of paths are reduced to what the paths have in common. */
+const maxPathsListed = 8;
 
 /**
- * Globs of a rule that cover the paths: the paths themselves, where they are few; else with `*` for what looks like an
- * id; else what they have in common, down to its last whole segment. A path that no rule with `paths` lets through is
- * covered by none.
+ * Returns globs of a rule that match the paths: the paths themselves if they are few; else with `*` for segments that look
+ * like ids; else common prefixes. A path that no rule with `paths` can match has no glob.
  */
 export function pathGlobs(paths: readonly string[]): string[] {
   const plain = [...new Set(paths.flatMap((path) => literal(path) ?? []))].toSorted();
-  if (plain.length <= mostPathsTold) return plain;
+  if (plain.length <= maxPathsListed) return plain;
   const shapes = [...new Set(plain.map((path) => path.split('/').map(idToStar).join('/')))].toSorted();
-  if (shapes.length <= mostPathsTold) return shapes;
+  if (shapes.length <= maxPathsListed) return shapes;
   const byFirst = Map.groupBy(shapes, (shape) => shape.split('/')[1] ?? '');
   const prefixes = Array.from(byFirst.values(), (group) =>
     group.length === 1 ? (group[0] ?? '/') : commonPrefix(group),
   );
-  return prefixes.length <= mostPathsTold ? prefixes.toSorted() : ['/**'];
+  return prefixes.length <= maxPathsListed ? prefixes.toSorted() : ['/**'];
 }
 
-/** A path as a glob that covers it: decoded as rules read it; what no glob can say becomes a star. */
+/** Returns the decoded path as a glob; a segment that a glob cannot express becomes a star. */
 function literal(path: string): string | null {
   const read = readPath(path);
   if (isUnread(read)) return null;
   return `/${read.segments.map((segment) => (/[%*]/.test(segment) ? '*' : segment)).join('/')}`;
 }
 
-/** Numbers, UUIDs, hashes, and long words with digits in them. */
+/** Replaces numbers, UUIDs, hashes, and long words with digits. */
 function idToStar(segment: string): string {
   const isId = /^(?:\d+|[0-9a-f]{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=.*\d)[\w-]{16,})$/i.test(
     segment,

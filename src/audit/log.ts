@@ -8,53 +8,52 @@ import type { ChainHead } from './line.ts';
 import type { AuditVault } from './head-file.ts';
 import { type HeadStore, readStoredHeads, storeHead } from './sealed-heads.ts';
 
-/**
- * The audit log of this process. Events of one turn of the event loop are written with one call; what is only noted
- * waits a moment for the next one. When `append` resolves, the line is with the operating system and survives a crash of
- * the process. With `fsync: interval` it is made durable within a second (and on close), so a power cut may lose up
- * to the last second. With `fsync: always` it is durable when `append` resolves; events that come while the disk is
- * at it share the next write and the next sync.
+/*
+ * The audit log of this process. Events of one turn of the event loop are written with one call; an event of `note` waits
+ * some milliseconds for others. When `append` resolves, the operating system has the line, and a crash of the process
+ * cannot lose it. With `fsync: interval` it is durable within a second, so a power cut may lose the last second. With
+ * `fsync: always` it is durable when `append` resolves; events that come during a sync share the next write and sync.
  */
 
-/** What the log needs of a logger (pino has it). Never given an event's content. */
+/** The logger that the log uses (pino implements it). It never gets the content of an event. */
 interface AuditLogger {
   warn(details: object, message: string): void;
   error(details: object, message: string): void;
 }
 
 export interface AuditLogOptions {
-  /** Path of the log file; made (0600), with its folder (0700), where it does not exist. */
+  /** Path of the log file, which is created (0600) with its folder (0700). */
   readonly file: string;
-  /** Beyond this many bytes the file is rotated to `<file>.000001`, `<file>.000002` … */
+  /** A larger file, in bytes, is rotated to `<file>.000001`, `<file>.000002` … */
   readonly maxBytes: number;
-  /** A file whose first line is older, in milliseconds, is rotated before the next event. Null where left out: never. */
+  /** A file whose first line is older, in milliseconds, is rotated before the next event. Default, as null: never. */
   readonly maxAgeMs?: number | null | undefined;
-  /** When a line is durable: before `append` resolves, or within a second (`interval`, where left out). */
+  /** When a line is durable: before `append` resolves, or within a second (`interval`, the default). */
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
-  /** Keeps how far the chain is written, so that a log that was removed or put back is found. */
+  /** Keeps the head of the chain, so that the removal or restoration of a log is found. */
   readonly store?: HeadStore | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The first part of the writer's name, `<node>/<slot>`. The machine's name where left out. */
+  /** The first part of the writer's name, `<node>/<slot>`. Default: the host name. */
   readonly node?: string | undefined;
   readonly logger?: AuditLogger | undefined;
-  /** The calls that may fail, for tests. */
+  /** Default: the real file system; tests make calls fail. */
   readonly disk?: DiskCalls | undefined;
 }
 
-/** What can change while the log is open. */
+/** The settings that can change while the log is open. */
 interface LogSettings extends RotationLimits {
   /** When a line is durable: before `append` resolves, or within a second. */
   readonly fsync: 'always' | 'interval';
 }
 
-/** The log, and where it writes. */
+/** The log, with the place that it writes to. */
 export interface OpenAuditLog extends AuditLog {
   readonly file: string;
   /** The name of this writer's chain, such as `laptop/1`. */
   readonly node: string;
-  /** Takes over other settings, for the events that come from now on. */
+  /** Uses other settings for later events. */
   adjust(settings: LogSettings): void;
 }
 
@@ -63,22 +62,21 @@ interface Pending extends TimedEvent {
   readonly settle: { resolve(): void; reject(error: Error): void } | undefined;
 }
 
-/** Milliseconds between syncs, and between tries to write notes that could not be written. */
+/** Milliseconds between syncs, and between attempts to write events that could not be written. */
 const syncEvery = 1_000;
-/** Milliseconds after a line until the end of its chain is in the store: a kill leaves the store so far behind at most. */
-const storeEvery = 10_000;
+/** Milliseconds after a line until the head of its chain is stored: after a kill the store is so far behind at most. */
+const storeHeadAfter = 10_000;
 /** Notes kept while the log cannot be written. */
-const notesKept = 10_000;
+const maxNotes = 10_000;
 /** Events written with one call. */
-const batchLimit = 1_024;
-/** Milliseconds that a note waits for company: nobody waits for it, and a call for each would double the writes. */
+const maxBatch = 1_024;
+/** Milliseconds that an event of `note` waits for others: nobody waits for it, and separate calls would double the writes. */
 const noteDelay = 20;
 
 /**
- * Opens the log as one of perhaps several writers on this machine, repairs what a crash left, and carries on the chain.
- * @throws SidekeyError `permissions_unsafe` where others may read the file or put another in its place;
- * `file_unwritable`; `key_mismatch` where it was written with another master key; `audit_unavailable` where too many
- * processes write to it.
+ * Opens the log as one of several possible writers on this machine, repairs what a crash left, and continues the chain.
+ * @throws SidekeyError `permissions_unsafe` if other users can read or replace the file; `file_unwritable`;
+ * `key_mismatch` if it was written with another master key; `audit_unavailable` if too many processes write to it.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditLog> {
   const { logger } = options;
@@ -101,14 +99,11 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
     });
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    throw new SidekeyError(
-      'file_unwritable',
-      `The audit log ${file} cannot be opened (${reasonOf(cause)}).`,
-      {
-        hint: 'Free space on its disk, make the file and its folder writable for this user, or set audit.file in the config to another path.',
-        cause,
-      },
-    );
+    const sentence = `The audit log ${file} cannot be opened (${reasonOf(cause)}).`;
+    throw new SidekeyError('file_unwritable', sentence, {
+      hint: 'Free space on its disk, make the file and its folder writable for this user, or set audit.file in the config to another path.',
+      cause,
+    });
   }
   return startLog({ ...options, file }, settings, writer);
 }
@@ -123,35 +118,32 @@ function startLog(
   let noteTimer: NodeJS.Timeout | undefined;
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let endTimer: NodeJS.Timeout | undefined;
-  /** The end that the store has of this chain, as far as this process knows. */
-  let storedEnd = '';
+  let headTimer: NodeJS.Timeout | undefined;
+  /** Hash of the head that the store has of this chain, as far as this process knows. */
+  let storedHeadHash = '';
   let keeping = Promise.resolve();
   let closed = false;
   let unsynced = false;
   let failing = false;
-  /** Why what was written last may not be durable. While it stands, nothing more is taken. */
+  /** Why the last lines may not be durable. While it is set, no event is accepted. */
   let syncFault: Error | undefined;
-  /** The sync that appends wait for (`fsync: always`); what comes meanwhile waits for the next. */
+  /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
   let committing: Promise<void> | undefined;
 
   function unavailable(cause: unknown): SidekeyError {
     if (cause instanceof SidekeyError) {
       return new SidekeyError('audit_unavailable', cause.message, { hint: cause.hint, cause });
     }
-    return new SidekeyError(
-      'audit_unavailable',
-      `The audit log ${file} cannot be written (${reasonOf(cause)}).`,
-      {
-        hint: `Free space on its disk, or make it and its folder writable for this user; it is used again at once.`,
-        cause,
-      },
-    );
+    const sentence = `The audit log ${file} cannot be written (${reasonOf(cause)}).`;
+    return new SidekeyError('audit_unavailable', sentence, {
+      hint: `Free space on its disk, or make it and its folder writable for this user; it is used again at once.`,
+      cause,
+    });
   }
 
   function enqueue(pending: Pending): void {
     queue.push(pending);
-    if (pending.settle === undefined && queue.length < batchLimit) {
+    if (pending.settle === undefined && queue.length < maxBatch) {
       noteTimer ??= setTimeout(flush, noteDelay).unref();
     } else if (!scheduled) {
       scheduled = true;
@@ -168,10 +160,10 @@ function startLog(
     try {
       if (syncFault !== undefined) throw syncFault;
       while (queue.length > 0) {
-        const batch = queue.length > batchLimit ? queue.slice(0, batchLimit) : queue;
+        const batch = queue.length > maxBatch ? queue.slice(0, maxBatch) : queue;
         const written = writer.write(batch);
         unsynced = true;
-        keepEndLater();
+        storeHeadLater();
         const done = queue.splice(0, written);
         if (settings.current.fsync === 'always')
           waiting.push(...done.filter(({ settle }) => settle !== undefined));
@@ -186,7 +178,7 @@ function startLog(
     wakeLater();
   }
 
-  /** What is in the file and not durable is not acknowledged: what it was to record must not happen. */
+  /** Acknowledges lines only after they are durable: an action whose record may be lost must not happen. */
   async function commit(waiting: readonly Pending[]): Promise<void> {
     unsynced = false;
     try {
@@ -206,14 +198,14 @@ function startLog(
     logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
   }
 
-  /** Nothing of the queue is in the file. Appends are told; notes have happened already and are kept. */
+  /** Nothing of the queue is in the file: rejects the calls of `append`, and keeps the events of `note`. */
   function fail(error: unknown): void {
     const failure = unavailable(error);
     const notes = queue.filter(({ settle }) => settle === undefined);
     for (const { settle } of queue) settle?.reject(failure);
-    const lost = Math.max(0, notes.length - notesKept);
+    const lost = Math.max(0, notes.length - maxNotes);
     queue = notes.slice(lost);
-    // Said once, not for every request that is refused.
+    // Once, not for every refused request.
     if (!failing || lost > 0)
       logger?.error({ err: error, file, waiting: queue.length, lost }, failure.message);
     failing = true;
@@ -239,36 +231,36 @@ function startLog(
     else wakeLater();
   }
 
-  function keepEndLater(): void {
+  function storeHeadLater(): void {
     if (store === undefined || closed) return;
-    endTimer ??= setTimeout(() => {
-      keeping = keepEnd();
-    }, storeEvery).unref();
+    headTimer ??= setTimeout(() => {
+      keeping = storeCurrentHead();
+    }, storeHeadAfter).unref();
   }
 
-  /** The line is made durable first: after a power cut, too, the log must not be behind the store. */
-  async function keepEnd(): Promise<void> {
+  /** Syncs the line first: also after a power cut, the log must not be behind the store. */
+  async function storeCurrentHead(): Promise<void> {
     try {
       const [node, last] = [writer.node(), writer.last()];
       await writer.sync();
-      await putEnd(node, last);
+      await putHead(node, last);
     } catch (error) {
-      logger?.warn({ err: error, file }, 'The end of the audit log could not be kept in the store.');
+      logger?.warn({ err: error, file }, 'The head of the audit log could not be stored.');
     }
-    endTimer = undefined;
-    if (writer.last().hash !== storedEnd) keepEndLater();
+    headTimer = undefined;
+    if (writer.last().hash !== storedHeadHash) storeHeadLater();
   }
 
-  async function putEnd(node: string, last: ChainHead): Promise<void> {
-    if (store === undefined || last.seq === 0 || last.hash === storedEnd) return;
+  async function putHead(node: string, last: ChainHead): Promise<void> {
+    if (store === undefined || last.seq === 0 || last.hash === storedHeadHash) return;
     await storeHead(store, file, node, last, vault);
-    storedEnd = last.hash;
+    storedHeadHash = last.hash;
   }
 
   async function shut(): Promise<void> {
     closed = true;
     clearTimeout(timer);
-    clearTimeout(endTimer);
+    clearTimeout(headTimer);
     await keeping;
     await committing;
     flush();
@@ -280,17 +272,14 @@ function startLog(
     } catch (error) {
       throw unavailable(error);
     }
-    await putEnd(node, last).catch((error: unknown) => {
-      logger?.warn({ err: error, file }, 'The end of the audit log could not be kept in the store.');
+    await putHead(node, last).catch((error: unknown) => {
+      logger?.warn({ err: error, file }, 'The head of the audit log could not be stored.');
     });
     if (lost > 0) {
-      throw new SidekeyError(
-        'audit_unavailable',
-        `${lost} events could not be written to the audit log ${file}.`,
-        {
-          hint: `Make ${file} and its folder writable for this user, and free space on its disk.`,
-        },
-      );
+      const sentence = `${lost} events could not be written to the audit log ${file}.`;
+      throw new SidekeyError('audit_unavailable', sentence, {
+        hint: `Make ${file} and its folder writable for this user, and free space on its disk.`,
+      });
     }
   }
 
@@ -324,19 +313,19 @@ function reasonOf(error: unknown): string {
   return code ?? message;
 }
 
-/** Failures that the audit file has already. */
-const noted = new WeakSet<object>();
+/** Failures that the log has already recorded. */
+const recorded = new WeakSet<object>();
 
-/** Whether a failure of `audited` is in the audit file, so that who meets it next does not note it again. */
+/** Reports whether `recordChange` has recorded this failure, so that its callers do not record it again. */
 export function isRecorded(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && noted.has(error);
+  return typeof error === 'object' && error !== null && recorded.has(error);
 }
 
 /**
- * Makes a change that is in the audit file before it happens: a change that cannot be recorded is not made. Where it
- * fails after that, a second event says so. Its outcome is `allow` unless it says another.
+ * Records a change, and then makes it: a change that cannot be recorded is not made. If it fails, a second event says so.
+ * The outcome of the event is `allow` unless it has another one.
  *
- * @throws SidekeyError `audit_unavailable`, and what `change` throws
+ * @throws SidekeyError `audit_unavailable`, and the errors of `change`
  */
 export async function recordChange<T>(
   audit: Pick<AuditLog, 'append' | 'note'>,
@@ -349,16 +338,16 @@ export async function recordChange<T>(
   } catch (error) {
     const code = error instanceof SidekeyError ? error.code : 'internal';
     audit.note({ ...event, outcome: 'failed', code });
-    if (typeof error === 'object' && error !== null) noted.add(error);
+    if (typeof error === 'object' && error !== null) recorded.add(error);
     throw error;
   }
 }
 
-/** The log, each of whose events says who made it and from where, unless it says so itself. */
+/** Returns the log with an author and a client for each event that names none. */
 export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
   return {
     ...log,
-    // As it is when it is asked: a writer that lost its slot goes on with another.
+    // Read at each call: a writer that lost its slot continues with another node.
     get node() {
       return log.node;
     },

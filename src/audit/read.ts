@@ -1,29 +1,24 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditLine } from './event.ts';
-import { fileId, type LogSource, type RotatedFile, rotatedFiles, snapshotLog } from './log-files.ts';
+import { fileIdAt, type LogSource, type RotatedFile, rotatedFiles, snapshotLog } from './log-files.ts';
 import { type LogReader, maxLineBytes, openSource, PackedDamage } from './reader.ts';
 import { parseLine, piecesOf } from './line.ts';
-
-/** Waits for more lines at the end of the log, across rotations. */
 
 interface Followed {
   readonly id: string;
   readonly reader: LogReader;
   at: number;
-  /** A line whose newline has not come yet. */
+  /** A line without its newline so far. */
   carry: Buffer;
 }
 
-/** Files kept open after their rotation: a writer may finish a batch in one. */
+/** Files that stay open after their rotation: a writer may complete a batch in one. */
 export const maxOpenFiles = 3;
-/** Milliseconds between looks, for file systems that do not tell of changes. */
-const lookEvery = 1_000;
+/** Milliseconds between checks, for file systems that report no changes. */
+const checkEvery = 1_000;
 
-/**
- * The lines (bytes without newline) that are appended after the `sources`, as they come, until `signal` aborts.
- * Sleeps on the file system's notices, and looks once a second.
- */
+/** Yields the lines (bytes without newline) that are appended after the `sources`, across rotations, until `signal` aborts. */
 export async function* followLines(
   file: string,
   sources: readonly LogSource[],
@@ -43,7 +38,7 @@ export async function* followLines(
     }
     while (!ended()) {
       bell.reset();
-      if (idAt(file) !== followed.at(-1)?.id) {
+      if (fileIdAt(file) !== followed.at(-1)?.id) {
         for (const rotated of rotatedFiles(file)) {
           if (rotated.number <= newest) continue;
           follow(rotated);
@@ -60,17 +55,13 @@ export async function* followLines(
     for (const { reader } of followed) reader.close();
   }
 
-  /** Follows the file at this path from its beginning, unless it is followed already. */
+  /** Follows the file at this path from its beginning. */
   function follow(at: RotatedFile): void {
-    const id = idAt(at.path);
+    const id = fileIdAt(at.path);
     if (id === undefined || followed.some((each) => each.id === id)) return;
     const reader = openSource(file, { ...at, size: 0, id });
     if (reader !== undefined) followed.push({ id, reader, at: 0, carry: Buffer.alloc(0) });
   }
-}
-
-function idAt(at: string): string | undefined {
-  return fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
 }
 
 function* readAppended(file: Followed): Generator<Buffer> {
@@ -89,7 +80,7 @@ function* readAppended(file: Followed): Generator<Buffer> {
   }
 }
 
-/** Rings when something in the folder changes, once a second, and when `signal` aborts. */
+/** Rings on a change in the folder, once a second, and when `signal` aborts. */
 function startBell(folder: string, signal: AbortSignal | undefined) {
   let rang = false;
   let wake: (() => void) | undefined;
@@ -97,12 +88,12 @@ function startBell(folder: string, signal: AbortSignal | undefined) {
     rang = true;
     wake?.();
   };
-  const timer = setInterval(ring, lookEvery);
+  const timer = setInterval(ring, checkEvery);
   let watcher: fs.FSWatcher | undefined;
   try {
     watcher = fs.watch(folder, ring).on('error', () => watcher?.close());
   } catch {
-    // No notices here (no such folder yet, or no more watches to be had): the timer is enough.
+    // The folder is missing, or the system has no more watches: the timer suffices.
   }
   signal?.addEventListener('abort', ring, { once: true });
   return {
@@ -121,42 +112,36 @@ function startBell(folder: string, signal: AbortSignal | undefined) {
   };
 }
 
-/** Reads on in the log from a remembered place, across rotations, packing and removals. */
-
-/** A place in the log: the start of a line, or the end. */
+/** A position in the log: the start of a line, or the end. */
 export interface LogPosition {
-  /** The number of the rotated file; of the file that is appended to, the number that it will have. */
+  /** Number of a rotated file; for the live file the number that it will have. */
   readonly segment: number;
-  /** Bytes of text before it. */
+  /** Bytes of text before it in that file. */
   readonly offset: number;
 }
 
-/** A line and its text, as it stands in the log without the newline. */
+/** A line, and its text in the log without the newline. */
 export interface ReadLine {
   readonly line: AuditLine;
   readonly text: string;
 }
 
-/** What was read. */
 export interface LinesRead {
   readonly lines: readonly ReadLine[];
-  /** Where they begin, and where to read on. */
+  /** Position of the first line, and of the next read. */
   readonly from: LogPosition;
   readonly next: LogPosition;
-  /** Whether lines before `from` could not be given: retention removed them, or a packed file is damaged. */
+  /** Whether lines before `from` are missing: retention removed them, or a packed file is damaged. */
   readonly skipped: boolean;
 }
 
-/** How much is read at once. A longer line is given nevertheless. */
+/** Limits for one read, which returns at least one line of any length. */
 interface ReadLimits {
   readonly lines: number;
   readonly bytes: number;
 }
 
-/**
- * Milliseconds without a write after which a rotated file counts as ended: a writer may be in the middle of a write to it
- * while it is rotated.
- */
+/** Milliseconds without a write after which a rotated file is complete: its writer may have been in a write. */
 const endedAfterMs = 5_000;
 
 /** The end of the log. */
@@ -166,12 +151,12 @@ export function endOfLog(file: string): LogPosition {
   return { segment: last.number, offset: sizeOf(file, last) };
 }
 
-/** The beginning of what is kept of the log. */
+/** The first remaining position of the log. */
 export function startOfLog(file: string): LogPosition {
   return { segment: snapshotLog(file)[0]?.number ?? 1, offset: 0 };
 }
 
-/** Bytes of text from a place to the end of the log. */
+/** Counts the bytes of text from a position to the end of the log. */
 export function bytesBehind(file: string, { segment, offset }: LogPosition): number {
   return snapshotLog(file)
     .filter(({ number }) => number >= segment)
@@ -190,9 +175,9 @@ function sizeOf(file: string, source: LogSource): number {
 }
 
 /**
- * The next lines from a place on; none where there are none yet.
+ * Reads the next lines from a position, across rotations, packing and removals; none if there are none yet.
  *
- * @param now Milliseconds since the epoch, of the same clock as the times of files.
+ * @param now Milliseconds since the epoch, of the clock of file times.
  */
 export async function readLinesFrom(
   file: string,
@@ -208,7 +193,7 @@ export async function readLinesFrom(
     const source = sources[at] ?? sources[0];
     if (source === undefined) return { lines: [], from, next: from, skipped };
     if (source.number !== from.segment) {
-      // Removed by retention; or it is another log, which begins anew.
+      // Removed by retention, or the log was replaced by a new one.
       skipped ||= source.number > from.segment;
       from = { segment: source.number, offset: 0 };
     }
@@ -250,7 +235,7 @@ async function readSource(
   if (reader === undefined) return { lines: [], end: offset, ended: true };
   try {
     const size = Math.min(source.size, reader.size());
-    // A file that is shorter than it was is another one.
+    // A file that became shorter is another one.
     const start = offset > size ? 0 : offset;
     const bytes = await readFrom(reader, start, Math.min(size - start, limits.bytes + maxLineBytes));
     const lines: ReadLine[] = [];
@@ -267,7 +252,7 @@ async function readSource(
       if (lines.length >= limits.lines || from >= limits.bytes) break;
     }
     const isAtEnd = isLast && start + bytes.length === size && bytes.indexOf(0x0a, from) === -1;
-    // What has no newline in a file that is written no more is a whole line without one, or torn for ever.
+    // Text without a newline in a complete file is a last line, or torn for ever.
     if (isAtEnd && from < bytes.length) {
       take(bytes.length);
       from = bytes.length;

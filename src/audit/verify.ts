@@ -1,13 +1,17 @@
-/**
- * Checks a whole log against the key: every line, every chain, every head record, every rotated file. Streams, and may
- * run while writers write.
- *
- * Found: a line that was edited, removed, moved, repeated or added; an end that was cut; a file that was removed by
- * anybody but retention. Found only with the ends in the store, or with an anchor: a log that was removed or put back as
- * it was, together with its head records.
- */
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
+import {
+  type ChainExtent,
+  type ChainWalk,
+  type Gap,
+  type Problem,
+  problemLimit,
+  walkChains,
+} from './chain.ts';
+import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './head-file.ts';
+import { type ChainHead, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
+import { openSource, PackedDamage, readForwards } from './reader.ts';
 import {
   type Anchored,
   nothingRemoved,
@@ -17,70 +21,60 @@ import {
   type RetentionState,
   type StoredHeads,
 } from './sealed-heads.ts';
-import {
-  type ChainExtent,
-  type ChainWalk,
-  type Gap,
-  type Problem,
-  problemLimit,
-  walkChains,
-} from './chain.ts';
-import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
-import { openSource, PackedDamage, readForwards } from './reader.ts';
-import { type ChainMac, type ChainHead, parseLine, piecesOf, readPiece } from './line.ts';
-import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './head-file.ts';
 
-/** What is verified. */
 interface VerifyOptions {
   readonly file: string;
   readonly vault: AuditVault;
+  /** The lines that anchors name, see `readAnchors`. */
   readonly anchored?: Anchored | undefined;
-  /**
-   * The ends that the store has of it, read before the call: the log is then no shorter than they say. Left out: the
-   * store is not at hand.
-   */
+  /** The heads in the store, read before the call, so that the log is not behind them. Absent: no store is available. */
   readonly stored?: StoredHeads | undefined;
 }
 
-/** What a check of the log found. */
+/** The result of a verification. */
 export interface Verification {
   /** Whether there are no problems. */
   readonly ok: boolean;
   /** Authentic lines. */
   readonly lines: number;
   readonly files: number;
-  /** How many files retention removed before the first of them. */
+  /** How many files retention removed before the first of these. */
   readonly removed: number;
-  /** When it last removed some, in ISO 8601; null: never. */
+  /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;
-  /** Whether it was compared with the ends in the store. */
+  /** Whether the log was compared with the heads in the store. */
   readonly compared: boolean;
-  /** Lines that are gone whose loss is not accepted yet. */
+  /** Missing lines whose loss is not accepted. */
   readonly gaps: readonly Gap[];
-  /** How many lines are gone whose loss was accepted. */
+  /** Number of missing lines whose loss was accepted. */
   readonly accepted: number;
-  /** Ends of writes that a crash or a full disk broke off. They record nothing, and no line is missing for them. */
+  /** Writes that a crash or a full disk interrupted. They record nothing, and no line is missing for them. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
-  /** The first of the problems: where to begin to look. */
+  /** The first problem in the order of the log. */
   readonly first: Problem | null;
-  /** In the order of the log. At most some thousands; `omitted` says how many more there are. */
+  /** At most some thousands, in the order of the log. */
   readonly problems: readonly Problem[];
+  /** Number of further problems. */
   readonly omitted: number;
 }
 
 /**
- * Verifies the log at `file`. A log that was never written has no lines and no problems.
+ * Verifies the log at `file` against the key: lines, chains, head records and rotated files. It streams, and may run while
+ * writers write. A log that was never written has no lines and no problems.
  *
- * @param options.anchored What anchors say of it, see `readAnchors`.
- * @throws SidekeyError `key_mismatch` where it was written with another master key.
+ * It finds lines that were edited, removed, moved, repeated or added, a cut end, and removed files that retention did not
+ * remove. Only with the heads in the store, or with an anchor, it finds a log that was removed, or restored together with
+ * its own head file.
+ *
+ * @throws SidekeyError `key_mismatch` if it was written with another master key.
  */
 export async function verifyAudit(options: VerifyOptions): Promise<Verification> {
   const file = path.resolve(options.file);
   let retention = readRetention(file, options.vault);
   for (;;) {
     const found = await verifyFrom({ ...options, file }, retention);
-    // Where retention removed files meanwhile, what is missing is what it removed.
+    // Retention may have removed files meanwhile.
     const now = readRetention(file, options.vault);
     if (found.ok || JSON.stringify(now) === JSON.stringify(retention)) return found;
     retention = now;
@@ -93,30 +87,24 @@ async function verifyFrom(
 ): Promise<Verification> {
   const mac: ChainMac = (text) => vault.mac('audit-chain', text);
   const { removed, time, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
-  // First the heads, then the sizes of the files: what a head tells of was written before it.
+  // Heads before file sizes: the lines that a head names were written before it.
   const records = readHeads(file, vault);
-  // A removal that was interrupted leaves files, which the next one removes.
+  // An interrupted removal leaves files, which the next one removes.
   const sources = snapshotLog(file).filter(({ number }) => number > removed);
-  const walk = walkChains(
-    headLinks(records),
-    { file: headFile(file), line: 1 },
-    {
-      starts,
-      anchored,
-      stored: stored?.heads,
-    },
-  );
+  const heads = new Map<string, ChainHead>();
+  for (const record of records) if (record.kind === 'head') heads.set(record.head.node, record.head);
+  const known = { starts, anchored, stored: stored?.heads };
+  const walk = walkChains(heads, { file: headFile(file), line: 1 }, known);
   const problems: Problem[] = [
-    ...storedProblems(stored),
+    ...storeProblems(stored),
     ...headProblems(file, records),
-    ...slotProblems(file, records),
     ...retentionProblems(file, retention),
     ...numberProblems(file, removed),
   ];
   for (const source of sources) problems.push(...(await walkSource(file, source, mac, walk)));
 
   const found = walk.finish();
-  problems.push(...behindProblems(file, records, readHeads(file, vault), found.heads));
+  problems.push(...oldHeadProblems(file, records, readHeads(file, vault), found.heads));
   const otherKey = records.find((record) => record.kind === 'other-key');
   if (otherKey !== undefined && found.lines === 0) {
     throw new SidekeyError(
@@ -146,8 +134,8 @@ async function verifyFrom(
 }
 
 /**
- * Shows the pieces of one file to a walk. Answers the problems that are no matter of its chains: what writers and
- * retention found and marked in the log itself, and a packed file that is damaged.
+ * Passes the pieces of one file to a walk. Returns the problems beside its chains: damage that writers and retention
+ * recorded in the log, and a damaged packed file.
  */
 export async function walkSource(
   file: string,
@@ -167,7 +155,7 @@ export async function walkSource(
           const piece = readPiece(bytesOfPiece, mac);
           const from = at + bytesOfPiece.byteOffset - bytes.byteOffset;
           walk.see(piece, place, { number: source.number, from, to: from + bytesOfPiece.length });
-          if (piece.kind !== 'line' || !marking.has(piece.event)) continue;
+          if (piece.kind !== 'line' || !logEvents.has(piece.event)) continue;
           const { event, code, reason = '' } = parseLine(bytesOfPiece) ?? {};
           const gap = event === 'audit.accepted' ? parseGap(reason) : undefined;
           if (gap !== undefined) walk.accept(gap);
@@ -185,59 +173,50 @@ export async function walkSource(
   return problems;
 }
 
-/** Events that with the code `audit_broken` say what was found to be wrong then, and one that accepts a loss. */
-const marking: ReadonlySet<string> = new Set(['audit.repaired', 'audit.pruned', 'audit.accepted']);
+/** Events that report damage by the code `audit_broken`, and the event that accepts a loss. */
+const logEvents: ReadonlySet<string> = new Set(['audit.repaired', 'audit.pruned', 'audit.accepted']);
 
-function storedProblems(stored: StoredHeads | undefined): Problem[] {
+function storeProblems(stored: StoredHeads | undefined): Problem[] {
   return (stored?.damaged ?? []).map((node, index) => {
     const sentence = `The end of ${node} in the store was changed.`;
     return { file: stored?.location ?? '', line: index + 1, kind: 'edited', sentence };
   });
 }
 
-function headLinks(records: readonly HeadRecord[]): Map<string, ChainHead> {
-  return new Map(
-    records.flatMap((record) => (record.kind === 'head' ? [[record.head.node, record.head]] : [])),
-  );
-}
-
+/** Records that were changed, and missing ones: a slot that had a record keeps one for ever. */
 function headProblems(file: string, records: readonly HeadRecord[]): Problem[] {
-  return records.flatMap((record, index): Problem[] => {
-    if (record.kind === 'head' || record.kind === 'none') return [];
-    const sentence =
-      record.kind === 'broken'
-        ? `The head record of slot ${index + 1} was changed.`
-        : `The head record of slot ${index + 1} was written with another master key (${record.keyId}).`;
-    return [{ file: headFile(file), line: index + 1, kind: 'edited', sentence }];
-  });
-}
-
-/** A slot that had a record has one for ever. */
-function slotProblems(file: string, records: readonly HeadRecord[]): Problem[] {
-  const slots = Array.from({ length: highestSlot(records) }, (_, index) => index);
-  return slots.flatMap((index): Problem[] => {
-    if ((records[index]?.kind ?? 'none') !== 'none') return [];
-    const sentence = `The head record of slot ${index + 1} is gone, and perhaps all lines of its writer with it.`;
-    return [{ file: headFile(file), line: index + 1, kind: 'cut', sentence }];
-  });
+  const count = Math.max(records.length, highestSlot(records));
+  return Array.from({ length: count }, (_, index): Problem[] => {
+    const record = records[index] ?? { kind: 'none' };
+    const place = { file: headFile(file), line: index + 1 };
+    const name = `The head record of slot ${index + 1}`;
+    if (record.kind === 'broken') return [{ ...place, kind: 'edited', sentence: `${name} was changed.` }];
+    if (record.kind === 'other-key') {
+      const sentence = `${name} was written with another master key (${record.keyId}).`;
+      return [{ ...place, kind: 'edited', sentence }];
+    }
+    if (record.kind === 'head' || index >= highestSlot(records)) return [];
+    return [
+      { ...place, kind: 'cut', sentence: `${name} is gone, and perhaps all lines of its writer with it.` },
+    ];
+  }).flat();
 }
 
 /**
- * Records that say that nothing was written after a line, where something was. A writer that begins again says so first, so
- * such a record was put back; unless it was written anew while the log was read.
+ * Finds records that are closed, although lines follow. A writer first records that it has opened its chain, so an older
+ * record was restored; unless the record was written anew while the log was read.
  */
-function behindProblems(
+function oldHeadProblems(
   file: string,
   before: readonly HeadRecord[],
   after: readonly HeadRecord[],
-  ends: ReadonlyMap<string, ChainHead>,
+  heads: ReadonlyMap<string, ChainHead>,
 ): Problem[] {
   return before.flatMap((record, index): Problem[] => {
     if (record.kind !== 'head' || !record.head.closed) return [];
     const { node, seq } = record.head;
-    const isBehind =
-      (ends.get(node)?.seq ?? 0) > seq && JSON.stringify(after[index]) === JSON.stringify(record);
-    if (!isBehind) return [];
+    if ((heads.get(node)?.seq ?? 0) <= seq) return [];
+    if (JSON.stringify(after[index]) !== JSON.stringify(record)) return [];
     const sentence = `The head record of ${node} ends at line ${seq}, and the log does not: an older record was put back.`;
     return [{ file: headFile(file), line: index + 1, kind: 'repeated', sentence }];
   });
@@ -252,16 +231,15 @@ function retentionProblems(file: string, state: RetentionState): Problem[] {
   return [{ file: retentionFile(file), line: 1, kind: 'edited', sentence }];
 }
 
-/** Rotated files are numbered without a gap, from the last that retention removed. */
+/** Finds gaps in the numbers of rotated files after the last one that retention removed. */
 function numberProblems(file: string, removed: number): Problem[] {
   let last = removed;
   return rotatedFiles(file).flatMap(({ path: at, number }): Problem[] => {
     if (number <= removed) return [];
-    const gone = number - last - 1;
     const [from, to] = [last + 1, number - 1];
     last = number;
-    if (gone <= 0) return [];
-    const what = gone === 1 ? `Rotated file ${from} is` : `Rotated files ${from} to ${to} are`;
+    if (from > to) return [];
+    const what = from === to ? `Rotated file ${from} is` : `Rotated files ${from} to ${to} are`;
     return [{ file: at, line: 1, kind: 'missing', sentence: `${what} gone.` }];
   });
 }
