@@ -31,7 +31,7 @@ export const clients: readonly Client[] = [
     title: 'curl',
     programs: ['curl'],
     variables: ['CURL_CA_BUNDLE'],
-    notes: ['A file ~/.curlrc with "proxy" or "cacert" goes before the variables.'],
+    notes: ['A file ~/.curlrc with "proxy" or "cacert" overrides the variables.'],
     seen: [{ what: 'curl', test: 'languages' }],
   },
   {
@@ -39,9 +39,7 @@ export const clients: readonly Client[] = [
     title: 'wget',
     programs: ['wget'],
     variables: ['WGETRC'],
-    notes: [
-      'A file ~/.wgetrc of your own needs the line "ca_certificate = BUNDLE": wget reads no second one.',
-    ],
+    notes: ['Your own ~/.wgetrc needs the line "ca_certificate = BUNDLE": wget reads only one such file.'],
     seen: [{ what: 'wget', test: 'languages' }],
   },
   {
@@ -50,8 +48,8 @@ export const clients: readonly Client[] = [
     programs: ['git', 'git-lfs'],
     variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT'],
     notes: [
-      'http.proxy in a git config goes before the variables.',
-      'Addresses of the form git@HOST:… are SSH, which no proxy for HTTP sees.',
+      'http.proxy in a git config overrides the variables.',
+      'Addresses of the form git@HOST:… use SSH, not the HTTP proxy.',
     ],
     seen: [
       { what: 'git', test: 'git' },
@@ -64,9 +62,9 @@ export const clients: readonly Client[] = [
     programs: ['node'],
     variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
     notes: [
-      'Before 22.21 and 24.5 fetch and http know no proxy: a library such as undici has to be told.',
-      'ws and superagent make connections of their own, past the proxy: give them https.globalAgent, new WebSocket(URL, { agent }) and .agent(agent).',
-      'http2.connect knows no proxy: fetch of undici, or a socket from a CONNECT of your own in createConnection.',
+      'Before 22.21 and 24.5, fetch and http ignore the proxy variables: configure a library such as undici.',
+      'ws and superagent bypass the proxy: pass https.globalAgent to them, with new WebSocket(URL, { agent }) and .agent(agent).',
+      'http2.connect ignores the proxy: use fetch of undici, or open a CONNECT tunnel in createConnection.',
     ],
     seen: [
       { what: 'needle 3.5, ws 8 and superagent 10 with that agent', test: null },
@@ -79,7 +77,7 @@ export const clients: readonly Client[] = [
     title: 'npm, pnpm',
     programs: ['npm', 'pnpm'],
     variables: ['NPM_CONFIG_CAFILE', 'NODE_EXTRA_CA_CERTS'],
-    notes: ['https-proxy in an .npmrc goes before HTTPS_PROXY.'],
+    notes: ['https-proxy in an .npmrc overrides HTTPS_PROXY.'],
     seen: [{ what: 'npm', test: 'npm' }],
   },
   {
@@ -95,7 +93,7 @@ export const clients: readonly Client[] = [
     title: 'Bun',
     programs: ['bun'],
     variables: ['NODE_EXTRA_CA_CERTS'],
-    notes: ['Its WebSocket goes past the proxy: new WebSocket(URL, { proxy: process.env.HTTPS_PROXY }).'],
+    notes: ['Its WebSocket bypasses the proxy: use new WebSocket(URL, { proxy: process.env.HTTPS_PROXY }).'],
     seen: [{ what: 'fetch, install, WebSocket with that option of 1.4', test: null }],
   },
   {
@@ -111,7 +109,7 @@ export const clients: readonly Client[] = [
     title: 'Python: requests, httpx, urllib, aiohttp',
     programs: ['python3', 'python'],
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
-    notes: ['aiohttp reads the proxy variables only where its session is made with trust_env=True.'],
+    notes: ['aiohttp reads the proxy variables only in a session with trust_env=True.'],
     seen: [{ what: 'requests, httpx, urllib, aiohttp', test: 'languages' }],
   },
   {
@@ -135,7 +133,7 @@ export const clients: readonly Client[] = [
     title: 'yt-dlp',
     programs: ['yt-dlp'],
     variables: ['SSL_CERT_FILE'],
-    notes: ['Where certifi is installed it takes those roots alone: --compat-options no-certifi.'],
+    notes: ['If certifi is installed, it uses only those roots: add --compat-options no-certifi.'],
     seen: [{ what: 'yt-dlp with that option', test: null }],
   },
   {
@@ -143,7 +141,7 @@ export const clients: readonly Client[] = [
     title: 'httplib2',
     programs: [],
     variables: ['HTTPLIB2_CA_CERTS'],
-    notes: ['It knows proxies only where PySocks is installed, and goes past them in silence otherwise.'],
+    notes: ['It uses proxies only if PySocks is installed, and otherwise bypasses them silently.'],
     seen: [],
   },
   {
@@ -151,9 +149,7 @@ export const clients: readonly Client[] = [
     title: 'AWS command line, boto3',
     programs: ['aws'],
     variables: ['AWS_CA_BUNDLE'],
-    notes: [
-      'They sign with keys that are worth nothing, which run sets, and Sidekey signs anew (docs/aws.md).',
-    ],
+    notes: ['They sign with worthless keys that run sets, and Sidekey replaces the signature (docs/aws.md).'],
     seen: [],
   },
   {
@@ -161,7 +157,7 @@ export const clients: readonly Client[] = [
     title: 'gcloud',
     programs: ['gcloud'],
     variables: ['CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE'],
-    notes: ['proxy/address in its own settings goes before the variables.'],
+    notes: ['proxy/address in its own settings overrides the variables.'],
     seen: [],
   },
   {
@@ -174,12 +170,12 @@ export const clients: readonly Client[] = [
   },
   {
     name: 'go',
-    title: 'Go, and what is written in it: gh, kubectl, Helm, Terraform, modules',
+    title: 'Go, and programs in Go: gh, kubectl, Helm, Terraform, modules',
     programs: ['go', 'gh', 'kubectl', 'helm', 'terraform'],
     variables: ['SSL_CERT_FILE'],
     notes: [
-      'On macOS and Windows Go asks the system alone: add the CA to the keychain.',
-      'kubectl takes roots of a cluster from the kubeconfig: name the bundle there as certificate-authority.',
+      "On macOS and Windows, Go uses only the system's trust store: add the CA there.",
+      'kubectl reads the roots of a cluster from the kubeconfig: set certificate-authority to the bundle.',
     ],
     seen: [
       { what: 'net/http', test: 'languages' },
@@ -202,9 +198,9 @@ export const clients: readonly Client[] = [
     programs: ['rustup'],
     variables: ['SSL_CERT_FILE'],
     notes: [
-      'A program that was built with webpki-roots has its roots inside and takes no others.',
-      'So is ureq by default: it needs the feature platform-verifier and RootCerts::PlatformVerifier.',
-      'On macOS SSL_CERT_FILE is read by rustls-native-certs alone.',
+      'A program that was built with webpki-roots uses only its built-in roots.',
+      'ureq does so by default: it needs the feature platform-verifier and RootCerts::PlatformVerifier.',
+      'On macOS, only rustls-native-certs reads SSL_CERT_FILE.',
     ],
     seen: [
       { what: 'reqwest 0.12 with rustls-tls-native-roots, ureq 3 with its platform-verifier', test: null },
@@ -216,7 +212,7 @@ export const clients: readonly Client[] = [
     programs: ['java', 'mvn', 'gradle', 'sbt'],
     variables: ['JAVA_TOOL_OPTIONS'],
     notes: [
-      'Java cannot be given a password for a proxy by variables: it needs a port where no token is asked for.',
+      'Java takes no proxy password from variables: it needs a port that requires no token.',
       'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
       'Apache HttpClient 4 and 5 read neither proxy nor trust store of the JVM unless the program builds them with useSystemProperties().',
     ],
@@ -240,7 +236,7 @@ export const clients: readonly Client[] = [
     programs: ['php', 'composer'],
     variables: ['PHP_INI_SCAN_DIR', 'SSL_CERT_FILE'],
     notes: [
-      'Streams (file_get_contents) know no proxy variables: name it in a stream context. The curl extension and Guzzle read them.',
+      'Streams (file_get_contents) ignore the proxy variables: set the proxy in a stream context. The curl extension and Guzzle read them.',
     ],
     seen: [{ what: 'the curl extension', test: 'languages' }],
   },
@@ -257,7 +253,7 @@ export const clients: readonly Client[] = [
     title: '.NET',
     programs: ['dotnet'],
     variables: ['SSL_CERT_FILE'],
-    notes: ['On macOS and Windows .NET asks the system alone.'],
+    notes: ["On macOS and Windows, .NET uses only the system's trust store."],
     seen: [],
   },
   {
@@ -282,7 +278,7 @@ export const clients: readonly Client[] = [
     programs: ['Rscript'],
     variables: ['CURL_CA_BUNDLE'],
     notes: [
-      'Its package curl, and so httr, ignores CURL_CA_BUNDLE: new_handle(cainfo = Sys.getenv("CURL_CA_BUNDLE")).',
+      'Its package curl, and so httr, ignores CURL_CA_BUNDLE: use new_handle(cainfo = Sys.getenv("CURL_CA_BUNDLE")).',
     ],
     seen: [{ what: 'download.file and url of R 4.2, curl with that option', test: null }],
   },
@@ -292,7 +288,7 @@ export const clients: readonly Client[] = [
     programs: [],
     variables: [],
     notes: [
-      'CURL_CA_BUNDLE and SSL_CERT_FILE are read by the program curl: libcurl has the place of its roots inside, and each program its own setting for CURLOPT_CAINFO.',
+      'Only the program curl reads CURL_CA_BUNDLE and SSL_CERT_FILE. libcurl has a built-in path, and each program has its own setting for CURLOPT_CAINFO.',
     ],
     seen: [],
   },
@@ -302,7 +298,7 @@ export const clients: readonly Client[] = [
     programs: ['aria2c'],
     variables: [],
     notes: [
-      'It reads no variable for its roots: aria2c --ca-certificate=BUNDLE, or ca-certificate in its aria2.conf.',
+      'It reads no variable for its roots: use aria2c --ca-certificate=BUNDLE, or ca-certificate in aria2.conf.',
     ],
     seen: [{ what: 'aria2 1.36 with that option', test: null }],
   },
@@ -311,7 +307,7 @@ export const clients: readonly Client[] = [
     title: 'ffmpeg',
     programs: ['ffmpeg'],
     variables: [],
-    notes: ['It verifies no certificate unless it is told to: -tls_verify 1 -ca_file BUNDLE.'],
+    notes: ['It verifies certificates only with -tls_verify 1 -ca_file BUNDLE.'],
     seen: [],
   },
   {
@@ -320,8 +316,8 @@ export const clients: readonly Client[] = [
     programs: ['hg'],
     variables: ['HGRCPATH'],
     notes: [
-      'web.cacerts in the hgrc of a repository goes before.',
-      'A root that web.cacerts of your own names is not in the bundle: name it in SSL_CERT_FILE too.',
+      'web.cacerts in the hgrc of a repository overrides it.',
+      'The bundle lacks roots of your own web.cacerts: add them to SSL_CERT_FILE.',
     ],
     seen: [{ what: 'hg', test: 'mercurial' }],
   },
@@ -331,7 +327,7 @@ export const clients: readonly Client[] = [
     programs: ['svn'],
     variables: [],
     notes: [
-      'It reads no variables: http-proxy-host, http-proxy-port and ssl-authority-files in ~/.subversion/servers, or as --config-option servers:global:http-proxy-host=127.0.0.1 and so on. It needs a port where no token is asked for.',
+      'It reads no variables: http-proxy-host, http-proxy-port and ssl-authority-files in ~/.subversion/servers, or as --config-option servers:global:http-proxy-host=127.0.0.1 and so on. It needs a port that requires no token.',
     ],
     seen: [{ what: 'svn 1.14 with those options', test: null }],
   },
@@ -341,7 +337,7 @@ export const clients: readonly Client[] = [
     programs: ['apt-get', 'apt'],
     variables: ['APT_CONFIG'],
     notes: [
-      'Acquire::https::CAInfo in /etc/apt/apt.conf.d goes before.',
+      'Acquire::https::CAInfo in /etc/apt/apt.conf.d overrides it.',
       'Where root calls it, it reads files as the user _apt: where that user cannot get to the bundle, APT_CONFIG is not set.',
       'sudo takes the variables away: sidekey run -- is for what it runs itself.',
     ],
@@ -360,7 +356,7 @@ export const clients: readonly Client[] = [
     title: 'Nix',
     programs: ['nix'],
     variables: ['NIX_SSL_CERT_FILE'],
-    notes: ['Where a daemon builds, its own environment counts.'],
+    notes: ['A daemon that builds uses its own environment.'],
     seen: [],
   },
   {
@@ -377,7 +373,7 @@ export const clients: readonly Client[] = [
     programs: ['docker'],
     variables: [],
     notes: [
-      'The daemon pulls and pushes, with its own settings; sidekey env --shell docker is for what runs in containers.',
+      'The daemon pulls and pushes with its own settings; sidekey env --shell docker is for programs in containers.',
     ],
     seen: [],
   },
@@ -387,7 +383,7 @@ export const clients: readonly Client[] = [
     programs: ['chromium', 'google-chrome'],
     variables: [],
     notes: [
-      'It takes no password for a proxy from variables: it needs a port where no token is asked for.',
+      'It takes no proxy password from variables: it needs a port that requires no token.',
       'Its roots come from ~/.pki/nssdb: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
     ],
     seen: [{ what: 'Chromium', test: 'chromium' }],

@@ -49,7 +49,7 @@ export const variables = [
   {
     name: 'https_proxy',
     value: 'proxy',
-    why: 'The same in lower case, which wget, gRPC and others read alone.',
+    why: 'The same in lower case, the only one that wget, gRPC and others read.',
   },
   // curl reads http_proxy in lower case alone: a CGI server makes HTTP_PROXY of a request's Proxy field (httpoxy,
   // CVE-2016-5385), and what reads the upper case there can be led astray by a visitor. Ours adds nothing to that.
@@ -59,7 +59,7 @@ export const variables = [
     value: 'proxy',
     why: 'The same in lower case, the only one that curl and wget read.',
   },
-  { name: 'ALL_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy for whatever has none of its own.' },
+  { name: 'ALL_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy for all other protocols.' },
   { name: 'all_proxy', value: 'proxy', onlyIfSet: true, why: 'The same in lower case.' },
   {
     name: 'WSS_PROXY',
@@ -68,7 +68,7 @@ export const variables = [
     why: 'The proxy for WebSockets, for a few programs.',
   },
   { name: 'wss_proxy', value: 'proxy', onlyIfSet: true, why: 'The same in lower case.' },
-  { name: 'NO_PROXY', value: 'no-proxy', why: 'The hosts that are called without the proxy.' },
+  { name: 'NO_PROXY', value: 'no-proxy', why: 'The hosts that are not proxied.' },
   { name: 'no_proxy', value: 'no-proxy', why: 'The same in lower case.' },
 
   // openssl: SSL_CTX_set_default_verify_paths(3); Go: crypto/x509 root_unix.go; rustls-native-certs: its README.
@@ -85,9 +85,9 @@ export const variables = [
     value: { text: '1' },
     why: 'Makes fetch and http of Node.js read the proxy variables (22.21, 24.5 and later).',
   },
-  { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Roots of Node.js and Bun besides their own.' },
+  { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Additional roots of Node.js and Bun.' },
   // https://docs.deno.com/runtime/reference/env_variables/
-  { name: 'DENO_CERT', value: 'extra', why: 'Roots of Deno besides its own.' },
+  { name: 'DENO_CERT', value: 'extra', why: 'Additional roots of Deno.' },
   // npm reads its settings from variables in either case, and `npm run` sets the lower one for its scripts.
   { name: 'NPM_CONFIG_CAFILE', value: 'bundle', why: 'The roots of npm and pnpm.' },
   {
@@ -100,25 +100,25 @@ export const variables = [
     name: 'npm_config_proxy',
     value: 'proxy',
     onlyIfSet: true,
-    why: 'The proxy of npm; goes before HTTP_PROXY.',
+    why: 'The proxy of npm; overrides HTTP_PROXY.',
   },
   {
     name: 'npm_config_https_proxy',
     value: 'proxy',
     onlyIfSet: true,
-    why: 'The proxy of npm; goes before HTTPS_PROXY.',
+    why: 'The proxy of npm; overrides HTTPS_PROXY.',
   },
   {
     name: 'NPM_CONFIG_PROXY',
     value: 'proxy',
     onlyIfSet: true,
-    why: 'The proxy of npm; goes before HTTP_PROXY.',
+    why: 'The proxy of npm; overrides HTTP_PROXY.',
   },
   {
     name: 'NPM_CONFIG_HTTPS_PROXY',
     value: 'proxy',
     onlyIfSet: true,
-    why: 'The proxy of npm; goes before HTTPS_PROXY.',
+    why: 'The proxy of npm; overrides HTTPS_PROXY.',
   },
   // https://yarnpkg.com/configuration/yarnrc: each setting is a variable too; not every version reads HTTPS_PROXY.
   { name: 'YARN_HTTPS_CA_FILE_PATH', value: 'bundle', why: 'The roots of Yarn 3 and later.' },
@@ -128,10 +128,10 @@ export const variables = [
   {
     name: 'REQUESTS_CA_BUNDLE',
     value: 'bundle',
-    why: 'The roots of requests in Python, and of what is built on it.',
+    why: 'The roots of requests in Python, and of libraries that use it.',
   },
   { name: 'PIP_CERT', value: 'bundle', why: 'The roots of pip.' },
-  { name: 'PIP_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy of pip; goes before HTTPS_PROXY.' },
+  { name: 'PIP_PROXY', value: 'proxy', onlyIfSet: true, why: 'The proxy of pip; overrides HTTPS_PROXY.' },
   {
     name: 'HTTPLIB2_CA_CERTS',
     value: 'bundle',
@@ -151,7 +151,7 @@ export const variables = [
   {
     name: 'GIT_TERMINAL_PROMPT',
     value: { text: '0' },
-    why: 'Makes git fail where it would ask for a password, which nobody would answer.',
+    why: 'Makes git fail instead of asking for a password.',
   },
 
   // https://doc.rust-lang.org/cargo/reference/config.html#httpcainfo
@@ -171,7 +171,7 @@ export const variables = [
   {
     name: 'PHP_INI_SCAN_DIR',
     value: 'php',
-    why: 'A folder with curl.cainfo and openssl.cafile, behind the usual one.',
+    why: 'A folder with curl.cainfo and openssl.cafile, after the usual one.',
   },
   // LWP::UserAgent(3pm), env_proxy and ssl_opts.
   { name: 'PERL_LWP_ENV_PROXY', value: { text: '1' }, why: 'Makes LWP of Perl read the proxy variables.' },
@@ -194,20 +194,20 @@ export const variables = [
     value: 'bundle',
     why: 'The roots of gRPC in C++, Python, Ruby, PHP, C# and Node.js.',
   },
-  { name: 'grpc_proxy', value: 'proxy', onlyIfSet: true, why: 'The proxy of gRPC; goes before https_proxy.' },
+  { name: 'grpc_proxy', value: 'proxy', onlyIfSet: true, why: 'The proxy of gRPC; overrides https_proxy.' },
   // Wget manual, "Wgetrc Location"; measured with 1.21.3. A wget with OpenSSL reads SSL_CERT_FILE; the usual one with GnuTLS does not.
   {
     name: 'WGETRC',
     value: 'wget',
-    why: 'Settings of wget that name its roots, where a person has none of their own.',
+    why: 'Settings of wget with its roots, unless you have your own.',
   },
   // hg help config.web, and the order of files in hg help environment. Mercurial prefers certifi to SSL_CERT_FILE.
-  { name: 'HGRCPATH', value: 'hg', why: 'Settings of Mercurial that name its roots, behind the usual ones.' },
+  { name: 'HGRCPATH', value: 'hg', why: 'Settings of Mercurial with its roots, after the usual ones.' },
   // apt-transport-https(1); apt.conf(5) on APT_CONFIG.
   {
     name: 'APT_CONFIG',
     value: 'apt',
-    why: 'Settings of apt that name its roots for https, and take in those that were named before.',
+    why: 'Settings of apt with its roots for https; includes the previous file.',
   },
 ] as const satisfies readonly ClientVariable[];
 
