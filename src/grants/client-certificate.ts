@@ -3,7 +3,7 @@ import { createSecureContext } from 'node:tls';
 import { SidekeyError } from '../lib/errors.ts';
 import { visible } from '../lib/text.ts';
 import type { ClientCertificateCredential, Credential } from './credential.ts';
-import type { Json } from './json-text.ts';
+import type { Json } from '../lib/json.ts';
 
 /** A client certificate and its key, as people hand them over. What is said of them never has a piece of the key. */
 

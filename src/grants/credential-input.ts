@@ -16,7 +16,7 @@ import {
   types,
 } from './credential-shape.ts';
 import type { Credential } from './credential.ts';
-import { type Json, type JsonObject, readJson } from './json-text.ts';
+import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /**
  * What `sidekey grant add` reads on standard input. Its messages say which field is wrong and where, and never show

@@ -7,7 +7,7 @@ import {
   isAwsSecret,
   type SealedCredential,
 } from './credential.ts';
-import type { Json } from './json-text.ts';
+import type { Json } from '../lib/json.ts';
 
 /** The forms that a credential may be handed over in, and the checks that every text in it has to pass. */
 

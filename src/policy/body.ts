@@ -1,7 +1,7 @@
 import { type GraphqlOperation, mostOperations, operationsOf, operationsOfBody } from './graphql.ts';
-import { ambiguous, isJsonObject, type Json, type JsonObject, memberOf, parseStrictJson } from './json.ts';
+import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import { isOverride, type Parameter, parametersOf } from './method-override.ts';
-import { fold, jsonType, mediaTypeOf } from './text.ts';
+import { ambiguous, fold, jsonType, mediaTypeOf, memberOf } from './text.ts';
 
 /** What a request body asks for, in the protocols that rules know. */
 export interface BodyFacts {
@@ -65,7 +65,7 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
   const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
   const read = { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
   // `method` is a member of every call of JSON-RPC; what is for the method alone, frameworks read from JSON too.
-  const named = isJsonObject(value) ? Object.keys(value).filter(isOverride) : [];
+  const named = isJsonObject(value) ? [...value.keys()].filter(isOverride) : [];
   return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
 }
 

@@ -1,6 +1,6 @@
-import { isJsonObject, type Json, type JsonObject, memberOf, parseStrictJson } from './json.ts';
+import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import type { ReadQuery } from './path.ts';
-import { endOfQuoted, fold, nextOf, percentDecoded } from './text.ts';
+import { endOfQuoted, fold, memberOf, nextOf, percentDecoded } from './text.ts';
 
 /** One operation of a GraphQL document. */
 export interface GraphqlOperation {
@@ -150,7 +150,7 @@ export function operationsOfBody(request: JsonObject): readonly GraphqlOperation
   if (typeof query !== 'string' || (name !== undefined && name !== null && typeof name !== 'string'))
     return null;
   // Beside a document, servers differ in which of the two they run.
-  const namesDocument = Object.entries(request).some(([key, value]) => {
+  const namesDocument = [...request].some(([key, value]) => {
     const known = documentName(key);
     return value !== null && (hashNames.has(known) || (known === 'extensions' && hasDocumentName(value)));
   });
@@ -166,7 +166,7 @@ function hasDocumentName(extensions: Json): boolean {
   const value = typeof extensions === 'string' ? parseStrictJson(extensions) : extensions;
   if (value === null) return false;
   if (!isJsonObject(value)) return true;
-  return Object.entries(value).some(([key, inner]) => inner !== null && isDocumentName(key));
+  return [...value].some(([key, inner]) => inner !== null && isDocumentName(key));
 }
 
 function isDocumentName(key: string): boolean {

@@ -49,7 +49,9 @@ export interface Ruling {
 /** Asks the rules in turn. Never throws, whatever the facts. */
 export function judge(domain: DomainRules, facts: RequestFacts): Ruling {
   if (domain.readsMethods) {
-    const override = methodOverride(facts, domain);
+    const override = methodOverride(facts, (method) =>
+      domain.rules.some(({ rule }) => rule.conditions.methods?.includes(method) === true),
+    );
     if (override.refused !== null) return twoMethods(domain, override.refused);
     const others = override.methods.filter(({ method }) => method !== facts.method);
     if (others.length > 0) {

@@ -1,5 +1,3 @@
-import type { RequestFacts } from './request.ts';
-import type { DomainRules } from './rule.ts';
 import { fieldNameAsRead, percentDecoded } from './text.ts';
 
 /** Header fields that some servers and gateways take for the method, whatever the request line says. */
@@ -33,13 +31,23 @@ type MethodOverride =
 
 const none: MethodOverride = { refused: null, methods: [] };
 
+/** The parts of `RequestFacts` that can name a method. */
+interface MethodSources {
+  readonly path: string;
+  readonly methodFields: readonly string[];
+  readonly methodParameters: readonly string[];
+  readonly body: { readonly form?: readonly Parameter[] | null } | null;
+}
+
 /**
  * Finds what some servers take for the method. A field or a parameter that can mean nothing else is refused. The value of
  * one that often means something else (`?method=flickr.photos.search`) counts where it is the name of a method.
+ *
+ * @param isRuled reports whether a rule of the domain names the method
  */
 export function methodOverride(
-  { path, methodFields, methodParameters, body }: RequestFacts,
-  { rules }: Pick<DomainRules, 'rules'>,
+  { path, methodFields, methodParameters, body }: MethodSources,
+  isRuled: (method: string) => boolean,
 ): MethodOverride {
   const [field] = methodFields;
   if (field !== undefined) return { refused: field };
@@ -54,7 +62,7 @@ export function methodOverride(
     const parameter = core(name);
     const isOwn = own.has(parameter);
     if (!isOwn && !common.has(parameter)) continue;
-    const named = methodsIn(value, rules);
+    const named = methodsIn(value, isRuled);
     if (isOwn && named.length === 0 && value !== '')
       return { refused: 'a parameter that its provider takes for the method' };
     for (const method of named) methods.set(method, { method, parameter });
@@ -123,11 +131,9 @@ const known: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-function methodsIn(value: string, rules: DomainRules['rules']): readonly string[] {
+function methodsIn(value: string, isRuled: (method: string) => boolean): readonly string[] {
   return value
     .split(/[^A-Za-z0-9_.-]+/)
     .map((word) => word.toUpperCase())
-    .filter(
-      (word) => known.has(word) || rules.some(({ rule }) => rule.conditions.methods?.includes(word) === true),
-    );
+    .filter((word) => known.has(word) || isRuled(word));
 }

@@ -1,3 +1,4 @@
+import type { Json, JsonObject } from '../lib/json.ts';
 /**
  * What may stand in a field line: the grammar that a credential is held against when it comes from a provider, when it is
  * stored, when the config says how it is carried, and when it is injected.
@@ -218,3 +219,16 @@ export function endOfQuoted(text: string, start: number): number {
 function isLineEnd(character: string | undefined): boolean {
   return character === '\n' || character === '\r';
 }
+
+/**
+ * Returns the member of that name, undefined where there is none. Returns `ambiguous` where another key differs in case
+ * alone, or in characters that fold to the same: some parsers (Go's is the best known) take the one for the other.
+ */
+export function memberOf(object: JsonObject, name: string): Json | undefined | typeof ambiguous {
+  const alike = [...object.keys()].filter((key) => fold(key) === name.toLowerCase());
+  if (alike.length === 0) return undefined;
+  return alike.length === 1 && alike[0] === name ? object.get(name) : ambiguous;
+}
+
+/** See `memberOf`. */
+export const ambiguous: unique symbol = Symbol('ambiguous');

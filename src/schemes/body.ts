@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Placement } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { parseStrictJson } from '../policy/json.ts';
+import { parseStrictJson } from '../lib/json.ts';
 import { endOfQuoted, fold, jsonType, mediaTypeOf, nextOf } from '../policy/text.ts';
 import { forgivingName, parameter, parametersOf, replacing } from './parameters.ts';
 import { type Carrier, factsOf, refused } from './scheme.ts';

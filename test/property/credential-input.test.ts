@@ -2,7 +2,7 @@ import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { readCredential, type CredentialInput } from '../../src/grants/credential-input.ts';
-import { readJson, type Json } from '../../src/grants/json-text.ts';
+import { readJson, type Json } from '../../src/lib/json.ts';
 import { fieldsFor } from '../../src/schemes/registry.ts';
 
 const now = Date.UTC(2027, 0, 1);

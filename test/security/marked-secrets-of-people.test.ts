@@ -187,7 +187,7 @@ test('no byte that the program writes has a secret of a config that has one wher
         sinks: [{ type: 'webhook', url: `ftp://u:${mark('sink')}@x` }],
       },
     },
-    { tokens: { skew: mark('duration') } },
+    { tokens: { refresh_before_expiry: mark('duration') } },
     { limits: { head_bytes: mark('size') } },
     { log: { level: mark('level') } },
     `version: 1\nproviders:\n  acme:\n    client_secret: "${mark('unclosed text')}\n  x: 1\n`,

@@ -45,14 +45,14 @@ describe('of a request that 50 rules are asked about', () => {
     const domain = domainOf((index) => ({ graphql: { types: null, names: [parseGlob(`Secret${index}`)] } }));
     const { steps } = judge(domain, factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'));
     expect(steps).toHaveLength(51);
-    expect(graphql.operationsOf).toHaveBeenCalledTimes(2);
+    expect(graphql.urlOperations).toHaveBeenCalledTimes(1);
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
   });
 
   test('no document of the URL is read beside a body that is not', () => {
     const domain = domainOf(() => ({ graphql: { types: ['query'], names: null } }));
     judge(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
-    expect(graphql.operationsOf).not.toHaveBeenCalled();
+    expect(graphql.urlOperations).not.toHaveBeenCalled();
   });
 
   test('the path and the query are read once, also for the line that would allow it', () => {

@@ -10,7 +10,7 @@ import {
   shapes,
 } from '../../../grants/credential-shape.ts';
 import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../../grants/credential.ts';
-import { readJson } from '../../../grants/json-text.ts';
+import { readJson } from '../../../lib/json.ts';
 import type { PastedToken, Provider, TokenPart } from '../../../grants/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
 import { scopesIn } from '../../../oauth/scopes.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readJson } from '../../../src/grants/json-text.ts';
+import { readJson } from '../../../src/lib/json.ts';
 
 test('reads what JSON.parse reads', () => {
   for (const text of ['null', ' true', 'false\n', '0', '-1.5e+3', '"a\\u0041\\n"', '[]', '[1, [2]]']) {

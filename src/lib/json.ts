@@ -1,6 +1,7 @@
 /**
- * A strict JSON reader (RFC 8259) for texts that hold secrets. `JSON.parse` quotes the text in its errors, gives no
- * position for short texts, and lets the last of two equal names win in silence; this one says where, never what.
+ * A strict JSON reader (RFC 8259). `JSON.parse` quotes the text in its errors, gives no position for short texts, and lets
+ * the last of two equal names win in silence, where other parsers take the first (§4). This reader refuses equal names, and
+ * its errors have a position and no piece of the text, which may hold secrets.
  */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -18,7 +19,6 @@ interface JsonProblem {
 /** The value, or what is wrong with the text. */
 type JsonReading = { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
 
-const maxDepth = 16;
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const space = /[ \t\n\r]*/y;
 const words: readonly (readonly [string, Json])[] = [
@@ -27,9 +27,13 @@ const words: readonly (readonly [string, Json])[] = [
   ['null', null],
 ];
 
-/** Reads one JSON text; a byte order mark before it is skipped (PowerShell writes one). */
-export function readJson(text: string): JsonReading {
-  const reader = new Reader(text);
+/**
+ * Reads one JSON text. A byte order mark before it is skipped (PowerShell writes one).
+ *
+ * @param maxDepth levels of objects and arrays inside the outermost value
+ */
+export function readJson(text: string, maxDepth = 16): JsonReading {
+  const reader = new Reader(text, maxDepth);
   try {
     return { ok: true, value: reader.document() };
   } catch (error) {
@@ -45,6 +49,19 @@ export function readJson(text: string): JsonReading {
   }
 }
 
+/** Returns the value of a JSON text that every parser reads alike, up to 1,000 levels deep; undefined if there is none. */
+export function parseStrictJson(text: string): Json | undefined {
+  // RFC 8259 §8.1 leaves it to the parser whether a byte order mark is an error.
+  if (text.startsWith('\uFEFF')) return undefined;
+  const reading = readJson(text, 1_000);
+  return reading.ok ? reading.value : undefined;
+}
+
+/** Reports whether a value is an object, and not an array. */
+export function isJsonObject(value: Json | undefined): value is JsonObject {
+  return value instanceof Map;
+}
+
 class Stop {
   readonly problem: string;
   readonly offset: number;
@@ -56,10 +73,12 @@ class Stop {
 
 class Reader {
   readonly #text: string;
+  readonly #maxDepth: number;
   #at: number;
 
-  constructor(text: string) {
+  constructor(text: string, maxDepth: number) {
     this.#text = text;
+    this.#maxDepth = maxDepth;
     this.#at = text.startsWith('\uFEFF') ? 1 : 0;
   }
 
@@ -72,7 +91,7 @@ class Reader {
   }
 
   #value(depth: number): Json {
-    if (depth > maxDepth) throw new Stop('the nesting is too deep', this.#at);
+    if (depth > this.#maxDepth) throw new Stop('the nesting is too deep', this.#at);
     const next = this.#text[this.#at];
     if (next === '{') return this.#object(depth);
     if (next === '[') return this.#array(depth);
