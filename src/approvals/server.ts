@@ -22,9 +22,9 @@ export interface AdminServer {
 }
 
 /** Bytes of a form; the longest right one has 12. */
-const mostForm = 1_024;
+const maxFormBytes = 1_024;
 /** Connections at once: people are few. */
-const mostConnections = 64;
+const maxConnections = 64;
 /** Milliseconds that answers have to leave when the server closes. */
 const lastPatience = 1_000;
 
@@ -46,7 +46,7 @@ export function createAdminServer(parts: AdminParts): AdminServer {
       void work.finally(() => underWay.delete(work));
     },
   );
-  server.maxConnections = mostConnections;
+  server.maxConnections = maxConnections;
   // Whoever does not take an answer does not keep its connection.
   server.setTimeout(30_000);
 
@@ -111,7 +111,7 @@ async function formOf(request: IncomingMessage): Promise<string | null> {
   let size = 0;
   for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += piece.length;
-    if (size > mostForm) return null;
+    if (size > maxFormBytes) return null;
     pieces.push(piece);
   }
   return Buffer.concat(pieces).toString('utf8');

@@ -9,7 +9,7 @@ import { exitCode, type FailureCode, failures, SidekeyError, systemCode } from '
 import { text } from '../lib/schema-text.ts';
 import { parseAbsoluteTarget } from '../policy/authority.ts';
 import { readBodyFacts } from '../policy/body.ts';
-import { decideRequest, type Policy, type RequestDecision } from '../policy/decide.ts';
+import { decideRequest, type Policy, type Decision } from '../policy/decide.ts';
 import { createDomainMap } from '../policy/domain-map.ts';
 import { describeStep } from '../policy/judge.ts';
 import type { RequestFacts } from '../policy/request.ts';
@@ -20,7 +20,7 @@ import { table } from './format.ts';
 /** A case and its result. */
 interface Tested {
   readonly of: PolicyCase;
-  readonly decision: RequestDecision;
+  readonly decision: Decision;
   readonly got: Got;
   readonly passed: boolean;
 }
@@ -67,7 +67,7 @@ function testCase(policy: Policy, of: PolicyCase): Tested {
   return { of, decision, got, passed };
 }
 
-function gotOf(decision: RequestDecision): Got {
+function gotOf(decision: Decision): Got {
   if (decision.outcome === 'deny') return { outcome: 'deny', code: decision.code, reported: false };
   const { reported } = decision;
   if (reported !== null) return { outcome: reported.outcome, code: reported.code, reported: true };
@@ -76,7 +76,7 @@ function gotOf(decision: RequestDecision): Got {
 }
 
 /** Compares a name with the rule: its name, or its position with or without file and line. */
-function isNamed({ rule, ruleName }: RequestDecision, named: string): boolean {
+function isNamed({ rule, ruleName }: Decision, named: string): boolean {
   return named === ruleName || named === rule || named === rule.replace(/ \([^()]*\)$/, '');
 }
 

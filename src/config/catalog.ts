@@ -5,7 +5,7 @@ import { isName } from '../grants/grant.ts';
 import type { Setting } from '../grants/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
-import { type ConfigDocument, mostConfigBytes, parseConfigDocument } from './document.ts';
+import { type ConfigDocument, maxConfigBytes, parseConfigDocument } from './document.ts';
 import { readEnvironmentIndex } from './environment-index.ts';
 import { shippedFile } from './locate.ts';
 import { configInvalid, displayName, type Path, type Problem } from './problem.ts';
@@ -131,7 +131,7 @@ export function readProviderFile(path: string): ProviderFile {
 function readText(path: string): string {
   let content: ReturnType<typeof readRegularFile>;
   try {
-    content = readRegularFile(path, mostConfigBytes);
+    content = readRegularFile(path, maxConfigBytes);
   } catch (cause) {
     const shown = displayName(path, process.cwd());
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
@@ -141,7 +141,7 @@ function readText(path: string): string {
   }
   if (content === null) throw unreadable(displayName(path, process.cwd()), 'is no regular file');
   try {
-    if (content.bytes.length <= mostConfigBytes) {
+    if (content.bytes.length <= maxConfigBytes) {
       return new TextDecoder('utf-8', { fatal: true }).decode(content.bytes);
     }
   } catch {

@@ -17,7 +17,7 @@ import {
 import type { Path, Problem } from './problem.ts';
 
 /** A config file is a few kilobytes; far more is not one, and is not parsed. */
-export const mostConfigBytes = 1_048_576;
+export const maxConfigBytes = 1_048_576;
 
 /** A YAML text that was read: its plain value, and where each part of it stands. */
 export interface ConfigDocument {
@@ -56,7 +56,7 @@ export function parseConfigDocument(text: string): ConfigDocument {
     problems: [{ ...at(offset), path: [], message }],
     position: () => at(offset),
   });
-  if (Buffer.byteLength(text) > mostConfigBytes) return broken('is larger than 1 MiB');
+  if (Buffer.byteLength(text) > maxConfigBytes) return broken('is larger than 1 MiB');
   try {
     const document = parseDocument(text, yamlOptions(lines));
     const faults = findFaults(document, at);

@@ -4,7 +4,7 @@ import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCatalog } from './catalog.ts';
 import type { Config } from './config.ts';
-import { mostConfigBytes, parseConfigDocument, type Position } from './document.ts';
+import { maxConfigBytes, parseConfigDocument, type Position } from './document.ts';
 import { shippedFile } from './locate.ts';
 import { configInvalid, deepFreeze, describeProblem, displayName } from './problem.ts';
 import { readRegularFile } from './reload.ts';
@@ -83,7 +83,7 @@ export function textOf(config: Config): string | null {
 export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'cwd'> = {}): Promise<string> {
   const name = displayName(file, cwd ?? process.cwd());
   const bytes = readBytes(file, name);
-  if (bytes.length > mostConfigBytes) {
+  if (bytes.length > maxConfigBytes) {
     throw configInvalid(name, [{ line: 1, column: 1, path: [], message: 'is larger than 1 MiB' }]);
   }
   try {
@@ -97,7 +97,7 @@ export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'c
 function readBytes(file: string, name: string): Buffer {
   let content: ReturnType<typeof readRegularFile>;
   try {
-    content = readRegularFile(file, mostConfigBytes);
+    content = readRegularFile(file, maxConfigBytes);
   } catch (cause) {
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
       throw new SidekeyError('config_missing', `There is no config file ${name}.`, {

@@ -16,7 +16,7 @@ export interface Problem {
 }
 
 /** More than these are not listed: the first ones explain the rest. */
-const mostListed = 20;
+const maxListed = 20;
 
 /** `config_invalid`, with what is wrong and where. */
 class ConfigInvalid extends SidekeyError {
@@ -35,8 +35,8 @@ class ConfigInvalid extends SidekeyError {
 /** All problems as one error, a line each, in the order of the file. */
 export function configInvalid(name: string, problems: readonly Problem[]): ConfigInvalid {
   const ordered = problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
-  const lines = ordered.slice(0, mostListed).map((problem) => describeProblem(name, problem));
-  if (ordered.length > mostListed) lines.push(`… and ${ordered.length - mostListed} more.`);
+  const lines = ordered.slice(0, maxListed).map((problem) => describeProblem(name, problem));
+  if (ordered.length > maxListed) lines.push(`… and ${ordered.length - maxListed} more.`);
   const [first] = ordered;
   const more = ordered.length > 1 ? ` (and ${ordered.length - 1} more)` : '';
   return new ConfigInvalid(

@@ -14,7 +14,7 @@ import {
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { mostConfigBytes } from './document.ts';
+import { maxConfigBytes } from './document.ts';
 
 /** A config file whose edits act at once. */
 interface FollowedConfig {
@@ -346,9 +346,9 @@ function saidBy(path: string, stamp: BigIntStats | undefined): string {
   const { size, mtimeNs, mode, uid } = stamp;
   if (stamp.isDirectory()) return `folder: ${mode}, ${uid}`;
   if (!stamp.isFile()) return 'no file';
-  if (size > mostConfigBytes) return `too large: ${size}, ${mtimeNs}`;
+  if (size > maxConfigBytes) return `too large: ${size}, ${mtimeNs}`;
   try {
-    return readRegularFile(path, mostConfigBytes)?.bytes.toString('latin1') ?? 'no file';
+    return readRegularFile(path, maxConfigBytes)?.bytes.toString('latin1') ?? 'no file';
   } catch (cause) {
     return `unreadable: ${systemCode(cause)}`;
   }

@@ -25,7 +25,7 @@ export interface Policies {
    * To be asked besides the rules that a domain has, by counters and approvals of its own; null: there is none of that
    * name. What none of its rules matches is refused.
    */
-  besides(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
+  additionalRules(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
 }
 
 /** A rule where it stands, ready but for the names of its counters. */
@@ -38,7 +38,7 @@ interface Placed {
 }
 
 /** Rules after `{ policy: NAME }` was replaced, of which more would take long to compare with each other. */
-const mostExpanded = 1_000;
+const maxExpanded = 1_000;
 
 /**
  * Puts the rules of policies where domains use them, makes all of them ready, and finds those that are never reached.
@@ -83,8 +83,8 @@ export function defineRules(
       problem([...here, 'policy'], `is not one of policies${near === null ? '' : `; did you mean ${near}?`}`);
       return [];
     });
-    if (rules.length > mostExpanded) {
-      problem([...path, 'rules'], `has more than ${mostExpanded} rules with those of its policies`);
+    if (rules.length > maxExpanded) {
+      problem([...path, 'rules'], `has more than ${maxExpanded} rules with those of its policies`);
       continue;
     }
     findUnreached(rules, at, problem);
@@ -95,7 +95,7 @@ export function defineRules(
     problems,
     policies: {
       names: [...shared.keys()],
-      besides(policy, { text }) {
+      additionalRules(policy, { text }) {
         const rules = shared.get(policy);
         if (rules === undefined) return null;
         const origin = at(['policies', policy], 'key');

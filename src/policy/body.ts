@@ -1,4 +1,4 @@
-import { type GraphqlOperation, mostOperations, operationsOf, operationsOfBody } from './graphql.ts';
+import { type GraphqlOperation, maxOperations, operationsOf, operationsOfBody } from './graphql.ts';
 import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import { isOverride, type Parameter, parametersOf } from './method-override.ts';
 import { ambiguous, fold, jsonType, mediaTypeOf, memberOf } from './text.ts';
@@ -85,7 +85,7 @@ function readAll<T>(
   const all: T[] = [];
   for (const part of parts) {
     const found = isJsonObject(part) ? read(part) : null;
-    if (found === null || all.length + found.length > mostOperations) return null;
+    if (found === null || all.length + found.length > maxOperations) return null;
     all.push(...found);
   }
   return all.length > 0 ? all : null;
@@ -117,7 +117,7 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
 }
 
 /** More parameters are not looked at one by one. */
-const mostParameters = 1_000;
+const maxParameters = 1_000;
 
 /** Reports whether a body of that `Content-Type` is a form, in the reading that finds most. */
 export function hasForm(contentType: string | null): boolean {
@@ -129,7 +129,7 @@ function formOf(contentType: string | null, bytes: Uint8Array): readonly Paramet
   if (!hasForm(contentType)) return undefined;
   const text = new TextDecoder('latin1').decode(bytes);
   const parameters = /multipart\//i.test(contentType ?? '') ? partsOf(text) : parametersOf(text);
-  return parameters.length > mostParameters ? null : parameters;
+  return parameters.length > maxParameters ? null : parameters;
 }
 
 /** Parts of `multipart/form-data` (RFC 7578 §4.2): what stands as a name in any line, and the line after the next empty one. */
@@ -143,7 +143,7 @@ function partsOf(text: string): readonly Parameter[] {
     for (const parameter of parametersOf((quoted ?? bare ?? '').replace(/^utf-8''/i, ''))) {
       parameters.push([parameter[0], value]);
     }
-    if (parameters.length > mostParameters) break;
+    if (parameters.length > maxParameters) break;
   }
   return parameters;
 }

@@ -4,19 +4,25 @@ import type { JsonRpcCall } from './body.ts';
 import type { GraphqlOperation } from './graphql.ts';
 import { isUnread, matchesLoosely, matchesPath, type PathGlob } from './path.ts';
 import type { ReadRequest } from './request.ts';
-import type { ConditionName, Conditions, GraphqlCondition, JsonRpcCondition, Verdict } from './rule.ts';
+import type {
+  ConditionName,
+  Conditions,
+  GraphqlCondition,
+  JsonRpcCondition,
+  ConditionResult,
+} from './rule.ts';
 import { type Glob, matchesAny } from './text.ts';
 import { createTimeTest, type TimeWindow } from './time-window.ts';
 
 /** Asks which operations have one of the types and one of the names. */
-function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => Verdict {
+function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => ConditionResult {
   const fits = ({ type, name }: GraphqlOperation) =>
     (types === null || types.includes(type)) && (names === null || matchesAny(names, name));
   return ({ operations }) => bodyVerdictOf(operations(), fits);
 }
 
 /** Where methods are named, `tools` narrows `tools/call` alone; where none are, only the calls of these tools fit. */
-function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadRequest) => Verdict {
+function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadRequest) => ConditionResult {
   const fits = ({ method, tool }: JsonRpcCall) => {
     if (method === null || (methods !== null && !matchesAny(methods, method))) return false;
     return tools === null || (tool === null ? methods !== null : matchesAny(tools, tool));
@@ -25,7 +31,7 @@ function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadReques
 }
 
 /** Yes where all that is asked for fits, no where nothing does; else nobody can tell what the condition is to mean. */
-function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean): Verdict {
+function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean): ConditionResult {
   if (asked === null) return 'unclear';
   const isAny = asked.some(fits);
   if (!isAny) return 'no';
@@ -33,7 +39,7 @@ function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean)
 }
 
 /** Asks one condition of a request. */
-export type Test = (request: ReadRequest) => Verdict;
+export type Test = (request: ReadRequest) => ConditionResult;
 
 type Tests = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[K]>) => Test };
 
@@ -59,7 +65,7 @@ export const tests: Tests = {
   jsonrpc: jsonRpcTest,
 };
 
-function verdictOf(holds: boolean): Verdict {
+function verdictOf(holds: boolean): ConditionResult {
   return holds ? 'yes' : 'no';
 }
 
@@ -117,7 +123,7 @@ function queryTest(wanted: ReadonlyMap<string, readonly Glob[]>): Test {
   return (request) => {
     const query = request.query();
     if (isUnread(query)) return 'unclear';
-    let verdict: Verdict = 'yes';
+    let verdict: ConditionResult = 'yes';
     for (const { name, lower, globs } of parameters) {
       let fits = 0;
       let values = 0;

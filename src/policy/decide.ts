@@ -1,10 +1,10 @@
 import type { FailureCode } from '../lib/errors.ts';
 import { type Authority, authorityText, defaultPort } from './authority.ts';
 import { type Domain, type DomainMap, matchesPattern } from './domain-map.ts';
-import { judge, type Ruling, strictest } from './judge.ts';
+import { evaluateRules, type RuleResult, strictest } from './judge.ts';
 import type { EchoGuard } from './leak-guard.ts';
 import type { RequestFacts } from './request.ts';
-import type { DomainRules, RuleLimit, RuleOutcome, Step } from './rule.ts';
+import type { DomainRules, RuleOutcome } from './rule.ts';
 
 /** What policy needs to know; one value, replaced whole when the config changes. */
 export interface Policy {
@@ -12,162 +12,106 @@ export interface Policy {
   readonly unmatched: 'deny' | 'tunnel';
 }
 
-/** What policy says of one request, and why. */
-type Decision =
-  | {
-      readonly outcome: 'inject';
-      /** Id, name or provider of the grant. */
-      readonly grant: string;
-      /** Whether the credential may go over plain `http`. */
-      readonly insecure: boolean;
-      /** What becomes of responses that show the credential; absent: `auto`. */
-      readonly leakGuard?: EchoGuard | undefined;
-      /** Echoes an hour that an agent gets; absent: the usual number. */
-      readonly leakLimit?: number | undefined;
-      readonly rule: string;
-      readonly reason: string;
-    }
-  | { readonly outcome: 'tunnel'; readonly rule: string; readonly reason: string }
-  | Denial;
+/** Decision of policy on one request. */
+export type Decision =
+  /** `approve`: as `inject`, once a person has agreed. */
+  | ({ readonly outcome: 'inject' | 'approve' } & GrantUse & Permission)
+  | ({ readonly outcome: 'tunnel' } & Permission)
+  | (Denial & DecisionBase);
 
-/** Policy says no. */
+/** The grant whose credential a request gets, and how. */
+interface GrantUse {
+  /** Id, name or provider of the grant. */
+  readonly grant: string;
+  /** True: the credential may be sent over plain `http`. */
+  readonly insecure: boolean;
+  /** Treatment of responses that show the credential. Default: `auto`. */
+  readonly leakGuard?: EchoGuard | undefined;
+  /** Responses an hour that may show the credential to one agent. Default: see `createEchoLimit`. */
+  readonly leakLimit?: number | undefined;
+}
+
+/** Refusal by policy. */
 export interface Denial {
   readonly outcome: 'deny';
   readonly code: FailureCode;
   readonly reason: string;
-  /** The exact command or config line that would allow it. */
+  /** The exact command or config line that would allow the request. */
   readonly hint: string;
   readonly rule: string;
 }
 
-/** What every decision on a whole request says besides its outcome. */
-interface Judged {
-  /** Where the entry, the rule or the default stands that decided, with its line. */
-  readonly rule: string;
-  /** The name that the file gives the rule; null: it gives none, or no rule decided. */
-  readonly ruleName: string | null;
-  /** Of `approve`: what a person's yes is kept for, which changes when the rule does. Else null. */
-  readonly approvalKey: string | null;
-  readonly reason: string;
-  /** Each rule that was asked, in order, and last what decided; empty where the domain has no rules. */
-  readonly steps: readonly Step[];
-  /**
-   * Whether the decision hangs on a body that was not read. It is then what it would be if the body could not be read:
-   * read it (`readBodyFacts`), and ask again.
-   */
-  readonly needsBody: boolean;
-}
+/** Fields of every decision. `steps` is empty where the domain has no rules. */
+type DecisionBase = Pick<RuleResult, 'rule' | 'ruleName' | 'approvalKey' | 'reason' | 'steps' | 'needsBody'>;
 
-/** What holds for a request that may go on. */
-export interface Obligations {
-  /** What has to be counted before the request leaves. */
-  readonly limits: readonly RuleLimit[];
-  /** Bytes of the response body that may come back; null: any. */
-  readonly maxResponse: number | null;
-  /** `report`: nothing is refused, held or limited for the sake of a rule; what would have been is recorded. */
+/** Conditions under which a request may be forwarded. */
+export interface Permission extends DecisionBase, Pick<RuleResult, 'limits' | 'maxResponse'> {
+  /** `report`: rules refuse, hold and limit nothing; their result is recorded. */
   readonly mode: DomainRules['mode'];
-  /** In report mode, what the rules say where that is not `allow`. */
-  readonly reported: Reported | null;
+  /** Result of the rules in report mode, unless it is `allow`. */
+  readonly reported: ReportedOutcome | null;
 }
 
-/** What rules would have done. */
-export interface Reported {
+/** Result of rules that are not enforced. */
+export interface ReportedOutcome extends Pick<RuleResult, 'code' | 'reason' | 'hint'> {
   readonly outcome: Exclude<RuleOutcome, 'allow'>;
-  /** Of a denial. */
-  readonly code: FailureCode | null;
-  readonly reason: string;
-  readonly hint: string | null;
 }
 
-/** What policy says of a whole request, rules included. */
-export type RequestDecision =
-  | ({
-      /** `approve`: as `inject`, once a person has agreed. */
-      readonly outcome: 'inject' | 'approve';
-      /** Id, name or provider of the grant. */
-      readonly grant: string;
-      /** Whether the credential may go over plain `http`. */
-      readonly insecure: boolean;
-      /** What becomes of responses that show the credential; absent: `auto`. */
-      readonly leakGuard?: EchoGuard | undefined;
-      /** Echoes an hour that an agent gets; absent: the usual number. */
-      readonly leakLimit?: number | undefined;
-    } & Judged &
-      Obligations)
-  | ({ readonly outcome: 'tunnel' } & Judged & Obligations)
-  | (Denial & Judged);
+/** Fields of a decision that no rule made. */
+const noRules = { ruleName: null, approvalKey: null, steps: [], needsBody: false } as const;
+/** The same for a request that may be forwarded. */
+const unrestricted = { ...noRules, limits: [], maxResponse: null, mode: 'enforce', reported: null } as const;
 
 /**
- * Decides on a whole request: first the entry of the map, as `decide`, then its rules, which can only take away from what
- * the entry gives. Pure, and total: every request has an answer.
+ * Decides on a whole request: by the entry of the domain map, as `decide`, then by its rules, which can only restrict what
+ * the entry allows. Pure and total.
  */
-export function decideRequest(policy: Policy, facts: RequestFacts): RequestDecision {
+export function decideRequest(policy: Policy, facts: RequestFacts): Decision {
   const { authority } = facts;
   const domain = policy.domains.match(authority);
-  const decision = domain === null ? decideUnmatched(policy, authority) : decideMatched(domain, authority);
-  if (domain === null || decision.outcome !== 'inject') return { ...decision, ...unruled };
-  return withRules(decision, domain, facts);
+  if (domain === null) return decideUnmatched(policy, authority);
+  const decision = decideMatched(domain, authority);
+  return decision.outcome === 'inject' ? applyRules(decision, domain, facts) : decision;
 }
 
-/** Rules that only report are not asked to pass; what is besides them enforces all the same. */
-function withRules(
-  decision: Extract<Decision, { outcome: 'inject' }>,
-  { rules, besides = [] }: Domain,
+/** Rules in report mode are not enforced; the additional rules are enforced all the same. */
+function applyRules(
+  decision: GrantUse & Decision,
+  { rules, additionalRules = [] }: Domain,
   facts: RequestFacts,
-): RequestDecision {
-  const others = besides.map((each) => judge(each, facts));
-  const own = rules === undefined ? null : judge(rules, facts);
+): Decision {
+  const others = additionalRules.map((each) => evaluateRules(each, facts));
+  const own = rules === undefined ? null : evaluateRules(rules, facts);
   const enforced = own === null || rules?.mode === 'report' ? others : [own, ...others];
   const [first, ...more] = enforced;
-  const decided = first === undefined ? null : withRuling(decision, more.reduce(strictest, first), 'enforce');
-  if (own === null || rules?.mode !== 'report') return decided ?? { ...decision, ...unruled };
-  const report = withRuling(decision, own, 'report');
+  const decided =
+    first === undefined ? null : applyResult(decision, more.reduce(strictest, first), 'enforce');
+  if (own === null || rules?.mode !== 'report') return decided ?? decision;
+  const report = applyResult(decision, own, 'report');
   if (decided === null) return report;
   if (decided.outcome === 'deny' || report.outcome === 'deny') return decided;
   return { ...decided, reported: report.reported };
 }
 
-const unruled = {
-  ruleName: null,
-  approvalKey: null,
-  steps: [],
-  needsBody: false,
-  limits: [],
-  maxResponse: null,
-  mode: 'enforce',
-  reported: null,
-} as const satisfies Omit<Judged & Obligations, 'rule' | 'reason'>;
-
-function withRuling(
-  { grant, insecure, leakGuard, leakLimit }: Extract<Decision, { outcome: 'inject' }>,
-  ruling: Ruling,
+function applyResult(
+  { grant, insecure, leakGuard, leakLimit }: GrantUse,
+  { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
   mode: DomainRules['mode'],
-): RequestDecision {
-  const { outcome, code, hint, rule, ruleName, approvalKey, reason, steps, needsBody, limits, maxResponse } =
-    ruling;
-  const judged: Judged = { rule, ruleName, approvalKey, reason, steps, needsBody };
-  const given = { limits, maxResponse, mode };
+): Decision {
+  const use: GrantUse = { grant, insecure, leakGuard, leakLimit };
+  const permission: Permission = { ...base, limits, maxResponse, mode, reported: null };
   if (mode === 'report') {
-    const reported = outcome === 'allow' ? null : { outcome, code, reason, hint };
-    return { outcome: 'inject', grant, insecure, leakGuard, leakLimit, ...judged, ...given, reported };
+    const reported = outcome === 'allow' ? null : { outcome, code, reason: base.reason, hint };
+    return { outcome: 'inject', ...use, ...permission, reported };
   }
   switch (outcome) {
     case 'deny':
-      return { outcome, code: code ?? 'rule_denied', hint: hint ?? `change ${rule}`, ...judged };
+      return { outcome, code: code ?? 'rule_denied', hint: hint ?? `change ${base.rule}`, ...base };
     case 'tunnel':
-      return { outcome, ...judged, ...given, reported: null };
+      return { outcome, ...permission };
     case 'allow':
     case 'approve':
-      return {
-        outcome: outcome === 'allow' ? 'inject' : outcome,
-        grant,
-        insecure,
-        leakGuard,
-        leakLimit,
-        ...judged,
-        ...given,
-        reported: null,
-      };
+      return { outcome: outcome === 'allow' ? 'inject' : outcome, ...use, ...permission };
   }
 }
 
@@ -197,9 +141,10 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
   const { action } = domain;
   switch (action.kind) {
     case 'tunnel':
-      return { outcome: 'tunnel', rule, reason: `${domain.pattern.text} is a tunnel` };
+      return { ...unrestricted, outcome: 'tunnel', rule, reason: `${domain.pattern.text} is a tunnel` };
     case 'deny':
       return {
+        ...noRules,
         outcome: 'deny',
         code: 'domain_not_allowed',
         reason: `${authorityText(authority)} is denied by the entry ${domain.pattern.text}`,
@@ -209,6 +154,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
     case 'grant':
       if (authority.scheme === 'http' && !action.insecure) {
         return {
+          ...noRules,
           outcome: 'deny',
           code: 'insecure_transport',
           reason: `a credential for ${authorityText(authority)} would travel in the clear over http`,
@@ -217,6 +163,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         };
       }
       return {
+        ...unrestricted,
         outcome: 'inject',
         grant: action.grant,
         insecure: action.insecure,
@@ -232,12 +179,14 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
   const name = `${authority.host}${authority.port === defaultPort.https ? '' : `:${authority.port}`}`;
   if (policy.unmatched === 'tunnel') {
     return {
+      ...unrestricted,
       outcome: 'tunnel',
       rule: 'proxy.unmatched_hosts',
       reason: `${name} is not listed, and unlisted hosts are tunnelled`,
     };
   }
   return {
+    ...noRules,
     outcome: 'deny',
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,

@@ -22,7 +22,7 @@ export interface Domain {
   /** What may be done there; where there is none, everything. Only with a grant. */
   readonly rules?: DomainRules;
   /** What a request has to pass besides: each of them can only take away. In the config file there are none. */
-  readonly besides?: readonly DomainRules[];
+  readonly additionalRules?: readonly DomainRules[];
 }
 
 /** Whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */

@@ -10,7 +10,7 @@ export interface GraphqlOperation {
 }
 
 /** More operations of one request, or more calls in one batch, are not read: each rule looks at all of them. */
-export const mostOperations = 1_000;
+export const maxOperations = 1_000;
 
 /** Tokens other than texts, and what is ignored between tokens: GraphQL, edition of September 2025, §2.1. */
 const lexeme = /[_A-Za-z][_0-9A-Za-z]*|-?[0-9][0-9A-Za-z_.+-]*|\.\.\.|[!$&():=@[\]{|}]/y;
@@ -60,7 +60,7 @@ const closing: Readonly<Record<string, string>> = { ')': '(', ']': '[', '}': '{'
 
 /**
  * The operations of an executable document (§2.3), all of them: which one runs is said outside of it, in places that
- * servers look up in different order. Null where the text is no such document, or one of more than `mostOperations`.
+ * servers look up in different order. Null where the text is no such document, or one of more than `maxOperations`.
  * Selections are not looked into.
  */
 export function operationsOf(document: string): readonly GraphqlOperation[] | null {
@@ -80,7 +80,7 @@ export function operationsOf(document: string): readonly GraphqlOperation[] | nu
       const keyword: string = head?.keyword ?? 'query';
       if (head === null && described) return null;
       if (keyword !== 'fragment') {
-        if (operations.length === mostOperations) return null;
+        if (operations.length === maxOperations) return null;
         operations.push({ type: keyword as GraphqlOperation['type'], name: head?.name ?? '' });
       }
       described = false;

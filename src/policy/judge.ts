@@ -14,13 +14,13 @@ import type {
   Rule,
   RuleLimit,
   RuleOutcome,
-  Step,
-  Verdict,
+  RuleStep,
+  ConditionResult,
 } from './rule.ts';
 import { type TimeWindow, weekdayNames } from './time-window.ts';
 
 /** What the rules of a domain say of a request, and why. */
-export interface Ruling {
+export interface RuleResult {
   readonly outcome: RuleOutcome;
   /** Where the rule stands that decided, with its line. */
   readonly rule: string;
@@ -38,7 +38,7 @@ export interface Ruling {
   /** Bytes of the response body; null: any. */
   readonly maxResponse: number | null;
   /** Each rule that was asked, in order, and last what decided. */
-  readonly steps: readonly Step[];
+  readonly steps: readonly RuleStep[];
   /**
    * Whether the ruling hangs on a body that was not read. It is then what would be if the body could not be read: read
    * it, and ask again.
@@ -47,7 +47,7 @@ export interface Ruling {
 }
 
 /** Asks the rules in turn. Never throws, whatever the facts. */
-export function judge(domain: DomainRules, facts: RequestFacts): Ruling {
+export function evaluateRules(domain: DomainRules, facts: RequestFacts): RuleResult {
   if (domain.readsMethods) {
     const override = methodOverride(facts, (method) =>
       domain.rules.some(({ rule }) => rule.conditions.methods?.includes(method) === true),
@@ -56,64 +56,68 @@ export function judge(domain: DomainRules, facts: RequestFacts): Ruling {
     const others = override.methods.filter(({ method }) => method !== facts.method);
     if (others.length > 0) {
       return others
-        .map((named) => judgeAs(domain, facts, named))
-        .reduce(strictest, judgeFirst(domain, facts));
+        .map((named) => evaluateAs(domain, facts, named))
+        .reduce(strictest, evaluateFirst(domain, facts));
     }
   }
-  return judgeFirst(domain, facts);
+  return evaluateFirst(domain, facts);
 }
 
 /** Judges by the method of the request line. Before a person is asked, a form is read: it may name another method. */
-function judgeFirst(domain: DomainRules, facts: RequestFacts): Ruling {
-  const ruling = judgeOne(domain, facts);
+function evaluateFirst(domain: DomainRules, facts: RequestFacts): RuleResult {
+  const ruling = evaluateOnce(domain, facts);
   const isUnreadForm = facts.body === null && facts.contentLength !== 0 && hasForm(facts.contentType);
   return ruling.outcome === 'approve' && isUnreadForm ? { ...ruling, needsBody: true } : ruling;
 }
 
 /** Judges a request as one of the method that a parameter names. */
-function judgeAs(domain: DomainRules, facts: RequestFacts, { method, parameter }: NamedMethod): Ruling {
-  const ruling = judgeOne(domain, { ...facts, method });
+function evaluateAs(
+  domain: DomainRules,
+  facts: RequestFacts,
+  { method, parameter }: NamedMethod,
+): RuleResult {
+  const ruling = evaluateOnce(domain, { ...facts, method });
   const reason = `${ruling.reason}, for some servers run it as ${method}, which the parameter ${parameter} names`;
   return { ...ruling, reason };
 }
 
 /** Asks the rules in turn, by the method of the facts. */
-function judgeOne(domain: DomainRules, facts: RequestFacts): Ruling {
+function evaluateOnce(domain: DomainRules, facts: RequestFacts): RuleResult {
   const [pathField] = domain.readsPath ? facts.pathFields : [];
   if (pathField !== undefined) return twoPaths(domain, pathField);
   const request = readRequest(facts);
   const path = domain.readsPath ? request.path() : null;
-  if (path !== null && isUnread(path)) return noReading(domain, 'path', path);
+  if (path !== null && isUnread(path)) return ambiguousTarget(domain, 'path', path);
   const query = domain.readsQuery ? request.query() : null;
-  if (query !== null && isUnread(query)) return noReading(domain, 'query', query);
-  const steps: Step[] = [];
+  if (query !== null && isUnread(query)) return ambiguousTarget(domain, 'query', query);
+  const steps: RuleStep[] = [];
   let needsBody = false;
   for (const compiled of domain.rules) {
-    const found = ask(compiled, request);
+    const found = checkRule(compiled, request);
     steps.push(found.step);
     needsBody ||= found.needsBody;
-    if (found.verdict === 'yes') return { ...settled(compiled, facts), steps, needsBody };
+    if (found.verdict === 'yes') return { ...resultOf(compiled, facts), steps, needsBody };
     if (found.verdict === 'unclear' && compiled.restricts) {
-      return { ...unclear(compiled, found.step), steps, needsBody };
+      return { ...unclearResult(compiled, found.step), steps, needsBody };
     }
   }
-  const step: Step = {
+  const step: RuleStep = {
     rule: domain.defaultOrigin,
     name: null,
     outcome: domain.default,
-    verdict: 'yes',
+    result: 'yes',
     condition: null,
   };
-  return { ...unmatched(domain, request), steps: [...steps, step], needsBody };
+  return { ...defaultResult(domain, request), steps: [...steps, step], needsBody };
 }
 
 interface Answer {
-  readonly verdict: Verdict;
-  readonly step: Step;
+  readonly verdict: ConditionResult;
+  readonly step: RuleStep;
   readonly needsBody: boolean;
 }
 
-function ask({ checks, matched }: CompiledRule, request: ReadRequest): Answer {
+function checkRule({ checks, matched }: CompiledRule, request: ReadRequest): Answer {
   let step = matched;
   let needsBody = false;
   for (const check of checks) {
@@ -126,12 +130,12 @@ function ask({ checks, matched }: CompiledRule, request: ReadRequest): Answer {
       request.facts.body === null &&
       request.facts.contentLength !== 0;
   }
-  return { verdict: step.verdict, step, needsBody };
+  return { verdict: step.result, step, needsBody };
 }
 
-type Settled = Omit<Ruling, 'steps' | 'needsBody'>;
+type RuleResultCore = Omit<RuleResult, 'steps' | 'needsBody'>;
 
-function settled({ rule }: CompiledRule, { reason }: RequestFacts): Settled {
+function resultOf({ rule }: CompiledRule, { reason }: RequestFacts): RuleResultCore {
   const { outcome, origin, limits, maxResponse, requireReason } = rule;
   const ruled = { rule: origin, ruleName: rule.name };
   if (outcome === 'deny') {
@@ -157,13 +161,13 @@ function denial(
   what: string,
   hint: string,
   code: FailureCode = 'rule_denied',
-): Pick<Ruling, 'outcome' | 'approvalKey' | 'reason' | 'code' | 'hint' | 'limits' | 'maxResponse'> {
+): Pick<RuleResult, 'outcome' | 'approvalKey' | 'reason' | 'code' | 'hint' | 'limits' | 'maxResponse'> {
   const reason = `the request ${what}`;
   return { outcome: 'deny', approvalKey: null, reason, code, hint, limits: [], maxResponse: null };
 }
 
 /** A rule that restricts, and that nobody can tell whether it applies. */
-function unclear({ rule }: CompiledRule, { condition }: Step): Settled {
+function unclearResult({ rule }: CompiledRule, { condition }: RuleStep): RuleResultCore {
   const hint = `ask for one thing at a time, in its plain form: ${rule.origin} is about ${condition}`;
   return {
     rule: rule.origin,
@@ -172,7 +176,7 @@ function unclear({ rule }: CompiledRule, { condition }: Step): Settled {
   };
 }
 
-function unmatched(domain: DomainRules, request: ReadRequest): Settled {
+function defaultResult(domain: DomainRules, request: ReadRequest): RuleResultCore {
   const ruled = { rule: domain.defaultOrigin, ruleName: null };
   if (domain.default === 'deny') {
     return {
@@ -194,7 +198,11 @@ function unmatched(domain: DomainRules, request: ReadRequest): Settled {
   };
 }
 
-function noReading(domain: DomainRules, part: 'path' | 'query', { problem, isLong }: ReadingProblem): Ruling {
+function ambiguousTarget(
+  domain: DomainRules,
+  part: 'path' | 'query',
+  { problem, isLong }: ReadingProblem,
+): RuleResult {
   if (isLong === true) {
     return violation(
       domain,
@@ -209,7 +217,7 @@ function noReading(domain: DomainRules, part: 'path' | 'query', { problem, isLon
   );
 }
 
-function twoMethods(domain: DomainRules, override: string): Ruling {
+function twoMethods(domain: DomainRules, override: string): RuleResult {
   return violation(
     domain,
     `names its method in ${override} too, which some servers take for the method`,
@@ -217,7 +225,7 @@ function twoMethods(domain: DomainRules, override: string): Ruling {
   );
 }
 
-function twoPaths(domain: DomainRules, override: string): Ruling {
+function twoPaths(domain: DomainRules, override: string): RuleResult {
   return violation(
     domain,
     `names a path in ${override} too, which some servers take for the path`,
@@ -226,18 +234,18 @@ function twoPaths(domain: DomainRules, override: string): Ruling {
 }
 
 /** Refused before any rule is asked. */
-function violation({ origin }: DomainRules, what: string, hint: string): Ruling {
+function violation({ origin }: DomainRules, what: string, hint: string): RuleResult {
   const ruled = { rule: origin, ruleName: null, steps: [], needsBody: false };
   return { ...ruled, ...denial(what, hint, 'policy_violation') };
 }
 
 /** Whatever a request needs none of is made here, once: a request is only asked. */
 export function compileRule(rule: Rule): CompiledRule {
-  const step = (verdict: Verdict, condition: string | null): Step => ({
+  const step = (result: ConditionResult, condition: string | null): RuleStep => ({
     rule: rule.origin,
     name: rule.name,
     outcome: rule.outcome,
-    verdict,
+    result,
     condition,
   });
   const names = Object.keys(tests) as ConditionName[];
@@ -272,9 +280,9 @@ export function compileRules(
 }
 
 /** One step of a decision in words: which rule, with its config line, and why it counts or does not. */
-export function describeStep({ rule, name, outcome, verdict, condition }: Step): string {
+export function describeStep({ rule, name, outcome, result, condition }: RuleStep): string {
   const subject = name === null ? rule : `${name}, ${rule}`;
-  switch (verdict) {
+  switch (result) {
     case 'yes':
       return `${subject}: ${outcome}`;
     case 'no':
@@ -313,8 +321,8 @@ function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'
  * count is counted, and the lesser bound holds. Where one wants a person's yes and the other lets no credential go along,
  * nothing does justice to both, and the request is refused.
  */
-export function strictest(one: Ruling, other: Ruling): Ruling {
-  const first = decider(one, other);
+export function strictest(one: RuleResult, other: RuleResult): RuleResult {
+  const first = strictestOutcome(one, other);
   const second = first === one ? other : one;
   const steps = [...one.steps, ...other.steps];
   if (first.outcome === 'deny') {
@@ -351,10 +359,10 @@ export function strictest(one: Ruling, other: Ruling): Ruling {
 }
 
 /** From what refuses to what lets through. */
-const order = ['deny', 'tunnel', 'approve', 'allow'] as const satisfies readonly Ruling['outcome'][];
+const order = ['deny', 'tunnel', 'approve', 'allow'] as const satisfies readonly RuleResult['outcome'][];
 
 /** The one that decides. Of two that refuse, one that does so whatever the body says. */
-function decider(one: Ruling, other: Ruling): Ruling {
+function strictestOutcome(one: RuleResult, other: RuleResult): RuleResult {
   const [a, b] = [order.indexOf(one.outcome), order.indexOf(other.outcome)];
   if (a !== b) return a < b ? one : other;
   return one.outcome === 'deny' && one.needsBody && !other.needsBody ? other : one;

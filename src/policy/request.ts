@@ -1,6 +1,6 @@
 import type { Authority } from './authority.ts';
 import { type BodyFacts, type JsonRpcCall, noBody, unreadBody } from './body.ts';
-import { type GraphqlOperation, mostOperations, urlOperations } from './graphql.ts';
+import { type GraphqlOperation, maxOperations, urlOperations } from './graphql.ts';
 import { isUnread, type ReadingProblem, readPath, type ReadPath, readQuery, type ReadQuery } from './path.ts';
 
 /**
@@ -35,7 +35,7 @@ export function readRequest(facts: RequestFacts): ReadRequest {
       if (body.graphql === null) return null;
       const parameters = query();
       const inUrl = isUnread(parameters) ? null : urlOperations(parameters);
-      if (inUrl === null || body.graphql.length + inUrl.length > mostOperations) return null;
+      if (inUrl === null || body.graphql.length + inUrl.length > maxOperations) return null;
       return [...body.graphql, ...inUrl];
     }),
     calls: body.jsonrpc,

@@ -136,32 +136,32 @@ export interface CompiledRule {
    * limits. Such a rule refuses what it cannot tell; an `allow` without more is passed over.
    */
   readonly restricts: boolean;
-  readonly matched: Step;
+  readonly matched: RuleStep;
 }
 
 /**
  * How a condition stands to a request. `unclear`: it holds for one reading of the request, or for one part of it, and not
  * for another.
  */
-export type Verdict = 'yes' | 'no' | 'unclear';
+export type ConditionResult = 'yes' | 'no' | 'unclear';
 
 /** One condition of a rule, ready to be asked. */
 export interface Check {
   readonly condition: ConditionName;
-  readonly test: (request: ReadRequest) => Verdict;
+  readonly test: (request: ReadRequest) => ConditionResult;
   /** What is told where it does not hold, and where nobody can tell. */
-  readonly no: Step;
-  readonly unclear: Step;
+  readonly no: RuleStep;
+  readonly unclear: RuleStep;
 }
 
 /** What one rule said of a request. */
-export interface Step {
+export interface RuleStep {
   /** Where the rule stands, with its line. */
   readonly rule: string;
   /** Null: it is the default. */
   readonly name: string | null;
   readonly outcome: RuleOutcome;
-  readonly verdict: Verdict;
+  readonly result: ConditionResult;
   /** The condition that decided, for people, such as `methods GET, HEAD`; null where all hold. */
   readonly condition: string | null;
 }

@@ -5,7 +5,7 @@ import type { InboundRequest } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
-import { decideRequest, type RequestDecision } from '../policy/decide.ts';
+import { decideRequest, type Decision } from '../policy/decide.ts';
 import { overridesMethod } from '../policy/method-override.ts';
 import { overridesPath } from '../policy/path.ts';
 import type { RequestFacts } from '../policy/request.ts';
@@ -23,11 +23,11 @@ export interface Judgement<Known = ConfigSnapshot> {
   /** Null: the map offers no grant there. */
   readonly offer: GrantCandidates | null;
   readonly facts: RequestFacts;
-  readonly decision: RequestDecision;
+  readonly decision: Decision;
 }
 
 /** Policy lets a request have a grant, for itself or once a person has agreed. */
-export type GrantDecision = Extract<RequestDecision, { readonly grant: string }>;
+export type GrantDecision = Extract<Decision, { readonly grant: string }>;
 
 /** The same with the grant that is meant. */
 export interface AuthorizedRequest extends Pick<Judgement, 'settings' | 'caller' | 'facts'> {
@@ -204,7 +204,7 @@ export async function offerOf(
     reference,
     candidates,
     selected,
-    ruled: domain.rules !== undefined || domain.besides !== undefined,
+    ruled: domain.rules !== undefined || domain.additionalRules !== undefined,
   };
 }
 

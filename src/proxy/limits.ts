@@ -1,7 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import type { Spend } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Obligations } from '../policy/decide.ts';
+import type { Permission } from '../policy/decide.ts';
 import { limitReached } from '../policy/limits.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import type { QuotaKey, Quota } from '../quota/quota.ts';
@@ -19,7 +19,7 @@ type TakenLimits =
  * @throws SidekeyError `store_unavailable` where it cannot be known what is left
  */
 export async function takeLimits(
-  { mode, limits }: Pick<Obligations, 'mode' | 'limits'>,
+  { mode, limits }: Pick<Permission, 'mode' | 'limits'>,
   who: QuotaKey,
   { quota, now }: Pick<ProxyServices, 'quota' | 'now'>,
 ): Promise<TakenLimits> {
@@ -39,7 +39,7 @@ export async function takeLimits(
 export function responseBound({
   mode,
   maxResponse,
-}: Pick<Obligations, 'mode' | 'maxResponse'>): number | null {
+}: Pick<Permission, 'mode' | 'maxResponse'>): number | null {
   return mode === 'enforce' ? maxResponse : null;
 }
 

@@ -3,7 +3,7 @@ import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
-import type { Reported } from '../policy/decide.ts';
+import type { ReportedOutcome } from '../policy/decide.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Identity } from '../agents/authentication.ts';
 import { valuesOf } from '../http/fields.ts';
@@ -26,7 +26,7 @@ export interface ExchangeRecord {
   /** The grant whose credential leaves. */
   grant(grant: Grant, fingerprint: string): void;
   /** What the rules of a domain would have done that only reports. */
-  reported(reported: Reported): AuditEvent;
+  reported(reported: ReportedOutcome): AuditEvent;
   /** The request is for the proxy itself: what comes of it is no access to anything. */
   discovers(): void;
   /** The request asks for a token, and gets a placeholder: nothing leaves. */
@@ -135,7 +135,7 @@ class Recording implements ExchangeRecord {
     this.#known.credential = fingerprint;
   }
 
-  reported({ outcome, code, reason }: Reported): AuditEvent {
+  reported({ outcome, code, reason }: ReportedOutcome): AuditEvent {
     return {
       ...this.#known,
       ...this.#after,

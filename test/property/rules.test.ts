@@ -12,7 +12,7 @@ import {
   type DomainRules,
   noConditions,
   type Rule,
-  type Verdict,
+  type ConditionResult,
 } from '../../src/policy/rule.ts';
 import { parseGlob } from '../../src/policy/text.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
@@ -253,7 +253,7 @@ describe('a decision on a request', () => {
     fc.assert(
       fc.property(own, others, facts, (ruled, besides, request) => {
         const rest = besides.map((each) => rulesOf(...each));
-        const decisionBy = (parts: Pick<Domain, 'rules' | 'besides'>) =>
+        const decisionBy = (parts: Pick<Domain, 'rules' | 'additionalRules'>) =>
           decideRequest(
             policyOf([
               {
@@ -267,7 +267,7 @@ describe('a decision on a request', () => {
           );
         const rules = ruled === null ? {} : { rules: rulesOf(...ruled) };
         const without = decisionBy(rules);
-        const decision = decisionBy({ ...rules, besides: rest });
+        const decision = decisionBy({ ...rules, additionalRules: rest });
         if (strictness[decision.outcome] < strictness[without.outcome]) narrowed += 1;
         for (const alone of [without, ...rest.map((each) => decisionBy({ rules: each }))]) {
           expect(strictness[decision.outcome]).toBeLessThanOrEqual(strictness[alone.outcome]);
@@ -368,7 +368,7 @@ describe('conditions that are said to cover others', () => {
   });
 });
 
-function verdictOf(conditions: Conditions, facts: RequestFacts): Verdict {
+function verdictOf(conditions: Conditions, facts: RequestFacts): ConditionResult {
   const request = readRequest(facts);
   if (isUnread(request.path())) return 'unclear';
   const verdicts = compileRule(ruleOf(conditions, 'allow')).checks.map(({ test }) => test(request));

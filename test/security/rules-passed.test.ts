@@ -5,14 +5,12 @@
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
 import { readBodyFacts } from '../../src/policy/body.ts';
-import { decideRequest, type RequestDecision } from '../../src/policy/decide.ts';
+import { decideRequest, type Decision } from '../../src/policy/decide.ts';
 import { createDomainMap } from '../../src/policy/domain-map.ts';
 import type { RequestFacts } from '../../src/policy/request.ts';
 import { factsOf } from '../support/request-facts.ts';
 
-async function deciderOf(
-  domain: string,
-): Promise<(path: string, facts?: Partial<RequestFacts>) => RequestDecision> {
+async function deciderOf(domain: string): Promise<(path: string, facts?: Partial<RequestFacts>) => Decision> {
   const text = `version: 1\ndomains:\n  a.example: { grant: acme, ${domain} }\n`;
   const { domains } = await parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' });
   const policy = { domains: createDomainMap(domains), unmatched: 'deny' } as const;
@@ -32,7 +30,7 @@ const percent = (text: string) =>
   [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
 
 /** What is let through of what must not be. */
-const passed = <T>(vectors: readonly T[], decide: (vector: T) => RequestDecision): readonly T[] =>
+const passed = <T>(vectors: readonly T[], decide: (vector: T) => Decision): readonly T[] =>
   vectors.filter((vector) => decide(vector).outcome !== 'deny');
 
 describe('a method that a parameter names', () => {

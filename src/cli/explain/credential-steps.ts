@@ -13,7 +13,7 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { expiredToken, type RefusedToken, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { authorityText } from '../../policy/authority.ts';
-import type { RequestDecision } from '../../policy/decide.ts';
+import type { Decision } from '../../policy/decide.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
 import { type GrantCandidates, unselected } from '../../proxy/authorize.ts';
 import type { ConfigSnapshot } from '../../proxy/deps.ts';
@@ -26,7 +26,7 @@ import type { Destination } from '../../schemes/place.ts';
 interface CredentialQuestion {
   readonly target: Destination;
   readonly method: string;
-  readonly decision: Extract<RequestDecision, { grant: string }>;
+  readonly decision: Extract<Decision, { grant: string }>;
   readonly offer: GrantCandidates;
   readonly caller: Identity;
   readonly injectPlan: ConfigSnapshot['injectPlan'];
@@ -112,7 +112,7 @@ export async function credentialSteps(
 /** Whether a person is asked; none is where one said yes before to this and more. */
 async function approvalStep(
   { store, config }: View,
-  { approvalKey }: RequestDecision,
+  { approvalKey }: Decision,
   { grant, caller, now }: Pick<CredentialQuestion, 'caller' | 'now'> & { readonly grant: Grant },
   trail: Trail,
 ): Promise<boolean> {

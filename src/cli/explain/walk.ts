@@ -17,7 +17,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { createAddressGuard, parseCidr } from '../../policy/address.ts';
 import { type Authority, authorityText, bareHost, isAddress, isOwn } from '../../policy/authority.ts';
 import type { BodyFacts } from '../../policy/body.ts';
-import type { RequestDecision } from '../../policy/decide.ts';
+import type { Decision } from '../../policy/decide.ts';
 import { createDomainMap } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';
 import { boundOf } from '../../policy/limits.ts';
@@ -112,7 +112,7 @@ function decisionText({
   reported,
   limits,
   mode,
-}: Exclude<RequestDecision, { outcome: 'deny' }>): string {
+}: Exclude<Decision, { outcome: 'deny' }>): string {
   const counted = mode === 'report' ? [] : limits;
   return [
     `${outcome}: ${reason}`,

@@ -107,12 +107,14 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
 }
 
 function withPolicies(domain: Domain, names: readonly string[], policies: Policies): Domain {
-  const besides = names.map((name) => {
-    const rules = policies.besides(name, domain.pattern);
+  const additionalRules = names.map((name) => {
+    const rules = policies.additionalRules(name, domain.pattern);
     if (rules === null) throw unknownPolicy(name, policies.names);
     return rules;
   });
-  return domain.action.kind !== 'grant' || besides.length === 0 ? domain : { ...domain, besides };
+  return domain.action.kind !== 'grant' || additionalRules.length === 0
+    ? domain
+    : { ...domain, additionalRules };
 }
 
 function unknownPolicy(name: string, known: readonly string[]): SidekeyError {

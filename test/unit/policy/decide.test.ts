@@ -17,7 +17,7 @@ describe('a decision', () => {
   });
 
   it('gives the grant of the domain, and says by which entry', () => {
-    expect(decide(policy, authorityOf('api.example.com'))).toEqual({
+    expect(decide(policy, authorityOf('api.example.com'))).toMatchObject({
       outcome: 'inject',
       grant: 'acme',
       insecure: false,

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { readBodyFacts } from '../../../src/policy/body.ts';
 import * as graphql from '../../../src/policy/graphql.ts';
-import { compileRule, compileRules, judge } from '../../../src/policy/judge.ts';
+import { compileRule, compileRules, evaluateRules } from '../../../src/policy/judge.ts';
 import * as reading from '../../../src/policy/path.ts';
 import { parsePathGlob, type PathGlob } from '../../../src/policy/path.ts';
 import { readRequest } from '../../../src/policy/request.ts';
@@ -43,7 +43,10 @@ const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
 describe('of a request that 50 rules are asked about', () => {
   test('each GraphQL document of the URL is read once', () => {
     const domain = domainOf((index) => ({ graphql: { types: null, names: [parseGlob(`Secret${index}`)] } }));
-    const { steps } = judge(domain, factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'));
+    const { steps } = evaluateRules(
+      domain,
+      factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'),
+    );
     expect(steps).toHaveLength(51);
     expect(graphql.urlOperations).toHaveBeenCalledTimes(1);
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
@@ -51,7 +54,7 @@ describe('of a request that 50 rules are asked about', () => {
 
   test('no document of the URL is read beside a body that is not', () => {
     const domain = domainOf(() => ({ graphql: { types: ['query'], names: null } }));
-    judge(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
+    evaluateRules(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
     expect(graphql.urlOperations).not.toHaveBeenCalled();
   });
 
@@ -60,14 +63,14 @@ describe('of a request that 50 rules are asked about', () => {
       paths: [parsePathGlob(`/a/${index}`) as PathGlob],
       query: new Map([['q', [parseGlob('x')]]]),
     }));
-    expect(judge(domain, factsOf('https://api.example.com/a/b?q=1')).hint).toContain('/a/b');
+    expect(evaluateRules(domain, factsOf('https://api.example.com/a/b?q=1')).hint).toContain('/a/b');
     expect(reading.readPath).toHaveBeenCalledTimes(1);
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
   });
 
   test('nothing is read that no rule looks at', () => {
     const domain = domainOf(() => ({ methods: ['GET'] }));
-    judge(domain, factsOf('https://api.example.com/a?q=1'));
+    evaluateRules(domain, factsOf('https://api.example.com/a?q=1'));
     expect(reading.readPath).not.toHaveBeenCalled();
     expect(reading.readQuery).not.toHaveBeenCalled();
   });
