@@ -5,7 +5,8 @@ import { join, parse } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { z } from 'zod';
 import type { AuditEvent } from '../audit/event.ts';
-import { type FailureCode, listenFailure } from '../lib/errors.ts';
+import { type FailureCode } from '../lib/failures.ts';
+import { listenFailure } from '../lib/errors.ts';
 
 /** A bound socket. Workers accept its connections; its owner accepts none. */
 export interface ListeningSocket {

@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../config/locate.ts';
-import { exitCode, SidekeyError } from '../lib/errors.ts';
+import { exitCode } from '../lib/failures.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Context } from './context.ts';
 
 const script = join(packageRoot, 'examples', 'demo.ts');

@@ -12,7 +12,9 @@ import {
   readInput,
   type Streams,
 } from './terminal.ts';
-import { didYouMean, errorPhrase, exitCode, SidekeyError } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
+import { errorPhrase, SidekeyError } from '../lib/errors.ts';
+import { exitCode } from '../lib/failures.ts';
 
 interface CommonOptions {
   readonly config?: string;

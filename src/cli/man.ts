@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../config/locate.ts';
-import { exitCode } from '../lib/errors.ts';
+import { exitCode } from '../lib/failures.ts';
 import { type CommandRow, commonOptions, examplesOf, type OptionRow } from './command.ts';
 import { sections } from './commands.ts';
 

@@ -2,7 +2,8 @@ import type { Lease } from '../agents/lease.ts';
 import type { Providers } from '../config/providers.ts';
 import { defaultUser, type Grant, isName, selectGrant } from '../grants/grant.ts';
 import type { Provider } from '../grants/provider.ts';
-import { didYouMean, SidekeyError } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
 

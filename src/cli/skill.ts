@@ -4,7 +4,9 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { packageRoot } from '../config/locate.ts';
 import { displayName } from '../config/problem.ts';
-import { didYouMean, exitCode, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
+import { exitCode } from '../lib/failures.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Context } from './context.ts';
 
 export interface InstallOptions {

@@ -7,7 +7,7 @@ import type { Providers } from './providers.ts';
 /** The `environment` of each shipped provider that has one, by name. */
 type EnvironmentIndex = Readonly<Record<string, CatalogProvider['environment']>>;
 
-/** Made by `npm run providers`: to read and check all definitions takes half a second. */
+/** Made by `npm run pages`: to read and check all definitions takes half a second. */
 export const environmentIndexFile = 'environment-index.json';
 
 let index: EnvironmentIndex | undefined;

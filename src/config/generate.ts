@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { failures } from '../lib/failures.ts';
 import { type CatalogEntry, openCatalog } from './catalog.ts';
 import { environmentIndexFile } from './environment-index.ts';
 import { packageRoot, shippedFile } from './locate.ts';
@@ -19,7 +20,7 @@ export async function renderEnvironmentIndex(): Promise<string> {
 
 const intro = `# Providers
 
-The built-in providers. Each is a file in [config/providers/](../config/providers), and \`npm run providers\` makes this page
+The built-in providers. Each is a file in [config/providers/](../config/providers), and \`npm run pages\` makes this page
 from them. \`sidekey provider show NAME\` adds scopes, client registration and notes.
 
 - "Connect with" lists the methods of \`sidekey connect NAME\`: browser, device code (\`--device\`), key or personal token
@@ -80,12 +81,31 @@ export function renderJsonSchema(): string {
   return `${JSON.stringify(schema, null, 2)}\n`;
 }
 
-// npm run schema | npm run providers
+/** Renders `docs/errors.md`: the table of failures. */
+export function renderErrorsPage(): string {
+  const rows = Object.entries(failures).map(([code, { status, exit, sentence, hint }]) =>
+    `| \`${code}\` | ${status} | ${exit} | ${sentence} | ${hint} |`.replaceAll('<', '&lt;'),
+  );
+  return `# Errors
+
+Each failure has a code. Codes are stable; programs match on them and not on messages. A refusal of the proxy is a problem
+document (RFC 9457) with the code, a sentence and a hint, and has the status below. A command prints the sentence and the
+hint and exits with the exit code below. Messages are more exact than this table where Sidekey knows more. \`npm run pages\`
+makes this page from \`src/lib/failures.ts\`.
+
+| code | status | exit | meaning | way out |
+| --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`;
+}
+
+// npm run schema | npm run pages
 if (import.meta.main) {
   const outputs = process.argv.includes('schema')
     ? { [shippedFile('sidekey.schema.json')]: renderJsonSchema() }
     : {
         [join(packageRoot, 'docs', 'providers.md')]: await renderProvidersPage(),
+        [join(packageRoot, 'docs', 'errors.md')]: renderErrorsPage(),
         [shippedFile(environmentIndexFile)]: await renderEnvironmentIndex(),
       };
   for (const [file, text] of Object.entries(outputs)) {

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { placeholderPlaces, type Provider, type Setting } from '../grants/provider.ts';
-import { didYouMean } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';
 import { displayName, formatPath, type Path, type Problem } from './problem.ts';

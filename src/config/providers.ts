@@ -1,7 +1,8 @@
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../grants/provider.ts';
-import { didYouMean, isSystemError, SidekeyError } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
+import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isWritableByAll } from '../lib/files.ts';
 import { shellWord } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';

@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { didYouMean } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
 import type { DomainPattern } from '../policy/domain-map.ts';
 import { compileRule, compileRules } from '../policy/judge.ts';
 import { type CompiledRule, conditionsCover, type DomainRules, type RuleLimit } from '../policy/rule.ts';

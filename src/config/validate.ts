@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { ConfigDocument } from './document.ts';
-import { didYouMean } from '../lib/errors.ts';
+import { didYouMean } from '../lib/text.ts';
 import type { Path, Problem } from './problem.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AuditEvent } from '../audit/event.ts';
-import type { FailureCode } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { ActivityChange, RightUse, Store } from '../store/store.ts';
 import type { Grant } from './grant.ts';

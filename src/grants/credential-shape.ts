@@ -1,4 +1,5 @@
-import { editDistance, SidekeyError } from '../lib/errors.ts';
+import { editDistance } from '../lib/text.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { isFieldValue } from '../policy/text.ts';
 import {
   type AwsKeys,

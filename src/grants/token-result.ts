@@ -1,4 +1,4 @@
-import type { FailureCode } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
 import { shellWord, withoutStop } from '../lib/text.ts';
 import { clockOf, type Credential, isRefreshable, type SealedCredential, secretText } from './credential.ts';
 import { defaultUser, type Grant } from './grant.ts';

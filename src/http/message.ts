@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
-import type { FailureCode, SidekeyError } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
+import type { SidekeyError } from '../lib/errors.ts';
 import type { Gone } from '../lib/http2-abort.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { RawFields } from './fields.ts';

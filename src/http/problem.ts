@@ -1,5 +1,6 @@
 import { asTyped } from '../lib/log.ts';
-import { failures, SidekeyError } from '../lib/errors.ts';
+import { failures } from '../lib/failures.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Denial } from '../policy/decide.ts';
 import type { RawFields } from './fields.ts';
 import type { Reply } from './message.ts';
@@ -24,8 +25,7 @@ export function asBeginning(reason: string): string {
 
 /** A failure as a refusal. What is not a `SidekeyError` says nothing of itself to the client. */
 export function refusalOf(error: unknown): Refusal {
-  const known =
-    error instanceof SidekeyError ? error : new SidekeyError('internal', 'Sidekey failed; its log says why.');
+  const known = error instanceof SidekeyError ? error : new SidekeyError('internal');
   const { code, status, message: detail, hint, retryAfterMs } = known;
   const body = Buffer.from(
     `${JSON.stringify({

@@ -146,11 +146,7 @@ class GuardedReply implements ReplySink {
     try {
       act();
     } catch (cause) {
-      this.#stop(
-        cause instanceof SidekeyError
-          ? cause
-          : new SidekeyError('internal', 'Sidekey failed; its log says why.', { cause }),
-      );
+      this.#stop(cause instanceof SidekeyError ? cause : new SidekeyError('internal', undefined, { cause }));
     }
   }
 

@@ -1,4 +1,4 @@
-import type { FailureCode } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
 import { type Authority, authorityText, defaultPort } from './authority.ts';
 import { type Domain, type DomainMap, matchesPattern } from './domain-map.ts';
 import { evaluateRules, type RuleResult, strictest } from './judge.ts';

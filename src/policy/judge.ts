@@ -1,4 +1,4 @@
-import type { FailureCode } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
 import { hasForm } from './body.ts';
 import { type Test, tests } from './conditions.ts';
 import { boundOf } from './limits.ts';

@@ -1,4 +1,5 @@
-import { type FailureCode, SidekeyError } from '../lib/errors.ts';
+import { type FailureCode } from '../lib/failures.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { LimitScope, RuleLimit } from './rule.ts';
 
 /**

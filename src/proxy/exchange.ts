@@ -57,10 +57,7 @@ export async function exchange(
     }
   } catch (error) {
     if (!(error instanceof SidekeyError)) services.log.error({ err: error }, 'an exchange failed');
-    end =
-      error instanceof SidekeyError
-        ? error
-        : new SidekeyError('internal', 'Sidekey failed; its log says why.');
+    end = error instanceof SidekeyError ? error : new SidekeyError('internal');
   }
   meter?.close();
   if (meter !== undefined && meter.echoes > 0) {

@@ -11,7 +11,8 @@ import type { EarlyFrames, ExchangeResult, Meter, Reply, UpgradeSide } from '../
 import { PendingBytes } from '../http/server/h1-request.ts';
 import { lingerOn } from '../http/server/raw-reply.ts';
 import { guarded, guardedFields, type ReplySink } from '../leak-guard/response.ts';
-import { type FailureCode, SidekeyError } from '../lib/errors.ts';
+import { type FailureCode } from '../lib/failures.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';

@@ -1,5 +1,6 @@
 import { connect as connectTcp, type OnReadOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
 import { SidekeyError } from '../lib/errors.ts';
+import { failures } from '../lib/failures.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Peer } from '../policy/peer.ts';
@@ -264,9 +265,10 @@ function unreachable(
 /** Names the parent proxy in the error, so that nobody takes its name for the requested one. */
 function proxyUnreachable(error: unknown): unknown {
   if (!(error instanceof SidekeyError) || error.code === 'address_blocked') return error;
-  const { code, message, hint = 'check upstream.proxy, or what upstream.no_proxy leaves to it' } = error;
+  const { code, message, hint } = error;
+  const isDefault = hint === failures[code].hint;
   return new SidekeyError(code, `The proxy of upstream.proxy cannot be used: ${message}`, {
-    hint,
+    hint: isDefault ? 'check upstream.proxy, or what upstream.no_proxy leaves to it' : hint,
     cause: error,
   });
 }

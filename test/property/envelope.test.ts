@@ -1,7 +1,8 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { SidekeyError, type FailureCode } from '../../src/lib/errors.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
+import { type FailureCode } from '../../src/lib/failures.ts';
 import { openEnvelope, sealEnvelope, type WrapKey } from '../../src/vault/vault.ts';
 
 const makeKey = (): WrapKey => ({ key: createSecretKey(randomBytes(32)), id: randomBytes(8) });

@@ -3,7 +3,7 @@ import { access, mkdir, readFile, readdir, rename, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import type { FailureCode } from '../../src/lib/errors.ts';
+import type { FailureCode } from '../../src/lib/failures.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { tempFolder } from '../support/temp-folder.ts';

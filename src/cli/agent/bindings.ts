@@ -5,7 +5,8 @@ import type { Context } from '../context.ts';
 import { checkName } from '../format.ts';
 import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts';
 import type { Grant } from '../../grants/grant.ts';
-import { didYouMean, SidekeyError } from '../../lib/errors.ts';
+import { didYouMean } from '../../lib/text.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 
 /** What an agent is bound to, as options say it. */
 export interface BindOptions {

@@ -6,7 +6,8 @@ import { broken, type Finding, type Need } from '../status/finding.ts';
 import { findAll } from '../status/status.ts';
 import { clients } from '../../clients/programs.ts';
 import type { Config } from '../../config/config.ts';
-import { exitCode, SidekeyError } from '../../lib/errors.ts';
+import { exitCode } from '../../lib/failures.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 
 export interface DoctorOptions {
   readonly only?: readonly string[];

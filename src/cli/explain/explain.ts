@@ -2,7 +2,7 @@ import type { Context } from '../context.ts';
 import { type ExplainOptions, type Question, readQuestion, type Walked } from './question.ts';
 import { walk } from './walk.ts';
 import { columns } from '../format.ts';
-import { exitCode, failures } from '../../lib/errors.ts';
+import { exitCode, failures } from '../../lib/failures.ts';
 
 /**
  * `sidekey explain`: exit code 0 where the request would be let through, else that of the failure; where a person is

@@ -1,7 +1,8 @@
 import { createWriteStream } from 'node:fs';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { exitCode, type FailureCode, failures, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { jsonObject } from '../../oauth/http.ts';
 import type { Context } from '../context.ts';
 import { onInterrupt } from '../terminal.ts';

@@ -1,6 +1,7 @@
 import { get } from 'node:http';
 import type { Config } from '../../config/config.ts';
-import { failures, SidekeyError } from '../../lib/errors.ts';
+import { failures } from '../../lib/failures.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { reachable } from '../format.ts';
 
 /** One finding of a check. */

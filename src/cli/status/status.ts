@@ -15,7 +15,8 @@ import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import type { Salvaged } from '../../config/salvage.ts';
-import { exitCode, SidekeyError } from '../../lib/errors.ts';
+import { exitCode } from '../../lib/failures.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 
 /** `sidekey status`: exit code 1 where something needs attention. */
 export async function status(context: Context, options: { readonly health?: boolean }): Promise<number> {

@@ -14,7 +14,7 @@ import {
 } from '../../../src/ca/certificate.ts';
 import type { Asn1 } from '../../../src/ca/asn1.ts';
 import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
-import type { FailureCode } from '../../../src/lib/errors.ts';
+import type { FailureCode } from '../../../src/lib/failures.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { handshake } from './ca-for-test.ts';
 import { vaultForTest } from '../vault/vault-for-test.ts';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { failures } from '../../../src/lib/errors.ts';
+import { failures } from '../../../src/lib/failures.ts';
 import { home } from '../../support/command-line.ts';
 
 const root = join(import.meta.dirname, '../../..');

@@ -40,7 +40,7 @@ describe('the shipped catalog', async () => {
     }
   });
 
-  test('is on the page of providers; else run npm run providers', async () => {
+  test('is on the page of providers; else run npm run pages', async () => {
     const page = await readFile(join(packageRoot, 'docs', 'providers.md'), 'utf8');
     expect(page).toBe(await renderProvidersPage());
   });

@@ -20,7 +20,7 @@ async function configOf(config: object, own: Readonly<Record<string, object>> = 
 const named = async (name: string, config: object, own?: Readonly<Record<string, object>>) =>
   credentialVariables((await configOf(config, own)).providers).find((one) => one.name === name)?.environment;
 
-test('the index is what the catalog says now; else run npm run providers', async () => {
+test('the index is what the catalog says now; else run npm run pages', async () => {
   await expect(readFile(shippedFile(environmentIndexFile), 'utf8')).resolves.toBe(
     await renderEnvironmentIndex(),
   );

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { didYouMean, editDistance } from '../../../src/lib/errors.ts';
+import { didYouMean, editDistance } from '../../../src/lib/text.ts';
 import { displayName, formatPath } from '../../../src/config/problem.ts';
 
 test.each([

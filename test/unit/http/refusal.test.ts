@@ -1,6 +1,7 @@
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { describe, expect, it, vi } from 'vitest';
-import { failures, SidekeyError, type FailureCode } from '../../../src/lib/errors.ts';
+import { failures, type FailureCode } from '../../../src/lib/failures.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Reply } from '../../../src/http/message.ts';
 import { refusalBytes, refusalOf, refuse } from '../../../src/http/problem.ts';
 

@@ -1,5 +1,8 @@
+import { readFile } from 'node:fs/promises';
+import { renderErrorsPage } from '../../../src/config/generate.ts';
 import { describe, expect, it } from 'vitest';
-import { exitCode, failures, SidekeyError, type FailureCode } from '../../../src/lib/errors.ts';
+import { exitCode, failures, type FailureCode } from '../../../src/lib/failures.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { sourceFiles } from '../source-files.ts';
 
 /** The codes that the product promises to its users, with the status that each has at the proxy. */
@@ -31,7 +34,7 @@ const promised: Readonly<Record<string, number>> = {
 };
 
 const table = Object.entries(failures) as [FailureCode, (typeof failures)[FailureCode]][];
-const sources = [...sourceFiles()].filter(([file]) => file !== 'errors.ts');
+const sources = [...sourceFiles()].filter(([file]) => !['lib/errors.ts', 'lib/failures.ts'].includes(file));
 const code = /^[a-z]+(?:_[a-z]+)*$/;
 
 /** The exit codes of the failures that are so named. */
@@ -39,18 +42,28 @@ const exitsOf = (pattern: RegExp) =>
   new Set(table.filter(([name]) => pattern.test(name)).map(([, { exit }]) => exit));
 
 describe('the table of failures', () => {
+  it('is the one in docs/errors.md; else run npm run pages', async () => {
+    const page = await readFile(new URL('../../../docs/errors.md', import.meta.url), 'utf8');
+    expect(page).toBe(renderErrorsPage());
+  });
+
   it.each(Object.entries(promised))('has %s with the status %i', (name, status) => {
     expect(failures).toHaveProperty(name);
     expect(failures[name as FailureCode].status).toBe(status);
   });
 
-  it.each(table)('says of %s what a client, a caller and a person see', (name, { status, exit, title }) => {
-    expect(name).toMatch(code);
-    expect(Number.isInteger(status) && status >= 400 && status <= 599, `status ${status}`).toBe(true);
-    expect(Object.values(exitCode)).toContain(exit);
-    expect(exit).not.toBe(exitCode.ok);
-    expect(title).toMatch(/^[A-Z][^.]*[^. ]$/);
-  });
+  it.each(table)(
+    'describes %s to clients, callers and people',
+    (name, { status, exit, title, sentence, hint }) => {
+      expect(name).toMatch(code);
+      expect(Number.isInteger(status) && status >= 400 && status <= 599, `status ${status}`).toBe(true);
+      expect(Object.values(exitCode)).toContain(exit);
+      expect(exit).not.toBe(exitCode.ok);
+      expect(title).toMatch(/^[A-Z][^.]*[^. ]$/);
+      expect(sentence).toMatch(/^[A-Z].*[^ .]\.$/);
+      expect(hint).toMatch(/[^ .]$/);
+    },
+  );
 
   it('has a title of its own for each', () => {
     expect(new Set(table.map(([, { title }]) => title)).size).toBe(table.length);
@@ -90,8 +103,8 @@ describe('the table of failures', () => {
   });
 });
 
-describe('a failure', () => {
-  it('has the status and the exit code of its code, and a hint and a cause where they were given', () => {
+describe('a SidekeyError', () => {
+  it('has the status and exit code of its code, and the sentence and hint of the table unless others are given', () => {
     const cause = new Error('beneath');
     const error = new SidekeyError('upstream_timeout', 'Too slow.', { hint: 'wait', cause });
     expect(error).toMatchObject({
@@ -103,8 +116,8 @@ describe('a failure', () => {
       exit: 6,
       cause,
     });
-    const bare = new SidekeyError('internal', 'No.');
-    expect(bare.hint).toBeUndefined();
+    const bare = new SidekeyError('internal');
+    expect(bare).toMatchObject({ message: failures.internal.sentence, hint: failures.internal.hint });
     expect('cause' in bare).toBe(false);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { failures } from '../../../src/lib/errors.ts';
+import { failures } from '../../../src/lib/failures.ts';
 import { defaultLimits, limitTable } from '../../../src/policy/limits.ts';
 
 const limits = Object.entries(limitTable);

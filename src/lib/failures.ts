@@ -1,0 +1,420 @@
+/**
+ * Failures that users meet. Each has a code, an HTTP status for clients of the proxy, an exit code for callers of the
+ * command line, a sentence, and a hint with the way out. A call site replaces sentence and hint where it knows more facts.
+ *
+ * Codes are public and stable; message texts are not. `docs/errors.md` is made from the table.
+ */
+
+/** Exit codes of the command line. */
+export const exitCode = {
+  ok: 0,
+  failure: 1,
+  badInput: 2,
+  notAuthenticated: 3,
+  noUsableGrant: 4,
+  upstreamRefused: 5,
+  network: 6,
+} as const;
+
+interface Failure {
+  /** HTTP status of the refusal. */
+  readonly status: number;
+  /** Exit code of the command line. */
+  readonly exit: number;
+  /** `title` of the problem document (RFC 9457 §3.1.3). */
+  readonly title: string;
+  /** Default sentence. */
+  readonly sentence: string;
+  /** Default way out. */
+  readonly hint: string;
+}
+
+const table = {
+  // Failures of requests through the proxy.
+  agent_auth_required: {
+    status: 407,
+    exit: exitCode.notAuthenticated,
+    title: 'Agent authentication required',
+    sentence: 'The request has no valid agent token.',
+    hint: 'create a token with "sidekey agent add NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
+  },
+  domain_not_allowed: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Domain not allowed',
+    sentence: 'No domain of the config allows this host.',
+    hint: 'sidekey domain allow HOST --grant GRANT',
+  },
+  rule_denied: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Denied by a rule',
+    sentence: 'A rule of the domain denies this request.',
+    hint: '"sidekey explain METHOD URL" names the rule',
+  },
+  approval_denied: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Approval denied',
+    sentence: 'A person denied this request.',
+    hint: 'ask that person, or send another request',
+  },
+  approval_over: {
+    status: 409,
+    exit: exitCode.failure,
+    title: 'Answered already, or too late',
+    sentence: 'The request was answered before, or waited too long.',
+    hint: 'sidekey approve --list',
+  },
+  approval_missing: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Nobody approved',
+    sentence: 'A rule wants a person to approve this request, and nobody did.',
+    hint: 'send the request again, and approve it with "sidekey approve"',
+  },
+  placeholder_misused: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Placeholder out of place',
+    sentence: 'A placeholder stands where no credential may stand.',
+    hint: '"sidekey grant placeholder NAME" says where it may stand',
+  },
+  policy_violation: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Policy violation',
+    sentence: 'The request breaks a condition of its credential.',
+    hint: '"sidekey explain METHOD URL" names the condition',
+  },
+  lease_expired: {
+    status: 403,
+    exit: exitCode.noUsableGrant,
+    title: 'Lease expired',
+    sentence: 'The lease of this agent has expired.',
+    hint: 'sidekey lease create, or sidekey lease renew',
+  },
+  grant_missing: {
+    status: 403,
+    exit: exitCode.noUsableGrant,
+    title: 'No such grant',
+    sentence: 'No grant fits this request.',
+    hint: '"sidekey grant list" shows the grants; "sidekey connect PROVIDER" makes one',
+  },
+  grant_expired: {
+    status: 403,
+    exit: exitCode.noUsableGrant,
+    title: 'Grant expired',
+    sentence: 'The credential of the grant has expired and cannot be refreshed.',
+    hint: 'sidekey connect PROVIDER, or sidekey grant add NAME --replace',
+  },
+  grant_revoked: {
+    status: 403,
+    exit: exitCode.noUsableGrant,
+    title: 'Grant revoked',
+    sentence: 'The grant was revoked.',
+    hint: 'connect it again: sidekey connect PROVIDER',
+  },
+  address_blocked: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Address blocked',
+    sentence: 'The host resolves to an address that is not public.',
+    hint: 'list the address in upstream.private_addresses if Sidekey may reach it',
+  },
+  insecure_transport: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Insecure transport',
+    sentence: 'The credential may not be sent over plain http.',
+    hint: 'use https',
+  },
+  grant_ambiguous: {
+    status: 409,
+    exit: exitCode.badInput,
+    title: 'More than one grant fits',
+    sentence: 'More than one grant fits this request.',
+    hint: 'name one in the field Sidekey-Grant, or in the domain',
+  },
+  not_found: {
+    status: 404,
+    exit: exitCode.badInput,
+    title: 'Not found',
+    sentence: 'Nothing of this name exists.',
+    hint: 'check the name',
+  },
+  method_not_allowed: {
+    status: 405,
+    exit: exitCode.badInput,
+    title: 'Method not allowed',
+    sentence: 'The resource does not have this method.',
+    hint: 'the field Allow of the response lists the methods',
+  },
+  body_too_large: {
+    status: 413,
+    exit: exitCode.badInput,
+    title: 'Body too large',
+    sentence: 'The body is larger than the limit.',
+    hint: 'raise the limit of the config that the message names',
+  },
+  authority_mismatch: {
+    status: 421,
+    exit: exitCode.badInput,
+    title: 'Authority mismatch',
+    sentence: 'The request names another host than its connection.',
+    hint: 'open a connection for each host',
+  },
+  reauth_required: {
+    status: 424,
+    exit: exitCode.noUsableGrant,
+    title: 'Grant needs a new consent',
+    sentence: 'The provider wants a new consent of a person.',
+    hint: 'sidekey connect PROVIDER',
+  },
+  too_many_echoes: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Too many echoes of the credential',
+    sentence: 'The service has repeated the credential too often in its responses.',
+    hint: 'wait an hour, or raise echo_limit of the domain',
+  },
+  rate_limited: {
+    status: 429,
+    exit: exitCode.failure,
+    title: 'Rate limited',
+    sentence: 'A limit of a rule, or of the upstream, is reached.',
+    hint: 'wait for the time in Retry-After',
+  },
+  bad_request: {
+    status: 400,
+    exit: exitCode.badInput,
+    title: 'Bad request',
+    sentence: 'The request is not well-formed HTTP.',
+    hint: 'correct the request; sending it again does not help',
+  },
+  refresh_failed: {
+    status: 502,
+    exit: exitCode.upstreamRefused,
+    title: 'Token refresh failed',
+    sentence: 'The provider gave no new token.',
+    hint: 'try again later; "sidekey status" says what the provider answered',
+  },
+  upstream_unreachable: {
+    status: 502,
+    exit: exitCode.network,
+    title: 'Upstream unreachable',
+    sentence: 'No connection to the upstream could be opened.',
+    hint: 'check the host name and the network',
+  },
+  upstream_tls: {
+    status: 502,
+    exit: exitCode.network,
+    title: 'Upstream TLS failure',
+    sentence: 'The certificate or the TLS handshake of the upstream is not valid.',
+    hint: 'add the CA of a private host to upstream.ca',
+  },
+  upstream_protocol: {
+    status: 502,
+    exit: exitCode.network,
+    title: 'Upstream protocol error',
+    sentence: 'The upstream sent a response that is not well-formed.',
+    hint: 'tell the operator of the upstream',
+  },
+  credential_echoed: {
+    status: 502,
+    exit: exitCode.upstreamRefused,
+    title: 'Credential in the response',
+    sentence: 'The response contains the credential.',
+    hint: 'send another request, or set leak_guard: redact on the domain',
+  },
+  upstream_timeout: {
+    status: 504,
+    exit: exitCode.network,
+    title: 'Upstream timeout',
+    sentence: 'The upstream did not answer in time.',
+    hint: 'try again; raise the time-outs under "limits" for a slow upstream',
+  },
+  audit_unavailable: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Audit log unavailable',
+    sentence: 'The audit log cannot be written, so no request is sent.',
+    hint: 'make the audit file writable and free space on its disk',
+  },
+  overloaded: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Overloaded',
+    sentence: 'A limit of concurrent work is reached.',
+    hint: 'try again in a few seconds',
+  },
+  store_unavailable: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Store unavailable',
+    sentence: 'The store cannot be read or written.',
+    hint: 'check that its file is there and writable, and that its disk has space',
+  },
+  internal: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Internal error',
+    sentence: 'Sidekey failed.',
+    hint: 'the log of Sidekey names the place; report it as a bug',
+  },
+
+  // Failures at the command line alone.
+  input_invalid: {
+    status: 400,
+    exit: exitCode.badInput,
+    title: 'Invalid input',
+    sentence: 'An argument or an input is not valid.',
+    hint: 'run the command with --help',
+  },
+  config_invalid: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Invalid configuration',
+    sentence: 'The config file is not valid.',
+    hint: 'correct the line that the message names',
+  },
+  config_missing: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'No configuration',
+    sentence: 'A config file does not exist.',
+    hint: 'check its path, or write one: sidekey start makes the first',
+  },
+  secret_missing: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Secret missing',
+    sentence: 'A secret that the config refers to does not exist.',
+    hint: 'set the variable, file or command that the message names',
+  },
+  key_invalid: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Master key unusable',
+    sentence: 'The master key cannot be used.',
+    hint: 'restore the key from your backup',
+  },
+  key_mismatch: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Wrong master key',
+    sentence: 'The master key is not the one that sealed this data.',
+    hint: 'point "key" of the config to the key that made the store',
+  },
+  store_newer: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Store written by a newer version',
+    sentence: 'A newer version of Sidekey wrote this store.',
+    hint: 'install that version',
+  },
+  store_damaged: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Store damaged',
+    sentence: 'The store is damaged.',
+    hint: 'restore it from a backup',
+  },
+  record_tampered: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Sealed record does not open',
+    sentence: 'A sealed record was changed.',
+    hint: 'restore the store from a backup',
+  },
+  ca_mismatch: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'CA unusable',
+    sentence: 'The CA files cannot be used.',
+    hint: 'restore the folder of the CA from a backup, or remove it: the next start makes a new CA',
+  },
+  clock_wrong: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Clock is wrong',
+    sentence: 'The clock of this machine is wrong.',
+    hint: 'set the clock',
+  },
+  permissions_unsafe: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Unsafe file permissions',
+    sentence: 'Other users can read or change a secret file.',
+    hint: 'remove the permissions of other users, as the message says',
+  },
+  file_unwritable: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Cannot write',
+    sentence: 'A file cannot be written.',
+    hint: 'make the file and its folder writable for this user',
+  },
+  port_in_use: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Port in use',
+    sentence: 'Another program uses the port.',
+    hint: 'stop that program, or set another port',
+  },
+  listen_failed: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Cannot listen',
+    sentence: 'Sidekey cannot listen on the address.',
+    hint: 'set an address of this machine',
+  },
+  listener_open: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Listener open to others',
+    sentence: 'The listener would be open to other machines without agent tokens.',
+    hint: 'set proxy.agents to required, or listen on 127.0.0.1',
+  },
+  already_exists: {
+    status: 409,
+    exit: exitCode.badInput,
+    title: 'Already exists',
+    sentence: 'Something of this name exists.',
+    hint: 'choose another name, or replace it with --replace',
+  },
+  provider_unknown: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Unknown provider',
+    sentence: 'No provider of this name is defined.',
+    hint: 'sidekey provider list',
+  },
+  provider_refused: {
+    status: 502,
+    exit: exitCode.upstreamRefused,
+    title: 'The provider said no',
+    sentence: 'The provider refused the request.',
+    hint: 'check the client of the provider in the config',
+  },
+  consent_missing: {
+    status: 424,
+    exit: exitCode.failure,
+    title: 'Nobody consented',
+    sentence: 'No consent was given.',
+    hint: 'begin again: sidekey connect PROVIDER',
+  },
+  audit_broken: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Audit log does not verify',
+    sentence: 'The audit log does not verify.',
+    hint: 'sidekey audit verify',
+  },
+} as const satisfies Record<string, Failure>;
+
+/** Stable name of a failure. */
+export type FailureCode = keyof typeof table;
+
+/** The table, for problem documents, documentation and tests. */
+export const failures: Readonly<Record<FailureCode, Failure>> = table;
