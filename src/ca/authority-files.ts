@@ -5,7 +5,7 @@ import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
 import { shellWord } from '../lib/text.ts';
 
-/** Where a CA lies. */
+/** The files of a CA. */
 export interface AuthorityFiles {
   /** The certificate, in PEM, for everybody to read. */
   readonly certificate: string;
@@ -14,7 +14,7 @@ export interface AuthorityFiles {
 }
 
 /**
- * What `ca.key` says. The certificate is in it as well, so that a crash between the two files, or a deleted
+ * The content of `ca.key`. The certificate is in it as well, so that a crash between the two files, or a deleted
  * `ca.crt`, loses nothing: the seal is bound to that certificate.
  */
 export interface KeyFile {
@@ -112,7 +112,7 @@ export async function writeCertificate(
   return writeOnce(files.certificate, certificate.toString(), 0o644);
 }
 
-/** How to get a CA again when the one that is there is of no use. */
+/** Returns the hint for a CA that is of no use. */
 export function startAnew(files: AuthorityFiles): string {
   return `Restore ${files.certificate} and ${files.key} from a backup, or ${moveAway(files)}`;
 }

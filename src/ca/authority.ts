@@ -42,7 +42,7 @@ export interface CertificateAuthority {
   readonly issuer: Issuer;
 }
 
-/** Which CA, and what it is opened with. */
+/** The directory of a CA, and the means to open it. */
 export interface OpenAuthorityOptions {
   /** Made (0700) where it is missing. */
   readonly directory: string;

@@ -34,7 +34,7 @@ interface Certificate {
   readonly extensions: readonly Asn1[];
 }
 
-/** Who signs. */
+/** The signer of a certificate. */
 export interface Issuer {
   /** The issuer's own subject, a Name. */
   readonly name: Asn1;
@@ -84,7 +84,7 @@ function identifierOf(key: Buffer): Buffer {
   return hash('sha256', key, 'buffer').subarray(0, 20);
 }
 
-/** What a certificate of a CA carries: it signs leaves of TLS servers, and no other CA. */
+/** Returns the extensions of a CA's certificate: it signs leaves of TLS servers, and no other CA. */
 export function authorityExtensions(permitted: readonly PermittedName[]): readonly Asn1[] {
   return [
     criticalExtension('2.5.29.19', sequence(isTrue(), integer(0))), // cA, pathLenConstraint 0
@@ -94,7 +94,7 @@ export function authorityExtensions(permitted: readonly PermittedName[]): readon
   ];
 }
 
-/** What the certificate of a TLS server of this one name carries. */
+/** Returns the extensions of a TLS server's certificate for one name. */
 export function leafExtensions(name: GeneralName): readonly Asn1[] {
   return [
     criticalExtension('2.5.29.19', sequence()), // no cA
@@ -163,7 +163,7 @@ export function parsePermittedNames(texts: readonly string[]): readonly Permitte
   return [...byText.values()].toSorted((a, b) => (a.text < b.text ? -1 : 1));
 }
 
-/** Whether a leaf for this name may be made. No entries: there is no constraint. */
+/** Returns whether a leaf for this name may be made. No entries: there is no constraint. */
 export function permits(permitted: readonly PermittedName[], name: GeneralName): boolean {
   return permitted.length === 0 || permitted.some((entry) => covers(entry, name));
 }
@@ -263,7 +263,7 @@ function blockText(bytes: Buffer): string {
   return `${address}/${prefix}`;
 }
 
-/** What a certificate is good for: a DNS name or an IP address (RFC 5280 §4.2.1.6, GeneralName). */
+/** The subject of a certificate: a DNS name or an IP address (RFC 5280 §4.2.1.6, GeneralName). */
 type GeneralName =
   | { readonly kind: 'dns'; readonly name: string }
   /** 4 or 16 bytes, in network order. */

@@ -27,19 +27,18 @@ export interface LeafCache {
    * @throws as `secureContextFor`
    */
   prepare(host: string, aheadMs: number): boolean;
-  /** How many hosts it holds. */
+  /** The number of hosts in the cache. */
   readonly size: number;
-  /** How many hosts it holds at most. */
+  /** The maximum number of hosts. */
   readonly capacity: number;
 }
 
-/** What leaves are made with, and how many are kept. */
 interface LeafCacheOptions {
   /** Asked each time, so that a CA that was changed by a reload is used at once. */
   readonly authority: () => CertificateAuthority;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** How many hosts at most; the one that was not used for the longest time goes first. Default: 1,000. */
+  /** The maximum number of hosts; the least recently used one is dropped first. Default: 1,000. */
   readonly capacity?: number | undefined;
   /** Default: of this cache alone. */
   readonly tickets?: TicketKeys | undefined;
@@ -50,7 +49,7 @@ interface Entry {
   /** Fingerprint of the CA. */
   readonly authority: string;
   readonly context: SecureContext;
-  /** Of the ticket keys. */
+  /** The period of the ticket keys. */
   readonly period: number;
 }
 
@@ -97,7 +96,7 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
   };
 }
 
-/** Of this CA, begun, and with a third of its life left, or as long as the CA can give any. */
+/** Returns whether a leaf is of this CA, has begun, and has a third of its life left, or ends with the CA. */
 function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthority, now: number): boolean {
   const { notBefore, notAfter } = leaf;
   if (made !== authority.fingerprint) return false;
@@ -113,7 +112,6 @@ interface LeafPrefetch {
   close(): void;
 }
 
-/** What leaves are made ahead with. */
 interface LeafPrefetchOptions {
   readonly leaves: Pick<LeafCache, 'prepare' | 'capacity'>;
   /** Runs a function once, when what is due now has been done, unless the answer is called before. */
@@ -122,7 +120,7 @@ interface LeafPrefetchOptions {
   readonly later: (ms: number, run: () => void) => () => void;
 }
 
-/** How often it is looked which leaves are due. */
+/** The interval of the search for due leaves. */
 const lookMs = 3_600_000;
 
 /**
@@ -184,7 +182,7 @@ interface Leaf {
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** What `tls.createSecureContext` needs to serve it. */
+  /** The options of `tls.createSecureContext` that serve it. */
   readonly secureContextOptions: SecureContextOptions;
 }
 
@@ -258,13 +256,12 @@ function wholeSeconds(milliseconds: number): number {
  * that came by another CA. Nothing of them is written anywhere.
  */
 interface TicketKeys {
-  /** Which keys are in use; those of another period open no ticket of this one. */
+  /** Returns the period of the keys in use; keys of another period open no ticket of this one. */
   periodAt(now: number): number;
   /** 48 bytes, as `tls.createSecureContext` takes them: a name, a MAC key, a cipher key. The same for the same facts. */
   keysFor(facts: TicketFacts): Buffer;
 }
 
-/** What tickets are bound to. */
 interface TicketFacts {
   /** Canonical. */
   readonly host: string;

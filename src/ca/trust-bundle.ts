@@ -24,7 +24,7 @@ const sha256 = '2.16.840.1.101.3.4.2.1';
 const trustedKeyUsage = '2.16.840.1.113894.746875.1.1';
 const anyExtendedKeyUsage = '2.5.29.37.0';
 
-/** As Java's own keytool writes it. */
+/** The number that Java's own keytool writes. */
 const macIterations = 10_000;
 
 /**
@@ -91,7 +91,7 @@ function macKey(password: string, salt: Buffer): Buffer {
 }
 
 /**
- * What clients are given to trust: the roots of this machine and our CA. Most settings that name a CA file
+ * The certificates that clients trust: the roots of this machine and our CA. Most settings that name a CA file
  * (`SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `javax.net.ssl.trustStore`) replace what the client trusts by default, so
  * that our CA alone would break every connection that does not go through the proxy, and every tunnel that does.
  */
@@ -105,7 +105,7 @@ interface TrustedCertificate {
 interface RootSources {
   /** The operating system's; empty in many containers. */
   readonly system: readonly string[];
-  /** What stands in where the system has none: Node's own copy of Mozilla's list. */
+  /** The roots if the system has none: Node's own copy of Mozilla's list. */
   readonly fallback: readonly string[];
 }
 
@@ -145,7 +145,10 @@ function trusted(der: Buffer): TrustedCertificate {
   return { der, fingerprint: createHash('sha256').update(der).digest('hex') };
 }
 
-/** DER of the certificates in a PEM text, by their frames alone: a root that this OpenSSL cannot parse is still one that the machine trusts. */
+/**
+ * DER of the certificates in a PEM text, by their frames alone: a root that this OpenSSL cannot parse is still one
+ * that the machine trusts.
+ */
 export function certificatesIn(pem: string): Buffer[] {
   return [...pem.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g)].map(
     ([, body = '']) => Buffer.from(body, 'base64'),

@@ -100,7 +100,7 @@ function unfit(shell: Shell, name: string, problem: string): SidekeyError {
   });
 }
 
-/** Who a credential of the parent's environment may belong to. */
+/** The possible owners of a credential in the parent's environment. */
 export interface WithheldFacts {
   readonly parent: NodeJS.ProcessEnv;
   /** All that are known, with the variables that hold their credentials. */
@@ -115,7 +115,6 @@ export interface WithheldFacts {
   readonly keep?: readonly string[];
 }
 
-/** What the child does not get, and what it gets instead. */
 interface Withheld {
   /** Variables of the parent that the child must not have; none that is in `set`. In order. */
   readonly remove: readonly string[];
@@ -125,7 +124,7 @@ interface Withheld {
   readonly notes: readonly string[];
 }
 
-/** Of ours, what is no secret. */
+/** Variables of Sidekey that hold no secret. */
 const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER'];
 
 /**

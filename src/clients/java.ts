@@ -4,7 +4,6 @@ import { delimiter, dirname, join } from 'node:path';
 import { certificatePem } from '../ca/certificate.ts';
 import { readRegularFile } from '../config/reload.ts';
 
-/** What Java trusts here by itself. */
 interface JavaRoots {
   /** PEM texts; null: no Java was found, or its list cannot be read, and the machine's roots have to do. */
   readonly roots: readonly string[] | null;
@@ -37,7 +36,10 @@ export async function javaRoots(parent: NodeJS.ProcessEnv): Promise<JavaRoots> {
   };
 }
 
-/** Where a JDK keeps its roots; JEP 319 made them the same in all builds. Java 8 has a `jre` in between. */
+/**
+ * Returns the files in which a JDK keeps its roots; JEP 319 made them the same in all builds. Java 8 has a `jre` in
+ * between.
+ */
 async function jdkFiles(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const home = parent['JAVA_HOME'];
   const homes = home === undefined || home === '' ? await homesOnPath(parent['PATH'] ?? '') : [home];
@@ -98,7 +100,6 @@ function certificateOf(der: Buffer): X509Certificate | null {
 
 /** `JAVA_TOOL_OPTIONS`, which every JVM reads at its start, and prints to stderr: nothing secret may stand in it. */
 
-/** What Java is told. */
 interface JavaSettings {
   readonly trustStore: { readonly file: string; readonly password: string };
   readonly proxy: { readonly host: string; readonly port: number };
@@ -107,7 +108,8 @@ interface JavaSettings {
 }
 
 /**
- * What is there, and then ours: of two `-D` of one name the JVM takes the last. Options of ours from before (a shell
+ * Appends our options to those that are there: of two `-D` of one name the JVM takes the last. Options of ours from
+ * before (a shell
  * in which the variables are set already) are not repeated.
  */
 export function javaOptions(before: string, settings: JavaSettings): string {

@@ -1,19 +1,19 @@
 import type { VariableName } from './variables.ts';
 
-/** Which programs need which variables: `doctor` explains with it, and `docs/clients.md` shows it. */
+/** The programs and the variables that they need: `doctor` explains with it, and `docs/clients.md` shows it. */
 
 /** A program, or a family of them that reads the same. */
 export interface Client {
   /** One word, for `doctor` and as an anchor of the page. */
   readonly name: string;
   readonly title: string;
-  /** How its programs are called on the PATH, the first one that stands for all. None: a library. */
+  /** The names of its programs on the PATH; the first one represents all. None: a library. */
   readonly programs: readonly string[];
-  /** What it needs besides the proxy variables, which all read. */
+  /** The variables that it needs besides the proxy variables. */
   readonly variables: readonly VariableName[];
-  /** What variables cannot do for it: sentences. */
+  /** The limits of variables for it: sentences. */
   readonly notes: readonly string[];
-  /** What of it was run for real; of the rest, what is said is from its documentation. */
+  /** The parts that tests have run; the statements about the rest come from its documentation. */
   readonly seen: readonly SeenClient[];
 }
 

@@ -16,7 +16,6 @@ interface WrittenTrust extends TrustFiles {
   readonly notes: readonly string[];
 }
 
-/** What the files are made from. */
 interface TrustSources {
   /** PEM of our CA. */
   readonly authorityPem: string;
@@ -135,17 +134,16 @@ function unwritable(path: string, cause: unknown): SidekeyError {
   });
 }
 
-/** What the notes are about. */
 interface ParentFacts {
   readonly parent: NodeJS.ProcessEnv;
-  /** Where Sidekey is reached. */
+  /** The address of Sidekey. */
   readonly proxy: { readonly host: string; readonly port: number };
   readonly domains: readonly Pick<Domain, 'pattern' | 'action'>[];
-  /** Whether `upstream.proxy` is set. */
+  /** True if `upstream.proxy` is set. */
   readonly chained: boolean;
 }
 
-/** What a person should know of an environment that sends programs elsewhere. Sentences. */
+/** Returns sentences about variables that send programs past Sidekey. */
 export function parentNotes({ parent, proxy, domains, chained }: ParentFacts): readonly string[] {
   return [...companyProxy(parent, proxy, chained), ...pastSidekey(parent, proxy, domains)];
 }
@@ -193,7 +191,7 @@ export const trustVariables: readonly string[] = variables
   .filter(({ value }) => value === 'extra' || value === 'bundle')
   .map(({ name }) => name);
 
-/** What the environment that programs are started from adds to their trust. */
+/** The certificates that the parent's environment adds. */
 interface ParentTrust {
   /** PEM of everything that it names. */
   readonly all: string;
@@ -266,7 +264,7 @@ async function ownSettings(named: string, ours: string): Promise<string | null> 
   return /^#include "(.+)";$/m.exec(text)?.[1] ?? null;
 }
 
-/** Whether every user may go into a folder. */
+/** Returns whether every user may go into a folder. */
 async function isOpenToAll(folder: string): Promise<boolean> {
   const { mode } = await stat(folder);
   if ((mode & 0o001) === 0) return false;
@@ -288,7 +286,10 @@ async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string
   return [...before.filter((entry) => entry !== '' && entry !== file), file].join(delimiter);
 }
 
-/** As `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6 have it; what is not there is skipped by it. */
+/**
+ * Returns the paths of `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6, which skips those that are not
+ * there.
+ */
 async function usualPath(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const home = parent['HOME'] ?? homedir();
   const configHome = parent['XDG_CONFIG_HOME'] ?? '';

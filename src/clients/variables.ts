@@ -8,7 +8,7 @@ import { javaOptions } from './java.ts';
  */
 
 /**
- * What a variable is set to.
+ * The value of a variable.
  *
  * - `proxy`: the proxy's URL, with the user information of a lease in it.
  * - `no-proxy`: the hosts that are called directly, those of the parent first.
@@ -302,14 +302,13 @@ export interface TrustFiles {
   readonly aptFile: string | null;
 }
 
-/** What programs are told. */
 interface ClientSettings {
   /** The environment that they are started from. */
   readonly parent: NodeJS.ProcessEnv;
   readonly proxy: {
     /** With user information where a token is to be shown. It is a secret then. */
     readonly url: string;
-    /** Where it is reached: a name or an address, an IPv6 one without brackets. */
+    /** The host of the proxy: a name or an address, an IPv6 one without brackets. */
     readonly host: string;
     readonly port: number;
   };

@@ -11,11 +11,11 @@ import type { Json } from '../lib/json.ts';
 interface CertificateParts {
   readonly certificate: Json | undefined;
   readonly privateKey: Json | undefined;
-  /** Of the key; undefined: it has none. */
+  /** The passphrase of the key; undefined: the key has none. */
   readonly passphrase?: Json | undefined;
 }
 
-/** Whether a text is PEM, with words before it or not, as `openssl pkcs12` writes it; JSON is none. */
+/** Returns whether a text is PEM, with words before it or not, as `openssl pkcs12` writes it; JSON is none. */
 export function isPem(text: string): boolean {
   return !/^\uFEFF?\s*["[{]/.test(text) && /^-----BEGIN [A-Z0-9 ]+-----/m.test(text);
 }
@@ -131,7 +131,7 @@ function chainOf(own: X509Certificate, all: readonly X509Certificate[]): readonl
   }
 }
 
-/** What OpenSSL does not work with, such as a key that is too short, is found now and not in a handshake. */
+/** Refuses now what OpenSSL would refuse in a handshake, such as a key that is too short. */
 function assertTaken({ certificate, privateKey }: ClientCertificateCredential): void {
   try {
     // Without roots, which take long to read and say nothing about it.
@@ -149,7 +149,6 @@ function unusable(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
 }
 
-/** What a certificate says of itself. Nothing of it is secret. */
 interface CertificateFacts {
   /** `CN=agents, O=Acme`, in visible characters, as the issuer. */
   readonly subject: string;
@@ -161,7 +160,7 @@ interface CertificateFacts {
   /** Milliseconds since the epoch. */
   readonly validFrom: number;
   readonly validUntil: number;
-  /** How many certificates of issuers are sent behind it. */
+  /** The number of issuers' certificates that are sent with it. */
   readonly issuers: number;
 }
 

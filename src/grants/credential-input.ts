@@ -19,7 +19,7 @@ import type { Credential } from './credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /**
- * What `sidekey grant add` reads on standard input. Its messages say which field is wrong and where, and never show
+ * Reads the standard input of `sidekey grant add`. Its messages say which field is wrong and where, and never show
  * what stands in it.
  */
 
@@ -404,7 +404,7 @@ export function jwtExpiry(token: string): number | null {
     : null;
 }
 
-/** Whether a text has the form of a signed JWT: three parts, the first an object with `alg` (RFC 7515 §4.1.1). */
+/** Returns whether a text has the form of a signed JWT: three parts, the first an object with `alg` (RFC 7515 §4.1.1). */
 export function looksLikeJwt(text: string): boolean {
   return typeof jwtPart(text, 0)?.['alg'] === 'string';
 }

@@ -21,7 +21,7 @@ export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers', 'aws', 'cl
 /** One of `types`. */
 export type Type = (typeof types)[number];
 
-/** What each type looks like, for people. */
+/** An example of each type, for people. */
 export const shapes: Readonly<Record<Type, string>> = {
   oauth2: '{"type":"oauth2","access_token":"…","refresh_token":"…","expires_in":3600}',
   api_key: '{"type":"api_key","value":"…"}',
@@ -159,7 +159,8 @@ function flat(name: string): string {
 }
 
 /**
- * What is left of a credential when its grant is revoked: its kind, no secret, and no host it may go to. The state is a
+ * Returns the rest of a credential whose grant is revoked: its kind, no secret, and no host that may receive it. The
+ * state is a
  * column that whoever can write to the store could set back; what is not there any more cannot be used.
  */
 export function erased({ credential }: SealedCredential): SealedCredential {

@@ -1,5 +1,5 @@
 /**
- * What is stored, sealed, for a grant. Only `vault`, `grants`, `oauth` and `inject` ever hold one of these.
+ * The sealed content of a grant. Only `vault`, `grants`, `oauth` and `schemes` hold it in the clear.
  */
 
 /** RFC 6749 §5.1, plus what a refresh needs where the provider definition does not say it. */
@@ -8,41 +8,40 @@ export interface OAuth2Credential {
   /** Null until the first refresh: a refresh token alone is enough to start with. */
   readonly accessToken: string | null;
   readonly refreshToken: string | null;
-  /** When `accessToken` ends, in milliseconds since the epoch; null: the provider did not say. */
+  /** The time at which `accessToken` ends, in milliseconds since the epoch; null: the provider did not say. */
   readonly expiresAt: number | null;
-  /** When `accessToken` was obtained, in milliseconds since the epoch: its lifetime bounds the skew. */
+  /** The time at which `accessToken` was obtained, in milliseconds since the epoch: its lifetime bounds the skew. */
   readonly obtainedAt: number;
   readonly scope: string | null;
-  /** These three override the provider definition's. */
+  /** The client and the endpoint; each overrides the provider definition. */
   readonly clientId: string | null;
   readonly clientSecret: string | null;
   readonly tokenEndpoint: string | null;
-  /** When a person last consented, in milliseconds since the epoch; absent: not known. */
+  /** The time at which a person last consented, in milliseconds since the epoch; absent: not known. */
   readonly consentedAt?: number;
-  /** How a new access token is got where not with the refresh token. */
+  /** The way to a new access token without a refresh token. */
   readonly renewal?: Renewal;
   /** The key that its tokens are bound to (RFC 9449); absent: to none. */
   readonly dpop?: DpopBinding;
 }
 
-/** How proofs are signed (RFC 7518 §3.4, RFC 8037 §3.1). */
+/** The algorithm of proofs (RFC 7518 §3.4, RFC 8037 §3.1). */
 export type DpopAlgorithm = 'ES256' | 'EdDSA';
 
 /** A private key that was made here and never leaves, as the members of a JWK. */
 export interface DpopKey {
   readonly crv: 'P-256' | 'Ed25519';
   readonly x: string;
-  /** Of P-256. */
+  /** Only for P-256. */
   readonly y?: string;
   /** Secret. */
   readonly d: string;
 }
 
-/** What tokens are bound to. */
 interface DpopBinding {
   readonly key: DpopKey;
   /**
-   * Whether the access token is bound to it, as its `token_type` said. A refresh token may be in any case, so the key
+   * True if the access token is bound to it, as its `token_type` said. A refresh token may be in any case, so the key
    * stays (RFC 9449 §5).
    */
   readonly isBound: boolean;
@@ -84,7 +83,7 @@ export interface SigningKey {
 }
 
 /**
- * What gets a new access token, again and again, without a refresh token. Parameters go into the token request as they
+ * The way to a new access token without a refresh token, each time. Parameters are copied into the token request as they
  * are (`audience`, `resource` …).
  */
 export type Renewal =
@@ -138,13 +137,13 @@ export type Renewal =
       readonly kind: 'aws_role';
       readonly keys: AwsKeys;
       readonly roleArn: string;
-      /** What the trail of AWS names the caller by. */
+      /** The name of the caller in the trail of AWS. */
       readonly sessionName: string;
       /** Null: none is wanted. */
       readonly externalId: string | null;
-      /** How long the keys last; null: as long as AWS says, which is an hour. */
+      /** The life of the keys; null: the default of AWS, an hour. */
       readonly durationSeconds: number | null;
-      /** Where STS is asked, and the one region that the keys are used for; null: us-east-1, and any. */
+      /** The region of STS, and the only one that the keys are used for; null: us-east-1, and any. */
       readonly region: string | null;
     };
 
@@ -183,14 +182,17 @@ interface AwsCredential extends AwsKeys {
   readonly region: string | null;
 }
 
-/** A certificate that says who we are in the TLS handshake with an upstream (RFC 8446 §4.4.2), and its key, which is never sent. */
+/**
+ * A certificate that says who we are in the TLS handshake with an upstream (RFC 8446 §4.4.2), and its key, which is
+ * never sent.
+ */
 export interface ClientCertificateCredential {
   readonly type: 'client_certificate';
   /** PEM: the certificate itself, then those of its issuers, each in front of its own issuer's. Not secret. */
   readonly certificate: string;
   /** PEM (PKCS #8), without a passphrase. */
   readonly privateKey: string;
-  /** When the certificate ends, in milliseconds since the epoch. */
+  /** The time at which the certificate ends, in milliseconds since the epoch. */
   readonly expiresAt: number;
 }
 
@@ -205,7 +207,7 @@ export type Credential =
   | ClientCertificateCredential;
 
 /**
- * What of a credential an upstream sees, as one text: the same for the same credential, another for another. It is the
+ * Returns the part of a credential that an upstream sees, as one text that differs for every credential. It is the
  * secret itself. (A user name has no colon, so the two parts of Basic cannot be confused.)
  */
 export function secretText(credential: Credential): string {
@@ -227,18 +229,18 @@ export function secretText(credential: Credential): string {
 }
 
 /**
- * What the seal holds: the credential and the authorities it may ever be sent to. The audience is inside, so
+ * The content of the seal: the credential and the authorities it may ever be sent to. The audience is inside, so
  * that whoever can write to the store, or to the config file, still cannot send the credential elsewhere.
  */
 export interface SealedCredential {
   readonly credential: Credential;
   /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/pattern.ts`. */
   readonly audience: readonly string[];
-  /** Which account it is, in the provider's own words (a realm id, a workspace). Not secret. */
+  /** The account, in the provider's own words (a realm id, a workspace). Not secret. */
   readonly details?: Readonly<Record<string, string>>;
 }
 
-/** When a token is due for a refresh, and when it has ended. Pure; times in milliseconds since the epoch. */
+/** The clock of a token: fresh, due for a refresh, or ended. Pure; times in milliseconds since the epoch. */
 
 /**
  * - `fresh`: use it.
@@ -249,7 +251,7 @@ export interface SealedCredential {
 export type TokenClock = 'fresh' | 'due' | 'ended' | 'absent';
 
 /**
- * Where a credential stands at `now`. A token that says no end is fresh until an upstream refuses it.
+ * Returns the state of a credential at `now`. A token that says no end is fresh until an upstream refuses it.
  *
  * The skew is at most a fifth of the token's lifetime, so that a token of 60 s is refreshed once in 48 s and not,
  * with a skew of 60 s or more, for every request. What cannot be refreshed is never due.
@@ -282,23 +284,23 @@ export function dueAt(credential: Credential, skewMs: number): number | null {
   return credential.expiresAt - Math.max(0, Math.min(skewMs, lifetime / 5));
 }
 
-/** When the stored token ends; null: it says no end, or there is none. */
+/** Returns when the stored token ends; null: it says no end, or there is none. */
 export function endOf(credential: Credential): number | null {
   return 'expiresAt' in credential ? credential.expiresAt : null;
 }
 
-/** Whether the credential holds what gets a new token: a refresh token, or another way. */
+/** Returns whether the credential can get a new token: by a refresh token, or another way. */
 export function isRefreshable(credential: Credential): boolean {
   return (
     credential.type === 'oauth2' && (credential.refreshToken !== null || credential.renewal !== undefined)
   );
 }
 
-/** What signs requests to AWS. Never sent, but for the id and the session token. */
+/** The keys that sign requests to AWS. Only the id and the session token are sent. */
 export interface AwsKeys {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
-  /** Of temporary keys, which are good for nothing without it; null: they are a user's own. */
+  /** The token that temporary keys need; null: the keys are a user's own. */
   readonly sessionToken: string | null;
 }
 

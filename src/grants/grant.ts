@@ -14,13 +14,13 @@ export type GrantState = 'active' | 'expired' | 'revoked' | 'reauth_required';
 /** The user that grants belong to when nobody is named. */
 export const defaultUser = 'default';
 
-/** What is known of a grant without opening its seal. */
+/** A grant without its sealed credential. */
 export interface Grant {
   /** UUID; never changes, not even when consent is given again. */
   readonly id: string;
   /** Unique per user; letters, digits, dots, dashes and underscores. */
   readonly name: string;
-  /** Whose account this is. */
+  /** The user whose account this is. */
   readonly user: string;
   /** Name of the provider definition. */
   readonly provider: string;
@@ -30,9 +30,9 @@ export interface Grant {
   readonly stateReason: string | null;
   /** Scopes as the provider granted them. */
   readonly scopes: readonly string[];
-  /** When the stored token ends, in milliseconds since the epoch; null: it says no end. */
+  /** The time at which the stored token ends, in milliseconds since the epoch; null: it says no end. */
   readonly expiresAt: number | null;
-  /** Whether what gets a new token is stored: a refresh token, or another way. */
+  /** True if a new token can be requested: by a refresh token, or another way. */
   readonly refreshable: boolean;
   /** Counts the writes of the sealed credential; part of what the seal is bound to. */
   readonly revision: number;
@@ -43,14 +43,13 @@ export interface Grant {
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/** Whether a text can name a grant, a user, a provider or an agent. `+`, `:` and `=` are kept for selectors. */
+/** Returns whether a text can name a grant, a user, a provider or an agent. `+`, `:` and `=` are kept for selectors. */
 export function isName(text: string): boolean {
   return namePattern.test(text);
 }
 
-/** What narrows the grants that a domain offers down to one. */
 interface Selection {
-  /** What the domain names: an id, a name, or a provider. */
+  /** The id, name or provider that the domain names. */
   readonly reference: string;
   /** The caller's own choice among what the domain offers: an id, a name, or a provider. */
   readonly grant?: string | null | undefined;
@@ -79,7 +78,7 @@ export function selectGrant(candidates: readonly Grant[], selection: Selection):
   return more.length === 0 ? { kind: 'selected', grant: only } : { kind: 'ambiguous', candidates: left };
 }
 
-/** Whether a reference stands for this grant: by its id, its name, or its provider. */
+/** Returns whether a reference stands for this grant: by its id, its name, or its provider. */
 export function matches(grant: Grant, reference: string): boolean {
   return grant.id === reference || grant.name === reference || grant.provider === reference;
 }
@@ -101,7 +100,7 @@ export function stateNow(grant: Grant, now: number): GrantState {
   return hasEnded(grant, now) && !grant.refreshable ? 'expired' : 'active';
 }
 
-/** Whether the stored token has ended; one that says no end has not. `now` in milliseconds since the epoch. */
+/** Returns whether the stored token has ended; one that says no end has not. `now` in milliseconds since the epoch. */
 export function hasEnded({ expiresAt }: Grant, now: number): boolean {
   return expiresAt !== null && expiresAt <= now;
 }

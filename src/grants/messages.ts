@@ -77,7 +77,10 @@ export function consentCommand(
     : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
 }
 
-/** Whether `connect` asks anybody: what is pasted, and what an installation may, is decided at the provider. */
+/**
+ * Returns whether `connect` requests scopes. The scopes of a pasted token and of an installation are set at the
+ * provider.
+ */
 function takesScopes(provider: Provider | undefined, credential: Credential): boolean {
   if (provider === undefined || credential.type !== 'oauth2') return false;
   const way = credential.renewal?.kind ?? provider.flows[0];
@@ -87,7 +90,7 @@ function takesScopes(provider: Provider | undefined, credential: Credential): bo
 /** Shorter ones are in ordinary words. */
 const shortest = 8;
 
-/** What of the credential its upstream was sent, in the forms that it may come back in. */
+/** Returns the parts of the credential that were sent upstream, in the forms that a response may repeat. */
 function secretsIn(credential: Credential): readonly string[] {
   return sent(credential)
     .flatMap((secret) => [secret, encodeURIComponent(secret), Buffer.from(secret).toString('base64')])
@@ -113,7 +116,7 @@ function sent(credential: Credential): readonly string[] {
   }
 }
 
-/** What a person is told of a renewal that was refused. Pure; no secret is in any of it. */
+/** The sentences about a renewal that was refused. Pure; none contains a secret. */
 
 /** Why the grant needs a person, as the beginning of a sentence that the provider's own words end. */
 export function whyCondemned({ kind }: RenewalRequest): string {
@@ -136,7 +139,7 @@ export function whyCondemned({ kind }: RenewalRequest): string {
 }
 
 /**
- * What to look at after a refusal that stays until something is changed.
+ * Returns the hint for a refusal that stays until something is changed.
  *
  * @param error the provider's word for it
  */

@@ -19,7 +19,7 @@ export interface Provider {
   readonly revocationEndpoint: string | null;
   /** RFC 8414 `issuer`, checked in the authorization response (RFC 9207) where it is known. */
   readonly issuer: string | null;
-  /** Whether every authorization response names the issuer, so that one without it is refused (RFC 9207 §2.4). */
+  /** True if every authorization response names the issuer, so that one without it is refused (RFC 9207 §2.4). */
   readonly namesIssuer: boolean;
   readonly clientId: string | null;
   /** Read from its reference when it is needed; null: a public client. */
@@ -28,7 +28,8 @@ export interface Provider {
   /** The one that the client is registered with; null: any port of the loopback address will do (RFC 8252 §7.3). */
   readonly redirectUri: string | null;
   /**
-   * What redirect URIs the provider takes: `loopback`, any port of 127.0.0.1; `localhost`, one that is registered with
+   * The redirect URIs that the provider accepts: `loopback`, any port of 127.0.0.1; `localhost`, one that is
+   * registered with
    * its port; `https`, none of this machine: the person pastes where the browser went.
    */
   readonly redirectUriType: 'loopback' | 'localhost' | 'https';
@@ -41,16 +42,20 @@ export interface Provider {
   readonly knownScopes: readonly { readonly name: string; readonly what: string }[];
   /** Domain patterns that a credential of this provider may be sent to. */
   readonly audience: readonly string[];
-  /** What `connect` offers for the domain map. */
+  /** The hosts that `connect` offers for the domain map. */
   readonly domains: readonly string[];
-  /** How its credential is carried, by place: the first that has the request says. Where none has, it does not go. */
+  /**
+   * The placements of its credential. The first one whose hosts and paths match the request applies; without a match
+   * the credential is not sent.
+   */
   readonly inject: readonly InjectPlace[];
-  /** Where a placeholder becomes the credential, besides the fields that `inject` takes over. */
+  /** The parts of a request where a placeholder becomes the credential, besides the fields that `inject` sets. */
   readonly placeholders: readonly PlaceholderPlace[];
   /** Parameters of a query or a form that the service takes for the method, besides those that rules know. */
   readonly methodOverrideParameters: readonly string[];
   /**
-   * What becomes of a request whose body has a placeholder that stands for nothing there. `pass`: it goes on, on record; for
+   * The action for a request whose body has a placeholder that stands for nothing there. `pass` forwards it and
+   * records it; for
    * services that are told whole conversations, where a program once printed its environment.
    */
   readonly unexpectedPlaceholders: 'refuse' | 'pass';
@@ -59,20 +64,20 @@ export interface Provider {
   /** Keys and personal tokens that are pasted; null: there are none. */
   readonly token: PastedToken | null;
   readonly dialect: Dialect;
-  /** How to register a client; null: not known. */
+  /** The steps to register a client; null: not known. */
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
   readonly notes: readonly string[];
   /** Variables in which programs look for a credential of it. */
   readonly environment: readonly CredentialVariable[];
-  /** How long leases of its grants last, in milliseconds; null: as the config says. */
+  /** The duration of leases of its grants, in milliseconds; null: as the config says. */
   readonly lease: { readonly defaultMs: number | null; readonly maxMs: number | null };
-  /** What the definition leaves open to each customer, with what is set; null: nothing is, and it is needed. */
+  /** The settings that each customer chooses, with their values; null: required, and not set. */
   readonly settings: readonly Setting[];
 }
 
 /**
- * How a client authenticates at the token endpoint (RFC 6749 §2.3.1; RFC 7523 §2.2, where the client secret is the
+ * The client authentication at the token endpoint (RFC 6749 §2.3.1; RFC 7523 §2.2, where the client secret is the
  * private key).
  */
 export type ClientAuth = 'basic' | 'post' | 'none' | 'private_key_jwt';
@@ -96,7 +101,7 @@ export interface Setting {
   readonly value: string | null;
 }
 
-/** What a person makes at the provider and pastes. */
+/** A token that a person creates at the provider and pastes. */
 export interface PastedToken {
   readonly label: string;
   readonly url: string | null;
@@ -108,7 +113,7 @@ export interface PastedToken {
 /** A variable that programs of a provider read their credential from. */
 interface CredentialVariable {
   readonly name: string;
-  /** What stands in for a credential where clients want one to be there; it opens nothing. Null: none does. */
+  /** The value that clients find instead of a credential; it opens nothing. Null: no value. */
   readonly placeholder: string | null;
 }
 
@@ -145,13 +150,14 @@ export interface Probe {
 }
 
 /**
- * Where a token that is one value stands in a request.
+ * The place of a token in a request.
  *
  * - `bearer`: RFC 6750 §2.1.
  * - `dpop`: RFC 9449 §7.1, with a proof for each request. A token that is bound to no key does not go there.
  * - `header`: a field of its own, after a prefix.
  * - `basic`: the password of a user name that says what kind of token it is (RFC 7617), as git and registries have it. For
- *   a credential that is a user name and a password, `pairUsername` stands in the place of its user name; null: its own stays.
+ *   a credential that is a user name and a password, `pairUsername` stands in the place of its user name; null: its
+ * own stays.
  * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
  * - `query`: a parameter of the query.
  * - `placeholder`: where the client put its placeholder, and nowhere else.
@@ -182,17 +188,17 @@ export type Placement =
 /** Names, each with a template of its value: see `policy/template.ts`. */
 export type Templates = readonly (readonly [name: string, template: string])[];
 
-/** How requests are signed with a shared secret (RFC 2104), and where the signature stands. */
+/** The signature of a request with a shared secret (RFC 2104), and its place. */
 export interface HmacPlacement {
   readonly kind: 'hmac';
   readonly algorithm: 'sha256' | 'sha1' | 'sha512';
-  /** What is signed. */
+  /** The template of the signed text. */
   readonly sign: string;
-  /** How the secret is written. */
+  /** The encoding of the secret. */
   readonly secret: 'utf8' | 'hex' | 'base64';
-  /** How the signature is written. */
+  /** The encoding of the signature. */
   readonly encoding: 'hex' | 'base64' | 'base64url';
-  /** How the time is written. */
+  /** The format of the time. */
   readonly timestamp: 'seconds' | 'milliseconds' | 'iso8601' | 'http_date';
   readonly headers: Templates;
   /** Parameters, behind those of the request. */
@@ -218,7 +224,7 @@ export interface InjectPlace {
 }
 
 /**
- * How a provider's OAuth differs from the RFCs: data that the flows read, so that no flow knows a provider by name.
+ * The differences of a provider's OAuth from the RFCs: data that the flows read, so that no flow knows a provider by name.
  * Members of answers are named by paths, with dots between the names.
  */
 export interface Dialect {
@@ -238,9 +244,9 @@ export interface Dialect {
   readonly tokenHeaders: Readonly<Record<string, string>>;
   /** `json`: parameters as a JSON object where RFC 6749 has a form. */
   readonly tokenBody: 'form' | 'json';
-  /** Whether a refresh names the granted scopes. */
+  /** True if a refresh names the granted scopes. */
   readonly sendScopeOnRefresh: boolean;
-  /** Where tokens are refreshed, where that is not the token endpoint (Figma). */
+  /** The endpoint for refreshes; null: the token endpoint (Figma has another). */
   readonly refreshEndpoint: string | null;
   readonly tokenResponse: TokenResponseDialect;
   /** Parameters of the redirect that say which account it is (QuickBooks: `realmId`); kept with the grant. */
@@ -255,9 +261,9 @@ export interface Dialect {
   readonly insufficientScope: InsufficientScopeDialect;
 }
 
-/** How the answer of a token endpoint is read. */
+/** The names of members in the response of a token endpoint. */
 export interface TokenResponseDialect {
-  /** Where the tokens are; null, or where there is nothing at that place: at the top. */
+  /** The path to the object with the tokens; null, or nothing at that path: the top level. */
   readonly root: string | null;
   /** A member that is false in an answer that is an error, whatever its status (Slack: `ok`). */
   readonly okField: string | null;
@@ -274,24 +280,24 @@ export interface TokenResponseDialect {
   readonly tokenTypes: readonly string[];
 }
 
-/** How revoking differs from RFC 7009. */
+/** The differences of revocation from RFC 7009. */
 export interface RevocationDialect {
   readonly method: 'POST' | 'DELETE' | 'GET';
-  /** Where it is not the revocation endpoint; `{client_id}` in it stands for the client. */
+  /** The URL, if it is not the revocation endpoint; `{client_id}` in it stands for the client. */
   readonly url: string | null;
   readonly body: 'form' | 'json' | 'none';
   /** The name that the token has in the body, or for GET in the query. */
   readonly tokenParameter: string;
   /** `client`: as at the token endpoint. `bearer`: with the access token itself. */
   readonly auth: 'client' | 'basic' | 'bearer' | 'none';
-  /** Which token ends the whole grant. */
+  /** The token that ends the whole grant. */
   readonly token: 'refresh_token' | 'access_token';
   readonly okField: string | null;
 }
 
-/** How an API says that a token lacks a scope, besides RFC 6750 §3.1. */
+/** The ways in which an API says that a token lacks a scope, besides RFC 6750 §3.1. */
 export interface InsufficientScopeDialect {
-  /** Whether the `scope` of a challenge lists what is needed together, or what would each do (Google). */
+  /** `all`: the `scope` of a challenge lists scopes that are all needed. `any`: each of them would do (Google). */
   readonly challenge: 'all' | 'any';
   /** The field that lists the scopes of the token (GitHub: `X-OAuth-Scopes`); null: there is none. */
   readonly grantedScopesHeader: string | null;

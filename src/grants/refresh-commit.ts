@@ -5,7 +5,7 @@ import type { Grant } from './grant.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 
 /**
- * What happens to a provider's answer before anybody gets to see it: new tokens are stored, and what was refused for
+ * The commit of a provider's response, before anybody sees it: new tokens are stored, and a refusal for
  * good condemns its grant, unless somebody else was faster with either.
  */
 
@@ -30,7 +30,6 @@ export interface NewTokens {
   readonly next: OAuth2Credential;
 }
 
-/** What became of new tokens. */
 type CommitOutcome =
   /** They are in the store. */
   | { readonly kind: 'stored'; readonly opened: OpenedGrant }
@@ -132,7 +131,8 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
 }
 
 /**
- * Whether new tokens may replace this credential: not where a person put another one in its place, nor where another
+ * Returns whether new tokens may replace this credential: not where a person put another one in its place, nor where
+ * another
  * process, which took the lock of one that was stopped, has stored newer tokens. A rotated refresh token belongs on its
  * predecessor, however old it is; of tokens that share one refresh token, the later ones count.
  */

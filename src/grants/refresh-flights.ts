@@ -20,7 +20,7 @@ interface RefreshFlights {
   begin(opened: OpenedGrant): void;
   /** See `TokenSource.refreshAhead`. */
   refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
-  /** What the provider said no to and would say no to again; null: nothing stands in the way. */
+  /** Returns the provider's refusal that still stands; null: there is none. */
   refusalOf(opened: OpenedGrant): Refusal | null;
   /** Milliseconds until a request may have the provider asked again; 0: now. */
   wait(opened: OpenedGrant): number;
@@ -32,7 +32,8 @@ interface RefreshFlights {
   /** A request was refused for a refresh that failed: attempts go on in the background for as long as any is. */
   keepTrying(opened: OpenedGrant): RefreshFailure;
   /**
-   * Whether a forced refresh may begin: not within 10 s of the last refresh, because an upstream that refuses every token
+   * Returns whether a forced refresh may begin: not within 10 s of the last refresh, because an upstream that refuses
+   * every token
    * would have them refreshed for ever.
    */
   mayForce(grantId: string): boolean;
@@ -44,7 +45,7 @@ interface RefreshFlights {
   close(): Promise<void>;
 }
 
-/** What came of a refresh that nobody waits for. */
+/** The outcome of a refresh that nobody waits for. */
 export type AheadOutcome =
   /** Nothing is left to do: it was refreshed, here or elsewhere, or its record says why not. */
   | { readonly kind: 'done' }
@@ -66,7 +67,7 @@ interface Refusal {
   readonly hint: string;
 }
 
-/** What refreshes are made of. */
+/** The parts that refreshes need. */
 export interface RefreshFlightsParts extends RefreshParts {
   /** From 0 to 1, for the jitter of the back-off. */
   readonly random: () => number;
@@ -76,12 +77,12 @@ export interface RefreshFlightsParts extends RefreshParts {
 
 /** Between two forced refreshes of a grant, and after any refresh of it. */
 const forcedEveryMs = 10_000;
-/** How long a provider's refusal stands before it is asked again with the same configuration. */
+/** The time for which a provider's refusal stands before it is asked again with the same configuration. */
 const refusalMs = 30_000;
-/** How long the background leaves a grant alone that another process is refreshing. */
+/** The pause of the background for a grant that another process is refreshing. */
 const elsewhereMs = 250;
 
-/** How long attempts in the background go on after the last request that wanted the token. */
+/** The time for which background attempts continue after the last request that needed the token. */
 const wantedMs = 300_000;
 
 /** Attempts that go on in the background, for the record and the provider definition that failed. */
@@ -107,12 +108,15 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
   const refusals = new Map<string, RememberedRefusal>();
   const renewedAt = new Map<string, number>();
   const elsewhereAt = new Map<string, number>();
-  /** When the last attempt of this process ended. */
+  /** The time at which the last attempt of this process ended. */
   const endedAt = new Map<string, number>();
   const retries = new Map<string, Retries>();
   const stopping = new AbortController();
 
-  /** Whether that was less than `ms` ago. What a clock that was set back makes the future, is long ago. */
+  /**
+   * Returns whether that was less than `ms` ago. A time in the future, after the clock was set back, counts as long
+   * ago.
+   */
   function isWithin(ms: number, at: number | undefined): boolean {
     return at !== undefined && now() >= at && now() - at < ms;
   }
@@ -281,7 +285,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
 }
 
 /**
- * When a grant may next be refreshed after a refresh has failed: one memory for each grant, shared by all that wait, so
+ * The back-off after a failed refresh: one memory for each grant, shared by all that wait, so
  * that a thousand requests press a failing provider no harder than one. And one for each token endpoint: while it fails
  * for one grant, what nobody waits for is left alone for its other grants too.
  */
@@ -302,7 +306,7 @@ interface RefreshBackoff {
   reason(grantId: string): string | null;
 }
 
-/** Whose refresh it is, and who is asked. */
+/** The grant of a refresh, and the endpoint that is asked. */
 interface RefreshPlace {
   readonly grantId: string;
   /** The same for all grants whose tokens come from one place. */
@@ -323,7 +327,7 @@ interface Failure {
   readonly at: number;
   /** 0.5 to 1: processes that failed together do not come back together. */
   readonly jitter: number;
-  /** What the provider asked for, in milliseconds. */
+  /** The delay that the provider asked for, in milliseconds. */
   readonly askedMs: number;
   readonly reason: string;
 }

@@ -19,7 +19,6 @@ interface RefreshLockParts {
   readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };
 }
 
-/** How long to wait for it, and for what. */
 interface TakeOptions {
   /** False: one look, and no waiting. */
   readonly patient: boolean;
@@ -31,7 +30,7 @@ interface TakeOptions {
 
 /** One holder of refresh locks. */
 interface RefreshLock {
-  /** How long it is held for at most, in milliseconds. */
+  /** The maximum time that it is held, in milliseconds. */
   readonly lockMs: number;
   /**
    * `busy`: another holds it, and this was not to wait; `late`: `refresh_wait` is over. Rejects with what the store
@@ -53,7 +52,7 @@ const marginMs = 5_000;
 /** The longest that a refresh holds a lock for. */
 const maxLockMs = 300_000;
 const pollMs = { first: 25, most: 250 };
-/** How long others wait for a holder of whom nothing is heard and nothing else is known. */
+/** The time after which a silent holder loses the lock, if nothing else is known about it. */
 const heartbeatMs = 2_000;
 /** Four in that time: three may fail. */
 const beatEveryMs = 500;
@@ -63,7 +62,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   const holder = newHolder();
   const requestMs = Math.min(limits.refresh_timeout, maxLockMs - marginMs);
   const lockMs = requestMs + marginMs;
-  /** How to end the heartbeat of each lock that is held. */
+  /** Functions that end the heartbeat of each held lock. */
   const beats = new Map<string, () => void>();
 
   async function tryTake(name: string): Promise<boolean> {
@@ -152,7 +151,10 @@ function nameOf(grantId: string): string {
  */
 type HolderFate = 'dead' | 'running' | 'stopped' | 'unknown';
 
-/** Where ids of processes are unique; null: this system does not say, so a holder is known by its heartbeat alone. */
+/**
+ * The scope in which process ids are unique; null: this system does not say, so a holder is known by its heartbeat
+ * alone.
+ */
 const place = readPlace();
 
 function readPlace(): string | null {
@@ -172,7 +174,7 @@ export function newHolder(pid = process.pid): string {
   return JSON.stringify({ id: randomUUID(), place, pid, start });
 }
 
-/** What has become of the process that a holder's name names. */
+/** Returns the state of the process that a holder's name names. */
 export function fateOf(holder: string): HolderFate {
   const named = readHolder(holder);
   if (named === null || place === null || named.place !== place) return 'unknown';

@@ -9,19 +9,19 @@ import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import type { Registry } from './registry.ts';
 import { replaceCommand } from './token-result.ts';
 
-/** What to ask for a new token, or why it cannot be asked. */
+/** The request for a new token, or the reason why there is none. */
 export type RefreshPlan =
   | {
       readonly kind: 'ask';
       readonly request: RenewalRequest;
       /** The grant whose refresh token it takes, where that is not the grant itself: the login. */
       readonly login: OAuthGrant | null;
-      /** What the new token is to be bound to; null: to nothing. */
+      /** The key that the new token will be bound to; null: none. */
       readonly proofKey: DpopKey | null;
     }
   | { readonly kind: 'impossible'; readonly reason: string; readonly hint: string };
 
-/** What a plan is made with. */
+/** The parts that a plan needs. */
 export interface PlanParts {
   readonly providers: (name: string) => Provider | undefined;
   /**
@@ -29,16 +29,15 @@ export interface PlanParts {
    * @throws SidekeyError `secret_missing`, `permissions_unsafe`, `input_invalid`
    */
   readonly readSecret: (reference: string) => Promise<string>;
-  /** Where another grant is read: the login that the grant lives on. */
+  /** The registry that reads the login which the grant depends on. */
   readonly registry: Pick<Registry, 'read'>;
 }
 
-/** What is to be renewed. */
 interface Renewable {
   /** Name of the provider definition. */
   readonly provider: string;
   readonly credential: OAuth2Credential;
-  /** As they were granted. */
+  /** The granted scopes. */
   readonly scopes: readonly string[];
 }
 
@@ -83,18 +82,18 @@ class Impossible extends Error {
   }
 }
 
-/** Where to ask, and as whom. */
+/** The endpoint, and the client that asks. */
 interface OtherSide {
   readonly provider: string;
   readonly endpoint: string;
-  /** Where refresh tokens go, which some providers have elsewhere. */
+  /** The endpoint for refresh tokens, which differs at some providers. */
   readonly refreshEndpoint: string;
   readonly dialect: Dialect;
   /** Null: none is named anywhere. */
   readonly clientId: string | null;
   /** Throws Impossible where there is no client, and what reading its secret throws. */
   readonly client: () => Promise<TokenClient>;
-  /** Whether the provider knows the client as one that people give consent to. */
+  /** True if the provider knows the client as one that people give consent to. */
   readonly isForPeople: boolean;
 }
 
@@ -133,7 +132,7 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
 }
 
 /**
- * Who Sidekey is to the provider of a grant, for what is asked besides tokens; null: no client is named.
+ * Returns the client of a grant's provider, for requests other than token requests; null: no client is named.
  *
  * @throws SidekeyError `secret_missing`, `permissions_unsafe` where the client secret cannot be read
  */

@@ -23,7 +23,6 @@ export interface RefreshSchedule {
   close(): Promise<void>;
 }
 
-/** What a schedule is made of. */
 interface ScheduleParts {
   readonly registry: Pick<Registry, 'list' | 'open'>;
   readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
@@ -33,7 +32,7 @@ interface ScheduleParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;
-  /** How long after its last use a grant's token is kept fresh. */
+  /** The time for which a grant's token is kept fresh after its last use. */
   readonly keepFreshMs: number;
   readonly logger: { warn(fields: object, message: string): void };
   /** By default those of the process. */
@@ -50,7 +49,7 @@ const newsMs = 300_000;
 const usedNewsMs = 60_000;
 /** Looks after the store has failed. */
 const faultMs = 30_000;
-/** What is overdue begins somewhere within this time. */
+/** Overdue refreshes begin at a random time within this span. */
 const overdueMs = 10_000;
 /** Beyond it a moment was missed: the machine slept. */
 const missedMs = 30_000;
@@ -61,7 +60,7 @@ const attendedMs = 60_000;
 /** A grant that its provider refuses to refresh; a change of the grant or of the configuration ends it. */
 const refusedMs = 900_000;
 
-/** What is known of a grant, for as long as its record and its provider are the same. */
+/** The state of a grant's refreshes, valid while its record and its provider stay the same. */
 interface Entry {
   readonly revision: number;
   readonly provider: Provider | undefined;
@@ -203,7 +202,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     }
   }
 
-  /** When each grant was used last, by any process of the store. Read again when the store has changed. */
+  /** Returns when each grant was used last, by any process of the store. Read again when the store has changed. */
   async function lastUses(): Promise<(grantId: string) => number | null> {
     const epoch = store.epoch();
     if (uses?.epoch !== epoch) {
@@ -250,7 +249,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   };
 }
 
-/** Whether a refresh may do something for it: of a grant that needs a new consent nothing is asked any more. */
+/** Returns whether a refresh may help. A grant that needs a new consent is not refreshed. */
 function isAlive({ state, refreshable }: Grant): boolean {
   return refreshable && (state === 'active' || state === 'expired');
 }
@@ -270,7 +269,7 @@ function holdOf(outcome: AheadOutcome): number {
   }
 }
 
-/** When a grant is refreshed though no request waits for it. Pure; times in milliseconds since the epoch. */
+/** The times of refreshes that no request waits for. Pure; times in milliseconds since the epoch. */
 
 /** A refresh begins somewhere within: what several processes and many grants have to do is spread over it. */
 interface Span {
@@ -278,7 +277,7 @@ interface Span {
   readonly to: number;
 }
 
-/** What a credential asks for by itself. */
+/** The refresh times that follow from a credential. */
 export interface RefreshTimes {
   /** Before the access token ends, for a grant that was used lately; null: it is refreshed on use, or never. */
   readonly ahead: Span | null;
@@ -315,9 +314,9 @@ function keepAlive(credential: OAuth2Credential, dialect: Dialect | null): Span 
   return { from, to: from + idleMs / 10 };
 }
 
-/** When a refresh token dies. */
+/** The times at which a refresh token ends. */
 export interface RefreshTokenEnds {
-  /** Where it is not used before; null: not known. */
+  /** The time, if it is not used before; null: not known. */
   readonly unusedAt: number | null;
   /** However often it is used; null: not known. */
   readonly consentAt: number | null;

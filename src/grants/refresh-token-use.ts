@@ -18,7 +18,7 @@ type RefreshTokenUseParts = Pick<
   'registry' | 'store' | 'now' | 'limits' | 'audit' | 'activity' | 'timers'
 >;
 
-/** What a grant's refresh token is used for. */
+/** One use of a grant's refresh token. */
 export interface RefreshTokenUse<T> {
   readonly grantId: string;
   /** For the audit file: `for the My Account API`. */
@@ -36,7 +36,7 @@ export interface RefreshTokenUse<T> {
   ) => Promise<UseOutcome<T>>;
 }
 
-/** What the provider said. */
+/** The provider's response. */
 export type UseOutcome<T> =
   | {
       readonly kind: 'done';
@@ -48,7 +48,7 @@ export type UseOutcome<T> =
   | { readonly kind: 'invalid_grant'; readonly description: string };
 
 /**
- * What `ask` brought.
+ * Returns the value of `ask`.
  *
  * @param waiting aborted: nobody waits for the lock any more
  * @throws SidekeyError `grant_missing`, `grant_revoked`; `input_invalid`: the grant has no refresh token;
@@ -89,7 +89,7 @@ function busy(): SidekeyError {
   });
 }
 
-/** What the provider said comes into the store before anybody gets to see it. */
+/** Stores the provider's response before anybody sees it. */
 async function settle<T>(
   use: RefreshTokenUse<T>,
   { opened, refreshToken }: Usable,

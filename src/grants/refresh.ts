@@ -17,7 +17,7 @@ import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts
 import type { OpenedGrant, Registry } from './registry.ts';
 import { replaceCommand } from './token-result.ts';
 
-/** What a refresh is made of. */
+/** The parts that a refresh needs. */
 export interface RefreshParts {
   readonly registry: Registry;
   readonly store: Store;
@@ -38,11 +38,10 @@ export interface RefreshParts {
   readonly timers: Timers;
 }
 
-/** How an attempt is made. */
 interface AttemptOptions {
   /** A token that an upstream refused: it counts as ended, whatever its clock says. */
   readonly unwanted: string | null;
-  /** Whether to wait where another process holds the lock. */
+  /** True if the attempt waits while another process holds the lock. */
   readonly patient: boolean;
   /** A recent failure of another process counts as this attempt's where it is later than this. Left out: none does. */
   readonly adoptsSince?: number | undefined;
@@ -50,7 +49,7 @@ interface AttemptOptions {
   readonly stopping: AbortSignal;
 }
 
-/** What came of an attempt. */
+/** The outcome of an attempt. */
 export type AttemptOutcome =
   /** A new token is in the store. */
   | { readonly kind: 'renewed'; readonly opened: OpenedGrant }
@@ -74,7 +73,7 @@ interface RefreshAttempts {
   readonly longestMs: number;
 }
 
-/** How long the failure of another process counts: a time-out and the pauses around it. */
+/** The time for which the failure of another process counts: a time-out and the pauses around it. */
 const othersFailureMs = 20_000;
 
 /** Each call makes a holder of its own: a process makes one. */

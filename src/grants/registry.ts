@@ -49,13 +49,11 @@ export interface Registry {
   remove(id: string): Promise<boolean>;
 }
 
-/** What may change together with a credential. */
 interface GrantChange {
   readonly scopes?: readonly string[];
   readonly provider?: string;
 }
 
-/** What a registry stands on. */
 interface RegistryParts {
   readonly store: Store;
   readonly vault: Vault;
@@ -205,7 +203,7 @@ interface OpenedGrants {
   open(id: string, record: GrantRecord | null): OpenedGrant | null;
 }
 
-/** How many grants are kept open at once; beyond it the one that was opened first goes. */
+/** The maximum number of open grants; beyond it the one that was opened first is dropped. */
 const maxOpen = 4_096;
 
 /** Nothing is opened before it is asked for. */
@@ -323,7 +321,8 @@ function snapshotOf(records: readonly GrantRecord[]): Snapshot {
 }
 
 /**
- * What a seal is bound to: it opens for this grant and this revision alone, and under the labels that decide who may
+ * Returns what a seal is bound to: it opens for this grant and this revision alone, and under the labels that decide
+ * who may
  * use it and where its refresh token is sent.
  */
 export function sealContext(grant: Pick<Grant, 'id' | 'revision' | 'name' | 'user' | 'provider'>): string {

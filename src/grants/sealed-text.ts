@@ -5,7 +5,7 @@ import type { Credential, Renewal, SealedCredential } from './credential.ts';
 
 const version = 1;
 
-/** What the vault seals. */
+/** Returns what the vault seals. */
 export function writeSealed({ credential, audience, details }: SealedCredential): Uint8Array {
   return Buffer.from(JSON.stringify({ v: version, credential, audience, details }), 'utf8');
 }

@@ -5,7 +5,7 @@ import { defaultUser, type Grant } from './grant.ts';
 import type { Flow, Provider } from './provider.ts';
 import type { OpenedGrant } from './registry.ts';
 
-/** What a request gets when it asks for a grant's token. */
+/** The result of a request for a grant's token. */
 
 /** A token to be used now. */
 export interface ReadyToken {
@@ -39,7 +39,6 @@ export interface UnchangedToken {
   readonly kind: 'unchanged';
 }
 
-/** What a grant is good for at a moment. */
 type Standing =
   | { readonly kind: 'usable'; readonly opened: OpenedGrant; readonly due: boolean }
   /** A refresh is needed first. */
@@ -104,7 +103,7 @@ export function stateRefusal(
   return null;
 }
 
-/** How a grant's credential has ended for good, as the end of a sentence. */
+/** Returns the reason why a grant's credential has ended for good, as the end of a sentence. */
 export function endWords({ type }: Pick<Grant, 'type'>): string {
   return type === 'client_certificate'
     ? 'its certificate has ended'
@@ -175,7 +174,7 @@ const withoutPeople: ReadonlySet<Flow> = new Set([
   'aws_role',
 ]);
 
-/** What `connect` has to be told besides; null: it has no way to a credential of that type. */
+/** Returns the further options of `connect`; null: it cannot get a credential of that type. */
 function wayOf(
   { flows, token }: Provider,
   type: Grant['type'] | undefined,

@@ -1,5 +1,5 @@
 /**
- * Where a request gets its token from: memory, then the store, then the provider. The two clocks (a token is due, a
+ * The source of a request's token: memory, then the store, then the provider. The two clocks (a token is due, a
  * token has ended), and the way out of an upstream's 401.
  */
 import { SidekeyError } from '../lib/errors.ts';
@@ -34,7 +34,8 @@ export interface TokenSource {
   peek(grantId: string): ReadyToken | null;
   /**
    * The token, refreshed first where it has ended; waits no longer than `refresh_wait`, and not at all while the
-   * provider fails: then attempts go on in the background, and `retryAfterMs` says when the next one is due. Rejects with the signal's
+   * provider fails: then attempts go on in the background, and `retryAfterMs` says when the next one is due. Rejects
+   * with the signal's
    * reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what store
    * and vault throw.
    */
@@ -54,12 +55,12 @@ export interface TokenSource {
   close(): Promise<void>;
 }
 
-/** How long to wait besides `refresh_wait`: until the signal is aborted. */
+/** The end of a wait besides `refresh_wait`: the signal is aborted. */
 interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a token source is made of. */
+/** The parts that a token source needs. */
 export interface TokenSourceParts extends Omit<RefreshFlightsParts, 'timers' | 'activity' | 'random'> {
   /** Told whose credentials requests got, and what came of refreshes. */
   readonly activity: Pick<ActivityNotes, 'used' | 'refreshed' | 'failed'>;

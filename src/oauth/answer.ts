@@ -14,7 +14,7 @@ import {
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**
- * What the answer of a token endpoint means (RFC 6749 §5), as the provider's dialect writes it. It is read leniently
+ * Parses the response of a token endpoint (RFC 6749 §5) in the provider's dialect. It is read leniently
  * wherever strictness could only lose tokens: by the time it comes, the provider has used up the code or the refresh
  * token. Pure.
  */
@@ -27,7 +27,7 @@ export interface Tokens {
   readonly refreshToken: string | null;
   /** Null: the provider did not say. */
   readonly expiresAt: number | null;
-  /** When the request was sent, so that the lifetime is rather too short than too long. */
+  /** The time at which the request was sent, so that the lifetime is rather too short than too long. */
   readonly obtainedAt: number;
   /** Null: the provider did not say, so they are those that were asked for. */
   readonly scopes: readonly string[] | null;
@@ -42,19 +42,18 @@ export interface Tokens {
 }
 
 /**
- * What the answer means. `error`: the provider said no, or the question cannot be asked; but for the codes of RFC 8628
+ * The parsed response. `error`: the provider said no, or the question cannot be asked; but for the codes of RFC 8628
  * §3.5 (`authorization_pending`, `slow_down`), asking again changes nothing.
  */
 export type TokenAnswer = Tokens | EndpointFailure;
 
-/** How an answer is to be read. */
 interface TokenReading {
   readonly dialect: Dialect;
-  /** When it was asked for, in milliseconds since the epoch. */
+  /** The time at which it was asked for, in milliseconds since the epoch. */
   readonly obtainedAt: number;
-  /** Whether it was asked for with the proof of a key: only then a token may be bound to one. */
+  /** True if it was asked for with the proof of a key: only then a token may be bound to one. */
   readonly isProven?: boolean;
-  /** What must not come back in a description or a detail. */
+  /** The texts that no description or detail may contain. */
   readonly secrets: readonly string[];
 }
 
@@ -127,7 +126,7 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   };
 }
 
-/** Where the tokens are: at the dialect's place where there is an access token, else at the top. */
+/** Returns the object with the tokens: at the dialect's path if an access token is there, else the top level. */
 function tokenPlace(body: JsonObject, { tokenResponse }: Dialect): JsonObject {
   const place = tokenResponse.root === null ? undefined : memberAt(body, tokenResponse.root);
   return isObject(place) && !isAbsent(memberAt(place, tokenResponse.accessToken)) ? place : body;
@@ -172,7 +171,7 @@ function readEnd(value: unknown, obtainedAt: number): number | null {
   return end > obtainedAt && end < obtainedAt + maxLifetimeS * 1000 ? end : null;
 }
 
-/** What says which account it is. A member that holds a secret, against the definition's word, is left out. */
+/** Returns the members that name the account. A member that contains a secret is left out, whatever the definition says. */
 function readDetails(
   body: JsonObject,
   paths: readonly string[],
@@ -223,17 +222,16 @@ function transient(reason: string, retryAfterMs: number | null = null): Endpoint
   return { kind: 'transient', reason, retryAfterMs };
 }
 
-/** What a person's consent brought. */
+/** The result of a person's consent. */
 export interface Consented {
   /** Without a client and an endpoint of its own: those of the provider's definition are meant. */
   readonly credential: OAuth2Credential;
-  /** As they were granted; they may be fewer than were asked for, see `ungrantedScopes`. */
+  /** The granted scopes; they may be fewer than were asked for, see `ungrantedScopes`. */
   readonly scopes: readonly string[];
-  /** Which account it is, as the provider's dialect says. */
+  /** The account, as the provider's dialect names it. */
   readonly details: Readonly<Record<string, string>>;
 }
 
-/** What was proved, and to whom. */
 interface Proved {
   readonly provider: Pick<Provider, 'title'>;
   /** Absent or null: nothing. */

@@ -12,7 +12,7 @@ export interface ClientCredentialsRequest {
   readonly endpoint: string;
   readonly client: TokenClient;
   readonly dialect: Dialect;
-  /** As it is sent; null: none is named, and the provider chooses. */
+  /** The scope as it is sent; null: none is named, and the provider chooses. */
   readonly scope: string | null;
   /** Sent as they are (`audience`, `resource` …). */
   readonly parameters: Readonly<Record<string, string>>;
@@ -49,7 +49,7 @@ export interface JwtBearerRequest {
   readonly issuer: string;
   readonly subject: string;
   readonly audience: string;
-  /** As it is sent; null: none is named. */
+  /** The scope as it is sent; null: none is named. */
   readonly scope: string | null;
   /** Sent as they are. */
   readonly parameters: Readonly<Record<string, string>>;
@@ -59,7 +59,7 @@ export interface JwtBearerRequest {
 const jwtBearerGrantType = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 
 /**
- * How long an assertion is good for, in seconds. It is used at once; Google takes an hour at the most, Salesforce three
+ * The life of an assertion, in seconds. It is used at once; Google takes an hour at the most, Salesforce three
  * minutes.
  */
 const lifetimeS = 180;
@@ -126,7 +126,7 @@ export interface TokenExchangeRequest {
   readonly actorToken: string | null;
   readonly actorTokenType: string | null;
   readonly requestedTokenType: string | null;
-  /** As it is sent; null: none is named. */
+  /** The scope as it is sent; null: none is named. */
   readonly scope: string | null;
   /** Sent as they are (`audience`, `resource` …). */
   readonly parameters: Readonly<Record<string, string>>;

@@ -17,17 +17,17 @@ export interface ConnectionTokenRequest {
   readonly endpoint: string;
   /** The client that the login belongs to; Auth0 wants it confidential. */
   readonly client: TokenClient;
-  /** Of the provider that the login is at. */
+  /** The dialect of the login's provider. */
   readonly dialect: Dialect;
-  /** Of the login. */
+  /** The refresh token of the login. */
   readonly refreshToken: string;
-  /** As the tenant calls it, such as `google-oauth2`. */
+  /** The tenant's name for it, such as `google-oauth2`. */
   readonly connection: string;
-  /** Which of several accounts of the connection; null: there is one. */
+  /** The account, if the connection has several; null: there is one. */
   readonly loginHint: string | null;
 }
 
-/** What came of an exchange. Descriptions are those of `RefreshOutcome`. */
+/** The outcome of an exchange. Descriptions are those of `RefreshOutcome`. */
 export type ConnectionOutcome =
   | Exclude<RefreshOutcome, { readonly kind: 'invalid_grant' }>
   /** The account is not connected (any more): it has to be connected again. */
@@ -39,7 +39,7 @@ const grantType = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-co
 const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token';
 const connectionTokenType = 'http://auth0.com/oauth/token-type/federated-connection-access-token';
 
-/** These speak of the account. */
+/** Errors about the account, not about the login. */
 const accountGone = new Set([
   'unauthorized_client',
   'access_denied',
@@ -104,7 +104,7 @@ export async function askForConnectionToken(
   }
 }
 
-/** What the connections of Auth0 are called, and what is special about some. Data, so that no flow knows one by name. */
+/** The names of Auth0's connections, and their special cases. Data, so that no flow knows one by name. */
 
 /** A connection as Auth0 sets it up; a tenant may give it another name. */
 export interface KnownConnection {

@@ -34,7 +34,7 @@ interface AccountTokenRequest {
   readonly refreshToken: string;
 }
 
-/** What came of it. Descriptions are cut, and without any piece of a secret. */
+/** The outcome. Descriptions are cut, and without any piece of a secret. */
 export type AccountTokenOutcome =
   | {
       readonly kind: 'token';
@@ -42,7 +42,7 @@ export type AccountTokenOutcome =
       readonly accessToken: string;
       /** Null: the one that was used stays good. Otherwise that one may be used up, and this one must not be lost. */
       readonly refreshToken: string | null;
-      /** Of `accountScopes`, those that it was not given. */
+      /** Those of `accountScopes` that were not granted. */
       readonly missingScopes: readonly string[];
     }
   | { readonly kind: 'login_ended'; readonly description: string }
@@ -111,13 +111,12 @@ export interface AccountApi {
 export interface ConnectedAccount {
   readonly id: string;
   readonly connection: string;
-  /** As the account's own provider granted them. */
+  /** The scopes that the account's own provider granted. */
   readonly scopes: readonly string[];
 }
 
-/** What is to be connected. */
 interface AccountConnection {
-  /** As the tenant calls it. */
+  /** The tenant's name for it. */
   readonly connection: string;
   readonly redirectUri: string;
   /** None: those that the connection is set up with. Any replace what the account was connected with before. */
@@ -126,7 +125,7 @@ interface AccountConnection {
 
 /** A connection that has begun, with what is kept for the answer. */
 export interface BegunConnection {
-  /** Where the user's browser goes. */
+  /** The URL that the user's browser opens. */
   readonly url: string;
   readonly redirectUri: string;
   /** Random; secret from everybody but the user's browser. */
@@ -329,7 +328,7 @@ function unreadable(): SidekeyError {
   );
 }
 
-/** What the errors of Auth0's token endpoint say of a login there. Pure. */
+/** The errors of Auth0's token endpoint that end a login. Pure. */
 
 /** The last three are those of OpenID Connect Core §3.1.2.6. */
 const ended = new Set([
@@ -340,12 +339,12 @@ const ended = new Set([
   'consent_required',
 ]);
 
-/** Whether the refresh token of the login is of no use any more: a new login is needed. */
+/** Returns whether the refresh token of the login is of no use any more: a new login is needed. */
 export function loginHasEnded(error: string): boolean {
   return ended.has(error);
 }
 
-/** What comes back from Auth0 when an account was connected: as an authorization response, but for the name of its code. */
+/** The callback from Auth0 after an account was connected: an authorization response, but for the name of its code. */
 
 /** What such a callback is held against. */
 interface ConnectCallbackExpectation {

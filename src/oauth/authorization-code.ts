@@ -22,9 +22,9 @@ interface AuthorizationRequest {
   readonly parameters?: Readonly<Record<string, string>>;
 }
 
-/** What a flow keeps to itself until the callback comes. */
+/** The state of a flow until its callback. */
 export interface Authorization {
-  /** Where the user's browser goes. */
+  /** The URL that the user's browser opens. */
   readonly url: string;
   /** Random; secret from everybody but the user's browser. */
   readonly state: string;

@@ -10,11 +10,11 @@ import type { RefreshOutcome } from './refresh.ts';
 
 /** Keys of one role. */
 export interface AssumeRoleRequest extends Omit<Extract<Renewal, { kind: 'aws_role' }>, 'kind'> {
-  /** Where STS answers, an https URL. In the place of the global one, that of the region is asked. */
+  /** The https URL of STS. In the place of the global one, that of the region is asked. */
   readonly endpoint: string;
 }
 
-/** What STS signs by where no region is named: that of its one global host. */
+/** The region of signatures if none is named: that of the global host. */
 const globalRegion = 'us-east-1';
 const globalEndpoint = 'https://sts.amazonaws.com/';
 
@@ -88,14 +88,14 @@ function signedFields(
   };
 }
 
-/** What AWS says where the keys themselves are of no use any more. */
+/** The errors of AWS about keys that are invalid or have ended. */
 const unknownKeys: ReadonlySet<string> = new Set([
   'InvalidClientTokenId',
   'ExpiredToken',
   'UnrecognizedClientException',
 ]);
 
-/** What passes by itself. */
+/** The errors that pass by themselves. */
 const passing: ReadonlySet<string> = new Set([
   'Throttling',
   'ThrottlingException',

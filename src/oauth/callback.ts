@@ -5,7 +5,7 @@ import { plainDetail } from './answer.ts';
 import { describe, errorCode, withDescription } from './description.ts';
 
 /**
- * What comes back from the authorization endpoint by way of a browser (RFC 6749 §4.1.2): read, however it got here, and
+ * The response of the authorization endpoint, by way of a browser (RFC 6749 §4.1.2): read, however it got here, and
  * held against the flow that it should belong to.
  */
 
@@ -15,14 +15,14 @@ export type Callback =
   /** All that some people copy, and that some providers show. */
   | { readonly kind: 'code'; readonly code: string };
 
-/** What a callback is held against. */
+/** The flow that a callback is checked against. */
 export interface CallbackExpectation {
   readonly provider: Provider;
   readonly state: string;
   /** Null: the flow has no PKCE. */
   readonly codeVerifier: string | null;
   /**
-   * Whether a code by itself is taken. Without `state` only PKCE ties it to this flow: the code of anybody else's
+   * True if a code by itself is taken. Without `state` only PKCE ties it to this flow: the code of anybody else's
    * consent was made for another challenge, so the provider refuses it (RFC 9700 §2.1). True is right where the person
    * that pastes it began this very flow in the same session, and so is not led here by somebody else's link.
    */

@@ -3,14 +3,14 @@ import type { DpopKey } from '../grants/credential.ts';
 import { isDpopKey } from '../schemes/dpop-proof.ts';
 
 /**
- * What a begun authorization code flow keeps to itself until its answer comes, where that may be another process: its
+ * The state of an authorization code flow that waits for its callback, where that may be another process: its
  * text, which is sealed in the store, and the name that it is found by.
  */
 
 /** A begun flow, and what is to become of it. */
 export interface ConnectSession {
   readonly provider: string;
-  /** Where the consent was asked for, by which client, and where its code may be exchanged: none of it may change. */
+  /** The endpoints and the client of the consent: none of it may change. */
   readonly authorizationEndpoint: string;
   readonly tokenEndpoint: string;
   readonly clientId: string;
@@ -20,7 +20,7 @@ export interface ConnectSession {
   readonly codeVerifier: string | null;
   /** See `Authorization`; absent: as null. */
   readonly proofKey?: DpopKey | null;
-  /** As they were asked for. */
+  /** The requested scopes. */
   readonly scopes: readonly string[];
   /** Name and user of the grant. */
   readonly name: string;
@@ -34,17 +34,17 @@ export interface ConnectSession {
 
 const version = 1;
 
-/** What a session is found by: whoever reads the store cannot tell the state from it (RFC 6749 §10.12). */
+/** Returns the id of a session, which does not reveal the state to a reader of the store (RFC 6749 §10.12). */
 export function sessionId(state: string): string {
   return hash('sha256', state);
 }
 
-/** What is sealed. */
+/** Returns the text that is sealed. */
 export function writeSession(session: ConnectSession): Uint8Array {
   return Buffer.from(JSON.stringify({ v: version, ...session }), 'utf8');
 }
 
-/** What was sealed; null where it is of another form, such as that of another version. */
+/** Parses the sealed text; null where it has another form, such as that of another version. */
 export function readSession(bytes: Uint8Array): ConnectSession | null {
   try {
     const { v, ...session } = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>;

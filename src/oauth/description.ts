@@ -1,6 +1,6 @@
 import { SidekeyError } from '../lib/errors.ts';
 
-/** What may be kept of a text that came from a provider, or of a failure on the way to it. Pure. */
+/** Cleans the texts of providers and of failed requests for people. Pure. */
 
 const maxRead = 4_096;
 const maxKept = 300;
@@ -83,7 +83,7 @@ function renderedForms(secret: string): readonly string[] {
   ];
 }
 
-/** Of a short secret these are so short that other words have them too. */
+/** Returns encodings of a secret; those of a short secret occur in other words too. */
 function encodings(secret: string): readonly string[] {
   return [
     Buffer.from(secret, 'utf8').toString('hex'),
@@ -95,7 +95,7 @@ function encodings(secret: string): readonly string[] {
 }
 
 /**
- * What base64 makes of a secret that begins so many bytes into a group of three, without the letters that its neighbours
+ * Returns the base64 of a secret that begins so many bytes into a group of three, without the letters that its neighbours
  * share in: in `Basic` it stands behind the client's id.
  */
 function base64Within(secret: string, offset: number): string {

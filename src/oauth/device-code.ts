@@ -6,7 +6,7 @@ import { describe, errorCode } from './description.ts';
 import { joinScopes } from './scopes.ts';
 import { askTokenEndpoint, authenticate, type TokenClient } from './token-endpoint.ts';
 
-/** What is asked of the person. */
+/** A request for a person's consent. */
 export interface DeviceRequest {
   /** `device_authorization_endpoint`, an https URL. */
   readonly deviceEndpoint: string;
@@ -23,7 +23,7 @@ export interface DeviceAuthorization {
   readonly kind: 'authorization';
   /** Secret: what gets the tokens. */
   readonly deviceCode: string;
-  /** What the person types, or sees to be the same. */
+  /** The code that the person types or compares. */
   readonly userCode: string;
   /** An https URL. */
   readonly verificationUri: string;
@@ -35,14 +35,13 @@ export interface DeviceAuthorization {
   readonly intervalMs: number;
 }
 
-/** How waiting goes. */
 interface PollIo extends TokenIo {
   /** Resolves after that time, or as soon as the signal is aborted. */
   readonly pause: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
 
 /**
- * What came of the waiting. Codes of `error`: `access_denied`: the person said no; `expired_token`: nobody answered in
+ * The outcome of the wait. Codes of `error`: `access_denied`: the person said no; `expired_token`: nobody answered in
  * time; others as at the token endpoint. `aborted`: the signal was.
  */
 export type DeviceOutcome =
@@ -186,7 +185,7 @@ function isCode(value: unknown, most: number): value is string {
   );
 }
 
-/** As a browser would write it: shown to a person, who goes there. */
+/** Returns a URL as a browser writes it; a person sees and opens it. */
 function webPage(value: unknown): string | null {
   const url = typeof value === 'string' ? URL.parse(value) : null;
   return url?.protocol === 'https:' && url.username === '' && url.password === '' ? url.href : null;

@@ -17,11 +17,11 @@ export interface Discovered {
   readonly deviceAuthorizationEndpoint: string | null;
   readonly revocationEndpoint: string | null;
   readonly registrationEndpoint: string | null;
-  /** That the API names; none: the provider chooses. */
+  /** The scopes that the API names; none: the provider chooses. */
   readonly scopes: readonly string[];
-  /** Of client authentication at the token endpoint, in the words of RFC 8414. */
+  /** The methods of client authentication at the token endpoint, by their names in RFC 8414. */
   readonly authMethods: readonly string[];
-  /** Whether it names itself in each authorization response (RFC 9207 §3). */
+  /** True if it names itself in each authorization response (RFC 9207 §3). */
   readonly namesIssuer: boolean;
   /** The identifier of the API, where it has protected resource metadata: `resource` of RFC 8707. */
   readonly resource: string | null;
@@ -163,7 +163,7 @@ export interface Registration {
   /** Exactly these may be used later. */
   readonly redirectUris: readonly string[];
   readonly grantTypes: readonly string[];
-  /** What the server takes at its token endpoint; empty: it does not say, which means basic (RFC 8414 §2). */
+  /** The methods that the server accepts at its token endpoint; empty: it does not say, which means basic (RFC 8414 §2). */
   readonly authMethods: readonly string[];
   readonly scopes: readonly string[];
 }

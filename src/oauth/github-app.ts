@@ -1,5 +1,6 @@
 /**
  * Tokens of a GitHub App's installation. No OAuth: a JWT of the app gets a token of an hour.
+ *
  * https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-an-installation-access-token-for-a-github-app
  */
 import type { SigningKey } from '../grants/credential.ts';

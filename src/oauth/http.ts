@@ -56,7 +56,10 @@ export function jsonObject(text: string): JsonObject | null {
   }
 }
 
-/** What stands at a path such as `authed_user.access_token`; undefined where nothing does. Inherited members are none. */
+/**
+ * Returns the value at a path such as `authed_user.access_token`; undefined where nothing does. Inherited members are
+ * none.
+ */
 export function memberAt(object: JsonObject, path: string): unknown {
   let value: unknown = object;
   for (const name of path.split('.')) {
@@ -66,7 +69,7 @@ export function memberAt(object: JsonObject, path: string): unknown {
   return value;
 }
 
-/** Whether a value is an object of JSON, and no list. */
+/** Returns whether a value is an object of JSON, and no list. */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
@@ -96,7 +99,7 @@ interface TokenFetchResponse {
   readonly body: AsyncIterable<Uint8Array> | null;
 }
 
-/** How the request goes out. */
+/** The means to send a request. */
 export interface TokenIo {
   readonly fetch: TokenFetch;
   /** Milliseconds since the epoch. */
@@ -105,11 +108,11 @@ export interface TokenIo {
   readonly signal?: AbortSignal | undefined;
   /** The key that tokens are to be bound to; absent or null: to none. */
   readonly proofKey?: DpopKey | null | undefined;
-  /** What servers wanted to see in proofs; absent: nothing is known of them. */
+  /** The nonces that servers require in proofs; absent: none are known. */
   readonly nonces?: Nonces | undefined;
 }
 
-/** What is asked. */
+/** A request to an endpoint. */
 export interface EndpointRequest {
   /** For people: `the token endpoint`. */
   readonly name: string;

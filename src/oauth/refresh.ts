@@ -12,11 +12,11 @@ export interface RefreshRequest {
   readonly client: TokenClient | null;
   readonly dialect: Dialect;
   readonly refreshToken: string;
-  /** As they were granted. They are named only where the provider wants it: left out, they stay (RFC 6749 §6). */
+  /** The granted scopes. They are named only where the provider wants it: left out, they stay (RFC 6749 §6). */
   readonly scopes: readonly string[];
 }
 
-/** What came of a refresh. Descriptions are cut, without control characters, and without any piece of a secret. */
+/** The outcome of a refresh. Descriptions are cut, without control characters, and without any piece of a secret. */
 export type RefreshOutcome =
   | {
       readonly kind: 'refreshed';
@@ -25,7 +25,7 @@ export type RefreshOutcome =
       readonly refreshToken: string | null;
       /** Milliseconds since the epoch; null: the provider did not say. */
       readonly expiresAt: number | null;
-      /** When it was asked for, in milliseconds since the epoch. */
+      /** The time at which it was asked for, in milliseconds since the epoch. */
       readonly obtainedAt: number;
       /** Null: unchanged. */
       readonly scope: string | null;
@@ -76,7 +76,7 @@ export async function refreshToken(request: RefreshRequest, io: TokenIo): Promis
     : { ...outcome, scope: withOfflineAccess(answer.scopes, scopes).join(' ') };
 }
 
-/** What an answer means to who renews a token, whichever way it was asked for. */
+/** Returns the outcome that a token response means for a renewal of any kind. */
 export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
   switch (answer.kind) {
     case 'tokens': {

@@ -14,24 +14,24 @@ import { type InstallationRequest, requestInstallationToken } from './github-app
 import type { TokenIo } from './http.ts';
 import { refreshOutcome, type RefreshOutcome, type RefreshRequest, refreshToken } from './refresh.ts';
 
-/** What to ask, and of whom. */
+/** A renewal request of any kind. */
 export type RenewalRequest =
   | ({ readonly kind: 'refresh_token' } & RefreshRequest)
   | ({ readonly kind: 'client_credentials' } & ClientCredentialsRequest)
   | ({ readonly kind: 'jwt_bearer' } & JwtBearerRequest)
   | ({
       readonly kind: 'token_exchange';
-      /** Whether the subject token is kept and always the same; else it is read anew each time. */
+      /** True if the subject token is kept and always the same; else it is read anew each time. */
       readonly isKept: boolean;
     } & TokenExchangeRequest)
   | ({ readonly kind: 'auth0_connection' } & ConnectionTokenRequest)
   | ({ readonly kind: 'github_installation' } & InstallationRequest)
   | ({ readonly kind: 'aws_role' } & AssumeRoleRequest);
 
-/** What came of it. */
+/** The outcome of a renewal. */
 export type RenewalOutcome =
   | RefreshOutcome
-  /** Of `auth0_connection`: not this grant but the login that it lives on has ended. */
+  /** For `auth0_connection`: not this grant but the login that it depends on has ended. */
   | { readonly kind: 'login_ended'; readonly description: string };
 
 /**
@@ -65,7 +65,7 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Renew
   }
 }
 
-/** Where nobody gave consent, nobody can be asked for it again. */
+/** Turns `invalid_grant` into `refused`: without a consent, nobody can be asked for a new one. */
 function withoutConsent(answer: TokenAnswer): RefreshOutcome {
   const outcome = accessTokenOnly(refreshOutcome(answer));
   return outcome.kind === 'invalid_grant' && answer.kind === 'error'

@@ -13,7 +13,7 @@ import {
 import { describe, errorCode, withDescription } from './description.ts';
 import { authenticate, basicAuthorization, type TokenClient } from './token-endpoint.ts';
 
-/** What is to end, and where. */
+/** A request to revoke a grant. */
 export interface RevocationRequest {
   /** The revocation endpoint; null: the provider has none, or its dialect says where. */
   readonly endpoint: string | null;
@@ -24,7 +24,6 @@ export interface RevocationRequest {
   readonly refreshToken: string | null;
 }
 
-/** What came of it. */
 type RevocationOutcome =
   /** The provider says that the token is of no use any more; so it says of one that it never knew (RFC 7009 §2.2). */
   | { readonly kind: 'revoked' }
@@ -34,9 +33,9 @@ type RevocationOutcome =
   | {
       readonly kind: 'failed';
       readonly reason: string;
-      /** Whether asking again may help, with no change of the configuration. */
+      /** True if asking again may help, with no change of the configuration. */
       readonly passing: boolean;
-      /** What the provider asked for, in milliseconds; null: it did not. */
+      /** The delay that the provider asked for, in milliseconds; null: none. */
       readonly retryAfterMs: number | null;
     };
 

@@ -5,7 +5,7 @@ import { type Challenge, challengesIn } from '../http/challenge.ts';
 
 const offlineAccess = 'offline_access';
 
-/** Whether a text is one scope as RFC 6749 §3.3 has it. */
+/** Returns whether a text is one scope as RFC 6749 §3.3 has it. */
 export function isScope(text: string): boolean {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(text);
 }
@@ -18,12 +18,15 @@ export function joinScopes(
   return scopes.join(scopeSeparator);
 }
 
-/** Those of a `scope` as RFC 6749 §3.3 writes it, and Sidekey keeps it; null: none is named. */
+/** Parses a `scope` (RFC 6749 §3.3); null: none is named. */
 export function scopesIn(scope: string | null): readonly string[] | null {
   return scope?.split(' ').filter(Boolean) ?? null;
 }
 
-/** Of an answer: a text, or a list of texts. Null: the provider did not say. Each scope is there once. */
+/**
+ * Parses the scopes of a response: a text, or a list of texts. Null: the provider did not say. Each scope is there
+ * once.
+ */
 export function splitScopes(
   value: unknown,
   { scopeSeparator, tokenResponse }: Pick<Dialect, 'scopeSeparator' | 'tokenResponse'>,
@@ -79,13 +82,16 @@ function isAtEndOfUrl(url: string, name: string): boolean {
   return url.startsWith('https://') && (url.endsWith(`/${name}`) || url.endsWith(`.${name}`));
 }
 
-/** What the head of an API's refusal says of scopes that a token lacks. Pure; all that it answers is cleaned and bounded. */
+/** Reads from the head of an API's refusal which scopes a token lacks. Pure; all that it returns is cleaned and bounded. */
 
 /** What a 401 or a 403 says. */
 interface ScopeRefusal {
   /** Null: nothing of scopes that are missing. */
   readonly missing: MissingScopes | null;
-  /** Where the API describes itself (RFC 9728 §5.1): an https URL of plain letters; null: it does not say. Nobody asked it. */
+  /**
+   * The address of the API's metadata (RFC 9728 §5.1): an https URL of plain letters; null: it does not say. Nobody
+   * asked it.
+   */
   readonly resourceMetadata: string | null;
 }
 
@@ -93,17 +99,17 @@ interface ScopeRefusal {
 interface MissingScopes {
   /** At most 20, of RFC 6749 §3.3; none: the API says that there are some, and not which. */
   readonly scopes: readonly string[];
-  /** Whether any one of them would do. */
+  /** True if any one of them would do. */
   readonly anyOne: boolean;
 }
 
-/** What a refusal is read with. */
+/** The facts that a refusal is read with. */
 export interface RefusalReader {
-  /** How the provider differs from RFC 6750 §3.1. */
+  /** The provider's differences from RFC 6750 §3.1. */
   readonly dialect: InsufficientScopeDialect;
-  /** Those that the grant has, as far as it is known. */
+  /** The scopes that the grant has, as far as they are known. */
   readonly held: readonly string[];
-  /** What the upstream was sent: a value that has one of these in it is no name. */
+  /** The secrets that were sent upstream: a value that contains one is no name. */
   readonly secrets: readonly string[];
 }
 
@@ -173,7 +179,7 @@ function inFields(
   return lacking.length === accepted.length ? { scopes: accepted, anyOne: accepted.length > 1 } : null;
 }
 
-/** What to ask for: all of them, or the one that gives least away, as far as names tell. */
+/** Returns the scopes to request: all of them, or the one that permits least, as far as names tell. */
 export function scopesToAskFor(
   { scopes, anyOne }: MissingScopes,
   known: readonly { readonly name: string }[],
@@ -198,7 +204,7 @@ function scopesOf(text: string, isClean: (scope: string) => boolean): readonly s
   return scopes;
 }
 
-/** Of letters that neither a shell nor a terminal acts on, without a query, where secrets stand. */
+/** Returns whether a URL has only characters that no shell or terminal interprets, and no query, which may hold secrets. */
 function isPlainUrl(url: string): boolean {
   return url.length <= 512 && /^https:\/\/[a-z0-9.-]+(?::[0-9]{1,5})?(?:\/[A-Za-z0-9._~%/-]*)?$/i.test(url);
 }

@@ -4,7 +4,6 @@ import type { JWTPayload } from 'jose';
 import { SidekeyError } from '../lib/errors.ts';
 import type { SigningKey } from '../grants/credential.ts';
 
-/** What a person says of a key besides the key itself. */
 interface SigningKeyOptions {
   /** Undefined: the `kid` of a JWK, or none. */
   readonly keyId?: string | undefined;

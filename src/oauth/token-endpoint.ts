@@ -20,7 +20,7 @@ export interface TokenQuestion {
   readonly grantType: string;
   /** Besides `grant_type`, the client's authentication, and what the dialect adds, which these override. */
   readonly parameters: Readonly<Record<string, string>>;
-  /** What must not come back in a description. The client secret is known already. */
+  /** The texts that no description may contain. The client secret is known already. */
   readonly secrets: readonly string[];
 }
 
@@ -52,11 +52,11 @@ export async function askTokenEndpoint(question: TokenQuestion, io: TokenIo): Pr
 }
 
 interface TokenRequest extends EndpointRequest {
-  /** What a client proves itself with; empty: it does so in another way. */
+  /** The client's assertion; empty: the client authenticates in another way. */
   readonly assertion: string;
 }
 
-/** What RFC 6749 says is the library's; what the provider does otherwise is put over it before it leaves. */
+/** Builds the request of RFC 6749 with the library, then applies the provider's dialect. */
 async function tokenRequest(
   { endpoint, client, dialect, grantType, parameters }: TokenQuestion,
   now: () => number,
@@ -99,7 +99,7 @@ async function tokenRequest(
   };
 }
 
-/** How Sidekey says who it is at a provider's endpoints (RFC 6749 §2.3, RFC 7523 §2.2). */
+/** Client authentication at a provider's endpoints (RFC 6749 §2.3, RFC 7523 §2.2). */
 
 /** Who Sidekey is. */
 export interface TokenClient {
@@ -109,20 +109,19 @@ export interface TokenClient {
   readonly auth: ClientAuth;
 }
 
-/** What it is for. */
 interface Authentication {
   /** The endpoint that is asked: an assertion is bound to it, so that it is of no use at any other. */
   readonly audience: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** What the provider calls `client_id`. Default: that. */
+  /** The provider's name for `client_id`. Default: `client_id`. */
   readonly clientIdParameter?: string;
 }
 
 const assertionLifeS = 60;
 
 /**
- * What adds the client's authentication to a request. Null: no client is named. A secret that is there goes out as
+ * Returns a function that adds the client's authentication to a request. Null: no client is named. A secret is sent as
  * `auth` says; a client without one is a public client.
  *
  * The function rejects with SidekeyError `secret_missing` or `input_invalid` where there is no private key that can

@@ -19,7 +19,7 @@ import type { LeaseChoice, LeaseStore, Store } from './store.ts';
 
 type RightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies' | 'rights'>;
 
-/** How far clocks of machines that share a store may be apart: a use that lies further ahead gives way. */
+/** The tolerance between the clocks of machines that share a store: a use that is further ahead is overwritten. */
 const wrongClockMs = 300_000;
 
 /** @param now milliseconds since the epoch */
@@ -190,7 +190,7 @@ function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
-/** Where a query of leases is to act. The ids of grants stand in JSON, each in its quotes, and hold no wildcard. */
+/** Restricts a query to the chosen leases. The ids of grants stand in JSON, each in its quotes, and hold no wildcard. */
 function choose(
   query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
   which: LeaseChoice,
@@ -206,7 +206,7 @@ function choose(
 
 type AgentParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings'>;
 
-/** What `Store` says of these parts. */
+/** Returns the queries for agents, their tokens and their bindings. */
 function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   return {
     agents: {
@@ -337,7 +337,7 @@ function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 
-/** Whether there is an agent of this name, for as long as the transaction lasts. */
+/** Returns whether there is an agent of this name, for as long as the transaction lasts. */
 async function isAgent(inside: Transaction<Schema>, name: string): Promise<boolean> {
   const row = await inside.selectFrom('agents').select('name').where('name', '=', name).executeTakeFirst();
   return row !== undefined;
@@ -395,7 +395,7 @@ function rightsChange(db: Kysely<Schema>, run: Run): Change {
     );
 }
 
-/** How often rights were changed. */
+/** Returns the number of changes of rights. */
 async function rightsRevision(db: Kysely<Schema>): Promise<number> {
   const row = await db
     .selectFrom('revisions')

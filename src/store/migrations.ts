@@ -87,7 +87,7 @@ function connect(types: ColumnTypes): Migration {
   };
 }
 
-/** What the migration reads of the tables before it, and writes to those it makes. */
+/** The columns that the migration reads and writes. */
 type Tables = {
   agents: { name: string; token_hash: Uint8Array; created_at: number };
   agent_tokens: { id: string; agent: string; label: string; hash: Uint8Array; created_at: number };
@@ -239,7 +239,7 @@ function lackedScopes(): Migration {
   };
 }
 
-/** How far the chains of audit logs were written: see `schema.ts` for what the columns mean. */
+/** Adds the table of the ends of audit chains: see `schema.ts` for what the columns mean. */
 function auditEnds(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -270,7 +270,7 @@ interface ColumnTypes {
 }
 
 /**
- * How the schema of a store stands to what this program knows.
+ * The state of a store's schema, compared with this program's.
  * - `none`: no migration was ever run: not a store.
  * - `behind`: an older version's; `migrate` brings it up to date.
  * - `newer`: a migration was run that this program has never heard of.

@@ -56,7 +56,10 @@ type BindingRow = Stored<BindingRecord, { kind: string }>;
 type LeaseRow = Stored<LeaseRecord, { grants: string }>;
 /** The policy of a grant; `labels` is a JSON array of texts. */
 type PolicyRow = Stored<GrantPolicy, { labels: string }>;
-/** The activity of a grant; `lacked` has a space between scopes. It is no part of the grant, whose revision is that of the seal. */
+/**
+ * The activity of a grant; `lacked` has a space between scopes. It is no part of the grant, whose revision is that of
+ * the seal.
+ */
 export type ActivityRow = Stored<GrantActivity, { lacked: string | null }>;
 
 /** A question, its answer, and whether the answer stands. */
@@ -69,7 +72,7 @@ export type QuestionRow = Stored<
     answeredBy: string | null;
     /** `denied`, or the reach of a yes: `once`, `lease`, `until`. */
     answer: string | null;
-    /** Of `until`. */
+    /** The end of a yes that reaches `until` a time. */
     until: number | null;
     /** 1: the answer is a yes that reaches beyond its question, and nobody has revoked it. */
     stands: number;

@@ -31,7 +31,6 @@ export const unsyncedMark = '/* unsynced */';
  */
 const unsynced = sql.raw(unsyncedMark);
 
-/** What a database brings along. */
 interface SqlStoreParts {
   readonly db: Kysely<Schema>;
   readonly location: string;
@@ -39,7 +38,7 @@ interface SqlStoreParts {
   readonly now: () => number;
   /** See `Store.epoch`. May throw what the driver throws. */
   readonly epoch: () => number;
-  /** What an error of the driver means: a unique constraint that was violated, or a fault. */
+  /** Returns the meaning of a driver's error: a violated unique constraint, or a fault. */
   readonly fault: (error: unknown) => 'duplicate' | SidekeyError;
   /** Resolves when what `grants.replace` wrote is on the disk. */
   readonly synced: () => Promise<void>;
@@ -320,10 +319,10 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** How far clocks of machines that share a store may be apart; a time that lies further ahead is wrong. */
+/** The tolerance between the clocks of machines that share a store; a time that is further ahead is wrong. */
 const wrongClockMs = 300_000;
 
-/** What is known of a grant before anything happened to it. */
+/** The activity of a new grant. */
 const noActivity = {
   usedAt: null,
   refreshedAt: null,
@@ -344,7 +343,8 @@ type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
 type ActivityUpdate = ExpressionBuilder<OnConflictDatabase<Schema, 'grantActivity'>, 'grantActivity'>;
 
 /**
- * What changes in the row. Of two processes the later news counts, in whichever order they write it. A time that lies
+ * Returns the changes of the row. Of two processes the later news counts, in whichever order they write it. A time
+ * that lies
  * well beyond `now` was noted before a clock was set back, and counts for nothing.
  */
 function newsOf(row: ActivityUpdate, change: ActivityChange, now: number) {

@@ -14,14 +14,13 @@ import type { Store } from './store.ts';
 /** The migrations of a SQLite store. */
 export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
 
-/** What a SQLite store is opened with. */
 interface SqliteStoreOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** What this program knows of the schema; by default `sqliteMigrations`. */
+  /** The migrations of this program; by default `sqliteMigrations`. */
   readonly migrations?: Migrations;
   /**
-   * How long a statement waits for another process's write, in milliseconds; by default 2,000. The wait blocks the
+   * The time that a statement waits for another process's write, in milliseconds; by default 2,000. The wait blocks the
    * thread, and a write takes about one: so it is a bound for the worst.
    */
   readonly busyTimeoutMs?: number;
@@ -165,11 +164,10 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
 /** "SKEY" in the header of the database (https://sqlite.org/pragma.html#pragma_application_id): it is ours. */
 export const applicationId = 0x534b4559;
 
-/** What opening a file depends on. */
 interface SqliteFileOptions {
-  /** What this program knows of the schema. */
+  /** The migrations of this program. */
   readonly migrations: Migrations;
-  /** How long a statement waits for another process's write, in milliseconds, while it blocks the thread. */
+  /** The time that a statement waits for another process's write, in milliseconds, while it blocks the thread. */
   readonly busyTimeoutMs: number;
 }
 
@@ -421,7 +419,8 @@ function unwritable(path: string, cause: unknown): SidekeyError {
 }
 
 /**
- * What an error of SQLite means (https://sqlite.org/rescode.html): a unique constraint that was violated, or a fault
+ * Returns what an error of SQLite means (https://sqlite.org/rescode.html): a unique constraint that was violated, or
+ * a fault
  * of the store at `location`. What is not known is a store that cannot be used, never an empty one.
  */
 export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {

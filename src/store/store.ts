@@ -10,7 +10,7 @@ import type { Grant } from '../grants/grant.ts';
  * a store that cannot be read for an empty one.
  */
 export interface Store {
-  /** Where it is, for people: a URL or path without credentials. */
+  /** The location of the store, for people: a URL or path without credentials. */
   readonly location: string;
 
   /**
@@ -67,7 +67,7 @@ export interface Store {
      * over. False: `holder` has it no more.
      */
     renew(name: string, holder: string, ttlMs: number): Promise<boolean>;
-    /** Who holds the lock, or held it last and has not given it back; null: nobody. */
+    /** Returns the holder of the lock, or the last one that did not release it; null: nobody. */
     look(name: string): Promise<LockRecord | null>;
     /** Gives the lock back, where `holder` still has it. */
     release(name: string, holder: string): Promise<void>;
@@ -82,7 +82,7 @@ export interface Store {
     removeEnded(before: number): Promise<void>;
   };
 
-  /** What happened to grants, for people and for the schedule of refreshes. Not part of what is sealed. */
+  /** The activity of grants, for people and for the schedule of refreshes. It is not sealed. */
   readonly activity: {
     get(grantId: string): Promise<GrantActivity | null>;
     list(): Promise<GrantActivity[]>;
@@ -94,9 +94,9 @@ export interface Store {
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
 
-  /** How far the chains of audit logs were written, sealed: the log itself could be cut or removed unseen. */
+  /** The sealed ends of the chains of audit logs: the log itself could be cut or removed unseen. */
   readonly auditHeads: {
-    /** Of one log, in order of node. */
+    /** Lists the ends of one log, in order of node. */
     list(log: string): Promise<AuditEndRecord[]>;
     /** Keeps the end, unless a later one of this chain is kept already. */
     put(end: AuditEndRecord): Promise<void>;
@@ -137,7 +137,7 @@ export interface SessionRecord {
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** What the flow keeps to itself, sealed for this id. */
+  /** The state of the flow, sealed for this id. */
   readonly sealed: Uint8Array;
 }
 
@@ -155,7 +155,7 @@ export interface GrantActivity {
   readonly lacked: readonly string[];
 }
 
-/** What became known of a grant. */
+/** News about a grant. */
 export type ActivityChange =
   | { readonly usedAt: number }
   | { readonly refreshedAt: number }
@@ -175,7 +175,7 @@ export interface ApprovalStore {
   get(id: string): Promise<Approval | null>;
   /** Says that these wait still, until this time at least: `aliveUntil`. */
   keepAlive(ids: readonly string[], until: number): Promise<void>;
-  /** Those that wait at this time (see `isWaiting`), in order of asking. */
+  /** Returns those that wait at this time (see `isWaiting`), in order of asking. */
   waiting(at: number): Promise<Approval[]>;
   /**
    * Answers a question that waits at `answer.at`, and keeps a yes that reaches further, at once. Null: it waits no
@@ -201,7 +201,7 @@ export interface ApprovalStore {
   removeEnded(before: number): Promise<void>;
 }
 
-/** Who may do what, until when: the parts of the store that say it. All times are milliseconds since the epoch. */
+/** The parts of the store that grant rights. All times are milliseconds since the epoch. */
 
 /** An agent, as the store knows it. Its tokens, bindings and leases go with it. */
 export interface AgentRecord {
@@ -221,7 +221,7 @@ export interface AgentTokenRecord {
   /** UUID. */
   readonly id: string;
   readonly agent: string;
-  /** What it is called; several may have one name while one takes over from another. */
+  /** The name of the token; several may have one name while one takes over from another. */
   readonly label: string;
   /** SHA-256 of the token. A token has 256 random bits, so a plain hash is enough (no dictionary to try). */
   readonly hash: Uint8Array;
@@ -241,19 +241,19 @@ export interface BindingRecord extends Binding {
 
 /** A lease with what is kept of its token. */
 export interface LeaseRecord extends Lease {
-  /** As of an agent's token. */
+  /** SHA-256 of the lease's token. */
   readonly tokenHash: Uint8Array;
 }
 
-/** What people set for a grant; no part of what is sealed. Spans are in milliseconds; null: nothing is set. */
+/** The settings of a grant by people, which are not sealed. Spans are in milliseconds; null: nothing is set. */
 export interface GrantPolicy {
   readonly grantId: string;
   /** The end of the grant itself, whatever its tokens' ends are. */
   readonly expiresAt: number | null;
-  /** How far into the future `grant extend` puts that end by itself, and at most. */
+  /** The default and the maximum time by which `grant extend` moves that end. */
   readonly defaultTtlMs: number | null;
   readonly maxTtlMs: number | null;
-  /** How long leases of it last by themselves, and at most. */
+  /** The default and the maximum life of its leases. */
   readonly leaseDefaultMs: number | null;
   readonly leaseMaxMs: number | null;
   /** For bindings and rules. */
@@ -291,7 +291,6 @@ export interface RightUse {
   readonly at: number;
 }
 
-/** What an agent begins with. */
 interface AgentBeginning {
   readonly tokens?: readonly AgentTokenRecord[];
   readonly bindings?: readonly Binding[];
@@ -312,7 +311,7 @@ interface AgentStore {
   remove(name: string): Promise<boolean>;
 }
 
-/** Which tokens a new one takes over from, and when they end at the latest. */
+/** The tokens that a new one replaces, and their latest end. */
 interface TakeOver {
   /** Null: from all of the agent's. */
   readonly label: string | null;
@@ -342,7 +341,7 @@ interface BindingStore {
   remove(agent: string, bindings: readonly Binding[]): Promise<number>;
 }
 
-/** Which leases are meant. Of a grant: those for whatever their agent reaches, too. */
+/** A choice of leases. `grant` includes leases for everything that their agent reaches. */
 export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
 
 export interface LeaseStore {
@@ -352,7 +351,8 @@ export interface LeaseStore {
   /** In order of creation. */
   list(): Promise<LeaseRecord[]>;
   /**
-   * Gives it a new end, and more uses; where it had ended, nothing that people approved under it stands any more. Null where
+   * Gives it a new end, and more uses; where it had ended, nothing that people approved under it stands any more.
+   * Null where
    * there is no such lease, or it was revoked: then nothing is written.
    */
   renew(

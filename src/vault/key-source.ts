@@ -158,7 +158,7 @@ function parse(bytes: Buffer): KeyObject | null {
   }
 }
 
-/** Who can write to the folder can put another key in the place of this one. A link leads through two folders. */
+/** Refuses a folder in which others can replace the key. A link leads through two folders. */
 async function checkFolders(path: string): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
@@ -218,7 +218,7 @@ export function derivedKey(master: KeyObject, purpose: string): KeyObject {
   return key;
 }
 
-/** What tells master keys apart: 8 bytes of a derivation that serves nothing else, so it gives nothing away. */
+/** Returns the id of a master key: 8 bytes of a derivation that serves nothing else, so it gives nothing away. */
 export function keyIdOf(master: KeyObject): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', master, '', 'sidekey/v1/key-id', keyIdLength));
 }

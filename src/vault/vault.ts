@@ -11,7 +11,7 @@ import {
 } from './key-source.ts';
 
 /**
- * The only room that sees key bytes. Everything else asks it to seal, to open, or to make a keyed hash.
+ * Seals, opens and hashes. No other module sees key bytes.
  */
 export interface Vault {
   /** First 8 bytes, in hex, of a hash of the master key: tells keys apart and gives nothing away. */
@@ -82,15 +82,14 @@ export function verifyKeyCheck(vault: Vault, check: Uint8Array, location: string
   }
 }
 
-/** Where the master key comes from. */
+/** The source of the master key. */
 type KeySource =
   | { readonly source: 'file'; /** Absolute. */ readonly path: string }
   | { readonly source: 'env'; readonly name: string };
 
-/** What else counts when a vault is opened. */
 interface OpenVaultOptions {
   /**
-   * Whether a key file that is missing may be made. Only where nothing was ever sealed: a new key does not open
+   * True if a key file that is missing may be made. Only where nothing was ever sealed: a new key does not open
    * what the lost one sealed.
    */
   readonly mayCreate: boolean;
@@ -181,7 +180,7 @@ const nonceAt = wrapTagAt + tagLength;
 const tagAt = nonceAt + nonceLength;
 const payloadAt = tagAt + tagLength;
 
-/** How many bytes longer than its plaintext a sealed record is. */
+/** The bytes that a seal adds to its plaintext. */
 export const envelopeOverhead = payloadAt;
 
 /** The derived key that wraps data keys, and the id of the master key it came from. */
