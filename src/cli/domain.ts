@@ -142,7 +142,7 @@ async function warningsFor(
     const own = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
     if (isWithin([...opened.sealed.audience, ...own], pattern)) continue;
     warnings.push({
-      sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} alone; what goes elsewhere is refused (policy_violation).`,
+      sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} only; requests to other hosts are refused (policy_violation).`,
       hint: replaceCommand(grant, [...opened.sealed.audience, pattern.text]),
     });
   }
@@ -184,7 +184,7 @@ export async function listDomains(
 function domainOf(text: string, domains: readonly Domain[]): Domain {
   const pattern = parsePattern(text);
   if (!isPattern(pattern)) {
-    throw new SidekeyError('input_invalid', `What stands for the host ${pattern.problem}.`, {
+    throw new SidekeyError('input_invalid', `The host ${pattern.problem}.`, {
       hint: 'sidekey domain list api.example.com',
     });
   }

@@ -41,7 +41,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
   const { agent } = options;
   const idle = (['grant', 'ttl'] as const).find((name) => agent === undefined && options[name] !== undefined);
   if (idle !== undefined) {
-    throw new SidekeyError('input_invalid', `--${idle} says nothing without --agent.`, {
+    throw new SidekeyError('input_invalid', `--${idle} needs --agent.`, {
       hint: 'sidekey env --agent NAME --grant GRANT',
     });
   }
@@ -53,13 +53,9 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
   }));
   const place = proxyPlace(config.proxy.listen, options.proxy);
   if (agent === undefined && config.proxy.authentication === 'required') {
-    throw new SidekeyError(
-      'input_invalid',
-      'The proxy serves nobody without a token (proxy.authentication).',
-      {
-        hint: 'sidekey env --agent NAME --grant GRANT',
-      },
-    );
+    throw new SidekeyError('input_invalid', 'The proxy requires a token (proxy.authentication).', {
+      hint: 'sidekey env --agent NAME --grant GRANT',
+    });
   }
   // Before the lease: what cannot be written is found while there is nothing to be taken back.
   const folder = trustFolder(config.ca.directory, parent);
@@ -112,7 +108,7 @@ function leaseFor(
 function leaseWords({ lease, ttl }: MadeLease, asked: string | undefined, at: number): string[] {
   const capped = cappedText(ttl, asked);
   return [
-    `The token of the lease ${lease.id} stands in these lines, and is shown this once.`,
+    `The token of the lease ${lease.id} is in these lines, and is shown only once.`,
     leaseClockText(lease, at),
     ...(capped === null ? [] : [capped]),
   ];
@@ -138,7 +134,7 @@ function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace 
   }
   const url = URL.parse(option.includes('://') ? option : `http://${option}`);
   if (url?.protocol !== 'http:' || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
-    throw new SidekeyError('input_invalid', '--proxy is no URL of a proxy.', {
+    throw new SidekeyError('input_invalid', '--proxy is not the URL of a proxy.', {
       hint: '--proxy http://127.0.0.1:8377',
     });
   }
@@ -181,7 +177,7 @@ function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string
     ];
   }
   return shell === 'dotenv' && remove.length > 0
-    ? [`A dotenv file takes no variable away: see to it that ${remove.join(', ')} are not set.`]
+    ? [`A dotenv file removes no variable: make sure that ${remove.join(', ')} are not set.`]
     : [];
 }
 
@@ -263,7 +259,7 @@ async function privateFolder(): Promise<string> {
   } catch (cause) {
     throw new SidekeyError(
       'file_unwritable',
-      `There is no place for the trust files of the command: ${tmpdir()} cannot be written (${systemCode(cause)}).`,
+      `The trust files of the command cannot be written: ${tmpdir()} cannot be written (${systemCode(cause)}).`,
       { hint: 'set TMPDIR to a folder of yours', cause },
     );
   }

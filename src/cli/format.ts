@@ -31,7 +31,7 @@ const maxSpanMs = 10 * 366 * spanUnits.d;
 export function readSpan(option: string, text: string): number {
   const milliseconds = spanOf(text);
   if (milliseconds !== null) return milliseconds;
-  throw new SidekeyError('input_invalid', `${option} is no span of time.`, {
+  throw new SidekeyError('input_invalid', `${option} is not a time span.`, {
     hint: 'a number and its unit, such as 90s, 15m, 8h, 30d or 2w, of ten years at most',
   });
 }
@@ -45,7 +45,7 @@ export function readEnd(option: string, text: string, now: number): number {
   if (milliseconds !== null) return now + milliseconds;
   const at = /^[0-9]{4}-/.test(text) ? readTime(text, now) : null;
   if (at !== null && at > now && at <= now + maxSpanMs) return at;
-  throw new SidekeyError('input_invalid', `${option} is no time that is yet to come.`, {
+  throw new SidekeyError('input_invalid', `${option} is not a time in the future.`, {
     hint: 'from now, such as 8h or 90d, or a date, such as 2027-01-31 or 2027-01-31T12:00Z',
   });
 }

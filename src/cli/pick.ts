@@ -26,7 +26,7 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
   if (more.length === 0) return only;
   const users = [only, ...more].map((grant) => grant.user).join(', ');
   throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
-    hint: `say whose: --user ${only.user}`,
+    hint: `name the user: --user ${only.user}`,
   });
 }
 
@@ -108,7 +108,7 @@ export function namedGrant(grants: readonly Grant[], text: string): Grant {
     if (!(error instanceof SidekeyError) || error.code !== 'grant_ambiguous') throw error;
     const some = grants.find(({ name }) => name === text);
     throw new SidekeyError('grant_ambiguous', error.message, {
-      hint: `say whose: --grant ${some === undefined ? `USER/${text}` : grantReference(some)}`,
+      hint: `name the user: --grant ${some === undefined ? `USER/${text}` : grantReference(some)}`,
     });
   }
 }

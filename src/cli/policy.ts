@@ -52,7 +52,7 @@ async function readText(file: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (cause) {
     throw new SidekeyError('input_invalid', `${file} cannot be read (${systemCode(cause)}).`, {
-      hint: 'sidekey policy test FILE; docs/rules.md says what stands in it',
+      hint: 'sidekey policy test FILE; docs/rules.md describes the file',
       cause,
     });
   }
@@ -146,7 +146,7 @@ const request = text<Pick<RequestFacts, 'method' | 'authority' | 'path'>>(
     const target =
       url === undefined ? null : parseAbsoluteTarget(url.includes('://') ? url : `https://${url}`);
     return target === null
-      ? { problem: 'is no request such as GET https://host/path' }
+      ? { problem: 'is not a request such as GET https://host/path' }
       : { method: method ?? 'GET', ...target };
   },
 );
@@ -155,11 +155,11 @@ const request = text<Pick<RequestFacts, 'method' | 'authority' | 'path'>>(
 const moment = text<number>({ description: 'A moment.' }, (value) => {
   const isComplete = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(value);
   const time = isComplete ? Date.parse(value) : Number.NaN;
-  return Number.isNaN(time) ? { problem: 'is no moment such as 2026-11-21T09:00:00+01:00' } : time;
+  return Number.isNaN(time) ? { problem: 'is not a time such as 2026-11-21T09:00:00+01:00' } : time;
 });
 
 const code = text<FailureCode>({ description: 'A code.' }, (value) =>
-  Object.hasOwn(failures, value) ? (value as FailureCode) : { problem: 'is no code of a refusal' },
+  Object.hasOwn(failures, value) ? (value as FailureCode) : { problem: 'is not an error code of a refusal' },
 );
 
 const schema = z.array(

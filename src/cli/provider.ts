@@ -36,7 +36,7 @@ export function carriedAs(plan: InjectPlace['as']): string {
     case 'hmac':
       return `the request is signed (HMAC ${plan.algorithm}): ${signatureText(plan)}`;
     case 'own':
-      return 'no credential; the client’s own Authorization goes on';
+      return 'no credential; the client’s own Authorization is forwarded';
     case 'placeholder':
       return 'where the client puts its placeholder';
     case 'aws_sigv4':
@@ -242,7 +242,7 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
   output.result({ file: path, name, valid: true }, `${path} is right: ${name} (${title}).`);
   output.say(
     `Its credential may be sent to ${audience.map(({ text }) => text).join(', ')}.\n` +
-      '  → put it into the folder "providers" beside the config file, and it goes before a built-in one of that name',
+      '  → put it into the folder "providers" beside the config file; it overrides a built-in one of that name',
   );
 }
 

@@ -62,7 +62,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   );
   if (found.length === 0) {
     output.say(
-      `None of these agents is there, so it is where many look: ${skillAgents.join(', ')}. Name one with --for.`,
+      `None of these agents was found, so the page is in the folder that many read: ${skillAgents.join(', ')}. Name one with --for.`,
     );
   }
   if (!done.some(({ what }) => what === 'kept')) return;
@@ -120,7 +120,7 @@ function readAgent(text: string): AgentKind {
   const near = didYouMean(text, skillAgents);
   throw new SidekeyError(
     'input_invalid',
-    `--for names no agent whose places are known${near === null ? '.' : `; did you mean ${near}?`}`,
+    `--for names an unknown agent${near === null ? '.' : `; did you mean ${near}?`}`,
     { hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill show > FILE` },
   );
 }

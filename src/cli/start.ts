@@ -96,7 +96,7 @@ type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
  */
 export async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {
-    throw new SidekeyError('input_invalid', 'A worker is started by "sidekey start", and not by hand.', {
+    throw new SidekeyError('input_invalid', 'Only "sidekey start" starts a worker.', {
       hint: 'sidekey start',
     });
   }

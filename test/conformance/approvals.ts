@@ -266,7 +266,7 @@ export function approvalsConformance(
         }
       });
 
-      it('of nobody in particular is for nobody in particular', async () => {
+      it('of no user is for no user', async () => {
         const local = { ...who, agent: null, lease: null };
         const { id } = await asked({ who: local });
         await store.approvals.answer(id, yes(time, until));

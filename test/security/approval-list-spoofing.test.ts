@@ -69,7 +69,7 @@ describe.each(hostile)('%s in what an agent says', (_what, text) => {
     expect(shown).toBe('cccccccc');
     expect(lines.length).toBeLessThanOrEqual(size.rows);
     for (const line of lines) expect(columnsOf(line)).toBeLessThanOrEqual(size.columns);
-    expect(lines.join('\n')).toContain('y  yes, to this request alone');
+    expect(lines.join('\n')).toContain('y  yes, to this request only');
     expect(lines).toContain('  agent    ci, at 127.0.0.1:4711');
   });
 });

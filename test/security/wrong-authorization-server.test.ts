@@ -36,7 +36,7 @@ test('a person is told where tokens come from and where they go, where these are
   const [consent = ''] = /https:\/\/\S+\/authorize\?\S+/.exec(said) ?? [];
   command.stdin.end();
   expect(said).toContain(
-    `Its tokens come from ${at.authority}, and are sent to ${api.authority}: go on only where these belong together.`,
+    `Its tokens come from ${at.authority}, and are sent to ${api.authority}: continue only if they belong together.`,
   );
   expect(new URL(consent).searchParams.get('resource')).toBe(api.url);
   await command.done;

@@ -105,7 +105,7 @@ export async function showAgent({ withView, output, now }: Context, name: string
     [
       details(name, {
         state: agent.disabledAt === null ? 'enabled' : `disabled ${relativeTime(agent.disabledAt, at)}`,
-        'acts for': agent.user ?? 'nobody in particular',
+        'acts for': agent.user ?? 'no user',
         labels: agent.labels.length === 0 ? null : agent.labels.join(', '),
         'bound to': bindings.map((binding) => bindingText(binding, grants)).join(', ') || 'nothing',
         'reaches now': reached.map(titleOf).join(', ') || 'no grant',
@@ -129,7 +129,7 @@ export async function showAgent({ withView, output, now }: Context, name: string
 }
 
 export interface SetOptions {
-  /** A user, or false: nobody in particular. */
+  /** A user, or false: no user. */
   readonly for?: string | false;
   /** New labels; false: no labels. */
   readonly agentLabel?: readonly string[] | false;
@@ -142,7 +142,7 @@ export async function setAgent(
   { for: user, agentLabel: labels }: SetOptions,
 ): Promise<void> {
   if (user === undefined && labels === undefined) {
-    throw new SidekeyError('input_invalid', 'The command does not say what is to be set.', {
+    throw new SidekeyError('input_invalid', 'The command names nothing to change.', {
       hint: `sidekey agent set NAME --for USER | --no-for | --agent-label LABEL | --no-agent-label`,
     });
   }
@@ -164,7 +164,7 @@ export async function setAgent(
   });
   output.result(
     { name, acts_for: agent.user, labels: agent.labels },
-    `${name} acts for ${agent.user ?? 'nobody in particular'}; its labels: ${agent.labels.join(', ') || 'none'}.`,
+    `${name} acts for ${agent.user ?? 'no user'}; its labels: ${agent.labels.join(', ') || 'none'}.`,
   );
 }
 

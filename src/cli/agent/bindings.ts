@@ -184,7 +184,7 @@ function reachText(bindings: readonly Binding[], grants: readonly Grant[]): stri
 }
 
 function saysNothing(command: string): SidekeyError {
-  return new SidekeyError('input_invalid', 'The command does not say which grants are meant.', {
+  return new SidekeyError('input_invalid', 'The command names no grants.', {
     hint: `sidekey agent ${command} NAME --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything`,
   });
 }

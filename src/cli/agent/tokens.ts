@@ -61,7 +61,7 @@ export async function addAgent(
   );
   output.say(
     [
-      `The token of ${name} is in that line, and is shown this once: the store keeps only its hash.`,
+      `The token of ${name} is in that line, and is shown only once: the store keeps only its hash.`,
       ...(bindings.length === 0
         ? []
         : [`It reaches: ${bindings.map((it) => bindingText(it, grants)).join(', ')}.`]),
@@ -126,7 +126,7 @@ export async function rotateAgent(
   const old = ending === 1 ? 'The token before it' : `The ${ending} tokens before it`;
   output.say(
     [
-      `The new token of ${name} is in that line, and is shown this once.`,
+      `The new token of ${name} is in that line, and is shown only once.`,
       ending === 0
         ? 'It took over from none; the others stay as they are.'
         : `${old} ${overlap === undefined ? 'ended' : `will end in ${overlap}`}.`,
@@ -163,7 +163,7 @@ export function newToken(
   checkName('label of the token', label);
   if (label.startsWith('sidekey_')) {
     throw new SidekeyError('input_invalid', 'The label of the token is not valid.', {
-      hint: 'say what the token is for, such as laptop; the token itself is made here',
+      hint: 'name the purpose of the token, such as laptop; Sidekey makes the token itself',
     });
   }
   const secret = newSecret('agent');

@@ -69,9 +69,13 @@ function responseOf({
 function readId(text: string): string {
   const id = readApprovalId(text);
   if (id !== null) return id;
-  throw new SidekeyError('input_invalid', 'That is no id of a request: it has eight letters and digits.', {
-    hint: 'sidekey approve --list',
-  });
+  throw new SidekeyError(
+    'input_invalid',
+    'This is not the ID of a request: an ID has eight letters and digits.',
+    {
+      hint: 'sidekey approve --list',
+    },
+  );
 }
 
 function unclear(): SidekeyError {
@@ -119,7 +123,7 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
       waiting: waiting.map((question) => questionJson(question, at)),
       standing: standing.map(standingJson),
     },
-    blocks.length === 0 ? 'Nothing waits, and no yes stands.' : blocks.join('\n\n'),
+    blocks.length === 0 ? 'No request waits, and no approval is in force.' : blocks.join('\n\n'),
   );
 }
 
@@ -147,9 +151,13 @@ async function revokeOne({ withState, output, env, now }: Context, id: string): 
 }
 
 function nothingStands(id: string): SidekeyError {
-  return new SidekeyError('not_found', `No yes ${id} stands: it has ended, or was for its request alone.`, {
-    hint: 'sidekey approve --list',
-  });
+  return new SidekeyError(
+    'not_found',
+    `No approval ${id} is in force: it has ended, or was for one request only.`,
+    {
+      hint: 'sidekey approve --list',
+    },
+  );
 }
 
 /**
@@ -190,7 +198,7 @@ function answerOf(said: ApprovalResponse, by: string, at: number): Answer {
 function sentenceOf(approval: Approval, said: ApprovalResponse): string {
   const { id } = approval;
   if (said === 'deny') return `Denied ${id}: the request is refused.`;
-  if (said === 'once') return `Allowed ${id}: this request alone.`;
+  if (said === 'once') return `Allowed ${id}: this request only.`;
   const until = said === 'lease' ? 'as long as the lease lives' : `for ${spanText(said.forMs)}`;
   return `Allowed ${id}, and ${beyondText(approval)}, ${until}.`;
 }

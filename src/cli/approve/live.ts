@@ -204,7 +204,7 @@ export function livePage(
 const idle = [
   'Nothing waits for you.',
   '',
-  'A request that meets a rule with "outcome: approve" comes up here by itself.',
+  'A request that meets a rule with "outcome: approve" appears here.',
   'What was approved for longer: sidekey approve --list',
   '',
   'q leaves',
@@ -226,7 +226,7 @@ function rowOf(entry: Approval, isSelected: boolean, now: number, columns: numbe
 function keysOf(entry: Approval): string[] {
   const beyond = beyondText(entry);
   return [
-    '  y  yes, to this request alone',
+    '  y  yes, to this request only',
     ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while that lives`]),
     entry.who.lease === null ? `  t  yes, to ${beyond}, for a time` : '  t  the same, for a time',
     '  n  no      up, down  choose another      q  leave',

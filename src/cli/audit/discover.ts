@@ -62,9 +62,9 @@ export async function discover(context: Context, options: ConditionOptions): Pro
       : `domains:\n${entries.map(asText).join('')}`.trimEnd(),
   );
   if (entries.length === 0 || output.json) return;
-  output.say('Paste what agents shall reach; put the name of a grant in the place of GRANT.');
+  output.say('Paste the entries that agents may reach. Replace GRANT with the name of a grant.');
   if (entries.some(({ lines }) => lines.replaces !== null)) {
-    output.say('An entry that stands in the map already is shown whole: put it in the place of the old one.');
+    output.say('An entry that exists in the map is printed in full: replace the old one with it.');
   }
 }
 
@@ -94,7 +94,7 @@ function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines
   const who = host.agents.length === 0 ? '' : `, by ${host.agents.join(', ')}`;
   const comments = [
     `${counts.join(', ')}${who}, last ${host.lastSeen}`,
-    ...(lines.replaces === null ? [] : [`in the place of ${lines.replaces}`]),
+    ...(lines.replaces === null ? [] : [`replaces ${lines.replaces}`]),
     ...lines.notes,
   ];
   const entry = stringify({ [lines.key]: lines.entry }, { flowCollectionPadding: true, lineWidth: 0 });
@@ -165,7 +165,7 @@ async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Su
     ...(isOwn ? [] : [`of ${domain.origin}, for this host alone`]),
     ...(mode === 'report' ? ['its rules only report now; these lines enforce them'] : []),
     ...(looksAtBodies(domain)
-      ? ['its rules look at bodies, which the record does not hold: narrow what you paste']
+      ? ['its rules read bodies, which the audit log does not contain: make the lines narrower']
       : []),
     ...leftOut(seen),
   ];

@@ -33,7 +33,7 @@ export async function verify(
   const anchors = options.anchor === undefined ? undefined : await readAnchorText(options.anchor, readInput);
   const { file } = config.audit;
   // First, so that the log is no shorter than the ends say. Without a store there may be no key either.
-  let whyNot = 'there is no store here';
+  let whyNot = 'there is no store';
   const stored = await withView(async (view) => {
     const vault = await view.vault();
     if (view.store === null || vault === null) return undefined;
@@ -102,7 +102,7 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
   if (ok) return [`The audit log is whole: ${extent}.`, ...notes].join('\n');
   if (gaps.length > 0)
     notes.push(
-      'Lines that are gone stay reported. Where you know why (a backup that was put back): sidekey audit accept',
+      'Missing lines stay reported. Where you know the reason (a restored backup): sidekey audit accept',
     );
   const total = problems.length + found.omitted;
   const listed = problems
@@ -156,7 +156,7 @@ export function accept({ withState, output }: Context): Promise<number> {
     const text =
       gaps.length === 0
         ? `No lines are missing in the audit log ${name}.`
-        : [`It is on record in ${name} that this is known:`, ...told].join('\n');
+        : [`The audit log now records in ${name} that this loss is known:`, ...told].join('\n');
     const rest =
       after.length === 0
         ? []

@@ -56,7 +56,7 @@ export function planDomains(
     });
   }
   if (widen && allowedDomains === undefined) {
-    throw new SidekeyError('input_invalid', '--widen says nothing without --allowed-domains.', {
+    throw new SidekeyError('input_invalid', '--widen needs --allowed-domains.', {
       hint: 'name the hosts: --allowed-domains HOST --widen',
     });
   }
@@ -72,7 +72,7 @@ export function planDomains(
     throw new SidekeyError(
       'input_invalid',
       `${widened.join(', ')} is beyond what the provider ${provider.name} names: ${provider.audience.join(', ')}.`,
-      { hint: 'where its credential is really meant for there, add --widen' },
+      { hint: 'if its credential is intended for these hosts, add --widen' },
     );
   }
   return {

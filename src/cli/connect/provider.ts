@@ -29,7 +29,7 @@ export function assertSettings({ name, title, settings }: Provider): void {
   const what = open.map((setting) => `${setting.name} (${setting.description})`).join(', ');
   const set = open.map((setting) => `--set ${setting.name}=${shellWord(setting.example)}`).join(' ');
   throw new SidekeyError('input_invalid', `${title} needs to know: ${what}.`, {
-    hint: `with your own in the place of the example: sidekey connect ${name} ${set}`,
+    hint: `with your own value instead of the example: sidekey connect ${name} ${set}`,
   });
 }
 
@@ -180,7 +180,7 @@ export function scopesToAsk(
   const named = written?.split(/[\s,]+/).filter((scope) => scope !== '');
   const wrong = named?.every(isScope) === false;
   if (wrong || named?.length === 0) {
-    throw new SidekeyError('input_invalid', '--scopes holds what is no scope.', {
+    throw new SidekeyError('input_invalid', '--scopes contains an invalid scope.', {
       hint: 'names with spaces or commas between them, such as --scopes "repo read:org"',
     });
   }
@@ -304,7 +304,7 @@ export async function discoverProvider(
   if (server !== host) {
     // The API names the server: whether it is its own, no document proves.
     output.say(
-      `Note: Its tokens come from ${server}, and are sent to ${host}: go on only where these belong together.`,
+      `Note: Its tokens come from ${server}, and are sent to ${host}: continue only if they belong together.`,
     );
   }
   return { provider, clientSecret: client?.clientSecret ?? null };
@@ -313,7 +313,7 @@ export async function discoverProvider(
 function nameFor(host: string, named: string | undefined): string {
   const name = named ?? host;
   if (isName(name)) return name;
-  throw new SidekeyError('input_invalid', 'The host cannot stand for the name of the provider.', {
+  throw new SidekeyError('input_invalid', 'The host is not a valid name of a provider.', {
     hint: 'name it: --name NAME, of letters, digits, dots, dashes and underscores',
   });
 }

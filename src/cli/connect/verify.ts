@@ -126,17 +126,17 @@ export async function assertWorks(request: VerifyRequest, sealed: SealedCredenti
   const verified = await recorded(request, () => verify(provider, sealed, request));
   switch (verified.kind) {
     case 'works':
-      context.output.say(`${provider.title} takes the credential (HTTP ${verified.status}).`);
+      context.output.say(`${provider.title} accepts the credential (HTTP ${verified.status}).`);
       return;
     case 'refused':
       throw new SidekeyError(
         'provider_refused',
-        `${provider.title} does not take the credential (HTTP ${verified.status}); nothing was stored.`,
+        `${provider.title} does not accept the credential (HTTP ${verified.status}); nothing was stored.`,
         { hint: 'see that it is the right one, that it is not revoked, and that it may do this' },
       );
     case 'unknown':
       context.output.say(
-        `Note: whether ${provider.title} takes the credential is not known: ${withoutStop(verified.reason)}.`,
+        `Note: whether ${provider.title} accepts the credential is not known: ${withoutStop(verified.reason)}.`,
       );
   }
 }

@@ -149,7 +149,7 @@ function describe(
 const words = {
   works: 'works',
   untrusted: 'does not trust the CA',
-  unproxied: 'goes past the proxy',
+  unproxied: 'bypasses the proxy',
   unauthenticated: 'shows no token',
   failed: 'fails',
   slow: 'takes too long',
@@ -170,12 +170,12 @@ function adviceFor({ client, library, verdict, said }: Probed): Need | null {
     case 'untrusted':
       return {
         sentence: `${title} reaches the proxy and does not trust its CA, though ${trust === '' ? 'no variable tells it' : `${trust} names it`}.${quoted}`,
-        hint: notes === '' ? 'look for a setting of its own that goes before the variable' : notes,
+        hint: notes === '' ? 'look for a setting of the program that overrides the variable' : notes,
       };
     case 'unproxied':
       return {
-        sentence: `${title} goes past the proxy, though HTTPS_PROXY names it.${quoted}`,
-        hint: notes === '' ? 'look for a setting of its own that goes before the variable' : notes,
+        sentence: `${title} bypasses the proxy, though HTTPS_PROXY names it.${quoted}`,
+        hint: notes === '' ? 'look for a setting of the program that overrides the variable' : notes,
       };
     case 'unauthenticated':
       return {
@@ -183,11 +183,11 @@ function adviceFor({ client, library, verdict, said }: Probed): Need | null {
         hint: 'set proxy.authentication: optional in the config file, or give it a port of its own with "sidekey run"',
       };
     case 'failed':
-      return { sentence: `${title} failed in a way that says nothing of the proxy.${quoted}`, hint: null };
+      return { sentence: `${title} failed, and its output does not mention the proxy.${quoted}`, hint: null };
     case 'slow':
       return {
         sentence: `${title} did not end in time.${quoted}`,
-        hint: 'try again: the first run of a compiler takes long',
+        hint: 'try again: the first run of a compiler is slow',
       };
   }
 }

@@ -26,7 +26,7 @@ export interface ExplainOptions {
 export interface Question {
   readonly method: string;
   readonly url: string;
-  /** Null: nobody in particular, or whose lease it is. */
+  /** Null: no user, or whose lease it is. */
   readonly agent: string | null;
   /** Its id, or how that begins; null: the agent shows a token of its own. */
   readonly lease: string | null;
@@ -103,7 +103,7 @@ function readTarget(
 function readHeader(text: string): RawFields {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
-    throw wrong('A --header is none.', `--header 'Sidekey-Reason: ticket 7'`);
+    throw wrong('A --header is not valid.', `--header 'Sidekey-Reason: ticket 7'`);
   }
   if (name.toLowerCase() === 'proxy-authorization') {
     throw wrong(

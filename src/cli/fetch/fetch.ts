@@ -226,7 +226,7 @@ export function nextHop(hop: Hop, status: number, location: string | undefined):
   if (body?.repeatable === false) {
     throw new SidekeyError(
       'input_invalid',
-      'The redirect wants the body a second time, and it was read already.',
+      'The redirect needs the body a second time, and the body cannot be read again.',
       {
         hint: 'give it as a file: --data-file FILE',
       },

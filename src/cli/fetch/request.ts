@@ -48,9 +48,9 @@ export async function readQuestion(
 ): Promise<Question> {
   const [grant, written] = words[1] === undefined ? [null, words[0]] : [words[0], words[1]];
   if (grant !== null && !isName(grant))
-    throw wrong('What stands before the URL is no grant.', 'sidekey grant list');
+    throw wrong('The word before the URL is not the name of a grant.', 'sidekey grant list');
   const { user = null, reason, request } = options;
-  if (user !== null && !isName(user)) throw wrong('--user is no name of a user.', 'sidekey grant list');
+  if (user !== null && !isName(user)) throw wrong('--user is not the name of a user.', 'sidekey grant list');
   if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
     throw wrong('The reason is empty, or has control characters.', "--reason 'ticket 7'");
   }
@@ -90,7 +90,7 @@ export function readUrl(text: string): string {
   const target = parseAbsoluteTarget(whole);
   if (target === null) {
     throw wrong(
-      'What stands for the URL is none, or has a user name in it.',
+      'The URL is not valid, or contains a user name.',
       'sidekey fetch https://api.example.com/path',
     );
   }
@@ -102,13 +102,13 @@ export function readUrl(text: string): string {
 
 function readMethod(text: string): string {
   if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(text) && text.toUpperCase() !== 'CONNECT') return text;
-  throw wrong('--request is no method.', '-X PATCH');
+  throw wrong('--request is not a method.', '-X PATCH');
 }
 
 function readSeconds(text: string): number {
   const seconds = /^\d{1,7}(?:\.\d{1,3})?$/.test(text) ? Number(text) : 0;
   if (seconds > 0) return seconds * 1_000;
-  throw wrong('--max-time is no number of seconds.', '--max-time 30');
+  throw wrong('--max-time is not a number of seconds.', '--max-time 30');
 }
 
 function wrong(sentence: string, hint: string): SidekeyError {
@@ -182,7 +182,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
 function readHeaderField(text: string): readonly [name: string, value: string] {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
-    throw refused('A --header is none.', `--header 'Accept: text/html'`);
+    throw refused('A --header is not valid.', `--header 'Accept: text/html'`);
   }
   const lower = name.toLowerCase();
   const instead = ofOurs[lower];

@@ -50,7 +50,7 @@ export async function openEndpoint(
   if (proxy !== undefined) {
     const endpoint = readProxy(proxy);
     if (endpoint !== null) return endpoint;
-    throw new SidekeyError('input_invalid', '--proxy is no proxy on this machine.', {
+    throw new SidekeyError('input_invalid', '--proxy is not a proxy on this machine.', {
       hint: '--proxy http://NAME:TOKEN@127.0.0.1:8377; for another machine use curl -x, which speaks TLS through it',
     });
   }
@@ -309,7 +309,7 @@ async function ownProxy(
   agent: string | null,
 ): Promise<ProxyEndpoint> {
   if (agent === null && config.proxy.authentication === 'required') {
-    throw new SidekeyError('agent_auth_required', 'This config serves known agents alone.', {
+    throw new SidekeyError('agent_auth_required', 'This config requires an agent.', {
       hint: 'sidekey fetch --agent NAME URL',
     });
   }

@@ -65,7 +65,7 @@ export async function addGrant(context: Context, name: string, options: AddOptio
   if (wider.length > 0 && provider.audience.length > 0) {
     warn(
       `The credential may now also be sent to ${wider.join(', ')}, which the provider ${provider.name} does not name.`,
-      'if that is not meant, add it again with --replace and without --audience',
+      'if this is not intended, add it again with --replace and without --audience',
     );
   }
 
@@ -140,9 +140,13 @@ function alreadyThere(existing: Grant, wanted: Pick<Grant, 'name' | 'user' | 'pr
 export function chooseAudience(named: readonly string[] | undefined, provider: Provider): readonly string[] {
   if (named !== undefined) return [...new Set(named.map((text) => hostPattern('--audience', text).text))];
   if (provider.audience.length > 0) return provider.audience;
-  throw new SidekeyError('input_invalid', `The provider ${provider.name} says no host for its credentials.`, {
-    hint: 'name the hosts that this one may be sent to: --audience HOST',
-  });
+  throw new SidekeyError(
+    'input_invalid',
+    `The provider ${provider.name} names no hosts for its credentials.`,
+    {
+      hint: 'name the hosts that this one may be sent to: --audience HOST',
+    },
+  );
 }
 
 /**

@@ -96,13 +96,13 @@ export function certificateMisfit(
   const isShown = kinds.includes('client_certificate');
   if (isCertificate && !isShown) {
     return {
-      sentence: `The provider ${name} does not have a client certificate shown, so requests with it are refused.`,
+      sentence: `The provider ${name} does not use client certificates, so requests with it are refused.`,
       hint: `in the provider: inject: client_certificate`,
     };
   }
   if (!isCertificate && isShown && kinds.every((kind) => kind === 'client_certificate')) {
     return {
-      sentence: `The provider ${name} has a client certificate shown, and this credential is none.`,
+      sentence: `The provider ${name} expects a client certificate, and this credential is none.`,
       hint: `cat client.crt client.key | sidekey grant add NAME --provider ${name} --replace`,
     };
   }

@@ -55,13 +55,9 @@ async function holderOf(
 ): Promise<Holder> {
   if (agent === undefined && id === undefined) {
     if (config.proxy.authentication === 'optional') return anyone;
-    throw new SidekeyError(
-      'input_invalid',
-      'The proxy serves nobody without a token (proxy.authentication).',
-      {
-        hint: `sidekey grant placeholder ${grant.name} --agent NAME`,
-      },
-    );
+    throw new SidekeyError('input_invalid', 'The proxy requires a token (proxy.authentication).', {
+      hint: `sidekey grant placeholder ${grant.name} --agent NAME`,
+    });
   }
   const rights = await store?.rights.read();
   const lease = id === undefined ? null : pickLease((await store?.leases.list()) ?? [], id);
@@ -93,7 +89,7 @@ function formOf(name: string | undefined, provider: Provider | undefined): Place
       if (own !== undefined) return own;
       throw new SidekeyError(
         'input_invalid',
-        'The provider of this grant says nothing of the form of its credentials.',
+        'The provider of this grant does not define the form of its credentials.',
         {
           hint: '--form plain, or environment: { NAME: prefix-sidekeyPlaceholder0000 } in the provider',
         },

@@ -204,7 +204,7 @@ export async function extendGrant(
     const maxMs = policy?.maxTtlMs ?? null;
     const wanted = asked ?? policy?.defaultTtlMs ?? maxMs;
     if (wanted === null) {
-      throw new SidekeyError('input_invalid', 'Nothing says how far the grant is to be extended.', {
+      throw new SidekeyError('input_invalid', 'The new end of the grant is missing.', {
         hint: `sidekey grant extend ${reference} --ttl 30d`,
       });
     }

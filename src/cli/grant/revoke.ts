@@ -201,7 +201,7 @@ async function revokeTokens(
 function failed(title: string, reason: string): ProviderRevocation {
   return {
     kind: 'failed',
-    sentence: `${title} was not told: ${withoutStop(reason)}. What it gave may still be good there until you end it at the provider.`,
+    sentence: `${title} was not told: ${withoutStop(reason)}. The token may still be valid there until you revoke it at the provider.`,
   };
 }
 
@@ -210,7 +210,7 @@ function notTold(provider: Provider | undefined): ProviderRevocation {
   const where = provider?.token?.url ?? null;
   return {
     kind: 'not told',
-    sentence: `${title} offers no way to tell it: where the credential may be known to others, end it there too${where === null ? '' : ` (${where})`}.`,
+    sentence: `${title} has no revocation endpoint: revoke the credential there too, where others may know it${where === null ? '' : ` (${where})`}.`,
   };
 }
 

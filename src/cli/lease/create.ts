@@ -59,7 +59,7 @@ export async function createLease(
   const capped = cappedText(ttl, options.ttl);
   output.say(
     [
-      `The token of the lease ${lease.id} is in that line, and is shown this once.`,
+      `The token of the lease ${lease.id} is in that line, and is shown only once.`,
       leaseClockText(lease, at),
       ...(capped === null ? [] : [capped]),
       ...warnings,
@@ -70,7 +70,7 @@ export async function createLease(
 /** @throws SidekeyError `input_invalid` */
 export function readUses(option: string, text: string): number {
   if (/^[1-9][0-9]{0,8}$/.test(text)) return Number(text);
-  throw new SidekeyError('input_invalid', `${option} is no number of requests.`, {
+  throw new SidekeyError('input_invalid', `${option} is not a number of requests.`, {
     hint: `a whole number from 1 on: ${option} 10`,
   });
 }

@@ -174,13 +174,9 @@ export async function revokeLeases(
 ): Promise<void> {
   const said = [id, options.agent, options.grant].filter((each) => each !== undefined);
   if (said.length !== 1) {
-    throw new SidekeyError(
-      'input_invalid',
-      'Say which leases are meant: one, or all of an agent or a grant.',
-      {
-        hint: 'sidekey lease revoke LEASE | --agent AGENT | --grant GRANT',
-      },
-    );
+    throw new SidekeyError('input_invalid', 'Name one lease, or all leases of an agent or a grant.', {
+      hint: 'sidekey lease revoke LEASE | --agent AGENT | --grant GRANT',
+    });
   }
   const revoked = await withState(async (state) => {
     const { which, event } = await choiceOf(state, id, options);
@@ -192,7 +188,7 @@ export async function revokeLeases(
   output.result(
     { revoked },
     count === 0
-      ? 'Nothing has changed: they were revoked before, or there are none.'
+      ? 'Nothing changed: the leases were revoked before, or there are none.'
       : `Revoked ${count === 1 ? 'one lease' : `${count} leases`}: refused from the next request on.`,
   );
 }

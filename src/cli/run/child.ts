@@ -67,7 +67,7 @@ function failed({ program, env }: Command, cause: Error): ChildEnd {
     return { kind: 'failed', code: 127, error };
   }
   const error = new SidekeyError('input_invalid', `${program} cannot be run (${code}).`, {
-    hint: code === 'EACCES' ? 'it is no file that may be executed: chmod +x makes it one' : undefined,
+    hint: code === 'EACCES' ? 'the file is not executable: chmod +x' : undefined,
     cause,
   });
   return { kind: 'failed', code: 126, error };

@@ -171,7 +171,7 @@ export async function readPlace(
     'input_invalid',
     'The URL of --proxy has a token, which others see in an argument.',
     {
-      hint: 'put the URL into a variable, and name that: --proxy env:SIDEKEY_PROXY',
+      hint: 'put the URL into a variable, and name the variable: --proxy env:SIDEKEY_PROXY',
     },
   );
 }
@@ -179,7 +179,7 @@ export async function readPlace(
 function placeOf(text: string): ProxyPlace {
   const url = URL.parse(text);
   if (url === null || url.protocol !== 'http:' || url.pathname !== '/' || url.search + url.hash !== '') {
-    throw new SidekeyError('input_invalid', 'What --proxy names is no URL of a proxy.', {
+    throw new SidekeyError('input_invalid', '--proxy is not the URL of a proxy.', {
       hint: '--proxy http://127.0.0.1:8377, or --proxy env:NAME for one with a token',
     });
   }

@@ -60,8 +60,8 @@ async function bindingOf(view: View, grant: Grant): Promise<'bound' | 'unbound' 
 
 function unboundNeed(grant: Grant): Need {
   return {
-    sentence: `The token of ${titleOf(grant)} is bound to no key, and its provider wants one that is (dpop): it goes nowhere.`,
-    hint: `${refreshCommand(grant)}; where the provider binds no tokens, take dpop out of its definition`,
+    sentence: `The token of ${titleOf(grant)} is not bound to a key, and its provider requires that (dpop): no request carries it.`,
+    hint: `${refreshCommand(grant)}; where the provider binds no tokens, remove dpop from its definition`,
   };
 }
 

@@ -69,7 +69,7 @@ async function health({ readConfig, salvageConfig, output }: Context): Promise<n
     serving: `The proxy serves at ${url}.`,
     silent: `No proxy answers at ${url}.`,
     stranger: `What answers at ${url} is not Sidekey.`,
-    unknown: 'proxy.listen has port 0: nobody can know where the proxy listens.',
+    unknown: 'proxy.listen has port 0: the port of the proxy is not known.',
   }[found.kind];
   output.result({ ok, health: found.kind }, text);
   return ok ? exitCode.ok : exitCode.failure;

@@ -67,7 +67,7 @@ describe('an agent', () => {
       [['--grant', 'eve/work'], 4, 'has no grant work'],
       [['--provider', 'githb'], 2, 'did you mean github'],
       [['--user', 'a b'], 2, 'is not valid'],
-      [[], 2, 'does not say which grants'],
+      [[], 2, 'names no grants'],
     ] as const) {
       const ran = await at.run(['agent', 'bind', 'ci', ...args]);
       expect(ran, args.join(' ')).toMatchObject({ exit: code, stdout: '' });

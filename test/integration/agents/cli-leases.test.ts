@@ -201,7 +201,7 @@ describe('a lease', () => {
     expect((await at.run(['lease', 'revoke', first!.id])).stdout).toContain('Revoked one lease');
     expect(await at.run(['lease', 'revoke', first!.id])).toMatchObject({
       exit: 0,
-      stdout: expect.stringContaining('Nothing has changed'),
+      stdout: expect.stringContaining('Nothing changed'),
     });
     expect(await at.run(['lease', 'renew', first!.id])).toMatchObject({
       exit: 4,

@@ -343,7 +343,7 @@ describe('explain', () => {
   });
 
   test.each([
-    [['--header', 'nonsense'], 'A --header is none.'],
+    [['--header', 'nonsense'], 'A --header is not valid.'],
     [['--header', 'Proxy-Authorization: Basic c2VjcmV0'], 'Who asks is not said by a header'],
     [['--client', 'nowhere'], '--client is no IP address.'],
     [['--agent', 'a+b'], 'A selector in --agent is none.'],

@@ -50,7 +50,7 @@ test.skipIf(curlMissing)(
     await writeFile(at.at('.curlrc'), 'noproxy = "*"\n');
     expect(await at.run(['doctor', '--only', 'curl'], { env })).toMatchObject({
       exit: 1,
-      stdout: expect.stringMatching(/curl goes past the proxy.*\n {2}→ A file ~\/\.curlrc/),
+      stdout: expect.stringMatching(/curl bypasses the proxy.*\n {2}→ A file ~\/\.curlrc/),
     });
     await writeFile(at.at('other.pem'), upstreamCa);
     await writeFile(at.at('.curlrc'), `cacert = "${at.at('other.pem')}"\n`);

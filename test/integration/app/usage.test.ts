@@ -133,7 +133,7 @@ describe('agents', () => {
     const [, token = ''] =
       /^HTTPS_PROXY=http:\/\/ci:(sidekey_agent_[\w-]{43})@127\.0\.0\.1:8399\n$/.exec(added.stdout) ?? [];
     expect(token).not.toBe('');
-    expect(added.stderr).toContain('is shown this once');
+    expect(added.stderr).toContain('is shown only once');
     expect(added.stderr).not.toContain(token);
     expect((await at.run(['agent', 'list'])).stdout).toMatch(
       /^NAME +STATE .+ CREATED\nci +enabled +- +nothing +1 +0 +never .+ ago\n$/,

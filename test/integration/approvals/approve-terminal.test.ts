@@ -40,7 +40,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
     expect(after).toBe(before);
     // What was done is told again on the page of before.
     const [, ofBefore = ''] = list.screen().split(restored);
-    expect(ofBefore).toContain(`Allowed ${id}: this request alone.`);
+    expect(ofBefore).toContain(`Allowed ${id}: this request only.`);
     expect(await events()).toEqual([
       expect.objectContaining({
         event: 'approval.allowed',

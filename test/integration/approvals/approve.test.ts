@@ -174,7 +174,7 @@ describe('a yes that stands', () => {
     });
     const again = await at.run(['approve', '--revoke', id]);
     expect(again).toMatchObject({ exit: 2, stdout: '' });
-    expect(again.stderr).toContain(`No yes ${id} stands`);
+    expect(again.stderr).toContain(`No approval ${id} is in force`);
     expect(await events()).toHaveLength(2);
   });
 
@@ -277,7 +277,7 @@ describe('the list', () => {
     const before = await at.everything();
     expect(await at.run(['approve'])).toEqual({
       exit: 0,
-      stdout: 'Nothing waits, and no yes stands.\n',
+      stdout: 'No request waits, and no approval is in force.\n',
       stderr: '',
     });
     expect(await at.everything()).toEqual(before);

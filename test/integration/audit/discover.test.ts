@@ -175,9 +175,9 @@ describe('the lines of audit discover, pasted', () => {
       [
         'domains:',
         '  # 1 × rule_denied, 1 × rule_denied, only reported, by ci, last TIME',
-        '  # in the place of domains["API.acme.test"] (config/sidekey.yaml:5)',
+        '  # replaces domains["API.acme.test"] (config/sidekey.yaml:5)',
         '  # its rules only report now; these lines enforce them',
-        '  # its rules look at bodies, which the record does not hold: narrow what you paste',
+        '  # its rules read bodies, which the audit log does not contain: make the lines narrower',
         '  # left out: 1 path that servers read in different ways',
         '  API.acme.test:',
         '    grant: acme',
@@ -194,7 +194,7 @@ describe('the lines of audit discover, pasted', () => {
         '',
       ].join('\n'),
     );
-    expect(stderr).toContain('put it in the place of the old one');
+    expect(stderr).toContain('replace the old one with it');
     expect(await at.json(['audit', 'discover'])).toMatchObject({
       hosts: [
         {

@@ -213,7 +213,7 @@ describe('audit discover', () => {
       },
     });
     expect(stdout).toContain('# 21 × domain_not_allowed, by ci, last 20');
-    expect(stderr).toContain('in the place of GRANT');
+    expect(stderr).toContain('Replace GRANT with');
     writeFileSync(
       at.configFile,
       `${readFileSync(at.configFile, 'utf8').replace(/^domains:[^]*?(?=^\S)|^domains:[^]*/m, '')}${stdout.replace('GRANT', 'acme')}`,

@@ -215,7 +215,7 @@ describe('connect, and the allowed-domains map', () => {
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
     expect(ran.stderr).toBe(
       `sidekey: evil.example.com is beyond what the provider acme names: ${at.authority}.\n` +
-        '  → where its credential is really meant for there, add --widen\n',
+        '  → if its credential is intended for these hosts, add --widen\n',
     );
   });
 

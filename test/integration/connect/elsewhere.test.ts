@@ -61,7 +61,7 @@ describe('connect --paste, without a browser on this machine', () => {
     const ran = await at.run(paste, { input: 'the-code-of-another-account\n' });
     expect(ran).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('For this provider the code alone does not do.'),
+      stderr: expect.stringContaining('This provider needs more than the code.'),
     });
     expect(at.helpdesk.tokenRequestCount()).toBe(0);
   });

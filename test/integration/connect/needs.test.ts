@@ -49,7 +49,7 @@ describe('what is missing is said before anybody is asked', () => {
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
     expect(ran.stderr).toBe(
       'sidekey: Shop needs to know: shop (the name before .shop.test).\n' +
-        '  → with your own in the place of the example: sidekey connect shop --set shop=my-shop\n',
+        '  → with your own value instead of the example: sidekey connect shop --set shop=my-shop\n',
     );
   });
 

@@ -182,14 +182,14 @@ describe('the port', () => {
   });
 
   test.each([
-    ['--port', 'eighty', '--port is no port.'],
-    ['--port', '70000', '--port is no port.'],
+    ['--port', 'eighty', '--port is not a port.'],
+    ['--port', '70000', '--port is not a port.'],
     ['--redirect-uri', 'http://example.com/callback', 'plain http'],
     ['--redirect-uri', 'https://example.com/callback', 'no answer arrives here'],
     ['--redirect-uri', 'javascript:alert(1)', 'a scheme that no provider sends a browser to'],
-    ['--timeout', 'soon', '--timeout is no span of time.'],
-    ['--scopes', ' , ', '--scopes holds what is no scope.'],
-    ['--scopes', 'read"tickets', '--scopes holds what is no scope.'],
+    ['--timeout', 'soon', '--timeout is not a time span.'],
+    ['--scopes', ' , ', '--scopes contains an invalid scope.'],
+    ['--scopes', 'read"tickets', '--scopes contains an invalid scope.'],
   ])('%s %s is refused, and nobody is asked', async (option, value, sentence) => {
     const ran = await (await acmeHome()).run(['connect', 'acme', '--no-browser', option, value]);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });

@@ -61,7 +61,7 @@ describe('connect --token', () => {
     const ran = await at.run(command, { input });
     expect(ran).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+      stderr: expect.stringContaining('accepts the credential (HTTP 200)'),
     });
     expect(ran.stdout + ran.stderr).not.toContain('real+secret');
     expect(await stored(at)).toMatchObject([{ name: 'corp', type: 'aws' }]);
@@ -102,7 +102,7 @@ describe('connect --token', () => {
     });
     expect(ran).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+      stderr: expect.stringContaining('accepts the credential (HTTP 200)'),
     });
     expect(ran.stdout + ran.stderr).not.toMatch(/real\+secret|of\/the\+role|token==/);
     expect(new URLSearchParams(asked[0])).toEqual(
@@ -131,7 +131,7 @@ describe('connect --token', () => {
     const input = 'sid=AC1\nauth=s3cret\n';
     expect(await at.run(['connect', 'corp', '--token', '--verify'], { input })).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('takes the credential (HTTP 200)'),
+      stderr: expect.stringContaining('accepts the credential (HTTP 200)'),
     });
   });
 
@@ -221,7 +221,7 @@ describe('connect --import', () => {
     const ran = await at.run(['connect', 'acme', '--import'], { input: `${got.refresh_token}\n` });
     expect(ran).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('should not use this refresh token'),
+      stderr: expect.stringContaining('must not use this refresh token'),
     });
     expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({
       state: 'active',

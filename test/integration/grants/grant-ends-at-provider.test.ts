@@ -62,7 +62,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     const ran = await at.run(['grant', command, 'acme']);
     expect(ran).toMatchObject({
       exit: 5,
-      stderr: expect.stringMatching(/Acme Helpdesk was not told: .*may still be good there/),
+      stderr: expect.stringMatching(/Acme Helpdesk was not told: .*may still be valid there/),
     });
     const left = await at.json(['grant', 'list']);
     expect(left).toEqual(command === 'revoke' ? [expect.objectContaining({ state: 'revoked' })] : []);
@@ -80,7 +80,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     await at.grant('openai', { type: 'api_key', value: 'sk-1' }, ['--provider', 'openai']);
     expect(await at.run(['grant', command, 'openai'])).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('end it there too (https://platform.openai.com/'),
+      stderr: expect.stringContaining('where others may know it (https://platform.openai.com/'),
     });
   });
 });

@@ -112,7 +112,7 @@ describe('grants at the command line', () => {
     const ambiguous = await at.run(['grant', 'show', 'work']);
     expect(ambiguous).toMatchObject({ exit: 2, stdout: '' });
     expect(ambiguous.stderr).toBe(
-      'sidekey: Several users have a grant work: alice, bob.\n  → say whose: --user alice\n',
+      'sidekey: Several users have a grant work: alice, bob.\n  → name the user: --user alice\n',
     );
     expect(await at.json(['grant', 'show', 'work', '--user', 'bob'])).toMatchObject({ user: 'bob' });
     expect(await at.run(['grant', 'remove', 'work', '--user', 'carol'])).toMatchObject({

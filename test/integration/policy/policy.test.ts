@@ -94,15 +94,15 @@ test.each([
   ['- { request: GET nowhere/[, expect: deny }', null],
   [
     "- { request: 'GET https://u:p@api.example.com/', expect: deny }",
-    'cases.yaml:1:14: [0].request: is no request such as GET https://host/path.',
+    'cases.yaml:1:14: [0].request: is not a request such as GET https://host/path.',
   ],
   [
     '- { request: GET https://a.example.com/, expect: deny, at: 2026-11-21 }',
-    'cases.yaml:1:60: [0].at: is no moment such as 2026-11-21T09:00:00+01:00.',
+    'cases.yaml:1:60: [0].at: is not a time such as 2026-11-21T09:00:00+01:00.',
   ],
   [
     '- { request: GET https://a.example.com/, expect: deny, code: nope }',
-    'cases.yaml:1:62: [0].code: is no code of a refusal.',
+    'cases.yaml:1:62: [0].code: is not an error code of a refusal.',
   ],
   ['- { request: GET https://a.example.com/, expects: deny }', null],
   ['[]', 'cases.yaml:1:1: has no case.'],

@@ -94,7 +94,7 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     await visit(await consent(server, url));
     const ran = await command.done;
     expect(ran.exit, ran.stderr).toBe(0);
-    expect(ran.stderr).toContain('The Desk takes the credential (HTTP 200)');
+    expect(ran.stderr).toContain('The Desk accepts the credential (HTTP 200)');
 
     const { dpop } = await shown(at);
     expect(dpop).toEqual({ algorithm: 'ES256', thumbprint: expect.any(String), token_bound: true });
@@ -227,7 +227,7 @@ describe('a definition that comes to want bound tokens later', () => {
     expect(answer).toMatchObject({ status: 403, reason: 'policy_violation' });
     expect(answer?.body).toContain('bound to no key');
     expect(server.asked).toEqual([]);
-    expect((await at.run(['status'])).stdout).toContain('is bound to no key');
+    expect((await at.run(['status'])).stdout).toContain('is not bound to a key');
     expect((await at.run(['grant', 'show', 'desk'])).stdout).toContain('no key, though the provider');
     // Such a token is not taken any more, but for what gets another.
     const again = await at.run(['grant', 'add', 'desk', '--provider', 'desk', '--replace'], {

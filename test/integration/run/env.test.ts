@@ -65,7 +65,7 @@ describe('the variables of a running proxy', () => {
     const [, token = ''] = /http:\/\/ci:(sidekey_lease_[\w-]{43})@127\.0\.0\.1:8377'/.exec(ran.stdout) ?? [];
     expect(token).not.toBe('');
     expect(ran.stderr).toMatch(
-      /^The token of the lease [0-9a-f-]{36} stands in these lines, and is shown this once\.\nIt ends in 10 min\.\n$/,
+      /^The token of the lease [0-9a-f-]{36} is in these lines, and is shown only once\.\nIt ends in 10 min\.\n$/,
     );
     expect(await at.json(['lease', 'list'])).toMatchObject([
       { agent: 'ci', state: 'active', expires_in: expect.closeTo(600, -1), purpose: 'sidekey env' },
@@ -167,8 +167,8 @@ describe('the variables of a running proxy', () => {
 describe('nothing is printed, and no lease is made', () => {
   test.each([
     [['--shell', 'cmd'], 'The shell of --shell is not known'],
-    [['--grant', 'work'], '--grant says nothing without --agent'],
-    [['--ttl', '5m'], '--ttl says nothing without --agent'],
+    [['--grant', 'work'], '--grant needs --agent'],
+    [['--ttl', '5m'], '--ttl needs --agent'],
     [['--agent', 'nobody'], 'There is no agent nobody'],
     [['--agent', 'ci', '--ttl', 'soon'], 'is no span of time'],
     [['--proxy', 'socks5://127.0.0.1:1'], 'is no URL of a proxy'],

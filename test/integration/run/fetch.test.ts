@@ -324,16 +324,16 @@ describe('who asks', () => {
 });
 
 test.each([
-  [['fetch', 'https://user:pass@a.test/'], 'has a user name in it'],
-  [['fetch', 'ftp://a.test/'], 'What stands for the URL is none'],
+  [['fetch', 'https://user:pass@a.test/'], 'contains a user name'],
+  [['fetch', 'ftp://a.test/'], 'The URL is not valid'],
   [['fetch', 'a b', 'https://a.test/'], 'What stands before the URL is no grant'],
-  [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is none'],
+  [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is not valid'],
   [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'is not given as a header'],
   [['fetch', 'a.test', '-X', 'CONNECT'], '--request is no method'],
   [['fetch', 'a.test', '-d', '@none'], 'none cannot be read (ENOENT)'],
   [['fetch', 'a.test', '-d', 'x', '--data-file', 'y'], 'both given'],
   [['fetch', 'a.test', '--max-time', '0'], '--max-time is no number of seconds'],
-  [['fetch', 'a.test', '--proxy', 'http://proxy.corp.test:3128'], '--proxy is no proxy on this machine'],
+  [['fetch', 'a.test', '--proxy', 'http://proxy.corp.test:3128'], '--proxy is not a proxy on this machine'],
   [['fetch', 'a.test', '--proxy', 'http://127.0.0.1:1', '--agent', 'ci'], 'both given'],
 ])('%j is refused before anything is sent', async (args, sentence) => {
   const { at } = await fetching((_request, response) => response.end());

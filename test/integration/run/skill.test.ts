@@ -29,7 +29,7 @@ test('where none is there it goes to the folder that many read', async () => {
   const at = await home();
   const { stdout, stderr } = await at.run(['skill', 'install']);
   expect(stdout).toBe('Wrote .agents/skills/sidekey/SKILL.md (agents)\n');
-  expect(stderr).toContain('None of these agents is there');
+  expect(stderr).toContain('None of these agents was found');
 });
 
 test.each([

@@ -12,7 +12,7 @@ test('provider show says it for each place, and in JSON as the config file would
       'Carried as:',
       '  Authorization: Basic x-access-token:…',
       '    at github.com /*/*/info/refs /*/*/git-upload-pack /*/*/git-receive-pack /*/*/info/lfs/**',
-      '  no credential; the client’s own Authorization goes on',
+      '  no credential; the client’s own Authorization is forwarded',
       '    at github.com',
     ].join('\n'),
   );
@@ -50,7 +50,7 @@ test('explain says it of a request', async () => {
     /✓ +injection +Authorization: Basic … \(as the provider github says\)\n[^]*with the credential of github/,
   );
   expect(await step('https://github.com/acme/widgets')).toMatch(
-    /✓ +injection +no credential; the client’s own Authorization goes on[^]*Let through: as it is, without a credential/,
+    /✓ +injection +no credential; the client’s own Authorization is forwarded[^]*Let through: as it is, without a credential/,
   );
   expect(await step('https://auth.docker.io/elsewhere')).toMatch(
     /✗ +injection +policy_violation[^]*does not say how its credential is carried/,
@@ -66,7 +66,7 @@ test('a host that is beyond the audience is no mistake in the map where the clie
   const allowed = await at.run(['domain', 'allow', 'registry-1.docker.io', '--grant', 'hub']);
   expect([allowed.exit, allowed.stderr]).toEqual([0, '']);
   const beyond = await at.run(['domain', 'allow', 'hub.docker.com', '--grant', 'hub']);
-  expect(beyond.stderr).toContain('may be sent to auth.docker.io alone');
+  expect(beyond.stderr).toContain('may be sent to auth.docker.io only');
 });
 
 test.each([

@@ -59,12 +59,12 @@ test('a provider that does not have it shown is pointed out, and one that has no
   const at = await bank({ inject: 'bearer' });
   const added = await at.run(add, { input: cert + key });
   expect(added.stdout + added.stderr).toContain(
-    'Note: The provider bank does not have a client certificate shown, so requests with it are refused.\n  → in the provider: inject: client_certificate',
+    'Note: The provider bank does not use client certificates, so requests with it are refused.\n  → in the provider: inject: client_certificate',
   );
   const other = await bank();
   const token = await other.run(add, { input: JSON.stringify({ type: 'api_key', value: 'secret' }) });
   expect(token.stdout + token.stderr).toContain(
-    'Note: The provider bank has a client certificate shown, and this credential is none.',
+    'Note: The provider bank expects a client certificate, and this credential is none.',
   );
 });
 

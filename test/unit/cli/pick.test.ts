@@ -29,7 +29,7 @@ describe('the grant that a command names', () => {
       expect.objectContaining({
         code: 'grant_ambiguous',
         message: 'Several users have a grant work: alice, bob.',
-        hint: 'say whose: --user alice',
+        hint: 'name the user: --user alice',
       }),
     );
   });

@@ -213,7 +213,7 @@ export function redirectTarget({
   if (redirectUri === undefined) return { kind: 'loopback', host: '127.0.0.1', port: wanted, path };
   const url = /^[\x21-\x7e]+$/.test(redirectUri) ? URL.parse(redirectUri) : null;
   if (url === null || redirectUri.includes('#') || url.username !== '' || url.password !== '') {
-    throw invalid('is no URI that a provider can send a browser to');
+    throw invalid('is not a URI that a browser can be redirected to');
   }
   if (url.protocol === 'http:') {
     if (!isLoopback(url.hostname)) {
@@ -265,7 +265,7 @@ export function redirectOf(
     // With the port that is registered, or not at all.
     return target.kind === 'loopback' ? { ...target, port: target.port ?? defaultPort } : target;
   }
-  throw new SidekeyError('input_invalid', `${title} takes only redirect URIs that begin with https.`, {
+  throw new SidekeyError('input_invalid', `${title} accepts only redirect URIs that begin with https.`, {
     hint: `register a page of yours, such as ${httpsExample}, and bring the answer here yourself: sidekey connect ${name} --redirect-uri ${httpsExample} --paste`,
   });
 }
@@ -300,7 +300,7 @@ export function loopbackUri(
 function portNumber(text: string): number {
   const port = Number(text);
   if (/^[0-9]{1,5}$/.test(text) && port <= 65_535) return port;
-  throw new SidekeyError('input_invalid', '--port is no port.', {
+  throw new SidekeyError('input_invalid', '--port is not a port.', {
     hint: 'a number from 1 to 65535, or 0 for any that is free',
   });
 }

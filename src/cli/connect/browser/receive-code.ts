@@ -235,7 +235,7 @@ function readPasted(
   const callback = read(text);
   if (callback.kind === 'code') {
     if (takesBareCode) return callback;
-    throw new SidekeyError('input_invalid', 'For this provider the code alone does not do.', {
+    throw new SidekeyError('input_invalid', 'This provider needs more than the code.', {
       hint: 'paste the whole address that the browser came to, from http to its end',
     });
   }

@@ -32,13 +32,9 @@ export const obtainByJwtBearer: Obtain = async (request) => {
   if (account !== null) assertSameEndpoint(account, provider, options);
   const issuer = options.issuer ?? account?.clientEmail ?? provider.clientId;
   if (issuer === null) {
-    throw new SidekeyError(
-      'input_invalid',
-      'Nothing says who signs: the issuer of the assertions is missing.',
-      {
-        hint: 'name it with --issuer, as the provider has it registered: a client id, or the address of an account',
-      },
-    );
+    throw new SidekeyError('input_invalid', 'The issuer of the assertions is missing.', {
+      hint: 'name it with --issuer, as the provider has it registered: a client id, or the address of an account',
+    });
   }
   return firstToken(request, {
     kind: 'jwt_bearer',
@@ -82,7 +78,7 @@ export const obtainByTokenExchange: Obtain = async (request) => {
   const { subjectToken, actorToken } = options;
   const actorTokenType = typeOf('--actor-token-type', options.actorTokenType);
   if (actorToken === undefined && actorTokenType !== null) {
-    throw new SidekeyError('input_invalid', '--actor-token-type stands without --actor-token.', {
+    throw new SidekeyError('input_invalid', '--actor-token-type needs --actor-token.', {
       hint: 'say where the actor’s token is: --actor-token file:PATH',
     });
   }
@@ -115,7 +111,7 @@ function typeOf(option: string, text: string | undefined): string | null {
   if (text === undefined) return null;
   if (knownTypes.includes(text)) return `${typePrefix}${text}`;
   if (/^[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+$/.test(text)) return text;
-  throw new SidekeyError('input_invalid', `${option} is no type of a token.`, {
+  throw new SidekeyError('input_invalid', `${option} is not a token type.`, {
     hint: `write one of ${knownTypes.join(', ')}, or a URI as the provider documents it`,
   });
 }
@@ -132,12 +128,12 @@ export const obtainByAwsRole: Obtain = async (request) => {
     });
   }
   if (!arn.test(roleArn)) {
-    throw new SidekeyError('input_invalid', '--assume-role is no ARN of a role.', {
+    throw new SidekeyError('input_invalid', '--assume-role is not the ARN of a role.', {
       hint: '--assume-role arn:aws:iam::123456789012:role/NAME',
     });
   }
   if (externalId !== undefined && !/^[\w+=,.@:/-]{2,1224}$/.test(externalId)) {
-    throw new SidekeyError('input_invalid', '--external-id is none that AWS takes.', {
+    throw new SidekeyError('input_invalid', '--external-id is not valid at AWS.', {
       hint: '2 to 1224 letters, digits and +=,.@:/-',
     });
   }
@@ -161,7 +157,7 @@ export const obtainByGithubInstallation: Obtain = async (request) => {
   if (appId === undefined || !/^[A-Za-z0-9._-]{1,64}$/.test(appId)) {
     throw new SidekeyError(
       'input_invalid',
-      appId === undefined ? 'Which app it is, is missing.' : '--app-id is no id of an app.',
+      appId === undefined ? 'The ID of the app is missing.' : '--app-id is not the ID of an app.',
       { hint: 'name its client id or its App ID with --app-id: the page of the app shows both' },
     );
   }
@@ -169,8 +165,8 @@ export const obtainByGithubInstallation: Obtain = async (request) => {
     throw new SidekeyError(
       'input_invalid',
       installationId === undefined
-        ? 'Which installation it is, is missing.'
-        : '--installation-id is no number.',
+        ? 'The ID of the installation is missing.'
+        : '--installation-id is not a number.',
       {
         hint: 'it is the number at the end of the address of the installation’s page: --installation-id 12345678',
       },

@@ -69,7 +69,7 @@ export async function findLogin({ state }: LoginParts, { via, user }: LoginRefer
   const grant = pickGrant(own, { grant: via, user });
   const provider = providers.get(grant.provider);
   if (provider === undefined || !isAuth0(provider)) {
-    throw new SidekeyError('input_invalid', `The grant ${titleOf(grant)} is no login at Auth0.`, {
+    throw new SidekeyError('input_invalid', `The grant ${titleOf(grant)} is not a login at Auth0.`, {
       hint: 'log in first, with sidekey connect auth0, and name that grant: --via auth0',
     });
   }
@@ -168,7 +168,7 @@ function askable(plan: RefreshPlan | null) {
 function unplanned(plan: RefreshPlan | null): SidekeyError {
   return plan?.kind === 'impossible'
     ? new SidekeyError('config_invalid', `Auth0 cannot be asked: ${plan.reason}.`, { hint: plan.hint })
-    : new SidekeyError('input_invalid', 'The grant is no login at Auth0.', {
+    : new SidekeyError('input_invalid', 'The grant is not a login at Auth0.', {
         hint: 'log in first, with sidekey connect auth0, and name that grant: --via auth0',
       });
 }
@@ -251,7 +251,7 @@ function wantedScopes({ scopes, context }: ConnectRequest, known: KnownConnectio
   if (scopes.length === 0) return [];
   if (known?.takesScopes === false) {
     context.output.say(
-      `Note: the connection ${known.name} takes no scopes; what its tokens may do is settled where its app is registered.`,
+      `Note: the connection ${known.name} accepts no scopes; the registration of its app decides what its tokens may do.`,
     );
     return [];
   }

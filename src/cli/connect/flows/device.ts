@@ -50,7 +50,7 @@ export const obtainByDevice: Obtain = async (request) => {
       switch (outcome.error) {
         case 'access_denied':
           throw new SidekeyError('provider_refused', `Consent was refused at ${provider.title}.`, {
-            hint: 'begin again where that was not meant',
+            hint: 'begin again if this was a mistake',
           });
         case 'expired_token':
           throw new SidekeyError('consent_missing', `Nobody gave consent at ${provider.title} in time.`, {

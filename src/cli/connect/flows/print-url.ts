@@ -118,7 +118,7 @@ function stateOf(callback: Callback, said: string | undefined): string {
   if (more.length === 0 && (written === undefined || said === undefined || written === said)) {
     const state = written ?? said;
     if (state !== undefined) return state;
-    throw new SidekeyError('input_invalid', 'Nothing says which consent that is the answer to.', {
+    throw new SidekeyError('input_invalid', 'The answer does not name its consent.', {
       hint: 'give the whole address, or add --state with what --print-url printed',
     });
   }

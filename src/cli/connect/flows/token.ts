@@ -53,7 +53,7 @@ function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
   if (inject.some(({ as }) => as.kind === 'client_certificate')) {
     throw new SidekeyError(
       'input_invalid',
-      `The provider ${name} has a client certificate shown, which no prompt takes.`,
+      `The provider ${name} expects a client certificate, which cannot be pasted.`,
       {
         hint: `cat client.crt client.key | sidekey grant add ${name} --provider ${name}`,
       },
@@ -140,7 +140,7 @@ export const importToken: Obtain = async (request) => {
   const gap = refreshGapOf(credential, provider);
   if (gap !== null) throw new SidekeyError('input_invalid', gap.sentence, { hint: gap.hint });
   output.say(
-    'The tool that it came from should not use this refresh token any more: where the provider rotates them, whoever is second loses it.',
+    'The other tool must not use this refresh token any more: where the provider rotates refresh tokens, the second use fails.',
   );
   const clock = clockOf(credential, now(), 0);
   // An access token of another tool is bound to no key of Sidekey's.
@@ -153,7 +153,7 @@ function read(text: string, now: () => number): OAuth2Credential {
   const isToken = /^[\x21-\x7e]+$/.test(bare) && !bare.startsWith('{') && !bare.startsWith('"');
   const { credential } = readCredential(isToken ? JSON.stringify({ refresh_token: bare }) : text, { now });
   if (credential.type === 'oauth2' && credential.refreshToken !== null) return credential;
-  throw new SidekeyError('input_invalid', 'There is no refresh token in what was handed over.', {
+  throw new SidekeyError('input_invalid', 'The input contains no refresh token.', {
     hint: 'an access token or a key alone is stored with sidekey grant add NAME --provider PROVIDER < token.json',
   });
 }
@@ -227,7 +227,7 @@ export function doubtOf(value: string, { label, prefixes }: TokenPart): string |
   const known = prefixes
     .toSorted((a, b) => b.prefix.length - a.prefix.length)
     .find(({ prefix }) => value.startsWith(prefix));
-  if (known?.wrongKind === true) return `This looks like ${known.label}, which is not what is meant here.`;
+  if (known?.wrongKind === true) return `This looks like ${known.label}, which does not fit here.`;
   const meant = prefixes.filter(({ wrongKind }) => !wrongKind).map(({ prefix }) => prefix);
   if (known !== undefined || meant.length === 0) return null;
   return `The ${label} usually begins with ${meant.join(' or ')}; this does not.`;

@@ -33,7 +33,7 @@ describe('the page of the live list', () => {
       '  reason   "a duplicate"',
       '  rule     config/sidekey.yaml:12 (deletes)',
       '',
-      '  y  yes, to this request alone',
+      '  y  yes, to this request only',
       '  l  yes, to all that the rule matches of ci under the lease 7b1d2d5c with the',
       '     grant github, while that lives',
       '  t  the same, for a time',
@@ -51,7 +51,7 @@ describe('the page of the live list', () => {
     const list = listOf(entry('aaaa0000'));
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
-      '  y  yes, to this request alone',
+      '  y  yes, to this request only',
       '  t  yes, to all that the rule matches of ci with the grant github, for a time',
     ]);
     const asking = livePage({ ...list, asking: { id: 'aaaa0000', span: '' } }, time, size).lines.join('\n');

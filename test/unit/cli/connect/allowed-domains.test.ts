@@ -67,7 +67,7 @@ describe('hosts that a person names', () => {
   test.each([
     [{ allowedDomains: ['https://api.acme.test/'] }, 'is a URL'],
     [{ allowedDomains: ['api.acme.test'], domains: false }, 'do not go together'],
-    [{ widen: true }, '--widen says nothing without'],
+    [{ widen: true }, '--widen needs'],
   ])('%j is refused', (options, message) => {
     expect(() => planDomains(options, provider, null)).toThrow(message);
   });

@@ -55,8 +55,8 @@ describe('what a value looks like', () => {
 
   test.each([
     ['sk-1', null],
-    ['sk-ant-1', 'This looks like an Anthropic key, which is not what is meant here.'],
-    ['pk-1', 'This looks like a public key, which is not what is meant here.'],
+    ['sk-ant-1', 'This looks like an Anthropic key, which does not fit here.'],
+    ['pk-1', 'This looks like a public key, which does not fit here.'],
     ['whatever', 'The key usually begins with sk-; this does not.'],
   ])('%s: %s', (value, doubt) => expect(doubtOf(value, key)).toBe(doubt));
 

@@ -19,5 +19,5 @@ test.each([
 });
 
 test.each(['', ' ,', 'a"b', 'a\\b', 'ä'])('%j is refused', (written) => {
-  expect(() => scopesToAsk(written, provider, null)).toThrow('--scopes holds what is no scope.');
+  expect(() => scopesToAsk(written, provider, null)).toThrow('--scopes contains an invalid scope.');
 });

@@ -48,7 +48,7 @@ test.each(['https://b.test/', '//b.test/', 'https://a.test:8443/', 'http://a.tes
 );
 
 test('a body that was read is not sent a second time', () => {
-  expect(() => nextHop(hop({ body: body(false) }), 307, '/y')).toThrow('was read already');
+  expect(() => nextHop(hop({ body: body(false) }), 307, '/y')).toThrow('cannot be read again');
   expect(nextHop(hop({ body: body(false) }), 303, '/y')).toMatchObject({ method: 'GET', body: null });
 });
 
