@@ -1,34 +1,37 @@
-import type { Matcher } from './matcher.ts';
-import { Search, type Span } from './search.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { readFrameHead } from '../lib/websocket-frame.ts';
+import type { Matcher } from './patterns.ts';
+import type { Span } from './reading.ts';
+import { Search } from './search.ts';
 
-/** Takes the place of each byte of a rendering, whatever the credential is. */
+/** `*`: replaces each byte of a rendering. */
 const mask = 0x2a;
 
 /**
- * Takes the renderings of a credential out of bytes that come in pieces: each byte of one is replaced by the mask, so that the
- * length stays. What may be the beginning of one is held back; see `Search`.
+ * Masks the renderings of a credential in a stream. Each byte of a rendering is replaced, so that the length stays. Bytes
+ * that may begin a rendering are held back; see `Search`.
  */
 export class Redactor {
   /** Renderings that were found. */
   found = 0;
   readonly #search: Search;
-  /** What is held back, as it came, and the place of its first byte. */
+  /** The held pieces, and the place of their first byte in the stream. */
   #held: Buffer[] = [];
   #from = 0;
   #end = 0;
-  /** Where the last mask ends: what overlaps it is the same echo. */
+  /** The end of the last mask. A rendering that overlaps it is the same echo. */
   #maskedTo = 0;
 
   constructor(matcher: Matcher) {
     this.#search = new Search(matcher);
   }
 
-  /** Look-ups so far; see `Search`. */
+  /** Number of table look-ups; see `Search`. */
   get steps(): number {
     return this.#search.steps;
   }
 
-  /** Answers what may go on, with what was held before. It may be the very piece; a piece that changes is copied. */
+  /** Returns the bytes to forward, with bytes held before. A piece is copied before it is masked. */
   push(piece: Buffer): readonly Buffer[] {
     const spans = this.#search.push(piece);
     const all = [...this.#held, spans.length === 0 ? piece : Buffer.from(piece)];
@@ -37,7 +40,7 @@ export class Redactor {
     return this.#release(all, this.#search.heldFrom);
   }
 
-  /** Ends the search, and answers what was held. A body that breaks off is not ended: what was held is lost then. */
+  /** Ends the search, and returns the held bytes. Those of a body that breaks off are lost: do not call this then. */
   end(): readonly Buffer[] {
     const spans = this.#search.end();
     this.#masks(this.#held, spans);
@@ -64,7 +67,7 @@ export class Redactor {
     for (const piece of all) {
       const cut = Math.min(piece.length, Math.max(0, to - at));
       if (cut > 0) released.push(cut === piece.length ? piece : piece.subarray(0, cut));
-      // Copied: a few bytes must not keep all that they came with, and the reader may use its memory again.
+      // Copied: a few bytes must not keep their large piece alive, and the reader may reuse its memory.
       if (cut < piece.length)
         held.push(cut === 0 && this.#held.includes(piece) ? piece : Buffer.from(piece.subarray(cut)));
       at += piece.length;
@@ -75,7 +78,7 @@ export class Redactor {
   }
 }
 
-/** A text, a character a byte, with something else in the place of each rendering; the very text where it has none. */
+/** Returns a latin1 text with each rendering replaced; the same text where it has none. */
 export function replaced(matcher: Matcher, text: string, instead: (length: number) => string): string {
   const search = new Search(matcher);
   const spans = [...search.push(Buffer.from(text, 'latin1')), ...search.end()];
@@ -99,18 +102,15 @@ function merged(spans: readonly Span[]): readonly Span[] {
   return apart;
 }
 
-/** A text of a head without renderings. */
+/** Returns a latin1 text with each rendering masked. */
 export function redactText(matcher: Matcher, text: string): string {
   return replaced(matcher, text, (length) => String.fromCharCode(mask).repeat(length));
 }
 
-/** A flag and the length of the message (gRPC over HTTP/2, Length-Prefixed-Message). */
+/** Length of the prefix of a gRPC message: a flag and the message length. */
 const prefixBytes = 5;
 
-/**
- * The body of a gRPC response without renderings of a credential: they are looked for in each message by itself, so that none
- * waits for the next one.
- */
+/** Masks the renderings of a credential in a gRPC body. Each message is searched by itself, so that none waits for the next. */
 export class GrpcRedactor {
   readonly #redactor: Redactor;
   readonly #prefix = Buffer.alloc(prefixBytes);
@@ -126,7 +126,7 @@ export class GrpcRedactor {
     return this.#redactor.found;
   }
 
-  /** Answers what may go on, with what was held before. */
+  /** Returns the bytes to forward, with bytes held before. */
   push(piece: Buffer): readonly Buffer[] {
     const out: Buffer[] = [];
     for (let at = 0; at < piece.length;) {
@@ -145,8 +145,122 @@ export class GrpcRedactor {
     return out;
   }
 
-  /** Answers what was held. */
+  /** Returns the held bytes. */
   end(): readonly Buffer[] {
     return this.#redactor.end();
   }
+}
+
+/** Maximum number of frames that wait behind held bytes. Then these are forwarded. */
+const maxWaiting = 1_000;
+
+/** Bytes between two payload bytes of one message: frame heads and control frames. */
+interface Between {
+  /** Number of payload bytes of the message before them. */
+  readonly at: number;
+  readonly bytes: Buffer;
+}
+
+/**
+ * Masks the renderings of a secret in the frames of a WebSocket server (RFC 6455 §5). Each message is searched as a whole,
+ * across its fragments. Frames keep their lengths. Held bytes are forwarded when the message ends, and lost when it breaks
+ * off. No extension may have been negotiated.
+ */
+export class ServerFrames {
+  /** Renderings that were found. */
+  found = 0;
+  readonly #matcher: Matcher;
+  #redactor: Redactor;
+  #pending: Buffer = Buffer.alloc(0);
+  /** The frame whose payload is being received, with the number of bytes to come. */
+  #frame: { left: number; readonly isFinal: boolean } | null = null;
+  /** Payload bytes of the current message: received, and forwarded. */
+  #received = 0;
+  #forwarded = 0;
+  #waiting: Between[] = [];
+
+  constructor(matcher: Matcher) {
+    this.#matcher = matcher;
+    this.#redactor = new Redactor(matcher);
+  }
+
+  /**
+   * Returns the bytes to forward.
+   *
+   * @throws SidekeyError `upstream_protocol` where the bytes are no frames of a server
+   */
+  push(piece: Buffer): readonly Buffer[] {
+    let bytes = this.#pending.length === 0 ? piece : Buffer.concat([this.#pending, piece]);
+    const out: Buffer[] = [];
+    for (;;) {
+      if (this.#frame === null) {
+        const head = readFrameHead(bytes, 'server');
+        if (head === 'incomplete') break;
+        if (head === 'malformed') throw noFrames();
+        const { length, payload, isControl, isFinal } = head;
+        if (isControl && bytes.length < length + payload) break;
+        const end = isControl ? length + payload : length;
+        const between = bytes.subarray(0, end);
+        this.#between(isControl ? this.#control(between, length) : between, out);
+        bytes = bytes.subarray(end);
+        if (isControl) continue;
+        this.#frame = { left: payload, isFinal };
+      }
+      const part = bytes.subarray(0, this.#frame.left);
+      bytes = bytes.subarray(part.length);
+      this.#frame.left -= part.length;
+      this.#received += part.length;
+      this.#send(this.#redactor.push(part), out);
+      if (this.#frame.left > 0) break;
+      if (this.#frame.isFinal) this.#flush(out);
+      this.#frame = null;
+    }
+    this.#pending = Buffer.from(bytes);
+    return out;
+  }
+
+  /** Masks a complete control frame. A close frame has a reason, which may quote the request. */
+  #control(frame: Buffer, start: number): Buffer {
+    const redactor = new Redactor(this.#matcher);
+    const payload = [...redactor.push(frame.subarray(start)), ...redactor.end()];
+    this.found += redactor.found;
+    return Buffer.concat([frame.subarray(0, start), ...payload]);
+  }
+
+  /** Queues bytes behind the payload before them. */
+  #between(bytes: Buffer, out: Buffer[]): void {
+    if (this.#waiting.length >= maxWaiting) this.#flush(out);
+    if (this.#forwarded === this.#received) out.push(bytes);
+    // Copied: its piece may be large.
+    else this.#waiting.push({ at: this.#received, bytes: Buffer.from(bytes) });
+  }
+
+  #flush(out: Buffer[]): void {
+    this.#send(this.#redactor.end(), out);
+    this.found += this.#redactor.found;
+    this.#redactor = new Redactor(this.#matcher);
+    this.#received = this.#forwarded = 0;
+  }
+
+  #send(pieces: readonly Buffer[], out: Buffer[]): void {
+    for (let piece of pieces) {
+      for (
+        let next = this.#waiting[0];
+        next !== undefined && next.at <= this.#forwarded + piece.length;
+        next = this.#waiting[0]
+      ) {
+        const before = piece.subarray(0, next.at - this.#forwarded);
+        out.push(before, next.bytes);
+        piece = piece.subarray(before.length);
+        this.#forwarded += before.length;
+        this.#waiting.shift();
+      }
+      out.push(piece);
+      this.#forwarded += piece.length;
+    }
+  }
+}
+
+function noFrames(): SidekeyError {
+  return new SidekeyError('upstream_protocol', 'The upstream sent bytes that are no frames of a WebSocket.');
 }

@@ -1,31 +1,38 @@
+import type { Transform } from 'node:stream';
+import {
+  constants,
+  createBrotliDecompress,
+  createGunzip,
+  createInflate,
+  createZstdDecompress,
+} from 'node:zlib';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import type { Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type EchoPlan, isCovered } from '../policy/leak-guard.ts';
-import { codingsOf, createDecoder, type Decoder } from './decoder.ts';
-import { type GuardedSecrets, type Matcher, matcherFor } from './matcher.ts';
+import { type GuardedSecrets, type Matcher, matcherFor } from './patterns.ts';
 import { GrpcRedactor, Redactor, redactText } from './redactor.ts';
 
-/** What a final response is passed on into. */
+/** The receiver of a final response. */
 export type ReplySink = Pick<Reply, 'head' | 'write' | 'onDrain' | 'end' | 'abort'>;
 
-/** What is known of an exchange whose responses are guarded. */
+/** An exchange whose responses are guarded. */
 export interface GuardedExchange {
   readonly reply: Reply;
   readonly plan: EchoPlan | null | undefined;
   readonly secrets: GuardedSecrets | undefined;
   readonly meter: Pick<Meter, 'echoed'>;
-  /** Why so many bytes of a body may not go on; null: they may. */
+  /** Returns why so many bytes of a body must not be forwarded; null: they may be. */
   readonly overBound: (bytes: number) => SidekeyError | null;
 }
 
-/** Who is told that a response may not go on. */
+/** The owner of a response, which is told to stop it. */
 interface GuardOwner {
   readonly isOver: boolean;
   stop(why: SidekeyError): void;
 }
 
-/** Where a response of this status goes: into the reply itself, unless it is looked at first. */
+/** Returns the receiver of a response of this status: the reply, or a guard before it. */
 export function guarded(exchange: GuardedExchange, status: number, owner: GuardOwner): ReplySink {
   const { reply, plan, secrets } = exchange;
   if (plan === null || plan === undefined || secrets === undefined || !isCovered(plan, status)) return reply;
@@ -33,7 +40,7 @@ export function guarded(exchange: GuardedExchange, status: number, owner: GuardO
   return matcher === null ? reply : new GuardedReply(exchange, plan, matcher, owner);
 }
 
-/** The fields of an interim response, or of a 101, without echoes. */
+/** Returns the fields of an interim response, or of a 101, with the echoes masked. */
 export function guardedFields(
   { plan, secrets, meter }: Omit<GuardedExchange, 'reply' | 'overBound'>,
   status: number,
@@ -47,7 +54,7 @@ export function guardedFields(
   return kept;
 }
 
-/** A response on its way to a client that must not see the credential in it. What cannot be looked into does not go on. */
+/** Searches a response for the credential before it is forwarded. A response that cannot be searched is refused. */
 class GuardedReply implements ReplySink {
   readonly #reply: Reply;
   readonly #exchange: GuardedExchange;
@@ -55,7 +62,7 @@ class GuardedReply implements ReplySink {
   readonly #matcher: Matcher;
   #redactor: Redactor | GrpcRedactor;
   readonly #refuses: boolean;
-  /** Sends the head: where echoes are refused, as late as can be, so that the refusal is an answer and no cut. */
+  /** Sends the head. Where echoes are refused it waits for the first byte, so that the refusal is a response, not a cut. */
   #begin: (() => void) | null = null;
   #codings: readonly string[] = [];
   #decoder: Decoder | null = null;
@@ -75,14 +82,14 @@ class GuardedReply implements ReplySink {
     const codings = codingsOf(valuesOf(fields, 'content-encoding'));
     const unreadable = unreadableBy(status, fields, codings);
     if (codings === null || unreadable !== null) {
-      this.#owner.stop(notLookedInto(unreadable ?? 'a content coding that is not known here'));
+      this.#owner.stop(notSearchable(unreadable ?? 'a content coding that is not known here'));
       return;
     }
     this.#codings = codings;
     if (isGrpc(fields)) this.#redactor = new GrpcRedactor(this.#matcher);
     const words = redactText(this.#matcher, reason);
     const { kept, found } = withoutEchoes(this.#matcher, fields);
-    if (!this.#mayGoOn(found + (words === reason ? 0 : 1))) return;
+    if (!this.#mayForward(found + (words === reason ? 0 : 1))) return;
     const sent = codings.length === 0 ? kept : decodedFields(kept);
     this.#begin = () => {
       this.#begin = null;
@@ -92,7 +99,7 @@ class GuardedReply implements ReplySink {
   }
 
   write(piece: Buffer): boolean {
-    if (this.#codings.length === 0) return this.#look(piece);
+    if (this.#codings.length === 0) return this.#forward(piece);
     return this.#decoderOf().write(piece);
   }
 
@@ -112,10 +119,10 @@ class GuardedReply implements ReplySink {
     if (!this.#owner.isOver) this.#reply.abort();
   }
 
-  /** What is left to do when the body is whole. */
+  /** The work to do when the body is complete. */
   #flushed: () => void = () => {};
 
-  /** An empty body has no coding: nothing is made before its first byte. */
+  /** Creates the decoder at the first byte: an empty body has no coding. */
   #decoderOf(): Decoder {
     if (this.#decoder !== null) return this.#decoder;
     const decoder = createDecoder(this.#codings, {
@@ -124,20 +131,20 @@ class GuardedReply implements ReplySink {
           this.#decodedBytes += piece.length;
           const over = this.#exchange.overBound(this.#decodedBytes);
           if (over !== null) this.#stop(over);
-          else if (!this.#look(piece)) {
+          else if (!this.#forward(piece)) {
             decoder.pause();
             this.#reply.onDrain(() => decoder.resume());
           }
         }),
       ended: () => this.#guarding(() => this.#flushed()),
-      failed: () => this.#stop(notLookedInto('a body that is not what its content coding says')),
+      failed: () => this.#stop(notSearchable('a body that is not what its content coding says')),
     });
     this.#decoder = decoder;
     this.#reply.gone.listen(() => decoder.destroy());
     return decoder;
   }
 
-  /** What comes out of a decoder comes in turns of its own: what is thrown there would be caught by nobody. */
+  /** Runs a callback of the decoder. Nobody else would catch its errors. */
   #guarding(act: () => void): void {
     if (this.#owner.isOver) {
       this.#decoder?.destroy();
@@ -150,10 +157,10 @@ class GuardedReply implements ReplySink {
     }
   }
 
-  /** Passes on what has no echo. False: the client takes no more for now. */
-  #look(piece: Buffer): boolean {
+  /** Forwards a piece with its echoes masked. False: wait for `onDrain`. */
+  #forward(piece: Buffer): boolean {
     const pieces = this.#redactor.push(piece);
-    return !this.#mayGoOn(0) || this.#pass(pieces);
+    return !this.#mayForward(0) || this.#pass(pieces);
   }
 
   #pass(pieces: readonly Buffer[]): boolean {
@@ -169,15 +176,15 @@ class GuardedReply implements ReplySink {
   #finish(trailers: RawFields, flushed: (() => void) | undefined): void {
     const rest = this.#redactor.end();
     const { kept, found } = withoutEchoes(this.#matcher, trailers);
-    if (!this.#mayGoOn(found)) return;
+    if (!this.#mayForward(found)) return;
     this.#pass(rest);
     if (this.#owner.isOver) return;
     this.#begin?.();
     this.#reply.end(kept, flushed);
   }
 
-  /** Tells of the echoes that were found; false: they may not even go on without them. */
-  #mayGoOn(inHead: number): boolean {
+  /** Counts the echoes that were found; false: the response is refused for them. */
+  #mayForward(inHead: number): boolean {
     const found = inHead + this.#redactor.found - this.#told;
     if (found === 0) return true;
     this.#told = this.#redactor.found;
@@ -193,16 +200,16 @@ class GuardedReply implements ReplySink {
   }
 }
 
-/** Why nothing can be said of the body of a response; null: something can. */
+/** Returns why the body of a response cannot be searched; null: it can. */
 function unreadableBy(status: number, fields: RawFields, codings: readonly string[] | null): string | null {
   if (codings === null) return 'a content coding that is not known here, or too many';
-  // Of a part nothing is known: the rest of the secret may be in the next one.
+  // The rest of the secret may be in the next part.
   if (status === 206) return 'a part of a body alone (206), and was asked for all of it';
   const ofMessages = valuesOf(fields, 'grpc-encoding').some((value) => value.toLowerCase() !== 'identity');
   return ofMessages ? 'messages that are compressed one by one (grpc-encoding)' : null;
 }
 
-/** What is said of the body as it was coded, in lower case. */
+/** Fields that describe the coded body, in lower case. */
 const ofCoded = new Set([
   'content-encoding',
   'content-length',
@@ -213,7 +220,7 @@ const ofCoded = new Set([
   'accept-ranges',
 ]);
 
-/** The fields of a response whose coding was taken off (RFC 9110 §8.8.1: it is not the same byte by byte). */
+/** Returns the fields of a decoded response. Its `ETag` becomes weak (RFC 9110 §8.8.1). */
 function decodedFields(fields: RawFields): RawFields {
   const kept: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
@@ -225,7 +232,7 @@ function decodedFields(fields: RawFields): RawFields {
   return kept;
 }
 
-/** Messages with their lengths before them, each of which is answered to by itself. */
+/** Whether a body has messages with length prefixes, each of which the client waits for. */
 function isGrpc(fields: RawFields): boolean {
   return valuesOf(fields, 'content-type').some((type) =>
     /^application\/grpc(?!-web-text)/i.test(type.trim()),
@@ -241,7 +248,7 @@ function withoutEchoes(
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
     const value = fields[i + 1]!;
-    // A name that is masked would be a field that nobody sent.
+    // A masked name would be a field that nobody sent.
     const isNamed = redactText(matcher, name) !== name;
     const shown = redactText(matcher, value);
     if (isNamed || shown !== value) {
@@ -259,7 +266,7 @@ function echoed(): SidekeyError {
   });
 }
 
-function notLookedInto(what: string): SidekeyError {
+function notSearchable(what: string): SidekeyError {
   return new SidekeyError(
     'upstream_protocol',
     `The response cannot be looked into for the credential: it has ${what}.`,
@@ -267,4 +274,98 @@ function notLookedInto(what: string): SidekeyError {
       hint: 'ask for it without compression, or set leak_guard: off on the domain if nothing is echoed there',
     },
   );
+}
+
+/** A decoder of content codings, with flow control on both sides. */
+interface Decoder {
+  /** False: wait for `onDrain`. */
+  write(piece: Buffer): boolean;
+  onDrain(listener: () => void): void;
+  /** Ends the input. */
+  end(): void;
+  pause(): void;
+  resume(): void;
+  destroy(): void;
+}
+
+/** The receiver of decoded bytes. After `failed` it is not called again. */
+interface DecoderSink {
+  decoded(piece: Buffer): void;
+  ended(): void;
+  /** The body is malformed or truncated, or expands too much. */
+  failed(error: Error): void;
+}
+
+/** Maximum number of nested codings. More are an attack on the decoder. */
+const maxCodings = 3;
+
+/** A body may expand to `plainBytes`, and beyond that to `maxRatio` times its size. */
+const plainBytes = 16_777_216;
+const maxRatio = 200;
+
+const makers: Readonly<Record<string, () => Transform>> = {
+  gzip: () => createGunzip(),
+  'x-gzip': () => createGunzip(),
+  deflate: () => createInflate(),
+  br: () => createBrotliDecompress(),
+  // RFC 9659 §3: a window of 8 MB at most.
+  zstd: () => createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: 23 } }),
+};
+
+/**
+ * Returns the codings of `Content-Encoding` in the order of their application, without `identity`. Null: one is unknown, or
+ * there are too many.
+ */
+function codingsOf(values: readonly string[]): readonly string[] | null {
+  const codings = values
+    .flatMap((value) => value.split(','))
+    .map((coding) => coding.trim().toLowerCase())
+    .filter((coding) => coding !== 'identity' && coding !== '');
+  const isKnown = codings.every((coding) => Object.hasOwn(makers, coding));
+  return isKnown && codings.length <= maxCodings ? codings : null;
+}
+
+/** Creates a decoder. @param codings at least one, as `codingsOf` returns them */
+function createDecoder(codings: readonly string[], sink: DecoderSink): Decoder {
+  const stages = codings.toReversed().map((coding) => makers[coding]!());
+  const first = stages[0]!;
+  const last = stages.at(-1)!;
+  let bytesIn = 0;
+  let bytesOut = 0;
+  let isOver = false;
+  const destroy = (): void => {
+    isOver = true;
+    for (const stage of stages) stage.destroy();
+  };
+  const fail = (error: Error): void => {
+    if (isOver) return;
+    destroy();
+    sink.failed(error);
+  };
+  for (const [index, stage] of stages.entries()) {
+    stage.on('error', fail);
+    if (index > 0) stages[index - 1]!.pipe(stage);
+  }
+  last.on('data', (piece: Buffer) => {
+    if (isOver) return;
+    bytesOut += piece.length;
+    if (bytesOut > plainBytes && bytesOut > bytesIn * maxRatio) fail(new Error('the body expands too much'));
+    else sink.decoded(piece);
+  });
+  last.once('end', () => {
+    if (isOver) return;
+    isOver = true;
+    sink.ended();
+  });
+  return {
+    write(piece) {
+      bytesIn += piece.length;
+      return isOver || first.write(piece);
+    },
+    onDrain: (listener) => void first.once('drain', listener),
+    end: () => void (isOver || first.end()),
+    pause: () => void last.pause(),
+    resume: () => void last.resume(),
+    destroy,
+  };
 }

@@ -1,44 +1,33 @@
-import { stop, type Matcher } from './matcher.ts';
-import { backslash, ignored, lineBreak, outside } from './renderings.ts';
-import { hexValue, mostBytes, referenceAt, Unescape, type Open } from './unescape.ts';
-
-/** From a place in the input to another. */
-export interface Span {
-  readonly start: number;
-  readonly end: number;
-}
-
-/** Base64 goes on behind a line break where the line was as long: MIME has lines of 76 (RFC 2045 §6.8), PEM of 64. */
-const wrapped = 60;
-
-const [carriageReturn, lineFeed] = [0x0d, 0x0a];
+import { lineBreak, type Matcher, outside, stop } from './patterns.ts';
+import { minWrappedLine, Reading, type Span } from './reading.ts';
+import { hexValue, type Open, referenceAt } from './unescape.ts';
 
 /**
- * Looks for the renderings of a credential in bytes that come in pieces: as they are, and with their escapes read once and
- * twice (three times where the credential may hold what reads as an escape).
+ * Searches a stream for the renderings of a credential: in the bytes as they are, and with their escapes decoded once and
+ * twice (three times where the credential may contain an escape).
  *
- * The steps that are taken and what is held back depend on the bytes and on the form of the credential. They are the same
- * for any two credentials of one form, unless a whole rendering of one is found.
+ * The number of steps and the held bytes depend only on the input and on the form of the credential, unless a whole
+ * rendering is found. Otherwise an upstream could find out a credential bit by bit.
  */
 export class Search {
-  /** Look-ups in the table. */
+  /** Number of table look-ups. */
   steps = 0;
   readonly #matcher: Matcher;
-  /** Of each byte its column; see `Alphabet`. */
+  /** The column of each byte; see `Alphabet`. */
   readonly #plain: Uint8Array;
   readonly #odd: number;
-  /** The readings, once they are needed: while each byte is one character in all of them, two states stand for them. */
+  /** One reading for each number of decodings. While each byte is one character in all of them, two states replace them. */
   #readings: readonly Reading[] = [];
   #isSplit = false;
-  /** Of the bytes as they are, and where those begin that may be a rendering. */
+  /** The state of the reading without decoding, and the start of the bytes that may be a rendering. */
   #state = 0;
   #run = 0;
-  /** Of the other readings. */
+  /** The same for the other readings. */
   #later = 0;
   #laterRun = 0;
   #line = 0;
   readonly #open: Open = { escapes: 0 };
-  /** Bytes since the last one that some reading has otherwise. */
+  /** Number of bytes since the last one that some reading decodes. */
   #same = 0;
   #offset = 0;
   #found: Span[] = [];
@@ -49,7 +38,7 @@ export class Search {
     this.#odd = matcher.alphabet.odd;
   }
 
-  /** Answers what renderings end in the piece, by their places in the whole input. */
+  /** Returns the renderings that end in the piece, as ranges of the whole input. */
   push(bytes: Buffer): readonly Span[] {
     let at = 0;
     while (at < bytes.length) {
@@ -63,7 +52,7 @@ export class Search {
     return this.#taken();
   }
 
-  /** Ends the search, and begins another behind it. */
+  /** Ends the search, and starts another one behind it. */
   end(): readonly Span[] {
     if (this.#isSplit) this.#readings[0]!.end();
     this.#isSplit = false;
@@ -71,11 +60,11 @@ export class Search {
     return this.#taken();
   }
 
-  /** Where the longest end of the input begins that may be the beginning of a rendering, of any credential of this form. */
+  /** The start of the longest suffix of the input that may begin a rendering of any credential of this form. */
   get heldFrom(): number {
     let from = this.#isSplit ? Infinity : Math.min(this.#run, this.#laterRun);
     if (this.#isSplit) for (const reading of this.#readings) from = Math.min(from, reading.heldFrom);
-    return Math.min(this.#offset, Math.max(from, this.#offset - this.#matcher.longest));
+    return Math.min(this.#offset, Math.max(from, this.#offset - this.#matcher.maxInputBytes));
   }
 
   #taken(): readonly Span[] {
@@ -90,7 +79,7 @@ export class Search {
     this.#run = this.#laterRun = this.#line = place;
   }
 
-  /** Reads on while all readings are the same. */
+  /** Reads while all readings are in the same state. */
   #readOne(bytes: Buffer, from: number): number {
     const plain = this.#plain;
     let at = this.#scan(bytes, from);
@@ -109,7 +98,7 @@ export class Search {
     return at;
   }
 
-  /** Reads on while a byte is one character in all readings, and the first of them is in another state than the others. */
+  /** Reads while each byte is one character in all readings, and the first reading differs in its state. */
   #readTwo(bytes: Buffer, from: number): number {
     const plain = this.#plain;
     const { table } = this.#matcher;
@@ -136,7 +125,7 @@ export class Search {
     return at;
   }
 
-  /** Reads on up to where a rendering ends or a byte is odd. Nothing else is done here: it would take twice the time. */
+  /** Reads up to the end of a rendering, or to an odd byte. The loop is kept minimal: more would double its time. */
   #scan(bytes: Buffer, from: number): number {
     const plain = this.#plain;
     const { table } = this.#matcher;
@@ -145,7 +134,7 @@ export class Search {
     let at = from;
     while (at < length) {
       const column = plain[bytes[at]!]!;
-      // The table says the same of such a byte; what comes behind it need not wait for that.
+      // The table gives the same state; this saves the dependent look-up.
       if (column === outside) state = 0;
       else {
         const next = table[state + column]!;
@@ -163,13 +152,13 @@ export class Search {
     this.#found.push({ start: end - this.#matcher.lengthAt(state), end });
   }
 
-  /** Reads a byte that is no matter of one look-up, and what belongs to it; answers what comes next. */
+  /** Reads an odd byte and its escape. Returns the index of the next byte. */
   #readOdd(bytes: Buffer, at: number): number {
     const byte = bytes[at]!;
     const { columns, hasEscapes } = this.#matcher.alphabet;
     const place = this.#offset + at;
     if (columns[byte] === lineBreak) {
-      if (place - this.#line < wrapped) {
+      if (place - this.#line < minWrappedLine) {
         this.#clear(place + 1);
         return at + 1;
       }
@@ -186,7 +175,7 @@ export class Search {
     return at;
   }
 
-  /** Reads an escape that ends every rendering where it is read as one, or what is none; its first byte ends all others. */
+  /** Reads an escape whose character is part of no rendering. Its first byte ends the renderings of the other readings. */
   #readOutside(bytes: Buffer, at: number, length: number): number {
     const { table } = this.#matcher;
     const end = at + length;
@@ -205,8 +194,8 @@ export class Search {
   }
 
   /**
-   * Bytes of an escape whose character stands in no rendering, nor in an escape; 1: it is none; 0: it must be read
-   * character by character.
+   * Returns the length of an escape whose character is part of no rendering and of no other escape; 1: it is no escape; 0:
+   * it must be read character by character.
    */
   #outsideAt(bytes: Buffer, at: number): number {
     const next = bytes[at + 1];
@@ -227,10 +216,10 @@ export class Search {
     }
   }
 
-  /** `\n`, `\r` and `\t` where they end a line, and `\u` of what is no ASCII. */
+  /** `\t`, `\n` and `\r` at the end of a short line, and `\u` of a character outside ASCII. */
   #outsideEscape(bytes: Buffer, at: number, letter: number): number {
     if (letter === 0x74) return 2;
-    if (letter === 0x6e || letter === 0x72) return this.#offset + at - this.#line < wrapped ? 2 : 0;
+    if (letter === 0x6e || letter === 0x72) return this.#offset + at - this.#line < minWrappedLine ? 2 : 0;
     if (letter !== 0x75 || at + 5 >= bytes.length) return 0;
     let value = 0;
     for (let digit = at + 2; digit < at + 6; digit += 1) value = value * 16 + hexValue(bytes[digit]!);
@@ -265,7 +254,7 @@ export class Search {
     this.#same = 0;
   }
 
-  /** Reads on until all readings are the same again. */
+  /** Reads until all readings are in the same state again. */
   #readSplit(bytes: Buffer, from: number): number {
     const plain = this.#plain;
     const readings = this.#readings;
@@ -274,7 +263,7 @@ export class Search {
       const byte = bytes[at]!;
       const place = this.#offset + at;
       if (byte === 0) {
-        // As UTF-16 and UTF-32 have it, up to three zeros stand beside each byte.
+        // UTF-16 and UTF-32 have up to three zeros beside each byte of ASCII.
         this.#same = 0;
         continue;
       }
@@ -282,7 +271,7 @@ export class Search {
       this.#same = this.#open.escapes === 0 && plain[byte] !== this.#odd ? this.#same + 1 : 0;
       if (this.#open.escapes > 0) continue;
       const isClear = first.isClear && readings.every((reading) => reading.isClear);
-      if (!isClear && this.#same < this.#matcher.most) continue;
+      if (!isClear && this.#same < this.#matcher.maxLength) continue;
       const from = this.heldFrom;
       this.#isSplit = false;
       this.#clear(place + 1);
@@ -309,149 +298,4 @@ export class Search {
 function allHex(bytes: Buffer, from: number, to: number): boolean {
   for (let at = from; at < to; at += 1) if (hexValue(bytes[at]!) > 15) return false;
   return true;
-}
-
-/** The input with its escapes read so many times: looked up character by character, and read once more into the next. */
-class Reading {
-  steps = 0;
-  state = 0;
-  /** Where the line begins, as Base64 has lines. */
-  line = 0;
-  /** Whether the last character stands in no rendering. */
-  isClear = true;
-  readonly #table: Int32Array;
-  readonly #columns: Uint8Array;
-  readonly #matcher: Matcher;
-  readonly #found: (span: Span) => void;
-  readonly #next: Reading | null;
-  readonly #unescape: Unescape | null;
-  /** Where each of the last characters begins. */
-  readonly #starts: Float64Array;
-  readonly #mask: number;
-  #count = 0;
-  /** Where the characters begin that may be a rendering; infinite: the last one is none of these. */
-  #run = Infinity;
-  #lastEnd = 0;
-  /** Where characters begin that are read over; infinite: the last one was none. */
-  #over = Infinity;
-  /** The state behind characters that may be part of an escape, each read as itself; and how many these are. */
-  #ahead = 0;
-  #seen = 0;
-  /** Whether the last character is a CR that ended a line; zeros of UTF-16 may stand between it and its LF. */
-  #isBehindReturn = false;
-
-  constructor(
-    matcher: Matcher,
-    next: Reading | null,
-    isFirst: boolean,
-    open: Open,
-    found: (span: Span) => void,
-  ) {
-    const { alphabet } = matcher;
-    this.#matcher = matcher;
-    this.#table = matcher.table;
-    this.#columns = alphabet.columns;
-    // A backslash is read over as what escapes; one that escapes nothing is still there where escapes were read once.
-    if (isFirst && !alphabet.hasEscapes) this.#columns = alphabet.columns.with(backslash, outside);
-    this.#next = next;
-    this.#unescape = next === null ? null : new Unescape(next, open);
-    this.#found = found;
-    const room = 2 ** Math.ceil(Math.log2(matcher.most));
-    this.#starts = new Float64Array(room);
-    this.#mask = room - 1;
-  }
-
-  get heldFrom(): number {
-    return Math.min(this.#run, this.#unescape?.pendingFrom ?? Infinity);
-  }
-
-  /** Goes on from a state in which the bytes from `run` up to `place` were read, each as a character. */
-  begin(state: number, run: number, line: number, place: number): void {
-    this.state = state;
-    this.line = line;
-    this.isClear = false;
-    this.#run = run === place ? Infinity : run;
-    this.#lastEnd = place;
-    this.#over = Infinity;
-    this.#isBehindReturn = false;
-    const { most } = this.#matcher;
-    for (let at = Math.max(run, place - most); at < place; at += 1) {
-      this.#starts[this.#count & this.#mask] = at;
-      this.#count += 1;
-    }
-  }
-
-  take(code: number, start: number, end: number): void {
-    const column = this.#columns[code]!;
-    this.isClear = false;
-    if (column === ignored) this.#readOver(start);
-    else if (column === lineBreak) this.#break(code, start, end);
-    else if (column === outside) this.#clear();
-    else this.#lookUp(column, start, end);
-    if (this.#unescape !== null) this.#unescape.take(code, start, end);
-  }
-
-  /**
-   * Finds a rendering that ends within an escape: the credential ends with `%`, and two digits follow that are none of its own.
-   * One that begins there, too, has no escape in it, and the reading before this one finds it.
-   */
-  see(code: number, place: number, end: number): void {
-    if (place === 0) {
-      this.#ahead = end - this.#lastEnd > mostBytes ? 0 : this.state;
-      this.#seen = 0;
-    }
-    const column = this.#columns[code]!;
-    if (column === ignored) return;
-    this.steps += 1;
-    this.#seen += 1;
-    const next = column === lineBreak ? 0 : this.#table[this.#ahead + column]!;
-    this.#ahead = next < 0 ? ~next : next;
-    if (next >= 0) return;
-    const before = this.#matcher.lengthAt(~next) - this.#seen;
-    if (before > 0) this.#found({ start: this.#starts[(this.#count - before) & this.#mask]!, end });
-  }
-
-  end(): void {
-    this.#unescape?.end();
-    this.#next?.end();
-  }
-
-  #lookUp(column: number, start: number, end: number): void {
-    let from = Math.min(start, this.#over);
-    this.#over = Infinity;
-    // Too far from the one before it.
-    if (end - this.#lastEnd > mostBytes) this.state = 0;
-    if (end - from > mostBytes) from = start;
-    if (this.#run === Infinity) this.#run = this.line = from;
-    this.#lastEnd = end;
-    this.#isBehindReturn = false;
-    this.#starts[this.#count & this.#mask] = from;
-    this.#count += 1;
-    this.steps += 1;
-    const next = this.#table[this.state + column]!;
-    this.state = next < 0 ? ~next : next;
-    if (next >= 0) return;
-    const length = this.#matcher.lengthAt(~next);
-    this.#found({ start: this.#starts[(this.#count - length) & this.#mask]!, end });
-  }
-
-  #readOver(start: number): void {
-    if (this.#over === Infinity) this.#over = start;
-    if (this.#run === Infinity) this.#run = this.line = start;
-  }
-
-  #break(code: number, start: number, end: number): void {
-    if (code === lineFeed && this.#isBehindReturn) this.#isBehindReturn = false;
-    else if (this.#run !== Infinity && start - this.line >= wrapped) {
-      this.line = end;
-      this.#isBehindReturn = code === carriageReturn;
-    } else this.#clear();
-  }
-
-  #clear(): void {
-    this.state = 0;
-    this.#isBehindReturn = false;
-    this.#run = this.#over = Infinity;
-    this.isClear = true;
-  }
 }

@@ -1,24 +1,24 @@
 /**
- * Reads one escape after another, a character at a time: percent-encoding, the escapes of JSON and of programming languages,
- * and character references of HTML. It knows nothing of a credential.
+ * A decoder of escapes that reads one character at a time: percent-encoding, escapes of JSON and of programming languages,
+ * character references of HTML. It does not depend on a credential.
  */
 
-/** Bytes of the input that one character may take at most, with what is read over before it. */
-export const mostBytes = 64;
+/** Maximum number of input bytes of one character, with the skipped bytes before it. */
+export const maxBytes = 64;
 
-/** Takes characters: a byte each, and from where to where in the input it was written. */
+/** A consumer of characters. Each is one byte, with its range in the input. */
 interface Characters {
   take(code: number, start: number, end: number): void;
-  /** Sees a character that may be part of an escape: its place in that, and where it ends in the input. */
+  /** Called for a character that may be part of an escape, with its index in it and its end in the input. */
   see?(code: number, place: number, end: number): void;
 }
 
-/** How many escapes have begun, of several readers. */
+/** The number of unfinished escapes in all readings of one search. */
 export interface Open {
   escapes: number;
 }
 
-/** What one more character makes of an escape that has begun. */
+/** The result of one more character of an escape. `complete before`: it ended before this character. */
 type Step = 'more' | 'complete' | 'complete before' | 'none';
 
 type Kind =
@@ -38,20 +38,20 @@ type Kind =
 
 const [percent, backslash, ampersand, semicolon, closing] = Buffer.from('%\\&;}') as unknown as number[];
 
-/** Passes characters on into `into`, with each escape as what it stands for. What only looked like one goes on as it came. */
+/** Passes characters to `into`, each escape as the character that it stands for, and an invalid escape unchanged. */
 export class Unescape {
   readonly #into: Characters;
-  /** What has begun; null: nothing. */
+  /** The kind of the unfinished escape; null: there is none. */
   #kind: Kind | null = null;
   #value = 0;
-  /** Digits that are yet to come, at most; and that came. */
+  /** Maximum number of digits to come, and number of digits so far. */
   #left = 0;
   #digits = 0;
   #node = 0;
   #pending = 0;
-  readonly #codes = new Uint8Array(mostBytes);
-  readonly #starts = new Float64Array(mostBytes);
-  readonly #ends = new Float64Array(mostBytes);
+  readonly #codes = new Uint8Array(maxBytes);
+  readonly #starts = new Float64Array(maxBytes);
+  readonly #ends = new Float64Array(maxBytes);
 
   readonly #open: Open;
 
@@ -60,14 +60,14 @@ export class Unescape {
     this.#open = open;
   }
 
-  /** Where the escape begins that is not complete; null: there is none. */
+  /** The start of the unfinished escape in the input; null: there is none. */
   get pendingFrom(): number | null {
     return this.#kind === null ? null : this.#starts[0]!;
   }
 
   take(code: number, start: number, end: number): void {
     if (this.#kind !== null) {
-      const step = end - this.#starts[0]! > mostBytes ? 'none' : this.#step(code);
+      const step = end - this.#starts[0]! > maxBytes ? 'none' : this.#step(code);
       if (step === 'more') {
         this.#keep(code, start, end);
         return;
@@ -89,7 +89,7 @@ export class Unescape {
     this.#keep(code, start, end);
   }
 
-  /** Nothing comes any more. */
+  /** Ends the input. */
   end(): void {
     const kind = this.#kind;
     if (kind === null) return;
@@ -147,10 +147,10 @@ export class Unescape {
       case 'continued':
         return code === 0x0a ? 'complete' : 'complete before';
       case 'ampersand':
-        if (code === 0x23) return this.#wants('number', mostBytes);
+        if (code === 0x23) return this.#wants('number', maxBytes);
         return this.#letter(code);
       case 'number':
-        if (isLetter(code, 'x')) return this.#wants('hexadecimal', mostBytes);
+        if (isLetter(code, 'x')) return this.#wants('hexadecimal', maxBytes);
         this.#kind = 'decimal';
         return this.#digit(code, 10) ? 'more' : 'none';
       case 'decimal':
@@ -166,7 +166,7 @@ export class Unescape {
     }
   }
 
-  /** RFC 8259 §7, and as other languages have it. Behind any other character a backslash stands for nothing. */
+  /** RFC 8259 §7, and the escapes of other languages. Before any other character a backslash is no escape. */
   #escape(code: number): Step {
     if (isLetter(code, 'u')) return this.#wants('unicode', 0);
     if (isLetter(code, 'x')) return this.#wants('digits', 2);
@@ -219,7 +219,7 @@ function isLetter(code: number, letter: string): boolean {
   return (code | 0x20) === letter.charCodeAt(0);
 }
 
-/** The value of a byte as a digit; 16 where it is none. */
+/** Returns the value of a hex digit; 16: the byte is none. */
 export function hexValue(byte: number): number {
   return hexValues[byte]!;
 }
@@ -236,53 +236,20 @@ const shortEscapes: ReadonlyMap<number, number> = new Map(
 );
 
 /**
- * References by name; browsers read those without their semicolon, too. From a node and a letter to the next node, or to the
- * character that is meant, below 0.
+ * Named character references of HTML, each with its character. Browsers read some without the semicolon too. An entry of the
+ * table, for a node and a letter, is the next node, or the negated code of the character.
  */
 const references: Int16Array = trieOf({
-  amp: '&',
-  AMP: '&',
-  lt: '<',
-  LT: '<',
-  gt: '>',
-  GT: '>',
-  quot: '"',
-  QUOT: '"',
-  apos: "'",
-  plus: '+',
-  sol: '/',
-  bsol: '\\',
-  equals: '=',
-  colon: ':',
-  semi: ';',
-  comma: ',',
-  lowbar: '_',
-  UnderBar: '_',
-  hyphen: '-',
-  dash: '-',
-  period: '.',
-  excl: '!',
-  quest: '?',
-  num: '#',
-  dollar: '$',
-  percnt: '%',
-  ast: '*',
-  midast: '*',
-  commat: '@',
-  lpar: '(',
-  rpar: ')',
-  lsqb: '[',
-  lbrack: '[',
-  rsqb: ']',
-  rbrack: ']',
-  lcub: '{',
-  lbrace: '{',
-  rcub: '}',
-  rbrace: '}',
-  verbar: '|',
-  vert: '|',
-  grave: '`',
-  Hat: '^',
+  ...Object.fromEntries(
+    `amp & AMP & lt < LT < gt > GT > quot " QUOT " apos ' plus + sol / bsol \\ equals = colon : semi ; comma ,
+    lowbar _ UnderBar _ hyphen - dash - period . excl ! quest ? num # dollar $ percnt % ast * midast * commat @
+    lpar ( rpar ) lsqb [ lbrack [ rsqb ] rbrack ] lcub { lbrace { rcub } rbrace } verbar | vert | grave \` Hat ^`
+      .split(/\s+/)
+      .reduce<[string, string][]>(
+        (pairs, text, at, all) => (at % 2 === 0 ? [...pairs, [text, all[at + 1]!]] : pairs),
+        [],
+      ),
+  ),
   nbsp: ' ',
   Tab: '\t',
   NewLine: '\n',
@@ -302,7 +269,7 @@ function trieOf(names: Readonly<Record<string, string>>): Int16Array {
   return trie;
 }
 
-/** A reference by name, with its semicolon; null: there is none, or it does not end here. */
+/** Returns a named reference that ends with a semicolon; null: there is none, or it does not end in these bytes. */
 export function referenceAt(
   bytes: Buffer,
   start: number,
@@ -318,7 +285,7 @@ export function referenceAt(
   return null;
 }
 
-/** A text with each escape as what it stands for. */
+/** Returns a text with its escapes decoded. */
 export function unescaped(bytes: Buffer): Buffer {
   const codes: number[] = [];
   const reader = new Unescape({ take: (code) => void codes.push(code) });

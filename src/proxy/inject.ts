@@ -1,7 +1,7 @@
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields } from '../http/fields.ts';
 import type { Reply } from '../http/message.ts';
-import { isGuardable } from '../leak-guard/renderings.ts';
+import { isGuardable } from '../leak-guard/patterns.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { echoPlan } from '../policy/leak-guard.ts';
 import { fieldNameAsRead } from '../policy/text.ts';

@@ -1,6 +1,6 @@
 import { Transform } from 'node:stream';
-import { type GuardedSecrets, matcherFor } from '../leak-guard/matcher.ts';
-import { ServerFrames } from '../leak-guard/server-frames.ts';
+import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
+import { ServerFrames } from '../leak-guard/redactor.ts';
 import { ClientFrames, type Replacement } from '../placeholders/stream.ts';
 
 /** What the frames of a WebSocket go through, each way. */

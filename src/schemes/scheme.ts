@@ -1,4 +1,4 @@
-import { type GuardedSecrets, matcherFor } from '../leak-guard/matcher.ts';
+import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { replaced } from '../leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';

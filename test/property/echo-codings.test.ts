@@ -3,7 +3,7 @@ import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync 
 import { describe, expect, it } from 'vitest';
 import type { RawFields } from '../../src/http/fields.ts';
 import { Meter, type Reply } from '../../src/http/message.ts';
-import type { GuardedSecrets } from '../../src/leak-guard/matcher.ts';
+import type { GuardedSecrets } from '../../src/leak-guard/patterns.ts';
 import { guarded } from '../../src/leak-guard/response.ts';
 import type { SidekeyError } from '../../src/lib/errors.ts';
 import { createGone } from '../../src/lib/http2-abort.ts';

@@ -3,9 +3,8 @@
  * would read the credential character by character.
  */
 import { describe, expect, it } from 'vitest';
-import { Matcher } from '../../src/leak-guard/matcher.ts';
-import { GrpcRedactor, Redactor, redactText } from '../../src/leak-guard/redactor.ts';
-import { ServerFrames } from '../../src/leak-guard/server-frames.ts';
+import { Matcher } from '../../src/leak-guard/patterns.ts';
+import { GrpcRedactor, Redactor, redactText, ServerFrames } from '../../src/leak-guard/redactor.ts';
 import * as fc from '../support/fast-check.ts';
 
 const forms = {
@@ -161,7 +160,7 @@ describe('the table of a credential', () => {
       fc.property(pair, ([one, other]) => {
         const [table, beside] = [new Matcher([one]), new Matcher([other])];
         expect(beside.table.length).toBe(table.table.length);
-        expect([beside.longest, beside.most]).toEqual([table.longest, table.most]);
+        expect([beside.maxInputBytes, beside.maxLength]).toEqual([table.maxInputBytes, table.maxLength]);
       }),
     );
   });

@@ -1,8 +1,7 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { Matcher } from '../../src/leak-guard/matcher.ts';
+import { isGuardable, Matcher } from '../../src/leak-guard/patterns.ts';
 import { Redactor } from '../../src/leak-guard/redactor.ts';
-import { isGuardable } from '../../src/leak-guard/renderings.ts';
 import { unescaped } from '../../src/leak-guard/unescape.ts';
 
 /** What credentials are made of, and what is hard to tell from the writing around it. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Matcher } from '../../../src/leak-guard/matcher.ts';
+import { Matcher } from '../../../src/leak-guard/patterns.ts';
 import { Redactor } from '../../../src/leak-guard/redactor.ts';
 
 const secret = 'token-of-the-grant-0123456789-abcdefghijklmn';

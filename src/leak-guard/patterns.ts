@@ -1,0 +1,202 @@
+import { maxBytes, unescaped } from './unescape.ts';
+
+/** Minimum number of characters of a guarded secret. Shorter ones occur in ordinary text by chance. */
+const minGuardedLength = 8;
+
+/** The column of bytes that are part of no rendering. The search starts anew behind one. */
+export const outside = 0;
+/** The columns of bytes to skip, and of CR and LF, which may be inside Base64. */
+export const ignored = 255;
+export const lineBreak = 254;
+export const backslash = 0x5c;
+
+/**
+ * A set of characters, each with its column in the automaton's table. Both cases of a letter share a column, and so do the
+ * characters in which the two alphabets of Base64 differ. There are three sets, so that the choice reveals nothing more of
+ * a credential.
+ */
+export interface Alphabet {
+  readonly columns: Uint8Array;
+  /** As `columns`, but bytes that need more than one look-up have the last column, `odd`. */
+  readonly plain: Uint8Array;
+  readonly odd: number;
+  readonly width: number;
+  /** Whether a credential may contain the characters that escapes begin with. */
+  readonly hasEscapes: boolean;
+}
+
+/** A spelling of a credential, as columns. */
+type Rendering = readonly number[];
+
+const token = alphabet(/[A-Za-z0-9+/_.~:-]/, false);
+const printable = alphabet(/[ -~]/, true);
+const any = alphabet(/[^\0]/, true);
+
+function alphabet(characters: RegExp, hasEscapes: boolean): Alphabet {
+  const columns = new Uint8Array(256);
+  const known = new Map<string, number>();
+  for (let byte = 1; byte < 256; byte += 1) {
+    const letter = String.fromCharCode(byte);
+    if (characters.test(letter)) {
+      const key = keyOf(letter, byte);
+      const column = known.get(key) ?? known.size + 1;
+      known.set(key, column);
+      columns[byte] = column;
+    } else if (letter === '\r' || letter === '\n') columns[byte] = lineBreak;
+  }
+  columns[backslash] = ignored;
+  // UTF-8 of U+0080 to U+00FF begins with one of these; what follows ends with the six bits that Latin-1 ends with.
+  if (columns[0xc2] !== outside) columns.fill(ignored, 0xc2, 0xc4);
+  const odd = known.size + 1;
+  const plain = columns.map((column) => (column === ignored || column === lineBreak ? odd : column));
+  for (const byte of [0, ...Buffer.from('%&\\')]) plain[byte] = odd;
+  return { columns, plain, odd, width: odd + 1, hasEscapes };
+}
+
+function keyOf(letter: string, byte: number): string {
+  if (byte >= 0x80) return `high ${byte & 0x3f}`;
+  if (byte < 0x20 || byte === 0x7f) return 'control';
+  // The first two are one in forms, and the last two in Base64 (RFC 4648 §5).
+  if (' +-'.includes(letter)) return '-';
+  return letter === '/' ? '_' : letter.toLowerCase();
+}
+
+/** Returns the smallest alphabet that has all characters of the texts. */
+export function alphabetOf(texts: readonly string[]): Alphabet {
+  const all = texts.map(withoutPadding).join('');
+  if (/^[A-Za-z0-9+/_.~:-]*$/.test(all)) return token;
+  return /^[ -~]*$/.test(all) ? printable : any;
+}
+
+/** Whether a secret is long enough to be searched for. */
+export function isGuardable(secret: string): boolean {
+  return symbolsOf(withoutPadding(secret), alphabetOf([secret])).length >= minGuardedLength;
+}
+
+/**
+ * Returns the spellings of a secret to search for: itself, itself with its escapes read, hex, and Base64 at each of the
+ * three offsets that it can have in a longer text.
+ *
+ * @param secret latin1: one character for each byte
+ */
+export function renderingsOf(secret: string, of: Alphabet): readonly Rendering[] {
+  const bytes = Buffer.from(secret, 'latin1');
+  const plain = withoutPadding(secret);
+  const texts = [
+    plain,
+    ...(of.hasEscapes ? [unescaped(Buffer.from(plain, 'latin1')).toString('latin1')] : []),
+    bytes.toString('hex'),
+    ...[0, 1, 2].map((offset) => base64Within(bytes, offset)),
+  ];
+  return texts.map((text) => symbolsOf(text, of)).filter(({ length }) => length >= minGuardedLength);
+}
+
+function symbolsOf(text: string, { columns }: Alphabet): Rendering {
+  return Array.from(text, (letter) => columns[letter.charCodeAt(0)]!).filter(
+    (column) => column !== ignored && column !== outside,
+  );
+}
+
+/** Base64 occurs with its padding and without it. */
+function withoutPadding(secret: string): string {
+  const bare = secret.replace(/={1,2}$/, '');
+  return bare.length >= minGuardedLength ? bare : secret;
+}
+
+/** Returns the Base64 characters that depend on these bytes alone, where `offset` bytes precede them. */
+function base64Within(bytes: Buffer, offset: number): string {
+  const all = Buffer.concat([Buffer.alloc(offset), bytes]);
+  return all.toString('base64').slice(Math.ceil((offset * 8) / 6), Math.floor((all.length * 8) / 6));
+}
+
+/** The table entry for the column `odd`. */
+export const stop = -0x8000_0000;
+
+/**
+ * The automaton that finds the renderings of a credential (Aho and Corasick, 1975). Each character costs one look-up. The
+ * size of the table, and the time to build it, depend only on the form of the credential: its alphabet and its length.
+ */
+export class Matcher {
+  readonly alphabet: Alphabet;
+  /**
+   * The next state for a state (the offset of its row) plus a column. A state in which a rendering ends stands as its
+   * complement. The column `odd` has `stop`. State 0 is the start.
+   */
+  readonly table: Int32Array;
+  /** Length of the longest rendering in characters, and in bytes of the input. */
+  readonly maxLength: number;
+  readonly maxInputBytes: number;
+  /** The length in characters of the longest rendering that ends in each row. */
+  readonly #ends: Uint32Array;
+
+  /** @param texts at least one; each latin1, and `isGuardable` */
+  constructor(texts: readonly string[]) {
+    this.alphabet = alphabetOf(texts);
+    const { width } = this.alphabet;
+    const renderings = texts.flatMap((text) => renderingsOf(text, this.alphabet));
+    // These bounds depend on the lengths alone, not on shared prefixes or on escapes within a secret.
+    this.maxLength = Math.max(...texts.map((text) => 2 * text.length));
+    this.maxInputBytes = this.maxLength * maxBytes;
+    const rows = 1 + texts.reduce((sum, { length }) => sum + 8 * length + 8, 0);
+    const table = new Int32Array(rows * width);
+    const ends = new Uint32Array(rows);
+    let made = 1;
+    for (const rendering of renderings) {
+      let row = 0;
+      for (const column of rendering) row = table[row * width + column] ||= made++;
+      ends[row] = Math.max(ends[row]!, rendering.length);
+    }
+    const fallbacks = new Int32Array(rows);
+    const queue = new Int32Array(rows);
+    let queued = 1;
+    for (let turn = 0; turn < rows; turn += 1) {
+      // Unused rows are processed too, so that the time does not reveal their number.
+      const row = turn < queued ? queue[turn]! : turn;
+      const fallback = fallbacks[row]!;
+      for (let column = 1; column < width; column += 1) {
+        const at = row * width + column;
+        const beside = row === 0 ? 0 : table[fallback * width + column]!;
+        const next = table[at]!;
+        if (next === 0) table[at] = beside;
+        else {
+          fallbacks[next] = beside;
+          ends[next] = Math.max(ends[next]!, ends[beside]!);
+          queue[queued++] = next;
+        }
+      }
+    }
+    for (let at = 0; at < table.length; at += 1) {
+      const row = table[at]!;
+      table[at] = ends[row] === 0 ? row * width : ~(row * width);
+    }
+    for (let at = this.alphabet.odd; at < table.length; at += width) table[at] = stop;
+    this.table = table;
+    this.#ends = ends;
+  }
+
+  /** Returns the length in characters of the longest rendering that ends in a state. */
+  lengthAt(state: number): number {
+    return this.#ends[state / this.alphabet.width]!;
+  }
+}
+
+/** The secrets of one credential, in latin1. The object lives as long as the opened credential. */
+export interface GuardedSecrets {
+  readonly texts: readonly string[];
+}
+
+const matchers = new WeakMap<GuardedSecrets, Matcher | null>();
+
+/**
+ * Returns the automaton for the secrets that are long enough; null: none is. It is built at the first call, and collected
+ * together with the secrets.
+ */
+export function matcherFor(secrets: GuardedSecrets): Matcher | null {
+  let matcher = matchers.get(secrets);
+  if (matcher === undefined) {
+    const texts = secrets.texts.filter(isGuardable);
+    matcher = texts.length === 0 ? null : new Matcher(texts);
+    matchers.set(secrets, matcher);
+  }
+  return matcher;
+}

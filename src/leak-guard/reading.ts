@@ -1,0 +1,157 @@
+import { backslash, ignored, lineBreak, type Matcher, outside } from './patterns.ts';
+import { maxBytes, type Open, Unescape } from './unescape.ts';
+
+/** A range of the input. */
+export interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Minimum length of a line behind which Base64 continues: MIME has lines of 76 (RFC 2045 §6.8), PEM of 64. */
+export const minWrappedLine = 60;
+
+const [carriageReturn, lineFeed] = [0x0d, 0x0a];
+
+/** The input with its escapes decoded a number of times. It decodes them once more for the next reading. */
+export class Reading {
+  steps = 0;
+  state = 0;
+  /** The start of the line, for Base64 with line breaks. */
+  line = 0;
+  /** Whether the last character is part of no rendering. */
+  isClear = true;
+  readonly #table: Int32Array;
+  readonly #columns: Uint8Array;
+  readonly #matcher: Matcher;
+  readonly #found: (span: Span) => void;
+  readonly #next: Reading | null;
+  readonly #unescape: Unescape | null;
+  /** The starts of the last characters in the input: a ring buffer. */
+  readonly #starts: Float64Array;
+  readonly #mask: number;
+  #count = 0;
+  /** The start of the characters that may be a rendering; Infinity: there are none. */
+  #run = Infinity;
+  #lastEnd = 0;
+  /** The start of the skipped characters; Infinity: the last character was not skipped. */
+  #skippedFrom = Infinity;
+  /** The state behind the characters of an unfinished escape, each read as itself; and their number. */
+  #ahead = 0;
+  #seen = 0;
+  /** Whether the last character is a CR that ended a line. Zeros of UTF-16 may be between it and its LF. */
+  #isBehindReturn = false;
+
+  constructor(
+    matcher: Matcher,
+    next: Reading | null,
+    isFirst: boolean,
+    open: Open,
+    found: (span: Span) => void,
+  ) {
+    const { alphabet } = matcher;
+    this.#matcher = matcher;
+    this.#table = matcher.table;
+    this.#columns = alphabet.columns;
+    // Later readings skip a backslash, which may remain from nested escapes. The first reading does not.
+    if (isFirst && !alphabet.hasEscapes) this.#columns = alphabet.columns.with(backslash, outside);
+    this.#next = next;
+    this.#unescape = next === null ? null : new Unescape(next, open);
+    this.#found = found;
+    const room = 2 ** Math.ceil(Math.log2(matcher.maxLength));
+    this.#starts = new Float64Array(room);
+    this.#mask = room - 1;
+  }
+
+  get heldFrom(): number {
+    return Math.min(this.#run, this.#unescape?.pendingFrom ?? Infinity);
+  }
+
+  /** Continues from a state behind the bytes from `run` to `place`, each of which is a character. */
+  begin(state: number, run: number, line: number, place: number): void {
+    this.state = state;
+    this.line = line;
+    this.isClear = false;
+    this.#run = run === place ? Infinity : run;
+    this.#lastEnd = place;
+    this.#skippedFrom = Infinity;
+    this.#isBehindReturn = false;
+    const { maxLength } = this.#matcher;
+    for (let at = Math.max(run, place - maxLength); at < place; at += 1) {
+      this.#starts[this.#count & this.#mask] = at;
+      this.#count += 1;
+    }
+  }
+
+  take(code: number, start: number, end: number): void {
+    const column = this.#columns[code]!;
+    this.isClear = false;
+    if (column === ignored) this.#skip(start);
+    else if (column === lineBreak) this.#break(code, start, end);
+    else if (column === outside) this.#clear();
+    else this.#lookUp(column, start, end);
+    if (this.#unescape !== null) this.#unescape.take(code, start, end);
+  }
+
+  /**
+   * Finds a rendering that ends within an escape: a credential that ends with `%`, followed by two hex digits of other text.
+   * The previous reading finds one that also begins there.
+   */
+  see(code: number, place: number, end: number): void {
+    if (place === 0) {
+      this.#ahead = end - this.#lastEnd > maxBytes ? 0 : this.state;
+      this.#seen = 0;
+    }
+    const column = this.#columns[code]!;
+    if (column === ignored) return;
+    this.steps += 1;
+    this.#seen += 1;
+    const next = column === lineBreak ? 0 : this.#table[this.#ahead + column]!;
+    this.#ahead = next < 0 ? ~next : next;
+    if (next >= 0) return;
+    const before = this.#matcher.lengthAt(~next) - this.#seen;
+    if (before > 0) this.#found({ start: this.#starts[(this.#count - before) & this.#mask]!, end });
+  }
+
+  end(): void {
+    this.#unescape?.end();
+    this.#next?.end();
+  }
+
+  #lookUp(column: number, start: number, end: number): void {
+    let from = Math.min(start, this.#skippedFrom);
+    this.#skippedFrom = Infinity;
+    if (end - this.#lastEnd > maxBytes) this.state = 0;
+    if (end - from > maxBytes) from = start;
+    if (this.#run === Infinity) this.#run = this.line = from;
+    this.#lastEnd = end;
+    this.#isBehindReturn = false;
+    this.#starts[this.#count & this.#mask] = from;
+    this.#count += 1;
+    this.steps += 1;
+    const next = this.#table[this.state + column]!;
+    this.state = next < 0 ? ~next : next;
+    if (next >= 0) return;
+    const length = this.#matcher.lengthAt(~next);
+    this.#found({ start: this.#starts[(this.#count - length) & this.#mask]!, end });
+  }
+
+  #skip(start: number): void {
+    if (this.#skippedFrom === Infinity) this.#skippedFrom = start;
+    if (this.#run === Infinity) this.#run = this.line = start;
+  }
+
+  #break(code: number, start: number, end: number): void {
+    if (code === lineFeed && this.#isBehindReturn) this.#isBehindReturn = false;
+    else if (this.#run !== Infinity && start - this.line >= minWrappedLine) {
+      this.line = end;
+      this.#isBehindReturn = code === carriageReturn;
+    } else this.#clear();
+  }
+
+  #clear(): void {
+    this.state = 0;
+    this.#isBehindReturn = false;
+    this.#run = this.#skippedFrom = Infinity;
+    this.isClear = true;
+  }
+}
