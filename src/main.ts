@@ -28,7 +28,7 @@ import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
-import { placementAt } from './schemes/place.ts';
+import { placementAt } from './schemes/placement.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 
 /** A running proxy. */

@@ -1,65 +1,18 @@
 import { basename } from 'node:path';
-import type { Context } from './context.ts';
-import { columns, details, table } from './format.ts';
-import { findProvider } from './pick.ts';
 import { checkProvider, readProviderFile, settle } from '../config/catalog.ts';
 import { configInvalid } from '../config/problem.ts';
 import { flowWords } from '../config/provider.ts';
 import { isName } from '../grants/grant.ts';
-import type { Flow, HmacPlacement, InjectPlace, Provider, TokenInjection } from '../grants/provider.ts';
+import type { Flow, InjectPlace, Placement, Provider, TokenInjection } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { fillTemplate, parseTemplate } from '../policy/template.ts';
+import { schemeOf } from '../schemes/placement.ts';
+import type { Context } from './context.ts';
+import { columns, details, table } from './format.ts';
+import { findProvider } from './pick.ts';
 
-/** Place of a token in a request, with `…` for the token. */
-export function carriedAs(plan: InjectPlace['as']): string {
-  switch (plan.kind) {
-    case 'bearer':
-      return 'Authorization: Bearer …';
-    case 'dpop':
-      return 'Authorization: DPoP …, with a proof for each request';
-    case 'header':
-      return `${plan.name}: ${plan.prefix}…`;
-    case 'basic':
-      return `Authorization: Basic ${plan.username}:…`;
-    case 'path':
-      return plan.prefixes.map((prefix) => `${prefix}…`).join(', ');
-    case 'query':
-      return `?${plan.name}=…`;
-    case 'headers':
-      return plan.headers.map(([name, template]) => `${name}: ${withoutValues(template)}`).join(', ');
-    case 'cookie':
-      return `Cookie: ${plan.name}=…`;
-    case 'json':
-      return `${memberText(plan.path)} in the JSON body`;
-    case 'form':
-      return `${plan.name}=… in the form that is the body`;
-    case 'hmac':
-      return `the request is signed (HMAC ${plan.algorithm}): ${signatureText(plan)}`;
-    case 'own':
-      return 'no credential; the client’s own Authorization is forwarded';
-    case 'placeholder':
-      return 'where the client puts its placeholder';
-    case 'aws_sigv4':
-      return 'the request is signed (AWS Signature Version 4)';
-    case 'client_certificate':
-      return 'the TLS handshake shows the certificate';
-  }
-}
-
-function withoutValues(template: string): string {
-  return fillTemplate(parseTemplate(template) ?? [], () => '…');
-}
-
-/** Member as in `inject: { json: … }`. */
-function memberText(path: readonly string[]): string {
-  const [only = '', ...more] = path;
-  if (more.length === 0 && !only.startsWith('/')) return only;
-  return path.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
-}
-
-/** Places of the fields of a signature. */
-function signatureText({ headers, query }: HmacPlacement): string {
-  return [...headers.map(([name]) => name), ...query.map(([name]) => `?${name}=…`)].join(', ');
+/** Returns the place of a credential in a request, for people, with `…` for the credential. */
+export function carriedAs(placement: Placement): string {
+  return schemeOf(placement).describe(placement);
 }
 
 /** Place of the token, where it is the same in every request; null: it depends on the host or path. */
@@ -167,58 +120,12 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
 /** Places as in the config file. */
 function writtenPlaces(places: Provider['inject']): unknown {
   const [only] = places;
-  if (only !== undefined && carriedEverywhereAs(places) !== null) return writtenPlan(only.as);
+  if (only !== undefined && carriedEverywhereAs(places) !== null) return schemeOf(only.as).format(only.as);
   return places.map(({ hosts, paths, as }) => ({
     ...(hosts === null ? {} : { hosts }),
     ...(paths === null ? {} : { paths }),
-    as: writtenPlan(as),
+    as: schemeOf(as).format(as),
   }));
-}
-
-function writtenPlan(plan: InjectPlace['as']): unknown {
-  switch (plan.kind) {
-    case 'bearer':
-    case 'own':
-    case 'placeholder':
-    case 'client_certificate':
-      return plan.kind;
-    case 'dpop':
-      return 'bearer';
-    case 'header':
-      return { header: plan.name, prefix: plan.prefix };
-    case 'basic':
-      return {
-        basic: plan.username,
-        ...(plan.pairUsername === null ? {} : { pair_username: plan.pairUsername }),
-      };
-    case 'path':
-      return { path: plan.prefixes };
-    case 'query':
-      return { query: plan.name };
-    case 'headers':
-      return { headers: Object.fromEntries(plan.headers) };
-    case 'cookie':
-      return { cookie: plan.name };
-    case 'json':
-      return { json: memberText(plan.path) };
-    case 'form':
-      return { form: plan.name };
-    case 'hmac': {
-      const { kind, headers, query, ...written } = plan;
-      return {
-        [kind]: {
-          ...written,
-          ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
-          ...(query.length === 0 ? {} : { query: Object.fromEntries(query) }),
-        },
-      };
-    }
-    case 'aws_sigv4': {
-      const { service, region } = plan;
-      if (service === null) return 'aws_sigv4';
-      return { aws_sigv4: { service, ...(region === null ? {} : { region }) } };
-    }
-  }
 }
 
 /**

@@ -6,7 +6,7 @@ import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isWritableByAll } from '../lib/files.ts';
 import { shellWord } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
-import { namesIn, namesOf, parseTemplate } from '../policy/template.ts';
+import { schemeOf } from '../schemes/placement.ts';
 import { deepFreeze } from './problem.ts';
 
 /**
@@ -65,8 +65,8 @@ export function carriageProblem({ inject = [], token, flows = [] }: Carriage): s
   if (carried === undefined && flows.length === 0) return null;
   const isSingle = flows.length > 0 || carried === 'inject';
   const isPair = carried === 'basic';
-  for (const { as: plan } of inject) {
-    const wants = wantedBy(plan);
+  for (const { as: placement } of inject) {
+    const wants = schemeOf(placement).accepts?.(placement);
     if (wants === 'pair' && !isPair) {
       return 'names a user name and a password, and what is connected has none: write token: { inject: { basic: … } }';
     }
@@ -85,7 +85,7 @@ export function carriageProblem({ inject = [], token, flows = [] }: Carriage): s
  */
 export function placeholdersProblem({ inject = [], placeholders = [], dpop = null }: Placing): string | null {
   if (placeholders.length === 0) return null;
-  const signs = inject.find(({ as: { kind } }) => signing.has(kind));
+  const signs = inject.find(({ as }) => schemeOf(as).isNeverSent === true);
   if (signs !== undefined) return `does not go with inject: ${signs.as.kind}, which sends no credential`;
   const inTarget = placeholders.find((place) => place === 'path');
   return inTarget !== undefined && dpop !== null
@@ -93,30 +93,10 @@ export function placeholdersProblem({ inject = [], placeholders = [], dpop = nul
     : null;
 }
 
-const signing: ReadonlySet<string> = new Set(['aws_sigv4', 'hmac', 'client_certificate']);
-
 /** What of a definition says where placeholders become the credential. */
 interface Placing extends Pick<Carriage, 'inject'> {
   readonly placeholders?: readonly PlaceholderPlace[] | undefined;
   readonly dpop?: unknown;
-}
-
-/** `secret`: either will do. Null: whatever there is. */
-function wantedBy(plan: InjectPlace['as']): 'single' | 'pair' | 'secret' | null {
-  switch (plan.kind) {
-    case 'cookie':
-    case 'json':
-    case 'form':
-      return 'single';
-    case 'headers': {
-      const names = plan.headers.flatMap(([, written]) => namesIn(parseTemplate(written) ?? []));
-      return names.includes('token') ? 'single' : 'pair';
-    }
-    case 'hmac':
-      return namesOf(plan).includes('key') ? 'pair' : 'secret';
-    default:
-      return null;
-  }
 }
 
 /**

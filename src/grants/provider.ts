@@ -150,77 +150,22 @@ export interface Probe {
 }
 
 /**
- * The place of a token in a request.
- *
- * - `bearer`: RFC 6750 §2.1.
- * - `dpop`: RFC 9449 §7.1, with a proof for each request. A token that is bound to no key does not go there.
- * - `header`: a field of its own, after a prefix.
- * - `basic`: the password of a user name that says what kind of token it is (RFC 7617), as git and registries have it. For
- *   a credential that is a user name and a password, `pairUsername` stands in the place of its user name; null: its
- * own stays.
- * - `path`: the rest of the path segment that begins with one of the prefixes, as Telegram has it (`/bot…/getMe`).
- * - `query`: a parameter of the query.
- * - `placeholder`: where the client put its placeholder, and nowhere else.
- * - `headers`: one field or more by templates: `{token}`, or `{username}` and `{password}` of a credential that is both.
- * - `cookie`: the cookie of that name.
- * - `json`: a string in the JSON body, by the names of the members that lead to it.
- * - `form`: a parameter of the form that is the body.
- * - `aws_sigv4`: nowhere; the request is signed with it. Service and region are null where the host says them.
- * - `client_certificate`: nowhere; the connection is made with it.
- * - `hmac`: nowhere; the request is signed with it, as the plan says.
+ * The place of a credential in requests: the kind of an `AuthScheme` (`schemes/`), and that scheme's own settings, which
+ * no other code reads.
  */
-export type Placement =
-  | { readonly kind: 'bearer' }
-  | { readonly kind: 'dpop' }
-  | { readonly kind: 'header'; readonly name: string; readonly prefix: string }
-  | { readonly kind: 'basic'; readonly username: string; readonly pairUsername: string | null }
-  | { readonly kind: 'path'; readonly prefixes: readonly string[] }
-  | { readonly kind: 'query'; readonly name: string }
-  | { readonly kind: 'placeholder' }
-  | { readonly kind: 'headers'; readonly headers: Templates }
-  | { readonly kind: 'cookie'; readonly name: string }
-  | { readonly kind: 'json'; readonly path: readonly string[] }
-  | { readonly kind: 'form'; readonly name: string }
-  | { readonly kind: 'aws_sigv4'; readonly service: string | null; readonly region: string | null }
-  | { readonly kind: 'client_certificate' }
-  | HmacPlacement;
-
-/** Names, each with a template of its value: see `policy/template.ts`. */
-export type Templates = readonly (readonly [name: string, template: string])[];
-
-/** The signature of a request with a shared secret (RFC 2104), and its place. */
-export interface HmacPlacement {
-  readonly kind: 'hmac';
-  readonly algorithm: 'sha256' | 'sha1' | 'sha512';
-  /** The template of the signed text. */
-  readonly sign: string;
-  /** The encoding of the secret. */
-  readonly secret: 'utf8' | 'hex' | 'base64';
-  /** The encoding of the signature. */
-  readonly encoding: 'hex' | 'base64' | 'base64url';
-  /** The format of the time. */
-  readonly timestamp: 'seconds' | 'milliseconds' | 'iso8601' | 'http_date';
-  readonly headers: Templates;
-  /** Parameters, behind those of the request. */
-  readonly query: Templates;
-}
+export type Placement = { readonly kind: string; readonly [setting: string]: unknown };
 
 /** A part of a request in which clients may put a placeholder; `header`: any field, and the pair of `Basic`. */
 export const placeholderPlaces = ['header', 'path', 'query', 'body', 'websocket'] as const;
 export type PlaceholderPlace = (typeof placeholderPlaces)[number];
 
-/** The client's own `Authorization` goes on, and no credential of ours: it has what the service itself handed out. */
-export interface OwnPlan {
-  readonly kind: 'own';
-}
-
-/** Some of the hosts and paths of a provider, and how its credential is carried there. */
+/** Hosts and paths of a provider, and the placement of its credential there. */
 export interface InjectPlace {
   /** Domain patterns; null: all hosts. */
   readonly hosts: readonly string[] | null;
   /** Path globs; null: all paths. */
   readonly paths: readonly string[] | null;
-  readonly as: Placement | OwnPlan;
+  readonly as: Placement;
 }
 
 /**

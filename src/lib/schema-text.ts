@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 /** Facts about a text of the config file that its schema publishes. */
-export interface TextMeta {
+interface TextMeta {
   /** Its purpose; editors show it. */
   readonly description: string;
   readonly examples?: readonly unknown[];

@@ -1,14 +1,15 @@
 import { longestPath } from '../approvals/approval.ts';
 import type { ApprovalResult } from '../approvals/queue.ts';
+import { readText } from '../http/fields.ts';
+import type { Client, Reply } from '../http/message.ts';
+import { asBeginning, denialOf } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import { percentDecoded } from '../policy/text.ts';
+import { schemeOf } from '../schemes/placement.ts';
 import { grantedBy, type AuthorizedRequest, type GrantDecision, type Judgement } from './authorize.ts';
-import type { Client, Reply } from '../http/message.ts';
-import type { ExchangeRecord } from './record.ts';
-import { asBeginning, denialOf } from '../http/problem.ts';
-import { readText } from '../http/fields.ts';
 import type { ProxyServices } from './deps.ts';
+import type { ExchangeRecord } from './record.ts';
 
 /** A request that is to wait. */
 interface Held {
@@ -98,8 +99,9 @@ function shownQuery(
   { facts: { authority, path }, grant, settings }: AuthorizedRequest,
 ): string {
   const plan = settings.injectPlan(grant.provider, { authority, path });
-  if (plan instanceof SidekeyError || plan.kind !== 'query') return query;
-  const name = plan.name.toLowerCase();
+  const parameter = plan instanceof SidekeyError ? undefined : schemeOf(plan).queryParameter?.(plan);
+  if (parameter === undefined) return query;
+  const name = parameter.toLowerCase();
   return query
     .split(/([&;])/)
     .map((pair) => {

@@ -10,7 +10,7 @@ import { overridesMethod } from '../policy/method-override.ts';
 import { overridesPath } from '../policy/path.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
-import type { Destination } from '../schemes/place.ts';
+import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
 import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import { readAhead } from './request-body.ts';
 import type { GivenApproval } from './revalidate.ts';
@@ -219,8 +219,7 @@ function judgedPath(
 ): string {
   if (offer?.selected.kind !== 'selected') return to.path;
   const plan = injectPlan(offer.selected.grant.provider, to);
-  const inPath = !(plan instanceof SidekeyError) && plan.kind === 'path';
-  return inPath ? pathWithout(to.path, plan.prefixes) : to.path;
+  return plan instanceof SidekeyError ? to.path : pathWithout(to.path, pathPrefixesOf(plan));
 }
 
 /** Who chooses, and what they may have. */

@@ -2,10 +2,10 @@ import type { RawFields } from '../http/fields.ts';
 import type { BodyPlan } from '../http/framing.ts';
 import type { ExchangeResult, Meter, Reply, Spend } from '../http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
+import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { EchoPlan } from '../policy/leak-guard.ts';
-import type { AppliedRequest } from '../schemes/apply.ts';
-import type { DetectedPlaceholders } from '../schemes/placeholders.ts';
+import type { AppliedRequest } from '../schemes/scheme.ts';
 import type { Protocol } from '../upstream/protocol.ts';
 import { isSafe, type Proofs, type AttemptContext } from './attempt.ts';
 import type { ConfigSnapshot } from './deps.ts';
@@ -54,7 +54,7 @@ export interface UpstreamRequest {
   /** Its placeholders; absent: it has none. */
   readonly placeholders?: DetectedPlaceholders;
   /** Text messages of a WebSocket are written anew; see `Injected`. */
-  readonly messages?: AppliedRequest['messages'];
+  readonly messages?: SubstitutedRequest['messages'];
   /** Who we are on the connection that it leaves on; see `Injected`. */
   readonly identity?: AppliedRequest['identity'];
   /** SHA-256 of the body in hex, where it was read for that. */

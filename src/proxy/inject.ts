@@ -3,12 +3,13 @@ import { plainRequest, type RawFields } from '../http/fields.ts';
 import type { Reply } from '../http/message.ts';
 import { isGuardable } from '../leak-guard/patterns.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { substitutePlaceholders } from '../placeholders/substitute.ts';
 import { echoPlan } from '../policy/leak-guard.ts';
 import { fieldNameAsRead } from '../policy/text.ts';
-import { applyScheme, type AppliedRequest } from '../schemes/apply.ts';
+import { applyScheme } from '../schemes/apply.ts';
 import { needsProof, originOf } from '../schemes/dpop.ts';
-import { bodyNeed, type BodyNeed } from '../schemes/registry.ts';
-import type { MessageFacts } from '../schemes/scheme.ts';
+import { schemeOf } from '../schemes/placement.ts';
+import type { AppliedRequest, BodyNeed, MessageFacts } from '../schemes/scheme.ts';
 import { sha256 } from '../schemes/sigv4/signature.ts';
 import { consentHint, createProofs } from './attempt.ts';
 import type { AuthorizedRequest } from './authorize.ts';
@@ -90,7 +91,7 @@ export async function withCredential(
   }
   const carried = plan;
   const places = settings.provider(first.grant.provider)?.echoPaths;
-  const isShown = shownKinds.has(carried.kind) || departure.placeholders?.inContent === true;
+  const isShown = schemeOf(carried).isRepeated === true || departure.placeholders?.inContent === true;
   const echo = echoPlan(decision.leakGuard ?? 'auto', {
     host: authority.host,
     path: departure.path,
@@ -104,7 +105,7 @@ export async function withCredential(
 
   const injected = ({ sealed }: ReadyToken): AppliedRequest => {
     const facts = messageFacts(departure, settings.limits, services.now());
-    return applyScheme(
+    const applied = applyScheme(
       { path: departure.path, fields },
       {
         sealed,
@@ -112,9 +113,12 @@ export async function withCredential(
         authority,
         insecure: decision.insecure,
         facts: origin === null ? facts : { ...facts, nonce: services.nonces.of(origin) },
-        placeholders: departure.placeholders,
       },
     );
+    const { placeholders } = departure;
+    return placeholders === undefined
+      ? applied
+      : substitutePlaceholders(applied, placeholders, sealed.credential, carried);
   };
 
   const arm = async (ready: ReadyToken): Promise<AppliedRequest> => {
@@ -168,9 +172,6 @@ export async function withCredential(
   };
 }
 
-/** Ways to carry a credential in what services repeat: links and forms are made of the request's own parameters. */
-const shownKinds: ReadonlySet<string> = new Set(['json', 'form', 'query', 'path']);
-
 /** Trailers that nobody takes for the field that the credential stands in. */
 function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefined): RawFields {
   if (trailers.length === 0 || names === undefined) return trailers;
@@ -212,7 +213,7 @@ export async function withKnownBody(
 ): Promise<UpstreamRequest> {
   const plan = settings.injectPlan(grant.provider, departure);
   if (plan instanceof SidekeyError || plan.kind === 'own') return departure;
-  const need = bodyNeed({ ...departure, hasBody: hasBody(departure) }, plan);
+  const need = schemeOf(plan).needs?.({ ...departure, hasBody: hasBody(departure) }, plan) ?? null;
   const { body } = departure;
   if (need === null || body === null) return departure;
   const most = settings.limits[need.limit];

@@ -4,6 +4,7 @@ import type { InjectPlace, Provider } from '../grants/provider.ts';
 import type { Authority } from '../policy/authority.ts';
 import { isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
 import { fold, percentDecoded } from '../policy/text.ts';
+import { pathPrefixesOf } from '../schemes/placement.ts';
 import type { GrantCandidates } from './authorize.ts';
 import type { Target } from './target.ts';
 
@@ -75,7 +76,7 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
       );
       plans = (here.length > 0 ? here : audiences)
         .flatMap(({ inject }) => inject)
-        .filter(({ as }) => as.kind === 'path');
+        .filter(({ as }) => pathPrefixesOf(as).length > 0);
       known.set(key, plans);
     }
     return plans;
@@ -95,10 +96,11 @@ function patternsOf(audience: readonly string[]) {
   return audience.map(parsePattern).filter(isPattern);
 }
 
-function without(path: string, { as: plan }: InjectPlace): string {
-  if (plan.kind !== 'path') return path;
-  const kept = plan.prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
-  return ambiguousPathPrefix(kept, plan.prefixes) ?? kept;
+function without(path: string, { as }: InjectPlace): string {
+  const prefixes = pathPrefixesOf(as);
+  if (prefixes.length === 0) return path;
+  const kept = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
+  return ambiguousPathPrefix(kept, prefixes) ?? kept;
 }
 
 const places = new Map<string, RegExp>();

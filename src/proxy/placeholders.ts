@@ -14,7 +14,6 @@ import {
   placeholdersOf,
 } from '../placeholders/codes.ts';
 import { findIn, PlaceholderScanner } from '../placeholders/stream.ts';
-import { authorityText } from '../policy/authority.ts';
 import {
   type BodySyntax,
   foreign,
@@ -22,7 +21,8 @@ import {
   notFor,
   type PlaceholdersInBody,
   tooLate,
-} from '../schemes/placeholders.ts';
+} from '../placeholders/substitute.ts';
+import { authorityText } from '../policy/authority.ts';
 import type { Judgement } from './authorize.ts';
 import type { UpstreamRequest } from './forward.ts';
 import { readAhead } from './request-body.ts';

@@ -7,7 +7,7 @@ import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from '../policy/leak-guard.ts';
 import { peerOf } from '../policy/peer.ts';
-import type { AppliedRequest } from '../schemes/apply.ts';
+import type { AppliedRequest } from '../schemes/scheme.ts';
 import {
   type AttemptEnd,
   endToEndFields,

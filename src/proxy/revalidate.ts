@@ -10,7 +10,7 @@ import type { Timers } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { decideConnect, decideRequest, type Policy } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request.ts';
-import type { GrantIdentity } from '../schemes/single-value.ts';
+import type { GrantIdentity } from '../schemes/scheme.ts';
 import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 
 /** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */

@@ -1,25 +1,98 @@
 import { randomUUID } from 'node:crypto';
-import type { Placement } from '../grants/provider.ts';
+import { z } from 'zod';
+import { valuesOf } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { text } from '../lib/schema-text.ts';
 import { parseStrictJson } from '../lib/json.ts';
 import { endOfQuoted, fold, jsonType, mediaTypeOf, nextOf } from '../policy/text.ts';
+import { singleValue } from './credential.ts';
 import { forgivingName, parameter, parametersOf, replacing } from './parameters.ts';
-import { type Carrier, factsOf, refused } from './scheme.ts';
+import { parameterName } from './schema.ts';
+import { type AuthScheme, factsOf, refused, type RequestHead } from './scheme.ts';
 
-/** The plans whose credential stands in the body. */
-type BodyPlanned = Extract<Placement, { kind: 'json' | 'form' }>;
+type JsonPlacement = { readonly kind: 'json'; readonly path: readonly string[] };
+type FormPlacement = { readonly kind: 'form'; readonly name: string };
+type BodyPlacement = JsonPlacement | FormPlacement;
 
-/** A token that is a value of the body, which is known whole. */
-export function inBody(plan: BodyPlanned, token: string): Carrier {
+/** A string in the JSON body, named by the members that lead to it. */
+export const json: AuthScheme<JsonPlacement, { readonly json: readonly string[] }> = {
+  kind: 'json',
+  syntax: '{ json: NAME }',
+  schemas: [
+    z.strictObject({
+      json: text<readonly string[]>(
+        {
+          description:
+            'The member of the JSON object in the body; /one/two (RFC 6901) for one within another object.',
+          examples: ['api_key', '/auth/token'],
+        },
+        (value) => {
+          const path = value.startsWith('/') ? value.slice(1).split('/') : [value];
+          if (path.includes('') || /\p{Cc}/u.test(value)) return { problem: 'is no name of a member' };
+          if (!value.startsWith('/')) return path;
+          if (/~(?![01])/.test(value)) return { problem: 'has a ~ that is neither ~0 nor ~1 (RFC 6901)' };
+          return path.map((name) => name.replaceAll('~1', '/').replaceAll('~0', '~'));
+        },
+      ),
+    }),
+  ],
+  parse: ({ json: path }) => ({ kind: 'json', path }),
+  format: ({ path }) => ({ json: memberText(path) }),
+  describe: ({ path }) => `${memberText(path)} in the JSON body`,
+  sample: () => ({ path: '/', fields: ['Content-Type', 'application/json'], body: Buffer.from('{}') }),
+  ...inBody(),
+};
+
+/** A parameter of the form that is the body. */
+export const form: AuthScheme<FormPlacement, { readonly form: string }> = {
+  kind: 'form',
+  syntax: '{ form: NAME }',
+  schemas: [z.strictObject({ form: parameterName('The parameter of the form that is the body.') })],
+  parse: ({ form: name }) => ({ kind: 'form', name }),
+  format: ({ name }) => ({ form: name }),
+  describe: ({ name }) => `${name}=… in the form that is the body`,
+  sample: () => ({
+    path: '/',
+    fields: ['Content-Type', 'application/x-www-form-urlencoded'],
+    body: Buffer.from('a=b'),
+  }),
+  ...inBody(),
+};
+
+/** Members that both have. */
+function inBody(): Pick<AuthScheme<BodyPlacement>, 'accepts' | 'isRepeated' | 'needs' | 'prepare'> {
   return {
-    fields: [],
-    into: (request) => {
-      const { body, hasBody } = factsOf(request);
-      assertTakes({ fields: request.fields, hasBody }, plan);
-      if (body === null) throw new SidekeyError('internal', 'The body was not read.');
-      return { body: bodyWith(body, plan, token) };
+    accepts: () => 'single',
+    isRepeated: true,
+    needs(request, placement) {
+      assertTakes(request, placement);
+      return {
+        of: 'whole',
+        limit: 'injected_body_bytes',
+        what: 'A request body that the credential stands in',
+        check: (body) => void bodyWith(body, placement, 'token'),
+      };
+    },
+    prepare({ credential }, placement) {
+      const token = singleValue(credential);
+      return {
+        fields: [],
+        apply(request) {
+          const { body, hasBody } = factsOf(request);
+          assertTakes({ fields: request.fields, hasBody }, placement);
+          if (body === null) throw new SidekeyError('internal', 'The body was not read.');
+          return { body: bodyWith(body, placement, token) };
+        },
+      };
     },
   };
+}
+
+/** Writes the names of members as `inject: { json: … }` has them. */
+function memberText(path: readonly string[]): string {
+  const [only = '', ...more] = path;
+  if (more.length === 0 && !only.startsWith('/')) return only;
+  return path.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }
 
 /**
@@ -27,11 +100,11 @@ export function inBody(plan: BodyPlanned, token: string): Carrier {
  *
  * @throws SidekeyError `policy_violation`: it is not
  */
-export function assertTakes(
-  { fields, hasBody }: { readonly fields: readonly string[]; readonly hasBody: boolean },
-  plan: BodyPlanned,
+function assertTakes(
+  { fields, hasBody }: Pick<RequestHead, 'fields' | 'hasBody'>,
+  placement: BodyPlacement,
 ): void {
-  const { what, type, name } = wordsOf(plan);
+  const { what, type, name } = wordsOf(placement);
   const hint = `send ${what} with Content-Type: ${type}; Sidekey writes ${name} into it`;
   if (!hasBody) {
     throw refused(`The credential of this grant stands in the body, and the request has none.`, hint);
@@ -46,14 +119,14 @@ export function assertTakes(
   const types = valuesOf(fields, 'content-type');
   const [written = null] = types;
   const found = types.length > 1 ? null : mediaTypeOf(written);
-  const fits = plan.kind === 'json' ? jsonType.test(found ?? '') : found === type;
+  const fits = placement.kind === 'json' ? jsonType.test(found ?? '') : found === type;
   if (!fits)
     throw refused(`The credential of this grant stands in ${what}, and the request has another body.`, hint);
 }
 
 /** A body with room for the credential. */
 interface Opened {
-  readonly plan: BodyPlanned;
+  readonly placement: BodyPlacement;
   readonly before: Buffer;
   readonly after: Buffer;
 }
@@ -62,27 +135,28 @@ interface Opened {
 const openedBodies = new WeakMap<Buffer, Opened>();
 
 /** @throws SidekeyError `policy_violation`: the credential cannot be written into it */
-export function bodyWith(body: Buffer, plan: BodyPlanned, token: string): Buffer {
+export function bodyWith(body: Buffer, placement: BodyPlacement, token: string): Buffer {
   const known = openedBodies.get(body);
-  const opened = known?.plan === plan ? known : open(body, plan);
+  const opened = known?.placement === placement ? known : open(body, placement);
   openedBodies.set(body, opened);
-  return Buffer.concat([opened.before, Buffer.from(written(token, plan)), opened.after]);
+  return Buffer.concat([opened.before, Buffer.from(written(token, placement)), opened.after]);
 }
 
-function written(value: string, { kind }: BodyPlanned): string {
+function written(value: string, { kind }: BodyPlacement): string {
   return kind === 'json' ? JSON.stringify(value) : encodeURIComponent(value);
 }
 
-function open(body: Buffer, plan: BodyPlanned): Opened {
+function open(body: Buffer, placement: BodyPlacement): Opened {
   // Nobody knows it, so it is there once.
   const mark = randomUUID();
-  const rewritten = plan.kind === 'json' ? json(body, plan.path, mark) : form(body, plan.name, mark);
+  const rewritten =
+    placement.kind === 'json' ? jsonWith(body, placement.path, mark) : formWith(body, placement.name, mark);
   if (Buffer.isBuffer(rewritten)) {
-    const room = Buffer.from(written(mark, plan));
+    const room = Buffer.from(written(mark, placement));
     const at = rewritten.indexOf(room);
-    return { plan, before: rewritten.subarray(0, at), after: rewritten.subarray(at + room.length) };
+    return { placement, before: rewritten.subarray(0, at), after: rewritten.subarray(at + room.length) };
   }
-  const { what, name } = wordsOf(plan);
+  const { what, name } = wordsOf(placement);
   throw refused(
     `The credential of this grant stands in the body, and that of the request ${rewritten.problem}.`,
     `send ${what} that can be read in one way alone; Sidekey writes ${name} into it`,
@@ -91,7 +165,7 @@ function open(body: Buffer, plan: BodyPlanned): Opened {
 
 type Problem = Extract<Rewritten, { problem: string }>;
 
-function json(body: Buffer, path: readonly string[], token: string): Buffer | Problem {
+function jsonWith(body: Buffer, path: readonly string[], token: string): Buffer | Problem {
   let text: string;
   try {
     // What begins with a byte order mark is JSON to some alone (RFC 8259 §8.1).
@@ -104,19 +178,19 @@ function json(body: Buffer, path: readonly string[], token: string): Buffer | Pr
 }
 
 /** Byte by byte, whatever the characters are. */
-function form(body: Buffer, name: string, token: string): Buffer | Problem {
+function formWith(body: Buffer, name: string, token: string): Buffer | Problem {
   const rewritten = withParameter(body.toString('latin1'), name, token);
   return 'problem' in rewritten ? rewritten : Buffer.from(rewritten.text, 'latin1');
 }
 
-function wordsOf(plan: BodyPlanned): { readonly what: string; readonly type: string; readonly name: string } {
-  return plan.kind === 'json'
-    ? { what: 'a JSON object', type: 'application/json', name: plan.path.join('/') }
-    : { what: 'a form', type: 'application/x-www-form-urlencoded', name: plan.name };
-}
-
-function valuesOf(fields: readonly string[], name: string): string[] {
-  return fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === name);
+function wordsOf(placement: BodyPlacement): {
+  readonly what: string;
+  readonly type: string;
+  readonly name: string;
+} {
+  return placement.kind === 'json'
+    ? { what: 'a JSON object', type: 'application/json', name: placement.path.join('/') }
+    : { what: 'a form', type: 'application/x-www-form-urlencoded', name: placement.name };
 }
 
 /**

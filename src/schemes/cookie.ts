@@ -1,47 +1,67 @@
+import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
+import { isFieldName } from '../policy/text.ts';
+import { singleValue } from './credential.ts';
 import { forgivingName } from './parameters.ts';
-import { type Carrier, refused } from './scheme.ts';
+import { type AuthScheme, refused } from './scheme.ts';
 
 /** RFC 6265 §4.1.1, `cookie-value`. */
 const cookieValue =
   /^(?:[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+|"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")$/;
 
-/** A pair whose value begins with a quote, and does not end with the one that ends it. */
+/** A pair whose value begins with a quote and does not end with the closing one. */
 const opensQuote = /^[^="]*=\s*"(?!(?:[^"\\]|\\.)*"\s*$)/s;
 
-/**
- * A token that is a cookie. One that the service sets anew goes no further than here: it is as good as the token.
- *
- * @throws SidekeyError `policy_violation`: the token cannot stand in a cookie
- */
-export function inCookie(name: string, token: string): Carrier {
-  if (!cookieValue.test(token)) {
-    throw refused(
-      'The stored credential holds a byte that must not stand in a cookie.',
-      'add the grant again with --replace, with the value of the cookie alone',
-    );
-  }
-  return {
-    fields: [],
-    into: ({ fields }) => {
-      const written = withCookie(fields, name, token);
-      return written.isPlaced
-        ? { fields: written.fields, conceal: (answered) => withoutSetCookie(answered, name) }
-        : { added: ['Cookie', `${name}=${token}`], conceal: (answered) => withoutSetCookie(answered, name) };
-    },
-  };
-}
+type CookiePlacement = { readonly kind: 'cookie'; readonly name: string };
+
+/** A cookie. `Set-Cookie` of that name is removed from responses: it is as good as the credential. */
+export const cookie: AuthScheme<CookiePlacement, { readonly cookie: string }> = {
+  kind: 'cookie',
+  syntax: '{ cookie: NAME }',
+  schemas: [
+    z.strictObject({
+      cookie: text<string>(
+        { description: 'The cookie that carries the credential.', examples: ['session'] },
+        (value) => (isFieldName(value) ? value : { problem: 'is no name of a cookie' }),
+      ),
+    }),
+  ],
+  parse: ({ cookie: name }) => ({ kind: 'cookie', name }),
+  format: ({ name }) => ({ cookie: name }),
+  describe: ({ name }) => `Cookie: ${name}=…`,
+  accepts: () => 'single',
+  prepare({ credential }, { name }) {
+    const token = singleValue(credential);
+    if (!cookieValue.test(token)) {
+      throw refused(
+        'The stored credential holds a byte that must not stand in a cookie.',
+        'add the grant again with --replace, with the value of the cookie alone',
+      );
+    }
+    const conceal = (received: readonly string[]) => withoutSetCookie(received, name);
+    return {
+      fields: [],
+      apply({ fields }) {
+        const written = withCookie(fields, name, token);
+        return written.isPlaced
+          ? { fields: written.fields, conceal }
+          : { added: ['Cookie', `${name}=${token}`], conceal };
+      },
+    };
+  },
+};
 
 interface Written {
   readonly fields: readonly string[];
-  /** Whether the cookie is in them; else there is no field that it could stand in. */
+  /** Whether the cookie is in `fields`; else there is no `Cookie` field. */
   readonly isPlaced: boolean;
 }
 
 /**
- * Fields with that cookie: in the place of the first of that name, else behind all in the last `Cookie` field (RFC 6265
- * §5.4; HTTP/2 may have several, RFC 9113 §8.2.3). Others of that name go. The rest stays byte by byte.
+ * Writes a cookie in the place of the first of that name, else at the end of the last `Cookie` field (RFC 6265 §5.4;
+ * HTTP/2 may have several, RFC 9113 §8.2.3), and removes others of that name. All other bytes stay.
  *
- * @throws SidekeyError `policy_violation`: whether it has that cookie is a matter of how it is read
+ * @throws SidekeyError `policy_violation`: servers disagree whether the request has that cookie
  */
 export function withCookie(fields: readonly string[], name: string, token: string): Written {
   const own = `${name}=${token}`;
@@ -74,7 +94,7 @@ export function withCookie(fields: readonly string[], name: string, token: strin
   return { fields: kept, isPlaced };
 }
 
-/** Response fields that do not set a cookie of that name. */
+/** Removes the response fields that set a cookie of that name. */
 export function withoutSetCookie(fields: readonly string[], name: string): readonly string[] {
   const wanted = forgivingName(name);
   const sets = (value: string) =>
@@ -87,8 +107,11 @@ export function withoutSetCookie(fields: readonly string[], name: string): reado
 }
 
 /**
- * Some read a comma (RFC 2965 §3.3.4) or a blank (Python) as the end of a cookie, and would find one where others see a
- * part of a value. To some a quote holds all up to the next: the credential, written behind it, would be in that cookie.
+ * Whether a pair has that name.
+ *
+ * Some servers end a cookie at a comma (RFC 2965 §3.3.4) or a blank (Python), and find a cookie in what others read as
+ * part of a value. For some a quoted value ends at the next quote, so the credential written behind it would be part of
+ * that cookie.
  */
 function isNamed(pair: string, name: string): boolean {
   const wanted = forgivingName(name);

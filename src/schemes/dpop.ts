@@ -2,85 +2,84 @@ import { randomUUID } from 'node:crypto';
 import type { Credential, OAuth2Credential } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
 import { challengesIn } from '../http/challenge.ts';
-import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
+import { ownFields, singleValue } from './credential.ts';
 import { proofKey, signProof, targetUri } from './dpop-proof.ts';
-import { type CarriedRequest, type Carrier, factsOf } from './scheme.ts';
+import {
+  type AuthScheme,
+  factsOf,
+  type PreparedCredential,
+  refused,
+  type UnauthenticatedRequest,
+} from './scheme.ts';
 
-/** Fields that are read; what stands behind them is an upstream's that says too much. */
-const mostFields = 8;
+type DpopPlacement = { readonly kind: 'dpop' };
 
-/**
- * Whether the fields `WWW-Authenticate` of a 401 want the request once more, with a nonce in its proof (RFC 9449 §9). The
- * token is as good as before. Pure.
- */
-export function wantsNonce(challenges: readonly string[]): boolean {
-  return challenges
-    .slice(0, mostFields)
-    .flatMap(challengesIn)
-    .some(({ scheme, parameters }) => scheme === 'dpop' && parameters.get('error') === 'use_dpop_nonce');
-}
+const replaces = ['dpop'];
+
+/** A token that is bound to a key, with a proof in each request (RFC 9449 §7.1). A provider writes `bearer` and `dpop: true`. */
+export const dpop: AuthScheme<DpopPlacement> = {
+  kind: 'dpop',
+  syntax: null,
+  schemas: [],
+  parse: () => ({ kind: 'dpop' }),
+  format: () => 'bearer',
+  describe: () => 'Authorization: DPoP …, with a proof for each request',
+  prepare({ credential }) {
+    if (isBound(credential)) return boundToken(credential);
+    if (credential.type === 'oauth2') {
+      throw refused(
+        'The token of this grant is bound to no key, and its provider wants one that is (dpop).',
+        'sidekey grant refresh NAME --force, or connect it again; where the provider binds no tokens, take dpop out of its definition',
+      );
+    }
+    // A token that a person pasted was bound to no key when it was made.
+    const fields = ownFields(credential) ?? [['Authorization', `Bearer ${singleValue(credential)}`] as const];
+    return { fields, replaces };
+  },
+};
 
 /** A credential with a key, and a token that is bound to it. */
 type BoundCredential = OAuth2Credential &
   Required<Pick<OAuth2Credential, 'dpop'>> & { readonly accessToken: string };
 
-/**
- * Whether a credential goes with a proof. The token says so, not the definition alone: one that was bound stays bound
- * when the definition has changed since.
- */
-export function needsProof(credential: Credential, plan: Placement): credential is BoundCredential {
-  const isCarried = plan.kind === 'dpop' || plan.kind === 'bearer';
-  return (
-    isCarried &&
-    credential.type === 'oauth2' &&
-    credential.accessToken !== null &&
-    credential.dpop?.isBound === true
-  );
+/** Whether an access token is bound to a key. */
+export function isBound(credential: Credential): credential is BoundCredential {
+  return credential.type === 'oauth2' && credential.accessToken !== null && credential.dpop?.isBound === true;
 }
 
-/**
- * A token that is bound to a key (RFC 9449 §7.1); the proof stands beside it, in a field of its own. What the client has in
- * that field goes nowhere.
- */
-export function provenToken(credential: BoundCredential): Carrier {
+/** Whether each request needs a proof. The token decides: it stays bound when the provider's definition changes. */
+export function needsProof(credential: Credential, { kind }: Placement): boolean {
+  return (kind === 'dpop' || kind === 'bearer') && isBound(credential);
+}
+
+/** Prepares a bound token. A `DPoP` field of the client is removed. */
+export function boundToken(credential: BoundCredential): PreparedCredential {
   return {
     fields: [['Authorization', `DPoP ${credential.accessToken}`]],
     replaces,
-    into: (request) => ({ added: proofField(credential, request) }),
+    apply: (request) => ({ added: ['DPoP', proofFor(credential, request)] }),
   };
 }
 
-/**
- * What a person pasted was bound to no key when it was made, and goes as it would elsewhere.
- *
- * @throws SidekeyError `policy_violation`: the provider's definition wants a token that is bound, and this is none
- */
-export function unprovenToken(credential: Credential, elsewhere: () => Carrier): Carrier {
-  if (credential.type !== 'oauth2') return { ...elsewhere(), replaces };
-  throw new SidekeyError(
-    'policy_violation',
-    'The token of this grant is bound to no key, and its provider wants one that is (dpop).',
-    {
-      hint: 'sidekey grant refresh NAME --force, or connect it again; where the provider binds no tokens, take dpop out of its definition',
-    },
-  );
-}
-
-const replaces = ['dpop'];
-
-/** The proof that goes with a bound token, for this one request: another for each call. */
-function proofField(
-  { dpop, accessToken }: BoundCredential,
-  request: CarriedRequest,
-): readonly [name: string, value: string] {
+function proofFor({ dpop: { key }, accessToken }: BoundCredential, request: UnauthenticatedRequest): string {
   const { method, now, nonce = null } = factsOf(request);
   const uri = targetUri(originOf(request.authority), request.path);
-  const facts = { id: randomUUID(), method, uri, now, accessToken, nonce };
-  return ['DPoP', signProof(proofKey(dpop.key), facts)];
+  return signProof(proofKey(key), { id: randomUUID(), method, uri, now, accessToken, nonce });
 }
 
-/** `https://host`, with the port where it is not the usual one: what a server's nonces are remembered by. */
+/** `https://host`, with the port where it is not the default: the key of a server's nonces. */
 export function originOf(authority: Authority): string {
   return `${authority.scheme}://${authorityText(authority)}`;
+}
+
+/** Most `WWW-Authenticate` fields of a response that are read. */
+const maxFields = 8;
+
+/** Whether the `WWW-Authenticate` fields of a 401 ask for the request again, with a nonce in its proof (RFC 9449 §9). */
+export function wantsNonce(challenges: readonly string[]): boolean {
+  return challenges
+    .slice(0, maxFields)
+    .flatMap(challengesIn)
+    .some(({ scheme, parameters }) => scheme === 'dpop' && parameters.get('error') === 'use_dpop_nonce');
 }

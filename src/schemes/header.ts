@@ -1,53 +1,158 @@
-import type { BasicCredential, Credential } from '../grants/credential.ts';
-import type { Placement } from '../grants/provider.ts';
+import { z } from 'zod';
+import type { Credential } from '../grants/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { text } from '../lib/schema-text.ts';
 import { fillTemplate, parseTemplate, type Template } from '../policy/template.ts';
-import { type Carrier, type Field, refused } from './scheme.ts';
-import { singleValue } from './single-value.ts';
+import { basicField, ownFields, singleValue } from './credential.ts';
+import { boundToken, isBound } from './dpop.ts';
+import {
+  fieldName,
+  fieldValueProblem,
+  namesInTemplates,
+  type Templates,
+  templates,
+  templateText,
+} from './schema.ts';
+import { type AuthScheme, refused } from './scheme.ts';
+
+/** Schemes whose credential stands in header fields. */
+
+type BearerPlacement = { readonly kind: 'bearer' };
+
+/** `Authorization: Bearer` (RFC 6750 §2.1). A token that is bound to a key stays so when the provider says `bearer`. */
+export const bearer: AuthScheme<BearerPlacement, 'bearer'> = {
+  kind: 'bearer',
+  syntax: 'bearer',
+  schemas: [z.literal('bearer').meta({ description: 'Authorization: Bearer … (RFC 6750).' })],
+  parse: () => ({ kind: 'bearer' }),
+  format: () => 'bearer',
+  describe: () => 'Authorization: Bearer …',
+  prepare: ({ credential }) =>
+    isBound(credential)
+      ? boundToken(credential)
+      : { fields: ownFields(credential) ?? [['Authorization', `Bearer ${singleValue(credential)}`]] },
+};
+
+type HeaderPlacement = { readonly kind: 'header'; readonly name: string; readonly prefix: string };
 
 /** A field of the provider's own, such as `X-Api-Key: VALUE` or `Authorization: token VALUE`. */
-export function headerField(name: string, prefix: string, value: string): Field {
-  return [name, `${prefix}${value}`];
+export const header: AuthScheme<HeaderPlacement, { readonly header: string; readonly prefix: string }> = {
+  kind: 'header',
+  syntax: '{ header: NAME }',
+  schemas: [
+    z.strictObject({
+      header: fieldName('The header field that carries the credential.'),
+      prefix: text<string>(
+        { description: 'What stands before the credential, with its space.', examples: ['Token '] },
+        (value) => (/^[\x20-\x7e]*$/.test(value) ? value : { problem: 'has characters other than ASCII' }),
+      ).prefault(''),
+    }),
+  ],
+  parse: ({ header: name, prefix }) => ({ kind: 'header', name, prefix }),
+  format: ({ name, prefix }) => ({ header: name, prefix }),
+  describe: ({ name, prefix }) => `${name}: ${prefix}…`,
+  prepare: ({ credential }, { name, prefix }) => ({
+    fields: ownFields(credential) ?? [[name, `${prefix}${singleValue(credential)}`]],
+  }),
+};
+
+type BasicPlacement = {
+  readonly kind: 'basic';
+  readonly username: string;
+  /** User name in the place of that of a credential that is a pair; null: its own stays. */
+  readonly pairUsername: string | null;
+};
+
+/** RFC 7617 §2: a colon would end it. */
+function userName(description: string): z.ZodType<string, string> {
+  return text<string>({ description, examples: ['x-access-token'] }, (value) =>
+    /^[\x21-\x39\x3b-\x7e]+$/.test(value)
+      ? value
+      : { problem: 'is no user name: visible ASCII without a colon' },
+  );
 }
 
-/**
- * RFC 7617 §2, in UTF-8 (§2.1).
- * @throws SidekeyError `policy_violation`: a colon in the user name would move the border between name and password,
- * and neither may hold a control character.
- */
-export function basicField(username: string, password: string): Field {
-  if (username.includes(':') || /\p{Cc}/u.test(username + password)) {
-    throw new SidekeyError(
-      'policy_violation',
-      'The stored user name holds a colon, or one of user name and password a control character.',
-      { hint: 'add the grant again with --replace' },
-    );
-  }
-  return ['Authorization', `Basic ${Buffer.from(`${username}:${password}`, 'utf8').toString('base64')}`];
-}
+/** The password of a user name that names the kind of token (RFC 7617), as git and registries use it. */
+export const basic: AuthScheme<
+  BasicPlacement,
+  { readonly basic: string; readonly pair_username?: string | undefined }
+> = {
+  kind: 'basic',
+  syntax: '{ basic: USER }',
+  schemas: [
+    z.strictObject({
+      basic: userName('Authorization: Basic … (RFC 7617): the user name that stands before the credential.'),
+      pair_username: userName(
+        'For a credential that is a user name and a password: what stands in the place of its user name. Default: its own stays.',
+      ).optional(),
+    }),
+  ],
+  parse: ({ basic: username, pair_username: pairUsername = null }) => ({
+    kind: 'basic',
+    username,
+    pairUsername,
+  }),
+  format: ({ username, pairUsername }) => ({
+    basic: username,
+    ...(pairUsername === null ? {} : { pair_username: pairUsername }),
+  }),
+  describe: ({ username }) => `Authorization: Basic ${username}:…`,
+  prepare: ({ credential }, { username, pairUsername }) => ({
+    fields: ownFields(credential, pairUsername) ?? [basicField(username, singleValue(credential))],
+  }),
+};
 
-/** That of a credential which is a user name and a password. */
-export function pairField({ username, password }: BasicCredential, plan: Placement): Field {
-  return basicField((plan.kind === 'basic' ? plan.pairUsername : null) ?? username, password);
-}
+type HeadersPlacement = { readonly kind: 'headers'; readonly headers: Templates };
 
-/** RFC 6750 §2.1. */
-export function bearerField(token: string): Field {
-  return ['Authorization', `Bearer ${token}`];
-}
+const credentialNames = ['token', 'username', 'password'];
 
-type HeadersPlan = Extract<Placement, { kind: 'headers' }>;
-
-/**
- * Fields by templates.
- * @throws SidekeyError `policy_violation`: a template names what the credential does not have
- */
-export function byTemplates({ headers }: HeadersPlan, credential: Credential): Carrier {
-  const valueOf = (name: string): string => valueNamed(name, credential);
-  return {
-    fields: headers.map(([name, written]) => [name, fillTemplate(readTemplate(written), valueOf)] as const),
-  };
-}
+/** Fields by templates: `{token}`, or `{username}` and `{password}` of a credential that has both. */
+export const headers: AuthScheme<HeadersPlacement, { readonly headers: Templates }> = {
+  kind: 'headers',
+  syntax: '{ headers: … }',
+  schemas: [
+    z.strictObject({
+      headers: templates(
+        fieldName('A field that is added.'),
+        templateText(
+          'Its value: {token} stands for the credential, or {username} and {password} for one that is both; {{ and }} for braces.',
+          (name) => credentialNames.includes(name),
+          fieldValueProblem,
+        ),
+        'Fields that carry the credential.',
+      ).superRefine((written, context) => {
+        const names = namesInTemplates(written);
+        if (names.length === 0) {
+          context.addIssue({
+            code: 'custom',
+            message: 'name neither {token} nor {username} and {password}',
+          });
+        }
+        if (names.includes('token') && names.some((name) => name !== 'token')) {
+          context.addIssue({
+            code: 'custom',
+            message: 'name {token} and {username} or {password}: no credential has all of these',
+          });
+        }
+      }),
+    }),
+  ],
+  parse: ({ headers: written }) => ({ kind: 'headers', headers: written }),
+  format: (placement) => ({ headers: Object.fromEntries(placement.headers) }),
+  describe: (placement) =>
+    placement.headers
+      .map(([name, template]) => `${name}: ${fillTemplate(readTemplate(template), () => '…')}`)
+      .join(', '),
+  accepts: (placement) => (namesInTemplates(placement.headers).includes('token') ? 'single' : 'pair'),
+  prepare({ credential }, placement) {
+    const valueOf = (name: string): string => valueNamed(name, credential);
+    return {
+      fields: placement.headers.map(
+        ([name, template]) => [name, fillTemplate(readTemplate(template), valueOf)] as const,
+      ),
+    };
+  },
+};
 
 function valueNamed(name: string, credential: Credential): string {
   if (name === 'token') return singleValue(credential);
@@ -60,7 +165,7 @@ function valueNamed(name: string, credential: Credential): string {
   return name === 'username' ? credential.username : credential.password;
 }
 
-/** A template of a provider's definition, which was checked when that was read. */
+/** Parses a template of a provider's definition, which was checked when that was read. */
 export function readTemplate(written: string): Template {
   const template = parseTemplate(written);
   if (template === null)

@@ -1,46 +1,176 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { z } from 'zod';
 import type { Credential } from '../grants/credential.ts';
-import type { HmacPlacement } from '../grants/provider.ts';
+import { valuesOf } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { fieldNamed, fillTemplate, namesIn, namesOf, type Template } from '../policy/template.ts';
+import {
+  fieldNamed,
+  fillTemplate,
+  namesIn,
+  namesOf,
+  parseTemplate,
+  sentNames,
+  signedNames,
+  signsBody,
+  type Template,
+} from '../policy/template.ts';
 import { fieldNameAsRead } from '../policy/text.ts';
+import { singleValue } from './credential.ts';
 import { readTemplate } from './header.ts';
 import { forgivingName, parameter } from './parameters.ts';
 import { queryOf } from './query.ts';
 import {
-  type CarriedRequest,
-  type Carrier,
+  fieldName,
+  fieldValueProblem,
+  parameterName,
+  type Templates,
+  templates,
+  templateText,
+} from './schema.ts';
+import {
+  type AuthScheme,
   conceal,
   factsOf,
   type MessageFacts,
-  type Part,
   refused,
+  type RequestChanges,
+  type UnauthenticatedRequest,
 } from './scheme.ts';
-import { singleValue } from './single-value.ts';
 
-/**
- * A secret that signs each request, by the provider's template: it is never sent.
- *
- * @throws SidekeyError `policy_violation`: the credential is none that signs so
- */
-export function signedByTemplate(plan: HmacPlacement, credential: Credential): Carrier {
-  const secret = signingSecret(credential, plan);
-  if (secret.key === null && namesOf(plan).includes('key')) {
-    throw refused(
-      'The provider of this grant sends {key}, and its credential is a secret alone.',
-      'add the grant again with --replace: {"type":"basic","username":"KEY","password":"SECRET"}',
-    );
-  }
-  const [headers, query] = [plan.headers.map(read), plan.query.map(read)];
-  const signing = { plan, secret, sign: readTemplate(plan.sign), headers, query };
-  const replaces = headers.map(({ name }) => name.toLowerCase());
-  const gone = new Set(['authorization', ...replaces].map(fieldNameAsRead));
-  return { fields: [], replaces, into: (request) => sign(request, gone, signing) };
+/** Signatures of requests with a shared secret (RFC 2104), and their places. */
+export type HmacPlacement = {
+  readonly kind: 'hmac';
+  readonly algorithm: 'sha256' | 'sha1' | 'sha512';
+  /** Template of the text that is signed. */
+  readonly sign: string;
+  /** Encoding of the stored secret. */
+  readonly secret: 'utf8' | 'hex' | 'base64';
+  /** Encoding of the signature. */
+  readonly encoding: 'hex' | 'base64' | 'base64url';
+  /** Form of `{timestamp}`. */
+  readonly timestamp: 'seconds' | 'milliseconds' | 'iso8601' | 'http_date';
+  readonly headers: Templates;
+  /** Parameters, behind those of the request. */
+  readonly query: Templates;
+};
+
+const isSent = (name: string): boolean => name === 'signature' || sentNames.includes(name);
+const isSigned = (name: string): boolean => signedNames.includes(name) || fieldNamed(name) !== null;
+
+const sent = `{signature}, {${sentNames.join('}, {')}}`;
+
+const inField = templateText(`Its value: text with ${sent}.`, isSent, fieldValueProblem);
+const inParameter = templateText(`Its value: text with ${sent}.`, isSent, () => null);
+const sign = templateText(
+  `What is signed: text with {${signedNames.join('}, {')}} and {header:NAME}; a line break is one.`,
+  isSigned,
+  // oxlint-disable-next-line no-control-regex -- these are what is looked for
+  (sample) => (/[\0-\x08\x0b-\x1f\x7f]/.test(sample) ? 'has a control character' : null),
+);
+
+/** Names of fields that a template has, which are written by other templates with the signature in them. */
+function signsSignature({ sign: written, headers }: Pick<HmacPlacement, 'sign' | 'headers'>): boolean {
+  const behind = headers
+    .filter(([, template]) => template.includes('{signature}'))
+    .map(([name]) => name.toLowerCase());
+  return namesIn(parseTemplate(written) ?? []).some((name) => behind.includes(fieldNamed(name) ?? ''));
 }
 
+/** A secret that signs each request by the provider's templates, and is never sent. */
+export const hmac: AuthScheme<HmacPlacement, { readonly hmac: HmacPlacement }> = {
+  kind: 'hmac',
+  syntax: '{ hmac: … }',
+  schemas: [
+    z.strictObject({
+      hmac: z
+        .strictObject({
+          algorithm: z.enum(['sha256', 'sha1', 'sha512']).meta({ description: 'The hash of the HMAC.' }),
+          sign,
+          secret: z
+            .enum(['utf8', 'hex', 'base64'])
+            .prefault('utf8')
+            .meta({ description: 'How the stored secret is written. utf8: its characters are the key.' }),
+          encoding: z
+            .enum(['hex', 'base64', 'base64url'])
+            .prefault('hex')
+            .meta({ description: 'How the signature is written.' }),
+          timestamp: z
+            .enum(['seconds', 'milliseconds', 'iso8601', 'http_date'])
+            .prefault('seconds')
+            .meta({ description: 'How {timestamp} is written; the first two count from 1970.' }),
+          headers: templates(
+            fieldName('A field that is added.'),
+            inField,
+            'Fields that are added.',
+          ).optional(),
+          query: templates(
+            parameterName('A parameter that is added.'),
+            inParameter,
+            'Parameters that are added behind those of the request; those without {signature} are signed with the query.',
+          ).optional(),
+        })
+        .transform((written): HmacPlacement => {
+          const { headers = [], query = [] } = written;
+          return { kind: 'hmac', ...written, headers, query };
+        })
+        .superRefine((placement, context) => {
+          const added = [...placement.headers, ...placement.query];
+          if (!added.some(([, template]) => namesIn(parseTemplate(template) ?? []).includes('signature'))) {
+            context.addIssue({
+              code: 'custom',
+              message: 'sends {signature} nowhere: name it in headers or query',
+            });
+          }
+          if (signsSignature(placement)) {
+            context.addIssue({
+              code: 'custom',
+              path: ['sign'],
+              message: 'names a field that has {signature} in it',
+            });
+          }
+        })
+        .meta({ description: 'Each request is signed with a secret that is never sent (HMAC, RFC 2104).' }),
+    }),
+  ],
+  parse: (written) => written.hmac,
+  format({ kind, headers, query, ...written }) {
+    return {
+      [kind]: {
+        ...written,
+        ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
+        ...(query.length === 0 ? {} : { query: Object.fromEntries(query) }),
+      },
+    };
+  },
+  describe({ algorithm, headers, query }) {
+    const places = [...headers.map(([name]) => name), ...query.map(([name]) => `?${name}=…`)];
+    return `the request is signed (HMAC ${algorithm}): ${places.join(', ')}`;
+  },
+  accepts: (placement) => (namesOf(placement).includes('key') ? 'pair' : 'secret'),
+  isNeverSent: true,
+  needs: ({ hasBody }, placement) =>
+    hasBody && signsBody(placement)
+      ? { of: 'whole', limit: 'signed_body_bytes', what: 'A request body that is signed' }
+      : null,
+  prepare({ credential }, placement) {
+    const secret = signingSecret(credential, placement);
+    if (secret.key === null && namesOf(placement).includes('key')) {
+      throw refused(
+        'The provider of this grant sends {key}, and its credential is a secret alone.',
+        'add the grant again with --replace: {"type":"basic","username":"KEY","password":"SECRET"}',
+      );
+    }
+    const [headers, query] = [placement.headers.map(read), placement.query.map(read)];
+    const signing = { placement, secret, sign: readTemplate(placement.sign), headers, query };
+    const replaces = headers.map(({ name }) => name.toLowerCase());
+    const removed = new Set(['authorization', ...replaces].map(fieldNameAsRead));
+    return { fields: [], replaces, apply: (request) => signRequest(request, removed, signing) };
+  },
+};
+
 interface Signing {
-  readonly plan: HmacPlacement;
+  readonly placement: HmacPlacement;
   readonly secret: SigningSecret;
   readonly sign: Template;
   readonly headers: readonly Named[];
@@ -60,18 +190,22 @@ function read([name, written]: readonly [string, string]): Named {
   return { name, template, hasSignature: namesIn(template).includes('signature') };
 }
 
-function sign(request: CarriedRequest, gone: ReadonlySet<string>, signing: Signing): Part {
-  const { plan, secret, headers, query } = signing;
+function signRequest(
+  request: UnauthenticatedRequest,
+  removed: ReadonlySet<string>,
+  signing: Signing,
+): RequestChanges {
+  const { placement, secret, headers, query } = signing;
   const kept = request.fields.filter(
-    (_, index) => !gone.has(fieldNameAsRead(request.fields[index - (index % 2)]!)),
+    (_, index) => !removed.has(fieldNameAsRead(request.fields[index - (index % 2)]!)),
   );
-  const values = signedValues(plan, secret.key, request.authority, factsOf(request));
+  const values = signedValues(placement, secret.key, request.authority, factsOf(request));
   const plain = filled(headers, false, values.sent);
   const path = withParameters(withoutParameters(request.path, query), filled(query, false, values.sent));
   const bytesOf = values.of({ path, fields: [...kept, ...plain.flat()] });
-  const hmac = createHmac(plan.algorithm, secret.secret);
+  const hmac = createHmac(placement.algorithm, secret.secret);
   for (const part of signing.sign) hmac.update('text' in part ? part.text : bytesOf(part.name));
-  const signature = hmac.digest(plan.encoding);
+  const signature = hmac.digest(placement.encoding);
 
   const valueOf = (name: string) => (name === 'signature' ? signature : values.sent(name));
   const inQuery = filled(query, true, valueOf);
@@ -200,7 +334,7 @@ function asCame(text: string): Buffer {
 
 /** Nothing where there is no such field. */
 function oneValue(fields: readonly string[], name: string): string {
-  const values = fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === name);
+  const values = valuesOf(fields, name);
   if (values.length > 1) {
     throw refused(
       `The request has ${name} more than once, and is signed by its one value.`,
@@ -224,7 +358,7 @@ interface SigningSecret {
 /**
  * The user name and the password of a credential that has them; else the one value, which is the secret.
  *
- * @throws SidekeyError `policy_violation`: it is not written as the plan says
+ * @throws SidekeyError `policy_violation`: it is not written as the placement says
  */
 function signingSecret(credential: Credential, { secret: form }: HmacPlacement): SigningSecret {
   const isPair = credential.type === 'basic';

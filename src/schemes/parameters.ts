@@ -1,17 +1,17 @@
 /** One parameter of a query or of a form (application/x-www-form-urlencoded). */
 export interface Parameter {
-  /** As it is written, with its value. */
+  /** The parameter with its value, unchanged. */
   readonly written: string;
   /** See `forgivingName`. */
   readonly name: string;
 }
 
 /**
- * The parameters of a text, in their order.
+ * Parses the parameters of a text, in their order.
  *
- * @param wanted names as `forgivingName` has them
- * @returns `hidden`: the name among them that some servers would find within a parameter of another one. They end one at a
- * semicolon, as HTML 4 advised.
+ * @param wanted names as `forgivingName` returns them
+ * @returns `hidden`: one of `wanted` that some servers would find within another parameter, because they also separate
+ * parameters at a semicolon, as HTML 4 advised
  */
 export function parametersOf(
   text: string,
@@ -36,12 +36,12 @@ function nameOf(parameter: string): string {
   return forgivingName(end < 0 ? parameter : parameter.slice(0, end));
 }
 
-/** A parameter as it is written. */
+/** Writes a parameter. */
 export function parameter(name: string, value: string): string {
   return `${encodeURIComponent(name)}=${encodeURIComponent(value)}`;
 }
 
-/** Parameters in which one has the place of the first of its name, else the last place; others of its name are gone. */
+/** Puts a parameter in the place of the first of its name, else at the end, and removes others of its name. */
 export function replacing(parameters: readonly Parameter[], name: string, own: string): string[] {
   const wanted = forgivingName(name);
   const first = parameters.findIndex((each) => each.name === wanted);
@@ -52,9 +52,9 @@ export function replacing(parameters: readonly Parameter[], name: string, own: s
 }
 
 /**
- * The name of a parameter or a cookie as the most forgiving server reads it: decoded, without case, up to what makes an
- * array of it (`key[]`; to some `[key]` is the same), with `.` and blanks as the underscore that PHP makes of them. What is
- * of one name by this is of one name to somebody, and of two such he might read the wrong one.
+ * Returns the name of a parameter or a cookie as the most forgiving server reads it: decoded, in lower case, without
+ * array brackets (`key[]`, `[key]`), with `_` for `.` and blanks, as PHP writes them. Two names that are equal here are
+ * equal to some server, which might read the wrong one of the two.
  */
 export function forgivingName(written: string): string {
   // Nearly all are plain.

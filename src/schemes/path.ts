@@ -1,58 +1,87 @@
-import { SidekeyError } from '../lib/errors.ts';
-import { type Carrier, conceal } from './scheme.ts';
+import { z } from 'zod';
+import { text } from '../lib/schema-text.ts';
+import { ownFields, singleValue } from './credential.ts';
+import { type AuthScheme, conceal, refused } from './scheme.ts';
 
-/** RFC 3986 §3.3 without the percent sign: what a segment may hold as it is, and no upstream reads as two things. */
+/** Segment of RFC 3986 §3.3 without the percent sign: all upstreams read it in one way. */
 const segmentText = /^[A-Za-z0-9\-._~!$&'()*+,;=:@]+$/;
 
-/** What a placeholder or a token looks like. */
+/** Form of a placeholder or a token. */
 const credentialText = /^[A-Za-z0-9\-_~:]+(?=[/?]|$)/;
 
-/** A token that is a part of the path. Servers repeat that, and not the fields. */
-export function inPath(prefixes: readonly string[], token: string): Carrier {
-  const secrets = { texts: [token] };
-  return {
-    fields: [],
-    into: ({ path }) => ({
-      path: pathWith(path, prefixes, token),
-      conceal: (answered) => conceal(answered, secrets),
+type PathPlacement = { readonly kind: 'path'; readonly prefixes: readonly string[] };
+
+/** The rest of the path segment that begins with a prefix, as Telegram has it (`/bot…/getMe`). Services repeat paths. */
+export const path: AuthScheme<PathPlacement, { readonly path: readonly string[] }> = {
+  kind: 'path',
+  syntax: '{ path: [BEGINNING] }',
+  schemas: [
+    z.strictObject({
+      path: z
+        .array(
+          text<string>({ description: 'The beginning of a path, up to the credential.' }, (value) =>
+            /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
+              ? value
+              : { problem: 'is no beginning of a path, such as /bot' },
+          ),
+        )
+        .min(1),
     }),
-  };
-}
+  ],
+  parse: ({ path: prefixes }) => ({ kind: 'path', prefixes }),
+  format: ({ prefixes }) => ({ path: prefixes }),
+  describe: ({ prefixes }) => prefixes.map((prefix) => `${prefix}…`).join(', '),
+  isRepeated: true,
+  pathPrefixes: ({ prefixes }) => prefixes,
+  sample: ({ prefixes }) => ({ path: `${prefixes[0]}/`, fields: [], body: null }),
+  prepare({ credential }, { prefixes }) {
+    const fields = ownFields(credential);
+    if (fields !== null) return { fields };
+    const token = singleValue(credential);
+    const secrets = { texts: [token] };
+    return {
+      fields: [],
+      apply: (request) => ({
+        path: pathWith(request.path, prefixes, token),
+        conceal: (received) => conceal(received, secrets),
+      }),
+    };
+  },
+};
 
 /**
- * A path in which the credential is the rest of the segment that a prefix begins, as Telegram has it. Whatever the
- * client put there (nothing, or a placeholder) goes: `/bot/getMe` and `/botX/getMe` become `/botTOKEN/getMe`.
+ * Writes the credential as the rest of the segment that a prefix begins, and removes what the client wrote there
+ * (nothing, or a placeholder): `/bot/getMe` and `/botX/getMe` become `/botTOKEN/getMe`.
  *
- * @param path origin-form, with its query
- * @throws SidekeyError `policy_violation`: the path begins with no prefix, so the request would go out without the
- * credential; or the credential cannot stand in a path.
+ * @param target origin-form, with its query
+ * @throws SidekeyError `policy_violation`: the path begins with no prefix, so the request would have no credential; or
+ * the credential cannot stand in a path
  */
-function pathWith(path: string, prefixes: readonly string[], token: string): string {
-  const prefix = prefixes.find((beginning) => path.startsWith(beginning));
+function pathWith(target: string, prefixes: readonly string[], token: string): string {
+  const prefix = prefixes.find((beginning) => target.startsWith(beginning));
   if (prefix === undefined) {
-    throw new SidekeyError(
-      'policy_violation',
+    throw refused(
       `The credential of this grant stands in the path, which must begin with ${prefixes.join(' or ')}.`,
-      { hint: `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…` },
+      `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…`,
     );
   }
-  // A segment of dots alone would be taken out by whoever reads the path.
+  // Readers of a path remove a segment of dots alone.
   if (!segmentText.test(token) || /^\.+$/.test(token)) {
-    throw new SidekeyError(
-      'policy_violation',
+    throw refused(
       'The stored credential holds a byte that must not stand in a path.',
-      { hint: 'add the grant again with --replace' },
+      'add the grant again with --replace',
     );
   }
-  const rest = path.slice(prefix.length).replace(/^[^/?]*/, '');
+  const rest = target.slice(prefix.length).replace(/^[^/?]*/, '');
   return `${prefix}${token}${rest}`;
 }
 
 /**
- * The path without what stands in the credential's place, which the client itself put there. What could be read as more
- * than a part of one segment is no credential, and stays.
+ * Removes from a path what the client wrote in the credential's place. A text that could be read as more than a part of
+ * one segment is no credential, and stays.
  */
-export function pathWithout(path: string, prefixes: readonly string[]): string {
-  const prefix = prefixes.find((beginning) => path.startsWith(beginning));
-  return prefix === undefined ? path : `${prefix}${path.slice(prefix.length).replace(credentialText, '')}`;
+export function pathWithout(target: string, prefixes: readonly string[]): string {
+  const prefix = prefixes.find((beginning) => target.startsWith(beginning));
+  if (prefix === undefined) return target;
+  return `${prefix}${target.slice(prefix.length).replace(credentialText, '')}`;
 }

@@ -1,24 +1,42 @@
+import { z } from 'zod';
+import { ownFields, singleValue } from './credential.ts';
 import { forgivingName, parameter, type Parameter, parametersOf, replacing } from './parameters.ts';
-import { type Carrier, conceal, refused } from './scheme.ts';
+import { parameterName } from './schema.ts';
+import { type AuthScheme, conceal, refused } from './scheme.ts';
 
-/** A token that is a parameter of the query. Servers repeat that, and not the fields. */
-export function inQuery(name: string, token: string): Carrier {
-  const secrets = { texts: [token] };
-  return {
-    fields: [],
-    into: ({ path }) => ({
-      path: queryWith(path, name, token),
-      conceal: (answered) => conceal(answered, secrets),
-    }),
-  };
-}
+type QueryPlacement = { readonly kind: 'query'; readonly name: string };
+
+/** A parameter of the query. Services repeat the query, and not the fields. */
+export const query: AuthScheme<QueryPlacement, { readonly query: string }> = {
+  kind: 'query',
+  syntax: '{ query: NAME }',
+  schemas: [z.strictObject({ query: parameterName('The parameter of the query.') })],
+  parse: ({ query: name }) => ({ kind: 'query', name }),
+  format: ({ name }) => ({ query: name }),
+  describe: ({ name }) => `?${name}=…`,
+  isRepeated: true,
+  queryParameter: ({ name }) => name,
+  prepare({ credential }, { name }) {
+    const fields = ownFields(credential);
+    if (fields !== null) return { fields };
+    const token = singleValue(credential);
+    const secrets = { texts: [token] };
+    return {
+      fields: [],
+      apply: ({ path }) => ({
+        path: queryWith(path, name, token),
+        conceal: (received) => conceal(received, secrets),
+      }),
+    };
+  },
+};
 
 /**
- * A path whose query has the credential as one parameter, in the place of the first of that name; others of that name
- * go, as the most forgiving server reads it. The rest of the query stays byte by byte.
+ * Writes the credential into the query in the place of the first parameter of that name, and removes the others, as the
+ * most forgiving server reads names. All other bytes stay.
  *
  * @param path origin-form
- * @throws SidekeyError `policy_violation`: whether it has that parameter is a matter of how it is read
+ * @throws SidekeyError `policy_violation`: servers disagree whether the query has that parameter
  */
 function queryWith(path: string, name: string, token: string): string {
   const own = parameter(name, token);
@@ -29,10 +47,10 @@ function queryWith(path: string, name: string, token: string): string {
 }
 
 /**
- * The parameters of a path's query, without empty ones.
+ * Returns the parameters of a path's query, without empty ones.
  *
- * @param wanted names that must not hide within others; see `parametersOf`
- * @throws SidekeyError `policy_violation`: one does
+ * @param wanted names that must not be found within other parameters; see `parametersOf`
+ * @throws SidekeyError `policy_violation`: one is
  */
 export function queryOf(path: string, wanted: ReadonlySet<string>): readonly Parameter[] {
   const start = path.indexOf('?');

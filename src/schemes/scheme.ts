@@ -1,86 +1,195 @@
+import type { z } from 'zod';
+import type { Credential, SealedCredential } from '../grants/credential.ts';
+import type { Placement } from '../grants/provider.ts';
+import type { BodyPlan } from '../http/framing.ts';
 import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { replaced } from '../leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
-import type { AppliedRequest } from './apply.ts';
+import type { LimitName } from '../policy/limits.ts';
+import type { ClientIdentity } from '../policy/peer.ts';
 
 /**
- * One opened credential, as one way carries it. A way is a function that makes one of these, in a file of its own;
- * `carrierFor` knows them all. What can be done once for the credential is done when it is made, and not for each request.
+ * One way to authenticate a request with a credential. A scheme is one file and one line of `list.ts`: the config
+ * schema, the words of `explain` and `provider show`, the proxy and the leak guard read it from there.
+ *
+ * Type parameters: `P` is its placement, `W` the value that its config schemas give.
  */
-export interface Carrier {
-  /** Fields that are the same in every request. */
-  readonly fields: readonly Field[];
-  /** Names, in lower case, of fields that the way writes besides: those of the client go, as those of `fields` do. */
-  readonly replaces?: Iterable<string>;
-  /** Whether the client's own `Authorization` goes on: its placeholder may stand there. */
-  readonly keepsAuthorization?: true;
-  /** What is to be written into one request besides; absent: nothing. @throws SidekeyError `policy_violation` */
-  readonly into?: (request: CarriedRequest) => Part;
+export interface AuthScheme<P extends Placement = Placement, W = unknown> {
+  /** Also the text or the first key that names the scheme in a provider's `inject`. */
+  readonly kind: P['kind'];
+  /** Forms in `inject`, for messages, such as `{ query: NAME }`; null: it cannot be written there. */
+  readonly syntax: string | null;
+  readonly schemas: readonly z.ZodType<W>[];
+  /** Returns the placement that a checked `inject` means. */
+  parse(written: W): P;
+  /** Returns the `inject` that means a placement. */
+  format(placement: P): unknown;
+  /** Returns the place of the credential in a request, for people, with `…` for the credential. */
+  describe(placement: P): string;
+  /** Credentials that it takes; absent: each, or those that `prepare` says. `secret`: a value or a pair. */
+  accepts?(placement: P): 'single' | 'pair' | 'secret';
+  /** The credential never stands in a request, not even in the place of a placeholder. */
+  readonly isNeverSent?: true;
+  /** Services repeat this part of a request: they make links and forms of it. */
+  readonly isRepeated?: true;
+  /** Beginnings of paths behind which the credential stands. */
+  pathPrefixes?(placement: P): readonly string[];
+  /** Parameter of the query that is the credential. */
+  queryParameter?(placement: P): string;
+  /** Returns a request that can carry the credential; absent: an empty one can. */
+  sample?(placement: P): SampleRequest;
+  /**
+   * Returns what has to be known of the body before the head can be sent; null: nothing, and it streams.
+   *
+   * @throws SidekeyError `policy_violation`: no credential can be put into such a request
+   */
+  needs?(request: RequestHead, placement: P): BodyNeed | null;
+  /** Returns the texts that no response may contain; absent: those of `secretsOf`. */
+  secrets?(credential: Credential): readonly string[];
+  /**
+   * Does the work that is the same for all requests.
+   *
+   * @throws SidekeyError `policy_violation`: the scheme does not take this credential; `internal`: there is no token yet
+   */
+  prepare(sealed: SealedCredential, placement: P): PreparedCredential;
 }
 
-/** What a way sees of a request. */
-export interface CarriedRequest {
+/** One opened credential in one placement, ready for many requests. */
+export interface PreparedCredential {
+  /** Fields that are the same in every request. */
+  readonly fields: readonly Field[];
+  /** Names, in lower case, of other fields that `apply` writes: those of the client are removed. */
+  readonly replaces?: Iterable<string>;
+  /** The client's own `Authorization` is forwarded. */
+  readonly keepsAuthorization?: true;
+  /** Returns the changes to one request besides `fields`. @throws SidekeyError `policy_violation` */
+  readonly apply?: (request: UnauthenticatedRequest) => RequestChanges;
+}
+
+/** A request before the credential is put into it. */
+export interface UnauthenticatedRequest {
   readonly authority: Authority;
   /** Origin-form, with its query. */
   readonly path: string;
-  /** Name, value, name, value… as they came in, hop-by-hop fields already taken out. */
+  /** Name, value, name, value… as received, without hop-by-hop fields. */
   readonly fields: readonly string[];
   readonly facts: MessageFacts | undefined;
 }
 
-/** What a way writes into one request. What is absent stays as it was. */
-export interface Part extends Pick<AppliedRequest, 'conceal' | 'rewriteBody' | 'identity'> {
+/** Changes that a scheme makes to one request. Absent: that part stays. */
+export interface RequestChanges extends Pick<AppliedRequest, 'conceal' | 'rewriteBody' | 'identity'> {
   readonly path?: string;
-  /** The client's own, where the way writes in one of them. */
+  /** The client's fields, where the scheme writes into one of them. */
   readonly fields?: readonly string[];
-  /** Fields of this request alone. They come in the place of those that are replaced, behind `Carrier.fields`. */
+  /** Fields of this request alone. They follow `PreparedCredential.fields`. */
   readonly added?: readonly string[];
-  /** All of the body, where it is another. What frames it and sums it up is seen to. */
+  /** The whole new body. Its framing and digests are corrected. */
   readonly body?: Buffer;
 }
 
-/** The facts of a request, for a way that needs them. */
-export function factsOf({ facts }: CarriedRequest): MessageFacts {
+/** The request with the credential in it. */
+export interface AppliedRequest {
+  /** Origin-form, with its query. */
+  readonly path: string;
+  readonly fields: readonly string[];
+  /** Removes the credential from response fields. Absent: services do not repeat it there. */
+  readonly conceal?: ((fields: readonly string[]) => readonly string[]) | undefined;
+  /** Names, in lower case, of fields that may contain the credential. */
+  readonly carriedIn?: ReadonlySet<string> | undefined;
+  /** Texts that no response may contain; the same object for as long as the credential is opened. */
+  readonly secrets?: GuardedSecrets | undefined;
+  /** Rewrites the body while it streams; absent: it is forwarded unchanged. */
+  readonly rewriteBody?:
+    ((pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>) | undefined;
+  /** Framing of the rewritten body, as `fields` say; absent: unchanged. */
+  readonly reframed?: BodyPlan | undefined;
+  /** Client identity for the TLS connection; absent: none of this grant. */
+  readonly identity?: GrantIdentity | undefined;
+}
+
+/** Client identity of one grant, valid until `end`. */
+export interface GrantIdentity extends ClientIdentity {
+  /** Ends its use. Idempotent. */
+  end(): void;
+}
+
+/** A field line: its name as written, and its value. */
+export type Field = readonly [name: string, value: string];
+
+/** Head of a request whose body is still to come. */
+export interface RequestHead {
+  readonly authority: Authority;
+  readonly method: string;
+  /** Origin-form, with its query. */
+  readonly path: string;
+  /** Name, value, name, value… with `Host`. */
+  readonly fields: readonly string[];
+  /** Whether the body may have a byte. */
+  readonly hasBody: boolean;
+}
+
+/** Facts of a request besides its path and its fields. */
+export interface MessageFacts {
+  readonly method: string;
+  /** Whether the body may have a byte. */
+  readonly hasBody: boolean;
+  /** SHA-256 of the body in hex, where `needs` asks for it; else null. */
+  readonly bodyHash: string | null;
+  /** The whole body, where `needs` asks for it; else null. */
+  readonly body: Buffer | null;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** Longest chunk, in bytes, that is held to sign it. */
+  readonly chunkBytes: number;
+  /** Nonce that the server wants in a proof (RFC 9449 §9); absent or null: none. */
+  readonly nonce?: string | null;
+}
+
+/** Part of a body that has to be known before the head of its request is sent. */
+export interface BodyNeed {
+  /** `hash`: its SHA-256 alone. `whole`: every byte of it. */
+  readonly of: 'hash' | 'whole';
+  /** The limit on the bytes that are read. */
+  readonly limit: Extract<LimitName, 'signed_body_bytes' | 'injected_body_bytes'>;
+  /** Subject of a sentence about such a body. */
+  readonly what: string;
+  /** Checks that the credential can be put there. @throws SidekeyError `policy_violation` */
+  readonly check?: (body: Buffer) => void;
+}
+
+/** The least of a request that a scheme can be shown by. */
+interface SampleRequest {
+  readonly path: string;
+  readonly fields: readonly string[];
+  /** Null: none. */
+  readonly body: Buffer | null;
+}
+
+/** Returns the facts of a request to a scheme that needs them. */
+export function factsOf({ facts }: UnauthenticatedRequest): MessageFacts {
   if (facts !== undefined) return facts;
   throw new SidekeyError('internal', 'Nothing was said of the message that a credential is put into.');
 }
 
 /**
- * Response fields without a credential that stood in the path or the query: a redirect repeats the address that was
- * asked for, and who follows it elsewhere would take the credential along. An address without it is asked for again
- * through Sidekey, which puts it in anew.
+ * Replaces secrets in response fields. A redirect repeats the path and the query of the request; a client that follows
+ * it to another host would send the credential there.
  *
  * @param fields name, value, name, value…
- * @param instead what takes its place: what the client wrote there
+ * @param replacement the text that the client wrote in that place
  */
-export function conceal(fields: readonly string[], secrets: GuardedSecrets, instead = ''): readonly string[] {
+export function conceal(
+  fields: readonly string[],
+  secrets: GuardedSecrets,
+  replacement = '',
+): readonly string[] {
   const matcher = matcherFor(secrets);
   if (matcher === null) return fields;
-  return fields.map((text, index) => (index % 2 === 0 ? text : replaced(matcher, text, () => instead)));
+  return fields.map((text, index) => (index % 2 === 0 ? text : replaced(matcher, text, () => replacement)));
 }
 
-/** A request that the credential is not put into: `policy_violation`. */
+/** Returns a `policy_violation`: the credential is not put into the request. */
 export function refused(sentence: string, hint?: string): SidekeyError {
   return new SidekeyError('policy_violation', sentence, { hint });
-}
-
-/** A field line: its name as it is written, and its value. */
-export type Field = readonly [name: string, value: string];
-
-/** What of a request a way may have to know besides its path and its fields. */
-export interface MessageFacts {
-  readonly method: string;
-  /** Whether a byte may come after the head. */
-  readonly hasBody: boolean;
-  /** SHA-256 of the body in hex, where `bodyNeed` asks for it; else null. */
-  readonly bodyHash: string | null;
-  /** All of the body, where `bodyNeed` asks for it; else null. */
-  readonly body: Buffer | null;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
-  /** Bytes of a chunk that are held, so that its signature can stand before it. */
-  readonly chunkBytes: number;
-  /** What the server wants to see in a proof (RFC 9449 §9); absent or null: nothing. */
-  readonly nonce?: string | null;
 }

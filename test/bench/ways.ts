@@ -16,7 +16,7 @@ import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
 import { detectInHead } from '../../src/proxy/placeholders.ts';
 import { applyScheme, type CredentialUse } from '../../src/schemes/apply.ts';
 import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
-import type { DetectedPlaceholders } from '../../src/schemes/placeholders.ts';
+import { type DetectedPlaceholders, substitutePlaceholders } from '../../src/placeholders/substitute.ts';
 
 const host = 'api.example.com';
 
@@ -171,9 +171,9 @@ export function benchWays({ smoke }: { readonly smoke: boolean }): Promise<void>
       placement: plan,
       authority,
       ...(known === undefined ? {} : { facts: known }),
-      placeholders: of,
     };
-    return () => applyScheme({ path, fields: own }, injection);
+    if (of === undefined) return () => applyScheme({ path, fields: own }, injection);
+    return () => substitutePlaceholders(applyScheme({ path, fields: own }, injection), of, credential, plan);
   });
   const costs = measured(requests, size);
   console.log('Ways to carry a credential: a request of ten fields, beside bearer.');

@@ -6,7 +6,7 @@ import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { openCatalog } from '../../src/config/catalog.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import { placementAt } from '../../src/schemes/place.ts';
+import { placementAt } from '../../src/schemes/placement.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';

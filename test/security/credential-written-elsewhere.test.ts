@@ -4,8 +4,9 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
-import type { HmacPlacement } from '../../src/grants/provider.ts';
+import type { HmacPlacement } from '../../src/schemes/hmac.ts';
 import { bodyWith } from '../../src/schemes/body.ts';
+import { substitutePlaceholders } from '../../src/placeholders/substitute.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import type { FoundCode } from '../../src/placeholders/codes.ts';
 import { carryingHouse, valuesIn, type Asked, type ClientProtocol } from '../support/carrying-house.ts';
@@ -307,23 +308,26 @@ test('a secret that signs does not take the place of its placeholder', () => {
     query: [],
   };
   const facts = { method: 'GET', hasBody: false, bodyHash: null, body: null, now: 0, chunkBytes: 0 };
-  const injecting = (fields: readonly string[]) =>
-    applyScheme(
+  const credential = { type: 'api_key', value: bearerToken } as const;
+  const placeholders = {
+    texts: () => [placeholder],
+    places: ['header', 'path', 'query', 'body', 'websocket'],
+    codes: { find: (text: string) => (text.includes(placeholder) ? [{} as FoundCode] : []) },
+    inContent: false,
+    body: null,
+  } as const;
+  const injecting = (fields: readonly string[]) => {
+    const applied = applyScheme(
       { path: '/', fields },
       {
-        sealed: { credential: { type: 'api_key', value: bearerToken }, audience: ['api.acme.test'] },
+        sealed: { credential, audience: ['api.acme.test'] },
         placement: plan,
         authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
         facts,
-        placeholders: {
-          texts: () => [placeholder],
-          places: ['header', 'path', 'query', 'body', 'websocket'],
-          codes: { find: (text: string) => (text.includes(placeholder) ? [{} as FoundCode] : []) },
-          inContent: false,
-          body: null,
-        },
       },
     );
+    return substitutePlaceholders(applied, placeholders, credential, plan);
+  };
   expect(() => injecting(['X-Mine', placeholder])).toThrow('where the credential of this grant is not put');
   expect(injecting(['Authorization', `Bearer ${placeholder}`]).fields.join(' ')).not.toContain(bearerToken);
   expect(injecting([]).messages).toBeUndefined();

@@ -10,11 +10,12 @@ import { jsonObject, memberAt, readBounded } from '../../oauth/http.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
 import { createProofs } from '../../proxy/attempt.ts';
-import { applyScheme, type AppliedRequest } from '../../schemes/apply.ts';
+import { applyScheme } from '../../schemes/apply.ts';
+import type { AppliedRequest } from '../../schemes/scheme.ts';
 import { createNonces } from '../../schemes/dpop-proof.ts';
 import { needsProof } from '../../schemes/dpop.ts';
 import { pathWithout } from '../../schemes/path.ts';
-import { placementAt } from '../../schemes/place.ts';
+import { pathPrefixesOf, placementAt } from '../../schemes/placement.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
@@ -160,7 +161,7 @@ async function recorded(
     scheme,
     host,
     port,
-    path: !(plan instanceof SidekeyError) && plan.kind === 'path' ? pathWithout(path, plan.prefixes) : path,
+    path: plan instanceof SidekeyError ? path : pathWithout(path, pathPrefixesOf(plan)),
     reason: 'connect --verify',
   };
   await state.audit.append({ ...event, event: 'access', outcome: 'allow' });

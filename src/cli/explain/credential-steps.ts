@@ -2,7 +2,7 @@ import type { Identity } from '../../agents/authentication.ts';
 import { grantEnded } from '../../agents/permissions.ts';
 import type { View } from '../../app/state.ts';
 import { leakGuardTexts } from '../domain.ts';
-import { type Ending, sampleRequest, type Trail } from './question.ts';
+import { type Ending, type Trail } from './question.ts';
 import { dateTime, relativeTime, spanText } from '../format.ts';
 import { expiryOf, titleOf } from '../grant/format.ts';
 import { carriedAs } from '../provider.ts';
@@ -20,7 +20,7 @@ import type { ConfigSnapshot } from '../../proxy/deps.ts';
 import { echoRefusal } from '../../proxy/inject.ts';
 import { applyScheme } from '../../schemes/apply.ts';
 import { newDpopKey } from '../../schemes/dpop-proof.ts';
-import type { Destination } from '../../schemes/place.ts';
+import { type Destination, schemeOf } from '../../schemes/placement.ts';
 
 /** What is known when the credential is looked for. */
 interface CredentialQuestion {
@@ -89,7 +89,7 @@ export async function credentialSteps(
   if (isCovered) trail.went('audience', `${name} is within ${sealed.audience.join(', ')}`);
   let fields: readonly string[];
   try {
-    const { body, ...request } = sampleRequest(plan);
+    const { body, ...request } = schemeOf(plan).sample?.(plan) ?? { path: '/', fields: [], body: null };
     const facts = { method, hasBody: body !== null, bodyHash: null, body, now, chunkBytes: 0 };
     const some = {
       sealed: withSomeToken(sealed, plan, standing.kind === 'needed'),
@@ -155,27 +155,13 @@ function withSomeToken(sealed: SealedCredential, plan: Placement, isNeeded: bool
   };
 }
 
-/** Names, and what stands before the secret; never a value. */
-function describeFields(fields: readonly string[], { grant }: OpenedGrant, plan: Placement): string {
-  if (fields.length === 0 || !takesPairs(plan)) return carriedAs(plan);
+/** Describes the place of a credential: names of fields, never a value. A credential of several values has its own fields. */
+function describeFields(fields: readonly string[], { grant }: OpenedGrant, placement: Placement): string {
+  if (fields.length === 0 || schemeOf(placement).accepts !== undefined) return carriedAs(placement);
   const names = fields.filter((_, index) => index % 2 === 0);
   if (names.includes('DPoP')) return carriedAs({ kind: 'dpop' });
-  const prefix =
-    grant.type === 'basic' || plan.kind === 'basic'
-      ? 'Basic '
-      : grant.type === 'headers'
-        ? ''
-        : prefixOf(plan);
-  return names.map((name) => `${name}: ${prefix}…`).join(', ');
-}
-
-/** Whether a credential of several values has fields of its own there, whatever the plan. */
-function takesPairs({ kind }: Placement): boolean {
-  return ['bearer', 'header', 'basic', 'path', 'query'].includes(kind);
-}
-
-function prefixOf(plan: Placement): string {
-  return plan.kind === 'header' ? plan.prefix : 'Bearer ';
+  if (grant.type === 'basic') return 'Authorization: Basic …';
+  return grant.type === 'headers' ? names.map((name) => `${name}: …`).join(', ') : carriedAs(placement);
 }
 
 function howCarried({ grant }: OpenedGrant, provider: string): string {

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { readUserName } from '../../agents/authentication.ts';
-import type { Placement } from '../../grants/provider.ts';
 import type { RawFields } from '../../http/fields.ts';
 import type { InboundRequest, Selectors } from '../../http/message.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -137,32 +136,6 @@ async function* once(body: Buffer): AsyncGenerator<Buffer> {
 
 function wrong(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
-}
-
-/** The least of a request that a credential can be put into. */
-interface SampleRequest {
-  readonly path: string;
-  readonly fields: readonly string[];
-  /** Null: none. */
-  readonly body: Buffer | null;
-}
-
-/** A request that a plan can be shown by: explain knows a method and a path, and no body. */
-export function sampleRequest(plan: Placement): SampleRequest {
-  switch (plan.kind) {
-    case 'path':
-      return { path: `${plan.prefixes[0]}/`, fields: [], body: null };
-    case 'json':
-      return { path: '/', fields: ['Content-Type', 'application/json'], body: Buffer.from('{}') };
-    case 'form':
-      return {
-        path: '/',
-        fields: ['Content-Type', 'application/x-www-form-urlencoded'],
-        body: Buffer.from('a=b'),
-      };
-    default:
-      return { path: '/', fields: [], body: null };
-  }
 }
 
 /** One step of the decision, in the order of the proxy. */

@@ -24,7 +24,7 @@ import { boundOf } from '../../policy/limits.ts';
 import { bodyFacts, judge } from '../../proxy/authorize.ts';
 import type { ConfigSnapshot } from '../../proxy/deps.ts';
 import { type Target, targetOf } from '../../proxy/target.ts';
-import { placementAt } from '../../schemes/place.ts';
+import { placementAt } from '../../schemes/placement.ts';
 import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 

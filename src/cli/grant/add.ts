@@ -24,7 +24,7 @@ import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
-import { fieldsFor } from '../../schemes/registry.ts';
+import { fieldsFor } from '../../schemes/apply.ts';
 
 export interface AddOptions {
   readonly provider: string;

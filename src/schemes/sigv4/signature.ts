@@ -1,15 +1,14 @@
 import { createHmac, hash } from 'node:crypto';
 import type { AwsKeys } from '../../grants/credential.ts';
 
+/** Signatures of Signature Version 4: keys, canonical requests and encoding. */
+
 /** Signs texts of one moment, in one scope. */
 export interface Signer {
   readonly scope: Scope;
   /** `YYYYMMDDTHHMMSSZ`. */
   readonly timestamp: string;
-  /**
-   * 64 hex digits. The text that is signed begins with the kind, the timestamp and the scope; the rest stands below, a
-   * line each.
-   */
+  /** Returns 64 hex digits. The signed text is the kind, the timestamp, the scope and the rest, a line each. */
   sign(kind: string, ...rest: readonly string[]): string;
 }
 
@@ -29,36 +28,36 @@ export function createSigner(keys: AwsKeys, place: Pick<Scope, 'region' | 'servi
   };
 }
 
-/** SHA-256 in hex. Of a text each character is one byte. */
+/** Returns the SHA-256 in hex. Each character of a text is one byte. */
 export function sha256(bytes: Buffer | string): string {
   return hash('sha256', typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes, 'hex');
 }
 
-/** Of a body without a byte. */
+/** SHA-256 of an empty body. */
 export const emptyHash = sha256('');
 
-/** What of a request is signed. */
+/** Parts of a request that are signed. */
 interface SignedParts {
   readonly method: string;
   /** Origin-form, with its query. */
   readonly path: string;
-  /** Name, value, name, value… as they are sent. */
+  /** Name, value, name, value… as sent. */
   readonly fields: readonly string[];
-  /** Names in lower case. Those that the request does not have are left out. */
+  /** Names in lower case. Names that the request does not have are ignored. */
   readonly signed: ReadonlySet<string>;
-  /** What stands for the body: its SHA-256, or a word. */
+  /** SHA-256 of the body, or a word for it. */
   readonly payload: string;
   readonly service: string;
 }
 
-/** The request as the one text that is hashed, and which fields are in it. */
+/** The canonical request, and the names of its fields. */
 interface CanonicalRequest {
   /** Each character is one byte. */
   readonly text: string;
   readonly signedHeaders: string;
 }
 
-/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html, step 1. */
+/** Writes the canonical request (step 1 of https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html). */
 export function canonicalRequest(parts: SignedParts): CanonicalRequest {
   const { method, path, service, payload } = parts;
   const mark = path.indexOf('?');
@@ -88,21 +87,21 @@ function signedValues({ fields, signed }: SignedParts): Map<string, string[]> {
 }
 
 /**
- * The path as it is signed. S3 signs the name of an object, encoded once; all others sign the path as it was sent, without
- * its dot segments and doubled slashes, and encoded once more.
+ * Writes the canonical path. S3 signs the name of an object, encoded once; other services sign the path as sent, without
+ * dot segments and doubled slashes, and encoded once more.
  *
  * @param path without the query
- * @param service as the credential scope has it
+ * @param service as in the credential scope
  */
 function canonicalPath(path: string, service: string): string {
   if (namesObjects.has(service)) return uriReencode(path, true);
   return uriEncode(withoutDots(path), true);
 }
 
-/** Services whose paths are names: `/a/../b` and `/b` are two objects. */
+/** Services whose paths are names of objects: `/a/../b` and `/b` are two. */
 const namesObjects: ReadonlySet<string> = new Set(['s3', 's3-outposts', 's3-object-lambda']);
 
-/** RFC 3986 §5.2.4, with doubled slashes as one. */
+/** Removes dot segments (RFC 3986 §5.2.4) and doubled slashes. */
 function withoutDots(path: string): string {
   if (!path.includes('//') && !path.includes('/.')) return path;
   const kept: string[] = [];
@@ -114,14 +113,10 @@ function withoutDots(path: string): string {
   return `/${kept.join('/')}${path.endsWith('/') && kept.length > 0 ? '/' : ''}`;
 }
 
-/** One parameter, both parts as SigV4 writes them. */
+/** One parameter, percent-encoded. */
 type Parameter = readonly [name: string, value: string];
 
-/**
- * The query as it is signed: each name and value written in one way, sorted by name and then by value.
- *
- * @param query as it stands in the request, without `?`
- */
+/** Writes the canonical query: percent-encoded, and sorted by name and then by value. */
 function canonicalQuery(query: string): string {
   if (query === '') return '';
   const parameters: Parameter[] = [];
@@ -138,25 +133,22 @@ function canonicalQuery(query: string): string {
     .join('&');
 }
 
-/** By bytes; what is compared is ASCII. */
+/** Compares by bytes: both are ASCII. */
 function inOrder(a: Parameter, b: Parameter): number {
   if (a[0] !== b[0]) return a[0] < b[0] ? -1 : 1;
   return a[1] === b[1] ? 0 : a[1] < b[1] ? -1 : 1;
 }
 
-/** Days, regions and services that one credential is remembered for. */
-const kept = 64;
+/** Most signing keys that are kept for one credential. */
+const maxSigningKeys = 64;
 
-/** Gone from memory together with the keys that they are made of. */
-const known = new WeakMap<AwsKeys, Map<string, Buffer>>();
+/** Signing keys by scope; collected with the keys that they are derived from. */
+const signingKeys = new WeakMap<AwsKeys, Map<string, Buffer>>();
 
-/**
- * The key that signs for one day, region and service. It is a secret like the one that it is made of, and is never
- * stored.
- */
+/** Derives the key for one day, region and service. It is a secret, and never stored. */
 function signingKey(keys: AwsKeys, scope: Scope): Buffer {
-  let ofKeys = known.get(keys);
-  if (ofKeys === undefined) known.set(keys, (ofKeys = new Map()));
+  let ofKeys = signingKeys.get(keys);
+  if (ofKeys === undefined) signingKeys.set(keys, (ofKeys = new Map()));
   const name = scopeText(scope);
   let key = ofKeys.get(name);
   if (key === undefined) {
@@ -165,14 +157,14 @@ function signingKey(keys: AwsKeys, scope: Scope): Buffer {
       (by: Buffer, text) => createHmac('sha256', by).update(text).digest(),
       Buffer.from(`AWS4${keys.secretAccessKey}`),
     );
-    // The oldest: yesterday's are not asked for again.
-    if (ofKeys.size >= kept) ofKeys.delete(ofKeys.keys().next().value!);
+    // Removes the oldest: yesterday's keys are not used again.
+    if (ofKeys.size >= maxSigningKeys) ofKeys.delete(ofKeys.keys().next().value!);
     ofKeys.set(name, key);
   }
   return key;
 }
 
-/** What a signature is good for: one day, one region, one service. */
+/** Scope of a signature: one day, one region, one service. */
 export interface Scope {
   /** `YYYYMMDD`, UTC. */
   readonly date: string;
@@ -180,10 +172,9 @@ export interface Scope {
   readonly service: string;
 }
 
-/** The one algorithm that is signed with. */
 export const algorithm = 'AWS4-HMAC-SHA256';
 
-/** As it stands in the credential and in the string to sign. */
+/** Writes a scope as in the credential and in the string to sign. */
 export function scopeText({ date, region, service }: Scope): string {
   return `${date}/${region}/${service}/aws4_request`;
 }
@@ -193,7 +184,7 @@ function timestampOf(now: number): string {
   return `${new Date(now).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
 }
 
-/** Milliseconds since the epoch; null where the text is no timestamp. */
+/** Returns milliseconds since the epoch; null: the text is no timestamp. */
 export function parseTimestamp(text: string): number | null {
   const iso = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.test(text)
     ? text.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6Z')
@@ -202,35 +193,31 @@ export function parseTimestamp(text: string): number | null {
   return Number.isNaN(at) ? null : at;
 }
 
-/**
- * How SigV4 writes texts of a URL: every byte but the unreserved ones of RFC 3986 §2.3 as `%XX`, in upper case.
- * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
- */
-
 const unreserved = /^[A-Za-z0-9\-._~]*$/;
 
-const written: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
+const encodedBytes: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
   const letter = String.fromCharCode(byte);
   return /[A-Za-z0-9\-._~]/.test(letter) ? letter : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
 });
 
 const slash = 0x2f;
 
-/** A text of a request line, of which each character is one byte. `/` stays where `keepsSlash`. */
+/**
+ * Percent-encodes every byte but the unreserved ones (RFC 3986 §2.3), in upper case. Each character of a text is one byte.
+ *
+ * @param keepsSlash `/` is not encoded
+ */
 export function uriEncode(bytes: Buffer | string, keepsSlash = false): string {
   if (typeof bytes === 'string') {
     if (unreserved.test(bytes)) return bytes;
     bytes = Buffer.from(bytes, 'latin1');
   }
   let text = '';
-  for (const byte of bytes) text += keepsSlash && byte === slash ? '/' : written[byte]!;
+  for (const byte of bytes) text += keepsSlash && byte === slash ? '/' : encodedBytes[byte]!;
   return text;
 }
 
-/**
- * The bytes that a percent-encoded text stands for. A percent sign without two hex digits stands for itself; `+` is a
- * space, as AWS reads it both in queries and in the paths of S3.
- */
+/** Decodes a percent-encoded text. An invalid `%` stands for itself; `+` is a space, as AWS reads it in queries and S3 paths. */
 export function uriDecode(text: string): Buffer {
   const plain = text
     .replaceAll('+', ' ')
@@ -238,7 +225,7 @@ export function uriDecode(text: string): Buffer {
   return Buffer.from(plain, 'latin1');
 }
 
-/** However a text was percent-encoded: as SigV4 writes it. */
+/** Percent-encodes a text that may be encoded in another way. */
 function uriReencode(text: string, keepsSlash = false): string {
   return unreserved.test(text) ? text : uriEncode(uriDecode(text), keepsSlash);
 }

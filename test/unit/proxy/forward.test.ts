@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { AppliedRequest } from '../../../src/schemes/apply.ts';
+import type { AppliedRequest } from '../../../src/schemes/scheme.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { forward } from '../../../src/proxy/forward.ts';

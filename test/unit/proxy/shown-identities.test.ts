@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { type OpenedGrant } from '../../../src/grants/registry.ts';
-import { certificateShown } from '../../../src/schemes/single-value.ts';
+import { certificateShown } from '../../../src/schemes/mtls.ts';
 import { createCertificateWatch } from '../../../src/proxy/revalidate.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { grantRecord } from '../../support/grant-record.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { basicField } from '../../../src/schemes/header.ts';
+import { basicField } from '../../../src/schemes/credential.ts';
 
 test('a password may hold colons, and be long', () => {
   const [, value] = basicField('user', `a:b:${'c'.repeat(500)}`);

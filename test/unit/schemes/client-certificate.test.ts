@@ -1,7 +1,8 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { applyScheme, secretsOf } from '../../../src/schemes/apply.ts';
-import { certificateShown } from '../../../src/schemes/single-value.ts';
+import { applyScheme } from '../../../src/schemes/apply.ts';
+import { secretsOf } from '../../../src/schemes/credential.ts';
+import { certificateShown } from '../../../src/schemes/mtls.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 

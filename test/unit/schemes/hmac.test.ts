@@ -1,7 +1,7 @@
 /** Signatures that services print in their documentation, to the last digit. */
 import { expect, test } from 'vitest';
 import type { Credential } from '../../../src/grants/credential.ts';
-import type { HmacPlacement } from '../../../src/grants/provider.ts';
+import type { HmacPlacement } from '../../../src/schemes/hmac.ts';
 import { applyScheme } from '../../../src/schemes/apply.ts';
 
 const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;

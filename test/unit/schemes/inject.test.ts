@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
 import type { Placement } from '../../../src/grants/provider.ts';
-import { fieldsFor } from '../../../src/schemes/registry.ts';
-import { applyScheme } from '../../../src/schemes/apply.ts';
+import { applyScheme, fieldsFor } from '../../../src/schemes/apply.ts';
 import { oauth2 } from '../grants/processes.ts';
 
 const bearer: Placement = { kind: 'bearer' };

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { InjectPlace } from '../../../src/grants/provider.ts';
-import { placementAt } from '../../../src/schemes/place.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { placementAt } from '../../../src/schemes/placement.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 const catalog = await openCatalog();

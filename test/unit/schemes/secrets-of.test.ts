@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { secretsOf } from '../../../src/schemes/apply.ts';
+import { secretsOf } from '../../../src/schemes/credential.ts';
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 

@@ -3,7 +3,7 @@
  * … chunked upload" and "… with trailing headers" of the Amazon S3 API Reference. Their keys are AWS's own.
  */
 import { describe, expect, it } from 'vitest';
-import { planSigning, resign, type Signed } from '../../../../src/schemes/sigv4/resign.ts';
+import { planSigning, resign, type Signed } from '../../../../src/schemes/sigv4/sigv4.ts';
 import { canonicalRequest, createSigner, sha256 } from '../../../../src/schemes/sigv4/signature.ts';
 
 const keys = {

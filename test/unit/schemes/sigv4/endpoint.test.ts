@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { endpointOf, scopeFor } from '../../../../src/schemes/sigv4/endpoint.ts';
+import { endpointOf, scopeFor } from '../../../../src/schemes/sigv4/scope.ts';
 
 const byName = { service: null, region: null };
 const at = (host: string, port = 443) => ({ scheme: 'https', host, port }) as const;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { planSigning, resign, type Unsigned } from '../../../../src/schemes/sigv4/resign.ts';
+import type { RequestHead } from '../../../../src/schemes/scheme.ts';
+import { planSigning, resign } from '../../../../src/schemes/sigv4/sigv4.ts';
 import { emptyHash, sha256 } from '../../../../src/schemes/sigv4/signature.ts';
 
 const keys = { accessKeyId: 'AKIAREALREALREALREAL', secretAccessKey: 'real-secret', sessionToken: null };
@@ -9,7 +10,7 @@ const host = 'bucket.s3.eu-west-1.amazonaws.com';
 const client = (signedHeaders = 'host;x-amz-date', scope = 'eu-west-1/s3') =>
   `AWS4-HMAC-SHA256 Credential=AKIAPLACEHOLDER/20200101/${scope}/aws4_request, SignedHeaders=${signedHeaders}, Signature=${none}`;
 
-function request(over: Partial<Unsigned> & { fields?: readonly string[] } = {}): Unsigned {
+function request(over: Partial<RequestHead> & { fields?: readonly string[] } = {}): RequestHead {
   const { fields = [], ...rest } = over;
   const authority = over.authority ?? { scheme: 'https', host, port: 443 };
   return {
@@ -22,7 +23,7 @@ function request(over: Partial<Unsigned> & { fields?: readonly string[] } = {}):
   };
 }
 
-function sign(it: Unsigned, means: Partial<Parameters<typeof resign>[2]> = {}) {
+function sign(it: RequestHead, means: Partial<Parameters<typeof resign>[2]> = {}) {
   const plan = planSigning(it, { service: null, region: null }, null);
   return resign(it, plan, { keys, now, bodyHash: null, chunkBytes: 100, ...means });
 }

@@ -1,23 +1,29 @@
+import { z } from 'zod';
 import { type AwsKeys, awsKeysOf, type Credential, type SealedCredential } from '../../grants/credential.ts';
-import type { Placement } from '../../grants/provider.ts';
+import { valuesOf } from '../../http/fields.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { type Authority, authorityText } from '../../policy/authority.ts';
+import { text } from '../../lib/schema-text.ts';
+import { authorityText } from '../../policy/authority.ts';
 import {
-  type CarriedRequest,
-  type Carrier,
+  type AuthScheme,
   conceal,
   factsOf,
   type MessageFacts,
   refused,
+  type RequestChanges,
+  type RequestHead,
+  type UnauthenticatedRequest,
 } from '../scheme.ts';
+import { type Payload, payloadOf, signedChunks, unsignedPayload } from './payload.ts';
 import {
   type ClientSignature,
+  type EndpointRule,
   parseAuthorization,
   parsePresigned,
   type PresignedQuery,
+  scopeFor,
   unsignedQuery,
-} from './authorization.ts';
-import { type EndpointRule, scopeFor } from './endpoint.ts';
+} from './scope.ts';
 import {
   algorithm,
   canonicalRequest,
@@ -27,36 +33,76 @@ import {
   sha256,
   type Signer,
 } from './signature.ts';
-import { type Payload, payloadOf, signedChunks } from './streaming.ts';
 
-/**
- * A request as it is signed with the keys of a grant, whatever keys its client signed it with. Its time is ours: nothing
- * is signed for another day, and a request that a person was asked about does not come too late.
- */
+type SigV4Placement = {
+  readonly kind: 'aws_sigv4';
+  /** Null: the host tells it. */
+  readonly service: string | null;
+  /** Null: the host tells it, or the client. */
+  readonly region: string | null;
+};
 
-/** A request that is to be signed. */
-export interface Unsigned {
-  readonly authority: Authority;
-  readonly method: string;
-  /** Origin-form, with its query. */
-  readonly path: string;
-  /** Name, value, name, value… with `Host`, as they are to be sent. */
-  readonly fields: readonly string[];
-  /** Whether a byte may come after the head. */
-  readonly hasBody: boolean;
+/** Schema of a part of the scope of a signature. */
+function signingName(description: string): z.ZodType<string, string> {
+  return text<string>({ description }, (value) =>
+    /^[A-Za-z0-9-]{1,64}$/.test(value) ? value : { problem: 'is no name of a service or a region' },
+  );
 }
 
-/** What of a request's signature is read before anything is signed. */
+/**
+ * AWS keys that sign each request (Signature Version 4), whatever keys its client signed it with. Nothing of the secret is
+ * sent. The time is Sidekey's: nothing is signed for another day, and a request that waited for approval is not too late.
+ */
+export const sigv4: AuthScheme<
+  SigV4Placement,
+  'aws_sigv4' | { readonly aws_sigv4: { readonly service: string; readonly region?: string | undefined } }
+> = {
+  kind: 'aws_sigv4',
+  syntax: 'aws_sigv4',
+  schemas: [
+    z.literal('aws_sigv4').meta({
+      description:
+        'The request is signed (AWS Signature Version 4); the host says for which service and region.',
+    }),
+    z.strictObject({
+      aws_sigv4: z.strictObject({
+        service: signingName('The service that requests are signed for, such as s3.'),
+        region: signingName('The region. Default: the one that the client signs for.').optional(),
+      }),
+    }),
+  ],
+  parse(written) {
+    if (written === 'aws_sigv4') return { kind: 'aws_sigv4', service: null, region: null };
+    const { service, region = null } = written.aws_sigv4;
+    return { kind: 'aws_sigv4', service, region };
+  },
+  format({ service, region }) {
+    if (service === null) return 'aws_sigv4';
+    return { aws_sigv4: { service, ...(region === null ? {} : { region }) } };
+  },
+  describe: () => 'the request is signed (AWS Signature Version 4)',
+  isNeverSent: true,
+  needs: (request, rule) =>
+    request.hasBody && planSigning(request, rule, null).payload.kind === 'unread'
+      ? { of: 'hash', limit: 'signed_body_bytes', what: 'A request body that is signed by its hash' }
+      : null,
+  prepare: (sealed, rule) => ({
+    fields: [],
+    replaces: replacedBySigning,
+    apply: (request) => signRequest(request, factsOf(request), sealed, rule),
+  }),
+};
+
+/** Facts of a signature that are read before the request is signed. */
 interface SigningPlan {
   readonly presigned: PresignedQuery | null;
-  /** Names in lower case; those that the client signed. */
+  /** Names in lower case that the client signed. */
   readonly signedHeaders: readonly string[];
   readonly scope: Pick<Scope, 'region' | 'service'>;
-  /** `unread`: the hash of the body is needed to sign it. */
   readonly payload: Payload;
 }
 
-/** Fields that a signature writes anew. */
+/** Fields that the scheme writes. */
 const replacedBySigning: ReadonlySet<string> = new Set([
   'authorization',
   'x-amz-date',
@@ -64,12 +110,12 @@ const replacedBySigning: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Reads how a request is signed, and checks that it may be signed so.
+ * Reads the client's signature, and checks that the request may be signed.
  *
- * @param region the one that the credential is for; null: any
+ * @param region the one region of the credential; null: any
  * @throws SidekeyError `policy_violation`
  */
-export function planSigning(request: Unsigned, rule: EndpointRule, region: string | null): SigningPlan {
+export function planSigning(request: RequestHead, rule: EndpointRule, region: string | null): SigningPlan {
   const presigned = parsePresigned(request.path);
   const authorizations = valuesOf(request.fields, 'authorization');
   if (authorizations.length + (presigned === null ? 0 : 1) > 1) {
@@ -90,30 +136,22 @@ export function planSigning(request: Unsigned, rule: EndpointRule, region: strin
   return { presigned, signedHeaders: client?.signedHeaders ?? [], scope, payload };
 }
 
-/** A request with its signature. */
-export interface Signed {
-  readonly path: string;
-  /** What comes in the place of the fields that are written anew. */
-  readonly added: readonly string[];
-  /** Signs the body while it streams; absent: it goes on as it is. */
-  readonly rewriteBody?: (pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>;
-  /** Takes what is good for something out of response fields that repeat the address. */
-  readonly conceal?: (fields: readonly string[]) => readonly string[];
-}
+/** Changes that sign a request. */
+export type Signed = Required<Pick<RequestChanges, 'path' | 'added'>> & RequestChanges;
 
-/** With what a request is signed. */
+/** Keys and facts that sign a request. */
 interface SigningMeans {
   readonly keys: AwsKeys;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** SHA-256 of the body in hex, where the plan wants it. */
+  /** SHA-256 of the body in hex, where `payload` is `unread`. */
   readonly bodyHash: string | null;
   /** See `ChunkSigning`. */
   readonly chunkBytes: number;
 }
 
-/** @throws SidekeyError `policy_violation` */
-export function resign(request: Unsigned, plan: SigningPlan, means: SigningMeans): Signed {
+/** Signs a request. @throws SidekeyError `policy_violation` */
+export function resign(request: RequestHead, plan: SigningPlan, means: SigningMeans): Signed {
   const { keys, now } = means;
   const signer = createSigner(keys, plan.scope, now);
   return plan.presigned === null
@@ -121,7 +159,7 @@ export function resign(request: Unsigned, plan: SigningPlan, means: SigningMeans
     : inQuery(request, plan, plan.presigned, keys, signer, now);
 }
 
-function inField(request: Unsigned, plan: SigningPlan, means: SigningMeans, signer: Signer): Signed {
+function inField(request: RequestHead, plan: SigningPlan, means: SigningMeans, signer: Signer): Signed {
   const { keys, bodyHash, chunkBytes } = means;
   const { payload } = plan;
   const added = ['X-Amz-Date', signer.timestamp];
@@ -129,7 +167,7 @@ function inField(request: Unsigned, plan: SigningPlan, means: SigningMeans, sign
   if (keys.sessionToken !== null) added.push('X-Amz-Security-Token', keys.sessionToken);
   if (payload.kind === 'unread' && bodyHash === null)
     throw new SidekeyError('internal', 'The body was not read.');
-  const fields = [...kept(request.fields), ...added];
+  const fields = [...withoutReplaced(request.fields), ...added];
   const { text, signedHeaders } = canonicalRequest({
     method: request.method,
     path: request.path,
@@ -151,7 +189,7 @@ function inField(request: Unsigned, plan: SigningPlan, means: SigningMeans, sign
 }
 
 function inQuery(
-  request: Unsigned,
+  request: RequestHead,
   { signedHeaders, scope, payload }: SigningPlan,
   presigned: PresignedQuery,
   keys: AwsKeys,
@@ -161,7 +199,7 @@ function inQuery(
   if (payload.kind !== 'stated') {
     throw refused('A presigned URL signs its body in a way that Sidekey does not sign anew.');
   }
-  const fields = kept(request.fields);
+  const fields = withoutReplaced(request.fields);
   const signed = signedNames(fields, signedHeaders, false);
   const present = presentOf(fields, signed);
   const path = request.path.slice(0, request.path.indexOf('?'));
@@ -171,8 +209,8 @@ function inQuery(
     path: `${path}?${query}`,
     fields,
     signed,
-    // The word of S3 for what it does not look at; nothing says it in a field.
-    payload: payload.isAdded && scope.service.startsWith('s3') ? 'UNSIGNED-PAYLOAD' : payload.value,
+    // S3 does not check the body of a presigned URL, and no field states it.
+    payload: payload.isAdded && scope.service.startsWith('s3') ? unsignedPayload : payload.value,
     service: scope.service,
   });
   const signature = signer.sign(algorithm, sha256(text));
@@ -180,15 +218,15 @@ function inQuery(
   return {
     path: `${path}?${query}&X-Amz-Signature=${signature}`,
     added: [],
-    conceal: (answered) => conceal(answered, { texts: secrets }),
+    conceal: (received) => conceal(received, { texts: secrets }),
   };
 }
 
-function kept(fields: readonly string[]): string[] {
+function withoutReplaced(fields: readonly string[]): string[] {
   return fields.filter((_, index) => !replacedBySigning.has(fields[index - (index % 2)]!.toLowerCase()));
 }
 
-/** Of one hop, or written anew on the way: a signature over them would not hold. */
+/** Fields of one hop, and fields that Sidekey writes: a signature over them would be invalid. */
 const neverSigned: ReadonlySet<string> = new Set([
   'authorization',
   'connection',
@@ -200,10 +238,7 @@ const neverSigned: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
-/**
- * What the client signed, as far as it goes on, and what AWS wants signed: `Host` and all `x-amz-*`, and in a field the
- * type of the body.
- */
+/** Returns the names to sign: those of the client, `Host`, all `x-amz-*`, and in a field `Content-Type`. */
 function signedNames(
   fields: readonly string[],
   asked: readonly string[],
@@ -223,35 +258,11 @@ function presentOf(fields: readonly string[], signed: ReadonlySet<string>): stri
   return [...new Set(names.filter((name) => signed.has(name)))].toSorted().join(';');
 }
 
-function valuesOf(fields: readonly string[], name: string): string[] {
-  return fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === name);
-}
-
-type SigningRule = Extract<Placement, { kind: 'aws_sigv4' }>;
-
-/**
- * Whether the hash of a request's body has to be known before it can be signed.
- *
- * @throws SidekeyError `policy_violation`: it is not signed in any case
- */
-export function wantsBodyHash(request: Unsigned, rule: SigningRule): boolean {
-  return planSigning(request, rule, null).payload.kind === 'unread';
-}
-
-/** Keys that sign: nothing of them is sent. */
-export function signedBySigV4(sealed: SealedCredential, rule: SigningRule): Carrier {
-  return {
-    fields: [],
-    replaces: replacedBySigning,
-    into: (request) => signRequest(request, factsOf(request), sealed, rule),
-  };
-}
-
 function signRequest(
-  { authority, path, fields }: CarriedRequest,
+  { authority, path, fields }: UnauthenticatedRequest,
   facts: MessageFacts,
   sealed: SealedCredential,
-  rule: SigningRule,
+  rule: SigV4Placement,
 ): Signed {
   const hasHost = fields.some((name, index) => index % 2 === 0 && name.toLowerCase() === 'host');
   const request = {
@@ -265,15 +276,20 @@ function signRequest(
   return resign(request, plan, { ...facts, keys: keysOf(sealed) });
 }
 
-const known = new WeakMap<SealedCredential, AwsKeys>();
+const keysBySealed = new WeakMap<SealedCredential, AwsKeys>();
 
-/** The same object for the same credential: what is derived from the keys is kept with it. */
+/** Returns the same object for the same credential: derived keys are kept with it. */
 function keysOf(sealed: SealedCredential): AwsKeys {
-  let keys = known.get(sealed) ?? null;
+  let keys = keysBySealed.get(sealed) ?? null;
   if (keys === null) {
     keys = awsKeysOf(sealed.credential);
-    if (keys === null) throw notKeys();
-    known.set(sealed, keys);
+    if (keys === null) {
+      throw refused(
+        'The credential of this grant is not one that signs requests to AWS.',
+        'add the grant again with --replace: {"type":"aws","access_key_id":"AKIA…","secret_access_key":"…"}',
+      );
+    }
+    keysBySealed.set(sealed, keys);
   }
   return keys;
 }
@@ -283,14 +299,4 @@ function regionOf(credential: Credential): string | null {
   return credential.type === 'oauth2' && credential.renewal?.kind === 'aws_role'
     ? credential.renewal.region
     : null;
-}
-
-function notKeys(): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    'The credential of this grant is not one that signs requests to AWS.',
-    {
-      hint: 'add the grant again with --replace: {"type":"aws","access_key_id":"AKIA…","secret_access_key":"…"}',
-    },
-  );
 }

@@ -2,33 +2,31 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { refused } from '../scheme.ts';
 import { emptyHash, sha256, type Signer } from './signature.ts';
 
-/** What a signature says of a body: `x-amz-content-sha256`. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
-
-/** How a body is signed. */
+/** Ways to sign a body (`x-amz-content-sha256`). https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
 export type Payload =
-  /** By its hash, which the client has written down, or not at all. */
+  /** By a hash or a word that is known. `isAdded`: the client did not send it. */
   | { readonly kind: 'stated'; readonly value: string; readonly isAdded: boolean }
-  /** By its hash, which nobody has written down: it has to be read first. */
+  /** By its hash, which is unknown: the body has to be read first. */
   | { readonly kind: 'unread' }
-  /** Each chunk of `aws-chunked` by itself, and the trailers where there are some. */
+  /** By chunks of `aws-chunked`, and by the trailers. */
   | { readonly kind: 'chunks'; readonly value: string; readonly hasTrailers: boolean };
 
-const unsigned = 'UNSIGNED-PAYLOAD';
+export const unsignedPayload = 'UNSIGNED-PAYLOAD';
 
 /**
- * How the body of a request is signed.
+ * Returns the way to sign the body of a request.
  *
  * @param stated values of `x-amz-content-sha256`
- * @param hasBody whether a byte may come
- * @throws SidekeyError `policy_violation`: in a way that is not signed anew
+ * @param hasBody whether the body may have a byte
+ * @throws SidekeyError `policy_violation`: Sidekey does not sign in this way
  */
 export function payloadOf(stated: readonly string[], service: string, hasBody: boolean): Payload {
   const [value, ...more] = stated;
   if (more.length > 0) throw refused('The request has x-amz-content-sha256 more than once.');
   if (value === undefined) return withoutWord(service, hasBody);
   switch (value) {
-    case unsigned:
-    // Its chunks are not signed: there is nothing in the body to sign anew.
+    case unsignedPayload:
+    // Its chunks are not signed.
     case 'STREAMING-UNSIGNED-PAYLOAD-TRAILER':
       return { kind: 'stated', value, isAdded: false };
     case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD':
@@ -46,55 +44,50 @@ export function payloadOf(stated: readonly string[], service: string, hasBody: b
   }
 }
 
-/** S3 wants a word for every body; elsewhere it is the hash, and stands in no field. */
+/** S3 wants the field for every body; other services sign the hash, and have no field. */
 function withoutWord(service: string, hasBody: boolean): Payload {
   const isS3 = service.startsWith('s3');
   if (!hasBody) return { kind: 'stated', value: emptyHash, isAdded: isS3 };
-  return isS3 ? { kind: 'stated', value: unsigned, isAdded: true } : { kind: 'unread' };
+  return isS3 ? { kind: 'stated', value: unsignedPayload, isAdded: true } : { kind: 'unread' };
 }
 
-/**
- * Bodies in `aws-chunked`, of which each chunk is signed, and the trailers too. The signatures are written anew in the
- * place of the client's; every other byte stays, and so does the length.
- * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html,
- * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
- */
-
-/** How a body in chunks is signed. */
+/** Facts that the signatures of chunks need. */
 interface ChunkSigning {
   readonly signer: Signer;
-  /** The signature of the head, which the first chunk's stands on. */
+  /** Signature of the head, which that of the first chunk includes. */
   readonly seed: string;
   readonly hasTrailers: boolean;
-  /** Bytes that a chunk may have: its signature stands before it, so it is read first. */
+  /** Longest chunk, in bytes: it is held, because its signature is sent first. */
   readonly chunkBytes: number;
 }
 
-/** Of the line before a chunk, or of all the trailers: no client's is near it. */
+/** Longest line before a chunk, and longest trailers, in bytes. */
 const maxLine = 16_384;
 
 const chunkLine = /^([0-9A-Fa-f]{1,8})((?:;[^;=\r]*=[^;\r]*)*);chunk-signature=([0-9a-f]{64})\r\n$/;
 const trailerSignature = /^x-amz-trailer-signature:[ \t]*[0-9a-f]{64}(\r?\n)$/i;
 
 /**
- * Signs what streams. Throws SidekeyError `bad_request` where the body is no `aws-chunked`, and `body_too_large` where a
- * chunk has more bytes than may be held.
+ * Replaces the signatures of chunks and trailers in an `aws-chunked` body. All other bytes stay, and so does the length.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html, …/sigv4-streaming-trailers.html
+ *
+ * @throws SidekeyError `bad_request`: the body is no `aws-chunked`; `body_too_large`: a chunk is too long
  */
 export async function* signedChunks(
   body: AsyncIterable<Buffer> | Iterable<Buffer>,
   { signer, seed, hasTrailers, chunkBytes }: ChunkSigning,
 ): AsyncGenerator<Buffer> {
-  const reading = new Reading(body);
+  const reader = new BodyReader(body);
   let previous = seed;
   for (;;) {
-    const line = await reading.line();
+    const line = await reader.line();
     const [, hex, extensions] = chunkLine.exec(line) ?? [];
     if (hex === undefined) throw notChunked();
     const size = Number.parseInt(hex, 16);
     if (size > chunkBytes) throw tooLarge(chunkBytes);
     const isLast = size === 0;
-    // Behind the last chunk come the trailers, or the empty line that ends each chunk.
-    const piece = isLast && hasTrailers ? Buffer.alloc(0) : await reading.bytes(size + 2);
+    // The trailers follow the last chunk, or the empty line that ends each chunk.
+    const piece = isLast && hasTrailers ? Buffer.alloc(0) : await reader.bytes(size + 2);
     if (piece.length > 0 && (piece[size] !== 0x0d || piece[size + 1] !== 0x0a)) throw notChunked();
     const data = sha256(piece.subarray(0, size));
     previous = signer.sign('AWS4-HMAC-SHA256-PAYLOAD', previous, emptyHash, data);
@@ -102,20 +95,20 @@ export async function* signedChunks(
     yield piece;
     if (isLast) break;
   }
-  if (hasTrailers) yield await signedTrailers(reading, signer, previous);
-  await reading.ended();
+  if (hasTrailers) yield await signedTrailers(reader, signer, previous);
+  await reader.ended();
 }
 
-/** `name:value` a line, the signature of them all, and an empty line. */
-async function signedTrailers(reading: Reading, signer: Signer, previous: string): Promise<Buffer> {
+/** Signs the trailers: `name:value` lines, their signature, and an empty line. */
+async function signedTrailers(reader: BodyReader, signer: Signer, previous: string): Promise<Buffer> {
   let written = '';
   let canonical = '';
   for (;;) {
-    const line = await reading.line();
+    const line = await reader.line();
     const [, end] = trailerSignature.exec(line) ?? [];
     if (end !== undefined) {
       const signature = signer.sign('AWS4-HMAC-SHA256-TRAILER', previous, sha256(canonical));
-      const close = await reading.bytes(2);
+      const close = await reader.bytes(2);
       if (close.toString('latin1') !== '\r\n') throw notChunked();
       const name = line.slice(0, line.length - 64 - end.length);
       return Buffer.from(`${written}${name}${signature}${end}\r\n`, 'latin1');
@@ -123,7 +116,7 @@ async function signedTrailers(reading: Reading, signer: Signer, previous: string
     written += line;
     if (written.length > maxLine) throw notChunked();
     const trailer = line.replace(/\r?\n$/, '');
-    // Some close each trailer with an empty line.
+    // Some clients end each trailer with an empty line.
     if (trailer === '') continue;
     const colon = trailer.indexOf(':');
     if (colon <= 0) throw notChunked();
@@ -131,8 +124,8 @@ async function signedTrailers(reading: Reading, signer: Signer, previous: string
   }
 }
 
-/** A body that is read by lines and by counts. */
-class Reading {
+/** Reads a body by lines and by counts of bytes. */
+class BodyReader {
   readonly #pieces: AsyncIterator<Buffer> | Iterator<Buffer>;
   #rest: Buffer = Buffer.alloc(0);
 
@@ -140,7 +133,7 @@ class Reading {
     this.#pieces = Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]();
   }
 
-  /** With the line feed that ends it. */
+  /** Returns a line with its line feed. */
   async line(): Promise<string> {
     let searched = 0;
     for (;;) {
@@ -164,7 +157,7 @@ class Reading {
     return this.#take(count);
   }
 
-  /** Whoever reads on behind the end would take it for another request, or for nothing. */
+  /** Checks that the body has ended. */
   async ended(): Promise<void> {
     if (this.#rest.length > 0 || (await this.#more())) throw notChunked();
   }
@@ -193,8 +186,8 @@ function notChunked(): SidekeyError {
   );
 }
 
-function tooLarge(most: number): SidekeyError {
-  return new SidekeyError('body_too_large', `A chunk that is signed has at most ${most} bytes.`, {
+function tooLarge(max: number): SidekeyError {
+  return new SidekeyError('body_too_large', `A chunk that is signed has at most ${max} bytes.`, {
     hint: 'have the client use smaller chunks, or raise limits.signed_body_bytes',
   });
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type Credential, keysText } from '../../../src/grants/credential.ts';
-import { hasValue, valueOf } from '../../../src/schemes/placeholders.ts';
+import { hasValue, valueOf } from '../../../src/placeholders/substitute.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 
 const keys = { accessKeyId: 'AKIAEXAMPLE012345678', secretAccessKey: 'secret', sessionToken: null };
