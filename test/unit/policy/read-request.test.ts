@@ -1,18 +1,25 @@
-/** How often a request is read, however many rules ask: what is counted is work, not time. */
-import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { readBodyFacts } from '../../../src/policy/body.ts';
-import * as graphql from '../../../src/policy/graphql.ts';
-import { compileRule, compileRules, evaluateRules } from '../../../src/policy/judge.ts';
-import * as reading from '../../../src/policy/path.ts';
-import { parsePathGlob, type PathGlob } from '../../../src/policy/path.ts';
-import { readRequest } from '../../../src/policy/request.ts';
+/** How often a request is read, however many rules are evaluated: the tests count calls, not time. */
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { PathGlob } from '../../../src/policy/path.ts';
 import { type Conditions, noConditions } from '../../../src/policy/rule.ts';
 import { parseGlob } from '../../../src/policy/text.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
-// The functions stay what they are; their calls are counted.
+// The functions work as before; their calls are counted.
 vi.mock('../../../src/policy/graphql.ts', { spy: true });
 vi.mock('../../../src/policy/path.ts', { spy: true });
+
+// Test files share their modules, and another one may have loaded these without the mocks.
+vi.resetModules();
+const graphql = await import('../../../src/policy/graphql.ts');
+const reading = await import('../../../src/policy/path.ts');
+const judging = await import('../../../src/policy/judge.ts');
+const bodies = await import('../../../src/policy/body.ts');
+const requests = await import('../../../src/policy/request.ts');
+
+afterAll(() => {
+  vi.resetModules();
+});
 
 beforeEach(() => {
   vi.clearAllMocks();
@@ -20,9 +27,9 @@ beforeEach(() => {
 
 /** A domain with 50 rules that each look for something else. */
 const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
-  compileRules({
+  judging.compileRules({
     rules: Array.from({ length: 50 }, (_, index) =>
-      compileRule({
+      judging.compileRule({
         name: null,
         origin: 'here',
         key: 'rule',
@@ -43,7 +50,7 @@ const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
 describe('of a request that 50 rules are asked about', () => {
   test('each GraphQL document of the URL is read once', () => {
     const domain = domainOf((index) => ({ graphql: { types: null, names: [parseGlob(`Secret${index}`)] } }));
-    const { steps } = evaluateRules(
+    const { steps } = judging.evaluateRules(
       domain,
       factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'),
     );
@@ -54,23 +61,23 @@ describe('of a request that 50 rules are asked about', () => {
 
   test('no document of the URL is read beside a body that is not', () => {
     const domain = domainOf(() => ({ graphql: { types: ['query'], names: null } }));
-    evaluateRules(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
+    judging.evaluateRules(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
     expect(graphql.urlOperations).not.toHaveBeenCalled();
   });
 
   test('the path and the query are read once, also for the line that would allow it', () => {
     const domain = domainOf((index) => ({
-      paths: [parsePathGlob(`/a/${index}`) as PathGlob],
+      paths: [reading.parsePathGlob(`/a/${index}`) as PathGlob],
       query: new Map([['q', [parseGlob('x')]]]),
     }));
-    expect(evaluateRules(domain, factsOf('https://api.example.com/a/b?q=1')).hint).toContain('/a/b');
+    expect(judging.evaluateRules(domain, factsOf('https://api.example.com/a/b?q=1')).hint).toContain('/a/b');
     expect(reading.readPath).toHaveBeenCalledTimes(1);
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
   });
 
   test('nothing is read that no rule looks at', () => {
     const domain = domainOf(() => ({ methods: ['GET'] }));
-    evaluateRules(domain, factsOf('https://api.example.com/a?q=1'));
+    judging.evaluateRules(domain, factsOf('https://api.example.com/a?q=1'));
     expect(reading.readPath).not.toHaveBeenCalled();
     expect(reading.readQuery).not.toHaveBeenCalled();
   });
@@ -81,12 +88,12 @@ const operations = (count: number) =>
 
 /** A request with so many operations in its body, and in each document of its URL. */
 const requestWith = (inBody: number, ...inUrl: readonly number[]) => {
-  const body = readBodyFacts(
+  const body = bodies.readBodyFacts(
     { contentType: 'application/graphql', contentEncoding: null, bytes: Buffer.from(operations(inBody)) },
     true,
   );
   const query = inUrl.map((count) => `query=${encodeURIComponent(operations(count))}`).join('&');
-  return readRequest(factsOf(`https://api.example.com/?${query}`, { body, contentLength: 1 }));
+  return requests.readRequest(factsOf(`https://api.example.com/?${query}`, { body, contentLength: 1 }));
 };
 
 describe('the operations of a request', () => {
