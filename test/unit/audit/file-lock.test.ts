@@ -29,7 +29,7 @@ async function otherProcess(path: string): Promise<{ has: boolean; kill: () => P
   };
 }
 
-it('has one holder within a process, and is free again once released', async () => {
+it('has one holder in a process, and is free after its release', async () => {
   const path = join(await tempFolder(), 'lock');
   const first = tryLockFile(path);
   expect(first).toBeDefined();
@@ -42,7 +42,7 @@ it('has one holder within a process, and is free again once released', async () 
   second?.release();
 });
 
-it('is refused at once to another process, before and after a refused try in this one', async () => {
+it('is refused at once to another process, also after a failed attempt in this one', async () => {
   const path = join(await tempFolder(), 'lock');
   const lock = tryLockFile(path);
   tryLockFile(path);
@@ -52,7 +52,7 @@ it('is refused at once to another process, before and after a refused try in thi
   lock?.release();
 });
 
-it('is free again when its holder is killed', async () => {
+it('is free after its holder is killed', async () => {
   const path = join(await tempFolder(), 'lock');
   const other = await otherProcess(path);
   expect(other.has).toBe(true);
@@ -63,7 +63,7 @@ it('is free again when its holder is killed', async () => {
   lock?.release();
 });
 
-it('leaves one empty file that only its owner may open, and knows when it is gone', async () => {
+it('leaves one empty file that only its owner may open, and notices its removal', async () => {
   const folder = await tempFolder();
   const lock = tryLockFile(join(folder, 'lock'));
   expect(fs.readdirSync(folder)).toEqual(['lock']);

@@ -14,7 +14,7 @@ import { vaultForTest } from './vault-for-test.ts';
 const vault = vaultForTest();
 const head = { node: 'host/1', seq: 7, hash: 'ab'.repeat(32), closed: true };
 
-it('has one size, ends a line, and comes back as it was', () => {
+it('has a fixed size, ends with a newline, and decodes to its content', () => {
   const record = encodeHead(head, vault);
   expect(record.length).toBe(headSize);
   expect(record.at(-1)).toBe(0x0a);
@@ -26,7 +26,7 @@ it('fits its size with the longest name and number', () => {
   expect(decodeHead(encodeHead(long, vault), vault)).toEqual({ kind: 'head', head: long });
 });
 
-it('tells a record of another key from one that was changed, and from none', () => {
+it('distinguishes another key, a changed record and no record', () => {
   const record = encodeHead(head, vault);
   expect(decodeHead(record, vaultForTest('other'))).toEqual({ kind: 'other-key', keyId: vault.keyId });
   for (let at = 0; at < headSize; at += 1) {
@@ -38,7 +38,7 @@ it('tells a record of another key from one that was changed, and from none', () 
   expect(decodeHead(Buffer.alloc(headSize), vault)).toEqual({ kind: 'none' });
 });
 
-it('keeps one record a slot in a file that only its owner may read', async () => {
+it('is kept for each slot in a file that only its owner may read', async () => {
   const file = await newLogFile();
   expect(readHeads(file, vault)).toEqual([]);
   const writer = openHead(file, 3, vault);
@@ -53,7 +53,7 @@ it('keeps one record a slot in a file that only its owner may read', async () =>
   expect(fs.statSync(headFile(file)).mode & 0o777).toBe(0o600);
 });
 
-it('notices that its file is gone', async () => {
+it('notices that its file was removed', async () => {
   const file = await newLogFile();
   const writer = openHead(file, 1, vault);
   expect(writer.inPlace()).toBe(true);

@@ -38,14 +38,14 @@ function line(event: AuditEvent): string {
 }
 
 describe('the text of an audit line', () => {
-  it('has the fields of the contract in their order', () => {
+  it('has the public fields in their order', () => {
     expect(Object.keys(JSON.parse(line(full)) as object).join(' ')).toBe(
       'v seq time node event exchange agent lease user grant provider client by method scheme host port path ' +
         'outcome code status reason bytes_in bytes_out duration_ms credential prev hash',
     );
   });
 
-  it('has the values as they were given, and durations to the microsecond', () => {
+  it('has the values as given, and durations to the microsecond', () => {
     const read = parseLine(Buffer.from(line(full)));
     expect(read).toMatchObject({
       ...full,
@@ -58,14 +58,14 @@ describe('the text of an audit line', () => {
     });
   });
 
-  it('leaves out what does not apply, and numbers that are none', () => {
+  it('omits fields that do not apply, and numbers that are not finite', () => {
     const read = JSON.parse(
       line({ event: 'denied', agent: undefined, status: NaN, bytes_in: Infinity }),
     ) as object;
     expect(Object.keys(read)).toEqual(['v', 'seq', 'time', 'node', 'event', 'prev', 'hash']);
   });
 
-  it('cuts a path at 2,048 characters, a reason at 512, and every other string somewhere', () => {
+  it('cuts a path at 2,048 characters, a reason at 512, and every other string at its maximum', () => {
     const long = 'x'.repeat(100_000);
     const read = parseLine(
       Buffer.from(line({ event: 'access', path: `/${long}`, reason: long, agent: long, host: long })),
@@ -77,7 +77,7 @@ describe('the text of an audit line', () => {
     expect(line({ ...strings, event: 'access' }).length).toBeLessThan(6_000);
   });
 
-  it('is one line of JSON whatever the strings hold', () => {
+  it('is one line of JSON with any strings', () => {
     const nasty = 'a\n{"v":1,"seq":2}\r\u0000"\\\u2028\u{1f600}\ud800é';
     const text = line({ event: 'access', agent: nasty });
     expect(text).not.toMatch(/[\n\r\u2028]/);
@@ -86,7 +86,7 @@ describe('the text of an audit line', () => {
     expect(readPiece(Buffer.from(text), mac).kind).toBe('line');
   });
 
-  it('hashes its own bytes up to the hash, and names the hash of the line before', () => {
+  it('has a hash of its own bytes, and the hash of the line before', () => {
     const first = composeLine(full, time, 'host/1', start, mac);
     const second = composeLine(full, time, 'host/1', first.head, mac);
     const [signed = '', tail] = second.text.split(',"hash":"');
@@ -99,7 +99,7 @@ describe('the text of an audit line', () => {
 describe('reading a piece of the file', () => {
   const text = line(full);
 
-  it('gives the place in the chain of a line that is authentic', () => {
+  it('returns the position of an authentic line in its chain', () => {
     const hash = text.slice(-66, -2);
     expect(readPiece(Buffer.from(text), mac)).toEqual({
       kind: 'line',
@@ -111,13 +111,13 @@ describe('reading a piece of the file', () => {
     });
   });
 
-  it('takes no line that another key hashed, and none in other bytes', () => {
+  it('rejects a line with the hash of another key, and any other bytes', () => {
     expect(readPiece(Buffer.from(text), otherMac).kind).toBe('altered');
     expect(readPiece(Buffer.from(text.replace('"seq"', ' "seq"')), mac).kind).toBe('altered');
     expect(readPiece(Buffer.from(`${text} `), mac).kind).not.toBe('line');
   });
 
-  it('knows every beginning of a line as torn, and says what it can of it', () => {
+  it('recognises every beginning of a line as torn, with its claim', () => {
     for (let length = 1; length < text.length; length += 1) {
       expect(readPiece(Buffer.from(text.slice(0, length)), mac).kind).toBe('torn');
     }
@@ -128,19 +128,19 @@ describe('reading a piece of the file', () => {
     expect(readPiece(Buffer.from(text.slice(0, 20)), mac)).toEqual({ kind: 'torn', claim: undefined });
   });
 
-  it('knows several beginnings, each broken off, as torn', () => {
+  it('recognises several torn beginnings', () => {
     for (const torn of ['{"v":{"v"', '{{{"v":1', '{"v":1,"se{"v":1,"seq":7,"ti']) {
       for (const piece of piecesOf(Buffer.from(torn))) expect(readPiece(piece, mac).kind).toBe('torn');
     }
   });
 
-  it('knows text that no writer writes as altered', () => {
+  it('recognises text of no writer as altered', () => {
     for (const foreign of ['x', '{}', 'hello', text.slice(1), `x${text}`]) {
       expect(readPiece(Buffer.from(foreign), mac).kind).toBe('altered');
     }
   });
 
-  it('parts a line from the torn one that stands before it', () => {
+  it('separates a line from a torn one before it', () => {
     const pieces = piecesOf(Buffer.from(text.slice(0, 100) + text));
     expect(pieces.map((piece) => readPiece(piece, mac).kind)).toEqual(['torn', 'line']);
     expect(piecesOf(Buffer.from(''))).toEqual([]);

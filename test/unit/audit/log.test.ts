@@ -39,8 +39,8 @@ function limitedDisk() {
 
 const unavailable = { code: 'audit_unavailable', status: 503 };
 
-describe('appending', () => {
-  it('has the line in the file, with its place in the chain, when it resolves', async () => {
+describe('append', () => {
+  it('resolves when the line is in the file, linked to its chain', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await log.append(access('/a'));
@@ -69,7 +69,7 @@ describe('appending', () => {
     expect(await paths(file)).toEqual(all);
   });
 
-  it('makes files that only their owner may read', async () => {
+  it('creates files that only their owner may read', async () => {
     const file = join(await newLogFile(), '..', 'made', 'audit.jsonl');
     const log = await openLog(file, { maxBytes: 100 });
     await write(log, 2);
@@ -90,7 +90,7 @@ describe('appending', () => {
     expect((await allLines(file))[0]?.time).toBe('1970-01-01T00:00:01.000Z');
   });
 
-  it('goes on with the chain after a close, and refuses what comes after', async () => {
+  it('continues the chain after a close, and refuses events on a closed log', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const pending = log.append(access('/1'));
@@ -113,8 +113,8 @@ describe('appending', () => {
   });
 });
 
-describe('a disk that is full', () => {
-  it('refuses what it cannot write, and takes events again as soon as there is space', async () => {
+describe('a full disk', () => {
+  it('refuses events, and accepts them again as soon as there is space', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
@@ -128,7 +128,7 @@ describe('a disk that is full', () => {
     expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
   });
 
-  it('names the space as the way out, where a log with a torn end cannot be opened', async () => {
+  it('fails the opening of a log with a torn end, with a hint about space', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, '{"v":1,"se', { mode: 0o600 });
     const { state, calls } = limitedDisk();
@@ -140,7 +140,7 @@ describe('a disk that is full', () => {
     });
   });
 
-  it('acknowledges exactly the lines that are whole in the file, wherever a write is broken off', async () => {
+  it('acknowledges exactly the complete lines, wherever a write breaks off', async () => {
     const whole = await newLogFile();
     const log = await openLog(whole);
     await Promise.all(['/1', '/2', '/3'].map((path) => log.append(access(path))));
@@ -160,7 +160,7 @@ describe('a disk that is full', () => {
     }
   });
 
-  it('takes a line for written that only lacks its newline', async () => {
+  it('counts a line that lacks only its newline as written', async () => {
     const first = await newLogFile();
     const probe = await openLog(first);
     await write(probe, 1);
@@ -179,7 +179,7 @@ describe('a disk that is full', () => {
     expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
   });
 
-  it('ends a line that it broke off, and records how many bytes', async () => {
+  it('ends its torn line, and records the number of its bytes', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
@@ -195,7 +195,7 @@ describe('a disk that is full', () => {
     expect(await verify(file)).toMatchObject({ ok: true, lines: 2, torn: 1 });
   });
 
-  it('keeps notes and writes them first once it can; until then appends fail', async () => {
+  it('keeps events of note and writes them first; until then append fails', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const errors: string[] = [];
@@ -211,7 +211,7 @@ describe('a disk that is full', () => {
     expect(await paths(file)).toEqual(['/noted', '/1']);
   });
 
-  it('says at the close what could not be written', async () => {
+  it('reports at the close what could not be written', async () => {
     const { state, calls } = limitedDisk();
     const log = await openLog(await newLogFile(), { disk: calls });
     state.room = 0;
@@ -222,7 +222,7 @@ describe('a disk that is full', () => {
     });
   });
 
-  it('takes nothing more while what it has cannot be made durable', async () => {
+  it('accepts no event while the last lines cannot be made durable', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const file = await newLogFile();
@@ -272,7 +272,7 @@ function slowDisk() {
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('with fsync: always', () => {
-  it('acknowledges a line when it is durable, and what came meanwhile shares the next write and sync', async () => {
+  it('acknowledges a line when it is durable, and events meanwhile share the next write and sync', async () => {
     const file = await newLogFile();
     const { state, calls, syncs, begun } = slowDisk();
     const log = await openLog(file, { disk: calls, fsync: 'always' });
@@ -295,7 +295,7 @@ describe('with fsync: always', () => {
     await closing;
   });
 
-  it('refuses what is not durable, and recovers by itself when the disk does', async () => {
+  it('refuses lines that are not durable, and recovers together with the disk', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const file = await newLogFile();
@@ -323,7 +323,7 @@ describe('with fsync: always', () => {
     }
   });
 
-  it('refuses on a full disk, and takes events again as soon as there is space', async () => {
+  it('refuses on a full disk, and accepts events again as soon as there is space', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls, fsync: 'always', maxBytes: 700 });
@@ -337,7 +337,7 @@ describe('with fsync: always', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('has lines durable that were rotated away with their batch', async () => {
+  it('syncs lines that were rotated together with their batch', async () => {
     const file = await newLogFile();
     const synced = new Set<number>();
     const calls: DiskCalls = {
@@ -355,7 +355,7 @@ describe('with fsync: always', () => {
 });
 
 describe('a head record that cannot be written', () => {
-  it('does not unsay the line that is in the log, and is written before the next', async () => {
+  it('does not withdraw the line in the log, and is written before the next one', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const warnings: string[] = [];
@@ -374,8 +374,8 @@ describe('a head record that cannot be written', () => {
   });
 });
 
-describe('a crash in the middle of a write', () => {
-  it('leaves a log that the next open makes whole, wherever the line is broken off', async () => {
+describe('a crash during a write', () => {
+  it('leaves a log that the next opening repairs, wherever the line breaks off', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);
@@ -399,7 +399,7 @@ describe('a crash in the middle of a write', () => {
     }
   });
 
-  it('does not spoil the lines of the others, also of one that wrote behind the torn line', async () => {
+  it('does not damage lines of others, also of one that wrote behind the torn line', async () => {
     const file = await newLogFile();
     // A third writer dies in a write between the first one's look at the file and its write.
     const beside: DiskCalls = {
@@ -419,7 +419,7 @@ describe('a crash in the middle of a write', () => {
     expect(await paths(file)).toEqual(['/1', '/2', '/3']);
   });
 
-  it('does not take for torn what another writer is still writing', async () => {
+  it('does not treat an unfinished write of another writer as torn', async () => {
     const file = await newLogFile();
     const other = await openLog(file);
     await write(other, 2);
@@ -441,7 +441,7 @@ describe('a crash in the middle of a write', () => {
     expect((await allLines(file)).map(({ event }) => event)).not.toContain('audit.repaired');
   });
 
-  it('ends a line that another writer left torn, before its own next one', async () => {
+  it('ends a torn line of another writer before its own next one', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 1);
@@ -457,8 +457,8 @@ describe('a crash in the middle of a write', () => {
   });
 });
 
-describe('a file that is removed or replaced under its writer', () => {
-  it('is made anew, with an event that says so, and the lines that are gone are missed', async () => {
+describe('a file that is removed or replaced during use', () => {
+  it('is created again, with an event, and verification misses the lost lines', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);
@@ -473,7 +473,7 @@ describe('a file that is removed or replaced under its writer', () => {
     expect(await problems(file)).toEqual(['missing 1']);
   });
 
-  it('is written again where it was removed between the look and the write', async () => {
+  it('is written again if it was removed between check and write', async () => {
     const file = await newLogFile();
     let strike = false;
     const calls: DiskCalls = {
@@ -491,7 +491,7 @@ describe('a file that is removed or replaced under its writer', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('is not written to where others may read what was put in its place', async () => {
+  it('is not written to if other users may read its replacement', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     fs.rmSync(file);
@@ -506,7 +506,7 @@ describe('a file that is removed or replaced under its writer', () => {
     expect(await paths(file)).toEqual(['/2']);
   });
 
-  it('keeps a chain to one writer, though its lock file was removed', async () => {
+  it('leaves a chain with one writer after its lock file was removed', async () => {
     const file = await newLogFile();
     let time = 0;
     const log = await openLog(file, { now: () => time });
@@ -521,7 +521,7 @@ describe('a file that is removed or replaced under its writer', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('fails where its folder is gone, and goes on when it is back', async () => {
+  it('fails events without its folder, and recovers with it', async () => {
     const file = join(await newLogFile(), '..', 'data', 'audit.jsonl');
     let time = 0;
     const log = await openLog(file, { now: () => time });

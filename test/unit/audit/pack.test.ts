@@ -24,7 +24,7 @@ async function packedLog(count = 30): Promise<string> {
 const allPaths = (count: number, from = 1) => Array.from({ length: count }, (_, index) => `/${index + from}`);
 
 describe('packing', () => {
-  it('leaves a log that says the same, line by line, and verifies', async () => {
+  it('preserves all lines, and the log verifies', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
     const before = await allLines(file);
     const texts = rotatedFiles(file).map(({ path }) => fs.readFileSync(path));
@@ -37,7 +37,7 @@ describe('packing', () => {
     expect(await verify(file)).toMatchObject({ ok: true, files: packed.length + 1, lines: before.length });
   });
 
-  it('does not touch a file to which somebody may still be writing', async () => {
+  it('skips a file whose writer may still write to it', async () => {
     const file = await writtenLog(10, { maxBytes: 1_500 });
     expect(await packRotated(file, Date.now())).toBe(0);
     const other = await writtenLog(2);
@@ -45,7 +45,7 @@ describe('packing', () => {
     expect(await packRotated(other, later())).toBe(0);
   });
 
-  it('is left to one process at a time', async () => {
+  it('is done by one process at a time', async () => {
     const file = await writtenLog(10, { maxBytes: 1_500 });
     const lock = tryLockFile(`${file}.pack.lock`);
     expect(await packRotated(file, later())).toBe(0);
@@ -53,7 +53,7 @@ describe('packing', () => {
     expect(await packRotated(file, later())).toBeGreaterThan(0);
   });
 
-  it('begins anew where it was interrupted, and the plain file counts until then', async () => {
+  it('restarts after an interruption, and the plain file counts until then', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
     const plain = fs.readFileSync(rotatedName(file, 1));
     await packRotated(file, later());
@@ -68,7 +68,7 @@ describe('packing', () => {
 });
 
 describe('a packed log', () => {
-  it('has its tail, and is followed', async () => {
+  it('can be tailed and followed', async () => {
     const file = await packedLog();
     const tail: (string | undefined)[] = [];
     for await (const { path } of tailAudit({ file, lines: 100 })) if (path !== undefined) tail.push(path);
@@ -85,7 +85,7 @@ describe('a packed log', () => {
     expect(seen).toEqual(allPaths(11, 30));
   });
 
-  it('is written on, and packed on, under the next numbers', async () => {
+  it('is continued and packed further with the next numbers', async () => {
     const file = await packedLog();
     const last = rotatedFiles(file).at(-1)?.number ?? 0;
     const log = await openLog(file, { maxBytes: 1_500 });
@@ -96,7 +96,7 @@ describe('a packed log', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('says where the end of a chain is, to a writer whose head record is gone', async () => {
+  it('gives the end of a chain to a writer without a head record', async () => {
     const file = await packedLog();
     fs.rmSync(file);
     fs.rmSync(`${file}.head`);
@@ -109,7 +109,7 @@ describe('a packed log', () => {
     ]);
   });
 
-  it('that was packed after it was listed is read all the same', async () => {
+  it('is readable if it was packed after the snapshot', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
     const { openSource } = await import('../../../src/audit/reader.ts');
     const [first] = snapshotLog(file);
@@ -122,7 +122,7 @@ describe('a packed log', () => {
     expect(into.equals(text)).toBe(true);
   });
 
-  it('that is damaged is found, named, and not taken for the end of the log', async () => {
+  it('that is damaged is reported, and not taken for the end of the log', async () => {
     const file = await packedLog();
     const at = packedName(file, 2);
     const bytes = fs.readFileSync(at);

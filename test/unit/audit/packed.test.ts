@@ -36,7 +36,7 @@ const lines = (count: number) =>
     Array.from({ length: count }, (_, index) => `line ${index} é ${(index * 7_919) % 1_001}\n`).join(''),
   );
 
-it('gives back the text, also to gunzip, and from any place in it', async () => {
+it('returns the text, also by gunzip, and from any position', async () => {
   const text = lines(60_000);
   const file = await packed(text);
   expect(text.length).toBeGreaterThan(3 * blockSize);
@@ -55,7 +55,7 @@ it('gives back the text, also to gunzip, and from any place in it', async () => 
   fs.closeSync(fd);
 });
 
-it('finds every change of a byte, of the compressed bytes and of what stands around them', async () => {
+it('detects every changed byte of the compressed data and around it', async () => {
   const file = await packed(lines(30));
   const whole = fs.readFileSync(file);
   for (let at = 0; at < whole.length; at += 1) {
@@ -68,7 +68,7 @@ it('finds every change of a byte, of the compressed bytes and of what stands aro
   }
 });
 
-it('finds every cut within a block', async () => {
+it('detects every cut within a block', async () => {
   const file = await packed(lines(30));
   const whole = fs.readFileSync(file);
   for (let size = 1; size < whole.length; size += 1) {
@@ -77,7 +77,7 @@ it('finds every cut within a block', async () => {
   }
 });
 
-it('does not inflate more than a block may hold', async () => {
+it('inflates no more than the size of a block', async () => {
   const file = await packed(Buffer.alloc(blockSize, 'x'));
   expect(readAll(file).length).toBe(blockSize);
   const tooLong = await packBlock(Buffer.alloc(10 * blockSize, 'x'));

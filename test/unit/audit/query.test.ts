@@ -24,28 +24,28 @@ async function ask(filter: AuditFilter): Promise<(string | undefined)[]> {
 }
 
 describe('the tail of the log', () => {
-  it('is its last lines, oldest first', async () => {
+  it('has the last lines, oldest first', async () => {
     const file = await writtenLog(10);
     expect(await collect(tailAudit({ file, lines: 3 }))).toEqual(['/8', '/9', '/10']);
     expect(await collect(tailAudit({ file, lines: 100 }))).toHaveLength(10);
     expect(await collect(tailAudit({ file, lines: 0 }))).toEqual([]);
   });
 
-  it('goes back into rotated files', async () => {
+  it('includes rotated files', async () => {
     const file = await writtenLog(30, { maxBytes: 1_000 });
     const last = await collect(tailAudit({ file, lines: 20 }));
     expect(last.length).toBeGreaterThan(10);
     expect(last).toEqual(Array.from({ length: last.length }, (_, index) => `/${31 - last.length + index}`));
   });
 
-  it('passes over torn lines, and is empty without a log', async () => {
+  it('skips torn lines, and is empty without a log', async () => {
     const file = await writtenLog(2);
     fs.appendFileSync(file, '{"v":1,"seq":3,\n\nnonsense\n{"v":1,"seq":3,"ti');
     expect(await collect(tailAudit({ file, lines: 2 }))).toEqual(['/1', '/2']);
     expect(await collect(tailAudit({ file: await newLogFile(), lines: 2 }))).toEqual([]);
   });
 
-  it('goes on with what is appended, across rotations, each line once, until it is aborted', async () => {
+  it('follows across rotations, each line once, until it is aborted', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 1_500 });
     await write(log, 5);
@@ -73,7 +73,7 @@ describe('the tail of the log', () => {
     expect(await lines.next()).toEqual({ done: true, value: undefined });
   });
 
-  it('waits for the end of a line that is being written', async () => {
+  it('waits for the newline of a line that is being written', async () => {
     const file = await writtenLog(2);
     const text = fs.readFileSync(file, 'utf8');
     fs.truncateSync(file, text.length - 20);

@@ -21,7 +21,7 @@ async function pathsFrom(file: string, position: LogPosition, now = later()) {
 
 const all = (count: number) => Array.from({ length: count }, (_, index) => `/${index + 1}`);
 
-it('reads a log from its start to its end, and nothing more', async () => {
+it('reads a log from its start to its end', async () => {
   const file = await writtenLog(30, { maxBytes: 1_500 });
   const { found, at } = await pathsFrom(file, startOfLog(file));
   expect(found).toEqual(all(30));
@@ -30,13 +30,13 @@ it('reads a log from its start to its end, and nothing more', async () => {
   expect(await pathsFrom(nothing, endOfLog(nothing))).toEqual({ found: [], at: { segment: 1, offset: 0 } });
 });
 
-it('does not leave a rotated file while somebody may still be writing to it', async () => {
+it('stays in a rotated file while its writer may still write to it', async () => {
   const file = await writtenLog(10, { maxBytes: 1_500 });
   const { at } = await pathsFrom(file, startOfLog(file), Date.now());
   expect(at).toEqual({ segment: 1, offset: fs.statSync(rotatedName(file, 1)).size });
 });
 
-it('waits for the end of a line in the file that is written, and takes one without newline in a file that is not', async () => {
+it('waits for the newline in a live file, and reads a last line without one in a complete file', async () => {
   const file = await writtenLog(2);
   const text = fs.readFileSync(file, 'utf8');
   fs.truncateSync(file, text.length - 1);
@@ -47,7 +47,7 @@ it('waits for the end of a line in the file that is written, and takes one witho
   expect((await pathsFrom(file, startOfLog(file))).found).toEqual(all(3));
 });
 
-it('passes over what a crash tore', async () => {
+it('skips torn lines', async () => {
   const file = await writtenLog(2);
   fs.appendFileSync(file, '{"v":1,"seq":9,"ti');
   const log = await openLog(file);
@@ -55,7 +55,7 @@ it('passes over what a crash tore', async () => {
   expect((await pathsFrom(file, startOfLog(file))).found).toEqual(all(3));
 });
 
-it('begins anew where the log was moved away and another begun', async () => {
+it('starts at the first line of a log that replaced another one', async () => {
   const file = await writtenLog(30, { maxBytes: 1_500 });
   const end = endOfLog(file);
   for (const name of fs.readdirSync(dirname(file))) fs.rmSync(join(dirname(file), name));
@@ -64,7 +64,7 @@ it('begins anew where the log was moved away and another begun', async () => {
   expect((await pathsFrom(file, end)).found).toEqual(all(2));
 });
 
-it('gives at most so many lines, and at most so many bytes, and always one', async () => {
+it('respects the limits of lines and bytes, and reads at least one line', async () => {
   const file = await writtenLog(10);
   const one = await readLinesFrom(file, startOfLog(file), { lines: 3, bytes: 262_144 }, later());
   expect(one.lines).toHaveLength(3);
@@ -72,7 +72,7 @@ it('gives at most so many lines, and at most so many bytes, and always one', asy
   expect(other.lines.map(({ line }) => line.path)).toEqual(['/4']);
 });
 
-it('begins anew in a file that is shorter than it was', async () => {
+it('starts anew in a file that became shorter', async () => {
   const file = await writtenLog(3);
   expect((await pathsFrom(file, { segment: 1, offset: 1_000_000 })).found).toEqual(all(3));
 });

@@ -34,7 +34,7 @@ const remove = (
 ) => removeExpired({ file, vault, audit: log, keepMs, keepFiles, keepBytes, now });
 
 describe('rotation by age', () => {
-  it('begins a new file with the first event that comes later, and not for an idle log', async () => {
+  it('starts a new file with the first late event, and not for an idle log', async () => {
     const { file } = await tenDays();
     expect(rotatedFiles(file)).toHaveLength(9);
     const days = (await allLines(file))
@@ -44,7 +44,7 @@ describe('rotation by age', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('counts from the first line of the file, whoever wrote it and whenever this process began', async () => {
+  it('counts from the first line of the file, whichever writer or process wrote it', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { now: () => 0, maxAgeMs: day });
     await write(log, 1);
@@ -60,7 +60,7 @@ describe('rotation by age', () => {
 });
 
 describe('retention', () => {
-  it('removes the files whose last line is too old, says so in the log, and leaves one that verifies', async () => {
+  it('removes files whose last line is too old, records it, and the log verifies', async () => {
     const { file, log, now } = await tenDays();
     expect(await remove(file, log, now, 5 * day)).toBe(6);
     expect(rotatedFiles(file).map(({ number }) => number)).toEqual([7, 8, 9, 10]);
@@ -75,7 +75,7 @@ describe('retention', () => {
     expect(await verify(file)).toMatchObject({ chains: [{ node: 'host/1' }, { node: 'host/2', first: 0 }] });
   });
 
-  it('keeps so many files, the newest rotated one always, and packed ones count alike', async () => {
+  it('keeps the given number of files, packed or not, and always the newest rotated one', async () => {
     const { file, log, now } = await tenDays();
     await packRotated(file, Date.now() + 120_000);
     expect(await remove(file, log, now, null, 3)).toBe(6);
@@ -88,7 +88,7 @@ describe('retention', () => {
     expect(await remove(file, log, now, null, null)).toBe(0);
   });
 
-  it('goes on from time to time, and writers that come back go on with their chains', async () => {
+  it('runs repeatedly, and returning writers continue their chains', async () => {
     const { file, log, other, now } = await tenDays();
     await remove(file, log, now, 8 * day);
     await remove(file, log, now, 6 * day);
@@ -103,7 +103,7 @@ describe('retention', () => {
     expect(await problems(file)).not.toContainEqual(expect.stringContaining('repeated'));
   });
 
-  it('removes the oldest files beyond a size, and says in verify when', async () => {
+  it('removes the oldest files beyond a size, and verify tells when', async () => {
     const { file, log, now } = await tenDays();
     const sizes = rotatedFiles(file).map(({ path }) => fs.statSync(path).size);
     const lastThree = sizes.slice(-4, -1).reduce((sum, size) => sum + size, 0);
@@ -117,7 +117,7 @@ describe('retention', () => {
     expect(await remove(file, log, now, null, null, 1e9)).toBe(0);
   });
 
-  it('takes a loss that was accepted for known when it removes the files around it', async () => {
+  it('treats an accepted loss as known when it removes the files around it', async () => {
     const { file, log, now } = await tenDays();
     const second = rotatedName(file, 2);
     const [gone = ''] = fs.readFileSync(second, 'utf8').split('\n');
@@ -130,7 +130,7 @@ describe('retention', () => {
     expect(await verify(file)).toMatchObject({ ok: true, removed: 7 });
   });
 
-  it('removes nothing where that cannot be recorded', async () => {
+  it('removes nothing if that cannot be recorded', async () => {
     const { file, now } = await tenDays();
     const audit = { append: () => Promise.reject(new Error('no space')) };
     await expect(
@@ -140,7 +140,7 @@ describe('retention', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('is interrupted before anything is removed, and packing leaves the plain file', async () => {
+  it('stops at a signal before anything is removed, and packing leaves the plain file', async () => {
     const { file, log, now } = await tenDays();
     const signal = AbortSignal.abort(new Error('the process ends'));
     await expect(
@@ -151,7 +151,7 @@ describe('retention', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('finishes a removal that was interrupted after its record', async () => {
+  it('completes a removal that was interrupted after its record', async () => {
     const { file, log, now } = await tenDays();
     const second = fs.readFileSync(rotatedName(file, 2));
     await remove(file, log, now, 5 * day);

@@ -68,7 +68,7 @@ function ship(file: string, options: { batchLines?: number; name?: string } = {}
 const kept = (file: string) => readSinkState(file, 'siem') as SinkState;
 
 describe('a new sink', () => {
-  it('begins with what is written from then on, and has it when it looks again', async () => {
+  it('gets the lines from its start on, and finds new lines by itself', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 3);
@@ -87,7 +87,7 @@ describe('a new sink', () => {
     expect(fs.statSync(sinkStateFile(file, 'siem')).mode & 0o777).toBe(0o600);
   });
 
-  it('has the last lines when the process ends', async () => {
+  it('gets the last lines before the process ends', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, idle, close } = ship(file);
@@ -98,8 +98,8 @@ describe('a new sink', () => {
   });
 });
 
-describe('a sink that was away', () => {
-  it('goes on where it left off, across rotations, packing and its own restart', async () => {
+describe('a sink that was offline', () => {
+  it('continues at its position, across rotations, packing and a restart', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 1_500 });
     const first = ship(file, { batchLines: 7 });
@@ -115,7 +115,7 @@ describe('a sink that was away', () => {
     expect(Math.max(...second.state.batches.map(({ lines }) => lines.length))).toBeLessThanOrEqual(7);
   });
 
-  it('is told what it missed for good, where retention removed it meanwhile', async () => {
+  it('is told which lines it missed after retention removed them', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 1_500 });
     const first = ship(file);
@@ -139,7 +139,7 @@ describe('a sink that was away', () => {
     expect(second.said).toEqual(['lines were removed before a sink of the audit log had them']);
   });
 
-  it('has all that is kept again where what is known of it cannot be read', async () => {
+  it('gets all remaining lines again if its state cannot be read', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 3);
@@ -153,8 +153,8 @@ describe('a sink that was away', () => {
   });
 });
 
-describe('a sink that takes nothing', () => {
-  it('is tried again, later and later; nothing is lost, and the file is written all the while', async () => {
+describe('a sink that fails', () => {
+  it('is tried again with growing delays, and loses no line', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, said, fire, next, idle } = ship(file);
@@ -194,7 +194,7 @@ describe('a sink that takes nothing', () => {
     expect(await next((ms) => ms !== 30_000)).toBe(77_000);
   });
 
-  it('gets smaller batches where they were too large', async () => {
+  it('gets smaller batches after one was too large', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, look, idle, next } = ship(file, { batchLines: 8 });
@@ -213,7 +213,7 @@ describe('a sink that takes nothing', () => {
     expect(state.taken).toEqual(paths(1, 8));
   });
 
-  it('and does not answer either is given up after a while, and does not hold up the end of the process', async () => {
+  it('by not answering is aborted, and does not delay the end of the process', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, look, fire, idle, close } = ship(file);
@@ -232,7 +232,7 @@ describe('a sink that takes nothing', () => {
 });
 
 describe('two processes with the same sink', () => {
-  it('deliver each line once, and the second takes over when the first has ended', async () => {
+  it('deliver each line once, and the second one takes over after the first has ended', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const [first, second] = [ship(file), ship(file)];

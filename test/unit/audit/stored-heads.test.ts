@@ -17,7 +17,7 @@ const compare = async (at: string, store: HeadStore, file = at) =>
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
 afterEach(() => void vi.useRealTimers());
 
-it('are in the store ten seconds after a line at the latest, and exact at the close', async () => {
+it('are stored ten seconds after a line at the latest, and at the close', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const put = Promise.withResolvers<void>();
@@ -41,7 +41,7 @@ it('are in the store ten seconds after a line at the latest, and exact at the cl
   expect(await seqs(store, file)).toEqual(['host/1 5']);
 });
 
-it('are written behind the line: where the log cannot be made durable, the store keeps the end before', async () => {
+it('are stored after the sync of their line', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const asked = Promise.withResolvers<void>();
@@ -63,7 +63,7 @@ it('are written behind the line: where the log cannot be made durable, the store
   expect(await seqs(store, file)).toEqual([]);
 });
 
-it('name the node of a removed log, and the next writer goes on from there', async () => {
+it('name the node of a removed log, and the next writer continues from there', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const log = await openLog(file, { store });
@@ -80,7 +80,7 @@ it('name the node of a removed log, and the next writer goes on from there', asy
   expect((await compare(file, store)).gaps).toEqual([{ node: 'host/1', from: 1, to: 3 }]);
 });
 
-it('find an older log that was put back with its head, which nothing else tells', async () => {
+it('find a log that was restored together with its head file', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const first = await openLog(file, { store });
@@ -95,7 +95,7 @@ it('find an older log that was put back with its head, which nothing else tells'
   expect(found.problems.map(({ kind }) => kind)).toEqual(['cut']);
 });
 
-it('are no proof where they were changed', async () => {
+it('are no proof after they were changed', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const log = await openLog(file, { store });
@@ -115,7 +115,7 @@ it('are no proof where they were changed', async () => {
   expect(await compare(file, changed)).toMatchObject({ ok: false, first: { kind: 'edited', file: 'store' } });
 });
 
-it('find lines of two writers that changed places, and every place between', async () => {
+it('find lines of two writers that were swapped, and all positions in between', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const logs = [await openLog(file, { store }), await openLog(file, { store })];
@@ -126,7 +126,7 @@ it('find lines of two writers that changed places, and every place between', asy
   expect(await compare(file, store)).toMatchObject({ ok: false, first: { kind: 'reordered' } });
 });
 
-it('accept nothing that no person said', () => {
+it('accept no loss without a person', () => {
   expect(parseGap('Lines 1 to 5 of host/1 are gone.')).toEqual({ node: 'host/1', from: 1, to: 5 });
   expect(parseGap('Lines 1 to 5 of host/1 are gone. Lines 6 to 7 of host/1 are gone.')).toBeUndefined();
 });

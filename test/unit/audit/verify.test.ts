@@ -5,7 +5,7 @@ import { newLogFile, openLog, problems, rewriteLines, verify, write, writtenLog 
 import { vaultForTest } from './vault-for-test.ts';
 
 describe('verifying a log', () => {
-  it('finds nothing wrong with one that was never written', async () => {
+  it('finds no problem in a log that was never written', async () => {
     expect(await verify(await newLogFile())).toEqual({
       ok: true,
       lines: 0,
@@ -23,7 +23,7 @@ describe('verifying a log', () => {
     });
   });
 
-  it('tells how much it checked', async () => {
+  it('counts what it checked', async () => {
     const file = await newLogFile();
     const [first, second] = [await openLog(file), await openLog(file)];
     await write(first, 3);
@@ -48,7 +48,7 @@ describe('verifying a log', () => {
     });
   });
 
-  it('tells problems in the order of the log, with file and line', async () => {
+  it('sorts problems in the order of the log, with file and line', async () => {
     const file = await writtenLog(12, { maxBytes: 1_500 });
     rewriteLines(`${file}.000002`, (lines) => lines.toSpliced(1, 1));
     rewriteLines(`${file}.000001`, (lines) => lines.with(1, (lines[1] ?? '').replace('/2', '/9')));

@@ -8,8 +8,8 @@ import { vaultForTest } from './vault-for-test.ts';
 
 const vault = vaultForTest();
 
-describe('taking a slot', () => {
-  it('gives each writer the first that is free, with a chain of its own', async () => {
+describe('claiming a slot', () => {
+  it('gives each writer the first free slot, with a chain of its own', async () => {
     const file = await newLogFile();
     const [first, second] = [claimSlot(file, 'host', vault), claimSlot(file, 'host', vault)];
     expect([first.node, second.node]).toEqual(['host/1', 'host/2']);
@@ -20,7 +20,7 @@ describe('taking a slot', () => {
     for (const slot of [second, third]) slot.release(slot.last);
   });
 
-  it('goes on from the last line, though the machine has another name now', async () => {
+  it('continues the chain after the host name has changed', async () => {
     const file = await writtenLog(3);
     const last = (await allLines(file)).at(-1);
     const slot = claimSlot(file, 'renamed', vault);
@@ -28,13 +28,13 @@ describe('taking a slot', () => {
     slot.release();
   });
 
-  it('makes a plain name of any host name', async () => {
+  it('uses a plain form of any host name', async () => {
     const slot = claimSlot(await newLogFile(), 'my "host"/1\n', vault);
     expect(slot.node).toBe('my--host--1-/1');
     slot.release();
   });
 
-  it('finds lines beyond the head record of a writer that was killed between the two', async () => {
+  it('finds lines beyond the head record of a killed writer', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);
@@ -48,7 +48,7 @@ describe('taking a slot', () => {
     slot.release();
   });
 
-  it('finds the last line of a killed writer below the lines of others, in a rotated file', async () => {
+  it('finds the last line of a killed writer among lines of others, in a rotated file', async () => {
     const file = await newLogFile();
     const [first, second] = [await openLog(file), await openLog(file, { maxBytes: 2_000 })];
     await write(first, 1);
@@ -59,7 +59,7 @@ describe('taking a slot', () => {
     slot.release();
   });
 
-  it('goes on from the head where the log is shorter: the gap must stay', async () => {
+  it('continues from the head if the log is shorter, so that the gap stays', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 5);
@@ -71,7 +71,7 @@ describe('taking a slot', () => {
     }
   });
 
-  it('goes on from the log where the head record is gone or was changed, and says so', async () => {
+  it('continues from the log if the head record is missing or changed, and reports it', async () => {
     const gone = await writtenLog(3);
     fs.rmSync(headFile(gone));
     const damaged = await writtenLog(3);
@@ -90,7 +90,7 @@ describe('taking a slot', () => {
     }
   });
 
-  it('refuses a log that another master key wrote, and leaves it as it was', async () => {
+  it('refuses a log of another master key, and leaves it unchanged', async () => {
     const file = await writtenLog(3);
     const before = [fs.readFileSync(file), fs.readFileSync(headFile(file))];
     expect(() => claimSlot(file, 'host', vaultForTest('other'))).toThrow(
@@ -100,7 +100,7 @@ describe('taking a slot', () => {
     claimSlot(file, 'host', vault).release();
   });
 
-  it('knows when its lock or its head record was removed', async () => {
+  it('notices that its lock or its head record was removed', async () => {
     const file = await newLogFile();
     for (const name of [`${file}.1.lock`, headFile(file)]) {
       const slot = claimSlot(file, 'host', vault);

@@ -38,7 +38,7 @@ async function dialerWith(...certificates: readonly ClientCertificate[]) {
 }
 
 describe('a client certificate', () => {
-  it('is shown where its pattern says so, the most specific one, and nowhere else', async () => {
+  it('is sent only to authorities of its pattern, the most specific one first', async () => {
     const seen: (string | undefined)[] = [];
     const asking = { ...server, ca: company.cert, requestCert: true, rejectUnauthorized: false };
     await using asked = await tlsUpstream(asking, (socket) => {
@@ -60,7 +60,7 @@ describe('a client certificate', () => {
     expect(seen).toEqual([serialOf(first.cert), serialOf(second.cert), undefined, serialOf(first.cert)]);
   });
 
-  it('lets in where nobody gets in without', async () => {
+  it('is accepted by a server that requires one', async () => {
     const strict = { ...server, ca: company.cert, requestCert: true, rejectUnauthorized: true };
     await using asked = await tlsUpstream({ ...strict, maxVersion: 'TLSv1.2' });
     const target = authorityOf(`api.example:${asked.port}`);
@@ -95,7 +95,7 @@ async function pfx(): Promise<Buffer> {
   return readFileSync(out);
 }
 
-describe('a client certificate that cannot be used is said to be so at once', () => {
+describe('rejects an unusable client certificate at once', () => {
   const cert = Buffer.from(first.cert);
   const key = Buffer.from(first.key);
 
@@ -130,7 +130,7 @@ describe('a client certificate that cannot be used is said to be so at once', ()
     );
   });
 
-  it('a wrong passphrase of a PKCS #12 file; and the right ones are fine', async () => {
+  it('for a wrong passphrase of a PKCS #12 file, and accepts the right one', async () => {
     const both = await pfx();
     expect(of({ pfx: both, passphrase: 'no' })).toThrow(
       /passphrase of the PKCS #12 file is missing or wrong/,

@@ -21,7 +21,7 @@ function clientWith(privateAddresses: readonly string[], ownPorts: readonly numb
 }
 
 describe('the upstream client', () => {
-  it('keeps to public addresses, and those that are listed', async () => {
+  it('connects only to public and listed addresses', async () => {
     await using server = await upstream();
     const target = authorityOf(`api.example:${server.port}`);
     await expect(clientWith([]).dialer.connectBlind(target)).rejects.toMatchObject({
@@ -44,7 +44,7 @@ describe('the upstream client', () => {
     },
   );
 
-  it('guards fetch and the connections alike', async () => {
+  it('applies the address guard to fetch and connections', async () => {
     const { fetch, connections } = clientWith([]);
     await expect(fetch('https://127.0.0.1/token')).rejects.toMatchObject({
       cause: { code: 'address_blocked' },

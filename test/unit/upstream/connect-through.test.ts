@@ -38,8 +38,8 @@ const two = () => Promise.resolve(['127.0.0.2', '127.0.0.1'].map((address) => ({
 const metadata = () => Promise.resolve([{ address: '169.254.169.254', family: 4 }]);
 const unknown = () => Promise.reject(new Error('no such name'));
 
-describe('a connection through the company’s proxy', () => {
-  it('is a tunnel to the checked address, in which the upstream is verified as ever', async () => {
+describe('a connection through the parent proxy', () => {
+  it('is a tunnel to the checked address, with a verified upstream', async () => {
     await using server = await tlsUpstream({ ...good, ALPNProtocols: ['h2', 'http/1.1'] }, hello);
     const proxy = await startCompanyProxy();
     const socket = (await through(proxy).connect(authorityOf(`api.example:${server.port}`))) as TLSSocket;
@@ -73,7 +73,7 @@ describe('a connection through the company’s proxy', () => {
     await connections.close();
   });
 
-  it('that rests is closed where it speaks without being asked', async () => {
+  it('closes if it receives data while idle', async () => {
     const heard: Socket[] = [];
     await using server = await tlsUpstream(good, (socket) => {
       heard.push(socket);
@@ -93,7 +93,7 @@ describe('a connection through the company’s proxy', () => {
     await connections.close();
   });
 
-  it('carries what is paused and read later, whole', async () => {
+  it('delivers paused data completely', async () => {
     const much = 'x'.repeat(3_000_000);
     await using server = await tlsUpstream(
       good,
@@ -124,7 +124,7 @@ describe('a connection through the company’s proxy', () => {
     await connections.close();
   });
 
-  it('that is blind has two sides, which end by themselves', async () => {
+  it('is half-open for a blind tunnel', async () => {
     const heard = Promise.withResolvers<string>();
     await using server = await upstream((socket) => {
       socket.end('done');
@@ -140,7 +140,7 @@ describe('a connection through the company’s proxy', () => {
     socket.destroy();
   });
 
-  it('has what came in one piece with the answer', async () => {
+  it('delivers bytes that came with the CONNECT response', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy({ early: '220 ready' });
     const socket = await through(proxy).connectBlind(authorityOf(`api.example:${server.port}`));
@@ -148,7 +148,7 @@ describe('a connection through the company’s proxy', () => {
     socket.destroy();
   });
 
-  it('can be made over TLS, to a proxy that is verified', async () => {
+  it('can use TLS to the proxy, whose certificate is verified', async () => {
     await using server = await tlsUpstream(good, hello);
     const proxy = await startCompanyProxy({ tls: company.issue(['proxy.example']) });
     const authority = authorityOf(`proxy.example:${proxy.port}`);
@@ -167,7 +167,7 @@ describe('a connection through the company’s proxy', () => {
     expect(other.heads).toEqual([]);
   });
 
-  it('that cannot be begun says that it is the proxy which is not reached', async () => {
+  it('fails with an error that names the proxy, if the proxy cannot be reached', async () => {
     const closed = await upstream();
     await closed[Symbol.asyncDispose]();
     const target = authorityOf('api.example');
@@ -178,7 +178,7 @@ describe('a connection through the company’s proxy', () => {
     });
   });
 
-  it('shows the credentials to the proxy, and to nobody behind it', async () => {
+  it('sends credentials to the proxy, and not through the tunnel', async () => {
     const heard = Promise.withResolvers<string>();
     await using server = await upstream(
       (socket) => void socket.once('data', (it) => heard.resolve(String(it))),
@@ -195,8 +195,8 @@ describe('a connection through the company’s proxy', () => {
   });
 });
 
-describe('the guard of addresses', () => {
-  it('holds in front of the proxy', async () => {
+describe('the address guard', () => {
+  it('applies before the proxy', async () => {
     const proxy = await startCompanyProxy();
     for (const remoteDns of [false, true]) {
       const dialer = through(proxy, { permitted: [], lookup: metadata, pinned: {}, way: { remoteDns } });
@@ -206,7 +206,7 @@ describe('the guard of addresses', () => {
     expect(proxy.heads).toEqual([]);
   });
 
-  it('wants a name that is known here, unless the proxy is to look names up', async () => {
+  it('requires a name that resolves here, unless the proxy resolves names', async () => {
     const proxy = await startCompanyProxy({ answer: () => 'HTTP/1.1 502 x\r\n\r\n' });
     const strict = through(proxy, { lookup: unknown, pinned: {} });
     await expect(strict.connect(authorityOf('api.example'))).rejects.toMatchObject({
@@ -227,7 +227,7 @@ describe('the guard of addresses', () => {
   });
 });
 
-describe('what is listed in upstream.no_proxy', () => {
+describe('an entry of upstream.no_proxy', () => {
   it.each([
     ['a host', { hosts: [patternOf('api.example')], blocks: [] }],
     ['a suffix', { hosts: [patternOf('*.acme.example')], blocks: [] }],
@@ -242,7 +242,7 @@ describe('what is listed in upstream.no_proxy', () => {
     expect(proxy.heads).toEqual([]);
   });
 
-  it('with a port goes directly at that port alone; nothing else does, at a private address neither', async () => {
+  it('with a port applies to that port alone, also for a private address', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy();
     const exceptions = { hosts: [patternOf('api.example:1'), patternOf('*.api.example')], blocks: [] };
@@ -317,7 +317,7 @@ describe('a proxy that opens no tunnel', () => {
     );
   });
 
-  it('may say that it is at it before', async () => {
+  it('may send interim responses first', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy({
       answer(_target, socket) {
@@ -327,7 +327,7 @@ describe('a proxy that opens no tunnel', () => {
     (await through(proxy).connectBlind(authorityOf(`api.example:${server.port}`))).destroy();
   });
 
-  it('for one address may for the next', async () => {
+  it('for one address is asked for the next one', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy({
       answer: (to) => (to.startsWith('127.0.0.2:') ? 'HTTP/1.1 503 x\r\n\r\n' : undefined),
@@ -337,7 +337,7 @@ describe('a proxy that opens no tunnel', () => {
     expect(proxy.targets()).toEqual([`127.0.0.2:${server.port}`, `127.0.0.1:${server.port}`]);
   });
 
-  it('for want of credentials is asked once, however many addresses there are: accounts get locked', async () => {
+  it('for lack of credentials is asked once, whatever the number of addresses', async () => {
     const proxy = await startCompanyProxy({ answer: () => 'HTTP/1.1 407 x\r\n\r\n' });
     const credentials = { user: 'alice', password: 'secret-of-alice' };
     const failure: unknown = await through(proxy, { lookup: two, pinned: {}, way: { credentials } })
@@ -350,7 +350,7 @@ describe('a proxy that opens no tunnel', () => {
     expect(proxy.heads).toHaveLength(1);
   });
 
-  it('and says nothing is given up in time, and left', async () => {
+  it('and does not answer is abandoned in time', async () => {
     const left = Promise.withResolvers<void>();
     await using silent = await upstream(
       (socket) =>
@@ -369,7 +369,7 @@ describe('a proxy that opens no tunnel', () => {
     await left.promise;
   });
 
-  it('is a second later asked for the next address beside the first', async () => {
+  it('is asked for the next address beside the first one after a second', async () => {
     await using server = await upstream();
     const clock = manualClock();
     const asked = Promise.withResolvers<void>();

@@ -58,8 +58,8 @@ const lookup = () =>
     { address: '127.0.0.1', family: 4 },
   ]);
 
-describe('connections to an upstream', () => {
-  it('are used again, the last used first', async () => {
+describe('HTTP/1.1 connections to an upstream', () => {
+  it('are reused, the last used first', async () => {
     const server = await echoing();
     const { request } = connectionsFor();
     const users = [request(plain(server)), request(plain(server))];
@@ -72,7 +72,7 @@ describe('connections to an upstream', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('are there again in the next turn of the event loop, and not in this one', async () => {
+  it('become idle in the next turn of the event loop, not in the same one', async () => {
     const server = await echoing();
     const { request } = connectionsFor();
     const connection = await ask(request(plain(server)), 'a');
@@ -83,7 +83,7 @@ describe('connections to an upstream', () => {
     expect(server.accepted()).toBe(1);
   });
 
-  it('are of one authority each: scheme, host and port', async () => {
+  it('are reused only for the same scheme, host and port', async () => {
     const server = await echoing();
     const other = await echoing();
     const { request } = connectionsFor();
@@ -94,7 +94,7 @@ describe('connections to an upstream', () => {
     expect([server.accepted(), other.accepted()]).toEqual([2, 1]);
   });
 
-  it('are no more than the limit where the only one that rests is not good enough', async () => {
+  it('never exceed the limit, even if the only idle one is not fresh enough', async () => {
     const server = await echoing();
     const { request, connections } = connectionsFor({ most: 1 });
     const stale = await ask(request(plain(server)), 'a');
@@ -113,7 +113,7 @@ describe('connections to an upstream', () => {
     await closed(server.sockets[1]!);
   });
 
-  it('over TLS read as those without, and again after they were paused', async () => {
+  it('over TLS deliver bytes as over TCP, also after a pause', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor();
     const authority = authorityOf(`api.example:${server.port}`);
@@ -129,14 +129,14 @@ describe('connections to an upstream', () => {
     connection.destroy();
   });
 
-  it('are made to the next address where one does not answer, over TLS as well', async () => {
+  it('are made to the next address if one does not answer, also over TLS', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor({ dialer: dialerForTest({ lookup, ca: company.cert }) });
     const user = request(authorityOf(`api.example:${server.port}`));
     (await ask(user, 'a')).destroy();
   });
 
-  it('that are closed by the upstream while they rest are not used again', async () => {
+  it('are not reused after the upstream closed them while idle', async () => {
     const server = await echoing();
     const { request } = connectionsFor();
     const connection = await ask(request(plain(server)), 'a');
@@ -148,7 +148,7 @@ describe('connections to an upstream', () => {
     expect(await ask(request(plain(server)), 'b')).not.toBe(connection);
   });
 
-  it('rest no longer than the limit, nor than the upstream says less a second', async () => {
+  it('are idle no longer than the limit, nor than the keep-alive time-out of the upstream minus a second', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ keepAlive: 10_000 });
     const users = [request(plain(server)), request(plain(server)), request(plain(server))];
@@ -169,14 +169,14 @@ describe('connections to an upstream', () => {
     expect(clock.timers()).toBe(0);
   });
 
-  it('are not kept where nothing is to be kept', async () => {
+  it('are not kept with a keep-alive limit of zero', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ keepAlive: 0 });
     (await ask(request(plain(server)), 'a')).release(null);
     await closed(server.sockets[0]!);
   });
 
-  it('that rest are passed over where one has turned out to be dead', async () => {
+  it('are not reused while idle after one turned out to be dead', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -186,7 +186,7 @@ describe('connections to an upstream', () => {
     await closed(server.sockets[0]!);
   });
 
-  it('tell their user of the end, of the loss and of the deadline, and nothing after they were destroyed', async () => {
+  it('report end, loss and deadline to their user, and nothing after destroy', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor();
     const user = request(plain(server));
@@ -204,7 +204,7 @@ describe('connections to an upstream', () => {
     expect(lost.told.at(-1)).toContain('ECONNRESET');
   });
 
-  it('that their user fails at are cut, and the user is told', async () => {
+  it('close when their user throws, and tell the user', async () => {
     const server = await echoing();
     const { connections } = connectionsFor();
     const user = recordingUser();
@@ -238,8 +238,8 @@ function silentDialer() {
 }
 const emptyBytes = new Uint8Array();
 
-describe('what comes on a connection that has no user', () => {
-  it('in the turn in which it was released ends it, and is not given to the one who waits', async () => {
+describe('bytes on a connection without a user', () => {
+  it('in the turn of its release close it, and do not reach the next user', async () => {
     const { dialer, made } = silentDialer();
     const { request } = connectionsFor({ most: 1, dialer });
     const first = request(authorityOf('api.example'));
@@ -256,7 +256,7 @@ describe('what comes on a connection that has no user', () => {
     expect(second.told).toEqual(['connected']);
   });
 
-  it('while it rests ends it', async () => {
+  it('close it while it is idle', async () => {
     const { dialer, made } = silentDialer();
     const { request } = connectionsFor({ dialer });
     const connection = await request(authorityOf('api.example')).connection;
@@ -267,7 +267,7 @@ describe('what comes on a connection that has no user', () => {
     expect(await request(authorityOf('api.example')).connection).not.toBe(connection);
   });
 
-  it('before it was ever used ends it, and is told of', async () => {
+  it('close it before its first use, and the user is told', async () => {
     const { dialer, made } = silentDialer();
     const { request } = connectionsFor({
       dialer: {
@@ -284,7 +284,7 @@ describe('what comes on a connection that has no user', () => {
     expect(made[0]!.socket.destroyed).toBe(true);
   });
 
-  it('after a pause is looked for one turn longer: it may not have been read yet', async () => {
+  it('after a pause are awaited one turn longer', async () => {
     const { dialer } = silentDialer();
     const { request } = connectionsFor({ dialer });
     const connection = await request(authorityOf('api.example')).connection;
@@ -297,8 +297,8 @@ describe('what comes on a connection that has no user', () => {
   });
 });
 
-describe('a user that waits', () => {
-  it('is served in turn, when a connection comes free', async () => {
+describe('a waiting user', () => {
+  it('gets a released connection in order of arrival', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -311,7 +311,7 @@ describe('a user that waits', () => {
     expect(server.accepted()).toBe(1);
   });
 
-  it('gets a new one where one of those in use is destroyed', async () => {
+  it('gets a new connection after a used one is destroyed', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -321,7 +321,7 @@ describe('a user that waits', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('is refused when its time is over, and only those whose time it is', async () => {
+  it('is refused when its own time is over', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -340,7 +340,7 @@ describe('a user that waits', () => {
     expect(await late.connection).toBe(connection);
   });
 
-  it('is not refused while a connection is made for it: that has a time of its own', async () => {
+  it('is not refused while its connection is being made', async () => {
     const server = await echoing();
     const dialed = Promise.withResolvers<void>();
     const real = dialerForTest({ pinned });
@@ -370,7 +370,7 @@ describe('a user that waits', () => {
     expect(left.told).toEqual([]);
   });
 
-  it('and leaves together with the one before has no connection made', async () => {
+  it('that leaves together with another one has no connection made', async () => {
     const { dialer, made } = silentDialer();
     const { request, connections } = connectionsFor({ most: 1, dialer });
     const connection = await request(authorityOf('api.example')).connection;
@@ -383,7 +383,7 @@ describe('a user that waits', () => {
     await connections.close();
   });
 
-  it('hears what the dialer says, and the next has a try of its own', async () => {
+  it('gets the error of the dialer, and the next user gets an attempt of its own', async () => {
     const refused = new SidekeyError('address_blocked', 'Not there.');
     let dials = 0;
     const { request } = connectionsFor({
@@ -399,8 +399,8 @@ describe('a user that waits', () => {
   });
 });
 
-describe('the close', () => {
-  it('ends what rests, and lets what is under way end', async () => {
+describe('close', () => {
+  it('closes idle connections, and lets exchanges in flight end', async () => {
     const server = await echoing();
     const { request, connections } = connectionsFor({ most: 2 });
     const users = [request(plain(server)), request(plain(server))];
@@ -417,13 +417,13 @@ describe('the close', () => {
     await Promise.all(server.sockets.map(closed));
   });
 
-  it('has nothing to wait for where nothing is open', async () => {
+  it('resolves at once without connections', async () => {
     await connectionsFor().connections.close();
   });
 });
 
-describe('a connection that was made for something else', () => {
-  it('serves nobody once it has spoken: that is no answer to what is asked later', async () => {
+describe('an adopted connection', () => {
+  it('is never used after it sent data', async () => {
     const sockets: Socket[] = [];
     const server = await upstream((socket) => {
       sockets.push(socket);
@@ -443,7 +443,7 @@ describe('a connection that was made for something else', () => {
 });
 
 describe('a connection that one owner used', () => {
-  it('serves no other: that one has its own', async () => {
+  it('serves no other owner', async () => {
     const server = await echoing();
     const { request } = connectionsFor();
     const first = await ask(request(plain(server), false, 'a'), 'x');
@@ -454,7 +454,7 @@ describe('a connection that one owner used', () => {
     expect(await request(plain(server), false, 'a').connection).toBe(first);
   });
 
-  it('makes way for another owner where there may be no more', async () => {
+  it('closes for another owner when the pool is full', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     (await ask(request(plain(server), false, 'a'), 'x')).release(null);
@@ -464,7 +464,7 @@ describe('a connection that one owner used', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('makes way when it comes free for who has waited longest, before its own owner', async () => {
+  it('closes at its release for the user that has waited longest, before its own owner', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const first = await ask(request(plain(server), false, 'a'), 'x');

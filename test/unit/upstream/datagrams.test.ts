@@ -18,7 +18,7 @@ const router = (blocks: readonly string[], options: Partial<RouterOptions> = {})
     ...options,
   });
 
-it('sends to the address that was checked', async () => {
+it('sends to the checked address', async () => {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   onTestFinished(() => void socket.close());
   await once(socket, 'listening');
@@ -29,7 +29,7 @@ it('sends to the address that was checked', async () => {
   expect(String((await got)[0])).toBe('one');
 });
 
-it('sends nothing to an address that may not be dialed', async () => {
+it('refuses an address that is not allowed', async () => {
   await expect(openDatagrams(router([]), 'logs.acme.test', 514)).rejects.toMatchObject({
     code: 'address_blocked',
   });
@@ -38,13 +38,13 @@ it('sends nothing to an address that may not be dialed', async () => {
   });
 });
 
-it('says when the system takes a message no more', async () => {
+it('rejects when the system no longer accepts a message', async () => {
   const datagrams = await openDatagrams(router(['127.0.0.1/32']), '127.0.0.1', 9);
   onTestFinished(() => datagrams.close());
   await expect(datagrams.send(Buffer.alloc(70_000))).rejects.toMatchObject({ code: 'EMSGSIZE' });
 });
 
-it('says that it cannot go through a proxy, and goes directly where that is listed', async () => {
+it('refuses UDP through a parent proxy, and sends directly to hosts of no_proxy', async () => {
   for (const remoteDns of [false, true]) {
     await expect(
       openDatagrams(router(['127.0.0.1/32'], { proxy: { remoteDns } }), 'logs.acme.test', 514),

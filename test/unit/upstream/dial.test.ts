@@ -27,7 +27,7 @@ const mostlySix = () =>
 const four = () => Promise.resolve([2, 3, 4, 5].map((last) => ({ address: `127.0.0.${last}`, family: 4 })));
 
 describe('a plain connection', () => {
-  it('goes to the pinned address', async () => {
+  it('uses the pinned address', async () => {
     await using server = await upstream((socket) => socket.end('hello'));
     const socket = await dialerForTest({ pinned }).connect(authorityOf(`api.example:${server.port}`, 'http'));
     const [chunk] = (await once(socket, 'data')) as [Buffer];
@@ -35,7 +35,7 @@ describe('a plain connection', () => {
     socket.destroy();
   });
 
-  it('is made to the addresses that were checked, one after the other', async () => {
+  it('tries the checked addresses in order', async () => {
     await using server = await upstream();
     const lookup = vi.fn(() =>
       Promise.resolve([
@@ -51,7 +51,7 @@ describe('a plain connection', () => {
     socket.destroy();
   });
 
-  it('is made to the other family where one is dead', async () => {
+  it('uses the other family if one is dead', async () => {
     await using server = await upstream();
     const socket = await dialerForTest({ lookup: mostlySix }).connectBlind(
       authorityOf(`api.example:${server.port}`),
@@ -60,7 +60,7 @@ describe('a plain connection', () => {
     socket.destroy();
   });
 
-  it('to none of its addresses says so of each', async () => {
+  it('that fails at all addresses reports the reason of each', async () => {
     const port = await freePort();
     const dialer = dialerForTest({ lookup: four });
     await expect(dialer.connectBlind(authorityOf(`api.example:${port}`))).rejects.toMatchObject({
@@ -69,7 +69,7 @@ describe('a plain connection', () => {
     });
   });
 
-  it('is refused to the proxy itself', async () => {
+  it('to a listener of the proxy itself is refused', async () => {
     await using server = await upstream();
     const isSelf = vi.fn((address: string, port: number) => address === '127.0.0.1' && port === server.port);
     const dialer = dialerForTest({ pinned, isSelf });
@@ -82,7 +82,7 @@ describe('a plain connection', () => {
     expect(server.accepted()).toBe(0);
   });
 
-  it('that is refused is said to be so', async () => {
+  it('that is refused by the upstream fails as unreachable', async () => {
     const port = await freePort();
     await expect(
       dialerForTest({ pinned }).connectBlind(authorityOf(`api.example:${port}`)),
@@ -92,7 +92,7 @@ describe('a plain connection', () => {
     });
   });
 
-  it('takes no longer than it may, the name look-up included', async () => {
+  it('is limited in time, with the name look-up', async () => {
     const dialer = dialerForTest({ lookup: () => new Promise(() => {}), timeoutMs: 20 });
     await expect(dialer.connectBlind(authorityOf('api.example'))).rejects.toMatchObject({
       code: 'upstream_timeout',
@@ -100,7 +100,7 @@ describe('a plain connection', () => {
     });
   });
 
-  it('may go on writing when the upstream has ended its side', async () => {
+  it('stays writable after the upstream has ended its side', async () => {
     const heard = Promise.withResolvers<string>();
     await using server = await upstream((socket) => {
       socket.end('done');
@@ -118,7 +118,7 @@ describe('a plain connection', () => {
 describe('a connection over TLS', () => {
   const good = company.issue(['api.example']);
 
-  it('is verified for the authority’s host and offers HTTP/1.1 alone', async () => {
+  it('is verified for the host of the authority, and offers HTTP/1.1 alone', async () => {
     await using server = await tlsUpstream({ ...good, ALPNProtocols: ['h2', 'http/1.1'] });
     const dialer = dialerForTest({ pinned, ca: company.cert });
     const socket = (await dialer.connect(authorityOf(`api.example:${server.port}`))) as TLSSocket;
@@ -127,7 +127,7 @@ describe('a connection over TLS', () => {
     socket.destroy();
   });
 
-  it('sends the authority’s host as server name, and none for an address', async () => {
+  it('sends the host as SNI, and no SNI for an address', async () => {
     const names: (string | false | null | undefined)[] = [];
     const both = company.issue(['api.example', '127.0.0.1']);
     await using server = await tlsUpstream(both, (socket) => names.push((socket as TLSSocket).servername));
@@ -140,7 +140,7 @@ describe('a connection over TLS', () => {
     expect(names).toEqual(['api.example', false]);
   });
 
-  it('is verified for an address by the addresses in the certificate', async () => {
+  it('to an address is verified by the addresses in the certificate', async () => {
     await using server = await tlsUpstream(company.issue(['127.0.0.1']));
     await using named = await tlsUpstream(good);
     const dialer = dialerForTest({ pinned, ca: company.cert });
@@ -178,7 +178,7 @@ describe('a connection over TLS', () => {
     }
   });
 
-  it('is refused over TLS 1.2 as well, where a session comes before the check of the name', async () => {
+  it('over TLS 1.2 is refused too, although the session precedes the check of the name', async () => {
     const wrong = company.issue(['other.example']);
     await using server = await tlsUpstream({ ...wrong, maxVersion: 'TLSv1.2' });
     const dialer = dialerForTest({ pinned, ca: company.cert });
@@ -189,7 +189,7 @@ describe('a connection over TLS', () => {
     }
   });
 
-  it('says of an unknown authority what to do', async () => {
+  it('with an unknown issuer fails with a hint', async () => {
     await using server = await tlsUpstream(stranger.issue(['api.example']));
     const dialer = dialerForTest({ pinned, ca: company.cert });
     await expect(dialer.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
@@ -209,7 +209,7 @@ describe('a connection over TLS', () => {
     });
   });
 
-  it('ends in time where the upstream accepts and says nothing, and leaves no socket open', async () => {
+  it('to a silent upstream ends in time, and leaves no socket open', async () => {
     const left = Promise.withResolvers<void>();
     await using server = await upstream((socket) =>
       socket
@@ -238,7 +238,7 @@ describe('a connection over TLS', () => {
     expect(reused).toEqual([false, true]);
   });
 
-  it('can be resumed by many at once', async () => {
+  it('can be resumed by several connections', async () => {
     await using server = await tlsUpstream(good, (socket) => socket.end('x'));
     const dialer = dialerForTest({ pinned, ca: company.cert });
     const target = authorityOf(`api.example:${server.port}`);
@@ -248,7 +248,7 @@ describe('a connection over TLS', () => {
     for (const socket of sockets) socket.destroy();
   });
 
-  it('shows its certificate again an hour after it did', async () => {
+  it('verifies the certificate again after an hour', async () => {
     await using server = await tlsUpstream(good, (socket) => socket.end('x'));
     const clock = manualClock();
     const dialer = dialerForTest({ pinned, ca: company.cert, clock });
@@ -262,7 +262,7 @@ describe('a connection over TLS', () => {
     expect(reused).toEqual([false, true, false]);
   });
 
-  it('shows it again after that hour where each resumption gives new tickets, too', async () => {
+  it('verifies it again after an hour despite new tickets of resumptions', async () => {
     const folder = await tempFolder();
     const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
     writeFileSync(cert, good.cert);
@@ -288,7 +288,7 @@ describe('a connection over TLS', () => {
     expect(reused).toEqual([false, true, false]);
   });
 
-  it('offers what it is told to, and says what was agreed on', async () => {
+  it('offers the given protocols, and reports the negotiated one', async () => {
     await using server = await tlsUpstream({ ...good, ALPNProtocols: ['h2', 'http/1.1'] });
     const dialer = dialerForTest({ pinned, ca: company.cert });
     const target = authorityOf(`api.example:${server.port}`);
@@ -297,7 +297,7 @@ describe('a connection over TLS', () => {
     socket.destroy();
   });
 
-  it('resumes no session with another authority: whoever is resumed is not asked for a name again', async () => {
+  it('resumes no session of another authority', async () => {
     const ticketKeys = randomBytes(48);
     const known = company.issue(['127.0.0.1']);
     await using server = await tlsUpstream({ ...known, ticketKeys }, (socket) => socket.end('x'));

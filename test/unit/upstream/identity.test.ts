@@ -54,8 +54,8 @@ async function house() {
   return { server, connections, request, closings };
 }
 
-describe('connections of an identity', () => {
-  it('are used again by it, and by nobody else', async () => {
+describe('connections with a client identity', () => {
+  it('are reused only with the same identity', async () => {
     const { server, request } = await house();
     const [one, two] = [identity(), identity()];
     const first = await ask(request(one), 'a');
@@ -67,7 +67,7 @@ describe('connections of an identity', () => {
     expect(server.accepted()).toBe(3);
   });
 
-  it('are closed where they rest when it ends, and those of others are not', async () => {
+  it('close while idle when the identity ends; other connections stay', async () => {
     const { request, closings } = await house();
     const [one, two] = [identity(), identity()];
     const kept = await ask(request(two), 'b');
@@ -78,7 +78,7 @@ describe('connections of an identity', () => {
     expect(await request(two).connection).toBe(kept);
   });
 
-  it('are closed when they are given back, where it ended meanwhile', async () => {
+  it('close at their release if the identity has ended', async () => {
     const { request, closings } = await house();
     const one = identity();
     const used = await ask(request(one), 'a');
@@ -89,7 +89,7 @@ describe('connections of an identity', () => {
     expect(await request(one).connection).not.toBe(used);
   });
 
-  it('leave nothing behind at an identity that goes on', async () => {
+  it('leave no listener at a living identity', async () => {
     const { request, closings } = await house();
     const one = identity();
     let listening = 0;
@@ -106,7 +106,7 @@ describe('connections of an identity', () => {
   });
 });
 
-it('what an upstream speaks is known of each identity for itself', () => {
+it('known protocols are separate for each identity', () => {
   const known = createKnownProtocols(manualClock());
   const authority = authorityOf('api.example');
   known.learn(peerOf(authority, identity()), { protocol: 'h2', extendedConnect: false });
@@ -114,7 +114,7 @@ it('what an upstream speaks is known of each identity for itself', () => {
   expect(known.get(peerOf(authority, identity()))).toBe(undefined);
 });
 
-it('TLS sessions are of one identity, of nobody, and never of both', () => {
+it('TLS sessions are separate for each identity', () => {
   const sessions = sessionsByIdentity(manualClock());
   const authority = authorityOf('api.example');
   const [one, two] = [peerOf(authority, identity()), peerOf(authority, identity())];
@@ -125,7 +125,7 @@ it('TLS sessions are of one identity, of nobody, and never of both', () => {
   expect(sessions(authority).take('api.example')?.bytes.toString()).toBe('of nobody');
 });
 
-it('where no grant says who we are, the authority is the peer itself', () => {
+it('the key of a peer without an identity is its authority', () => {
   const authority = authorityOf('api.example');
   expect(peerOf(authority, undefined)).toBe(authority);
 });

@@ -7,8 +7,8 @@ function house() {
   return { late: lazyFetch(open), open, close };
 }
 
-describe('a fetch that is opened late', () => {
-  it('is opened once, by the first who asks', async () => {
+describe('a lazy fetch', () => {
+  it('opens once, at its first use', async () => {
     const { late, open } = house();
     expect(open).not.toHaveBeenCalled();
     const answers = await Promise.all([late.fetch('https://a.test/'), late.fetch('https://b.test/')]);
@@ -16,7 +16,7 @@ describe('a fetch that is opened late', () => {
     expect(open).toHaveBeenCalledTimes(1);
   });
 
-  it('is closed where it was opened, and is not opened behind its end', async () => {
+  it('closes if it was opened, and does not open afterwards', async () => {
     const used = house();
     await used.late.fetch('https://a.test/');
     await used.late.close();

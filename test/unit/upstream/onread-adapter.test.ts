@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import { adaptOnread } from '../../../src/upstream/dialer.ts';
 
-it('hands over larger pieces than the buffer, and all of a piece that has been read', async () => {
+it('delivers chunks larger than the buffer, and all of a chunk after a pause', async () => {
   const stream = new PassThrough();
   const got: string[] = [];
   const buffer = Buffer.alloc(4);

@@ -20,8 +20,8 @@ async function bilingual(chooses: Protocol = 'h2') {
   return { ...upstream, spoken, state };
 }
 
-describe('what an upstream speaks', () => {
-  it('is found out by a connection that is then used', async () => {
+describe('the protocol of an upstream', () => {
+  it('is negotiated on a connection that is then used', async () => {
     const upstream = await bilingual();
     const { protocols, carry } = waysOut();
     expect(await protocols.of(upstream.authority)).toEqual(h2);
@@ -29,7 +29,7 @@ describe('what an upstream speaks', () => {
     expect([upstream.spoken, upstream.accepted()]).toEqual([['2.0'], 1]);
   });
 
-  it('is found out once for all who want to know at a time, and known then without a promise', async () => {
+  it('is negotiated once for concurrent callers, and then known without a promise', async () => {
     const upstream = await bilingual();
     const { protocols } = waysOut();
     const asked = [protocols.of(upstream.authority), protocols.of(upstream.authority)];
@@ -38,7 +38,7 @@ describe('what an upstream speaks', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('is asked again after ten minutes', async () => {
+  it('is negotiated again after ten minutes', async () => {
     const upstream = await bilingual();
     const { protocols, clock } = waysOut();
     await protocols.of(upstream.authority);
@@ -60,19 +60,19 @@ describe('what an upstream speaks', () => {
     },
   );
 
-  it('is HTTP/1.1 without TLS, and nobody is asked', () => {
+  it('is HTTP/1.1 without TLS, without a connection', () => {
     const { protocols } = waysOut();
     expect(protocols.of({ scheme: 'http', host: 'api.example', port: 9 })).toEqual(http1);
   });
 
-  it('is HTTP/1.1 where it chooses nothing else', async () => {
+  it('is HTTP/1.1 if the upstream negotiates nothing else', async () => {
     const upstream = await bilingual('http/1.1');
     const { protocols } = waysOut();
     expect(await protocols.of(upstream.authority)).toEqual(http1);
     expect(protocols.of(upstream.authority)).toEqual(http1);
   });
 
-  it('is HTTP/1.1 where it cannot be asked, which is not remembered', async () => {
+  it('is HTTP/1.1 without a connection, and that is not cached', async () => {
     const upstream = await bilingual();
     const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' }, ca: company.cert });
     const connect = vi.fn(dialer.connect.bind(dialer));
@@ -82,14 +82,14 @@ describe('what an upstream speaks', () => {
     expect(await protocols.of(upstream.authority)).toEqual(h2);
   });
 
-  it('is never asked for a client of HTTP/1.1', async () => {
+  it('is not negotiated for a client of HTTP/1.1', async () => {
     const upstream = await bilingual();
     const { carry, known } = waysOut();
     await carry(upstream.authority, { protocol: 'http/1.1' }).carried;
     expect([upstream.spoken, known.get(upstream.authority)]).toEqual([['1.1'], undefined]);
   });
 
-  it('may change: what was HTTP/2 is HTTP/1.1 from then on', async () => {
+  it('changes from HTTP/2 to HTTP/1.1 when the upstream does', async () => {
     const upstream = await bilingual();
     const { carry, protocols } = waysOut({ upstream_keep_alive: 0 });
     await carry(upstream.authority).carried;

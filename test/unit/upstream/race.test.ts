@@ -42,7 +42,7 @@ function runners(names: readonly string[], isFinal?: (error: unknown) => boolean
 }
 
 describe('the order of addresses', () => {
-  it('takes families by turns, that of the first one first', () => {
+  it('alternates families, first that of the first address', () => {
     const addresses = [six('::1'), six('::2'), six('::3'), four('1.1.1.1'), four('1.1.1.2')];
     expect(interleave(addresses).map(({ address }) => address)).toEqual([
       '::1',
@@ -54,14 +54,14 @@ describe('the order of addresses', () => {
     expect(interleave([four('1.1.1.1'), six('::1')]).map(({ family }) => family)).toEqual([4, 6]);
   });
 
-  it('leaves one family as it is', () => {
+  it('keeps the order of a single family', () => {
     const addresses = [four('1.1.1.2'), four('1.1.1.1')];
     expect(interleave(addresses)).toEqual(addresses);
   });
 });
 
 describe('a race', () => {
-  it('begins with one alone, and is over when it comes', async () => {
+  it('starts one attempt, and ends when it succeeds', async () => {
     const { begun, come, result, clock } = runners(['a', 'b']);
     expect(begun).toEqual(['a']);
     come('a');
@@ -70,7 +70,7 @@ describe('a race', () => {
     expect(clock.timers()).toBe(0);
   });
 
-  it('goes on to the next at once where one fails', async () => {
+  it('starts the next attempt at once after a failure', async () => {
     const { begun, come, fail, result } = runners(['a', 'b']);
     fail('a');
     await turn();
@@ -79,7 +79,7 @@ describe('a race', () => {
     expect(await result).toMatchObject({ name: 'b' });
   });
 
-  it('tries the next beside one that is silent, which may still win', async () => {
+  it('starts the next attempt beside a pending one, which may still win', async () => {
     const { begun, come, result, clock, givenUp } = runners(['a', 'b', 'c']);
     clock.advance(249);
     expect(begun).toEqual(['a']);
@@ -93,7 +93,7 @@ describe('a race', () => {
     expect(givenUp).toEqual(['a', 'b', 'c']);
   });
 
-  it('waits for the silent one where all the others have failed', async () => {
+  it('waits for a pending attempt after all others failed', async () => {
     const { come, fail, result, clock } = runners(['slow', 'dead']);
     clock.advance(250);
     fail('dead');
@@ -103,7 +103,7 @@ describe('a race', () => {
     expect(await result).toMatchObject({ name: 'slow' });
   });
 
-  it('destroys whichever comes too late', async () => {
+  it('destroys the result of a late attempt', async () => {
     const { come, result, clock, destroyed } = runners(['a', 'b']);
     clock.advance(250);
     come('b');
@@ -113,7 +113,7 @@ describe('a race', () => {
     expect(destroyed).toEqual(['a']);
   });
 
-  it('says why each has failed, in their order', async () => {
+  it('reports the reasons of all failures in order', async () => {
     const { fail, result, clock } = runners(['a', 'b']);
     clock.advance(250);
     fail('b');
@@ -124,14 +124,14 @@ describe('a race', () => {
     });
   });
 
-  it('ends with a failure that all would have', async () => {
+  it('ends with a final error', async () => {
     const { begun, fail, result } = runners(['a', 'b'], () => true);
     fail('a');
     await expect(result).rejects.toThrow('a failed');
     expect(begun).toEqual(['a']);
   });
 
-  it('ends when it is told to, and tries nobody after that', async () => {
+  it('ends when its signal aborts, without further attempts', async () => {
     const { begun, abort, result, givenUp, clock, fail } = runners(['a', 'b']);
     abort();
     await expect(result).rejects.toThrow('too late');
@@ -142,7 +142,7 @@ describe('a race', () => {
     expect(begun).toEqual(['a']);
   });
 
-  it('of one is that one: no clock is asked', async () => {
+  it('of one candidate starts no timer', async () => {
     const { come, result, clock } = runners(['a']);
     const after = vi.spyOn(clock, 'after');
     come('a');

@@ -13,7 +13,7 @@ function resolverOf(lookup: NonNullable<ResolverOptions['lookup']>, pinned: Reco
 }
 
 describe('the resolver', () => {
-  it('answers with all public addresses of a name, in the order they came', async () => {
+  it('returns all public addresses of a name in their order', async () => {
     const resolve = resolverOf(answering('2606:4700::1111', '1.1.1.1'));
     expect(await resolve('example.com')).toEqual([
       { address: '2606:4700::1111', family: 6 },
@@ -21,21 +21,21 @@ describe('the resolver', () => {
     ]);
   });
 
-  it('leaves out those that are neither public nor listed', async () => {
+  it('omits addresses that are neither public nor listed', async () => {
     const resolve = resolverOf(
       answering('127.0.0.1', '10.1.2.3', '169.254.169.254', '1.1.1.1', 'fe80::1%lo'),
     );
     expect((await resolve('example.com')).map(({ address }) => address)).toEqual(['10.1.2.3', '1.1.1.1']);
   });
 
-  it('hands out an IPv4-mapped address as the IPv4 address that it reaches', async () => {
+  it('returns an IPv4-mapped address as the IPv4 address', async () => {
     expect(await resolverOf(answering('::ffff:a01:203'))('example.com')).toEqual([
       { address: '10.1.2.3', family: 4 },
     ]);
     expect(await resolverOf(answering())('[::ffff:a01:203]')).toEqual([{ address: '10.1.2.3', family: 4 }]);
   });
 
-  it('refuses where no address may be dialed, and says which line of the config would allow it', async () => {
+  it('refuses a name without an allowed address, and names the config key that allows it', async () => {
     await expect(resolverOf(answering('10.0.0.1'))('intranet.example')).rejects.toMatchObject({
       code: 'address_blocked',
       message: 'intranet.example resolves to 10.0.0.1, which is not a public address and is not listed.',
@@ -43,7 +43,7 @@ describe('the resolver', () => {
     });
   });
 
-  it('asks no name service for an address, and judges it', async () => {
+  it('checks a literal address without the name service', async () => {
     const lookup = vi.fn(answering('1.1.1.1'));
     const resolve = resolverOf(lookup);
     expect(await resolve('10.1.2.3')).toEqual([{ address: '10.1.2.3', family: 4 }]);
@@ -56,7 +56,7 @@ describe('the resolver', () => {
     expect(lookup).not.toHaveBeenCalled();
   });
 
-  it('takes a pinned address instead of the name service’s, and judges it all the same', async () => {
+  it('checks a pinned address, and uses it instead of the name service', async () => {
     const lookup = vi.fn(answering('1.1.1.1'));
     const resolve = resolverOf(lookup, { 'a.example': '10.1.2.3', 'b.example': '10.9.9.9' });
     expect(await resolve('a.example')).toEqual([{ address: '10.1.2.3', family: 4 }]);
@@ -64,7 +64,7 @@ describe('the resolver', () => {
     expect(lookup).not.toHaveBeenCalled();
   });
 
-  it('says so where the name cannot be resolved or has no address', async () => {
+  it('reports a name that does not resolve or has no address', async () => {
     const cause = Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' });
     await expect(resolverOf(() => Promise.reject(cause))('no.example')).rejects.toMatchObject({
       code: 'upstream_unreachable',
@@ -76,7 +76,7 @@ describe('the resolver', () => {
     });
   });
 
-  it('blocks an answer that is no address', async () => {
+  it('blocks an answer of the name service that is no address', async () => {
     await expect(resolverOf(answering('2130706433'))('a.example')).rejects.toMatchObject({
       code: 'address_blocked',
     });

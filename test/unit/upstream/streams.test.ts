@@ -45,8 +45,8 @@ async function holding(options?: Parameters<typeof http2Upstream>[1]) {
   };
 }
 
-describe('sessions with an upstream', () => {
-  it('are shared by the requests of one time, and used again', async () => {
+describe('HTTP/2 sessions with an upstream', () => {
+  it('are shared by concurrent requests, and reused', async () => {
     const upstream = await holding();
     const { carry } = waysOut();
     const first = Array.from({ length: 50 }, () => carry(upstream.authority));
@@ -60,7 +60,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('are done with a response that is given up while nobody reads it', async () => {
+  it('release a response that is aborted while nobody reads it', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
       stream.end(Buffer.alloc(60_000));
@@ -88,7 +88,7 @@ describe('sessions with an upstream', () => {
     await streams.close();
   });
 
-  it('that are there say what is spoken, however long ago it was chosen', async () => {
+  it('tell their protocol after the cache entry has expired', async () => {
     const upstream = await holding();
     const { carry, known, protocols } = waysOut();
     const { carried } = carry(upstream.authority);
@@ -100,7 +100,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('are of one authority each, though another has the same address and certificate', async () => {
+  it('are not shared between authorities with the same address and certificate', async () => {
     const upstream = await http2Upstream((stream) => stream.respond({}, { endStream: true }));
     const { carry } = waysOut();
     await carry(upstream.authority).carried;
@@ -108,7 +108,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(2);
   });
 
-  it('take as many streams as the upstream says, and more sessions take the rest', async () => {
+  it('carry as many streams as the upstream allows; further sessions carry the rest', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 3 } });
     const { carry } = waysOut();
     const all = Array.from({ length: 7 }, () => carry(upstream.authority));
@@ -118,7 +118,7 @@ describe('sessions with an upstream', () => {
     for (const { carried } of all) expect(await carried).toMatchObject({ status: 200 });
   });
 
-  it('take no more than 100 streams, whatever the upstream says', async () => {
+  it('carry at most 100 streams', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1_000 } });
     const { carry } = waysOut();
     const all = [carry(upstream.authority)];
@@ -130,7 +130,7 @@ describe('sessions with an upstream', () => {
     for (const { carried } of all) await carried;
   });
 
-  it('that are full have the others wait in turn, and not for ever', async () => {
+  it('that are full make users wait in order, up to a time limit', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1 } });
     const { carry, clock } = waysOut({ upstream_connections: 1, upstream_wait: 1_000 });
     const first = carry(upstream.authority);
@@ -152,7 +152,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('that take more streams than before serve who waits', async () => {
+  it('serve waiting users when the upstream allows more streams', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1 } });
     const { carry } = waysOut({ upstream_connections: 1 });
     const both = [carry(upstream.authority), carry(upstream.authority)];
@@ -163,7 +163,7 @@ describe('sessions with an upstream', () => {
     for (const { carried } of both) expect(await carried).toMatchObject({ status: 200 });
   });
 
-  it('that take no stream at all are not made by the dozen', async () => {
+  it('that allow no stream are not made repeatedly', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 0 } });
     const { carry, clock } = waysOut({ upstream_wait: 1_000 });
     const all = [carry(upstream.authority), carry(upstream.authority)];
@@ -177,7 +177,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('that go away serve what they have, and what comes next goes to another', async () => {
+  it('that got GOAWAY end their streams, and new requests use another session', async () => {
     const upstream = await holding();
     const { carry } = waysOut();
     const first = carry(upstream.authority);
@@ -192,7 +192,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(2);
   });
 
-  it('that rest are closed after their time, and the next request finds another', async () => {
+  it('close after the idle time, and the next request makes another session', async () => {
     const upstream = await holding();
     const { carry, clock } = waysOut({ upstream_keep_alive: 10_000 });
     const first = carry(upstream.authority);
@@ -213,7 +213,7 @@ describe('sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(2);
   });
 
-  it('are not kept where none is to be', async () => {
+  it('are not kept with a keep-alive limit of zero', async () => {
     const upstream = await holding();
     const { carry } = waysOut({ upstream_keep_alive: 0 });
     const { carried } = carry(upstream.authority);
@@ -223,7 +223,7 @@ describe('sessions with an upstream', () => {
     await Promise.all([carried, closed]);
   });
 
-  it('that rest are not trusted where one has just turned out to be dead', async () => {
+  it('are not reused while idle after one turned out to be dead', async () => {
     const asked: number[] = [];
     const first: (() => void)[] = [];
     const upstream = await frameUpstream(
@@ -245,7 +245,7 @@ describe('sessions with an upstream', () => {
     expect(asked.toSorted((a, b) => a - b)).toEqual([1, 1, 2, 3]);
   });
 
-  it('that have ended are closed, though the other side does nothing about it', async () => {
+  it('close after their end, even if the upstream does not react', async () => {
     const upstream = await frameUpstream((heard, socket) => {
       if (isAsked(heard)) socket.write(Buffer.concat([goaway(heard.stream, 0), answer(heard.stream)]));
     });
@@ -260,7 +260,7 @@ describe('sessions with an upstream', () => {
     await over;
   });
 
-  it('end when what is under way has ended', async () => {
+  it('close after their last stream', async () => {
     const upstream = await holding();
     const { carry, streams } = waysOut();
     const { carried } = carry(upstream.authority);
@@ -318,8 +318,8 @@ async function silent() {
   };
 }
 
-describe('an upstream that is silent while it is asked', () => {
-  it('is asked whether it is still there, and its requests are sent anew where it is not', async () => {
+describe('an upstream that is silent during a request', () => {
+  it('gets a PING, and its requests are sent again if it does not answer', async () => {
     const upstream = await silent();
     const { carry, clock, state } = upstream;
     state.answersPings = false;
@@ -335,7 +335,7 @@ describe('an upstream that is silent while it is asked', () => {
     safe.gone.tell();
   });
 
-  it('is left alone where it answers, and not asked again for five minutes', async () => {
+  it('that answers the PING gets no other one for five minutes', async () => {
     const upstream = await silent();
     const { carry, clock, state } = upstream;
     const { carried, gone } = carry(upstream.authority);
@@ -389,7 +389,7 @@ describe('an upstream that misbehaves', () => {
     expect(asked).toBe(1);
   });
 
-  it('by a flood of interim responses is not waited for', async () => {
+  it('by a flood of interim responses loses its session', async () => {
     let heard = 0;
     const upstream = await frameUpstream(({ type, stream }, socket) => {
       if (type !== frameType.headers) return;
@@ -402,7 +402,7 @@ describe('an upstream that misbehaves', () => {
     expect(heard).toBeLessThanOrEqual(1_000);
   });
 
-  it('by a head without end has its session ended', async () => {
+  it('by an endless head loses its session', async () => {
     const upstream = await frameUpstream((heard, socket) => {
       if (!isAsked(heard)) return;
       socket.write(frame('headers', 1, 0, [0x88]));
@@ -414,7 +414,7 @@ describe('an upstream that misbehaves', () => {
     });
   });
 
-  it('and does not begin to speak is not waited for longer than for a connection', async () => {
+  it('by sending no SETTINGS is not awaited longer than a connection', async () => {
     const upstream = await frameUpstream(() => {}, { greets: false });
     const { carry, clock } = waysOut({ upstream_connect: 10_000 });
     const { carried } = carry(upstream.authority);
@@ -477,7 +477,7 @@ async function* unfinished() {
 const answerBegun = frame('headers', 1, endHeaders, [0x88]);
 
 describe('an upstream of HTTP/2', () => {
-  it('whose certificate is not for it is sent nothing', async () => {
+  it('with a wrong certificate gets no request', async () => {
     const upstream = await http2Upstream(() => {});
     const pinned = { 'stranger.example': '127.0.0.1' };
     const { carry } = waysOut({}, dialerForTest({ pinned, ca: company.cert }));
@@ -486,7 +486,7 @@ describe('an upstream of HTTP/2', () => {
     expect(upstream.sessions).toEqual([]);
   });
 
-  it('that cannot be reached fails each who waits, once', async () => {
+  it('that cannot be reached fails each waiting user once', async () => {
     const upstream = await http2Upstream(() => {});
     const { carry } = waysOut({}, dialerForTest({ permitted: [], pinned: { 'api.example': '127.0.0.1' } }));
     const all = [carry(upstream.authority), carry(upstream.authority)];

@@ -31,8 +31,8 @@ function dialerWith(files: readonly string[]) {
   });
 }
 
-describe('what upstream certificates are verified against', () => {
-  it('is the system’s roots and the listed files', async () => {
+describe('the trust anchors', () => {
+  it('are the roots of the system and the listed files', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']));
     const target = authorityOf(`api.example:${server.port}`);
     await expect(dialerWith([]).connect(target)).rejects.toMatchObject({ code: 'upstream_tls' });
@@ -41,7 +41,7 @@ describe('what upstream certificates are verified against', () => {
     socket.destroy();
   });
 
-  it('is made once', () => {
+  it('are read once', () => {
     const trust = createTrust([]);
     const target = authorityOf('api.example');
     expect(trust(target)).toBe(trust(authorityOf('other.example')));
