@@ -271,7 +271,7 @@ function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vaul
   }
 }
 
-/** The one way to use the private key that leaves this room's two files about it. */
+/** The only use of the private key outside of this file: it signs. */
 function issuerOf(name: Asn1, identifier: Buffer, privateKey: KeyObject): Issuer {
   return { name, keyIdentifier: identifier, sign: (data) => sign('sha256', data, privateKey) };
 }

@@ -162,7 +162,7 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
     prepare(hosts) {
       if (isClosed) return;
       cancel?.();
-      // The hosts that wildcards let in need room too.
+      // The hosts that wildcards allow need places too.
       wanted = [...new Set(hosts)].slice(0, Math.floor(leaves.capacity / 2));
       if (wanted.length > 0) look();
     },

@@ -10,7 +10,7 @@ interface JavaRoots {
   readonly notes: readonly string[];
 }
 
-const mostBytes = 16 * 1024 * 1024;
+const maxBytes = 16 * 1024 * 1024;
 
 /**
  * The roots of the trust store that Java would use without us: the one that `JAVA_TOOL_OPTIONS` names, else `cacerts`
@@ -59,8 +59,8 @@ async function homesOnPath(path: string): Promise<readonly string[]> {
 
 function read(file: string): Buffer | null {
   try {
-    const content = readRegularFile(file, mostBytes);
-    return content !== null && content.bytes.length <= mostBytes ? content.bytes : null;
+    const content = readRegularFile(file, maxBytes);
+    return content !== null && content.bytes.length <= maxBytes ? content.bytes : null;
   } catch {
     return null;
   }

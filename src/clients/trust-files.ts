@@ -202,7 +202,7 @@ interface ParentTrust {
 }
 
 /** Far more than all roots of the world: 200 of them are 300 KB. */
-const mostBytes = 16 * 1024 * 1024;
+const maxBytes = 16 * 1024 * 1024;
 
 /**
  * The certificates in the files that the parent's variables name, such as a company's root in `SSL_CERT_FILE`. Ours
@@ -230,9 +230,9 @@ function readPem(file: string, variable: string, notes: string[]): string {
     return '';
   };
   try {
-    const content = readRegularFile(file, mostBytes);
+    const content = readRegularFile(file, maxBytes);
     if (content === null) return note('is no file');
-    if (content.bytes.length > mostBytes) return note('is larger than 16 MiB');
+    if (content.bytes.length > maxBytes) return note('is larger than 16 MiB');
     const text = content.bytes.toString('latin1');
     return text.includes('-----BEGIN CERTIFICATE-----') ? text : note('has no certificate in it');
   } catch (cause) {

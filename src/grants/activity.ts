@@ -210,7 +210,7 @@ interface RefreshNotes {
   /** The grant is as it was. */
   failed(grant: Grant, begun: number, reason: string, code?: FailureCode): Promise<void>;
   /** The grant needs a new consent now. */
-  condemned(grant: Grant, begun: number, reason: string): Promise<void>;
+  reauthRequired(grant: Grant, begun: number, reason: string): Promise<void>;
 }
 
 /** Each note resolves when other processes can read it. */
@@ -235,7 +235,7 @@ export function createRefreshNotes({
       note(grant, begun, { event: 'grant.refresh_failed', outcome: 'failed', code, reason });
       return activity.failed(grant.id, reason);
     },
-    condemned(grant, begun, reason) {
+    reauthRequired(grant, begun, reason) {
       const code = 'reauth_required';
       note(grant, begun, { event: 'grant.reauth_required', outcome: 'failed', code, reason });
       return activity.failed(grant.id, reason);

@@ -6,7 +6,7 @@ import type { OpenedGrant, Registry } from './registry.ts';
 
 /**
  * The commit of a provider's response, before anybody sees it: new tokens are stored, and a refusal for
- * good condemns its grant, unless somebody else was faster with either.
+ * good turns its grant `reauth_required`, unless somebody else was faster with either.
  */
 
 /** An opened grant with an OAuth credential. */
@@ -48,10 +48,10 @@ interface RefreshCommits {
   waiting(): readonly string[];
   forget(grantId: string): void;
   /**
-   * Turns the grant `reauth_required`. Null: it is not as it was when it was used, so there is nothing to condemn it
-   * for. Rejects with what the store throws.
+   * Turns the grant `reauth_required`. Null: somebody has changed it since it was used. Rejects with what the store
+   * throws.
    */
-  condemn(used: OAuthGrant, reason: string): Promise<Grant | null>;
+  requireReauth(used: OAuthGrant, reason: string): Promise<Grant | null>;
 }
 
 const pausesMs = [20, 50, 100, 200, 400, 800];
@@ -118,7 +118,7 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
       keptTokens.delete(grantId);
     },
 
-    async condemn(used, reason) {
+    async requireReauth(used, reason) {
       for (let tries = 0; tries < maxOvertakings; tries += 1) {
         const stored = oauthGrant(await registry.read(used.grant.id));
         if (stored === null || !isSame(stored.credential, used.credential)) return null;

@@ -25,11 +25,11 @@ interface RefreshFlights {
   /** Milliseconds until a request may have the provider asked again; 0: now. */
   wait(opened: OpenedGrant): number;
   /**
-   * Why the last refresh failed, where attempts go on in the background until one succeeds; null: there are none, and a
+   * Why the last refresh failed, where attempts continue in the background until one succeeds; null: there are none, and a
    * request may join or start a refresh.
    */
   failureOf(opened: OpenedGrant): RefreshFailure | null;
-  /** A request was refused for a refresh that failed: attempts go on in the background for as long as any is. */
+  /** A request was refused for a refresh that failed: attempts continue in the background for as long as any is. */
   keepTrying(opened: OpenedGrant): RefreshFailure;
   /**
    * Returns whether a forced refresh may begin: not within 10 s of the last refresh, because an upstream that refuses
@@ -85,7 +85,7 @@ const elsewhereMs = 250;
 /** The time for which background attempts continue after the last request that needed the token. */
 const wantedMs = 300_000;
 
-/** Attempts that go on in the background, for the record and the provider definition that failed. */
+/** Attempts that continue in the background, for the record and the provider definition that failed. */
 interface Retries {
   readonly revision: number;
   readonly provider: Provider | undefined;
@@ -278,7 +278,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     async close() {
       stopping.abort();
       for (const grantId of retries.keys()) endRetries(grantId);
-      await within(timers, Promise.allSettled(underWay.values()), attempts.longestMs);
+      await within(timers, Promise.allSettled(underWay.values()), attempts.maxMs);
       await attempts.flush();
     },
   };
@@ -333,10 +333,10 @@ interface Failure {
 }
 
 const steps = {
-  request: { first: 250, most: 8_000 },
-  background: { first: 1_000, most: 900_000 },
+  request: { first: 250, max: 8_000 },
+  background: { first: 1_000, max: 900_000 },
   // One grant that its provider cannot serve must not hold the others for long.
-  endpoint: { first: 1_000, most: 60_000 },
+  endpoint: { first: 1_000, max: 60_000 },
 } as const;
 
 /** `now` in milliseconds since the epoch; `random` from 0 to 1. */
@@ -354,9 +354,9 @@ export function createRefreshBackoff(now: () => number, random: () => number): R
     });
   }
 
-  function left(failure: Failure | undefined, { first, most }: { first: number; most: number }): number {
+  function left(failure: Failure | undefined, { first, max }: { first: number; max: number }): number {
     if (failure === undefined) return 0;
-    const own = Math.min(first * 2 ** (failure.count - 1), most) * failure.jitter;
+    const own = Math.min(first * 2 ** (failure.count - 1), max) * failure.jitter;
     // A clock that was set back must not stretch the wait beyond what it was.
     const elapsed = Math.max(0, now() - failure.at);
     return Math.max(0, Math.ceil(Math.max(own, failure.askedMs) - elapsed));

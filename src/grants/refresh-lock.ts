@@ -51,7 +51,7 @@ interface RefreshLock {
 const marginMs = 5_000;
 /** The longest that a refresh holds a lock for. */
 const maxLockMs = 300_000;
-const pollMs = { first: 25, most: 250 };
+const pollMs = { first: 25, max: 250 };
 /** The time after which a silent holder loses the lock, if nothing else is known about it. */
 const heartbeatMs = 2_000;
 /** Four in that time: three may fail. */
@@ -63,12 +63,12 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   const requestMs = Math.min(limits.refresh_timeout, maxLockMs - marginMs);
   const lockMs = requestMs + marginMs;
   /** Functions that end the heartbeat of each held lock. */
-  const beats = new Map<string, () => void>();
+  const heartbeats = new Map<string, () => void>();
 
   async function tryTake(name: string): Promise<boolean> {
     const other = await locks.look(name);
     if (other !== null && other.holder !== holder) {
-      switch (fateOf(other.holder)) {
+      switch (holderStateOf(other.holder)) {
         case 'dead':
           await locks.release(name, other.holder);
           break;
@@ -85,14 +85,14 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   }
 
   /** Until it is given back, and no longer than a refresh may take. */
-  function beat(name: string, until: number): void {
-    beats.get(name)?.();
+  function startHeartbeat(name: string, until: number): void {
+    heartbeats.get(name)?.();
     const cancel = timers.after(beatEveryMs, () => {
       if (now() >= until) return;
-      beat(name, until);
+      startHeartbeat(name, until);
       void locks.renew(name, holder, heartbeatMs).catch(() => undefined);
     });
-    beats.set(name, cancel);
+    heartbeats.set(name, cancel);
   }
 
   return {
@@ -100,10 +100,10 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     async take(grantId, { patient, signal, isMoot }) {
       const name = nameOf(grantId);
       const deadline = now() + limits.refresh_wait;
-      for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.most)) {
+      for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.max)) {
         if (signal?.aborted === true) return 'aborted';
         if (await tryTake(name)) {
-          beat(name, now() + lockMs);
+          startHeartbeat(name, now() + lockMs);
           return 'taken';
         }
         if (!patient) return 'busy';
@@ -126,8 +126,8 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     },
     async release(grantId) {
       const name = nameOf(grantId);
-      beats.get(name)?.();
-      beats.delete(name);
+      heartbeats.get(name)?.();
+      heartbeats.delete(name);
       await locks.release(name, holder).catch(() => undefined);
     },
   };
@@ -146,10 +146,10 @@ function nameOf(grantId: string): string {
 /**
  * - `dead`: it never comes back.
  * - `running`: it is there, though it may be late.
- * - `stopped`: it is there, and does nothing until somebody lets it go on (SIGSTOP, a debugger).
+ * - `stopped`: it is there, and does nothing until somebody continues it (SIGSTOP, a debugger).
  * - `unknown`: it is elsewhere, or its name does not say.
  */
-type HolderFate = 'dead' | 'running' | 'stopped' | 'unknown';
+type HolderState = 'dead' | 'running' | 'stopped' | 'unknown';
 
 /**
  * The scope in which process ids are unique; null: this system does not say, so a holder is known by its heartbeat
@@ -175,7 +175,7 @@ export function newHolder(pid = process.pid): string {
 }
 
 /** Returns the state of the process that a holder's name names. */
-export function fateOf(holder: string): HolderFate {
+export function holderStateOf(holder: string): HolderState {
   const named = readHolder(holder);
   if (named === null || place === null || named.place !== place) return 'unknown';
   if (!isThere(named.pid)) return 'dead';

@@ -54,7 +54,7 @@ const overdueMs = 10_000;
 /** Beyond it a moment was missed: the machine slept. */
 const missedMs = 30_000;
 /** Refreshes at once at one token endpoint. */
-const mostAtOnce = 4;
+const maxAtOnce = 4;
 /** A grant that was just attended to, and whose record is still the same. */
 const attendedMs = 60_000;
 /** A grant that its provider refuses to refresh; a change of the grant or of the configuration ends it. */
@@ -142,7 +142,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     if (at > time) return at;
     const atOnce = [...running.values()].filter((endpoint) => endpoint === entry.endpoint).length;
     // The end of one of them is the next look.
-    if (atOnce >= mostAtOnce) return null;
+    if (atOnce >= maxAtOnce) return null;
     begin(grant.id, entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
     return null;
   }
@@ -286,7 +286,7 @@ export interface RefreshTimes {
 }
 
 /** A token that lives shorter would be refreshed all day long for nobody. */
-const leastLifetimeMs = 60_000;
+const minLifetimeMs = 60_000;
 
 /**
  * The second half of the time in which a token is due is left for attempts that fail; so is the second half of a
@@ -303,7 +303,7 @@ export function refreshTimesOf(
 function ahead(credential: OAuth2Credential, skewMs: number): Span | null {
   const from = dueAt(credential, skewMs);
   const { expiresAt, obtainedAt } = credential;
-  if (from === null || expiresAt === null || expiresAt - obtainedAt < leastLifetimeMs) return null;
+  if (from === null || expiresAt === null || expiresAt - obtainedAt < minLifetimeMs) return null;
   return { from, to: (from + expiresAt) / 2 };
 }
 

@@ -26,7 +26,7 @@ export interface RefreshTokenUse<T> {
   /** The command that gets a new refresh token, for hints. */
   readonly again: string;
   /**
-   * Asks the provider, once. What it rejects with goes on; the signal is aborted when `refresh_timeout` is over. It is
+   * Asks the provider, once. A rejection is passed on; the signal is aborted when `refresh_timeout` is over. It is
    * not broken off otherwise: the answer may hold the only refresh token that still works.
    */
   readonly ask: (
@@ -101,8 +101,8 @@ async function settle<T>(
   const notes = createRefreshNotes(parts);
   if (outcome.kind === 'invalid_grant') {
     const reason = `the provider refused the refresh token: ${outcome.description}`;
-    const condemned = await commits.condemn(opened, reason);
-    if (condemned !== null) await notes.condemned(condemned, begun, reason);
+    const changed = await commits.requireReauth(opened, reason);
+    if (changed !== null) await notes.reauthRequired(changed, begun, reason);
     throw new SidekeyError('reauth_required', `The grant "${grant.name}" has ended: ${reason}.`, {
       hint: use.again,
     });

@@ -9,7 +9,7 @@ import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
-import { whatToCheck, whyCondemned } from './messages.ts';
+import { whatToCheck, reauthReason } from './messages.ts';
 import type { Provider } from './provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock } from './refresh-lock.ts';
@@ -70,7 +70,7 @@ interface RefreshAttempts {
   /** Tries once more to store the tokens that the store did not take. Never rejects. */
   flush(): Promise<void>;
   /** The longest that an attempt takes once it has the lock, in milliseconds. */
-  readonly longestMs: number;
+  readonly maxMs: number;
 }
 
 /** The time for which the failure of another process counts: a time-out and the pauses around it. */
@@ -193,7 +193,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         return commit(opened, { usedRefreshToken: credential.refreshToken, next: bound }, begun);
       }
       case 'invalid_grant': {
-        await condemn(opened, withDescription(whyCondemned(plan.request), outcome.description), begun);
+        await requireReauth(opened, withDescription(reauthReason(plan.request), outcome.description), begun);
         return { kind: 'settled' };
       }
       case 'login_ended': {
@@ -201,7 +201,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         if (plan.login === null) return refuse(opened, reason, 'log in again', begun);
         // The account is as well connected as before: with the next login its token can be had again.
         const { grant: login } = plan.login;
-        await condemn(
+        await requireReauth(
           plan.login,
           withDescription('its refresh token was refused', outcome.description),
           begun,
@@ -242,9 +242,9 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   }
 
   /** Only a person can mend it: it is asked no more, and the audit file says so once. */
-  async function condemn(used: OAuthGrant, reason: string, begun: number): Promise<void> {
-    const condemned = await commits.condemn(used, reason);
-    if (condemned !== null) await notes.condemned(condemned, begun, reason);
+  async function requireReauth(used: OAuthGrant, reason: string, begun: number): Promise<void> {
+    const changed = await commits.requireReauth(used, reason);
+    if (changed !== null) await notes.reauthRequired(changed, begun, reason);
   }
 
   async function refuse(
@@ -259,7 +259,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   return {
     attempt,
-    longestMs: lock.lockMs,
+    maxMs: lock.lockMs,
     async flush() {
       for (const grantId of commits.waiting()) {
         try {
@@ -268,7 +268,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           const kept = opened === null ? null : commits.kept(grantId, opened.credential);
           if (opened !== null && kept !== null) await commit(opened, kept, now());
         } catch {
-          // The store is not there; nothing more can be done, and closing must go on.
+          // The store is not there; nothing more can be done, and closing must continue.
         } finally {
           await lock.release(grantId);
         }

@@ -1,6 +1,6 @@
 /**
  * The source of a request's token: memory, then the store, then the provider. The two clocks (a token is due, a
- * token has ended), and the way out of an upstream's 401.
+ * token has ended), and the retry after an upstream's 401.
  */
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
@@ -34,7 +34,7 @@ export interface TokenSource {
   peek(grantId: string): ReadyToken | null;
   /**
    * The token, refreshed first where it has ended; waits no longer than `refresh_wait`, and not at all while the
-   * provider fails: then attempts go on in the background, and `retryAfterMs` says when the next one is due. Rejects
+   * provider fails: then attempts continue in the background, and `retryAfterMs` says when the next one is due. Rejects
    * with the signal's
    * reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what store
    * and vault throw.

@@ -177,10 +177,10 @@ function readAuthorization(body: JsonObject, begun: number): DeviceAuthorization
 }
 
 /** One line that can be shown, with nothing that a terminal would obey. */
-function isCode(value: unknown, most: number): value is string {
+function isCode(value: unknown, maxLength: number): value is string {
   return (
     typeof value === 'string' &&
-    value.length <= most &&
+    value.length <= maxLength &&
     /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)
   );
 }

@@ -3,7 +3,7 @@ import type { DpopKey } from '../grants/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import type { Nonces } from '../schemes/dpop-proof.ts';
 
-/** Requests for documents other than tokens: bounded, without redirects, over the guarded way out. */
+/** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
 
 /** What such a request is made with. */
 export interface DocumentIo {
@@ -235,17 +235,17 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined):
   });
 }
 
-/** A body to its end; null: it is larger than `mostBytes`, and the rest is not read. Rejects with what the body does. */
+/** A body to its end; null: it is larger than `maxBytes`, and the rest is not read. Rejects with what the body does. */
 export async function readBounded(
   body: AsyncIterable<Uint8Array> | null,
-  mostBytes: number,
+  maxBytes: number,
 ): Promise<Buffer<ArrayBuffer> | null> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   // Leaving the loop early cancels the body.
   for await (const chunk of body ?? []) {
     length += chunk.byteLength;
-    if (length > mostBytes) return null;
+    if (length > maxBytes) return null;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -113,11 +113,11 @@ export interface RefusalReader {
   readonly secrets: readonly string[];
 }
 
-const mostFields = 8;
-const mostScopes = 20;
-const longestScope = 256;
+const maxFields = 8;
+const maxScopes = 20;
+const maxScopeLength = 256;
 /** Characters of all scopes together. */
-const longestList = 1_024;
+const maxListLength = 1_024;
 
 /** Reads a head. `values` answers the values of a field, by its name in lower case. */
 export function scopeRefusal(
@@ -127,7 +127,7 @@ export function scopeRefusal(
   const isClean = (text: string) => !secrets.some((secret) => text.includes(secret));
   const names = (text: string | undefined) => scopesOf(text ?? '', isClean);
   const challenges = values('www-authenticate')
-    .slice(0, mostFields)
+    .slice(0, maxFields)
     .flatMap(challengesIn)
     // DPoP says it with the same words (RFC 9449 §7.1).
     .filter(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
@@ -170,7 +170,7 @@ function inFields(
   { grantedScopesHeader, acceptedScopesHeader, unlessHeaders }: InsufficientScopeDialect,
 ): MissingScopes | null {
   if (grantedScopesHeader === null || acceptedScopesHeader === null) return null;
-  const of = (name: string) => values(name.toLowerCase()).slice(0, mostFields);
+  const of = (name: string) => values(name.toLowerCase()).slice(0, maxFields);
   const isOfOtherCause = Object.entries(unlessHeaders).some(([name, value]) => of(name).includes(value));
   const held = of(grantedScopesHeader);
   const accepted = names(of(acceptedScopesHeader).join(' '));
@@ -196,9 +196,9 @@ function scopesOf(text: string, isClean: (scope: string) => boolean): readonly s
   const scopes: string[] = [];
   let length = 0;
   for (const scope of new Set(text.slice(0, 8_192).split(/[\s,]+/))) {
-    if (!isScope(scope) || scope.length > longestScope || !isClean(scope)) continue;
+    if (!isScope(scope) || scope.length > maxScopeLength || !isClean(scope)) continue;
     length += scope.length + 1;
-    if (scopes.length === mostScopes || length > longestList) break;
+    if (scopes.length === maxScopes || length > maxListLength) break;
     scopes.push(scope);
   }
   return scopes;

@@ -190,7 +190,7 @@ function nothingToAskFor(): SidekeyError {
 /** Questions, answers and standing approvals as they stand in their tables. */
 
 /** Agents choose these texts: so many characters (UTF-16 units) of them are kept. */
-const longestReason = 1_024;
+const maxReasonLength = 1_024;
 
 function toQuestionRow({ who, ...question }: Question): QuestionRow {
   const { path, query, reason, purpose } = question;
@@ -200,8 +200,8 @@ function toQuestionRow({ who, ...question }: Question): QuestionRow {
     path: cut(path, longestPath),
     hasQuery: query === null ? 0 : 1,
     query: query === null ? null : cut(query, longestPath),
-    reason: reason === null ? null : cut(reason, longestReason),
-    purpose: purpose === null ? null : cut(purpose, longestReason),
+    reason: reason === null ? null : cut(reason, maxReasonLength),
+    purpose: purpose === null ? null : cut(purpose, maxReasonLength),
     ...unanswered,
   };
 }
@@ -268,6 +268,6 @@ function fromStandingRow(row: QuestionRow): StandingApproval {
 }
 
 /** The beginning of a text, without half a character at its end. */
-function cut(text: string, most: number): string {
-  return text.slice(0, most).toWellFormed();
+function cut(text: string, maxLength: number): string {
+  return text.slice(0, maxLength).toWellFormed();
 }

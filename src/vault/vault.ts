@@ -299,7 +299,7 @@ const digestBytes = 32;
  * two hashes in a call each. `createHmac` makes objects that cost several times the hash of a line, and each access is two
  * lines.
  *
- * @param key of at most a block
+ * @param key of at maxBytes a block
  */
 export function createLineMac(key: KeyObject): (data: string | Uint8Array) => string {
   const bytes = key.export();
@@ -312,9 +312,9 @@ export function createLineMac(key: KeyObject): (data: string | Uint8Array) => st
   }
   bytes.fill(0);
 
-  function room(most: number): Buffer {
-    if (inner.length >= blockBytes + most) return inner;
-    const wider = Buffer.alloc(blockBytes + 2 * most);
+  function reserve(maxBytes: number): Buffer {
+    if (inner.length >= blockBytes + maxBytes) return inner;
+    const wider = Buffer.alloc(blockBytes + 2 * maxBytes);
     inner.copy(wider, 0, 0, blockBytes);
     inner.fill(0);
     inner = wider;
@@ -323,9 +323,9 @@ export function createLineMac(key: KeyObject): (data: string | Uint8Array) => st
 
   return (data) => {
     let end = blockBytes;
-    if (typeof data === 'string') end += room(3 * data.length).write(data, blockBytes);
+    if (typeof data === 'string') end += reserve(3 * data.length).write(data, blockBytes);
     else {
-      room(data.length).set(data, blockBytes);
+      reserve(data.length).set(data, blockBytes);
       end += data.length;
     }
     outer.write(hash('sha256', inner.subarray(0, end), 'hex'), blockBytes, 'hex');

@@ -427,7 +427,7 @@ describe('waiters', () => {
 });
 
 describe('a refresh token that was refused', () => {
-  test('after somebody else had stored the next one does not condemn the grant', async () => {
+  test('after somebody else had stored the next one leaves the grant active', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -454,7 +454,7 @@ describe('a refresh token that was refused', () => {
     expect(raced.events).toEqual([]);
   });
 
-  test('while only the words about the grant changed still condemns it', async () => {
+  test('while only the words about the grant changed still turns it reauth_required', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process({
       refresh: async (request, io) => {

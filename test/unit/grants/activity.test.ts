@@ -10,7 +10,7 @@ import { manualTime, settle, type ManualTime } from '../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
 
-interface Diary {
+interface NotesForTest {
   readonly time: ManualTime;
   readonly store: Store;
   readonly notes: ActivityNotes;
@@ -23,7 +23,7 @@ interface Diary {
   meanwhile: () => void;
 }
 
-async function diary(): Promise<Diary> {
+async function notesForTest(): Promise<NotesForTest> {
   const time = manualTime(start);
   const store = await openSqliteStore(join(await tempFolder(), 'sidekey.db'), { now: time.now });
   onTestFinished(() => store.close());
@@ -47,7 +47,7 @@ async function diary(): Promise<Diary> {
 
 describe('a use', () => {
   test('is written soon after a quiet time, then once a minute at most, however many there are', async () => {
-    const { time, store, notes, id, written } = await diary();
+    const { time, store, notes, id, written } = await notesForTest();
     for (let second = 0; second < 120; second += 1) {
       for (let request = 0; request < 10; request += 1) notes.used(id);
       await time.advance(1_000);
@@ -59,7 +59,7 @@ describe('a use', () => {
   });
 
   test('is known here before it is written, and left to the store afterwards', async () => {
-    const { time, notes, id } = await diary();
+    const { time, notes, id } = await notesForTest();
     expect(notes.unwrittenUse(id)).toBeNull();
     notes.used(id);
     expect(notes.unwrittenUse(id)).toBe(start);
@@ -68,7 +68,7 @@ describe('a use', () => {
   });
 
   test('that comes while the one before it is being written is not lost', async () => {
-    const it = await diary();
+    const it = await notesForTest();
     const { time, store, notes, id } = it;
     notes.used(id);
     await time.advance(999);
@@ -80,7 +80,7 @@ describe('a use', () => {
   });
 
   test('is written at the end, and nothing after it', async () => {
-    const { time, store, notes, id, written } = await diary();
+    const { time, store, notes, id, written } = await notesForTest();
     notes.used(id);
     await Promise.all([notes.close(), notes.close()]);
     expect(await store.activity.get(id)).toMatchObject({ usedAt: start });
@@ -93,7 +93,7 @@ describe('a use', () => {
 
 describe('what came of a refresh', () => {
   test('does not have uses written before their time', async () => {
-    const { time, notes, id, written } = await diary();
+    const { time, notes, id, written } = await notesForTest();
     notes.used(id);
     await time.advance(1_000);
     notes.used(id);
@@ -107,7 +107,7 @@ describe('what came of a refresh', () => {
   });
 
   test('is written at once', async () => {
-    const { store, notes, id } = await diary();
+    const { store, notes, id } = await notesForTest();
     void notes.failed(id, 'the endpoint answered 503');
     await settle();
     expect(await store.activity.get(id)).toMatchObject({
@@ -120,7 +120,7 @@ describe('what came of a refresh', () => {
   });
 
   test('of a grant that is gone keeps the notes of no other', async () => {
-    const { time, store, notes, id } = await diary();
+    const { time, store, notes, id } = await notesForTest();
     void notes.failed('gone', 'down');
     notes.used('gone');
     notes.used(id);
@@ -132,7 +132,7 @@ describe('what came of a refresh', () => {
 
 describe('a store that is away', () => {
   test('gets the notes when it is back', async () => {
-    const it = await diary();
+    const it = await notesForTest();
     const { time, store, notes, id, written } = it;
     it.away = true;
     notes.used(id);
@@ -147,7 +147,7 @@ describe('a store that is away', () => {
   });
 
   test('does not keep a process from ending', async () => {
-    const it = await diary();
+    const it = await notesForTest();
     it.away = true;
     it.notes.used(it.id);
     await it.notes.close();
@@ -157,7 +157,7 @@ describe('a store that is away', () => {
 
 describe('scopes that are missing', () => {
   test('are written soon, and once a second at most, however often it is said', async () => {
-    const { time, store, notes, id, written } = await diary();
+    const { time, store, notes, id, written } = await notesForTest();
     notes.used(id);
     await time.advance(1_000);
     for (let request = 0; request < 100; request += 1) {
@@ -171,7 +171,7 @@ describe('scopes that are missing', () => {
   });
 
   test('are written when the store is back, and at the end; nothing after it', async () => {
-    const it = await diary();
+    const it = await notesForTest();
     const { time, store, notes, id } = it;
     it.away = true;
     notes.lacked(id, ['read']);

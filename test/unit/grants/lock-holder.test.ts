@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
-import { fateOf, newHolder } from '../../../src/grants/refresh-lock.ts';
+import { holderStateOf, newHolder } from '../../../src/grants/refresh-lock.ts';
 
 async function child(): Promise<ChildProcess & { readonly pid: number }> {
   const process = spawn('sleep', ['60'], { stdio: 'ignore' });
@@ -12,32 +12,32 @@ async function child(): Promise<ChildProcess & { readonly pid: number }> {
 
 test('a holder is another each time, and runs while its process does', () => {
   expect(newHolder()).not.toBe(newHolder());
-  expect(fateOf(newHolder())).toBe('running');
+  expect(holderStateOf(newHolder())).toBe('running');
 });
 
 test('a holder whose process was killed is dead', async () => {
   const process = await child();
   const holder = newHolder(process.pid);
-  expect(fateOf(holder)).toBe('running');
+  expect(holderStateOf(holder)).toBe('running');
   const ended = once(process, 'exit');
   process.kill('SIGKILL');
   await ended;
-  expect(fateOf(holder)).toBe('dead');
+  expect(holderStateOf(holder)).toBe('dead');
 });
 
 test('a holder whose process id another process has now is dead', async () => {
   const { pid } = await child();
   const named = JSON.parse(newHolder()) as object;
-  expect(fateOf(JSON.stringify({ ...named, pid }))).toBe('dead');
+  expect(holderStateOf(JSON.stringify({ ...named, pid }))).toBe('dead');
 });
 
 test('a holder whose process was stopped is stopped, and runs when that goes on', async () => {
   const process = await child();
   const holder = newHolder(process.pid);
   process.kill('SIGSTOP');
-  await expect.poll(() => fateOf(holder)).toBe('stopped');
+  await expect.poll(() => holderStateOf(holder)).toBe('stopped');
   process.kill('SIGCONT');
-  await expect.poll(() => fateOf(holder)).toBe('running');
+  await expect.poll(() => holderStateOf(holder)).toBe('running');
 });
 
 test.each([
@@ -51,5 +51,5 @@ test.each([
   ['of every process', (named: object) => JSON.stringify({ ...named, pid: -1 })],
 ])('a holder %s is unknown, even where nothing runs', (_what, written) => {
   const named = JSON.parse(newHolder()) as object;
-  expect(fateOf(written({ ...named, pid: 2 ** 22 + 1 }))).toBe('unknown');
+  expect(holderStateOf(written({ ...named, pid: 2 ** 22 + 1 }))).toBe('unknown');
 });

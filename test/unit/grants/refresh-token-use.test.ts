@@ -139,7 +139,7 @@ describe('a refresh token that is used for something else', () => {
     expect(await storedRefreshToken(here.process.registry, here.grant.id)).toBe('refresh-3');
   });
 
-  it('that is refused for good condemns its grant, and says how to get another', async () => {
+  it('that is refused for good turns its grant reauth_required, and says how to get another', async () => {
     const here = await login();
     const error = await failure(
       useIn(here, {
@@ -156,7 +156,7 @@ describe('a refresh token that is used for something else', () => {
     expect(noted).toMatchObject([expect.stringContaining('it was revoked')]);
   });
 
-  it('that was replaced meanwhile condemns nothing', async () => {
+  it('that was replaced meanwhile changes no state', async () => {
     const here = await login();
     const { registry } = here.process;
     const error = await failure(

@@ -13,13 +13,13 @@ const key: Credential = { type: 'api_key', value: 'the-secret-key' };
 const sealed = (credential: Credential = key): SealedCredential => ({ credential, audience: ['acme.test'] });
 const meta: NewGrant = { name: 'acme', user: 'default', provider: 'acme', scopes: [] };
 
-interface Desk {
+interface Opened {
   readonly store: Store;
   readonly vault: Vault;
   readonly registry: Registry;
 }
 
-async function desks(count: number): Promise<[Desk, ...Desk[]]> {
+async function openedStores(count: number): Promise<[Opened, ...Opened[]]> {
   const path = join(await tempFolder(), 'store', 'sidekey.db');
   const vault = createVault(masterKey(Buffer.alloc(32, 3)));
   const made = [];
@@ -28,12 +28,12 @@ async function desks(count: number): Promise<[Desk, ...Desk[]]> {
     onTestFinished(() => store.close());
     made.push({ store, vault, registry: openRegistry({ store, vault, now: () => start }) });
   }
-  return made as [Desk, ...Desk[]];
+  return made as [Opened, ...Opened[]];
 }
 
 describe('add', () => {
   test('says what a person may see, and seals the rest', async () => {
-    const [{ registry, store, vault }] = await desks(1);
+    const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add({ ...meta, scopes: ['read'] }, sealed(oauth2()));
     expect(grant).toEqual({
       ...meta,
@@ -60,7 +60,7 @@ describe('add', () => {
     [meta, [], 'The audience of the grant is empty'],
     [meta, ['acme.test', '*'], 'holds what is no host'],
   ])('refuses what could not be used: %#', async (grant, audience, message) => {
-    const [{ registry }] = await desks(1);
+    const [{ registry }] = await openedStores(1);
     await expect(registry.add(grant, { credential: key, audience })).rejects.toMatchObject({
       code: 'input_invalid',
       message: expect.stringContaining(message),
@@ -69,7 +69,7 @@ describe('add', () => {
   });
 
   test('refuses a name that the user has already, and leaves what was there', async () => {
-    const [{ registry }] = await desks(1);
+    const [{ registry }] = await openedStores(1);
     const first = await registry.add(meta, sealed());
     await expect(registry.add(meta, sealed())).rejects.toMatchObject({ code: 'already_exists' });
     await registry.add({ ...meta, user: 'alice' }, sealed());
@@ -80,7 +80,7 @@ describe('add', () => {
 
 describe('find and open', () => {
   test('know by id, name and provider, and nothing by half a name', async () => {
-    const [{ registry }] = await desks(1);
+    const [{ registry }] = await openedStores(1);
     const a = await registry.add({ ...meta, name: 'a' }, sealed());
     const b = await registry.add({ ...meta, name: 'b' }, sealed());
     expect(await registry.find('acme')).toEqual([a, b]);
@@ -91,7 +91,7 @@ describe('find and open', () => {
   });
 
   test('answer from memory, without a promise, until the store changes', async () => {
-    const [here, there] = await desks(2);
+    const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     await here.registry.find('acme');
     const list = vi.spyOn(here.store.grants, 'list');
@@ -106,7 +106,7 @@ describe('find and open', () => {
   });
 
   test('lose their credential when they are revoked: a state that is set back brings nothing back', async () => {
-    const [{ registry, store, vault }] = await desks(1);
+    const [{ registry, store, vault }] = await openedStores(1);
     for (const credential of [key, oauth2({ clientSecret: 'the-secret-key' })]) {
       const grant = await registry.add({ ...meta, name: credential.type }, sealed(credential));
       expect(await registry.setState(grant, 'revoked', null)).toMatchObject({ state: 'revoked' });
@@ -119,7 +119,7 @@ describe('find and open', () => {
   });
 
   test('read the store once for all that ask at the same time', async () => {
-    const [{ registry, store }] = await desks(1);
+    const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
     const list = vi.spyOn(store.grants, 'list');
     await Promise.all(Array.from({ length: 50 }, async () => registry.find('acme')));
@@ -127,7 +127,7 @@ describe('find and open', () => {
   });
 
   test('see the registry’s own write, also where a slow read began before it', async () => {
-    const [{ registry, store, vault }] = await desks(1);
+    const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
     // An epoch that says nothing: only what the registry itself knows helps.
@@ -152,7 +152,7 @@ describe('find and open', () => {
   });
 
   test('do not answer a question with rows that were read before it and have changed since', async () => {
-    const [here, there] = await desks(2);
+    const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
     const records = await here.store.grants.list();
@@ -170,7 +170,7 @@ describe('find and open', () => {
   });
 
   test('keep the same credential object while its seal is the same', async () => {
-    const [here, there] = await desks(2);
+    const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     const before = await here.registry.open(grant.id);
     await there!.registry.add({ ...meta, name: 'other' }, sealed());
@@ -179,7 +179,7 @@ describe('find and open', () => {
   });
 
   test('read goes to the store, and makes memory follow', async () => {
-    const [{ registry, store, vault }] = await desks(1);
+    const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     const deaf = openRegistry({ store: { ...store, epoch: () => 1 }, vault, now: () => start });
     await deaf.open(grant.id);
@@ -190,7 +190,7 @@ describe('find and open', () => {
   });
 
   test('never take a store that cannot be read for an empty one', async () => {
-    const [{ registry, store }] = await desks(1);
+    const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
     await store.close();
     await expect((async () => registry.find('acme'))()).rejects.toMatchObject({ code: 'store_unavailable' });
@@ -199,11 +199,11 @@ describe('find and open', () => {
 
 describe('writes', () => {
   test('replace a credential under a new seal, and make the grant active', async () => {
-    const [{ registry, store, vault }] = await desks(1);
+    const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
-    const condemned = await registry.setState(grant, 'reauth_required', 'because');
-    expect(condemned).toMatchObject({ revision: 2, state: 'reauth_required', stateReason: 'because' });
-    const replaced = await registry.replaceCredential(condemned!, sealed(oauth2()), { scopes: ['read'] });
+    const changed = await registry.setState(grant, 'reauth_required', 'because');
+    expect(changed).toMatchObject({ revision: 2, state: 'reauth_required', stateReason: 'because' });
+    const replaced = await registry.replaceCredential(changed!, sealed(oauth2()), { scopes: ['read'] });
     expect(replaced).toMatchObject({
       id: grant.id,
       revision: 3,
@@ -219,7 +219,7 @@ describe('writes', () => {
   });
 
   test('that come second change nothing', async () => {
-    const [here, there] = await desks(2);
+    const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     await there!.registry.setState(grant, 'revoked', null);
     expect(await here.registry.replaceCredential(grant, sealed(oauth2()))).toBeNull();
@@ -228,7 +228,7 @@ describe('writes', () => {
   });
 
   test('remove', async () => {
-    const [{ registry }] = await desks(1);
+    const [{ registry }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     await registry.open(grant.id);
     expect(await registry.remove(grant.id)).toBe(true);
@@ -240,7 +240,7 @@ describe('writes', () => {
 
 describe('a record that does not open', () => {
   test('because it is another grant’s, or of another revision', async () => {
-    const [{ registry, store }] = await desks(1);
+    const [{ registry, store }] = await openedStores(1);
     const a = await registry.add({ ...meta, name: 'a' }, sealed());
     const b = await registry.add({ ...meta, name: 'b' }, sealed());
     const [recordA, recordB] = [await store.grants.get(a.id), await store.grants.get(b.id)];
@@ -255,7 +255,7 @@ describe('a record that does not open', () => {
   test.each(['{}', 'null', '{"v":2}', 'no json', '{"v":1,"audience":[],"credential":{"type":"magic"}}'])(
     'because it holds %s',
     async (text) => {
-      const [{ registry, store, vault }] = await desks(1);
+      const [{ registry, store, vault }] = await openedStores(1);
       const grant = await registry.add(meta, sealed());
       const record = await store.grants.get(grant.id);
       const bytes = vault.seal(sealContext({ ...record!, revision: 2 }), Buffer.from(text));

@@ -80,7 +80,7 @@ describe('a grant that renews itself without a refresh token', () => {
     });
   });
 
-  test('is not condemned for a refusal: the next try may work', async () => {
+  test('stays active after a refusal: the next try may work', async () => {
     const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing());
@@ -97,7 +97,7 @@ describe('a grant that renews itself without a refresh token', () => {
     expect(events.map(({ event }) => event)).toEqual(['grant.refresh_failed', 'grant.refreshed']);
   });
 
-  test('is condemned where a person has to give something anew', async () => {
+  test('needs a new consent where a person has to give something anew', async () => {
     const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing({}, exchange));
@@ -148,7 +148,7 @@ describe('a grant that was connected anew during a renewal', () => {
     expect((await registry.read(grant.id))?.sealed.credential).toEqual(replacement);
   });
 
-  test('is not condemned for what was there before, and asks for its own token', async () => {
+  test('stays active for what was there before, and asks for its own token', async () => {
     const at = await processesForTest();
     at.provider.script({ kind: 'invalid_grant', description: '' });
     const absent = { accessToken: null, expiresAt: null };
@@ -298,7 +298,7 @@ describe('the token of a connected account', () => {
     });
   });
 
-  test('that is refused because the login has ended condemns the login, not the account', async () => {
+  test('that is refused because the login has ended turns the login reauth_required, not the account', async () => {
     const { registry, source, login, account, provider, events, time } = await connected();
     provider.script({ kind: 'login_ended', description: 'expired' });
     expect(await source.tokenFor(account.id)).toMatchObject({
@@ -318,7 +318,7 @@ describe('the token of a connected account', () => {
     expect(tokenOf(await source.tokenFor(account.id))).toBe('access-2');
   });
 
-  test('condemns the account where that is not connected any more', async () => {
+  test('turns the account reauth_required where that is not connected any more', async () => {
     const { registry, source, login, account, provider } = await connected();
     provider.script({ kind: 'invalid_grant', description: '' });
     expect(tokenOf(await source.tokenFor(account.id))).toBe('reauth_required');

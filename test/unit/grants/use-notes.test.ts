@@ -6,7 +6,7 @@ import { manualTime } from '../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
 
-function diary() {
+function notesForTest() {
   const time = manualTime(start);
   const written: (readonly RightUse[])[] = [];
   const it = { away: false, meanwhile: () => {} };
@@ -29,7 +29,7 @@ const allAt = (ms: number) => [
 
 describe('uses of tokens and leases', () => {
   test('are written once a minute at most, all at once, and not before the minute is over', async () => {
-    const { time, notes, written } = diary();
+    const { time, notes, written } = notesForTest();
     for (let second = 0; second < 120; second += 1) {
       for (const id of ['a', 'b', 'a']) notes.used('token', id, usesEveryMs);
       notes.used('lease', 'l', usesEveryMs);
@@ -40,7 +40,7 @@ describe('uses of tokens and leases', () => {
   });
 
   test('are written as soon as the least patient one has to be', async () => {
-    const { time, notes, written } = diary();
+    const { time, notes, written } = notesForTest();
     notes.used('token', 'a', usesEveryMs);
     notes.used('lease', 'l', 2_000);
     await time.advance(1_999);
@@ -54,7 +54,7 @@ describe('uses of tokens and leases', () => {
   });
 
   test('that the store does not take are written when it is back', async () => {
-    const it = diary();
+    const it = notesForTest();
     it.away = true;
     it.notes.used('lease', 'l', 1_000);
     await it.time.advance(30_000);
@@ -65,7 +65,7 @@ describe('uses of tokens and leases', () => {
   });
 
   test('that come while others are written are not lost', async () => {
-    const it = diary();
+    const it = notesForTest();
     it.meanwhile = () => {
       it.meanwhile = () => {};
       it.time.set(start + 5_000);
@@ -78,7 +78,7 @@ describe('uses of tokens and leases', () => {
   });
 
   test('are written at the end, and none after it', async () => {
-    const { time, notes, written } = diary();
+    const { time, notes, written } = notesForTest();
     notes.used('token', 'a', usesEveryMs);
     await Promise.all([notes.close(), notes.close()]);
     notes.used('token', 'b', 0);
@@ -88,7 +88,7 @@ describe('uses of tokens and leases', () => {
   });
 
   test('of very many are written in parts, so that requests go in between', async () => {
-    const { notes, written } = diary();
+    const { notes, written } = notesForTest();
     for (let index = 0; index < 250; index += 1) notes.used('lease', `l-${index}`, usesEveryMs);
     await notes.flush();
     expect(written.map((uses) => uses.length)).toEqual([100, 100, 50]);
