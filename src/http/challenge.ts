@@ -1,27 +1,25 @@
-/** `WWW-Authenticate` as APIs write it (RFC 9110 §11.6.1). Pure; its time grows with the text, and no faster. */
-
-/** What one challenge says. Names of parameters and the scheme are in lower case; of a name that comes twice the first counts. */
+/** One challenge (RFC 9110 §11.6.1). The scheme and the parameter names are in lower case. The first of two equal names counts. */
 export interface Challenge {
   readonly scheme: string;
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** Characters of one field that are read; what stands behind them is an upstream's that says too much. */
-const most = 8_192;
+/** Maximum number of characters of a field that are read. */
+const maxLength = 8_192;
 
 const token = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
 const equals = /[ \t]*=[ \t]*/y;
 const quoted = /"((?:[^"\\]|\\[^])*)"/y;
-/** Credentials of one piece, such as those of Negotiate; they end where a list goes on. */
+/** A token68, as Negotiate sends it, before a comma or the end. */
 const token68 = /[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 const between = /[ \t,]*/y;
 
 /**
- * The challenges of one field, which may be several. What cannot be read ends it: what came before counts. Parameters
- * without commas between them are read too, as some servers write them.
+ * Returns the challenges of one `WWW-Authenticate` field in linear time. The first syntax error ends the list. Parameters
+ * without commas between them are accepted.
  */
 export function challengesIn(field: string): readonly Challenge[] {
-  const text = field.slice(0, most);
+  const text = field.slice(0, maxLength);
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];
   let at = 0;
   const take = (pattern: RegExp): RegExpExecArray | null => {

@@ -2,14 +2,12 @@ import { overridesMethod } from '../policy/method-override.ts';
 import { overridesPath } from '../policy/path.ts';
 import { disguisedField } from '../policy/text.ts';
 
-/**
- * The header rules: what of a message is for the proxy alone, and what goes on. Pure, over raw fields.
- */
+/** The header rules: which fields of a message the proxy removes, and which it forwards. */
 
-/** Field names and values in turn, as they stood in the message: order, case and repeats kept. */
+/** Field names and values in turn, with the order, case and repeats of the message. */
 export type RawFields = readonly string[];
 
-/** Fields that concern one connection (RFC 9110 §7.6.1, RFC 9112 §6.1 and §9.6), in lower case. */
+/** Hop-by-hop fields (RFC 9110 §7.6.1, RFC 9112 §6.1 and §9.6), in lower case. */
 export const hopByHop: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -21,9 +19,9 @@ export const hopByHop: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Fields that would route or authenticate a message, or say what its body is, if a reader took trailers for fields of the
- * head (RFC 9110 §6.5.1), and those of one connection: no trailer of such a name goes on. In lower case; `proxy-*` stands
- * for all that begin so. One that would frame the message is refused by the codec when it is read.
+ * Names of trailers to remove, in lower case: hop-by-hop fields, and fields that route, authenticate or describe a message, in
+ * case a reader merges trailers into the head (RFC 9110 §6.5.1). `proxy-*` is a prefix. The codec for HTTP/1.1 refuses
+ * `framingFields`.
  */
 export const notInTrailers = [
   'keep-alive',
@@ -53,8 +51,8 @@ export const framingFields = [
 ] as const;
 
 /**
- * Never let `Connection` take these out: they frame or address the message, a credential stands in them, or rules have
- * judged the message by them.
+ * Fields that `Connection` cannot nominate: they frame or address the message, carry a credential, or were the basis of a
+ * rule's decision.
  */
 export const neverNominated: ReadonlySet<string> = new Set([
   'host',
@@ -66,12 +64,12 @@ export const neverNominated: ReadonlySet<string> = new Set([
   'content-encoding',
 ]);
 
-/** Asked of us and answered by us: they never leave. `expect` is answered by the proxy itself. */
+/** Whether a request field is for the proxy itself. It answers `Expect`, and sets `Host`. */
 function isForProxy(name: string): boolean {
   return name.startsWith('proxy-') || name.startsWith('sidekey-') || name === 'expect' || name === 'host';
 }
 
-/** The values of one field, in order. `name` in lower case. */
+/** Returns the values of one field, in order. `name` in lower case. */
 export function valuesOf(fields: RawFields, name: string): string[] {
   const values: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
@@ -82,10 +80,9 @@ export function valuesOf(fields: RawFields, name: string): string[] {
 }
 
 /**
- * The request fields that go upstream, `Host` first and set to the one authority. What frames the body stays where it
- * stood: the body goes on as it was framed.
+ * Returns the request fields to forward, with `Host` first. The fields that frame the body keep their places.
  *
- * @param takesTrailers whether `TE` goes on too: in HTTP/2 it says `trailers` and nothing else (RFC 9113 §8.2.2)
+ * @param takesTrailers forwards `TE`, which in HTTP/2 is `trailers` (RFC 9113 §8.2.2)
  */
 export function requestFields(fields: RawFields, host: string, takesTrailers = false): string[] {
   return ['Host', host, ...endToEnd(fields, isForProxy, takesTrailers ? framingAndTe : framingAlone)];
@@ -94,17 +91,17 @@ export function requestFields(fields: RawFields, host: string, takesTrailers = f
 const framingAlone: readonly string[] = ['transfer-encoding'];
 const framingAndTe: readonly string[] = ['transfer-encoding', 'te'];
 
-const staysBehind = new Set<string>([...notInTrailers, ...framingFields]);
+const removedTrailers = new Set<string>([...notInTrailers, ...framingFields]);
 
-/** The trailers of a request that go upstream. */
+/** Returns the request trailers to forward. */
 export function trailerFields(trailers: RawFields): string[] {
   return endToEnd(
     trailers,
     (name) =>
-      staysBehind.has(name) ||
+      removedTrailers.has(name) ||
       name.startsWith('proxy-') ||
       name.startsWith('sidekey-') ||
-      // Rules have judged the request by its method and its path, and it is on its way when its trailers come.
+      // The rules decided on the method and path of the head.
       overridesMethod(name) ||
       overridesPath(name) ||
       disguisedField(name) !== null,
@@ -112,15 +109,14 @@ export function trailerFields(trailers: RawFields): string[] {
 }
 
 /**
- * The fields of a response that do not go to the client, besides those of one connection; `proxy-*` stands for all that
- * begin so. What only a proxy may say is dropped, so that no upstream can speak as Sidekey; on domains that carry a grant
- * so is `Alt-Svc`, which would lead a client around the proxy (RFC 7838).
+ * Returns the names of response fields to remove besides the hop-by-hop ones; `proxy-*` is a prefix. No upstream can send a
+ * field of the proxy. On domains with a grant, `Alt-Svc` would lead the client around the proxy (RFC 7838).
  */
 export function notFromUpstream(carriesGrant: boolean): readonly string[] {
   return carriesGrant ? ['proxy-*', 'sidekey-*', 'alt-svc'] : ['proxy-*', 'sidekey-*'];
 }
 
-/** What is left of the fields of a response without those. */
+/** Returns the response fields to forward. */
 export function responseFields(fields: RawFields, carriesGrant: boolean): string[] {
   return endToEnd(
     fields,
@@ -129,7 +125,7 @@ export function responseFields(fields: RawFields, carriesGrant: boolean): string
   );
 }
 
-/** @param keeps names that go on, though they are of one connection */
+/** @param keeps hop-by-hop fields to keep */
 function endToEnd(
   fields: RawFields,
   isDropped: (name: string) => boolean,
@@ -139,8 +135,8 @@ function endToEnd(
   const kept: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
-    const isOfThisHop = hopByHop.has(name) && !keeps.includes(name);
-    if (isOfThisHop || isDropped(name) || nominated?.has(name) === true) continue;
+    const isHopByHop = hopByHop.has(name) && !keeps.includes(name);
+    if (isHopByHop || isDropped(name) || nominated?.has(name) === true) continue;
     kept.push(fields[i]!, fields[i + 1]!);
   }
   return kept;
@@ -164,13 +160,10 @@ export function nominatedBy(values: readonly string[]): ReadonlySet<string> | nu
   return nominated;
 }
 
-/** What lets a response be a part, or compressed: in lower case. */
+/** Request fields that allow a partial or compressed response, in lower case. */
 const asksForLess = new Set(['accept-encoding', 'range', 'if-range', 'a-im', 'grpc-accept-encoding']);
 
-/**
- * The fields of a request whose response is looked into: it is asked for as a whole and without a coding, so that it can be
- * passed on as it came.
- */
+/** Returns the fields of a request whose response is searched: it asks for the whole response without a content coding. */
 export function plainRequest(fields: RawFields): string[] {
   const kept = fields.filter((_text, i) => !asksForLess.has(fields[i - (i % 2)]!.toLowerCase()));
   return [...kept, 'Accept-Encoding', 'identity'];
@@ -178,7 +171,7 @@ export function plainRequest(fields: RawFields): string[] {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** A field for people: its bytes came as one character each (latin1), and are UTF-8 where they can be. */
+/** Decodes a latin1 field value as UTF-8 where it is valid UTF-8. */
 export function readText(field: string): string {
   try {
     return utf8.decode(Buffer.from(field, 'latin1'));

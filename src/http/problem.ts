@@ -5,7 +5,7 @@ import type { Denial } from '../policy/decide.ts';
 import type { RawFields } from './fields.ts';
 import type { Reply } from './message.ts';
 
-/** A refusal as a client sees it: a problem document (RFC 9457). */
+/** The response to a refused request: a problem document (RFC 9457). */
 interface Refusal {
   readonly status: number;
   readonly reason: string;
@@ -13,17 +13,17 @@ interface Refusal {
   readonly body: Buffer;
 }
 
-/** Policy's no as a failure. */
+/** Returns a denial of the policy as an error. */
 export function denialOf({ code, reason, hint }: Pick<Denial, 'code' | 'reason' | 'hint'>): SidekeyError {
   return new SidekeyError(code, `${asBeginning(reason)}.`, { hint });
 }
 
-/** A reason as the beginning of a sentence; names of hosts stay as they are. */
+/** Capitalizes the article of a reason. Host names stay unchanged. */
 export function asBeginning(reason: string): string {
   return reason.replace(/^(?:the|no) /, (word) => word.charAt(0).toUpperCase() + word.slice(1));
 }
 
-/** A failure as a refusal. What is not a `SidekeyError` says nothing of itself to the client. */
+/** Returns the response for an error. The client learns nothing about an error that is no `SidekeyError`. */
 export function refusalOf(error: unknown): Refusal {
   const known = error instanceof SidekeyError ? error : new SidekeyError('internal');
   const { code, status, message: detail, hint, retryAfterMs } = known;
@@ -38,7 +38,7 @@ export function refusalOf(error: unknown): Refusal {
   );
   return {
     status,
-    // Many clients print nothing of a refused CONNECT but its reason phrase.
+    // Many clients print only the reason phrase of a refused CONNECT.
     reason: code,
     fields: [
       'Content-Type',
@@ -49,28 +49,28 @@ export function refusalOf(error: unknown): Refusal {
       'no-store',
       'Sidekey-Error',
       code,
-      // Whole seconds, and never too early: who comes back at once would be refused again.
+      // Rounded up: an early retry would be refused again.
       ...(retryAfterMs === undefined
         ? []
         : ['Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))]),
       ...(code === 'agent_auth_required'
         ? ['Proxy-Authenticate', 'Basic realm="Sidekey", charset="UTF-8"']
         : []),
-      // RFC 9110 §15.5.6; only pages of Sidekey's own refuse by method.
+      // RFC 9110 §15.5.6. Only pages of Sidekey itself refuse by method.
       ...(code === 'method_not_allowed' ? ['Allow', 'GET, HEAD'] : []),
     ],
     body,
   };
 }
 
-/** Refuses through a reply that has not begun; cuts one that has. Answers the status, for the audit. */
+/** Sends a refusal, or cuts a reply that has started. Returns the status. */
 export function refuse(reply: Reply, error: unknown, method: string): number {
   const { status, reason, fields, body } = refusalOf(error);
   if (reply.started) {
     reply.abort();
     return status;
   }
-  // Where a message is malformed, what comes after it is not known to begin where it seems to (RFC 9112 §6.3).
+  // The end of a malformed message is unknown, and so is the start of the next one (RFC 9112 §6.3).
   if (status === 400) reply.last();
   reply.head(status, reason, fields);
   if (method !== 'HEAD') reply.write(body);
@@ -78,7 +78,7 @@ export function refuse(reply: Reply, error: unknown, method: string): number {
   return status;
 }
 
-/** A refusal as bytes, for a socket that speaks HTTP/1.1 and is closed after it: CONNECT and upgrades. */
+/** Returns a refusal as bytes of HTTP/1.1, for a socket that is closed after it: CONNECT and upgrades. */
 export function refusalBytes(error: unknown): Buffer {
   const { status, reason, fields, body } = refusalOf(error);
   let head = `HTTP/1.1 ${status} ${reason}\r\n`;

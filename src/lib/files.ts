@@ -1,10 +1,9 @@
-/** What keeps a file private, and its name on disk, for every room that writes files. */
 import { open } from 'node:fs/promises';
 
 // Windows has no such bits: there the folder's access list decides.
 const hasModes = process.platform !== 'win32';
 
-/** Whether a file or folder of this mode is its owner's alone: nobody else may read, write or run it. */
+/** Whether this mode gives access to the owner alone. */
 export function isPrivate(mode: number): boolean {
   return !hasModes || (mode & 0o077) === 0;
 }
@@ -15,8 +14,8 @@ export function isWritableByAll(mode: number): boolean {
 }
 
 /**
- * Makes a new name in a folder itself survive a power cut (`fsync(2)`: the entry in the folder is synced apart from the
- * file). Rejects with what the system says; not every system lets a folder be opened and synced.
+ * Syncs a folder, so that a new entry survives a power failure: `fsync(2)` of the file does not sync the entry. Rejects with
+ * the system's error; not every system can sync a folder.
  */
 export async function syncFolder(folder: string): Promise<void> {
   if (!hasModes) return;

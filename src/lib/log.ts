@@ -1,7 +1,7 @@
 import { type DestinationStream, pino } from 'pino';
 import { errorFacts } from './errors.ts';
 
-/** The part of a logger that the house uses. */
+/** The methods of pino that are used. */
 export interface Log {
   error(fields: object, message: string): void;
   warn(fields: object, message: string): void;
@@ -9,7 +9,7 @@ export interface Log {
   debug(fields: object, message: string): void;
 }
 
-/** Log lines on stderr, for stdout is for results: JSON for programs, and plain lines where a person looks on. */
+/** Creates the log on stderr: JSON lines, or plain text lines on a terminal. stdout is for results. */
 export function createLog(
   level: 'fatal' | 'error' | 'warn' | 'info' | 'debug',
   destination: DestinationStream = standardError(),
@@ -18,7 +18,7 @@ export function createLog(
     {
       name: 'sidekey',
       level,
-      // Under whatever name an error is given, only what is known to hold no secret is written of it.
+      // Only the parts of an error that can hold no secret are written, whatever the key of the error.
       formatters: { log: (fields) => Object.fromEntries(Object.entries(fields).map(described)) },
       serializers: { err: (description: unknown) => description },
     },
@@ -31,7 +31,7 @@ function standardError(): DestinationStream {
   return process.stderr.isTTY ? { write: (line) => void stderr.write(plainLine(line)) } : stderr;
 }
 
-/** What pino writes, and what we give it. */
+/** A line as pino writes it. */
 interface Line extends Readonly<Record<string, unknown>> {
   readonly time: number;
   readonly level: number;
@@ -39,7 +39,7 @@ interface Line extends Readonly<Record<string, unknown>> {
   readonly err?: { readonly message?: string; readonly name?: string; readonly code?: string };
 }
 
-/** One log line as a person reads it: time, level, what happened, and where. A stack is not for a person. */
+/** Formats a log line for a terminal: time, level, message and facts, without a stack. */
 export function plainLine(line: string): string {
   const {
     time,
@@ -57,7 +57,7 @@ export function plainLine(line: string): string {
   const cause = err === undefined ? [] : [`(${err.message ?? err.code ?? err.name})`];
   const clock = new Date(time).toISOString().slice(11, 19);
   const words = [`${clock}Z`, pino.levels.labels[level] ?? level, msg, ...facts, ...cause].join(' ');
-  // Names in it may come from others: nothing of them may drive the terminal.
+  // Names in it may be an attacker's: control characters must not reach the terminal.
   return `${words.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')}\n`;
 }
 
@@ -65,7 +65,7 @@ function described([key, value]: [string, unknown]): [string, unknown] {
   return [key, value instanceof Error || key === 'err' ? describeError(value) : value];
 }
 
-/** An error and what lay beneath it, as far as `errorFacts` has something to say of it. */
+/** Describes an error and its causes by `errorFacts`. */
 function describeError(error: unknown, depth = 0): object {
   const { frames, ...facts } = errorFacts(error);
   const stack = frames.length === 0 ? {} : { stack: frames.join('\n') };
@@ -74,14 +74,14 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 /**
- * What a person types to run this program: where npm runs it from a checkout there is no `sidekey` on the PATH.
- * `npm_command` is what npm tells its children (`exec` is npx).
+ * Returns the command that runs this program: `npx sidekey` where npm started it, since `sidekey` is not on the PATH then.
+ * npm sets `npm_command` for its children (`exec` is npx).
  */
 export function commandName(npmCommand: string | undefined = process.env['npm_command']): string {
   return ['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '') ? 'npx sidekey' : 'sidekey';
 }
 
-/** A text for a person, with the commands in it (at its beginning, or after an arrow) as they are typed here. */
+/** Replaces `sidekey` at the beginning of a text, or behind an arrow, by the command of this installation. */
 export function asTyped(text: string, name: string = commandName()): string {
   return name === 'sidekey' ? text : text.replace(/(^|→ )sidekey (?=[a-z-])/g, `$1${name} `);
 }

@@ -1,9 +1,9 @@
-/** A text as one word of a POSIX shell, in quotes where the shell would act on it: for a line to paste. */
+/** Quotes a text as one word of a POSIX shell where it needs quotes. */
 export function shellWord(text: string): string {
   return /^[A-Za-z0-9_./:@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** A text with its control characters written out: what others chose must not drive a person's terminal. */
+/** Escapes the control characters of untrusted text, so that it cannot control a terminal. */
 export function visible(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\u2028\u2029]/gu,
@@ -11,13 +11,13 @@ export function visible(text: string): string {
   );
 }
 
-/** White space that is no blank, fillers that look like one, what has no meaning of its own, and heaps of marks. */
+/** White space other than the space, fillers that look like one, unassigned and private characters, stacked marks. */
 const deceptive =
   /(?! )[\p{Zs}\p{Co}\p{Cn}\p{Cs}\u115f\u1160\u2800\u3164\uffa0]|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]|\p{M}{4,}/gu;
 
 /**
- * Text of agents before a person who is about to say yes: it must not act, look like something else of the page, or push
- * that out of sight. Everything that does is written out, and several blanks are one.
+ * Escapes an agent's text for a person who decides on its request. The text must not control the terminal, imitate other
+ * text, or push it out of sight. Several spaces become one.
  */
 export function untrusted(text: string): string {
   return visible(text)

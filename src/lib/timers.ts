@@ -1,7 +1,6 @@
-/** Waiting, with the clock's timers passed in. */
-
+/** Timers, which tests replace by their own. */
 export interface Timers {
-  /** Runs `run` once, `ms` milliseconds from now, unless the function it answers with is called before. */
+  /** Runs `run` once, `ms` milliseconds from now. The returned function cancels it. */
   after(ms: number, run: () => void): () => void;
 }
 
@@ -33,8 +32,8 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
 }
 
 /**
- * What the promise brings, or `late` when `ms` milliseconds have passed before. The promise itself is left alone:
- * others may wait for it too. Rejects with the signal's reason when that is aborted.
+ * Resolves with the result of a promise, or with `late` after `ms` milliseconds. The promise is not cancelled. Rejects with
+ * the signal's reason when that is aborted.
  */
 export function within<T>(
   timers: Timers,
@@ -75,29 +74,24 @@ export function within<T>(
   });
 }
 
-/** The time, and what is to be done later: handed in where tests have a clock of their own. */
-export interface Clock {
-  /** Milliseconds from some fixed moment on; never back. */
+/** A monotonic clock with timers. */
+export interface Clock extends Timers {
+  /** Milliseconds since a fixed moment. */
   now(): number;
-  /** Runs `run` once, `ms` milliseconds from now, unless the function it answers with is called before. */
-  after(ms: number, run: () => void): () => void;
 }
 
-/** That of the process. */
+/** The clock of the process. */
 export const systemClock: Clock = {
   now: () => performance.now(),
-  after(ms, run) {
-    const timer = setTimeout(run, ms);
-    return () => clearTimeout(timer);
-  },
+  after: (ms, run) => systemTimers.after(ms, run),
 };
 
-/** Node takes a longer one for none at all. */
-const longestTimer = 2_147_483_647;
+/** Maximum delay of a timer in Node, which fires a longer one at once. */
+const maxTimerMs = 2_147_483_647;
 
 /**
- * A moment that is moved again and again, mostly further away. To move it costs a look at the clock: the timer behind it
- * is left as it is, and when it goes off too early it is set for what is left.
+ * A deadline that is moved often, mostly to a later time. Moving it later sets no timer: the existing one fires early, and
+ * is set again for the rest.
  */
 export class Deadline {
   readonly #clock: Clock;
@@ -112,18 +106,18 @@ export class Deadline {
     this.#expired = expired;
   }
 
-  /** Reached in `ms` milliseconds, whatever was set before. */
+  /** Sets the deadline to `ms` milliseconds from now. */
   set(ms: number): void {
     this.#due = this.#clock.now() + ms;
     if (this.#due < this.#timerDue) this.#arm(ms);
   }
 
-  /** Not to be reached at all, until it is set again. */
+  /** Removes the deadline. The timer may remain. */
   clear(): void {
     this.#due = Infinity;
   }
 
-  /** As `clear`, and nothing of it stays behind. */
+  /** Removes the deadline and the timer. */
   stop(): void {
     this.#due = Infinity;
     this.#timerDue = Infinity;
@@ -133,7 +127,7 @@ export class Deadline {
 
   #arm(ms: number): void {
     this.#cancel?.();
-    const wait = Math.min(ms, longestTimer);
+    const wait = Math.min(ms, maxTimerMs);
     this.#timerDue = this.#clock.now() + wait;
     this.#cancel = this.#clock.after(wait, () => this.#fire());
   }
@@ -144,7 +138,8 @@ export class Deadline {
     if (this.#due === Infinity) return;
     const left = this.#due - this.#clock.now();
     if (left > 0) {
-      this.#arm(left);
+      // Timers count whole milliseconds, and may fire slightly early.
+      this.#arm(Math.ceil(left));
       return;
     }
     this.#due = Infinity;

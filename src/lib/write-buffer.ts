@@ -1,26 +1,26 @@
 import type { Duplex } from 'node:stream';
 
-/** What a head and a short body fit into: most of what is written. */
+/** Size of a small buffer: enough for a head and a short body. */
 const smallBytes = 4_096;
 /** Four records of TLS (RFC 8446 §5.1). */
 const largeBytes = 65_536;
-/** Bytes that are gathered and being written at most, before no more is wanted. */
+/** Number of unsent bytes from which the buffer counts as full. */
 const fullBytes = 2 * largeBytes;
 
-/** Buffers that nobody uses now. A body that passes in buffers of its own has V8 collect its whole heap every 64 MB. */
+/** Free buffers. A new buffer for each piece of a body would make V8 collect its whole heap every 64 MB. */
 const idle = { small: [] as Buffer[], large: [] as Buffer[] };
-const mostIdle = { small: 256, large: 32 };
+const maxIdle = { small: 256, large: 32 };
 
 /**
- * What goes out on a connection. What is written in one turn leaves in one piece, a head with the body behind it; and what
- * comes while a piece is being written waits and leaves in one, too, since each write costs a system call and a record of TLS.
+ * The write buffer of a connection. It combines all pieces of one turn, and all pieces that come during a write, into one
+ * write: each write costs a system call and a TLS record.
  */
-export class Outbox {
+export class WriteBuffer {
   readonly #socket: Duplex;
-  /** What is gathered, `#size` bytes of it. It is the outbox's alone until the socket has taken it. */
+  /** The gathered bytes, `#size` of them. */
   #gathered: Buffer | null = null;
   #size = 0;
-  /** Bytes that the socket was given and has not taken. */
+  /** Bytes that the socket is writing. */
   #given = 0;
   #isScheduled = false;
   #onDrain: (() => void)[] = [];
@@ -30,14 +30,13 @@ export class Outbox {
     this.#socket = socket;
   }
 
-  /** Whether the other side takes less than it is sent: `onDrain` tells when to go on. */
+  /** Whether the peer reads slower than it is sent to: wait for `onDrain`. */
   get isFull(): boolean {
     return this.#size + this.#given >= fullBytes;
   }
 
   /**
-   * Takes a copy of a piece; text is latin1, a character a byte. Where nothing is being written, it leaves at the end of
-   * this turn at the latest.
+   * Adds a copy of a piece; text is latin1. Where no write is under way, it is written at the end of this turn at the latest.
    *
    * @returns false: `isFull`
    */
@@ -56,7 +55,7 @@ export class Outbox {
     return !this.isFull;
   }
 
-  /** Sends what is there. */
+  /** Writes the gathered bytes. */
   flush(): void {
     const bytes = this.#gathered;
     const size = this.#size;
@@ -69,17 +68,17 @@ export class Outbox {
     }
     this.#given += size;
     this.#socket.write(bytes.subarray(0, size), (error) => {
-      // Of what fails nobody knows whether the system still reads it: it is left to the collector.
+      // After an error the system may still read the buffer: it is not used again.
       if (error == null) this.#taken(bytes, size);
     });
   }
 
-  /** Calls once when it is not full any more; never where the connection is closed before. */
+  /** Calls `drained` once when the buffer is not full any more; never where the connection is closed before. */
   onDrain(drained: () => void): void {
     this.#onDrain.push(drained);
   }
 
-  /** Calls `taken` when the socket has taken all that was added up to now; never where it is closed before. */
+  /** Calls `taken` when the socket has written all bytes added so far; never where it is closed before. */
   whenTaken(taken: () => void): void {
     this.flush();
     if (this.#given === 0 && !this.#socket.destroyed) taken();
@@ -96,7 +95,7 @@ export class Outbox {
     }
   }
 
-  /** What to gather so many more bytes in; a large one may have room for a part of them alone. */
+  /** Returns a buffer for more bytes. A large one may have room for only a part of them. */
   #bufferFor(bytes: number): Buffer {
     const held = (this.#gathered ??= take(bytes));
     if (this.#size + bytes <= held.length || held.length === largeBytes) return held;
@@ -134,5 +133,5 @@ function take(bytes: number): Buffer {
 
 function giveBack(bytes: Buffer): void {
   const kind = bytes.length === smallBytes ? 'small' : 'large';
-  if (idle[kind].length < mostIdle[kind]) idle[kind].push(bytes);
+  if (idle[kind].length < maxIdle[kind]) idle[kind].push(bytes);
 }

@@ -1,5 +1,5 @@
 import type { OnReadOpts, Socket } from 'node:net';
-import { Outbox } from '../lib/write-buffer.ts';
+import { WriteBuffer } from '../lib/write-buffer.ts';
 import { Deadline, type Clock } from '../lib/timers.ts';
 
 /** An HTTP/1.1 connection to an upstream, as its current user sees it. */
@@ -64,7 +64,7 @@ export class PooledConnection implements UpstreamConnection {
   readonly #pool: ConnectionOwner;
   readonly #deadline: Deadline;
   #socket: Socket | null = null;
-  #outbox: Outbox | null = null;
+  #outbox: WriteBuffer | null = null;
   #waitsForDrain = false;
   #user: ConnectionUser | null = null;
   /** The owner of its requests so far; null: it was never used. */
@@ -87,7 +87,7 @@ export class PooledConnection implements UpstreamConnection {
   /** Takes over the socket. Closes it if it has sent data or ended already. */
   attach(socket: Socket): void {
     this.#socket = socket;
-    this.#outbox = new Outbox(socket);
+    this.#outbox = new WriteBuffer(socket);
     socket.on('error', (error) => this.#lost(error));
     socket.on('close', () => this.#lost(new Error('the connection was closed')));
     socket.on('end', () => this.#ended());

@@ -1,6 +1,6 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, sensitiveHeaders } from 'node:http2';
 import { SidekeyError } from '../lib/errors.ts';
-import { giveUp } from '../lib/http2-abort.ts';
+import { resetStream } from '../lib/http2-abort.ts';
 import { type Clock, Deadline } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 
@@ -135,7 +135,7 @@ export class SessionStream implements UpstreamStream {
     // Not while node reads for the session: closing a stream with an unfinished body by CANCEL, which its upstream ends in
     // the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
     setImmediate(() => {
-      giveUp(this.#native, constants.NGHTTP2_CANCEL);
+      resetStream(this.#native, constants.NGHTTP2_CANCEL);
       // Node closes no stream before all of it was read: a paused one would occupy its session for ever.
       this.#native.resume();
     });

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../../lib/errors.ts';
-import type { Timers } from '../../lib/timers.ts';
-import { Outbox } from '../../lib/write-buffer.ts';
+import { Deadline, type Timers } from '../../lib/timers.ts';
+import { WriteBuffer } from '../../lib/write-buffer.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { BodyPlan } from '../framing.ts';
 import type { RequestHeadBytes } from '../head.ts';
@@ -38,10 +38,10 @@ const graceMs = 1_000;
 export class ClientConnection implements ReplyLine, IntakeOwner {
   readonly socket: Duplex;
   readonly client: Client;
-  readonly outbox: Outbox;
+  readonly outbox: WriteBuffer;
   readonly #service: Service;
   readonly #intake: RequestIntake;
-  readonly #deadline: Deadline;
+  readonly #deadline: ConnectionDeadline;
   /** What is being answered. */
   #reply: ClientReply | null = null;
   #answered: Incoming | null = null;
@@ -56,10 +56,10 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     const limits = service.limits();
     this.socket = socket;
     this.client = client;
-    this.outbox = new Outbox(socket);
+    this.outbox = new WriteBuffer(socket);
     this.#service = service;
     this.#intake = new RequestIntake(this, limits);
-    this.#deadline = new Deadline(service.timers, service.now, (what) => this.#late(what));
+    this.#deadline = new ConnectionDeadline(service.timers, service.now, (what) => this.#late(what));
     this.#deadline.set('first', limits.head_timeout);
     socket.on('error', ignore).on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onClose);
     socket.resume();
@@ -299,74 +299,44 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
 
 function ignore(): void {}
 
-/** What a client connection has a limited time for. */
+/** The event that a client connection waits for. */
 export type Awaited = 'first' | 'head' | 'body' | 'next' | 'close';
 
-/**
- * The one deadline of a connection, and the one timer that stands behind it. To move the deadline away costs no timer: the
- * one that is set wakes early, and sleeps again for the rest. So an exchange that is answered at once costs none.
- */
-export class Deadline {
-  readonly #timers: Timers;
-  readonly #now: () => number;
-  readonly #onPassed: (what: Awaited) => void;
+/** The one deadline of a connection, for the event that it waits for. An exchange that is answered at once sets no timer. */
+export class ConnectionDeadline {
   #what: Awaited | null = null;
-  #at = 0;
-  #wakesAt = Infinity;
-  #cancel: (() => void) | null = null;
+  readonly #deadline: Deadline;
 
-  /** @param now a clock that goes forward alone, in milliseconds */
+  /** @param now a monotonic clock, in milliseconds */
   constructor(timers: Timers, now: () => number, onPassed: (what: Awaited) => void) {
-    this.#timers = timers;
-    this.#now = now;
-    this.#onPassed = onPassed;
+    this.#deadline = new Deadline({ now, after: (ms, run) => timers.after(ms, run) }, () => {
+      const what = this.#what;
+      this.#what = null;
+      if (what !== null) onPassed(what);
+    });
   }
 
-  /** What is waited for; null: nothing. */
+  /** The awaited event; null: none. */
   get what(): Awaited | null {
     return this.#what;
   }
 
-  /** Waits for this, for so many milliseconds from now, and for nothing else. */
+  /** Waits for an event for `ms` milliseconds, and for no other. */
   set(what: Awaited, ms: number): void {
     this.#what = what;
-    this.#at = this.#now() + ms;
-    if (this.#wakesAt <= this.#at) return;
-    this.#cancel?.();
-    this.#sleep(ms);
+    this.#deadline.set(ms);
   }
 
-  /** Waits for nothing. */
+  /** Waits for nothing. The timer may remain. */
   clear(): void {
     this.#what = null;
+    this.#deadline.clear();
   }
 
-  /** Waits no more, and leaves no timer behind. */
+  /** Waits for nothing, and removes the timer. */
   close(): void {
     this.#what = null;
-    this.#cancel?.();
-    this.#cancel = null;
-    this.#wakesAt = Infinity;
-  }
-
-  #sleep(ms: number): void {
-    this.#wakesAt = this.#now() + ms;
-    this.#cancel = this.#timers.after(ms, () => this.#wake());
-  }
-
-  #wake(): void {
-    this.#cancel = null;
-    this.#wakesAt = Infinity;
-    const what = this.#what;
-    if (what === null) return;
-    const left = this.#at - this.#now();
-    if (left > 0) {
-      // Timers count whole milliseconds, and may wake a little before their time.
-      this.#sleep(Math.ceil(left));
-      return;
-    }
-    this.#what = null;
-    this.#onPassed(what);
+    this.#deadline.stop();
   }
 }
 

@@ -1,6 +1,6 @@
 import { SidekeyError } from '../../lib/errors.ts';
 import { createGone, type Gone } from '../../lib/http2-abort.ts';
-import type { Outbox } from '../../lib/write-buffer.ts';
+import type { WriteBuffer } from '../../lib/write-buffer.ts';
 import type { RawFields } from '../fields.ts';
 import { hasResponseBody, responsePlan } from '../framing.ts';
 import type { NameSet, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
@@ -10,7 +10,7 @@ import type { Reply } from '../message.ts';
 
 /** What a reply needs of the connection that it goes out on. */
 export interface ReplyLine {
-  readonly outbox: Outbox;
+  readonly outbox: WriteBuffer;
   /** Lines of the fields that concern the connection. */
   connectionLines(isLast: boolean): string;
   /** Asked at the head: whether the connection ends with this response in any case. */

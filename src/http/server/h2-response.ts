@@ -1,6 +1,6 @@
 import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
 import { SidekeyError } from '../../lib/errors.ts';
-import { createGone, giveUp, type Gone } from '../../lib/http2-abort.ts';
+import { createGone, resetStream, type Gone } from '../../lib/http2-abort.ts';
 import { hopByHop, type RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
 import { fieldLines } from '../h1/write.ts';
@@ -145,7 +145,7 @@ export class StreamReply implements Reply {
   }
 
   abort(): void {
-    if (!this.ended) giveUp(this.#stream, constants.NGHTTP2_INTERNAL_ERROR);
+    if (!this.ended) resetStream(this.#stream, constants.NGHTTP2_INTERNAL_ERROR);
   }
 
   readonly #onWantTrailers = (): void => {

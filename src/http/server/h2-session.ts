@@ -13,7 +13,7 @@ import type { RawFields } from '../fields.ts';
 import { Malformed } from '../h1/scan.ts';
 import type { Client } from '../message.ts';
 import { refuse } from '../problem.ts';
-import { type Awaited, Deadline } from './h1-connection.ts';
+import { type Awaited, ConnectionDeadline } from './h1-connection.ts';
 import { StreamReply } from './h2-response.ts';
 import { listSize, readStreamHead, RequestStream, type StreamHead, type StreamService } from './h2-stream.ts';
 
@@ -41,7 +41,7 @@ export class ClientSession {
   readonly #client: Client;
   readonly #service: SessionService;
   readonly #session: ServerHttp2Session;
-  readonly #deadline: Deadline;
+  readonly #deadline: ConnectionDeadline;
   readonly #underWay = new Set<RequestStream>();
   readonly #waiting = new Set<RequestStream>();
   readonly #begunAt: number;
@@ -64,7 +64,7 @@ export class ClientSession {
     this.#service = service;
     const limits = service.limits();
     this.#begunAt = service.now();
-    this.#deadline = new Deadline(service.timers, service.now, (what) => this.#late(what));
+    this.#deadline = new ConnectionDeadline(service.timers, service.now, (what) => this.#late(what));
     this.#deadline.set('first', limits.head_timeout);
     // A client that has ended its side can acknowledge nothing (RFC 9113 §6.5, §6.9): it has left. The socket stays open
     // by itself, for the listener allows half-open connections.

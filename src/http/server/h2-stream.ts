@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import { SidekeyError } from '../../lib/errors.ts';
-import { giveUp } from '../../lib/http2-abort.ts';
+import { resetStream } from '../../lib/http2-abort.ts';
 import type { Timers } from '../../lib/timers.ts';
 import type { Limits } from '../../policy/limits.ts';
 import { hopByHop, type RawFields, valuesOf } from '../fields.ts';
@@ -9,7 +9,7 @@ import { type HeadLimits, Malformed } from '../h1/scan.ts';
 import type { Client, InboundRequest, UpgradeSide } from '../message.ts';
 import type { RequestHead } from '../head.ts';
 import { refuse } from '../problem.ts';
-import { Deadline, refuseExpectation } from './h1-connection.ts';
+import { ConnectionDeadline, refuseExpectation } from './h1-connection.ts';
 import { left, silent } from './h1-request.ts';
 import { type ReplyOwner, StreamReply } from './h2-response.ts';
 
@@ -255,7 +255,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   readonly passed: BodyOwner['passed'];
   /** `Sec-WebSocket-Key` of an extended CONNECT; RFC 8441 §5 asks for none. */
   readonly webSocketKey: string | undefined;
-  #deadline: Deadline | null = null;
+  #deadline: ConnectionDeadline | null = null;
 
   constructor(
     stream: ServerHttp2Stream,
@@ -303,7 +303,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
         ...(body !== null && { trailers: () => body.trailers }),
       };
       await this.#service.exchange(inbound, this);
-      if (!reply.ended) giveUp(stream, constants.NGHTTP2_INTERNAL_ERROR);
+      if (!reply.ended) resetStream(stream, constants.NGHTTP2_INTERNAL_ERROR);
     }
     void body?.return();
     this.#deadline?.close();
@@ -311,7 +311,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
 
   /** Cuts what is under way, so that it cannot be taken for whole, and nothing else of the connection. */
   destroy(): void {
-    giveUp(this.stream, constants.NGHTTP2_CANCEL);
+    resetStream(this.stream, constants.NGHTTP2_CANCEL);
   }
 
   replied(): void {
@@ -338,7 +338,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     const idleMs = () => this.#service.limits().client_body_idle;
     if (!isAwaited) this.#deadline?.clear();
     else {
-      this.#deadline ??= new Deadline(this.#service.timers, this.#service.now, () =>
+      this.#deadline ??= new ConnectionDeadline(this.#service.timers, this.#service.now, () =>
         this.body?.fail(silent(idleMs())),
       );
       this.#deadline.set('body', idleMs());

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Deadline, type Awaited } from '../../../../src/http/server/h1-connection.ts';
+import { ConnectionDeadline, type Awaited } from '../../../../src/http/server/h1-connection.ts';
 import { manualTime } from '../../lib/manual-time.ts';
 
 function begun() {
   const time = manualTime(0);
   const passed: Awaited[] = [];
-  const deadline = new Deadline(time.timers, time.now, (what) => passed.push(what));
+  const deadline = new ConnectionDeadline(time.timers, time.now, (what) => passed.push(what));
   return { time, passed, deadline };
 }
 

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { Outbox } from '../../../src/lib/write-buffer.ts';
+import { WriteBuffer } from '../../../src/lib/write-buffer.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -23,7 +23,7 @@ function begun() {
     },
   });
   const fail = () => takes.shift()?.(new Error('it is gone'));
-  return { socket, written, take, fail, outbox: new Outbox(socket) };
+  return { socket, written, take, fail, outbox: new WriteBuffer(socket) };
 }
 
 describe('what goes out on a connection', () => {
