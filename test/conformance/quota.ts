@@ -58,45 +58,45 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
     const take = (limit: RuleLimit, now: number, who = ci): Promise<QuotaResult> =>
       quota.take([limit], who, now);
 
-    it('lets everything pass where nothing is limited, and keeps no count of it', async () => {
+    it('allows everything without limits, and keeps no count', async () => {
       for (let n = 0; n < 10; n += 1) expect(await quota.take([], ci, noon)).toEqual({ ok: true });
       quota.spend([], ci, 1e9, noon);
       expect(subject.counts()).toBe(0);
     });
 
     describe('a rate', () => {
-      it('gives its burst at once, and then says how long it takes until the next', async () => {
+      it('allows its burst at once, and then returns the wait for the next request', async () => {
         expect(await drain([rate()])).toMatchObject({ got: 3, retryAfterMs: 500, limit: rate() });
       });
 
-      it('gives the next one when it said, and not a millisecond before', async () => {
+      it('allows the next request after that wait, and not a millisecond earlier', async () => {
         await drain([rate()]);
         expect(await take(rate(), noon + 499)).toMatchObject({ ok: false, retryAfterMs: 1 });
         expect(await take(rate(), noon + 500)).toEqual({ ok: true });
         expect(await take(rate(), noon + 500)).toMatchObject({ ok: false, retryAfterMs: 500 });
       });
 
-      it('keeps no more than its burst over a long pause', async () => {
+      it('allows no more than its burst after a long pause', async () => {
         await drain([rate()]);
         for (const pause of [30_000, 24 * hour]) {
           expect(await drain([rate()], ci, noon + pause)).toMatchObject({ got: 3 });
         }
       });
 
-      it('adds up parts of a request without losing any', async () => {
+      it('adds up fractions of a request exactly', async () => {
         const third = rate({ count: 1, perMs: 3_333, burst: 1 });
         let got = 0;
         for (let ms = 0; ms <= 33_330; ms += 1) if ((await take(third, noon + ms)).ok) got += 1;
         expect(got).toBe(11);
       });
 
-      it('takes nothing for a request that it refuses', async () => {
+      it('charges nothing for a refused request', async () => {
         await drain([rate()]);
         for (let n = 0; n < 10; n += 1) await take(rate(), noon + 100);
         expect(await take(rate(), noon + 500)).toEqual({ ok: true });
       });
 
-      it('stands still while the clock is a little back, and counts no moment twice', async () => {
+      it('counts no moment twice after the clock steps back a little', async () => {
         await drain([rate()], ci, noon);
         for (const back of [1, 1_000, 60_000]) {
           expect(await take(rate(), noon - back)).toMatchObject({ ok: false, retryAfterMs: 500 + back });
@@ -104,7 +104,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         }
       });
 
-      it('goes on from a clock that was set back far, without a gift and without a wait till then', async () => {
+      it('continues from a clock that was set back far, without a credit and without a longer wait', async () => {
         await drain([rate()], ci, noon);
         expect(await take(rate(), noon - hour)).toMatchObject({ ok: false, retryAfterMs: 500 });
         expect(await drain([rate()], ci, noon - hour + 500)).toMatchObject({ got: 1 });
@@ -112,26 +112,26 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
     });
 
     describe('a budget', () => {
-      it('gives its requests, and the next at midnight in UTC', async () => {
+      it('allows its requests, and the next one at midnight in UTC', async () => {
         expect(await drain([budget()])).toMatchObject({ got: 3, retryAfterMs: 12 * hour, limit: budget() });
         expect(await take(budget(), midnight - 1)).toMatchObject({ ok: false, retryAfterMs: 1 });
         expect(await drain([budget()], ci, midnight)).toMatchObject({ got: 3, retryAfterMs: 24 * hour });
       });
 
-      it('is not given twice by a clock that goes to and fro around midnight', async () => {
+      it('is not given twice by a clock that steps around midnight', async () => {
         await drain([budget()], ci, midnight);
         for (const now of [midnight - 1, midnight, midnight - 60_000, midnight + 1]) {
           expect(await take(budget(), now)).toMatchObject({ ok: false });
         }
       });
 
-      it('of yesterday is kept for whoever’s clock is a little behind', async () => {
+      it('of yesterday is kept for clocks that are a little behind', async () => {
         await drain([budget()], ci, midnight - 60_001);
         await take(rate(), midnight);
         expect(await take(budget(), midnight - 1)).toMatchObject({ ok: false });
       });
 
-      it('is not given anew by a clock that was set back by a day, and counts from where the clock is', async () => {
+      it('is not given again by a clock that was set back by a day, and counts from that time', async () => {
         await drain([budget()], ci, noon);
         expect(await take(budget(), noon - 24 * hour)).toMatchObject({ ok: false, retryAfterMs: 12 * hour });
         expect(await drain([budget()], ci, midnight - 24 * hour)).toMatchObject({ got: 3 });
@@ -139,21 +139,21 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
 
       const bytes = budget({ requests: null, bytes: 1_000 });
 
-      it('of bytes blocks the next request when what was spent reaches it', async () => {
+      it('of bytes refuses the next request after it is used up', async () => {
         quota.spend([bytes], ci, 999, noon);
         expect(await take(bytes, noon)).toEqual({ ok: true });
         quota.spend([bytes], ci, 1, noon);
         expect(await take(bytes, noon)).toMatchObject({ ok: false, retryAfterMs: 12 * hour, limit: bytes });
       });
 
-      it('of bytes may be overdrawn by what is under way, and is whole again the day after', async () => {
+      it('of bytes may be overdrawn by requests in flight, and is full again the next day', async () => {
         expect(await take(bytes, noon)).toEqual({ ok: true });
         quota.spend([bytes], ci, 1e9, noon);
         expect(await take(bytes, noon)).toMatchObject({ ok: false });
         expect(await take(bytes, midnight)).toEqual({ ok: true });
       });
 
-      it('of bytes says when it is overdrawn, and until when', async () => {
+      it('of bytes reports that it is overdrawn, and until when', async () => {
         expect(quota.spend([bytes], ci, 1_000, noon)).toEqual({ ok: true });
         expect(quota.spend([bytes], ci, 1, noon)).toEqual({
           ok: false,
@@ -169,13 +169,13 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(await take(bytes, midnight)).toMatchObject({ ok: false, retryAfterMs: 24 * hour });
       });
 
-      it('of requests costs nothing for bytes, and a rate neither', async () => {
+      it('of requests is not charged for bytes, and a rate is not either', async () => {
         quota.spend([budget(), rate()], ci, 1e9, noon);
         expect(subject.counts()).toBe(0);
         expect(await drain([budget()])).toMatchObject({ got: 3 });
       });
 
-      it('of nothing lets nothing pass', async () => {
+      it('of zero refuses every request', async () => {
         expect(await take(budget({ requests: 0 }), noon)).toMatchObject({ ok: false });
         expect(await take(budget({ requests: null, bytes: 0 }), noon)).toMatchObject({ ok: false });
       });
@@ -184,12 +184,12 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
     describe('several limits', () => {
       const strict = rate({ key: 'rule-2', burst: 1, count: 1 });
 
-      it('are taken from together or not at all', async () => {
+      it('are charged together or not at all', async () => {
         expect(await drain([rate({ burst: 10 }), strict])).toMatchObject({ got: 1, limit: strict });
         expect(await drain([rate({ burst: 10 })])).toMatchObject({ got: 9 });
       });
 
-      it('refuse in the name of the one that takes longest, wherever it stands', async () => {
+      it('refuse with the limit of the longest wait, whatever their order', async () => {
         const day = budget({ requests: 1 });
         for (const limits of [
           [day, strict],
@@ -227,12 +227,12 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(await take(rate({ per }), noon, other)).toMatchObject({ ok: false });
       });
 
-      it('is one for all who show no token', async () => {
+      it('is shared by all callers without a token', async () => {
         await drain([rate()], { agent: null, grant: 'grant-1' });
         expect(await take(rate(), noon, { agent: null, grant: 'grant-2' })).toMatchObject({ ok: false });
       });
 
-      it('of one rule, of one scope and of one kind is not another’s', async () => {
+      it('is separate for each rule, scope and kind', async () => {
         await drain([rate()]);
         expect(await take(rate({ key: 'rule-2' }), noon)).toEqual({ ok: true });
         expect(await take(rate({ per: 'grant' }), noon)).toEqual({ ok: true });
@@ -247,7 +247,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         });
       });
 
-      it('outlives a reload: what the rule is set to anew counts from there', async () => {
+      it('survives a reload, and new values of the rule apply to it', async () => {
         await drain([rate()]);
         expect(await drain([rate({ burst: 5 })])).toMatchObject({ got: 2 });
         expect(await drain([rate({ burst: 1, count: 1 })])).toMatchObject({ got: 0, retryAfterMs: 1_000 });
@@ -258,7 +258,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(await drain([rate()])).toMatchObject({ got: 0, retryAfterMs: 500 });
       });
 
-      it('that says nothing any more is thrown out', async () => {
+      it('is deleted when it is stale', async () => {
         for (let n = 0; n < 50; n += 1) {
           await quota.take([rate(), budget()], { agent: `agent-${n}`, grant: 'g' }, noon + n);
         }

@@ -72,7 +72,7 @@ describe('the address guard', () => {
     expect(guard(address)).toBe(true);
   });
 
-  it('lets an IPv4 address be dialed exactly where no registry says that it is special', () => {
+  it('allows an IPv4 address exactly if no registry lists it as special', () => {
     fc.assert(
       fc.property(anyIPv4, (value) => {
         expect(guard(textOf(value))).toBe(!isSpecial(value));
@@ -81,7 +81,7 @@ describe('the address guard', () => {
     );
   });
 
-  it('judges every form that carries an IPv4 address by the one it carries', () => {
+  it('treats every form of an IPv4 address like that address', () => {
     fc.assert(
       fc.property(anyIPv4, (value) => {
         const dotted = textOf(value);
@@ -105,7 +105,7 @@ describe('the address guard', () => {
     );
   });
 
-  it('never lets a form be dialed that hides an IPv4 address from the routers in between', () => {
+  it('blocks every form that hides an IPv4 address from routers', () => {
     fc.assert(
       fc.property(anyIPv4, fc.nat(0xffff), (value, noise) => {
         const hex = hexOf(value);
@@ -127,7 +127,7 @@ describe('the address guard', () => {
     );
   });
 
-  it('permits a listed block, in every form, and nothing else besides', () => {
+  it('allows a listed block in every form, and nothing else', () => {
     fc.assert(
       fc.property(anyIPv4, fc.integer({ min: 1, max: 32 }), anyIPv4, (base, prefix, other) => {
         const size = 2 ** (32 - prefix);
@@ -144,7 +144,7 @@ describe('the address guard', () => {
     );
   });
 
-  it('has an answer for any text, and it is no', () => {
+  it('blocks any other text', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -161,7 +161,7 @@ describe('the address guard', () => {
 });
 
 describe('the plain form of an address', () => {
-  it('is the IPv4 address of a mapped one, and otherwise the address itself', () => {
+  it('is the IPv4 address of a mapped one, else the address itself', () => {
     fc.assert(
       fc.property(anyIPv4, fc.ipV6(), (value, other) => {
         expect(plainAddress(`::ffff:${hexOf(value)}`)).toBe(textOf(value));

@@ -77,8 +77,8 @@ const chainOf = (lines: readonly string[], slot: number) =>
 
 const fileOf = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join('');
 
-describe('a log as it was written', () => {
-  it('verifies, however its writers interleave and whatever they write', async () => {
+describe('an unchanged log', () => {
+  it('verifies with any interleaving of writers and any content', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, async (written) => {
         const { lines, heads } = compose(written);
@@ -88,8 +88,8 @@ describe('a log as it was written', () => {
   });
 });
 
-describe('what is found', () => {
-  it('is every edit of one byte', async () => {
+describe('verification finds', () => {
+  it('every edit of one byte', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), fc.integer({ min: 1, max: 255 }), async (written, place, change) => {
         const { lines, heads } = compose(written);
@@ -102,7 +102,7 @@ describe('what is found', () => {
     );
   });
 
-  it('is every byte of one log, changed to what matters most to a reader of lines', async () => {
+  it('every byte of one log, changed to the characters that matter most to a reader', async () => {
     const { lines, heads } = compose(
       [1, 2, 1].map((slot) => ({ slot, event: { event: 'access', path: '/é"\u2028' } })),
     );
@@ -117,7 +117,7 @@ describe('what is found', () => {
     }
   });
 
-  it('is every deletion of lines, wherever they stood', async () => {
+  it('every deletion of lines', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), fc.integer({ min: 1, max: 3 }), async (written, place, count) => {
         const { lines, heads } = compose(written);
@@ -127,7 +127,7 @@ describe('what is found', () => {
     );
   });
 
-  it('is every swap of two lines that changes the order of a chain', async () => {
+  it('every swap of two lines that changes the order of a chain', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), fc.nat(), async (written, one, other) => {
         const { lines, heads } = compose(written);
@@ -139,7 +139,7 @@ describe('what is found', () => {
     );
   });
 
-  it('is every cut, but for the last newline, which loses nothing', async () => {
+  it('every cut but that of the last newline, which loses nothing', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), async (written, place) => {
         const { lines, heads } = compose(written);
@@ -150,7 +150,7 @@ describe('what is found', () => {
     );
   });
 
-  it('is every line that stands there again, and every forged one', async () => {
+  it('every repeated and every forged line', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), fc.nat(), async (written, from, to) => {
         const { lines, heads } = compose(written);
@@ -165,7 +165,7 @@ describe('what is found', () => {
     );
   });
 
-  it('is every line that another log of the same key has in this place', async () => {
+  it('every line of another log with the same key at this position', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, anEvent, fc.nat(), async (written, event, place) => {
         const at = place % written.length;
@@ -199,8 +199,8 @@ const aStep: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('tear' as const), bytes: fc.integer({ min: 1, max: 60 }) }),
 );
 
-describe('writers at once', () => {
-  it('leave a log that verifies and has every event once, whatever they do beside each other', async () => {
+describe('concurrent writers', () => {
+  it('leave a log that verifies and has every event once', async () => {
     const fragment = composeLine(
       { event: 'access' },
       '2026-01-02T03:04:05.678Z',
@@ -313,8 +313,8 @@ async function writtenByTurns(
 const isWhole = async (file: string, store: ReturnType<typeof endStoreForTest>) =>
   (await verifyAudit({ file, vault, stored: await readStoredHeads(store, file, vault) })).ok;
 
-describe('a log of several writers and files, with the store at hand', () => {
-  it('is found to be changed by every edit, deletion, cut, insertion and every change of the order', async () => {
+describe('a log of several writers and files, with the heads in the store', () => {
+  it('does not verify after any edit, deletion, cut, insertion or reordering', async () => {
     await fc.assert(
       fc.asyncProperty(turns, anAttack, async (steps, how) => {
         await inFolder(async (file) => {
@@ -329,7 +329,7 @@ describe('a log of several writers and files, with the store at hand', () => {
     );
   });
 
-  it('is found to have lost any set of its files, also after the next start', async () => {
+  it('does not verify after the loss of any of its files, also after the next start', async () => {
     await fc.assert(
       fc.asyncProperty(turns, fc.nat(), async (steps, which) => {
         await inFolder(async (file) => {

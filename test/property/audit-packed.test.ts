@@ -66,7 +66,7 @@ const nodeOf = (line: string) => /"node":"([^"]*)"/.exec(line)?.[1];
 describe('in packed files', async () => {
   const log = await packedLog();
 
-  it('what was written is whole', async () => {
+  it('an unchanged log verifies', async () => {
     expect(log.packed.length).toBeGreaterThan(3);
     expect(await log.verifiesWith(new Map())).toBe(true);
     const found: (string | undefined)[] = [];
@@ -75,7 +75,7 @@ describe('in packed files', async () => {
     expect(found).toEqual(Array.from({ length: 30 }, (_, n) => `/${n}`));
   });
 
-  it('every edit of one byte of the compressed file is found', async () => {
+  it('every edit of one compressed byte is found', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fc.nat(), fc.integer({ min: 1, max: 255 }), async (which, place, change) => {
         const path = log.packed[which % log.packed.length] ?? '';
@@ -88,7 +88,7 @@ describe('in packed files', async () => {
     );
   });
 
-  it('every edit of one byte of the text is found, though it was packed anew', async () => {
+  it('every edit of one byte of the text is found, even if it is packed again', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fc.nat(), fc.integer({ min: 1, max: 127 }), async (which, place, change) => {
         const path = log.packed[which % log.packed.length] ?? '';
@@ -101,7 +101,7 @@ describe('in packed files', async () => {
     );
   });
 
-  it('every deletion, swap and truncation of lines is found, within a file and across files', async () => {
+  it('every deletion, swap and cut of lines is found, within a file and across files', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fc.nat(), fc.nat(), fc.nat(), async (one, other, i, j) => {
         const [first = '', second = ''] = [one, other].map((n) => log.packed[n % log.packed.length]);
@@ -126,7 +126,7 @@ describe('in packed files', async () => {
     );
   });
 
-  it('every file that is removed, swapped with another or cut at any byte is found', async () => {
+  it('every removal, swap and cut of files is found', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fc.nat(), fc.nat(), async (one, other, place) => {
         const [first = '', second = ''] = [one, other].map((n) => log.packed[n % log.packed.length]);
@@ -148,7 +148,7 @@ describe('in packed files', async () => {
 });
 
 describe('quantiles', () => {
-  it('are those of the numbers, to within one in a hundred', () => {
+  it('are accurate to 1 %', () => {
     const numbers = fc.array(fc.double({ min: 0.001, max: 1e9, noNaN: true }), {
       minLength: 1,
       maxLength: 300,

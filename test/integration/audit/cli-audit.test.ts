@@ -20,8 +20,8 @@ const lines = (stdout: string) =>
     .split('\n')
     .map((line) => JSON.parse(line) as AuditLine);
 
-describe('the audit at the command line', () => {
-  test('shows the last events in columns, or as they stand in the file', async () => {
+describe('sidekey audit', () => {
+  test('shows the last events in columns, or as they are in the file', async () => {
     const at = await homeWithHistory();
     const { stdout } = await at.run(['audit', 'tail']);
     const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`;
@@ -41,7 +41,7 @@ describe('the audit at the command line', () => {
     expect(last.map(({ event }) => event)).toEqual(['domain.changed', 'agent.added']);
   });
 
-  test('goes on with what comes, until it is told to stop', async () => {
+  test('follows new events until it is interrupted', async () => {
     const at = await homeWithHistory();
     const follower = spawn(
       process.execPath,
@@ -59,7 +59,7 @@ describe('the audit at the command line', () => {
     expect(await ended).toBe(0);
   });
 
-  test('finds events by what they say', async () => {
+  test('finds events by their fields', async () => {
     const at = await homeWithHistory();
     const events = async (...args: string[]) => {
       const { stdout } = await at.run(['audit', 'query', ...args, '--json']);
@@ -84,7 +84,7 @@ describe('the audit at the command line', () => {
     expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('--since is no time.') });
   });
 
-  test('verifies a log that is whole, and says where one is not', async () => {
+  test('verifies a sound log, and locates problems in another one', async () => {
     const at = await homeWithHistory();
     expect(await at.run(['audit', 'verify'])).toEqual({
       exit: 0,
@@ -105,7 +105,7 @@ describe('the audit at the command line', () => {
     expect(JSON.parse(cut.stdout)).toMatchObject({ ok: false, problems: [{ kind: 'cut' }] });
   });
 
-  test('is looked at without a trace: nothing is made, no writer takes part', async () => {
+  test('changes nothing: it creates no file and claims no slot', async () => {
     const empty = await home();
     const before = await empty.everything();
     for (const command of ['tail', 'verify', 'query']) {
@@ -120,7 +120,7 @@ describe('the audit at the command line', () => {
     expect(await at.everything()).toEqual(then);
   });
 
-  test('shows control characters instead of sending them to the terminal', async () => {
+  test('escapes control characters for the terminal', async () => {
     const at = await homeWithHistory();
     const file = at.at('data', 'audit.jsonl');
     const first = (await readFile(file, 'utf8')).split('\n').find((line) => line.includes('"acme"')) ?? '';
@@ -130,7 +130,7 @@ describe('the audit at the command line', () => {
     expect(stdout).toContain(String.raw`\u001b[31mred`);
   });
 
-  test('may be read by a program that stops listening', async () => {
+  test('ends when its reader closes the pipe', async () => {
     const at = await homeWithHistory();
     const child = spawn(process.execPath, [program, 'audit', 'query', '--config', at.configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -162,7 +162,7 @@ describe('the lines of audit discover, pasted', () => {
     });
   });
 
-  test('say what they are and what they leave to a person', async () => {
+  test('name their hosts and leave decisions to a person', async () => {
     const at = await homeWith(
       [
         { event: 'policy.reported', method: 'POST', path: '/graphql', agent: 'ci' },
@@ -209,7 +209,7 @@ describe('the lines of audit discover, pasted', () => {
   });
 });
 
-test('what a running proxy only reported is learned from, and enforced from the next request on', async () => {
+test('requests that a running proxy reported are learned, and enforced from the next request on', async () => {
   const upstream = await startUpstream((_request, response) => response.end('ok'));
   const reporting = { grant: 'acme', mode: 'report', rules: [{ methods: ['GET'], paths: ['/repos/**'] }] };
   const sidekey = await startSidekey({ domains: { [upstream.authority]: reporting } });

@@ -88,7 +88,7 @@ describe('audit query', () => {
     expect(lines(stdout).map((line) => (JSON.parse(line) as AuditEvent).exchange)).toEqual(expected);
   });
 
-  test('gives CSV, in which nothing that an agent chose is a formula', async () => {
+  test('writes CSV without formulas', async () => {
     const at = await homeWith(exchanges);
     const { stdout, exit } = await at.run(['audit', 'query', '--csv']);
     const rows = stdout.split('\r\n');
@@ -127,7 +127,7 @@ describe('audit summary', () => {
 });
 
 describe('audit export', () => {
-  test('gives the lines byte for byte, into a new file that nobody else may read, or to stdout', async () => {
+  test('writes the lines byte for byte, to a new private file or to stdout', async () => {
     const at = await homeWith(exchanges);
     const text = readFileSync(at.at('data', 'audit.jsonl'), 'utf8');
     expect((await at.run(['audit', 'export'])).stdout).toBe(text);
@@ -142,7 +142,7 @@ describe('audit export', () => {
 });
 
 describe('audit anchor', () => {
-  test('prints what finds a log that was put back whole, from a file or from stdin', async () => {
+  test('prints anchors that find a restored log, from a file or from stdin', async () => {
     const at = await homeWith(exchanges);
     const names = [at.at('data', 'audit.jsonl'), at.at('data', 'audit.jsonl.head')];
     const older = names.map((name) => readFileSync(name));
@@ -170,7 +170,7 @@ describe('audit anchor', () => {
 });
 
 describe('audit discover', () => {
-  test('gives the entries that allow what was seen and no more, as YAML to paste', async () => {
+  test('prints YAML entries that allow the seen requests and no more', async () => {
     const unlisted = (path: string, method = 'GET') =>
       request({
         event: 'denied',

@@ -57,8 +57,8 @@ async function expectWhole(file: string, acknowledged: readonly string[]): Promi
   expect(acknowledged.filter((path) => !unique.has(path))).toEqual([]);
 }
 
-describe('writers that are killed', () => {
-  it('leave a log that opens, verifies, and has every event that was acknowledged', async () => {
+describe('killed writers', () => {
+  it('leave a log that opens, verifies, and has every acknowledged event', async () => {
     const file = await newLogFile();
     const acknowledged: string[] = [];
     for (let kill = 1; kill <= 10; kill += 1) {
@@ -77,7 +77,7 @@ describe('writers that are killed', () => {
     }
   });
 
-  it('do no harm to those that write beside them', async () => {
+  it('do not affect concurrent writers', async () => {
     const file = await newLogFile();
     const said = await Promise.all([
       run({ file, name: 'steady', count: 3_000, burst: 5, maxBytes: 100_000 }),
@@ -97,8 +97,8 @@ describe('writers that are killed', () => {
   });
 });
 
-describe('three processes that append at once', () => {
-  it('lose nothing and verify, while they rotate a small file under each other', async () => {
+describe('three concurrent processes', () => {
+  it('lose no event and verify, while they rotate a small file', async () => {
     const file = await newLogFile();
     const names = ['a', 'b', 'c'];
     const said = await Promise.all(
@@ -113,8 +113,8 @@ describe('three processes that append at once', () => {
   });
 });
 
-describe('a process that may write no more (a limit on the size of its files)', () => {
-  it('refuses what is not in the log, and leaves one that verifies and is written on', async () => {
+describe('a process at its limit of file sizes', () => {
+  it('refuses events that are not in the log, and leaves a log that verifies and can be continued', async () => {
     const file = await newLogFile();
     const said = await run({ file, name: 'limited', count: 120, burst: 4, limit: 'ulimit -f 50' });
     const acknowledged = said.filter((line) => line.startsWith('/'));

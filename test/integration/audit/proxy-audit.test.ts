@@ -12,8 +12,8 @@ function fillDisk(sidekey: TestSidekey): void {
   vi.spyOn(sidekey.proxy.state.audit, 'append').mockRejectedValueOnce(full);
 }
 
-describe('the audit', () => {
-  test('has the access on disk before the upstream sees the request, and the outcome after it', async () => {
+describe('the audit log of a proxy', () => {
+  test('has the access on disk before the upstream gets the request, and the outcome after it', async () => {
     let atUpstream = '';
     let file = '';
     const { upstream, sidekey } = await granted((request, response) => {
@@ -54,7 +54,7 @@ describe('the audit', () => {
     });
   });
 
-  test('that cannot be written lets nothing leave', async () => {
+  test('refuses requests if it cannot be written', async () => {
     let asked = 0;
     const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))));
     const client = await openTunnel(sidekey, upstream.authority);
@@ -66,7 +66,7 @@ describe('the audit', () => {
     expect(asked).toBe(0);
   });
 
-  test('that cannot be written lets no blind tunnel open', async () => {
+  test('refuses blind tunnels if it cannot be written', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     fillDisk(sidekey);

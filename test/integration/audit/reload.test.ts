@@ -47,7 +47,7 @@ async function audit(sidekey: TestSidekey, settings: object) {
 const event = (sidekey: TestSidekey, reason: string) =>
   sidekey.proxy.state.audit.append({ event: 'policy.reported', reason });
 
-test('sinks: one that is added gets what comes from then on, and one that moves goes on where it was', async () => {
+test('a reload gives an added sink the lines from then on, and a moved sink continues at its position', async () => {
   const [first, second] = [await receiver(), await receiver()];
   const sidekey = await startSidekey();
   await event(sidekey, 'before');
@@ -64,7 +64,7 @@ test('sinks: one that is added gets what comes from then on, and one that moves 
   expect((await sidekey.audit()).find(({ reason }) => reason === 'before')?.seq).toBeLessThan(from);
 }, 30_000);
 
-test('anchors: kept from the reload on', async () => {
+test('a reload starts anchors', async () => {
   const sidekey = await startSidekey();
   const file = join(sidekey.folder, 'anchors.jsonl');
   await writeFile(file, '');
@@ -72,7 +72,7 @@ test('anchors: kept from the reload on', async () => {
   await expect.poll(() => readFileSync(file, 'utf8')).toContain('"sidekey-audit"');
 });
 
-test('rotation: at the new size from the next event on', async () => {
+test('a reload changes the size of rotation for the next event', async () => {
   const sidekey = await startSidekey();
   const rotated = join(sidekey.folder, 'data', 'audit.jsonl.000001');
   for (let n = 0; n < 20; n += 1) await event(sidekey, 'x'.repeat(400));
@@ -82,7 +82,7 @@ test('rotation: at the new size from the next event on', async () => {
   expect(existsSync(rotated)).toBe(true);
 });
 
-test('the file itself stays until the next start, and the log says so', async () => {
+test('a reload keeps the file until the next start, and logs that', async () => {
   const sidekey = await startSidekey();
   expect(await audit(sidekey, { file: 'data/other.jsonl' })).toBe('["audit.file"]');
   await event(sidekey, 'after');
@@ -90,7 +90,7 @@ test('the file itself stays until the next start, and the log says so', async ()
   expect(existsSync(join(sidekey.folder, 'data', 'other.jsonl'))).toBe(false);
 });
 
-test('a reload says which text of the config was in force, and which is', async () => {
+test('a reload records the hashes of the old and the new config', async () => {
   const sidekey = await startSidekey();
   const started = await sidekey.audited((line) => line.event === 'proxy.started');
   const [, first = ''] = /^config ([0-9a-f]{12})$/.exec(started.reason ?? '') ?? [];

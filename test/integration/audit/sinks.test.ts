@@ -106,7 +106,7 @@ async function writeBoth(log: OpenAuditLog): Promise<void> {
 }
 
 describe('a webhook', () => {
-  test('gets the lines byte for byte, signed, over verified TLS', async () => {
+  test('gets signed lines, byte for byte, over verified TLS', async () => {
     const { upstream, next } = await receiver();
     const { log, file, look } = await lookedAfter(() => ({
       sinks: [{ type: 'webhook', url: `${upstream.url}/in?x=1`, secret: 'env:SINK_SECRET' }],
@@ -122,7 +122,7 @@ describe('a webhook', () => {
     expect(createHmac('sha256', secret).update(`${seconds}.${first?.body}`).digest('hex')).toBe(mac);
   });
 
-  test('that fails gets the same lines under the same key again, when it said', async () => {
+  test('that fails gets the same lines with the same key again, after its Retry-After', async () => {
     const { upstream, next } = await receiver((count) =>
       count === 1 ? { status: 503, retryAfter: '120' } : { status: 200 },
     );
@@ -150,7 +150,7 @@ describe('a webhook', () => {
     expect(state('siem')).toMatchObject({ skips: 0 });
   });
 
-  test('at an address that may not be dialed is not dialed', async () => {
+  test('at a blocked address is not dialed', async () => {
     const { upstream, got } = await receiver();
     const { log, look, next, state } = await lookedAfter(
       () => ({ sinks: [{ type: 'webhook', url: upstream.url }] }),
@@ -170,7 +170,7 @@ const attributes = (value: Record<string, object>) =>
   expect.arrayContaining(Object.entries(value).map(([key, each]) => ({ key, value: each }))) as unknown[];
 
 describe('an OpenTelemetry collector', () => {
-  test('gets an export request as OTLP/HTTP says it', async () => {
+  test('gets an OTLP/HTTP export request', async () => {
     const { upstream, next } = await receiver(() => ({
       status: 200,
       body: '{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}',
@@ -248,7 +248,7 @@ const messages = (file: string) => {
 };
 
 describe('syslog', () => {
-  test('over UDP gets one RFC 5424 message a datagram', async () => {
+  test('over UDP gets one RFC 5424 message in each datagram', async () => {
     const socket = createSocket('udp4').bind(0, '127.0.0.1');
     onTestFinished(() => void socket.close());
     await once(socket, 'listening');
@@ -325,7 +325,7 @@ describe('syslog', () => {
 const every = (ms: number) => ms === 600_000;
 
 describe('anchors', () => {
-  test('are kept in a file and POSTed, whenever something was written since the last', async () => {
+  test('are kept in a file and POSTed after each change of the log', async () => {
     const { upstream, next } = await receiver();
     const at = await lookedAfter(() => ({
       anchor: { every: '10m', file: 'anchors.jsonl', webhook: upstream.url, secret: 'env:SINK_SECRET' },

@@ -27,7 +27,7 @@ test.each([
   expect(atCommandLine(env)).toEqual(origin);
 });
 
-test('every event of every command that changes something says it', async () => {
+test('every event of every command that changes something names its author', async () => {
   const at = await home();
   const env = { SUDO_USER: 'alice', SSH_CONNECTION: '192.0.2.7 5022 10.0.0.1 22' };
   const does = async (args: readonly string[], input = '') => {
@@ -86,7 +86,7 @@ test('every event of every command that changes something says it', async () => 
   ]);
 });
 
-test('a proxy says who started it and with which config, and where a token is first used from', async () => {
+test('a proxy names its starter and its config, and the address of the first use of a token', async () => {
   const at = await home({ domains: { 'api.acme.test': 'deny' } });
   const { token } = (await at.json(['agent', 'add', 'ci', '--everything'])) as { token: string };
   const running = await at.start();

@@ -12,7 +12,7 @@ async function withHistory(): Promise<{ at: Home; log: string }> {
 
 const verify = (at: Home) => at.run(['audit', 'verify']);
 
-test('finds that the log and its head were removed, also after the next command', async () => {
+test('verify finds the removal of the log and its head file, also after the next command', async () => {
   const { at } = await withHistory();
   for (const name of readdirSync(at.at('data'))) {
     if (name.startsWith('audit.jsonl')) rmSync(at.at('data', name));
@@ -30,7 +30,7 @@ test('finds that the log and its head were removed, also after the next command'
   });
 });
 
-test('takes a loss that was accepted for known, and goes on saying it', async () => {
+test('verify treats an accepted loss as known, and keeps reporting its size', async () => {
   const { at, log } = await withHistory();
   const older = [log, `${log}.head`].map((name) => [name, readFileSync(name)] as const);
   await at.run(['domain', 'tunnel', 'example.com']);
@@ -50,7 +50,7 @@ test('takes a loss that was accepted for known, and goes on saying it', async ()
   expect(JSON.parse(stdout)).toMatchObject({ by: expect.any(String) as string, client: 'cli' });
 });
 
-test('says of a copy of the log that there is no store to compare it with', async () => {
+test('verify reports for a copy of the log that there is no store to compare it with', async () => {
   const { at } = await withHistory();
   const copy = await home();
   await copy.run(['audit', 'verify']);
