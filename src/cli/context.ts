@@ -6,7 +6,7 @@ import type { Origin } from '../audit/event.ts';
 import type { Ask, Input, Lines, OpenScreen, Output } from './terminal.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';
-import type { Salvaged } from '../config/salvage.ts';
+import type { PartialConfig } from '../config/load.ts';
 import type { Log } from '../lib/log.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 
@@ -44,7 +44,7 @@ export interface Context extends Omit<ContextParts, 'configOption'> {
    * Reads the valid parts of a config file that `readConfig` refuses; null: there is no file, or no part of it is
    * valid.
    */
-  readonly salvageConfig: () => Promise<Salvaged | null>;
+  readonly parsePartialConfig: () => Promise<PartialConfig | null>;
   /** Opens what lies on disk, and makes what is missing; gives it to `use`, and closes it whatever happens. */
   readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
   /** Opens what lies on disk for reading; makes nothing. Closes it whatever happens. */
@@ -83,14 +83,14 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       const text = defaultConfigText(readFileSync(shippedFile('sidekey.yaml'), 'utf8'), state);
       return parseConfig(text, file, { env });
     },
-    async salvageConfig() {
+    async parsePartialConfig() {
       const [{ file }, { readConfigText }, salvage] = await Promise.all([
         location(),
         import('../config/load.ts'),
-        import('../config/salvage.ts'),
+        import('../config/load.ts'),
       ]);
       const text = await readConfigText(file).catch(() => null);
-      return text === null ? null : salvage.salvageConfig(text, file, { env });
+      return text === null ? null : salvage.parsePartialConfig(text, file, { env });
     },
     async withState(use) {
       const [config, { openState }] = await Promise.all([context.config(), import('../app/state.ts')]);

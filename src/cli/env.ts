@@ -12,7 +12,7 @@ import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
 import { renderVariables, type Shell, shellOf, shells, withheld } from '../clients/environment.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables, withoutProxy } from '../clients/variables.ts';
-import { credentialVariables } from '../config/environment-index.ts';
+import { credentialVariables } from '../config/catalog.ts';
 import { environmentReferences } from '../config/load.ts';
 import type { Grant } from '../grants/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';

@@ -1,17 +1,17 @@
+import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { isName } from '../grants/grant.ts';
-import type { Setting } from '../grants/provider.ts';
+import type { Provider, Setting } from '../grants/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
 import { type ConfigDocument, maxConfigBytes, parseConfigDocument } from './document.ts';
-import { readEnvironmentIndex } from './environment-index.ts';
 import { shippedFile } from './locate.ts';
 import { configInvalid, displayName, type Path, type Problem } from './problem.ts';
 import { dpopMisfit } from './provider-inject.ts';
 import { type CatalogProvider, catalogProviderSchema } from './provider.ts';
-import { carriageProblem, fillIn, ownProviderFiles, readSettings } from './providers.ts';
+import { carriageProblem, fillIn, ownProviderFiles, type Providers, readSettings } from './providers.ts';
 import { readRegularFile } from './reload.ts';
 import { validate } from './validate.ts';
 
@@ -279,4 +279,25 @@ function isWithinText(audience: readonly string[], host: string): boolean {
 
 function misfit(path: Path, message: string): Misfit {
   return { path, message };
+}
+
+/** The `environment` of each shipped provider that has one, by name. */
+type EnvironmentIndex = Readonly<Record<string, CatalogProvider['environment']>>;
+
+/** Made by `npm run pages`: to read and check all definitions takes half a second. */
+export const environmentIndexFile = 'environment-index.json';
+
+let index: EnvironmentIndex | undefined;
+
+/** Read once; it is part of the program. */
+export function readEnvironmentIndex(): EnvironmentIndex {
+  index ??= JSON.parse(readFileSync(shippedFile(environmentIndexFile), 'utf8')) as EnvironmentIndex;
+  return index;
+}
+
+/** Of each provider, the environment variables in which programs look for its credential; those that have none are left out. */
+export function credentialVariables(providers: Providers): readonly Pick<Provider, 'name' | 'environment'>[] {
+  return providers.names
+    .map((name) => ({ name, environment: providers.environment(name) }))
+    .filter(({ environment }) => environment.length > 0);
 }

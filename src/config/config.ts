@@ -1,10 +1,18 @@
-import type { Domain } from '../policy/domain-map.ts';
-import type { Limits } from '../policy/limits.ts';
-import type { AdminConfig, ApprovalsConfig } from './approvals.ts';
-import type { AuditConfig } from './audit.ts';
-import type { Policies } from './rules-resolve.ts';
+import { dirname, resolve } from 'node:path';
+import { canonicalHost, isOwn } from '../policy/authority.ts';
+import { type Domain, isPattern, parsePattern } from '../policy/domain-map.ts';
+import { defaultLimits, type LimitName, type Limits, limitTable } from '../policy/limits.ts';
+import type { DomainRules } from '../policy/rule.ts';
+import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfig } from './approvals.ts';
+import { type AuditConfig, toAuditConfig } from './audit.ts';
+import type { Catalog } from './catalog.ts';
+import type { ConfigDocument } from './document.ts';
+import { formatPath, type Path, type Problem } from './problem.ts';
+import { defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
-import type { UpstreamConfig } from './upstream.ts';
+import { defineRules, type Policies } from './rules-resolve.ts';
+import type { ConfigValues } from './schema.ts';
+import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
@@ -46,3 +54,131 @@ export interface Config {
 /** Where the master key comes from; the path is absolute. */
 type KeySourceConfig =
   { readonly source: 'file'; readonly path: string } | { readonly source: 'env'; readonly name: string };
+
+/** What values are resolved with. */
+interface ResolveOptions {
+  readonly document: ConfigDocument;
+  /** The config file: absolute, and as messages name it. */
+  readonly file: string;
+  readonly name: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly catalog: Catalog;
+  /** See `Config.digest`. */
+  readonly digest: string;
+}
+
+/** Checked values into the configuration: paths absolute, keys canonical, providers complete. */
+export function resolveConfig(
+  values: ConfigValues,
+  options: ResolveOptions,
+): { readonly config: Config; readonly problems: readonly Problem[] } {
+  const { file, document, name, digest } = options;
+  const absolute = (path: string): string => resolve(dirname(file), path);
+  const { providers, problems } = defineProviders({ ...options, own: values.providers });
+  const rules = defineRules(values, { document, name });
+  const config: Config = {
+    file,
+    digest,
+    proxy: {
+      listen: values.proxy.listen,
+      authentication: values.proxy.authentication,
+      unmatchedHosts: values.proxy.unmatched_hosts,
+    },
+    workers: values.workers ?? null,
+    admin: toAdminConfig(values.admin),
+    approvals: toApprovalsConfig(values.approvals),
+    store: { kind: values.store.kind, path: absolute(values.store.path) },
+    key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
+    ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
+    audit: toAuditConfig(values.audit, absolute),
+    tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
+    leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
+    upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),
+    domains: Object.entries(values.domains).flatMap(([key, value]) => {
+      const path: Path = ['domains', key];
+      const origin = `${formatPath(path)} (${name}:${document.position(path, 'key').line})`;
+      return toDomain(key, value, origin).map((domain) => withRules(domain, rules.of(key, domain.pattern)));
+    }),
+    policies: rules.policies,
+    providers,
+    limits: toLimits(values.limits),
+    log: values.log,
+  };
+  return { config, problems: [...problems, ...rules.problems] };
+}
+
+function withRules(domain: Domain, rules: DomainRules | null): Domain {
+  return rules === null ? domain : { ...domain, rules };
+}
+
+function toDomain(key: string, value: ConfigValues['domains'][string], origin: string): Domain[] {
+  const pattern = parsePattern(key);
+  // The schema has refused a key that is no pattern.
+  if (!isPattern(pattern)) return [];
+  if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
+  const { grant, insecure, leak_guard: leakGuard, leak_limit: leakLimit } = value;
+  return [{ pattern, action: { kind: 'grant', grant, insecure, leakGuard, leakLimit }, origin }];
+}
+
+function toLimits(set: ConfigValues['limits']): Limits {
+  const names = Object.keys(limitTable) as LimitName[];
+  return Object.fromEntries(names.map((name) => [name, set[name] ?? defaultLimits[name]])) as Limits;
+}
+
+/**
+ * Keys that are written differently and mean the same (`API.github.com`, `api.github.com.`): only one of them
+ * could count, and nobody could tell which. Works on whatever was written, valid or not.
+ */
+export function findSameKeys(document: ConfigDocument): Problem[] {
+  const root = asMap(document.value);
+  const upstream = asMap(root['upstream']);
+  return [
+    ...sameKeys(document, ['domains'], root['domains'], patternOf),
+    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], hostOf),
+    ...sameKeys(document, ['upstream', 'client_certificates'], upstream['client_certificates'], patternOf),
+  ];
+}
+
+/** Entries of the map about the proxy itself: they would never be asked, and whoever wrote one expects that they are. */
+export function findOwnHost(document: ConfigDocument): Problem[] {
+  return Object.keys(asMap(asMap(document.value)['domains'])).flatMap((key) => {
+    const pattern = parsePattern(key);
+    if (!isPattern(pattern) || pattern.wildcard || !isOwn(pattern)) return [];
+    const path: Path = ['domains', key];
+    const message = 'is the proxy itself, which says there what a caller may call; no entry can be about it';
+    return [{ ...document.position(path, 'key'), path, message }];
+  });
+}
+
+function hostOf(key: string): string {
+  return canonicalHost(key) ?? key;
+}
+
+function patternOf(key: string): string {
+  const pattern = parsePattern(key);
+  return isPattern(pattern) ? pattern.text : key;
+}
+
+function sameKeys(
+  document: ConfigDocument,
+  path: Path,
+  map: unknown,
+  canonical: (key: string) => string,
+): Problem[] {
+  const firstOf = new Map<string, string>();
+  return Object.keys(asMap(map)).flatMap((key) => {
+    const first = firstOf.get(canonical(key));
+    firstOf.set(canonical(key), first ?? key);
+    if (first === undefined) return [];
+    const { line } = document.position([...path, first], 'key');
+    const here: Path = [...path, key];
+    const message = `means the same as ${JSON.stringify(first)} on line ${line}`;
+    return [{ ...document.position(here, 'key'), path: here, message }];
+  });
+}
+
+function asMap(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : {};
+}

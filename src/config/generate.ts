@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { failures } from '../lib/failures.ts';
 import { type CatalogEntry, openCatalog } from './catalog.ts';
-import { environmentIndexFile } from './environment-index.ts';
+import { environmentIndexFile } from './catalog.ts';
 import { packageRoot, shippedFile } from './locate.ts';
 import { categories, flowWords } from './provider.ts';
 import { configSchema } from './schema.ts';

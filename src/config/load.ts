@@ -3,12 +3,11 @@ import { dirname, join, resolve } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCatalog } from './catalog.ts';
-import type { Config } from './config.ts';
 import { maxConfigBytes, parseConfigDocument, type Position } from './document.ts';
 import { shippedFile } from './locate.ts';
 import { configInvalid, deepFreeze, describeProblem, displayName } from './problem.ts';
 import { readRegularFile } from './reload.ts';
-import { findOwnHost, findSameKeys, resolveConfig } from './resolve.ts';
+import { type Config, findOwnHost, findSameKeys, resolveConfig } from './config.ts';
 import { isLoopbackListen } from './scalar.ts';
 import { configSchema } from './schema.ts';
 import { validate } from './validate.ts';
@@ -145,4 +144,62 @@ function namesIn(value: unknown): string[] {
   const { kind, source, name } = value as Readonly<Record<string, unknown>>;
   const isReference = (kind === 'env' || source === 'env') && typeof name === 'string';
   return [...(isReference ? [name] : []), ...Object.values(value).flatMap(namesIn)];
+}
+
+/** Valid parts of a file that is not valid as a whole. For reports only: nothing may be served or changed by it. */
+export interface PartialConfig {
+  /** The config of the valid parts; the others have their defaults. */
+  readonly config: Config;
+  /** Keys of the top level whose part is not valid. */
+  readonly lost: ReadonlySet<string>;
+}
+
+/**
+ * Parses each key of the top level by itself, and leaves out those that make the file invalid. Returns null if the keys
+ * cannot be told apart.
+ */
+export async function parsePartialConfig(
+  text: string,
+  file: string,
+  options: LoadOptions,
+): Promise<PartialConfig | null> {
+  const parts = partsOf(text);
+  const lost = new Set<string>();
+  let good: Readonly<Record<string, unknown>> = { version: 1 };
+  let config: Config | null = await parse(good);
+  for (const { key, value } of parts) {
+    if (key === 'version') continue;
+    const wider = { ...good, [key]: value };
+    const parsed = value === undefined || key in good ? null : await parse(wider);
+    if (parsed === null) lost.add(key);
+    else [good, config] = [wider, parsed];
+  }
+  return config === null || parts.length === 0 ? null : { config, lost };
+
+  function parse(value: object): Promise<Config | null> {
+    return parseConfig(JSON.stringify(value), file, options).catch((error: unknown) => {
+      if (error instanceof SidekeyError) return null;
+      throw error;
+    });
+  }
+}
+
+interface Part {
+  readonly key: string;
+  /** Undefined if it cannot be parsed. */
+  readonly value: unknown;
+}
+
+/** Splits a file at the lines that begin at the margin. `domains`, which names policies and providers, comes last. */
+function partsOf(text: string): readonly Part[] {
+  const parts = text.split(/^(?=["']?[A-Za-z_][\w-]*["']?\s*:(?:\s|$))/m).flatMap((lines): Part[] => {
+    const [, key] = /^["']?([A-Za-z_][\w-]*)/.exec(lines) ?? [];
+    // An unknown key is not repeated: it may be a secret in the wrong place.
+    if (key === undefined || !Object.hasOwn(configSchema.shape, key)) return [];
+    const document = parseConfigDocument(lines);
+    const value =
+      document.problems.length === 0 ? (document.value as Record<string, unknown>)[key] : undefined;
+    return [{ key, value: value ?? undefined }];
+  });
+  return parts.toSorted((a, b) => Number(a.key === 'domains') - Number(b.key === 'domains'));
 }

@@ -14,7 +14,7 @@ import { askHealth, attempt, broken, type Finding, finding, type Need } from './
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
-import type { Salvaged } from '../../config/salvage.ts';
+import type { PartialConfig } from '../../config/load.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
@@ -40,24 +40,24 @@ export async function status(context: Context, options: { readonly health?: bool
 /** A config that is not valid hides nothing that can be known without its bad parts. */
 export async function findAll({
   readConfig,
-  salvageConfig,
+  parsePartialConfig,
   now,
-}: Pick<Context, 'readConfig' | 'salvageConfig' | 'now'>): Promise<readonly Finding[]> {
+}: Pick<Context, 'readConfig' | 'parsePartialConfig' | 'now'>): Promise<readonly Finding[]> {
   try {
     return await look(await readConfig(), now);
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    const salvaged = await salvageConfig();
+    const salvaged = await parsePartialConfig();
     return salvaged === null ? [broken('config', error)] : lookAtBroken(error, salvaged, now);
   }
 }
 
 /** A bad edit is no reason to take a proxy for dead that serves on with what it had. */
-async function health({ readConfig, salvageConfig, output }: Context): Promise<number> {
+async function health({ readConfig, parsePartialConfig, output }: Context): Promise<number> {
   const { listen } = await readConfig().then(
     ({ proxy }) => proxy,
     async (error: unknown) => {
-      const salvaged = await salvageConfig();
+      const salvaged = await parsePartialConfig();
       if (salvaged === null || salvaged.lost.has('proxy')) throw error;
       return salvaged.config.proxy;
     },
@@ -101,7 +101,7 @@ export async function look(config: Config, now: () => number): Promise<readonly 
 /** Checks the valid parts of an invalid config. A running proxy keeps the config that it had. */
 export async function lookAtBroken(
   error: SidekeyError,
-  { config, lost }: Salvaged,
+  { config, lost }: PartialConfig,
   now: () => number,
 ): Promise<readonly Finding[]> {
   const proxy = lost.has('proxy') ? null : await lookAtProxy(config);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import { credentialVariables, environmentIndexFile } from '../../../src/config/environment-index.ts';
+import { credentialVariables, environmentIndexFile } from '../../../src/config/catalog.ts';
 import { renderEnvironmentIndex } from '../../../src/config/generate.ts';
 import { environmentReferences, loadConfig } from '../../../src/config/load.ts';
 import { shippedFile } from '../../../src/config/locate.ts';
