@@ -162,7 +162,7 @@ interface JwtCredential {
 }
 
 /** RFC 7617. */
-export interface BasicCredential {
+interface BasicCredential {
   readonly type: 'basic';
   readonly username: string;
   readonly password: string;

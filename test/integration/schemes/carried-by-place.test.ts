@@ -47,7 +47,7 @@ test('explain says it of a request', async () => {
       .join('\n');
   };
   expect(await step('https://github.com/acme/widgets.git/info/refs?service=git-upload-pack')).toMatch(
-    /✓ +injection +Authorization: Basic … \(as the provider github says\)\n[^]*with the credential of github/,
+    /✓ +injection +Authorization: Basic x-access-token:… \(as the provider github says\)\n[^]*with the credential of github/,
   );
   expect(await step('https://github.com/acme/widgets')).toMatch(
     /✓ +injection +no credential; the client’s own Authorization is forwarded[^]*Let through: as it is, without a credential/,

@@ -56,7 +56,7 @@ describe('a placeholder', () => {
     [['keys', '--agent', 'ci'], 'does not reach the grant keys'],
     [['none'], 'There is no grant none'],
     [['work', '--form', 'uuid'], 'There is no form uuid'],
-    [['keys', '--form', 'provider'], 'says nothing of the form'],
+    [['keys', '--form', 'provider'], 'does not define the form'],
     [['work', '--agent', 'ci', '--lease', 'abcd'], '--lease has an agent already'],
     [['work', '--lease', 'abcd'], 'There is no lease abcd'],
   ])('is refused for %j', async (words, sentence) => {
