@@ -1,0 +1,57 @@
+import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
+import { describe, expect, it } from 'vitest';
+import type { Schema } from '../../../src/store/schema.ts';
+import { sqlStore, unsyncedMark } from '../../../src/store/sql-store.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+
+const ignore = () => undefined;
+
+/** A store whose database takes every statement and answers nothing, with the statements that it was sent. */
+function recordedStore() {
+  const statements: string[] = [];
+  const db = new Kysely<Schema>({
+    dialect: {
+      createAdapter: () => new SqliteAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (kysely) => new SqliteIntrospector(kysely),
+      createQueryCompiler: () => new SqliteQueryCompiler(),
+    },
+    log: ({ query }) => void statements.push(query.sql),
+  });
+  const store = sqlStore({
+    db,
+    location: 'nowhere',
+    now: () => 1_700_000_000_000,
+    epoch: () => 0,
+    fault: (error) => {
+      throw error;
+    },
+    synced: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+  });
+  return { store, statements };
+}
+
+describe('statements of the store', () => {
+  it('do not wait for the disk where they write locks, activity, or a grant that `synced` follows', async () => {
+    const { store, statements } = recordedStore();
+    await store.locks.acquire('refresh/1', 'me', 1_000).catch(ignore);
+    await store.locks.renew('refresh/1', 'me', 1_000).catch(ignore);
+    await store.locks.release('refresh/1', 'me');
+    await store.activity.note('1', { usedAt: 0 });
+    await store.grants.replace(grantRecord({ revision: 2 }), 1).catch(ignore);
+    expect(statements).toHaveLength(5);
+    for (const statement of statements) expect(statement.endsWith(unsyncedMark)).toBe(true);
+  });
+
+  it('wait for the disk everywhere else', async () => {
+    const { store, statements } = recordedStore();
+    await store.grants.insert(grantRecord());
+    await store.grants.remove('1').catch(ignore);
+    await store.sessions.insert({ id: 's', expiresAt: 0, sealed: new Uint8Array() });
+    await store.auditHeads.put({ log: '/log', node: 'n', seq: 1, sealed: new Uint8Array() }).catch(ignore);
+    await store.meta.putIfAbsent('key', new Uint8Array()).catch(ignore);
+    expect(statements).toHaveLength(5);
+    for (const statement of statements) expect(statement).not.toContain(unsyncedMark);
+  });
+});
