@@ -3,6 +3,7 @@ import { type Binding, leaseStanding } from '../agents/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   allGrants,
+  compare,
   fromAgentRow,
   fromBindingRow,
   fromLeaseRow,
@@ -12,15 +13,13 @@ import {
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
+  wrongClockMs,
 } from './schema.ts';
 import type { LeaseChoice, LeaseStore, Store } from './store.ts';
 
 /** The queries for rights: who may do what, until when. Each is one statement or one transaction. */
 
 type RightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies' | 'rights'>;
-
-/** The tolerance between the clocks of machines that share a store: a use that is further ahead is overwritten. */
-const wrongClockMs = 300_000;
 
 /** @param now milliseconds since the epoch */
 export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): RightsParts {
@@ -359,11 +358,6 @@ async function addBindings(
     added += Number(result.numInsertedOrUpdatedRows ?? 0n);
   }
   return added;
-}
-
-/** By code unit: for names, which are ASCII, the same everywhere. */
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /** Runs a query of an open store; `duplicate` says what a unique constraint that was violated means. */

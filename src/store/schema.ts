@@ -156,3 +156,11 @@ export function damaged(place: string, column: string, cause?: unknown): Sidekey
     { hint: 'Restore the store from a backup, or remove it and make it again.', cause },
   );
 }
+
+/** Compares by code unit: the same order in every database for names, which are ASCII. */
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The tolerance between the clocks of machines that share a store; a time that is further ahead is wrong. */
+export const wrongClockMs = 300_000;

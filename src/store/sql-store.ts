@@ -10,7 +10,15 @@ import type { Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
 import { sqlApprovals } from './approvals.ts';
-import { type ActivityRow, damaged, type GrantRow, parseTexts, type Schema } from './schema.ts';
+import {
+  type ActivityRow,
+  compare,
+  damaged,
+  type GrantRow,
+  parseTexts,
+  type Schema,
+  wrongClockMs,
+} from './schema.ts';
 import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.ts';
 
 /**
@@ -313,14 +321,6 @@ function grantExists(record: GrantRecord): SidekeyError {
     { hint: `Choose another name, or remove it first: sidekey grant remove ${record.name}` },
   );
 }
-
-/** By code unit: for names, which are ASCII, the same everywhere. */
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-/** The tolerance between the clocks of machines that share a store; a time that is further ahead is wrong. */
-const wrongClockMs = 300_000;
 
 /** The activity of a new grant. */
 const noActivity = {
