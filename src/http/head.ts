@@ -13,13 +13,13 @@ export interface RequestHead {
   readonly fields: RawFields;
 }
 
-/** A set of field names, made once and asked without strings. */
+/** A set of field names that is tested without creating strings. */
 export class NameSet {
-  /** Bits of the numbers of known names; never the first one, which stands for all other names. */
+  /** One bit for each known name. Bit 0, for unknown names, is never set. */
   readonly bits: number;
   readonly #others: readonly string[];
 
-  /** @param names in lower case; `proxy-*` and `sidekey-*` stand for all that begin so */
+  /** @param names in lower case; `proxy-*` and `sidekey-*` are prefixes */
   constructor(names: readonly string[]) {
     let bits = 0;
     const others: string[] = [];
@@ -34,12 +34,12 @@ export class NameSet {
     this.#others = others;
   }
 
-  /** Whether the name of a field is in it. */
+  /** Whether the set has the name of a field. */
   has(table: FieldTable, index: number): boolean {
     return ((this.bits >> table.numberAt(index)) & 1) === 1 || this.hasOther(table, index);
   }
 
-  /** As `has`, where `bits` were looked at before. */
+  /** Whether the set has the name of a field, other than by `bits`. */
   hasOther(table: FieldTable, index: number): boolean {
     if (this.#others.length === 0) return false;
     const at = index * width;
@@ -87,25 +87,22 @@ export class FieldList implements HeadFields {
   }
 }
 
-/** Numbers that each field has in `FieldTable.offsets`. */
+/** Number of entries for each field in `FieldTable.offsets`. */
 export const width = 5;
 
 /**
- * The field lines of a head, or of trailers, as they stand in the bytes that were read: offsets, and no strings until one
- * is asked for.
+ * The field lines of a head, or of trailers, as offsets into the received bytes. Strings are created on demand.
  *
- * The bytes are those of whoever read them. A table is good as long as they are left alone; `keep` makes it good for
- * ever. A string that was handed out is.
+ * The reader owns the bytes: a table is valid until they change. `keep` copies them.
  */
 export class FieldTable implements HeadFields {
-  /** What was read; where the message begins in it is `base`, and all offsets are counted from there. */
+  /** The received bytes. The message begins at `base`, and all offsets count from there. */
   bytes: Buffer;
   base: number;
-  /** Bytes from `base` to the end of the head, its empty line included. */
+  /** Number of bytes of the head, with its empty line. */
   readonly size: number;
-  /** For each field: the number of its name (`known-names.ts`), where its name begins and ends, and its value. */
+  /** For each field: the number of its name (see `known`), and the start and end of its name and of its value. */
   readonly offsets: readonly number[];
-  /** How many fields there are. */
   readonly count: number;
   #text: string | null = null;
 
@@ -117,12 +114,12 @@ export class FieldTable implements HeadFields {
     this.count = offsets.length / width;
   }
 
-  /** The whole of it, a character a byte. */
+  /** The head as latin1 text. */
   get text(): string {
     return (this.#text ??= this.bytes.toString('latin1', this.base, this.base + this.size));
   }
 
-  /** Copies the bytes, so that whoever read them may have them back. */
+  /** Copies the bytes, so that the reader can reuse its buffer. */
   keep(): void {
     const copy = Buffer.allocUnsafe(this.size);
     this.bytes.copy(copy, 0, this.base, this.base + this.size);
@@ -147,12 +144,12 @@ export class FieldTable implements HeadFields {
     return this.bytes.toString('latin1', this.base + start, this.base + end);
   }
 
-  /** Where a field's line begins, from `base`. */
+  /** The offset of a field's line. */
   lineAt(index: number): number {
     return index < this.count ? this.offsets[index * width + 1]! : this.size - 2;
   }
 
-  /** The index of the next field of this name, from `from` on; -1: there is none. `name` in lower case. */
+  /** Returns the index of the next field of this name; -1: there is none. `name` in lower case. */
   find(name: string, from = 0): number {
     const number = numberOfText(name);
     for (let index = from; index < this.count; index += 1) {
@@ -169,13 +166,13 @@ export class FieldTable implements HeadFields {
     return this.find(name) >= 0;
   }
 
-  /** The value of the first field of this name; null: there is none. `name` in lower case. */
+  /** Returns the first value of a field; null: there is none. `name` in lower case. */
   first(name: string): string | null {
     const index = this.find(name);
     return index < 0 ? null : this.valueAt(index);
   }
 
-  /** The values of all fields of this name, in order. `name` in lower case. */
+  /** Returns all values of a field, in order. `name` in lower case. */
   values(name: string): string[] {
     const values: string[] = [];
     for (let index = this.find(name); index >= 0; index = this.find(name, index + 1))
@@ -183,7 +180,7 @@ export class FieldTable implements HeadFields {
     return values;
   }
 
-  /** All names and values in turn: for what needs strings. */
+  /** Returns all names and values in turn. */
   raw(): RawFields {
     const fields: string[] = [];
     for (let index = 0; index < this.count; index += 1) fields.push(this.nameAt(index), this.valueAt(index));
@@ -256,10 +253,10 @@ interface StatusLineOffsets {
   readonly minor: number;
 }
 
-/** The head of a request as it stands in the bytes that were read; see `FieldTable` for whose they are. */
+/** The head of a request of HTTP/1.1, as offsets into the received bytes; see `FieldTable`. */
 export class RequestHeadBytes extends FieldTable implements RequestHead {
   readonly version: '1.0' | '1.1';
-  /** Where the request line begins, from `base`: behind the empty line that was skipped, where there was one. */
+  /** The offset of the request line, behind a skipped empty line. */
   readonly lineStart: number;
   /** Where it ends, its CR LF included. */
   readonly lineEnd: number;
@@ -297,7 +294,7 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
   }
 }
 
-/** The head of a response as it stands in the bytes that were read; see `FieldTable` for whose they are. */
+/** The head of a response of HTTP/1.1, as offsets into the received bytes; see `FieldTable`. */
 export class ResponseHeadBytes extends FieldTable {
   readonly version: '1.0' | '1.1';
   /** 100 to 999. */

@@ -19,7 +19,7 @@ import {
   type Whose,
 } from './scan.ts';
 
-/** All payload of a region in one piece of its own, without what frames it; null: there is none. */
+/** Returns a copy of the payload of a region, without its framing; null: there is none. */
 function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
   let size = 0;
   for (let i = 0; i < spans.length; i += 2) size += spans[i + 1]! - spans[i]!;
@@ -30,7 +30,7 @@ function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
   return piece;
 }
 
-/** All payload of a region, moved together in it over what frames it; null: there is none. */
+/** Moves the payload of a region together, over its framing, and returns it; null: there is none. */
 export function payloadTogether(bytes: Buffer, spans: readonly number[]): Buffer | null {
   const start = spans[0];
   if (start === undefined) return null;
@@ -43,7 +43,7 @@ export function payloadTogether(bytes: Buffer, spans: readonly number[]): Buffer
   return at === start ? null : bytes.subarray(start, at);
 }
 
-/** As `copyOfPayload`, as it stands there where it lies together. */
+/** Returns the payload of a region, copied only where it is in several parts; null: there is none. */
 export function payloadIn(bytes: Buffer, spans: readonly number[]): Buffer | null {
   if (spans.length !== 2) return copyOfPayload(bytes, spans);
   return spans[0]! < spans[1]! ? bytes.subarray(spans[0], spans[1]) : null;
@@ -205,15 +205,15 @@ const behindLast = 7;
 const atLastLineFeed = 8;
 const inTrailers = 9;
 
-const mostDigits = 15;
+const maxDigits = 15;
 /** Bytes of the extensions of one chunk. */
-const longestExtension = 1_024;
+const maxExtensionBytes = 1_024;
 /**
- * Bytes around chunks beyond what a chunk of any size may have, which is `usualOverhead` and twice its data; so a body in
+ * Bytes around chunks beyond what a chunk of any size may have, which is `freeOverhead` and twice its data; so a body in
  * chunks of one byte is let through, and one that is all extensions is not. As Go has it.
  */
-const mostOverhead = 16_384;
-const usualOverhead = 16;
+const maxOverhead = 16_384;
+const freeOverhead = 16;
 
 /** Reads a chunked body (RFC 9112 §7.1). */
 class ChunkedBody implements BodyReader {
@@ -312,7 +312,7 @@ class ChunkedBody implements BodyReader {
       this.#left = this.#left * 16 + digit;
       this.#digits += 1;
       // Beyond it, a double no longer counts one by one.
-      const isTooLarge = this.#digits > mostDigits || this.#left > Number.MAX_SAFE_INTEGER;
+      const isTooLarge = this.#digits > maxDigits || this.#left > Number.MAX_SAFE_INTEGER;
       return isTooLarge ? 'chunk_size_too_large' : null;
     }
     if (byte === CR) {
@@ -333,13 +333,13 @@ class ChunkedBody implements BodyReader {
     const place = this.#extension!.take(byte);
     if (place === 'wrong') return byte === LF ? 'bare_lf' : 'bad_chunk_extension';
     if (place === 'end') this.#state = atSizeLineFeed;
-    else if (this.#extensionBytes > longestExtension) return 'chunk_extension_too_large';
+    else if (this.#extensionBytes > maxExtensionBytes) return 'chunk_extension_too_large';
     return null;
   }
 
   #countOverhead(): Fault | null {
-    this.#overhead = Math.max(0, this.#overhead + this.#lineBytes - usualOverhead - 2 * this.#left);
-    return this.#overhead > mostOverhead ? 'too_much_chunk_overhead' : null;
+    this.#overhead = Math.max(0, this.#overhead + this.#lineBytes - freeOverhead - 2 * this.#left);
+    return this.#overhead > maxOverhead ? 'too_much_chunk_overhead' : null;
   }
 
   /** @param at where the trailers begin in this region */

@@ -113,7 +113,7 @@ const atRequestLineFeed = 5;
 const tlsHandshake = 0x16;
 const requestVersion = 'HTTP/1.';
 /** No method that anybody uses is longer, and it is written into the audit file. */
-const longestMethod = 32;
+const maxMethodLength = 32;
 
 /**
  * Reads a request line (RFC 9112 §3), each byte once: single spaces, a version that is known, and nothing behind it. One
@@ -158,10 +158,10 @@ class RequestLine {
         continue;
       }
       if (state === inMethodName) {
-        const most = Math.min(stop, base + this.start + longestMethod + 1);
+        const most = Math.min(stop, base + this.start + maxMethodLength + 1);
         at = endOfRun(bytes, at, most, inMethod);
         const length = at - base - this.start;
-        if (length > longestMethod) return 'bad_method';
+        if (length > maxMethodLength) return 'bad_method';
         if (at === stop) break;
         if (bytes[at] !== SP || length === 0) return bytes[at] === LF ? 'bare_lf' : 'bad_method';
         // Of the preface of HTTP/2, and of nothing else (RFC 9113 §3.4).

@@ -3,32 +3,30 @@ import { isFieldName } from '../../policy/text.ts';
 import { hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.ts';
 import { type FieldTable, NameSet } from '../head.ts';
 
-/** Bodies that are framed here: those of our own, and those that come in a frame that the other side cannot read. */
-
-/** What stands before a chunk. `size` is at least 1: a chunk of none is the end. */
+/** Returns the line before a chunk. `size` is at least 1: an empty chunk ends the body. */
 export function chunkStart(size: number): string {
   if (!Number.isSafeInteger(size) || size < 1) throw new RangeError('a chunk has at least one byte');
   return `${size.toString(16)}\r\n`;
 }
 
-/** What stands behind it. */
+/** The end of a chunk. */
 export const chunkEnd = '\r\n';
 
 /** The end of a body without trailers. */
 export const lastChunk = '0\r\n\r\n';
 
-const staysBehind = new NameSet(notInTrailers);
+const removedTrailers = new NameSet(notInTrailers);
 
-/** The trailers of a body that may go on: names and values in turn. */
+/** Returns the trailers to forward. */
 export function trailersToPass(trailers: FieldTable): RawFields {
   const kept: string[] = [];
   for (let index = 0; index < trailers.count; index += 1) {
-    if (!staysBehind.has(trailers, index)) kept.push(trailers.nameAt(index), trailers.valueAt(index));
+    if (!removedTrailers.has(trailers, index)) kept.push(trailers.nameAt(index), trailers.valueAt(index));
   }
   return kept;
 }
 
-/** What ends a body behind its last chunk's line (`BodyReader.relayEnd`): the trailers and the empty line. */
+/** Returns the end of a chunked body behind `0` CR LF: the trailers and the empty line. */
 export function trailerSection(fields: RawFields): Buffer {
   return Buffer.from(`${fieldLines(fields)}\r\n`, 'latin1');
 }
@@ -36,19 +34,19 @@ export function trailerSection(fields: RawFields): Buffer {
 /** A head that was read: of a request or a response. */
 type ReadHead = FieldTable & { readonly lineStart: number; readonly lineEnd: number };
 
-/** What is other in a head that goes on. All that is not named here goes on byte by byte, in its order. */
+/** The changes to a head that is forwarded. All other bytes are copied in their order. */
 export interface HeadEdit {
   /** The request or status line, without its end; absent: the one that was read. */
   readonly line?: string;
-  /** Fields that do not go on, besides those of one connection. */
+  /** Fields to remove besides the hop-by-hop ones. */
   readonly drop: NameSet;
-  /** Names and values in turn, right behind the first line. */
+  /** Fields to insert behind the first line. */
   readonly front?: RawFields;
-  /** Names and values in turn, behind all others. */
+  /** Fields to append. */
   readonly back?: RawFields;
-  /** Whole lines of our own behind those, as `fieldLines` makes them. */
+  /** Lines to append behind those, as `fieldLines` returns them. */
   readonly lines?: string;
-  /** Fields that stand where the first of these names stood, and in front where there is none; all of `names` go. */
+  /** Removes all of `names`, and inserts `fields` at the first of them, or in front where there is none. */
   readonly replace?: { readonly names: NameSet; readonly fields: RawFields };
 }
 
@@ -57,21 +55,20 @@ const hopByHopNames = new NameSet([...hopByHop].filter((name) => name !== 'trans
 
 const noNames = new NameSet([]);
 
-/** What may stand in a line that is written here: no control byte but a tab, and nothing that is no byte. */
+/** A latin1 text without control bytes except tabs. */
 const oneLine = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** A head ready to be written: its size is known before there is a place for it. */
+/** A head that is ready to be written, with its size. */
 interface PreparedHead {
-  /** Bytes that it takes. */
   readonly size: number;
-  /** Writes it; answers where it ends. The target has room for `size` bytes from `at` on. */
+  /** Writes the head. Returns where it ends. The target needs room for `size` bytes from `at` on. */
   write(target: Buffer, at: number): number;
 }
 
 /**
- * What a head becomes. Its bytes must stay where they are until it is written.
+ * Prepares a changed head. The bytes of the original must not change before `write`.
  *
- * @throws SidekeyError `policy_violation` where what is added would be more than one line; it is not repeated
+ * @throws SidekeyError `policy_violation` where an added field would be more than one line. The message does not quote it
  */
 export function prepareHead(head: ReadHead, edit: HeadEdit): PreparedHead {
   return new Prepared(head, edit);
@@ -140,7 +137,7 @@ class Prepared implements PreparedHead {
 
   write(target: Buffer, start: number): number {
     const { bytes, base, lineStart, lineEnd } = this.#head;
-    // Node would write what fits, and say nothing.
+    // Node would truncate silently.
     if (target.length - start < this.size)
       throw new RangeError('the head does not fit where it is to be written');
     let at = start;
@@ -156,7 +153,7 @@ class Prepared implements PreparedHead {
 }
 
 /**
- * A head, or trailers, of our own: the first line and each field, checked.
+ * Returns a new head. The line and the fields are checked.
  *
  * @throws SidekeyError `policy_violation` as `prepareHead`
  */
@@ -164,7 +161,7 @@ export function ownHead(line: string, fields: RawFields): Buffer {
   return Buffer.from(`${checked(line)}\r\n${fieldLines(fields)}\r\n`, 'latin1');
 }
 
-/** The lines of fields, each with its end. */
+/** Returns the lines of fields, each with CR LF. */
 export function fieldLines(fields: RawFields): string {
   let lines = '';
   for (let i = 0; i < fields.length; i += 2) {
@@ -174,7 +171,7 @@ export function fieldLines(fields: RawFields): string {
   return lines;
 }
 
-/** Whether a text is no more than one line: no control byte in it but a tab, and nothing that is no byte. */
+/** Whether a text is latin1 without control bytes except tabs. */
 export function isOneLine(text: string): boolean {
   return oneLine.test(text);
 }

@@ -10,29 +10,28 @@ import { type Incoming, type IntakeOwner, left, RequestIntake, silent, type Stop
 import { ClientReply, keptLines, lastLines, type ReplyLine } from './h1-response.ts';
 import { canBeReset } from './raw-reply.ts';
 
-/** Whether a request has an expectation that nobody here can meet (RFC 9110 §10.1.1): then it is answered so. */
+/** Answers a request with an unknown expectation by 417 (RFC 9110 §10.1.1). Returns whether it did. */
 export function answerUnmet(head: RequestHeadBytes, reply: Reply): boolean {
   if (head.version === '1.0' || !head.has('expect') || head.lists('expect', '100-continue')) return false;
   refuseExpectation(reply);
   return true;
 }
 
-/** Answers a request whose expectation is not met. */
+/** Sends a 417. */
 export function refuseExpectation(reply: Reply): void {
   reply.head(417, 'Expectation Failed', ['Content-Length', '0']);
   reply.end([]);
 }
 
-/** Bytes that are read ahead of whoever wants them; beyond that the client is not read from. */
-const aheadBytes = 65_536;
-/** How long a client may go on sending what nobody wants, or keep its side open, before its connection is cut. */
+/** Maximum number of unread bytes. Beyond it, the socket is paused. */
+const maxUnreadBytes = 65_536;
+/** Milliseconds until the connection of a client that keeps sending, or does not close, is cut. */
 const lingerMs = 5_000;
-/** So much later than it was told a client is hung up on, so that a request that is on its way still finds somebody. */
+/** Milliseconds added to the announced idle time, so that a request in transit is still answered. */
 const graceMs = 1_000;
 
 /**
- * One connection of a client that speaks HTTP/1.1: has its requests answered one after the other, and ends it when it is
- * time. Pipelined requests may depend on each other, and one that is not safe must not overtake another
+ * A client connection of HTTP/1.1. Its requests are answered in their order: pipelined requests may depend on each other
  * (RFC 9112 §9.3.2).
  */
 export class ClientConnection implements ReplyLine, IntakeOwner {
@@ -42,11 +41,11 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   readonly #service: Service;
   readonly #intake: RequestIntake;
   readonly #deadline: ConnectionDeadline;
-  /** What is being answered. */
+  /** The current reply and its request. */
   #reply: ClientReply | null = null;
   #answered: Incoming | null = null;
   #waiting: Incoming[] = [];
-  /** Whatever comes is thrown away: it had its last word, or is another's. */
+  /** Input is discarded, or belongs to another owner. */
   #isOver = false;
   hasEnded = false;
   #isPaused = false;
@@ -65,7 +64,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     socket.resume();
   }
 
-  /** Cuts the connection where nothing was asked that is not answered. */
+  /** Closes the connection if no request is pending. */
   closeIfIdle(): void {
     if (!this.#isBusy && !this.#intake.inHead && this.#intake.body === null) this.socket.destroy();
   }
@@ -74,8 +73,6 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   get #isBusy(): boolean {
     return this.#reply !== null || this.#waiting.length > 0;
   }
-
-  // What comes.
 
   readonly #onData = (piece: Buffer): void => {
     if (this.#isOver) return;
@@ -90,9 +87,9 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
 
   requested(request: Incoming): boolean {
     this.#waiting.push(request);
-    const most = this.#service.limits().pipelined_requests;
-    if (this.#waiting.length + (this.#reply === null ? 0 : 1) <= most) return true;
-    const sentence = `A connection may have ${most} requests that are not answered yet.`;
+    const max = this.#service.limits().pipelined_requests;
+    if (this.#waiting.length + (this.#reply === null ? 0 : 1) <= max) return true;
+    const sentence = `A connection may have ${max} requests that are not answered yet.`;
     this.#refuse(new SidekeyError('overloaded', sentence, { hint: 'raise limits.pipelined_requests' }));
     return false;
   }
@@ -100,7 +97,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   #stop(stop: Stop): void {
     if (stop.kind === 'malformed') {
       const due = this.#answered ?? this.#waiting[0];
-      // Whoever answers its request meets the failure of its body, and says so where that can still be said.
+      // The exchange that reads this body gets the error, and reports it.
       if (stop.body === null) this.#refuse(stop.why);
       else if (stop.body !== due?.body || this.#reply?.started === true) this.#refuse(stop.why, false);
     } else if (this.#isBusy) {
@@ -112,7 +109,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     }
   }
 
-  /** The answers that are due come first: where there are any, there is no place for one that says why. */
+  /** Refuses the input. The client gets no refusal while earlier responses are due. */
   #refuse(why: SidekeyError, answerable = !this.#isBusy): void {
     this.#waiting = [];
     this.#isOver = true;
@@ -120,7 +117,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#service.refuse(why, this, answerable);
   }
 
-  /** Has nothing more to do with the socket. */
+  /** Releases the socket. */
   #detach(): void {
     this.#isOver = true;
     this.#deadline.close();
@@ -131,8 +128,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   readonly #onEnd = (): void => {
     this.hasEnded = true;
     if (this.#isOver) return;
-    // A body is not whole, and nothing will make it so. And TLS has no half-close that clients use (RFC 5246 §7.2.1):
-    // one that ends while it waits has left.
+    // The body stays incomplete. Clients do not half-close TLS (RFC 5246 §7.2.1): one that ends while it waits has left.
     const isSecure = this.client.tunnel?.authority.scheme === 'https';
     if (this.#intake.body !== null || (this.#isBusy && isSecure)) this.socket.destroy();
     else if (this.#intake.inHead && !this.#intake.isBlank) {
@@ -149,9 +145,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#service.left(this);
   };
 
-  // One request after the other.
-
-  /** Answers what is due, and waits for what may come. */
+  /** Answers the next request, and adjusts reading and the deadline. */
   #goOn(): void {
     if (this.#isOver) return;
     if (this.#reply === null && this.#waiting.length > 0) this.#begin();
@@ -161,7 +155,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
 
   #begin(): void {
     const { socket, outbox } = this;
-    // Who asks on and on, and takes no answer, is not answered.
+    // A client that sends requests and reads no responses gets none.
     if (outbox.isFull && !socket.destroyed) {
       if (!this.#waitsForDrain) outbox.onDrain(this.#onDrained);
       this.#waitsForDrain = true;
@@ -199,8 +193,6 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#goOn();
   };
 
-  // For the body.
-
   bodyAwaited(isAwaited: boolean): void {
     if (isAwaited) this.#deadline.set('body', this.#service.limits().client_body_idle);
     else if (this.#deadline.what === 'body') this.#deadline.clear();
@@ -210,18 +202,16 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (this.#isPaused) this.#hold();
   }
 
-  /** Reads as far ahead as may be. */
+  /** Pauses the socket while too many bytes are unread. */
   #hold(): void {
     let held = this.#answered?.body?.held ?? 0;
     for (const { head, body } of this.#waiting) held += head.size + (body?.held ?? 0);
-    const isPaused = held >= aheadBytes && !this.#isOver;
+    const isPaused = held >= maxUnreadBytes && !this.#isOver;
     if (isPaused === this.#isPaused) return;
     this.#isPaused = isPaused;
     if (isPaused) this.socket.pause();
     else this.socket.resume();
   }
-
-  // For the reply.
 
   get endsAnyway(): boolean {
     if (this.#service.isClosing()) return true;
@@ -255,20 +245,18 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
 
   cut(isPlainEnd: boolean): void {
     this.outbox.flush();
-    // A mere end may stand for the end of a response: then it is reset, where TLS does not tell them apart.
+    // A plain end would complete a response that ends with its connection: the socket is reset instead.
     const { socket } = this;
     if (isPlainEnd && canBeReset(socket)) {
       socket.resetAndDestroy();
       return;
     }
-    // What was said before still arrives, and what is missing shows; TLS is not told of an end.
+    // The bytes before still arrive. TLS sends no close_notify.
     this.outbox.whenTaken(() => socket.destroy());
     this.#linger();
   }
 
-  // Time.
-
-  /** Sets the deadline for what comes next. */
+  /** Sets the deadline for the next event. */
   #watch(): void {
     if (this.#isOver || this.socket.destroyed) return;
     const deadline = this.#deadline;
@@ -281,7 +269,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     else deadline.set('next', limits.client_idle + graceMs);
   }
 
-  /** Reads what still comes, so that closing does not reset the connection under the last word; but not for ever. */
+  /** Reads and discards input for a limited time, since closing at once would reset the connection and lose the response. */
   #linger(): void {
     if (this.#deadline.what !== 'close' && !this.socket.destroyed) this.#deadline.set('close', lingerMs);
   }
@@ -290,7 +278,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     const limits = this.#service.limits();
     if (what === 'body') this.#answered?.body?.fail(silent(limits.client_body_idle));
     else if (what !== 'head') this.socket.destroy();
-    // It is not the client's fault that nobody reads.
+    // The socket is paused: the client is not late.
     else if (this.#isPaused) this.#deadline.set('head', limits.head_timeout);
     else if (this.#intake.isBlank) this.socket.destroy();
     else this.#refuse(new SidekeyError('bad_request', 'The head of the request did not come in time.'));
@@ -340,28 +328,28 @@ export class ConnectionDeadline {
   }
 }
 
-/** A request with its head as it stood in the bytes. */
+/** A request whose head refers to the received bytes. */
 type H1InboundRequest = InboundRequest & { readonly head: RequestHeadBytes };
 
-/** What a connection hands its requests to. */
+/** The functions that a connection calls. */
 export interface Service {
   readonly timers: Timers;
-  /** A clock that goes forward alone, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly limits: () => Limits;
-  /** Whether the proxy stops: each response is the last of its connection. */
+  /** Whether the proxy is stopping. Then each response is the last of its connection. */
   readonly isClosing: () => boolean;
-  /** Answers a request; the next one waits until that has ended. Never rejects. */
+  /** Answers a request. The next one waits for the promise, which never rejects. */
   exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
-  /** Whether a request takes the whole connection over: a CONNECT, a WebSocket handshake. */
+  /** Whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
   takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
-  /** Takes it over, with the bytes that came behind the head. The socket is paused. */
+  /** Takes over the connection, with the bytes behind the head. The socket is paused. */
   takeOver(head: RequestHeadBytes, from: ClientConnection, early: Buffer): void;
   /**
-   * What came is not served, and nothing behind it. `answerable`: nothing is under way, so that the client can still be
-   * told, on the socket; else the connection is cut.
+   * Refuses the input and all that follows. `answerable`: no response is under way, so that the refusal can be sent on the
+   * socket; else the connection is to be cut.
    */
   refuse(why: SidekeyError, from: ClientConnection, answerable: boolean): void;
-  /** The connection is another's, or gone. */
+  /** The connection was taken over or closed. */
   left(from: ClientConnection): void;
 }

@@ -7,34 +7,34 @@ import { type RequestHeadBytes } from '../head.ts';
 import { createRequestReader, type HeadReader } from '../h1/read-head.ts';
 import { CR, LF, Malformed } from '../h1/scan.ts';
 
-/** A request that has come, at least its head. */
+/** A request whose head was received. */
 export interface Incoming {
   readonly head: RequestHeadBytes;
   readonly body: IncomingBody | null;
 }
 
-/** Why no more is read. */
+/** The reason to stop reading. */
 export type Stop =
-  /** Something is malformed: the head of a request, or this body. */
+  /** The head of a request, or this body, is malformed. */
   | { readonly kind: 'malformed'; readonly why: Malformed; readonly body: IncomingBody | null }
-  /** A request takes the connection over, with the bytes behind it. */
+  /** A request takes over the connection, with the bytes behind it. */
   | { readonly kind: 'taken over'; readonly head: RequestHeadBytes; readonly early: Buffer };
 
-/** What an intake tells the connection that it reads. */
+/** The connection that an intake reads for. */
 export interface IntakeOwner extends BodySource {
-  /** Whether a request takes the whole connection over. */
+  /** Whether a request takes over the connection. */
   takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
-  /** A request has come, in its turn; answers whether more is to be read. */
+  /** Receives a request. Returns whether to read more. */
   requested(request: Incoming): boolean;
 }
 
-/** Reads the requests of one connection out of its bytes, each body before the next head. */
+/** Reads the requests of a connection, each body before the next head. */
 export class RequestIntake {
-  /** No request is read any more; a body that has begun still is. */
+  /** No further request is read. A body that has begun is. */
   isClosed = false;
-  /** The client said that its last request is the last of the connection. */
+  /** The client announced its last request as the last of the connection. */
   saidLast = false;
-  /** The body that is coming. */
+  /** The body that is being received. */
   body: IncomingBody | null = null;
   readonly #owner: IntakeOwner;
   readonly #limits: Limits;
@@ -47,17 +47,17 @@ export class RequestIntake {
     this.#heads = createRequestReader(limits);
   }
 
-  /** Whether a head, or an empty line before one, has begun and not ended. */
+  /** Whether a head, or an empty line before one, is incomplete. */
   get inHead(): boolean {
     return this.#heads.begun;
   }
 
-  /** Whether no more has begun than an empty line, as some clients send it behind a body. */
+  /** Whether only an empty line was received, which some clients send behind a body. */
   get isBlank(): boolean {
     return this.#pending.isBlank;
   }
 
-  /** Reads what came; null: and waits for more. */
+  /** Reads a piece; null: it waits for more. */
   read(piece: Buffer): Stop | null {
     const bytes = this.#pending.with(piece);
     const end = bytes.length;
@@ -76,7 +76,7 @@ export class RequestIntake {
       } else if (this.isClosed) {
         at = end;
       } else if (this.saidLast) {
-        // An empty line is forgiven (RFC 9112 §2.2), another request is not.
+        // An empty line is ignored (RFC 9112 §2.2), another request is refused.
         if (bytes[at] !== CR && bytes[at] !== LF) return malformed(bytesBehindLast('request'));
         at += 1;
       } else {
@@ -109,25 +109,25 @@ function malformed(why: Malformed): Stop {
   return { kind: 'malformed', why, body: null };
 }
 
-/** What a body tells the connection that it comes on. */
+/** The connection that a body is received on. */
 interface BodySource {
-  /** Somebody waits for a piece; `false`: nobody does any more. */
+  /** Called when a reader begins, or ends, to wait for a piece. */
   bodyAwaited(isAwaited: boolean): void;
-  /** So many bytes that were held are held no more. */
+  /** Called when buffered bytes were read or discarded. */
   bodyTaken(bytes: number): void;
 }
 
 /**
- * The body of a request as it comes: what an exchange reads (`InboundRequest.body`), and what its connection puts in. Pieces are
- * parts of the buffers that were read, without their chunk framing; a body cannot be taken for whole that is not.
+ * A request body: the connection fills it, and an exchange reads it (`InboundRequest.body`). Pieces are parts of the received
+ * buffers, without their chunk framing.
  *
- * `next` rejects with SidekeyError `bad_request` where the body is malformed, stops coming, or is left unfinished. `return`
- * waits for nothing: from then on what comes is thrown away.
+ * `next` rejects with SidekeyError `bad_request` where the body is malformed, late or incomplete. `return` does not wait:
+ * from then on the input is discarded.
  */
 export class IncomingBody implements AsyncIterableIterator<Buffer> {
   readonly #source: BodySource;
   readonly #reader: BodyReader;
-  /** As `InboundRequest.trailers`; none before all of it has come. */
+  /** See `InboundRequest.trailers`; none before the body has ended. */
   trailers: RawFields = [];
   #pieces: Buffer[] = [];
   #failure: Error | null = null;
@@ -140,17 +140,17 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     this.#reader = reader;
   }
 
-  /** Whether all of it has come. */
+  /** Whether the body has ended. */
   get over(): boolean {
     return this.#reader.over;
   }
 
-  /** Bytes that came and were not read yet. */
+  /** Number of unread bytes. */
   get held(): number {
     return this.#held;
   }
 
-  /** Takes what belongs to it; answers where that ends, or what is wrong with it. */
+  /** Takes the bytes of this body. Returns where they end, or what is wrong with them. */
   take(bytes: Buffer, start: number, end: number): number | Malformed {
     const next = this.#reader.read(bytes, start, end);
     if (typeof next !== 'number') {
@@ -164,7 +164,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     return next;
   }
 
-  /** No more of it will be read: who waits for a piece, or asks for one later, is told why. */
+  /** Ends the body with an error, which the current and later calls of `next` get. */
   fail(why: Error): void {
     if (this.#failure !== null || (this.over && this.#waiting === null)) return;
     this.#failure = why;
@@ -236,12 +236,12 @@ export function silent(idleMs: number): SidekeyError {
   });
 }
 
-/** The client is gone, and its body is not whole. */
+/** Returns the error for a client that left within its body. */
 export function left(): SidekeyError {
   return new SidekeyError('bad_request', 'The client left before its request body had come.');
 }
 
-/** Bytes of a head that has not all come, in a buffer that grows: a head in small pieces is not copied over and over. */
+/** The bytes of an incomplete head. The buffer doubles, so that a head in small pieces costs linear time. */
 export class PendingBytes {
   #buffer: Buffer | null = null;
   #size = 0;
@@ -251,7 +251,7 @@ export class PendingBytes {
     return this.#size <= 2 && (this.#buffer === null || this.#buffer[0] === CR);
   }
 
-  /** All that is pending, this piece behind it. The buffer is not used again for other bytes. */
+  /** Returns the pending bytes with a piece behind them. The buffer is not reused for other bytes. */
   with(piece: Buffer): Buffer {
     const before = this.#size;
     const size = before + piece.length;
@@ -266,11 +266,11 @@ export class PendingBytes {
     return this.#buffer.subarray(0, size);
   }
 
-  /** What of the bytes that `with` answered is still pending, from here on. */
+  /** Keeps the bytes of `with` from this index on. */
   keep(bytes: Buffer, at: number): void {
     if (at === 0 && this.#size === bytes.length && this.#buffer !== null) return;
     this.#size = bytes.length - at;
-    // The bytes of a message that went on may still be in use: they keep their buffer.
+    // The bytes of an earlier message may still be in use.
     this.#buffer = this.#size === 0 ? null : Buffer.from(bytes.subarray(at));
   }
 }

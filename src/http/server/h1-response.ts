@@ -8,34 +8,34 @@ import { Malformed } from '../h1/scan.ts';
 import { chunkEnd, chunkStart, fieldLines, headBytes, lastChunk } from '../h1/write.ts';
 import type { Reply } from '../message.ts';
 
-/** What a reply needs of the connection that it goes out on. */
+/** The connection that a reply is written to. */
 export interface ReplyLine {
   readonly outbox: WriteBuffer;
-  /** Lines of the fields that concern the connection. */
+  /** Returns the lines of the `Connection` fields. */
   connectionLines(isLast: boolean): string;
-  /** Asked at the head: whether the connection ends with this response in any case. */
+  /** Whether the connection ends with this response in any case. Read at the head. */
   readonly endsAnyway: boolean;
   /** Whether the client has ended its side. */
   readonly hasEnded: boolean;
-  /** Whether so much waits to be taken by the client that nothing is added that can be left out. */
+  /** Whether the write buffer is full, so that optional output is omitted. */
   readonly isFull: boolean;
-  /** No request is read any more. */
+  /** Stops reading requests. */
   takeNoMore(): void;
-  /** Ends our side behind what was written, as the last of the connection. */
+  /** Ends the connection behind the written bytes. */
   hangUp(): void;
   onDrain(listener: () => void): void;
-  /** Cuts the connection; `isPlainEnd`: a mere end would be taken for that of the response. */
+  /** Cuts the connection. `isPlainEnd`: a plain end would complete the response. */
   cut(isPlainEnd: boolean): void;
 }
 
-/** The response to one request, on its way to the client. */
+/** The reply to a request of HTTP/1.1. */
 export class ClientReply implements Reply {
   readonly copies = true as const;
   started = false;
-  /** Whether it is complete, as far as was written. */
+  /** Whether all of it was written. */
   ended = false;
   readonly gone = createGone();
-  /** Whether a client that ends its side has left. */
+  /** Whether a client that ends its side counts as gone. */
   isHeld = false;
   readonly #line: ReplyLine;
   readonly #head: RequestHeadBytes;
@@ -43,7 +43,7 @@ export class ClientReply implements Reply {
   #waits: boolean;
   #isLast = false;
   #framing: ReplyFraming = { kind: 'none' };
-  /** Of a response with a length: bytes that are still to be written. */
+  /** Bytes still to be written of a response with a length. */
   #left = 0;
 
   constructor(line: ReplyLine, head: RequestHeadBytes, waitsToContinue: boolean) {
@@ -71,7 +71,7 @@ export class ClientReply implements Reply {
   }
 
   informational(status: number, fields: RawFields): void {
-    // A courtesy (RFC 9110 §15.2). An upstream may send any number of them, also to a client that reads none.
+    // Optional (RFC 9110 §15.2). An upstream may send any number of them to a client that reads none.
     if (this.started || this.#head.version === '1.0' || this.#line.isFull) return;
     const text = interimHead(status, fields);
     if (text !== null) this.#line.outbox.add(text);
@@ -103,7 +103,7 @@ export class ClientReply implements Reply {
 
   /** Whether the connection ends with this response. */
   #endsWith({ kind }: ReplyFraming): boolean {
-    // A client that waits for a 100 that did not come may or may not send its body: nobody knows what comes next.
+    // A client that got no 100 may or may not send its body: the next bytes are ambiguous.
     return this.#isLast || this.#waits || kind === 'close' || this.#line.endsAnyway;
   }
 
@@ -124,7 +124,7 @@ export class ClientReply implements Reply {
       return outbox.add(chunkEnd);
     }
     if (kind === 'length') {
-      // What stands behind the length would be read as another response.
+      // A client would read bytes behind the length as another response.
       if (chunk.length > this.#left) {
         this.abort();
         return true;
@@ -160,7 +160,7 @@ export class ClientReply implements Reply {
   }
 }
 
-/** How the body of a response is framed for its client. `close`: it ends with the connection. */
+/** The framing of a response body for the client. `close`: it ends with the connection. */
 type ReplyFraming =
   | { readonly kind: 'none' }
   | { readonly kind: 'length'; readonly bytes: number }
@@ -172,19 +172,19 @@ const none: ReplyFraming = { kind: 'none' };
 const chunked: ReplyFraming = { kind: 'chunked' };
 const close: ReplyFraming = { kind: 'close' };
 
-/** What is to be written, and to whom. */
+/** A final head to be written. */
 export interface FinalHead {
   readonly status: number;
   readonly reason: string;
-  /** End to end: without fields of the connection and without `Transfer-Encoding`. */
+  /** End-to-end fields, without `Transfer-Encoding`. */
   readonly fields: RawFields;
-  /** Of the request that is answered. */
+  /** The method of the request. */
   readonly method: string;
   readonly version: '1.0' | '1.1';
 }
 
 /**
- * How the response is framed: as its length says, in chunks, or by the end of the connection for a client of HTTP/1.0.
+ * Returns the framing of a response: its length, chunks, or the end of the connection for HTTP/1.0.
  *
  * @throws SidekeyError `upstream_protocol` where its length can be read in more than one way
  */
@@ -202,7 +202,7 @@ export function replyFraming({ status, fields, method, version }: FinalHead): Re
 }
 
 /**
- * The head as text, a character a byte.
+ * Returns the head as latin1 text.
  *
  * @param connection lines of the fields that concern the connection, as `lastLines` and `keptLines` have them
  * @throws SidekeyError `policy_violation` where a field would be more than one line: it would be taken for a response
@@ -216,8 +216,8 @@ export function finalHead(head: FinalHead, framing: ReplyFraming, connection: st
 }
 
 /**
- * As `replyFraming`, of a head that was read and may go on byte by byte. Null: it has to be written anew, since its body is
- * framed otherwise for the client, or it announces one that it does not have.
+ * Returns the framing of a head that can be forwarded byte by byte. Null: it must be rewritten, since the client needs another
+ * framing, or the head announces a body that it does not have.
  */
 function passedFraming(
   head: ResponseHeadBytes,
@@ -230,7 +230,7 @@ function passedFraming(
   return plan.kind === 'chunked' && version === '1.1' ? chunked : null;
 }
 
-/** How such a head goes on; see `finalHead`. */
+/** Returns the bytes of such a head; see `finalHead`. */
 function passedHead(
   head: ResponseHeadBytes,
   drop: NameSet,
@@ -242,10 +242,10 @@ function passedHead(
   return headBytes(head, { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines });
 }
 
-/** Of a connection that ends with its response. */
+/** The `Connection` line of the last response. */
 export const lastLines = 'Connection: close\r\n';
 
-/** Of one that stays, and is closed when nothing is asked for so many milliseconds. */
+/** Returns the `Connection` lines of a connection that is kept for `idleMs` milliseconds. */
 export function keptLines(idleMs: number): string {
   if (idleMs !== kept.idleMs)
     kept = {
@@ -255,23 +255,23 @@ export function keptLines(idleMs: number): string {
   return kept.lines;
 }
 
-/** The last that was asked for: it changes with the config alone. */
+/** A cache of the last result: it changes only with the config. */
 let kept = { idleMs: -1, lines: '' };
 
-/** Interim statuses that clients know, and their names. 100 and 101 are answers of the proxy's own. */
+/** The interim statuses that are forwarded. The proxy itself sends 100 and 101. */
 const interim: ReadonlyMap<number, string> = new Map([
   [102, 'Processing'],
   [103, 'Early Hints'],
 ]);
 
-/** The head of an interim response; null: clients do not know it. It has no body, and announces none. */
+/** Returns the head of an interim response, which announces no body; null: the status is not forwarded. */
 export function interimHead(status: number, fields: RawFields): string | null {
   const reason = interim.get(status);
   if (reason === undefined) return null;
   return `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(without(without(fields, 'content-length'), 'trailer'))}\r\n`;
 }
 
-/** A response announces no trailers that it cannot have. */
+/** Removes `Trailer` from a response that cannot have trailers. */
 function withoutTrailer(fields: RawFields): RawFields {
   for (let i = 0; i < fields.length; i += 2) {
     if (isNamed(fields[i]!, 'trailer')) return without(fields, 'trailer');
@@ -287,7 +287,7 @@ function isNamed(field: string, name: string): boolean {
   return field.length === name.length && field.toLowerCase() === name;
 }
 
-/** A reason phrase is a courtesy: what does not belong in one is left out. */
+/** Replaces the characters that a reason phrase must not have. */
 function printable(reason: string): string {
   return reason.replace(/[^\t\x20-\x7e\x80-\xff]/g, '?');
 }

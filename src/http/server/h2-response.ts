@@ -6,23 +6,23 @@ import { hasResponseBody } from '../framing.ts';
 import { fieldLines } from '../h1/write.ts';
 import type { Reply } from '../message.ts';
 
-/** Interim responses of one stream that go on: no window bounds them, and an upstream may send any number. */
-const mostInterim = 16;
+/** Maximum number of forwarded interim responses of a stream: no window limits them. */
+const maxInterim = 16;
 
-/** Who has a response written. */
+/** The owner of a reply. */
 export interface ReplyOwner {
-  /** The response is whole: nothing of the request is wanted any more. */
+  /** The response is complete: the rest of the request is not needed. */
   replied(): void;
-  /** The client's connection has taken all of it. */
+  /** The socket has taken the whole response. */
   sent(): void;
-  /** A piece of the body goes out. */
+  /** A piece of the body was sent. */
   passed(bytesIn: number, bytesOut: number): void;
 }
 
-/** The response to the request of one stream. */
+/** The reply to a request of HTTP/2. */
 export class StreamReply implements Reply {
   started = false;
-  /** Whether it is complete, as far as was written. */
+  /** Whether all of it was written. */
   ended = false;
   readonly gone = createGone();
   readonly #stream: ServerHttp2Stream;
@@ -31,9 +31,9 @@ export class StreamReply implements Reply {
   #waits: boolean;
   readonly #owner: ReplyOwner;
   #isBare = false;
-  /** Sends the head, if that was not done yet; `isAll`: nothing comes behind it. */
+  /** Sends the head; null: it was sent. `isAll`: nothing follows it. */
   #begin: ((isAll: boolean) => void) | null = null;
-  /** Bytes that are still to be written; null: any number. */
+  /** Bytes still to be written; null: any number. */
   #left: number | null = null;
   #hasTrailers = false;
   #trailers: RawFields = [];
@@ -45,12 +45,12 @@ export class StreamReply implements Reply {
     this.#waits = waitsToContinue;
     this.#owner = owner;
     const tell = () => this.gone.tell();
-    // A reset closes the stream only when what came before was read: it is told of at once.
+    // A reset closes the stream only after the input before it was read: `aborted` comes at once.
     stream.once('aborted', tell).once('close', tell);
     if (stream.destroyed) tell();
   }
 
-  /** A client that waits says nothing; one that leaves resets the stream, or closes the connection. */
+  /** A client that leaves resets the stream or closes the connection. */
   waiting(): Gone {
     return this.gone;
   }
@@ -65,17 +65,17 @@ export class StreamReply implements Reply {
   }
 
   informational(status: number, fields: RawFields): void {
-    if (!this.#mayBegin || this.#interim >= mostInterim) return;
+    if (!this.#mayBegin || this.#interim >= maxInterim) return;
     const head = interimHead(status, fields);
     if (head === null) return;
     this.#interim += 1;
     this.#stream.additionalHeaders(head);
   }
 
-  /** A connection outlives what was wrong with one stream. */
+  /** The connection continues for its other streams. */
   last(): void {}
 
-  /** The head of a tunnel that is open from now on: what is sent through it goes straight into the stream. */
+  /** Sends the head of a tunnel. Its data is written to the stream directly. */
   tunnel(fields: RawFields): void {
     const head = responseHead(this.#method, 200, fields);
     if (this.#mayBegin) this.#respond(head.fields, {});
@@ -88,7 +88,7 @@ export class StreamReply implements Reply {
     this.started = true;
     this.#isBare = head.isBare;
     this.#left = head.length;
-    // With a length there are trailers only where they are announced: to wait for them costs a frame of its own.
+    // With a length, only announced trailers are sent: waiting for trailers costs an additional frame.
     this.#hasTrailers = !head.isBare && (head.length === null || head.fields.includes('trailer'));
     if (!mayBegin) return;
     this.#begin = (isAll) => {
@@ -98,7 +98,7 @@ export class StreamReply implements Reply {
       if (this.#hasTrailers) this.#stream.once('wantTrailers', this.#onWantTrailers);
       this.#respond(head.fields, { endStream: isAll, waitForTrailers: this.#hasTrailers });
     };
-    // gRPC knows answers without a body by a head that is all: an end may come in this turn.
+    // gRPC detects a response without a body by END_STREAM on its head: the end may follow in this turn.
     if (head.isBare) this.#begin(true);
     else process.nextTick(() => this.#begin?.(false));
   }
@@ -107,7 +107,7 @@ export class StreamReply implements Reply {
     const stream = this.#stream;
     if (chunk.length === 0 || this.#isBare || this.ended || stream.closed || stream.destroyed) return true;
     if (this.#left !== null) {
-      // More than was announced is another message to whoever reads on.
+      // A client would read bytes behind the length as another message.
       if (chunk.length > this.#left) {
         this.abort();
         return true;
@@ -155,7 +155,7 @@ export class StreamReply implements Reply {
   };
 
   #respond(fields: string[], how: ServerStreamResponseOptions): void {
-    // The upstream's date goes on, or none.
+    // The upstream's `Date` is forwarded, or none.
     const options: ServerStreamResponseOptions & { readonly sendDate: boolean } = { ...how, sendDate: false };
     this.#stream.respond(fields, options);
   }
@@ -165,18 +165,18 @@ export class StreamReply implements Reply {
   }
 }
 
-/** A response as HTTP/2 has it. */
+/** The head of a response of HTTP/2. */
 interface ResponseHead {
-  /** Names in small letters and values in turn, `:status` first. */
+  /** Lower-case names and values in turn, `:status` first. */
   readonly fields: string[];
-  /** Bytes that the body has; null: that is not announced. 0 where it can have none. */
+  /** Announced length of the body in bytes; null: unannounced. 0: it can have none. */
   readonly length: number | null;
   /** Whether the stream ends with the head. */
   readonly isBare: boolean;
 }
 
 /**
- * The head of a final response. HTTP/2 has no reason phrase, no fields of one connection, and small letters alone
+ * Returns the head of a final response. HTTP/2 has no reason phrase and no hop-by-hop fields, and names are lower case
  * (RFC 9113 §8.2).
  *
  * @param method of the request
@@ -201,15 +201,15 @@ export function responseHead(method: string, status: number, fields: RawFields):
     }
     list.push(name, fields[i + 1]!);
   }
-  // What is not one line each would be another list of fields.
+  // Refuses a value that contains a line break.
   fieldLines(list.slice(2));
   return { fields: list, length: isBare ? 0 : length, isBare };
 }
 
-/** Interim statuses that clients know; 100 and 101 are answers of the proxy's own. */
+/** The interim statuses that are forwarded. The proxy itself sends 100 and 101. */
 const interim = new Set([102, 103]);
 
-/** An interim response; null: clients do not know it. It announces neither a body nor trailers. */
+/** Returns an interim response, which announces no body or trailers; null: the status is not forwarded. */
 export function interimHead(
   status: number,
   fields: RawFields,
@@ -218,9 +218,9 @@ export function interimHead(
   return { ':status': status, ...fieldMap(fields, ['content-length', 'trailer']) };
 }
 
-/** Fields by their names in small letters, as Node takes trailers. */
+/** Returns fields by their lower-case names, as Node takes trailers. */
 export function fieldMap(fields: RawFields, without: readonly string[] = []): Record<string, string[]> {
-  // Without a prototype: `constructor` and `__proto__` are names as any other.
+  // No prototype: `constructor` and `__proto__` are ordinary names.
   const map = Object.create(null) as Record<string, string[]>;
   fieldLines(fields);
   for (let i = 0; i < fields.length; i += 2) {

@@ -23,18 +23,17 @@ export interface SessionService extends StreamService {
   left(session: ClientSession): void;
 }
 
-/** How long a connection may stay open behind the last word on it. */
+/** Milliseconds until a connection is cut after its last response. */
 const lingerMs = 5_000;
-/** How often a session is looked at, and the most for one on which nothing comes. */
-const lookMs = 1_000;
-const longestLookMs = 8_000;
-/** Frames of no use between two looks. */
+/** Milliseconds between two checks of a session, and the maximum for a quiet one. */
+const checkMs = 1_000;
+const maxCheckMs = 8_000;
+/** Number of PING and SETTINGS frames after which the session is checked. */
 const idleFrames = 64;
 
 /**
- * One connection of a client that speaks HTTP/2: each stream is an exchange of its own. No more of them are under way than
- * `limits.client_streams`: one that the client has reset counts until its exchange has ended (CVE-2023-44487), and
- * others wait for it.
+ * A client connection of HTTP/2. Each stream is an exchange, at most `limits.client_streams` at a time. A stream that the
+ * client has reset counts until its exchange has ended (CVE-2023-44487); others wait.
  */
 export class ClientSession {
   readonly #socket: TLSSocket;
@@ -52,7 +51,7 @@ export class ClientSession {
   #requests = 0;
   #heads = 0;
   #idleFrames = 0;
-  #cancelLook: () => void;
+  #cancelCheck: () => void;
 
   /**
    * @param socket after its handshake, which chose `h2`
@@ -66,27 +65,27 @@ export class ClientSession {
     this.#begunAt = service.now();
     this.#deadline = new ConnectionDeadline(service.timers, service.now, (what) => this.#late(what));
     this.#deadline.set('first', limits.head_timeout);
-    // A client that has ended its side can acknowledge nothing (RFC 9113 §6.5, §6.9): it has left. The socket stays open
-    // by itself, for the listener allows half-open connections.
+    // A client that has ended its side cannot acknowledge frames (RFC 9113 §6.5, §6.9): it has left. The listener allows
+    // half-open connections, so the socket would stay open.
     socket
       .on('error', ignore)
       .once('end', () => socket.destroy())
       .once('close', this.#onClose);
     const usedUp = () => {
       this.#idleFrames += 1;
-      if (this.#idleFrames % idleFrames === 0) this.#look();
+      if (this.#idleFrames % idleFrames === 0) this.#check();
     };
     this.#session = performServerHandshake(socket, sessionOptions(limits, extendedConnect))
       .on('error', ignore)
       .on('stream', this.#onStream)
       .on('ping', usedUp)
       .on('remoteSettings', usedUp);
-    // A TLS socket that no server of Node's has made never says that its handshake is over, and the session waits for it.
+    // The session waits for this event, which a TLS socket without a Node server does not emit.
     if (this.#session.connecting) socket.emit('secureConnect');
-    this.#cancelLook = this.#lookAfter(lookMs, socket.bytesRead);
+    this.#cancelCheck = this.#checkAfter(checkMs, socket.bytesRead);
   }
 
-  /** Resolves when the connection has ended, or will as soon as the client has taken what was written. */
+  /** Resolves when the connection has ended, or all output was written. */
   get drained(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     if (this.#socket.writableFinished || this.#socket.destroyed) resolve();
@@ -94,7 +93,7 @@ export class ClientSession {
     return promise;
   }
 
-  /** Says that no more is taken, and ends when what is under way has ended (RFC 9113 §6.8). */
+  /** Sends GOAWAY, and ends the session after its current streams (RFC 9113 §6.8). */
   drain(): void {
     this.#session.close();
     if (this.#isIdle) this.#linger();
@@ -111,7 +110,7 @@ export class ClientSession {
     raw: RawFields,
   ): void => {
     stream.on('error', ignore);
-    // The client may have taken it back in the same breath.
+    // The client may have reset it already.
     if (stream.closed || stream.destroyed) return;
     this.#requests += 1;
     const read = this.#headOf(raw, !stream.endAfterHeaders);
@@ -135,7 +134,7 @@ export class ClientSession {
     }
   };
 
-  /** nghttp2 knows of the limit only when the client has acknowledged our SETTINGS (RFC 9113 §6.5.3). */
+  /** nghttp2 applies the limit only after the client has acknowledged the SETTINGS (RFC 9113 §6.5.3). */
   #headOf(raw: RawFields, hasBody: boolean): StreamHead | SidekeyError {
     const limits = this.#service.limits();
     const size = listSize(raw);
@@ -163,15 +162,13 @@ export class ClientSession {
     this.#pieces += 1;
   };
 
-  // Time.
-
   #watch(): void {
     if (!this.#isIdle || this.#socket.destroyed) return;
     if (this.#session.closed || this.#session.destroyed) this.#linger();
     else this.#deadline.set('next', this.#service.limits().client_idle);
   }
 
-  /** Closing waits for the client to take the last word; but not for ever. */
+  /** Limits the time that closing waits for the client. */
   #linger(): void {
     if (this.#deadline.what !== 'close' && !this.#socket.destroyed) this.#deadline.set('close', lingerMs);
   }
@@ -181,18 +178,18 @@ export class ClientSession {
     else this.drain();
   }
 
-  #lookAfter(ms: number, read: number): () => void {
+  #checkAfter(ms: number, read: number): () => void {
     return this.#service.timers.after(ms, () => {
       const isQuiet = this.#socket.bytesRead === read;
-      this.#look();
-      this.#cancelLook = this.#lookAfter(
-        isQuiet ? Math.min(2 * ms, longestLookMs) : lookMs,
+      this.#check();
+      this.#cancelCheck = this.#checkAfter(
+        isQuiet ? Math.min(2 * ms, maxCheckMs) : checkMs,
         this.#socket.bytesRead,
       );
     });
   }
 
-  #look(): void {
+  #check(): void {
     const session = this.#session;
     if (session.destroyed) {
       this.#linger();
@@ -215,53 +212,53 @@ export class ClientSession {
 
   readonly #onClose = (): void => {
     this.#deadline.close();
-    this.#cancelLook();
+    this.#cancelCheck();
     this.#service.left(this);
   };
 }
 
 function ignore(): void {}
 
-/** Bytes that a session may spend on nothing: at its beginning, and each second. */
+/** Unexplained bytes that a session may have at its beginning, and for each second. */
 const initialBytes = 131_072;
 const bytesEachSecond = 32_768;
-/** What is worth so many bytes of a client besides itself: frames around it, records of TLS, resets, windows, pings. */
-const requestWorth = 512;
-const pieceWorth = 96;
+/** Bytes of overhead that a request, and a piece of a body, explain: frames, TLS records, resets, windows, pings. */
+const requestOverhead = 512;
+const pieceOverhead = 96;
 
-/** What went through one session so far. */
+/** The traffic of a session so far. */
 export interface SessionTraffic {
-  /** Bytes that were read off the connection, frames and all. */
+  /** Bytes read from the connection, with all frames. */
   readonly read: number;
-  /** Of bodies, from the client and to it: bytes, and pieces both ways. */
+  /** Body bytes from the client and to it, and pieces in both directions. */
   readonly bodyIn: number;
   readonly bodyOut: number;
   readonly pieces: number;
-  /** Requests that were read, and the bytes of their heads as they are without compression. */
+  /** Number of requests, and the uncompressed bytes of their heads. */
   readonly requests: number;
   readonly heads: number;
 }
 
 /**
- * Whether a client of HTTP/2 sends more than what it asks for explains: PING, SETTINGS and WINDOW_UPDATE without end, heads
- * that are refused for their size, frames of no use (CVE-2019-9512 and CVE-2019-9515 among others). The library has
- * guards for some kinds of frames; this counts what is left, whatever it is.
+ * Whether a client sends more bytes than its requests explain: floods of PING, SETTINGS, WINDOW_UPDATE or empty frames, heads
+ * that are refused for their size (CVE-2019-9512, CVE-2019-9515). nghttp2 guards against some kinds of frames; this covers
+ * the others.
  *
  * @param ageMs of the session
  */
 export function isFlood(traffic: SessionTraffic, ageMs: number): boolean {
   const { read, bodyIn, bodyOut, pieces, requests, heads } = traffic;
   const forFree = initialBytes + (ageMs / 1_000) * bytesEachSecond;
-  // A body that goes out is acknowledged piece by piece, and its pieces have 16 KB and less each on the wire.
-  const bodies = 1.25 * bodyIn + bodyOut / 64 + pieceWorth * pieces;
-  return read > forFree + bodies + 2 * heads + requestWorth * requests;
+  // The client acknowledges each piece that is sent to it, at most 16 KB on the wire.
+  const bodies = 1.25 * bodyIn + bodyOut / 64 + pieceOverhead * pieces;
+  return read > forFree + bodies + 2 * heads + requestOverhead * requests;
 }
 
-/** A few fields more than `limits.head_fields` are read, so that one too many is refused with a word of why. */
+/** Fields read beyond `limits.head_fields`, so that a request with too many gets a refusal with a reason. */
 const spareFields = 32;
 
 /**
- * What a session with a client is bounded by, where nghttp2 and Node count for us.
+ * Returns the limits that nghttp2 and Node enforce.
  *
  * @param extendedConnect offers WebSockets over HTTP/2 (RFC 8441 §3)
  */
@@ -269,23 +266,23 @@ function sessionOptions(limits: Limits, extendedConnect: boolean): ServerOptions
   return {
     settings: {
       maxConcurrentStreams: limits.client_streams,
-      // Of a head as it is without compression: a bomb is refused by what it would be (RFC 7541 §7.3).
+      // Counts uncompressed bytes: this refuses a compression bomb (RFC 7541 §7.3).
       maxHeaderListSize: limits.head_bytes,
       enableConnectProtocol: extendedConnect,
       enablePush: false,
     },
     maxHeaderListPairs: limits.head_fields + spareFields,
-    // As nghttp2 reckons, which counts more for a field than HTTP/1.1 has: a head that it finds too long ends the session.
+    // nghttp2 counts more bytes for a field than HTTP/1.1, and a head beyond this limit ends the session.
     maxSendHeaderBlockLength: 4 * limits.head_bytes,
-    // A client that opens streams to reset them (CVE-2023-44487) has so many at once, and so many a second.
+    // Limits of stream resets, at once and for each second (CVE-2023-44487).
     streamResetBurst: 4 * limits.client_streams,
     streamResetRate: 33,
-    // Malformed heads, DATA frames with nothing in them, streams beyond the limit: a client that errs so often is none.
+    // Malformed heads, empty DATA frames, streams beyond the limit.
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
     maxSettings: 32,
     maxOutstandingPings: 4,
-    // Megabytes; responses that wait for their windows count, and each holds up to two pieces of 64 KB.
+    // Megabytes. Each response that waits for its window holds up to two pieces of 64 KB.
     maxSessionMemory: 16 + Math.ceil((limits.client_streams * 131_072) / 1_000_000),
     strictSingleValueFields: false,
   };

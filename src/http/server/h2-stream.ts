@@ -17,14 +17,14 @@ import { type ReplyOwner, StreamReply } from './h2-response.ts';
 const acceptGuid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /**
- * A stream as the client's side of a WebSocket (RFC 8441): the handshake of HTTP/1.1 with the upstream is the proxy's own,
- * key and proof too. The client sees a 200, and frames as the body of both directions.
+ * Returns the client's side of a WebSocket over HTTP/2 (RFC 8441). The handshake with the upstream has a key of the proxy.
+ * The client gets a 200, and frames as the data of the stream.
  */
 export function streamSide(request: RequestStream): UpgradeSide {
   const key = randomBytes(16).toString('base64');
   return {
     client: request.stream,
-    // A client that leaves resets its stream: nobody need read it to see that.
+    // A client that leaves resets its stream, which is noticed without reading.
     frames: { early: Buffer.alloc(0), heard() {} },
     asks: ['Sec-WebSocket-Key', key],
     switched(fields) {
@@ -38,7 +38,7 @@ export function streamSide(request: RequestStream): UpgradeSide {
       const { webSocketKey } = request;
       request.reply.tunnel([
         ...fields.filter((_text, i) => !ofHandshake.has(fields[i - (i % 2)]!.toLowerCase())),
-        // Node 26.10 sends a key all the same and closes where there is no proof; other clients do neither.
+        // Node 26.10 sends a key although RFC 8441 has none, and closes without this answer to it.
         ...(webSocketKey === undefined ? [] : ['Sec-WebSocket-Accept', proofOf(webSocketKey)]),
       ]);
     },
@@ -52,25 +52,24 @@ function proofOf(key: string): string {
   return createHash('sha1').update(`${key}${acceptGuid}`).digest('base64');
 }
 
-/** What a body tells of itself. */
+/** The owner of a body. */
 interface BodyOwner {
-  /** Somebody waits for a piece; `false`: nobody does any more. */
+  /** Called when a reader begins, or ends, to wait for a piece. */
   bodyAwaited(isAwaited: boolean): void;
-  /** A piece has come from the client, or goes to it. */
+  /** Called for each piece from the client or to it. */
   passed(bytesIn: number, bytesOut: number): void;
 }
 
 /**
- * The body of one stream, as an exchange reads it (`InboundRequest.body`). What nobody reads stays within the stream's window:
- * the client is let send more when it has been taken.
+ * The body of a stream (`InboundRequest.body`). The stream's window opens as pieces are read.
  *
- * `next` rejects with SidekeyError `bad_request` where the client resets the stream or leaves in the middle, and with what
- * `fail` was given. `return` waits for nothing: from then on what comes is thrown away.
+ * `next` rejects with SidekeyError `bad_request` where the client resets the stream or leaves, and with the error of `fail`.
+ * `return` does not wait: from then on the input is discarded.
  */
 export class StreamBody implements AsyncIterableIterator<Buffer> {
-  /** As `InboundRequest.trailers`; none before all of it has come. */
+  /** See `InboundRequest.trailers`; none before the body has ended. */
   trailers: RawFields = [];
-  /** Whether all of it has come. */
+  /** Whether the body has ended. */
   over = false;
   readonly #stream: ServerHttp2Stream;
   readonly #owner: BodyOwner;
@@ -94,7 +93,7 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
       .pause();
   }
 
-  /** No more of it will be read: who waits for a piece, or asks for one later, is told why. */
+  /** Ends the body with an error, which the current and later calls of `next` get. */
   fail(why: SidekeyError): void {
     if (this.#failure !== null || this.over) return;
     this.#failure = why;
@@ -139,7 +138,7 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
   };
 
   readonly #onEnd = (): void => {
-    // Node ends a stream that the client has reset without an error as if it were whole.
+    // Node ends a stream that the client reset with NO_ERROR as if it were complete.
     if (this.#stream.closed) {
       this.fail(left());
       return;
@@ -161,18 +160,18 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
 /** The functions that answer the requests of a session. */
 export interface StreamService {
   readonly timers: Timers;
-  /** A clock that goes forward alone, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly limits: () => Limits;
   /** Answers a request. Never rejects. */
   exchange(inbound: InboundRequest, stream: RequestStream): Promise<void>;
   /** Carries a WebSocket (RFC 8441). Never rejects. */
   webSocket(inbound: InboundRequest, stream: RequestStream): Promise<void>;
-  /** A request was refused before it was one. */
+  /** Records a request that was refused before its exchange. */
   denied(client: Client, why: SidekeyError): void;
 }
 
-/** The head of a stream, as the exchange sees heads. */
+/** The head of a request of HTTP/2. */
 export interface StreamHead {
   readonly head: RequestHead;
   /** `:protocol` of an extended CONNECT (RFC 8441 §4); null: there is none. */
@@ -181,15 +180,15 @@ export interface StreamHead {
 
 const pseudoNames = [':method', ':scheme', ':authority', ':path', ':protocol'];
 
-/** As the codec for HTTP/1.1 has it: no more than 32 characters, and no small letters, which some take for capitals. */
+/** The same rule as for HTTP/1.1: at most 32 characters, no lower case, which some programs convert. */
 const method = /^[!#$%&'*+.^_|~0-9A-Z-]{1,32}$/;
 
 /**
- * Reads the fields of a HEADERS block as the head of a request. The framing library refuses what is malformed before
- * it comes here; this does not rely on it, for what it let through would be written into a request line.
+ * Reads a HEADERS block as the head of a request. nghttp2 refuses malformed blocks before; this does not rely on it, since
+ * the values are written into a request line.
  *
- * A body without a length is announced as HTTP/1.1 would: whatever is behind knows one way to say so. Cookies that came
- * in crumbs are one field again (RFC 9113 §8.2.3).
+ * A body without a length gets `Transfer-Encoding: chunked`, as in HTTP/1.1. The parts of `Cookie` are joined
+ * (RFC 9113 §8.2.3).
  *
  * @param raw names and values in turn, pseudo-header fields first
  */
@@ -230,7 +229,7 @@ export function readStreamHead(raw: RawFields, hasBody: boolean): StreamHead | S
   return { head: { method: verb, target: path ?? '', version: '2', authority, fields }, protocol };
 }
 
-/** The size of a list of fields as SETTINGS_MAX_HEADER_LIST_SIZE has it (RFC 9113 §6.5.2). */
+/** Returns the size of a field list by the rule of SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2). */
 export function listSize(raw: RawFields): number {
   return raw.reduce((sum, text) => sum + text.length, 16 * raw.length);
 }
@@ -243,7 +242,7 @@ function refusal(sentence: string): SidekeyError {
   return new SidekeyError('bad_request', sentence);
 }
 
-/** One request on its stream, from its head until nothing of it is under way any more. */
+/** A request on its stream, from its head to the end of its exchange. */
 export class RequestStream implements ReplyOwner, BodyOwner {
   readonly stream: ServerHttp2Stream;
   readonly reply: StreamReply;
@@ -271,14 +270,14 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     this.#service = service;
     this.passed = passed;
     this.webSocketKey = valuesOf(head.fields, 'sec-websocket-key')[0];
-    // What stands behind a CONNECT is no body.
+    // The data of a CONNECT is no body.
     const hasBody = !stream.endAfterHeaders && head.method !== 'CONNECT';
     this.body = hasBody ? new StreamBody(stream, this, service.limits()) : null;
     const waits = hasBody && expectationOf(head) === 'met';
     this.reply = new StreamReply(stream, head.method, waits, this);
   }
 
-  /** Resolves when what was asked has been answered, or refused. Never rejects. */
+  /** Resolves when the request was answered or refused. Never rejects. */
   async run(): Promise<void> {
     const { stream, reply, body } = this;
     const head = this.#head;
@@ -309,7 +308,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     this.#deadline?.close();
   }
 
-  /** Cuts what is under way, so that it cannot be taken for whole, and nothing else of the connection. */
+  /** Resets the stream alone, so that an incomplete message does not look complete. */
   destroy(): void {
     resetStream(this.stream, constants.NGHTTP2_CANCEL);
   }
@@ -318,13 +317,13 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     void this.body?.return();
   }
 
-  /** Who still sends is told that nobody reads it (RFC 9113 §8.1). */
+  /** Tells a client that still sends to stop (RFC 9113 §8.1). */
   sent(): void {
     const isWhole = this.body === null ? this.#head.method !== 'CONNECT' : this.body.over;
     if (!isWhole) this.stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
-  /** Why it is none that can be served; null: it is. */
+  /** Returns why the request cannot be served; null: it can. */
   #refusal(): SidekeyError | null {
     if (this.#head.method !== 'CONNECT') return null;
     if (this.#protocol === null) {
@@ -346,16 +345,16 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   }
 }
 
-/** Judged as the handshake that it stands for (RFC 8441 §5); what proves a handshake of HTTP/1.1 has no use in it. */
+/** Returns the equivalent GET of an extended CONNECT (RFC 8441 §5). */
 function webSocketHead(head: RequestHead): RequestHead {
   const fields = head.fields.filter((_text, i) => !notOfWebSocket.has(head.fields[i - (i % 2)]!));
   return { ...head, method: 'GET', fields };
 }
 
-/** The handshake has a key of the proxy's own, and no body. */
+/** Removed fields: the handshake has a key of the proxy, and no body. */
 const notOfWebSocket = new Set(['sec-websocket-key', 'content-length']);
 
-/** What becomes of the expectation of a request (RFC 9110 §10.1.1); null: it has none. */
+/** Returns whether the expectation of a request is met (RFC 9110 §10.1.1); null: it has none. */
 function expectationOf({ fields }: RequestHead): 'met' | 'unmet' | null {
   const values = valuesOf(fields, 'expect');
   if (values.length === 0) return null;

@@ -4,10 +4,10 @@ import { createGone } from '../../lib/http2-abort.ts';
 import type { Reply } from '../message.ts';
 import { refusalBytes } from '../problem.ts';
 
-/** How long a client may keep a connection open, or go on sending, after the last word on it. */
+/** Milliseconds until the connection of a client that keeps sending, or does not close, is cut. */
 const lingerMs = 5_000;
 
-/** A reply over a bare socket, closed after what it says: for a handshake that is not carried. */
+/** Creates a reply on a socket that is closed after it: for a refused handshake. */
 export function socketReply(client: Duplex): Reply {
   const gone = createGone();
   let started = false;
@@ -17,7 +17,7 @@ export function socketReply(client: Duplex): Reply {
       return started;
     },
     gone,
-    // Whoever reads the socket meanwhile cuts it at its end.
+    // The current reader of the socket cuts it at its end.
     waiting: () => gone,
     waits: false,
     continue() {},
@@ -35,17 +35,17 @@ export function socketReply(client: Duplex): Reply {
       client.end(flushed);
       lingerOn(client);
     },
-    // It ends with its connection: a mere end would make it whole.
+    // The response ends with its connection: a plain end would complete it.
     abort: () => void (canBeReset(client) ? client.resetAndDestroy() : client.destroy()),
   };
 }
 
-/** Whether a reset can tell a client that it has not got the whole; TLS tells it by the end that does not come. */
+/** Whether a reset shows that a response is incomplete. With TLS the missing close_notify does. */
 export function canBeReset(client: Duplex): client is Socket {
   return 'resetAndDestroy' in client && !('encrypted' in client);
 }
 
-/** Refuses on a socket that speaks HTTP/1.1, and ends it. */
+/** Sends a refusal on a socket of HTTP/1.1, and ends it. */
 export function refuseOn(client: Duplex, error: unknown): void {
   if (!client.writable) {
     client.destroy();
@@ -55,7 +55,7 @@ export function refuseOn(client: Duplex, error: unknown): void {
   lingerOn(client);
 }
 
-/** Reads what still comes, so that closing does not reset the connection under the last word; but not for ever. */
+/** Reads and discards input for a limited time, since closing at once would reset the connection and lose the response. */
 export function lingerOn(client: Duplex): void {
   const timer = setTimeout(() => client.destroy(), lingerMs).unref();
   client.once('close', () => clearTimeout(timer)).resume();
