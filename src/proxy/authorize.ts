@@ -12,7 +12,7 @@ import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
 import type { ProxyServices, ConfigSnapshot } from './deps.ts';
-import { readAhead } from './request-body.ts';
+import { readAhead } from '../http/read-ahead.ts';
 import type { GivenApproval } from './revalidate.ts';
 import type { Target } from './target.ts';
 

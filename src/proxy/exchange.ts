@@ -20,7 +20,7 @@ import {
   showsGrant,
   unexpectedInHead,
   detectPlaceholders,
-} from './placeholders.ts';
+} from '../placeholders/detect.ts';
 import { beginRecord, type ExchangeRecord } from './record.ts';
 import { wholeBody } from './request-body.ts';
 import { targetOf } from './target.ts';

@@ -17,7 +17,7 @@ import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 import type { UpstreamRequest } from './forward.ts';
 import { responseBound, takeLimits } from './limits.ts';
 import type { ExchangeRecord } from './record.ts';
-import { readAhead } from './request-body.ts';
+import { readAhead } from '../http/read-ahead.ts';
 
 /** Waits for the person whom policy wants to be asked. Answers with what holds after that, or why it may not leave. */
 export type Consent = (granted: AuthorizedRequest) => Promise<AuthorizedRequest | SidekeyError>;

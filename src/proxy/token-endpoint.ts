@@ -9,9 +9,9 @@ import type { AuthorizedRequest } from './authorize.ts';
 import type { ProxyServices } from './deps.ts';
 import type { UpstreamRequest } from './forward.ts';
 import { takeLimits } from './limits.ts';
-import { holdersOf } from './placeholders.ts';
+import { holdersOf } from '../placeholders/detect.ts';
 import type { ExchangeRecord } from './record.ts';
-import { readAhead } from './request-body.ts';
+import { readAhead } from '../http/read-ahead.ts';
 
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const mostRead = 65_536;

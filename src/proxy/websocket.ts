@@ -20,7 +20,7 @@ import { isRefusal } from './attempt.ts';
 import type { ConfigSnapshot } from './deps.ts';
 import type { UpstreamRequest } from './forward.ts';
 import { upstreamFailure } from './upstream-failure.ts';
-import { messageRewriting, type MessageRewriting } from './websocket-messages.ts';
+import { messageRewriting, type MessageRewriting } from '../placeholders/websocket.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 

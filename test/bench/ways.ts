@@ -13,7 +13,7 @@ import {
 import type { Placement } from '../../src/grants/provider.ts';
 import { createPlaceholderCodes, readForm } from '../../src/placeholders/codes.ts';
 import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
-import { detectInHead } from '../../src/proxy/placeholders.ts';
+import { detectInHead } from '../../src/placeholders/detect.ts';
 import { applyScheme, type CredentialUse } from '../../src/schemes/apply.ts';
 import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
 import { type DetectedPlaceholders, substitutePlaceholders } from '../../src/placeholders/substitute.ts';

@@ -1,8 +1,10 @@
-import type { Identity } from '../agents/authentication.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { Provider } from '../grants/provider.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import type { Reply } from '../http/message.ts';
+import { readAhead } from '../http/read-ahead.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
 import {
   agentHolder,
   anyone,
@@ -12,31 +14,28 @@ import {
   leaseHolder,
   type PlaceholderCodes,
   placeholdersOf,
-} from '../placeholders/codes.ts';
-import { findIn, PlaceholderScanner } from '../placeholders/stream.ts';
+} from './codes.ts';
+import { findIn, PlaceholderScanner } from './stream.ts';
 import {
   type BodySyntax,
+  type DetectedPlaceholders,
   foreign,
   misplaced,
   notFor,
   type PlaceholdersInBody,
   tooLate,
-} from '../placeholders/substitute.ts';
-import { authorityText } from '../policy/authority.ts';
-import type { Judgement } from './authorize.ts';
-import type { UpstreamRequest } from './forward.ts';
-import { readAhead } from './request-body.ts';
+} from './substitute.ts';
 
-/** The placeholders in a request's head: nearly always none. */
+/** Placeholders in the head of a request: nearly always none. */
 interface PlaceholdersInHead {
   readonly inTarget: readonly FoundCode[];
-  /** In fields that are not `Authorization`: services repeat some of those, such as `X-Request-Id`. */
+  /** In fields other than `Authorization`: services repeat some, such as `X-Request-Id`. */
   readonly inOtherFields: readonly FoundCode[];
   /** In the target and in fields. */
   readonly all: readonly FoundCode[];
 }
 
-/** Finds them. */
+/** Finds the placeholders in the head of a request. */
 export function detectInHead(
   { target, fields }: { readonly target: string; readonly fields: RawFields },
   codes: Pick<PlaceholderCodes, 'find'>,
@@ -59,55 +58,80 @@ function isAuthorization(name: string): boolean {
   return name.length === 13 && name.toLowerCase() === 'authorization';
 }
 
-/** The names under which a caller holds placeholders. */
-export function holdersOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): readonly Holder[] {
+/** The identity that holds placeholders. */
+interface PlaceholderCaller {
+  /** Null: it has no token. */
+  readonly agent: string | null;
+  readonly lease: { readonly id: string } | null;
+}
+
+/** Returns the names under which a caller holds placeholders. */
+export function holdersOf({ agent, lease }: PlaceholderCaller): readonly Holder[] {
   if (agent === null) return [anyone];
   return lease === null ? [agentHolder(agent)] : [leaseHolder(lease.id), agentHolder(agent)];
 }
 
-/** Whether a caller shows the placeholder of a grant. */
+/** Returns a test: whether one of the found placeholders is that of a grant, held by the caller. */
 export function showsGrant(
   shown: readonly FoundCode[],
-  caller: Pick<Identity, 'agent' | 'lease'>,
+  caller: PlaceholderCaller,
   codes: Pick<PlaceholderCodes, 'isOf'>,
 ): (grant: Pick<Grant, 'id'>) => boolean {
   return ({ id }) => holdersOf(caller).some((holder) => shown.some((found) => codes.isOf(found, holder, id)));
 }
 
-/** What is known of a request that may have placeholders. */
-export interface PlaceholderContext extends Pick<Judgement, 'caller' | 'settings' | 'offer'> {
-  /** Of its head. */
+/** A request whose placeholders are detected. */
+interface ScannedRequest {
+  readonly authority: Authority;
+  readonly fields: RawFields;
+  readonly framing: { readonly kind: string };
+  readonly body: AsyncIterable<Buffer> | null;
+  /** Present: another scheme has read the body. */
+  readonly bodyHash?: string;
+  readonly wholeBody?: Buffer;
+  readonly placeholders?: DetectedPlaceholders | undefined;
+}
+
+/** Caller, grant and settings that decide about the placeholders of a request. */
+export interface PlaceholderContext {
+  readonly caller: PlaceholderCaller;
+  readonly settings: {
+    readonly provider: (name: string) => Provider | undefined;
+    readonly limits: { readonly placeholder_body_bytes: number };
+  };
+  /** The grants that the domain offers; null: none. */
+  readonly offer: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
   readonly inHead: PlaceholdersInHead;
-  /** Null: it goes without one. */
+  /** Null: the request has no credential. */
   readonly grant: Grant | null;
 }
 
-/** Why the placeholders of a request's head may not be sent there; null: they may, or there are none. */
+/** Returns the refusal of a placeholder in the head that stands for nothing there; null: there is none. */
 export function unexpectedInHead(
-  { authority }: Pick<UpstreamRequest, 'authority'>,
+  { authority }: Pick<ScannedRequest, 'authority'>,
   { caller, offer, inHead, grant }: PlaceholderContext,
   codes: PlaceholderCodes,
 ): SidekeyError | null {
-  // Those of others that are offered here may stand in a field that the credential takes over.
+  // A placeholder of another offered grant may stand in a field that the scheme writes.
   const offered = grant === null ? [] : [grant, ...(offer?.candidates ?? [])];
-  const isStray = inHead.all.some((found) => !offered.some(showsGrant([found], caller, codes)));
-  return isStray ? notFor(authorityText(authority)) : null;
+  const isUnexpected = inHead.all.some((found) => !offered.some(showsGrant([found], caller, codes)));
+  return isUnexpected ? notFor(authorityText(authority)) : null;
 }
 
 /**
- * A request with what is known of its placeholders; the very request where it can have none.
+ * Adds the detected placeholders to a request; returns the same request where it can have none.
  *
- * @param strayed told of one in the body that stands for nothing there, and goes on
- * @returns SidekeyError `placeholder_misused`: one in the body may not go there
- * @throws SidekeyError `bad_request` where the client left in its body
+ * @param onUnexpected called for a placeholder in the body that stands for nothing there, and is forwarded
+ * @returns SidekeyError `placeholder_misused`: a placeholder in the body is refused
+ * @throws SidekeyError `bad_request`: the client disconnected within its body
  */
-export async function detectPlaceholders(
-  request: UpstreamRequest,
+export async function detectPlaceholders<R extends ScannedRequest>(
+  request: R,
   { caller, settings, inHead, grant }: PlaceholderContext,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
-  strayed: () => void,
-): Promise<UpstreamRequest | SidekeyError> {
+  onUnexpected: () => void,
+): Promise<R | SidekeyError> {
   const provider = grant === null ? undefined : settings.provider(grant.provider);
   const places = provider?.placeholders ?? [];
   const isOwn = (found: FoundCode) => grant !== null && showsGrant([found], caller, codes)(grant);
@@ -115,16 +139,16 @@ export async function detectPlaceholders(
     const isForeign = found.some((each) => !isOwn(each));
     if (!isForeign && places.includes('body')) return null;
     if (provider?.unexpectedPlaceholders === 'pass') {
-      strayed();
+      onUnexpected();
       return null;
     }
     if (grant === null) return notFor(authorityText(request.authority));
     return isForeign ? foreign('the body') : misplaced('body', 'the body');
   };
-  const look = { codes, whyNot, most: settings.limits.placeholder_body_bytes };
-  const looked = await lookIntoBody(request, look, places.includes('body'), reply);
-  if (looked instanceof SidekeyError) return looked;
-  const { body, shown } = looked;
+  const options = { codes, whyNot, max: settings.limits.placeholder_body_bytes };
+  const scanned = await scanBody(request, options, places.includes('body'), reply);
+  if (scanned instanceof SidekeyError) return scanned;
+  const { body, shown } = scanned;
   const leaving = body === request.body ? request : { ...request, body };
   if (grant === null || provider === undefined) return leaving;
   if (inHead.all.length === 0 && shown === null && !places.includes('websocket')) return leaving;
@@ -137,54 +161,54 @@ export async function detectPlaceholders(
   return { ...leaving, placeholders: { texts, places, codes, inContent, body: shown } };
 }
 
-/** How a body is looked into. */
-interface BodyLook {
+/** Codes, rule and limit that a body is scanned with. */
+interface ScanOptions {
   readonly codes: PlaceholderCodes;
-  /** Why what was found may not be there. */
+  /** Returns the refusal of found placeholders; null: they are allowed. */
   readonly whyNot: (found: readonly FoundCode[]) => SidekeyError | null;
-  /** Bytes that are read ahead. */
-  readonly most: number;
+  /** Most bytes that are read ahead. */
+  readonly max: number;
 }
 
-/** A body that was looked into; it is whole still. */
-interface LookedInto extends Pick<UpstreamRequest, 'body'> {
+/** A scanned body, which is still whole. */
+interface ScannedBody extends Pick<ScannedRequest, 'body'> {
   /** Null: nothing in it is replaced. */
   readonly shown: PlaceholdersInBody | null;
 }
 
 /**
- * Looks for placeholders in a body: ahead within bounds where the credential may take their place, and else while it streams.
+ * Finds placeholders in a body: ahead, within a limit, where the credential may take their place; else while it streams.
  *
- * @throws SidekeyError `bad_request` where the client left in it
+ * @throws SidekeyError `bad_request`: the client disconnected within it
  */
-async function lookIntoBody(
-  { body, framing, fields, bodyHash, wholeBody }: UpstreamRequest,
-  look: BodyLook,
+async function scanBody(
+  { body, framing, fields, bodyHash, wholeBody }: ScannedRequest,
+  options: ScanOptions,
   isWritten: boolean,
   reply: Pick<Reply, 'continue'>,
-): Promise<LookedInto | SidekeyError> {
-  // What another way has read, it writes itself.
+): Promise<ScannedBody | SidekeyError> {
+  // A scheme that has read the body writes it.
   const isTaken = bodyHash !== undefined || wholeBody !== undefined;
   const syntax = body === null || isTaken ? null : syntaxOf(fields);
   if (body === null || syntax === null) return { body, shown: null };
-  if (!isWritten) return { body: watched(body, look), shown: null };
-  // It may be a conversation: nobody knows when more of it comes.
+  if (!isWritten) return { body: watched(body, options), shown: null };
+  // It may be a conversation, so reading ahead could wait forever.
   if (framing.kind === 'chunked') return { body, shown: { syntax, whole: null } };
   reply.continue();
-  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, look.most);
-  const found = findIn(read.bytes, look.codes);
-  const wrong = found.length === 0 ? null : look.whyNot(found);
+  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, options.max);
+  const found = findIn(read.bytes, options.codes);
+  const wrong = found.length === 0 ? null : options.whyNot(found);
   if (wrong !== null) return wrong;
   if (found.length > 0)
     return { body: read.body, shown: { syntax, whole: read.isWhole ? read.bytes : null } };
   if (read.isWhole || read.body === null) return { body: read.body, shown: null };
-  return { body: watched(read.body, { ...look, whyNot: () => tooLate(look.most) }), shown: null };
+  return { body: watched(read.body, { ...options, whyNot: () => tooLate(options.max) }), shown: null };
 }
 
-/** A body that ends where a placeholder comes in it, before the upstream has all of it. */
+/** Fails at a refused placeholder, before the upstream has the whole body. */
 async function* watched(
   body: AsyncIterable<Buffer>,
-  { codes, whyNot }: Pick<BodyLook, 'codes' | 'whyNot'>,
+  { codes, whyNot }: Pick<ScanOptions, 'codes' | 'whyNot'>,
 ): AsyncGenerator<Buffer> {
   const scanner = new PlaceholderScanner(codes);
   for await (const piece of body) {
@@ -195,7 +219,7 @@ async function* watched(
   }
 }
 
-/** How values are written in a body of this media type. Null: it is not looked into, or is encoded. */
+/** Returns the syntax of a body; null: it is not scanned, or is encoded. */
 function syntaxOf(fields: RawFields): BodySyntax | null {
   const encodings = valuesOf(fields, 'content-encoding');
   if (encodings.some((encoding) => encoding.trim().toLowerCase() !== 'identity')) return null;

@@ -1,7 +1,7 @@
 import { Transform } from 'node:stream';
 import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { ServerFrames } from '../leak-guard/redactor.ts';
-import { ClientFrames, type Replacement } from '../placeholders/stream.ts';
+import { ClientFrames, type Replacement } from './stream.ts';
 
 /** What the frames of a WebSocket go through, each way. */
 export interface MessageRewriting {
