@@ -81,12 +81,12 @@ describe('a lease', () => {
   });
 
   test.each([
-    ['--ttl', '0s', 'is no span of time'],
-    ['--ttl', '-5m', 'is no span of time'],
-    ['--ttl', '99999w', 'is no span of time'],
-    ['--idle', 'soon', 'is no span of time'],
-    ['--max-uses', '0', 'is no number of requests'],
-    ['--max-uses', '1.5', 'is no number of requests'],
+    ['--ttl', '0s', 'is not a time span'],
+    ['--ttl', '-5m', 'is not a time span'],
+    ['--ttl', '99999w', 'is not a time span'],
+    ['--idle', 'soon', 'is not a time span'],
+    ['--max-uses', '0', 'is not a number of requests'],
+    ['--max-uses', '1.5', 'is not a number of requests'],
     ['--purpose', ' ', 'The purpose is empty'],
     ['--purpose', 'a\u001b[2Jb', 'has control characters'],
     ['--purpose', 'x'.repeat(201), 'too long'],

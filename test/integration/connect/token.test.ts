@@ -116,7 +116,7 @@ describe('connect --token', () => {
     );
     expect(await stored(at)).toMatchObject([{ type: 'oauth2', refreshable: true }]);
     const wrong = await at.run(['connect', 'corp', '--assume-role', 'agents'], { input });
-    expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('no ARN of a role') });
+    expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('not the ARN of a role') });
   });
 
   test('puts the parts where the provider wants them', async () => {
@@ -167,7 +167,7 @@ describe('connect --verify', () => {
     const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'bad' });
     expect(ran).toMatchObject({
       exit: 5,
-      stderr: expect.stringContaining('does not take the credential (HTTP 401)'),
+      stderr: expect.stringContaining('does not accept the credential (HTTP 401)'),
     });
     expect(await stored(at)).toEqual([]);
     expect(await at.run(['connect', 'corp', '--token', '--verify'], { input: 'good' })).toMatchObject({

@@ -170,9 +170,9 @@ describe('nothing is printed, and no lease is made', () => {
     [['--grant', 'work'], '--grant needs --agent'],
     [['--ttl', '5m'], '--ttl needs --agent'],
     [['--agent', 'nobody'], 'There is no agent nobody'],
-    [['--agent', 'ci', '--ttl', 'soon'], 'is no span of time'],
-    [['--proxy', 'socks5://127.0.0.1:1'], 'is no URL of a proxy'],
-    [['--proxy', 'http://h:1/path'], 'is no URL of a proxy'],
+    [['--agent', 'ci', '--ttl', 'soon'], 'is not a time span'],
+    [['--proxy', 'socks5://127.0.0.1:1'], 'is not the URL of a proxy'],
+    [['--proxy', 'http://h:1/path'], 'is not the URL of a proxy'],
     [['--proxy', 'http://ci:sidekey_lease_x@127.0.0.1:1'], 'has user information in it'],
   ])('with %j', async (args, said) => {
     const at = await place();

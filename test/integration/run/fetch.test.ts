@@ -326,13 +326,13 @@ describe('who asks', () => {
 test.each([
   [['fetch', 'https://user:pass@a.test/'], 'contains a user name'],
   [['fetch', 'ftp://a.test/'], 'The URL is not valid'],
-  [['fetch', 'a b', 'https://a.test/'], 'What stands before the URL is no grant'],
+  [['fetch', 'a b', 'https://a.test/'], 'The word before the URL is not the name of a grant'],
   [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is not valid'],
   [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'is not given as a header'],
-  [['fetch', 'a.test', '-X', 'CONNECT'], '--request is no method'],
+  [['fetch', 'a.test', '-X', 'CONNECT'], '--request is not a method'],
   [['fetch', 'a.test', '-d', '@none'], 'none cannot be read (ENOENT)'],
   [['fetch', 'a.test', '-d', 'x', '--data-file', 'y'], 'both given'],
-  [['fetch', 'a.test', '--max-time', '0'], '--max-time is no number of seconds'],
+  [['fetch', 'a.test', '--max-time', '0'], '--max-time is not a number of seconds'],
   [['fetch', 'a.test', '--proxy', 'http://proxy.corp.test:3128'], '--proxy is not a proxy on this machine'],
   [['fetch', 'a.test', '--proxy', 'http://127.0.0.1:1', '--agent', 'ci'], 'both given'],
 ])('%j is refused before anything is sent', async (args, sentence) => {

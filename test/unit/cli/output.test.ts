@@ -40,7 +40,7 @@ describe('what a command says', () => {
     to.result({ a: 1 }, 'one');
     to.say('a word');
     to.fail(failure);
-    to.fail(new SidekeyError('internal', 'No hint.'));
+    to.fail({ code: 'internal', message: 'No hint.', hint: undefined });
     expect(written.out).toBe('{"a":1}\n');
     expect(
       written.err
