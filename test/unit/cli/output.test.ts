@@ -40,7 +40,8 @@ describe('what a command says', () => {
     to.result({ a: 1 }, 'one');
     to.say('a word');
     to.fail(failure);
-    to.fail({ code: 'internal', message: 'No hint.', hint: undefined });
+    const unexpected = new SidekeyError('internal', 'No hint.');
+    to.fail(unexpected);
     expect(written.out).toBe('{"a":1}\n');
     expect(
       written.err
@@ -49,7 +50,7 @@ describe('what a command says', () => {
         .map((line) => JSON.parse(line) as unknown),
     ).toEqual([
       { error: { code: 'not_found', message: failure.message, hint: failure.hint } },
-      { error: { code: 'internal', message: 'No hint.' } },
+      { error: { code: 'internal', message: 'No hint.', hint: unexpected.hint } },
     ]);
   });
 });
