@@ -287,14 +287,13 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
       if (json()) stderr.write(`${jsonText(value)}\n`);
       else output.say(text);
     },
-    fail({ code, message, hint: way }) {
-      const hint = way === undefined ? undefined : asTyped(way);
-      if (json()) {
-        const error = { code, message, ...(hint === undefined ? {} : { hint }) };
-        stderr.write(`${jsonText({ error })}\n`);
-      } else {
-        stderr.write(`sidekey: ${shown(message)}\n${hint === undefined ? '' : `  → ${shown(hint)}\n`}`);
-      }
+    fail({ code, message, hint: written }) {
+      const hint = asTyped(written);
+      stderr.write(
+        json()
+          ? `${jsonText({ error: { code, message, hint } })}\n`
+          : `sidekey: ${shown(message)}\n  → ${shown(hint)}\n`,
+      );
     },
   };
   return output;
