@@ -1,7 +1,7 @@
 import { SidekeyError } from '../lib/errors.ts';
 import { authorityText, type Authority } from '../policy/authority.ts';
 import type { Peer } from '../policy/peer.ts';
-import { clientCertificateRefused, clientCertificateHint } from '../upstream/tls.ts';
+import { clientCertificateRefused, clientCertificateHint } from '../policy/certificate-alerts.ts';
 
 /**
  * What went wrong with an upstream, as a client is told.

@@ -3,18 +3,12 @@ import { SidekeyError } from '../lib/errors.ts';
 import { failures } from '../lib/failures.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
+import { clientCertificateHint, clientCertificateRefused } from '../policy/certificate-alerts.ts';
 import type { Peer } from '../policy/peer.ts';
 import { openTunnel, type ParentProxy, TunnelRefused } from './parent-proxy.ts';
 import { AllFailed, interleave, race } from './race.ts';
 import type { CheckedAddress, Route, Router } from './resolve.ts';
-import {
-  clientCertificateHint,
-  clientCertificateRefused,
-  type Handshakes,
-  openTls,
-  sessionsByIdentity,
-  waitForEvent,
-} from './tls.ts';
+import { type Handshakes, openTls, sessionsByIdentity, waitForEvent } from './tls.ts';
 
 interface DialerOptions {
   readonly route: Router;

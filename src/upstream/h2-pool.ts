@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
+import { clientCertificateHint, clientCertificateRefused } from '../policy/certificate-alerts.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Peer } from '../policy/peer.ts';
 import type { Connections } from './h1-pool.ts';
@@ -10,7 +11,6 @@ import { maxStreams, Session, type SessionOptions, type SessionOwner } from './h
 import type { StreamUser } from './h2-stream.ts';
 import { asError, PeerPool, type PoolContext, PoolsByPeer } from './host-pools.ts';
 import { http1, type KnownProtocols, type NegotiatedProtocol } from './protocol.ts';
-import { clientCertificateHint, clientCertificateRefused } from './tls.ts';
 
 /** Streams on shared HTTP/2 sessions with upstreams. The dialer makes the connection of every session. */
 export interface Streams {
