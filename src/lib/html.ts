@@ -1,18 +1,18 @@
 import { hash } from 'node:crypto';
 
-/** What a person reads in a browser. */
+/** A page for a browser. */
 export interface Page {
-  /** `done` and `failed`: what came of something; `asks`: the person is to decide. */
+  /** `done` and `failed` show a result; `asks` has a form. */
   readonly kind: 'done' | 'failed' | 'asks';
-  /** A few words above the title: who says this. */
+  /** The sender, shown above the title. */
   readonly from: string;
   readonly title: string;
   readonly body: Markup;
-  /** Rules besides those that all pages have. */
+  /** Additional CSS. */
   readonly style?: string;
 }
 
-/** An answer of an HTTP server, whole. */
+/** A complete response of an HTTP server. */
 export interface PageAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -35,8 +35,8 @@ p:last-child { margin-bottom: 0; color: var(--soft); }
 `;
 
 /**
- * The page as an answer. It loads nothing, runs nothing, stays out of frames and caches, and tells nobody its address,
- * which may hold a secret. A page that asks may send its form to where it came from; no other page may send anything.
+ * Renders a page as a response. The page loads nothing, runs no script, and is not framed or cached. It sends no referrer,
+ * since its address may hold a secret. Only a page that asks can send a form, to its own origin.
  */
 export function renderPage({ kind, from, title, body, style = '' }: Page, status: number): PageAnswer {
   const rules = shell + style;
@@ -75,14 +75,14 @@ ${body}
   return { status, headers, body: html };
 }
 
-/** Text that may stand in a page as it is. Only `markup` makes it, so nothing else gets there unescaped. */
+/** Escaped HTML. Only `markup` creates it. */
 export interface Markup {
   readonly html: string;
 }
 
 type Part = string | number | Markup | readonly Markup[];
 
-/** A template of HTML: whatever is put into it is escaped, but for markup itself and lists of it, a line each. */
+/** An HTML template tag. It escapes all values except markup, and joins lists of markup by lines. */
 export function markup(texts: TemplateStringsArray, ...parts: readonly Part[]): Markup {
   return {
     html: texts.reduce((before, text, index) => before + htmlOf(parts[index - 1] ?? '') + text),
@@ -102,7 +102,7 @@ const entities: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** For text and for quoted attributes alike. */
+/** Escapes a value for text and for quoted attributes. */
 function escaped(text: string): string {
   return text.replace(/[&<>"']/g, (character) => entities[character] ?? '');
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 
-/** The ends of a TCP connection of this machine, as our end has them. */
+/** The addresses of a local TCP connection, as a socket has them. */
 interface Ends {
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
@@ -9,11 +9,11 @@ interface Ends {
 }
 
 /**
- * The user whose program holds the other end of a connection from this machine, as the system lists it (proc(5),
- * `/proc/net/tcp`); null: it is not listed, or this system has no such list.
+ * Returns the user id of the process at the other end of a local connection (proc(5), `/proc/net/tcp`); null: it is not
+ * listed, or this system has no such list.
  */
 export function peerUser({ remoteAddress = '', remotePort = 0, localPort = 0 }: Ends): number | null {
-  // A socket that listens on IPv6 shows an IPv4 peer so.
+  // The form of an IPv4 peer on a socket that listens on IPv6.
   const address = remoteAddress.replace(/^::ffff:/, '');
   const ends = { port: portHex(remotePort), remotePort: portHex(localPort) };
   if (address === '::1') return userListed('tcp6', { ...ends, address: loopback6 });
@@ -43,8 +43,8 @@ function userListed(
 }
 
 /**
- * Whether the other end belongs to whoever runs this process, or to root. Where the system does not say whose a connection
- * is (other systems than Linux), nobody can be told apart, and everybody counts.
+ * Whether the other end belongs to the user of this process, or to root. Always true on systems other than Linux, which do
+ * not tell the user of a connection.
  */
 export function isOwnUser(ends: Ends): boolean {
   if (process.platform !== 'linux' || process.getuid === undefined) return true;

@@ -4,19 +4,19 @@ interface FrameHead {
   readonly isFinal: boolean;
   /** Control frames may stand between the fragments of a message (§5.4), and have 125 bytes at most. */
   readonly isControl: boolean;
-  /** Bytes of the head itself, its mask included. */
+  /** Number of bytes of the head, with its mask. */
   readonly length: number;
-  /** Bytes of the payload. */
+  /** Number of bytes of the payload. */
   readonly payload: number;
-  /** Of a client, else empty. A part of the bytes that were read. */
+  /** The mask of a client's frame, else empty. A part of the bytes that were read. */
   readonly mask: Buffer;
 }
 
 const firstControl = 8;
 
 /**
- * Reads the head that begins with these bytes. `incomplete`: not all of it has come. `malformed`: it is none of a connection
- * without extensions, which could change what the bits say; or is masked by a server, or not by a client (§5.1).
+ * Reads the head of a frame. `malformed`: it uses an extension, is masked by a server, or is not masked by a client
+ * (§5.1).
  */
 export function readFrameHead(
   bytes: Buffer,

@@ -1,20 +1,20 @@
-/** What a domain says of responses in which the credential comes back. */
+/** The settings of a domain for responses that contain the credential. */
 export const leakGuards = ['auto', 'redact', 'refuse', 'off'] as const;
 
 /**
- * - `auto`: error pages, and what comes from places that are known to show requests, are redacted.
- * - `redact`: every response is.
- * - `refuse`: no response that has an echo goes on.
- * - `off`: nothing is looked at.
+ * - `auto`: redacts error pages, and responses of endpoints that are known to echo requests.
+ * - `redact`: redacts every response.
+ * - `refuse`: refuses a response that has an echo.
+ * - `off`: searches no response.
  */
 export type EchoGuard = (typeof leakGuards)[number];
 
-/** What is looked for an echo of one exchange, and what becomes of it. */
+/** The responses of one exchange to search, and the action on an echo. */
 export interface EchoPlan {
   readonly onEcho: 'redact' | 'refuse';
   /** `errors`: responses of a status from 400. */
   readonly covers: 'all' | 'errors';
-  /** Whether a person has asked for it: then nothing goes out that cannot be guarded. */
+  /** Whether the config asks for it. Then a request whose response cannot be searched is refused. */
   readonly isAsked: boolean;
 }
 
@@ -23,17 +23,17 @@ const place: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: false };
 const redact: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: true };
 const refuse: EchoPlan = { onEcho: 'refuse', covers: 'all', isAsked: true };
 
-/** What says whether a response may show the credential. */
+/** The facts that decide whether a response may echo the credential. */
 interface EchoFacts {
   readonly host: string;
   readonly path: string;
-  /** Beginnings of paths that do, as the provider says. */
+  /** Path prefixes of the provider that echo requests. */
   readonly places?: readonly string[] | undefined;
-  /** Whether the credential stands where a client put its placeholder: in what services show. */
+  /** Whether the credential replaces a placeholder of the client, in a part that services often echo. */
   readonly isShown?: boolean;
 }
 
-/** What holds for a request. Null: nothing is looked at. */
+/** Returns the plan for a request; null: no response is searched. */
 export function echoPlan(
   guard: EchoGuard,
   { host, path, places = [], isShown = false }: EchoFacts,
@@ -50,19 +50,19 @@ export function echoPlan(
   }
 }
 
-/** Whether the response is looked at. */
+/** Whether a response of this status is searched. */
 export function isCovered({ covers }: EchoPlan, status: number): boolean {
   return covers === 'all' || status >= 400;
 }
 
-/** First labels of hosts that exist to show requests. */
+/** First labels of hosts that echo requests. */
 const echoHosts = /^(?:httpbin|httpbingo|postman-echo|echo)\./;
 
-/** Segments by which servers and frameworks show the request that they were sent. */
+/** Path segments of servers and frameworks that echo requests. */
 const echoSegment =
   /\/(?:headers|anything|echo|dump|trace|httptrace|inspect|request-?info|debug|phpinfo(?:\.php)?|printenv)(?![^/?;])/i;
 
-/** However the path is written: what is taken for one too much is only looked at. */
+/** Whether a path echoes requests. A false positive costs only a search. */
 function isEchoPlace(host: string, path: string, places: readonly string[]): boolean {
   if (echoHosts.test(host) || echoSegment.test(path)) return true;
   if (places.length === 0 && !path.includes('%')) return false;

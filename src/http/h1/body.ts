@@ -49,7 +49,7 @@ export function payloadIn(bytes: Buffer, spans: readonly number[]): Buffer | nul
   return spans[0]! < spans[1]! ? bytes.subarray(spans[0], spans[1]) : null;
 }
 
-/** Reads one body: says where it ends, and changes nothing. */
+/** Finds the end of a body without changing it. */
 export interface BodyReader {
   /**
    * Reads the next bytes of the connection. Answers where the bytes end that belong to this body: what stands behind is
@@ -58,9 +58,9 @@ export interface BodyReader {
   read(bytes: Buffer, start: number, end: number): number | Malformed;
   /** Whether the body has ended. */
   readonly over: boolean;
-  /** Whether the body is whole if its connection ends now. */
+  /** Whether the body is complete if its connection ends now. */
   readonly isWhole: boolean;
-  /** Bytes of the body that have come, what frames them left out. */
+  /** Number of received bytes of the body, without its framing. */
   readonly payload: number;
   /**
    * How far the bytes of the last call may be passed on as they are: all that belong to the body but for its trailers,
@@ -81,7 +81,7 @@ interface BodyReaderOptions {
   readonly spans?: boolean;
 }
 
-/** A reader of the body that a head announces. */
+/** Creates a reader for the body that a head announces. */
 export function createBodyReader(
   plan: ResponsePlan,
   { whose, limits, spans }: BodyReaderOptions,
@@ -99,7 +99,7 @@ export function createBodyReader(
   }
 }
 
-/** A body of so many bytes; of Infinity where it ends with its connection. */
+/** A body of a known length; Infinity: it ends with its connection. */
 class CountedBody implements BodyReader {
   payload = 0;
   relayEnd = 0;
@@ -206,7 +206,7 @@ const atLastLineFeed = 8;
 const inTrailers = 9;
 
 const maxDigits = 15;
-/** Bytes of the extensions of one chunk. */
+/** Maximum number of bytes of the extensions of one chunk. */
 const maxExtensionBytes = 1_024;
 /**
  * Bytes around chunks beyond what a chunk of any size may have, which is `freeOverhead` and twice its data; so a body in

@@ -123,7 +123,7 @@ function faultInName(byte: number): Fault {
   return 'bad_name';
 }
 
-/** Which message it is: it decides who is at fault. */
+/** The side that sent a malformed message. */
 export type Whose = 'request' | 'response';
 
 /**
@@ -179,9 +179,9 @@ export const faults = {
 /** The name of a fault. */
 export type Fault = keyof typeof faults;
 
-/** How much may come; see `limits` of the config. */
+/** The limits of a head; see `limits` of the config. */
 export interface HeadLimits {
-  /** From the first byte of a head to its end; also of the trailers of a body. */
+  /** Maximum number of bytes of a head, and of the trailers of a body. */
   readonly head_bytes: number;
   readonly head_fields: number;
 }
@@ -287,7 +287,7 @@ const byLength: readonly { readonly name: string; readonly number: number }[][] 
 const p = 0x70;
 const s = 0x73;
 
-/** The number of a name that stands in a message. */
+/** Returns the number of a name in a message. */
 function numberOf(bytes: Buffer, start: number, end: number): number {
   const length = end - start;
   const first = lowerOf[bytes[start]!];
@@ -303,7 +303,7 @@ function numberOf(bytes: Buffer, start: number, end: number): number {
   return 0;
 }
 
-/** The number of a name in lower case. */
+/** Returns the number of a name in lower case. */
 export function numberOfText(name: string): number {
   const number = numbers.get(name);
   if (number !== undefined) return number;
@@ -379,7 +379,7 @@ export function spells(bytes: Buffer, start: number, end: number, word: string):
   return true;
 }
 
-/** Where a run of bytes of one kind ends, from `at` on. */
+/** Returns the end of a run of bytes of one kind. */
 export function endOfRun(bytes: Buffer, at: number, stop: number, kind: number): number {
   while (at < stop && (kindOf[bytes[at]!]! & kind) !== 0) at += 1;
   return at;
