@@ -43,7 +43,7 @@ export async function helpdeskHouse(options: HelpdeskHouseOptions): Promise<Help
       folder,
       domains: { [authority]: { grant: 'acme' } },
       config: {
-        tokens: { skew: options.skew ?? '1m' },
+        tokens: { refresh_before_expiry: options.skew ?? '1m' },
         upstream: {
           ca: ['helpdesk-ca.pem'],
           resolve: { [host]: '127.0.0.1' },
