@@ -13,22 +13,19 @@ import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { followConfig, watchConfig } from './config/reload.ts';
 import { createUseNotes } from './grants/activity.ts';
-import type { Placement } from './grants/provider.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
 import { createTokenSource } from './grants/token-source.ts';
 import { SidekeyError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
 import { systemTimers } from './lib/timers.ts';
-import { createDomainMap, exactHosts } from './policy/domain-map.ts';
-import type { ProxyServices, ConfigSnapshot } from './proxy/deps.ts';
+import { exactHosts } from './policy/domain-map.ts';
+import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
 import { createEchoLimit } from './proxy/limits.ts';
 import { createListener } from './proxy/listener.ts';
-import { createPathRedactor } from './proxy/path-redaction.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
-import { placementAt } from './schemes/placement.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 
 /** A running proxy. */
@@ -140,7 +137,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       : null;
   // Before the sinks close, so that they deliver it.
   opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
-  let settings = settingsOf(config, upstream);
+  let settings = snapshotOf(config, upstream);
   const configEvents = createConfigEvents(audit);
 
   const refreshing = refreshParts(state, { config: () => config, fetch: () => upstream.fetch, now, env });
@@ -224,7 +221,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         assumed: parts.assumed,
       }),
       grants,
-      identities,
+      certificates: identities,
       tokens,
       activity,
       nonces: createNonces(),
@@ -268,7 +265,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       const nextUpstream = sharesClient(config, next)
         ? upstream
         : await openUpstreamClient(next, { env, ownPorts: () => ownPorts });
-      [config, upstream, settings] = [next, nextUpstream, settingsOf(next, nextUpstream)];
+      [config, upstream, settings] = [next, nextUpstream, snapshotOf(next, nextUpstream)];
       if (replaced !== nextUpstream) closeUnused(replaced);
       listener.recheck();
       ahead.prepare(exactHosts(next.domains));
@@ -338,30 +335,6 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
 
 function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {
   return adapt === undefined ? config : adapt(config);
-}
-
-/** Plan of a grant whose provider is no longer defined. One object, because plans are cached by identity. */
-const bearer: Placement = { kind: 'bearer' };
-
-function settingsOf(
-  { proxy, domains, limits, providers }: Config,
-  { dialer, connections, streams, protocols }: UpstreamClient,
-): ConfigSnapshot {
-  return {
-    policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
-    agents: proxy.authentication,
-    limits,
-    dialer,
-    connections,
-    streams,
-    protocols,
-    injectPlan: (provider, destination) => {
-      const places = providers.get(provider)?.inject;
-      return places === undefined ? bearer : placementAt(places, destination);
-    },
-    provider: (name) => providers.get(name),
-    redactPath: createPathRedactor(providers),
-  };
 }
 
 /** Shortens a digest for log lines. */

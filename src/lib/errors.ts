@@ -42,6 +42,12 @@ export class SidekeyError extends Error {
   }
 }
 
+/** Returns a value that is no failure. @throws the failure */
+export function orThrow<T>(value: T | SidekeyError): T {
+  if (value instanceof SidekeyError) throw value;
+  return value;
+}
+
 /** Facts of an error that may be logged. */
 interface ErrorFacts {
   /** Class, such as `TypeError`. */

@@ -1,90 +1,32 @@
-import { missingConsent } from '../grants/messages.ts';
-import type { ReadyToken } from '../grants/token-result.ts';
-import { hopByHop, type RawFields, valuesOf } from '../http/fields.ts';
+import { hopByHop, type RawFields, trailerFields } from '../http/fields.ts';
 import { announcesInVain, type BodyPlan } from '../http/framing.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
 import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { asTyped } from '../lib/log.ts';
-import { authorityText } from '../policy/authority.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
-import { isFieldName } from '../policy/text.ts';
-import { nonceIn, type Nonces } from '../schemes/dpop-proof.ts';
-import { wantsNonce } from '../schemes/dpop.ts';
-import type { AppliedRequest } from '../schemes/scheme.ts';
+import type { Peer } from '../policy/peer.ts';
+import { fieldNameAsRead, isFieldName } from '../policy/text.ts';
 import type { UpstreamConnection } from '../upstream/h1-connection.ts';
-import type { Connections } from '../upstream/h1-pool.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { StreamHead } from '../upstream/h2-stream.ts';
-import type { ProxyServices, ConfigSnapshot } from './deps.ts';
-import type { UpstreamRequest } from './forward.ts';
-import type { ExchangeRecord } from './record.ts';
+import type { Connections } from '../upstream/h1-pool.ts';
+import { clientCertificateHint, clientCertificateRefused } from '../policy/certificate-alerts.ts';
+import type { CredentialRenewal } from './credential.ts';
 import type { RequestBody } from './request-body.ts';
-
-/**
- * What an agent is told besides where the upstream refuses its request for want of a consent: `Sidekey-Hint`. What the
- * upstream says goes on as it is; what is missing goes on record, by the names of scopes alone.
- *
- * @param token the credential that left last
- */
-export function consentHint(
-  token: () => Pick<ReadyToken, 'grant' | 'sealed'>,
-  { provider }: Pick<ConfigSnapshot, 'provider'>,
-  record: Pick<ExchangeRecord, 'lacks'>,
-  { activity }: Pick<ProxyServices, 'activity'>,
-): NonNullable<UpstreamRequest['consentHint']> {
-  return (fields) => {
-    const left = token();
-    const { grant } = left;
-    const missing = missingConsent((name) => valuesOf(fields, name), left, provider(grant.provider));
-    if (missing === null) return [];
-    if (missing.scopes !== null) {
-      record.lacks(missing.reason);
-      activity.lacked(grant.id, missing.scopes);
-    }
-    return ['Sidekey-Hint', asTyped(missing.hint)];
-  };
-}
+import type { UpstreamRequest } from './upstream-request.ts';
 
 /** Whether a status says that the credential was not enough (RFC 6750 §3.1). */
 export function isRefusal(status: number): boolean {
   return status === 401 || status === 403;
 }
 
-/**
- * What a response says of the proof that its request had (RFC 9449 §9). `again`: the request is wanted once more with the
- * nonce that came; `in vain`: so it is, and no nonce came that could be used. Either way nothing is wrong with the token.
- */
-export type ProofAnswer = 'nothing' | 'again' | 'in vain';
-
-/** The proofs of one exchange whose token is bound to a key. */
-export interface Proofs {
-  /**
-   * Told of each response: its nonce is good for the requests to come, whatever its status.
-   *
-   * @param values answers the values of a field, by its name in lower case
-   */
-  heard(status: number, values: (name: string) => readonly string[]): ProofAnswer;
-  /** The request as it left last, with another proof: none is good for two. Throws what `inject` throws. */
-  anew(): AppliedRequest;
-}
-
-/** @param origin where the request goes: what its nonces are remembered by */
-export function createProofs(nonces: Nonces, origin: string, anew: () => AppliedRequest): Proofs {
-  return {
-    heard(status, values) {
-      const nonce = nonceIn(values('dpop-nonce'));
-      if (nonce !== null) nonces.remember(origin, nonce);
-      if (status !== 401 || !wantsNonce(values('www-authenticate'))) return 'nothing';
-      return nonce === null ? 'in vain' : 'again';
-    },
-    anew,
-  };
-}
-
-/** What of a request a head is made of. */
-type Leaving = Pick<UpstreamRequest, 'authority' | 'method' | 'framing' | 'protocol'>;
+/** The parts of a request that its head is made of. */
+type SentRequest = Pick<
+  UpstreamRequest,
+  'authority' | 'method' | 'path' | 'fields' | 'framing' | 'protocol' | 'carriedIn' | 'conceal'
+>;
 
 /**
  * The head of a request as it is sent in HTTP/1.1, with the fields as they stand.
@@ -92,12 +34,12 @@ type Leaving = Pick<UpstreamRequest, 'authority' | 'method' | 'framing' | 'proto
  * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
  */
-export function requestHead(leaving: Leaving, { path, fields }: AppliedRequest, isExpecting = false): Buffer {
+export function requestHead({ method, path, fields, protocol }: SentRequest, isExpecting = false): Buffer {
   checkTarget(path);
-  const own = leaving.protocol === 'h2' ? withoutTe(fields) : fields;
+  const own = protocol === 'h2' ? withoutTe(fields) : fields;
   const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
   try {
-    return ownHead(`${leaving.method} ${path} HTTP/1.1`, kept);
+    return ownHead(`${method} ${path} HTTP/1.1`, kept);
   } catch (cause) {
     throw cannotBeForwarded(cause);
   }
@@ -112,8 +54,7 @@ const secrets = ['authorization', 'cookie'];
  * @throws SidekeyError `bad_request` as `requestHead`
  */
 export function streamHead(
-  { authority, method, framing }: Leaving,
-  { path, fields, carriedIn, conceal, reframed }: AppliedRequest,
+  { authority, method, path, fields, framing, carriedIn, conceal }: SentRequest,
   isExpecting = false,
 ): StreamHead {
   checkTarget(path);
@@ -129,7 +70,7 @@ export function streamHead(
   }
   if (isExpecting) kept.push('expect', '100-continue');
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
-  return { fields: kept, neverIndexed, isWhole: (reframed ?? framing).kind === 'none' };
+  return { fields: kept, neverIndexed, isWhole: framing.kind === 'none' };
 }
 
 /** `TE` is of one connection in HTTP/1.1; to a client of HTTP/2 trailers go on in any case. */
@@ -163,36 +104,39 @@ export function keptFor(head: ResponseHeadBytes): number | null {
   return seconds === undefined ? null : Number(seconds) * 1_000;
 }
 
-/** One try at carrying a request. */
+/** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
+export type Credentials = Pick<CredentialRenewal, 'renew' | 'prove' | 'readProof' | 'consentHint'>;
+
+/** One attempt to send a request. */
 export interface AttemptContext {
   readonly request: UpstreamRequest;
-  /** What of it may be another at the second try. */
-  readonly injected: AppliedRequest;
-  /** The body as it comes, or as it was kept; null: it has no byte. */
+  /** The body as it comes, or the copy that was kept; null: it has no byte. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
-  readonly renew: UpstreamRequest['renew'];
-  /** Whether it may be sent once more for the sake of a nonce. */
+  /** Whether a 401 may have the token renewed and the request sent again. */
+  readonly mayRenew: boolean;
+  /** Whether the request may be sent again with a new DPoP nonce. */
   readonly mayProve: boolean;
-  /** Whether a kept connection has just died under this request. */
+  /** Whether a kept connection has just died under this request: it needs a new one. */
   readonly fresh: boolean;
   readonly meter: Meter;
   readonly reply: Reply;
   readonly limits: Limits;
   readonly connections: Connections;
   readonly streams: Streams;
+  readonly credentials: Credentials;
 }
 
-/** What came of it. */
+/** The end of an attempt. */
 export type AttemptEnd =
-  | { readonly kind: 'done'; readonly result: ExchangeResult }
-  /** A 401 came, and there is a newer token. */
-  | { readonly kind: 'renewed'; readonly request: AppliedRequest; readonly sent: AttemptContext['sent'] }
+  | { readonly kind: 'done'; readonly carried: ExchangeResult }
+  /** A 401 came, and the request has a newer token. */
+  | { readonly kind: 'renewed'; readonly request: UpstreamRequest; readonly sent: AttemptContext['sent'] }
   /** A 401 came that wants another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
   /**
-   * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has done nothing
-   * with it (RFC 9113 §8.7).
+   * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has not processed
+   * it (RFC 9113 §8.7).
    */
   | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: AttemptContext['sent'] }
   /** The upstream takes it in HTTP/1.1 alone. */
@@ -201,14 +145,9 @@ export type AttemptEnd =
 /** An upstream that has not answered an expectation for so long may know none: the client is told to go on. */
 export const expectationMs = 2_000;
 
-/** How the body of a request is framed as it leaves. */
-export function planOf({ request, injected }: AttemptContext): BodyPlan {
-  return injected.reframed ?? request.framing;
-}
-
 /** Whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
 export function expects(it: AttemptContext): boolean {
-  return it.reply.waits && planOf(it).kind !== 'none';
+  return it.reply.waits && it.request.framing.kind !== 'none';
 }
 
 /** Whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
@@ -218,7 +157,7 @@ export function isSafe(method: string): boolean {
 
 /** A body to be sent, as its head frames it. */
 interface UploadBody {
-  readonly plan: BodyPlan;
+  readonly framing: BodyPlan;
   /** As it comes, or all of it; null: it has no byte. */
   readonly pieces: AsyncIterable<Buffer> | Buffer | null;
   /** Asked when all pieces have come. */
@@ -250,12 +189,21 @@ export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): U
   };
 }
 
-/** The body as it goes with the request: written anew while it streams, where its credential asks for that. */
-export function rewrittenBody(
-  { rewriteBody }: AppliedRequest,
-  sent: UploadBody['pieces'],
-): UploadBody['pieces'] {
-  return rewriteBody === undefined ? sent : rewriteBody(listOf(sent));
+/** Returns the body to be sent: rewritten while it streams, where the credential stands in it. */
+export function uploadOf({ request, sent }: AttemptContext): UploadBody {
+  const { framing, rewriteBody, carriedIn } = request;
+  return {
+    framing,
+    pieces: rewriteBody === undefined ? sent : rewriteBody(listOf(sent)),
+    trailers: () => withoutNamed(trailerFields(request.trailers?.() ?? []), carriedIn),
+  };
+}
+
+/** Removes trailers that a recipient could take for the field of the credential. */
+function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefined): RawFields {
+  if (trailers.length === 0 || names === undefined) return trailers;
+  const removed = new Set([...names].map(fieldNameAsRead));
+  return trailers.filter((_, index) => !removed.has(fieldNameAsRead(trailers[index - (index % 2)]!)));
 }
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */
@@ -278,13 +226,13 @@ export class Upload {
    *
    * @param progressed called when the upstream has been given something
    */
-  async send({ plan, pieces, trailers }: UploadBody, progressed: () => void): Promise<void> {
+  async send({ framing, pieces, trailers }: UploadBody, progressed: () => void): Promise<void> {
     let bytes = 0;
     for await (const piece of listOf(pieces)) {
       if (this.#stopped) return;
       if (piece.length === 0) continue;
       bytes += piece.length;
-      if (plan.kind === 'length' && bytes > plan.bytes) throw notAsLong();
+      if (framing.kind === 'length' && bytes > framing.bytes) throw notAsLong();
       this.waitsForPiece = false;
       if (!this.#target.write(piece)) await this.#drain();
       if (this.#stopped) return;
@@ -292,7 +240,7 @@ export class Upload {
       progressed();
     }
     if (this.#stopped) return;
-    if (plan.kind === 'length' && bytes < plan.bytes) throw notAsLong();
+    if (framing.kind === 'length' && bytes < framing.bytes) throw notAsLong();
     this.#target.end(trailers());
     this.waitsForPiece = false;
     this.isSent = true;
@@ -329,4 +277,60 @@ function endOf(trailers: RawFields): Buffer {
 
 function notAsLong(): SidekeyError {
   return new SidekeyError('bad_request', 'The request body is not as long as its Content-Length says.');
+}
+
+/**
+ * What went wrong with an upstream, as a client is told.
+ *
+ * @param answering whether the first bytes of an answer had come
+ */
+export function upstreamFailure(error: Error, peer: Peer, answering: boolean): SidekeyError {
+  if (error instanceof SidekeyError) return error;
+  const notTaken = clientCertificateRefused(peer, error);
+  if (notTaken !== null) return notTaken;
+  const where = authorityText(peer);
+  const failure = (code: UpstreamCode, sentence: string, hint?: string) =>
+    new SidekeyError(code, sentence, { hint, cause: error });
+  if (codeOf(error).startsWith('ERR_SSL_')) {
+    const sentence = `The TLS connection to ${where} failed (${codeOf(error)}).`;
+    // Under TLS 1.3 a server says so when the handshake is over for us (RFC 8446 §4.4.2.4).
+    const hint = codeOf(error).includes('CERTIFICATE_REQUIRED')
+      ? 'it asks for a client certificate: see upstream.client_certificates'
+      : undefined;
+    return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
+  }
+  if (isConnectionLoss(error) && !answering) {
+    return failure(
+      'upstream_unreachable',
+      `${where} closed the connection before it answered.`,
+      clientCertificateHint(peer),
+    );
+  }
+  return failure('upstream_protocol', `${where} did not answer in HTTP/1.1 as it should.`);
+}
+
+/** It kept silent for longer than it may. */
+export function timedOut(
+  authority: Authority,
+  how: 'did not answer in time' | 'stopped sending',
+): SidekeyError {
+  return new SidekeyError('upstream_timeout', `${authorityText(authority)} ${how}.`);
+}
+
+/** The upstream ended its side of the connection, in good order but too early. */
+export class ConnectionEnded extends Error {
+  constructor() {
+    super('the upstream ended the connection');
+  }
+}
+
+type UpstreamCode = 'upstream_tls' | 'upstream_unreachable' | 'upstream_protocol';
+
+/** Whether an error says no more than that the connection is gone. */
+export function isConnectionLoss(error: Error): boolean {
+  return error instanceof ConnectionEnded || ['ECONNRESET', 'EPIPE'].includes(codeOf(error));
+}
+
+function codeOf(error: Error): string {
+  return 'code' in error && typeof error.code === 'string' ? error.code : '';
 }

@@ -1,9 +1,11 @@
-import type { Identity } from '../agents/authentication.ts';
-import { defaultUser, type Grant, type Selected, selectGrant } from '../grants/grant.ts';
+import { type Identity, readPresented, selectorsOf } from '../agents/authentication.ts';
+import { defaultUser, type Grant } from '../grants/grant.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
-import type { InboundRequest } from '../http/message.ts';
-import { SidekeyError } from '../lib/errors.ts';
-import type { Authority } from '../policy/authority.ts';
+import { type BodyPlan, framingOf } from '../http/framing.ts';
+import type { InboundRequest, Reply } from '../http/message.ts';
+import { denialOf } from '../http/problem.ts';
+import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { authorityText } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Decision } from '../policy/decide.ts';
 import { overridesMethod } from '../policy/method-override.ts';
@@ -11,78 +13,208 @@ import { overridesPath } from '../policy/path.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
-import type { ProxyServices, ConfigSnapshot } from './deps.ts';
+import { notFor } from '../placeholders/substitute.ts';
+import {
+  candidatesFor,
+  type GrantCandidates,
+  placeholdersInHead,
+  type PlaceholdersInHead,
+  showsGrant,
+  unselected,
+} from './grant-candidates.ts';
+import type { ExchangeRecord } from './record.ts';
 import { readAhead } from '../http/read-ahead.ts';
 import type { GivenApproval } from './revalidate.ts';
-import type { Target } from './target.ts';
+import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import { type Target, targetOf } from './target.ts';
 
-/** What holds for a request at one moment, and what policy says of it. */
-export interface Judgement<Known = ConfigSnapshot> {
-  readonly settings: Known;
-  readonly caller: Identity;
-  /** Null: the map offers no grant there. */
-  readonly offer: GrantCandidates | null;
-  readonly facts: RequestFacts;
-  readonly decision: Decision;
+/** A request whose target and framing are known. A stage that has waited authorizes it again. */
+export interface ReceivedRequest {
+  readonly inbound: InboundRequest;
+  readonly framing: BodyPlan;
+  readonly target: Target;
+  readonly placeholders: PlaceholdersInHead;
+  /** The body of `inbound`, or the same bytes again where it was read ahead. */
+  readonly body: InboundRequest['body'];
+  /** Null: the body was not read. */
+  readonly bodyFacts: BodyFacts | null;
 }
 
-/** Policy lets a request have a grant, for itself or once a person has agreed. */
-export type GrantDecision = Extract<Decision, { readonly grant: string }>;
-
-/** The same with the grant that is meant. */
-export interface AuthorizedRequest extends Pick<Judgement, 'settings' | 'caller' | 'facts'> {
-  readonly decision: GrantDecision;
-  readonly grant: Grant;
+/** A request that policy allows, with the values that it was judged by. */
+export interface AuthorizedRequest extends Evaluation {
+  readonly decision: AllowedDecision;
+  /** The grant whose credential the request gets; null: it gets none. */
+  readonly grant: Grant | null;
+  /** The path and query as the audit and people may see them. */
+  readonly redactedPath: string;
   /** Absent: nobody was asked. */
   readonly approval?: GivenApproval;
 }
 
-/** A request whose caller is known. */
-interface AuthenticatedRequest {
-  readonly inbound: InboundRequest;
-  readonly target: Target;
+/** An authorized request that gets the credential of a grant. */
+export interface GrantedRequest extends AuthorizedRequest {
+  readonly decision: GrantDecision;
+  readonly grant: Grant;
+}
+
+/** Whether a request gets the credential of a grant. */
+export function isGranted(request: AuthorizedRequest): request is GrantedRequest {
+  return request.grant !== null && request.decision.outcome !== 'tunnel';
+}
+
+/** A decision other than a denial. */
+type AllowedDecision = Exclude<Decision, { readonly outcome: 'deny' }>;
+
+/** A decision that gives a request a grant, for itself or once a person has agreed. */
+export type GrantDecision = Extract<Decision, { readonly grant: string }>;
+
+/** The decision of policy on a request at one moment, with the values that it follows from. */
+export interface Evaluation {
+  readonly received: ReceivedRequest;
+  readonly config: ConfigSnapshot;
   readonly caller: Identity;
-  readonly shows?: GrantSelector['shows'];
+  /** Null: the domain map offers no grant there. */
+  readonly candidates: GrantCandidates | null;
+  readonly facts: RequestFacts;
+  readonly decision: Decision;
 }
 
 /**
- * Judges a request by what holds now: config, grants, labels and time. One that has waited, for its body or for a
- * person, is judged anew: how long that was, its sender decides.
+ * Reads where a request ends and which authority it is for.
  *
- * @param body null: it was not read
+ * @throws SidekeyError as `framingOf` and `targetOf`
  */
-export async function judge<Known extends Pick<ConfigSnapshot, 'policy' | 'injectPlan' | 'provider'>>(
-  { inbound, target, caller, shows }: AuthenticatedRequest,
-  body: BodyFacts | null,
-  settings: Known,
-  services: Pick<ProxyServices, 'grants' | 'now'>,
-): Promise<Judgement<Known>> {
-  const { authority } = target;
-  const offer = await offerOf(authority, { ...caller, shows }, services, settings);
-  const judged = { authority, path: judgedPath(target, offer, settings) };
-  const { selected } = offer ?? {};
-  const provider = selected?.kind === 'selected' ? settings.provider(selected.grant.provider) : undefined;
-  const seen = await requestFacts(
+export function receive(
+  inbound: InboundRequest,
+  { limits }: Pick<ConfigSnapshot, 'limits'>,
+  { placeholders }: Pick<ProxyServices, 'placeholders'>,
+  record: Pick<ExchangeRecord, 'target'>,
+): ReceivedRequest {
+  const { head, client, body } = inbound;
+  const framing = framingOf(head, limits);
+  const target = targetOf(head, client.tunnel);
+  if (!(target instanceof SidekeyError)) record.target(target);
+  return {
     inbound,
-    judged,
-    caller,
-    offer,
-    services.now(),
-    provider?.methodOverrideParameters ?? [],
-  );
-  const facts = body === null ? seen : { ...seen, body };
-  return { settings, caller, offer, facts, decision: decideRequest(settings.policy, facts) };
+    framing: orThrow(framing),
+    target: orThrow(target),
+    placeholders: placeholdersInHead(head, placeholders),
+    body,
+    bodyFacts: null,
+  };
 }
 
-/** The one grant that is meant, or why there is none. */
-export function grantedBy(
-  { settings, caller, facts, offer }: Judgement,
-  decision: GrantDecision,
-): AuthorizedRequest | SidekeyError {
-  if (offer === null) throw new Error('policy lets a request have a grant that the map does not offer');
-  const { selected } = offer;
-  if (selected.kind !== 'selected') return unselected(selected, decision, caller);
-  return { settings, caller, facts, decision, grant: selected.grant };
+/**
+ * Identifies the caller, and the grant that the caller selects.
+ *
+ * @throws SidekeyError `agent_auth_required`, `lease_expired`, `bad_request`, `store_unavailable`
+ */
+export async function authenticate(
+  { head, client }: InboundRequest,
+  { agents: mode }: Pick<ConfigSnapshot, 'agents'>,
+  { agents }: Pick<ProxyServices, 'agents'>,
+  record: Pick<ExchangeRecord, 'identity'>,
+): Promise<Identity> {
+  const presented = client.tunnel?.presented ?? readPresented(head.fields);
+  const identity = orThrow(
+    await agents.identify(presented, {
+      address: client.address,
+      loopback: client.loopback,
+      mode,
+      known: (who) => record.identity(who),
+    }),
+  );
+  const caller = { ...identity, selectors: orThrow(selectorsOf(head.fields, identity.selectors)) };
+  record.identity(caller);
+  return caller;
+}
+
+/**
+ * Decides on a request. Reads its body ahead where rules look at it; the request is then judged again, by the config and
+ * the time of that moment.
+ *
+ * @throws SidekeyError the denial of policy, or `grant_missing`, `grant_ambiguous`; as `authenticate`
+ */
+export async function authorize(
+  received: ReceivedRequest,
+  reply: Pick<Reply, 'continue'>,
+  config: ConfigSnapshot,
+  services: ProxyServices,
+  record: ExchangeRecord,
+): Promise<AuthorizedRequest> {
+  let evaluation = await evaluate(received, config, services, record);
+  const redactedPath = await config.redactPath(received.target, evaluation.candidates);
+  record.path(redactedPath);
+  const { candidates } = evaluation;
+  if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
+  if (evaluation.decision.needsBody) {
+    if (received.body !== null) reply.continue();
+    const read = await withBodyFacts(received, config.limits.rule_body_bytes);
+    evaluation = await evaluate(read, await services.config(), services, record);
+  }
+  record.decided(evaluation.decision);
+  const { decision } = evaluation;
+  if (decision.outcome === 'deny') throw refusalOf(decision, received);
+  if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
+  const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);
+  return { ...evaluation, decision, grant, redactedPath };
+}
+
+/** A placeholder in a request to a host that is not listed is the more likely mistake. */
+function refusalOf(
+  decision: Extract<Decision, { outcome: 'deny' }>,
+  { placeholders, target }: ReceivedRequest,
+): SidekeyError {
+  const denial = denialOf(decision);
+  return placeholders.all.length > 0 && denial.code === 'domain_not_allowed'
+    ? notFor(authorityText(target.authority))
+    : denial;
+}
+
+/**
+ * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its body or for a
+ * person, is judged again: its sender decides how long it waits.
+ *
+ * @throws SidekeyError as `authenticate`
+ */
+export async function evaluate(
+  received: ReceivedRequest,
+  config: ConfigSnapshot,
+  services: Pick<ProxyServices, 'agents' | 'grants' | 'now' | 'placeholders'>,
+  record: Pick<ExchangeRecord, 'identity'>,
+): Promise<Evaluation> {
+  const { inbound, target, placeholders, bodyFacts } = received;
+  const { authority } = target;
+  const caller = await authenticate(inbound, config, services, record);
+  const shows =
+    placeholders.all.length === 0 ? undefined : showsGrant(placeholders.all, caller, services.placeholders);
+  const candidates = await candidatesFor(authority, { ...caller, shows }, services, config);
+  const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : undefined;
+  const facts = await requestFacts(
+    inbound,
+    { authority, path: judgedPath(target, candidates, config) },
+    caller,
+    candidates,
+    services.now(),
+    (selected && config.provider(selected.provider)?.methodOverrideParameters) ?? [],
+  );
+  const seen = bodyFacts === null ? facts : { ...facts, body: bodyFacts };
+  return {
+    received,
+    config,
+    caller,
+    candidates,
+    facts: seen,
+    decision: decideRequest(config.policy, seen),
+  };
+}
+
+/** Returns the selected grant of an evaluation. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
+export function grantOf({ candidates, caller }: Evaluation, decision: GrantDecision): Grant {
+  if (candidates === null) throw new Error('policy gives a request a grant that the map does not offer');
+  const { selected } = candidates;
+  if (selected.kind !== 'selected') throw unselected(selected, decision, caller);
+  return selected.grant;
 }
 
 /**
@@ -152,60 +284,28 @@ function contentTypeOf(fields: RawFields): string | null {
 }
 
 /**
- * What a request's body says, read ahead within bounds; and the body, whole again, to be sent on.
+ * Reads the body of a request ahead within bounds, for the facts that rules look at.
  *
  * @throws SidekeyError `bad_request` where the client left in the middle of it
  */
-export async function bodyFacts(
-  { head, body }: InboundRequest,
-  most: number,
-): Promise<{ readonly facts: BodyFacts; readonly body: InboundRequest['body'] }> {
-  const peeked = await readAhead(body, most);
-  const encodings = valuesOf(head.fields, 'content-encoding');
-  const facts = readBodyFacts(
+export async function withBodyFacts(received: ReceivedRequest, maxBytes: number): Promise<ReceivedRequest> {
+  const { fields } = received.inbound.head;
+  const peeked = await readAhead(received.body, maxBytes);
+  const encodings = valuesOf(fields, 'content-encoding');
+  const bodyFacts = readBodyFacts(
     {
-      contentType: contentTypeOf(head.fields),
+      contentType: contentTypeOf(fields),
       contentEncoding: encodings.length === 0 ? null : encodings.join(', '),
       bytes: peeked.bytes,
     },
     peeked.isWhole,
   );
-  return { facts, body: peeked.body };
+  return { ...received, body: peeked.body, bodyFacts };
 }
 
 /** `127.0.0.1:4711`, `[::1]:4711` without the port. */
 export function addressOf(text: string): string {
   return text.replace(/:[0-9]+$/, '').replace(/^\[(.*)\]$/, '$1');
-}
-
-/** What the map offers for a request, and which of it is meant. */
-export interface GrantCandidates {
-  /** Id, name or provider of a grant, as the domain has it. */
-  readonly reference: string;
-  readonly candidates: readonly Grant[];
-  readonly selected: Selected;
-  /** Whether the domain has rules, which may ask for more of the grant. */
-  readonly ruled: boolean;
-}
-
-/** Null: the map offers no grant there. Whether a caller gets it is for the decision to say. */
-export async function offerOf(
-  authority: Authority,
-  caller: GrantSelector,
-  { grants }: Pick<ProxyServices, 'grants'>,
-  { policy }: Pick<ConfigSnapshot, 'policy'>,
-): Promise<GrantCandidates | null> {
-  const domain = policy.domains.match(authority);
-  if (domain?.action.kind !== 'grant') return null;
-  const reference = domain.action.grant;
-  const candidates = await grants.find(reference);
-  const selected = selectFor(caller, candidates, reference);
-  return {
-    reference,
-    candidates,
-    selected,
-    ruled: domain.rules !== undefined || domain.additionalRules !== undefined,
-  };
 }
 
 /**
@@ -220,61 +320,4 @@ function judgedPath(
   if (offer?.selected.kind !== 'selected') return to.path;
   const plan = injectPlan(offer.selected.grant.provider, to);
   return plan instanceof SidekeyError ? to.path : pathWithout(to.path, pathPrefixesOf(plan));
-}
-
-/** Who chooses, and what they may have. */
-interface GrantSelector extends Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'selectors' | 'reaches'> {
-  /** Whether the request shows the caller's placeholder of a grant; absent: it shows none. */
-  readonly shows?: ((grant: Grant) => boolean) | undefined;
-}
-
-/**
- * The grant for a caller, of those that match the domain's reference. What the caller does not reach is not there. Of
- * several that are left, the one whose placeholder the request shows is meant, then that of the user that the agent acts for,
- * unless another user is named.
- */
-export function selectFor(
-  { agentUser, selectors, reaches, shows }: GrantSelector,
-  candidates: readonly Grant[],
-  reference: string,
-): Selected {
-  const reached = candidates.filter(reaches);
-  const selected = selectGrant(reached, { reference, ...selectors });
-  if (selected.kind === 'ambiguous' && shows !== undefined) {
-    const [shown, ...more] = selected.candidates.filter(shows);
-    if (shown !== undefined && more.length === 0) return { kind: 'selected', grant: shown };
-  }
-  if (selected.kind !== 'ambiguous' || agentUser === null || selectors.user !== null) return selected;
-  const own = selectGrant(reached, { reference, ...selectors, user: agentUser });
-  return own.kind === 'missing' ? selected : own;
-}
-
-/** Why no grant, or no single one, stands for the request. */
-export function unselected(
-  selected: Exclude<Selected, { kind: 'selected' }>,
-  { grant: reference }: { readonly grant: string },
-  { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
-): SidekeyError {
-  const wanted = `${grant ?? reference}${user === null ? '' : ` of the user ${user}`}`;
-  if (selected.kind === 'missing') {
-    const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
-    const add = `sidekey connect PROVIDER --name ${grant ?? reference}`;
-    // The same words whether the grant is not bound or not there: an agent is not to find out which.
-    const bind =
-      lease === null
-        ? `sidekey agent bind ${agent} --grant ${grant ?? reference}`
-        : `sidekey lease create --agent ${agent} --grant ${grant ?? reference} --purpose TEXT`;
-    const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
-    return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {
-      hint: agent === null ? add : `${bind} (or, where there is none yet: ${add})`,
-    });
-  }
-  const names = selected.candidates.map(describe).join(', ');
-  return new SidekeyError('grant_ambiguous', `More than one grant fits ${wanted}: ${names}.`, {
-    hint: 'choose one with +grant=NAME or +user=NAME in the proxy user name, or with the header Sidekey-Grant',
-  });
-}
-
-function describe({ name, user }: Grant): string {
-  return `${name} (user ${user})`;
 }

@@ -10,10 +10,10 @@ import { asTyped } from '../lib/log.ts';
 import { type Authority, isOwn } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
 import type { NegotiatedProtocol } from '../upstream/protocol.ts';
-import { offerOf } from './authorize.ts';
-import type { ProxyServices, ConfigSnapshot } from './deps.ts';
+import { candidatesFor } from './grant-candidates.ts';
+import type { ProxyServices, ConfigSnapshot } from './services.ts';
 import { type Inside, intercept } from './intercept.ts';
-import { beginRecord } from './record.ts';
+import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import { connectTargetOf } from './target.ts';
 
@@ -39,7 +39,7 @@ export async function connect(
   open: OpenConnections,
   serveInside: ServeInside,
 ): Promise<void> {
-  const record = beginRecord({ head, body: null, client }, services.now);
+  const record = new ExchangeRecord({ head, body: null, client }, services.now);
   if (early.length > 0) socket.unshift(early);
   try {
     const settings = await services.config();
@@ -128,8 +128,8 @@ async function spokenBy(
   services: Pick<ProxyServices, 'grants'>,
 ): Promise<NegotiatedProtocol> {
   try {
-    const offer = await offerOf(authority, caller, services, settings);
-    if (offer?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;
+    const candidates = await candidatesFor(authority, caller, services, settings);
+    if (candidates?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;
     return await settings.protocols.of(authority);
   } catch {
     return http1;

@@ -1,40 +1,37 @@
 import { valuesOf } from '../http/fields.ts';
-import type { InboundRequest, ExchangeResult, Reply } from '../http/message.ts';
+import type { ExchangeResult, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { ownHost } from '../policy/authority.ts';
-import { callerOf } from './authenticate.ts';
-import type { ProxyServices, ConfigSnapshot } from './deps.ts';
+import { authenticate, type ReceivedRequest } from './authorize.ts';
+import type { ProxyServices, ConfigSnapshot } from './services.ts';
 import { reachJson, reachOf, reachText } from './reach.ts';
 import type { ExchangeRecord } from './record.ts';
-import type { Target } from './target.ts';
 
 /**
  * Answers a request for the proxy itself (`isOwn`): what its caller may call, with which grants, and under which rules.
  * The caller shows who it is as for any other request. Nothing is looked up and nothing leaves.
  */
-export async function discovery(
-  inbound: InboundRequest,
-  target: Target,
+export async function discover(
+  { inbound, target }: ReceivedRequest,
   reply: Reply,
-  settings: ConfigSnapshot,
+  config: ConfigSnapshot,
   services: ProxyServices,
   record: ExchangeRecord,
-): Promise<ExchangeResult | SidekeyError> {
+): Promise<ExchangeResult> {
   record.discovers();
-  const caller = await callerOf(inbound, settings, services, record);
-  if (caller instanceof SidekeyError) return caller;
+  const caller = await authenticate(inbound, config, services, record);
   const { method, fields } = inbound.head;
   const [path = ''] = target.path.split('?', 1);
   if (path !== '/' && path !== '/index.json') {
-    return new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
+    throw new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
   }
   record.path(path);
   if (method !== 'GET' && method !== 'HEAD') {
-    return new SidekeyError('method_not_allowed', `${ownHost} says what you may call, and takes nothing.`, {
+    throw new SidekeyError('method_not_allowed', `${ownHost} says what you may call, and takes nothing.`, {
       hint: `GET http://${ownHost}/`,
     });
   }
-  const reach = await reachOf({ inbound, target, caller }, settings, services);
+  const reach = await reachOf({ inbound, target, caller }, config, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   const body = Buffer.from(isJson ? `${JSON.stringify(reachJson(reach))}\n` : reachText(reach));
   const type = isJson ? 'application/json' : 'text/plain; charset=utf-8';

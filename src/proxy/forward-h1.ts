@@ -10,18 +10,18 @@ import { type Peer, peerOf } from '../policy/peer.ts';
 import type { ConnectionUser, UpstreamConnection } from '../upstream/h1-connection.ts';
 import {
   type AttemptEnd,
+  ConnectionEnded,
   expectationMs,
   expects,
   framedFor,
   keptFor,
-  planOf,
   requestHead,
-  rewrittenBody,
+  uploadOf,
   type AttemptContext,
+  timedOut,
   Upload,
 } from './attempt.ts';
 import { ResponseHandler, type Transport } from './response.ts';
-import { ConnectionEnded, timedOut } from './upstream-failure.ts';
 
 /** What a response turns out to be, in its order. */
 interface ResponseSink {
@@ -175,22 +175,22 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   /** Whether the upstream may have left the body of the request unread. */
   #isBodyDoubtful = false;
 
-  constructor(it: AttemptContext) {
-    this.#context = it;
-    const { facts, grant } = it.request.permission;
+  constructor(context: AttemptContext) {
+    this.#context = context;
+    const { facts, grant } = context.request.permission;
     // Whose credential goes along: that of the grant, or the agent's own.
     this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
-    this.#peer = peerOf(it.request.authority, it.injected.identity);
-    this.#isExpecting = expects(it);
-    this.#response = new ResponseHandler(it, this);
-    this.#reading = new ResponseReading(it.request.method, it.limits, this);
+    this.#peer = peerOf(context.request.authority, context.request.identity);
+    this.#isExpecting = expects(context);
+    this.#response = new ResponseHandler(context, this);
+    this.#reading = new ResponseReading(context.request.method, context.limits, this);
   }
 
   /** Rejects with a SidekeyError where the upstream fails before its head. */
   run(): Promise<AttemptEnd> {
-    const { request, injected, connections, fresh } = this.#context;
+    const { request, connections, fresh } = this.#context;
     this.#response.begin(() => {
-      this.#head = requestHead(request, injected, this.#isExpecting);
+      this.#head = requestHead(request, this.#isExpecting);
       connections.request(this.#peer, this, fresh);
     });
     return this.#response.end;
@@ -199,20 +199,19 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   // What the connection tells.
 
   connected(connection: UpstreamConnection): void {
-    const { request, injected, sent, reply, limits } = this.#context;
+    const { request, reply, limits } = this.#context;
     this.#connection = connection;
     connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
     connection.write(this.#head!);
     this.#head = null;
-    const { trailers } = request;
-    const plan = planOf(this.#context);
-    if (plan.kind === 'none') return;
+    const { framing } = request;
+    if (framing.kind === 'none') return;
     // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
     this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(request.method);
     if (!this.#isExpecting) reply.continue();
-    this.#upload = new Upload(framedFor(plan, connection));
+    this.#upload = new Upload(framedFor(framing, connection));
     this.#upload
-      .send({ plan, pieces: rewrittenBody(injected, sent), trailers }, () => this.#goOn(true))
+      .send(uploadOf(this.#context), () => this.#goOn(true))
       .catch((error: Error) => {
         if (this.#connection !== null) this.#broke(error);
       });

@@ -5,14 +5,13 @@ import {
   type AttemptEnd,
   expectationMs,
   expects,
-  planOf,
-  rewrittenBody,
+  uploadOf,
   streamHead,
   type AttemptContext,
+  timedOut,
   Upload,
 } from './attempt.ts';
 import { ResponseHandler, type Transport } from './response.ts';
-import { timedOut } from './upstream-failure.ts';
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
 export class StreamAttempt implements StreamUser, Transport {
@@ -28,18 +27,18 @@ export class StreamAttempt implements StreamUser, Transport {
   #hasBegun = false;
   #hasHead = false;
 
-  constructor(it: AttemptContext) {
-    this.#context = it;
-    this.#peer = peerOf(it.request.authority, it.injected.identity);
-    this.#isExpecting = expects(it);
-    this.#response = new ResponseHandler(it, this);
+  constructor(context: AttemptContext) {
+    this.#context = context;
+    this.#peer = peerOf(context.request.authority, context.request.identity);
+    this.#isExpecting = expects(context);
+    this.#response = new ResponseHandler(context, this);
   }
 
   /** Rejects with a SidekeyError where the upstream fails before its head. */
   run(): Promise<AttemptEnd> {
-    const { request, injected, streams, fresh } = this.#context;
+    const { request, streams, fresh } = this.#context;
     this.#response.begin(() => {
-      this.head = streamHead(request, injected, this.#isExpecting);
+      this.head = streamHead(request, this.#isExpecting);
       this.#isWaiting = true;
       streams.request(this.#peer, this, fresh);
     });
@@ -49,21 +48,20 @@ export class StreamAttempt implements StreamUser, Transport {
   // What the stream tells.
 
   opened(stream: UpstreamStream): void {
-    const { request, injected, sent, reply } = this.#context;
+    const { request, reply } = this.#context;
     this.#isWaiting = false;
     this.#stream = stream;
     if (this.#isExpecting) stream.deadline(expectationMs);
     else this.#rearm();
-    const { trailers } = request;
-    const plan = planOf(this.#context);
-    if (plan.kind === 'none') return;
+    const { framing } = request;
+    if (framing.kind === 'none') return;
     if (!this.#isExpecting) reply.continue();
     this.#upload = new Upload({
       write: (piece) => stream.write(piece),
       end: (fields) => stream.end(fields),
     });
     this.#upload
-      .send({ plan, pieces: rewrittenBody(injected, sent), trailers }, () => this.#goOn(true))
+      .send(uploadOf(this.#context), () => this.#goOn(true))
       .catch((error: Error) => {
         if (this.#stream !== null) this.#response.broke(error, this.#hasBegun);
       });

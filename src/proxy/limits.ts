@@ -1,41 +1,57 @@
 import type { Identity } from '../agents/authentication.ts';
-import type { Spend } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Permission } from '../policy/decide.ts';
 import { limitReached } from '../policy/limits.ts';
 import type { RuleLimit } from '../policy/rule.ts';
-import type { QuotaKey, Quota } from '../quota/quota.ts';
-import type { ProxyServices } from './deps.ts';
+import type { Quota, QuotaKey } from '../quota/quota.ts';
 
-/** What was taken from the limits of a rule. */
-type TakenLimits =
-  | { readonly ok: true; readonly spend: Spend | undefined }
-  | { readonly ok: false; readonly refusal: SidekeyError };
-
-/**
- * Takes one request from the limits that a decision brings; the bytes are settled as they go through. A domain that only
- * reports limits nothing.
- *
- * @throws SidekeyError `store_unavailable` where it cannot be known what is left
- */
-export async function takeLimits(
-  { mode, limits }: Pick<Permission, 'mode' | 'limits'>,
-  who: QuotaKey,
-  { quota, now }: Pick<ProxyServices, 'quota' | 'now'>,
-): Promise<TakenLimits> {
-  if (mode === 'report' || limits.length === 0) return { ok: true, spend: undefined };
-  const taken = await quota.take(limits, who, now());
-  if (!taken.ok) return { ok: false, refusal: limitReached(taken.limit, taken.retryAfterMs) };
-  return {
-    ok: true,
-    spend(bytes) {
-      const left = quota.spend(limits, who, bytes, now());
-      return left.ok ? null : limitReached(left.limit, left.retryAfterMs);
-    },
-  };
+/** Counters of limits, and the clock that they run by. */
+interface Counting {
+  readonly quota: Quota;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }
 
-/** Bytes of the response body that may come back; null: any. A domain that only reports bounds nothing. */
+/** An authorized request, as far as its limits count it. */
+interface LimitedRequest {
+  readonly decision: Pick<Permission, 'mode' | 'limits'>;
+  readonly caller: Pick<Identity, 'agent'>;
+  /** Null: the config lets no limit count without a grant. */
+  readonly grant: { readonly id: string } | null;
+}
+
+/**
+ * Takes one request from the limits of its rule; `spendBytes` takes the bytes. A domain in report mode limits nothing.
+ *
+ * @throws SidekeyError `quota_exceeded`; `store_unavailable` where the count cannot be read
+ */
+export async function takeLimits(request: LimitedRequest, { quota, now }: Counting): Promise<void> {
+  const limits = limitsOf(request.decision);
+  if (limits.length === 0) return;
+  const taken = await quota.take(limits, keyOf(request), now());
+  if (!taken.ok) throw limitReached(taken.limit, taken.retryAfterMs);
+}
+
+/** Takes bytes from the limits of a request. Returns why no more may be sent; null: more may. */
+export function spendBytes(
+  request: LimitedRequest,
+  bytes: number,
+  { quota, now }: Counting,
+): SidekeyError | null {
+  const left = quota.spend(limitsOf(request.decision), keyOf(request), bytes, now());
+  return left.ok ? null : limitReached(left.limit, left.retryAfterMs);
+}
+
+/** Returns the limits that a decision enforces. */
+export function limitsOf({ mode, limits }: LimitedRequest['decision']): readonly RuleLimit[] {
+  return mode === 'report' ? [] : limits;
+}
+
+function keyOf({ caller, grant }: LimitedRequest): QuotaKey {
+  return { agent: caller.agent, grant: grant?.id ?? '' };
+}
+
+/** Bytes that a response body may have; null: any number. A domain in report mode bounds nothing. */
 export function responseBound({
   mode,
   maxResponse,
@@ -43,50 +59,51 @@ export function responseBound({
   return mode === 'enforce' ? maxResponse : null;
 }
 
-/** Echoes an hour that an agent gets of a grant where its domain says nothing. */
-const usualEchoes = 5;
+/** Echoes an hour that an agent gets of a grant where its domain sets no number. */
+const defaultEchoes = 5;
 
 const hourMs = 3_600_000;
 
-/** For whom echoes are counted. */
-export interface EchoAsker {
+/** The agent and grant that echoes are counted for. */
+export interface EchoKey {
   readonly caller: Pick<Identity, 'agent' | 'lease'>;
   /** Id of the grant. */
   readonly grant: string;
-  /** Echoes an hour; absent: the usual number. */
+  /** Echoes an hour; absent: the default number. */
   readonly limit: number | undefined;
 }
 
 /**
- * Ends the right of an agent to a grant whose credential comes back again and again: who guesses is told by an echo that the
- * guess was right. Echoes are counted where all workers count; that they are used up each worker learns at an echo of its own.
+ * Refuses an agent a grant whose credential responses repeat again and again: an echo tells an agent that guesses a secret
+ * that the guess was right. All workers share the count; each learns at an echo of its own that it is used up.
  */
 export interface EchoLimit {
-  /** Why the agent may not ask now; null: it may. */
-  refusal(asker: EchoAsker): SidekeyError | null;
-  /** Counts an echo. Answers why the agent may not ask any more; null: it may. Never rejects. */
-  count(asker: EchoAsker): Promise<SidekeyError | null>;
+  /** Returns why the agent may send no request now; null: it may. */
+  refusal(key: EchoKey): SidekeyError | null;
+  /** Counts an echo. Returns why the agent may send no more requests; null: it may. Never rejects. */
+  count(key: EchoKey): Promise<SidekeyError | null>;
 }
 
 /** @param now milliseconds since the epoch */
 export function createEchoLimit(quota: Quota, now: () => number): EchoLimit {
   const ends = new Map<string, number>();
   return {
-    refusal(asker) {
-      // Nobody, nearly always.
+    refusal(echoKey) {
+      // The map is nearly always empty.
       if (ends.size === 0) return null;
-      const key = keyOf(asker);
+      const key = nameOf(echoKey);
       const left = (ends.get(key) ?? 0) - now();
       if (left > 0) return tooMany(left);
       ends.delete(key);
       return null;
     },
-    async count(asker) {
-      const key = keyOf(asker);
-      const count = asker.limit ?? usualEchoes;
+    async count(echoKey) {
+      const key = nameOf(echoKey);
+      const count = echoKey.limit ?? defaultEchoes;
       const limit: RuleLimit = { kind: 'rate', per: 'rule', count, perMs: hourMs, burst: count, key };
       try {
-        const taken = await quota.take([limit], { agent: asker.caller.agent, grant: asker.grant }, now());
+        const who = { agent: echoKey.caller.agent, grant: echoKey.grant };
+        const taken = await quota.take([limit], who, now());
         if (taken.ok) return null;
         ends.set(key, now() + taken.retryAfterMs);
         return tooMany(taken.retryAfterMs);
@@ -98,7 +115,7 @@ export function createEchoLimit(quota: Quota, now: () => number): EchoLimit {
   };
 }
 
-function keyOf({ caller: { agent, lease }, grant }: EchoAsker): string {
+function nameOf({ caller: { agent, lease }, grant }: EchoKey): string {
   return `echoes ${JSON.stringify([agent, lease?.id ?? null, grant])}`;
 }
 

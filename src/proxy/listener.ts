@@ -14,7 +14,7 @@ import { within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
-import type { ProxyServices } from './deps.ts';
+import type { ProxyServices } from './services.ts';
 import { type Forwarder, exchange } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
@@ -75,13 +75,13 @@ export function createListener(services: ProxyServices): Listener {
    * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
    */
   function carrying(carry: Forwarder, cuttable: (meter: Meter) => Cuttable, isJudgedAnew = false): Forwarder {
-    return (request, meter, reply, settings) => {
+    return (request, reply, config, meter, credentials) => {
       const { permission } = request;
       const refusal = isJudgedAnew
         ? (policy: Policy, now: number) => requestRefusal(policy, permission, now, services.approvals)
         : null;
       const entry = { client: cuttable(meter), permission, refusal, settle: () => meter.settle() };
-      return open.during(entry, () => carry(request, meter, reply, settings));
+      return open.during(entry, () => carry(request, reply, config, meter, credentials));
     };
   }
 
@@ -126,8 +126,8 @@ export function createListener(services: ProxyServices): Listener {
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const frames = listenTo(socket, early);
-    const carry: Forwarder = (request, meter, reply, settings) =>
-      upgrade(request, meter, reply, settings, upgradedSocket(socket, frames));
+    const carry: Forwarder = (request, reply, config, meter, credentials) =>
+      upgrade(request, reply, config, meter, credentials, upgradedSocket(socket, frames));
     const carrier = carrying(carry, () => socket, true);
     void track(
       takenOver,
@@ -148,10 +148,10 @@ export function createListener(services: ProxyServices): Listener {
       return track(exchanges, exchange(inbound, stream.reply, services, carrier));
     },
     webSocket(inbound, request) {
-      const carry: Forwarder = (leaving, meter, to, settings) => {
+      const carry: Forwarder = (handshake, reply, config, meter, credentials) => {
         // Frames of the tunnel explain the bytes that the client sends: see `isFlood`.
         meter.onBytes(request.passed);
-        return upgrade(leaving, meter, to, settings, streamSide(request));
+        return upgrade(handshake, reply, config, meter, credentials, streamSide(request));
       };
       const carrier = carrying(carry, (meter) => oneStream(request, meter), true);
       return track(takenOver, exchange(inbound, request.reply, services, carrier));

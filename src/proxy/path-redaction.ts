@@ -5,7 +5,7 @@ import type { Authority } from '../policy/authority.ts';
 import { isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
 import { fold, percentDecoded } from '../policy/text.ts';
 import { pathPrefixesOf } from '../schemes/placement.ts';
-import type { GrantCandidates } from './authorize.ts';
+import type { GrantCandidates } from './grant-candidates.ts';
 import type { Target } from './target.ts';
 
 /**

@@ -8,8 +8,9 @@ import { visible } from '../lib/text.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import { describeRule } from '../policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
-import { addressOf, requestFacts, selectFor, unselected } from './authorize.ts';
-import type { ProxyServices, ConfigSnapshot } from './deps.ts';
+import { addressOf, requestFacts } from './authorize.ts';
+import { selectFor, unselected } from './grant-candidates.ts';
+import type { ProxyServices, ConfigSnapshot } from './services.ts';
 import type { Target } from './target.ts';
 
 /** What one caller may call now, and by what right. Times are milliseconds since the epoch. */

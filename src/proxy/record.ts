@@ -3,60 +3,16 @@ import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
-import type { ReportedOutcome } from '../policy/decide.ts';
+import type { ReportedOutcome, Decision } from '../policy/decide.ts';
+import type { SealedCredential } from '../grants/credential.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { ReadyToken } from '../grants/token-result.ts';
 import type { Identity } from '../agents/authentication.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { InboundRequest, ExchangeResult } from '../http/message.ts';
 import type { Target } from './target.ts';
 
-/**
- * What the audit will say of one exchange, gathered as the exchange goes on. It never holds a query, a body or a token.
- */
-export interface ExchangeRecord {
-  /** What joins its events: a random id. */
-  readonly exchange: string;
-  target(target: Pick<Target, 'authority'>): void;
-  /** The path without a credential: what a client sent is not shown before it is known where that would stand. */
-  path(path: string): void;
-  /** May be told before it is known whether the right still holds. */
-  identity(identity: Pick<Identity, 'agent' | 'lease'>): void;
-  /** The grant that the request is after, for a refusal to say. */
-  selected(grant: Grant): void;
-  /** The grant whose credential leaves. */
-  grant(grant: Grant, fingerprint: string): void;
-  /** What the rules of a domain would have done that only reports. */
-  reported(reported: ReportedOutcome): AuditEvent;
-  /** The request is for the proxy itself: what comes of it is no access to anything. */
-  discovers(): void;
-  /** The request asks for a token, and gets a placeholder: nothing leaves. */
-  answersToken(): void;
-  /** A placeholder in the body went on, as it stands for nothing there. */
-  strayed(): AuditEvent;
-  /** Before a person is asked. */
-  asked(question: Pick<Question, 'id'>, reason: string): AuditEvent;
-  /** A person has agreed, or did so before. */
-  approved(id: string): void;
-  /** The upstream says that the grant lacks a consent; names of scopes, bounded. */
-  lacks(reason: string): void;
-  /** Before the credential leaves. */
-  access(): AuditEvent;
-  /** Responses have shown the credential so often that the agent may not ask any more. */
-  limited(): AuditEvent;
-  /** So many times the response showed the credential. */
-  echoed(times: number): void;
-  /** After the response, or what there was of it. */
-  outcome(result: ExchangeResult): AuditEvent;
-  /** Instead of both, where the request was refused; or after `access`, where it failed with so many bytes carried. */
-  refused(error: unknown, status: number, bytes?: Pick<ExchangeResult, 'bytesIn' | 'bytesOut'>): AuditEvent;
-}
-
-/** Begins the record of a request that has arrived; `now` answers milliseconds since the epoch. */
-export function beginRecord(inbound: InboundRequest, now: () => number): ExchangeRecord {
-  return new Recording(inbound, now);
-}
-
-/** What is known of an exchange. All of it has a place from the beginning: one shape for every exchange. */
+/** Facts of an exchange. All keys are there from the beginning, so that every exchange has one hidden class. */
 interface Known {
   readonly exchange: string;
   readonly client: string;
@@ -75,7 +31,12 @@ interface Known {
   credential: string | undefined;
 }
 
-class Recording implements ExchangeRecord {
+/**
+ * Gathers what the audit says of one exchange, stage by stage, and makes its events. It never holds a query, a body or a
+ * token.
+ */
+export class ExchangeRecord {
+  /** Random id that joins the events of the exchange. */
   readonly exchange = randomUUID();
   readonly #begunAt: number;
   readonly #now: () => number;
@@ -109,25 +70,30 @@ class Recording implements ExchangeRecord {
     };
   }
 
+  /** The authority of the request. */
   target({ authority: { scheme, host, port } }: Pick<Target, 'authority'>): void {
     this.#known.scheme = scheme;
     this.#known.host = host;
     this.#known.port = port;
   }
 
+  /** The path without a credential. */
   path(path: string): void {
     this.#known.path = path.split('?', 1)[0];
   }
 
+  /** The caller; may be called before its permission is checked. */
   identity({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): void {
     this.#known.agent = agent ?? undefined;
     this.#known.lease = lease?.id;
   }
 
+  /** The grant that the request asks for, named by a refusal. */
   selected({ id, user, provider }: Grant): void {
     this.#after = { grant: id, user, provider };
   }
 
+  /** The grant whose credential is sent. */
   grant({ id, user, provider }: Grant, fingerprint: string): void {
     this.#known.grant = id;
     this.#known.user = user;
@@ -135,6 +101,7 @@ class Recording implements ExchangeRecord {
     this.#known.credential = fingerprint;
   }
 
+  /** Event: the decision that the rules of a domain in report mode would have enforced. */
   reported({ outcome, code, reason }: ReportedOutcome): AuditEvent {
     return {
       ...this.#known,
@@ -146,44 +113,61 @@ class Recording implements ExchangeRecord {
     };
   }
 
+  /** The request is for the proxy itself, and is no access to anything. */
   discovers(): void {
     this.#ending = 'discovery';
   }
 
+  /** The request asks for a token, gets a placeholder, and is not forwarded. */
   answersToken(): void {
     this.#ending = 'token.answered';
   }
 
-  strayed(): AuditEvent {
+  /** Event: a placeholder in the body was forwarded, because it stands for nothing there. */
+  unexpectedPlaceholder(): AuditEvent {
     return { ...this.#known, ...this.#after, event: 'placeholder.passed', outcome: 'allow' };
   }
 
+  /** Event: a person is asked. */
   asked({ id }: Pick<Question, 'id'>, reason: string): AuditEvent {
     this.#known.approval = id;
     return { ...this.#known, ...this.#after, event: 'approval.asked', reason };
   }
 
+  /** The approval of a person, given now or before. */
   approved(id: string): void {
     this.#known.approval = id;
   }
 
+  /** The upstream says that the grant lacks a consent; the reason names scopes, and is bounded. */
   lacks(reason: string): void {
     this.#lack = reason;
   }
 
-  access(): AuditEvent {
+  /** Decision of policy. */
+  decided(_decision: Decision): void {}
+
+  /** Event: a request is about to be sent, with this credential. */
+  access(
+    token: Pick<ReadyToken, 'grant' | 'sealed'> | null = null,
+    fingerprint: (sealed: SealedCredential) => string = () => '',
+  ): AuditEvent {
     this.#accessed = true;
+    if (token !== null) this.grant(token.grant, fingerprint(token.sealed));
     return { ...this.#known, event: 'access', outcome: 'allow' };
   }
 
+  /** Event: responses have shown the credential too often. */
   limited(): AuditEvent {
     return { ...this.#known, event: 'echo.limited', outcome: 'deny', code: 'too_many_echoes' };
   }
 
+  /** Number of times that the response showed the credential. */
   echoed(times: number): void {
     this.#echoes = times;
   }
 
+  /** Event: the end of the exchange. */
   outcome({ status, bytesIn, bytesOut, outcome, code }: ExchangeResult): AuditEvent {
     return {
       ...this.#known,
@@ -200,6 +184,7 @@ class Recording implements ExchangeRecord {
     };
   }
 
+  /** Event: the request was refused, or failed after its access was recorded with so many bytes. */
   refused(error: unknown, status: number, bytes?: Pick<ExchangeResult, 'bytesIn' | 'bytesOut'>): AuditEvent {
     const accessed = this.#accessed;
     return {

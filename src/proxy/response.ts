@@ -7,179 +7,57 @@ import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from '../policy/leak-guard.ts';
 import { peerOf } from '../policy/peer.ts';
-import type { AppliedRequest } from '../schemes/scheme.ts';
+import type { ProofAnswer } from '../schemes/dpop.ts';
 import {
+  type AttemptContext,
   type AttemptEnd,
   endToEndFields,
+  isConnectionLoss,
   isRefusal,
   isSafe,
-  type ProofAnswer,
-  type AttemptContext,
+  upstreamFailure,
 } from './attempt.ts';
-import { isConnectionLoss, upstreamFailure } from './upstream-failure.ts';
+import type { UpstreamRequest } from './upstream-request.ts';
 
 const notFromAny = new NameSet(notFromUpstream(false));
-const nothing: RawFields = [];
 const notFromGrants = new NameSet(notFromUpstream(true));
+const nothing: RawFields = [];
 
-/** Who has a response passed on. */
-interface PassingOwner {
-  /** Whether nothing more is to be said. */
-  readonly isOver: boolean;
-  /** The client reads no more for now, and again. */
-  pauseReading(): void;
-  resumeReading(): void;
-  /** It may not go on. */
-  stop(why: SidekeyError): void;
-  /** The client has all of it. */
-  delivered(): void;
-}
-
-/** Passes a response on into the reply: what may go on of it, as much as may, and no faster than the client reads. */
-class ResponseForwarder {
-  /** Whether the client is waited for. */
-  isDraining = false;
-  readonly #context: AttemptContext;
-  readonly #owner: PassingOwner;
-  #into: ReplySink;
-
-  constructor(it: AttemptContext, owner: PassingOwner) {
-    this.#context = it;
-    this.#into = it.reply;
-    this.#owner = owner;
-  }
-
-  interim(status: number, fields: RawFields): void {
-    if (this.#owner.isOver) return;
-    const kept = this.#passedOn(fields);
-    const shown = this.#isGuarded(status) ? guardedFields(this.#guardedExchange(), status, kept) : kept;
-    this.#context.reply.informational(status, shown);
-  }
-
-  /** A head that is good until this returns. */
-  beginWith(head: ResponseHeadBytes): void {
-    const { request, injected, reply } = this.#context;
-    const hint = isRefusal(head.status) ? this.#hintOn(head.raw()) : nothing;
-    const isAsItWas =
-      request.maxResponse === null && injected.conceal === undefined && !this.#isGuarded(head.status);
-    const drop = request.carriesGrant ? notFromGrants : notFromAny;
-    if (isAsItWas && reply.pass?.(head, drop, hint) === true) return;
-    this.#begin(head.status, head.reason, endToEndFields(head), hint);
-  }
-
-  begin(status: number, reason: string, fields: RawFields): void {
-    this.#begin(status, reason, fields, isRefusal(status) ? this.#hintOn(fields) : nothing);
-  }
-
-  #begin(status: number, reason: string, fields: RawFields, hint: RawFields): void {
-    const { maxResponse, method } = this.#context.request;
-    const announced = Number(valuesOf(fields, 'content-length')[0] ?? 0);
-    if (maxResponse === null || !hasResponseBody(method, status) || announced <= maxResponse) {
-      if (this.#isGuarded(status)) this.#into = guarded(this.#guardedExchange(), status, this.#owner);
-      const passed = this.#passedOn(fields);
-      this.#into.head(status, reason, hint.length === 0 ? passed : [...passed, ...hint]);
-    } else this.#owner.stop(responseTooLarge(maxResponse));
-  }
-
-  pass(piece: Buffer): void {
-    const owner = this.#owner;
-    if (owner.isOver) return;
-    const { request, meter } = this.#context;
-    const { maxResponse } = request;
-    const into = this.#into;
-    if (maxResponse !== null && meter.bytesOut + piece.length > maxResponse) {
-      owner.stop(responseTooLarge(maxResponse));
-      return;
-    }
-    if (!this.#count(piece) || into.write(piece) || this.isDraining) return;
-    this.isDraining = true;
-    owner.pauseReading();
-    into.onDrain(() => {
-      this.isDraining = false;
-      owner.resumeReading();
-    });
-  }
-
-  complete(trailers: RawFields): void {
-    const owner = this.#owner;
-    if (!owner.isOver) this.#into.end(this.#passedOn(trailers), () => owner.delivered());
-  }
-
-  /** Whether the credential is looked for in what comes back. */
-  #isGuarded(status: number): boolean {
-    const { echo } = this.#context.request;
-    return echo !== null && echo !== undefined && isCovered(echo, status);
-  }
-
-  #guardedExchange(): GuardedExchange {
-    const { request, injected, reply, meter } = this.#context;
-    const { maxResponse, echo: plan } = request;
-    const overBound = (bytes: number) =>
-      maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;
-    return { reply, plan, secrets: injected.secrets, meter, overBound };
-  }
-
-  /** False: a budget has ended it. */
-  #count({ length }: Buffer): boolean {
-    this.#context.meter.sent(length);
-    return !this.#owner.isOver;
-  }
-
-  /** What a refusal of the upstream gets besides, of ours. */
-  #hintOn(fields: RawFields): RawFields {
-    const { request, injected } = this.#context;
-    return request.consentHint?.(injected.conceal?.(fields) ?? fields) ?? nothing;
-  }
-
-  #passedOn(fields: RawFields): RawFields {
-    const { request, injected } = this.#context;
-    const kept = responseFields(fields, request.carriesGrant);
-    return injected.conceal?.(kept) ?? kept;
-  }
-}
-
-function responseTooLarge(bytes: number): SidekeyError {
-  return new SidekeyError(
-    'rule_denied',
-    `A rule lets ${bytes} bytes of a response through here, and this one has more.`,
-    {
-      hint: 'ask for less, or raise max_response of the rule',
-    },
-  );
-}
-
-/** What a request and its response travel on. */
+/** The connection or stream that a request and its response use. An attempt implements it. */
 export interface Transport {
-  /** Reads no more for now. */
+  /** Stops reading for now. */
   pause(): void;
-  /** Reads on, with the time that the upstream has for the next piece beginning anew. */
+  /** Reads again; the upstream's time for the next piece starts anew. */
   resume(): void;
-  /** Sends no more of the request's body. */
+  /** Sends no more of the request body. */
   stopSending(): void;
-  /** Is let go of, or leaves the queue for it. */
+  /** Ends the use of the connection, or leaves the queue for one. */
   drop(): void;
 }
 
 /**
- * What comes of one request, into the reply. Its methods are called from the event loop, one at a time; whatever comes
- * after the end concerns nobody.
+ * Handles the response to one attempt: forwards it into the reply, no faster than the client reads, or buffers a 401 while
+ * another token or proof may get another response. The attempt calls it from the event loop, one method at a time; calls
+ * after the end have no effect.
  */
-export class ResponseHandler implements PassingOwner {
+export class ResponseHandler {
   readonly #context: AttemptContext;
   readonly #transport: Transport;
-  readonly #forwarder: ResponseForwarder;
   readonly #end = Promise.withResolvers<AttemptEnd>();
+  /** The reply, or the leak guard before it. */
+  #into: ReplySink;
   #status = 0;
-  /** While a 401 is looked into, what comes of it is held. */
-  #held: BufferedResponse | null = null;
-  /** While it is only waited for the end of a 401 that wants another proof: what is sent then. */
+  /** A 401 that is not forwarded yet. */
+  #buffered: BufferedResponse | null = null;
+  /** The body to be sent again with another proof, while the end of the buffered 401 is awaited. */
   #again: { readonly copy: Buffer | null } | null = null;
-  #over = false;
+  #isDraining = false;
+  #isOver = false;
 
-  constructor(it: AttemptContext, carriage: Transport) {
-    this.#context = it;
-    this.#transport = carriage;
-    this.#forwarder = new ResponseForwarder(it, this);
+  constructor(context: AttemptContext, transport: Transport) {
+    this.#context = context;
+    this.#transport = transport;
+    this.#into = context.reply;
   }
 
   /** Rejects with a SidekeyError where the upstream fails before its head. */
@@ -187,7 +65,17 @@ export class ResponseHandler implements PassingOwner {
     return this.#end.promise;
   }
 
-  /** Has the request sent, unless its client has left. */
+  /** Whether nothing more is forwarded. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Whether the client or the token endpoint is slow, and not the upstream. */
+  get isWaitedFor(): boolean {
+    return this.#isDraining || (this.#buffered !== null && this.#again === null);
+  }
+
+  /** Sends the request, unless its client has left. */
   begin(send: () => void): void {
     const { reply, meter } = this.#context;
     if (reply.gone.already) {
@@ -203,132 +91,99 @@ export class ResponseHandler implements PassingOwner {
     }
   }
 
-  // What the response turns out to be.
+  // The attempt reads the response.
 
   interim(status: number, fields: RawFields): void {
-    this.#forwarder.interim(status, fields);
+    if (this.#isOver) return;
+    const kept = this.#forwardable(fields);
+    const { reply } = this.#context;
+    reply.informational(
+      status,
+      this.#isGuarded(status) ? guardedFields(this.#guardedExchange(), status, kept) : kept,
+    );
   }
 
   head(status: number, reason: string, fields: RawFields): void {
-    if (this.#over) return;
-    const said = this.#context.request.proofs?.heard(status, (name) => valuesOf(fields, name));
-    if (!this.#isHeld(status, said, () => new BufferedResponse(fields, reason)))
-      this.#forwarder.begin(status, reason, fields);
+    if (this.#isOver) return;
+    const { request, credentials } = this.#context;
+    const proof = credentials.readProof(request, status, (name) => valuesOf(fields, name));
+    if (!this.#isBuffered(status, proof, () => new BufferedResponse(fields, reason)))
+      this.#forwardHead(status, reason, fields);
   }
 
-  /** As `head`, with one that is good until this returns. */
+  /** As `head`, with bytes that are good until this returns. */
   headRead(head: ResponseHeadBytes): void {
-    if (this.#over) return;
-    const said = this.#context.request.proofs?.heard(head.status, (name) => head.values(name));
-    if (!this.#isHeld(head.status, said, () => new BufferedResponse(endToEndFields(head), head.reason)))
-      this.#forwarder.beginWith(head);
+    if (this.#isOver) return;
+    const { request, reply, credentials } = this.#context;
+    const { status, reason } = head;
+    const proof = credentials.readProof(request, status, (name) => head.values(name));
+    if (this.#isBuffered(status, proof, () => new BufferedResponse(endToEndFields(head), reason))) return;
+    const hint = isRefusal(status) ? this.#hintOn(head.raw()) : nothing;
+    const isUnchanged =
+      request.maxResponse === null && request.conceal === undefined && !this.#isGuarded(status);
+    const drop = request.carriesGrant ? notFromGrants : notFromAny;
+    if (isUnchanged && reply.pass?.(head, drop, hint) === true) return;
+    this.#forwardHead(status, reason, endToEndFields(head), hint);
   }
 
-  /** Whether the answer is not passed on for now, since a newer token or another proof may get another. */
-  #isHeld(status: number, said: ProofAnswer | undefined, hold: () => BufferedResponse): boolean {
-    const { body, renew, mayProve, reply } = this.#context;
-    this.#status = status;
-    if (status !== 401) return false;
-    // Nothing is wrong with the token. Where it cannot be sent again, the next request has the nonce.
-    if (said === 'again' && mayProve) return this.#isProvedAgain(hold);
-    if (said === 'again' || said === 'in vain') return false;
-    if (renew === undefined) return false;
-    // Of a client that still waits for a 100, nothing has been sent that would have to be sent again.
-    const whole = body.whole();
-    const again = whole ?? (reply.waits ? body.again() : null);
-    if (again === null) {
-      // The next request shall have a better token, even if this one cannot be sent again.
-      renew(false).catch(() => {});
-      return false;
+  payload(piece: Buffer): void {
+    if (this.#buffered === null) this.#forwardPiece(piece);
+    else if (!this.#buffered.add(piece)) {
+      if (this.#again === null) this.#transport.pause();
+      else this.#sendWithProof();
     }
-    this.#held = hold();
-    if (whole === null) this.#transport.stopSending();
-    this.#recover(again.copy, renew(true)).catch((error: Error) => {
-      this.#transport.drop();
-      this.#settle(() => this.#end.reject(error));
-    });
-    return true;
-  }
-
-  /** Whether the request is sent once more with another proof. */
-  #isProvedAgain(hold: () => BufferedResponse): boolean {
-    const { body } = this.#context;
-    const whole = body.whole();
-    if (whole !== null) {
-      this.#again = whole;
-      this.#held = hold();
-      return true;
-    }
-    // The upstream did not wait for the body. What it came over is good for nothing else, and the body still comes.
-    const rest = body.again();
-    if (rest === null) return false;
-    this.#transport.drop();
-    this.#settle(() => this.#end.resolve({ kind: 'proved', sent: rest.copy }));
-    return true;
   }
 
   /** As `payload`, with bytes that are good until this returns. */
   payloadLent(piece: Buffer): void {
-    const isCopied = this.#held === null && this.#context.reply.copies === true;
+    const isCopied = this.#buffered === null && this.#context.reply.copies === true;
     this.payload(isCopied ? piece : Buffer.from(piece));
   }
 
-  payload(piece: Buffer): void {
-    if (this.#held === null) this.#forwarder.pass(piece);
-    else if (!this.#held.add(piece)) {
-      if (this.#again === null) this.#transport.pause();
-      else this.#proveAgain();
-    }
-  }
-
   whole(trailers: RawFields): void {
-    if (this.#held === null) this.#forwarder.complete(trailers);
+    if (this.#buffered === null) this.#forwardEnd(trailers);
     else {
-      this.#held.whole(trailers);
-      this.#proveAgain();
+      this.#buffered.trailers = trailers;
+      this.#sendWithProof();
     }
   }
 
-  /** Whether it is the client, or the token endpoint, that takes its time. */
-  get isWaitedFor(): boolean {
-    return this.#forwarder.isDraining || (this.#held !== null && this.#again === null);
-  }
-
-  /** It ended in good order, and too early: what came is good to be passed on. */
+  /** The response ended too early, though in good order: the part that came may be forwarded. */
   cut(error: Error): void {
     this.#transport.drop();
-    if (this.#held === null) this.fail(error, true);
+    if (this.#buffered === null) this.fail(error, true);
     else {
-      this.#held.cut(error);
-      this.#proveAgain();
+      this.#buffered.shortened = error;
+      this.#sendWithProof();
     }
   }
 
   /**
-   * What it travels on is good for nothing any more.
+   * The connection or stream broke.
    *
-   * @param hasBegun whether anything of an answer has come
-   * @param isUnprocessed whether the upstream says that it has done nothing with the request
+   * @param hasBegun whether a byte of a response has come
+   * @param isUnprocessed whether the upstream says that it has not processed the request
    */
   broke(error: Error, hasBegun: boolean, isUnprocessed = false): void {
     this.#transport.drop();
-    if (this.#held === null) this.fail(error, hasBegun, isUnprocessed);
+    if (this.#buffered === null) this.fail(error, hasBegun, isUnprocessed);
     else {
-      this.#held.broke(error);
-      this.#proveAgain();
+      // The connection may break behind a response that is whole.
+      if (this.#buffered.trailers === null) this.#buffered.broken = error;
+      this.#sendWithProof();
     }
   }
 
-  /** As `broke`, where nothing is to be let go of. */
+  /** As `broke`, where there is no connection to end. */
   fail(error: Error, hasBegun: boolean, isUnprocessed = false): void {
-    if (this.#over) return;
-    const { request, injected, reply, body } = this.#context;
+    if (this.#isOver) return;
+    const { request, reply, body } = this.#context;
     if (reply.started) {
       this.#finish('broken');
       reply.abort();
       return;
     }
-    const failure = upstreamFailure(error, peerOf(request.authority, injected.identity), hasBegun);
+    const failure = upstreamFailure(error, peerOf(request.authority, request.identity), hasBegun);
     const maySend = !hasBegun && isSafe(request.method) && isConnectionLoss(error);
     const again = isUnprocessed ? body.again() : maySend ? body.whole() : null;
     this.#settle(() => {
@@ -337,34 +192,17 @@ export class ResponseHandler implements PassingOwner {
     });
   }
 
-  /** The upstream takes no such request, and has done nothing with it. */
+  /** The upstream takes the request in HTTP/1.1 alone, and has not processed it. */
   downgrade(error?: Error): void {
-    if (this.#over) return;
+    if (this.#isOver) return;
     const again = error === undefined ? { copy: this.#context.sent } : this.#context.body.again();
     if (again === null) this.broke(error!, false);
-    else {
-      this.#transport.drop();
-      this.#settle(() => this.#end.resolve({ kind: 'downgraded', sent: again.copy }));
-    }
+    else this.#sendAgain({ kind: 'downgraded', sent: again.copy });
   }
 
-  // What the reply tells.
-
-  get isOver(): boolean {
-    return this.#over;
-  }
-
-  pauseReading(): void {
-    this.#transport.pause();
-  }
-
-  resumeReading(): void {
-    this.#transport.resume();
-  }
-
-  /** Refuses what has not begun, and cuts what has, so that it cannot be taken for a whole answer. */
+  /** Refuses a response that has not begun, and cuts one that has, so that it cannot be taken for whole. */
   stop(why: SidekeyError): void {
-    if (this.#over) return;
+    if (this.#isOver) return;
     if (this.#context.reply.started) {
       this.#finish('broken', why.code);
       this.#context.reply.abort();
@@ -372,38 +210,155 @@ export class ResponseHandler implements PassingOwner {
     this.#transport.drop();
   }
 
-  delivered(): void {
-    this.#finish('complete');
-  }
+  // Forwarding.
 
-  // What becomes of it.
-
-  /**
-   * Has the request sent anew with another proof, where one is wanted: once the 401 is at its end, or as much of it as is
-   * read, so that what it came over is good for another request.
-   */
-  #proveAgain(): void {
-    const again = this.#again;
-    if (again === null || this.#over) return;
-    this.#transport.drop();
-    this.#settle(() => this.#end.resolve({ kind: 'proved', sent: again.copy }));
-  }
-
-  /** Has the request sent anew with a newer token, or lets the 401 through where there is none. */
-  async #recover(copy: AttemptContext['sent'], renewal: Promise<AppliedRequest | null>): Promise<void> {
-    const request = await renewal;
-    const held = this.#held;
-    this.#held = null;
-    if (this.#over || held === null) return;
-    if (request !== null) {
-      this.#transport.drop();
-      this.#settle(() => this.#end.resolve({ kind: 'renewed', request, sent: copy }));
+  #forwardHead(
+    status: number,
+    reason: string,
+    fields: RawFields,
+    hint = isRefusal(status) ? this.#hintOn(fields) : nothing,
+  ): void {
+    const { maxResponse, method } = this.#context.request;
+    const announced = Number(valuesOf(fields, 'content-length')[0] ?? 0);
+    if (maxResponse !== null && hasResponseBody(method, status) && announced > maxResponse) {
+      this.stop(responseTooLarge(maxResponse));
       return;
     }
-    const end = held.passOn(this.#status, this.#forwarder);
-    if (end instanceof Error) this.fail(end, true);
-    else if (end === 'more' && !this.#forwarder.isDraining) this.#transport.resume();
+    if (this.#isGuarded(status)) this.#into = guarded(this.#guardedExchange(), status, this);
+    const kept = this.#forwardable(fields);
+    this.#into.head(status, reason, hint.length === 0 ? kept : [...kept, ...hint]);
   }
+
+  #forwardPiece(piece: Buffer): void {
+    if (this.#isOver) return;
+    const { request, meter } = this.#context;
+    const { maxResponse } = request;
+    if (maxResponse !== null && meter.bytesOut + piece.length > maxResponse) {
+      this.stop(responseTooLarge(maxResponse));
+      return;
+    }
+    meter.sent(piece.length);
+    // The meter may have stopped it.
+    if (this.isOver || this.#into.write(piece) || this.#isDraining) return;
+    this.#isDraining = true;
+    this.#transport.pause();
+    this.#into.onDrain(() => {
+      this.#isDraining = false;
+      this.#transport.resume();
+    });
+  }
+
+  #forwardEnd(trailers: RawFields): void {
+    if (!this.#isOver) this.#into.end(this.#forwardable(trailers), () => this.#finish('complete'));
+  }
+
+  /** Whether the response is searched for the credential. */
+  #isGuarded(status: number): boolean {
+    const { leakGuard } = this.#context.request;
+    return leakGuard !== null && isCovered(leakGuard, status);
+  }
+
+  #guardedExchange(): GuardedExchange {
+    const { request, reply, meter } = this.#context;
+    const { maxResponse, leakGuard: plan, secrets } = request;
+    const overBound = (bytes: number) =>
+      maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;
+    return { reply, plan, secrets, meter, overBound };
+  }
+
+  #hintOn(fields: RawFields): RawFields {
+    const { request, credentials } = this.#context;
+    return credentials.consentHint(request, request.conceal?.(fields) ?? fields);
+  }
+
+  #forwardable(fields: RawFields): RawFields {
+    const { request } = this.#context;
+    const kept = responseFields(fields, request.carriesGrant);
+    return request.conceal?.(kept) ?? kept;
+  }
+
+  // A 401.
+
+  /** Whether the response is buffered, because a newer token or another proof may get another one. */
+  #isBuffered(status: number, proof: ProofAnswer, buffer: () => BufferedResponse): boolean {
+    const { body, mayRenew, mayProve, reply } = this.#context;
+    this.#status = status;
+    if (status !== 401) return false;
+    // The token is good. Where the request cannot be sent again, the next one has the nonce.
+    if (proof === 'again' && mayProve) return this.#isProvedAgain(buffer);
+    if (proof !== 'nothing' || !mayRenew) return false;
+    // A client that still waits for a 100 has sent nothing that would have to be sent again.
+    const whole = body.whole();
+    const again = whole ?? (reply.waits ? body.again() : null);
+    if (again === null) {
+      // The next request has a newer token, though this one cannot be sent again.
+      this.#renewal(false).catch(() => {});
+      return false;
+    }
+    this.#buffered = buffer();
+    if (whole === null) this.#transport.stopSending();
+    this.#recover(again.copy, this.#renewal(true)).catch((error: Error) => {
+      this.#transport.drop();
+      this.#settle(() => this.#end.reject(error));
+    });
+    return true;
+  }
+
+  #renewal(isReplayable: boolean): Promise<UpstreamRequest | null> {
+    const { credentials, request } = this.#context;
+    return credentials.renew(request, isReplayable);
+  }
+
+  /** Whether the request is sent again with another proof. */
+  #isProvedAgain(buffer: () => BufferedResponse): boolean {
+    const { body } = this.#context;
+    const whole = body.whole();
+    if (whole !== null) {
+      this.#again = whole;
+      this.#buffered = buffer();
+      return true;
+    }
+    // The body still comes, and the connection cannot be used again.
+    const rest = body.again();
+    if (rest === null) return false;
+    this.#sendAgain({ kind: 'proved', sent: rest.copy });
+    return true;
+  }
+
+  /** Sends the request again with another proof, at the end of the 401, so that its connection can be used again. */
+  #sendWithProof(): void {
+    if (this.#again !== null) this.#sendAgain({ kind: 'proved', sent: this.#again.copy });
+  }
+
+  /** Sends the request again with a newer token, or forwards the 401 where there is none. */
+  async #recover(copy: AttemptContext['sent'], renewal: Promise<UpstreamRequest | null>): Promise<void> {
+    const request = await renewal;
+    const buffered = this.#buffered;
+    this.#buffered = null;
+    if (this.#isOver || buffered === null) return;
+    if (request !== null) {
+      this.#sendAgain({ kind: 'renewed', request, sent: copy });
+      return;
+    }
+    // The client has seen nothing of a response that broke while it was buffered: it can be told why.
+    if (buffered.broken !== null) {
+      this.fail(buffered.broken, true);
+      return;
+    }
+    this.#forwardHead(this.#status, buffered.reason, buffered.fields);
+    for (const piece of buffered.pieces) this.#forwardPiece(piece);
+    if (buffered.trailers !== null) this.#forwardEnd(buffered.trailers);
+    else if (buffered.shortened !== null) this.fail(buffered.shortened, true);
+    else if (!this.#isDraining) this.#transport.resume();
+  }
+
+  #sendAgain(end: AttemptEnd): void {
+    if (this.#isOver) return;
+    this.#transport.drop();
+    this.#settle(() => this.#end.resolve(end));
+  }
+
+  // The end.
 
   readonly #onGone = (): void => {
     this.#finish('gone');
@@ -412,74 +367,60 @@ export class ResponseHandler implements PassingOwner {
 
   #finish(outcome: ExchangeResult['outcome'], code?: FailureCode): void {
     const { bytesIn, bytesOut } = this.#context.meter;
-    const result = {
+    const carried = {
       status: this.#status,
       bytesIn,
       bytesOut,
       outcome,
       ...(code === undefined ? {} : { code }),
     };
-    this.#settle(() => this.#end.resolve({ kind: 'done', result }));
+    this.#settle(() => this.#end.resolve({ kind: 'done', carried }));
   }
 
   /** The first end counts. */
   #settle(then: () => void): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.#context.reply.gone.forget(this.#onGone);
     then();
   }
 }
 
-/** Bytes of an answer that are held before its connection is paused. */
-const most = 65_536;
+function responseTooLarge(bytes: number): SidekeyError {
+  return new SidekeyError(
+    'rule_denied',
+    `A rule lets ${bytes} bytes of a response through here, and this one has more.`,
+    {
+      hint: 'ask for less, or raise max_response of the rule',
+    },
+  );
+}
 
-/** An answer that is not passed on yet: it is not known whether it is the one. */
+/** Bytes of a response that are buffered before its connection is paused. */
+const maxBufferedBytes = 65_536;
+
+/** A response that is not forwarded yet. */
 class BufferedResponse {
-  readonly #fields: RawFields;
-  readonly #reason: string;
-  readonly #pieces: Buffer[] = [];
+  readonly fields: RawFields;
+  readonly reason: string;
+  readonly pieces: Buffer[] = [];
+  /** Not null: the response is whole. */
+  trailers: RawFields | null = null;
+  /** Not null: the response ended too early, and the part that came may be forwarded. */
+  shortened: Error | null = null;
+  /** Not null: the response may not be forwarded. */
+  broken: Error | null = null;
   #bytes = 0;
-  /** Not null: it is whole. */
-  #trailers: RawFields | null = null;
-  /** Not null: it ended before it was whole, and what came is good to be passed on. */
-  #shortened: Error | null = null;
-  /** Not null: it is good for nothing. */
-  #broken: Error | null = null;
 
   constructor(fields: RawFields, reason: string) {
-    this.#fields = fields;
-    this.#reason = reason;
+    this.fields = fields;
+    this.reason = reason;
   }
 
-  /** False: no more of it is to be read for now. */
+  /** Returns false where no more is to be read for now. */
   add(piece: Buffer): boolean {
-    this.#pieces.push(piece);
+    this.pieces.push(piece);
     this.#bytes += piece.length;
-    return this.#bytes < most;
-  }
-
-  whole(trailers: RawFields): void {
-    this.#trailers = trailers;
-  }
-
-  cut(error: Error): void {
-    this.#shortened = error;
-  }
-
-  /** Of one that was whole, the connection's end says nothing. */
-  broke(error: Error): void {
-    if (this.#trailers === null) this.#broken = error;
-  }
-
-  /** Passes on what has come of it. Answers whether more is to come, or what ended it too early. */
-  passOn(status: number, passing: ResponseForwarder): 'more' | 'whole' | Error {
-    // One that broke while it was held has not begun for the client: it can still be told why.
-    if (this.#broken !== null) return this.#broken;
-    passing.begin(status, this.#reason, this.#fields);
-    for (const piece of this.#pieces) passing.pass(piece);
-    if (this.#trailers === null) return this.#shortened ?? 'more';
-    passing.complete(this.#trailers);
-    return 'whole';
+    return this.#bytes < maxBufferedBytes;
   }
 }

@@ -6,12 +6,12 @@ import type { ReadyToken } from '../grants/token-result.ts';
 import type { ExchangeResult } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { decideConnect, decideRequest, type Policy } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import type { GrantIdentity } from '../schemes/scheme.ts';
-import type { ProxyServices, ConfigSnapshot } from './deps.ts';
 
 /** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */
 interface OpenConnection {
@@ -66,8 +66,12 @@ const atOnce = 200;
 
 /** Sets no timer while nothing is open. */
 export function createOpenConnections(
-  services: Pick<ProxyServices, 'grants' | 'log' | 'now'> & {
-    readonly lastConfig: () => Pick<ConfigSnapshot, 'policy' | 'agents'>;
+  services: {
+    readonly grants: Pick<Registry, 'find'>;
+    readonly log: Log;
+    /** Milliseconds since the epoch. */
+    readonly now: () => number;
+    readonly lastConfig: () => { readonly policy: Policy; readonly agents: 'required' | 'optional' };
   },
   timers: Timers,
 ): OpenConnections {
@@ -297,7 +301,7 @@ interface StandingApprovals {
 async function expiryOf(
   { caller, grant }: Permission,
   facts: Parameters<Identity['holds']>[1],
-  { grants }: Pick<ProxyServices, 'grants'>,
+  { grants }: { readonly grants: Pick<Registry, 'find'> },
 ): Promise<number | SidekeyError> {
   if (grant === null) return caller.holds(null, facts);
   const stored = (await grants.find(grant.id)).find(({ id }) => id === grant.id);

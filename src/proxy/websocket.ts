@@ -16,10 +16,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';
-import { isRefusal } from './attempt.ts';
-import type { ConfigSnapshot } from './deps.ts';
-import type { UpstreamRequest } from './forward.ts';
-import { upstreamFailure } from './upstream-failure.ts';
+import { type Credentials, isRefusal, upstreamFailure } from './attempt.ts';
+import type { ConfigSnapshot } from './services.ts';
+import type { UpstreamRequest } from './upstream-request.ts';
 import { messageRewriting, type MessageRewriting } from '../placeholders/websocket.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
@@ -51,13 +50,14 @@ export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide
  */
 export async function upgrade(
   request: UpstreamRequest,
-  meter: Meter,
   reply: Reply,
   { dialer, limits }: ConfigSnapshot,
+  meter: Meter,
+  credentials: Credentials,
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
-  const { echo: plan, secrets, consentHint, messages, proofs } = request;
+  const { leakGuard: plan, secrets, messages } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
     client,
@@ -106,15 +106,16 @@ export async function upgrade(
     return Promise.race([shakeHands(upstream, peer, limits), over]);
   };
   const wantsProof = (answer: Handshake | ExchangeResult) =>
-    'head' in answer && proofs?.heard(answer.head.status, (name) => answer.head.values(name)) === 'again';
+    'head' in answer &&
+    credentials.readProof(request, answer.head.status, (name) => answer.head.values(name)) === 'again';
   let shaken: Handshake | ExchangeResult;
   try {
     shaken = await shake(fields);
-    if (proofs !== undefined && wantsProof(shaken)) {
+    if (wantsProof(shaken)) {
       upstream.on('error', ignore).destroy();
       upstream = await dialer.connect(peer);
       // The client may have left meanwhile, or been cut because its right has ended: then no proof leaves any more.
-      shaken = client.destroyed ? await over : await shake(proofs.anew().fields);
+      shaken = client.destroyed ? await over : await shake(credentials.prove(request).fields);
       // Once is enough; its nonce is for the next.
       wantsProof(shaken);
     }
@@ -166,7 +167,7 @@ export async function upgrade(
       },
     };
     const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, status, owner);
-    const hint = isRefusal(status) ? (consentHint?.(conceal(head.raw())) ?? []) : [];
+    const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
     into.head(status, head.reason, [...own, ...hint]);
     passBody(
       upstream,

@@ -4,7 +4,7 @@ import type { Placement } from '../grants/provider.ts';
 import { challengesIn } from '../http/challenge.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { ownFields, singleValue } from './credential.ts';
-import { proofKey, signProof, targetUri } from './dpop-proof.ts';
+import { nonceIn, type Nonces, proofKey, signProof, targetUri } from './dpop-proof.ts';
 import {
   type AuthScheme,
   factsOf,
@@ -75,6 +75,30 @@ export function originOf(authority: Authority): string {
 
 /** Most `WWW-Authenticate` fields of a response that are read. */
 const maxFields = 8;
+
+/**
+ * What a response says of the DPoP proof of its request (RFC 9449 §9). `again`: the upstream wants the request again with the
+ * nonce that it sent; `in vain`: it wants that, and sent no usable nonce. In both cases the token is good.
+ */
+export type ProofAnswer = 'nothing' | 'again' | 'in vain';
+
+/**
+ * Reads what a response says of a proof. Remembers its nonce, whatever its status, for the requests to come.
+ *
+ * @param origin where the request was sent
+ * @param values returns the values of a field, by its name in lower case
+ */
+export function readProofAnswer(
+  nonces: Nonces,
+  origin: string,
+  status: number,
+  values: (name: string) => readonly string[],
+): ProofAnswer {
+  const nonce = nonceIn(values('dpop-nonce'));
+  if (nonce !== null) nonces.remember(origin, nonce);
+  if (status !== 401 || !wantsNonce(values('www-authenticate'))) return 'nothing';
+  return nonce === null ? 'in vain' : 'again';
+}
 
 /** Whether the `WWW-Authenticate` fields of a 401 ask for the request again, with a nonce in its proof (RFC 9449 §9). */
 export function wantsNonce(challenges: readonly string[]): boolean {

@@ -8,7 +8,7 @@ import { createGone } from '../../src/lib/http2-abort.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import { forward } from '../../src/proxy/forward.ts';
-import { departureOf } from '../unit/proxy/fake-upstream.ts';
+import { credentialsOf, requestOf } from '../unit/proxy/fake-upstream.ts';
 import type { waysOut } from './http2-upstream.ts';
 
 /** The client's side of a proxy, as little of it as clients of HTTP/2 need: every request goes to this authority. */
@@ -33,7 +33,7 @@ export async function http2Edge(
     let trailers: RawFields = [];
     stream.on('trailers', (_fields, _flags, rest) => void (trailers = rest));
     const kept = raw.filter((_text, i, all) => !all[i - (i % 2)]!.startsWith(':'));
-    const departure = departureOf({
+    const request = requestOf({
       authority,
       protocol: 'h2',
       method,
@@ -44,7 +44,13 @@ export async function http2Edge(
       trailers: () => trailers,
     });
     const limits = defaultLimits;
-    const carried = forward(departure, new Meter(), replyOn(stream), { connections, streams, limits });
+    const carried = forward(
+      request,
+      replyOn(stream),
+      { connections, streams, limits },
+      new Meter(),
+      credentialsOf(),
+    );
     carried.catch(() => stream.close(2));
     ended.push(carried);
   });

@@ -13,13 +13,13 @@ import { onTestFinished } from 'vitest';
 import { defaultLimits, type Limits } from '../../src/policy/limits.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import type { RawFields } from '../../src/http/fields.ts';
-import { forward, type UpstreamRequest } from '../../src/proxy/forward.ts';
+import { forward } from '../../src/proxy/forward.ts';
 import { Meter } from '../../src/http/message.ts';
 import { createConnections } from '../../src/upstream/h1-pool.ts';
 import type { Dialer } from '../../src/upstream/dialer.ts';
 import { createStreams } from '../../src/upstream/h2-pool.ts';
 import { createKnownProtocols, createProtocols } from '../../src/upstream/protocol.ts';
-import { departureOf, replyOf } from '../unit/proxy/fake-upstream.ts';
+import { credentialsOf, type FakeRequest, requestOf, replyOf } from '../unit/proxy/fake-upstream.ts';
 import { manualClock } from '../unit/lib/manual-clock.ts';
 import { dialerForTest } from '../unit/upstream/upstream-for-test.ts';
 import { makeTestAuthority } from './certificates.ts';
@@ -116,17 +116,23 @@ export function waysOut(
     void connections.close();
   });
   /** Carries a request of an HTTP/2 client. */
-  const carry = (authority: Authority, more: Partial<UpstreamRequest> = {}, waits = false) => {
+  const carry = (authority: Authority, more: FakeRequest = {}, waits = false) => {
     const client = replyOf(undefined, waits);
     const meter = new Meter(more.spend);
-    const departure = departureOf({
+    const request = requestOf({
       authority,
       protocol: 'h2',
       fields: ['Host', 'api.example'],
       carriesGrant: false,
       ...more,
     });
-    const carried = forward(departure, meter, client.reply, { connections, streams, limits: all });
+    const carried = forward(
+      request,
+      client.reply,
+      { connections, streams, limits: all },
+      meter,
+      credentialsOf(more),
+    );
     carried.catch(() => {});
     return { ...client, carried, meter };
   };

@@ -9,11 +9,10 @@ import { describeFault, findSidekeyError } from '../../oauth/description.ts';
 import { jsonObject, memberAt, readBounded } from '../../oauth/http.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
-import { createProofs } from '../../proxy/attempt.ts';
 import { applyScheme } from '../../schemes/apply.ts';
 import type { AppliedRequest } from '../../schemes/scheme.ts';
 import { createNonces } from '../../schemes/dpop-proof.ts';
-import { needsProof } from '../../schemes/dpop.ts';
+import { needsProof, readProofAnswer } from '../../schemes/dpop.ts';
 import { pathWithout } from '../../schemes/path.ts';
 import { pathPrefixesOf, placementAt } from '../../schemes/placement.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
@@ -79,15 +78,14 @@ export async function verify(
       ...(body === null ? {} : { body }),
     });
   };
-  const first = write();
-  const proofs = needsProof(sealed.credential, plan) ? createProofs(nonces, origin, write) : null;
+  const hasProof = needsProof(sealed.credential, plan);
   try {
-    let response = await send(first);
+    let response = await send(write());
     const { status: told, headers } = response;
     const values = (name: string) => [headers.get(name)].filter((value) => value !== null);
-    if (proofs?.heard(told, values) === 'again') {
+    if (hasProof && readProofAnswer(nonces, origin, told, values) === 'again') {
       await response.body?.cancel();
-      response = await send(proofs.anew());
+      response = await send(write());
     }
     const { status } = response;
     const answer = await readBounded(response.body, maxResponseBytes);

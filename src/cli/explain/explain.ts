@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts';
-import { type ExplainOptions, type Question, readQuestion, type Walked } from './question.ts';
-import { walk } from './walk.ts';
+import { type ExplainOptions, type Question, readQuestion } from './question.ts';
+import { type DryRun, dryRun } from './dry-run.ts';
 import { columns } from '../format.ts';
 import { exitCode, failures } from '../../lib/failures.ts';
 
@@ -8,7 +8,7 @@ import { exitCode, failures } from '../../lib/failures.ts';
  * `sidekey explain`: exit code 0 where the request would be let through, else that of the failure; where a person is
  * asked first, that of nobody answering.
  *
- * @throws SidekeyError as `readQuestion` and `walk`
+ * @throws SidekeyError as `readQuestion` and `dryRun`
  */
 export async function explain(
   context: Context,
@@ -17,22 +17,22 @@ export async function explain(
   options: ExplainOptions,
 ): Promise<number> {
   const question = await readQuestion(context, [first, second], options);
-  const walked = await context.withView((view) => walk(view, question));
-  context.output.result(walkJson(question, walked), describe(question, walked));
-  if (walked.held) return failures.approval_missing.exit;
-  return walked.refusal?.exit ?? exitCode.ok;
+  const run = await context.withView((view) => dryRun(view, question));
+  context.output.result(jsonOf(question, run), describe(question, run));
+  if (run.held) return failures.approval_missing.exit;
+  return run.refusal?.exit ?? exitCode.ok;
 }
 
-function describe({ method, url }: Question, walked: Walked): string {
-  const rows = walked.steps.map(({ step, ok, text }) => [
+function describe({ method, url }: Question, run: DryRun): string {
+  const rows = run.steps.map(({ step, ok, text }) => [
     `  ${ok ? '✓' : '✗'}`,
     step,
-    ok ? text : (walked.refusal?.code ?? text),
+    ok ? text : (run.refusal?.code ?? text),
   ]);
-  return [`${method} ${withoutSecrets(url)}`, ...columns(rows), '', verdictOf(walked)].join('\n');
+  return [`${method} ${withoutSecrets(url)}`, ...columns(rows), '', verdictOf(run)].join('\n');
 }
 
-function verdictOf({ refusal, outcome, held }: Walked): string {
+function verdictOf({ refusal, outcome, held }: DryRun): string {
   if (refusal !== null) {
     const { status, code, message, hint } = refusal;
     return `Refused with ${status} ${code}: ${message}${hint === undefined ? '' : `\n  → ${hint}`}`;
@@ -40,10 +40,7 @@ function verdictOf({ refusal, outcome, held }: Walked): string {
   return held ? `Held until a person says yes, then let through: ${outcome}.` : `Let through: ${outcome}.`;
 }
 
-function walkJson(
-  { method, url, agent, lease }: Question,
-  { steps, refusal, outcome, held }: Walked,
-): object {
+function jsonOf({ method, url, agent, lease }: Question, { steps, refusal, outcome, held }: DryRun): object {
   return {
     method,
     url: withoutSecrets(url),

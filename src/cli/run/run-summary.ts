@@ -3,7 +3,7 @@ import type { AuditLine } from '../../audit/event.ts';
 import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';
 import { readQuestion } from '../explain/question.ts';
-import { walk } from '../explain/walk.ts';
+import { dryRun } from '../explain/dry-run.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
 import type { Config } from '../../config/config.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
@@ -159,7 +159,7 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
   try {
     const now = () => Date.parse(time);
     const question = await readQuestion({ readInput: async () => '', now }, [method, url], { lease });
-    const { refusal } = await walk(view, question);
+    const { refusal } = await dryRun(view, question);
     // What hangs on the body or on its fields is not known here.
     return refusal?.code === code ? (refusal?.hint ?? null) : asked;
   } catch (error) {

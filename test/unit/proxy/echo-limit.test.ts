@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createEchoLimit, type EchoAsker } from '../../../src/proxy/limits.ts';
+import { createEchoLimit, type EchoKey } from '../../../src/proxy/limits.ts';
 import { createMemoryQuota } from '../../support/memory-quota.ts';
 
 const hour = 3_600_000;
 
-function asker(agent: string | null, lease: string | null = null, limit?: number): EchoAsker {
+function asker(agent: string | null, lease: string | null = null, limit?: number): EchoKey {
   const facts = lease === null ? null : { id: lease, purpose: '', expiresAt: 0 };
   return { caller: { agent, lease: facts }, grant: 'grant-1', limit };
 }
 
-async function counted(limit: ReturnType<typeof createEchoLimit>, who: EchoAsker, times: number) {
+async function counted(limit: ReturnType<typeof createEchoLimit>, who: EchoKey, times: number) {
   const codes: (string | null)[] = [];
   for (let time = 0; time < times; time += 1) codes.push((await limit.count(who))?.code ?? null);
   return codes;

@@ -2,7 +2,9 @@ import type { RawFields } from '../../../src/http/fields.ts';
 import { Meter, type Reply } from '../../../src/http/message.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
-import { type UpstreamRequest, forward } from '../../../src/proxy/forward.ts';
+import type { Credentials } from '../../../src/proxy/attempt.ts';
+import { forward } from '../../../src/proxy/forward.ts';
+import type { AppliedCredential, UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
 import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/h1-connection.ts';
 import type { Streams } from '../../../src/upstream/h2-pool.ts';
 import type { Connections } from '../../../src/upstream/h1-pool.ts';
@@ -160,7 +162,16 @@ export function replyOf(gone = createGone(), waits = false) {
   return { reply, said, drains, state, gone };
 }
 
-export function departureOf(more: Partial<UpstreamRequest> = {}): UpstreamRequest {
+/** Parts of a request that a test sets, and what a renewal of its token changes; null: there is no newer token. */
+export interface FakeRequest extends Partial<UpstreamRequest> {
+  readonly renew?: (isReplayable: boolean) => Promise<Partial<UpstreamRequest> | null>;
+  /** Takes bytes off a budget. */
+  readonly spend?: ConstructorParameters<typeof Meter>[0];
+}
+
+const refreshable = { token: { grant: { refreshable: true } }, nonceOrigin: null } as AppliedCredential;
+
+export function requestOf(more: FakeRequest = {}): UpstreamRequest {
   return {
     authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
     protocol: 'http/1.1',
@@ -169,7 +180,6 @@ export function departureOf(more: Partial<UpstreamRequest> = {}): UpstreamReques
     fields: ['Host', 'api.acme.test'],
     framing: { kind: 'none' },
     body: null,
-    trailers: () => [],
     carriesGrant: true,
     permission: {
       caller: {
@@ -182,25 +192,38 @@ export function departureOf(more: Partial<UpstreamRequest> = {}): UpstreamReques
       grant: null,
     },
     maxResponse: null,
+    leakGuard: null,
+    echoKey: null,
+    credential: more.renew === undefined ? null : refreshable,
     ...more,
+  };
+}
+
+/** Renews tokens as a test says; no response says anything of a proof or a consent. */
+export function credentialsOf({ renew }: FakeRequest = {}): Credentials {
+  return {
+    async renew(request, isReplayable) {
+      const renewed = (await renew?.(isReplayable)) ?? null;
+      return renewed && { ...request, ...renewed };
+    },
+    prove: (request) => request,
+    readProof: () => 'nothing',
+    consentHint: () => [],
   };
 }
 
 /** Begins an exchange; its connection comes when the test gives it. */
 export function exchangeOf(
-  more: Partial<UpstreamRequest> = {},
+  more: FakeRequest = {},
   limits: Limits = defaultLimits,
   { waits = false }: { readonly waits?: boolean } = {},
 ) {
   const pool = fakeConnections();
   const client = replyOf(createGone(), waits);
-  const meter = new Meter();
+  const meter = new Meter(more.spend);
   const { connections } = pool;
-  const carried = forward(departureOf(more), meter, client.reply, {
-    connections,
-    streams: noStreams,
-    limits,
-  });
+  const config = { connections, streams: noStreams, limits };
+  const carried = forward(requestOf(more), client.reply, config, meter, credentialsOf(more));
   carried.catch(() => {});
   return { ...pool, ...client, carried, meter };
 }

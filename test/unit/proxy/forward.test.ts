@@ -1,31 +1,32 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { AppliedRequest } from '../../../src/schemes/scheme.ts';
+import type { UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
 import { createGone } from '../../../src/lib/http2-abort.ts';
 import { forward } from '../../../src/proxy/forward.ts';
 import { Meter } from '../../../src/http/message.ts';
 import {
   bodyOf,
-  departureOf,
+  credentialsOf,
   exchangeOf,
   fakeConnections,
   framed,
   noStreams,
   replyOf,
+  requestOf,
   turn,
 } from './fake-upstream.ts';
 
 const unauthorized = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nwho are you?';
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const okSaid = [['head', 200, 'OK', 'Content-Length', '2'], ['write', 'ok'], ['end']];
-const second: AppliedRequest = {
+const second: Partial<UpstreamRequest> = {
   path: '/',
   fields: ['Host', 'api.acme.test', 'Authorization', 'Bearer second'],
 };
 
 describe('a 401 while the token is renewed', () => {
   it('is said to nobody before that is known, then whole', async () => {
-    const renewal = Promise.withResolvers<AppliedRequest | null>();
+    const renewal = Promise.withResolvers<Partial<UpstreamRequest> | null>();
     const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
     const connection = give();
     connection.says(unauthorized);
@@ -99,7 +100,7 @@ describe('a 401 while the token is renewed', () => {
   });
 
   it('of which more comes than is held pauses its connection', async () => {
-    const renewal = Promise.withResolvers<AppliedRequest | null>();
+    const renewal = Promise.withResolvers<Partial<UpstreamRequest> | null>();
     const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
     const connection = give();
     connection.says('HTTP/1.1 401 No\r\nContent-Length: 70000\r\n\r\n');
@@ -116,7 +117,7 @@ describe('a 401 while the token is renewed', () => {
   });
 
   it('says nothing to a client that left meanwhile', async () => {
-    const renewal = Promise.withResolvers<AppliedRequest | null>();
+    const renewal = Promise.withResolvers<Partial<UpstreamRequest> | null>();
     const { give, said, carried, gone, asked } = exchangeOf({ renew: () => renewal.promise });
     give().says(unauthorized);
     gone.tell();
@@ -146,11 +147,13 @@ describe('a client that left', () => {
     const gone = createGone();
     gone.tell();
     const { connections, asked } = fakeConnections();
-    const carried = await forward(departureOf(), new Meter(), replyOf(gone).reply, {
-      connections,
-      streams: noStreams,
-      limits: defaultLimits,
-    });
+    const carried = await forward(
+      requestOf(),
+      replyOf(gone).reply,
+      { connections, streams: noStreams, limits: defaultLimits },
+      new Meter(),
+      credentialsOf(),
+    );
     expect([carried.status, carried.outcome, asked.length]).toEqual([0, 'gone', 0]);
   });
 

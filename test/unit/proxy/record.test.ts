@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Grant } from '../../../src/grants/grant.ts';
-import { beginRecord } from '../../../src/proxy/record.ts';
+import { ExchangeRecord } from '../../../src/proxy/record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 const grant: Grant = {
@@ -22,7 +22,7 @@ const grant: Grant = {
 
 function begun(fields: readonly string[] = []) {
   let time = 1_000;
-  const record = beginRecord(
+  const record = new ExchangeRecord(
     {
       head: { method: 'GET', target: '/', version: '1.1', fields },
       body: null,

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
 import type { InboundRequest } from '../../../src/http/message.ts';
-import { bodyFacts, type GrantCandidates, requestFacts } from '../../../src/proxy/authorize.ts';
+import { requestFacts, withBodyFacts } from '../../../src/proxy/authorize.ts';
+import type { GrantCandidates } from '../../../src/proxy/grant-candidates.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
@@ -70,7 +71,18 @@ test('the content type is that of the one field; of two, there is none, for the 
     [[], null],
   ] as const) {
     expect((await factsFor(callerOf(null, null), null, fields)).contentType).toBe(type);
-    const { facts } = await bodyFacts(arrivalOf(fields, '{"query":"{a}"}'), 100);
-    expect(facts.graphql).toEqual(type === null ? null : [{ type: 'query', name: '' }]);
+    const inbound = arrivalOf(fields, '{"query":"{a}"}');
+    const { bodyFacts } = await withBodyFacts(
+      {
+        inbound,
+        framing: { kind: 'chunked' },
+        target: { authority: authorityOf('api.example.com'), path: '/' },
+        placeholders: { inTarget: [], inOtherFields: [], all: [] },
+        body: inbound.body,
+        bodyFacts: null,
+      },
+      100,
+    );
+    expect(bodyFacts?.graphql).toEqual(type === null ? null : [{ type: 'query', name: '' }]);
   }
 });

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Authority } from '../../../src/policy/authority.ts';
-import type { UpstreamRequest } from '../../../src/proxy/forward.ts';
+import type { FakeRequest } from './fake-upstream.ts';
 import { frame, frameType, goaway, headers, reset } from '../../support/http2-frames.ts';
 import { answer, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
 import { bodyOf, framed, lateBody, turn } from './fake-upstream.ts';
@@ -614,7 +614,7 @@ describe('a stream that is reset', () => {
   });
 });
 
-const post = (authority: Authority, more: Partial<UpstreamRequest>): Partial<UpstreamRequest> => ({
+const post = (authority: Authority, more: FakeRequest): FakeRequest => ({
   authority,
   method: 'POST',
   ...framed(5),

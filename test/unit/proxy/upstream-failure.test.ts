@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { upstreamFailure } from '../../../src/proxy/upstream-failure.ts';
+import { upstreamFailure } from '../../../src/proxy/attempt.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
 it('says where a client certificate is set, when the upstream asks for one after the handshake', () => {

@@ -15,7 +15,7 @@ import {
 import { answer, company, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
 import { streamHead } from '../../../src/proxy/attempt.ts';
 import type { UpstreamStream } from '../../../src/upstream/h2-stream.ts';
-import { departureOf, turn } from '../proxy/fake-upstream.ts';
+import { requestOf, turn } from '../proxy/fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';
 
 const isAsked = ({ type }: Frame) => type === frameType.headers;
@@ -69,7 +69,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     const givenUp = Promise.withResolvers<void>();
     let opened: UpstreamStream;
     streams.request(upstream.authority, {
-      head: streamHead(departureOf({ authority: upstream.authority }), { path: '/', fields: [] }),
+      head: streamHead(requestOf({ authority: upstream.authority, fields: [] })),
       opened: (stream) => (opened = stream),
       received() {
         opened.pause();

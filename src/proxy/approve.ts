@@ -1,104 +1,103 @@
 import { longestPath } from '../approvals/approval.ts';
 import type { ApprovalResult } from '../approvals/queue.ts';
 import { readText } from '../http/fields.ts';
-import type { Client, Reply } from '../http/message.ts';
+import type { Reply } from '../http/message.ts';
 import { asBeginning, denialOf } from '../http/problem.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import { percentDecoded } from '../policy/text.ts';
 import { schemeOf } from '../schemes/placement.ts';
-import { grantedBy, type AuthorizedRequest, type GrantDecision, type Judgement } from './authorize.ts';
-import type { ProxyServices } from './deps.ts';
+import {
+  type AuthorizedRequest,
+  evaluate,
+  type Evaluation,
+  type GrantDecision,
+  type GrantedRequest,
+  grantOf,
+  isGranted,
+} from './authorize.ts';
 import type { ExchangeRecord } from './record.ts';
-
-/** A request that is to wait. */
-interface Held {
-  /** The request as policy saw it, of which no more is shown to people, and what it would get. */
-  readonly granted: AuthorizedRequest;
-  /** The path as people may see it. */
-  readonly path: string;
-  readonly judgeAgain: () => Promise<Judgement | SidekeyError>;
-  readonly client: Client;
-  readonly gone: Reply['gone'];
-}
+import type { ProxyServices } from './services.ts';
 
 /**
- * Holds a request until a person has answered; its body waits with the client. Answers with what holds after that.
+ * Waits until a person has answered, where a rule wants to ask one. The request is then judged again, by the config of that
+ * moment.
  *
- * @throws SidekeyError `audit_unavailable`, `store_unavailable`: it cannot be asked
+ * @throws SidekeyError `approval_denied`, `approval_missing`, `overloaded`, `rule_denied`; `policy_violation` where the
+ * request is too long to be shown; `audit_unavailable`, `store_unavailable`
  */
-export async function hold(
-  { granted, path, judgeAgain, client, gone }: Held,
+export async function approve(
+  authorized: AuthorizedRequest,
+  reply: Pick<Reply, 'waiting'>,
+  services: ProxyServices,
   record: ExchangeRecord,
-  { approvals, audit }: Pick<ProxyServices, 'approvals' | 'audit'>,
-): Promise<AuthorizedRequest | SidekeyError> {
-  const { decision, caller, grant, settings } = granted;
-  const mark = path.indexOf('?');
-  const shownPath = mark < 0 ? path : path.slice(0, mark);
-  const query = mark < 0 ? null : shownQuery(path.slice(mark + 1), granted);
-  if (shownPath.length > longestPath) return tooLong('path', decision);
-  if (query !== null && query.length > longestPath) return tooLong('query', decision);
-  // Nobody is asked for what they cannot give.
-  const ended = await caller.holds(grant, { mode: settings.agents, used: false });
-  if (ended instanceof SidekeyError) return ended;
-  const { authority, method, reason, contentLength } = granted.facts;
+): Promise<AuthorizedRequest> {
+  if (authorized.decision.outcome !== 'approve' || !isGranted(authorized)) return authorized;
+  const { decision, caller, grant, config, redactedPath, received } = authorized;
+  const mark = redactedPath.indexOf('?');
+  const path = mark < 0 ? redactedPath : redactedPath.slice(0, mark);
+  const query = mark < 0 ? null : shownQuery(redactedPath.slice(mark + 1), authorized);
+  if (path.length > longestPath) throw tooLong('path', decision);
+  if (query !== null && query.length > longestPath) throw tooLong('query', decision);
+  // A person is not asked for a permission that has ended.
+  orThrow(await caller.holds(grant, { mode: config.agents, used: false }));
+  const { authority, method, reason, contentLength } = authorized.facts;
   const { rule, ruleName, approvalKey } = decision;
-  const verdict = await approvals.ask(
+  const verdict = await services.approvals.ask(
     {
       exchange: record.exchange,
       who: {
         agent: caller.agent,
         lease: caller.lease?.id ?? null,
         grantId: grant.id,
-        // A rule without a key is no rule that asks; a key of its own matches no yes that was given before.
+        // A key of its own matches no approval that was given before.
         ruleKey: approvalKey ?? record.exchange,
       },
       method,
       scheme: authority.scheme,
       authority: authorityText(authority),
-      path: shownPath,
+      path,
       query,
       bodyBytes: contentLength,
       grantName: grant.name,
       grantUser: grant.user,
       provider: grant.provider,
-      client: client.address,
+      client: received.inbound.client.address,
       reason: reason && readText(reason),
       purpose: caller.lease?.purpose ?? null,
       rule,
       ruleName,
     },
-    gone,
-    (question) => audit.append(record.asked(question, decision.reason)),
+    reply.waiting(),
+    (question) => services.audit.append(record.asked(question, decision.reason)),
   );
-  if (verdict.kind !== 'allowed') return refusalOf(verdict, decision);
+  if (verdict.kind !== 'allowed') throw refusalOf(verdict, decision);
   record.approved(verdict.id);
-  const again = await judgeAgain();
-  if (again instanceof SidekeyError) return again;
-  const now = unchanged(granted, again);
+  const now = await evaluate(received, await services.config(), services, record);
   const { id, standing } = verdict;
-  return now instanceof SidekeyError ? now : { ...now, approval: { id, standing } };
+  return { ...unchanged(authorized, now), approval: { id, standing } };
 }
 
-/** What was agreed to may no longer be what would be done: rules are edited, times of day pass, grants come and go. */
-function unchanged(then: AuthorizedRequest, now: Judgement): AuthorizedRequest | SidekeyError {
+/** Returns the request by what holds now: meanwhile rules are edited, times of day pass, grants are added and removed. */
+function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
   const { decision } = now;
-  if (decision.outcome === 'deny') return denialOf(decision);
-  const other = new SidekeyError('rule_denied', 'What was approved is no longer what would be done.', {
+  if (decision.outcome === 'deny') throw denialOf(decision);
+  if (decision.outcome === 'tunnel') throw changed();
+  if (decision.outcome === 'approve' && decision.approvalKey !== then.decision.approvalKey) throw changed();
+  const grant = grantOf(now, decision);
+  if (grant.id !== then.grant.id) throw changed();
+  return { ...now, decision, grant, redactedPath: then.redactedPath };
+}
+
+function changed(): SidekeyError {
+  return new SidekeyError('rule_denied', 'What was approved is no longer what would be done.', {
     hint: 'send the request again',
   });
-  if (decision.outcome === 'tunnel') return other;
-  if (decision.outcome === 'approve' && decision.approvalKey !== then.decision.approvalKey) return other;
-  const granted = grantedBy(now, decision);
-  return granted instanceof SidekeyError || granted.grant.id === then.grant.id ? granted : other;
 }
 
-/** The query as people may see it: without the value of the parameter that carries the credential. */
-function shownQuery(
-  query: string,
-  { facts: { authority, path }, grant, settings }: AuthorizedRequest,
-): string {
-  const plan = settings.injectPlan(grant.provider, { authority, path });
+/** Returns the query without the value of the parameter that carries the credential. */
+function shownQuery(query: string, { facts: { authority, path }, grant, config }: GrantedRequest): string {
+  const plan = config.injectPlan(grant.provider, { authority, path });
   const parameter = plan instanceof SidekeyError ? undefined : schemeOf(plan).queryParameter?.(plan);
   if (parameter === undefined) return query;
   const name = parameter.toLowerCase();
@@ -112,7 +111,7 @@ function shownQuery(
     .join('');
 }
 
-/** Who says yes to the beginning of a path or a query would agree to whatever its end is. */
+/** A person who sees only the beginning of a path or a query cannot approve its end. */
 function tooLong(part: 'path' | 'query', { rule }: GrantDecision): SidekeyError {
   return new SidekeyError(
     'policy_violation',

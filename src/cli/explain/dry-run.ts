@@ -1,0 +1,545 @@
+import type { Identity } from '../../agents/authentication.ts';
+import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
+import { leaseStanding } from '../../agents/lease.ts';
+import type { View } from '../../app/state.ts';
+import type { Config } from '../../config/config.ts';
+import { keysText, type SealedCredential } from '../../grants/credential.ts';
+import { type Grant, matches, stateNow } from '../../grants/grant.ts';
+import type { InjectPlace } from '../../grants/provider.ts';
+import { expiredToken, standingOf, type TokenResult } from '../../grants/token-result.ts';
+import type { ExchangeResult, InboundRequest, Presented, Reply } from '../../http/message.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { createGone } from '../../lib/http2-abort.ts';
+import { createAddressGuard, parseCidr } from '../../policy/address.ts';
+import { type Authority, authorityText, bareHost, isAddress } from '../../policy/authority.ts';
+import type { Decision } from '../../policy/decide.ts';
+import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
+import { describeStep } from '../../policy/judge.ts';
+import { boundOf } from '../../policy/limits.ts';
+import { exchange } from '../../proxy/exchange.ts';
+import { ExchangeRecord } from '../../proxy/record.ts';
+import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../../proxy/services.ts';
+import type { UpstreamRequest } from '../../proxy/upstream-request.ts';
+import { newDpopKey } from '../../schemes/dpop-proof.ts';
+import { schemeOf } from '../../schemes/placement.ts';
+import type { LeaseRecord } from '../../store/store.ts';
+import { createResolver } from '../../upstream/resolve.ts';
+import { isLive } from '../agent/agents.ts';
+import { leakGuardTexts } from '../domain.ts';
+import { dateTime, relativeTime, spanText } from '../format.ts';
+import { expiryOf, titleOf } from '../grant/format.ts';
+import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
+import { pickLease } from '../pick.ts';
+import { carriedAs } from '../provider.ts';
+import type { Question } from './question.ts';
+
+/** One step of an exchange. */
+interface Step {
+  readonly step: StepName;
+  readonly ok: boolean;
+  readonly text: string;
+}
+
+/** The steps, in the order of the proxy. */
+type StepName =
+  | 'authority'
+  | 'lease'
+  | 'agent'
+  | 'domain'
+  | 'rule'
+  | 'decision'
+  | 'grant'
+  | 'token'
+  | 'approval'
+  | 'audience'
+  | 'injection'
+  | 'echoes'
+  | 'address';
+
+/** An exchange that was run to its end, or to the step that refused it. */
+export interface DryRun {
+  readonly steps: readonly Step[];
+  /** Null: the request would be sent, or wait for a person. */
+  readonly refusal: SidekeyError | null;
+  /** How the request would be sent, as the end of a sentence. */
+  readonly outcome: string;
+  /** Whether a person is asked first. */
+  readonly held: boolean;
+}
+
+type Plan = InjectPlace['as'];
+
+/**
+ * Runs the stages of the proxy on a request that nobody sent. Its services read the store and write nothing: no use is
+ * counted, no token refreshed, nobody asked, and nothing is sent.
+ *
+ * @throws what the store and the vault throw; SidekeyError as `pickLease`
+ */
+export async function dryRun(view: View, question: Question): Promise<DryRun> {
+  const { store } = view;
+  const lease =
+    question.lease === null ? null : pickLease((await store?.leases.list()) ?? [], question.lease);
+  const asked = { lease, presented: await presentedOf(question, lease, view), grants: await view.grants() };
+  const first = new Explanation(view, question, asked);
+  const run = await first.run(question.inbound);
+  // A credential that stands in the body needs one: where the command gives none, the shortest is taken.
+  const { plan } = first;
+  const sample =
+    question.inbound.body === null && plan !== null && plan.kind !== 'own'
+      ? schemeOf(plan).sample?.(plan)
+      : undefined;
+  if (sample === undefined || sample.body === null) return run;
+  const { head } = question.inbound;
+  const fields = [...head.fields, ...sample.fields, 'Content-Length', String(sample.body.length)];
+  const inbound = { ...question.inbound, head: { ...head, fields }, body: once(sample.body) };
+  return new Explanation(view, question, asked).run(inbound);
+}
+
+async function* once(body: Buffer): AsyncGenerator<Buffer> {
+  yield body;
+}
+
+/** What the question names, looked up in the store. */
+interface Asked {
+  readonly lease: LeaseRecord | null;
+  /** What the caller would show, or why it has nothing to show. */
+  readonly presented: Presented | SidekeyError;
+  readonly grants: readonly Grant[];
+}
+
+/** The steps of one dry run. It hears of them as the record of the exchange, and by the services that it makes. */
+class Explanation {
+  /** How the credential is carried; null: that was not asked for. */
+  plan: Plan | null = null;
+  readonly #view: View;
+  readonly #question: Question;
+  readonly #asked: Asked;
+  readonly #snapshot: ConfigSnapshot;
+  readonly #steps: Step[] = [];
+  /** The step that a refusal would come from now. */
+  #next: StepName = 'authority';
+  #authority: Authority | null = null;
+  #sealed: SealedCredential | null = null;
+  #refusal: SidekeyError | null = null;
+  #outcome = 'refused';
+  #held = false;
+  /** What the store or the vault failed with: no refusal of the request. */
+  #failure: unknown = null;
+
+  constructor(view: View, question: Question, asked: Asked) {
+    this.#view = view;
+    this.#question = question;
+    this.#asked = asked;
+    // The forwarder of a dry run opens no connection.
+    const snapshot = snapshotOf(view.config, {} as Parameters<typeof snapshotOf>[1]);
+    this.#snapshot = {
+      ...snapshot,
+      redactPath: ({ path }) => path,
+      injectPlan: (provider, to) => {
+        const plan = snapshot.injectPlan(provider, to);
+        if (plan instanceof SidekeyError) this.#next = 'injection';
+        else this.plan = plan;
+        return plan;
+      },
+    };
+  }
+
+  async run(inbound: InboundRequest): Promise<DryRun> {
+    const forward = async (request: UpstreamRequest): Promise<ExchangeResult> => {
+      this.#describe(request);
+      return { status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' };
+    };
+    await exchange(inbound, silentReply(), this.#services(), forward, this.#record(inbound));
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#refusal === null && this.#authority !== null && this.#outcome !== ownOutcome)
+      await this.#addressStep(this.#authority);
+    return { steps: this.#steps, refusal: this.#refusal, outcome: this.#outcome, held: this.#held };
+  }
+
+  /** Notes a step that was passed. A stage that runs again after a person has answered adds nothing. */
+  #passed(step: StepName, text: string, next: StepName = step): void {
+    this.#next = next;
+    if (!this.#steps.some((each) => each.step === step && each.text === text))
+      this.#steps.push({ step, ok: true, text });
+  }
+
+  #refused(refusal: SidekeyError): void {
+    const step = refusal.code === 'lease_expired' ? 'lease' : this.#next;
+    this.#steps.push({ step, ok: false, text: refusal.message });
+    this.#refusal = refusal;
+    this.#outcome = 'refused';
+    this.#held = false;
+  }
+
+  #record(inbound: InboundRequest): ExchangeRecord {
+    return new ExplainedRecord(inbound, () => this.#question.at, {
+      target: (authority) => {
+        this.#authority = authority;
+        this.#passed('authority', `${authority.scheme}://${authority.host}:${authority.port}`, 'agent');
+      },
+      identity: ({ agent }) =>
+        this.#passed('agent', agent ?? 'none; callers on this machine need no token', 'decision'),
+      decided: (decision) => this.#decisionSteps(decision),
+      discovered: () => {
+        this.#passed('decision', 'for the proxy itself, which says there what a caller may call');
+        this.#outcome = ownOutcome;
+      },
+      refused: (refusal) => this.#refused(refusal),
+    });
+  }
+
+  #decisionSteps(decision: Decision): void {
+    const domain = this.#authority && this.#snapshot.policy.domains.match(this.#authority);
+    this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : 'no entry covers it');
+    for (const step of decision.steps) this.#steps.push({ step: 'rule', ok: true, text: describeStep(step) });
+    this.#next = 'decision';
+    if (decision.outcome !== 'deny') this.#passed('decision', decisionText(decision), 'grant');
+  }
+
+  /** Services that change nothing, and note what they are asked for. */
+  #services(): ProxyServices {
+    const { at } = this.#question;
+    const config = () => this.#snapshot;
+    return {
+      config,
+      lastConfig: config,
+      agents: { identify: () => this.#identify() },
+      grants: {
+        find: (reference) => Promise.resolve(this.#asked.grants.filter((it) => matches(it, reference))),
+      },
+      certificates: { watch() {} },
+      tokens: {
+        tokenFor: (id) => this.#token(id),
+        forceRefresh: async () => ({ kind: 'unchanged' }),
+      },
+      activity: { lacked() {} },
+      nonces: { of: () => null, remember() {} },
+      audit: { append: async () => {}, note() {}, close: async () => {} },
+      quota: { take: async () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },
+      leakLimit: { refusal: () => null, count: async () => null },
+      approvals: { ask: ({ who }) => this.#approval(who), stands: async () => true },
+      fingerprint: () => '',
+      placeholders: { make: () => '', find: () => [], isOf: () => false },
+      leafFor() {
+        throw new Error('a dry run intercepts nothing');
+      },
+      log: {
+        error: ({ err }: { readonly err?: unknown }) => void (this.#failure ??= err),
+        warn() {},
+        info() {},
+        debug() {},
+      },
+      now: () => at,
+      timers: { after: () => () => {} },
+    };
+  }
+
+  /** Has the proxy's own authenticator say whether the caller is known, and what it reaches. */
+  async #identify(): Promise<Identity | SidekeyError> {
+    const { store, config } = this.#view;
+    const { at, inbound } = this.#question;
+    const { lease, presented, grants } = this.#asked;
+    if (presented instanceof SidekeyError) return presented;
+    if (lease !== null) this.#passed('lease', purposeText(lease, leaseGrantsText(lease, grants)), 'agent');
+    const get = async (id: string) => (await store?.leases.get(id)) ?? null;
+    const authenticator = createAgentAuthenticator({
+      store:
+        store === null
+          ? emptyStore
+          : {
+              epoch: () => store.epoch(),
+              rights: store.rights,
+              leases: { get, use: async (id) => (await get(id))?.uses ?? null },
+            },
+      now: () => at,
+      uses: { used() {} },
+    });
+    const { loopback } = inbound.client;
+    const identity = await authenticator.identify(presented, { loopback, mode: config.proxy.authentication });
+    if (identity instanceof SidekeyError) return identity;
+    if (lease !== null) this.#passed('lease', clocksText(lease, at), 'agent');
+    return {
+      ...identity,
+      spend: async (grant) => {
+        const refused = await identity.spend(grant);
+        if (refused === null) this.#audienceStep();
+        else this.#next = 'grant';
+        return refused;
+      },
+    };
+  }
+
+  async #token(grantId: string): Promise<TokenResult> {
+    const { at } = this.#question;
+    const { tokens, providers } = this.#view.config;
+    const grant = this.#asked.grants.find(({ id }) => id === grantId)!;
+    this.#passed('grant', `${titleOf(grant)}: provider ${grant.provider}, ${stateNow(grant, at)}`, 'token');
+    let opened;
+    try {
+      opened = (await (await this.#view.registry())?.read(grantId)) ?? null;
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
+    const clock = { now: at, skewMs: tokens.skewMs, unwanted: null };
+    const standing = standingOf(opened, grantId, clock, (name) => providers.get(name));
+    switch (standing.kind) {
+      case 'refused':
+        return standing;
+      case 'ended':
+        return expiredToken(grant, providers.get(grant.provider));
+      case 'unchanged':
+        throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
+      case 'usable': {
+        const due = standing.due ? '; a new one is fetched meanwhile' : '';
+        this.#passed('token', `valid, expires: ${expiryOf(grant, at)}${due}`);
+        break;
+      }
+      case 'needed':
+        this.#passed('token', 'none that is valid: a new one is fetched before the request leaves');
+        break;
+    }
+    const { sealed } = standing.opened;
+    this.#sealed = withSomeToken(sealed, this.plan, standing.kind === 'needed');
+    return { kind: 'ready', grant: standing.opened.grant, sealed: this.#sealed };
+  }
+
+  async #approval(who: Parameters<NonNullable<View['store']>['approvals']['standing']>[0]) {
+    const { config, store } = this.#view;
+    const { at } = this.#question;
+    const standing = (await store?.approvals.standing(who, at)) ?? null;
+    this.#held = standing === null;
+    if (standing === null) {
+      const time = spanText(config.approvals.timeoutMs);
+      this.#passed('approval', `a person is asked, and the request waits up to ${time} for the answer`);
+      return { kind: 'allowed', id: '', by: '', standing: false } as const;
+    }
+    const until = standing.until === null ? 'as long as the lease' : `until ${dateTime(standing.until)}`;
+    this.#passed('approval', `${standing.by} said yes ${relativeTime(standing.at, at)}, ${until}`);
+    return { kind: 'allowed', id: standing.id, by: standing.by, standing: true } as const;
+  }
+
+  #audienceStep(): void {
+    this.#next = 'injection';
+    if (this.#authority === null || this.#sealed === null || this.plan?.kind === 'own') return;
+    const authority = this.#authority;
+    const { audience } = this.#sealed;
+    const patterns = audience.map(parsePattern).filter(isPattern);
+    this.#next = 'audience';
+    if (!patterns.some((pattern) => matchesPattern(pattern, authority))) return;
+    this.#passed('audience', `${authorityText(authority)} is within ${audience.join(', ')}`, 'injection');
+  }
+
+  #describe({ carriesGrant, credential, permission, fields, carriedIn }: UpstreamRequest): void {
+    this.#outcome = 'as it is, without a credential';
+    const { grant } = permission;
+    if (!carriesGrant || grant === null || this.plan === null) return;
+    if (credential === null) {
+      this.#passed('injection', `${carriedAs(this.plan)} (as the provider ${grant.provider} says)`);
+      return;
+    }
+    const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
+    this.#passed('injection', `${describeFields(names, grant, this.plan)} (${howCarried(grant)})`);
+    const { leakGuard } = credential.authorized.decision;
+    this.#passed('echoes', leakGuardTexts[leakGuard ?? 'auto'].inFull);
+    this.#outcome = `with the credential of ${titleOf(grant)}`;
+  }
+
+  /** Names are looked up when they are dialed; an address that the config or the URL gives can be judged now. */
+  async #addressStep(authority: Authority): Promise<void> {
+    const { upstream }: Config = this.#view.config;
+    const pinned = upstream.resolve.get(authority.host);
+    this.#next = 'address';
+    if (pinned === undefined && !isAddress(authority.host)) {
+      const proxy = upstream.proxy?.remoteDns === true ? authorityText(upstream.proxy.authority) : null;
+      this.#passed(
+        'address',
+        proxy === null
+          ? 'looked up when it is dialed; only public ones and upstream.private_addresses are'
+          : `looked up by ${proxy}, unless upstream.no_proxy has the host; no address guard holds there`,
+      );
+      return;
+    }
+    const guard = createAddressGuard(
+      upstream.privateAddresses.map(parseCidr).filter((block) => block !== null),
+    );
+    const resolve = createResolver({ guard, pinned: upstream.resolve, lookup: async () => [] });
+    try {
+      const [first] = await resolve(authority.host);
+      const from = pinned === undefined ? '' : ' (pinned by upstream.resolve)';
+      this.#passed('address', `${first?.address ?? bareHost(authorityText(authority))}${from} may be dialed`);
+    } catch (error) {
+      if (!(error instanceof SidekeyError)) throw error;
+      this.#refused(error);
+    }
+  }
+}
+
+const ownOutcome = 'nowhere: it is answered by Sidekey';
+
+/** Functions that hear of the stages of an exchange. */
+interface Listeners {
+  target(authority: Authority): void;
+  identity(caller: Pick<Identity, 'agent'>): void;
+  decided(decision: Decision): void;
+  /** The request was for the proxy itself, and was answered. */
+  discovered(): void;
+  refused(refusal: SidekeyError): void;
+}
+
+/** The record of an exchange that is explained. */
+class ExplainedRecord extends ExchangeRecord {
+  readonly #listeners: Listeners;
+  #isOwn = false;
+
+  constructor(inbound: InboundRequest, now: () => number, listeners: Listeners) {
+    super(inbound, now);
+    this.#listeners = listeners;
+  }
+
+  override target({ authority }: { readonly authority: Authority }): void {
+    this.#listeners.target(authority);
+  }
+
+  override identity(caller: Pick<Identity, 'agent' | 'lease'>): void {
+    this.#listeners.identity(caller);
+  }
+
+  override decided(decision: Decision): void {
+    this.#listeners.decided(decision);
+  }
+
+  override discovers(): void {
+    this.#isOwn = true;
+  }
+
+  override outcome(carried: ExchangeResult): ReturnType<ExchangeRecord['outcome']> {
+    if (this.#isOwn) this.#listeners.discovered();
+    return super.outcome(carried);
+  }
+
+  override refused(error: unknown, status: number): ReturnType<ExchangeRecord['refused']> {
+    if (error instanceof SidekeyError) this.#listeners.refused(error);
+    return super.refused(error, status);
+  }
+}
+
+/** A reply that nobody reads. */
+function silentReply(): Reply {
+  const gone = createGone();
+  return {
+    started: false,
+    gone,
+    waiting: () => gone,
+    waits: false,
+    continue() {},
+    informational() {},
+    last() {},
+    head() {},
+    write: () => true,
+    onDrain() {},
+    end() {},
+    abort() {},
+  };
+}
+
+/** Where nothing was stored yet, nobody is known. */
+const emptyStore: AuthenticatorParts['store'] = {
+  epoch: () => 0,
+  rights: {
+    revision: async () => 0,
+    read: async () => ({ revision: 0, agents: [], tokens: [], bindings: [], leases: [], policies: [] }),
+  },
+  leases: { get: async () => null, use: async () => null },
+};
+
+/** Returns what the caller would show: of an agent that has several tokens, one that is not over. */
+async function presentedOf(
+  { agent, selectors, at }: Question,
+  lease: LeaseRecord | null,
+  { store }: View,
+): Promise<Presented | SidekeyError> {
+  if (lease !== null)
+    return { kind: 'token', name: agent, tokenHash: Buffer.from(lease.tokenHash), selectors };
+  if (agent === null) return { kind: 'selectors', selectors };
+  if (((await store?.agents.get(agent)) ?? null) === null) {
+    return unauthenticated(`The proxy does not know the agent ${agent}.`, 'sidekey agent list');
+  }
+  const tokens = (await store?.agentTokens.list(agent)) ?? [];
+  const shown = tokens.findLast((token) => isLive(token, at)) ?? tokens.at(-1);
+  if (shown === undefined) {
+    return unauthenticated(`The agent ${agent} has no token.`, `sidekey agent rotate ${agent}`);
+  }
+  return { kind: 'token', name: agent, tokenHash: Buffer.from(shown.hash), selectors };
+}
+
+function unauthenticated(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('agent_auth_required', sentence, { hint });
+}
+
+function decisionText({
+  outcome,
+  reason,
+  reported,
+  limits,
+  mode,
+}: Exclude<Decision, { outcome: 'deny' }>): string {
+  const counted = mode === 'report' ? [] : limits;
+  return [
+    `${outcome}: ${reason}`,
+    ...(reported === null ? [] : [`only reported, else ${reported.outcome}: ${reported.reason}`]),
+    ...counted.map((limit) => `at most ${boundOf(limit)} per ${limit.per}`),
+  ].join('; ');
+}
+
+function purposeText({ id, agent, purpose }: LeaseRecord, grants: string): string {
+  return `${id} of ${agent}, for ${grants === '' ? 'no grant' : grants}: ${purpose}`;
+}
+
+/** `active, ends in 14 min (2026-11-21 06:15:00Z); at most 5m between two requests; 3 of 10 uses`. */
+function clocksText(lease: LeaseRecord, now: number): string {
+  const standing = leaseStanding(lease, now);
+  const at = standing.state === 'active' ? standing.endsAt : lease.expiresAt;
+  return [
+    `${leaseStateText(lease, now)}, ends ${relativeTime(at, now)} (${dateTime(at)})`,
+    ...(lease.idleMs === null ? [] : [`at most ${spanText(lease.idleMs)} between two requests`]),
+    ...(lease.maxUses === null ? [] : [`${usesText(lease)} uses`]),
+  ].join('; ');
+}
+
+/** Puts a text in the place of the token that a refresh would get, where there is only a refresh token yet. */
+function withSomeToken(sealed: SealedCredential, plan: Plan | null, isNeeded: boolean): SealedCredential {
+  const { credential } = sealed;
+  if (credential.type !== 'oauth2' || !isNeeded) return sealed;
+  const { renewal, accessToken, dpop } = credential;
+  const token = renewal?.kind === 'aws_role' ? keysText(renewal.keys) : 'token';
+  const bound = { key: dpop?.key ?? newDpopKey('ES256'), isBound: true };
+  return {
+    ...sealed,
+    credential: {
+      ...credential,
+      accessToken: accessToken ?? token,
+      ...(plan?.kind === 'dpop' ? { dpop: bound } : {}),
+    },
+  };
+}
+
+/** Describes the place of a credential: names of fields, never a value. A credential of several values has its own fields. */
+function describeFields(names: readonly string[], { type }: Grant, plan: Plan): string {
+  if (names.length === 0 || plan.kind === 'own' || schemeOf(plan).accepts !== undefined)
+    return carriedAs(plan);
+  if (names.includes('DPoP')) return carriedAs({ kind: 'dpop' });
+  if (type === 'basic') return 'Authorization: Basic …';
+  return type === 'headers' ? names.map((name) => `${name}: …`).join(', ') : carriedAs(plan);
+}
+
+function howCarried({ type, provider }: Grant): string {
+  switch (type) {
+    case 'basic':
+      return 'user name and password';
+    case 'headers':
+      return 'the headers that the grant names';
+    default:
+      return `as the provider ${provider} says`;
+  }
+}

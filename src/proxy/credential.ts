@@ -1,0 +1,262 @@
+import { missingConsent } from '../grants/messages.ts';
+import type { InjectPlace } from '../grants/provider.ts';
+import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
+import { plainRequest, type RawFields, valuesOf } from '../http/fields.ts';
+import type { Reply } from '../http/message.ts';
+import { isGuardable } from '../leak-guard/patterns.ts';
+import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { asTyped } from '../lib/log.ts';
+import { substitutePlaceholders } from '../placeholders/substitute.ts';
+import { echoPlan } from '../policy/leak-guard.ts';
+import { applyScheme } from '../schemes/apply.ts';
+import { needsProof, originOf, type ProofAnswer, readProofAnswer } from '../schemes/dpop.ts';
+import { schemeOf } from '../schemes/placement.ts';
+import type { BodyNeed } from '../schemes/scheme.ts';
+import { sha256 } from '../schemes/sigv4/signature.ts';
+import { type AuthorizedRequest, type GrantedRequest, isGranted } from './authorize.ts';
+import { responseBound } from './limits.ts';
+import type { ExchangeRecord } from './record.ts';
+import { readAhead } from '../http/read-ahead.ts';
+import type { ProxyServices } from './services.ts';
+import { hasBody, type PreparedRequest, type UpstreamRequest } from './upstream-request.ts';
+
+/** The token of a grant, and how the request carries it. */
+interface ObtainedCredential {
+  readonly token: ReadyToken;
+  readonly plan: InjectPlace['as'];
+}
+
+/**
+ * Gets the token of the request's grant: from memory, else the store, else by a refresh. Null: the request gets none.
+ *
+ * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_echoes`; why there is no token
+ */
+export async function obtainCredential(
+  { method, authority, path }: PreparedRequest,
+  authorized: AuthorizedRequest,
+  { tokens, leakLimit }: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
+): Promise<ObtainedCredential | null> {
+  if (!isGranted(authorized)) return null;
+  const { grant, config } = authorized;
+  // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
+  if (method === 'TRACE')
+    throw new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
+  const barred = leakLimit.refusal(echoKeyOf(authorized));
+  if (barred !== null) throw barred;
+  const plan = orThrow(config.injectPlan(grant.provider, { authority, path }));
+  const token = await tokens.tokenFor(grant.id);
+  if (token.kind === 'refused') throw refusedToken(token);
+  return { token, plan };
+}
+
+/**
+ * Counts the use of a lease, and checks that what the caller may do has not ended while the request waited. A request that
+ * a limit or a person refused is no use.
+ *
+ * @throws SidekeyError as `Identity.spend`
+ */
+export async function countUse(
+  { caller }: AuthorizedRequest,
+  credential: ObtainedCredential | null,
+): Promise<void> {
+  const refused = credential === null ? null : await caller.spend(credential.token.grant);
+  if (refused !== null) throw refused;
+}
+
+/**
+ * Applies the credential to the request. A provider may have the client bring its own: such a request stays as it is.
+ *
+ * @throws SidekeyError as `applyScheme`; `policy_violation` where responses must be guarded and the secret is too short for that
+ */
+export function applyCredential(
+  prepared: PreparedRequest,
+  authorized: AuthorizedRequest,
+  credential: ObtainedCredential | null,
+  services: Pick<ProxyServices, 'nonces' | 'now' | 'certificates'>,
+): UpstreamRequest {
+  const { caller, facts, decision, config, approval } = authorized;
+  const request: UpstreamRequest = {
+    ...prepared,
+    carriesGrant: credential !== null,
+    permission: { caller, facts, grant: credential?.token.grant ?? null, approval },
+    maxResponse: responseBound(decision),
+    credential: null,
+    leakGuard: null,
+    echoKey: null,
+  };
+  if (credential === null || credential.plan.kind === 'own' || !isGranted(authorized)) return request;
+  const { token, plan } = credential;
+  const { authority, path, placeholders } = prepared;
+  const leakGuard = echoPlan(authorized.decision.leakGuard ?? 'auto', {
+    host: authority.host,
+    path,
+    places: config.provider(token.grant.provider)?.echoPaths,
+    isShown: schemeOf(plan).isRepeated === true || placeholders?.inContent === true,
+  });
+  const nonceOrigin = needsProof(token.sealed.credential, plan) ? originOf(authority) : null;
+  const applied = applyScheme(
+    { path, fields: leakGuard?.covers === 'all' ? plainRequest(prepared.fields) : prepared.fields },
+    {
+      sealed: token.sealed,
+      placement: plan,
+      authority,
+      insecure: authorized.decision.insecure,
+      facts: {
+        method: prepared.method,
+        hasBody: hasBody(prepared),
+        bodyHash: prepared.bodyHash ?? null,
+        body: prepared.wholeBody ?? null,
+        now: services.now(),
+        chunkBytes: config.limits.signed_body_bytes,
+        ...(nonceOrigin === null ? {} : { nonce: services.nonces.of(nonceOrigin) }),
+      },
+    },
+  );
+  const { reframed, ...injected } =
+    placeholders === undefined
+      ? applied
+      : substitutePlaceholders(applied, placeholders, token.sealed.credential, plan);
+  if (leakGuard?.isAsked === true && injected.secrets?.texts.every(isGuardable) !== true) throw unguardable();
+  if (injected.identity !== undefined) services.certificates.watch(token, injected.identity);
+  return {
+    ...request,
+    ...injected,
+    framing: reframed ?? prepared.framing,
+    credential: { token, plan, authorized, prepared, nonceOrigin },
+    leakGuard,
+    // Services repeat the addresses of requests on every page of a list: such an echo is no guess.
+    echoKey: injected.path === path ? echoKeyOf(authorized) : null,
+  };
+}
+
+/** Applies another token or proof to a request that its upstream refused. The forwarder calls it with that request. */
+export class CredentialRenewal {
+  readonly #services: ProxyServices;
+  readonly #record: ExchangeRecord;
+
+  constructor(services: ProxyServices, record: ExchangeRecord) {
+    this.#services = services;
+    this.#record = record;
+  }
+
+  /**
+   * Refreshes the token that an upstream answered with 401. Returns the request with the new one; null: the 401 stands.
+   *
+   * @param isReplayable whether the request can be sent again; if not, the next request has the new token
+   * @throws SidekeyError where the caller's permission or the grant has ended
+   */
+  async renew({ credential }: UpstreamRequest, isReplayable: boolean): Promise<UpstreamRequest | null> {
+    if (credential === null) return null;
+    const { token, plan, prepared, authorized } = credential;
+    const { tokens, config, audit, fingerprint } = this.#services;
+    const fresh = await tokens.forceRefresh(token);
+    // The permission may have ended while the provider was asked. The use is counted already.
+    const { agents } = await config();
+    orThrow(await authorized.caller.holds(token.grant, { mode: agents, used: false }));
+    if (fresh.kind === 'ready') {
+      if (!isReplayable) return null;
+      const renewed = applyCredential(prepared, authorized, { token: fresh, plan }, this.#services);
+      await audit.append(this.#record.access(fresh, fingerprint));
+      return renewed;
+    }
+    // The 401 says more than a failed refresh; a grant that has ended says so itself.
+    if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
+    throw refusedToken(fresh);
+  }
+
+  /** Returns the request with another proof, by the nonce that is known now: no proof is good for two requests. */
+  prove(request: UpstreamRequest): UpstreamRequest {
+    if (request.credential === null) return request;
+    const { token, plan, prepared, authorized } = request.credential;
+    return applyCredential(prepared, authorized, { token, plan }, this.#services);
+  }
+
+  /**
+   * Remembers the nonce of a response, whatever its status, for the requests to come.
+   *
+   * @param values returns the values of a field, by its name in lower case
+   */
+  readProof(
+    { credential }: UpstreamRequest,
+    status: number,
+    values: (name: string) => readonly string[],
+  ): ProofAnswer {
+    const origin = credential?.nonceOrigin ?? null;
+    return origin === null ? 'nothing' : readProofAnswer(this.#services.nonces, origin, status, values);
+  }
+
+  /**
+   * Returns the `Sidekey-Hint` field for a 401 or 403 that says that the grant lacks a consent (RFC 6750 §3.1); no field
+   * otherwise. The names of the missing scopes are recorded.
+   *
+   * @param fields those of the response
+   */
+  consentHint({ credential }: UpstreamRequest, fields: RawFields): RawFields {
+    if (credential === null) return [];
+    const { token, authorized } = credential;
+    const provider = authorized.config.provider(token.grant.provider);
+    const missing = missingConsent((name) => valuesOf(fields, name), token, provider);
+    if (missing === null) return [];
+    if (missing.scopes !== null) {
+      this.#record.lacks(missing.reason);
+      this.#services.activity.lacked(token.grant.id, missing.scopes);
+    }
+    return ['Sidekey-Hint', asTyped(missing.hint)];
+  }
+}
+
+function echoKeyOf({ caller, grant, decision }: GrantedRequest) {
+  return { caller, grant: grant.id, limit: decision.leakLimit };
+}
+
+function unguardable(): SidekeyError {
+  return new SidekeyError(
+    'policy_violation',
+    'A part of the credential of this grant is too short to be found in responses, and the domain wants it guarded.',
+    {
+      hint: 'set leak_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
+    },
+  );
+}
+
+function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): SidekeyError {
+  return new SidekeyError(code, message, { hint, retryAfterMs });
+}
+
+/**
+ * Reads the body of a request whose scheme signs it or writes into it.
+ *
+ * @throws SidekeyError `policy_violation`: the request cannot carry the credential in any case; `body_too_large`;
+ * `bad_request` where the client left in the middle of the body
+ */
+export async function readForScheme(
+  request: PreparedRequest,
+  { config, grant }: AuthorizedRequest,
+  reply: Pick<Reply, 'continue'>,
+): Promise<PreparedRequest> {
+  const plan = grant === null ? null : config.injectPlan(grant.provider, request);
+  if (plan === null || plan instanceof SidekeyError || plan.kind === 'own') return request;
+  const need = schemeOf(plan).needs?.({ ...request, hasBody: hasBody(request) }, plan) ?? null;
+  const { body, framing } = request;
+  if (need === null || body === null) return request;
+  const maxBytes = config.limits[need.limit];
+  // Nothing of a body that announces more is asked for.
+  if (framing.kind === 'length' && framing.bytes > maxBytes) throw tooLarge(need, maxBytes);
+  reply.continue();
+  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, maxBytes);
+  if (!read.isWhole) throw tooLarge(need, maxBytes);
+  const { bytes } = read;
+  if (need.of === 'hash') return { ...request, body: read.body, bodyHash: sha256(bytes) };
+  need.check?.(bytes);
+  return { ...request, body: once(bytes), wholeBody: bytes };
+}
+
+function tooLarge({ what, limit }: BodyNeed, maxBytes: number): SidekeyError {
+  return new SidekeyError('body_too_large', `${what} has at most ${maxBytes} bytes.`, {
+    hint: `send less, or raise limits.${limit}`,
+  });
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}

@@ -1,0 +1,105 @@
+import type { Socket } from 'node:net';
+import type { SecureContext } from 'node:tls';
+import type { AgentAuthenticator } from '../agents/authentication.ts';
+import type { ApprovalQueue } from '../approvals/queue.ts';
+import type { AuditLog } from '../audit/event.ts';
+import type { Config } from '../config/config.ts';
+import type { ActivityNotes } from '../grants/activity.ts';
+import type { SealedCredential } from '../grants/credential.ts';
+import type { InjectPlace, Placement, Provider } from '../grants/provider.ts';
+import type { Registry } from '../grants/registry.ts';
+import type { TokenSource } from '../grants/token-source.ts';
+import type { SidekeyError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import type { Timers } from '../lib/timers.ts';
+import type { PlaceholderCodes } from '../placeholders/codes.ts';
+import type { Policy } from '../policy/decide.ts';
+import { createDomainMap } from '../policy/domain-map.ts';
+import type { Limits } from '../policy/limits.ts';
+import type { Quota } from '../quota/quota.ts';
+import type { Nonces } from '../schemes/dpop-proof.ts';
+import { type Destination, placementAt } from '../schemes/placement.ts';
+import type { Dialer } from '../upstream/dialer.ts';
+import type { Streams } from '../upstream/h2-pool.ts';
+import type { Connections } from '../upstream/h1-pool.ts';
+import type { Protocols } from '../upstream/protocol.ts';
+import type { EchoLimit } from './limits.ts';
+import { createPathRedactor, type PathRedactor } from './path-redaction.ts';
+import type { CertificateWatch } from './revalidate.ts';
+
+/** Parts that the stages of an exchange work with. `main` makes them; `explain` makes some that change nothing. */
+export interface ProxyServices {
+  /**
+   * Returns the config in force: a promise only where the file has changed and is read again. A stage that has waited asks
+   * again.
+   */
+  readonly config: () => ConfigSnapshot | Promise<ConfigSnapshot>;
+  /** Returns the config that was read last, for code that cannot wait. */
+  readonly lastConfig: () => ConfigSnapshot;
+  readonly agents: AgentAuthenticator;
+  readonly grants: Pick<Registry, 'find'>;
+  readonly certificates: Pick<CertificateWatch, 'watch'>;
+  readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
+  readonly activity: Pick<ActivityNotes, 'lacked'>;
+  /** DPoP nonces of upstreams, by origin. */
+  readonly nonces: Nonces;
+  readonly audit: AuditLog;
+  readonly quota: Quota;
+  readonly leakLimit: EchoLimit;
+  readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
+  /** Returns the keyed hash that names a credential in the audit. */
+  readonly fingerprint: (sealed: SealedCredential) => string;
+  readonly placeholders: PlaceholderCodes;
+  /** Returns the TLS context with the certificate of a host. */
+  readonly leafFor: (host: string) => SecureContext;
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Tells whether a caller on this machine may connect without a token; absent: every one may. */
+  readonly isTrustedPeer?: ((socket: Socket) => boolean) | undefined;
+  readonly timers: Timers;
+}
+
+/** Values of the config that can change while the proxy runs. One exchange uses one snapshot until it has waited. */
+export interface ConfigSnapshot extends UpstreamParts {
+  readonly policy: Policy;
+  readonly agents: 'required' | 'optional';
+  readonly limits: Limits;
+  /** Returns how the tokens of a provider are carried to a destination, or why they are not. */
+  readonly injectPlan: (provider: string, to: Destination) => InjectPlace['as'] | SidekeyError;
+  readonly provider: (name: string) => Provider | undefined;
+  readonly redactPath: PathRedactor;
+}
+
+/** Connections to upstreams, made with one config. */
+interface UpstreamParts {
+  readonly dialer: Dialer;
+  readonly connections: Connections;
+  readonly streams: Streams;
+  readonly protocols: Protocols;
+}
+
+/** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
+const bearer: Placement = { kind: 'bearer' };
+
+/** Returns the snapshot of a config. */
+export function snapshotOf(
+  { proxy, domains, limits, providers }: Pick<Config, 'proxy' | 'domains' | 'limits' | 'providers'>,
+  { dialer, connections, streams, protocols }: UpstreamParts,
+): ConfigSnapshot {
+  return {
+    policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
+    agents: proxy.authentication,
+    limits,
+    dialer,
+    connections,
+    streams,
+    protocols,
+    injectPlan: (provider, to) => {
+      const places = providers.get(provider)?.inject;
+      return places === undefined ? bearer : placementAt(places, to);
+    },
+    provider: (name) => providers.get(name),
+    redactPath: createPathRedactor(providers),
+  };
+}
