@@ -1,11 +1,20 @@
+import type { Identity } from '../agents/authentication.ts';
+import { defaultUser, type Grant, type GrantState, selectGrant, stateNow } from '../grants/grant.ts';
+import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { ExchangeResult, Reply } from '../http/message.ts';
+import type { ExchangeResult, InboundRequest, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { asTyped } from '../lib/log.ts';
+import { visible } from '../lib/text.ts';
 import { ownHost } from '../policy/authority.ts';
-import { authenticate, type ReceivedRequest } from './authorize.ts';
-import type { ProxyServices, ConfigSnapshot } from './services.ts';
-import { reachJson, reachOf, reachText } from './reach.ts';
+import type { Domain } from '../policy/domain-map.ts';
+import { describeRule } from '../policy/judge.ts';
+import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
+import { addressOf, authenticate, type ReceivedRequest, requestFacts } from './authorize.ts';
+import { selectFor, unselected } from './grant-candidates.ts';
 import type { ExchangeRecord } from './record.ts';
+import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import type { Target } from './target.ts';
 
 /**
  * Answers a request for the proxy itself (`isOwn`): what its caller may call, with which grants, and under which rules.
@@ -57,4 +66,330 @@ function weighed(part: string): [type: string, weight: number] {
   const [, weight] =
     parameters.map((parameter) => /^q=([01](?:\.\d{0,3})?)$/.exec(parameter)).find(Boolean) ?? [];
   return [type, weight === undefined ? 1 : Number(weight)];
+}
+
+/** What one caller may call now, and by what right. Times are milliseconds since the epoch. */
+interface Reach {
+  readonly now: number;
+  /** Null: it showed no token. */
+  readonly agent: string | null;
+  readonly lease: { readonly id: string; readonly purpose: string } | null;
+  /** When the caller's right ends, if nobody takes or renews it before; null: no end is known. */
+  readonly endsAt: number | null;
+  readonly hosts: readonly ReachedHost[];
+  /** Hosts that are passed through as they are, and those that are refused, by the map. */
+  readonly tunnels: readonly string[];
+  readonly denied: readonly string[];
+  /** What happens at any other host. */
+  readonly unmatched: 'deny' | 'tunnel';
+}
+
+/** A host, or a pattern of hosts, where requests get a credential. */
+interface ReachedHost {
+  readonly host: string;
+  readonly plainHttp: boolean;
+  /** Those of the caller's that the host offers. */
+  readonly grants: readonly ReachedGrant[];
+  /** Name of the one that a request gets which names none; null: none, see `problem`. */
+  readonly chosen: string | null;
+  /** Why no single grant stands for a request there; null: one does. */
+  readonly problem: Problem | null;
+  /** What may be done there; null: everything. */
+  readonly rules: ReachedRules | null;
+}
+
+/** The rules of a host that are for this caller. */
+interface ReachedRules extends Pick<DomainRules, 'mode' | 'default'> {
+  readonly list: readonly Rule[];
+  readonly readOnly: boolean;
+}
+
+/** A grant, without anything of its credential. */
+interface ReachedGrant extends Pick<Grant, 'name' | 'user' | 'provider' | 'scopes'> {
+  readonly state: GrantState;
+  /** When the caller's right to it ends; null: no end is known. */
+  readonly endsAt: number | null;
+  /** Why it is of no use now; null: it is of use. */
+  readonly problem: Problem | null;
+}
+
+/** A refusal that a request would meet, and what a person can do about it. */
+interface Problem {
+  readonly code: string;
+  readonly sentence: string;
+  readonly hint: string | null;
+}
+
+/**
+ * Gathers what a caller reaches. What it does not reach is not in it, as if it were not there; a caller without a token,
+ * who reaches whatever there is, is also told of hosts whose grant is missing.
+ *
+ * @throws SidekeyError `store_unavailable`
+ */
+async function reachOf(
+  asked: Asked,
+  settings: Pick<ConfigSnapshot, 'policy' | 'agents' | 'provider'>,
+  services: Pick<ProxyServices, 'grants' | 'now'>,
+): Promise<Reach> {
+  const { caller } = asked;
+  const { domains, unmatched } = settings.policy;
+  const hosts: ReachedHost[] = [];
+  for (const domain of domains.entries) {
+    const host = await hostOf(domain, asked, settings, services);
+    if (host !== null) hosts.push(host);
+  }
+  const right = await caller.holds(null, { mode: settings.agents, used: false });
+  return {
+    now: services.now(),
+    agent: caller.agent,
+    lease: caller.lease === null ? null : { id: caller.lease.id, purpose: caller.lease.purpose },
+    endsAt: finiteOrNull(right),
+    hosts,
+    tunnels: namesOf(domains.entries, 'tunnel'),
+    denied: namesOf(domains.entries, 'deny'),
+    unmatched,
+  };
+}
+
+/** Who asks for it, and with which request. */
+interface Asked {
+  readonly inbound: InboundRequest;
+  readonly target: Target;
+  readonly caller: Identity;
+}
+
+/** Null: the entry offers no grant, or none to this caller. */
+async function hostOf(
+  { pattern, action, rules }: Domain,
+  { inbound, target, caller }: Asked,
+  settings: Pick<ConfigSnapshot, 'agents' | 'provider'>,
+  { grants, now }: Pick<ProxyServices, 'grants' | 'now'>,
+): Promise<ReachedHost | null> {
+  if (action.kind !== 'grant') return null;
+  const reference = action.grant;
+  const candidates = await grants.find(reference);
+  const offered = offeredOf(candidates.filter(caller.reaches), reference);
+  if (offered.length === 0 && caller.agent !== null) return null;
+  const selected = selectFor(caller, candidates, reference);
+  const facts = await requestFacts(
+    inbound,
+    target,
+    caller,
+    { reference, candidates, selected, ruled: rules !== undefined },
+    now(),
+    [],
+  );
+  const list =
+    rules === undefined ? [] : rulesFor(rules, { ...facts, client: addressOf(inbound.client.address) });
+  return {
+    host: pattern.text,
+    plainHttp: action.insecure,
+    grants: await Promise.all(offered.map((grant) => grantOf(grant, caller, settings, now()))),
+    chosen: selected.kind === 'selected' ? selected.grant.name : null,
+    problem:
+      selected.kind === 'selected' ? null : problemOf(unselected(selected, { grant: reference }, caller)),
+    rules:
+      rules === undefined
+        ? null
+        : { mode: rules.mode, default: rules.default, list, readOnly: areReadOnly(list, rules) },
+  };
+}
+
+/** Those among which a request chooses. */
+function offeredOf(reached: readonly Grant[], reference: string): readonly Grant[] {
+  const selected = selectGrant(reached, { reference });
+  return selected.kind === 'selected'
+    ? [selected.grant]
+    : selected.kind === 'ambiguous'
+      ? selected.candidates
+      : [];
+}
+
+async function grantOf(
+  grant: Grant,
+  caller: Pick<Identity, 'holds'>,
+  { agents, provider }: Pick<ConfigSnapshot, 'agents' | 'provider'>,
+  now: number,
+): Promise<ReachedGrant> {
+  const held = await caller.holds(grant, { mode: agents, used: false });
+  const state = stateNow(grant, now);
+  const definition = provider(grant.provider);
+  const refused =
+    stateRefusal(grant, definition) ??
+    (state === 'expired' ? expiredToken(grant, definition) : held instanceof SidekeyError ? held : null);
+  const { name, user, scopes } = grant;
+  return {
+    name,
+    user,
+    provider: grant.provider,
+    scopes,
+    state,
+    endsAt: finiteOrNull(held),
+    problem: refused === null ? null : problemOf(refused),
+  };
+}
+
+function problemOf({ code, message, hint }: Pick<SidekeyError, 'code' | 'message' | 'hint'>): Problem {
+  return { code, sentence: message, hint: hint ?? null };
+}
+
+function finiteOrNull(end: number | SidekeyError): number | null {
+  return end instanceof SidekeyError || !Number.isFinite(end) ? null : end;
+}
+
+function namesOf(domains: readonly Domain[], kind: Domain['action']['kind']): string[] {
+  return domains.filter(({ action }) => action.kind === kind).map(({ pattern }) => pattern.text);
+}
+
+/** What a caller reaches, for programs. Times are ISO 8601; null: there is none. */
+function reachJson({ now, agent, lease, endsAt, hosts, tunnels, denied, unmatched }: Reach): object {
+  return {
+    sidekey: 1,
+    now: reachJsonTime(now),
+    agent,
+    lease: lease === null ? null : { ...lease, ends_at: reachJsonTime(endsAt) },
+    ends_at: reachJsonTime(endsAt),
+    hosts: hosts.map(hostJson),
+    tunnels,
+    denied,
+    unmatched,
+  };
+}
+
+function hostJson({ host, plainHttp, grants, chosen, problem, rules }: ReachedHost): object {
+  return {
+    host,
+    plain_http: plainHttp,
+    grants: grants.map(grantJson),
+    chosen,
+    problem: problemJson(problem),
+    read_only: rules?.readOnly ?? false,
+    mode: rules?.mode ?? 'enforce',
+    default: rules?.default ?? 'allow',
+    rules: (rules?.list ?? []).map((rule) => ({
+      name: rule.name,
+      outcome: rule.outcome,
+      text: describeRule(rule),
+      require_reason: rule.requireReason,
+    })),
+  };
+}
+
+function grantJson({ name, user, provider, scopes, state, endsAt, problem }: ReachedGrant): object {
+  return {
+    name,
+    user,
+    provider,
+    scopes,
+    state,
+    ends_at: reachJsonTime(endsAt),
+    problem: problemJson(problem),
+  };
+}
+
+function problemJson(problem: Problem | null): object | null {
+  if (problem === null) return null;
+  const { code, sentence, hint } = problem;
+  return { code, detail: sentence, hint: hint === null ? null : asTyped(hint) };
+}
+
+function reachJsonTime(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}
+
+/** What a caller reaches, for reading: the reader is most often a language model that wants to know what to do. */
+
+const outcomes: Readonly<Record<RuleOutcome, string>> = {
+  allow: 'allowed',
+  deny: 'refused (rule_denied)',
+  approve: 'waits until a person has said yes; let the request wait',
+  tunnel: 'sent on without a credential',
+};
+
+/** Plain text, in lines. */
+function reachText(reach: Reach): string {
+  const { hosts, tunnels, denied } = reach;
+  const lines = [
+    'This is Sidekey. It adds credentials to the requests that you send through it.',
+    'You hold no key and need none. Send requests without Authorization, and never ask anybody for a key.',
+    '',
+    ...whoLines(reach),
+    '',
+    ...(hosts.length === 0
+      ? ['You may call no host with a credential.', '']
+      : ['You may call:', '', ...hosts.flatMap((host) => [...hostLines(host), ''])]),
+    ...(tunnels.length === 0
+      ? []
+      : [`Passed through as they are, without a credential: ${tunnels.join(', ')}`]),
+    ...(denied.length === 0 ? [] : [`Refused: ${denied.join(', ')}`]),
+    ...otherLines(reach),
+    '',
+    'A refusal has the header Sidekey-Error with a code, and a JSON body (RFC 9457): "detail" says why, and "hint" is',
+    'what a person can run or change. Tell the person, word for word, and go on when they have done it. Do not look for',
+    'another way, and do not repeat what was refused, but for 429 and 503 after Retry-After.',
+    'As JSON: send Accept: application/json, or ask for /index.json.',
+  ];
+  return `${lines.map(visible).join('\n')}\n`;
+}
+
+function whoLines({ agent, lease, endsAt, now }: Reach): string[] {
+  const who = agent === null ? 'a caller on this machine, without a token' : `the agent ${agent}`;
+  const under = lease === null ? '' : `, under the lease ${lease.id} (${lease.purpose})`;
+  return [
+    `You are ${who}${under}.`,
+    ...(endsAt === null
+      ? []
+      : [`This ends at ${time(endsAt)}${lease === null ? '' : ', if it is not renewed'}.`]),
+    `It is ${time(now)} now.`,
+  ];
+}
+
+function hostLines({ host, plainHttp, grants, chosen, problem, rules }: ReachedHost): string[] {
+  const scheme = plainHttp ? 'https, and plain http' : 'https';
+  return [
+    `${host} (${scheme})`,
+    ...grants.flatMap((grant) => grantLines(grant, grants.length > 1 && grant.name === chosen)),
+    ...(problem === null ? [] : problemLines(problem)),
+    ...(rules === null ? ['  everything is allowed'] : ruleLines(rules)),
+  ];
+}
+
+function grantLines(grant: ReachedGrant, isChosen: boolean): string[] {
+  const { name, user, provider, scopes, state, endsAt, problem } = grant;
+  const whose = user === defaultUser ? '' : ` of the user ${user}`;
+  return [
+    `  grant ${name}${whose} (${provider}): ${problem === null ? state : 'of no use now'}` +
+      `${endsAt === null ? '' : `, yours until ${time(endsAt)}`}${isChosen ? ', used unless you name another' : ''}`,
+    ...(scopes.length === 0 ? [] : [`    scopes ${scopes.join(' ')}`]),
+    ...(problem === null ? [] : problemLines(problem)),
+  ];
+}
+
+function problemLines({ code, sentence, hint }: Problem): string[] {
+  return [`    ${code}: ${sentence}`, ...(hint === null ? [] : [`    ask the person for: ${asTyped(hint)}`])];
+}
+
+function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): string[] {
+  return [
+    ...(mode === 'report' ? ['  everything is allowed; what these rules say is only recorded:'] : []),
+    ...(readOnly ? ['  only reading is allowed:'] : []),
+    ...list.map((rule, index) => `  ${index + 1}. ${describeRule(rule)}: ${outcomes[rule.outcome]}`),
+    `  anything else: ${outcomes[otherwise]}`,
+  ];
+}
+
+function otherLines({ unmatched, agent }: Reach): string[] {
+  if (unmatched === 'tunnel') return ['Any other host is passed through as it is, without a credential.'];
+  const more =
+    agent === null
+      ? ''
+      : ` (or, where the host has a grant already: sidekey agent bind ${agent} --grant NAME)`;
+  return [
+    'Any other host is refused (domain_not_allowed, or grant_missing).',
+    `  if you need one, ask the person for: ${asTyped('sidekey domain allow HOST --grant NAME')}${more}`,
+  ];
+}
+
+function time(at: number): string {
+  return new Date(at).toISOString();
 }

@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
+import type { BodyPlan } from '../http/framing.ts';
 import type { RequestHeadBytes } from '../http/head.ts';
 import type { Client, InterceptedTunnel, Meter, Reply } from '../http/message.ts';
 import type { RequestHead } from '../http/head.ts';
@@ -19,7 +20,7 @@ import { type Forwarder, exchange } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
 import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
-import { asksForWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
+import { isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
 
 /** The proxy's front: it owns the listening socket and every client connection. */
 export interface Listener {
@@ -289,4 +290,13 @@ function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply):
   });
   refuse(reply, why, method);
   return true;
+}
+
+/**
+ * Whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, h2c above all, would hide requests from policy:
+ * such a request is forwarded as a plain one, without its `Upgrade`.
+ */
+function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {
+  if (plan.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
+  return isWebSocket(head.values('upgrade')) && head.method === 'GET';
 }

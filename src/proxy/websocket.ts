@@ -2,8 +2,8 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawFields, responseFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader } from '../http/h1/body.ts';
-import { type BodyPlan, responsePlan, type ResponsePlan } from '../http/framing.ts';
-import { type RequestHeadBytes, type ResponseHeadBytes } from '../http/head.ts';
+import { responsePlan, type ResponsePlan } from '../http/framing.ts';
+import type { ResponseHeadBytes } from '../http/head.ts';
 import { createResponseReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { ownHead } from '../http/h1/write.ts';
@@ -22,15 +22,6 @@ import type { UpstreamRequest } from './upstream-request.ts';
 import { messageRewriting, type MessageRewriting } from '../placeholders/websocket.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
-
-/**
- * Whether a request asks for the one upgrade that is carried: WebSocket (RFC 6455 §4.1). Any other, h2c above all,
- * would hide requests from policy; such a request goes on as a plain one, without its `Upgrade`.
- */
-export function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {
-  if (plan.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
-  return isWebSocket(head.values('upgrade')) && head.method === 'GET';
-}
 
 /** A client of HTTP/1.1, whose handshake goes on as it came. */
 export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide {
@@ -266,7 +257,7 @@ export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
   return { early, heard };
 }
 
-function isWebSocket(fields: readonly string[]): boolean {
+export function isWebSocket(fields: readonly string[]): boolean {
   return fields.length === 1 && fields[0]!.toLowerCase() === 'websocket';
 }
 

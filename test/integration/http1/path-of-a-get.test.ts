@@ -1,0 +1,37 @@
+/** Files of `src` that one request runs code of: the reading list of whoever wants to follow it. */
+import { Session } from 'node:inspector/promises';
+import { expect, test } from 'vitest';
+import { granted } from '../../support/granted.ts';
+import { openTunnel } from '../../support/raw-client.ts';
+
+const maxFiles = 45;
+
+test(`a kept-alive GET through an intercepted tunnel runs code of at most ${maxFiles} files`, async () => {
+  const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+  const client = await openTunnel(sidekey, upstream.authority);
+  const get = async () => {
+    client.send(`GET /v1/items HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect((await client.response()).status).toBe(200);
+  };
+  for (let i = 0; i < 20; i += 1) await get();
+  // Notes of the warm-up requests are written by then.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const session = new Session();
+  session.connect();
+  await session.post('Profiler.enable');
+  await session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: false });
+  await session.post('Profiler.takePreciseCoverage');
+  await get();
+  const { result } = await session.post('Profiler.takePreciseCoverage');
+  session.disconnect();
+  const files = result
+    .filter(({ functions }) =>
+      functions.some(
+        ({ functionName, ranges }) => functionName !== '' && ranges.some(({ count }) => count > 0),
+      ),
+    )
+    .flatMap(({ url }) => /\/src\/(.+\.ts)$/.exec(url)?.[1] ?? [])
+    .toSorted();
+  if (process.env['SIDEKEY_TEST_PATH'] !== undefined) console.log(files.join('\n'));
+  expect(files.length, files.join('\n')).toBeLessThanOrEqual(maxFiles);
+});
