@@ -296,7 +296,7 @@ function unknownToken(): SidekeyError {
 }
 
 /** Hears of each authenticated caller. `client`: address and port. */
-export type SignIns = (holder: Holder, client: string) => void;
+type SignIns = (holder: Holder, client: string) => void;
 
 /** Pairs of token and address that are remembered; a forgotten one is recorded again. */
 const maxRemembered = 10_000;

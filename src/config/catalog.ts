@@ -290,7 +290,7 @@ export const environmentIndexFile = 'environment-index.json';
 let index: EnvironmentIndex | undefined;
 
 /** Read once; it is part of the program. */
-export function readEnvironmentIndex(): EnvironmentIndex {
+function readEnvironmentIndex(): EnvironmentIndex {
   index ??= JSON.parse(readFileSync(shippedFile(environmentIndexFile), 'utf8')) as EnvironmentIndex;
   return index;
 }

@@ -54,7 +54,7 @@ export const framingFields = [
  * Fields that `Connection` cannot nominate: they frame or address the message, carry a credential, or were the basis of a
  * rule's decision.
  */
-export const neverNominated: ReadonlySet<string> = new Set([
+const neverNominated: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'transfer-encoding',

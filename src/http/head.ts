@@ -88,7 +88,7 @@ export class FieldList implements HeadFields {
 }
 
 /** Number of entries for each field in `FieldTable.offsets`. */
-export const width = 5;
+const width = 5;
 
 /**
  * The field lines of a head, or of trailers, as offsets into the received bytes. Strings are created on demand.

@@ -15,7 +15,7 @@ export const backslash = 0x5c;
  * characters in which the two alphabets of Base64 differ. There are three sets, so that the choice reveals nothing more of
  * a credential.
  */
-export interface Alphabet {
+interface Alphabet {
   readonly columns: Uint8Array;
   /** As `columns`, but bytes that need more than one look-up have the last column, `odd`. */
   readonly plain: Uint8Array;
@@ -62,7 +62,7 @@ function keyOf(letter: string, byte: number): string {
 }
 
 /** Returns the smallest alphabet that has all characters of the texts. */
-export function alphabetOf(texts: readonly string[]): Alphabet {
+function alphabetOf(texts: readonly string[]): Alphabet {
   const all = texts.map(withoutPadding).join('');
   if (/^[A-Za-z0-9+/_.~:-]*$/.test(all)) return token;
   return /^[ -~]*$/.test(all) ? printable : any;
@@ -79,7 +79,7 @@ export function isGuardable(secret: string): boolean {
  *
  * @param secret latin1: one character for each byte
  */
-export function renderingsOf(secret: string, of: Alphabet): readonly Rendering[] {
+function renderingsOf(secret: string, of: Alphabet): readonly Rendering[] {
   const bytes = Buffer.from(secret, 'latin1');
   const plain = withoutPadding(secret);
   const texts = [

@@ -77,6 +77,8 @@ export async function connect(
         services.audit.note({ ...record.outcome(result), event: 'tunnel' });
         return;
       }
+      // A request inside is decided again.
+      case 'approve':
       case 'inject': {
         // Before the 200: where there can be no certificate, the refusal can still be read.
         const leaf = services.leafFor(target.host);

@@ -134,7 +134,7 @@ function prepare(sealed: SealedCredential, placement: Placement): Prepared {
     // An invalid entry matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     ...(apply === undefined ? {} : { apply }),
-    secrets: { texts: (scheme.secrets ?? secretsOf)(sealed.credential) },
+    secrets: { texts: scheme.secrets?.(sealed.credential) ?? secretsOf(sealed.credential) },
   };
 }
 

@@ -6,7 +6,7 @@ import { type AuthScheme, factsOf } from '../../../src/schemes/scheme.ts';
 
 type DemoPlacement = { readonly kind: 'x-demo'; readonly name: string };
 
-const derived = (token: string) => [...token].toReversed().join('');
+const derived = (token: string) => Array.from(token).toReversed().join('');
 
 /** A field with the reversed token and the hash of the body. */
 export const demo: AuthScheme<DemoPlacement, { readonly 'x-demo': string }> = {

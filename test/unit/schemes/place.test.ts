@@ -17,7 +17,7 @@ function placesOf(provider: string): readonly InjectPlace[] {
 function kindAt(places: readonly InjectPlace[], host: string, path: string): string {
   const plan = placementAt(places, { authority: authorityOf(host), path });
   if (plan instanceof SidekeyError) return 'refused';
-  return plan.kind === 'basic' ? `basic ${plan.username}` : plan.kind;
+  return plan.kind === 'basic' ? `basic ${String(plan.username)}` : plan.kind;
 }
 
 describe('the first place that has the request says', () => {
