@@ -27,7 +27,7 @@ import {
 } from './substitute.ts';
 
 /** Placeholders in the head of a request: nearly always none. */
-interface PlaceholdersInHead {
+export interface PlaceholdersInHead {
   readonly inTarget: readonly FoundCode[];
   /** In fields other than `Authorization`: services repeat some, such as `X-Request-Id`. */
   readonly inOtherFields: readonly FoundCode[];
@@ -92,47 +92,48 @@ interface ScannedRequest {
   readonly placeholders?: DetectedPlaceholders | undefined;
 }
 
-/** Caller, grant and settings that decide about the placeholders of a request. */
-export interface PlaceholderContext {
+/** Caller, grant and config that decide about the placeholders of a request. */
+interface PlaceholderContext {
   readonly caller: PlaceholderCaller;
-  readonly settings: {
+  readonly config: {
     readonly provider: (name: string) => Provider | undefined;
     readonly limits: { readonly placeholder_body_bytes: number };
   };
   /** The grants that the domain offers; null: none. */
-  readonly offer: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
-  readonly inHead: PlaceholdersInHead;
+  readonly candidates: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
+  readonly received: { readonly placeholders: PlaceholdersInHead };
   /** Null: the request has no credential. */
   readonly grant: Grant | null;
 }
 
-/** Returns the refusal of a placeholder in the head that stands for nothing there; null: there is none. */
-export function unexpectedInHead(
+/** @throws SidekeyError `placeholder_misused`: a placeholder in the head stands for nothing there */
+export function refuseUnexpectedInHead(
   { authority }: Pick<ScannedRequest, 'authority'>,
-  { caller, offer, inHead, grant }: PlaceholderContext,
+  { caller, candidates, received, grant }: PlaceholderContext,
   codes: PlaceholderCodes,
-): SidekeyError | null {
+): void {
   // A placeholder of another offered grant may stand in a field that the scheme writes.
-  const offered = grant === null ? [] : [grant, ...(offer?.candidates ?? [])];
-  const isUnexpected = inHead.all.some((found) => !offered.some(showsGrant([found], caller, codes)));
-  return isUnexpected ? notFor(authorityText(authority)) : null;
+  const offered = grant === null ? [] : [grant, ...(candidates?.candidates ?? [])];
+  const { all } = received.placeholders;
+  const isUnexpected = all.some((found) => !offered.some(showsGrant([found], caller, codes)));
+  if (isUnexpected) throw notFor(authorityText(authority));
 }
 
 /**
  * Adds the detected placeholders to a request; returns the same request where it can have none.
  *
  * @param onUnexpected called for a placeholder in the body that stands for nothing there, and is forwarded
- * @returns SidekeyError `placeholder_misused`: a placeholder in the body is refused
- * @throws SidekeyError `bad_request`: the client disconnected within its body
+ * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client disconnected within its body
  */
 export async function detectPlaceholders<R extends ScannedRequest>(
   request: R,
-  { caller, settings, inHead, grant }: PlaceholderContext,
+  { caller, config, received, grant }: PlaceholderContext,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
   onUnexpected: () => void,
-): Promise<R | SidekeyError> {
-  const provider = grant === null ? undefined : settings.provider(grant.provider);
+): Promise<R> {
+  const inHead = received.placeholders;
+  const provider = grant === null ? undefined : config.provider(grant.provider);
   const places = provider?.placeholders ?? [];
   const isOwn = (found: FoundCode) => grant !== null && showsGrant([found], caller, codes)(grant);
   const whyNot = (found: readonly FoundCode[]): SidekeyError | null => {
@@ -145,9 +146,9 @@ export async function detectPlaceholders<R extends ScannedRequest>(
     if (grant === null) return notFor(authorityText(request.authority));
     return isForeign ? foreign('the body') : misplaced('body', 'the body');
   };
-  const options = { codes, whyNot, max: settings.limits.placeholder_body_bytes };
+  const options = { codes, whyNot, max: config.limits.placeholder_body_bytes };
   const scanned = await scanBody(request, options, places.includes('body'), reply);
-  if (scanned instanceof SidekeyError) return scanned;
+  if (scanned instanceof SidekeyError) throw scanned;
   const { body, shown } = scanned;
   const leaving = body === request.body ? request : { ...request, body };
   if (grant === null || provider === undefined) return leaving;

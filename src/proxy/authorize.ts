@@ -5,6 +5,7 @@ import { type BodyPlan, framingOf } from '../http/framing.ts';
 import type { InboundRequest, Reply } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { detectInHead, type PlaceholdersInHead, showsGrant } from '../placeholders/detect.ts';
 import { authorityText } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Decision } from '../policy/decide.ts';
@@ -14,14 +15,7 @@ import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
 import { notFor } from '../placeholders/substitute.ts';
-import {
-  candidatesFor,
-  type GrantCandidates,
-  placeholdersInHead,
-  type PlaceholdersInHead,
-  showsGrant,
-  unselected,
-} from './grant-candidates.ts';
+import { candidatesFor, type GrantCandidates, unselected } from './grant-candidates.ts';
 import type { ExchangeRecord } from './record.ts';
 import { readAhead } from '../http/read-ahead.ts';
 import type { GivenApproval } from './revalidate.ts';
@@ -98,7 +92,7 @@ export function receive(
     inbound,
     framing: orThrow(framing),
     target: orThrow(target),
-    placeholders: placeholdersInHead(head, placeholders),
+    placeholders: detectInHead(head, placeholders),
     body,
     bodyFacts: null,
   };

@@ -1,6 +1,7 @@
 import { type ExchangeResult, type InboundRequest, Meter, type Reply } from '../http/message.ts';
 import { refuse } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
 import { isOwn } from '../policy/authority.ts';
 import { approve } from './approve.ts';
 import { authorize, type AuthorizedRequest, receive } from './authorize.ts';
@@ -13,7 +14,7 @@ import {
 } from './credential.ts';
 import { discover } from './discovery.ts';
 import { type EchoKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
-import { answerTokenRequest, detectPlaceholders, refuseStrayPlaceholders } from './placeholders.ts';
+import { answerTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { upstreamRequest, type UpstreamRequest } from './upstream-request.ts';
@@ -61,11 +62,13 @@ export async function exchange(
     const authorized = await authorize(received, reply, config, services, record); // 2 the caller, 3 policy
 
     const plain = await upstreamRequest(authorized, reply);
-    refuseStrayPlaceholders(authorized, services.placeholders);
+    refuseUnexpectedInHead(plain, authorized, services.placeholders);
     const asked = await answerTokenRequest(plain, authorized, reply, services, record);
     if ('status' in asked) return asked;
     const known = await readForScheme(asked, authorized, reply);
-    const prepared = await detectPlaceholders(known, authorized, reply, services, record);
+    const prepared = await detectPlaceholders(known, authorized, services.placeholders, reply, () =>
+      audit.note(record.unexpectedPlaceholder()),
+    );
 
     let credential = await obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
     await takeLimits(authorized, services);

@@ -1,17 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { type Grant, type Selected, selectGrant } from '../grants/grant.ts';
 import type { Registry } from '../grants/registry.ts';
-import { type RawFields } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import {
-  agentHolder,
-  anyone,
-  basicPair,
-  type FoundCode,
-  type Holder,
-  leaseHolder,
-  type PlaceholderCodes,
-} from '../placeholders/codes.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 
@@ -100,51 +90,4 @@ export function unselected(
 
 function describe({ name, user }: Grant): string {
   return `${name} (user ${user})`;
-}
-
-/** Placeholders in the head of a request: nearly always none. */
-export interface PlaceholdersInHead {
-  readonly inTarget: readonly FoundCode[];
-  /** Those in other fields than `Authorization`: services repeat some fields, such as `X-Request-Id`. */
-  readonly inOtherFields: readonly FoundCode[];
-  /** Those in the target and in all fields. */
-  readonly all: readonly FoundCode[];
-}
-
-/** Finds the placeholders in a head. */
-export function placeholdersInHead(
-  { target, fields }: { readonly target: string; readonly fields: RawFields },
-  codes: Pick<PlaceholderCodes, 'find'>,
-): PlaceholdersInHead {
-  const inTarget = codes.find(target);
-  let all = inTarget;
-  let inOtherFields: readonly FoundCode[] = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    const value = fields[i + 1]!;
-    const isOther = !isAuthorization(fields[i]!);
-    const found = codes.find(isOther ? value : (basicPair(value) ?? value));
-    if (found.length === 0) continue;
-    all = [...all, ...found];
-    if (isOther) inOtherFields = [...inOtherFields, ...found];
-  }
-  return { inTarget, inOtherFields, all };
-}
-
-function isAuthorization(name: string): boolean {
-  return name.length === 13 && name.toLowerCase() === 'authorization';
-}
-
-/** The names under which a caller holds placeholders. */
-export function holdersOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): readonly Holder[] {
-  if (agent === null) return [anyone];
-  return lease === null ? [agentHolder(agent)] : [leaseHolder(lease.id), agentHolder(agent)];
-}
-
-/** Returns a test whether a caller shows the placeholder of a grant. */
-export function showsGrant(
-  shown: readonly FoundCode[],
-  caller: Pick<Identity, 'agent' | 'lease'>,
-  codes: Pick<PlaceholderCodes, 'isOf'>,
-): (grant: Pick<Grant, 'id'>) => boolean {
-  return ({ id }) => holdersOf(caller).some((holder) => shown.some((found) => codes.isOf(found, holder, id)));
 }

@@ -529,7 +529,7 @@ function describeFields(names: readonly string[], { type }: Grant, plan: Plan): 
   if (names.length === 0 || plan.kind === 'own' || schemeOf(plan).accepts !== undefined)
     return carriedAs(plan);
   if (names.includes('DPoP')) return carriedAs({ kind: 'dpop' });
-  if (type === 'basic' || plan.kind === 'basic') return 'Authorization: Basic …';
+  if (type === 'basic') return 'Authorization: Basic …';
   return type === 'headers' ? names.map((name) => `${name}: …`).join(', ') : carriedAs(plan);
 }
 
