@@ -141,7 +141,7 @@ export interface EarlyFrames {
 }
 
 /** Adds bytes to the use of budgets. Returns why no more may pass; null: more may. */
-export type Spend = (bytes: number) => SidekeyError | null;
+type Spend = (bytes: number) => SidekeyError | null;
 
 /** Bytes of one exchange after which they are settled. */
 const settlementBytes = 1_048_576;

@@ -25,7 +25,7 @@ const renewals: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
-export function isTokenRequest(
+function isTokenRequest(
   { authority, path, method }: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
   provider: Pick<Provider, 'tokenEndpoint'> | undefined,
 ): boolean {
