@@ -78,9 +78,11 @@ export async function verify(
       ...(body === null ? {} : { body }),
     });
   };
+  // Outside of the try: a refusal by the audience is an error, and not an unknown answer.
+  const first = write();
   const hasProof = needsProof(sealed.credential, plan);
   try {
-    let response = await send(write());
+    let response = await send(first);
     const { status: told, headers } = response;
     const values = (name: string) => [headers.get(name)].filter((value) => value !== null);
     if (hasProof && readProofAnswer(nonces, origin, told, values) === 'again') {

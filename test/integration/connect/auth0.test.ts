@@ -173,7 +173,7 @@ describe('an account that is connected by it', () => {
     const ran = await at.connect('github', '--via', 'auth0', '--scopes', 'repo');
     expect(ran.exit).toBe(0);
     expect(at.auth0.bodies.find((body) => 'code_challenge' in body)).not.toHaveProperty('scopes');
-    expect(ran.stderr).toContain('takes no scopes');
+    expect(ran.stderr).toContain('accepts no scopes');
     expect(at.auth0.faults).toEqual([]);
   });
 
@@ -334,7 +334,7 @@ describe('nothing is connected', () => {
     await at.run(['grant', 'add', 'other', '--provider', 'desk'], { input: '{"access_token":"x"}' });
     const other = await at.connect('google', '--via', 'other');
     expect(other).toMatchObject({ exit: 2 });
-    expect(other.stderr).toContain('other is no login at Auth0');
+    expect(other.stderr).toContain('other is not a login at Auth0');
     expect(at.auth0.calls).toEqual([]);
   });
 

@@ -272,8 +272,8 @@ describe('connect --token-exchange', () => {
   test.each([
     ['a token in argv', ['--subject-token', 'hunter2'], '', /--subject-token is no reference/],
     ['an actor in argv', ['--actor-token', 'hunter2'], 'x', /--actor-token is no reference/],
-    ['a type that is none', ['--subject-token-type', 'hunter2'], 'x', /--subject-token-type is no type/],
-    ['a type of nobody', ['--actor-token-type', 'jwt'], 'x', /without --actor-token/],
+    ['a type that is none', ['--subject-token-type', 'hunter2'], 'x', /--subject-token-type is not a token type/],
+    ['a type of nobody', ['--actor-token-type', 'jwt'], 'x', /needs --actor-token/],
     ['nothing to exchange', [], '', /is empty/],
     ['a file that is not there', ['--subject-token', 'file:nowhere'], '', /cannot be read/],
   ])('with %s is refused', async (_what, args, input, message) => {
@@ -314,9 +314,9 @@ describe('connect --installation-id', () => {
   });
 
   test.each([
-    ['no app', ['--installation-id', '42'], /Which app/],
-    ['no number', ['--app-id', '17', '--installation-id', 'x/../y'], /no number/],
-    ['what is no app', ['--app-id', 'a b', '--installation-id', '42'], /no id of an app/],
+    ['no app', ['--installation-id', '42'], /ID of the app is missing/],
+    ['no number', ['--app-id', '17', '--installation-id', 'x/../y'], /is not a number/],
+    ['what is no app', ['--app-id', 'a b', '--installation-id', '42'], /not the ID of an app/],
   ])('with %s is refused', async (_what, args, message) => {
     const at = await deskPlace(issued, app);
     const ran = await at.run(['connect', 'desk', ...args, '--key', '-'], { input: key.privateKey });
