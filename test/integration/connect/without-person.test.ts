@@ -272,7 +272,12 @@ describe('connect --token-exchange', () => {
   test.each([
     ['a token in argv', ['--subject-token', 'hunter2'], '', /--subject-token is no reference/],
     ['an actor in argv', ['--actor-token', 'hunter2'], 'x', /--actor-token is no reference/],
-    ['a type that is none', ['--subject-token-type', 'hunter2'], 'x', /--subject-token-type is not a token type/],
+    [
+      'a type that is none',
+      ['--subject-token-type', 'hunter2'],
+      'x',
+      /--subject-token-type is not a token type/,
+    ],
     ['a type of nobody', ['--actor-token-type', 'jwt'], 'x', /needs --actor-token/],
     ['nothing to exchange', [], '', /is empty/],
     ['a file that is not there', ['--subject-token', 'file:nowhere'], '', /cannot be read/],
