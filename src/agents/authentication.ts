@@ -16,7 +16,7 @@ export interface Identity {
   readonly lease: LeaseFacts | null;
   readonly selectors: Selectors;
   /**
-   * Whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What it may
+   * Reports whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What it may
    * not have is to look as if it were not there. A caller without a token has whatever a domain offers.
    */
   readonly reaches: (grant: Grant) => boolean;
@@ -42,7 +42,7 @@ export interface Identity {
 
 /** What counts of something that lasts. */
 export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
-  /** Whether bytes went through it since it was last asked for: then its lease is not idle. */
+  /** True if bytes went through it since it was last asked for: then its lease is not idle. */
   readonly used: boolean;
 }
 

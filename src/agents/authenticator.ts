@@ -86,7 +86,7 @@ export function createAgentAuthenticator({
     fresh.set(id, { usedAt, uses: counted });
   }
 
-  /** Why the holder's right is none now; null: it is one. */
+  /** Returns why the holder's right is none now; null: it is one. */
   async function refusalOf(holder: Holder, at: number): Promise<SidekeyError | null> {
     const { agent } = holder;
     if (agent.disabledAt !== null) return agentDisabled(agent);
@@ -270,7 +270,7 @@ function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapsho
   return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
 }
 
-/** Why the holder may not have the grant; null: it may. */
+/** Returns why the holder may not have the grant; null: it may. */
 function grantRefusal(
   holder: Holder,
   grant: Grant,

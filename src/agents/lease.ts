@@ -29,7 +29,7 @@ export interface Lease {
   readonly revokedAt: number | null;
 }
 
-/** Whether a lease was made for a grant. What its agent does not reach, it does not reach either. */
+/** Reports whether a lease was made for a grant. What its agent does not reach, it does not reach either. */
 export function isLeaseFor({ grants }: Pick<Lease, 'grants'>, grantId: string): boolean {
   return grants === null || grants.includes(grantId);
 }
@@ -110,7 +110,7 @@ export interface Binding {
 export const everything: Binding = { kind: 'everything', value: '*' };
 
 /**
- * Whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of other users only where
+ * Reports whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of other users only where
  * they are named, by id or by user: `provider github` of an agent for alice is alice's GitHub, not everybody's.
  *
  * @param actsFor the user that the agent acts for; null: nobody in particular
@@ -137,7 +137,7 @@ function bindingReaches(
   }
 }
 
-/** Whether any of an agent's bindings reaches a grant; see `bindingReaches`. */
+/** Reports whether any of an agent's bindings reaches a grant; see `bindingReaches`. */
 export function reachesGrant(
   bindings: readonly Binding[],
   actsFor: string | null,

@@ -86,7 +86,7 @@ export function createPermissionCache(
   return { current: () => atHand() ?? load() };
 }
 
-/** Whether an agent's bindings reach a grant. */
+/** Reports whether an agent's bindings reach a grant. */
 export function agentReaches(agent: KnownAgent, grant: Grant, rights: PermissionSnapshot): boolean {
   return reachesGrant(agent.bindings, agent.user, grant, rights.policy(grant.id)?.labels ?? []);
 }

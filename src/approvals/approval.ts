@@ -14,7 +14,7 @@ export interface Question {
   /** The exchange that waits, as the audit calls it. */
   readonly exchange: string;
   readonly askedAt: number;
-  /** When the request is refused, where nobody has answered by then. */
+  /** Time at which the request is refused, where nobody has answered by then. */
   readonly expiresAt: number;
   /** Until when it can be answered unless whoever asks says again that it waits: it may have died without a word. */
   readonly aliveUntil: number;
@@ -65,7 +65,7 @@ export type Answer = {
   readonly by: string;
 } & ({ readonly outcome: 'allowed'; readonly reach: Reach } | { readonly outcome: 'denied' });
 
-/** Whether somebody still waits for the answer to a question. */
+/** Reports whether somebody still waits for the answer to a question. */
 export function isWaiting({ answer, expiresAt, aliveUntil }: Approval, at: number): boolean {
   return answer === null && Math.min(expiresAt, aliveUntil) > at;
 }

@@ -169,7 +169,7 @@ export interface ApprovalQueue {
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
   ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<ApprovalResult>;
-  /** Whether a yes for more than one request is neither over nor revoked. */
+  /** Reports whether a yes for more than one request is neither over nor revoked. */
   stands(id: string): Promise<boolean>;
   /** Null: there is no such question (any more). */
   get(id: string): Promise<Approval | null>;

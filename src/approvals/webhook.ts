@@ -129,7 +129,7 @@ export interface ApprovalLinks {
 /** A path that has the form of a link. */
 interface LinkParts {
   readonly id: string;
-  /** When the question ends (6 bytes), and an HMAC over that and the id (32 bytes), in base64url. */
+  /** Time at which the question ends (6 bytes), and an HMAC over that and the id (32 bytes), in base64url. */
   readonly signature: string;
 }
 

@@ -12,7 +12,7 @@ export interface TimedEvent {
   readonly time: number;
 }
 
-/** When the file is rotated: after it exceeds `maxBytes`, and before an event that comes `maxAgeMs` after its first line. */
+/** Time at which the file is rotated: after it exceeds `maxBytes`, and before an event that comes `maxAgeMs` after its first line. */
 export interface RotationLimits {
   readonly maxBytes: number;
   /** Milliseconds; null: no limit. */
@@ -69,13 +69,13 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   /** Rotated files that are being synced and closed. */
   const closing = new Set<Promise<void>>();
   let last: ChainHead;
-  /** Whether the next batch names the end of the last one, which did not follow its predecessor of this chain directly. */
+  /** True if the next batch names the end of the last one, which did not follow its predecessor of this chain directly. */
   let tellsEnd = true;
   /** Size of the file after this writer's last batch; later bytes are of other writers. */
   let knownEnd = 0n;
   /** Size of the file at the last check. */
   let seenEnd = 0n;
-  /** When the first line of the file was written; undefined while unknown. */
+  /** Time at which the first line of the file was written; undefined while unknown. */
   let begunAt: number | undefined;
   let headBehind = false;
   let checkedAt = now();

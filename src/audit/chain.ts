@@ -77,7 +77,7 @@ interface WalkOptions {
   readonly anchored?: ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>> | undefined;
   /** The head of each node in the store. */
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
-  /** Whether only the beginning of a log is walked: the ends of the chains are not checked then. */
+  /** True if only the beginning of a log is walked: the ends of the chains are not checked then. */
   readonly openEnded?: boolean | undefined;
 }
 
@@ -104,9 +104,9 @@ interface Chain {
   file: number;
   /** The byte after its last line in that file; 0: unknown. */
   end: number;
-  /** Whether the last line did not follow its predecessor directly, and no later line has named its end. */
+  /** True if the last line did not follow its predecessor directly, and no later line has named its end. */
   moved: boolean;
-  /** Whether its writer names the ends of lines; writers before `prev_end` did not. */
+  /** True if its writer names the ends of lines; writers before `prev_end` did not. */
   tellsEnds: boolean;
   readonly holes: { from: number; to: number; readonly before: Place }[];
 }

@@ -11,7 +11,7 @@ export interface DiscoveredHost {
   readonly host: string;
   /** Null: 443. */
   readonly port: number | null;
-  /** Whether it was requested over plain http. */
+  /** True if it was requested over plain http. */
   readonly insecure: boolean;
   /** Number of refusals by code. */
   readonly refusals: ReadonlyMap<string, number>;

@@ -26,7 +26,7 @@ interface Head {
   readonly hash: string;
   /** See `ChainHead`. */
   readonly end?: string | undefined;
-  /** Whether the writer has closed: the log then has no line of it after this one. */
+  /** True if the writer has closed: the log then has no line of it after this one. */
   readonly closed: boolean;
   /** How many slots had a record when this one was written. Absent: one, or unknown. */
   readonly slots?: number | undefined;

@@ -22,7 +22,7 @@ export class LiveFile {
   readonly #path: string;
   readonly #fd: number;
   readonly #calls: DiskCalls;
-  /** Whether its name is not durable yet. */
+  /** True if its name is not durable yet. */
   #isNew: boolean;
   #syncing: Promise<void> = Promise.resolve();
 
@@ -60,7 +60,7 @@ export class LiveFile {
     return nlink === 0n ? undefined : size;
   }
 
-  /** When its first line was written, in milliseconds since the epoch; undefined if that cannot be read. */
+  /** Returns when its first line was written, in milliseconds since the epoch; undefined if that cannot be read. */
   begunAt(): number | undefined {
     const start = Buffer.alloc(128);
     const read = fs.readSync(this.#fd, start, 0, start.length, 0);

@@ -28,7 +28,7 @@ export interface AuditLogOptions {
   readonly maxBytes: number;
   /** A file whose first line is older, in milliseconds, is rotated before the next event. Default, as null: never. */
   readonly maxAgeMs?: number | null | undefined;
-  /** When a line is durable: before `append` resolves, or within a second (`interval`, the default). */
+  /** Time at which a line is durable: before `append` resolves, or within a second (`interval`, the default). */
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
   /** Keeps the head of the chain, so that the removal or restoration of a log is found. */
@@ -44,7 +44,7 @@ export interface AuditLogOptions {
 
 /** The settings that can change while the log is open. */
 interface LogSettings extends RotationLimits {
-  /** When a line is durable: before `append` resolves, or within a second. */
+  /** Time at which a line is durable: before `append` resolves, or within a second. */
   readonly fsync: 'always' | 'interval';
 }
 
@@ -125,7 +125,7 @@ function startLog(
   let closed = false;
   let unsynced = false;
   let failing = false;
-  /** Why the last lines may not be durable. While it is set, no event is accepted. */
+  /** Reason why the last lines may not be durable. While it is set, no event is accepted. */
   let syncFault: Error | undefined;
   /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
   let committing: Promise<void> | undefined;

@@ -131,7 +131,7 @@ export interface LinesRead {
   /** Position of the first line, and of the next read. */
   readonly from: LogPosition;
   readonly next: LogPosition;
-  /** Whether lines before `from` are missing: retention removed them, or a packed file is damaged. */
+  /** True if lines before `from` are missing: retention removed them, or a packed file is damaged. */
   readonly skipped: boolean;
 }
 

@@ -177,7 +177,7 @@ function otherKey(keyId: string, vault: AuditVault): SidekeyError {
 export interface RetentionRecord {
   /** The number of the last removed file; 0: none. */
   readonly removed: number;
-  /** When it was removed: ISO 8601. */
+  /** Time at which it was removed: ISO 8601. */
   readonly time: string;
   /** The last removed line of each node. */
   readonly chains: ReadonlyMap<string, ChainHead>;

@@ -33,7 +33,7 @@ interface VerifyOptions {
 
 /** The result of a verification. */
 export interface Verification {
-  /** Whether there are no problems. */
+  /** True if there are no problems. */
   readonly ok: boolean;
   /** Authentic lines. */
   readonly lines: number;
@@ -42,7 +42,7 @@ export interface Verification {
   readonly removed: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;
-  /** Whether the log was compared with the heads in the store. */
+  /** True if the log was compared with the heads in the store. */
   readonly compared: boolean;
   /** Missing lines whose loss is not accepted. */
   readonly gaps: readonly Gap[];

@@ -28,7 +28,7 @@ export interface ConfigDocument {
    * be incomplete.
    */
   readonly problems: readonly Problem[];
-  /** Whether a value could be made of the text; false where the YAML itself is broken. */
+  /** True if a value could be made of the text; false where the YAML itself is broken. */
   readonly readable: boolean;
   /** The place of a value, or (`'key'`) of the key that holds it; where there is none, of what is around it. */
   position(path: Path, of?: 'value' | 'key'): Position;

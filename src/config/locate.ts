@@ -27,7 +27,7 @@ export interface LocateOptions {
   readonly cwd: string;
   /** The package that the program is part of. */
   readonly packageRoot: string;
-  /** Whether there is a file; the file system's answer unless a test gives another. */
+  /** Reports whether there is a file; the file system's answer unless a test gives another. */
   readonly exists?: (file: string) => boolean;
 }
 

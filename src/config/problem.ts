@@ -46,7 +46,7 @@ export function configInvalid(name: string, problems: readonly Problem[]): Confi
   );
 }
 
-/** Why a config was not taken over, for the record; undefined where that is not known. */
+/** Returns why a config was not taken over, for the record; undefined where that is not known. */
 export function summaryOf(error: unknown): string | undefined {
   if (error instanceof ConfigInvalid) return error.summary;
   return error instanceof SidekeyError ? error.message : undefined;

@@ -57,7 +57,7 @@ interface Carriage {
 }
 
 /**
- * Why no credential that `connect` gets for a provider could be carried as its `inject` says: the end of a sentence. Null:
+ * Returns why no credential that `connect` gets for a provider could be carried as its `inject` says: the end of a sentence. Null:
  * one could, or nothing is said of how one is got.
  */
 export function carriageProblem({ inject = [], token, flows = [] }: Carriage): string | null {
@@ -80,7 +80,7 @@ export function carriageProblem({ inject = [], token, flows = [] }: Carriage): s
 }
 
 /**
- * Why nothing could take the place of a placeholder where a definition says so: the end of a sentence. Null: it could. A
+ * Returns why nothing could take the place of a placeholder where a definition says so: the end of a sentence. Null: it could. A
  * signature over what is replaced behind it would not hold, and credentials that sign are no value that could stand anywhere.
  */
 export function placeholdersProblem({ inject = [], placeholders = [], dpop = null }: Placing): string | null {
@@ -135,7 +135,7 @@ export async function ownProviderFiles(
 }
 
 /**
- * Whether somebody else decides what a file or folder says: its owner is none of those who are trusted, or everybody may
+ * Reports whether somebody else decides what a file or folder says: its owner is none of those who are trusted, or everybody may
  * write to it.
  */
 export function isAStrangers(

@@ -237,7 +237,7 @@ export function readRegularFile(path: string, most: number): FileContent | null 
 /** What a config is made of: its file, and the user's own provider definitions beside it. */
 interface ConfigSources {
   /**
-   * Whether they say something else than what was last taken; a file that is away says nothing. For each request: a
+   * Reports whether they say something else than what was last taken; a file that is away says nothing. For each request: a
    * `stat` of the file, of the folder, and of each definition in it (about 1.5 µs each), and nothing is read while none of
    * them has changed. Synchronous, so that nothing can happen between the look and what is done upon it.
    */
@@ -259,7 +259,7 @@ interface Taken {
   readonly stamps: readonly (BigIntStats | undefined)[];
   /** Of all contents; null: there is no config file. */
   readonly digest: string | null;
-  /** Whether any later change is sure to show in the stamps. */
+  /** True if any later change is sure to show in the stamps. */
   readonly settled: boolean;
 }
 
@@ -287,7 +287,7 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
     };
   }
 
-  /** Whether every stamp is as it was. */
+  /** Reports whether every stamp is as it was. */
   function isUntouched({ paths, stamps }: Taken): boolean {
     for (let i = 0; i < paths.length; i += 1) if (!isSame(stampOf(paths[i]!), stamps[i])) return false;
     return true;

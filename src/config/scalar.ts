@@ -221,7 +221,7 @@ export function listenAddress(description: string): z.ZodType<ListenAddress, str
 }
 
 /**
- * Whether only this machine reaches what listens there: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Every other
+ * Reports whether only this machine reaches what listens there: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Every other
  * way to write them counts as open.
  */
 export function isLoopbackListen({ host }: Pick<ListenAddress, 'host'>): boolean {

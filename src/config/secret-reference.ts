@@ -11,7 +11,7 @@ export type SecretReference =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'command'; readonly argv: readonly string[] };
 
-/** Why a text is no reference, as the end of a sentence. It never repeats the text, which may be a secret. */
+/** Reason why a text is no reference, as the end of a sentence. It never repeats the text, which may be a secret. */
 interface ReferenceProblem {
   readonly problem: string;
 }
@@ -41,7 +41,7 @@ export function parseSecretReference(text: string): SecretReference | ReferenceP
   }
 }
 
-/** Whether `parseSecretReference` answered with a reference. */
+/** Reports whether `parseSecretReference` answered with a reference. */
 export function isReference(parsed: SecretReference | ReferenceProblem): parsed is SecretReference {
   return !('problem' in parsed);
 }

@@ -146,7 +146,7 @@ export interface UpstreamProxyConfig {
     /** Where the password stands in the config file, for messages. */
     readonly origin: string;
   } | null;
-  /** Whether it looks names up. */
+  /** True if it looks names up. */
   readonly remoteDns: boolean;
 }
 

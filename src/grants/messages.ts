@@ -118,7 +118,7 @@ function sent(credential: Credential): readonly string[] {
 
 /** The sentences about a renewal that was refused. Pure; none contains a secret. */
 
-/** Why the grant needs a person, as the beginning of a sentence that the provider's own words end. */
+/** Returns why the grant needs a person, as the beginning of a sentence that the provider's own words end. */
 export function reauthReason({ kind }: RenewalRequest): string {
   switch (kind) {
     case 'refresh_token':

@@ -25,7 +25,7 @@ interface RefreshFlights {
   /** Milliseconds until a request may have the provider asked again; 0: now. */
   wait(opened: OpenedGrant): number;
   /**
-   * Why the last refresh failed, where attempts continue in the background until one succeeds; null: there are none, and a
+   * Returns why the last refresh failed, where attempts continue in the background until one succeeds; null: there are none, and a
    * request may join or start a refresh.
    */
   failureOf(opened: OpenedGrant): RefreshFailure | null;
@@ -54,7 +54,7 @@ export type AheadOutcome =
   /** The provider refuses, until the configuration or the grant changes. */
   | { readonly kind: 'refused' };
 
-/** Why there is no token now, and when there may be one. */
+/** Reason why there is no token now, and when there may be one. */
 export interface RefreshFailure {
   readonly reason: string;
   /** Milliseconds until the next attempt; 0: it is under way. */
@@ -302,7 +302,7 @@ interface RefreshBackoff {
    * for what happened to other grants.
    */
   wait(at: RefreshPlace, who: 'request' | 'background'): number;
-  /** Why the last try failed; null: none did. */
+  /** Returns why the last try failed; null: none did. */
   reason(grantId: string): string | null;
 }
 

@@ -92,7 +92,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     return fresh && grant.credential.accessToken !== unwanted ? null : grant;
   }
 
-  /** Why the last refresh of any process failed, where it was after that time. */
+  /** Returns why the last refresh of any process failed, where it was after that time. */
   async function failureSince(grantId: string, since: number): Promise<string | null> {
     if (since === Infinity) return null;
     const activity = await store.activity.get(grantId);

@@ -82,7 +82,7 @@ export function standingOf(
 }
 
 /**
- * Why a grant gives no token, whatever its clock says; null: it may give one.
+ * Returns why a grant gives no token, whatever its clock says; null: it may give one.
  *
  * @param provider its definition, which says how a person can mend it
  * @param credential what it holds, where that is known

@@ -64,7 +64,7 @@ const neverNominated: ReadonlySet<string> = new Set([
   'content-encoding',
 ]);
 
-/** Whether a request field is for the proxy itself. It answers `Expect`, and sets `Host`. */
+/** Reports whether a request field is for the proxy itself. It answers `Expect`, and sets `Host`. */
 function isForProxy(name: string): boolean {
   return name.startsWith('proxy-') || name.startsWith('sidekey-') || name === 'expect' || name === 'host';
 }

@@ -92,18 +92,18 @@ export function responsePlan(head: ResponseHeadBytes, method: string): ResponseP
   return length === unannounced ? untilClose : planOf(length);
 }
 
-/** Whether a response has a body. Else its `Content-Length` announces the body that another response would have. */
+/** Reports whether a response has a body. Else its `Content-Length` announces the body that another response would have. */
 export function hasResponseBody(method: string, status: number): boolean {
   return method !== 'HEAD' && !isBodiless(status);
 }
 
-/** Whether responses of this status have no body, whatever their fields say (RFC 9112 §6.3). */
+/** Reports whether responses of this status have no body, whatever their fields say (RFC 9112 §6.3). */
 function isBodiless(status: number): boolean {
   return status < 200 || status === 204 || status === 304;
 }
 
 /**
- * Whether the head of a 204 or a 304 announces a body, as some servers do. Its connection must not be used again, and the
+ * Reports whether the head of a 204 or a 304 announces a body, as some servers do. Its connection must not be used again, and the
  * announcement must not be forwarded, except for the `Content-Length` of a 304.
  */
 export function announcesInVain(head: ResponseHeadBytes): boolean {
@@ -112,14 +112,14 @@ export function announcesInVain(head: ResponseHeadBytes): boolean {
   return length === inChunks || (typeof length === 'number' && length > 0);
 }
 
-/** Whether an upstream connection can be used for another request when this response has ended. */
+/** Reports whether an upstream connection can be used for another request when this response has ended. */
 export function isReusable(head: ResponseHeadBytes, plan: ResponsePlan): boolean {
   if (plan.kind === 'until_close' || plan.kind === 'tunnel' || head.status === 101) return false;
   return persists(head) && !announcesInVain(head);
 }
 
 /**
- * Whether a message leaves its connection open for another one (RFC 9112 §9.3). `close` has precedence. Old clients send
+ * Reports whether a message leaves its connection open for another one (RFC 9112 §9.3). `close` has precedence. Old clients send
  * `Proxy-Connection` to a proxy: its `close` counts, its `keep-alive` does not.
  */
 export function persists(head: FieldTable & { readonly version: '1.0' | '1.1' }): boolean {

@@ -34,12 +34,12 @@ export class NameSet {
     this.#others = others;
   }
 
-  /** Whether the set has the name of a field. */
+  /** Reports whether the set has the name of a field. */
   has(table: FieldTable, index: number): boolean {
     return ((this.bits >> table.numberAt(index)) & 1) === 1 || this.hasOther(table, index);
   }
 
-  /** Whether the set has the name of a field, other than by `bits`. */
+  /** Reports whether the set has the name of a field, other than by `bits`. */
   hasOther(table: FieldTable, index: number): boolean {
     if (this.#others.length === 0) return false;
     const at = index * width;
@@ -54,9 +54,9 @@ export interface HeadFields {
   /** The number of a field's name; see `known`. */
   numberAt(index: number): number;
   valueAt(index: number): string;
-  /** Whether a value is `word`, without regard to case, with nothing but spaces around it. `word` in lower case. */
+  /** Reports whether a value is `word`, without regard to case, with nothing but spaces around it. `word` in lower case. */
   isPlain(index: number, word: string): boolean;
-  /** Whether there are tabs around a value. */
+  /** Reports whether there are tabs around a value. */
   hasTabs(index: number): boolean;
 }
 
@@ -187,7 +187,7 @@ export class FieldTable implements HeadFields {
     return fields;
   }
 
-  /** Whether a comma-separated field (RFC 9110 §5.6.1) of this name has this member. Both in lower case. */
+  /** Reports whether a comma-separated field (RFC 9110 §5.6.1) of this name has this member. Both in lower case. */
   lists(name: keyof typeof known, member: string): boolean {
     const number = known[name];
     for (let at = 0; at < this.offsets.length; at += width) {
@@ -212,14 +212,14 @@ export class FieldTable implements HeadFields {
     return false;
   }
 
-  /** Whether a field's value is this, without regard to case, and nothing but spaces around it. `word` in lower case. */
+  /** Reports whether a field's value is this, without regard to case, and nothing but spaces around it. `word` in lower case. */
   isPlain(index: number, word: string): boolean {
     const at = index * width;
     const { bytes, base, offsets } = this;
     return !this.hasTabs(index) && spells(bytes, base + offsets[at + 3]!, base + offsets[at + 4]!, word);
   }
 
-  /** Whether there are tabs around a field's value. */
+  /** Reports whether there are tabs around a field's value. */
   hasTabs(index: number): boolean {
     const at = index * width;
     const { bytes, base, offsets } = this;

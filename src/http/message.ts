@@ -71,12 +71,12 @@ export type PresentedToken = Presented & {
 
 /** The writer of one response. */
 export interface Reply {
-  /** Whether a final head was sent. From then on a failure can only cut the connection. */
+  /** True if a final head was sent. From then on a failure can only cut the connection. */
   readonly started: boolean;
   readonly gone: Gone;
   /** Returns `gone` for a request that is held: from now on a client that ends its side counts as gone. */
   waiting(): Gone;
-  /** Whether the client waits for a 100 before it sends its body (RFC 9110 §10.1.1). */
+  /** True if the client waits for a 100 before it sends its body (RFC 9110 §10.1.1). */
   readonly waits: boolean;
   /**
    * Sends a 100 to a client that waits for it.
@@ -115,7 +115,7 @@ export interface ExchangeResult {
   readonly bytesOut: number;
   /** `broken`: the upstream failed after its head; `gone`: the client left. */
   readonly outcome: 'complete' | 'broken' | 'gone';
-  /** Why Sidekey itself cut the connection; absent: it did not. */
+  /** Reason why Sidekey itself cut the connection; absent: it did not. */
   readonly code?: FailureCode;
 }
 

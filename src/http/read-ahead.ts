@@ -3,7 +3,7 @@ import { SidekeyError } from '../lib/errors.ts';
 /** The first bytes of a body, and the whole body. */
 interface BodyStart {
   readonly bytes: Buffer;
-  /** Whether `bytes` is the whole body. */
+  /** True if `bytes` is the whole body. */
   readonly isWhole: boolean;
   /** The whole body, which is read at most once; null: there is none. */
   readonly body: AsyncIterableIterator<Buffer> | null;

@@ -21,7 +21,7 @@ interface Alphabet {
   readonly plain: Uint8Array;
   readonly odd: number;
   readonly width: number;
-  /** Whether a credential may contain the characters that escapes begin with. */
+  /** True if a credential may contain the characters that escapes begin with. */
   readonly hasEscapes: boolean;
 }
 
@@ -68,7 +68,7 @@ function alphabetOf(texts: readonly string[]): Alphabet {
   return /^[ -~]*$/.test(all) ? printable : any;
 }
 
-/** Whether a secret is long enough to be searched for. */
+/** Reports whether a secret is long enough to be searched for. */
 export function isGuardable(secret: string): boolean {
   return symbolsOf(withoutPadding(secret), alphabetOf([secret])).length >= minGuardedLength;
 }

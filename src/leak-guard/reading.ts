@@ -18,7 +18,7 @@ export class Reading {
   state = 0;
   /** The start of the line, for Base64 with line breaks. */
   line = 0;
-  /** Whether the last character is part of no rendering. */
+  /** True if the last character is part of no rendering. */
   isClear = true;
   readonly #table: Int32Array;
   readonly #columns: Uint8Array;
@@ -38,7 +38,7 @@ export class Reading {
   /** The state behind the characters of an unfinished escape, each read as itself; and their number. */
   #ahead = 0;
   #seen = 0;
-  /** Whether the last character is a CR that ended a line. Zeros of UTF-16 may be between it and its LF. */
+  /** True if the last character is a CR that ended a line. Zeros of UTF-16 may be between it and its LF. */
   #isBehindReturn = false;
 
   constructor(

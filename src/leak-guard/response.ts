@@ -232,7 +232,7 @@ function decodedFields(fields: RawFields): RawFields {
   return kept;
 }
 
-/** Whether a body has messages with length prefixes, each of which the client waits for. */
+/** Reports whether a body has messages with length prefixes, each of which the client waits for. */
 function isGrpc(fields: RawFields): boolean {
   return valuesOf(fields, 'content-type').some((type) =>
     /^application\/grpc(?!-web-text)/i.test(type.trim()),

@@ -3,12 +3,12 @@ import { open } from 'node:fs/promises';
 // Windows has no such bits: there the folder's access list decides.
 const hasModes = process.platform !== 'win32';
 
-/** Whether this mode gives access to the owner alone. */
+/** Reports whether this mode gives access to the owner alone. */
 export function isPrivate(mode: number): boolean {
   return !hasModes || (mode & 0o077) === 0;
 }
 
-/** Whether every user of the machine may write to a file or folder of this mode. */
+/** Reports whether every user of the machine may write to a file or folder of this mode. */
 export function isWritableByAll(mode: number): boolean {
   return hasModes && (mode & 0o002) !== 0;
 }

@@ -43,7 +43,7 @@ function userListed(
 }
 
 /**
- * Whether the other end belongs to the user of this process, or to root. Always true on systems other than Linux, which do
+ * Reports whether the other end belongs to the user of this process, or to root. Always true on systems other than Linux, which do
  * not tell the user of a connection.
  */
 export function isOwnUser(ends: Ends): boolean {

@@ -30,7 +30,7 @@ export class WriteBuffer {
     this.#socket = socket;
   }
 
-  /** Whether the peer reads slower than it is sent to: wait for `onDrain`. */
+  /** Reports whether the peer reads slower than it is sent to: wait for `onDrain`. */
   get isFull(): boolean {
     return this.#size + this.#given >= fullBytes;
   }

@@ -42,7 +42,7 @@ export function withDescription(what: string, description: string): string {
   return description === '' ? what : `${what}: ${description}`;
 }
 
-/** Why a request did not come through, from codes alone: messages of drivers may hold anything. */
+/** Returns why a request did not come through, from codes alone: messages of drivers may hold anything. */
 export function describeFault(error: unknown): string {
   const ours = findSidekeyError(error);
   if (ours !== null) return ours.message;

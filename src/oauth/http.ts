@@ -123,7 +123,7 @@ export interface EndpointRequest {
   readonly body: string | null;
 }
 
-/** Why there is no answer. */
+/** Reason why there is no answer. */
 export type EndpointFailure =
   /** Asking again changes nothing: `endpoint_invalid`, `address_blocked`. */
   | { readonly kind: 'error'; readonly error: string; readonly description: string }

@@ -24,7 +24,7 @@ export interface PlaceholderCodes {
   make(form: PlaceholderForm, holder: Holder, grant: string): string;
   /** Those in a text, each a character a byte. What only looks like one is none. */
   find(text: string, budget?: Budget): readonly FoundCode[];
-  /** Whether it was made for this holder and this grant. */
+  /** Reports whether it was made for this holder and this grant. */
   isOf(found: FoundCode, holder: Holder, grant: string): boolean;
 }
 

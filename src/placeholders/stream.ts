@@ -32,7 +32,7 @@ export class ClientFrames {
   #frame: Frame | null = null;
   /** Of the text message that is under way; null: none is. */
   #replacer: Replacer | null = null;
-  /** Whether a fragment of it has left. */
+  /** True if a fragment of it has left. */
   #hasBegun = false;
   #held: Buffer[] = [];
   #heldBytes = 0;

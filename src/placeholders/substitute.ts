@@ -16,7 +16,7 @@ export interface DetectedPlaceholders {
   /** Places besides the fields that the scheme writes. */
   readonly places: readonly PlaceholderPlace[];
   readonly codes: Pick<PlaceholderCodes, 'find'>;
-  /** Whether the credential may stand in the path, the query, the body or another field than `Authorization`: services
+  /** True if the credential may stand in the path, the query, the body or another field than `Authorization`: services
    * repeat these more often. */
   readonly inContent: boolean;
   /** Null: the body is forwarded unchanged. */
@@ -238,7 +238,7 @@ export function valueOf(credential: Credential): string {
   return singleValue(credential);
 }
 
-/** Whether a placeholder can stand for a credential. The keys of an AWS role are no token. */
+/** Reports whether a placeholder can stand for a credential. The keys of an AWS role are no token. */
 export function hasValue(credential: Credential): boolean {
   return credential.type !== 'headers' && awsKeysOf(credential) === null;
 }

@@ -52,7 +52,7 @@ export function authorityText({ scheme, host, port }: Authority): string {
   return port === defaultPort[scheme] ? host : `${host}:${port}`;
 }
 
-/** Whether two authorities are one and the same: scheme, host and port. */
+/** Reports whether two authorities are one and the same: scheme, host and port. */
 export function sameAuthority(a: Authority, b: Authority): boolean {
   return a.host === b.host && a.port === b.port && a.scheme === b.scheme;
 }
@@ -80,7 +80,7 @@ export function splitPort(text: string): { host: string; port: string | null } {
  */
 export const ownHost = 'sidekey.internal';
 
-/** Whether a request is for the proxy itself, on whatever port. */
+/** Reports whether a request is for the proxy itself, on whatever port. */
 export function isOwn({ host }: Pick<Authority, 'host'>): boolean {
   return host === ownHost;
 }
@@ -108,12 +108,12 @@ export function canonicalHost(text: string): string | null {
   return host.split('.').every((label) => label.length > 0 && label.length <= 63) ? host : null;
 }
 
-/** Whether a canonical host is an IP address and not a name. */
+/** Reports whether a canonical host is an IP address and not a name. */
 export function isAddress(host: string): boolean {
   return host.startsWith('[') || isIPv4(host);
 }
 
-/** Whether a host of a redirect URI stands for this machine alone (RFC 8252 §7.3, §8.3). */
+/** Reports whether a host of a redirect URI stands for this machine alone (RFC 8252 §7.3, §8.3). */
 export function isLoopback(host: string): boolean {
   return host === '127.0.0.1' || host === '[::1]' || host === 'localhost';
 }

@@ -25,7 +25,7 @@ export interface Domain {
   readonly additionalRules?: readonly DomainRules[];
 }
 
-/** Whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */
+/** Reports whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */
 export function matchesPattern(pattern: DomainPattern, authority: Authority): boolean {
   if (authority.port !== (pattern.port ?? defaultPort[authority.scheme])) return false;
   return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
@@ -75,7 +75,7 @@ export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
   };
 }
 
-/** Whether everything that a pattern stands for is within an audience. An entry that cannot be read covers nothing. */
+/** Reports whether everything that a pattern stands for is within an audience. An entry that cannot be read covers nothing. */
 export function isWithin(audience: readonly string[], pattern: DomainPattern): boolean {
   return audience
     .map(parsePattern)
@@ -104,7 +104,7 @@ export interface DomainPattern {
   readonly port: number | null;
 }
 
-/** Why a text is no pattern, as the end of a sentence. */
+/** Reason why a text is no pattern, as the end of a sentence. */
 interface PatternProblem {
   readonly problem: string;
 }
@@ -131,7 +131,7 @@ export function parsePattern(text: string): DomainPattern | PatternProblem {
   return { text: `${wildcard ? '*.' : ''}${host}${port === null ? '' : `:${port}`}`, host, wildcard, port };
 }
 
-/** Whether `parsePattern` answered with a pattern. */
+/** Reports whether `parsePattern` answered with a pattern. */
 export function isPattern(parsed: DomainPattern | PatternProblem): parsed is DomainPattern {
   return !('problem' in parsed);
 }

@@ -40,7 +40,7 @@ export interface RuleResult {
   /** Each rule that was asked, in order, and last what decided. */
   readonly steps: readonly RuleStep[];
   /**
-   * Whether the ruling hangs on a body that was not read. It is then what would be if the body could not be read: read
+   * True if the ruling hangs on a body that was not read. It is then what would be if the body could not be read: read
    * it, and ask again.
    */
   readonly needsBody: boolean;

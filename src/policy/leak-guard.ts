@@ -14,7 +14,7 @@ export interface EchoPlan {
   readonly onEcho: 'redact' | 'refuse';
   /** `errors`: responses of a status from 400. */
   readonly covers: 'all' | 'errors';
-  /** Whether the config asks for it. Then a request whose response cannot be searched is refused. */
+  /** True if the config asks for it. Then a request whose response cannot be searched is refused. */
   readonly isAsked: boolean;
 }
 
@@ -29,7 +29,7 @@ interface EchoFacts {
   readonly path: string;
   /** Path prefixes of the provider that echo requests. */
   readonly places?: readonly string[] | undefined;
-  /** Whether the credential replaces a placeholder of the client, in a part that services often echo. */
+  /** True if the credential replaces a placeholder of the client, in a part that services often echo. */
   readonly isShown?: boolean;
 }
 
@@ -50,7 +50,7 @@ export function echoPlan(
   }
 }
 
-/** Whether a response of this status is searched. */
+/** Reports whether a response of this status is searched. */
 export function isCovered({ covers }: EchoPlan, status: number): boolean {
   return covers === 'all' || status >= 400;
 }
@@ -62,7 +62,7 @@ const echoHosts = /^(?:httpbin|httpbingo|postman-echo|echo)\./;
 const echoSegment =
   /\/(?:headers|anything|echo|dump|trace|httptrace|inspect|request-?info|debug|phpinfo(?:\.php)?|printenv)(?![^/?;])/i;
 
-/** Whether a path echoes requests. A false positive costs only a search. */
+/** Reports whether a path echoes requests. A false positive costs only a search. */
 function isEchoPlace(host: string, path: string, places: readonly string[]): boolean {
   if (echoHosts.test(host) || echoSegment.test(path)) return true;
   if (places.length === 0 && !path.includes('%')) return false;

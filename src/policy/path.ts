@@ -17,7 +17,7 @@ export interface ReadPath {
   readonly loose: ReturnType<typeof looseReadings>;
 }
 
-/** Why a target cannot be judged. */
+/** Reason why a target cannot be judged. */
 export interface ReadingProblem {
   /** The end of a sentence that begins with what it is of. */
   readonly problem: string;
@@ -123,7 +123,7 @@ export function readQuery(target: string): ReadQuery | ReadingProblem {
   return query;
 }
 
-/** Whether a reading failed. */
+/** Reports whether a reading failed. */
 export function isUnread(reading: ReadPath | ReadQuery | ReadingProblem): reading is ReadingProblem {
   return 'problem' in reading;
 }
@@ -251,12 +251,12 @@ function segmentGlob(text: string): Glob | typeof anyDepth {
   return text === anyDepth ? anyDepth : parseGlob(text);
 }
 
-/** Whether a path, as its decoded segments, is one that the glob covers. */
+/** Reports whether a path, as its decoded segments, is one that the glob covers. */
 export function matchesPath(globs: PathGlob['segments'], segments: readonly string[]): boolean {
   return matchesAll(globs, segments, matchesSegment);
 }
 
-/** Whether the glob covers one of the readings, with each segment as it is or without a suffix. */
+/** Reports whether the glob covers one of the readings, with each segment as it is or without a suffix. */
 export function matchesLoosely(
   globs: PathGlob['loose'],
   readings: ReturnType<typeof looseReadings>,
@@ -301,7 +301,7 @@ function matchesSegmentStem(glob: Glob, segment: string): boolean {
   return glob.text === '*' ? segment !== '' : matchesStem(glob, segment);
 }
 
-/** Whether every path that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
+/** Reports whether every path that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
 export function pathCovers(outer: PathGlob, inner: PathGlob): boolean {
   return coversFrom(outer.segments, inner.segments);
 }

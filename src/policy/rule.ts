@@ -100,7 +100,7 @@ export interface Rule {
   readonly key: string;
   readonly outcome: RuleOutcome;
   readonly conditions: Conditions;
-  /** Whether a request that it matches is refused where it gives no `Sidekey-Reason`. */
+  /** True if a request that it matches is refused where it gives no `Sidekey-Reason`. */
   readonly requireReason: boolean;
   readonly limits: readonly RuleLimit[];
   /** Bytes of a response body; null: any. */
@@ -119,9 +119,9 @@ export interface DomainRules {
   readonly mode: 'enforce' | 'report';
   /** Where the rules stand, for people. */
   readonly origin: string;
-  /** Whether a rule, or a person, looks at the method: then a request that names another one besides is refused. */
+  /** True if a rule, or a person, looks at the method: then a request that names another one besides is refused. */
   readonly readsMethods: boolean;
-  /** Whether a rule, or a person, looks at the path, or a rule at the query: then one that has two readings is refused. */
+  /** True if a rule, or a person, looks at the path, or a rule at the query: then one that has two readings is refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;
 }
@@ -132,7 +132,7 @@ export interface CompiledRule {
   /** Those that look at the body come last. */
   readonly checks: readonly Check[];
   /**
-   * Whether passing the rule over could let more through than the rule does: it refuses, asks, withholds the credential, or
+   * True if passing the rule over could let more through than the rule does: it refuses, asks, withholds the credential, or
    * limits. Such a rule refuses what it cannot tell; an `allow` without more is passed over.
    */
   readonly restricts: boolean;
@@ -211,7 +211,7 @@ const anything: RequestFacts = {
 /** Methods that change nothing (RFC 9110 §9.2.1), as far as they can reach an upstream. */
 const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-/** Whether these rules let nothing through but what only reads. Of rules that only report, nothing is certain. */
+/** Reports whether these rules let nothing through but what only reads. Of rules that only report, nothing is certain. */
 export function areReadOnly(
   rules: readonly Pick<Rule, 'outcome' | 'conditions'>[],
   { default: otherwise, mode }: Pick<DomainRules, 'default' | 'mode'>,
@@ -224,7 +224,7 @@ export function areReadOnly(
 }
 
 /**
- * Whether every request that `inner` is meant for meets `outer` too, so that a rule with `inner` is never reached behind one
+ * Reports whether every request that `inner` is meant for meets `outer` too, so that a rule with `inner` is never reached behind one
  * with `outer`. May say no where it is so; never yes where it is not.
  */
 export function conditionsCover(outer: Conditions, inner: Conditions): boolean {

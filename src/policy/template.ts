@@ -63,7 +63,7 @@ export function namesOf({ sign, headers, query }: SigningTemplates): readonly st
   );
 }
 
-/** Whether a signature is made of the body. */
+/** Reports whether a signature is made of the body. */
 export function signsBody(templates: SigningTemplates): boolean {
   return namesOf(templates).some((name) => name === 'body' || (ofBody as readonly string[]).includes(name));
 }

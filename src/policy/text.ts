@@ -63,7 +63,7 @@ export function disguisedField(text: string): string | null {
   return bareNames.get(read.replaceAll('-', '')) ?? null;
 }
 
-/** Whether a credential must never be carried in a field of this name. */
+/** Reports whether a credential must never be carried in a field of this name. */
 export function isReservedFieldName(text: string): boolean {
   const lower = text.toLowerCase();
   return (
@@ -119,7 +119,7 @@ export function parseGlob(text: string): Glob {
 }
 
 /**
- * Whether a glob covers the whole of a text. The time it takes grows with the length of the text and no faster, whatever
+ * Reports whether a glob covers the whole of a text. The time it takes grows with the length of the text and no faster, whatever
  * the glob: the first place where a part fits is always as good as a later one.
  */
 export function matchesGlob({ parts }: Glob, text: string): boolean {
@@ -140,7 +140,7 @@ export function matchesGlob({ parts }: Glob, text: string): boolean {
 }
 
 /**
- * Whether a glob covers a text, or what stands before one of its suffixes: `.json`, `::$DATA`, `()`, dots and blanks. It
+ * Reports whether a glob covers a text, or what stands before one of its suffixes: `.json`, `::$DATA`, `()`, dots and blanks. It
  * takes no more time than `matchesGlob`, for any cut that comes after the parts between the stars is as good as another.
  */
 export function matchesStem({ parts }: Glob, text: string): boolean {
@@ -170,14 +170,14 @@ function endsStem(text: string, end: number): boolean {
   return suffix.test(text);
 }
 
-/** Whether one of them covers it. */
+/** Reports whether one of them covers it. */
 export function matchesAny(globs: readonly Glob[], text: string): boolean {
   // A loop without a function of its own: each rule asks this of all that a request names.
   for (const glob of globs) if (matchesGlob(glob, text)) return true;
   return false;
 }
 
-/** Whether every text that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
+/** Reports whether every text that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
 export function globCovers(outer: Glob, inner: Glob): boolean {
   // A star is a character to a glob that has one there too, and one that no part of a glob can hold.
   return outer.text === inner.text || matchesGlob(outer, inner.text);

@@ -13,7 +13,7 @@ export interface TimeWindow {
 /** Names of the days, in the order of their numbers. */
 export const weekdayNames = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 
-/** Whether the runtime's time-zone database has a zone of this name. An offset such as +02:00 is none: it knows no summer. */
+/** Reports whether the runtime's time-zone database has a zone of this name. An offset such as +02:00 is none: it knows no summer. */
 export function isZone(text: string): boolean {
   if (!/^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text)) return false;
   try {

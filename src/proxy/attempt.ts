@@ -17,7 +17,7 @@ import type { CredentialRenewal } from './credential.ts';
 import type { RequestBody } from './request-body.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
 
-/** Whether a status says that the credential was not enough (RFC 6750 §3.1). */
+/** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
 export function isRefusal(status: number): boolean {
   return status === 401 || status === 403;
 }
@@ -113,11 +113,11 @@ export interface AttemptContext {
   /** The body as it comes, or the copy that was kept; null: it has no byte. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
-  /** Whether a 401 may have the token renewed and the request sent again. */
+  /** True if a 401 may have the token renewed and the request sent again. */
   readonly mayRenew: boolean;
-  /** Whether the request may be sent again with a new DPoP nonce. */
+  /** True if the request may be sent again with a new DPoP nonce. */
   readonly mayProve: boolean;
-  /** Whether a kept connection has just died under this request: it needs a new one. */
+  /** True if a kept connection has just died under this request: it needs a new one. */
   readonly fresh: boolean;
   readonly meter: Meter;
   readonly reply: Reply;
@@ -145,12 +145,12 @@ export type AttemptEnd =
 /** An upstream that has not answered an expectation for so long may know none: the client is told to go on. */
 export const expectationMs = 2_000;
 
-/** Whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
+/** Reports whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
 export function expects(it: AttemptContext): boolean {
   return it.reply.waits && it.request.framing.kind !== 'none';
 }
 
-/** Whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
+/** Reports whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
 export function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
 }
@@ -158,13 +158,13 @@ export function isSafe(method: string): boolean {
 /** A body to be sent, as its head frames it. */
 interface UploadBody {
   readonly framing: BodyPlan;
-  /** As it comes, or all of it; null: it has no byte. */
+  /** Stream or whole body; null: no byte. */
   readonly pieces: AsyncIterable<Buffer> | Buffer | null;
   /** Asked when all pieces have come. */
   readonly trailers: () => RawFields;
 }
 
-/** What a body is written to. */
+/** Destination of a body. */
 interface UploadTarget {
   /** False: it takes no more until it has drained. */
   write(piece: Buffer): boolean;
@@ -208,9 +208,9 @@ function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefine
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */
 export class Upload {
-  /** Whether all of it has been written. */
+  /** True if all of it has been written. */
   isSent = false;
-  /** Whether it waits for the next piece, and not for the upstream. */
+  /** True if it waits for the next piece, and not for the upstream. */
   waitsForPiece = true;
   readonly #target: UploadTarget;
   #stopped = false;
@@ -280,7 +280,7 @@ function notAsLong(): SidekeyError {
 }
 
 /**
- * What went wrong with an upstream, as a client is told.
+ * Describes a failure of an upstream to the client.
  *
  * @param answering whether the first bytes of an answer had come
  */
@@ -326,7 +326,7 @@ export class ConnectionEnded extends Error {
 
 type UpstreamCode = 'upstream_tls' | 'upstream_unreachable' | 'upstream_protocol';
 
-/** Whether an error says no more than that the connection is gone. */
+/** Reports whether an error says no more than that the connection is gone. */
 export function isConnectionLoss(error: Error): boolean {
   return error instanceof ConnectionEnded || ['ECONNRESET', 'EPIPE'].includes(codeOf(error));
 }

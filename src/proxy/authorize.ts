@@ -51,7 +51,7 @@ export interface GrantedRequest extends AuthorizedRequest {
   readonly grant: Grant;
 }
 
-/** Whether a request gets the credential of a grant. */
+/** Reports whether a request gets the credential of a grant. */
 export function isGranted(request: AuthorizedRequest): request is GrantedRequest {
   return request.grant !== null && request.decision.outcome !== 'tunnel';
 }
@@ -212,7 +212,7 @@ export function grantOf({ candidates, caller }: Evaluation, decision: GrantDecis
 }
 
 /**
- * What policy may look at of a request, its body left out. Labels of the grant that is meant count too.
+ * Returns the facts of a request for policy, without its body. They include the labels of its grant.
  *
  * @param target with the path as it may be shown
  * @param methodParameters those of the provider whose grant is meant

@@ -57,7 +57,7 @@ export async function connect(
     if (identity instanceof SidekeyError) throw identity;
     record.identity(identity);
 
-    // What is for the proxy itself is answered inside, and never dialed.
+    // Requests for the proxy itself are answered inside and never dialed.
     const own = isOwn(target);
     const decision = own ? ({ outcome: 'inject' } as const) : decideConnect(settings.policy, target);
     switch (decision.outcome) {
@@ -120,8 +120,8 @@ function brokenOff({ host, port }: Authority, failure: Error | undefined): strin
 }
 
 /**
- * What the upstream speaks. Where it cannot be asked, the first request will say why. One that is to see a grant's
- * certificate is not asked: nobody has let a request through that may show it, and without it there may be no answer.
+ * Returns the protocol of the upstream. If it cannot be reached, the first request reports why. An upstream that needs a
+ * grant's certificate is not contacted: no request has been authorized that may present it.
  */
 async function spokenBy(
   authority: Authority,

@@ -52,7 +52,7 @@ export async function discover(
 }
 
 /**
- * Whether a client would rather have JSON than text (RFC 9110 §12.5.1). Ranges with a star say nothing about it: who takes
+ * Reports whether a client would rather have JSON than text (RFC 9110 §12.5.1). Ranges with a star say nothing about it: who takes
  * anything gets the text, which is for reading.
  */
 export function prefersJson(accept: string): boolean {
@@ -68,19 +68,19 @@ function weighed(part: string): [type: string, weight: number] {
   return [type, weight === undefined ? 1 : Number(weight)];
 }
 
-/** What one caller may call now, and by what right. Times are milliseconds since the epoch. */
+/** Hosts that one caller may call now, and the permission for them. Times are milliseconds since the epoch. */
 interface Reach {
   readonly now: number;
   /** Null: it showed no token. */
   readonly agent: string | null;
   readonly lease: { readonly id: string; readonly purpose: string } | null;
-  /** When the caller's right ends, if nobody takes or renews it before; null: no end is known. */
+  /** Time at which the caller's right ends, if nobody takes or renews it before; null: no end is known. */
   readonly endsAt: number | null;
   readonly hosts: readonly ReachedHost[];
   /** Hosts that are passed through as they are, and those that are refused, by the map. */
   readonly tunnels: readonly string[];
   readonly denied: readonly string[];
-  /** What happens at any other host. */
+  /** Action for any other host. */
   readonly unmatched: 'deny' | 'tunnel';
 }
 
@@ -92,9 +92,9 @@ interface ReachedHost {
   readonly grants: readonly ReachedGrant[];
   /** Name of the one that a request gets which names none; null: none, see `problem`. */
   readonly chosen: string | null;
-  /** Why no single grant stands for a request there; null: one does. */
+  /** Reason why no single grant stands for a request there; null: one does. */
   readonly problem: Problem | null;
-  /** What may be done there; null: everything. */
+  /** Rules of the host; null: none. */
   readonly rules: ReachedRules | null;
 }
 
@@ -107,9 +107,9 @@ interface ReachedRules extends Pick<DomainRules, 'mode' | 'default'> {
 /** A grant, without anything of its credential. */
 interface ReachedGrant extends Pick<Grant, 'name' | 'user' | 'provider' | 'scopes'> {
   readonly state: GrantState;
-  /** When the caller's right to it ends; null: no end is known. */
+  /** Time at which the caller's right to it ends; null: no end is known. */
   readonly endsAt: number | null;
-  /** Why it is of no use now; null: it is of use. */
+  /** Reason why it is of no use now; null: it is of use. */
   readonly problem: Problem | null;
 }
 
@@ -151,7 +151,7 @@ async function reachOf(
   };
 }
 
-/** Who asks for it, and with which request. */
+/** Caller and request. */
 interface Asked {
   readonly inbound: InboundRequest;
   readonly target: Target;
@@ -241,7 +241,7 @@ function namesOf(domains: readonly Domain[], kind: Domain['action']['kind']): st
   return domains.filter(({ action }) => action.kind === kind).map(({ pattern }) => pattern.text);
 }
 
-/** What a caller reaches, for programs. Times are ISO 8601; null: there is none. */
+/** Renders the reach of a caller as JSON. Times are ISO 8601; null: none. */
 function reachJson({ now, agent, lease, endsAt, hosts, tunnels, denied, unmatched }: Reach): object {
   return {
     sidekey: 1,
@@ -297,7 +297,7 @@ function reachJsonTime(at: number | null): string | null {
   return at === null ? null : new Date(at).toISOString();
 }
 
-/** What a caller reaches, for reading: the reader is most often a language model that wants to know what to do. */
+/** Renders the reach of a caller as text, most often for a language model. */
 
 const outcomes: Readonly<Record<RuleOutcome, string>> = {
   allow: 'allowed',

@@ -23,7 +23,7 @@ import {
 } from './attempt.ts';
 import { ResponseHandler, type Transport } from './response.ts';
 
-/** What a response turns out to be, in its order. */
+/** Events of a response, in their order. */
 interface ResponseSink {
   /** An interim response, good until this returns. */
   interim(head: ResponseHeadBytes): void;
@@ -50,7 +50,7 @@ class ResponseReading {
   #body: BodyReader | null = null;
   #mayReuse = false;
   #over = false;
-  /** Whether a byte of an answer has come. */
+  /** True if a byte of an answer has come. */
   hasBegun = false;
 
   constructor(method: string, limits: Limits, sink: ResponseSink) {
@@ -60,12 +60,12 @@ class ResponseReading {
     this.#heads = createResponseReader(limits);
   }
 
-  /** Whether the final head has come. */
+  /** Reports whether the final head has come. */
   get hasHead(): boolean {
     return this.#body !== null;
   }
 
-  /** Whether the connection can be used again: to be asked when the response is whole. */
+  /** Reports whether the connection can be used again: to be asked when the response is whole. */
   get isReusable(): boolean {
     return this.#over && this.#mayReuse;
   }
@@ -172,7 +172,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   #upload: Upload | null = null;
   /** For how long the upstream keeps the connection, as it says. */
   #idleMs: number | null = null;
-  /** Whether the upstream may have left the body of the request unread. */
+  /** True if the upstream may have left the body of the request unread. */
   #isBodyDoubtful = false;
 
   constructor(context: AttemptContext) {
@@ -196,7 +196,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     return this.#response.end;
   }
 
-  // What the connection tells.
+  // Events of the connection.
 
   connected(connection: UpstreamConnection): void {
     const { request, reply, limits } = this.#context;
@@ -251,7 +251,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     this.#broke(error);
   }
 
-  // What the response turns out to be.
+  // Events of the response.
 
   interim(head: ResponseHeadBytes): void {
     const { request, reply } = this.#context;
@@ -277,14 +277,14 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const connection = this.#connection;
     this.#connection = null;
     this.#upload?.stop();
-    // What the upstream did not read of the body it reads as the beginning of the next request.
+    // The upstream reads an unread body as the start of the next request.
     const isReusable = !this.#isBodyDoubtful && this.#reading.isReusable;
     if (isReusable && connection?.isFull === false) connection.release(this.#idleMs);
     else connection?.destroy();
     this.#response.whole(trailers);
   }
 
-  // What the answer asks for.
+  // Calls of the response handler.
 
   pause(): void {
     this.#connection?.pause();

@@ -45,7 +45,7 @@ export class StreamAttempt implements StreamUser, Transport {
     return this.#response.end;
   }
 
-  // What the stream tells.
+  // Events of the stream.
 
   opened(stream: UpstreamStream): void {
     const { request, reply } = this.#context;
@@ -122,7 +122,7 @@ export class StreamAttempt implements StreamUser, Transport {
     else this.#response.broke(error, this.#hasBegun, how === 'unprocessed' && !this.#hasBegun);
   }
 
-  // What the answer asks for.
+  // Calls of the response handler.
 
   pause(): void {
     this.#stream?.pause();

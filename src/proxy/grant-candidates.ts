@@ -11,7 +11,7 @@ export interface GrantCandidates {
   readonly reference: string;
   readonly candidates: readonly Grant[];
   readonly selected: Selected;
-  /** Whether the domain has rules, which may ask for more of the grant. */
+  /** True if the domain has rules, which may ask for more of the grant. */
   readonly ruled: boolean;
 }
 

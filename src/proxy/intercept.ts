@@ -3,22 +3,22 @@ import { type SecureContext, TLSSocket } from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
 import type { Protocol, NegotiatedProtocol } from '../upstream/protocol.ts';
 
-/** What the client speaks inside CONNECT, and the stream to read its requests from. */
+/** Protocol of the client inside CONNECT, and the stream of its requests. */
 export type Inside =
   | {
       readonly scheme: 'https';
       readonly stream: TLSSocket;
       readonly serverName: string | null;
       readonly protocol: Protocol;
-      /** Whether the client may open WebSockets over HTTP/2; it does so where it may, and not all upstreams take them. */
+      /** True if the client may open WebSockets over HTTP/2; it does so where it may, and not all upstreams take them. */
       readonly extendedConnect: boolean;
     }
   | { readonly scheme: 'http'; readonly stream: Duplex; readonly serverName: null };
 
-/** How a CONNECT is intercepted. */
+/** Options of an interception. */
 export interface Interception {
   readonly leafFor: (host: string) => SecureContext;
-  /** What the upstream speaks; asked where the client could speak HTTP/2. Never rejects. */
+  /** Returns the protocol of the upstream; called where the client offers HTTP/2. Never rejects. */
   readonly spoken: () => NegotiatedProtocol | Promise<NegotiatedProtocol>;
   /** Told why the handshake failed, where the client said so. */
   readonly failed?: (why: Error) => void;
@@ -77,7 +77,7 @@ export async function intercept(
   }
 }
 
-/** What a client said first: `protocols` are those of its ClientHello; null: it speaks no TLS. */
+/** First bytes of a client, and the protocols of its ClientHello; null: no TLS. */
 interface Beginning {
   readonly bytes: Buffer;
   readonly protocols: readonly string[] | null;
@@ -131,7 +131,7 @@ function handshake(stream: TLSSocket): Promise<boolean> {
   });
 }
 
-/** What the first bytes of a TLS connection say. */
+/** Result of reading the first bytes of a TLS connection. */
 type HelloReading =
   /** Nothing yet: at least so many bytes in all are needed. */
   | { readonly kind: 'more'; readonly bytes: number }
@@ -142,7 +142,7 @@ type HelloReading =
 export const longestHello = 32_768;
 
 const handshakeRecordType = 22;
-/** Of every version from SSL 3.0 to TLS 1.3. */
+/** Major version of the record layer, from SSL 3.0 to TLS 1.3. */
 const majorVersion = 3;
 const clientHello = 1;
 const alpnExtension = 16;
@@ -161,7 +161,7 @@ export function readClientHello(bytes: Buffer): HelloReading {
   let needed = handshakeHead;
   let at = 0;
   while (size < needed) {
-    // What is none is not waited for: OpenSSL says so.
+    // Other bytes go to OpenSSL, which reports the error.
     if (bytes.length > at && bytes[at] !== handshakeRecordType) return unread;
     if (bytes.length > at + 1 && bytes[at + 1] !== majorVersion) return unread;
     if (at === 0 && bytes.length > recordHead && bytes[recordHead] !== clientHello) return unread;
@@ -243,7 +243,7 @@ class Fields {
     return number;
   }
 
-  /** What a length of so many bytes stands before. */
+  /** Reads a vector whose length has so many bytes. */
   vector(lengthBytes: number): Fields | null {
     const length = this.number(lengthBytes);
     if (length === null || this.#at + length > this.#bytes.length) {

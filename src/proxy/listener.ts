@@ -234,7 +234,7 @@ export function createListener(services: ProxyServices): Listener {
   };
 }
 
-/** What is cut of a connection that others use, too, and the bytes that went through it. */
+/** Wraps one stream of a shared connection, so that it can be closed alone and its bytes are counted. */
 function oneStream(stream: RequestStream, meter: Meter): Cuttable {
   return {
     destroy: () => stream.destroy(),
@@ -293,7 +293,7 @@ function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply):
 }
 
 /**
- * Whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, h2c above all, would hide requests from policy:
+ * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, h2c above all, would hide requests from policy:
  * such a request is forwarded as a plain one, without its `Upgrade`.
  */
 function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {

@@ -19,7 +19,7 @@ export type PathRedactor = (
   offer: Pick<GrantCandidates, 'reference' | 'candidates'> | null,
 ) => string | Promise<string>;
 
-/** What of the providers is asked. `get` throws for a definition that is wrong. */
+/** Providers. `get` throws for an invalid definition. */
 interface Providers {
   readonly names: readonly string[];
   get(name: string): Pick<Provider, 'audience' | 'inject'> | undefined;
@@ -44,7 +44,7 @@ export function createPathRedactor(providers: Providers): PathRedactor {
     if (isOffered) return shown;
     everywhere ??= readAll(providers);
     return everywhere.then((plansAt) => {
-      // Where there is no grant yet, its reference may be the name of a provider, or have one by chance.
+      // Without a grant, the reference may be the name of a provider.
       const named = offer === null ? undefined : providers.get(offer.reference)?.inject;
       return plansAt(authority).reduce(without, named === undefined ? path : named.reduce(without, path));
     });
@@ -106,8 +106,8 @@ function without(path: string, { as }: InjectPlace): string {
 const places = new Map<string, RegExp>();
 
 /**
- * Where the credential stands: the rest of the segment that the prefix begins, however the prefix is written. `//bot…` and
- * `/%62ot…` are `/bot…` to some who read them.
+ * Finds the credential: the rest of the segment that starts with the prefix, in any spelling. Some servers read `//bot…` and
+ * `/%62ot…` as `/bot…`.
  */
 function placeOf(prefix: string): RegExp {
   const known = places.get(prefix);
@@ -123,13 +123,12 @@ function placeOf(prefix: string): RegExp {
 
 /** More encodings upon each other than anybody undoes. */
 const mostRounds = 8;
-/** What makes a server find segments elsewhere than they stand: dots, backslashes, parameters, control characters. */
+/** Characters that make servers split segments in other ways: dots, backslashes, parameters, control characters. */
 const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
 
 /**
- * Of a path that servers may read in another way than it stands there (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`): what stands
- * before the first segment that one of the prefixes could end with, wherever that is. The rest may hold a credential, so it
- * is not answered. Null: the path has one reading, or none of its segments can be meant.
+ * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment that may end one of
+ * the prefixes. The rest may hold a credential. Null: the path has one reading, or no segment matches.
  *
  * @param target origin-form, with its query
  */
@@ -160,7 +159,7 @@ function isOdd(path: string): boolean {
   return read !== bytes.toLowerCase() || read !== decoded(read) || moving.test(read);
 }
 
-/** Whether a segment, in the reading that finds most, or a part of it begins with a name. */
+/** Reports whether a segment, in the reading that finds most, or a part of it begins with a name. */
 function couldBe(segment: string, name: string): boolean {
   let read = fold(segment);
   for (let round = 0; round < mostRounds; round += 1) {

@@ -41,7 +41,7 @@ export class ExchangeRecord {
   readonly #begunAt: number;
   readonly #now: () => number;
   readonly #known: Known;
-  /** Of the grant that was not used yet. */
+  /** Facts of the selected grant, before its credential is used. */
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
   #lack: string | null = null;
   #accessed = false;

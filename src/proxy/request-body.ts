@@ -16,7 +16,7 @@ export interface RequestBody {
   again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
 
-/** How much may come, and how much is kept; both in bytes. */
+/** Limits of a request body, in bytes. */
 interface RequestBodyBounds {
   /** Bytes that are kept; a longer body cannot be sent again. */
   readonly keep: number;

@@ -65,12 +65,12 @@ export class ResponseHandler {
     return this.#end.promise;
   }
 
-  /** Whether nothing more is forwarded. */
+  /** Reports whether nothing more is forwarded. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** Whether the client or the token endpoint is slow, and not the upstream. */
+  /** Reports whether the client or the token endpoint is slow, and not the upstream. */
   get isWaitedFor(): boolean {
     return this.#isDraining || (this.#buffered !== null && this.#again === null);
   }
@@ -111,7 +111,7 @@ export class ResponseHandler {
       this.#forwardHead(status, reason, fields);
   }
 
-  /** As `head`, with bytes that are good until this returns. */
+  /** Like `head`, with bytes that are valid until this returns. */
   headRead(head: ResponseHeadBytes): void {
     if (this.#isOver) return;
     const { request, reply, credentials } = this.#context;
@@ -134,7 +134,7 @@ export class ResponseHandler {
     }
   }
 
-  /** As `payload`, with bytes that are good until this returns. */
+  /** Like `payload`, with bytes that are valid until this returns. */
   payloadLent(piece: Buffer): void {
     const isCopied = this.#buffered === null && this.#context.reply.copies === true;
     this.payload(isCopied ? piece : Buffer.from(piece));
@@ -174,7 +174,7 @@ export class ResponseHandler {
     }
   }
 
-  /** As `broke`, where there is no connection to end. */
+  /** Like `broke`, without a connection to close. */
   fail(error: Error, hasBegun: boolean, isUnprocessed = false): void {
     if (this.#isOver) return;
     const { request, reply, body } = this.#context;
@@ -252,7 +252,7 @@ export class ResponseHandler {
     if (!this.#isOver) this.#into.end(this.#forwardable(trailers), () => this.#finish('complete'));
   }
 
-  /** Whether the response is searched for the credential. */
+  /** Reports whether the response is searched for the credential. */
   #isGuarded(status: number): boolean {
     const { leakGuard } = this.#context.request;
     return leakGuard !== null && isCovered(leakGuard, status);
@@ -279,7 +279,7 @@ export class ResponseHandler {
 
   // A 401.
 
-  /** Whether the response is buffered, because a newer token or another proof may get another one. */
+  /** Reports whether the response is buffered, because a newer token or another proof may get another one. */
   #isBuffered(status: number, proof: ProofAnswer, buffer: () => BufferedResponse): boolean {
     const { body, mayRenew, mayProve, reply } = this.#context;
     this.#status = status;
@@ -309,7 +309,7 @@ export class ResponseHandler {
     return credentials.renew(request, isReplayable);
   }
 
-  /** Whether the request is sent again with another proof. */
+  /** Reports whether the request is sent again with another proof. */
   #isProvedAgain(buffer: () => BufferedResponse): boolean {
     const { body } = this.#context;
     const whole = body.whole();

@@ -19,7 +19,7 @@ interface OpenConnection {
   readonly client: Cuttable;
   readonly permission: Permission;
   /**
-   * Why policy, as it is now, would not let it begin. Null: policy is not asked again, nor is whether callers need a
+   * Returns why policy, as it is now, would not let it begin. Null: policy is not asked again, nor is whether callers need a
    * token; what ends by itself goes on under the config that it began with.
    */
   readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
@@ -27,7 +27,7 @@ interface OpenConnection {
   readonly settle?: () => void;
 }
 
-/** What can be cut: a connection, or one stream of it. */
+/** A connection or a stream that can be closed. */
 export interface Cuttable {
   destroy(): unknown;
   /** Bytes so far; absent: they are not counted. */
@@ -50,7 +50,7 @@ export interface OpenConnections {
 interface Entry extends OpenConnection {
   bytes: number;
   judgedAt: number;
-  /** When the clock ends the right, as far as was known when it was last asked for. */
+  /** Time at which the clock ends the right, as far as was known when it was last asked for. */
   endsAt: number;
   cutBy: SidekeyError | null;
 }
@@ -77,11 +77,11 @@ export function createOpenConnections(
 ): OpenConnections {
   const open = new Set<Entry>();
   let cancel: (() => void) | null = null;
-  /** Of the next look, while there is one. */
+  /** Time of the next check. */
   let wakesAt = Infinity;
   let looking: Promise<void> | null = null;
   let closed = false;
-  /** What began a moment ago. */
+  /** Entries that began in this turn. */
   let begun: Entry[] = [];
   let cancelLearning: (() => void) | null = null;
 
@@ -103,7 +103,7 @@ export function createOpenConnections(
 
   async function look(): Promise<void> {
     let count = 0;
-    // What begins meanwhile is for the next look: a busy proxy would never come to an end.
+    // Entries that begin meanwhile are for the next check: a busy proxy would never end this one.
     const all = Array.from(open);
     for (const entry of all) {
       count += 1;
@@ -140,7 +140,7 @@ export function createOpenConnections(
     if (open.has(entry) && looking === null && entry.endsAt < wakesAt) wakeAt(entry.endsAt);
   }
 
-  /** Why it may not stay open; null: it may, until `endsAt` at least. */
+  /** Returns why it may not stay open; null: it may, until `endsAt` at least. */
   async function refusalOf(entry: Entry): Promise<SidekeyError | null> {
     const now = services.now();
     const bytes = bytesOf(entry.client);
@@ -238,7 +238,7 @@ export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: T
   async function look(): Promise<void> {
     for (const [identity, { grant, sealed }] of shown) {
       try {
-        // What is opened stays one object until it is stored anew.
+        // An opened credential stays one object until it is stored again.
         const stored = await grants.open(grant.id);
         if (stored?.sealed === sealed && stored.grant.state === 'active') continue;
       } catch {
@@ -279,11 +279,11 @@ export interface RequestPermission extends Permission {
   readonly approval?: GivenApproval | undefined;
 }
 
-/** What a person said yes to. */
+/** Approval by a person. */
 export interface GivenApproval {
-  /** Of the question that they answered. */
+  /** Id of the approval. */
   readonly id: string;
-  /** Whether the yes is for more than this one request: then what is open goes on for as long as the yes stands. */
+  /** True if the yes is for more than this one request: then what is open goes on for as long as the yes stands. */
   readonly standing: boolean;
 }
 
@@ -293,7 +293,7 @@ interface StandingApprovals {
 }
 
 /**
- * When the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why it has ended. Whether
+ * Returns when the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why it has ended. Whether
  * policy still allows what was done by it is another question.
  *
  * @throws SidekeyError `store_unavailable`
@@ -312,7 +312,7 @@ async function expiryOf(
 }
 
 /**
- * Why policy would not let a request go on with the grant that it had; null: it would. Times of day count, the labels of
+ * Returns why policy would not let a request go on with the grant that it had; null: it would. Times of day count, the labels of
  * the agent and the grant as they are now, and whether a person's yes still covers it.
  *
  * @throws SidekeyError `store_unavailable`
@@ -338,14 +338,14 @@ export async function requestRefusal(
   return new SidekeyError('rule_denied', `${where} no longer has the grant ${grant.name}.`);
 }
 
-/** As `requestFacts` has them: those of the agent, then those of the grant. */
+/** Returns the labels in the order of `requestFacts`: those of the agent, then those of the grant. */
 async function labelsNow({ caller, facts, grant }: RequestPermission): Promise<readonly string[]> {
-  // Where no credential went along, a grant's labels are those that the request was let through with.
+  // Without a credential, the labels of the grant are those of the request.
   const ofGrant = grant === null ? facts.labels.slice(caller.labels.length) : await caller.grantLabels(grant);
   return [...(await caller.labelsNow()), ...ofGrant];
 }
 
-/** Why no yes covers what a rule wants one for; null: one does. */
+/** Returns why no yes covers what a rule wants one for; null: one does. */
 async function approvalRefusal(
   { approval }: RequestPermission,
   approvals: StandingApprovals,
@@ -357,7 +357,7 @@ async function approvalRefusal(
   return isOver ? new SidekeyError('approval_missing', 'The yes that let it in stands no longer.') : null;
 }
 
-/** Why policy would not let a blind tunnel begin; null: it would. */
+/** Returns why policy would not let a blind tunnel begin; null: it would. */
 export function tunnelRefusal(policy: Policy, target: Authority): SidekeyError | null {
   const decision = decideConnect(policy, target);
   if (decision.outcome === 'tunnel') return null;

@@ -13,12 +13,12 @@ import { Malformed } from '../http/h1/scan.ts';
 import type { InterceptedTunnel } from '../http/message.ts';
 import type { RequestHead } from '../http/head.ts';
 
-/** Where a request goes, and the raw path and query that it asks for there. */
+/** Authority of a request, and its raw path and query. */
 export type Target = AbsoluteTarget;
 
 /**
- * What undici and HTTP/1.1 can carry in a request line: no blank, no control byte. And no fragment, which is none of a
- * request target (RFC 9112 §3.2): some servers cut it off, and others take it for a part of the path.
+ * Accepts targets without blanks and control bytes, and without a fragment: a request target has none (RFC 9112 §3.2), some
+ * servers remove it, and others take it for a part of the path.
  */
 const sendablePath = /^\/[\x21\x22\x24-\x7e]*$/;
 

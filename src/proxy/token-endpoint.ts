@@ -16,7 +16,7 @@ import type { PreparedRequest } from './upstream-request.ts';
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const maxTokenRequestBytes = 65_536;
 
-/** What a program asks for that renews a token by itself; the rest needs a person, or is no token for a client. */
+/** Grant types of programs that refresh a token themselves; other types need a person or give no token of a client. */
 const renewals: ReadonlySet<string> = new Set([
   'refresh_token',
   'client_credentials',
@@ -24,7 +24,7 @@ const renewals: ReadonlySet<string> = new Set([
   'urn:ietf:params:oauth:grant-type:token-exchange',
 ]);
 
-/** Whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
+/** Reports whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
 function isTokenRequest(
   { authority, path, method }: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
   provider: Pick<Provider, 'tokenEndpoint'> | undefined,

@@ -38,7 +38,7 @@ export interface PreparedRequest {
 /** A request as it is sent to an upstream. */
 export interface UpstreamRequest
   extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed'> {
-  /** Whether it is for a grant: its credential is applied, or the client brings its own where the provider says so. */
+  /** True if it is for a grant: its credential is applied, or the client brings its own where the provider says so. */
   readonly carriesGrant: boolean;
   /** Bytes that the response body may have; null: any number. */
   readonly maxResponse: number | null;
@@ -92,7 +92,7 @@ export async function upstreamRequest(
   };
 }
 
-/** Whether a byte may follow the head. */
+/** Reports whether a byte may follow the head. */
 export function hasBody({ framing }: Pick<PreparedRequest, 'framing'>): boolean {
   return framing.kind === 'chunked' || (framing.kind === 'length' && framing.bytes > 0);
 }

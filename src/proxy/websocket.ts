@@ -187,7 +187,7 @@ function join(client: Duplex, upstream: Socket, meter: Meter, rewriting: Message
     return;
   }
   const { toUpstream, toClient } = rewriting;
-  // What it holds back is still to be delivered.
+  // Buffered bytes are still to be delivered.
   upstream.once('close', () => toClient.end());
   toClient.once('end', closed);
   client.pipe(toUpstream).pipe(upstream);
@@ -261,7 +261,7 @@ export function isWebSocket(fields: readonly string[]): boolean {
   return fields.length === 1 && fields[0]!.toLowerCase() === 'websocket';
 }
 
-/** What an upstream answered to a handshake, and what came behind its head. */
+/** Response of an upstream to a handshake, and the bytes after its head. */
 interface Handshake {
   readonly head: ResponseHeadBytes;
   readonly plan: ResponsePlan;

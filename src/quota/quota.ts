@@ -119,7 +119,7 @@ export function sweepEveryMinute(sweep: (now: number) => void): (now: number) =>
 
 /** The usage of one limit. No count is the same as an unused one. */
 export interface Count {
-  /** When it was computed, in milliseconds since the epoch. */
+  /** Time at which it was computed, in milliseconds since the epoch. */
   readonly at: number;
   /**
    * Requests in parts, `unit` parts each. A rate gives back `count` parts a millisecond, and its `unit` is its `perMs`, so
@@ -181,7 +181,7 @@ export function charged(count: Count, requests: number, bytes: number): Count {
   return { ...count, used: count.used + requests * count.unit, bytes: count.bytes + bytes };
 }
 
-/** When a count equals no count for every clock, in milliseconds since the epoch. */
+/** Returns when a count equals no count for every clock, in milliseconds since the epoch. */
 function staleAt(limit: RuleLimit, { at, used }: Count): number {
   return (limit.kind === 'rate' ? at + Math.ceil(used / limit.count) : nextDay(at)) + lagMs;
 }

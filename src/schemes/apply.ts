@@ -21,7 +21,7 @@ export interface CredentialUse {
   readonly placement: Placement;
   /** The one authority of the request, which is connected to and verified. */
   readonly authority: Authority;
-  /** Whether the domain allows its credential over plain `http`. */
+  /** True if the domain allows its credential over plain `http`. */
   readonly insecure?: boolean;
   /** For schemes that sign, or write into the body. */
   readonly facts?: MessageFacts;

@@ -53,7 +53,7 @@ export const cookie: AuthScheme<CookiePlacement, { readonly cookie: string }> = 
 
 interface Written {
   readonly fields: readonly string[];
-  /** Whether the cookie is in `fields`; else there is no `Cookie` field. */
+  /** True if the cookie is in `fields`; else there is no `Cookie` field. */
   readonly isPlaced: boolean;
 }
 
@@ -107,7 +107,7 @@ export function withoutSetCookie(fields: readonly string[], name: string): reado
 }
 
 /**
- * Whether a pair has that name.
+ * Reports whether a pair has that name.
  *
  * Some servers end a cookie at a comma (RFC 2965 §3.3.4) or a blank (Python), and find a cookie in what others read as
  * part of a value. For some a quoted value ends at the next quote, so the credential written behind it would be part of

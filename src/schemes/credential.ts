@@ -119,7 +119,7 @@ const fillers: ReadonlySet<string> = new Set([
   'unused',
 ]);
 
-/** Whether the password is a filler: the user name is the key then. */
+/** Reports whether the password is a filler: the user name is the key then. */
 function isFiller(password: string): boolean {
   return password.length < 2 || fillers.has(password);
 }

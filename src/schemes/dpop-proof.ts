@@ -129,7 +129,7 @@ export function newDpopKey(algorithm: DpopAlgorithm): DpopKey {
   return { crv: curves[algorithm], x, ...(y === undefined ? {} : { y }), d };
 }
 
-/** Whether a value that was stored has the form of a key. */
+/** Reports whether a value that was stored has the form of a key. */
 export function isDpopKey(value: unknown): value is DpopKey {
   if (typeof value !== 'object' || value === null) return false;
   const { crv, x, y, d } = value as Readonly<Record<string, unknown>>;

@@ -43,12 +43,12 @@ export const dpop: AuthScheme<DpopPlacement> = {
 type BoundCredential = OAuth2Credential &
   Required<Pick<OAuth2Credential, 'dpop'>> & { readonly accessToken: string };
 
-/** Whether an access token is bound to a key. */
+/** Reports whether an access token is bound to a key. */
 export function isBound(credential: Credential): credential is BoundCredential {
   return credential.type === 'oauth2' && credential.accessToken !== null && credential.dpop?.isBound === true;
 }
 
-/** Whether each request needs a proof. The token decides: it stays bound when the provider's definition changes. */
+/** Reports whether each request needs a proof. The token decides: it stays bound when the provider's definition changes. */
 export function needsProof(credential: Credential, { kind }: Placement): boolean {
   return (kind === 'dpop' || kind === 'bearer') && isBound(credential);
 }
@@ -100,7 +100,7 @@ export function readProofAnswer(
   return nonce === null ? 'in vain' : 'again';
 }
 
-/** Whether the `WWW-Authenticate` fields of a 401 ask for the request again, with a nonce in its proof (RFC 9449 §9). */
+/** Reports whether the `WWW-Authenticate` fields of a 401 ask for the request again, with a nonce in its proof (RFC 9449 §9). */
 export function wantsNonce(challenges: readonly string[]): boolean {
   return challenges
     .slice(0, maxFields)

@@ -181,7 +181,7 @@ interface Signing {
 interface Named {
   readonly name: string;
   readonly template: Template;
-  /** Whether the signature is in it: then it is not in what is signed. */
+  /** True if the signature is in it: then it is not in what is signed. */
   readonly hasSignature: boolean;
 }
 

@@ -125,14 +125,14 @@ export interface RequestHead {
   readonly path: string;
   /** Name, value, name, value… with `Host`. */
   readonly fields: readonly string[];
-  /** Whether the body may have a byte. */
+  /** True if the body may have a byte. */
   readonly hasBody: boolean;
 }
 
 /** Facts of a request besides its path and its fields. */
 export interface MessageFacts {
   readonly method: string;
-  /** Whether the body may have a byte. */
+  /** True if the body may have a byte. */
   readonly hasBody: boolean;
   /** SHA-256 of the body in hex, where `needs` asks for it; else null. */
   readonly bodyHash: string | null;

@@ -55,7 +55,7 @@ const onlyHttp1 = ['http/1.1'];
 interface Dialing {
   /** TLS over TCP, with these ALPN protocols; null: TCP alone. */
   readonly tls: { readonly protocols: readonly string[] } | null;
-  /** Whether our side stays open after the other side has ended. */
+  /** True if our side stays open after the other side has ended. */
   readonly allowHalfOpen: boolean;
   readonly onread?: OnReadOpts | undefined;
   readonly signal: AbortSignal;

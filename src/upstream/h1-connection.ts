@@ -11,7 +11,7 @@ export interface UpstreamConnection {
   resume(): void;
   /** Sets the deadline: milliseconds until `expired`, counted from this call. */
   deadline(ms: number): void;
-  /** Whether more bytes are buffered than the upstream accepts for now: `drained` follows. */
+  /** True if more bytes are buffered than the upstream accepts for now: `drained` follows. */
   readonly isFull: boolean;
   /**
    * Returns the connection to its pool, after every request on it got a complete response.

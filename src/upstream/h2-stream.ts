@@ -10,7 +10,7 @@ export interface StreamHead {
   readonly fields: readonly string[];
   /** Names of fields that must not enter a dynamic table (RFC 7541 §7.1.3). */
   readonly neverIndexed: readonly string[];
-  /** Whether neither body nor trailers follow the head. */
+  /** True if neither body nor trailers follow the head. */
   readonly isWhole: boolean;
 }
 
@@ -70,7 +70,7 @@ export interface StreamContext {
   readonly headBytes: number;
   /** Reports whether the upstream said that it did not process this stream. */
   isUnprocessed(id: number | undefined): boolean;
-  /** Whether the session and all its streams are closed. */
+  /** True if the session and all its streams are closed. */
   readonly isGone: boolean;
 }
 
@@ -82,10 +82,10 @@ export class SessionStream implements UpstreamStream {
   readonly #deadline: Deadline;
   #trailersToSend: readonly string[] = [];
   #trailers: readonly string[] = [];
-  /** Whether the upstream ended the response with END_STREAM. */
+  /** True if the upstream ended the response with END_STREAM. */
   #hasEnded = false;
   #error: Error | null = null;
-  /** Whether its user is not called any more. */
+  /** True if its user is not called any more. */
   #isOver = false;
 
   constructor(native: ClientHttp2Stream, context: StreamContext, user: StreamUser) {

@@ -47,7 +47,7 @@ export class PoolsByPeer<Pool extends { closeIdle(): void }> {
     if (this.#pools.size === 0) this.#closing?.resolve();
   }
 
-  /** When an identity ends, idle connections close at once, the others when they are released. */
+  /** Returns when an identity ends, idle connections close at once, the others when they are released. */
   #watchIdentity(key: string, pool: Pool, { identity }: Peer): void {
     if (identity === undefined) return;
     const close = () => pool.closeIdle();

@@ -9,7 +9,7 @@ export interface ParentProxy {
   readonly authority: Authority;
   /** For Basic authentication (RFC 7617); null: none. */
   readonly credentials: { readonly user: string; readonly password: string } | null;
-  /** Whether the proxy gets names and resolves them itself; the address guard cannot apply then. */
+  /** True if the proxy gets names and resolves them itself; the address guard cannot apply then. */
   readonly remoteDns: boolean;
 }
 

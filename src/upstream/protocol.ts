@@ -10,7 +10,7 @@ export type Protocol = 'h2' | 'http/1.1';
 /** The protocol of an upstream, with its extensions. */
 export interface NegotiatedProtocol {
   readonly protocol: Protocol;
-  /** Whether its SETTINGS have ENABLE_CONNECT_PROTOCOL: it accepts WebSockets over HTTP/2 (RFC 8441 §3). */
+  /** True if its SETTINGS have ENABLE_CONNECT_PROTOCOL: it accepts WebSockets over HTTP/2 (RFC 8441 §3). */
   readonly extendedConnect: boolean;
 }
 

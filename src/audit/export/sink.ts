@@ -36,7 +36,7 @@ export class SinkFailure extends Error {
   override readonly name = 'SinkFailure';
   /** Milliseconds to wait at least, if the receiver said so (RFC 9110 §10.2.3). */
   readonly retryAfterMs: number | undefined;
-  /** Whether the receiver refused the batch for its size. */
+  /** True if the receiver refused the batch for its size. */
   readonly tooLarge: boolean;
 
   constructor(

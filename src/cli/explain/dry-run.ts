@@ -63,7 +63,7 @@ export interface DryRun {
   readonly refusal: SidekeyError | null;
   /** How the request would be sent, as the end of a sentence. */
   readonly outcome: string;
-  /** Whether a person is asked first. */
+  /** True if a person is asked first. */
   readonly held: boolean;
 }
 

@@ -163,7 +163,7 @@ export function hostPattern(option: string, text: string): DomainPattern {
 }
 
 /**
- * Why no request could carry a credential as its provider says. Null: some can, or that is not known before there is a
+ * Returns why no request could carry a credential as its provider says. Null: some can, or that is not known before there is a
  * token.
  */
 function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {

@@ -86,7 +86,7 @@ export function certificateJson(credential: Credential): Readonly<Record<string,
   return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
 }
 
-/** Why a credential cannot be carried as the provider has it, where one of the two is about a certificate; null: it can. */
+/** Returns why a credential cannot be carried as the provider has it, where one of the two is about a certificate; null: it can. */
 export function certificateMisfit(
   credential: Credential,
   { name, inject }: Pick<Provider, 'name' | 'inject'>,

@@ -142,7 +142,7 @@ function refused(grant: Grant, reason: string, hint?: string): SidekeyError {
   return new SidekeyError(code, message, { hint: way });
 }
 
-/** Why a credential could never be refreshed though it has a refresh token, and what would help. */
+/** Reason why a credential could never be refreshed though it has a refresh token, and what would help. */
 interface RefreshGap {
   readonly sentence: string;
   readonly hint: string;

@@ -56,9 +56,9 @@ export interface BodyReader {
    * the next message's. A refusal is final, and is answered again: nothing that comes after it has a meaning.
    */
   read(bytes: Buffer, start: number, end: number): number | Malformed;
-  /** Whether the body has ended. */
+  /** True if the body has ended. */
   readonly over: boolean;
-  /** Whether the body is complete if its connection ends now. */
+  /** True if the body is complete if its connection ends now. */
   readonly isWhole: boolean;
   /** Number of received bytes of the body, without its framing. */
   readonly payload: number;
@@ -77,7 +77,7 @@ interface BodyReaderOptions {
   readonly whose: Whose;
   /** For trailers. */
   readonly limits: HeadLimits;
-  /** Whether `spans` are kept; default: no. */
+  /** True if `spans` are kept; default: no. */
   readonly spans?: boolean;
 }
 
@@ -367,7 +367,7 @@ const framing = new NameSet(framingFields);
  * limits. They are copied as they come: they are few, and are not to go on before all of them are known to be right.
  */
 class TrailerReader {
-  /** Whether all of them have come. */
+  /** True if all of them have come. */
   ended = false;
   readonly #limits: HeadLimits;
   readonly #fields: FieldScanner;

@@ -26,7 +26,7 @@ export interface HeadReader<Head> {
    * A head's bytes stay the caller's: see `FieldTable`. The body begins at `start + head.size`.
    */
   read(bytes: Buffer, start: number, end: number): Head | 'incomplete' | Malformed;
-  /** Whether a head has begun and not ended: the connection must not be taken for an idle one. */
+  /** True if a head has begun and not ended: the connection must not be taken for an idle one. */
   readonly begun: boolean;
 }
 

@@ -311,7 +311,7 @@ export function numberOfText(name: string): number {
   return family === undefined ? 0 : known[family];
 }
 
-/** Whether a number stands for one name alone. */
+/** Reports whether a number stands for one name alone. */
 export function isOneName(number: number): boolean {
   return number !== 0 && number < known['proxy-'];
 }
@@ -370,7 +370,7 @@ export const hexOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   return /[0-9A-Fa-f]/.test(text) ? Number.parseInt(text, 16) : 16;
 });
 
-/** Whether bytes spell a word, without regard to case. `word` in lower case. */
+/** Reports whether bytes spell a word, without regard to case. `word` in lower case. */
 export function spells(bytes: Buffer, start: number, end: number, word: string): boolean {
   if (end - start !== word.length) return false;
   for (let i = 0; i < word.length; i += 1) {

@@ -171,7 +171,7 @@ export function fieldLines(fields: RawFields): string {
   return lines;
 }
 
-/** Whether a text is latin1 without control bytes except tabs. */
+/** Reports whether a text is latin1 without control bytes except tabs. */
 export function isOneLine(text: string): boolean {
   return oneLine.test(text);
 }

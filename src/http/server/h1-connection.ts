@@ -69,7 +69,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (!this.#isBusy && !this.#intake.inHead && this.#intake.body === null) this.socket.destroy();
   }
 
-  /** Whether a request is being answered, or waits. */
+  /** Reports whether a request is being answered, or waits. */
   get #isBusy(): boolean {
     return this.#reply !== null || this.#waiting.length > 0;
   }
@@ -337,11 +337,11 @@ export interface Service {
   /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly limits: () => Limits;
-  /** Whether the proxy is stopping. Then each response is the last of its connection. */
+  /** Reports whether the proxy is stopping. Then each response is the last of its connection. */
   readonly isClosing: () => boolean;
   /** Answers a request. The next one waits for the promise, which never rejects. */
   exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
-  /** Whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
+  /** Reports whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
   takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
   /** Takes over the connection, with the bytes behind the head. The socket is paused. */
   takeOver(head: RequestHeadBytes, from: ClientConnection, early: Buffer): void;

@@ -22,7 +22,7 @@ export type Stop =
 
 /** The connection that an intake reads for. */
 export interface IntakeOwner extends BodySource {
-  /** Whether a request takes over the connection. */
+  /** Reports whether a request takes over the connection. */
   takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
   /** Receives a request. Returns whether to read more. */
   requested(request: Incoming): boolean;
@@ -47,12 +47,12 @@ export class RequestIntake {
     this.#heads = createRequestReader(limits);
   }
 
-  /** Whether a head, or an empty line before one, is incomplete. */
+  /** Reports whether a head, or an empty line before one, is incomplete. */
   get inHead(): boolean {
     return this.#heads.begun;
   }
 
-  /** Whether only an empty line was received, which some clients send behind a body. */
+  /** Reports whether only an empty line was received, which some clients send behind a body. */
   get isBlank(): boolean {
     return this.#pending.isBlank;
   }
@@ -140,7 +140,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     this.#reader = reader;
   }
 
-  /** Whether the body has ended. */
+  /** Reports whether the body has ended. */
   get over(): boolean {
     return this.#reader.over;
   }
@@ -246,7 +246,7 @@ export class PendingBytes {
   #buffer: Buffer | null = null;
   #size = 0;
 
-  /** Whether there is no more than an empty line, as some clients send it behind a body. */
+  /** Reports whether there is no more than an empty line, as some clients send it behind a body. */
   get isBlank(): boolean {
     return this.#size <= 2 && (this.#buffer === null || this.#buffer[0] === CR);
   }

@@ -13,11 +13,11 @@ export interface ReplyLine {
   readonly outbox: WriteBuffer;
   /** Returns the lines of the `Connection` fields. */
   connectionLines(isLast: boolean): string;
-  /** Whether the connection ends with this response in any case. Read at the head. */
+  /** True if the connection ends with this response in any case. Read at the head. */
   readonly endsAnyway: boolean;
-  /** Whether the client has ended its side. */
+  /** True if the client has ended its side. */
   readonly hasEnded: boolean;
-  /** Whether the write buffer is full, so that optional output is omitted. */
+  /** True if the write buffer is full, so that optional output is omitted. */
   readonly isFull: boolean;
   /** Stops reading requests. */
   takeNoMore(): void;
@@ -32,10 +32,10 @@ export interface ReplyLine {
 export class ClientReply implements Reply {
   readonly copies = true as const;
   started = false;
-  /** Whether all of it was written. */
+  /** True if all of it was written. */
   ended = false;
   readonly gone = createGone();
-  /** Whether a client that ends its side counts as gone. */
+  /** True if a client that ends its side counts as gone. */
   isHeld = false;
   readonly #line: ReplyLine;
   readonly #head: RequestHeadBytes;
@@ -101,7 +101,7 @@ export class ClientReply implements Reply {
     return true;
   }
 
-  /** Whether the connection ends with this response. */
+  /** Reports whether the connection ends with this response. */
   #endsWith({ kind }: ReplyFraming): boolean {
     // A client that got no 100 may or may not send its body: the next bytes are ambiguous.
     return this.#isLast || this.#waits || kind === 'close' || this.#line.endsAnyway;

@@ -22,7 +22,7 @@ export interface ReplyOwner {
 /** The reply to a request of HTTP/2. */
 export class StreamReply implements Reply {
   started = false;
-  /** Whether all of it was written. */
+  /** True if all of it was written. */
   ended = false;
   readonly gone = createGone();
   readonly #stream: ServerHttp2Stream;
@@ -171,7 +171,7 @@ interface ResponseHead {
   readonly fields: string[];
   /** Announced length of the body in bytes; null: unannounced. 0: it can have none. */
   readonly length: number | null;
-  /** Whether the stream ends with the head. */
+  /** True if the stream ends with the head. */
   readonly isBare: boolean;
 }
 

@@ -240,7 +240,7 @@ export interface SessionTraffic {
 }
 
 /**
- * Whether a client sends more bytes than its requests explain: floods of PING, SETTINGS, WINDOW_UPDATE or empty frames, heads
+ * Reports whether a client sends more bytes than its requests explain: floods of PING, SETTINGS, WINDOW_UPDATE or empty frames, heads
  * that are refused for their size (CVE-2019-9512, CVE-2019-9515). nghttp2 guards against some kinds of frames; this covers
  * the others.
  *

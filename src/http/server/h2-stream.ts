@@ -69,7 +69,7 @@ interface BodyOwner {
 export class StreamBody implements AsyncIterableIterator<Buffer> {
   /** See `InboundRequest.trailers`; none before the body has ended. */
   trailers: RawFields = [];
-  /** Whether the body has ended. */
+  /** True if the body has ended. */
   over = false;
   readonly #stream: ServerHttp2Stream;
   readonly #owner: BodyOwner;

@@ -40,7 +40,7 @@ export function socketReply(client: Duplex): Reply {
   };
 }
 
-/** Whether a reset shows that a response is incomplete. With TLS the missing close_notify does. */
+/** Reports whether a reset shows that a response is incomplete. With TLS the missing close_notify does. */
 export function canBeReset(client: Duplex): client is Socket {
   return 'resetAndDestroy' in client && !('encrypted' in client);
 }
