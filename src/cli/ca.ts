@@ -14,8 +14,8 @@ export interface ExportOptions {
 }
 
 /**
- * Java's own default. A trust store holds certificates alone, which are public: its password only keys the check of
- * integrity, and Java refuses a store that has none.
+ * Default password of Java. A trust store contains only public certificates: the password only keys its
+ * integrity check, which Java requires.
  */
 const javaDefault = 'changeit';
 
@@ -96,7 +96,7 @@ async function readPassword(file: string): Promise<string> {
   }
 }
 
-/** Readable by everybody, for everybody may know what it says. */
+/** Mode 0644: the content is public. */
 async function write(file: string, content: Buffer): Promise<void> {
   try {
     const handle = await open(file, 'w', 0o644);
@@ -137,14 +137,14 @@ export async function showCa({ withView, output, now }: Context): Promise<void> 
   );
 }
 
-/** `1F:0C:9A:…`, as other tools show it, so that it can be compared by eye. */
+/** Formats a fingerprint like other tools, for visual comparison: `1F:0C:9A:…`. */
 function fingerprintText(hex: string): string {
   return hex.toUpperCase().match(/../g)?.join(':') ?? '';
 }
 
 /**
- * The CA as it is, checked against its key: a certificate that somebody put in its place is not handed out. Null where
- * there is none yet; nothing is made.
+ * Opens the CA and verifies the certificate with its key, so that a replaced certificate is not exported.
+ * Null if there is none; creates nothing.
  *
  * @throws as `openAuthority`
  */

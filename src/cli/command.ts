@@ -1,15 +1,15 @@
 import type { Context } from './context.ts';
 
 /**
- * The handler of a command. Returns the exit code where it is not 0, and rejects with SidekeyError. After the context it
- * takes the arguments of the command line, then the options.
+ * The handler of a command. Takes the context, the arguments of the command line, and the options. Returns
+ * the exit code if it is not 0, and rejects with SidekeyError.
  */
 type Handler = (context: Context, ...args: never[]) => Promise<number | void>;
 
 /** Details of an option that few options have. */
 interface OptionDetails {
   readonly required?: true;
-  /** The only values that the option takes. */
+  /** The allowed values. */
   readonly choices?: readonly string[];
   readonly default?: string;
   /** The option may be given several times, one value each. */
@@ -20,7 +20,7 @@ interface OptionDetails {
 
 /** Flags in the notation of commander (`-o, --output <file>`), and a summary. */
 export type OptionRow = readonly [flags: string, summary: string, details?: OptionDetails];
-/** `<needed>` or `[optional]`, with `...` where several are taken, a summary, and the only values, where they are known. */
+/** `<needed>` or `[optional]`, with `...` for several values; a summary; the allowed values, if any. */
 export type ArgumentRow = readonly [name: string, summary: string, choices?: readonly string[]];
 
 /** A command or a group of commands. */
@@ -30,11 +30,11 @@ export interface CommandRow {
   readonly arguments?: readonly ArgumentRow[];
   /** A text between the rows is a heading for the rows after it. */
   readonly options?: readonly (OptionRow | string)[];
-  /** Lines to paste. The help of a group shows one of each of its commands. */
+  /** Example command lines. The help of a group contains one example of each command. */
   readonly examples?: readonly string[];
   /** A text at the end of the help. */
   readonly notes?: string;
-  /** The command runs where its group is named alone. */
+  /** True if the group name alone runs this command. */
   readonly isDefault?: true;
   readonly load?: () => Promise<Handler>;
   readonly commands?: readonly CommandRow[];
@@ -49,7 +49,7 @@ export const commonOptions: readonly OptionRow[] = [
   ['--json', 'print results and failures as JSON'],
 ];
 
-/** Lines to paste of a command; of a group, the first of each of its commands. */
+/** Returns the examples of a command; for a group, the first of each command. */
 export function examplesOf({ examples = [], commands = [] }: CommandRow): readonly string[] {
   return [...examples, ...commands.flatMap((command) => examplesOf(command).slice(0, 1))];
 }

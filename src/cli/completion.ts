@@ -4,15 +4,18 @@ import type { Context } from './context.ts';
 /** A shell that `sidekey completion` writes a script for. */
 export type Shell = 'bash' | 'zsh' | 'fish';
 
-/** `sidekey completion SHELL`: the script for the shell, made from the table of commands. */
+/** `sidekey completion SHELL`: prints the completion script, generated from the table of commands. */
 export async function printCompletion({ output }: Context, shell: Shell, table: Sections): Promise<void> {
   const script = writers[shell](commandsOf(table));
   output.result({ shell, script }, script);
 }
 
-/** A command or a group as the scripts complete it. */
+/** A command or group with its completions. */
 interface Completed {
-  /** ` grant add`; empty for the program itself. The scripts build the same text from the words of the line. */
+  /**
+   * Path of the command, such as ` grant add`; empty for the program itself. The scripts build the same text
+   * from the words of the line.
+   */
   readonly path: string;
   readonly summary: string;
   readonly subcommands: readonly CommandRow[];
@@ -85,7 +88,7 @@ function choicesOf(commands: readonly Completed[]): readonly (readonly [after: s
 const pathsOf = (commands: readonly Completed[]): string =>
   commands.flatMap(({ path }) => (path === '' ? [] : [quoted(path)])).join('|');
 
-/** A word that no shell expands. */
+/** Quotes a word so that no shell expands it. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
@@ -120,7 +123,7 @@ ${commands.map((command) => `      ${quoted(command.path)}) words=${quoted(words
 complete -o default -F _sidekey sidekey`;
 }
 
-/** Words with descriptions, as `_describe` of zsh reads them. */
+/** Formats words with descriptions for `_describe` of zsh. */
 const described = (rows: readonly (readonly [word: string, summary: string])[]): string =>
   rows.map(([word, summary]) => quoted(`${word}:${summary}`)).join(' ');
 
@@ -208,7 +211,7 @@ end
 ${lines.join('\n')}`;
 }
 
-/** In single quotes fish reads a backslash before a quote or a backslash. */
+/** fish unescapes only `\'` and `\\` in single quotes. */
 function fishQuoted(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

@@ -61,7 +61,7 @@ export async function listAgents({ withView, output, now }: Context): Promise<vo
     for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
 
-/** `sidekey agent show`: what it reaches now, and with which tokens. @throws SidekeyError `not_found` */
+/** `sidekey agent show`: prints the reachable grants and the tokens. @throws SidekeyError `not_found` */
 export async function showAgent({ withView, output, now }: Context, name: string): Promise<void> {
   const at = now();
   const { agent, bindings, tokens, leases, reached, grants } = await withView(async (view) => {
@@ -135,7 +135,7 @@ export interface SetOptions {
   readonly agentLabel?: readonly string[] | false;
 }
 
-/** `sidekey agent set`: the user it acts for, and its labels. */
+/** `sidekey agent set`: changes the user and the labels of an agent. */
 export async function setAgent(
   { withState, output }: Context,
   name: string,
@@ -168,12 +168,14 @@ export async function setAgent(
   );
 }
 
-/** `sidekey agent disable`: its tokens and leases are refused from the next request on, and nothing of it is lost. */
+/**
+ * `sidekey agent disable`: its tokens and leases are refused from the next request on; nothing is deleted.
+ */
 export async function disableAgent(context: Context, name: string): Promise<void> {
   await set(context, name, true);
 }
 
-/** `sidekey agent enable`: they are good again, as far as they have not ended by themselves. */
+/** `sidekey agent enable`: accepts its unexpired tokens and leases again. */
 export async function enableAgent(context: Context, name: string): Promise<void> {
   await set(context, name, false);
 }
@@ -199,13 +201,13 @@ async function set({ withState, output, now }: Context, name: string, disabled: 
 }
 
 export interface RemoveOptions {
-  /** The tokens of that label alone; the agent stays. */
+  /** Removes only the tokens with this label; the agent stays. */
   readonly tokenLabel?: string;
 }
 
 /**
- * `sidekey agent remove`: with its tokens, bindings and leases. Rejects with SidekeyError `not_found`, and
- * `audit_unavailable` where it cannot be recorded.
+ * `sidekey agent remove`: removes it with its tokens, bindings and leases. Rejects with SidekeyError
+ * `not_found`, or `audit_unavailable` if the removal cannot be recorded.
  */
 export async function removeAgent(
   context: Context,

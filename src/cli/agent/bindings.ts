@@ -8,7 +8,7 @@ import type { Grant } from '../../grants/grant.ts';
 import { didYouMean } from '../../lib/text.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
-/** What an agent is bound to, as options say it. */
+/** Bindings of an agent, as options of the command line. */
 export interface BindOptions {
   readonly grant?: readonly string[];
   readonly provider?: readonly string[];
@@ -24,7 +24,7 @@ interface BindableFacts {
 }
 
 /**
- * The bindings that the options name. Grants and providers have to be there; users and labels may be yet to come.
+ * Returns the bindings that the options name. Grants and providers must exist; users and labels need not.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`, `provider_unknown`, `input_invalid`
  */
@@ -43,7 +43,9 @@ export function bindingsOf(options: BindOptions, { grants, providers }: Bindable
   return bindings;
 }
 
-/** The bindings that the options name, where `grantId` finds grants. @throws SidekeyError `input_invalid` */
+/**
+ * Returns the bindings that the options name; `grantId` resolves grants. @throws SidekeyError `input_invalid`
+ */
 export function namedBindings(options: BindOptions, grantId: (text: string) => string): Binding[] {
   const { grant = [], provider = [], user = [], label = [] } = options;
   for (const [what, names] of Object.entries({ provider, user, label }))
@@ -65,14 +67,14 @@ export function bindingText({ kind, value }: Binding, grants: readonly Grant[]):
   return grant === undefined ? `grant ${value} (removed)` : `grant ${grantReference(grant)}`;
 }
 
-/** Bindings for the audit: kinds and names, ids of grants. */
+/** Formats bindings for the audit log: kinds and names, ids of grants. */
 export function bindingReason(bindings: readonly Binding[]): string {
   return bindings.length === 0
     ? 'nothing'
     : bindings.map(({ kind, value }) => (kind === 'everything' ? kind : `${kind} ${value}`)).join(', ');
 }
 
-/** Warning lines for an agent that reaches nothing or everything; none for any other agent. */
+/** Returns warning lines for an agent that reaches nothing or everything; none for any other agent. */
 export function reachWarning(
   agent: string,
   bindings: readonly Binding[],
@@ -97,12 +99,12 @@ export function reachWarning(
 }
 
 /**
- * The agent whose leases `sidekey run` makes by default. It has no token, so only a user who can write to the store can
- * act as it. It reaches everything until a person binds it to less.
+ * The agent whose leases `sidekey run` creates by default. It has no token, so only a user who can write to
+ * the store can act as it. It reaches everything until a user binds it to less.
  */
 export const runAgent = 'run';
 
-/** Makes the agent of `sidekey run` where it is not there yet. One that a person has changed stays as it is. */
+/** Creates the agent of `sidekey run` if it does not exist. An existing agent is not changed. */
 export async function ensureRunAgent(
   { store, audit }: Pick<State, 'store' | 'audit'>,
   at: number,
@@ -113,12 +115,12 @@ export async function ensureRunAgent(
   try {
     await recordChange(audit, event, () => store.agents.insert(agent, { bindings: [everything] }));
   } catch (error) {
-    // Two first runs at once.
+    // Another process may have created it concurrently.
     if (!(error instanceof SidekeyError) || error.code !== 'already_exists') throw error;
   }
 }
 
-/** `sidekey agent bind`: the agent reaches more. */
+/** `sidekey agent bind`: adds bindings to the agent. */
 export async function bindAgent(
   { withState, output, now }: Context,
   name: string,
@@ -145,11 +147,11 @@ export async function bindAgent(
 }
 
 export interface UnbindOptions extends BindOptions {
-  /** Every binding there is. */
+  /** Removes all bindings. */
   readonly all?: boolean;
 }
 
-/** `sidekey agent unbind`: the agent reaches less, from its next request on, under its leases too. */
+/** `sidekey agent unbind`: removes bindings from the next request on, also for its leases. */
 export async function unbindAgent(
   { withState, output }: Context,
   name: string,
@@ -160,7 +162,7 @@ export async function unbindAgent(
     const known = await state.grants.list();
     const before = await store.bindings.list(name);
     const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
-    // A grant that was removed is known by its id alone.
+    // A removed grant is known only by its id.
     const named = namedBindings(options, (text) => (bound.has(text) ? text : namedGrant(known, text).id));
     const unwanted = options.all === true ? before : named;
     if (named.length === 0 && options.all !== true) throw saysNothing('unbind');
@@ -174,7 +176,7 @@ export async function unbindAgent(
   );
 }
 
-/** A binding for programs. */
+/** Returns the JSON form of a binding. */
 export function bindingJson({ kind, value }: Binding): Binding {
   return { kind, value };
 }

@@ -16,7 +16,7 @@ export interface AddOptions extends BindOptions {
   readonly expires?: string;
 }
 
-/** `sidekey agent add`: the one time that the token is shown. */
+/** `sidekey agent add`: prints the token, which cannot be retrieved later. */
 export async function addAgent(
   { withState, output, now }: Context,
   name: string,
@@ -82,18 +82,18 @@ function newAgent(name: string, options: AddOptions, createdAt: number): AgentRe
 
 export interface RotateOptions {
   readonly tokenLabel?: string;
-  /** Replace every token, whatever its label. */
+  /** Replaces all tokens, regardless of their labels. */
   readonly all?: boolean;
   readonly overlap?: string;
   readonly expires?: string;
 }
 
-/** Tokens that ended so long ago are forgotten. */
+/** Milliseconds after which an ended token is deleted. */
 const forgetAfterMs = 90 * 86_400_000;
 
 /**
- * `sidekey agent rotate`: a new token takes over from those of the same label, at once or after an overlap. With a label
- * that is new it stands beside the others.
+ * `sidekey agent rotate`: a new token replaces those with the same label, at once or after an overlap. A
+ * token with a new label replaces none.
  */
 export async function rotateAgent(
   { withState, output, now }: Context,
@@ -134,24 +134,25 @@ export async function rotateAgent(
   );
 }
 
-/** A new token, to be shown once, and what the store keeps of it. */
+/** A new token, and the record of it in the store. */
 interface NewToken {
   readonly secret: string;
   readonly record: AgentTokenRecord;
 }
 
-/** Label of a token where the user names none. */
+/** Default label of a token. */
 const defaultTokenLabel = 'main';
 
 /**
- * 256 random bits: what the store keeps of it, a plain hash, cannot be tried out. The prefix is for secret scanners.
- * @param purpose whose it is: an agent's own, or a lease's
+ * Returns a secret of 256 random bits, so that its plain hash in the store resists guessing. The prefix is
+ * for secret scanners.
+ * @param purpose the owner: an agent or a lease
  */
 export function newSecret(purpose: 'agent' | 'lease'): string {
   return `sidekey_${purpose}_${randomBytes(32).toString('base64url')}`;
 }
 
-/** @throws SidekeyError `input_invalid` where the label cannot be one */
+/** @throws SidekeyError `input_invalid` if the label is not valid */
 export function newToken(
   agent: string,
   {

@@ -25,11 +25,11 @@ export interface ApproveOptions {
   readonly for?: string;
   readonly deny?: boolean;
   readonly list?: boolean;
-  /** The id of a yes that stands. */
+  /** Id of a standing approval. */
   readonly revoke?: string;
 }
 
-/** `sidekey approve`: which of its four ways is meant. @throws SidekeyError `input_invalid` */
+/** `sidekey approve`: selects one of its four modes. @throws SidekeyError `input_invalid` */
 export async function approve(
   context: Context,
   id: string | undefined,
@@ -95,10 +95,13 @@ async function answerOne(
   output.result(questionJson(approval, now()), sentence);
 }
 
-/** Columns of a list that is printed at once. */
+/** Columns of a list without a live view. */
 const width = 100;
 
-/** `sidekey approve --list`: what waits and what stands, with the commands that answer. */
+/**
+ * `sidekey approve --list`: prints pending requests and standing approvals, with the commands that answer or
+ * revoke them.
+ */
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
   const at = now();
   const { waiting, standing } = await withView(async ({ store }) => ({
@@ -127,7 +130,7 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
   );
 }
 
-/** `sidekey approve --revoke ID`: acts on the next request. @throws SidekeyError `not_found` */
+/** `sidekey approve --revoke ID`: takes effect on the next request. @throws SidekeyError `not_found` */
 async function revokeOne({ withState, output, env, now }: Context, id: string): Promise<void> {
   const ended = await withState(async ({ store, audit }) => {
     const found = (await store.approvals.listStanding(now())).find((each) => each.id === id);
@@ -161,12 +164,13 @@ function nothingStands(id: string): SidekeyError {
 }
 
 /**
- * Answers a question: in the audit first, then in the store, where the request that waits finds it.
+ * Answers a question. Records the answer in the audit log, then writes it to the store, which the pending
+ * request polls.
  *
  * @param by as in `Answer`
- * @returns what came of it, as a sentence
- * @throws SidekeyError `not_found`, `approval_over`, `input_invalid` for the lease of a request that has none;
- * `audit_unavailable`, `store_unavailable`
+ * @returns the result as a sentence
+ * @throws SidekeyError `not_found`, `approval_over`, `input_invalid` for the lease of a request that has
+ * none; `audit_unavailable`, `store_unavailable`
  */
 async function respond(
   { store, audit }: Pick<State, 'store' | 'audit'>,
@@ -183,7 +187,7 @@ async function respond(
   const answer = answerOf(said, by, at);
   const approval = await recordChange(audit, answerEvent(asked, answer), async () => {
     const answered = await store.approvals.answer(id, answer);
-    // Somebody was quicker, or it ended in this moment.
+    // Another approver may have answered, or the question may have expired meanwhile.
     return answered ?? stillWaiting(await store.approvals.get(id), id, Infinity);
   });
   return { approval, sentence: sentenceOf(approval, said) };

@@ -9,29 +9,29 @@ import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../format.t
 import { defaultUser } from '../../grants/grant.ts';
 import { untrusted } from '../../lib/text.ts';
 
-/** How wide a block is, in columns, and how many lines what an agent says may take at most. */
+/** Columns of a block, and the maximum number of lines of a text from the agent. */
 interface Room {
   readonly width: number;
   readonly lines: number;
 }
 
-/** Time that a request still waits: `2:41`. */
+/** Formats the remaining time of a request: `2:41`. */
 export function remaining({ expiresAt }: Pick<Question, 'expiresAt'>, now: number): string {
   const seconds = Math.max(0, Math.ceil((expiresAt - now) / 1_000));
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
 
-/** `DELETE https://api.github.com/repos/acme/x`, as the agent wrote it. */
+/** Formats a request as the agent sent it: `DELETE https://api.github.com/repos/acme/x`. */
 export function requestText({ method, scheme, authority, path, query }: Question): string {
   return untrusted(`${method} ${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`);
 }
 
-/** The caller. */
+/** Returns the name of the caller. */
 export function agentText({ agent }: Asking): string {
   return agent === null ? 'a local caller without a token' : nameText(agent);
 }
 
-/** The requests that a longer approval covers. */
+/** Describes the requests that a standing approval covers. */
 export function beyondText({ who, grantName }: Pick<StandingApproval, 'who' | 'grantName'>): string {
   const { agent, lease } = who;
   const whose = agent === null ? 'of any local caller without a token' : `of ${nameText(agent)}`;
@@ -39,12 +39,12 @@ export function beyondText({ who, grantName }: Pick<StandingApproval, 'who' | 'g
   return `all that the rule matches ${whose}${under} with the grant ${nameText(grantName)}`;
 }
 
-/** A name within a sentence: one that is very long does not push the rest of it out of sight. */
+/** Returns a name for use in a sentence, shortened if it is very long. */
 function nameText(name: string): string {
   return shorten(untrusted(name), 40);
 }
 
-/** A question with everything that a person should know, a fact a line; what agents say begins in the same column. */
+/** Formats all facts of a question, one on each line. Texts of agents are indented to the same column. */
 export function blockOf(question: Question, now: number, room: Room): string[] {
   const { id, who, client, grantName, grantUser, provider, reason, purpose, rule, ruleName } = question;
   const user = grantUser === defaultUser ? '' : ` of ${untrusted(grantUser)}`;
@@ -66,7 +66,7 @@ export function blockOf(question: Question, now: number, room: Room): string[] {
   ];
 }
 
-/** A yes that stands. */
+/** Formats a standing approval. */
 export function standingBlock(yes: StandingApproval, now: number, room: Room): string[] {
   const { id, until, at, by, rule, ruleName } = yes;
   return [
@@ -87,7 +87,7 @@ function quoted(text: string | null): string {
   return `"${untrusted(text ?? '')}"`;
 }
 
-/** No text of an agent ever stands where a label could. */
+/** Width of the label column, so that no text of an agent can imitate a label. */
 const labelWidth = 11;
 
 function facts(
@@ -104,7 +104,7 @@ function facts(
   );
 }
 
-/** A question and its answer for programs. Times are ISO 8601, spans are seconds. */
+/** Returns the JSON form of a question and its answer. Times are ISO 8601, spans are seconds. */
 export function questionJson(question: Approval, now: number): Readonly<Record<string, unknown>> {
   const { who, answer } = question;
   const reach = answer?.outcome === 'allowed' ? answer.reach : null;
@@ -145,7 +145,7 @@ export function questionJson(question: Approval, now: number): Readonly<Record<s
   };
 }
 
-/** A yes that stands, for programs. */
+/** Returns the JSON form of a standing approval. */
 export function standingJson(yes: StandingApproval): Readonly<Record<string, unknown>> {
   const { id, who, grantName, rule, ruleName, at, by, until } = yes;
   return {
@@ -162,7 +162,9 @@ export function standingJson(yes: StandingApproval): Readonly<Record<string, unk
   };
 }
 
-/** The text in at most so many columns: of a longer one the beginning and the end, and how much is left out. */
+/**
+ * Shortens a text to at most `most` columns. Keeps its beginning and its end, and says how much is omitted.
+ */
 export function shorten(text: string, most: number): string {
   if (widthOf(text) <= most) return text;
   const left = ` …(${Array.from(text).length} characters in all)… `;
@@ -171,7 +173,7 @@ export function shorten(text: string, most: number): string {
   return `${fitting(text, room - end)}${left}${fittingEnd(text, end)}`;
 }
 
-/** The beginning of a text, in at most so many columns. */
+/** Returns the beginning of a text, in at most `most` columns. */
 export function fitting(text: string, most: number): string {
   let taken = '';
   let width = 0;
@@ -191,12 +193,15 @@ function fittingEnd(text: string, most: number): string {
   return characters.slice(from).join('');
 }
 
-/** Splits a text into lines of at most so many columns. It breaks between any two characters, as a URL requires. */
+/**
+ * Splits a text into lines of at most `columns` columns. Breaks between any two characters, because a URL has
+ * no spaces.
+ */
 export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   let rest = text;
   do {
-    // A character that is wider than the line has one for itself.
+    // A character that is wider than the line gets a line of its own.
     const line = fitting(rest, columns) || (Array.from(rest)[0] ?? '');
     lines.push(line);
     rest = rest.slice(line.length);
@@ -204,16 +209,19 @@ export function wrap(text: string, columns: number): string[] {
   return lines;
 }
 
-/** East Asian wide characters and emoji take two columns; what may take two is taken for two. */
+/** East Asian wide characters and emoji take two columns; ambiguous characters count as two. */
 const wide =
   /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{16fe0}-\u{1b2ff}\u{1f000}-\u{1faff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 
-/** Columns that the text takes at most. */
+/** Returns the maximum number of columns of the text. */
 export function widthOf(text: string): number {
   let width = 0;
   for (const character of text) width += wide.test(character) ? 2 : 1;
   return width;
 }
 
-/** No; yes, to the one request; to all that the rule matches while the lease lives; or for so many milliseconds. */
+/**
+ * Answer to a question: deny; allow this request; allow all requests that the rule matches during the lease,
+ * or for a number of milliseconds.
+ */
 export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };

@@ -24,7 +24,7 @@ type Respond = (
   answer: { readonly id: string; readonly said: ApprovalResponse; readonly by: string; readonly at: number },
 ) => Promise<{ readonly sentence: string }>;
 
-/** `sidekey approve` in a terminal: a list of the requests that wait, answered by keys. */
+/** `sidekey approve` in a terminal: lists the pending requests, which keys answer. */
 export async function live(
   { withState, output, env, now }: Context,
   openScreen: OpenScreen,
@@ -47,7 +47,7 @@ export async function live(
 export interface WatchParts {
   readonly openScreen: OpenScreen;
   readonly store: { epoch(): number; readonly approvals: Pick<Store['approvals'], 'waiting'> };
-  /** Answers with what came of it. Rejects with SidekeyError where it cannot be answered. */
+  /** Returns the result as a sentence. Rejects with SidekeyError if the question cannot be answered. */
   readonly answer: (id: string, said: ApprovalResponse) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -55,12 +55,12 @@ export interface WatchParts {
   readonly onInterrupt: (run: () => void) => () => void;
 }
 
-/** Milliseconds between looks at the store and the clock. */
+/** Milliseconds between polls of the store and the clock. */
 const lookEvery = 200;
 
 /**
- * Shows the list until the person leaves it, and answers with what was done.
- * @throws SidekeyError where the store cannot be read; the terminal is as it was then, too
+ * Shows the list until the user quits, and returns a summary.
+ * @throws SidekeyError if the store cannot be read; the terminal is restored first
  */
 export async function watch({
   openScreen,
@@ -107,7 +107,7 @@ export async function watch({
   }
 
   function onKey(key: string): void {
-    // One answer at a time: the next key is for the list after it.
+    // Keys are ignored while an answer is pending: they apply to the updated list.
     if (isAnswering && key !== 'interrupt') return;
     const pressed = press(list, key, now(), shown);
     list = pressed.list;
@@ -141,7 +141,7 @@ export async function watch({
     await look();
     lookOn();
     await left.promise;
-    // What was begun is finished, and told.
+    // A pending answer is completed and reported.
     await answered;
   } finally {
     isOver = true;
@@ -154,9 +154,9 @@ export async function watch({
 
 function doNothing(): void {}
 
-/** A page, and whether the selected entry stands on it in full. */
+/** A page of the live view. */
 interface LivePage extends Page {
-  /** Its id; null: none is selected, or it does not fit. */
+  /** Id of the selected entry if the page contains all of it; null: none is selected, or it does not fit. */
   readonly shown: string | null;
 }
 
@@ -186,7 +186,7 @@ export function livePage(
     const small = `${list.entries.length} waiting. Make the window larger to answer (q leaves).`;
     return { lines: wrap(small, columns).slice(0, rows), bold: 0, shown: null };
   }
-  // The cursor stays on the page, and the page full.
+  // Keeps the cursor on the page, and the page full.
   const first = Math.max(0, Math.min(at - Math.floor(room / 2), list.entries.length - room));
   const listed = list.entries.slice(first, first + room);
   return {
@@ -215,7 +215,10 @@ function headOf(count: number, first: number, listed: number): string {
   return listed === count ? all : `${all} (${first + 1} to ${first + listed} are listed)`;
 }
 
-/** `> k3f9q2xa   2:41  ci-bot  DELETE https://…`; what is too long for the line is in the block below, or ends in `…`. */
+/**
+ * Formats a row: `> k3f9q2xa   2:41  ci-bot  DELETE https://…`. A text that is too long is in the block
+ * below, or ends in `…`.
+ */
 function rowOf(entry: Approval, isSelected: boolean, now: number, columns: number): string {
   const agent = agentText(entry.who);
   const row = `${isSelected ? '>' : ' '} ${entry.id}  ${remaining(entry, now).padStart(5)}  ${agent}  ${requestText(entry)}`;
@@ -241,7 +244,7 @@ function askingLines(entry: Approval, span: string): string[] {
   ];
 }
 
-/** A sentence of ours in lines that end with a word; those after the first are indented. */
+/** Wraps a sentence at word boundaries; lines after the first are indented. */
 function sentence(text: string, columns: number): string[] {
   const lines = [''];
   for (const word of text.split(/(?<=[^ ]) /)) {
@@ -261,7 +264,7 @@ export interface LiveList {
   readonly selected: string | null;
   /** Time at which the cursor moved to another entry without a key. */
   readonly movedAt: number;
-  /** The entry that a yes for a time is being written for, and what was typed. */
+  /** The entry for which an approval span is being typed, and the typed text. */
   readonly asking: { readonly id: string; readonly span: string } | null;
   /** Message beside the list. */
   readonly note: string | null;
@@ -275,12 +278,18 @@ type Act =
 
 export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, asking: null, note: null };
 
-/** A key that was on its way before the list changed comes within this time. */
+/**
+ * Milliseconds for which keys are ignored after the list changed, because they were meant for the previous
+ * list.
+ */
 export const settleMs = 400;
 
 const defaultSpanMs = 900_000;
 
-/** The list with what waits now. The cursor stays with its entry, and goes to the next one where that is over. */
+/**
+ * Updates the list with the pending requests. The cursor stays on its entry, or moves to the next one if the
+ * entry is gone.
+ */
 export function update(list: LiveList, waiting: readonly Approval[], now: number): LiveList {
   const entries = waiting.filter((each) => isWaiting(each, now));
   if (entries.some(({ id }) => id === list.selected)) return { ...list, entries };

@@ -25,15 +25,15 @@ import { addressOf } from '../../proxy/authorize.ts';
 import type { Context } from '../context.ts';
 import { type ConditionOptions, readConditions } from './query.ts';
 
-/** A host, and the lines that would let through what was refused there; null: there are none. */
+/** A host, and the config lines that would allow its refused requests; null: there are none. */
 interface Discovered {
   readonly host: DiscoveredHost;
   readonly lines: Suggestion | null;
 }
 
 /**
- * `sidekey audit discover`: what was refused, would have been, or passed through unlisted, and the entries that would
- * allow just that.
+ * `sidekey audit discover`: lists requests that were refused, would have been refused, or were tunnelled
+ * without an entry, with the entries that would allow exactly these.
  */
 export async function discover(context: Context, options: ConditionOptions): Promise<void> {
   const { output, readConfig, env, now } = context;
@@ -109,7 +109,7 @@ interface Suggestion {
   readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
   /** Position of the entry that this one replaces; null: it is new. */
   readonly replaces: string | null;
-  /** Comments for the person who pastes the lines. */
+  /** Comments for the user. */
   readonly notes: readonly string[];
 }
 
@@ -128,24 +128,24 @@ interface WrittenConfig {
   readonly policies?: Readonly<Record<string, readonly unknown[]>>;
 }
 
-/** Reads what is needed to say how the config would have to be. @throws SidekeyError as `readConfigText` */
+/** Reads the config and its written form. @throws SidekeyError as `readConfigText` */
 async function standingConfig(config: Config, parts: Pick<Standing, 'env' | 'now'>): Promise<Standing> {
   const map = createDomainMap(config.domains);
-  // A file that is yet to be made has an empty map.
+  // A file that does not exist yet has an empty map.
   const text = config.domains.length === 0 ? null : await readConfigText(config.file);
   const written = text === null ? {} : (parseConfigDocument(text).value as WrittenConfig);
   return { config, map, written, ...parts };
 }
 
-/** The entry that covers a host now; null: there is none. */
+/** Returns the entry that covers a host now; null: there is none. */
 function entryFor(map: DomainMap, { insecure, host, port }: DiscoveredHost): Domain | null {
   const scheme = insecure ? 'http' : 'https';
   return map.match({ scheme, host, port: port ?? (insecure ? 80 : 443) });
 }
 
 /**
- * Smallest entry of the domain map that would allow what was refused at a host; null: none is needed, or none can be
- * found.
+ * Returns the smallest entry of the domain map that would allow the refused requests of a host; null: none is
+ * needed or found.
  */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
   const domain = entryFor(standing.map, seen);
@@ -176,10 +176,10 @@ async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Su
   return null;
 }
 
-/** An entry for a host that has none which gives it a credential. */
+/** Returns an entry for a host that has none with a credential. */
 function newEntry(seen: DiscoveredHost, replaced: Domain | null): Suggestion | null {
   const place = { key: keyOf(seen), replaces: replaced?.origin ?? null };
-  // Nobody looked inside a tunnel: the most that can be said is that it is one.
+  // The content of a tunnel is unknown: the entry can only tunnel.
   if (seen.requests.length === 0) {
     return { ...place, entry: 'tunnel', notes: ['or { grant: GRANT }, to look inside and add a credential'] };
   }
@@ -192,7 +192,7 @@ function newEntry(seen: DiscoveredHost, replaced: Domain | null): Suggestion | n
   };
 }
 
-/** Methods with the same paths share a rule. */
+/** Groups methods with the same paths into one rule. */
 function rulesFor(requests: readonly Pick<DiscoveredRequest, 'method' | 'paths'>[]): object[] {
   const some = requests.filter(({ paths }) => paths.length > 0);
   const byPaths = Map.groupBy(some, ({ paths }) => JSON.stringify(paths));
@@ -203,8 +203,8 @@ function rulesFor(requests: readonly Pick<DiscoveredRequest, 'method' | 'paths'>
 }
 
 /**
- * The rules as they may become, the likeliest first: the new ones before the first rule that refuses, which may be the
- * default; or in the place of that rule, where it would never be reached behind them.
+ * Yields the possible lists of rules, the likeliest first. The new rules precede the first rule that refuses,
+ * or the default, or replace that rule if they would be unreachable.
  */
 function* candidates(
   { rules: compiled }: Domain,
@@ -223,7 +223,7 @@ function* candidates(
   yield rules.toSpliced(at, 1, ...added);
 }
 
-/** The entry of the list that the rule came with: one that names a policy brings all of that. */
+/** Returns the entry of the list that contains the rule: a policy name includes all rules of the policy. */
 function entryOf(index: number, rules: readonly unknown[], { policies }: WrittenConfig): number {
   let left = index;
   return rules.findIndex((rule) => {
@@ -237,14 +237,17 @@ function isSayable({ path }: SeenRequest): boolean {
   return pathGlobs([path]).length > 0;
 }
 
-/** Comment about paths that no rule can name. */
+/** Returns comments about paths that no rule can name. */
 function leftOut({ requests }: DiscoveredHost): string[] {
   const count = requests.flatMap(({ seen }) => seen).filter((one) => !isSayable(one)).length;
   if (count === 0) return [];
   return [`left out: ${count} ${count === 1 ? 'path' : 'paths'} that servers read in different ways`];
 }
 
-/** A request that would be refused now and that a rule can let through, and the place of the rule that would; behind all: the default. */
+/**
+ * A request that is refused now and that a rule can allow, with the index of the refusing rule; the number of
+ * rules means the default.
+ */
 interface Refused {
   readonly method: string;
   readonly path: string;
@@ -281,7 +284,7 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
   );
 }
 
-/** Reports whether the config would be valid with the entry, and would refuse nothing of what was seen. */
+/** Reports whether the config is valid with the entry and refuses none of the seen requests. */
 async function wouldAllow(
   key: string,
   entry: object,

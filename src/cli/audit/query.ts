@@ -14,7 +14,7 @@ import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';
 
-/** Number of lines that are held back to align their columns. Later lines are printed as they are found. */
+/** Number of lines that are buffered to align their columns. Later lines are printed immediately. */
 const aligned = 500;
 
 /** `sidekey audit query` */
@@ -67,12 +67,12 @@ export interface ExportOptions extends ConditionOptions {
   readonly output?: string;
 }
 
-/** Bytes that are gathered before they are written. */
+/** Bytes that are buffered before a write. */
 const gathered = 65_536;
 
 /**
- * `sidekey audit export`: the lines as they stand in the file, byte for byte, so that their hashes can still be checked by who
- * has the key; or as CSV.
+ * `sidekey audit export`: writes the lines byte for byte, so that their hashes can still be verified; or as
+ * CSV.
  */
 export async function exportLines(context: Context, options: ExportOptions): Promise<void> {
   const { file, filter, fits } = await readConditions(context, options);
@@ -166,7 +166,7 @@ function readCount(text: string): number {
   });
 }
 
-/** Conditions on audit lines, as they stand on the command line. */
+/** Filter options of the command line. */
 export interface ConditionOptions {
   readonly since?: string;
   readonly until?: string;
@@ -183,20 +183,20 @@ export interface ConditionOptions {
   readonly code?: string;
 }
 
-/** The conditions, ready to be asked with. */
+/** Parsed filter options. */
 export interface Conditions {
   readonly file: string;
   readonly filter: AuditFilter;
   /** Reports whether a line is about one of the named grants. */
   readonly fits: (line: { readonly grant?: string | undefined }) => boolean;
-  /** Every grant, for its name; empty with `--json`, which shows IDs. */
+  /** All grants, for their names; empty with `--json`, which prints ids. */
   readonly grants: readonly Grant[];
 }
 
 /**
- * Reads the conditions; a grant may be named or given by its id, and all grants of a name are meant.
+ * Parses the filter options. A grant is a name or an id; a name matches all grants of that name.
  *
- * @throws SidekeyError `input_invalid` for what is no time; `grant_missing`
+ * @throws SidekeyError `input_invalid` for an invalid time; `grant_missing`
  */
 export async function readConditions(
   { readConfig, output, now }: Context,
@@ -227,7 +227,7 @@ export async function readConditions(
   };
 }
 
-/** IDs of every grant of that name, or the ID itself: the audit log outlives a grant. */
+/** Returns the ids of all grants of that name, or the id itself: the audit log outlives a grant. */
 function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<string> {
   const ids = grants.filter(({ id, name }) => id === reference || name === reference).map(({ id }) => id);
   if (ids.length > 0) return new Set(ids);
@@ -248,17 +248,18 @@ function timeOf(option: string, text: string | undefined, now: number): number |
   });
 }
 
-/** The line of an event for a person. */
+/** Formats an event as a line of text. */
 type LineFormat = (line: AuditLine) => string;
 
-/** A path may be as long as it likes, but does not push all that follows out of sight. */
+/** Maximum width of the path column, so that a long path does not displace the other columns. */
 const widestPadded = 60;
 
 /**
- * Time, event, agent, what was asked for, grant, outcome and duration, in columns as wide as the widest so far.
+ * Returns a formatter for time, event, agent, subject, grant, outcome and duration, in columns as wide as the
+ * widest so far.
  *
- * @param first the lines that are known to come: their columns are aligned from the start
- * @param grantName what people call the grant of that id
+ * @param first lines that are already known: their columns are aligned from the start
+ * @param grantName returns the name of the grant with that id
  */
 export function lineFormat(first: readonly AuditLine[], grantName: (id: string) => string): LineFormat {
   const widths: number[] = [];
@@ -292,7 +293,9 @@ function cells(line: AuditLine, grantName: (id: string) => string): string[] {
   ];
 }
 
-/** `GET https://api.github.com/user`; for what is no request, the host or the provider that it is about. */
+/**
+ * Returns the request, such as `GET https://api.github.com/user`; for other events the host or the provider.
+ */
 function subject({ method, scheme, host, port, path, provider }: AuditLine): string {
   if (host === undefined) return provider ?? '-';
   const isUsual = port === undefined || (scheme === 'http' ? port === 80 : port === 443);
@@ -300,7 +303,10 @@ function subject({ method, scheme, host, port, path, provider }: AuditLine): str
   return method === undefined ? where : `${method} ${where}`;
 }
 
-/** `200`; `deny 403 domain_not_allowed`; for what is no request, why, and its outcome where it did not come about. */
+/**
+ * Returns `200`, or `deny 403 domain_not_allowed`; for other events the reason, and the outcome if they
+ * failed.
+ */
 function result({ event, outcome, status, code, reason, method, by }: AuditLine): string {
   const isRequest = method !== undefined && !event.startsWith('approval.');
   const isPlain = outcome === 'ok' ? status !== undefined || !isRequest : outcome === 'allow' && !isRequest;
@@ -310,8 +316,7 @@ function result({ event, outcome, status, code, reason, method, by }: AuditLine)
 }
 
 /**
- * The grants, to say which one an id is. Best effort: the audit can be read where the store cannot, and by people who
- * are not let near it.
+ * Reads the grants, to print names for ids. Best effort: the audit log stays readable if the store is not.
  */
 async function readGrants(config: Config, now: () => number): Promise<readonly Grant[]> {
   try {
@@ -326,7 +331,7 @@ async function readGrants(config: Config, now: () => number): Promise<readonly G
   }
 }
 
-/** Returns the name of a grant by its ID; the first characters of the ID where the grant is gone. */
+/** Returns the name of a grant by its id, or the first characters of the id if the grant is gone. */
 export function grantNames(grants: readonly Grant[]): (id: string) => string {
   const names = new Map(grants.map((grant) => [grant.id, titleOf(grant)]));
   return (id) => names.get(id) ?? `${id.slice(0, 8)}…`;

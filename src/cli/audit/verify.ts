@@ -21,10 +21,10 @@ import { openVault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
 import { dateTime } from '../format.ts';
 
-/** Number of problems that are printed; `--json` prints all. */
+/** Maximum number of printed problems; `--json` prints all. */
 const maxListed = 20;
 
-/** `sidekey audit verify`: exit code 1 where the log is not whole. */
+/** `sidekey audit verify`: exit code 1 if the log has problems. */
 export async function verify(
   { readConfig, readInput, withView, output }: Context,
   options: { readonly anchor?: string },
@@ -32,7 +32,8 @@ export async function verify(
   const config = await readConfig();
   const anchors = options.anchor === undefined ? undefined : await readAnchorText(options.anchor, readInput);
   const { file } = config.audit;
-  // First, so that the log is no shorter than the ends say. Without a store there may be no key either.
+  // Read before the log, so that the log is not shorter than the stored heads. Without a store there may be
+  // no key.
   let whyNot = 'there is no store';
   const stored = await withView(async (view) => {
     const vault = await view.vault();
@@ -72,7 +73,7 @@ export async function verify(
   return found.ok ? exitCode.ok : exitCode.failure;
 }
 
-/** The log is verified beside a store that cannot be read, too. */
+/** Errors of the store that do not prevent verification. */
 const unreadableStore: ReadonlySet<string> = new Set(['store_damaged', 'store_newer', 'store_unavailable']);
 
 function describe(found: Verification, file: string, stored: StoredHeads | string): string {
@@ -132,7 +133,7 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** `sidekey audit anchor`: one line of JSON, for people and programs alike, for it is to be kept. */
+/** `sidekey audit anchor`: prints one line of JSON, which the user keeps elsewhere. */
 export async function anchor({ readConfig, output, now }: Context): Promise<void> {
   const config = await readConfig();
   const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
@@ -141,8 +142,8 @@ export async function anchor({ readConfig, output, now }: Context): Promise<void
 }
 
 /**
- * `sidekey audit accept`: records that lines are gone and that this is known, so that `verify` reports them no more.
- * Exit code 1 where something else is wrong with the log: that stays reported.
+ * `sidekey audit accept`: records that the loss of lines is accepted, so that `verify` no longer reports it.
+ * Exit code 1 if the log has other problems, which are still reported.
  */
 export function accept({ withState, output }: Context): Promise<number> {
   return withState(async ({ audit, store, vault }) => {
@@ -168,7 +169,7 @@ export function accept({ withState, output }: Context): Promise<number> {
   });
 }
 
-/** The limits of the audit log, for people: nothing that somebody wanted to keep may go unsaid. */
+/** Describes all retention limits of the audit log. */
 export function keptText({ keepMs, keepFiles, keepBytes, keepsByDefault }: AuditConfig): string {
   const limits = [
     ...(keepMs === null ? [] : [formatDuration(keepMs)]),

@@ -19,27 +19,27 @@ import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-m
 
 /** Audience of a credential, and entries for the allowed-domains map. */
 export interface DomainPlan {
-  /** The audience to be sealed. */
+  /** The audience to seal. */
   readonly audience: readonly string[];
-  /** Hosts that a person added now, which the provider does not name and the grant did not have. */
+  /** Hosts that the user added now, and that neither the provider nor the existing grant names. */
   readonly widened: readonly string[];
-  /** Hosts that the provider names and the grant did not have. */
+  /** Hosts that the provider names and the existing grant lacks. */
   readonly grown: readonly string[];
-  /** Hosts that the grant had, which neither the provider nor the person names now. */
+  /** Hosts of the existing grant that neither the provider nor the user names now. */
   readonly kept: readonly string[];
   /** Entries for the map, in their canonical form. */
   readonly entries: readonly string[];
-  /** A person named the entries: they replace existing ones. */
+  /** True if the user named the entries: they replace existing ones. */
   readonly named: boolean;
 }
 
 /**
- * Plans the audience and the entries. Without names these are the provider's, and the audience that the grant was
- * widened to before.
+ * Plans the audience and the entries. By default these are those of the provider, with the hosts that were
+ * added to the existing grant.
  *
  * @param before the audience of the existing grant; null: the grant is new
- * @throws SidekeyError `input_invalid`: a text is no host, or a host is outside of the audience and `--widen` is
- * missing
+ * @throws SidekeyError `input_invalid`: a text is not a host, or a host is outside of the audience and
+ * `--widen` is missing
  */
 export function planDomains(
   {
@@ -65,7 +65,7 @@ export function planDomains(
     .filter((text) => text !== '')
     .map(patternOf);
   const known = [...new Set([...provider.audience, ...(before ?? [])])];
-  // Of its domains, those beyond the audience are where the client has its own credential.
+  // Domains of the provider beyond its audience are those to which the client sends its own credential.
   const offered = [...known, ...provider.domains];
   const widened = (named ?? []).filter((pattern) => !isWithin(offered, pattern)).map(({ text }) => text);
   if (widened.length > 0 && !widen) {
@@ -91,13 +91,13 @@ export function planDomains(
 /** Changes of the map. */
 export interface DomainChanges {
   readonly edits: readonly DomainEdit[];
-  /** Entries that were left as they are though they keep the grant from requests. */
+  /** Existing entries that were not changed but block requests with the grant. */
   readonly blocked: readonly { readonly pattern: string; readonly says: string }[];
 }
 
 /**
- * Puts the entries into the map of the config file: all of them, or none. One that nobody named leaves alone what a
- * person has said of its hosts before.
+ * Writes all entries to the map of the config file, or none. An entry that the user did not name never
+ * overrides an existing decision about its hosts.
  *
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
@@ -139,7 +139,7 @@ export async function allowDomains(
   return { edits, blocked };
 }
 
-/** The entry of the map that a pattern's hosts are judged by already: the narrowest that covers them. */
+/** Returns the narrowest existing entry that covers the hosts of a pattern. */
 function decidedBy(domains: readonly Domain[], wanted: DomainPattern): Domain | undefined {
   return domains
     .filter(({ pattern }) => pattern.text === wanted.text || isWithin([pattern.text], wanted))
@@ -155,15 +155,15 @@ function patternOf(text: string): DomainPattern {
   return hostPattern('--allowed-domains', text);
 }
 
-/** The command that puts an entry into the map by hand. */
+/** Returns the command that adds an entry to the map. */
 export function allowCommand(pattern: string, grant: string): string {
   return `sidekey domain allow ${shellWord(pattern)} --grant ${grant}`;
 }
 
 /**
- * The grant that is connected again; null: there is none of that name yet.
+ * Returns the grant that is reconnected; null: there is none of that name.
  *
- * @throws SidekeyError `already_exists` where it is of another provider
+ * @throws SidekeyError `already_exists` if it belongs to another provider
  */
 export async function existingGrant(
   { grants }: Pick<State, 'grants'>,
@@ -176,7 +176,7 @@ export async function existingGrant(
   return grants.read(found.id);
 }
 
-/** A grant of one provider does not turn into one of another by a consent. */
+/** A consent never changes the provider of a grant. */
 export function refuseOtherProvider(existing: Grant, provider: string): SidekeyError | null {
   if (existing.provider === provider) return null;
   return new SidekeyError(
@@ -187,8 +187,8 @@ export function refuseOtherProvider(existing: Grant, provider: string): SidekeyE
 }
 
 /**
- * The secret of the client: that of a registration of just now, else the one that is sealed with the grant that is
- * connected again. Null: the provider's definition says all there is.
+ * Returns the client secret: that of a new registration, else the one sealed with the existing grant. Null:
+ * the provider definition is complete.
  */
 export function ownSecret(
   provider: Pick<Provider, 'clientId' | 'clientSecret'>,
@@ -202,12 +202,12 @@ export function ownSecret(
     : null;
 }
 
-/** The provider, with that secret as its client's. */
+/** Returns the provider with that client secret. */
 export function withSecret(provider: Provider, secret: string | null): Provider {
   return secret === null ? provider : { ...provider, clientSecret: async () => secret };
 }
 
-/** Adds the client to an obtained credential: later refreshes need it. */
+/** Adds the client secret to an obtained credential, because later refreshes need it. */
 export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret: string | null): Obtained {
   const { credential } = obtained;
   if (secret === null || credential.type !== 'oauth2') return obtained;
@@ -215,9 +215,8 @@ export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret
 }
 
 /**
- * A reference to a secret (`env:`, `file:`, `command:`) as it is kept. A relative path is one of the folder where the
- * command runs; whoever reads it later is elsewhere. The text is not shown: it may be the secret itself, in the wrong
- * place.
+ * Returns a secret reference (`env:`, `file:`, `command:`) in its stored form, with an absolute path. Errors
+ * do not contain the text, which may be the secret itself.
  *
  * @throws SidekeyError `input_invalid`
  */

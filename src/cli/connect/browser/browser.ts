@@ -5,35 +5,34 @@ import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts'
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
 import { isLoopback } from '../../../policy/authority.ts';
 
-/** Where this process runs. */
+/** The platform and environment of this process. */
 interface Surroundings {
   readonly platform: NodeJS.Platform;
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** A program with its arguments, the URL among them; its environment, where it is not ours. */
+/** A program with its arguments, including the URL, and its environment if it differs from ours. */
 export interface BrowserCommand {
   readonly program: string;
   readonly words: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Commands to try in turn; or the reason why there is none, as the end of a sentence. */
+/** Commands to try in order; or the reason for none, as the end of a sentence. */
 type BrowserChoice =
   | { readonly kind: 'commands'; readonly commands: readonly BrowserCommand[] }
   | { readonly kind: 'none'; readonly why: string };
 
 /**
- * The browser that a person named, else what `BROWSER` says (commands with colons between them, `%s` for the URL), else
- * that of the system. Pure.
+ * Chooses the browser of the option, else of `BROWSER` (commands separated by colons, `%s` for the URL), else
+ * of the system. Pure.
  */
 export function chooseBrowser(
   url: string,
   named: string | undefined,
   { platform, env }: Surroundings,
 ): BrowserChoice {
-  // What the system's programs, and shells that they hand it on to, might read as an option, a path or a command is not
-  // handed to them.
+  // Rejects URLs that system programs or shells could parse as an option, a path or a command.
   if (!/^https?:\/\/[A-Za-z0-9[][A-Za-z0-9._~:/?#[\]@&*+,=%-]*$/.test(url)) {
     return { kind: 'none', why: 'the address has characters that are not handed to a program' };
   }
@@ -50,7 +49,7 @@ export function chooseBrowser(
     case 'win32':
       return commands(['rundll32.exe', 'url.dll,FileProtocolHandler', url]);
     default:
-      // Windows' own browser, from its Linux subsystem.
+      // WSL: opens the browser of Windows.
       if ((env['WSL_DISTRO_NAME'] ?? '') !== '') return commands(['wslview', url], ['xdg-open', url]);
       if (!hasScreen)
         return { kind: 'none', why: 'there is no display (neither DISPLAY nor WAYLAND_DISPLAY)' };
@@ -66,7 +65,8 @@ function namedBrowser(url: string, named: string, platform: NodeJS.Platform): Br
   const isPath = /[/\\]/.test(named);
   if (platform === 'darwin' && !isPath) return { program: 'open', words: ['-a', named, url] };
   if (platform === 'win32' && !isPath) {
-    // Only the system's own start knows a browser by name. Both texts come from the environment: none is read as code.
+    // `open` and `start` find a browser by name. Both texts come from the environment and are never parsed as
+    // code.
     return {
       program: 'powershell.exe',
       words: [
@@ -96,16 +96,16 @@ interface StartOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Receives the last command that was tried, where none worked. */
+  /** Receives the last command if all failed. */
   readonly failed: (program: string, why: string) => void;
 }
 
-/** A launcher that finds no browser says so at once; a browser that ends later was there. */
+/** Milliseconds within which a launcher without a browser fails; a later exit is that of a browser. */
 const soonMs = 10_000;
 
 /**
- * Starts the first command that there is, and goes on at once. A program that is not there, or that ends soon with an
- * exit code other than 0, makes room for the next. Nothing is thrown, whatever comes of it.
+ * Starts the first available command, without waiting. If a program is missing, or soon exits with a code
+ * other than 0, the next one is tried. Never throws.
  */
 export function startBrowser([command, ...others]: readonly BrowserCommand[], options: StartOptions): void {
   if (command === undefined) return;
@@ -124,7 +124,7 @@ export function startBrowser([command, ...others]: readonly BrowserCommand[], op
       stdio: 'ignore',
       shell: false,
       windowsHide: true,
-      // It outlives this process, and Ctrl-C is not for it.
+      // The browser outlives this process and must not receive Ctrl-C.
       detached: true,
     });
     child.once('error', (error) => next(whyNot(program, error)));
@@ -138,12 +138,14 @@ export function startBrowser([command, ...others]: readonly BrowserCommand[], op
   }
 }
 
-/** Names of variables that hold secrets. The token of the window manager is none. */
+/** Names of variables that contain secrets. The token of the window manager is not secret. */
 const secretName = /SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN|API_?KEY|_KEY$|^SIDEKEY_/i;
 
 const plainNames = new Set(['XDG_ACTIVATION_TOKEN']);
 
-/** A browser keeps its environment long after this process has ended, and every program of the user can read it there. */
+/**
+ * Removes secrets: a browser outlives this process, and other programs of the user can read its environment.
+ */
 function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(env).filter(([name]) => plainNames.has(name) || !secretName.test(name)),
@@ -152,7 +154,7 @@ function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 
 function whyNot(program: string, error: unknown): string {
   if (isSystemError(error, 'ENOENT')) return 'is not there';
-  // One folder of the PATH that may not be searched makes this of every name that no other folder has.
+  // An unsearchable folder of the PATH yields EACCES for any name that no other folder has.
   if (isSystemError(error, 'EACCES') && !/[/\\]/.test(program)) {
     return 'is in no folder of the PATH that this user may run programs from';
   }
@@ -163,11 +165,11 @@ function whyNot(program: string, error: unknown): string {
 export interface FinishPage {
   readonly kind: 'done' | 'failed';
   readonly title: string;
-  /** Sentences, a paragraph each. Any text: it is escaped. */
+  /** Sentences, one paragraph each. They are escaped. */
   readonly says: readonly string[];
 }
 
-/** The page as an answer; 200 where it went well, 400 where it did not, unless another status is named. */
+/** Returns the page as a response: 200 for success, 400 for failure, unless another status is given. */
 export function pageAnswer(
   { kind, title, says }: FinishPage,
   status = kind === 'done' ? 200 : 400,
@@ -177,7 +179,8 @@ export function pageAnswer(
 }
 
 /**
- * The port that is tried first: providers that compare redirect URIs whole (unlike RFC 8252 §7.3) can be told it once.
+ * Preferred port: some providers compare redirect URIs exactly (unlike RFC 8252 §7.3), so that the URI must
+ * be stable.
  */
 export const defaultPort = 8765;
 
@@ -188,17 +191,17 @@ export type RedirectTarget =
   /** RFC 8252 §7.3: a listener of our own. */
   | {
       readonly kind: 'loopback';
-      /** `127.0.0.1`, `[::1]` or `localhost`, as it stands in the URI. */
+      /** `127.0.0.1`, `[::1]` or `localhost`, as in the URI. */
       readonly host: string;
       /** Port; null: the default port, or any free port where that is taken; 0: any free port. */
       readonly port: number | null;
       readonly path: string;
     }
-  /** Another machine: a person brings the answer here. */
+  /** Another machine: the user copies the response to this process. */
   | { readonly kind: 'elsewhere'; readonly redirectUri: string };
 
 /**
- * Reads `--port` and `--redirect-uri`. A loopback URI without a port leaves the port open.
+ * Parses `--port` and `--redirect-uri`. A loopback URI without a port allows any port.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -220,7 +223,7 @@ export function redirectTarget({
       throw invalid('would bring the code back over plain http, where others can read it');
     }
     if (url.search !== '') throw invalid('has a query');
-    // URL leaves out a port that is the scheme's own, and the text does not.
+    // URL omits the default port of the scheme, which the text may contain.
     const written = /^http:\/\/[^/]*?:([0-9]+)(?:\/|$)/i.exec(redirectUri.replace('[::1]', 'ipv6'))?.[1];
     const own = written === undefined ? null : portNumber(written);
     if (own !== null && wanted !== null && own !== wanted) {
@@ -235,7 +238,7 @@ export function redirectTarget({
       hint: 'leave --port out',
     });
   }
-  // RFC 8252 §7.1: the scheme of an app of its own is a domain name turned around. The URN is of older drafts of OAuth.
+  // RFC 8252 §7.1: a private-use scheme is a reversed domain name. Older drafts of OAuth define the URN.
   const isPrivateScheme = /^[a-z][a-z0-9+-]*\.[a-z0-9+.-]+:$/.test(url.protocol);
   if (url.protocol === 'https:' || isPrivateScheme || redirectUri === 'urn:ietf:wg:oauth:2.0:oob') {
     return { kind: 'elsewhere', redirectUri };
@@ -244,9 +247,9 @@ export function redirectTarget({
 }
 
 /**
- * Chooses the redirect target: from the options, then from the registered client, then from what the provider accepts.
+ * Chooses the redirect target: from the options, then from the registered client, then from the provider.
  *
- * @throws SidekeyError `input_invalid`; also where the provider accepts no loopback URI and none is named
+ * @throws SidekeyError `input_invalid`; also if the provider accepts no loopback URI and none is given
  */
 export function redirectOf(
   options: { readonly port?: string | undefined; readonly redirectUri?: string | undefined },
@@ -262,7 +265,7 @@ export function redirectOf(
     return redirectTarget({ port: options.port, redirectUri: uri });
   if (redirectUriType === 'localhost') {
     const target = redirectTarget({ port: options.port, redirectUri: 'http://localhost/callback' });
-    // With the port that is registered, or not at all.
+    // A registered port must match exactly.
     return target.kind === 'loopback' ? { ...target, port: target.port ?? defaultPort } : target;
   }
   throw new SidekeyError('input_invalid', `${title} accepts only redirect URIs that begin with https.`, {
@@ -273,7 +276,7 @@ export function redirectOf(
 /** Example of a registered page. The page need not exist: the user copies the address from the browser. */
 const httpsExample = 'https://example.com/callback';
 
-/** Redirect URI to register where there is no client yet. */
+/** Returns the redirect URI to register for a new client. */
 export function redirectUriToRegister(
   options: { readonly port?: string | undefined; readonly redirectUri?: string | undefined },
   provider: Pick<Provider, 'name' | 'title' | 'redirectUriType' | 'redirectUri'>,
@@ -283,13 +286,13 @@ export function redirectUriToRegister(
   return isOpen ? httpsExample : writtenRedirectUri(redirectOf(options, provider));
 }
 
-/** The redirect URI where nobody listens: what is registered, and what a printed consent URL names. */
+/** Returns the redirect URI without a listener: for registration, and in a printed consent URL. */
 export function writtenRedirectUri(target: RedirectTarget): string {
   if (target.kind === 'elsewhere') return target.redirectUri;
   return loopbackUri(target, target.port === null || target.port === 0 ? defaultPort : target.port);
 }
 
-/** The redirect URI of a loopback target on a port. */
+/** Returns the redirect URI of a loopback target with a port. */
 export function loopbackUri(
   { host, path }: Extract<RedirectTarget, { readonly kind: 'loopback' }>,
   port: number,

@@ -7,28 +7,28 @@ import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts'
 import type { PageAnswer } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../oauth/callback.ts';
 
-/** What the listener waits for. */
+/** The expected callback. */
 interface Expected {
   /** First address for the browser. */
   readonly consentUrl: string;
   readonly state: string;
-  /** Called once, with what came back; the browser waits for the page that it answers with. */
+  /** Called once, with the parameters of the callback; returns the response page. */
   readonly answered: (parameters: URLSearchParams) => Promise<FinishPage>;
-  /** Called for callbacks that are not of this flow. */
+  /** Called for callbacks of other flows. */
   readonly stranger?: () => void;
 }
 
-/** A listener of this machine alone. */
+/** A listener on the loopback interface. */
 export interface Loopback {
   readonly redirectUri: string;
   /**
    * Starts to accept callbacks.
    *
-   * @returns a URL of this listener that redirects once to the consent page. It may appear where other users can read
-   * it, such as in the arguments of a program; the consent URL itself contains the state.
+   * @returns a URL of this listener that redirects once to the consent page. It is safe in places that other
+   * users can read, such as program arguments; the consent URL itself contains the state.
    */
   expect(expected: Expected): string;
-  /** Lets the page that is under way arrive, and closes. Idempotent. */
+  /** Finishes the pending response, and closes. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -44,7 +44,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
 
   async function answerTo(request: IncomingMessage): Promise<PageAnswer> {
     const own = new URL(redirectUri);
-    // A name of a stranger's that leads here (DNS rebinding) would make this listener a part of the stranger's site.
+    // Requires a loopback Host field, against DNS rebinding.
     if (expected === null || request.headers.host?.toLowerCase() !== own.host) return nothingHere();
     const url = request.url?.startsWith('/') === true ? URL.parse(own.origin + request.url) : null;
     if (url !== null && url.pathname === launch) return launched(expected);
@@ -80,7 +80,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   let port = target.port;
   for (const host of hosts) {
     const server = await listening(serve, host, port).catch((error: unknown) => {
-      // A machine without IPv6: then no browser goes there either.
+      // A machine without IPv6: browsers cannot use that address either.
       if (servers.length > 0 && isSystemError(error, 'EADDRNOTAVAIL', 'EAFNOSUPPORT')) return null;
       for (const other of servers) other.close();
       throw failure(error, host, port ?? 0);
@@ -117,7 +117,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   };
 }
 
-/** @param port null: the usual one, or where that is taken any that is free */
+/** @param port null: the default port, or any free port if that is in use */
 async function listening(
   serve: (request: IncomingMessage, response: ServerResponse) => void,
   host: string,
@@ -138,7 +138,7 @@ async function listening(
   return server;
 }
 
-/** Resolves when the answer has left, or the browser is gone. */
+/** Resolves when the response is sent, or the connection is closed. */
 function write(
   response: ServerResponse,
   isHead: boolean,
@@ -219,14 +219,14 @@ export interface PasteExpectation {
   readonly state: string;
   /** Accepts a code without the rest of the address: PKCE ties the code to this flow. */
   readonly takesBareCode: boolean;
-  /** Reads the text. Default: as RFC 6749 §4.1.2 has it. */
+  /** Parses the text. Default: RFC 6749 §4.1.2. */
   readonly read?: ((text: string) => Callback) | undefined;
 }
 
 /**
- * Reads what a person brings back from a browser. The text is never repeated.
+ * Parses a pasted response. Errors do not contain the text.
  *
- * @throws SidekeyError `input_invalid`; `bad_request` where it is the answer to another consent
+ * @throws SidekeyError `input_invalid`; `bad_request` if it answers another consent
  */
 function readPasted(
   text: string,
@@ -247,10 +247,10 @@ function readPasted(
 }
 
 /**
- * The first line that is an answer to this consent; null: the person gave up. At a terminal a wrong one is asked for
- * again.
+ * Returns the first line that answers this consent; null: the user gave up. Prompts again after an invalid
+ * line if standard input is a terminal.
  *
- * @throws SidekeyError as `readPasted`, where nobody can be asked again
+ * @throws SidekeyError as `readPasted`, if standard input is no terminal
  */
 export async function askForAnswer(
   lines: Lines,
