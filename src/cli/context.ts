@@ -15,43 +15,52 @@ interface ContextParts {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Reads all of standard input as text. SidekeyError `input_invalid` where it is a terminal or larger than 1 MiB. */
+  /**
+   * Reads all of standard input as text. Rejects with SidekeyError `input_invalid` if it is a terminal or
+   * larger than 1 MiB.
+   */
   readonly readInput: () => Promise<string>;
   /** Standard input itself, for a command that takes any bytes. */
   readonly stdin: Input;
-  /** Asks the person at the terminal; null: standard input is none. */
+  /** Prompts the user; null: standard input is not a terminal. */
   readonly ask: Ask | null;
-  /** Standard input line by line, while something else goes on. To be closed. */
+  /** Opens standard input line by line. The caller closes it. */
   readonly openLines: () => Lines;
-  /** A page to draw on, read key by key; null: input and output are no terminal. To be closed. */
+  /** Opens the terminal as a screen; null: input or output is not a terminal. The caller closes it. */
   readonly openScreen: OpenScreen | null;
-  /** `--config FILE`; asked when it is needed, for the command line is read by then. */
+  /** Returns `--config FILE`, after the command line is parsed. */
   readonly configOption: () => string | undefined;
 }
 
 /**
- * Everything that a command gets. Heavy modules (the config schema, the store) are imported on first use, so that other
- * commands start fast.
+ * The context of a command. Heavy modules (the config schema, the store) are imported at first use, so that
+ * other commands start fast.
  */
 export interface Context extends Omit<ContextParts, 'configOption'> {
-  /** Absolute path of the config file; made from the shipped default where it is ours to make and not there. */
+  /** Returns the absolute path of the config file. Creates a missing file at the default path. */
   readonly configFile: () => Promise<string>;
-  /** The config, for a command that changes something or serves. Makes the file, as `configFile` does. */
+  /**
+   * Returns the config, for commands that change something or serve. Creates a missing file, as `configFile`
+   * does.
+   */
   readonly config: () => Promise<Config>;
-  /** The config, for a command that looks. Where the file would be made, the shipped default is what counts. */
+  /**
+   * Returns the config, for read-only commands. The shipped default stands in for a missing file at the
+   * default path.
+   */
   readonly readConfig: () => Promise<Config>;
   /**
    * Reads the valid parts of a config file that `readConfig` refuses; null: there is no file, or no part of it is
    * valid.
    */
   readonly parsePartialConfig: () => Promise<PartialConfig | null>;
-  /** Opens what lies on disk, and makes what is missing; gives it to `use`, and closes it whatever happens. */
+  /** Opens the state on disk, creates missing files, and closes it after `use`. */
   readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
-  /** Opens what lies on disk for reading; makes nothing. Closes it whatever happens. */
+  /** Opens the state on disk read-only, creates nothing, and closes it after `use`. */
   readonly withView: <T>(use: (view: View) => Promise<T>) => Promise<T>;
 }
 
-/** The context of one command. Nothing is read or opened before a command asks for it. */
+/** Creates the context of a command. Reads and opens nothing yet. */
 export function createContext({ configOption, ...parts }: ContextParts): Context {
   const { env, now, output } = parts;
 
@@ -136,7 +145,7 @@ export async function withUpstreamClient<T>(
   return closing(upstream, use);
 }
 
-/** Log that prints warnings and errors for the person who waits for the command. */
+/** Returns a log that prints warnings and errors for the user. */
 export function plainLog(output: Output): Log {
   const say = (_fields: object, message: string) => output.say(`sidekey: ${message}`);
   return { error: say, warn: say, info: () => {}, debug: () => {} };
@@ -153,7 +162,7 @@ export function atCommandLine(env: NodeJS.ProcessEnv): Origin {
   return { by: isOther ? `${person} (as ${user})` : user, client: `cli${sshClient(env['SSH_CONNECTION'])}` };
 }
 
-/** `SSH_CONNECTION` is `CLIENT PORT SERVER PORT`; what is none is nobody's address. */
+/** Returns the client of `SSH_CONNECTION`, which is `CLIENT PORT SERVER PORT`. */
 function sshClient(connection: string | undefined): string {
   const [address = '', port = ''] = connection?.split(' ') ?? [];
   if (isIP(address) === 0 || !/^\d{1,5}$/.test(port)) return '';

@@ -8,7 +8,7 @@ import type { Context } from './context.ts';
 
 const script = join(packageRoot, 'examples', 'demo.ts');
 
-/** `sidekey demo`: a program of its own, which is part of a checkout and not of the package. */
+/** `sidekey demo`: runs a program that is part of the repository, not of the package. */
 export async function runDemo(
   _context: Context,
   { once = false }: { readonly once?: boolean },
@@ -31,5 +31,5 @@ export async function runDemo(
   }
 }
 
-/** Ctrl-C reaches the demo by itself, and it is the demo that ends first. */
+/** Ignores Ctrl-C, which the terminal also sends to the demo. */
 function leaveToTheDemo(): void {}

@@ -27,7 +27,7 @@ import { systemTimers } from '../../lib/timers.ts';
 
 const defaultTimeoutMs = 300_000;
 
-/** `sidekey connect`: what is missing is said before anything is asked of a person. */
+/** `sidekey connect`: reports missing settings before it prompts the user. */
 export async function connect(
   context: Context,
   named: string | undefined,
@@ -96,7 +96,7 @@ async function discovered(
   return discoverProvider(context, address, options);
 }
 
-/** Keeps the credential before the browser shows its last page. */
+/** Stores the credential before the browser receives the last page. */
 async function byCode(
   request: ConnectRequest,
   keep: (obtained: Obtained) => Promise<Connected>,
@@ -105,7 +105,7 @@ async function byCode(
   return byAuthorizationCode(request, keep, (connected) => connectedPage(request.provider, connected));
 }
 
-/** The ways besides a consent in a browser, each imported when it is gone. */
+/** Flows without a browser, each imported at its first use. */
 const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]: () => Promise<Obtain> } = {
   device_code: async () => (await import('./flows/device.ts')).obtainByDevice,
   client_credentials: async () => (await import('./flows/assertions.ts')).obtainByClientCredentials,
@@ -118,17 +118,17 @@ const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]
   import: async () => (await import('./flows/token.ts')).importToken,
 };
 
-/** The way, ready to be gone. */
+/** Loads a flow. */
 function obtainBy(flow: keyof typeof obtainers): Promise<Obtain> {
   return obtainers[flow]();
 }
 
-/** A way to a credential: a flow of OAuth, or a person who has one already. */
+/** A flow: one of OAuth, or a credential that the user supplies. */
 export type ConnectFlow = Flow | 'token' | 'import';
 
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
 
-/** The options that choose a way, as they are typed. */
+/** Options that choose a flow, as they are typed. */
 const choices: readonly (readonly [
   option: string,
   flow: ConnectFlow,
@@ -145,7 +145,7 @@ const choices: readonly (readonly [
   ['--import', 'import', (options) => options.import === true],
 ];
 
-/** Options of a consent in a browser; they go with a way that needs one, and choose it where no other is named. */
+/** Options of a consent in a browser; they require a flow with a browser, and choose it by default. */
 const browserOptions: readonly (readonly [option: string, isSaid: (options: Options) => boolean])[] = [
   ['--print-url', ({ printUrl }) => printUrl === true],
   ['--paste', ({ paste }) => paste === true],
@@ -155,9 +155,9 @@ const browserOptions: readonly (readonly [option: string, isSaid: (options: Opti
 ];
 
 /**
- * The way that the options name, else the usual one of the provider.
+ * Returns the flow of the options, else the default of the provider.
  *
- * @throws SidekeyError `input_invalid` where the options name two
+ * @throws SidekeyError `input_invalid` if the options name two
  */
 export function chooseFlow(options: Options, { flows }: Pick<Provider, 'flows'>): ConnectFlow {
   const [first, second] = choices.filter(([, , isSaid]) => isSaid(options));
@@ -165,7 +165,7 @@ export function chooseFlow(options: Options, { flows }: Pick<Provider, 'flows'>)
   if (first === undefined) return inBrowser === undefined ? (flows[0] ?? 'token') : 'authorization_code';
   const [option, flow] = first;
   if (second !== undefined) throw conflicting(option, second[0]);
-  // An account at Auth0 is connected in one go, by one process.
+  // An account at Auth0 is connected by one process.
   const takesBrowser = flow === 'auth0_connection' && options.printUrl !== true;
   if (inBrowser !== undefined && !takesBrowser) throw conflicting(option, inBrowser[0]);
   return flow;

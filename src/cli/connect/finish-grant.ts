@@ -18,7 +18,7 @@ import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { ungrantedScopes } from '../../oauth/scopes.ts';
 
-/** The result of a connect, for a person or for a program. */
+/** Prints the result of a connect. */
 export async function report(context: Context, { title }: Provider, connected: Connected): Promise<void> {
   const { output, now, configFile } = context;
   const { grant, replaced, audience, details, edits, ungranted, warnings } = connected;
@@ -66,7 +66,7 @@ export function connectedPage({ title }: Provider, { grant, warnings }: Connecte
   };
 }
 
-/** A sentence that a person should read, and what can be done. */
+/** A warning for the user, with a remedy. */
 interface Warning {
   readonly sentence: string;
   readonly hint: string | null;
@@ -75,12 +75,12 @@ interface Warning {
 /** Result of a consent. */
 export interface Connected {
   readonly grant: Grant;
-  /** A grant of that name existed, and kept its ID. */
+  /** True if a grant of that name existed; it kept its id. */
   readonly replaced: boolean;
   readonly audience: readonly string[];
   readonly details: Readonly<Record<string, string>>;
   readonly edits: DomainChanges['edits'];
-  /** Asked for, and not granted. */
+  /** Requested scopes that were not granted. */
   readonly ungranted: readonly string[];
   readonly warnings: readonly Warning[];
 }
@@ -90,10 +90,10 @@ type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'na
 };
 
 /**
- * Stores what was obtained, and lets the provider's hosts have it. The grant is there whatever becomes of the map: a
- * consent is not thrown away for a file that cannot be written.
+ * Stores the credential, and allows the hosts of the provider. If the map cannot be written, the grant is
+ * kept.
  *
- * @throws SidekeyError `already_exists`, `audit_unavailable`; what `keepGrant` throws
+ * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `keepGrant`
  */
 export async function finishGrant(request: FinishRequest, obtained: Obtained): Promise<Connected> {
   const { context, state, provider, name, user, plan } = request;
@@ -110,12 +110,12 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
       now: context.now,
     },
   );
-  // The failure that may have led here is over.
+  // The credential is new, so the earlier failure no longer applies.
   if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
 
-  // Of what was pasted nobody has asked for scopes.
+  // No scopes are requested for a pasted token.
   const ungranted = credential.type === 'oauth2' ? ungrantedScopes(request.scopes, scopes) : [];
   if (ungranted.length > 0) {
     warn(`Asked for ${ungranted.join(' ')} too; the provider did not grant it.`, null);

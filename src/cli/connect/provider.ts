@@ -19,7 +19,7 @@ import { isScope } from '../../oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 
 /**
- * Refuses where a setting is open: nothing may be sent anywhere then.
+ * Checks that all settings are set, before anything is sent.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -34,10 +34,10 @@ export function assertSettings({ name, title, settings }: Provider): void {
 }
 
 /**
- * Refuses where a consent in a browser cannot be had.
+ * Checks that a consent in a browser is possible.
  *
- * @param redirectUri what is to be registered
- * @throws SidekeyError `input_invalid`, `config_invalid`; what reading the client secret throws
+ * @param redirectUri the redirect URI to register
+ * @throws SidekeyError `input_invalid`, `config_invalid`; errors of the client secret
  */
 export async function assertClient(provider: Provider, redirectUri: string): Promise<void> {
   const { name, title, authorizationEndpoint, tokenEndpoint, clientId } = provider;
@@ -52,7 +52,7 @@ export async function assertClient(provider: Provider, redirectUri: string): Pro
     });
   }
   if (clientId === null) throw noClient(provider, redirectUri);
-  // Now, and not when the code is there and its time runs.
+  // Read before the consent, because the code expires soon.
   await provider.clientSecret?.();
 }
 
@@ -84,7 +84,7 @@ function variableFor(name: string): string {
     .replace(/^(?=[0-9])/, '_')}_CLIENT_SECRET`;
 }
 
-/** The commands that get a credential without a browser; null: there are none. */
+/** Returns the commands for flows without a browser; null: there are none. */
 function otherWays({ name, flows, token }: Provider): string | null {
   const others = [
     ...flows.filter((flow) => flow !== 'authorization_code' && flow !== 'auth0_connection'),
@@ -97,9 +97,10 @@ function otherWays({ name, flows, token }: Provider): string | null {
 type ProviderOptions = Pick<ConnectOptions, 'set' | 'clientId' | 'clientSecret' | 'redirectUri'>;
 
 /**
- * The provider, with what the options say of it kept in the config file first.
+ * Returns the provider, after the options for it are written to the config file.
  *
- * @throws SidekeyError `provider_unknown`, `input_invalid`, `config_invalid`, `file_unwritable`, `audit_unavailable`
+ * @throws SidekeyError `provider_unknown`, `input_invalid`, `config_invalid`, `file_unwritable`,
+ * `audit_unavailable`
  */
 export async function configuredProvider(
   context: Context,
@@ -140,7 +141,7 @@ function editFrom(
     clientSecret: clientSecret === undefined ? undefined : keptReference('--client-secret', clientSecret),
     // A definition without a secret says so; with one, the client authenticates as RFC 6749 §2.3.1 wants it.
     clientAuth: clientSecret !== undefined && provider.clientAuth === 'none' ? 'basic' : undefined,
-    // That of the client that is named with it.
+    // The redirect URI of the client that is named with it.
     redirectUri: clientId === undefined ? undefined : redirectUri,
     settings: Object.fromEntries(set.map((text) => setting(text, provider))),
   };
@@ -166,11 +167,11 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
 }
 
 /**
- * Chooses the scopes to ask for: from the option, else from the provider; with those that the grant has, because a new
- * consent replaces the old one.
+ * Returns the scopes to request: those of the option, else of the provider, and those of the existing grant,
+ * which a new consent replaces.
  *
  * @param written scopes with commas or spaces between
- * @throws SidekeyError `input_invalid` for a text that is no scope (RFC 6749 §3.3)
+ * @throws SidekeyError `input_invalid` for an invalid scope (RFC 6749 §3.3)
  */
 export function scopesToAsk(
   written: string | undefined,
@@ -184,12 +185,12 @@ export function scopesToAsk(
       hint: 'names with spaces or commas between them, such as --scopes "repo read:org"',
     });
   }
-  // What a person has taken away is not asked for again by itself.
+  // Removed scopes are not requested again.
   const keeps = existing !== null && existing.type === 'oauth2' && existing.state !== 'revoked';
   return [...new Set([...(named ?? provider.scopes), ...(keeps ? existing.scopes : [])])];
 }
 
-/** Parameters that the flows set, and parameters that would be a secret in argv. */
+/** Parameters that flows set, and parameters that would expose a secret in argv. */
 const reservedParameters = new Set([
   'grant_type',
   'client_id',
@@ -210,9 +211,9 @@ const reservedParameters = new Set([
 ]);
 
 /**
- * `--param NAME=VALUE`: sent with each token request.
+ * Parses `--param NAME=VALUE` for token requests.
  *
- * @throws SidekeyError `input_invalid` where one has no name, is there twice, or is none of the person's to set
+ * @throws SidekeyError `input_invalid` if a name is missing, repeated or reserved
  */
 export function parametersOf(written: readonly string[] | undefined): Readonly<Record<string, string>> {
   const parameters: Record<string, string> = {};
@@ -220,7 +221,7 @@ export function parametersOf(written: readonly string[] | undefined): Readonly<R
     const at = text.indexOf('=');
     const name = text.slice(0, Math.max(at, 0));
     if (!/^[A-Za-z][A-Za-z0-9_.:-]{0,63}$/.test(name)) {
-      // It may be a secret in the wrong place: it is not shown.
+      // The text may be a misplaced secret.
       throw wrong('--param is not NAME=VALUE', 'such as --param audience=https://api.example.com');
     }
     if (reservedParameters.has(name))
@@ -235,7 +236,7 @@ function wrong(what: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', `${what}.`, { hint });
 }
 
-/** A provider that was found, and the secret of the client that was registered with it, which no file holds. */
+/** A discovered provider, with the secret of the registered client, which no file contains. */
 export interface FoundProvider {
   readonly provider: Provider;
   /** Secret of the registered client; null: it has none. */
@@ -245,10 +246,10 @@ export interface FoundProvider {
 type DiscoverOptions = Pick<ConnectOptions, 'name' | 'clientId' | 'port' | 'redirectUri'>;
 
 /**
- * `connect https://… --discover`: asks the API and its login server how to log in, registers a client where the server
- * lets anybody, and keeps the definition in the config file. One that is there already is used as it is.
+ * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
+ * supports it, and writes the definition to the config file. An existing definition is not changed.
  *
- * @throws SidekeyError what `discover` and `registerClient` throw; `input_invalid`, `already_exists`,
+ * @throws SidekeyError errors of `discover` and `registerClient`; `input_invalid`, `already_exists`,
  * `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
 export async function discoverProvider(
@@ -302,7 +303,7 @@ export async function discoverProvider(
   );
   const server = new URL(found.tokenEndpoint).host;
   if (server !== host) {
-    // The API names the server: whether it is its own, no document proves.
+    // No document proves that the server belongs to the API.
     output.say(
       `Note: Its tokens come from ${server}, and are sent to ${host}: continue only if they belong together.`,
     );
@@ -328,14 +329,14 @@ function taken(name: string, host: string): SidekeyError {
   );
 }
 
-/** Registers a client; null: the user names a client. */
+/** Registers a client; null: the user named one. */
 async function clientFor(
   { registrationEndpoint, authMethods, scopes, authorizationEndpoint, issuer }: Discovered,
   { clientId, port, redirectUri }: DiscoverOptions,
   io: Parameters<typeof registerClient>[1],
 ): Promise<RegisteredClient | null> {
   if (clientId !== undefined) return null;
-  // Port and path of a listener that this command opens later.
+  // Port and path of the listener that is opened later.
   const back = writtenRedirectUri(redirectTarget({ port, redirectUri }));
   if (registrationEndpoint === null) {
     throw new SidekeyError('provider_refused', `${issuer} lets no client register itself.`, {
@@ -345,7 +346,7 @@ async function clientFor(
   return registerClient(
     {
       endpoint: registrationEndpoint,
-      // With and without the port: some servers compare it, and others (RFC 8252 §7.3) do not.
+      // With and without the port: some servers compare it, others (RFC 8252 §7.3) do not.
       redirectUris: redirectUri === undefined ? [back, 'http://127.0.0.1/callback'] : [back],
       grantTypes: [...(authorizationEndpoint === null ? [] : ['authorization_code']), 'refresh_token'],
       authMethods,

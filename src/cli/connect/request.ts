@@ -30,9 +30,9 @@ export interface ConnectOptions {
   /** Scopes with commas or spaces between. */
   readonly scopes?: string;
   readonly allowedDomains?: readonly string[];
-  /** Hosts that are not in the provider's audience may be named. */
+  /** True if hosts outside of the provider's audience may be named. */
   readonly widen?: boolean;
-  /** False: the allowed-domains map is left alone. */
+  /** False: the allowed-domains map is not changed. */
   readonly domains?: boolean;
   /** `NAME=VALUE` of the provider's settings, kept in the config file. */
   readonly set?: readonly string[];
@@ -49,9 +49,9 @@ export interface ConnectOptions {
   readonly browser?: string | false;
   readonly paste?: boolean;
   readonly printUrl?: boolean;
-  /** The URL that the browser came back to, or the code of it. */
+  /** The URL of the callback, or its code. */
   readonly finish?: string;
-  /** State of a consent that is finished with a code alone. */
+  /** State for a consent that is finished with a bare code. */
   readonly state?: string;
 
   readonly device?: boolean;
@@ -69,7 +69,7 @@ export interface ConnectOptions {
   /** Account of the connection at Auth0, where it has several. */
   readonly loginHint?: string;
 
-  /** A file with a private key: PEM, JWK, or a service account as Google hands it out. `-`: standard input. */
+  /** A file with a private key: PEM, JWK, or the JSON of a service account. `-`: standard input. */
   readonly key?: string;
   readonly keyId?: string;
   readonly algorithm?: string;
@@ -81,9 +81,12 @@ export interface ConnectOptions {
   /** The ARN of a role of AWS. */
   readonly assumeRole?: string;
   readonly externalId?: string;
-  /** The one region of AWS that the keys are used for. */
+  /** The only region of AWS for the keys. */
   readonly region?: string;
-  /** `env:`, `file:`, `command:`; read anew for each exchange. None: a token on standard input, kept. */
+  /**
+   * `env:`, `file:`, `command:`; read for each exchange. Absent: a token from standard input, which is
+   * stored.
+   */
   readonly subjectToken?: string;
   readonly subjectTokenType?: string;
   readonly actorToken?: string;
@@ -97,18 +100,18 @@ export interface ConnectOptions {
 export interface ConnectRequest {
   readonly context: Context;
   readonly state: State;
-  /** The one way out: through the dial guard. */
+  /** Client behind the address guard. */
   readonly upstream: UpstreamClient;
   /** Complete: no setting is open. */
   readonly provider: Provider;
   readonly name: string;
   readonly user: string;
-  /** Scopes to ask for: those of the option, else of the provider; with those of the existing grant. */
+  /** Scopes to request: those of the option, else of the provider; with those of the existing grant. */
   readonly scopes: readonly string[];
-  /** The grant that is connected again; null: a new one. */
+  /** The grant that is reconnected; null: a new one. */
   readonly existing: OpenedGrant | null;
   readonly options: ConnectOptions;
-  /** Aborted at Ctrl-C, and when the time is up. */
+  /** Aborted at Ctrl-C, and at the time limit. */
   readonly signal: AbortSignal;
 }
 
@@ -127,7 +130,7 @@ export interface Obtained {
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
 
 /**
- * The first token of a grant that renews itself without a person.
+ * Requests the first token of a grant that renews itself.
  *
  * @throws SidekeyError as `renewNow`
  */
@@ -136,10 +139,11 @@ export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<O
 }
 
 /**
- * A token for a credential that has none yet, asked for just as all the later ones are: what does not work is found now.
+ * Requests a token for a credential without one, in the same way as later renewals, so that errors are found
+ * now.
  *
- * @throws SidekeyError `config_invalid`: something is missing that the provider's definition has to say, or a secret
- * that it refers to; `provider_refused`; the reason of the signal
+ * @throws SidekeyError `config_invalid`: the provider definition or a secret is incomplete;
+ * `provider_refused`; the reason of the signal
  */
 export async function renewNow(request: ConnectRequest, credential: OAuth2Credential): Promise<Obtained> {
   const { provider, scopes, signal } = request;
@@ -148,7 +152,7 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
     { provider: provider.name, credential, scopes },
     {
       ...parts,
-      // With the secret of a client that is in no file, where it has one.
+      // Adds the secret of a client that no file contains.
       providers: (name) => (name === provider.name ? provider : parts.providers(name)),
     },
   );
@@ -191,9 +195,9 @@ function refused(title: string, why: string, hint: string): SidekeyError {
 }
 
 /**
- * Connects a grant: the audit file has it before anything is asked of the provider or of a person, and where it fails, why.
+ * Connects a grant. Records the attempt before the provider or the user is asked, and its failure.
  *
- * @throws SidekeyError `audit_unavailable`; what `connect` throws
+ * @throws SidekeyError `audit_unavailable`; errors of `connect`
  */
 export async function noting<T>(
   { state, provider, user }: Pick<ConnectRequest, 'state' | 'provider' | 'user'>,
@@ -213,15 +217,15 @@ export async function noting<T>(
   }
 }
 
-/** Limit on the time to wait for a person. */
+/** Time limit for the user. */
 interface ConsentTimeout {
-  /** Aborted at Ctrl-C, and when the time is up; the reason is a SidekeyError `consent_missing`. */
+  /** Aborted at Ctrl-C, and at the time limit; the reason is a SidekeyError `consent_missing`. */
   readonly signal: AbortSignal;
-  /** Stops the clock, and gives the signals of the system back. */
+  /** Stops the timer, and restores the signal handlers. */
   end(): void;
 }
 
-/** @param ms how long, in milliseconds */
+/** @param ms the time limit in milliseconds */
 export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout {
   const controller = new AbortController();
   const cancel = timers.after(ms, () => {
@@ -250,7 +254,7 @@ export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout 
 }
 
 /**
- * `--timeout` in milliseconds.
+ * Returns `--timeout` in milliseconds.
  *
  * @throws SidekeyError `input_invalid`
  */

@@ -21,7 +21,7 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 /** Result of a probe. */
 type Verified =
   | { readonly kind: 'works'; readonly status: number }
-  /** The provider knows the request, and not the credential. */
+  /** The provider accepts the request but rejects the credential. */
   | { readonly kind: 'refused'; readonly status: number }
   /** The probe proved nothing; the reason is the end of a sentence. */
   | { readonly kind: 'unknown'; readonly reason: string };
@@ -29,10 +29,11 @@ type Verified =
 const maxResponseBytes = 1_048_576;
 
 /**
- * Sends the provider's probe with a credential, as the proxy would send a request: the same injection, the same
- * audience check, the same way out.
+ * Sends the probe of the provider with a credential, with the injection, audience check and address guard of
+ * the proxy.
  *
- * @throws SidekeyError `policy_violation` where the credential may not go there, or cannot stand in a request
+ * @throws SidekeyError `policy_violation` if the credential may not be sent there, or cannot be part of a
+ * request
  */
 export async function verify(
   provider: Provider,
@@ -69,7 +70,7 @@ export async function verify(
     const headers: [string, string][] = [];
     for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
     const body = json === null ? null : await written(Buffer.from(json), rewriteBody);
-    // Put together as text: resolved as a reference, a path that begins with two slashes would be another host.
+    // Concatenated: as a relative reference, a path that begins with `//` would name another host.
     return upstream.fetch(`${origin}${path}`, {
       method: methodOf(probe),
       headers,
@@ -78,7 +79,7 @@ export async function verify(
       ...(body === null ? {} : { body }),
     });
   };
-  // Outside of the try: a refusal by the audience is an error, and not an unknown answer.
+  // Outside of the try: a refusal by the audience is an error, not an unknown result.
   const first = write();
   const hasProof = needsProof(sealed.credential, plan);
   try {
@@ -104,7 +105,7 @@ export async function verify(
   }
 }
 
-/** The body with the credential in it, where it stands there. */
+/** Returns the body with the credential. */
 async function written(body: Buffer, rewrite: AppliedRequest['rewriteBody']): Promise<Buffer> {
   if (rewrite === undefined) return body;
   const pieces: Buffer[] = [];
@@ -118,7 +119,7 @@ interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'upst
 }
 
 /**
- * `--verify`: a credential that the provider refuses is not stored. Where nothing can be shown, a person is told so.
+ * `--verify`: refuses a credential that the provider rejects. Warns if the probe proved nothing.
  *
  * @throws SidekeyError `provider_refused`, `audit_unavailable`; as `verify`
  */
@@ -142,7 +143,7 @@ export async function assertWorks(request: VerifyRequest, sealed: SealedCredenti
   }
 }
 
-/** The access is in the audit file before the credential leaves, as that of any other request. */
+/** Records the access before the credential is sent. */
 async function recorded(
   { provider, user, state }: Pick<VerifyRequest, 'provider' | 'user' | 'state'>,
   send: () => Promise<Verified>,

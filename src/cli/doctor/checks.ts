@@ -22,7 +22,7 @@ import { startProxy } from '../../main.ts';
 import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
-/** Tokens and certificates are judged to the second; so far off nothing goes wrong yet. */
+/** Tolerated clock error: expiry is checked to the second, but a smaller error has no effect. */
 const toleratedMs = 60_000;
 
 /**
@@ -59,12 +59,12 @@ export async function lookAtClock(
   );
 }
 
-/** The middle one, so that one upstream with a wrong clock says nothing; null of none. */
+/** Returns the median, so that one upstream with a wrong clock has no effect; null of none. */
 function middle(offsets: readonly number[]): number | null {
   return offsets.toSorted((a, b) => a - b)[Math.floor(offsets.length / 2)] ?? null;
 }
 
-/** A file that somebody else must not read, or must not write. */
+/** A file that other users must not read, or must not write. */
 interface Guarded {
   readonly path: string;
   readonly holds: string;
@@ -139,13 +139,15 @@ async function lookAt({
   }
 }
 
-/** A proxy for the probes: with a CA, a store and an audit log of its own, so that those of the person stay as they are. */
+/**
+ * A proxy for the probes, with its own CA, store and audit log, so that those of the user are not changed.
+ */
 export interface ProbeFixture {
-  /** URL for the probes. */
+  /** URL that the probes request. */
   readonly url: string;
-  /** The environment that they are given. */
+  /** The environment of the probes. */
   readonly env: NodeJS.ProcessEnv;
-  /** A folder of theirs. */
+  /** Folder for files of the probes. */
   readonly folder: string;
   /** Notes about the trust files, for a person. */
   readonly notes: readonly string[];
@@ -153,7 +155,7 @@ export interface ProbeFixture {
 
 const agent = 'doctor';
 
-/** Starts it, gives it to `use`, and takes everything away again. */
+/** Starts the fixture, passes it to `use`, and removes it. */
 export async function withProbeFixture<T>(
   { env, now }: Pick<Context, 'env' | 'now'>,
   { proxy: { authentication } }: Pick<Config, 'proxy'>,
@@ -224,9 +226,8 @@ const width = 8;
 const timeoutMs = 10_000;
 
 /**
- * Asks each host of the map that has a whole name for its first page, without a credential, on the way that requests
- * take: looked up, checked, dialed, verified. Those that are to see a grant's certificate are left out: without it many
- * hang up, and no request is there that may show it.
+ * Requests `/` of each host of the map without a wildcard, without a credential, with the name look-up,
+ * checks and TLS verification of the proxy. Hosts that require a client certificate are skipped.
  */
 export async function askUpstreams(
   { domains }: Config,

@@ -14,7 +14,7 @@ export interface DoctorOptions {
   readonly offline?: boolean;
 }
 
-/** `sidekey doctor`: exit code 1 where something needs attention. */
+/** `sidekey doctor`: exit code 1 if there are problems. */
 export async function doctor(context: Context, options: DoctorOptions): Promise<number> {
   const { output } = context;
   const only = options.only === undefined ? null : knownClients(options.only);
@@ -51,7 +51,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-/** Checks the setup. A proxy that is not running is no fault here: `run` starts its own. */
+/** Checks the setup. A proxy that is not running is not a problem, because `run` starts its own. */
 async function checkSetup(context: Context, { offline }: DoctorOptions): Promise<readonly Finding[]> {
   const { env, now } = context;
   const found = (await findAll(context)).map(silentIsFine);
@@ -59,11 +59,11 @@ async function checkSetup(context: Context, { offline }: DoctorOptions): Promise
   try {
     config = await context.readConfig();
   } catch {
-    // What is wrong with it stands among the findings.
+    // The findings include its problems.
     return found;
   }
   const ask = async () => {
-    // Where they cannot be read, the findings say so.
+    // The findings report unreadable grants.
     const grants = await context.withView((view) => view.grants()).catch(() => []);
     return withUpstreamClient(config, env, (upstream) => askUpstreams(config, grants, upstream, now));
   };
@@ -192,7 +192,10 @@ function adviceFor({ client, library, verdict, said }: Probed): Need | null {
   }
 }
 
-/** The first of a family (`Go, and what is written in it`) is what was asked, by one of its libraries where it has several. */
+/**
+ * Returns the title of a probe: the first name of a family (`Go, and what is written in it`), with the
+ * library if there are several.
+ */
 function titleOf({ client, library }: Pick<Probed, 'client' | 'library'>): string {
   const [first = ''] = client.title.split(/[:,]/);
   return library === null ? first : `${first} (${library})`;

@@ -16,13 +16,16 @@ export interface Probed {
 }
 
 const width = 4;
-/** A compiler that builds its library first takes a minute on a slow machine. */
+/** Time-out of a probe: a compiler may build its library first. */
 const timeoutMs = 180_000;
 
-/** The page of the proxy begins so, as text and as JSON. Its name alone stands in every complaint about it. */
+/** Start of the page of the proxy, as text and as JSON. Its name alone also occurs in error messages. */
 const page = /This is Sidekey\.|\{"sidekey":1,/;
 
-/** Asks every program that is installed. Answers in the order of the table; `only`: names of clients, null: all. */
+/**
+ * Runs the probes of all installed programs, and returns results in the order of the table. `only`: names of
+ * clients, null: all.
+ */
 export async function probeClients(
   fixture: ProbeFixture,
   only: ReadonlySet<string> | null,
@@ -58,7 +61,7 @@ async function probe(
   return { client, library, verdict, said: verdict === 'works' ? null : lastWords(end) };
 }
 
-/** Runs one program to its end, or to the end of our patience. Never rejects. */
+/** Runs a program until it exits or the time-out ends. Never rejects. */
 function ended(
   path: string,
   words: readonly string[],
@@ -67,7 +70,7 @@ function ended(
   return new Promise((resolve) => {
     const written = { stdout: '', stderr: '' };
     let timedOut = false;
-    // A group of its own: what it has started ends with it.
+    // A process group, so that its children are killed with it.
     const child = spawn(path, words, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     const timer = setTimeout(() => {
       timedOut = true;
@@ -102,25 +105,22 @@ async function findProgram(name: string, path: string): Promise<string | null> {
   return null;
 }
 
-/** How a program is asked. */
+/** A probe of a program. */
 interface Probe {
   /** Name in `clients/table.ts`. */
   readonly client: string;
   /** Library of the client, where the client has several probes. */
   readonly library: string | null;
   readonly program: string;
-  /** @param folder that it may write to; `files` are there */
+  /** @param folder working folder with `files` */
   readonly words: (url: string, folder: string) => readonly string[];
-  /** Written before it is asked; name → content. */
+  /** Files to write before the probe; name → content. */
   readonly files?: Readonly<Record<string, string>>;
-  /** Words with which it succeeds where `library` is there. */
+  /** Command that succeeds if `library` is installed. */
   readonly needs?: readonly string[];
-  /**
-   * Output of a program that reached the proxy, where it differs from the page: the page is no repository and no
-   * registry, and a complaint about that is an answer.
-   */
+  /** Output of a program that reached the proxy, if the program does not print the page but rejects it. */
   readonly reached?: RegExp;
-  /** Variables besides ours; what it writes goes into the folder. */
+  /** Additional variables; files that the program writes go to the folder. */
   readonly env?: (folder: string) => Readonly<Record<string, string>>;
 }
 
@@ -163,7 +163,7 @@ const python = (library: string, script: string): Probe => ({
   needs: ['-c', `import ${library}`],
 });
 
-/** Every probe, in the order in which they are shown. */
+/** All probes, in display order. */
 const probes: readonly Probe[] = [
   { client: 'curl', library: null, program: 'curl', words: (url) => ['-sS', '--max-time', '20', url] },
   { client: 'wget', library: null, program: 'wget', words: (url) => ['-nv', '--tries=1', '-O', '-', url] },
@@ -230,7 +230,7 @@ const probes: readonly Probe[] = [
     client: 'pip',
     library: null,
     program: 'pip',
-    // By its whole address: what the person's own settings say of indexes has no part in it.
+    // The full URL, so that the user's index settings have no effect.
     words: (url) =>
       `--disable-pip-version-check --no-input --retries 0 download --no-deps --no-cache-dir -d . ${url}index.json`.split(
         ' ',
@@ -293,7 +293,7 @@ const probes: readonly Probe[] = [
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
-      // As root it starts in no other way; nothing but our page is loaded.
+      // Chromium requires this as root; it loads only our page.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
       `--user-data-dir=${folder}`,
       '--dump-dom',
@@ -302,7 +302,7 @@ const probes: readonly Probe[] = [
   },
 ];
 
-/** How a probe ended. */
+/** Result of a probe process. */
 interface ProbeEnd {
   readonly exit: number | null;
   readonly stdout: string;
@@ -311,11 +311,9 @@ interface ProbeEnd {
 }
 
 /**
- * - `works`: it reached the proxy and took its certificate.
- * - `untrusted`: it reached the proxy, and does not trust the CA.
- * - `unproxied`: it went past the proxy.
- * - `unauthenticated`: it reached the proxy and showed no token.
- * - `failed`: something else, which its own words say.
+ * - `works`: it reached the proxy and accepted its certificate. - `untrusted`: it reached the proxy, but does
+ * not trust the CA. - `unproxied`: it bypassed the proxy. - `unauthenticated`: it reached the proxy without a
+ * token. - `failed`: another error, see its output.
  */
 export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 'failed' | 'slow';
 
@@ -326,19 +324,19 @@ const unproxied =
   /resolve|ENOTFOUND|EAI_AGAIN|name or service|no such host|getaddrinfo|nodename|UnknownHost|ERR_NAME|dns error|lookup|UnresolvedAddress|ConnectException/i;
 const unauthenticated = /407|agent_auth_required|proxy authentication/i;
 
-/** @param page what the page says, or what the program says of it; */
+/** @param page output of a program that reached the proxy */
 export function verdictOf({ exit, stdout, stderr, timedOut }: ProbeEnd, page: RegExp): Verdict {
   const said = `${stdout}\n${stderr}`;
   if (page.test(said)) return 'works';
   if (timedOut) return 'slow';
-  // A trust error names the host too, and some programs say of it that they could not connect: the order counts.
+  // The order matters: a trust error also names the host, and some programs report it as a failed connection.
   if (unauthenticated.test(said)) return 'unauthenticated';
   if (untrusted.test(said)) return 'untrusted';
   if (unproxied.test(said)) return 'unproxied';
   return exit === 0 ? 'unproxied' : 'failed';
 }
 
-/** Its own words, for a person: the line that says most, without control characters, cut. */
+/** Returns the most specific line of output, without control characters, shortened. */
 export function lastWords({ stdout, stderr }: ProbeEnd): string {
   const lines = `${stdout}\n${stderr}`
     .split('\n')

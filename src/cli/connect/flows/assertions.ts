@@ -12,7 +12,7 @@ import { shellWord } from '../../../lib/text.ts';
 import { joinScopes } from '../../../oauth/scopes.ts';
 import { readSigningKey } from '../../../oauth/signing-key.ts';
 
-/** `connect NAME --client-credentials`: the client of the config asks for itself (RFC 6749 §4.4). */
+/** `connect NAME --client-credentials`: the client of the config requests a token (RFC 6749 §4.4). */
 export const obtainByClientCredentials: Obtain = async (request) => {
   const { provider, scopes, options } = request;
   return firstToken(request, {
@@ -23,8 +23,8 @@ export const obtainByClientCredentials: Obtain = async (request) => {
 };
 
 /**
- * `connect NAME --jwt-bearer --key FILE`: assertions that a private key signs (RFC 7523 §2.1). A file of a service
- * account says by itself who it is.
+ * `connect NAME --jwt-bearer --key FILE`: uses assertions signed with a private key (RFC 7523 §2.1). The file
+ * of a service account names its issuer.
  */
 export const obtainByJwtBearer: Obtain = async (request) => {
   const { context, provider, scopes, options } = request;
@@ -47,7 +47,7 @@ export const obtainByJwtBearer: Obtain = async (request) => {
   });
 };
 
-/** A key of one service must not sign for another: the file says where its assertions go. */
+/** A key must not sign for another service: the file names the token endpoint. */
 function assertSameEndpoint(
   { tokenUri }: ServiceAccount,
   { name, tokenEndpoint }: Provider,
@@ -70,8 +70,8 @@ const typePrefix = 'urn:ietf:params:oauth:token-type:';
 const knownTypes = ['access_token', 'refresh_token', 'id_token', 'jwt', 'saml1', 'saml2'];
 
 /**
- * `connect NAME --token-exchange`: somebody else's token is exchanged (RFC 8693), each time anew. It comes from a
- * reference that is read for each exchange, or from standard input, and then it is kept.
+ * `connect NAME --token-exchange`: exchanges a subject token (RFC 8693). A reference is read for each
+ * exchange; a token from standard input is stored.
  */
 export const obtainByTokenExchange: Obtain = async (request) => {
   const { context, provider, scopes, options } = request;
@@ -106,7 +106,7 @@ async function readSubject({ ask, readInput }: Context): Promise<string> {
   return checkedString(text.trim(), 'the token that is to be exchanged', 'one line of text');
 }
 
-/** A URI, or the last word of one of RFC 8693 §3. */
+/** Returns a URI, or expands the last part of one of RFC 8693 §3. */
 function typeOf(option: string, text: string | undefined): string | null {
   if (text === undefined) return null;
   if (knownTypes.includes(text)) return `${typePrefix}${text}`;
@@ -116,10 +116,13 @@ function typeOf(option: string, text: string | undefined): string | null {
   });
 }
 
-/** IAM, "IAM identifiers": the role's name has a path before it. */
+/** IAM identifiers: a role name may have a path. */
 const arn = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 
-/** `connect aws --assume-role ARN`: keys of a role, by keys that are pasted; new ones are asked for before they end. */
+/**
+ * `connect aws --assume-role ARN`: pasted keys obtain temporary keys of a role, which are renewed before they
+ * expire.
+ */
 export const obtainByAwsRole: Obtain = async (request) => {
   const { assumeRole: roleArn, externalId, region } = request.options;
   if (roleArn === undefined) {
@@ -141,7 +144,7 @@ export const obtainByAwsRole: Obtain = async (request) => {
     kind: 'aws_role',
     keys: keysIn(await askedParts(request)),
     roleArn,
-    // The trail of AWS shows it beside the role.
+    // CloudTrail records it beside the role.
     sessionName: 'sidekey',
     externalId: externalId ?? null,
     durationSeconds: null,
@@ -176,14 +179,14 @@ export const obtainByGithubInstallation: Obtain = async (request) => {
   return firstToken(request, { kind: 'github_installation', key, appId, installationId });
 };
 
-/** What a file says besides the key; null where it is the key alone. */
+/** Fields of a key file besides the key; null if there are none. */
 interface ServiceAccount {
   readonly clientEmail: string;
   /** Token endpoint of the assertions. */
   readonly tokenUri: string;
 }
 
-/** A key, ready to be kept. */
+/** A key in its stored form. */
 interface HandedKey {
   readonly key: SigningKey;
   /** Service account, as Google exports it; null: the file has the key alone. */
@@ -195,7 +198,7 @@ const maxKeyBytes = 65_536;
 /**
  * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-` is standard input.
  *
- * @throws SidekeyError `input_invalid` where none is named, the file cannot be read, or what it holds is no key
+ * @throws SidekeyError `input_invalid` if the option is missing, or the file cannot be read or has no key
  */
 async function readKeyFile(
   { readInput, output }: Pick<Context, 'readInput' | 'output'>,
@@ -246,7 +249,7 @@ function unreadable(path: string, why: string): SidekeyError {
   });
 }
 
-/** The JSON of a service account; null: it is something else. */
+/** Parses the JSON of a service account; null: it has another format. */
 function serviceAccountOf(
   text: string,
 ): (ServiceAccount & { readonly privateKey: string; readonly privateKeyId: string | null }) | null {

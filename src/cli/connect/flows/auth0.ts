@@ -41,9 +41,9 @@ export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;
 /** A login. */
 export interface Auth0Login {
   readonly grant: Grant;
-  /** The one that it is at. */
+  /** The provider of the login. */
   readonly provider: Provider;
-  /** The command that logs in again. */
+  /** The command that renews the login. */
   readonly again: string;
 }
 
@@ -53,10 +53,10 @@ interface LoginReference {
   readonly user: string;
 }
 
-/** The renewal of a grant that lives on a login. */
+/** The renewal of a grant through a login. */
 export type ConnectionRenewal = Extract<Renewal, { readonly kind: 'auth0_connection' }>;
 
-/** @throws SidekeyError `grant_missing`; `input_invalid` where the grant is no login at Auth0 */
+/** @throws SidekeyError `grant_missing`; `input_invalid` if the grant is no login at Auth0 */
 export async function findLogin({ state }: LoginParts, { via, user }: LoginReference): Promise<Auth0Login> {
   const { providers } = state.config;
   const own = (await state.grants.list()).filter((grant) => grant.user === user);
@@ -81,9 +81,9 @@ function isAuth0(provider: Provider | undefined): boolean {
 }
 
 /**
- * The My Account API, for the user of the login. A refresh token that is rotated on the way is kept.
+ * Opens the My Account API for the user of the login. Stores a rotated refresh token.
  *
- * @param waiting aborted: nobody waits for it any more
+ * @param waiting aborted when the caller gives up
  * @throws SidekeyError as `useRefreshToken`; `provider_refused`, `upstream_unreachable`, `config_invalid`
  */
 export async function openAccountApi(
@@ -94,7 +94,7 @@ export async function openAccountApi(
   const io = tokenIo(parts);
   const opened = await parts.state.grants.read(grant.id);
   if (opened === null) throw grantGone();
-  // Before the lock: a client secret may come from a command that takes its time.
+  // Before the lock: a command that supplies the client secret may be slow.
   const plan = await planOf(opened, parts);
   const token = await useRefreshToken(
     {
@@ -125,7 +125,7 @@ export async function openAccountApi(
 }
 
 /**
- * The token of a connected account, asked for as every later one is.
+ * Requests the token of a connected account in the same way as later renewals.
  *
  * @throws SidekeyError `config_invalid`
  */
@@ -143,7 +143,7 @@ export async function askForAccount(
   throw unplanned(plan);
 }
 
-/** Renewal of a grant through a login at Auth0; null: the grant has none. */
+/** Returns the renewal of a grant through a login at Auth0; null: it has none. */
 export function connectionOf({ sealed }: OpenedGrant): ConnectionRenewal | null {
   const { credential } = sealed;
   const renewal = credential.type === 'oauth2' ? credential.renewal : undefined;
@@ -152,7 +152,7 @@ export function connectionOf({ sealed }: OpenedGrant): ConnectionRenewal | null 
 
 async function planOf({ grant, sealed }: OpenedGrant, parts: LoginParts): Promise<RefreshPlan | null> {
   const { credential } = sealed;
-  // What cannot be used at all is told by who would use it.
+  // The caller reports a credential that cannot be used.
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   return planRefresh({ provider: grant.provider, credential, scopes: grant.scopes }, commandParts(parts));
 }
@@ -198,12 +198,12 @@ function tokenIo({ upstream, context: { now } }: LoginParts): TokenIo {
   return { fetch: upstream.fetch, now };
 }
 
-/** The detail of a grant that says which account it is: its id at Auth0. */
+/** Detail of a grant with the id of its account at Auth0. */
 export const accountDetail = 'connected_account';
 
 /**
- * Uses an account that is connected already where it has the scopes; else a browser connects it, with the scopes that it
- * has and those that are asked for.
+ * Uses a connected account that has the scopes; else connects it in a browser, with its scopes and the
+ * requested ones.
  */
 export const obtainViaAuth0: Obtain = async (request) => {
   const { options, user, provider, existing, context, signal } = request;
@@ -237,7 +237,7 @@ export const obtainViaAuth0: Obtain = async (request) => {
       outcome.kind === 'account_gone'
         ? null
         : obtained(outcome, { renewal, account, isKnown, login, request });
-    // Auth0 may have the account and no token of it any more, or the token of another one: it has to be connected again.
+    // Auth0 may have no token for the account, or that of another account: it must be connected again.
     if (result !== null && ungrantedScopes(wanted, result.scopes).length === 0) return result;
     held = [...held, ...(result?.scopes ?? [])];
   }
@@ -271,7 +271,7 @@ function chosen(
   );
 }
 
-/** Renewal of the existing grant, which stays with its account. */
+/** Returns the renewal of the existing grant, which keeps its account. */
 function formerRenewal(existing: OpenedGrant | null, login: Auth0Login): ConnectionRenewal | null {
   const renewal = existing === null ? null : connectionOf(existing);
   return renewal?.via === login.grant.id ? renewal : null;
@@ -317,7 +317,7 @@ function connectInBrowser(
         const { begun } = kept;
         if (begun === undefined) throw new SidekeyError('internal', 'A consent ended before it began.');
         const code = checkConnectCallback(callback, { provider: login.provider, ...begun });
-        // Not the signal that Ctrl-C and the time limit abort: the code is used up when it has left.
+        // The signal of Ctrl-C and the time limit is not used: the code cannot be sent twice.
         const bounded = until(AbortSignal.timeout(request.state.config.limits.refresh_timeout), api);
         const account = await completeConnection(bounded, begun, code);
         const outcome = await askForAccount(renewal, request.provider, request);
@@ -341,7 +341,10 @@ function until(signal: AbortSignal, api: AccountApi): AccountApi {
 interface Connected {
   readonly renewal: ConnectionRenewal;
   readonly account: ConnectedAccount;
-  /** False: Auth0 does not say which of several accounts a token is of; so none is named that could be disconnected. */
+  /**
+   * False if several accounts are connected: Auth0 does not name the account of a token, so none is stored
+   * for disconnection.
+   */
   readonly isKnown: boolean;
   readonly login: Auth0Login;
   readonly request: ConnectRequest;
@@ -395,17 +398,17 @@ function noToken({ provider }: ConnectRequest, said: string): SidekeyError {
 
 /** Result of disconnecting an account. */
 type Disconnected =
-  /** Auth0 has forgotten its tokens. The account's own provider is not told: Auth0 does not revoke them there. */
+  /** Auth0 has deleted its tokens, but does not revoke them at the account's own provider. */
   | { readonly kind: 'disconnected' }
-  /** The account was not connected any more. */
+  /** The account was already disconnected. */
   | { readonly kind: 'gone' };
 
 /**
- * Disconnects the account of such a grant at Auth0: the upstream half of revoking it. Other grants of the same account
- * end with it. The grant itself is left alone.
+ * Disconnects the account of a grant at Auth0, as the upstream part of its revocation. Ends all grants of the
+ * account, but does not change this grant.
  *
- * @throws SidekeyError `input_invalid`: the grant is of no such account, or it is not known which; `grant_missing`: the
- * login was removed; as `openAccountApi` and the functions of the My Account API
+ * @throws SidekeyError `input_invalid`: the grant has no such account, or it is unknown; `grant_missing`: the
+ * login was removed; errors of `openAccountApi` and of the My Account API
  */
 export async function disconnectAccount(
   opened: OpenedGrant,

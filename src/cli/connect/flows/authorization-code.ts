@@ -14,10 +14,10 @@ import { type Authorization, authorizationUrl, exchangeCode } from '../../../oau
 import { type Callback } from '../../../oauth/callback.ts';
 
 /**
- * A consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike the other ways it keeps what it obtained before it
- * ends, so that the page in the browser tells what really came of it.
+ * Runs a consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike other flows it stores the
+ * credential before it returns, so that the page in the browser has the final result.
  *
- * @throws SidekeyError as `consentInBrowser` and `exchangeCode`; what `keep` rejects with
+ * @throws SidekeyError as `consentInBrowser` and `exchangeCode`; errors of `keep`
  */
 export function byAuthorizationCode<T>(
   request: ConnectRequest,
@@ -37,7 +37,7 @@ export function byAuthorizationCode<T>(
   });
 }
 
-/** A code is tied to its flow by PKCE alone, and says nothing of the account. */
+/** Reports whether a bare code is accepted: only PKCE binds it to its flow, and nothing to an account. */
 function takesBareCode(
   { provider }: Pick<ConnectRequest, 'provider'>,
   { codeVerifier }: Pick<Authorization, 'codeVerifier'>,
@@ -45,7 +45,7 @@ function takesBareCode(
   return codeVerifier !== null && provider.dialect.accountParameters.length === 0;
 }
 
-/** Secrets of a flow that has begun, in this or another process. */
+/** Secrets of a started flow, of this or another process. */
 interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
   /** See `Authorization`; absent: as null. */
   readonly proofKey?: Authorization['proofKey'];
@@ -54,7 +54,7 @@ interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
   readonly acceptBareCode: boolean;
 }
 
-/** Exchanges what came back. @throws SidekeyError as `exchangeCode` */
+/** Exchanges the code of a callback. @throws SidekeyError as `exchangeCode` */
 export async function obtainByCode(
   { context, state, upstream, provider, scopes }: Omit<ConnectRequest, 'options' | 'signal' | 'existing'>,
   begun: BegunCode,
@@ -67,38 +67,38 @@ export async function obtainByCode(
     scopes,
     fetch: upstream.fetch,
     now: context.now,
-    // Not the one that Ctrl-C and the time limit end: the code is used up when it has left.
+    // The signal of Ctrl-C and the time limit is not used: the code cannot be sent twice.
     signal: AbortSignal.timeout(state.config.limits.refresh_timeout),
   });
 }
 
-/** A consent that is given in a browser, whatever is asked and whatever comes of the answer. */
+/** A consent in a browser, independent of its request and response. */
 interface BrowserConsent<T> {
-  /** Called once, when it is known where the browser comes back to. */
+  /** Called once, when the redirect URI is known. */
   readonly begin: (redirectUri: string) => Promise<BegunConsent>;
   /**
-   * Called once, with an answer whose state, where it has one, is that of this flow. What it rejects with is shown in
-   * the browser, and thrown.
+   * Called once, with a response that belongs to this flow. Its rejection is shown in the browser, and
+   * thrown.
    */
   readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
   /** Page for the browser after success. */
   readonly page: (result: T) => Omit<FinishPage, 'kind'>;
 }
 
-/** A consent that has begun. */
+/** A started consent. */
 interface BegunConsent extends PasteExpectation {
-  /** Address of the consent page. */
+  /** URL of the consent page. */
   readonly url: string;
 }
 
 export type ConsentRequest = Pick<ConnectRequest, 'context' | 'provider' | 'options' | 'signal'>;
 
 /**
- * Sends a person's browser to a consent page, and waits for what comes back: to a listener of this machine, pasted at
- * the terminal, or whichever is first.
+ * Opens the consent page in a browser, and waits for the callback or for a pasted response, whichever is
+ * first.
  *
- * @throws SidekeyError `port_in_use`, `listen_failed`, `input_invalid`, `bad_request`; the signal's reason; what `begin`
- * and `finish` reject with
+ * @throws SidekeyError `port_in_use`, `listen_failed`, `input_invalid`, `bad_request`; the reason of the
+ * signal; errors of `begin` and `finish`
  */
 export async function consentInBrowser<T>(request: ConsentRequest, consent: BrowserConsent<T>): Promise<T> {
   const { context, options, provider, signal } = request;
@@ -121,7 +121,7 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
     const redirectUri = loopback?.redirectUri ?? writtenRedirectUri(target);
     const begun = await consent.begin(redirectUri);
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    // Who waits for it may have given up.
+    // The caller may no longer wait for it.
     promise.catch(() => undefined);
 
     let isFinishing = false;
@@ -144,7 +144,7 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
       },
       stranger() {
         strangers += 1;
-        // One line: a page that knocks again and again must not fill the terminal.
+        // Printed once, so that repeated requests do not fill the terminal.
         if (strangers === 1)
           say('Something came back that is not the answer to this consent; it was ignored.');
       },
@@ -172,7 +172,10 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
   }
 }
 
-/** Opens the listener. With `--paste` it is optional: it serves a browser on this machine, or a forwarded port. */
+/**
+ * Opens the listener. It is optional with `--paste`: it serves a browser on this machine, or a forwarded
+ * port.
+ */
 async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<Loopback | null> {
   try {
     return await open();
@@ -190,7 +193,7 @@ function howToPaste({ isTerminal }: Lines): string {
   return `Afterwards the browser may show an error: on another machine nothing is at the address that it comes to.\n  → copy that address, and ${where}\n`;
 }
 
-/** Says where the consent is given, and opens it. Answers whether there was a browser to try. */
+/** Prints the consent URL and opens it. Returns whether there was a browser to try. */
 function show(
   { context, provider, options }: ConsentRequest,
   consentUrl: string,
@@ -218,8 +221,8 @@ function show(
 }
 
 /**
- * Waits no longer than the signal lets it. An answer that has come is brought to its end whatever the signal says: cut
- * off in the middle, it would take the code with it.
+ * Waits until the signal aborts. A received response is always processed, because its code cannot be used
+ * again.
  */
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: () => boolean): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -16,8 +16,8 @@ import type { TokenClient } from '../../../oauth/token-endpoint.ts';
 import { createNonces, newDpopKey } from '../../../schemes/dpop-proof.ts';
 
 /**
- * `connect NAME --device`: consent on another device (RFC 8628). Shows where to go and what to type, opens nothing, and
- * waits.
+ * `connect NAME --device`: consent on another device (RFC 8628). Prints the URL and the code, opens no
+ * browser, and polls.
  */
 export const obtainByDevice: Obtain = async (request) => {
   const { context, upstream, provider, scopes, signal } = request;

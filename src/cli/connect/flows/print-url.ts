@@ -15,7 +15,7 @@ import { type ConnectSession, readSession, sessionId, writeSession } from '../..
 
 const defaultTimeoutMs = 3_600_000;
 
-/** `connect --print-url`: begins a consent that is given elsewhere, and answered to `connect --finish`. */
+/** `connect --print-url`: starts a consent that `connect --finish` completes. */
 export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signal'>): Promise<void> {
   const { context, state, provider, name, user, scopes, options } = request;
   const { output, now } = context;
@@ -67,7 +67,7 @@ export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signa
   );
 }
 
-/** `connect --finish`: ends what `--print-url` began, in this or another process. */
+/** `connect --finish`: completes a consent of `--print-url`, from this or another process. */
 export async function finishConsent(
   context: Context,
   named: string | undefined,
@@ -112,7 +112,7 @@ export async function finishConsent(
   await report(context, provider, connected);
 }
 
-/** The state is in the address; a code alone has none, and whoever began has it. */
+/** Returns the state of the response; a bare code has none, so the user supplies it. */
 function stateOf(callback: Callback, said: string | undefined): string {
   const [written, ...more] = callback.kind === 'code' ? [] : callback.parameters.getAll('state');
   if (more.length === 0 && (written === undefined || said === undefined || written === said)) {
@@ -127,7 +127,10 @@ function stateOf(callback: Callback, said: string | undefined): string {
   });
 }
 
-/** A code is exchanged where it was asked for, by whom it was asked for, or not at all (RFC 9207 §1, mix-up). */
+/**
+ * Refuses a changed provider: a code is exchanged only by the client and at the server that requested it (RFC
+ * 9207 §1, mix-up).
+ */
 function unchanged(provider: Provider, session: ConnectSession): Provider {
   const isSame =
     provider.authorizationEndpoint === session.authorizationEndpoint &&
@@ -145,7 +148,7 @@ function unchanged(provider: Provider, session: ConnectSession): Provider {
 
 type Sessions = Pick<State, 'store' | 'vault'>;
 
-/** Keeps a begun flow, sealed, until `expiresAt` (milliseconds since the epoch). */
+/** Stores a started flow, sealed, until `expiresAt` (milliseconds since the epoch). */
 async function keepSession(
   { store, vault }: Sessions,
   session: ConnectSession,
@@ -157,9 +160,9 @@ async function keepSession(
 }
 
 /**
- * The flow that a state belongs to. It is taken: a second time there is none.
+ * Removes and returns the flow of a state.
  *
- * @throws SidekeyError `not_found` where none waits for an answer (any more); what `Vault.open` throws
+ * @throws SidekeyError `not_found` if there is none; errors of `Vault.open`
  */
 async function takeSession({ store, vault }: Sessions, state: string, now: number): Promise<ConnectSession> {
   const id = sessionId(state);
@@ -177,7 +180,7 @@ async function takeSession({ store, vault }: Sessions, state: string, now: numbe
   );
 }
 
-/** A seal of one session does not open in the place of another, nor as a grant. */
+/** Binds a seal to its session. */
 function contextOf(id: string): string {
   return `connect-session/${id}`;
 }

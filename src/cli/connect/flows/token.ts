@@ -17,8 +17,8 @@ import { scopesIn } from '../../../oauth/scopes.ts';
 import { fillTemplate, parseTemplate } from '../../../policy/template.ts';
 
 /**
- * `connect NAME --token`: a key or a personal token, pasted. Its parts come from standard input or from a prompt that
- * does not show them, and become what the provider carries.
+ * `connect NAME --token`: reads the parts of an API key or personal token from standard input or a prompt
+ * without echo.
  */
 export const pasteToken: Obtain = async (request) => {
   const { options, provider } = request;
@@ -33,7 +33,7 @@ export const pasteToken: Obtain = async (request) => {
   });
 };
 
-/** Asks for the parts of the provider's token. */
+/** Prompts for the parts of the token. */
 export async function askedParts({
   context,
   provider,
@@ -59,7 +59,7 @@ function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
       },
     );
   }
-  // A provider of one's own that says nothing of keys, nor of OAuth: the key it has is one value.
+  // A provider without a token definition and without OAuth has a key of one part.
   if (flows.length === 0) {
     const part = { name: 'token', label: 'key or token', secret: true, prefixes: [] };
     return { label: 'key or token', url: null, steps: [], parts: [part], inject: { kind: 'inject' } };
@@ -79,13 +79,13 @@ async function askParts({ ask, output }: Context, token: PastedToken): Promise<P
   return parts;
 }
 
-/** The parts as keys of AWS. */
+/** Returns the parts as AWS keys. */
 export function keysIn(parts: PastedParts): AwsKeys {
   const { access_key_id: accessKeyId = '', secret_access_key: secretAccessKey = '' } = parts;
   return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
 }
 
-/** The parts as a credential. Each is checked as `grant add` checks it. */
+/** Returns the parts as a credential, with the checks of `grant add`. */
 function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
   const fill = (template: string): string =>
     fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');
@@ -122,10 +122,10 @@ function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
 }
 
 /**
- * `connect NAME --import`: the refresh token that another tool got, by itself or in its token response. Where no access
- * token comes with it, one is asked for at once.
+ * `connect NAME --import`: imports a refresh token, alone or in a token response. Requests an access token at
+ * once if there is none.
  *
- * @throws SidekeyError `input_invalid`; what `renewNow` throws
+ * @throws SidekeyError `input_invalid`; errors of `renewNow`
  */
 export const importToken: Obtain = async (request) => {
   const { context, provider, scopes } = request;
@@ -143,7 +143,7 @@ export const importToken: Obtain = async (request) => {
     'The other tool must not use this refresh token any more: where the provider rotates refresh tokens, the second use fails.',
   );
   const clock = clockOf(credential, now(), 0);
-  // An access token of another tool is bound to no key of Sidekey's.
+  // An imported access token is not bound to a key of Sidekey.
   if (clock === 'absent' || clock === 'ended' || provider.dpop !== null) return renewNow(request, credential);
   return { credential, scopes: scopesIn(credential.scope) ?? scopes };
 };
@@ -158,12 +158,12 @@ function read(text: string, now: () => number): OAuth2Credential {
   });
 }
 
-/** Pasted values by the names of their parts. */
+/** Pasted values by part name. */
 export type PastedParts = Readonly<Record<string, string>>;
 
 /**
- * Reads the parts of a token from standard input: the value alone where there is one part; else a JSON object or lines
- * `name=value`. Messages name parts and never show a value.
+ * Parses the parts of a token: the bare value of a single part; else a JSON object or lines `name=value`.
+ * Errors name parts, never values.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -222,7 +222,7 @@ function invalid(sentence: string, { parts }: PastedToken): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint: `write ${form} to standard input` });
 }
 
-/** Doubt about the form of a value, as a sentence; null: none. The form proves nothing, so this is only a warning. */
+/** Returns a warning about the format of a value, as a sentence; null: none. */
 export function doubtOf(value: string, { label, prefixes }: TokenPart): string | null {
   const known = prefixes
     .toSorted((a, b) => b.prefix.length - a.prefix.length)
