@@ -68,7 +68,10 @@ interface Warning {
   readonly hint: string;
 }
 
-/** Edits the text of the file, so that comments and order stay; the new text must load before anything is written. */
+/**
+ * Edits the text of the file, so that comments and order are kept; the new text must load before it is
+ * written.
+ */
 async function change({ env, output, ...context }: Context, wanted: Change): Promise<void> {
   const file = await context.configFile();
   const previous = await readConfigText(file);
@@ -150,7 +153,7 @@ async function warningsFor(
 }
 
 export interface ListOptions {
-  /** The rules in words too; those of one entry are shown in any case. */
+  /** Prints the rules; those of a single entry are always printed. */
   readonly rules?: boolean;
 }
 
@@ -180,7 +183,7 @@ export async function listDomains(
   else if (host === undefined) output.say(`Any other host is ${rest}.`);
 }
 
-/** The entry itself, or the one that covers a host. */
+/** Returns the entry itself, or the one that covers a host. */
 function domainOf(text: string, domains: readonly Domain[]): Domain {
   const pattern = parsePattern(text);
   if (!isPattern(pattern)) {
@@ -266,7 +269,7 @@ export function describeAction({ action }: Domain): string {
   }
 }
 
-/** `3 rules, else deny`, and whether they only report; `-` where there are none. */
+/** Formats the rules as `3 rules, else deny`, and whether they only report; `-` if there are none. */
 function rulesSummary(rules: DomainRules | undefined): string {
   if (rules === undefined) return '-';
   const { length } = rules.rules;
@@ -274,7 +277,7 @@ function rulesSummary(rules: DomainRules | undefined): string {
   return `${count}, else ${rules.default}${rules.mode === 'report' ? ' (only reported)' : ''}`;
 }
 
-/** A line a rule, in the order in which they are asked, and the default last. */
+/** Formats the rules in evaluation order, one on each line, and the default last. */
 function ruleLines(rules: DomainRules): string[] {
   const rows = rules.rules.map(({ rule }, index) => [
     `  ${index + 1}`,
@@ -347,7 +350,7 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
   return condition === null ? {} : json[name](condition);
 }
 
-/** Treatment of responses that contain the credential: as a suffix of an entry, and as a text of its own. */
+/** Texts for responses that contain the credential: a suffix of an entry, and a text of its own. */
 export const leakGuardTexts: Readonly<
   Record<EchoGuard, { readonly inMap: string; readonly inFull: string }>
 > = {

@@ -30,8 +30,8 @@ export interface EnvOptions {
 }
 
 /**
- * `sidekey env`: what a program needs to go through a proxy that runs. With `--agent` the token of a new lease stands in
- * it, on standard output: that is what it is for.
+ * `sidekey env`: prints the variables for a running proxy. With `--agent` they include the token of a new
+ * lease, intentionally on standard output.
  */
 export async function printEnvironment(context: Context, options: EnvOptions): Promise<void> {
   const { withView, output, env: parent, now } = context;
@@ -57,7 +57,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
       hint: 'sidekey env --agent NAME --grant GRANT',
     });
   }
-  // Before the lease: what cannot be written is found while there is nothing to be taken back.
+  // Before the lease, so that unsuitable values are found first.
   const folder = trustFolder(config.ca.directory, parent);
   const trust = await writeTrustFiles(folder, { authorityPem: authority.certificatePem, parent });
   const made = agent === undefined ? null : await leaseFor(context, { ...options, agent }, { ttlMs, at });
@@ -75,7 +75,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     providers: credentialVariables(config.providers),
     reachable: reachableProviders(config.domains, reached),
     references: environmentReferences(config),
-    // Without a vault there is no grant either.
+    // Without a vault there are no grants.
     mint: vault === null ? undefined : mintFor(holder, reached, placeholderCodes(vault)),
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   });
@@ -121,9 +121,10 @@ interface ProxyPlace {
 }
 
 /**
- * Reads `--proxy`, else the address in the config.
+ * Parses `--proxy`, else the address of the config.
  *
- * @throws SidekeyError `input_invalid`: no URL of a proxy, a token in it, or a port that is chosen at start
+ * @throws SidekeyError `input_invalid`: not a proxy URL, a URL with a token, or a port that is chosen at
+ * start
  */
 function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace {
   if (option === undefined) {
@@ -139,7 +140,7 @@ function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace 
     });
   }
   if (url.username !== '' || url.password !== '') {
-    // Arguments are seen by every user of the machine.
+    // All users of the machine can read arguments.
     throw new SidekeyError('input_invalid', 'The URL of --proxy has user information in it.', {
       hint: 'leave it out, and have a lease made: --agent NAME --grant GRANT',
     });
@@ -148,8 +149,8 @@ function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace 
 }
 
 /**
- * Names of the providers of which a caller gets a credential: some domain offers a grant of it, and it is among the
- * caller's own.
+ * Returns the providers of the credentials that a caller gets: a domain offers a grant of the provider, and
+ * the caller reaches it.
  */
 function reachableProviders(domains: readonly Domain[], grants: readonly Grant[]): ReadonlySet<string> {
   return new Set(domains.flatMap((domain) => offeredBy(domain, grants)).map(({ provider }) => provider));
@@ -182,9 +183,9 @@ function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string
 }
 
 /**
- * Folder for the trust files of `env`, beside the CA: programs read them long after the command has ended. Shells with
- * trust settings of their own get separate folders, so that none replaces the bundle of another. A shell with our
- * variables keeps their folder.
+ * Returns the folder for the trust files of `env`, beside the CA, because programs read them after the
+ * command has ended. Shells with other trust settings get separate folders, so that their bundles differ. A
+ * shell with our variables keeps its folder.
  *
  * @param directory absolute path of the CA
  */
@@ -202,14 +203,14 @@ interface CommandEnvironment {
   readonly env: NodeJS.ProcessEnv;
   /** Sentences about it for a person. */
   readonly notes: readonly string[];
-  /** Takes the files away that it names. */
+  /** Removes the trust files. */
   close(): Promise<void>;
 }
 
 /**
- * The parent's environment with what leads to the proxy, and without credentials.
+ * Returns the parent's environment with the proxy variables, and without credentials.
  *
- * @param keep names of variables that stay whatever they are
+ * @param keep names of variables that are always kept
  * @throws SidekeyError `file_unwritable`
  */
 export async function commandEnvironment(
@@ -249,11 +250,11 @@ export async function commandEnvironment(
   }
 }
 
-/** Makes a folder for one command: its bundle depends on the environment of the parent. */
+/** Creates a folder for one command, because its bundle depends on the parent's environment. */
 async function privateFolder(): Promise<string> {
   try {
     const folder = await mkdtemp(join(tmpdir(), 'sidekey-run-'));
-    // For the methods of apt, which run as _apt where root calls it. Everything in the folder is public.
+    // Methods of apt run as _apt if root calls it. All files in the folder are public.
     if (process.getuid?.() === 0) await chmod(folder, 0o711);
     return folder;
   } catch (cause) {

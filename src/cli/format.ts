@@ -4,8 +4,8 @@ import { SidekeyError } from '../lib/errors.ts';
 import { visible } from '../lib/text.ts';
 
 /**
- * Refuses what cannot name a grant, a user or an agent. The text itself is not shown: it may be a secret in the wrong
- * place.
+ * Checks the name of a grant, a user or an agent. The error does not contain the text, which may be a
+ * misplaced secret.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -24,8 +24,8 @@ const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
 const maxSpanMs = 10 * 366 * spanUnits.d;
 
 /**
- * `90s`, `15m`, `8h`, `30d`, `2w`.
- * @param option as it is written: `--ttl`
+ * Parses a span: `90s`, `15m`, `8h`, `30d`, `2w`.
+ * @param option the option name: `--ttl`
  * @throws SidekeyError `input_invalid`
  */
 export function readSpan(option: string, text: string): number {
@@ -37,7 +37,7 @@ export function readSpan(option: string, text: string): number {
 }
 
 /**
- * A point in time that is yet to come: a span from now, or a date.
+ * Parses a future time: a span from now, or a date.
  * @throws SidekeyError `input_invalid`
  */
 export function readEnd(option: string, text: string, now: number): number {
@@ -65,7 +65,7 @@ function spanOf(text: string): number | null {
   return milliseconds <= maxSpanMs ? milliseconds : null;
 }
 
-/** The address to connect to for one that the proxy listens on: one that stands for all of them is none. */
+/** Returns the address to connect to for a listening address; a wildcard address becomes loopback. */
 export function reachable(host: string): string {
   return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
@@ -80,7 +80,7 @@ export function proxyUrl(
   return `http://${userInfo === undefined ? '' : `${userInfo}@`}${name}:${port === 0 ? 'PORT' : port}`;
 }
 
-/** A span of time as a person says it: `in 4 min`, `2 h ago`. */
+/** Formats a time relative to now: `in 4 min`, `2 h ago`. */
 export function relativeTime(at: number, now: number): string {
   return at >= now ? `in ${span(at - now)}` : `${span(now - at)} ago`;
 }
@@ -101,7 +101,7 @@ function span(milliseconds: number): string {
   return `${Math.round(seconds / size)} ${unit}`;
 }
 
-/** `2026-11-21 06:01:22Z`: UTC, as in the audit file. */
+/** Formats a time in UTC, as in the audit file: `2026-11-21 06:01:22Z`. */
 export function dateTime(at: number): string {
   return isoTime(at)
     .replace('T', ' ')
@@ -127,8 +127,7 @@ const written =
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
 /**
- * A point in time as a person writes it: `2h` (that long ago), `2026-11-21`, `2026-11-21T06:00Z`. Without a zone UTC is
- * meant, as in the audit file. Null where it is none.
+ * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; UTC if it has no zone. Null if it is invalid.
  */
 export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];
@@ -177,5 +176,5 @@ export function details(title: string, facts: Readonly<Record<string, string | n
   return [visible(title), ...columns(rows)].join('\n');
 }
 
-/** First characters of an ID, which stand for it. */
+/** Returns the first characters of an id, as its short form. */
 export const shortId = (id: string): string => id.slice(0, 8);

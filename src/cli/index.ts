@@ -24,7 +24,7 @@ interface CommonOptions {
 /** The process that the program runs in; a test gives another. */
 type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
 
-/** The command line: runs one command, and resolves with its exit code (see `exitCode`). Never rejects. */
+/** Runs one command of the command line, and resolves with its exit code (see `exitCode`). Never rejects. */
 export async function run(argv: readonly string[], host: Host = process): Promise<number> {
   let options: CommonOptions = { json: argv.includes('--json') };
   let exit: number = exitCode.ok;
@@ -50,7 +50,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   );
   if (host === process) {
     exitQuietlyOnClosedOutput();
-    // Node itself would print the message, which may quote a secret, and every property of the error.
+    // Node would print the message and all properties of the error, which may contain a secret.
     process.on('uncaughtException', (error) => {
       output.fail(failureOf(error));
       process.exit(exitCode.failure);
@@ -68,7 +68,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   }
 }
 
-/** Runs a command: with its arguments and options as a handler takes them, and the options of every command. */
+/** Runs a command with its arguments and options, and the common options. */
 type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions) => Promise<void>;
 
 /** The table of commands as a program of commander, which parses and writes help. It throws SidekeyError `input_invalid`. */
@@ -148,7 +148,7 @@ function withSubcommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
-/** A reader that closes standard output early, as in `sidekey audit query | head`, is no failure. */
+/** A closed standard output, as in `sidekey audit query | head`, is not an error. */
 function exitQuietlyOnClosedOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(exitCode.ok);
@@ -166,10 +166,10 @@ function packageVersion(): string {
 }
 
 /**
- * A usage error of commander as one sentence. Its message is kept where it names known options, commands and arguments.
- * It is replaced where it repeats what the user wrote: that may be a secret in the wrong place, and messages get into logs.
+ * Returns a usage error of commander as one sentence. Keeps messages that name known options, commands and
+ * arguments; replaces those with user input, which may be a misplaced secret.
  *
- * @returns the error itself where it is none, such as after `--help`
+ * @returns the error itself if it is none, such as after `--help`
  */
 function usageFailure(error: CommanderError, command: Command): CommanderError | SidekeyError {
   if (error.exitCode === 0) return error;
@@ -200,7 +200,7 @@ function unknownCommand(command: Command): SidekeyError {
     command.commands.map((each) => each.name()),
   );
   const prefix = command.parent === null ? '' : `${pathOf(command)} `;
-  // A word that is similar to a command is no secret.
+  // A word that is similar to a command is not secret.
   const message =
     near === null
       ? `There is no such command; ${prefix === '' ? 'it' : `after "${prefix.trim()}" it`} is one of ${namesOf(command)}.`

@@ -94,7 +94,7 @@ function optionLines([flags, summary, details]: OptionRow): readonly string[] {
   ];
 }
 
-/** Lines as they are written. */
+/** Formats preformatted lines. */
 function literal(lines: readonly string[]): readonly string[] {
   return ['.PP', '.nf', '.RS', ...lines.map(text), '.RE', '.fi'];
 }
@@ -103,7 +103,7 @@ function sentence(summary: string): string {
   return `${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
 }
 
-/** A text in which roff reads no escape and no request. */
+/** Escapes a text for roff. */
 function text(plain: string): string {
   return plain
     .replaceAll('\\', '\\e')

@@ -7,14 +7,14 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
 
-/** Reference to one grant: ID or name, and the user where several have a grant of that name. */
+/** Reference to one grant: id or name, with the user if the name is ambiguous. */
 interface GrantReference {
   readonly grant: string;
   readonly user?: string | undefined;
 }
 
 /**
- * The one grant that is meant. Unlike a domain's reference, a provider's name is none: a command acts on what was named.
+ * Returns the referenced grant. Unlike in a domain entry, the name of a provider is not accepted.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
@@ -42,7 +42,7 @@ function missing(
   named: readonly Grant[],
   { grant, user }: GrantReference,
 ): SidekeyError {
-  // What cannot be a name may be a secret in the wrong place.
+  // An invalid name may be a misplaced secret.
   const shown = isName(grant) ? ` ${grant}` : ' of that name';
   const [other] = named;
   if (other !== undefined) {
@@ -61,12 +61,12 @@ function missing(
   });
 }
 
-/** The grants that a domain offers to its requests; several where only a selector can tell which is meant. */
+/** Returns the grants that a domain offers; several if a selector must choose. */
 export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
   return action.kind === 'grant' ? standingFor(action.grant, grants) : [];
 }
 
-/** The grants that a reference stands for. */
+/** Returns the grants of a reference. */
 export function standingFor(reference: string, grants: readonly Grant[]): readonly Grant[] {
   const selected = selectGrant(grants, { reference });
   switch (selected.kind) {
@@ -79,7 +79,7 @@ export function standingFor(reference: string, grants: readonly Grant[]): readon
   }
 }
 
-/** The domains whose requests a grant is offered to, alone or among others. */
+/** Returns the domains that offer a grant. */
 export function domainsOf(
   grant: Grant,
   grants: readonly Grant[],
@@ -96,7 +96,7 @@ export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[
 }
 
 /**
- * A grant by its id, its name, or `USER/NAME` where several users have one of that name.
+ * Returns a grant by id, name, or `USER/NAME` if the name is ambiguous.
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
 export function namedGrant(grants: readonly Grant[], text: string): Grant {
@@ -113,7 +113,7 @@ export function namedGrant(grants: readonly Grant[], text: string): Grant {
   }
 }
 
-/** A grant as `--grant` reads it, whoever else has one of that name. */
+/** Returns the unambiguous `--grant` value of a grant. */
 export function grantReference({ name, user }: Grant): string {
   return user === defaultUser ? name : `${user}/${name}`;
 }
@@ -134,7 +134,7 @@ export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRe
 /** Error for an agent that does not exist. */
 export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
   const near = didYouMean(name, known);
-  // What cannot be a name may be a token in the wrong place.
+  // An invalid name may be a misplaced token.
   const shown = isName(name) && !/^sidekey_(?:agent|lease)_/.test(name) ? ` ${name}` : ' of that name';
   return new SidekeyError(
     'not_found',
@@ -147,8 +147,8 @@ export function unknownAgent(name: string, known: readonly string[]): SidekeyErr
 const shortest = 4;
 
 /**
- * The lease of this id, or of an id that begins so.
- * @throws SidekeyError `not_found`, `input_invalid` where several do
+ * Returns the lease with this id or id prefix.
+ * @throws SidekeyError `not_found`, `input_invalid` if it is ambiguous
  */
 export function pickLease<L extends Lease>(leases: readonly L[], id: string): L {
   const isPart = /^[0-9a-f-]+$/.test(id) && id.length >= shortest;
@@ -160,7 +160,7 @@ export function pickLease<L extends Lease>(leases: readonly L[], id: string): L 
       hint: 'write more of it: sidekey lease list --all --json',
     });
   }
-  // What is no id may be a token in the wrong place.
+  // An invalid id may be a misplaced token.
   throw new SidekeyError('not_found', `There is no lease ${isPart ? id : 'of that id'}.`, {
     hint: 'sidekey lease list --all',
   });
@@ -175,7 +175,7 @@ export function findProvider(providers: Providers, name: string): Provider {
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
   const near = didYouMean(name, providers.names);
-  // What cannot be a name may be a secret in the wrong place.
+  // An invalid name may be a misplaced secret.
   const shown = isName(name) ? ` ${name}` : ' of that name';
   throw new SidekeyError(
     'provider_unknown',

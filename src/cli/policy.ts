@@ -33,7 +33,10 @@ interface Got {
   readonly reported: boolean;
 }
 
-/** `sidekey policy test FILE`: exit code 1 where a case got another decision than it must. Nothing is sent or opened. */
+/**
+ * `sidekey policy test FILE`: exit code 1 if a case has another decision than expected. Sends and opens
+ * nothing.
+ */
 export async function testPolicy({ readConfig, output, now }: Context, file: string): Promise<number> {
   const config = await readConfig();
   const cases = parseCases(await readText(file), displayName(file, process.cwd()), now());
@@ -125,15 +128,15 @@ function withoutSecrets(request: string): string {
   return request.split('?', 1)[0] ?? '';
 }
 
-/** A request, and the decision that it must get. */
+/** A request with its expected decision. */
 interface PolicyCase {
-  /** `GET https://api.github.com/user`, as it is written. */
+  /** The request as written: `GET https://api.github.com/user`. */
   readonly request: string;
   /** Line in the file. */
   readonly line: number;
   readonly facts: RequestFacts;
   readonly expect: RuleOutcome;
-  /** The name of the rule that must decide, or where it stands; null: any. */
+  /** Name or position of the expected rule; null: any. */
   readonly rule: string | null;
   /** Error code of the refusal; null: any. */
   readonly code: FailureCode | null;
@@ -183,9 +186,9 @@ const schema = z.array(
 type Written = z.output<typeof schema>[number];
 
 /**
- * Reads a file of cases.
+ * Parses a file of cases.
  *
- * @param now what counts as the moment of a request that names none
+ * @param now time of requests without one
  * @throws SidekeyError `config_invalid` with every problem, each with its line and column
  */
 export function parseCases(content: string, name: string, now: number): readonly PolicyCase[] {
@@ -201,7 +204,7 @@ export function parseCases(content: string, name: string, now: number): readonly
 
 function caseOf(written: Written, index: number, document: ConfigDocument, now: number): PolicyCase {
   const { body } = written;
-  // A text is sent as it is, whatever it is; anything else as the JSON that it is.
+  // A text is sent unchanged; any other value as JSON.
   const bytes = new TextEncoder().encode(
     body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body),
   );

@@ -32,7 +32,7 @@ export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): stri
 export function pastedAs(carry: TokenInjection, places: Provider['inject']): string {
   switch (carry.kind) {
     case 'inject':
-      // What is pasted was bound to no key when it was made.
+      // A pasted token is not bound to a key.
       return places[0]?.as.kind === 'dpop'
         ? carriedAs({ kind: 'bearer' })
         : (carriedEverywhereAs(places) ?? 'see below');
@@ -58,22 +58,25 @@ const connectOptions: Readonly<Record<Flow | 'token', string>> = {
   token: ' --token',
 };
 
-/** The command that connects to a provider by one way. */
+/** Returns the command that connects to a provider by one flow. */
 export function connectCommand(name: string, way: Flow | 'token'): string {
   return `sidekey connect ${name}${connectOptions[way]}`;
 }
 
-/** The commands that connect to a provider, the usual one first. */
+/** Returns the commands that connect to a provider, the default first. */
 export function connectCommands({ name, flows, token }: Provider): readonly string[] {
   return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
 }
 
-/** The ways to a credential, in a word each. */
+/** Returns the flows, one word each. */
 export function waysOf({ flows, token }: Provider): string {
   return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
 }
 
-/** A provider for programs, in the words of the config file. Says whether there is a client secret, and not which. */
+/**
+ * Returns the JSON form of a provider, with the keys of the config file. Tells only the presence of a client
+ * secret.
+ */
 export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
   const { inject, token, dialect } = provider;
   return {
@@ -129,7 +132,7 @@ function writtenPlaces(places: Provider['inject']): unknown {
 }
 
 /**
- * `sidekey provider check FILE`: what a file of the catalog has to be, and how its parts have to fit together.
+ * `sidekey provider check FILE`: validates a file of the catalog.
  *
  * @throws SidekeyError `config_missing`, `config_invalid` with every problem and its place
  */
@@ -156,7 +159,7 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
 /**
  * `sidekey provider list [TEXT]`
  *
- * @throws SidekeyError `not_found` where a text fits none
+ * @throws SidekeyError `not_found` if the text matches none
  */
 export async function listProviders({ readConfig, output }: Context, text?: string): Promise<void> {
   const { providers } = await readConfig();

@@ -24,7 +24,7 @@ export async function showSkill({ output }: Context): Promise<void> {
 }
 
 /**
- * `sidekey skill install`: exit code 1 where a file was left alone, because a person wrote or changed it.
+ * `sidekey skill install`: exit code 1 if a file was skipped because a user wrote or changed it.
  *
  * @throws SidekeyError `input_invalid`, `file_unwritable`
  */
@@ -43,7 +43,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   const scope: SkillScope = options.project === true ? 'project' : 'user';
   const base = scope === 'project' ? process.cwd() : (env['HOME'] ?? homedir());
   const found = options.for?.map(readAgent) ?? (await agentsAt(scope, base));
-  // The folder that most of them read.
+  // The folder that most agents read.
   const agents = found.length > 0 ? found : (['agents'] as const);
   const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base)))];
   const done = [];
@@ -129,10 +129,10 @@ function shippedSkill(): Promise<string> {
   return readFile(join(packageRoot, 'skills', 'sidekey', 'SKILL.md'), 'utf8');
 }
 
-/** The line of the front matter by which a file is known for one that was installed and not changed since. */
+/** Line of the front matter with the digest, which identifies an unchanged installed file. */
 const mark = /^ {2}sidekey-digest: "([0-9a-f]{64})"\n/m;
 
-/** The skill as it is installed: with a digest of all the rest. @throws where the text has no front matter */
+/** Returns the skill with a digest of its text. @throws if the text has no front matter */
 export function markedSkill(text: string): string {
   const end = text.indexOf('\n---\n');
   if (!text.startsWith('---\n') || end < 0) throw new Error('the skill has no front matter');
@@ -142,8 +142,8 @@ export function markedSkill(text: string): string {
 }
 
 /**
- * Reports whether a file is unchanged since some version of Sidekey wrote it. It is no proof: anybody can compute the
- * digest.
+ * Reports whether a file is unchanged since a version of Sidekey wrote it. Not a proof: anyone can compute
+ * the digest.
  */
 export function isUnchanged(text: string): boolean {
   const [line = '', digest] = mark.exec(text) ?? [];

@@ -28,7 +28,7 @@ import { systemTimers } from '../lib/timers.ts';
 import { type Proxy, startProxy } from '../main.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
-/** Workers, and the file that says which they are. */
+/** Workers, and the state file that lists them. */
 export interface Workers {
   readonly supervisor: Supervisor;
   readonly count: number;
@@ -38,7 +38,7 @@ export interface Workers {
   close(): void;
 }
 
-/** Starts as many as the config and the machine say; null: one process does everything. */
+/** Starts the number of workers of the config and the machine; null: a single process serves. */
 export function startWorkers(
   config: Config,
   { env, log, now }: { readonly env: NodeJS.ProcessEnv; readonly log: Log; readonly now: () => number },
@@ -85,14 +85,14 @@ export function startWorkers(
   };
 }
 
-/** Milliseconds between words that grants are used. */
+/** Milliseconds between reports of grant use. */
 const usedEvery = 60_000;
 
 type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
 
 /**
- * Runs one of several serving processes. The supervisor sends everything that it needs over the channel. When the
- * channel closes, the supervisor is gone: the process finishes its exchanges and ends.
+ * Runs one of several serving processes. The supervisor sends its settings over the channel. When the channel
+ * closes, the process finishes its exchanges and exits.
  */
 export async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {
@@ -111,7 +111,7 @@ export async function serveAsWorker({ env, now }: Context): Promise<number> {
   });
   process.once('disconnect', () => stop.resolve());
   process.once('SIGTERM', () => void say({ kind: 'leaving' }).then(stop.resolve));
-  // A terminal sends them to all of its processes; the one that started this says what comes of it.
+  // A terminal sends these signals to all processes; the supervisor decides about them.
   process.on('SIGINT', () => {}).on('SIGHUP', () => {});
   void stop.promise.then(() => told.resolve(null));
   const given = await told.promise;
@@ -156,7 +156,7 @@ async function begin(
   });
 }
 
-/** Resolves when it has left; where the other is gone, nobody hears it. */
+/** Resolves when the message is sent, or the supervisor is gone. */
 function say(message: ToSupervisor, socket?: SocketHandle): Promise<void> {
   return new Promise((resolve) => {
     if (process.connected) process.send?.(message, socket as never, {}, () => resolve());
@@ -170,7 +170,7 @@ function leave(exit: number): number {
   return exit;
 }
 
-/** `sidekey start`: serves until it is told to stop. */
+/** `sidekey start`: serves until a signal ends it. */
 export async function start(
   context: Context,
   { worker }: { readonly worker?: boolean } = {},
@@ -193,14 +193,14 @@ async function serve(
   log: Log,
   workers: Workers | null,
 ): Promise<void> {
-  // Before there is a proxy a SIGHUP has nothing to reload, and must not end the process.
+  // Before the proxy runs, SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
   process.on('SIGHUP', () => {
     if (running === undefined) return;
     void running.reload();
     workers?.supervisor.reload();
   });
-  // Whoever started it reads the first line: no audit line comes before it.
+  // The welcome text precedes all audit lines.
   const welcomed = Promise.withResolvers<void>();
   const proxy = await startProxy(config, {
     log,
@@ -214,7 +214,7 @@ async function serve(
   workers?.serveAt(address.port);
   const count = workers?.count ?? 1;
   const welcomeText = await welcome(proxy, count, now());
-  // Whoever reads that it runs may tell it to stop in the same moment.
+  // Before the welcome text: its reader may send a signal at once.
   const stopped = stopSignal();
   output.result(
     { listen: address, workers: count, pages, config: config.file, ca: authority.certificateFile },
@@ -232,7 +232,7 @@ async function serve(
   output.say('Stopped.');
 }
 
-/** Standard output, from a moment on. */
+/** Returns standard output, delayed until a promise resolves. */
 function behind(moment: Promise<void>): StandardOutput {
   return {
     write(text, written) {
@@ -247,7 +247,7 @@ function stopSignal(): Promise<void> {
   });
 }
 
-/** Under npm one Ctrl-C comes twice at once, from the terminal and from npm: that is not a second one. */
+/** npm duplicates the Ctrl-C of the terminal: both together count once. */
 const sameSignalMs = 500;
 
 function endAtOnceOnTheNext(now: () => number, before: () => void): void {
@@ -309,7 +309,7 @@ function fromHere(path: string): string {
   return displayName(path, process.cwd());
 }
 
-/** The allowed-domains map for a person, and the commands that would supply what it lacks. */
+/** Description of the allowed-domains map, with commands for missing grants. */
 interface MapDescription {
   readonly lines: readonly string[];
   readonly missing: readonly string[];

@@ -6,9 +6,9 @@ import { asTyped } from '../lib/log.ts';
 import { visible } from '../lib/text.ts';
 
 /**
- * Asks the person at the terminal. Secret: what is typed is not shown.
+ * Prompts the user. Secret: input is not echoed.
  *
- * @throws SidekeyError `input_invalid` where nothing was entered, or the person gave up
+ * @throws SidekeyError `input_invalid` if the input is empty or cancelled
  */
 export type Ask = (question: string, how: { readonly secret: boolean }) => Promise<string>;
 
@@ -16,7 +16,7 @@ export type Ask = (question: string, how: { readonly secret: boolean }) => Promi
 export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
   if (stdin.isTTY !== true) return null;
   return async (question, { secret }) => {
-    // The line is corrected and echoed where nobody sees it.
+    // Line editing echoes to a discarding stream.
     const shown = new Writable({
       write(chunk: Buffer, _encoding, done) {
         if (!secret) stderr.write(chunk);
@@ -34,8 +34,8 @@ export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
 }
 
 /**
- * Runs `run` at the first Ctrl-C, or where the system wants the process to end; a second one ends it whatever it does.
- * Answers what gives the signals back.
+ * Calls `run` at the first Ctrl-C or termination signal; a second one ends the process. Returns a function
+ * that removes the handlers.
  */
 export function onInterrupt(run: () => void): () => void {
   process.once('SIGINT', run).once('SIGTERM', run);
@@ -44,10 +44,10 @@ export function onInterrupt(run: () => void): () => void {
   };
 }
 
-/** A page on a terminal. Control characters in its lines are written out, and none goes over the edge. */
+/** A page on a terminal. Control characters in its lines are escaped, and lines are cut at its width. */
 export interface Page {
   readonly lines: readonly string[];
-  /** The index of a line that stands out; null: none does. */
+  /** Index of the bold line; null: none. */
   readonly bold: number | null;
 }
 
@@ -57,22 +57,22 @@ export interface Listener {
   readonly resize: () => void;
 }
 
-/** A terminal that is drawn on, and read key by key. */
+/** A terminal with raw output and key input. */
 interface Screen {
   readonly size: () => { readonly columns: number; readonly rows: number };
   readonly draw: (page: Page) => void;
-  /** Leaves the terminal as it was. Idempotent. */
+  /** Restores the terminal. Idempotent. */
   readonly close: () => void;
 }
 
 export type OpenScreen = (listener: Listener) => Screen;
 
-/** Another page than what stands there, no cursor, no line that goes on in the next one, pastes told from typing. */
+/** Alternate screen, hidden cursor, no line wrap, bracketed paste. */
 const begin = '\u001b[?1049h\u001b[?25l\u001b[?7l\u001b[?2004h';
 
 const end = '\u001b[?2004l\u001b[?7h\u001b[?25h\u001b[?1049l';
 
-/** Returns the screen; null: input and output are no terminal that can be drawn on. */
+/** Returns the screen; null: input or output is no suitable terminal. */
 export function createScreen(
   stdin: Input & { setRawMode?: (mode: boolean) => unknown },
   stdout: Streams['stdout'],
@@ -85,7 +85,7 @@ export function createScreen(
     let isOpen = true;
     let isPaste = false;
     function press(text: string | undefined, { name, ctrl, meta }: Press): void {
-      // What is pasted was typed for something else, and answers nothing.
+      // Pasted text is ignored.
       if (name === 'paste-start' || name === 'paste-end') isPaste = name === 'paste-start';
       else if (ctrl === true) {
         if (name === 'c' || name === 'd') key('interrupt');
@@ -109,7 +109,7 @@ export function createScreen(
     emitKeypressEvents(stdin);
     stdin.on('keypress', press).once('end', leave);
     stdout.on?.('resize', resize);
-    // Also where the process ends over an error that nobody expects.
+    // Also restores the terminal after an unexpected error.
     process.once('exit', close);
     stdin.setRawMode?.(true);
     stdin.resume();
@@ -144,12 +144,15 @@ const maxInputBytes = 1_048_576;
 /** process.stdin, unless a test gives another. */
 export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
 
-/** Standard input, line by line, while something else goes on. */
+/** Standard input, line by line. */
 export interface Lines {
   readonly isTerminal: boolean;
-  /** The next line, without its end; null where there is none any more. On a terminal the question is asked first. */
+  /**
+   * Returns the next line, without its end; null at the end of input. Prints the question first on a
+   * terminal.
+   */
   next(question: string): Promise<string | null>;
-  /** Waits no more: what is asked for is answered with null, and the process is free to end. */
+  /** Ends the wait: a pending call returns null, and the process may exit. */
   close(): void;
 }
 
@@ -203,7 +206,7 @@ export function openLines(
       });
     },
     close() {
-      // What is said next begins on a line of its own.
+      // Later output begins on a new line.
       if (isTerminal && waiting !== null) terminal.write('\n');
       end();
       reader?.close();
@@ -213,9 +216,9 @@ export function openLines(
 }
 
 /**
- * Reads all of standard input as text. Secrets come in this way, because every process can read argv.
+ * Reads all of standard input as text. Secrets are read from it because other processes can read argv.
  *
- * @throws SidekeyError `input_invalid` where it is a terminal, or more than 1 MiB
+ * @throws SidekeyError `input_invalid` if it is a terminal, or more than 1 MiB
  */
 export async function readInput(stdin: Input): Promise<string> {
   if (stdin.isTTY === true) {
@@ -239,22 +242,22 @@ export async function readInput(stdin: Input): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** Results on stdout, words for people on stderr; with `--json` both for programs. */
+/** Results on stdout, messages on stderr; with `--json` both as JSON. */
 export interface Output {
   readonly json: boolean;
-  /** The result of a command: as text for a person, or with `--json` the value as one line of JSON. */
+  /** Prints the result of a command: as text, or with `--json` as one line of JSON. */
   result(value: unknown, text: string): void;
-  /** A result that is no text, or one that another program takes as it is. */
+  /** Prints a binary result, or one for another program. */
   bytes(content: Uint8Array): void;
   /** Standard output is a terminal. */
   readonly isTerminal: boolean;
-  /** Resolves when what was written has left, so that a long result does not pile up in memory. */
+  /** Resolves when the output is written, so that a long result is not buffered in memory. */
   drained(): Promise<void>;
-  /** A word beside the result. Nothing with `--json`. */
+  /** Prints a message beside the result; nothing with `--json`. */
   say(text: string): void;
   /** Prints a message that must come before the result, on stderr: as text, or with `--json` as one line of JSON. */
   note(value: unknown, text: string): void;
-  /** A failure, with its way out. */
+  /** Prints an error with its hint. */
   fail(error: Pick<SidekeyError, 'code' | 'message' | 'hint'>): void;
 }
 
@@ -264,7 +267,7 @@ export interface Streams {
   readonly stderr: Pick<NodeJS.WriteStream, 'write'>;
 }
 
-/** Writes to these streams; `json` is asked each time, for the command line is read only later. */
+/** Creates an output for these streams; calls `json` each time, because the command line is parsed later. */
 export function createOutput({ stdout, stderr }: Streams, json: () => boolean): Output {
   const output: Output = {
     get json() {
@@ -299,12 +302,14 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
   return output;
 }
 
-/** Names in a message may come from files and arguments: line breaks are ours, every other control character is not. */
+/**
+ * Escapes control characters in a message, which may contain names of files and arguments; keeps line breaks.
+ */
 function shown(text: string): string {
   return text.split('\n').map(visible).join('\n');
 }
 
-/** JSON may be shown on a terminal too: what acts there and JSON lets through is escaped, which means the same. */
+/** Escapes characters in JSON text that control a terminal. */
 function jsonText(value: unknown): string {
   return JSON.stringify(value).replace(/[\u007f-\u009f\p{Cf}\u2028\u2029]/gu, (found) =>
     Array.from({ length: found.length }, (_, unit) => found.charCodeAt(unit))
@@ -313,4 +318,4 @@ function jsonText(value: unknown): string {
   );
 }
 
-/** Text in columns, for people. Cells may hold what others chose, so control characters are shown and never sent. */
+/** Formats text in columns. Escapes control characters, because cells may contain untrusted text. */

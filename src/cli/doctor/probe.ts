@@ -311,9 +311,11 @@ interface ProbeEnd {
 }
 
 /**
- * - `works`: it reached the proxy and accepted its certificate. - `untrusted`: it reached the proxy, but does
- * not trust the CA. - `unproxied`: it bypassed the proxy. - `unauthenticated`: it reached the proxy without a
- * token. - `failed`: another error, see its output.
+ * - `works`: it reached the proxy and accepted its certificate.
+ * - `untrusted`: it reached the proxy, but does not trust the CA.
+ * - `unproxied`: it bypassed the proxy.
+ * - `unauthenticated`: it reached the proxy without a token.
+ * - `failed`: another error, see its output.
  */
 export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 'failed' | 'slow';
 

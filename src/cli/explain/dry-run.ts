@@ -56,24 +56,24 @@ type StepName =
   | 'echoes'
   | 'address';
 
-/** An exchange that was run to its end, or to the step that refused it. */
+/** An exchange that was run to its end or its refusal. */
 export interface DryRun {
   readonly steps: readonly Step[];
   /** Null: the request would be sent, or wait for a person. */
   readonly refusal: SidekeyError | null;
-  /** How the request would be sent, as the end of a sentence. */
+  /** Describes the forwarding, as the end of a sentence. */
   readonly outcome: string;
-  /** True if a person is asked first. */
+  /** True if approval is requested first. */
   readonly held: boolean;
 }
 
 type Plan = InjectPlace['as'];
 
 /**
- * Runs the stages of the proxy on a request that nobody sent. Its services read the store and write nothing: no use is
- * counted, no token refreshed, nobody asked, and nothing is sent.
+ * Runs the stages of the proxy on a hypothetical request. Its services only read: no use is counted, no token
+ * refreshed, no approval requested, and nothing is sent.
  *
- * @throws what the store and the vault throw; SidekeyError as `pickLease`
+ * @throws errors of the store and the vault; SidekeyError as `pickLease`
  */
 export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const { store } = view;
@@ -82,7 +82,7 @@ export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const asked = { lease, presented: await presentedOf(question, lease, view), grants: await view.grants() };
   const first = new Explanation(view, question, asked);
   const run = await first.run(question.inbound);
-  // A credential that stands in the body needs one: where the command gives none, the shortest is taken.
+  // A credential in the body requires one: without a given body the shortest is used.
   const { plan } = first;
   const sample =
     question.inbound.body === null && plan !== null && plan.kind !== 'own'
@@ -99,31 +99,31 @@ async function* once(body: Buffer): AsyncGenerator<Buffer> {
   yield body;
 }
 
-/** What the question names, looked up in the store. */
+/** The store records that the question names. */
 interface Asked {
   readonly lease: LeaseRecord | null;
-  /** What the caller would show, or why it has nothing to show. */
+  /** The credentials of the caller, or the reason that there are none. */
   readonly presented: Presented | SidekeyError;
   readonly grants: readonly Grant[];
 }
 
-/** The steps of one dry run. It hears of them as the record of the exchange, and by the services that it makes. */
+/** The steps of one dry run, reported by the record of the exchange and by its services. */
 class Explanation {
-  /** How the credential is carried; null: that was not asked for. */
+  /** The plan of the injection; null: none was requested. */
   plan: Plan | null = null;
   readonly #view: View;
   readonly #question: Question;
   readonly #asked: Asked;
   readonly #snapshot: ConfigSnapshot;
   readonly #steps: Step[] = [];
-  /** The step that a refusal would come from now. */
+  /** The step that a refusal would belong to now. */
   #next: StepName = 'authority';
   #authority: Authority | null = null;
   #sealed: SealedCredential | null = null;
   #refusal: SidekeyError | null = null;
   #outcome = 'refused';
   #held = false;
-  /** What the store or the vault failed with: no refusal of the request. */
+  /** An error of the store or the vault, as opposed to a refusal. */
   #failure: unknown = null;
 
   constructor(view: View, question: Question, asked: Asked) {
@@ -156,7 +156,7 @@ class Explanation {
     return { steps: this.#steps, refusal: this.#refusal, outcome: this.#outcome, held: this.#held };
   }
 
-  /** Notes a step that was passed. A stage that runs again after a person has answered adds nothing. */
+  /** Notes a passed step. A stage that runs again after an approval adds nothing. */
   #passed(step: StepName, text: string, next: StepName = step): void {
     this.#next = next;
     if (!this.#steps.some((each) => each.step === step && each.text === text))
@@ -196,7 +196,7 @@ class Explanation {
     if (decision.outcome !== 'deny') this.#passed('decision', decisionText(decision), 'grant');
   }
 
-  /** Services that change nothing, and note what they are asked for. */
+  /** Returns services that change nothing and note their calls. */
   #services(): ProxyServices {
     const { at } = this.#question;
     const config = () => this.#snapshot;
@@ -234,7 +234,7 @@ class Explanation {
     };
   }
 
-  /** Has the proxy's own authenticator say whether the caller is known, and what it reaches. */
+  /** Authenticates the caller with the authenticator of the proxy. */
   async #identify(): Promise<Identity | SidekeyError> {
     const { store, config } = this.#view;
     const { at, inbound } = this.#question;
@@ -345,7 +345,7 @@ class Explanation {
     this.#outcome = `with the credential of ${titleOf(grant)}`;
   }
 
-  /** Names are looked up when they are dialed; an address that the config or the URL gives can be judged now. */
+  /** Names are resolved when they are dialed; an address of the config or the URL is checked now. */
   async #addressStep(authority: Authority): Promise<void> {
     const { upstream }: Config = this.#view.config;
     const pinned = upstream.resolve.get(authority.host);
@@ -377,12 +377,12 @@ class Explanation {
 
 const ownOutcome = 'nowhere: it is answered by Sidekey';
 
-/** Functions that hear of the stages of an exchange. */
+/** Listeners for the stages of an exchange. */
 interface Listeners {
   target(authority: Authority): void;
   identity(caller: Pick<Identity, 'agent'>): void;
   decided(decision: Decision): void;
-  /** The request was for the proxy itself, and was answered. */
+  /** Called if the proxy itself answered the request. */
   discovered(): void;
   refused(refusal: SidekeyError): void;
 }
@@ -424,7 +424,7 @@ class ExplainedRecord extends ExchangeRecord {
   }
 }
 
-/** A reply that nobody reads. */
+/** Returns a reply that discards its content. */
 function silentReply(): Reply {
   const gone = createGone();
   return {
@@ -443,7 +443,7 @@ function silentReply(): Reply {
   };
 }
 
-/** Where nothing was stored yet, nobody is known. */
+/** An empty store knows no callers. */
 const emptyStore: AuthenticatorParts['store'] = {
   epoch: () => 0,
   rights: {
@@ -453,7 +453,7 @@ const emptyStore: AuthenticatorParts['store'] = {
   leases: { get: async () => null, use: async () => null },
 };
 
-/** Returns what the caller would show: of an agent that has several tokens, one that is not over. */
+/** Returns the credentials that the caller would present: an active token if the agent has several. */
 async function presentedOf(
   { agent, selectors, at }: Question,
   lease: LeaseRecord | null,
@@ -507,7 +507,7 @@ function clocksText(lease: LeaseRecord, now: number): string {
   ].join('; ');
 }
 
-/** Puts a text in the place of the token that a refresh would get, where there is only a refresh token yet. */
+/** Replaces the token that a refresh would obtain by a placeholder. */
 function withSomeToken(sealed: SealedCredential, plan: Plan | null, isNeeded: boolean): SealedCredential {
   const { credential } = sealed;
   if (credential.type !== 'oauth2' || !isNeeded) return sealed;

@@ -5,8 +5,8 @@ import { columns } from '../format.ts';
 import { exitCode, failures } from '../../lib/failures.ts';
 
 /**
- * `sidekey explain`: exit code 0 where the request would be let through, else that of the failure; where a person is
- * asked first, that of nobody answering.
+ * `sidekey explain`: exit code 0 if the request would be allowed, else that of the failure; if approval is
+ * needed, that of a missing answer.
  *
  * @throws SidekeyError as `readQuestion` and `dryRun`
  */
@@ -56,7 +56,7 @@ function jsonOf({ method, url, agent, lease }: Question, { steps, refusal, outco
   };
 }
 
-/** A URL without user information and query, where passwords and keys stand. */
+/** Removes user information and query, which may contain passwords and keys. */
 function withoutSecrets(url: string): string {
   return (url.split(/[?#]/, 1)[0] ?? '').replace(/\/\/[^/]*@/, '//');
 }

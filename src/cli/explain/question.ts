@@ -7,7 +7,7 @@ import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { readTime } from '../format.ts';
 
-/** A request that is asked about, as whom, from where, and when. */
+/** Request, caller, client and time, as options of the command line. */
 export interface ExplainOptions {
   /** With selectors, where there are any: `ci-bot+grant=work`. */
   readonly agent?: string;
@@ -25,12 +25,12 @@ export interface ExplainOptions {
 export interface Question {
   readonly method: string;
   readonly url: string;
-  /** Null: no user, or whose lease it is. */
+  /** Null: no agent, or the agent of the lease. */
   readonly agent: string | null;
-  /** Its id, or how that begins; null: the agent shows a token of its own. */
+  /** Id of the lease, or a prefix of it; null: the agent uses a token of its own. */
   readonly lease: string | null;
   readonly selectors: Selectors;
-  /** As it would arrive; its body can be read once. */
+  /** The request as received; its body can be read once. */
   readonly inbound: InboundRequest;
   /** Milliseconds since the epoch. */
   readonly at: number;
@@ -88,7 +88,7 @@ function readTarget(
 ): Pick<Question, 'method' | 'url'> {
   const example = 'sidekey explain GET https://api.example.com/path';
   const isMethod = /^[A-Za-z]{1,32}$/.test(first);
-  // A word in capitals is a method whose URL was forgotten; a host is written small.
+  // A word in capitals is a method without a URL; a host is in lower case.
   if (second === undefined && isMethod && first === first.toUpperCase()) {
     throw wrong('The URL is missing.', example);
   }
@@ -98,7 +98,7 @@ function readTarget(
   return { method, url: written.includes('://') ? written : `https://${written}` };
 }
 
-/** Not repeated where it is none: it may hold a secret. */
+/** Errors do not contain the text, which may be a secret. */
 function readHeader(text: string): RawFields {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {

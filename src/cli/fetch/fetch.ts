@@ -13,8 +13,8 @@ import { type Answer, askProxy, openEndpoint, placeOf, type Recorded, type Proxy
 const interrupted = 130;
 
 /**
- * `sidekey fetch`: one request through a proxy, decided, armed and recorded there as any other. Exit code 5 where the
- * upstream says no (400 and above), with what it says on standard output.
+ * `sidekey fetch`: sends one request through a proxy, which processes it like any other. Exit code 5 for a
+ * status of 400 and above, with the body on standard output.
  */
 export async function fetchUrl(
   context: Context,
@@ -50,7 +50,7 @@ export async function fetchUrl(
   }
 }
 
-/** The answer that is not a redirect to be followed. @throws SidekeyError a refusal of the proxy's */
+/** Returns the final response after redirects. @throws SidekeyError of a refusal by the proxy */
 async function ask(
   endpoint: ProxyEndpoint,
   { hop: first, user }: Question,
@@ -88,14 +88,14 @@ interface Delivery {
   readonly signal: AbortSignal;
 }
 
-/** The envelope is one text, held in memory. */
+/** The JSON object is built in memory. */
 const maxInlineBytes = 8 * 1_024 * 1_024;
 
 /**
- * Gives the answer to whoever asked, as it comes: to standard output or into a file; with `--json` as one object.
+ * Streams the response to standard output or into a file; with `--json` returns it as one object.
  *
- * @throws SidekeyError `upstream_protocol` where it breaks off, `file_unwritable`, `input_invalid` where it is too large for
- * the object; the reason of `signal`
+ * @throws SidekeyError `upstream_protocol` if it is truncated, `file_unwritable`, `input_invalid` if it is
+ * too large for the object; the reason of `signal`
  */
 async function deliver(answer: Answer, delivery: Delivery): Promise<void> {
   const { url, endpoint, options, output } = delivery;
@@ -122,7 +122,7 @@ async function toOutput(response: IncomingMessage, { output, signal }: Delivery)
   }
 }
 
-/** Answers how many bytes there are. As curl has it, the file is as readable as others that the caller makes. */
+/** Returns the number of bytes. The file gets the default mode, as with curl. */
 async function toFile(response: IncomingMessage, file: string, { signal }: Delivery): Promise<number> {
   const written = createWriteStream(file);
   try {
@@ -205,17 +205,18 @@ function inlined(bytes: Buffer): { body: string } | { body_base64: string } {
   }
 }
 
-/** Redirects that are followed, one after the other. */
+/** Maximum number of consecutive redirects. */
 const maxRedirects = 20;
 
-/** Fields that a redirect to another host keeps: none can be a key, and none selects a grant. */
+/** Fields that a redirect to another host keeps: none can contain a key or select a grant. */
 const forEverybody = new Set(['user-agent', 'accept', 'accept-language', 'content-type', 'sidekey-reason']);
 
 /**
- * The request that an answer leads to (RFC 9110 §15.4); null: it leads nowhere. Whether it may be sent is decided anew,
- * as for any other, and it gets the credential of its own host, or none.
+ * Returns the request of a redirect (RFC 9110 §15.4); null: the response is none. The proxy decides about it
+ * anew, and adds only the credential of the new host.
  *
- * @throws SidekeyError `input_invalid` where its body cannot be sent again, `upstream_protocol` where it leads to no URL
+ * @throws SidekeyError `input_invalid` if its body cannot be sent again, `upstream_protocol` if the location
+ * is invalid
  */
 export function nextHop(hop: Hop, status: number, location: string | undefined): Hop | null {
   if (location === undefined || ![301, 302, 303, 307, 308].includes(status)) return null;
@@ -254,8 +255,8 @@ function resolved(location: string, from: string): string {
 const maxProblemBytes = 65_536;
 
 /**
- * The refusal that an answer is; null: it is what the upstream said. No upstream can say `Sidekey-Error`: the proxy takes
- * such fields out.
+ * Returns the refusal of a response; null: it is from the upstream, whose `Sidekey-Error` fields the proxy
+ * removes.
  */
 async function refusedBy(response: IncomingMessage): Promise<SidekeyError | null> {
   const said = response.headers['sidekey-error'];

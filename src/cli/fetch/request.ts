@@ -24,9 +24,9 @@ export interface FetchOptions {
 /** One request of the command; redirects add more. */
 export interface Hop {
   readonly method: string;
-  /** Absolute, without a fragment, in bytes that a request line can have. */
+  /** Absolute, without a fragment; all bytes are valid in a request line. */
   readonly url: string;
-  /** Names and values, without those that frame and address the message. */
+  /** Names and values, without the framing and routing fields. */
   readonly fields: readonly (readonly [name: string, value: string])[];
   readonly body: BodySource | null;
 }
@@ -36,7 +36,7 @@ export interface Question {
   readonly user: string | null;
   /** The user gave an `Authorization` field, which is not sent. */
   readonly hadAuthorization: boolean;
-  /** Milliseconds; null: there is no end. */
+  /** Milliseconds; null: no limit. */
   readonly maxTimeMs: number | null;
 }
 
@@ -84,7 +84,7 @@ export async function readQuestion(
   };
 }
 
-/** A URL without a scheme means https, as with the map. */
+/** Parses a URL; the default scheme is https, as in the map. */
 export function readUrl(text: string): string {
   const [whole = ''] = (text.includes('://') ? text : `https://${text}`).split('#', 1);
   const target = parseAbsoluteTarget(whole);
@@ -95,7 +95,7 @@ export function readUrl(text: string): string {
     );
   }
   const { authority, path } = target;
-  // Bytes that a request line cannot have are written as browsers write them; all others stay as they are.
+  // Bytes that are invalid in a request line are escaped as by browsers; others are kept.
   const sendable = path.replace(/[^\x21-\x7e]+/gu, (found) => encodeURIComponent(found.toWellFormed()));
   return `${authority.scheme}://${authorityText(authority)}${sendable}`;
 }
@@ -117,7 +117,7 @@ function wrong(sentence: string, hint: string): SidekeyError {
 
 /** Source of a request body. */
 export interface BodySource {
-  /** Bytes; null: not known before its end. */
+  /** Bytes; null: unknown. */
   readonly length: number | null;
   /** The body can be sent again after a redirect. */
   readonly repeatable: boolean;
@@ -156,10 +156,10 @@ async function fromFile(file: string): Promise<BodySource> {
   try {
     const found = await stat(file);
     if (found.isDirectory()) throw unreadable(file, 'it is a folder');
-    // A pipe says no size, and gives its bytes once.
+    // A pipe has no size, and can be read once.
     if (!found.isFile()) return { length: null, repeatable: false, open: () => createReadStream(file) };
     const { size } = found;
-    // What grows meanwhile is sent as it was: no more than was announced.
+    // Growth of the file is ignored: the body has the announced size.
     const open = () => (size === 0 ? once(Buffer.alloc(0)) : createReadStream(file, { end: size - 1 }));
     return { length: size, repeatable: true, open };
   } catch (cause) {
@@ -187,7 +187,7 @@ function readHeaderField(text: string): readonly [name: string, value: string] {
   const lower = name.toLowerCase();
   const instead = ofOurs[lower];
   if (instead !== undefined) throw refused(`${name} is not given as a header.`, instead);
-  // What stands in a head is bytes; text is sent as UTF-8.
+  // Header values are bytes; text is sent as UTF-8.
   return [name, Buffer.from(value, 'utf8').toString('latin1')];
 }
 

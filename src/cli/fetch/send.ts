@@ -20,7 +20,7 @@ import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 export interface ProxyEndpoint {
   readonly host: string;
   readonly port: number;
-  /** `name:token`, both empty where the caller shows nothing. */
+  /** `name:token`, both empty for an anonymous caller. */
   readonly userInfo: string;
   /** Audit record of the last request of a client; null: this process does not read the audit log of the proxy. */
   recorded(client: string): Promise<Recorded | null>;
@@ -33,8 +33,8 @@ interface EndpointOptions {
 }
 
 /**
- * The proxy that is named; else the one that the environment names, where it is a Sidekey; else one of the command's own.
- * An agent behind Sidekey asks with its own rights in this way, and not with those of whoever may read the store.
+ * Returns the named proxy; else that of the environment, if it is a Sidekey; else a proxy of the command's
+ * own. An agent behind Sidekey thus uses its own rights, not those of a user who can read the store.
  *
  * @throws SidekeyError `input_invalid`, and as `ownProxy`
  */
@@ -74,7 +74,7 @@ export function readProxy(text: string): ProxyEndpoint | null {
   };
 }
 
-/** The proxy to be asked, as whom. The selector goes where the user name ends. */
+/** Returns the proxy with the caller's credentials. The selector follows the user name. */
 export function placeOf({ host, port, userInfo }: ProxyEndpoint, user: string | null): ProxyPlace {
   const [name = '', ...rest] = userInfo.split(':');
   const who = `${name}${user === null ? '' : `+user=${user}`}:${rest.join(':')}`;
@@ -132,8 +132,8 @@ interface RequestLease {
 const purpose = 'sidekey fetch';
 
 /**
- * Makes a lease of whatever an agent reaches. It lasts as long as one would that `lease create` makes, for the case that
- * the command cannot revoke it.
+ * Creates a lease for all grants that an agent reaches. It has the default lifetime, in case the command
+ * cannot revoke it.
  *
  * @throws as `makeLease`
  */
@@ -154,15 +154,15 @@ async function leaseForRequest(
   };
 }
 
-/** A proxy on this machine, and who asks it. */
+/** A proxy on this machine, with the caller's credentials. */
 interface ProxyPlace {
   readonly host: string;
   readonly port: number;
-  /** `Proxy-Authorization`; null: the caller shows nothing. */
+  /** `Proxy-Authorization`; null: the caller is anonymous. */
   readonly authorization: string | null;
 }
 
-/** An answer whose body is yet to be read. */
+/** A response with an unread body. */
 export interface Answer {
   readonly response: IncomingMessage;
   readonly status: number;
@@ -171,10 +171,11 @@ export interface Answer {
 }
 
 /**
- * Sends one request through a proxy, in absolute form, so that it is the proxy that speaks TLS with the upstream. On this
- * machine alone: the way to the proxy is in the clear.
+ * Sends one request through a proxy, in absolute form, so that the proxy connects to the upstream by TLS.
+ * Only for proxies on this machine: the connection is not encrypted.
  *
- * @throws SidekeyError `upstream_unreachable` where the proxy does not answer, `input_invalid` where the body cannot be read
+ * @throws SidekeyError `upstream_unreachable` if the proxy does not answer, `input_invalid` if the body
+ * cannot be read
  */
 export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal): Promise<Answer> {
   const target = parseAbsoluteTarget(hop.url);
@@ -191,7 +192,7 @@ export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal)
     port: proxy.port,
     method: hop.method,
     path: hop.url,
-    // One of its own: that of Node may go by what the environment says of proxies.
+    // A separate agent: the default one of Node may use the proxy variables.
     agent: new Agent({ keepAlive: false, maxSockets: 1 }),
     signal,
     headers: [
@@ -204,11 +205,11 @@ export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal)
       'close',
     ],
   });
-  // Told by the answer that does not come; and what befalls it after the answer, by the answer's end.
+  // An error rejects the response, or ends its body.
   request.on('error', () => {});
   const answered = once(request, 'response') as Promise<[IncomingMessage]>;
   const sending = send(request, body);
-  // The proxy may answer before it has read everything, and then hang up.
+  // The proxy may respond before it has read the body, and then close.
   const failed = sending.then(() => new Promise<never>(() => {}));
   try {
     const [response] = await Promise.race([answered, failed]);
@@ -224,7 +225,7 @@ export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal)
   }
 }
 
-/** Reads the body no faster than it goes. @throws SidekeyError `input_invalid` */
+/** Sends the body with backpressure. @throws SidekeyError `input_invalid` */
 async function send(request: ClientRequest, body: Hop['body']): Promise<void> {
   if (body === null) {
     request.end();
@@ -233,7 +234,7 @@ async function send(request: ClientRequest, body: Hop['body']): Promise<void> {
   try {
     await pipeline(readFrom(body), request);
   } catch (error) {
-    // What befalls the connection is told by the answer, or by there being none.
+    // An error of the connection is reported by the response.
     if (error instanceof SidekeyError) throw error;
   }
 }
@@ -264,17 +265,17 @@ export interface Recorded {
   readonly grant: Pick<Grant, 'name' | 'user' | 'provider'> | null;
   readonly agent: string | null;
   readonly lease: string | null;
-  /** The question to a person that stands behind it; null: nobody was asked. */
+  /** The approval of the exchange; null: none was needed. */
   readonly approval: string | null;
 }
 
-/** Number of lines to search: other processes write into the same file. */
+/** Number of lines to search, because other processes write to the same file. */
 const maxLines = 2_000;
 
 /**
- * The exchange that was let through last for a client; null: the file says nothing of one.
+ * Returns the last allowed exchange of a client; null: the log has none.
  *
- * @param client its address and port, which are its own for as long as its connection lasts
+ * @param client its address and port, unique during its connection
  */
 async function recordedBy(
   client: string,
@@ -297,11 +298,11 @@ async function recordedBy(
 }
 
 /**
- * A proxy inside this process, for this command: its own port on this machine, the config's map, rules, store and audit
- * file. Whatever listens on the config's own port is not asked.
+ * Starts a proxy in this process, on its own port, with the map, rules, store and audit file of the config.
+ * The port of the config is not used.
  *
- * @param agent as whom the command asks; null: as a caller without a token, where the config lets those in
- * @throws SidekeyError `agent_auth_required`, and what `startProxy` throws
+ * @param agent the agent of the command; null: anonymous, if the config allows that
+ * @throws SidekeyError `agent_auth_required`, and errors of `startProxy`
  */
 async function ownProxy(
   { env, now, output }: Pick<Context, 'env' | 'now' | 'output'>,
@@ -313,17 +314,17 @@ async function ownProxy(
       hint: 'sidekey fetch --agent NAME URL',
     });
   }
-  // A request through a proxy that runs already needs none of this.
+  // Imported only here: a request through a running proxy does not need it.
   const { startProxy } = await import('../../main.ts');
   const proxy = await startProxy(config, {
     log: plainLog(output),
     now,
     env,
     origin: atCommandLine(env),
-    // Standard output is for the answer.
+    // Standard output is for the response.
     stdout: { write: (text, written) => process.stderr.write(text, written) },
     isTrustedPeer: isOwnUser,
-    // Nobody but the command comes in where it has a token of its own.
+    // With a token of its own, only the command can use the proxy.
     adapt: (it) => onOwnPort(it, agent === null ? it.proxy.authentication : 'required'),
   });
   try {

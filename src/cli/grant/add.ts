@@ -33,7 +33,7 @@ export interface AddOptions {
   readonly replace?: boolean;
 }
 
-/** `sidekey grant add`: everything is checked before anything on disk is touched. */
+/** `sidekey grant add`: checks everything before it writes. */
 export async function addGrant(context: Context, name: string, options: AddOptions): Promise<void> {
   const { output, now } = context;
   const user = options.user ?? defaultUser;
@@ -111,10 +111,10 @@ export async function addGrant(context: Context, name: string, options: AddOptio
 }
 
 /**
- * An access token of elsewhere is bound to no key of Sidekey's. Where the provider is to bind its tokens, the first one is
- * asked for when it is needed.
+ * Removes the access token if the provider requires bound tokens: an imported token is not bound to a key of
+ * Sidekey. The first bound one is requested at first use.
  *
- * @throws SidekeyError `input_invalid`: nothing could ask for it
+ * @throws SidekeyError `input_invalid`: no token can be requested
  */
 function withoutUnbound(credential: Credential, provider: Provider): Credential {
   if (credential.type !== 'oauth2' || provider.dpop === null) return credential;
@@ -133,9 +133,9 @@ function alreadyThere(existing: Grant, wanted: Pick<Grant, 'name' | 'user' | 'pr
 }
 
 /**
- * The hosts that a new credential may be sent to: what a person names, else what the provider says.
+ * Returns the hosts that a new credential may be sent to: those of the options, else of the provider.
  *
- * @throws SidekeyError `input_invalid` where there is none, or one is no host
+ * @throws SidekeyError `input_invalid` if there is none, or one is invalid
  */
 export function chooseAudience(named: readonly string[] | undefined, provider: Provider): readonly string[] {
   if (named !== undefined) return [...new Set(named.map((text) => hostPattern('--audience', text).text))];
@@ -150,7 +150,7 @@ export function chooseAudience(named: readonly string[] | undefined, provider: P
 }
 
 /**
- * A host as an option names it.
+ * Parses the host of an option.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -185,9 +185,9 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
 interface KeepOptions {
   /** Name of the audit event. */
   readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
-  /** Why, for the audit file, where there is more to say than that one took the place of another. */
+  /** Reason for the audit file, if it is more than a replacement. */
   readonly reason?: string | undefined;
-  /** Asked where the user has a grant of that name: why it must stay as it is. Null: it may be replaced. */
+  /** Returns the reason that an existing grant must not be replaced; null: it may be replaced. */
   readonly keepsOut: (existing: Grant) => SidekeyError | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -201,10 +201,10 @@ interface KeptGrant {
 }
 
 /**
- * Stores what a person handed over or consented to. A grant of the same name and user keeps its id, and becomes
- * `active`. The audit file has it first.
+ * Stores a credential of a user. A grant of the same name and user keeps its id, and becomes `active`. The
+ * audit log records it first.
  *
- * @throws SidekeyError what `keepsOut` says; `audit_unavailable`; what `Registry` throws
+ * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
  */
 export async function keepGrant(
   state: State,
@@ -237,7 +237,7 @@ function withConsent(sealed: SealedCredential, consentedAt: number): SealedCrede
   return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
 }
 
-/** The grant that a user has under exactly that name; null: none. */
+/** Returns the grant of a user with exactly that name; null: none. */
 export async function findExact(
   grants: Registry,
   { name, user }: Pick<Grant, 'name' | 'user'>,

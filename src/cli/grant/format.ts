@@ -21,7 +21,7 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { withoutStop } from '../../lib/text.ts';
 import type { GrantActivity, GrantPolicy } from '../../store/store.ts';
 
-/** Rows of what is shown of a grant; null: nothing is set. */
+/** Rows of the policy of a grant; null: nothing is set. */
 export function policyRows(policy: GrantPolicy | null, now: number) {
   const { expiresAt = null, labels = [] } = policy ?? {};
   return {
@@ -86,7 +86,7 @@ export function certificateJson(credential: Credential): Readonly<Record<string,
   return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
 }
 
-/** Returns why a credential cannot be carried as the provider has it, where one of the two is about a certificate; null: it can. */
+/** Returns the reason that a credential does not fit the provider's certificate settings; null: it fits. */
 export function certificateMisfit(
   credential: Credential,
   { name, inject }: Pick<Provider, 'name' | 'inject'>,
@@ -109,8 +109,10 @@ export function certificateMisfit(
   return null;
 }
 
-/** `in 54 min`, `54 min ago (refreshed on use)`, `no end`; of a token that says none and can be refreshed,
- * `not known`. */
+/**
+ * Formats the expiry: `in 54 min`, `54 min ago (refreshed on use)`, `no end`; `not known` if the token has
+ * none and can be refreshed.
+ */
 export function expiryOf(grant: Grant, now: number): string {
   if (grant.expiresAt === null) return grant.refreshable ? 'not known' : 'no end';
   const when = relativeTime(grant.expiresAt, now);
@@ -130,7 +132,7 @@ export function grantCommand(
   return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
 }
 
-/** The command that refreshes a grant whatever its clock says. */
+/** The command that refreshes a grant even if it is not due. */
 export function refreshCommand(grant: Grant): string {
   return `${grantCommand('refresh', grant)} --force`;
 }
@@ -146,7 +148,7 @@ export function renewedBy(credential: Credential): 'refresh_token' | Renewal['ki
   return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
-/** Account in the provider's own words; null: the provider names none. */
+/** Account name of the provider; null: it returns none. */
 export function accountOf(details: Readonly<Record<string, string>>): string | null {
   const words = Object.entries(details).map(([name, value]) => `${name} ${value}`);
   return words.length === 0 ? null : words.join(', ');

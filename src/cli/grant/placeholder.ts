@@ -24,8 +24,8 @@ export interface PlaceholderOptions {
 }
 
 /**
- * `sidekey grant placeholder`: for programs that read their credential from a file, where `run` and `env` cannot put one.
- * It is no secret, and nothing is stored.
+ * `sidekey grant placeholder`: for programs that read their credential from a file instead of a variable. The
+ * placeholder is not secret, and nothing is stored.
  */
 export async function showPlaceholder(
   { withView, output }: Context,

@@ -36,8 +36,8 @@ import type { GrantPolicy } from '../../store/store.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
 /**
- * `sidekey grant refresh`: one attempt, through the same guard and under the same lock as the proxy's own. A token that
- * is not due is left as it is, unless that is asked for.
+ * `sidekey grant refresh`: one attempt, with the address guard and the lock of the proxy. A token that is not
+ * due is kept, unless the option forces a refresh.
  */
 export async function refreshGrant(
   context: Context,
@@ -79,7 +79,7 @@ const sentences = {
   'not due': (title: string) => `${title} is not due for a refresh, so it was left as it is.`,
 } as const;
 
-/** Ctrl-C gives up waiting. What has asked the provider finishes, or a rotated refresh token would be lost with it. */
+/** Ctrl-C ends the wait. A sent request completes, or its rotated refresh token would be lost. */
 async function attemptOnce(
   id: string,
   unwanted: string | null,
@@ -115,7 +115,7 @@ async function refreshable({ grants, config }: State, picked: Grant, now: number
   });
 }
 
-/** The grant as the attempt left it, or why it failed. */
+/** Returns the grant after the attempt, or the error. */
 async function settled(outcome: AttemptOutcome, before: OpenedGrant, state: State): Promise<Grant> {
   switch (outcome.kind) {
     case 'renewed':
@@ -142,7 +142,7 @@ function refused(grant: Grant, reason: string, hint?: string): SidekeyError {
   return new SidekeyError(code, message, { hint: way });
 }
 
-/** Reason why a credential could never be refreshed though it has a refresh token, and what would help. */
+/** Reason that a credential with a refresh token cannot be refreshed, and a remedy. */
 interface RefreshGap {
   readonly sentence: string;
   readonly hint: string;
@@ -176,10 +176,11 @@ export interface ExtendOptions {
 }
 
 /**
- * `sidekey grant extend`: puts the end that people set for a grant further away, counted from now, within the maximum
- * that was set with it. It never becomes shorter, and the provider is not asked: its tokens have clocks of their own.
+ * `sidekey grant extend`: extends the end of a grant, counted from now, within its maximum. Never shortens
+ * it, and does not affect the tokens of the provider.
  *
- * @throws SidekeyError what `pickGrant` throws; `input_invalid` where it has no such end, or nothing says how far
+ * @throws SidekeyError errors of `pickGrant`; `input_invalid` if it has no such end, or no time is given or
+ * set
  */
 export async function extendGrant(
   { withState, output, now }: Context,
@@ -246,7 +247,7 @@ export interface PolicyOptions {
   readonly label?: readonly string[] | false;
 }
 
-/** `sidekey grant policy`: what people set for a grant; without options it is shown. */
+/** `sidekey grant policy`: sets the policy of a grant, or prints it without options. */
 export async function grantPolicy(
   { withState, withView, output, now }: Context,
   reference: string,

@@ -19,10 +19,10 @@ import { revoke } from '../../oauth/revocation.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
 /**
- * `sidekey grant revoke`: the credential is of no use here whatever the provider says. Answers exit code 5 where the
- * provider should have been told, and was not.
+ * `sidekey grant revoke`: ends the credential locally, and at the provider. Exit code 5 if revocation at the
+ * provider failed.
  *
- * @throws SidekeyError what `pickGrant` throws; `audit_unavailable` where it cannot be recorded
+ * @throws SidekeyError errors of `pickGrant`; `audit_unavailable` if it cannot be recorded
  */
 export async function revokeGrant(
   context: Context,
@@ -54,7 +54,7 @@ export async function revokeGrant(
   return there?.kind === 'failed' ? failures.provider_refused.exit : undefined;
 }
 
-/** A refresh that ends at the same moment does not undo it. */
+/** Overrides a concurrent refresh. */
 async function revokeOne(grants: Registry, id: string): Promise<Grant> {
   for (;;) {
     const stored = await grants.read(id);
@@ -65,10 +65,10 @@ async function revokeOne(grants: Registry, id: string): Promise<Grant> {
 }
 
 /**
- * `sidekey grant remove`: it is gone here whatever the provider says. Answers exit code 5 where the provider should have
- * been told, and was not.
+ * `sidekey grant remove`: removes the grant locally, and revokes it at the provider. Exit code 5 if
+ * revocation at the provider failed.
  *
- * @throws SidekeyError what `pickGrant` throws; `audit_unavailable` where it cannot be recorded
+ * @throws SidekeyError errors of `pickGrant`; `audit_unavailable` if it cannot be recorded
  */
 export async function removeGrant(
   context: Context,
@@ -82,14 +82,14 @@ export async function removeGrant(
     const picked = pickGrant(all, { grant: reference, user: options.user });
     const { id, provider, user } = picked;
     const stranded = await livingOn(grants, all, id);
-    // What was revoked has no credential any more that a provider could be told of.
+    // A revoked grant has no credential left to revoke at the provider.
     const local = options.local === true || picked.state === 'revoked';
     const { there } = await endGrant(context, state, id, { local }, () =>
       recordChange(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
         if (!(await grants.remove(id))) throw grantGone();
       }),
     );
-    // Where another grant takes its place, the domain goes on to work.
+    // The domain keeps working if another grant replaces this one.
     const left = all.filter((other) => other.id !== id);
     const orphaned = domainsOf(picked, all, config.domains).filter(
       (domain) => !left.some((other) => domainsOf(other, left, [domain]).length > 0),
@@ -113,7 +113,7 @@ export async function removeGrant(
   return there.kind === 'failed' ? failures.provider_refused.exit : undefined;
 }
 
-/** The grants whose tokens come by the refresh token of this one. */
+/** Returns the grants that are renewed with the refresh token of this one. */
 async function livingOn(grants: Registry, all: readonly Grant[], login: string): Promise<readonly Grant[]> {
   const found: Grant[] = [];
   for (const grant of all) {
@@ -123,15 +123,15 @@ async function livingOn(grants: Registry, all: readonly Grant[], login: string):
   return found;
 }
 
-/** What became of the grant at its provider. Sentences are without a secret. */
+/** Result of the revocation at the provider. Sentences contain no secret. */
 type ProviderRevocation =
   | { readonly kind: 'ended' }
-  /** The provider has no revocation endpoint; the sentence says what a person can do. */
+  /** The provider has no revocation endpoint; the sentence says how the user can revoke. */
   | { readonly kind: 'not told'; readonly sentence: string }
   /** Revocation failed: the token may still be valid at the provider. */
   | { readonly kind: 'failed'; readonly sentence: string };
 
-/** Never rejects for what a provider or a network may do. */
+/** Never rejects for an error of the provider or the network. */
 async function revokeAtProvider(
   context: Context,
   state: State,
@@ -175,7 +175,7 @@ async function revokeTokens(
   const { accessToken, refreshToken, tokenEndpoint } = credential;
   const provider = providers.get(grant.provider);
   if (accessToken === null && refreshToken === null) return notTold(provider);
-  // Tokens of another server than the provider's own are none of its business.
+  // Tokens of another server are not sent to the provider.
   const isOther = tokenEndpoint !== null && tokenEndpoint !== provider?.tokenEndpoint;
   if (provider === undefined || isOther) return notTold(provider);
   const outcome = await revoke(
@@ -216,7 +216,7 @@ function notTold(provider: Provider | undefined): ProviderRevocation {
 
 interface EndOptions {
   readonly user?: string;
-  /** The provider is not told. */
+  /** Skips the revocation at the provider. */
   readonly local?: boolean;
 }
 
@@ -228,10 +228,10 @@ interface Ended<T> {
 }
 
 /**
- * Ends a grant here, then at its provider with its last credential: under the lock no refresh replaces it meanwhile. A
- * lock that another process holds does not prevent it.
+ * Ends a grant locally, then at its provider with its last credential. The lock prevents a concurrent
+ * refresh; a lock of another process does not block the end.
  *
- * @throws SidekeyError `grant_missing`; what `endHere` throws
+ * @throws SidekeyError `grant_missing`; errors of `endHere`
  */
 async function endGrant<T>(
   context: Context,

@@ -32,7 +32,7 @@ import { createFingerprint } from '../../schemes/apply.ts';
 import { proofKey } from '../../schemes/dpop-proof.ts';
 import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
 
-/** `sidekey grant show`. Rejects with what `pickGrant` and the vault throw. */
+/** `sidekey grant show`. Rejects with errors of `pickGrant` and the vault. */
 export async function showGrant(
   { withView, output, now }: Context,
   reference: string,
@@ -170,7 +170,7 @@ function endText(end: number | null, now: number): string {
   return end === null ? 'no end' : relativeTime(end, now);
 }
 
-/** What an upstream said last of scopes that the grant lacks. */
+/** Missing scopes that an upstream reported last. */
 interface Lacked {
   /** Milliseconds since the epoch. */
   readonly at: number;
@@ -191,9 +191,9 @@ export function lackedBy(
 ): Lacked | null {
   if (activity === null || activity.lackedAt === null) return null;
   const { lackedAt: at } = activity;
-  // The store is not sealed, and the command is there to be pasted.
+  // The store is not authenticated, and users paste the command: only valid scopes are kept.
   const lacked = activity.lacked.filter(isScope);
-  // A refresh gives the same scopes again: only a consent ends it, or another credential in the place of a pasted one.
+  // A refresh returns the same scopes: only a consent or a new credential changes them.
   const givenAt = credential.type === 'oauth2' ? credential.consentedAt : grant.updatedAt;
   if (givenAt !== undefined && givenAt >= at) return null;
   const scopes = givenAt === undefined ? ungrantedScopes(lacked, grant.scopes) : lacked;
@@ -218,7 +218,7 @@ interface ReachedBy {
   readonly leases: readonly LeaseRecord[];
 }
 
-/** A lease counts as far as its agent reaches the grant too. */
+/** A lease counts only for grants that its agent reaches too. */
 function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
   if (rights === null) return { agents: [], leases: [] };
   const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
@@ -268,7 +268,7 @@ function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, u
   };
 }
 
-/** The key, and what is bound to it. */
+/** The key, and its binding. */
 interface BoundKey {
   readonly algorithm: DpopAlgorithm;
   /** RFC 7638. */

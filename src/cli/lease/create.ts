@@ -32,7 +32,7 @@ export interface CreateOptions {
 
 const maxPurposeLength = 200;
 
-/** `sidekey lease create`: the one time that its token is shown. */
+/** `sidekey lease create`: prints the token, which cannot be retrieved later. */
 export async function createLease(
   { withState, output, now }: Context,
   options: CreateOptions,
@@ -93,11 +93,11 @@ export interface LeaseOrder {
   readonly ttlMs: number | null;
   readonly idleMs: number | null;
   readonly maxUses: number | null;
-  /** Its token, where that was made before. */
+  /** Its token, if it already exists. */
   readonly secret?: string;
 }
 
-/** A lease that was made, and its token, which is nowhere else. */
+/** A new lease with its token. */
 export interface MadeLease {
   readonly lease: LeaseRecord;
   readonly secret: string;
@@ -107,7 +107,7 @@ export interface MadeLease {
   readonly ttl: GrantedTtl;
 }
 
-/** Leases whose time was over so long ago are forgotten. */
+/** Milliseconds after which an ended lease is deleted. */
 const forgetAfterMs = 90 * 86_400_000;
 
 /**
@@ -132,7 +132,7 @@ export async function makeLease(
   const all = await state.grants.list();
   const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
   const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
-  // Without any grant nothing says how long is usual.
+  // Without a grant there is no default lifetime.
   const ttlMs = grants.length === 0 ? (order.ttlMs ?? config.leases.defaultTtlMs) : order.ttlMs;
   const ttl = ttlFor(ttlMs, grants, { config, policies: rights.policies });
   const lease: LeaseRecord = {
@@ -182,9 +182,9 @@ function chosenOf(
 }
 
 /**
- * The grants that a lease was made for; of one for whatever its agent reaches, those that it reaches now.
+ * Returns the grants of a lease; for a lease without a list, those that its agent reaches now.
  *
- * @param rights null: there is no store, and nobody reaches anything
+ * @param rights null: there is no store, so nothing is reachable
  */
 export function ownGrants(
   lease: Pick<Lease, 'agent' | 'grants'>,
@@ -290,7 +290,7 @@ export function usesText({ uses, maxUses }: Lease): string {
   return maxUses === null ? '-' : `${uses} of ${maxUses}`;
 }
 
-/** The names of its grants, or that there are no names. */
+/** Names of its grants, or a text for all grants. */
 export function leaseGrantsText(lease: Lease, grants: readonly Grant[]): string {
   if (lease.grants === null) return `all that ${lease.agent} reaches`;
   return lease.grants

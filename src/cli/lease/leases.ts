@@ -68,7 +68,7 @@ export async function listLeases(
     output.say('  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT');
 }
 
-/** `sidekey lease show`. Rejects with what `pickLease` throws. */
+/** `sidekey lease show`. Rejects with errors of `pickLease`. */
 export async function showLease({ withView, output, now }: Context, id: string): Promise<void> {
   const { lease, grants, rights } = await withView(async ({ store, ...view }) => ({
     lease: pickLease((await store?.leases.list()) ?? [], id),
@@ -106,10 +106,10 @@ export interface RenewOptions {
 }
 
 /**
- * `sidekey lease renew`: a new end, counted from now and within the maxima of now; one that has ended is good again,
- * without what people had approved under it. It never becomes shorter.
+ * `sidekey lease renew`: sets a new end, counted from now and within the current maxima; never an earlier
+ * one. An expired lease becomes valid again, without its earlier approvals.
  *
- * @throws SidekeyError `lease_expired` where it was revoked: that is for good
+ * @throws SidekeyError `lease_expired` if it was revoked
  */
 export async function renewLease(
   { withState, output, now }: Context,
@@ -166,7 +166,7 @@ export interface RevokeOptions {
   readonly grant?: string;
 }
 
-/** `sidekey lease revoke`: acts on the next request, inside open tunnels too, and for good. */
+/** `sidekey lease revoke`: revokes leases permanently, from the next request on, also in open tunnels. */
 export async function revokeLeases(
   { withState, output, now }: Context,
   id: string | undefined,

@@ -8,7 +8,7 @@ import { SidekeyError, systemCode } from '../../lib/errors.ts';
 export type ChildEnd =
   | { readonly kind: 'exit'; readonly code: number }
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
-  /** The child did not start: exit codes as of env(1) and of shells. */
+  /** The child did not start: exit codes of env(1) and shells. */
   | { readonly kind: 'failed'; readonly code: 126 | 127; readonly error: SidekeyError };
 
 interface Command {
@@ -18,8 +18,8 @@ interface Command {
 }
 
 /**
- * Runs a command in the place of this process, as far as that goes: with its input, output and terminal, in its process
- * group, without a shell. Resolves when it has ended; never rejects.
+ * Runs a command with the input, output, terminal and process group of this process, without a shell.
+ * Resolves when it has ended; never rejects.
  */
 export function runChild({ program, words, env }: Command, signals: Signals): Promise<ChildEnd> {
   return new Promise((resolve) => {
@@ -39,7 +39,7 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
 function hold(child: ChildProcess, signals: Signals): () => void {
   signals.passTo((signal) => child.kill(signal));
   const release = stopWith(child);
-  // Where this process ends first, over an error of its own, the command has lost its proxy.
+  // If this process fails first, the command has lost its proxy.
   const end = () => void child.kill('SIGTERM');
   process.once('exit', end);
   return () => {
@@ -49,7 +49,7 @@ function hold(child: ChildProcess, signals: Signals): () => void {
   };
 }
 
-/** A folder of the PATH that may not be looked into has the system say `EACCES` of what is nowhere at all. */
+/** An unsearchable folder of the PATH yields `EACCES` for a program that does not exist. */
 function isNowhere(program: string, { PATH = '' }: NodeJS.ProcessEnv): boolean {
   return (
     !program.includes('/') &&
@@ -73,7 +73,7 @@ function failed({ program, env }: Command, cause: Error): ChildEnd {
   return { kind: 'failed', code: 126, error };
 }
 
-/** Signals whose default is a core dump: one of this process would hold keys. */
+/** Signals that dump core by default: a dump of this process would contain keys. */
 const dumping: ReadonlySet<NodeJS.Signals> = new Set([
   'SIGQUIT',
   'SIGILL',
@@ -88,9 +88,8 @@ const dumping: ReadonlySet<NodeJS.Signals> = new Set([
 ]);
 
 /**
- * Ends this process as the child ended, so that the parent sees the same: with its signal; or, where the signal would
- * write this process's memory to disk, with the exit code of shells. Returns that code where the signal does not end
- * the process.
+ * Ends this process like the child, so that its parent sees the same signal. Returns the exit code of shells
+ * for a signal that dumps core or does not end the process.
  */
 export function endAs(signal: NodeJS.Signals): number {
   if (!dumping.has(signal)) {
@@ -100,16 +99,12 @@ export function endAs(signal: NodeJS.Signals): number {
   return 128 + constants.signals[signal];
 }
 
-/**
- * Delay before a look at the child. A process that continues this one sees only now that the child was stopped, and
- * must continue it first.
- */
+/** Delay before the child is checked: a process that continues this one must continue the child first. */
 const soonMs = 20;
 
 /**
- * Stops this process when its child has stopped, and nobody else has stopped this one: a program that takes Ctrl-Z itself
- * stops only itself, and the shell, which knows this process alone, would wait on. Whoever continues this one continues
- * the child. Answers what gives it up.
+ * Stops this process when its child has stopped by itself, as after Ctrl-Z: the shell waits only for this
+ * process. When this process continues, the child is continued. Returns a function that ends this.
  */
 export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
   let timer: NodeJS.Timeout | undefined;
@@ -120,9 +115,9 @@ export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
     clearTimeout(timer);
     timer = setTimeout(look, soonMs);
   };
-  // The system tells of children that stop, too.
+  // SIGCHLD is also sent for stopped children.
   process.on('SIGCHLD', lookSoon);
-  // The child may have stopped before this was listened for.
+  // The child may have stopped before the listener was added.
   lookSoon();
   return () => {
     clearTimeout(timer);
@@ -134,7 +129,7 @@ export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
 function isStopped(pid: number): boolean {
   try {
     if (process.platform === 'linux') {
-      // The name of the program stands in brackets, and may hold any character (proc_pid_stat(5)).
+      // The program name is in parentheses, and may contain any character (proc_pid_stat(5)).
       const [, state] = /^.*\) (\S)/s.exec(readFileSync(`/proc/${pid}/stat`, 'latin1')) ?? [];
       return state === 'T';
     }
@@ -145,27 +140,26 @@ function isStopped(pid: number): boolean {
   }
 }
 
-/** The signals of a process that stands in for another one. */
+/** The signals of a process with a child. */
 export interface Signals {
   /** Signal that asked this process to end before the child started. */
   readonly ended: NodeJS.Signals | null;
-  /** Gives signals that come from now on to a command; null: it has ended. */
+  /** Passes later signals to a command; null: it has ended. */
   passTo(receive: ((signal: NodeJS.Signals) => void) | null): void;
 }
 
-/** The terminal gives these to all of its processes at once. */
+/** Signals that the terminal sends to all processes of its group. */
 const ofTheTerminal = ['SIGINT', 'SIGQUIT'] as const;
 const ending = ['SIGTERM', 'SIGHUP'] as const;
-/** Signals for the child. The child may have received one from the terminal already: a second one does no harm. */
+/** Signals that are forwarded. The child may also receive one from the terminal; a second one is harmless. */
 const others = ['SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'] as const;
 
-/** Time within which a signal is a copy: npm forwards the signals of the terminal. */
+/** Time within which a second signal is a duplicate: npm forwards the signals of the terminal. */
 const sameSignalMs = 500;
 
 /**
- * Takes the signals over. Before there is a command, those that end a process are remembered; while it runs, all go to
- * it, but for those that it has from the terminal anyway; after it, they are held for a moment, in which this process
- * ends by itself.
+ * Installs signal handlers. Before the command starts, terminating signals are remembered; while it runs, all
+ * are forwarded except those of the terminal; afterwards they are delayed while this process ends.
  */
 export function takeSignals(now: () => number): Signals {
   const isGivenByTerminal = hasTerminal();

@@ -7,12 +7,12 @@ import type { Timers } from '../../lib/timers.ts';
 import type { PlaceholderCodes } from '../../placeholders/codes.ts';
 import { type LeaseOrder, makeLease, ownGrants, ttlFor } from '../lease/create.ts';
 
-/** A lease that lasts as long as this process holds it. */
+/** A lease that this process renews. */
 export interface HeldLease {
   readonly id: string;
   /** The grants that it reached when it was made. */
   readonly grants: readonly Grant[];
-  /** Makes those of this lease. */
+  /** The placeholders of this lease. */
   readonly placeholders: PlaceholderCodes;
   /** Revokes it. Idempotent. */
   end(): Promise<void>;
@@ -28,17 +28,17 @@ interface HoldParts {
   readonly timers: Timers;
 }
 
-/** Milliseconds that it lives when nobody renews it any more. */
+/** Lifetime in milliseconds without a renewal. */
 const spanMs = 300_000;
-/** Milliseconds between looks at the clock: a timer alone would wait for the time that a machine slept, too. */
+/** Milliseconds between checks of the clock: a timer alone does not count the time that a machine sleeps. */
 const pollMs = 1_000;
 const minWaitMs = 50;
 
 /**
- * Makes a lease with a near end, and puts that off again and again until it is ended here: a process that is killed leaves
- * one that ends by itself. One that a person revokes is not renewed.
+ * Creates a short lease, and renews it until it is ended here: the lease of a killed process expires. A
+ * revoked lease is not renewed.
  *
- * @param endsAt when it ends at the latest, in milliseconds since the epoch; null: when the holder wants
+ * @param endsAt latest end, in milliseconds since the epoch; null: none
  * @throws as `makeLease`
  */
 export async function holdLease(
@@ -73,7 +73,7 @@ export async function holdLease(
 
   async function renewIfDue(): Promise<void> {
     const at = now();
-    // A clock that was set back makes nothing due.
+    // A clock that was set back triggers no renewal.
     if (at < renewAt) return;
     try {
       renewAt = await renew(at);
@@ -95,7 +95,7 @@ export async function holdLease(
     return nextTry(at, at + ttlMs);
   }
 
-  /** Two tries are left after this one. None is needed where it has its last end. */
+  /** Returns the time of the next renewal, which leaves two more attempts; none after the latest end. */
   function nextTry(at: number, expiresAt: number): number {
     return expiresAt >= hardEnd ? Infinity : at + (expiresAt - at) / 3;
   }

@@ -31,7 +31,7 @@ export interface LeaseSettings {
   readonly endsAt: number | null;
 }
 
-/** A proxy inside this process, on a port of its own, and a lease for whoever comes through it. */
+/** Starts a proxy in this process, on its own port, with a lease for its callers. */
 export async function openOwnProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
   { own, lease: wanted }: { readonly own: OwnSettings; readonly lease: LeaseSettings },
@@ -47,7 +47,7 @@ export async function openOwnProxy(
     origin,
     isTrustedPeer: isOwnUser,
     adapt: (config) => ownConfig(config, own),
-    // Some programs cannot be given credentials for a proxy by their environment.
+    // Some programs cannot get proxy credentials from their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
   });
   try {
@@ -82,15 +82,15 @@ export async function openOwnProxy(
 /** Settings of a proxy inside this process. */
 interface OwnSettings {
   readonly unmatched: Config['proxy']['unmatchedHosts'];
-  /** Names of policies that every request with a credential has to pass besides the rules of its domain. */
+  /** Policies that each request with a credential must pass besides the rules of its domain. */
   readonly policies: readonly string[];
 }
 
 /**
- * The config as a proxy of its own has it that serves one command, beside whatever else runs: any port that is free, one
- * process, nothing on standard output, which is the command's.
+ * Returns the config for the proxy of one command: any free port, one process, no output on the command's
+ * standard output.
  *
- * @throws SidekeyError `input_invalid` for a policy that is not there
+ * @throws SidekeyError `input_invalid` for an unknown policy
  */
 function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config {
   const anyPort = { host: '127.0.0.1', port: 0 };
@@ -98,10 +98,10 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
     ...config,
     proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched },
     workers: 1,
-    // Only the webhook tells anybody where the pages are.
+    // Only the webhook contains the URL of the pages.
     admin: { ...config.admin, listen: config.approvals.webhook === null ? null : anyPort },
     audit: { ...config.audit, sinks: config.audit.sinks.filter(({ type }) => type !== 'stdout') },
-    // When the command has ended nobody is left to wait for.
+    // After the command has ended there are no exchanges to wait for.
     limits: { ...config.limits, drain: 0 },
     domains: config.domains.map((domain) => withPolicies(domain, policies, config.policies)),
   };
@@ -131,29 +131,28 @@ function unknownPolicy(name: string, known: readonly string[]): SidekeyError {
 export interface ProxyEndpoint {
   /** Address for the command; the URL contains its token. */
   readonly proxy: { readonly url: string; readonly host: string; readonly port: number };
-  /** PEM of the CA that it is to trust. */
+  /** PEM of the CA that the command trusts. */
   readonly authorityPem: string;
   /** Returns the config in force. */
   readonly config: () => Config;
-  /** Lease of the command; null: the URL has a token of its own. */
+  /** Lease of the command; null: the URL contains a token. */
   readonly lease: HeldLease | null;
-  /** The writer of the audit file that writes for this command alone; null: others come through the proxy too. */
+  /** Audit writer of this command; null: the proxy has other callers. */
   readonly node: string | null;
   /** Revokes the lease, then closes the proxy. Idempotent. */
   close(): Promise<void>;
 }
 
-/** A proxy that runs somewhere. */
+/** Address and credentials of a proxy. */
 interface ProxyPlace {
   readonly host: string;
   readonly port: number;
-  /** `NAME:TOKEN`, as it stands in the URL; null: none. */
+  /** `NAME:TOKEN`, as in the URL; null: none. */
   readonly userInfo: string | null;
 }
 
 /**
- * Reads `--proxy`: a URL, or a reference to one that has a token, which is no argument for everybody on the machine to
- * see.
+ * Parses `--proxy`: a URL, or a reference to a URL with a token, which must not be visible in argv.
  *
  * @throws SidekeyError `input_invalid`, and as `readSecret`
  */

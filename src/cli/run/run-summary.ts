@@ -10,7 +10,7 @@ import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 
-/** Milliseconds that another process takes to write what it has noted. */
+/** Milliseconds after which another process has written its notes. */
 const noteDelayMs = 250;
 
 /** Prints the summary. An error here does not fail the command. */
@@ -44,7 +44,7 @@ export async function reportRun(
 
 /** Summary at the end of a command. */
 interface RunSummary {
-  /** Counts; null: other callers use the same proxy, and cannot be told apart. */
+  /** Counts; null: the proxy has other callers. */
   readonly counts: RequestCounts | null;
   readonly refusals: readonly RefusalWithHint[];
   /** Notes about the environment, and warnings of the log. */
@@ -54,7 +54,7 @@ interface RunSummary {
 /** Number of refusals and of notes that are printed. */
 const maxListed = 5;
 
-/** Text for a person: one line where nothing was refused. */
+/** Formats the summary: one line if nothing was refused. */
 export function summaryText({ counts, refusals, notes }: RunSummary): string {
   const told = refusals.slice(0, maxListed);
   const more = refusals.length - told.length;
@@ -100,7 +100,7 @@ function refusalText({ host, port, code, count, hint }: RefusalWithHint): string
   return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hint}`}`;
 }
 
-/** A refusal, and what would allow what was refused. */
+/** A refusal, with a remedy. */
 interface RefusalWithHint {
   readonly host: string;
   readonly port: number | null;
@@ -116,8 +116,8 @@ interface HintFacts {
 }
 
 /**
- * The audit file says what was refused, and not what would allow it. That is found as `sidekey explain` finds it: the
- * request goes its way once more, without being one, at the time at which it was made.
+ * Adds remedies, which the audit file does not contain: a dry run of each request, as by `sidekey explain`,
+ * for its time.
  */
 async function withHints(
   refusals: readonly Refused[],
@@ -137,7 +137,7 @@ async function withHints(
   }
 }
 
-/** The lease has been revoked since: that is no reason why anything was refused before. */
+/** Ignores that the lease was revoked afterwards. */
 function asItWas(view: View, lease: string): View {
   const { store } = view;
   if (store === null) return view;
@@ -152,7 +152,7 @@ function asItWas(view: View, lease: string): View {
 async function hintFor(line: AuditLine, view: View, lease: string): Promise<string | null> {
   const { host, port, scheme = 'https', path = '/', code, time } = line;
   if (host === undefined || line.lease === undefined) return null;
-  // What a CONNECT was for is not known: of a tunnel, any request.
+  // The purpose of a CONNECT is unknown: any request of a tunnel.
   const method = line.method === undefined || line.method === 'CONNECT' ? 'GET' : line.method;
   const url = `${scheme}://${host}:${port}${path}`;
   const asked = `sidekey explain ${method} ${shellWord(url)}${line.agent === undefined ? '' : ` --agent ${line.agent}`}`;
@@ -160,7 +160,7 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
     const now = () => Date.parse(time);
     const question = await readQuestion({ readInput: async () => '', now }, [method, url], { lease });
     const { refusal } = await dryRun(view, question);
-    // What hangs on the body or on its fields is not known here.
+    // Body and header fields are unknown here.
     return refusal?.code === code ? (refusal?.hint ?? null) : asked;
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
@@ -170,15 +170,15 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
 
 /** Number of requests of a command, by result. */
 interface RequestCounts {
-  /** Requests that a credential went along with. */
+  /** Requests with a credential. */
   readonly requests: number;
-  /** Hosts that were reached without one, as `host:port`, in order. */
+  /** Hosts that were reached without a credential, as `host:port`, in order. */
   readonly tunnelled: readonly string[];
   /** Allowed requests that failed here or at the upstream server. */
   readonly failed: number;
   /** Requests that were refused. */
   readonly refused: number;
-  /** Each kind of refusal once, in the order in which it came first. */
+  /** Each kind of refusal once, in order of first occurrence. */
   readonly refusals: readonly Refused[];
 }
 
@@ -222,11 +222,13 @@ interface LinesOfRun {
   readonly file: string;
   readonly from: LogPosition;
   readonly lease: string;
-  /** A writer that writes for this command alone: it knows of refusals to callers that it could not tell whose they were. */
+  /**
+   * Audit writer of this command, which also records refusals of unknown callers; null: it has other callers.
+   */
   readonly node: string | null;
 }
 
-/** The lines of a command that the audit file has by now. */
+/** Returns the lines of a command that are in the audit file now. */
 async function linesOfRun({ file, from, lease, node }: LinesOfRun): Promise<AuditLine[]> {
   const found: AuditLine[] = [];
   for (let at = from; ;) {

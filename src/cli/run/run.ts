@@ -31,7 +31,7 @@ export interface RunOptions {
   readonly quiet?: boolean;
 }
 
-/** `sidekey run -- CMD`: the exit code is the command's. */
+/** `sidekey run -- CMD`: returns the exit code of the command. */
 export async function run(
   context: Context,
   [program = '', ...words]: readonly string[],
@@ -54,7 +54,7 @@ export async function run(
       end = await startChild({ program, words, env: given.env }, signals);
       await given.close();
     } finally {
-      // The lease ends soon by itself, and how the command ended is worth more.
+      // The lease expires soon anyway, and the exit code of the command takes precedence.
       await endpoint.close().catch((error: unknown) => {
         kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it ends by itself');
       });
@@ -84,7 +84,7 @@ async function openEndpoint(
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
     grants: options.grant ?? null,
-    // The program alone: its arguments may say too much.
+    // Only the program name: arguments may contain secrets.
     purpose: `run: ${visible(basename(program)).slice(0, 100)}`,
     endsAt: options.ttl === undefined ? null : context.now() + readSpan('--ttl', options.ttl),
   };
@@ -119,14 +119,14 @@ function logWarnings({ log }: KeptLog): void {
   process.on('warning', (warning) => log.warn({ err: warning }, errorPhrase(warning)));
 }
 
-/** Revokes the lease after an unexpected error: everything else ends with the process. */
+/** Revokes the lease after an unexpected error; all other state ends with the process. */
 function revokeNow({ lease, config }: ProxyEndpoint): void {
   if (lease === null) return;
   const args = [door, 'lease', 'revoke', lease.id, '--config', config().file];
   spawnSync(process.execPath, args, { stdio: 'ignore', timeout: 10_000 });
 }
 
-/** A log while the terminal is somebody else's. */
+/** A log while the command uses the terminal. */
 export interface KeptLog {
   readonly log: Log;
   /** Messages of warnings and errors, each once, in order of first appearance. */
@@ -134,7 +134,7 @@ export interface KeptLog {
   close(): void;
 }
 
-/** Number of messages that are kept: a longer log is read in a file. */
+/** Maximum number of messages; a log file has all. */
 const maxKept = 5;
 
 /**

@@ -32,7 +32,7 @@ export interface Need {
   readonly hint: string | null;
 }
 
-/** Makes a finding; `ok` where it needs nothing. */
+/** Creates a finding; `ok` if it has no needs. */
 export function finding(
   name: Finding['name'],
   text: string,
@@ -52,7 +52,7 @@ export function broken(name: Finding['name'], error: unknown): Finding {
   return finding(name, failures[known.code].title.toLowerCase(), { error: known.code }, [need]);
 }
 
-/** Looks at one thing for itself: what is broken there hides nothing else. */
+/** Runs one check, so that its failure does not hide other findings. */
 export async function attempt(name: Finding['name'], looking: () => Promise<Finding>): Promise<Finding> {
   try {
     return await looking();
@@ -68,7 +68,7 @@ type Health =
   | { readonly kind: 'silent'; readonly why: string }
   /** Another program answers. */
   | { readonly kind: 'stranger' }
-  /** The port is chosen at the start, so that nobody can know it. */
+  /** The port is chosen at the start, and unknown here. */
   | { readonly kind: 'unknown' };
 
 const timeoutMs = 1_000;

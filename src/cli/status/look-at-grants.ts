@@ -12,7 +12,7 @@ import { withoutStop } from '../../lib/text.ts';
 import { isWithin } from '../../policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
 
-/** Grants by their state, and those that a person has to see to. One that was revoked on purpose is none of them. */
+/** Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none. */
 export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const grants = await view.grants();
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
@@ -36,7 +36,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
     }
   }
   const text = [...counts].map(([state, number]) => `${number} ${state}`).join(', ');
-  // No need: what a person chose not to grant is in order.
+  // Scopes that the user did not grant need no action.
   const wants =
     lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
   const keyed = bound.length === 0 ? '' : `; bound to a key (DPoP): ${bound.join(', ')}`;
@@ -87,7 +87,7 @@ function needOf(grant: Grant, state: Exclude<GrantState, 'active'>): string {
   }
 }
 
-/** A grant that works, but will not for long. */
+/** Returns the needs of a grant that will stop working soon. */
 async function refreshNeeds(
   view: View,
   grant: Grant,
@@ -133,7 +133,7 @@ async function refreshNeeds(
   return needs;
 }
 
-/** A client certificate that is about to end: those who issue them want to be asked in time. */
+/** Returns the needs of a client certificate that expires soon, early enough for its renewal. */
 async function certificateNeeds(view: View, grant: Grant, now: number): Promise<readonly Need[]> {
   const opened = await (await view.registry())?.read(grant.id);
   const facts = opened === undefined || opened === null ? null : certificateFacts(opened.sealed.credential);
@@ -159,7 +159,7 @@ function isNear(at: number, timeMs: number | null, now: number): boolean {
   return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);
 }
 
-/** The map, and its entries that cannot work: without a grant, or outside of the audience of the one that they name. */
+/** Checks the map for entries that cannot work: without a grant, or outside of its audience. */
 export async function lookAtDomains(view: View): Promise<Finding> {
   const { domains } = view.config;
   const [grants, registry] = [await view.grants(), await view.registry()];

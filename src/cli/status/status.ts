@@ -18,7 +18,7 @@ import type { PartialConfig } from '../../config/load.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
-/** `sidekey status`: exit code 1 where something needs attention. */
+/** `sidekey status`: exit code 1 if there are problems. */
 export async function status(context: Context, options: { readonly health?: boolean }): Promise<number> {
   if (options.health === true) return health(context);
   const { output } = context;
@@ -37,7 +37,7 @@ export async function status(context: Context, options: { readonly health?: bool
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-/** A config that is not valid hides nothing that can be known without its bad parts. */
+/** Runs the checks; an invalid config disables only those that need its invalid parts. */
 export async function findAll({
   readConfig,
   parsePartialConfig,
@@ -52,7 +52,7 @@ export async function findAll({
   }
 }
 
-/** A bad edit is no reason to take a proxy for dead that serves on with what it had. */
+/** A proxy keeps running with its last valid config. */
 async function health({ readConfig, parsePartialConfig, output }: Context): Promise<number> {
   const { listen } = await readConfig().then(
     ({ proxy }) => proxy,
@@ -87,7 +87,7 @@ function describe(findings: readonly Finding[]): string {
 
 const soonMs = 30 * 86_400_000;
 
-/** Looks at everything a running proxy stands on, each for itself: one that is broken hides none of the others. */
+/** Checks all dependencies of a running proxy independently. */
 export async function look(config: Config, now: () => number): Promise<readonly Finding[]> {
   const file = displayName(config.file, process.cwd());
   return withoutRepeats([
@@ -125,7 +125,7 @@ export async function lookAtBroken(
   ]);
 }
 
-/** @param lost keys of the config whose part is not good: what hangs on one of them is left out */
+/** @param lost keys of the invalid parts of the config: checks that need them are skipped */
 async function lookInside(
   config: Config,
   now: () => number,
@@ -155,7 +155,7 @@ async function lookInside(
   }
 }
 
-/** A key that does not open stops several things; it is one thing to be done. */
+/** Removes repeated findings: a key that does not open causes several. */
 function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   const told = new Set<string>();
   return findings.map((each) => {
@@ -253,7 +253,7 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** The audit log: how much there is of it, when something was written last, and how its sinks fare. */
+/** Checks the audit log: its size, its last write, and its sinks. */
 export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
   const { file, sinks } = audit;
   return attempt('audit', async () => {
@@ -302,7 +302,7 @@ function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | nul
   ];
 }
 
-/** Agents that responses showed a credential too often, of late. */
+/** Returns the needs of agents whose responses often contained a credential lately. */
 async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
   const needs = new Map<string, Need>();
   for await (const { event, agent, host, time } of tailAudit({ file, lines: linesBack })) {
@@ -318,7 +318,7 @@ async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
 
 const dayMs = 86_400_000;
 
-/** Number of lines to search: a log may have millions. */
+/** Number of lines to search, because a log may have millions. */
 const linesBack = 10_000;
 
 interface LookedAt {
