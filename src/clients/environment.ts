@@ -2,7 +2,7 @@ import type { Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Mint } from '../placeholders/codes.ts';
 
-/** In whose words variables can be written. */
+/** Names of the syntaxes in which variables can be written. */
 export const shells = ['bash', 'fish', 'powershell', 'dotenv', 'json', 'docker'] as const;
 
 /** One of `shells`. */
@@ -15,10 +15,10 @@ interface VariableChange {
 }
 
 /**
- * Text that makes the change in a shell, or a file that a program reads it from. `bash` is right for every POSIX
- * shell, zsh too. `dotenv` and `docker` know no way to take a variable away.
+ * Returns text that makes the change in a shell, or in a file that a program reads. `bash` suits every POSIX
+ * shell, including zsh. `dotenv` and `docker` cannot remove a variable.
  *
- * @throws SidekeyError `input_invalid` where a name is none, or the form cannot hold a value
+ * @throws SidekeyError `input_invalid` if a name is invalid, or the form cannot hold a value
  */
 export function renderVariables(shell: Shell, { set, remove }: VariableChange): string {
   const pairs = Object.entries(set);
@@ -34,7 +34,7 @@ export function renderVariables(shell: Shell, { set, remove }: VariableChange): 
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** The shell of a person: by `$SHELL`, or by the platform. */
+/** Returns the shell of the user: from `$SHELL`, or the default of the platform. */
 export function shellOf(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): Shell {
   const name = (env['SHELL'] ?? '').split('/').at(-1) ?? '';
   if (name === 'fish') return 'fish';
@@ -54,12 +54,12 @@ const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
   },
   fish: {
     unset: (name) => [`set -e ${name}`],
-    // In single quotes fish reads \\ and \' alone.
+    // fish unescapes only `\\` and `\'` in single quotes.
     assign: (name, value) => `set -gx ${name} '${value.replaceAll(/[\\']/g, '\\$&')}'`,
   },
   powershell: {
     unset: (name) => [`Remove-Item Env:${name} -ErrorAction Ignore`],
-    // PowerShell takes the typographic quotes for the straight one (about_Quoting_Rules).
+    // PowerShell treats typographic quotes as straight ones (about_Quoting_Rules).
     assign: (name, value) => `$env:${name} = '${value.replaceAll(/['\u2018-\u201b]/g, '$&$&')}'`,
   },
   dotenv: {
@@ -68,7 +68,7 @@ const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
   },
   docker: {
     unset: () => [],
-    // The rest of the line, as it is: docker/cli, opts/file.go.
+    // The rest of the line is literal: docker/cli, opts/file.go.
     assign: (name, value) => {
       if (/[\r\n]/.test(value)) throw unfit('docker', name, 'has a line break in it');
       return `${name}=${value}`;
@@ -76,14 +76,14 @@ const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
   },
 };
 
-/** In single quotes a POSIX shell reads every character as itself. */
+/** Quotes a value for a POSIX shell, where all characters in single quotes are literal. */
 function posixWord(value: string): string {
   return `'${value.replaceAll("'", `'\\''`)}'`;
 }
 
 /**
- * There is no standard of these files. In single quotes all readers take a value as it is; where it has one itself,
- * backticks and double quotes are left, in which some readers act on `$` and `\`.
+ * Quotes a value for files that have no standard. All readers take single-quoted values literally. A value
+ * with a single quote needs backticks or double quotes, in which some readers expand `$` and `\`.
  */
 function dotenvValue(name: string, value: string): string {
   if (value.includes('\r')) throw unfit('dotenv', name, 'has a carriage return in it');
@@ -93,7 +93,7 @@ function dotenvValue(name: string, value: string): string {
   throw unfit('dotenv', name, 'has every kind of quote in it');
 }
 
-/** It names the variable and never its value. */
+/** Returns an error that names the variable, but not its value. */
 function unfit(shell: Shell, name: string, problem: string): SidekeyError {
   return new SidekeyError('input_invalid', `${name} ${problem}, which ${shell} cannot say.`, {
     hint: 'sidekey env --shell json',
@@ -103,24 +103,27 @@ function unfit(shell: Shell, name: string, problem: string): SidekeyError {
 /** The possible owners of a credential in the parent's environment. */
 export interface WithheldFacts {
   readonly parent: NodeJS.ProcessEnv;
-  /** All that are known, with the variables that hold their credentials. */
+  /** All known providers, with the variables that hold their credentials. */
   readonly providers: readonly Pick<Provider, 'name' | 'environment'>[];
-  /** Names of providers of which the child reaches a grant; of those that share a variable the first has it. */
+  /**
+   * Names of providers for which the child reaches a grant; the first of several with the same variable gets
+   * it.
+   */
   readonly reachable: ReadonlySet<string>;
-  /** Variables that Sidekey itself reads secrets from: `environmentReferences` of the config. */
+  /** Variables with secrets of Sidekey: `environmentReferences` of the config. */
   readonly references?: readonly string[];
-  /** The placeholder of the child's own; absent: what the provider's definition says stands in for everybody. */
+  /** Creates the placeholders of the child; absent: placeholders of the provider definition. */
   readonly mint?: Mint | undefined;
-  /** Variables that the child keeps whatever is known of them. */
+  /** Variables that the child always keeps. */
   readonly keep?: readonly string[];
 }
 
 interface Withheld {
-  /** Variables of the parent that the child must not have; none that is in `set`. In order. */
+  /** Variables of the parent that are removed; none is in `set`. In order. */
   readonly remove: readonly string[];
-  /** Placeholders: they have the form that clients insist on, and open nothing. */
+  /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /** A sentence for each provider whose credential was taken and that the child reaches in no other way. */
+  /** A sentence for each provider whose credential was removed without a replacement. */
   readonly notes: readonly string[];
 }
 
@@ -128,8 +131,8 @@ interface Withheld {
 const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER'];
 
 /**
- * Takes credentials out of an environment: those of every provider that is known, whether a grant takes their place or
- * not, and those of Sidekey itself. A credential that the child holds is one that the audit does not see.
+ * Removes credentials from an environment: those of all known providers, with or without a grant, and those
+ * of Sidekey. The audit log cannot record the use of a credential that the child holds.
  */
 export function withheld({
   parent,
@@ -146,7 +149,7 @@ export function withheld({
   const order = [...reachable].toReversed();
   const set = Object.fromEntries(
     known
-      // Where several have one variable, the last counts.
+      // The last of several providers with the same variable takes precedence.
       .toSorted((one, other) => order.indexOf(one.provider) - order.indexOf(other.provider))
       .flatMap(({ name, placeholder, provider }) =>
         placeholder !== null && reachable.has(provider) ? [[name, mint(provider, placeholder)] as const] : [],

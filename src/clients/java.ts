@@ -5,7 +5,7 @@ import { certificatePem } from '../ca/certificate.ts';
 import { readRegularFile } from '../config/reload.ts';
 
 interface JavaRoots {
-  /** PEM texts; null: no Java was found, or its list cannot be read, and the machine's roots have to do. */
+  /** PEM texts; null: Java or its roots were not found, so the system's roots are used. */
   readonly roots: readonly string[] | null;
   readonly notes: readonly string[];
 }
@@ -13,9 +13,9 @@ interface JavaRoots {
 const maxBytes = 16 * 1024 * 1024;
 
 /**
- * The roots of the trust store that Java would use without us: the one that `JAVA_TOOL_OPTIONS` names, else `cacerts`
- * of the JDK in `JAVA_HOME`, else of the one on the PATH. They can differ from the system's: a company's root is
- * often imported here alone.
+ * Returns the roots of Java's default trust store: the one in `JAVA_TOOL_OPTIONS`, else `cacerts` of the JDK
+ * in `JAVA_HOME`, else of the one on the PATH. They can differ from the system's: some companies import their
+ * root only there.
  */
 export async function javaRoots(parent: NodeJS.ProcessEnv): Promise<JavaRoots> {
   const named = javaOption(parent['JAVA_TOOL_OPTIONS'] ?? '', 'javax.net.ssl.trustStore');
@@ -67,9 +67,9 @@ function read(file: string): Buffer | null {
 }
 
 /**
- * The certificates of a Java trust store. JKS has each of them whole and in the clear, and so has the PKCS #12 of a
- * JDK since 18 (JDK-8275252), so that they are found by what they are: a DER sequence that is a certificate to its
- * last byte. A PKCS #12 whose bags are encrypted shows none.
+ * Returns the certificates of a Java trust store. JKS and the PKCS #12 of JDK 18 and later (JDK-8275252)
+ * contain them unencrypted, so each DER sequence that is a complete certificate is found. A PKCS #12 with
+ * encrypted bags yields none.
  */
 export function certificatesWithin(store: Buffer): X509Certificate[] {
   const found: X509Certificate[] = [];
@@ -85,11 +85,11 @@ export function certificatesWithin(store: Buffer): X509Certificate[] {
   return found;
 }
 
-/** A sequence whose length stands in two bytes: no certificate is shorter than 256 bytes or longer than 64 KB. */
+/** DER sequence with a length of two bytes: certificates have 256 bytes to 64 KB. */
 const sequenceOfTwoBytes = Buffer.from([0x30, 0x82]);
 
 function certificateOf(der: Buffer): X509Certificate | null {
-  // Certificate ::= SEQUENCE { tbsCertificate SEQUENCE …: the cheap half of the question first.
+  // Certificate ::= SEQUENCE { tbsCertificate SEQUENCE …: a cheap check before parsing.
   if (der[4] !== 0x30) return null;
   try {
     return new X509Certificate(der);
@@ -98,7 +98,9 @@ function certificateOf(der: Buffer): X509Certificate | null {
   }
 }
 
-/** `JAVA_TOOL_OPTIONS`, which every JVM reads at its start, and prints to stderr: nothing secret may stand in it. */
+/**
+ * `JAVA_TOOL_OPTIONS`, which every JVM reads at its start and prints to stderr: it must not contain a secret.
+ */
 
 interface JavaSettings {
   readonly trustStore: { readonly file: string; readonly password: string };
@@ -108,9 +110,8 @@ interface JavaSettings {
 }
 
 /**
- * Appends our options to those that are there: of two `-D` of one name the JVM takes the last. Options of ours from
- * before (a shell
- * in which the variables are set already) are not repeated.
+ * Appends our options to the existing ones: the JVM uses the last `-D` of a name. Does not repeat our options
+ * in a shell that already has them.
  */
 export function javaOptions(before: string, settings: JavaSettings): string {
   const ours = propertiesOf(settings);
@@ -119,7 +120,7 @@ export function javaOptions(before: string, settings: JavaSettings): string {
   return [...kept, ...ours.map(([name, value]) => quoted(`-D${name}=${value}`))].join(' ');
 }
 
-/** The value that the JVM would take for a system property; null: the options do not say it. */
+/** Returns the value of a system property; null: the options do not set it. */
 export function javaOption(options: string, name: string): string | null {
   const last = splitOptions(options).findLast((option) => propertyName(option) === name);
   return last === undefined ? null : unquoted(last).slice(`-D${name}=`.length);
@@ -136,7 +137,8 @@ function propertiesOf({ trustStore, proxy, noProxy }: JavaSettings): (readonly [
     ['https.proxyHost', proxy.host],
     ['https.proxyPort', port],
     ['http.nonProxyHosts', nonProxyHosts(noProxy)],
-    // Maven 3.9 and later: the resolver asks for these properties only then (maven.apache.org/resolver/configuration.html).
+    // Maven 3.9 and later: the resolver reads these properties only then
+    // (maven.apache.org/resolver/configuration.html).
     ['aether.connector.http.useSystemProperties', 'true'],
     // Since 8u111 the JDK refuses to answer a proxy's 407 with Basic on a CONNECT, unless this is empty.
     ['jdk.http.auth.tunneling.disabledSchemes', ''],
@@ -144,8 +146,8 @@ function propertiesOf({ trustStore, proxy, noProxy }: JavaSettings): (readonly [
 }
 
 /**
- * `NO_PROXY` in Java's words: `.x` and `x` both mean x and what is below it to most programs, which Java has to be told
- * as `x|*.x`. Ports and blocks of addresses mean nothing to it, and are left out: those hosts go through the proxy.
+ * Converts `NO_PROXY` to Java syntax. `.x` and `x` match x and its subdomains in most programs, which is
+ * `x|*.x` in Java. Ports and address blocks are not supported and omitted: those hosts use the proxy.
  */
 export function nonProxyHosts(noProxy: readonly string[]): string {
   const hosts = noProxy.flatMap((entry) => {
@@ -160,7 +162,10 @@ export function nonProxyHosts(noProxy: readonly string[]): string {
   return [...new Set(hosts)].join('|');
 }
 
-/** The JVM splits at white space, and reads `'…'` and `"…"` literally, in the middle of a word too. It knows no escapes. */
+/**
+ * Splits options like the JVM: at white space, with literal `'…'` and `"…"`, also within a word, without
+ * escapes.
+ */
 function splitOptions(text: string): string[] {
   return text.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g) ?? [];
 }
@@ -178,6 +183,6 @@ function unquoted(option: string): string {
 
 function quoted(option: string): string {
   if (!/[\s'"]/.test(option)) return option;
-  // Each piece in the quotes that it does not hold.
+  // Quotes each piece with the quotes that it does not contain.
   return option.replaceAll(/[^']+|'+/g, (piece) => (piece.startsWith("'") ? `"${piece}"` : `'${piece}'`));
 }

@@ -1,8 +1,8 @@
 import type { VariableName } from './variables.ts';
 
-/** The programs and the variables that they need: `doctor` explains with it, and `docs/clients.md` shows it. */
+/** The programs and the variables that they need, for `doctor` and `docs/clients.md`. */
 
-/** A program, or a family of them that reads the same. */
+/** A program, or a family of programs with the same settings. */
 export interface Client {
   /** One word, for `doctor` and as an anchor of the page. */
   readonly name: string;
@@ -13,18 +13,18 @@ export interface Client {
   readonly variables: readonly VariableName[];
   /** The limits of variables for it: sentences. */
   readonly notes: readonly string[];
-  /** The parts that tests have run; the statements about the rest come from its documentation. */
+  /** The parts with tests; statements about other parts are from documentation. */
   readonly seen: readonly SeenClient[];
 }
 
-/** A program, or a library, that was seen to work. */
+/** A tested program or library. */
 interface SeenClient {
   readonly what: string;
   /** A file in `test/clients/`, without its ending; null: tried by hand, with the version that `what` names. */
   readonly test: string | null;
 }
 
-/** Every program that is known. */
+/** All known programs. */
 export const clients: readonly Client[] = [
   {
     name: 'curl',

@@ -10,9 +10,9 @@ import type { Domain } from '../policy/domain-map.ts';
 import { javaRoots } from './java.ts';
 import { bypasses, noProxyEntries, type TrustFiles, variables } from './variables.ts';
 
-/** The files, and what a person should know of them. */
+/** The files, with notes for the user. */
 interface WrittenTrust extends TrustFiles {
-  /** Sentences: a file of the parent's that could not be read, say. */
+  /** Sentences, such as for a file of the parent that could not be read. */
   readonly notes: readonly string[];
 }
 
@@ -27,8 +27,8 @@ interface TrustSources {
 const javaPassword = 'changeit';
 
 /**
- * Writes the files that `clientVariables` names, each whole or not at all, into a folder that is made where it is not
- * there, for its owner alone. What was there under the names is replaced.
+ * Writes the files that `clientVariables` names, each atomically, into a folder that is created with mode
+ * 0700. Replaces existing files.
  *
  * @param folder absolute
  * @throws SidekeyError `file_unwritable`
@@ -44,7 +44,7 @@ export async function writeTrustFiles(
     system: [...roots, added.all],
     fallback: [...machine.fallback, added.all],
   });
-  // Where the system has no roots, those of the parent alone would be no stand-in for them.
+  // Without roots of the system, those of the parent alone are not sufficient.
   const system = machine.system.length > 0 ? machine.system : machine.fallback;
   const bundleFile = join(folder, 'bundle.pem');
   const hgrc = join(folder, 'hgrc');
@@ -84,7 +84,7 @@ export async function writeTrustFiles(
   };
 }
 
-/** The settings of wget that the person has, which ours would hide: wget reads one file. Null: there are none. */
+/** Returns the wget settings of the user, because wget reads only one file. Null: there are none. */
 async function ownWgetFile(parent: NodeJS.ProcessEnv, ours: string): Promise<string | null> {
   const named = parent['WGETRC'];
   const isNamed = named !== undefined && named !== '' && named !== ours;
@@ -99,7 +99,7 @@ function isFile(path: string): Promise<boolean> {
   );
 }
 
-/** In quotes PHP reads only `"`, `\` before it, and `${`, which a single-quoted text has not. */
+/** PHP interprets only `"`, `\` before it, and `${` in quotes; a single-quoted text has no `${`. */
 function iniText(path: string): string {
   return path.includes("'") ? `"${path.replaceAll(/["\\]/g, '\\$&')}"` : `'${path}'`;
 }
@@ -110,7 +110,7 @@ async function makePrivate(folder: string): Promise<void> {
   });
 }
 
-/** Readers see the old file or the new one: written beside it, and renamed. */
+/** Writes a temporary file and renames it, so that readers see the old or the new file. */
 async function writeWhole(path: string, content: string | Buffer): Promise<void> {
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
@@ -148,7 +148,7 @@ export function parentNotes({ parent, proxy, domains, chained }: ParentFacts): r
   return [...companyProxy(parent, proxy, chained), ...pastSidekey(parent, proxy, domains)];
 }
 
-/** A company's proxy: ours takes its place, and has to be told of it. */
+/** Returns a note about a company proxy, which ours replaces and must be configured to use. */
 function companyProxy(parent: NodeJS.ProcessEnv, ours: ParentFacts['proxy'], chained: boolean): string[] {
   if (chained) return [];
   const names = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'];
@@ -156,7 +156,7 @@ function companyProxy(parent: NodeJS.ProcessEnv, ours: ParentFacts['proxy'], cha
   if (name === undefined) return [];
   const text = parent[name] ?? '';
   const url = URL.parse(text.includes('://') ? text : `http://${text}`);
-  // What is no URL is not repeated: it may hold a password all the same.
+  // An invalid URL is not repeated, because it may contain a password.
   const host = url === null ? 'a proxy' : url.host;
   if (url !== null && isOurs(url, ours)) return [];
   return [
@@ -168,13 +168,13 @@ function isOurs(url: URL, { host, port }: ParentFacts['proxy']): boolean {
   return url.hostname.replace(/^\[|\]$/g, '') === host && Number(url.port || 80) === port;
 }
 
-/** Hosts of the map that `NO_PROXY` sends past Sidekey: their requests carry no credential. */
+/** Returns the hosts of the map that `NO_PROXY` excludes: their requests carry no credential. */
 function pastSidekey(
   parent: NodeJS.ProcessEnv,
   { host }: ParentFacts['proxy'],
   domains: ParentFacts['domains'],
 ): string[] {
-  // Where the proxy has an IPv6 address, `withoutProxy` names all of its ports.
+  // For a proxy with an IPv6 address, `withoutProxy` has an entry for all of its ports.
   const entries = [...noProxyEntries(parent), ...(isIPv6(host) ? [host] : [])];
   const past = domains.filter(
     ({ pattern, action }) => action.kind === 'grant' && entries.some((entry) => bypasses(entry, pattern)),
@@ -193,21 +193,20 @@ export const trustVariables: readonly string[] = variables
 
 /** The certificates that the parent's environment adds. */
 interface ParentTrust {
-  /** PEM of everything that it names. */
+  /** PEM of all certificates. */
   readonly all: string;
-  /** PEM of what it puts beside a program's own roots, and not in their place. */
+  /** PEM of certificates that are added to a program's own roots. */
   readonly extra: string;
   /** A sentence for each file that could not be read. */
   readonly notes: readonly string[];
 }
 
-/** Far more than all roots of the world: 200 of them are 300 KB. */
+/** Maximum size of a file: 200 roots are 300 KB. */
 const maxBytes = 16 * 1024 * 1024;
 
 /**
- * The certificates in the files that the parent's variables name, such as a company's root in `SSL_CERT_FILE`. Ours
- * take the place of those variables, and what they brought must not get lost. A file that cannot be read would not
- * have helped its program either: it is a note.
+ * Returns the certificates of files that the parent's variables name, such as a company root in
+ * `SSL_CERT_FILE`, because our variables replace these. A file that cannot be read yields a note.
  */
 function parentCertificates(parent: NodeJS.ProcessEnv): ParentTrust {
   const notes: string[] = [];
@@ -255,7 +254,7 @@ async function aptSettings(parent: NodeJS.ProcessEnv, file: string, bundle: stri
   return `${own === null ? '' : `#include "${own}";\n`}Acquire::https::CAInfo "${bundle}";\n`;
 }
 
-/** In a shell where the variable is ours already, it is what that file takes in. */
+/** In a shell that already has our variable, returns the file that it includes. */
 async function ownSettings(named: string, ours: string): Promise<string | null> {
   if (named === '') return null;
   const path = resolve(named);

@@ -3,8 +3,8 @@ import type { Domain, DomainPattern } from '../policy/domain-map.ts';
 import { javaOptions } from './java.ts';
 
 /**
- * The variables that tell programs of the proxy and of its CA. This is the one table: `run` and `env` set what it
- * says; `programs.ts` says who needs which.
+ * The variables for the proxy and its CA. `run` and `env` set them; `programs.ts` lists the programs that
+ * need them.
  */
 
 /**
@@ -39,11 +39,14 @@ export interface ClientVariable {
   readonly value: VariableValue;
   /** A sentence: what reads it, and what it is good for. */
   readonly why: string;
-  /** Only where the parent has set it: it goes before the usual variable, and would lead past Sidekey. */
+  /**
+   * True if it is set only if the parent has it: it takes precedence over the usual variable, and would
+   * bypass Sidekey.
+   */
   readonly onlyIfSet?: true;
 }
 
-/** The variables, in the order in which they are shown. Where a `why` does not say it, the source stands beside it. */
+/** The variables in display order. A comment gives the source if `why` does not. */
 export const variables = [
   { name: 'HTTPS_PROXY', value: 'proxy', why: 'The proxy for https, for nearly every program.' },
   {
@@ -214,7 +217,7 @@ export const variables = [
 /** Name of a variable of the table. */
 export type VariableName = (typeof variables)[number]['name'];
 
-/** This machine, in the three forms in which programs write it. */
+/** Loopback names, in the three forms that programs use. */
 const loopback = ['localhost', '127.0.0.1', '::1'] as const;
 
 /**
@@ -236,7 +239,8 @@ export function withoutProxy(
   return [...free, isIPv6(proxy.host) ? proxy.host : `${proxy.host}:${proxy.port}`];
 }
 
-// An entry stands for the names below it too, so `app.localhost` in the map is one of localhost.
+// Reports whether an entry concerns a host; it also matches names below it, so `app.localhost` in the map
+// belongs to `localhost`.
 function concerns(host: string, entry: string): boolean {
   return host === entry || host === `[${entry}]` || host.endsWith(`.${entry}`);
 }
@@ -246,7 +250,7 @@ export function noProxyEntries(parent: NodeJS.ProcessEnv): readonly string[] {
   return entriesOf([parent['NO_PROXY'], parent['no_proxy']]);
 }
 
-/** The parent's entries first, as they are, and then those that are added. */
+/** Returns the parent's entries unchanged, followed by the added ones. */
 export function mergedNoProxy(parent: NodeJS.ProcessEnv, added: readonly string[]): readonly string[] {
   return entriesOf([...noProxyEntries(parent), ...added]);
 }
@@ -276,13 +280,13 @@ function splitEntry(entry: string): { readonly name: string; readonly port: numb
   return { name, port: port === undefined ? null : Number(port) };
 }
 
-/** Files that programs read their trust from. Absolute paths. Everything in them is public. */
+/** Trust files for programs. Absolute paths; the content is public. */
 export interface TrustFiles {
   /** Our CA alone. */
   readonly caFile: string;
-  /** Our CA, and what the parent had put beside a program's own roots: for variables that add to those. */
+  /** Our CA, and the parent's additional certificates: for variables that add roots. */
   readonly extraFile: string;
-  /** The machine's roots, whatever the parent trusted, and our CA: for variables that replace a program's roots. */
+  /** Roots of the machine and the parent, and our CA: for variables that replace roots. */
   readonly bundleFile: string;
   readonly javaTrustStore: {
     readonly file: string;
@@ -294,7 +298,7 @@ export interface TrustFiles {
   };
   /** A folder with an ini file, for `PHP_INI_SCAN_DIR`: PHP has no variable for the roots of its curl extension. */
   readonly phpFolder: string;
-  /** For `WGETRC`, in the place of the person's own; null: there is one, and wget reads no second. */
+  /** For `WGETRC`, instead of the user's own; null: the user has one, and wget reads only one. */
   readonly wgetFile: string | null;
   /** For `HGRCPATH`: the settings of Mercurial that are there, and a file of ours behind them; null: not on this system. */
   readonly hgrcPath: string | null;
@@ -303,10 +307,10 @@ export interface TrustFiles {
 }
 
 interface ClientSettings {
-  /** The environment that they are started from. */
+  /** The parent environment. */
   readonly parent: NodeJS.ProcessEnv;
   readonly proxy: {
-    /** With user information where a token is to be shown. It is a secret then. */
+    /** With user information if a token is required; then it is secret. */
     readonly url: string;
     /** The host of the proxy: a name or an address, an IPv6 one without brackets. */
     readonly host: string;
@@ -317,7 +321,7 @@ interface ClientSettings {
   readonly noProxy: readonly string[];
 }
 
-/** Names and values of all variables of the table. Nothing that the parent has under another name is touched. */
+/** Returns names and values of all variables of the table. Other variables of the parent are not changed. */
 export function clientVariables(settings: ClientSettings): Readonly<Record<string, string>> {
   const { parent } = settings;
   return Object.fromEntries(
