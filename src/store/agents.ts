@@ -79,7 +79,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
               leases: (await allLeases(db).where('expiresAt', '>=', since).execute()).map(fromLeaseRow),
               policies: (await db.selectFrom('grantPolicies').selectAll().execute()).map(fromPolicyRow),
             };
-            // Tables that were read on both sides of a change could, together, grant what nobody granted.
+            // Tables read before and after a change could together grant rights that never existed.
             if ((await rightsRevision(db)) === revision) return rights;
           }
         }),
@@ -110,7 +110,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
 
 /** The queries for leases. */
 
-/** What `LeaseStore` says. */
+/** Returns the queries of `LeaseStore`. */
 function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   return {
     insert: (lease) =>
@@ -128,7 +128,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
     renew: (id, { at, expiresAt, moreUses }) =>
       change(async (inside) => {
         const before = await inside.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst();
-        // What people approved for as long as a lease has ended with it, and does not come back.
+        // Approvals for the lifetime of a lease end with the lease.
         if (before !== undefined && leaseStanding(fromLeaseRow(before), at).state !== 'active')
           await endApprovals(inside, id);
         const row = await inside
@@ -152,12 +152,13 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           .where('revokedAt', 'is', null)
           .returning('id');
         const ids = (await choose(query, which).execute()).map(({ id }) => id);
-        // What people approved for as long as a lease ends with it. One by one: there may be any number of ids.
+        // Approvals for the lifetime of a lease end with the lease. One statement per id, because their
+        // number is unlimited.
         for (const id of ids) await endApprovals(inside, id);
         return ids;
       }),
     use: (id, at) =>
-      // No change of a right: others learn of it from their own count, and the last use is refused right here.
+      // Counting a use changes no right, so the revision is kept.
       run(async () => {
         const row = await db
           .updateTable('leases')
@@ -179,7 +180,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   };
 }
 
-/** Ends what people approved under a lease. */
+/** Ends the approvals of a lease. */
 async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void> {
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
 }

@@ -17,7 +17,7 @@ import type { ApprovalStore } from './store.ts';
  * withdrawal that come at once one happens. None changes a right of an agent: see `rightsChange`.
  */
 
-/** What `ApprovalStore` says. */
+/** Returns the queries of `ApprovalStore`. */
 export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
   const read = async (id: string) => {
     const row = await db.selectFrom('questions').selectAll().where('id', '=', id).executeTakeFirst();
@@ -67,7 +67,7 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
           .where('answer', 'is', null)
           .where('expiresAt', '>', answer.at)
           .where('aliveUntil', '>', answer.at);
-        // Without a lease it would stand for ever.
+        // Without a lease the approval would never end.
         if (isForLease(answer)) query = query.where('lease', 'is not', null);
         const row = await query.returningAll().executeTakeFirst();
         if (row !== undefined) return fromQuestionRow(row);
@@ -112,14 +112,14 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
           .deleteFrom('questions')
           .where('askedAt', '<', before)
           .where('expiresAt', '<', before)
-          // One without an end goes with its lease.
+          // An approval without an end is removed with its lease.
           .where((row) => row.or([row('stands', '=', 0), row('until', '<', before)]))
           .execute();
       }),
   };
 }
 
-/** Inserts nothing where what the question names is gone: between a look and a write somebody may take it away. */
+/** Inserts nothing if a referenced record is gone, in the same statement. */
 function insertion(db: Kysely<Schema>, question: Question) {
   const row = toQuestionRow(question);
   const { agent, lease, grantId } = row;
@@ -141,7 +141,10 @@ function insertion(db: Kysely<Schema>, question: Question) {
     });
 }
 
-/** All that stand at this time, in order of the answers. Under a lease none stands longer than that. */
+/**
+ * Returns the approvals that stand at this time, in order of the answers. None under a lease outlives the
+ * lease.
+ */
 function standingAt(db: Kysely<Schema>, at: number) {
   return db
     .selectFrom('questions')
@@ -189,7 +192,7 @@ function nothingToAskFor(): SidekeyError {
 
 /** Questions, answers and standing approvals as they stand in their tables. */
 
-/** Agents choose these texts: so many characters (UTF-16 units) of them are kept. */
+/** Maximum lengths of texts from agents, in UTF-16 units. */
 const maxReasonLength = 1_024;
 
 function toQuestionRow({ who, ...question }: Question): QuestionRow {
@@ -224,7 +227,7 @@ function fromQuestionRow(row: QuestionRow): Approval {
     ...rest,
     who: { agent, lease, grantId, ruleKey },
     scheme,
-    // An earlier version kept no query, only that there was one.
+    // Earlier versions stored only the presence of a query.
     query: query ?? (hasQuery === 1 ? '' : null),
     answer: answerOf(row),
   };
@@ -258,7 +261,7 @@ function answerOf({ id, answeredAt: at, answeredBy: by, answer, until }: Questio
   throw damaged(`the question ${id}`, 'answer');
 }
 
-/** The row of a yes that stands. */
+/** Returns the standing approval of a row. */
 function fromStandingRow(row: QuestionRow): StandingApproval {
   const { id, who, grantName, rule, ruleName, answer } = fromQuestionRow(row);
   if (answer?.outcome !== 'allowed' || answer.reach.kind === 'once')
@@ -267,7 +270,7 @@ function fromStandingRow(row: QuestionRow): StandingApproval {
   return { id, who, grantName, rule, ruleName, at, by, until: reach.kind === 'until' ? reach.at : null };
 }
 
-/** The beginning of a text, without half a character at its end. */
+/** Truncates a text at a character boundary. */
 function cut(text: string, maxLength: number): string {
   return text.slice(0, maxLength).toWellFormed();
 }

@@ -6,7 +6,7 @@ import type { Schema } from './schema.ts';
 /** Migrations by name. They run in the order of their names, and one that was released never changes again. */
 export type Migrations = Readonly<Record<string, Migration>>;
 
-/** All of them, in code: nothing is looked for on disk. */
+/** Returns all migrations, which are part of the program. */
 export function migrations(types: ColumnTypes): Migrations {
   return {
     '0001-first': first(types),
@@ -19,7 +19,7 @@ export function migrations(types: ColumnTypes): Migrations {
   };
 }
 
-/** The first tables: see `schema.ts` for what the columns mean. */
+/** The first tables; `schema.ts` explains the columns. */
 function first(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -62,7 +62,7 @@ function first(types: ColumnTypes): Migration {
   };
 }
 
-/** Consents that wait for their answer, and what happened to grants: see `schema.ts` for what the columns mean. */
+/** Pending consents, and the activity of grants; `schema.ts` explains the columns. */
 function connect(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -74,7 +74,7 @@ function connect(types: ColumnTypes): Migration {
         .execute();
       await db.schema
         .createTable('grant_activity')
-        // Goes with its grant: a note that comes late brings back nothing of one that was removed.
+        // Removed with its grant, so that a late note of a removed grant has no effect.
         .addColumn('grant_id', 'text', (column) =>
           column.primaryKey().notNull().references('grants.id').onDelete('cascade'),
         )
@@ -96,8 +96,8 @@ type Tables = {
 };
 
 /**
- * Agents with several tokens, bindings and leases; what people set for grants: see `schema.ts` for what the columns mean.
- * Agents from before keep their token, and get a binding to everything: they go on as they did until a person narrows it.
+ * Agents with several tokens, bindings and leases; policies of grants; `schema.ts` explains the columns.
+ * Existing agents keep their token, and get a binding to everything, which preserves their rights.
  */
 function rights(types: ColumnTypes): Migration {
   return {
@@ -185,8 +185,8 @@ function rights(types: ColumnTypes): Migration {
 }
 
 /**
- * Requests that wait for people, and what people said: see `schema.ts` for what the columns mean. They go with the
- * agent, the lease and the grant that they name: who comes later under the same name inherits no yes.
+ * Pending requests and approvals; `schema.ts` explains the columns. They are removed with their agent, lease
+ * and grant, so that a new one of the same name inherits no approval.
  */
 function approvals(): Migration {
   return {
@@ -228,11 +228,11 @@ function approvals(): Migration {
   };
 }
 
-/** Scopes that an upstream missed in a grant: see `schema.ts` for what the columns mean. */
+/** Missing scopes that an upstream reported; `schema.ts` explains the columns. */
 function lackedScopes(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
-      // One column a statement: SQLite adds no more at once.
+      // SQLite adds one column per statement.
       await db.schema.alterTable('grant_activity').addColumn('lacked_at', 'bigint').execute();
       await db.schema.alterTable('grant_activity').addColumn('lacked', 'text').execute();
     },
@@ -255,7 +255,7 @@ function auditEnds(types: ColumnTypes): Migration {
   };
 }
 
-/** The query of a request that waits for a person. */
+/** The query of a pending request. */
 function approvalQuery(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {

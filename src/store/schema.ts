@@ -25,7 +25,7 @@ export interface Schema {
   agents: AgentRow;
   /** Removed with their agent, as bindings and leases are. */
   agentTokens: AgentTokenRecord;
-  /** A binding to a grant that was removed binds nothing: ids never come again. */
+  /** Bindings to removed grants have no effect: ids are never reused. */
   bindings: BindingRow;
   leases: LeaseRow;
   grantPolicies: PolicyRow;
@@ -33,7 +33,7 @@ export interface Schema {
   revisions: { name: string; value: number };
   /** Locks over all processes of the store. */
   locks: { name: string; holder: string; expiresAt: number };
-  /** Consents that wait for their answer. */
+  /** Pending consents. */
   sessions: SessionRecord;
   grantActivity: ActivityRow;
   questions: QuestionRow;
@@ -70,11 +70,11 @@ export type QuestionRow = Stored<
     hasQuery: number;
     answeredAt: number | null;
     answeredBy: string | null;
-    /** `denied`, or the reach of a yes: `once`, `lease`, `until`. */
+    /** `denied`, or the extent of an approval: `once`, `lease`, `until`. */
     answer: string | null;
-    /** The end of a yes that reaches `until` a time. */
+    /** End of an approval with the extent `until`. */
     until: number | null;
-    /** 1: the answer is a yes that reaches beyond its question, and nobody has revoked it. */
+    /** 1: the answer is an unrevoked approval for further requests. */
     stands: number;
   }
 >;
@@ -100,7 +100,7 @@ export function fromBindingRow(row: BindingRow): BindingRecord {
   return { ...row, kind };
 }
 
-/** Stands for all grants. An older version reads it as the id of a grant that is not there. */
+/** Represents all grants. Older versions read it as the id of a missing grant. */
 export const allGrants = '["*"]';
 
 export function toLeaseRow(lease: LeaseRecord): LeaseRow {

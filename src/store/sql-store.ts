@@ -128,7 +128,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
       list: () =>
         run(async () => {
           const rows = await db.selectFrom('grants').selectAll().execute();
-          // Not `order by`: databases differ in how they collate text.
+          // Sorted here: databases differ in their collation of text.
           return rows
             .map(fromGrantRow)
             .toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
@@ -171,7 +171,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         run(async () => {
           const time = Math.ceil(now());
           const lock = { holder, expiresAt: endOfLock(time, ttlMs) };
-          // One statement: between a look and a write another process could step in.
+          // A single statement, so that no other process can write in between.
           const result = await db
             .insertInto('locks')
             .values({ name, ...lock })

@@ -3,11 +3,11 @@ import type { Answer, Approval, Asking, Question, StandingApproval } from '../ap
 import type { Grant } from '../grants/grant.ts';
 
 /**
- * The store: grants, who may use them, and the locks that processes of one store share. It keeps sealed credentials and
- * never opens one. One conformance suite (`test/conformance/store.ts`) is run on every implementation.
+ * The store of grants, rights, and locks that its processes share. It keeps sealed credentials and never
+ * opens one. One conformance suite (`test/conformance/store.ts`) tests every implementation.
  *
- * Every method rejects with `SidekeyError` `store_unavailable` when the store cannot be reached, and never takes
- * a store that cannot be read for an empty one.
+ * Every method rejects with `SidekeyError` `store_unavailable` if the store cannot be reached, and never
+ * treats an unreadable store as an empty one.
  */
 export interface Store {
   /** The location of the store, for people: a URL or path without credentials. */
@@ -23,22 +23,22 @@ export interface Store {
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: {
     get(name: string): Promise<Uint8Array | null>;
-    /** Writes only where the name is not taken; answers whether it wrote. */
+    /** Writes only if the name is not taken; returns whether it wrote. */
     putIfAbsent(name: string, value: Uint8Array): Promise<boolean>;
   };
 
   readonly grants: {
-    /** @throws SidekeyError `already_exists` where the user has a grant of that name. */
+    /** @throws SidekeyError `already_exists` if the user has a grant of that name. */
     insert(record: GrantRecord): Promise<void>;
     get(id: string): Promise<GrantRecord | null>;
     /** In order of name, then user. */
     list(): Promise<GrantRecord[]>;
     /**
-     * Replaces the record whose revision is still `expectedRevision`; `record.revision` must be greater.
-     * Answers false where somebody else was first or the grant is gone: read again, and decide anew.
+     * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
+     * false if the record was changed or removed: read it again.
      */
     replace(record: GrantRecord, expectedRevision: number): Promise<boolean>;
-    /** Answers whether there was such a grant. */
+    /** Returns whether there was such a grant. */
     remove(id: string): Promise<boolean>;
   };
 
@@ -47,36 +47,36 @@ export interface Store {
   readonly bindings: BindingStore;
   readonly leases: LeaseStore;
   readonly grantPolicies: GrantPolicyStore;
-  /** All of these at once. */
+  /** Rights of agents. */
   readonly rights: RightsStore;
 
-  /** Requests that wait for people, and what people said. */
+  /** Pending requests, and their answers. */
   readonly approvals: ApprovalStore;
 
   /**
-   * Locks over all processes of the store, each with an end of its own so that a holder that died blocks nobody
-   * for ever. Used so that one process at a time refreshes a grant.
+   * Locks over all processes of the store, with an expiry, so that a dead holder blocks only for a limited
+   * time. They serialise refreshes of a grant.
    */
   readonly locks: {
     /**
-     * Takes or prolongs the lock `name` for `holder` until `ttlMs` from now. False: another holds it.
+     * Acquires or prolongs the lock `name` for `holder` until `ttlMs` from now. False: another holder has it.
      */
     acquire(name: string, holder: string, ttlMs: number): Promise<boolean>;
     /**
-     * Prolongs the lock until `ttlMs` from now, where nobody else has taken it since `holder` did, even if its time is
-     * over. False: `holder` has it no more.
+     * Prolongs the lock until `ttlMs` from now if no other holder has acquired it since, even if it has
+     * expired. False: `holder` no longer has it.
      */
     renew(name: string, holder: string, ttlMs: number): Promise<boolean>;
     /** Returns the holder of the lock, or the last one that did not release it; null: nobody. */
     look(name: string): Promise<LockRecord | null>;
-    /** Gives the lock back, where `holder` still has it. */
+    /** Releases the lock if `holder` still has it. */
     release(name: string, holder: string): Promise<void>;
   };
 
-  /** Consents that have begun and wait for their answer: `connect --print-url` and `--finish` are two processes. */
+  /** Pending consents: `connect --print-url` and `--finish` are two processes. */
   readonly sessions: {
     insert(session: SessionRecord): Promise<void>;
-    /** Removes it and answers with it: of several that ask at once, one gets it. Null: there is none (any more). */
+    /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
     take(id: string): Promise<SessionRecord | null>;
     /** Removes those that ended before this time, in milliseconds since the epoch. */
     removeEnded(before: number): Promise<void>;
@@ -87,9 +87,9 @@ export interface Store {
     get(grantId: string): Promise<GrantActivity | null>;
     list(): Promise<GrantActivity[]>;
     /**
-     * Keeps what is not named. A refresh takes away a failure that was before it, and of two processes the later news
-     * counts; only a time that lies well ahead of now gives way, for a clock was wrong then. Of a grant that is not
-     * there nothing is kept, and what is kept goes with its grant.
+     * Keeps unnamed values. A refresh clears an earlier failure; of two processes the later news counts. A
+     * time far ahead of now is overwritten, because it came from a wrong clock. The activity is removed with
+     * its grant; for a missing grant nothing is written.
      */
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
@@ -106,7 +106,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** A lock that was not given back. */
+/** A lock that was not released. */
 interface LockRecord {
   readonly holder: string;
   /** Milliseconds until it ends, by the store's clock; negative: since it has ended. */
@@ -131,9 +131,9 @@ export interface AuditEndRecord {
   readonly sealed: Uint8Array;
 }
 
-/** A consent that has begun. */
+/** A pending consent. */
 export interface SessionRecord {
-  /** Made from the state (RFC 6749 §10.12), from which nobody can tell the state. */
+  /** Derived irreversibly from the state (RFC 6749 §10.12). */
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
@@ -144,13 +144,13 @@ export interface SessionRecord {
 /** Times in milliseconds since the epoch; null: never. */
 export interface GrantActivity {
   readonly grantId: string;
-  /** The last time that a request got its credential, to about a minute. */
+  /** Time of the last request with its credential, to about a minute. */
   readonly usedAt: number | null;
   readonly refreshedAt: number | null;
-  /** The last refresh that failed, and why, in one sentence without a secret; null since one has worked. */
+  /** Time and reason of the last failed refresh, one sentence without a secret; null after a success. */
   readonly failedAt: number | null;
   readonly failure: string | null;
-  /** The last time that an upstream said that the grant lacks scopes, and their names; none: it did not name them. */
+  /** Time at which an upstream last reported missing scopes, and their names; empty if it named none. */
   readonly lackedAt: number | null;
   readonly lacked: readonly string[];
 }
@@ -162,42 +162,42 @@ export type ActivityChange =
   | { readonly failedAt: number; readonly failure: string }
   | { readonly lackedAt: number; readonly lacked: readonly string[] };
 
-/** The part of the store where requests wait for people. All times are milliseconds since the epoch. */
+/** The part of the store for pending requests. All times are milliseconds since the epoch. */
 
 export interface ApprovalStore {
   /**
-   * Takes a question in; of a path 2,048 characters are kept, of a reason and a purpose 1,024.
-   * @throws SidekeyError `grant_missing` where the grant, the agent or the lease is gone; `already_exists` where the id
-   * was given before
+   * Inserts a question; truncates a path to 2,048 characters, a reason and a purpose to 1,024.
+   * @throws SidekeyError `grant_missing` if the grant, the agent or the lease is gone; `already_exists` if
+   * the id is taken
    */
   ask(question: Question): Promise<void>;
-  /** Null: there is none of that id (any more). */
+  /** Null: there is none of that id. */
   get(id: string): Promise<Approval | null>;
-  /** Says that these wait still, until this time at least: `aliveUntil`. */
+  /** Extends the wait of these questions at least until this time: `aliveUntil`. */
   keepAlive(ids: readonly string[], until: number): Promise<void>;
   /** Returns those that wait at this time (see `isWaiting`), in order of asking. */
   waiting(at: number): Promise<Approval[]>;
   /**
-   * Answers a question that waits at `answer.at`, and keeps a yes that reaches further, at once. Null: it waits no
-   * longer, and nothing was written.
-   * @throws SidekeyError `input_invalid` for a yes as long as the lease, where there is none; nothing was written
+   * Answers a question that is pending at `answer.at`, and stores a further approval atomically. Null: it is
+   * no longer pending, and nothing was written.
+   * @throws SidekeyError `input_invalid` for an approval for the lease without a lease; nothing was written
    */
   answer(id: string, answer: Answer): Promise<Approval | null>;
   /**
-   * Takes back a question that nobody has answered, and forgets it: from then on nobody can. Answers what was said
-   * before; null: nothing.
+   * Withdraws an unanswered question, so that it can no longer be answered. Returns an earlier answer; null:
+   * none.
    */
   withdraw(id: string): Promise<Answer | null>;
   /**
-   * A yes that stands at this time for the same agent, lease, grant and rule; null: none. Under a lease none stands
-   * longer than that.
+   * Returns the approval that stands at this time for the same agent, lease, grant and rule; null: none.
+   * Under a lease none outlives the lease.
    */
   standing(who: Asking, at: number): Promise<StandingApproval | null>;
-  /** All that stand at this time, in order of the answers. */
+  /** Lists all standing approvals, in order of the answers. */
   listStanding(at: number): Promise<StandingApproval[]>;
-  /** Ends a yes. Null: there is none of that id. */
+  /** Revokes an approval. Null: there is none of that id. */
   revoke(id: string): Promise<StandingApproval | null>;
-  /** Forgets questions and their answers that were asked and over before this time, but for a yes that stands then. */
+  /** Deletes questions that ended before this time, except standing approvals. */
   removeEnded(before: number): Promise<void>;
 }
 
@@ -211,7 +211,7 @@ export interface AgentRecord {
   readonly user: string | null;
   /** For rules. */
   readonly labels: readonly string[];
-  /** Since when its tokens and leases are refused; null: it is enabled. */
+  /** Time at which it was disabled; null: it is enabled. */
   readonly disabledAt: number | null;
   readonly createdAt: number;
 }
@@ -233,7 +233,7 @@ export interface AgentTokenRecord {
   readonly revokedAt: number | null;
 }
 
-/** A binding and whose it is. */
+/** A binding with its agent. */
 export interface BindingRecord extends Binding {
   readonly agent: string;
   readonly createdAt: number;
@@ -245,7 +245,7 @@ export interface LeaseRecord extends Lease {
   readonly tokenHash: Uint8Array;
 }
 
-/** The settings of a grant by people, which are not sealed. Spans are in milliseconds; null: nothing is set. */
+/** The policy of a grant, which is not sealed. Spans are in milliseconds; null: not set. */
 export interface GrantPolicy {
   readonly grantId: string;
   /** The end of the grant itself, whatever its tokens' ends are. */
@@ -260,7 +260,7 @@ export interface GrantPolicy {
   readonly labels: readonly string[];
 }
 
-/** Everything that decides who may use which grant, at one moment; tokens and leases in order of creation. */
+/** All rights at one moment; tokens and leases in order of creation. */
 export interface Rights {
   /** See `RightsStore.revision`. */
   readonly revision: number;
@@ -271,7 +271,7 @@ export interface Rights {
   readonly policies: readonly GrantPolicy[];
 }
 
-/** All of them at once, for who decides about requests. */
+/** All rights at once, for decisions about requests. */
 interface RightsStore {
   /**
    * Grows with every change of an agent, a token, a binding, a lease or a grant's policy, and stays while uses are
@@ -280,7 +280,7 @@ interface RightsStore {
   revision(): Promise<number>;
   /** @param since leases whose time was over before this are left out: none of them will be asked for any more */
   read(since?: number): Promise<Rights>;
-  /** Notes uses, the later of two counts. What is gone is left out. */
+  /** Records uses; the later of two is kept. Missing records are ignored. */
   noteUses(uses: readonly RightUse[]): Promise<void>;
 }
 
@@ -297,17 +297,19 @@ interface AgentBeginning {
 }
 
 interface AgentStore {
-  /** With what it begins with, or not at all. @throws SidekeyError `already_exists`. */
+  /**
+   * Inserts an agent with its first token and bindings, atomically. @throws SidekeyError `already_exists`.
+   */
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
   /** In order of name. */
   list(): Promise<AgentRecord[]>;
-  /** Answers whether there is such an agent. */
+  /** Returns whether there is such an agent. */
   change(
     name: string,
     change: Partial<Pick<AgentRecord, 'user' | 'labels' | 'disabledAt'>>,
   ): Promise<boolean>;
-  /** With its tokens, bindings and leases. Answers whether there was such an agent. */
+  /** Removes an agent with its tokens, bindings and leases. Returns whether there was one. */
   remove(name: string): Promise<boolean>;
 }
 
@@ -322,22 +324,22 @@ interface AgentTokenStore {
   /** In order of creation; of one agent, or of all. */
   list(agent?: string): Promise<AgentTokenRecord[]>;
   /**
-   * Adds a token. Those it takes over from end at `takeOver.at` at the latest; one that had ended by then stays as it
-   * was. Answers how many will end, null where there is no such agent.
+   * Adds a token. The tokens that it replaces end at `takeOver.at` at the latest. Returns the number of
+   * tokens that will end, null if there is no such agent.
    */
   add(token: AgentTokenRecord, takeOver: TakeOver | null): Promise<number | null>;
-  /** Ends those with this label (null: all) at once. Answers how many were live. */
+  /** Ends the tokens with this label (null: all) at once. Returns how many were live. */
   revoke(agent: string, label: string | null, at: number): Promise<number>;
-  /** Forgets those that ended before this time. */
+  /** Deletes tokens that ended before this time. */
   removeEnded(before: number): Promise<void>;
 }
 
 interface BindingStore {
   /** In order of agent, kind and value; of one agent, or of all. */
   list(agent?: string): Promise<BindingRecord[]>;
-  /** Answers how many are new; null where there is no such agent. */
+  /** Returns the number of new bindings; null if there is no such agent. */
   add(agent: string, bindings: readonly Binding[], at: number): Promise<number | null>;
-  /** Answers how many there were. */
+  /** Returns the number of removed bindings. */
   remove(agent: string, bindings: readonly Binding[]): Promise<number>;
 }
 
@@ -345,35 +347,34 @@ interface BindingStore {
 export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
 
 export interface LeaseStore {
-  /** Answers false where there is no such agent. */
+  /** Returns false if there is no such agent. */
   insert(lease: LeaseRecord): Promise<boolean>;
   get(id: string): Promise<LeaseRecord | null>;
   /** In order of creation. */
   list(): Promise<LeaseRecord[]>;
   /**
-   * Gives it a new end, and more uses; where it had ended, nothing that people approved under it stands any more.
-   * Null where
-   * there is no such lease, or it was revoked: then nothing is written.
+   * Sets a new end and more uses. If the lease had ended, its approvals end. Null if there is no such lease,
+   * or it was revoked: nothing is written.
    */
   renew(
     id: string,
     renewal: { readonly at: number; readonly expiresAt: number; readonly moreUses: number },
   ): Promise<LeaseRecord | null>;
-  /** Answers with the ids of those that were not revoked before. One that has ended already is revoked too. */
+  /** Revokes leases, also expired ones. Returns the ids of those that were not revoked before. */
   revoke(which: LeaseChoice, at: number): Promise<string[]>;
   /**
-   * Counts one use, over all processes of the store; answers how many there are now. Null: not counted, because it was
-   * the last one before, or the lease has ended or is gone.
+   * Counts one use over all processes of the store, and returns the number of uses. Null: not counted,
+   * because no use is left, or the lease has ended or is gone.
    */
   use(id: string, at: number): Promise<number | null>;
-  /** Forgets those whose time was over before this. */
+  /** Deletes leases that ended before this time. */
   removeEnded(before: number): Promise<void>;
 }
 
 interface GrantPolicyStore {
-  /** Null: nothing was ever set. */
+  /** Null: no policy is set. */
   get(grantId: string): Promise<GrantPolicy | null>;
   list(): Promise<GrantPolicy[]>;
-  /** Keeps what is not named. Answers whether there is such a grant; what is kept goes with it. */
+  /** Keeps unnamed values. Returns whether there is such a grant; the policy is removed with it. */
   set(grantId: string, change: Partial<Omit<GrantPolicy, 'grantId'>>): Promise<boolean>;
 }
