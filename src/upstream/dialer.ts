@@ -51,7 +51,7 @@ export interface Dialer {
 
 const onlyHttp1 = ['http/1.1'];
 
-/** How a connection is made. */
+/** Options for one connection. */
 interface Dialing {
   /** TLS over TCP, with these ALPN protocols; null: TCP alone. */
   readonly tls: { readonly protocols: readonly string[] } | null;

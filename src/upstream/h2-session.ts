@@ -104,7 +104,7 @@ export class Session implements StreamContext {
     this.#deadline.set(this.#options.limits.upstream_connect);
   }
 
-  /** How many more streams it accepts now. */
+  /** Number of further streams that it accepts now. */
   get room(): number {
     return this.#isReady && this.#accepts ? Math.max(0, this.#maxStreams - this.#streams) : 0;
   }

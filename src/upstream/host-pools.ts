@@ -107,7 +107,7 @@ export abstract class PeerPool<User, Context extends PoolContext> {
     });
   }
 
-  /** How many waiting users the connections that are being made will serve. */
+  /** Number of waiting users that the connections being made will serve. */
   protected abstract servedByDialing(): number;
   /** Tells a user that no connection became free in time. */
   protected abstract refuse(user: User): void;
@@ -138,7 +138,7 @@ interface WaitQueueOptions<User> {
   readonly clock: Clock;
   /** Milliseconds that a user waits at most. */
   readonly waitMs: number;
-  /** How many of the first users will be served by connections that are being made: their time does not run. */
+  /** Number of first users that connections being made will serve: their time does not run. */
   readonly expected: () => number;
   /** Receives users that waited too long; they are no longer queued. */
   readonly expired: (users: readonly User[]) => void;
