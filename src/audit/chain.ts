@@ -69,7 +69,7 @@ export interface AnchoredLine {
   readonly time: string;
 }
 
-/** What is known of the chains besides the log and its head records. */
+/** Facts about the chains besides the log and its head records. */
 interface WalkOptions {
   /** The last line of each node that retention removed: the chain continues from it. */
   readonly starts?: ReadonlyMap<string, ChainHead> | undefined;

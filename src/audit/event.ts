@@ -91,7 +91,7 @@ export interface AuditEvent {
   readonly bytes_in?: number | undefined;
   readonly bytes_out?: number | undefined;
   readonly duration_ms?: number | undefined;
-  /** How often the leak guard found the credential in the response. */
+  /** Number of occurrences of the credential in the response, found by the leak guard. */
   readonly echoes?: number | undefined;
   /** A keyed fingerprint of the credential, which cannot be reversed. */
   readonly credential?: string | undefined;

@@ -28,7 +28,7 @@ interface Head {
   readonly end?: string | undefined;
   /** True if the writer has closed: the log then has no line of it after this one. */
   readonly closed: boolean;
-  /** How many slots had a record when this one was written. Absent: one, or unknown. */
+  /** Number of slots with a record when this one was written. Absent: one, or unknown. */
   readonly slots?: number | undefined;
 }
 

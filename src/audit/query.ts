@@ -12,7 +12,7 @@ import { openSource, PackedDamage, readBackwards, readForwards } from './reader.
 
 interface TailOptions {
   readonly file: string;
-  /** How many of the last lines; 0: only new ones. */
+  /** Number of last lines; 0: only new ones. */
   readonly lines: number;
   /** Continues with new lines until `signal` aborts. */
   readonly follow?: boolean | undefined;

@@ -1,6 +1,6 @@
 import type { AuditLine } from './event.ts';
 
-/** What an agent did with a grant, in numbers. */
+/** Use of a grant by an agent, in numbers. */
 export interface SummaryRow {
   /** Null: the caller named no agent. */
   readonly agent: string | null;

@@ -38,7 +38,7 @@ export interface Verification {
   /** Authentic lines. */
   readonly lines: number;
   readonly files: number;
-  /** How many files retention removed before the first of these. */
+  /** Number of files that retention removed before the first of these. */
   readonly removed: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;

@@ -267,7 +267,9 @@ export interface SinkState {
   readonly delivered: number;
   /** Time of the last delivery: milliseconds since the epoch; null: none yet. */
   readonly deliveredAt: number | null;
-  /** How often lines were skipped: retention had removed them, or their packed file was damaged. */
+  /**
+   * Number of times that lines were skipped: retention had removed them, or their packed file was damaged.
+   */
   readonly skips: number;
   /** Records that a receiver took a batch without. */
   readonly rejected: number;
