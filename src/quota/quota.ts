@@ -181,7 +181,7 @@ export function charged(count: Count, requests: number, bytes: number): Count {
   return { ...count, used: count.used + requests * count.unit, bytes: count.bytes + bytes };
 }
 
-/** Returns when a count equals no count for every clock, in milliseconds since the epoch. */
+/** Returns the time from which a count equals no count for every clock, in milliseconds since the epoch. */
 function staleAt(limit: RuleLimit, { at, used }: Count): number {
   return (limit.kind === 'rate' ? at + Math.ceil(used / limit.count) : nextDay(at)) + lagMs;
 }
