@@ -11,7 +11,10 @@ import {
 } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
-/** The `approvals` and `admin` parts of the config file: how people are asked, and where they answer. */
+/**
+ * The `approvals` and `admin` parts of the config file: notification of approvers, and the pages for their
+ * answers.
+ */
 
 /** The keys of `approvals`. */
 export const approvalsSchema = z.strictObject({
@@ -35,7 +38,7 @@ export const approvalsSchema = z.strictObject({
     .meta({ description: 'Tells people about questions. Default: only sidekey approve does.' }),
 });
 
-/** How people reach the pages: what links begin with, without a slash at the end. */
+/** Public URL of the pages: prefix of links, without a trailing slash. */
 const reach = text<string>(
   {
     description:
@@ -73,31 +76,31 @@ export const adminSchema = z
     context.addIssue({ code: 'custom', path: ['listen'], message });
   });
 
-/** How people are asked. */
+/** Settings of approvals. */
 export interface ApprovalsConfig {
-  /** How long a request waits, in milliseconds. */
+  /** Milliseconds that a request waits. */
   readonly timeoutMs: number;
-  /** Requests of one agent that may wait at once. */
+  /** Maximum number of pending requests of one agent. */
   readonly maxPending: number;
   readonly webhook: ApprovalWebhook | null;
 }
 
-/** Who is told about questions. */
+/** Receiver of notifications about questions. */
 export interface ApprovalWebhook {
   readonly url: string;
-  /** Null: nothing is signed. */
+  /** Null: requests are not signed. */
   readonly secret: SecretReference | null;
 }
 
-/** Where people answer. */
+/** Settings of the approval pages. */
 export interface AdminConfig {
-  /** Null: nothing listens. */
+  /** Null: no listener. */
   readonly listen: ListenAddress | null;
-  /** What links begin with, without a slash at the end; null: `http://HOST:PORT`, once it is known what listens. */
+  /** Prefix of links, without a trailing slash; null: `http://HOST:PORT` of the listener. */
   readonly url: string | null;
 }
 
-/** Checked values as the program uses them. */
+/** Converts validated values to settings. */
 export function toApprovalsConfig({
   timeout,
   max_pending: maxPending,
@@ -110,7 +113,7 @@ export function toApprovalsConfig({
   };
 }
 
-/** Checked values as the program uses them. */
+/** Converts validated values to settings. */
 export function toAdminConfig({ listen, url }: z.output<typeof adminSchema>): AdminConfig {
   return { listen: listen ?? null, url: url ?? null };
 }

@@ -4,7 +4,7 @@ import { canonicalHost } from '../policy/authority.ts';
 import { duration, formatDuration, name, pathText, receiver, secretReference, size } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
-/** The `audit` part of the config file: what it may say, and what the program makes of it. */
+/** The `audit` part of the config file: its schema and its settings. */
 
 /** A span of days, weeks or years, in milliseconds: longer than a timer can be. */
 function span(description: string, least: number): z.ZodType<number, string> {
@@ -19,7 +19,7 @@ function span(description: string, least: number): z.ZodType<number, string> {
   });
 }
 
-/** Where a syslog receiver is. */
+/** Address of a syslog receiver. */
 type SyslogAddress =
   | { readonly transport: 'udp' | 'tcp' | 'tls'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string };
@@ -161,7 +161,7 @@ export const auditSchema = z.strictObject({
     }),
 });
 
-/** A sink, as it is to be opened. */
+/** Settings of a sink. */
 export type SinkConfig = { readonly name: string } & (
   | { readonly type: 'stdout' }
   | {
@@ -192,9 +192,9 @@ export interface AuditConfig {
   readonly keepMs: number | null;
   readonly keepFiles: number | null;
   readonly keepBytes: number | null;
-  /** Nobody has said what to keep: the default counts. */
+  /** True if the file sets no retention, so that the default applies. */
   readonly keepsByDefault: boolean;
-  /** Warn where fewer bytes are free. */
+  /** Number of free bytes below which a warning is logged. */
   readonly warnFreeBytes: number;
   readonly compress: boolean;
   readonly fsync: 'always' | 'interval';
@@ -202,18 +202,18 @@ export interface AuditConfig {
   readonly sinks: readonly SinkConfig[];
 }
 
-/** Where the head of the log is anchored. */
+/** Destination of anchors of the log. */
 export interface AnchorConfig {
   readonly everyMs: number;
   readonly file: string | null;
   readonly webhook: { readonly url: string; readonly secret: SecretReference | undefined } | null;
 }
 
-/** What is kept where nobody has said it. */
+/** Default retention. */
 const defaultKeepMs = 400 * 86_400_000;
 const defaultKeepBytes = 2 * 1_024 ** 3;
 
-/** @param absolute makes a path of the config file absolute */
+/** @param absolute returns the absolute form of a path in the config file */
 export function toAuditConfig(
   values: z.output<typeof auditSchema>,
   absolute: (path: string) => string,

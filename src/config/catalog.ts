@@ -16,51 +16,53 @@ import { readRegularFile } from './reload.ts';
 import { validate } from './validate.ts';
 
 /**
- * Provider definitions by name, each in a file of its own. A file is read when its provider is asked for: there are
- * many, and a process needs few.
+ * Provider definitions by name, each in a file. A file is read at the first use of its provider, because a
+ * process needs few of many.
  */
 export interface Catalog {
   /** In order. */
   readonly names: readonly string[];
   /**
-   * The definition of that name; undefined: there is none.
+   * Returns the definition of that name; undefined: there is none.
    *
-   * @param values of its settings, where they are not the default
-   * @throws SidekeyError `config_invalid` where the file is wrong
+   * @param values of its settings, if they differ from the default
+   * @throws SidekeyError `config_invalid` if the file is invalid
    */
   get(name: string, values?: Readonly<Record<string, string>>): CatalogEntry | undefined;
   /**
-   * The `environment` of the definition of that name, without its file being read where it is a shipped one: somebody
-   * who asks this asks it of all of them.
+   * Returns the `environment` of the definition of that name. Reads an index instead of the file of a shipped
+   * definition, because callers need all of them.
    */
   environment(name: string): CatalogProvider['environment'];
 }
 
-/** A definition, filled in. */
+/** A definition with the values of its settings. */
 export interface CatalogEntry {
   readonly definition: CatalogProvider;
-  /** While one of them has no value, URLs and hosts of the definition hold its example, and must not be used. */
+  /**
+   * If a setting has no value, URLs and hosts of the definition contain its example, and must not be used.
+   */
   readonly settings: readonly Setting[];
-  /** What is wrong with the values that were given. */
+  /** Problems with the given values. */
   readonly problems: readonly Omit<Problem, 'line' | 'column'>[];
-  /** The file: absolute, and what it says. */
+  /** The file: its absolute path and its text. */
   readonly file: string;
   readonly document: ConfigDocument;
 }
 
-/** Where definitions are. */
+/** Folders of definitions. */
 interface CatalogFolders {
-  /** The shipped ones. Default: `config/providers` of this package. */
+  /** Shipped definitions. Default: `config/providers` of this package. */
   readonly shipped?: string | undefined;
-  /** The user's own, which go before the shipped ones; it need not be there. */
+  /** Definitions of the user, which override the shipped ones; the folder is optional. */
   readonly own?: string | undefined;
 }
 
 /**
- * Lists the definitions. Those of the user's own folder are read at once, so that a mistake in one is found now.
+ * Lists the definitions. Reads those of the user at once, to report errors early.
  *
- * @throws SidekeyError `config_missing` where the shipped ones are not there, `config_invalid` where a file is none,
- * `permissions_unsafe` as `ownProviderFiles`
+ * @throws SidekeyError `config_missing` if the shipped ones are missing, `config_invalid` if a file is
+ * invalid, `permissions_unsafe` as `ownProviderFiles`
  */
 export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promise<Catalog> {
   const folder = shipped ?? shippedFile('providers');
@@ -109,14 +111,14 @@ function named(folder: string, files: readonly string[]): Map<string, string> {
   );
 }
 
-/** A file whose form is right, before its settings have values. */
+/** A file that matches the schema, before its settings have values. */
 interface ProviderFile {
   readonly path: string;
   readonly document: ConfigDocument;
 }
 
 /**
- * Reads a provider file by itself, and checks it with the defaults and examples of its settings.
+ * Reads a provider file, and checks it with the defaults and examples of its settings.
  *
  * @throws SidekeyError `config_invalid`, `config_missing`
  */
@@ -145,7 +147,7 @@ function readText(path: string): string {
       return new TextDecoder('utf-8', { fatal: true }).decode(content.bytes);
     }
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw wrong(path, [{ line: 1, column: 1, path: [], message: 'is not UTF-8 text, or larger than 1 MiB' }]);
 }
@@ -172,15 +174,15 @@ function checked(
 }
 
 /**
- * The definition of a file with these values of its settings; with the examples where they are not right.
+ * Returns the definition of a file with these values of its settings; with the examples if they are invalid.
  *
- * @throws SidekeyError `config_invalid`: the file is wrong, whatever the values
+ * @throws SidekeyError `config_invalid`: the file is invalid for any values
  */
 export function settle(file: ProviderFile, values: Readonly<Record<string, string>>): CatalogEntry {
   const { problems } = readSettings(file.document.value, values);
   const result = checked(file, problems.length === 0 ? values : {});
   if (result.problems !== null) {
-    // Valid by itself, so it is the values that do not fit.
+    // The file is valid by itself, so the values do not fit.
     const fallback = checked(file, {});
     if (fallback.problems !== null) throw wrong(file.path, fallback.problems);
     const messages = result.problems.map(({ message }) => ({ path: [], message }));
@@ -193,7 +195,7 @@ function wrong(path: string, problems: readonly Problem[]): SidekeyError {
   return configInvalid(displayName(path, process.cwd()), problems);
 }
 
-/** What the schema cannot say: how the parts of a definition fit together. */
+/** An inconsistency between the parts of a definition, which the schema cannot check. */
 interface Misfit {
   readonly path: Path;
   /** The end of a sentence that begins with the path. */
@@ -241,7 +243,7 @@ const checks: readonly Check[] = [
     return problem !== null && misfit(['dpop'], problem);
   },
   ({ domains = [], inject = [], audience }) => {
-    // Where the client has its own credential, ours need not be good for the host.
+    // Hosts for which the client has its own credential need not be in the audience.
     const own = inject.flatMap((place) => (place.as.kind === 'own' ? (place.hosts ?? []) : []));
     const texts = [...audience.map(({ text }) => text), ...own];
     const beyond = domains.filter((pattern) => !isWithin(texts, pattern));
@@ -267,7 +269,7 @@ const checks: readonly Check[] = [
   },
 ];
 
-/** Everything in a definition that does not fit together; none for one that is right. */
+/** Returns all inconsistencies of a definition. */
 export function checkProvider(entry: CatalogEntry): readonly Misfit[] {
   return checks.map((check) => check(entry.definition, entry)).filter((found) => found !== false);
 }
@@ -284,18 +286,18 @@ function misfit(path: Path, message: string): Misfit {
 /** The `environment` of each shipped provider that has one, by name. */
 type EnvironmentIndex = Readonly<Record<string, CatalogProvider['environment']>>;
 
-/** Made by `npm run pages`: to read and check all definitions takes half a second. */
+/** Generated by `npm run pages`, because reading all definitions takes half a second. */
 export const environmentIndexFile = 'environment-index.json';
 
 let index: EnvironmentIndex | undefined;
 
-/** Read once; it is part of the program. */
+/** Reads the index once; it is part of the program. */
 function readEnvironmentIndex(): EnvironmentIndex {
   index ??= JSON.parse(readFileSync(shippedFile(environmentIndexFile), 'utf8')) as EnvironmentIndex;
   return index;
 }
 
-/** Of each provider, the environment variables in which programs look for its credential; those that have none are left out. */
+/** Returns the environment variables for the credential of each provider; omits providers without any. */
 export function credentialVariables(providers: Providers): readonly Pick<Provider, 'name' | 'environment'>[] {
   return providers.names
     .map((name) => ({ name, environment: providers.environment(name) }))

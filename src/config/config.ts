@@ -16,16 +16,16 @@ import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
-  /** The file it came from. */
+  /** Path of the config file. */
   readonly file: string;
-  /** SHA-256 of the file's text: the same for the same text. */
+  /** SHA-256 of the text of the file. */
   readonly digest: string;
   readonly proxy: {
     readonly listen: { readonly host: string; readonly port: number };
     readonly authentication: 'optional' | 'required';
     readonly unmatchedHosts: 'deny' | 'tunnel';
   };
-  /** How many processes serve; null: the machine decides. */
+  /** Number of serving processes; null: depends on the machine. */
   readonly workers: number | 'auto' | null;
   readonly admin: AdminConfig;
   readonly approvals: ApprovalsConfig;
@@ -34,31 +34,31 @@ export interface Config {
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   readonly audit: AuditConfig;
   readonly tokens: {
-    /** How long before its end a token is due for a refresh. */
+    /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
-    /** How long after its last use a grant's token is still refreshed before anybody asks for it. */
+    /** Milliseconds after its last use for which the token of a grant is refreshed ahead of use. */
     readonly keepFreshMs: number;
   };
-  /** How long leases last; providers and grants may set less. */
+  /** Lifetimes of leases; providers and grants may set less. */
   readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
   readonly upstream: UpstreamConfig;
   readonly domains: readonly Domain[];
-  /** Rules that the file gives a name. */
+  /** Named rules of the file. */
   readonly policies: Policies;
-  /** The built-in catalog and the file's own, by name. */
+  /** The built-in catalog and the providers of the file, by name. */
   readonly providers: Providers;
   readonly limits: Limits;
   readonly log: { readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' };
 }
 
-/** Where the master key comes from; the path is absolute. */
+/** Source of the master key; the path is absolute. */
 type KeySourceConfig =
   { readonly source: 'file'; readonly path: string } | { readonly source: 'env'; readonly name: string };
 
-/** What values are resolved with. */
+/** Context for the resolution of values. */
 interface ResolveOptions {
   readonly document: ConfigDocument;
-  /** The config file: absolute, and as messages name it. */
+  /** The config file: its absolute path, and its name in messages. */
   readonly file: string;
   readonly name: string;
   readonly env: NodeJS.ProcessEnv;
@@ -67,7 +67,9 @@ interface ResolveOptions {
   readonly digest: string;
 }
 
-/** Checked values into the configuration: paths absolute, keys canonical, providers complete. */
+/**
+ * Converts validated values to the configuration, with absolute paths, canonical keys and complete providers.
+ */
 export function resolveConfig(
   values: ConfigValues,
   options: ResolveOptions,
@@ -113,7 +115,7 @@ function withRules(domain: Domain, rules: DomainRules | null): Domain {
 
 function toDomain(key: string, value: ConfigValues['domains'][string], origin: string): Domain[] {
   const pattern = parsePattern(key);
-  // The schema has refused a key that is no pattern.
+  // The schema rejects invalid patterns.
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
   const { grant, insecure, leak_guard: leakGuard, leak_limit: leakLimit } = value;
@@ -126,8 +128,8 @@ function toLimits(set: ConfigValues['limits']): Limits {
 }
 
 /**
- * Keys that are written differently and mean the same (`API.github.com`, `api.github.com.`): only one of them
- * could count, and nobody could tell which. Works on whatever was written, valid or not.
+ * Finds keys with the same canonical form (`API.github.com`, `api.github.com.`), of which only one would
+ * apply. Accepts invalid documents.
  */
 export function findSameKeys(document: ConfigDocument): Problem[] {
   const root = asMap(document.value);
@@ -139,7 +141,7 @@ export function findSameKeys(document: ConfigDocument): Problem[] {
   ];
 }
 
-/** Entries of the map about the proxy itself: they would never be asked, and whoever wrote one expects that they are. */
+/** Finds entries of the map for the proxy itself, which would have no effect. */
 export function findOwnHost(document: ConfigDocument): Problem[] {
   return Object.keys(asMap(asMap(document.value)['domains'])).flatMap((key) => {
     const pattern = parsePattern(key);

@@ -16,21 +16,18 @@ import {
 } from 'yaml';
 import type { Path, Problem } from './problem.ts';
 
-/** A config file is a few kilobytes; far more is not one, and is not parsed. */
+/** Maximum size of a config file that is parsed. */
 export const maxConfigBytes = 1_048_576;
 
-/** A YAML text that was read: its plain value, and where each part of it stands. */
+/** A parsed YAML text: its plain value, and the position of each part. */
 export interface ConfigDocument {
   /** Maps are plain objects, keys are texts. */
   readonly value: unknown;
-  /**
-   * What stops the file from meaning anything at all, or meaning one thing only. Where there is one, `value` may
-   * be incomplete.
-   */
+  /** Problems that make the file invalid or ambiguous. If there are any, `value` may be incomplete. */
   readonly problems: readonly Problem[];
-  /** True if a value could be made of the text; false where the YAML itself is broken. */
+  /** True if the text has a value; false for invalid YAML. */
   readonly readable: boolean;
-  /** The place of a value, or (`'key'`) of the key that holds it; where there is none, of what is around it. */
+  /** Returns the position of a value, or (`'key'`) of its key; if it is missing, of its parent. */
   position(path: Path, of?: 'value' | 'key'): Position;
 }
 
@@ -41,8 +38,8 @@ export interface Position {
 }
 
 /**
- * YAML 1.2, core schema, and nothing that surprises: no tags, no merge keys, no `%YAML 1.1`, one document, every
- * key once. The parser's own messages are not passed on, since some of them repeat the text, secrets included.
+ * Parses YAML 1.2 with the core schema: no tags, no merge keys, no `%YAML 1.1`, one document, unique keys.
+ * The parser's own messages are not used, because some of them contain the text, which may have secrets.
  */
 export function parseConfigDocument(text: string): ConfigDocument {
   const lines = new LineCounter();
@@ -72,14 +69,14 @@ export function parseConfigDocument(text: string): ConfigDocument {
       position: (path, of = 'value') => at(findOffset(document, path, of)),
     };
   } catch (cause) {
-    // Aliases that multiply, and nesting that exhausts the stack.
+    // Exponential aliases, and nesting that exhausts the stack.
     return broken(
       cause instanceof ReferenceError ? 'has too many aliases (*…)' : 'is nested too deeply to be read',
     );
   }
 }
 
-/** What makes the text no YAML, or YAML that is not read here: the first fault of each line explains the rest. */
+/** Finds invalid or unsupported YAML: the first problem of each line. */
 function findFaults(document: Document.Parsed, at: (offset: number) => Position): Problem[] {
   const faults = [...document.errors, ...document.warnings].map((error): Problem => ({
     ...at(error.pos[0]),
@@ -103,7 +100,7 @@ function findFaults(document: Document.Parsed, at: (offset: number) => Position)
   return ordered.filter(({ line }, index) => ordered[index - 1]?.line !== line);
 }
 
-/** The options with which every config text is parsed, for reading as for editing. */
+/** Options for parsing any config text. */
 export function yamlOptions(lines: LineCounter): {
   readonly version: '1.2';
   readonly schema: 'core';
@@ -121,16 +118,16 @@ export function yamlOptions(lines: LineCounter): {
     merge: false,
     resolveKnownTags: false,
     stringKeys: true,
-    // Found by `findKeyProblems`, in linear time and with the place of the first one.
+    // Checked by `findKeyProblems`, in linear time and with positions.
     uniqueKeys: false,
     prettyErrors: false,
-    // Not `silent`: with that, the parser passes over a second document.
+    // With `silent` the parser ignores a second document.
     logLevel: 'error',
     lineCounter: lines,
   };
 }
 
-/** Keys that stand twice, and `__proto__`, which programs that make objects of maps pass over in silence. */
+/** Finds duplicate keys, and `__proto__`, which programs that convert maps to objects ignore. */
 function findKeyProblems(document: Document.Parsed, at: (offset: number) => Position): Problem[] {
   const problems: Problem[] = [];
   visit(document, {
@@ -153,7 +150,7 @@ function findKeyProblems(document: Document.Parsed, at: (offset: number) => Posi
   return problems;
 }
 
-/** The path of a node, from the nodes that it stands in. */
+/** Returns the path of a node from its ancestors. */
 function pathOf(ancestors: readonly unknown[], node: unknown): Path {
   const path: (string | number)[] = [];
   [...ancestors, node].forEach((inner, index, chain) => {
@@ -180,7 +177,7 @@ function findOffset(document: Document.Parsed, path: Path, of: 'value' | 'key'):
     const keyOffset = startOf(pair?.key);
     node = value as Node | null;
     const last = index === path.length - 1;
-    // A map that begins on a later line is best pointed at by its key.
+    // The position of a map that begins on a later line is that of its key.
     const pointAtKey = keyOffset !== undefined && (isMap(value) || startOf(value) === undefined);
     offset = (!last || of === 'key' || pointAtKey ? keyOffset : undefined) ?? startOf(value) ?? offset;
   }
@@ -189,7 +186,7 @@ function findOffset(document: Document.Parsed, path: Path, of: 'value' | 'key'):
 
 const entries = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
 
-/** The entries of a map by key, the first of each: searching the list each time is slow in a map of thousands. */
+/** Returns the first entry of each key of a map: linear search is slow in a large map. */
 function entriesOf(map: YAMLMap): ReadonlyMap<string, Pair> {
   const known = entries.get(map) ?? new Map(map.items.toReversed().map((pair) => [keyOf(pair.key), pair]));
   entries.set(map, known);
@@ -200,7 +197,7 @@ function startOf(node: unknown): number | undefined {
   return (node as ParsedNode | null | undefined)?.range?.[0];
 }
 
-/** What the parser found, in words of our own. */
+/** Describes an error of the parser. */
 function describe(error: YAMLError): string {
   switch (error.code) {
     case 'TAB_AS_INDENT':

@@ -10,22 +10,22 @@ import { type LoadOptions, parseConfig, readConfigText } from './load.ts';
 import { configInvalid, displayName } from './problem.ts';
 import { putEntry, putValue, removeEntry } from './yaml-splice.ts';
 
-/** What an edit did to the allowed-domains map. */
+/** Result of an edit of the allowed-domains map. */
 export interface DomainEdit {
-  /** The whole text after the edit; every line that was not meant is the same. */
+  /** The whole text after the edit; other lines are unchanged. */
   readonly text: string;
   readonly change: 'added' | 'replaced' | 'unchanged' | 'removed' | 'absent';
   /** The pattern in its canonical form. */
   readonly pattern: string;
-  /** The key as it stands, or stood, in the file, where it was there before. */
+  /** The key as written in the file before; null: there was none. */
   readonly key: string | null;
 }
 
 /**
- * Lets a pattern's hosts have the credential of a grant.
+ * Allows the hosts of a pattern the credential of a grant.
  *
- * @throws SidekeyError `input_invalid` for a pattern or a name that is none; `config_invalid` where the text is not
- * YAML, or is written in a way that cannot be edited without touching the rest.
+ * @throws SidekeyError `input_invalid` for an invalid pattern or name; `config_invalid` if the text is not
+ * YAML, or cannot be edited without changing other parts.
  */
 export function allowDomain(
   text: string,
@@ -46,14 +46,14 @@ export function setDomain(text: string, pattern: string, action: 'tunnel' | 'den
   return put(text, pattern, action);
 }
 
-/** Takes a pattern out of the map. @throws as `allowDomain` */
+/** Removes a pattern from the map. @throws as `allowDomain` */
 export function removeDomain(text: string, pattern: string): DomainEdit {
   const { canonical, key } = lookUp(text, pattern);
   if (key === null) return { text, change: 'absent', pattern: canonical, key };
   return { text: removeEntry(text, 'domains', key), change: 'removed', pattern: canonical, key };
 }
 
-/** What a person says of a provider on the command line; what is undefined stays as it is. */
+/** Provider settings of the command line; undefined values are not changed. */
 export interface ProviderEdit {
   readonly clientId?: string | undefined;
   /** A reference, never the secret. */
@@ -64,10 +64,10 @@ export interface ProviderEdit {
 }
 
 /**
- * Puts these into `providers.NAME`, which is made where it is missing. Every line that is not meant is the same.
+ * Sets values of `providers.NAME`, which is created if it is missing. Other lines are unchanged.
  *
- * @returns the whole text after the edit, and the keys that say something else than before
- * @throws SidekeyError `input_invalid` for a name that is none; `config_invalid` as `allowDomain`
+ * @returns the whole text after the edit, and the keys with a new value
+ * @throws SidekeyError `input_invalid` for an invalid name; `config_invalid` as `allowDomain`
  */
 export function setProvider(
   text: string,
@@ -101,7 +101,7 @@ export function setProvider(
   return { text: edited, changed };
 }
 
-/** What stands for a domain: `tunnel`, `deny`, or a grant. */
+/** Value of a domain: `tunnel`, `deny`, or a grant. */
 type DomainValue = string | Readonly<Record<string, string | boolean>>;
 
 function put(text: string, pattern: string, value: DomainValue): DomainEdit {
@@ -118,7 +118,7 @@ function put(text: string, pattern: string, value: DomainValue): DomainEdit {
   };
 }
 
-/** An entry that says more than its grant: what may be done there must not get lost when the grant is another. */
+/** Reports whether an entry has more than its grant, such as rules, which a change of the grant must keep. */
 function hasRules(current: unknown): boolean {
   return Object.keys(asMap(current)).some((name) => name !== 'grant' && name !== 'insecure');
 }
@@ -137,11 +137,11 @@ function putGrant(
   return putValue(text, ['domains', key, 'grant'], String(wanted['grant']));
 }
 
-/** The entry that means the same as the pattern, however it is written. */
+/** Returns the entry with the same canonical pattern. */
 function lookUp(text: string, pattern: string): { canonical: string; key: string | null; current: unknown } {
   const wanted = parsePattern(pattern);
   if (!isPattern(wanted)) {
-    // What stands before an @ may be a password.
+    // The text before an @ may be a password.
     const shown = JSON.stringify(pattern.replace(/^.*@/s, '…@'));
     throw new SidekeyError('input_invalid', `${shown} ${wanted.problem}.`, {
       hint: 'write host, host:port or *.suffix, such as api.example.com',
@@ -167,18 +167,18 @@ function asMap(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
 }
 
-/** What the new text is checked with. */
+/** Options for the validation of the new text. */
 interface WriteConfigOptions extends LoadOptions {
-  /** The text that the new one was made from. Where the file holds another by now, nothing is written. */
+  /** The text before the edit. If the file differs from it, nothing is written. */
   readonly previous?: string | undefined;
 }
 
 /**
- * Replaces the content of a config file in one step: a reader sees the old text or the new one, also after a crash.
- * The new text must load first, so that a bad edit changes nothing. Symlinks are followed; mode and owner stay.
+ * Replaces the content of a config file atomically, also across a crash. The new text must load first.
+ * Symlinks are followed; mode and owner are kept.
  *
- * @throws SidekeyError as `loadConfig` for the new text; `file_unwritable` where it cannot be written, or was
- * changed by somebody else since `previous` was read.
+ * @throws SidekeyError as `loadConfig` for the new text; `file_unwritable` if it cannot be written, or has
+ * changed since `previous` was read.
  */
 export async function writeConfigAtomically(
   file: string,

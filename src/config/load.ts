@@ -12,21 +12,24 @@ import { isLoopbackListen } from './scalar.ts';
 import { configSchema } from './schema.ts';
 import { validate } from './validate.ts';
 
-/** What a config file is read with. */
+/** Options for reading a config file. */
 export interface LoadOptions {
-  /** Where `env:` references look, when a secret is read. */
+  /** Variables for `env:` references, when a secret is read. */
   readonly env: NodeJS.ProcessEnv;
-  /** What file names in messages are relative to. Default: where the process is. */
+  /** Base of file names in messages. Default: the working directory. */
   readonly cwd?: string | undefined;
-  /** Folder of the built-in providers. Default: the shipped one. Those in `providers` beside the file go first. */
+  /**
+   * Folder of the built-in providers. Default: the shipped one. Definitions in `providers` beside the config
+   * file override them.
+   */
   readonly catalog?: string | undefined;
 }
 
 /**
- * Reads and checks a config file, wholly: either every line of it means something, or this rejects.
+ * Reads and validates a config file completely.
  *
- * @throws SidekeyError `config_missing` where there is no file; `config_invalid` with every problem, each with its
- * file, line and column; `listener_open` where other machines could use the proxy without a token.
+ * @throws SidekeyError `config_missing` if there is no file; `config_invalid` with every problem, each with
+ * its file, line and column; `listener_open` if other machines could use the proxy without a token.
  */
 export async function loadConfig(file: string, options: LoadOptions): Promise<Config> {
   const path = resolve(options.cwd ?? process.cwd(), file);
@@ -34,7 +37,7 @@ export async function loadConfig(file: string, options: LoadOptions): Promise<Co
 }
 
 /**
- * The same for a text that is to be, or was, the content of `file`.
+ * Validates a text as the content of `file`.
  *
  * @throws as `loadConfig`
  */
@@ -62,20 +65,20 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
   return deepFreeze(config);
 }
 
-/** What tells one text of a config file from another: `digest` of the config that was read from it. */
+/** Returns the hash of a config text: `digest` of its config. */
 export function digestOf(text: string): string {
   return hash('sha256', text);
 }
 
 const texts = new WeakMap<Config, string>();
 
-/** The text that a config was read from, for another process that is to have the same; null: it was made otherwise. */
+/** Returns the text of a config, for another process; null: it has none. */
 export function textOf(config: Config): string | null {
   return texts.get(config) ?? null;
 }
 
 /**
- * The text of a config file.
+ * Returns the text of a config file.
  *
  * @throws SidekeyError `config_missing`, `config_invalid`
  */
@@ -92,7 +95,7 @@ export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'c
   }
 }
 
-/** At most one byte more than a config file may have. */
+/** Reads at most one byte more than the maximum size. */
 function readBytes(file: string, name: string): Buffer {
   let content: ReturnType<typeof readRegularFile>;
   try {
@@ -117,7 +120,7 @@ function unreadable(name: string, what: string, cause?: unknown): SidekeyError {
   });
 }
 
-/** An open proxy that adds credentials hands them to whoever finds it. */
+/** Refuses an open proxy that adds credentials: any host could use them. */
 function refuseOpenListener({ proxy }: Config, name: string, position: Position): void {
   if (proxy.authentication === 'required' || isLoopbackListen(proxy.listen)) return;
   const message = `other machines can reach ${proxy.listen.host}, and proxy.authentication is optional, so they would need no token`;
@@ -131,14 +134,14 @@ function refuseOpenListener({ proxy }: Config, name: string, position: Position)
 }
 
 /**
- * Names of the environment variables that a config takes secrets from: the key, a proxy's password, what signs a
- * webhook. Those of client secrets stand with their providers (`Provider.environment`). In order, each once.
+ * Names of the environment variables for secrets of a config: the master key, the proxy password, the webhook
+ * secret. `Provider.environment` has those of client secrets. In order, each once.
  */
 export function environmentReferences(config: Omit<Config, 'providers'>): readonly string[] {
   return [...new Set(namesIn({ ...config, providers: null }))].toSorted();
 }
 
-// A walk, so that a setting that is added later is not forgotten here.
+// Visits all values, so that later settings are included.
 function namesIn(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   const { kind, source, name } = value as Readonly<Record<string, unknown>>;
@@ -146,7 +149,7 @@ function namesIn(value: unknown): string[] {
   return [...(isReference ? [name] : []), ...Object.values(value).flatMap(namesIn)];
 }
 
-/** Valid parts of a file that is not valid as a whole. For reports only: nothing may be served or changed by it. */
+/** Valid parts of an invalid file. For reports only: they must not be served or changed. */
 export interface PartialConfig {
   /** The config of the valid parts; the others have their defaults. */
   readonly config: Config;
@@ -190,11 +193,11 @@ interface Part {
   readonly value: unknown;
 }
 
-/** Splits a file at the lines that begin at the margin. `domains`, which names policies and providers, comes last. */
+/** Splits a file at unindented lines. `domains`, which refers to policies and providers, comes last. */
 function partsOf(text: string): readonly Part[] {
   const parts = text.split(/^(?=["']?[A-Za-z_][\w-]*["']?\s*:(?:\s|$))/m).flatMap((lines): Part[] => {
     const [, key] = /^["']?([A-Za-z_][\w-]*)/.exec(lines) ?? [];
-    // An unknown key is not repeated: it may be a secret in the wrong place.
+    // An unknown key is not repeated, because it may be a misplaced secret.
     if (key === undefined || !Object.hasOwn(configSchema.shape, key)) return [];
     const document = parseConfigDocument(lines);
     const value =

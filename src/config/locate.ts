@@ -6,37 +6,37 @@ import { fileURLToPath } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceScalar } from './yaml-splice.ts';
 
-/** Where the config file is, and who said so. */
+/** Location of the config file, and its origin. */
 export interface ConfigLocation {
   /** Absolute. */
   readonly file: string;
-  /** `option` and `environment` name a file that must be there; `home` and `xdg` may still have to be made. */
+  /** `option` and `environment` name an existing file; `home` and `xdg` may be created. */
   readonly origin: 'option' | 'environment' | 'checkout' | 'home' | 'xdg';
   /**
-   * For `xdg`: the folder of the store, the key, the CA and the audit file, which is another than the config's.
-   * Null: state lies where the file says, relative to it.
+   * For `xdg`: the folder of the store, the key, the CA and the audit file. Null: state paths are relative to
+   * the config file.
    */
   readonly state: string | null;
 }
 
-/** What says where the config file is. */
+/** Options that determine the location. */
 export interface LocateOptions {
   /** `--config FILE`. */
   readonly option?: string | undefined;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
-  /** The package that the program is part of. */
+  /** The root of this package. */
   readonly packageRoot: string;
-  /** Reports whether there is a file; the file system's answer unless a test gives another. */
+  /** Reports whether a file exists. Default: the file system. */
   readonly exists?: (file: string) => boolean;
 }
 
 /**
- * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else the checkout's own, else below `SIDEKEY_HOME`, else
- * the XDG places. The first that applies counts; there is no falling back from one to the next, because a mistyped
- * name would then run another configuration.
+ * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else that of the checkout, else below
+ * `SIDEKEY_HOME`, else at the XDG paths. Only the first applicable source is used, so that a mistyped name
+ * never selects another configuration.
  *
- * @throws SidekeyError `config_missing` where the environment does not even say where home is.
+ * @throws SidekeyError `config_missing` if the environment names no home folder.
  */
 export function locateConfig(options: LocateOptions): ConfigLocation {
   const { option, env, cwd, packageRoot, exists = existsSync } = options;
@@ -55,13 +55,16 @@ export function locateConfig(options: LocateOptions): ConfigLocation {
   };
 }
 
-/** Sources, and not what was built and installed from them: a container image has the shipped config too, read-only. */
+/**
+ * Reports whether the package is a checkout of the sources. An installed package also has the shipped config,
+ * read-only.
+ */
 function isCheckout(packageRoot: string, exists: (file: string) => boolean): boolean {
   const isInstalled = resolve(packageRoot).split(sep).includes('node_modules');
   return !isInstalled && exists(join(packageRoot, 'src', 'cli', 'index.ts'));
 }
 
-/** XDG Base Directory Specification 0.8: a path that is not absolute is to be ignored. */
+/** XDG Base Directory Specification 0.8: a relative path is ignored. */
 function xdg(env: NodeJS.ProcessEnv, name: string, fallback: string): string {
   const named = env[name];
   if (named !== undefined && isAbsolute(named)) return named;
@@ -73,10 +76,10 @@ function xdg(env: NodeJS.ProcessEnv, name: string, fallback: string): string {
 }
 
 /**
- * Makes the config file where it is to be made by us and is not there: the shipped default, folders 0700, file 0600.
- * A file that is there is never touched, not even one that appears at the same moment.
+ * Creates a missing config file at a default path from the shipped default: folders 0700, file 0600. Never
+ * changes an existing file, even one created concurrently.
  *
- * @returns whether a file was made
+ * @returns whether a file was created
  * @throws SidekeyError `file_unwritable`
  */
 export async function ensureConfig({ file, origin, state }: ConfigLocation): Promise<boolean> {
@@ -94,7 +97,7 @@ export async function ensureConfig({ file, origin, state }: ConfigLocation): Pro
     } finally {
       await handle.close();
     }
-    // A link, unlike a rename, fails where the name is taken.
+    // Unlike rename, link fails if the name exists.
     return await link(temporary, file).then(
       () => true,
       (cause: NodeJS.ErrnoException) => {
@@ -117,8 +120,8 @@ export async function ensureConfig({ file, origin, state }: ConfigLocation): Pro
 }
 
 /**
- * The shipped text for another place: without the line that names the schema beside it, and with state in `state`
- * where that is given.
+ * Returns the shipped text for another location: without its schema line, and with state paths in `state` if
+ * given.
  */
 export function defaultConfigText(shipped: string, state: string | null): string {
   const text = shipped.replace(/^# yaml-language-server:.*\n#?\n?/, '');
@@ -131,13 +134,12 @@ export function defaultConfigText(shipped: string, state: string | null): string
   }).reduce((edited, [path, value]) => replaceScalar(edited, path.split('.'), value), text);
 }
 
-/** What a shell would act on and what is not run here: there is no shell. */
+/** Shell syntax that is not supported, because no shell runs. */
 const shellSyntax = /[|&;<>()$`]/;
 
 /**
- * Splits a command line into its words the way a shell splits words, and does nothing else that a shell does:
- * `'…'` is literal, in `"…"` a backslash escapes `"` and `\`, outside of quotes it escapes any one character.
- * Text that a shell would expand or act on is a problem, not a surprise.
+ * Splits a command line into words like a shell, without expansions: `'…'` is literal, in `"…"` a backslash
+ * escapes `"` and `\`, and outside of quotes any character. Text that a shell would expand is a problem.
  */
 export function splitCommandLine(text: string): readonly string[] | { readonly problem: string } {
   const words: string[] = [];
@@ -151,7 +153,7 @@ export function splitCommandLine(text: string): readonly string[] | { readonly p
       else word = (word ?? '') + character;
     } else if (character === '\\') {
       if (next === '') return { problem: 'ends in a backslash' };
-      // POSIX: between double quotes a backslash stays where it escapes nothing.
+      // POSIX: between double quotes a backslash is kept if it escapes nothing.
       word = (word ?? '') + (quote === '"' && !/["\\]/.test(next) ? character + next : next);
       at += 1;
     } else if (character === quote) {
@@ -173,15 +175,13 @@ export function splitCommandLine(text: string): readonly string[] | { readonly p
   return words.length === 0 ? { problem: 'names no command' } : words;
 }
 
-/**
- * The package that this program is part of: what holds `config/`. The way up is the same from `src/` and from `dist/`.
- */
+/** Root of this package, with the folder `config/`; the same relative path from `src/` and `dist/`. */
 export const packageRoot: string = fileURLToPath(new URL('../..', import.meta.url));
 
-/** The program's door, in the sources as in what was compiled of them. */
+/** Entry point of the program, in the sources or compiled. */
 export const door: string = fileURLToPath(new URL('../sidekey.js', import.meta.url));
 
-/** Where a file of the package's `config/` folder is. */
+/** Returns the path of a file in the package's `config/` folder. */
 export function shippedFile(name: string): string {
   return fileURLToPath(new URL(`../../config/${name}`, import.meta.url));
 }

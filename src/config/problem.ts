@@ -1,28 +1,28 @@
 import { relative } from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 
-/** The way to a value: keys of maps and places in lists. */
+/** Path of a value: keys of maps and indices of lists. */
 export type Path = readonly (string | number)[];
 
-/** One thing that is wrong in a config file. It never repeats a value, because a value can be a secret. */
+/** A problem in a config file. It never contains a value, because a value can be a secret. */
 export interface Problem {
   /** 1-based; columns count UTF-16 units, as editors do. */
   readonly line: number;
   readonly column: number;
-  /** Empty: the file as a whole. */
+  /** Empty: the whole file. */
   readonly path: Path;
   /** The end of a sentence that begins with the path: `is not an IP address`. */
   readonly message: string;
 }
 
-/** More than these are not listed: the first ones explain the rest. */
+/** Maximum number of listed problems. */
 const maxListed = 20;
 
-/** `config_invalid`, with what is wrong and where. */
+/** `config_invalid`, with problems and their positions. */
 class ConfigInvalid extends SidekeyError {
   /**
-   * The first problem for the record, `sidekey.yaml:12:5: is not an IP address.`, and how many more there are. It names no
-   * key: in a file that is broken, what stands for one may be a secret.
+   * The first problem for logs, `sidekey.yaml:12:5: is not an IP address.`, and the number of others. It
+   * names no key: in an invalid file a key may be a secret.
    */
   readonly summary: string;
 
@@ -32,7 +32,7 @@ class ConfigInvalid extends SidekeyError {
   }
 }
 
-/** All problems as one error, a line each, in the order of the file. */
+/** Returns all problems as one error, one on each line, in the order of the file. */
 export function configInvalid(name: string, problems: readonly Problem[]): ConfigInvalid {
   const ordered = problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
   const lines = ordered.slice(0, maxListed).map((problem) => describeProblem(name, problem));
@@ -46,19 +46,19 @@ export function configInvalid(name: string, problems: readonly Problem[]): Confi
   );
 }
 
-/** Returns why a config was not taken over, for the record; undefined where that is not known. */
+/** Returns the reason that a config was not accepted, for logs; undefined if unknown. */
 export function summaryOf(error: unknown): string | undefined {
   if (error instanceof ConfigInvalid) return error.summary;
   return error instanceof SidekeyError ? error.message : undefined;
 }
 
-/** `config/sidekey.yaml:12:5: proxy.listen: is not …` */
+/** Formats a problem: `config/sidekey.yaml:12:5: proxy.listen: is not …` */
 export function describeProblem(name: string, { line, column, path, message }: Problem): string {
   const subject = path.length === 0 ? '' : `${formatPath(path)}: `;
   return `${name}:${line}:${column}: ${subject}${message}${message.endsWith('?') ? '' : '.'}`;
 }
 
-/** `proxy.listen`, `upstream.ca[0]`, `domains["api.github.com"]`. */
+/** Formats a path: `proxy.listen`, `upstream.ca[0]`, `domains["api.github.com"]`. */
 export function formatPath(path: Path): string {
   return path.reduce<string>((text, step) => {
     if (typeof step === 'number') return `${text}[${step}]`;
@@ -67,7 +67,7 @@ export function formatPath(path: Path): string {
   }, '');
 }
 
-/** A file as people name it: relative to where they are, if it is below. */
+/** Returns the name of a file for messages: relative to `cwd` if it is below. */
 export function displayName(file: string, cwd: string): string {
   const name = relative(cwd, file);
   return name === '' || name.startsWith('..') ? file : name;
@@ -81,7 +81,7 @@ export function deepFreeze<T>(value: T): T {
       deepFreeze(key);
       deepFreeze(inner);
     }
-    // What a map holds is not in its properties, so freezing alone would not hold it.
+    // Freezing a map does not freeze its entries.
     for (const method of ['set', 'delete', 'clear']) {
       Object.defineProperty(value, method, { value: refuse });
     }

@@ -4,7 +4,7 @@ import { text } from '../lib/schema-text.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import { endpoint, endpointTemplate, plainText } from './scalar.ts';
 
-/** How a provider's OAuth differs from the RFCs, as its definition says it. See `Dialect` for what each means. */
+/** Deviations of a provider's OAuth from the RFCs, as its definition has them. `Dialect` explains each. */
 
 const parameterName = text<string>({ description: 'The name of a parameter.' }, (value) =>
   /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/.test(value) ? value : { problem: 'is no name of a parameter' },
@@ -12,7 +12,7 @@ const parameterName = text<string>({ description: 'The name of a parameter.' }, 
 
 const parameters = z.record(parameterName, plainText('Its value.'));
 
-/** These are the flow's own: a definition that set them would break its checks. */
+/** Reserved for the flows: a definition that set them would break their checks. */
 const reserved = new Set([
   'state',
   'code_challenge',
@@ -47,7 +47,7 @@ const member = text<string>({ description: 'A member of a JSON answer; dots lead
   /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is no path of members' },
 );
 
-/** Longer than the durations of timers: refresh tokens die after months. */
+/** Longer than timers allow: refresh tokens expire after months. */
 const days = text<number>(
   { description: 'A number of days.', examples: ['90d'], pattern: '^[0-9]+d$' },
   (value) =>
@@ -207,5 +207,5 @@ export const dialectDefinition = z
   }))
   .meta({ description: 'Where the provider’s OAuth differs from the RFCs.' });
 
-/** A provider that keeps to the RFCs. */
+/** The dialect of a provider that follows the RFCs. */
 export const plainDialect: Dialect = dialectDefinition.parse({});

@@ -27,7 +27,7 @@ export const dpopDefinition = z
       'Tokens are bound to a key that stays in Sidekey, and each request carries a proof of it (DPoP, RFC 9449). A token that is not bound is refused.',
   });
 
-/** Parts of a definition that `dpop` has to fit. */
+/** Parts of a definition that `dpop` must fit. */
 interface Bound {
   readonly dpop?: DpopAlgorithm | null | undefined;
   readonly flows?: readonly Flow[] | undefined;
@@ -55,7 +55,7 @@ export function dpopPlaces(places: readonly InjectPlace[], dpop: Provider['dpop'
 }
 
 const named = schemes.filter(({ syntax }) => syntax !== null);
-/** `own` is no way to carry a credential everywhere. */
+/** `own` does not carry a credential. */
 const everywhere = named.filter(({ kind }) => kind !== 'own');
 
 const schemasOf = (all: typeof schemes) => all.flatMap(({ schemas }) => schemas);

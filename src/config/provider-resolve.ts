@@ -10,20 +10,20 @@ import type { ProviderDefinition } from './provider.ts';
 import { carriageProblem, createProviders, placeholdersProblem, type Providers } from './providers.ts';
 import { readSecret } from './secret-reference.ts';
 
-/** What providers are made of. */
+/** Sources of provider definitions. */
 interface DefineProvidersOptions {
   readonly catalog: Catalog;
   /** `providers` of the config file. */
   readonly own: Readonly<Record<string, ProviderDefinition>>;
   readonly document: ConfigDocument;
-  /** The config file: absolute, and as messages name it. */
+  /** The config file: its absolute path, and its name in messages. */
   readonly file: string;
   readonly name: string;
-  /** Where `env:` references look, when they are read. */
+  /** Variables for `env:` references, when they are read. */
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What says where tokens come from and where they go. */
+/** Keys that determine the sources and destinations of tokens. */
 const routes = [
   'authorization_endpoint',
   'device_authorization_endpoint',
@@ -37,14 +37,14 @@ const routes = [
   'probe',
 ] as const satisfies readonly (keyof ProviderDefinition)[];
 
-/** What of it says where tokens come from and go; undefined: nothing. */
+/** Returns the first such key of a definition; undefined: none. */
 function routeIn({ dialect, ...written }: Written): string | undefined {
   const route = routes.find((key) => written[key] !== undefined);
   const named = dialect?.refreshEndpoint ?? dialect?.revocation.url;
   return route ?? (named == null ? undefined : 'dialect');
 }
 
-/** Where a definition stands, for messages about its secret. */
+/** Position of a definition, for messages about its secret. */
 interface Place {
   readonly document: ConfigDocument;
   readonly file: string;
@@ -52,18 +52,18 @@ interface Place {
   readonly path: Path;
 }
 
-/** Where nothing else is said. */
+/** Default placement. */
 const asBearer: Provider['inject'] = [{ hosts: null, paths: null, as: { kind: 'bearer' } }];
 
 type Written = Omit<ProviderDefinition, 'settings' | 'extends'>;
 
 /**
- * The built-in providers and the file's own, by name. One of the catalog is made when it is asked for; those of the
- * file are made now, so that what is wrong with one is found now.
+ * Returns the built-in providers and those of the file, by name. Providers of the catalog are resolved at
+ * first use; those of the file at once, to report errors early.
  *
- * A definition of a built-in name adds to it (a client, scopes) as long as it leaves alone where tokens come from
- * and go. One that names any of that stands alone: half of it from the catalog would send a company's tokens to
- * the public service of the same name.
+ * A definition with a built-in name extends the built-in one (a client, scopes) unless it sets sources or
+ * destinations of tokens. Then it replaces it: mixing both could send a company's tokens to the public
+ * service of the same name.
  */
 export function defineProviders(options: DefineProvidersOptions): {
   readonly providers: Providers;
@@ -133,7 +133,7 @@ function build(
   settings: readonly Setting[],
   secrets: { readonly place: Place; readonly env: NodeJS.ProcessEnv },
 ): Provider {
-  // With a setting that has no value, what is filled in is an example: nothing may be sent there.
+  // A setting without a value contains an example, to which nothing may be sent.
   const isOpen = settings.some(({ value }) => value === null);
   const known = <T>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
   const audience = (known(definition.audience) ?? []).map((pattern) => pattern.text);
@@ -190,12 +190,12 @@ function build(
   };
 }
 
-/** A credential that is carried in no other way stands wherever its placeholder does. */
+/** A credential without another placement replaces its placeholder anywhere. */
 function everywhere(inject: Provider['inject']): Provider['placeholders'] {
   return inject.some(({ as }) => as.kind === 'placeholder') ? placeholderPlaces : [];
 }
 
-/** The client's secret is one more credential that programs do not get. */
+/** The client secret is also withheld from programs. */
 function environmentOf({ environment = {}, client_secret: reference }: Written): Provider['environment'] {
   const own = reference?.kind === 'env' ? { [reference.name]: null } : {};
   return variablesOf({ ...own, ...environment });
@@ -205,7 +205,7 @@ function variablesOf(environment: Written['environment'] = {}): Provider['enviro
   return Object.entries(environment).map(([name, placeholder]) => ({ name, placeholder }));
 }
 
-/** What the endpoints allow, where a definition does not say it. */
+/** Returns the flows that the endpoints support, if a definition names none. */
 function flowsOf(definition: Written): Provider['flows'] {
   if (definition.token_endpoint === undefined) return [];
   return [
@@ -215,7 +215,7 @@ function flowsOf(definition: Written): Provider['flows'] {
   ];
 }
 
-/** The secret is read when it is asked for, so that it is not held here and a rotated one is found. */
+/** Reads the secret at each use, so that it is not kept in memory and a rotated one is found. */
 function secretReader(
   { client_secret: reference }: Written,
   { place, env }: { readonly place: Place; readonly env: NodeJS.ProcessEnv },

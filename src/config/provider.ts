@@ -18,7 +18,7 @@ import {
 } from './scalar.ts';
 import { environmentName } from './secret-reference.ts';
 
-/** The keys and personal tokens that a person makes at the provider and pastes. See `PastedToken`. */
+/** API keys and personal tokens that the user creates at the provider. See `PastedToken`. */
 
 const partName = text<string>({ description: 'The name of a part.' }, (value) =>
   /^[a-z][a-z0-9_]{0,31}$/.test(value)
@@ -73,7 +73,7 @@ const tokenInjection = z.union(
   { error: 'must be { basic: … }, { headers: … } or aws' },
 );
 
-/** The parts that stand in a request; undefined: nothing says so. */
+/** Parts that a request contains; undefined: unknown. */
 function namesUsed(written: z.output<typeof tokenInjection> | undefined): readonly string[] | undefined {
   if (written === undefined) return undefined;
   if (written === 'aws') return ['access_key_id', 'secret_access_key'];
@@ -140,7 +140,7 @@ const tokenDefinition = z
   }))
   .meta({ description: 'Keys and personal tokens that are pasted: sidekey connect NAME --token.' });
 
-/** The one source of a provider's shape, in the config file and in the files of the catalog. */
+/** The schema of providers, in the config file and in the catalog. */
 
 const scope = text<string>({ description: 'One scope.' }, (value) =>
   /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
@@ -149,8 +149,8 @@ const scope = text<string>({ description: 'One scope.' }, (value) =>
 );
 
 /**
- * A program may check the form of its credential, so that is kept; and it must be seen to be none. Some forms allow
- * hexadecimal digits alone, which spell no word.
+ * A program may check the format of its credential, so the placeholder has that format, and is recognisable
+ * as one. Some formats allow only hexadecimal digits, which spell no word.
  */
 const placeholder = text<string>(
   {
@@ -177,7 +177,7 @@ const flows = [
   'aws_role',
 ] as const satisfies readonly Flow[];
 
-/** The flows, in a word or two for people. */
+/** Names of flows for users. */
 export const flowWords: Readonly<Record<Flow, string>> = {
   authorization_code: 'browser',
   device_code: 'device',
@@ -189,7 +189,7 @@ export const flowWords: Readonly<Record<Flow, string>> = {
   aws_role: 'AssumeRole',
 };
 
-/** Kinds of providers, in the order in which lists show them. */
+/** Categories of providers, in display order. */
 export const categories = [
   'sample',
   'ai',
@@ -212,7 +212,7 @@ export const categories = [
   'generic',
 ] as const;
 
-/** Where a part of a URL or a host is the customer's own: `{name}` in the other fields. */
+/** Customer-specific part of a URL or host: `{name}` in the other fields. */
 const setting = z.strictObject({
   description: plainText('What it is, and where it is found: the end of a sentence.'),
   example: plainText('What it looks like; it must make the other fields valid.'),
@@ -222,7 +222,7 @@ const setting = z.strictObject({
   }),
 });
 
-/** RFC 8252 §7.3: http stands for this machine alone. */
+/** RFC 8252 §7.3: http is allowed only for loopback. */
 const redirectUri = text<string>(
   {
     description:
@@ -364,7 +364,7 @@ const fields = {
           plainText('Its value.'),
         )
         .optional(),
-      /** A GraphQL query, say. */
+      /** Such as a GraphQL query. */
       json: z.record(z.string(), z.unknown()).optional().meta({ description: 'Sent as JSON with POST.' }),
       ok_field: plainText('A member of the JSON answer that is true where the credential works.').optional(),
     })
@@ -404,7 +404,7 @@ export const providerSchema = z
   })
   .meta({ description: 'Where consent and tokens come from, and where the credential may go.' });
 
-/** A provider of the catalog: whole. Only one of the user's own files may say where a client secret is. */
+/** A complete provider of the catalog. Only files of the user may refer to a client secret. */
 export const catalogProviderSchema = z
   .strictObject({
     ...fields,
@@ -416,7 +416,7 @@ export const catalogProviderSchema = z
   })
   .meta({ title: 'Sidekey provider', description: 'One provider of the catalog.' });
 
-/** A provider as the config file has it, checked value by value. */
+/** A validated provider of the config file. */
 export type ProviderDefinition = z.output<typeof providerSchema>;
-/** A provider as a file of the catalog has it. */
+/** A validated provider of the catalog. */
 export type CatalogProvider = z.output<typeof catalogProviderSchema>;

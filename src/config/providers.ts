@@ -10,29 +10,28 @@ import { schemeOf } from '../schemes/placement.ts';
 import { deepFreeze } from './problem.ts';
 
 /**
- * The providers of a config. `get` gives the same object each time, so that what is remembered of a provider can be
- * remembered by identity.
+ * The providers of a config. `get` returns the same object each time, so that caches can use its identity.
  */
 export interface Providers {
   /** All names, in order. */
   readonly names: readonly string[];
-  /** Those that the config file itself defines. */
+  /** Names of the providers in the config file. */
   readonly own: readonly string[];
-  /** @throws SidekeyError `config_invalid` where the file of a built-in provider is wrong */
+  /** @throws SidekeyError `config_invalid` if the file of a built-in provider is invalid */
   get(name: string): Provider | undefined;
-  /** Its `environment`, without the rest of it being read. */
+  /** Returns its `environment` without resolving the provider. */
   environment(name: string): Provider['environment'];
 }
 
-/** What providers of the catalog are made of. */
+/** Source of providers of the catalog. */
 interface BuiltIn {
   readonly names: readonly string[];
-  /** Asked for each once. */
+  /** Called once for each name. */
   readonly make: (name: string) => Provider | undefined;
   readonly environment: (name: string) => Provider['environment'];
 }
 
-/** @param own those of the config file, which go first */
+/** @param own providers of the config file, which take precedence */
 export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: BuiltIn): Providers {
   const made = new Map([...own].map(([name, provider]) => [name, deepFreeze(provider)]));
   return {
@@ -49,7 +48,7 @@ export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: Bui
   };
 }
 
-/** What of a definition says which credentials there are, and how they are carried. */
+/** Parts of a definition about credentials and their placement. */
 interface Carriage {
   readonly inject?: readonly InjectPlace[] | undefined;
   readonly token?: PastedToken | undefined;
@@ -57,8 +56,8 @@ interface Carriage {
 }
 
 /**
- * Returns why no credential that `connect` gets for a provider could be carried as its `inject` says: the end of a sentence. Null:
- * one could, or nothing is said of how one is got.
+ * Returns the reason that the `inject` of a provider suits no credential of `connect`: the end of a sentence.
+ * Null: it suits one, or no flow is defined.
  */
 export function carriageProblem({ inject = [], token, flows = [] }: Carriage): string | null {
   const carried = token?.inject.kind;
@@ -80,8 +79,8 @@ export function carriageProblem({ inject = [], token, flows = [] }: Carriage): s
 }
 
 /**
- * Returns why nothing could take the place of a placeholder where a definition says so: the end of a sentence. Null: it could. A
- * signature over what is replaced behind it would not hold, and credentials that sign are no value that could stand anywhere.
+ * Returns the reason that the placeholders of a definition cannot be replaced: the end of a sentence. Null:
+ * they can. A signature over replaced text would not verify, and signing credentials are not a value.
  */
 export function placeholdersProblem({ inject = [], placeholders = [], dpop = null }: Placing): string | null {
   if (placeholders.length === 0) return null;
@@ -93,7 +92,7 @@ export function placeholdersProblem({ inject = [], placeholders = [], dpop = nul
     : null;
 }
 
-/** What of a definition says where placeholders become the credential. */
+/** Parts of a definition about placeholders. */
 interface Placing extends Pick<Carriage, 'inject'> {
   readonly placeholders?: readonly PlaceholderPlace[] | undefined;
   readonly dpop?: unknown;

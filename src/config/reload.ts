@@ -16,7 +16,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { maxConfigBytes } from './document.ts';
 
-/** A config file whose edits act at once. */
+/** A config file whose edits take effect at once. */
 interface FollowedConfig {
   /**
    * Asked when a request has come: null where the last load says what the file says; else resolves when what it said
@@ -24,9 +24,9 @@ interface FollowedConfig {
    * loaded once too, until it changes.
    */
   newest(): Promise<void> | null;
-  /** Loads, whether the file has changed or not. */
+  /** Loads the file even if it has not changed. */
   reload(): Promise<void>;
-  /** Resolves when nothing is being loaded. */
+  /** Resolves when no load is in progress. */
   idle(): Promise<void>;
 }
 
@@ -48,7 +48,7 @@ export function followConfig(file: string, load: () => Promise<void>): FollowedC
     });
   }
 
-  /** One that is under way may have read the file before this call; one that begins after it has not. */
+  /** A load in progress may have read the file before this call, so a later one is awaited. */
   async function loadAfterNow(isDue: () => boolean): Promise<void> {
     await loading;
     if (loading === null && isDue()) begin();
@@ -64,24 +64,24 @@ export function followConfig(file: string, load: () => Promise<void>): FollowedC
   };
 }
 
-/** Whom to tell, and how patient to be. */
+/** Options of a watch. */
 interface WatchConfigOptions {
-  /** The content is another than when it was last looked at. It says nothing of whether it is valid: load it. */
+  /** Called if the content has changed; it may be invalid. */
   readonly onChange: () => void;
-  /** The file is gone, or the system cannot watch; what runs goes on, and the watch too. */
+  /** Called if the file is missing or cannot be watched; the watch continues. */
   readonly onError: (error: SidekeyError) => void;
   readonly signal?: AbortSignal | undefined;
-  /** How long to wait for more events after one, in milliseconds: editors write in several steps. */
+  /** Milliseconds to wait for further events after one: editors write in several steps. */
   readonly settleMs?: number | undefined;
-  /** How often to look without an event, in milliseconds: network and container file systems lose some. */
+  /** Milliseconds between checks without an event: network and container file systems lose some. */
   readonly safetyMs?: number | undefined;
 }
 
-/** A watch that runs. */
+/** A running watch. */
 export interface ConfigWatch {
-  /** Looks now; resolves when that is done and a change has been told. */
+  /** Checks now; resolves after a change was reported. */
   check(): Promise<void>;
-  /** Idempotent; after it nothing is told any more. */
+  /** Ends the watch. Idempotent. */
   close(): void;
 }
 
@@ -102,7 +102,7 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
   let settling: NodeJS.Timeout | undefined;
 
   const onEvent = (name: string | null): void => {
-    // A file in the same folder that is not ours, such as an audit file that grows, is not worth a look.
+    // Events of other files in the folder, such as an audit file, are ignored.
     const isOurs = name === null || linked || name === basename(path) || name === basename(definitions);
     if (closed || !isOurs) return;
     clearTimeout(settling);
@@ -143,9 +143,9 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
     if (closed) return;
     await arm();
     const isThere = (await inodeOf(path)) !== null;
-    // An editor that deletes and then writes leaves a gap; only a file that stays away is worth a word.
+    // Some editors delete the file before they write it: only a longer absence is reported.
     missing = isThere ? 0 : missing + 1;
-    // A close during the reading counts.
+    // The watch may have been closed during the read.
     if (isClosed()) return;
     if (missing === 2) options.onError(gone(path));
     if (!sources.differ()) return;
@@ -170,7 +170,7 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
 
 interface Folder {
   readonly watcher: FSWatcher;
-  /** A folder that was made anew under the same name needs a new watcher. */
+  /** A recreated folder of the same name needs a new watcher. */
   readonly inode: bigint;
 }
 
@@ -198,11 +198,11 @@ function cannotWatch(folder: string, cause: unknown): SidekeyError {
   );
 }
 
-/** What a file said, and who may touch it, of one and the same open file. */
+/** Content and metadata of one open file. */
 interface FileContent {
-  /** At most one byte more than was asked for: then there is more. */
+  /** At most one byte more than requested, which indicates a longer file. */
   readonly bytes: Buffer;
-  /** As `stat` has it. */
+  /** Mode as in `stat`. */
   readonly mode: number;
 }
 
@@ -213,10 +213,10 @@ interface FileContent {
  * @throws the error of the system where it cannot be opened or read
  */
 export function readRegularFile(path: string, most: number): FileContent | null {
-  // Not blocking: opening a FIFO would otherwise wait for somebody to write.
+  // Non-blocking: opening a FIFO would wait for a writer.
   const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   try {
-    // Asked of the open file, so that nobody swaps it between the question and the reading.
+    // Uses the open file, so that it cannot be replaced in between.
     const stat = fstatSync(file);
     if (!stat.isFile()) return null;
     let buffer = Buffer.alloc(Math.min(stat.size, most) + 1);
@@ -225,7 +225,7 @@ export function readRegularFile(path: string, most: number): FileContent | null 
       const count = readSync(file, buffer, length, buffer.length - length, null);
       length += count;
       if (count === 0 || length > most) break;
-      // It grew, or is of a file system that knows no sizes.
+      // The file has grown, or its file system reports no sizes.
       if (length === buffer.length) buffer = Buffer.concat([buffer], most + 1);
     }
     return { bytes: buffer.subarray(0, length), mode: stat.mode };
@@ -234,7 +234,7 @@ export function readRegularFile(path: string, most: number): FileContent | null 
   }
 }
 
-/** What a config is made of: its file, and the user's own provider definitions beside it. */
+/** The files of a config: the config file, and the user's provider definitions. */
 interface ConfigSources {
   /**
    * Reports whether they say something else than what was last taken; a file that is away says nothing. For each request: a
@@ -242,9 +242,9 @@ interface ConfigSources {
    * them has changed. Synchronous, so that nothing can happen between the look and what is done upon it.
    */
   differ(): boolean;
-  /** What they say now is what `differ` compares with. To be called before they are loaded. */
+  /** Stores the current content as the reference of `differ`. Called before a load. */
   take(): void;
-  /** To be called when they have been loaded: what was written meanwhile may be in what was loaded or not. */
+  /** Called after a load: content written meanwhile may or may not be part of it. */
   loaded(): void;
 }
 
@@ -257,9 +257,9 @@ const tickMs = 2_000;
 interface Taken {
   readonly paths: readonly string[];
   readonly stamps: readonly (BigIntStats | undefined)[];
-  /** Of all contents; null: there is no config file. */
+  /** Hash of all contents; null: there is no config file. */
   readonly digest: string | null;
-  /** True if any later change is sure to show in the stamps. */
+  /** True if any later change changes the stamps. */
   readonly settled: boolean;
 }
 
@@ -274,7 +274,7 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
 
   function read(): Taken {
     const now = Date.now();
-    // Stamps go first: what changes during the reading has another one afterwards.
+    // Stamps are read first, so that a change during the read changes them.
     const inFolder = stampOf(folder)?.isDirectory() === true ? namesIn(folder) : [];
     const paths = [file, folder, ...inFolder.map((name) => join(folder, name))];
     const stamps = paths.map(stampOf);
@@ -340,7 +340,7 @@ function namesIn(folder: string): readonly string[] {
   }
 }
 
-/** What a path says: its text, or why there is none. Who may write to a definition counts as much as what it says. */
+/** Returns the text of a path, or the error. Includes the permissions of a definition. */
 function saidBy(path: string, stamp: BigIntStats | undefined): string {
   if (stamp === undefined) return 'missing';
   const { size, mtimeNs, mode, uid } = stamp;

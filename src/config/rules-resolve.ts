@@ -10,11 +10,11 @@ import type { ConfigValues } from './schema.ts';
 
 /** The rules of all domains. */
 interface DefinedRules {
-  /** Of the domain with that key, as it is written; null: it has none. */
+  /** Returns the rules of the domain with that key, as written; null: it has none. */
   of(key: string, pattern: DomainPattern): DomainRules | null;
-  /** The policies by name, each as a domain would have it that has nothing else. */
+  /** The policies by name, each as the rules of a domain. */
   readonly policies: Policies;
-  /** What is wrong with any of them. What has a problem must not be used. */
+  /** Problems of the rules. Rules with problems must not be used. */
   readonly problems: readonly Problem[];
 }
 
@@ -28,21 +28,21 @@ export interface Policies {
   additionalRules(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
 }
 
-/** A rule where it stands, ready but for the names of its counters. */
+/** A rule with its position, complete except for the names of its counters. */
 interface Placed {
   readonly path: Path;
   readonly definition: RuleDefinition;
   readonly compiled: CompiledRule;
-  /** The entry of the domain that it came with, where it is one of a policy. */
+  /** Path of the domain entry that uses its policy; null: none. */
   readonly use: Path | null;
 }
 
-/** Rules after `{ policy: NAME }` was replaced, of which more would take long to compare with each other. */
+/** Maximum number of expanded rules, because comparing them takes quadratic time. */
 const maxExpanded = 1_000;
 
 /**
- * Puts the rules of policies where domains use them, makes all of them ready, and finds those that are never reached.
- * A rule of a policy is made ready once, however many domains use it; its counters are those of each domain.
+ * Expands policies, compiles all rules, and finds unreachable ones. Rules of a policy are compiled once; each
+ * domain has its own counters.
  */
 export function defineRules(
   { policies, domains }: Pick<ConfigValues, 'policies' | 'domains'>,
@@ -100,7 +100,7 @@ export function defineRules(
         if (rules === undefined) return null;
         const origin = at(['policies', policy], 'key');
         return compileRules({
-          // Not those of a domain that uses the policy itself: a request would count twice.
+          // With separate counters: a domain that uses the policy itself would count a request twice.
           ...withApprovalKeys({ text: `${text} besides` }, rules),
           default: 'deny',
           defaultOrigin: origin,
@@ -118,7 +118,7 @@ export function defineRules(
       const keyed = withApprovalKeys(pattern, rules);
       return compileRules({
         rules: keyed.rules,
-        // Where a person says what may be done, nothing else may.
+        // A list of rules implies that all else is refused.
         default: value.default ?? 'deny',
         key: keyed.key,
         defaultOrigin: value.default === undefined ? origin : at([...path, 'default'], 'key'),
@@ -137,7 +137,7 @@ function findUnreached(
   const told = new Set<Path>();
   for (const [index, later] of rules.entries()) {
     const before = rules.slice(0, index).find((earlier) => {
-      // Within one policy it is found once, where the policy stands.
+      // Within one policy it is reported once, at the policy.
       if (earlier.use !== null && earlier.use === later.use) return false;
       return conditionsCover(earlier.definition.conditions, later.definition.conditions);
     });
@@ -153,12 +153,15 @@ function unnamed(limit: LimitDefinition): RuleLimit {
   return { ...limit, key: '' };
 }
 
-/** What a rule matches and does: the same where it is moved, renamed, written in another order, or given another amount. */
+/**
+ * Returns the key of what a rule matches and does: independent of its position, name, order of fields and
+ * amounts.
+ */
 function keyOf({ conditions, outcome }: RuleDefinition): string {
   return hash('sha256', inOneOrder({ conditions, outcome })).slice(0, 16);
 }
 
-/** A condition as a text. Its lists mean one of theirs, in whatever order; a glob is its text. */
+/** Serialises a condition. Lists are sorted, because their order has no meaning; a glob is its text. */
 function inOneOrder(value: unknown): string {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   if ('text' in value) return JSON.stringify(value.text);
@@ -171,8 +174,8 @@ function inOneOrder(value: unknown): string {
 }
 
 /**
- * What a person agreed to is what the rules before theirs left over, so what a yes is kept for is called by those, too:
- * whoever takes a rule away or adds one makes no yes to a later one larger. The key of the domain is that of its default.
+ * Adds approval keys, which depend on the preceding rules: a standing approval must not cover more after such
+ * a rule is added or removed. The key of the domain is that of its default.
  */
 function withApprovalKeys(
   pattern: Pick<DomainPattern, 'text'>,
@@ -190,7 +193,7 @@ function withApprovalKeys(
   return { rules: keyed, key: key() };
 }
 
-/** Counters are called by the domain and the rule. */
+/** Names counters by the domain and the rule. */
 function countedFor({ text }: Pick<DomainPattern, 'text'>, { definition, compiled }: Placed): CompiledRule {
   if (definition.limits.length === 0) return compiled;
   const limits = definition.limits.map((limit, index) => {

@@ -13,9 +13,9 @@ import { type Glob, parseGlob } from '../policy/text.ts';
 import { isZone, weekdayNames } from '../policy/time-window.ts';
 import { name, parseDuration, size } from './scalar.ts';
 
-/** The single values of rules: see `scalar.ts`. */
+/** Value types of rules: see `scalar.ts`. */
 
-/** A list that says something: one without items would hold for nothing, or for everything, and nobody could tell. */
+/** A non-empty list: an empty one would be ambiguous. */
 export function some<T extends z.ZodType>(item: T, description: string): z.ZodArray<T> {
   return z.array(item).min(1, 'is empty; say what it may be, or take the key out').meta({ description });
 }
@@ -25,7 +25,7 @@ function glob(description: string): z.ZodType<Glob, string> {
   return text<Glob>({ description }, parseGlob);
 }
 
-/** RFC 9110 §9.1, in capitals as every method that is registered. */
+/** A method (RFC 9110 §9.1), in capitals like all registered methods. */
 function method(description: string): z.ZodType<string, string> {
   const told = { description, examples: ['GET', 'POST'], pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]+$" };
   return text<string>(told, (value) => {
@@ -34,7 +34,7 @@ function method(description: string): z.ZodType<string, string> {
   });
 }
 
-/** A path in which `*` is a segment or a part of one, and `**` any number of them. */
+/** A path glob: `*` matches a segment or a part of one, `**` any number of segments. */
 export function pathGlob(description: string): z.ZodType<PathGlob, string> {
   return text<PathGlob>(
     { description, examples: ['/v1/users/*', '/gmail/**'], pattern: '^/' },
@@ -56,7 +56,7 @@ function clientBlock(description: string): z.ZodType<Cidr, string> {
   return text<Cidr>({ description, examples: ['10.1.2.0/24', '::1'] }, (value) => {
     const block = parseCidr(value);
     if (block === null) return { problem: 'is no address and no block such as 10.1.2.0/24' };
-    // A client is known by its plain address, so such a block would hold nobody.
+    // Client addresses are in plain form, so such a block would match none.
     return plainAddress(block.address) === block.address
       ? block
       : { problem: 'is an IPv4 address in IPv6 form; write it as IPv4' };
@@ -97,7 +97,7 @@ function zone(description: string): z.ZodType<string, string> {
   );
 }
 
-/** `60/1m`: so many in that time. */
+/** `60/1m`: count and time. */
 function rate(description: string): z.ZodType<{ readonly count: number; readonly perMs: number }, string> {
   const told = {
     description,
@@ -120,7 +120,7 @@ function rate(description: string): z.ZodType<{ readonly count: number; readonly
 
 const outcomes = ['allow', 'deny', 'approve', 'tunnel'] as const satisfies readonly RuleOutcome[];
 
-/** What happens to a request. */
+/** Outcome of a rule. */
 export function outcome(description: string): z.ZodType<RuleOutcome, RuleOutcome> {
   return z.enum(outcomes).meta({ description });
 }
@@ -153,7 +153,7 @@ const bodySize = z
     return { min, max };
   });
 
-/** A limit, before it is known which domain it counts for. */
+/** A limit, independent of its domain. */
 export type LimitDefinition =
   Omit<Extract<RuleLimit, { kind: 'rate' }>, 'key'> | Omit<Extract<RuleLimit, { kind: 'budget' }>, 'key'>;
 
@@ -212,7 +212,7 @@ const parameter = text<string>({ description: 'The name of a parameter.' }, (val
   value === '' ? { problem: 'is empty' } : value,
 );
 
-/** Keys that say which requests a rule matches. */
+/** Keys for conditions of a rule. */
 const conditionShape = {
   methods: some(method('A method.'), 'Methods, in capitals.').optional(),
   paths: some(
@@ -258,7 +258,7 @@ const ruleShape = {
 
 const rule = z.strictObject(ruleShape);
 
-/** A rule, before it is known where it stands. */
+/** A rule, independent of its position. */
 export interface RuleDefinition {
   readonly name: string | null;
   readonly outcome: RuleOutcome;
@@ -310,7 +310,7 @@ function conditionsOf(written: Written): Conditions {
   };
 }
 
-/** More would take long to compare with each other. */
+/** Maximum number of rules, because comparing them takes quadratic time. */
 const mostRules = 500;
 
 const tooMany = { error: `has more than ${mostRules} rules` };
@@ -321,12 +321,12 @@ export const policyDefinition = some(rule.transform(define), 'Rules, the first t
   tooMany,
 );
 
-/** Takes the rules of a policy over, in place. */
+/** Reference to a policy, which its rules replace. */
 interface PolicyReference {
   readonly policy: string;
 }
 
-/** Rules of a domain, where `{ policy: NAME }` stands for those of a policy. */
+/** Rules of a domain, in which `{ policy: NAME }` includes those of a policy. */
 export const ruleList = some(
   z
     .strictObject({ policy: name('The policy whose rules stand here.').optional(), ...ruleShape })

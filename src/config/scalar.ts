@@ -12,12 +12,12 @@ import {
   type SecretReference,
 } from './secret-reference.ts';
 
-/** A path of a file or folder. Nothing is expanded in it, so what looks like an expansion is a mistake. */
+/** A path of a file or folder. Expansions are not supported and rejected. */
 export function pathText(description: string): z.ZodType<string, string> {
   return text<string>({ description }, readPath);
 }
 
-/** What `pathText` checks. */
+/** Validates a path for `pathText`. */
 export function readPath(value: string): string | { readonly problem: string } {
   if (value === '') return { problem: 'is an empty path' };
   if (/\p{Cc}/u.test(value)) return { problem: 'has a control character' };
@@ -82,7 +82,7 @@ export function secretReference(description: string): z.ZodType<SecretReference,
   });
 }
 
-/** A key of a map is checked where it stands and kept as written: what it means is found out once all are known. */
+/** A key of a map that is validated and kept as written; it is resolved when all keys are known. */
 export const keyOf = (of: z.ZodType<unknown, string>, description: string): z.ZodType<string, string> =>
   z
     .string()
@@ -112,7 +112,7 @@ export function hostName(description: string): z.ZodType<string, string> {
   });
 }
 
-/** What a CA may be held to: a host name, canonical; or an address, or a block of addresses. */
+/** A permitted name of a CA: a canonical host name, an address, or a block of addresses. */
 export function permittedName(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['acme.test', '10.1.2.0/24'] }, (value) => {
     if (parseCidr(value) !== null) return value;
@@ -132,10 +132,10 @@ export function address(description: string): z.ZodType<string, string> {
 const mapped = new BlockList();
 mapped.addSubnet('::ffff:0:0', 96, 'ipv6');
 
-/** No private block is wider: 10.0.0.0/8 and fc00::/7 are the widest there are. */
+/** Widest allowed blocks, as wide as 10.0.0.0/8 and fc00::/7. */
 const widest = { ipv4: 8, ipv6: 7 } as const;
 
-/** A block of addresses, or one. A block so wide that it turns the guard off is refused. */
+/** A block of addresses. Blocks wide enough to disable the address guard are rejected. */
 export function addressBlock(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['10.1.2.0/24', '192.168.1.10', 'fd00::/8'] }, (value) => {
     const block = parseCidr(value);
@@ -164,7 +164,7 @@ export function endpoint(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^https://' }, (value) => readUrl(value));
 }
 
-/** The same, where `{name}` may stand in the path for what is known later. */
+/** An endpoint with `{name}` in its path for a value that is known later. */
 export function endpointTemplate(description: string, name: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^https://' }, (value) => {
     const read = readUrl(value.replaceAll(`{${name}}`, name));
@@ -185,16 +185,16 @@ function readUrl(value: string): string | { readonly problem: string } {
   if (url.protocol !== 'https:') return { problem: 'is not https; secrets and tokens travel there' };
   if (url.username !== '' || url.password !== '') return { problem: 'has user information' };
   if (value.includes('#')) return { problem: 'has a fragment' };
-  // Two programs that read the host differently would talk to different servers.
+  // Programs that parse the host differently would connect to different servers.
   const [, host = ''] = /^https:\/\/(\[[^\]]*\]|[^/:?]*)/i.exec(value) ?? [];
   return canonicalHost(host) === null ? { problem: 'has a host that is not one' } : value;
 }
 
-/** Where a server of ours listens. */
+/** Address of a listener. */
 export interface ListenAddress {
   /** An IP address without brackets, or `localhost`. */
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port: number;
 }
 
@@ -228,7 +228,7 @@ export function isLoopbackListen({ host }: Pick<ListenAddress, 'host'>): boolean
   return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
-/** Words for people: one line, not empty. */
+/** Text for users: one line, not empty. */
 export function plainText(description: string): z.ZodType<string, string> {
   return text<string>({ description }, (value) =>
     /^[\x20-\x7e’“”–…éü]+$/.test(value) && value === value.trim()
@@ -237,7 +237,7 @@ export function plainText(description: string): z.ZodType<string, string> {
   );
 }
 
-/** A page for people. */
+/** URL of a web page. */
 export function webPage(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^https://' }, (value) => {
     const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
@@ -246,12 +246,12 @@ export function webPage(description: string): z.ZodType<string, string> {
   });
 }
 
-/** A URL that facts about agents and hosts are sent to: they are nobody else's affair. */
+/** URL of a receiver of confidential data about agents and hosts. */
 export function receiver(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['https://siem.example.com/sidekey'] }, readReceiver);
 }
 
-/** What `receiver` checks: https, or on this machine; without user information and fragment. */
+/** Validates a URL for `receiver`: https or loopback, without user information and fragment. */
 export function readReceiver(value: string): string | { readonly problem: string } {
   const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
   if (url === null) return { problem: 'is no URL' };
@@ -264,7 +264,7 @@ export function readReceiver(value: string): string | { readonly problem: string
   return value;
 }
 
-/** Of the host of a URL, which has all of 127/8 in one form (RFC 1122 §3.2.1.3). */
+/** Accepts hosts of a URL, which have 127/8 in canonical form (RFC 1122 §3.2.1.3). */
 function isLocal(host: string): boolean {
   return isLoopback(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

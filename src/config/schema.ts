@@ -23,8 +23,8 @@ import {
 import { upstreamSchema } from './upstream.ts';
 
 /**
- * The one source of the config file's shape: the types, the messages and `config/sidekey.schema.json` come from
- * here. Strict at every level: a key that is not named here is an error.
+ * The schema of the config file, from which types, messages and `config/sidekey.schema.json` are derived.
+ * Unknown keys are errors at every level.
  */
 
 const proxy = z.strictObject({
@@ -214,5 +214,5 @@ export const configSchema = z
   })
   .meta({ title: 'Sidekey configuration' });
 
-/** What the schema gives: values checked one by one, paths still as written. */
+/** Validated values, with paths as written. */
 export type ConfigValues = z.output<typeof configSchema>;

@@ -5,7 +5,7 @@ import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { readRegularFile } from './reload.ts';
 
-/** Where a secret is; never the secret itself. */
+/** Reference to a secret. */
 export type SecretReference =
   | { readonly kind: 'env'; readonly name: string }
   | { readonly kind: 'file'; readonly path: string }
@@ -21,7 +21,10 @@ const forms = 'write env:NAME, file:PATH or command:…, so that the secret itse
 /** Name of an environment variable, as shells take it (POSIX.1-2024, XBD 3.216). */
 export const environmentName = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Reads `env:NAME`, `file:PATH` or `command:WORDS…`. A literal secret is refused: a config file gets around. */
+/**
+ * Parses `env:NAME`, `file:PATH` or `command:WORDS…`. Rejects literal secrets, because config files are
+ * shared.
+ */
 export function parseSecretReference(text: string): SecretReference | ReferenceProblem {
   const [, kind, rest = ''] = /^(env|file|command):(.*)$/s.exec(text) ?? [];
   if (/\p{Cc}/u.test(rest)) return { problem: 'has a control character' };
@@ -46,26 +49,26 @@ export function isReference(parsed: SecretReference | ReferenceProblem): parsed 
   return !('problem' in parsed);
 }
 
-/** What a reference is read with. */
+/** Options for reading a reference. */
 export interface ReadSecretOptions {
   readonly env: NodeJS.ProcessEnv;
-  /** What relative paths are relative to, and where a command runs: the folder of the config file. */
+  /** Base of relative paths, and working directory of commands: the folder of the config file. */
   readonly cwd: string;
-  /** Where the reference stands, for messages: `config/sidekey.yaml:12:20: providers.acme.client_secret`. */
+  /** Position of the reference, for messages: `config/sidekey.yaml:12:20: providers.acme.client_secret`. */
   readonly where?: string | undefined;
-  /** How long a command may take, in milliseconds; 10 s where nothing is said. */
+  /** Time-out of a command in milliseconds. Default: 10 s. */
   readonly timeoutMs?: number | undefined;
 }
 
-/** No secret that anyone carries in a header is longer. */
+/** Maximum length of a secret. */
 const mostBytes = 65_536;
 
 /**
- * The secret that a reference stands for, read now. Of a file one newline at the end is not part of it; of a
- * command's output, white space around it is not.
+ * Reads the secret of a reference. Removes one newline at the end of a file, and white space around the
+ * output of a command.
  *
- * @throws SidekeyError `secret_missing` where there is none, `permissions_unsafe` where a file is open to everybody,
- * `input_invalid` where the value has control characters (it would break out of a header) or is too long.
+ * @throws SidekeyError `secret_missing` if there is none, `permissions_unsafe` if other users can read the
+ * file, `input_invalid` if the value is too long or has control characters, which could split a header.
  */
 export async function readSecret(reference: SecretReference, options: ReadSecretOptions): Promise<string> {
   const say = (what: string): string => {
@@ -86,7 +89,10 @@ export async function readSecret(reference: SecretReference, options: ReadSecret
   return value;
 }
 
-/** The reference for people. Of a command only the program, because its arguments may say too much. */
+/**
+ * Formats the reference for messages; of a command only the program, because its arguments may contain
+ * secrets.
+ */
 function describeReference(reference: SecretReference): string {
   switch (reference.kind) {
     case 'env':
@@ -131,7 +137,7 @@ function readSecretFile(path: string, say: Say): Buffer {
   if (content === null) {
     throw new SidekeyError('secret_missing', say('is not a file'), { hint: 'name a file after file:' });
   }
-  // Windows has no mode.
+  // Windows has no file modes.
   if (process.platform !== 'win32' && (content.mode & 0o007) !== 0) {
     throw new SidekeyError('permissions_unsafe', say('is open to every user of this machine'), {
       hint: `run: chmod 600 ${shellWord(path)}`,
@@ -141,7 +147,7 @@ function readSecretFile(path: string, say: Say): Buffer {
   return content.bytes;
 }
 
-/** Runs without a shell; what it writes to stderr is its own affair and goes nowhere. */
+/** Runs the command without a shell; discards its stderr. */
 function runSecretCommand(argv: readonly string[], options: ReadSecretOptions, say: Say): Promise<Buffer> {
   const [program = '', ...words] = argv;
   const timeoutMs = options.timeoutMs ?? 10_000;
@@ -156,7 +162,7 @@ function runSecretCommand(argv: readonly string[], options: ReadSecretOptions, s
       stdio: ['ignore', 'pipe', 'ignore'],
       shell: false,
       windowsHide: true,
-      // A group of its own, so that whatever the command started ends with it.
+      // A process group, so that its children are killed with it.
       detached: process.platform !== 'win32',
     });
     const end = (): void => {
@@ -164,7 +170,7 @@ function runSecretCommand(argv: readonly string[], options: ReadSecretOptions, s
         if (child.pid !== undefined && process.platform !== 'win32') process.kill(-child.pid, 'SIGKILL');
         else child.kill('SIGKILL');
       } catch {
-        // It has ended already.
+        // It has already exited.
       }
     };
     const pieces: Buffer[] = [];

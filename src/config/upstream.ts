@@ -16,7 +16,7 @@ import {
 } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
-/** The `upstream` part of the config file: what it may say, and what the program makes of it. */
+/** The `upstream` part of the config file: its schema and its settings. */
 
 const proxyUrl = text<Authority>(
   {
@@ -69,7 +69,7 @@ const proxy = z
   )
   .meta({ description: 'A proxy that every connection out goes through, by CONNECT.' });
 
-/** What goes past the proxy: names by their pattern, or addresses. */
+/** Upstreams that bypass the proxy: host patterns or addresses. */
 const exception = text<DomainPattern | Cidr>(
   {
     description: 'A host, host:port or *.suffix; an address or a block. Without a port: any port.',
@@ -130,36 +130,36 @@ export interface UpstreamConfig {
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs that may be dialed besides public addresses. */
   readonly privateAddresses: readonly string[];
-  /** What every connection goes through; null: nothing. */
+  /** Parent proxy of all connections; null: none. */
   readonly proxy: UpstreamProxyConfig | null;
-  /** What goes past it. */
+  /** Upstreams that bypass the proxy. */
   readonly noProxy: { readonly hosts: readonly DomainPattern[]; readonly blocks: readonly Cidr[] };
   readonly clientCertificates: readonly ClientCertificateConfig[];
 }
 
-/** A company's proxy. */
+/** A parent proxy. */
 export interface UpstreamProxyConfig {
   readonly authority: Authority;
   readonly login: {
     readonly user: string;
     readonly password: SecretReference;
-    /** Where the password stands in the config file, for messages. */
+    /** Position of the password in the config file, for messages. */
     readonly origin: string;
   } | null;
-  /** True if it looks names up. */
+  /** True if the proxy resolves names. */
   readonly remoteDns: boolean;
 }
 
-/** Where a client certificate lies. */
+/** Files of a client certificate. */
 export interface ClientCertificateConfig {
   readonly pattern: DomainPattern;
   readonly files: { readonly cert: string; readonly key: string } | { readonly pfx: string };
   readonly passphrase: SecretReference | null;
-  /** Where it stands in the config file, for messages. */
+  /** Its position in the config file, for messages. */
   readonly origin: string;
 }
 
-/** What paths and places are read with. */
+/** Context for paths and positions. */
 interface Surroundings {
   readonly absolute: (path: string) => string;
   readonly document: ConfigDocument;
@@ -167,7 +167,7 @@ interface Surroundings {
   readonly name: string;
 }
 
-/** Checked values into settings. */
+/** Converts validated values to settings. */
 export function toUpstreamConfig(
   values: z.output<typeof upstreamSchema>,
   { absolute, document, name }: Surroundings,
@@ -189,7 +189,7 @@ export function toUpstreamConfig(
     },
     clientCertificates: Object.entries(values.client_certificates).flatMap(([key, value]) => {
       const pattern = parsePattern(key);
-      // The schema has refused a key that is no pattern.
+      // The schema rejects invalid patterns.
       if (!isPattern(pattern)) return [];
       const origin = originOf(['upstream', 'client_certificates', key]);
       return { pattern, files: filesOf(value, absolute), passphrase: value.passphrase ?? null, origin };
@@ -205,7 +205,7 @@ function toProxy(value: z.output<typeof proxy> | undefined, origin: string): Ups
   return { authority: url, login, remoteDns };
 }
 
-/** The schema has seen to it that there are two of them, or the one. */
+/** The schema requires either both files or the single one. */
 function filesOf(
   { cert = '', key = '', pfx }: z.output<typeof clientCertificate>,
   absolute: (path: string) => string,

@@ -4,8 +4,8 @@ import { didYouMean } from '../lib/text.ts';
 import type { Path, Problem } from './problem.ts';
 
 /**
- * Checks a document against a schema: the value, or everything that is wrong with it, each at its place in the
- * text. No message repeats a value.
+ * Validates a document with a schema: returns the value, or all problems with their positions. No message
+ * contains a value.
  */
 export function validate<T>(
   schema: z.ZodType<T>,
@@ -41,12 +41,12 @@ function flatten(issue: z.core.$ZodIssue, base: Path): Finding[] {
     case 'invalid_key':
       return [{ path, of: 'key', message: issue.issues[0]?.message ?? issue.message }];
     case 'invalid_union': {
-      // The alternative that the value is a try at: one whose complaint is about something inside it, and which knows its keys.
+      // Selects the intended alternative: one with a problem inside the value, and without unknown keys.
       const alike = issue.errors.filter((issues) => !issues.some(isOfAnotherKind));
       const [only, another] = alike;
       const meant =
         alike.find((issues) => !issues.some(hasOtherKeys)) ??
-        // With a key too many, and all of its own.
+        // Else one with all of its own keys, and unknown ones.
         alike.find((issues) => issues.every(hasOtherKeys)) ??
         (another === undefined ? only : undefined);
       if (meant !== undefined) return meant.flatMap((inner) => flatten(inner, path));
@@ -65,7 +65,7 @@ function hasOtherKeys({ code, path }: z.core.$ZodIssue): boolean {
   return path.length === 0 && code === 'unrecognized_keys';
 }
 
-/** The end of a sentence for what a schema does not say itself. */
+/** Returns the end of a sentence for an issue without a message of the schema. */
 function describe(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':

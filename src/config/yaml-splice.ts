@@ -15,30 +15,33 @@ import { SidekeyError } from '../lib/errors.ts';
 import { yamlOptions } from './document.ts';
 
 /**
- * Changes to a YAML text that leave every other byte as it is. Printing the parsed document again would not:
- * it moves comments, folds lines and changes indentation. So the parser says where something stands, the text is
- * cut there, and the result is read again and must mean exactly what was asked for, or nothing is changed.
+ * Edits YAML text without changing other bytes. Printing the parsed document would move comments, fold lines
+ * and change indentation. The parser gives positions, the text is spliced there, and the result is parsed and
+ * must have exactly the intended value.
  */
 
-/** What can be put into a map: a text, true or false, a list of texts, or a map of texts and booleans; the latter two in brackets. */
+/**
+ * Value of a map entry: a text, a boolean, a list of texts, or a map of texts and booleans; the latter two in
+ * flow style.
+ */
 export type EntryValue = string | boolean | readonly string[] | Readonly<Record<string, string | boolean>>;
 
 type Entry = YAMLMap.Parsed['items'][number];
 
 /**
- * Sets `section.key` to `value`; `section` is a map at the top, and is made where it is missing. A key that is there
- * keeps its place and its spelling.
+ * Sets `section.key` to `value`; `section` is a top-level map, which is created if it is missing. An existing
+ * key keeps its position and spelling.
  */
 export function putEntry(text: string, section: string, key: string, value: EntryValue): string {
   return putValue(text, [section, key], value);
 }
 
-/** The same at any depth: `path` holds keys of maps, and those that are missing are made. */
+/** Sets a value at any depth: `path` has the keys of maps, which are created if they are missing. */
 export function putValue(text: string, path: readonly string[], value: EntryValue): string {
   return confirmed(text, splicePut(text, path, value), (before) => withValue(before, path, value));
 }
 
-/** Takes `section.key` away, with its lines. Comments above it stay: they may speak of what follows. */
+/** Removes `section.key` with its lines. Comments above it are kept: they may refer to the next entry. */
 export function removeEntry(text: string, section: string, key: string): string {
   return confirmed(text, spliceRemove(text, section, key), (before) => {
     const { [key]: _, ...rest } = asMap(before[section]);
@@ -46,7 +49,7 @@ export function removeEntry(text: string, section: string, key: string): string 
   });
 }
 
-/** Sets a text that is there, at a path of map keys, to another. */
+/** Replaces an existing text at a path of map keys. */
 export function replaceScalar(text: string, path: readonly string[], value: string): string {
   const node: unknown = readDocument(text).getIn(path, true);
   if (!isScalar(node) || !node.range) throw byHand();
@@ -65,7 +68,7 @@ function splicePut(text: string, path: readonly string[], value: EntryValue): st
       : appendBlock(text, blockEntry(path, value, '', newline), newline);
   }
   let map = root;
-  // What may stand in a block: nothing below braces does.
+  // Block entries cannot be in flow collections.
   let inFlow = map.flow === true;
   for (const [depth, key] of path.entries()) {
     const rest = path.slice(depth);
@@ -90,7 +93,7 @@ function splicePut(text: string, path: readonly string[], value: EntryValue): st
   throw byHand();
 }
 
-/** Puts a first entry into a map that is there and empty: `{}`, `null` or nothing. */
+/** Inserts the first entry into an empty map: `{}`, `null` or nothing. */
 function fillEmpty(
   text: string,
   pair: Entry,
@@ -105,9 +108,9 @@ function fillEmpty(
     const gap = /\s$/.test(text.slice(0, start)) ? '' : ' ';
     return `${text.slice(0, start)}${gap}{ ${entry} }${text.slice(end)}`;
   }
-  // What stands there makes room for a block below.
+  // The empty value is replaced by a block below.
   const head = text.slice(0, start);
-  // A comment needs its space, or it is none.
+  // A comment requires a space before it.
   const cut = text[end] === '#' ? head : head.trimEnd();
   const indent = `${indentOf(text, pair)}  `;
   return insertLine(
@@ -118,13 +121,13 @@ function fillEmpty(
   );
 }
 
-/** `a: { b: value }` */
+/** Formats `a: { b: value }`. */
 function flowEntry([key = '', ...below]: readonly string[], value: EntryValue): string {
   const inner = below.length === 0 ? valueText(value) : `{ ${flowEntry(below, value)} }`;
   return `${scalarText(key)}: ${inner}`;
 }
 
-/** The same as lines, each key of the path on its own; without the end of the last line. */
+/** Formats an entry as lines, one for each key of the path, without the last line break. */
 function blockEntry(
   [key = '', ...below]: readonly string[],
   value: EntryValue,
@@ -135,7 +138,7 @@ function blockEntry(
   return `${indent}${scalarText(key)}:${newline}${blockEntry(below, value, `${indent}  `, newline)}`;
 }
 
-/** Adds to the end, after an empty line. */
+/** Appends a block after an empty line. */
 function appendBlock(text: string, lines: string, newline: string): string {
   const gap = text === '' || /(^|\n)\r?\n$/.test(text) ? '' : newline;
   return `${endLine(text, newline)}${gap}${lines}${newline}`;
@@ -178,11 +181,11 @@ function insertIntoFlow(text: string, map: YAMLMap.Parsed, entry: string): strin
   return `${text.slice(0, open)} ${entry}${text.slice(open)}`;
 }
 
-/** Puts a line after the one that `offset` is on. */
+/** Inserts a line after the line of `offset`. */
 function insertLine(text: string, offset: number, line: string, newline: string): string {
   const at = lineEnd(text, offset);
   const head = endLine(text.slice(0, at), newline);
-  // A text that did not end its last line still does not.
+  // Keeps a missing line break at the end of the text.
   return head + line + (at === head.length ? newline : '') + text.slice(at);
 }
 
@@ -207,7 +210,7 @@ function startOf(entry: Entry): number {
   return entry.key.range[0];
 }
 
-/** The end of an entry's last value, without the comment that may follow. */
+/** Returns the end of the last value of an entry, without a comment after it. */
 function endOf(entry: Entry): number {
   const value: ParsedNode | null = entry.value;
   if (value === null) return entry.key.range[1];
@@ -238,7 +241,7 @@ function isList(value: EntryValue): value is readonly string[] {
   return Array.isArray(value);
 }
 
-/** Plain where it reads as the same text everywhere, else as JSON, which is YAML too. */
+/** Formats a text as plain scalar if that is unambiguous, else as JSON, which is valid YAML. */
 function scalarText(value: string): string {
   return /^[A-Za-z0-9_./][A-Za-z0-9_./:-]*$/.test(value) && parse(value) === value
     ? value
@@ -262,7 +265,7 @@ function valuesOf(text: string): Values {
   try {
     return asMap(readDocument(text).toJS({ maxAliasCount: 100 }));
   } catch {
-    // An alias whose anchor went away.
+    // An alias whose anchor was removed.
     throw byHand();
   }
 }
