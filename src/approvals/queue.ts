@@ -5,39 +5,39 @@ import type { Gone } from '../lib/http2-abort.ts';
 import type { ApprovalStore } from '../store/store.ts';
 import { type Answer, answerEvent, type Approval, type Question } from './approval.ts';
 
-/** What ends a wait. `removed`: the agent, the lease or the grant of the request is gone, and its question with it. */
+/** Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its question too. */
 type End =
   | { readonly kind: 'answer'; readonly answer: Answer }
   | { readonly kind: 'late' | 'gone' | 'stopping' | 'removed' };
 
-/** The requests of this process that wait. */
+/** Requests of this process that wait for an answer. */
 interface PendingApprovals {
-  /** Waits for whatever ends it first. */
+  /** Resolves with the first event that ends the wait. */
   until(question: Question, leaving: Gone): Promise<End>;
-  /** Ends a wait with its answer, where it is one of these. */
+  /** Ends the wait for this id, if there is one, with the answer. */
   answered(id: string, answer: Answer): void;
-  /** As `ApprovalStore.withdraw`. Where that fails, it rejects, and is tried again later. */
+  /** As `ApprovalStore.withdraw`. Rejects if that fails, and tries again later. */
   withdraw(id: string): Promise<Answer | null>;
-  /** Ends all waits, and those to come. */
+  /** Ends all present and future waits. */
   close(): void;
 }
 
-/** So many milliseconds a question can be answered without a sign of life from whoever asks. */
+/** Milliseconds for which a question can be answered after the last heartbeat of its process. */
 const leaseMs = 10_000;
 
-/** Milliseconds between signs of life: several may fail. */
+/** Milliseconds between heartbeats: several may fail. */
 const heartbeatMs = 2_000;
-/** Milliseconds between looks whether another process has answered; each costs about a microsecond. */
+/** Milliseconds between polls for answers of other processes; a poll takes about a microsecond. */
 const pollMs = 100;
 
-/** Answers may come from any process of the store: what it says is looked at while something waits. */
+/** Polls the store while a request waits: any process may answer. */
 function createPendingApprovals({
   store,
   now,
   timers,
 }: Pick<QueueParts, 'store' | 'now' | 'timers'>): PendingApprovals {
   const waiting = new Map<string, (how: End) => void>();
-  /** Over, and still to be withdrawn. */
+  /** Ended, and still to be withdrawn. */
   const over = new Set<string>();
   let stopLooking: (() => void) | null = null;
   let beatAt = 0;
@@ -50,7 +50,7 @@ function createPendingApprovals({
       if (now() >= beatAt) await beat();
       await readAnswers();
     } catch {
-      // A store that fails now may work again before the patience ends.
+      // A store that fails now may work again before the timeout.
     }
     lookLater();
   }
@@ -72,7 +72,7 @@ function createPendingApprovals({
       if (found === null) end({ kind: 'removed' });
       else if (found.answer !== null) end({ kind: 'answer', answer: found.answer });
     }
-    // What changed while this read is looked at again.
+    // A change during these reads is read at the next poll.
     seen = epoch;
   }
 
@@ -90,14 +90,14 @@ function createPendingApprovals({
           resolve(how);
         };
         const left = () => end({ kind: 'gone' });
-        // Whoever begins to wait has just said so.
+        // A question that was just stored counts as a heartbeat.
         if (waiting.size + over.size === 0) beatAt = now() + heartbeatMs;
         waiting.set(id, end);
         const cancel = timers.after(expiresAt - now(), () => end({ kind: 'late' }));
         leaving.listen(left);
         if (leaving.already) left();
         else if (closed) end({ kind: 'stopping' });
-        // It may have been answered before it was waited for.
+        // The answer may be older than this wait.
         seen = -1;
         lookLater();
       });
@@ -147,12 +147,12 @@ async function giveAnswer(
   }
 }
 
-/** What is asked, before it has a name and an end. */
+/** A question without its id and its times. */
 export type Asked = Omit<Question, 'id' | 'askedAt' | 'expiresAt' | 'aliveUntil'>;
 
-/** What comes of a question. */
+/** Result of a question. */
 export type ApprovalResult =
-  /** `standing`: the yes is for more than this request, and may be older. */
+  /** `standing`: the approval is for more than this request, and may be older. */
   | { readonly kind: 'allowed'; readonly id: string; readonly by: string; readonly standing: boolean }
   | { readonly kind: 'denied'; readonly id: string; readonly by: string }
   | { readonly kind: 'unanswered'; readonly id: string; readonly waitedMs: number }
@@ -161,28 +161,28 @@ export type ApprovalResult =
   /** The agent has as many requests waiting as it may. */
   | { readonly kind: 'too_many'; readonly maxPending: number };
 
-/** Where requests wait for people. */
+/** Requests that wait for a person. */
 export interface ApprovalQueue {
   /**
-   * Waits for a person, unless one said yes to this before. `onAsked` is awaited before the question can be seen, and
+   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the question; `onAsked`
    * may refuse by throwing.
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
   ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<ApprovalResult>;
-  /** Reports whether a yes for more than one request is neither over nor revoked. */
+  /** Resolves to true if a standing approval is neither expired nor revoked. */
   stands(id: string): Promise<boolean>;
-  /** Null: there is no such question (any more). */
+  /** Resolves to null if there is no such question, or no longer. */
   get(id: string): Promise<Approval | null>;
   /**
-   * As `ApprovalStore.answer`, on record first; a request that waits here goes on at once.
+   * As `ApprovalStore.answer`, audited first. A request that waits in this process continues at once.
    * @throws SidekeyError `audit_unavailable`: nobody was answered; `store_unavailable`
    */
   answer(id: string, answer: Answer): Promise<Approval | null>;
-  /** Refuses what waits, and what will ask. Idempotent. */
+  /** Refuses present and future questions. Idempotent. */
   close(): Promise<void>;
 }
 
-/** What a desk stands on. */
+/** Dependencies of the queue. */
 interface QueueParts {
   readonly store: { epoch(): number; readonly approvals: ApprovalStore };
   readonly audit: Pick<AuditLog, 'append' | 'note'>;
@@ -190,24 +190,24 @@ interface QueueParts {
   readonly now: () => number;
   readonly timers: { after(ms: number, run: () => void): () => void };
   readonly newId: () => string;
-  /** How long a request waits, and how many of one agent may wait at once: as the config says now. */
+  /** The present limits of the config. */
   readonly limits: () => { readonly timeoutMs: number; readonly maxPending: number };
-  /** Hears of each question once it can be answered; what it answers with is called when the question is over. */
+  /** Called with each question that can be answered; the returned function is called when the question has ended. */
   readonly announce?: (question: Question) => () => void;
 }
 
-/** So long it is known how a question was answered. */
+/** Milliseconds for which an ended question is kept. */
 const retentionMs = 86_400_000;
 
-/** At most so often, in milliseconds, what is older is looked for. */
+/** Least time between two removals of ended questions, in milliseconds. */
 const cleanupMs = 60_000;
 
-/** Requests ask here one by one; who waits in this process is in `waits.ts`. */
+/** Creates the queue of one process. */
 export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
   const { store, now, limits } = parts;
   const pending = createPendingApprovals(parts);
   const asking = new Set<Promise<unknown>>();
-  /** Of each agent, those that wait and those that are about to. */
+  /** Requests of each agent that wait or are about to. */
   const counts = new Map<string | null, number>();
   let forgotAt = -cleanupMs;
   let closed = false;
@@ -218,7 +218,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     else counts.set(agent, count);
   }
 
-  /** How many requests of an agent wait, in all processes of the store. */
+  /** Counts the waiting requests of an agent in all processes of the store. */
   async function countAll(agent: string | null): Promise<number> {
     const waiting = await store.approvals.waiting(now());
     return waiting.filter(({ who }) => who.agent === agent).length;
@@ -251,7 +251,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     const how = await pending.until(question, leaving);
     over?.();
     const { id } = question;
-    // From here on nobody can answer it, so that no yes is left over for nobody.
+    // From here on nobody can answer it, so no approval is left over.
     const answer = how.kind === 'answer' ? how.answer : await pending.withdraw(id);
     if (how.kind !== 'answer' && how.kind !== 'late') return { kind: how.kind };
     if (answer === null) return { kind: 'unanswered', id, waitedMs: timeoutMs };

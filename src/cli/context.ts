@@ -93,13 +93,9 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       return parseConfig(text, file, { env });
     },
     async parsePartialConfig() {
-      const [{ file }, { readConfigText }, salvage] = await Promise.all([
-        location(),
-        import('../config/load.ts'),
-        import('../config/load.ts'),
-      ]);
-      const text = await readConfigText(file).catch(() => null);
-      return text === null ? null : salvage.parsePartialConfig(text, file, { env });
+      const [{ file }, loading] = await Promise.all([location(), import('../config/load.ts')]);
+      const text = await loading.readConfigText(file).catch(() => null);
+      return text === null ? null : loading.parsePartialConfig(text, file, { env });
     },
     async withState(use) {
       const [config, { openState }] = await Promise.all([context.config(), import('../app/state.ts')]);

@@ -19,34 +19,34 @@ import type {
 } from './rule.ts';
 import { type TimeWindow, weekdayNames } from './time-window.ts';
 
-/** What the rules of a domain say of a request, and why. */
+/** Result of the rules of a domain for one request, with its reason. */
 export interface RuleResult {
   readonly outcome: RuleOutcome;
-  /** Where the rule stands that decided, with its line. */
+  /** Position in the config of the rule that decided, with its line. */
   readonly rule: string;
-  /** The name that the file gives it. */
+  /** Name of that rule in the config; null if it has none. */
   readonly ruleName: string | null;
-  /** Of `approve`: what a person's yes is kept for, which changes when the rule does. Else null. */
+  /** For `approve`, the key under which an approval is kept: it changes with the rule. Else null. */
   readonly approvalKey: string | null;
-  /** The end of a sentence; nothing of the query and the body is in it. */
+  /** The end of a sentence, without any part of the query or the body. */
   readonly reason: string;
-  /** Of a denial. */
+  /** Set for a denial. */
   readonly code: FailureCode | null;
   readonly hint: string | null;
-  /** What counts the request before it leaves; empty for a denial. */
+  /** Limits that count the request before it is sent; empty for a denial. */
   readonly limits: readonly RuleLimit[];
-  /** Bytes of the response body; null: any. */
+  /** Largest response body in bytes; null: no limit. */
   readonly maxResponse: number | null;
-  /** Each rule that was asked, in order, and last what decided. */
+  /** Each rule that was evaluated, in order; the last one decided. */
   readonly steps: readonly RuleStep[];
   /**
-   * True if the ruling hangs on a body that was not read. It is then what would be if the body could not be read: read
-   * it, and ask again.
+   * True: the result depends on a body that was not read, and is the one for an unreadable body. Read the body and
+   * evaluate again.
    */
   readonly needsBody: boolean;
 }
 
-/** Asks the rules in turn. Never throws, whatever the facts. */
+/** Evaluates the rules in order. Never throws. */
 export function evaluateRules(domain: DomainRules, facts: RequestFacts): RuleResult {
   if (domain.readsMethods) {
     const override = methodOverride(facts, (method) =>
@@ -63,14 +63,14 @@ export function evaluateRules(domain: DomainRules, facts: RequestFacts): RuleRes
   return evaluateFirst(domain, facts);
 }
 
-/** Judges by the method of the request line. Before a person is asked, a form is read: it may name another method. */
+/** Evaluates by the method of the request line. A form is read before a person is asked: it may name another method. */
 function evaluateFirst(domain: DomainRules, facts: RequestFacts): RuleResult {
   const ruling = evaluateOnce(domain, facts);
   const isUnreadForm = facts.body === null && facts.contentLength !== 0 && hasForm(facts.contentType);
   return ruling.outcome === 'approve' && isUnreadForm ? { ...ruling, needsBody: true } : ruling;
 }
 
-/** Judges a request as one of the method that a parameter names. */
+/** Evaluates a request with the method that a parameter names. */
 function evaluateAs(
   domain: DomainRules,
   facts: RequestFacts,
@@ -81,7 +81,7 @@ function evaluateAs(
   return { ...ruling, reason };
 }
 
-/** Asks the rules in turn, by the method of the facts. */
+/** Evaluates the rules in order, by the method of the facts. */
 function evaluateOnce(domain: DomainRules, facts: RequestFacts): RuleResult {
   const [pathField] = domain.readsPath ? facts.pathFields : [];
   if (pathField !== undefined) return twoPaths(domain, pathField);
@@ -166,7 +166,7 @@ function denial(
   return { outcome: 'deny', approvalKey: null, reason, code, hint, limits: [], maxResponse: null };
 }
 
-/** A rule that restricts, and that nobody can tell whether it applies. */
+/** Denies because a restricting rule may or may not match. */
 function unclearResult({ rule }: CompiledRule, { condition }: RuleStep): RuleResultCore {
   const hint = `ask for one thing at a time, in its plain form: ${rule.origin} is about ${condition}`;
   return {
@@ -233,13 +233,13 @@ function twoPaths(domain: DomainRules, override: string): RuleResult {
   );
 }
 
-/** Refused before any rule is asked. */
+/** Denies before any rule is evaluated. */
 function violation({ origin }: DomainRules, what: string, hint: string): RuleResult {
   const ruled = { rule: origin, ruleName: null, steps: [], needsBody: false };
   return { ...ruled, ...denial(what, hint, 'policy_violation') };
 }
 
-/** Whatever a request needs none of is made here, once: a request is only asked. */
+/** Prepares a rule once, so that each request only runs its checks. */
 export function compileRule(rule: Rule): CompiledRule {
   const step = (result: ConditionResult, condition: string | null): RuleStep => ({
     rule: rule.origin,
@@ -264,12 +264,12 @@ function testOf<K extends ConditionName>(conditions: Pick<Conditions, K>, name: 
   return condition === null ? null : tests[name](condition);
 }
 
-/** The rules of one domain together. */
+/** Prepares the rules of one domain. */
 export function compileRules(
   domain: Pick<DomainRules, 'rules' | 'default' | 'defaultOrigin' | 'key' | 'mode' | 'origin'>,
 ): DomainRules {
   const reads = (name: ConditionName) => domain.rules.some(({ rule }) => rule.conditions[name] !== null);
-  // A person who is asked judges the method and the path that they are shown.
+  // A person who approves sees the method and the path.
   const asks = domain.default === 'approve' || domain.rules.some(({ rule }) => rule.outcome === 'approve');
   return {
     ...domain,
@@ -279,7 +279,7 @@ export function compileRules(
   };
 }
 
-/** One step of a decision in words: which rule, with its config line, and why it counts or does not. */
+/** Describes one step: the rule, its config line, and the reason why it matches or not. */
 export function describeStep({ rule, name, outcome, result, condition }: RuleStep): string {
   const subject = name === null ? rule : `${name}, ${rule}`;
   switch (result) {
@@ -292,7 +292,7 @@ export function describeStep({ rule, name, outcome, result, condition }: RuleSte
   }
 }
 
-/** What a rule is for, and what it asks of a request that it matches, without its outcome: `methods GET; paths /v1/**`. */
+/** Describes the conditions and requirements of a rule, without its outcome: `methods GET; paths /v1/**`. */
 export function describeRule({ conditions, requireReason, limits, maxResponse }: Rule): string {
   const names = Object.keys(conditions) as ConditionName[];
   const when = names
@@ -311,7 +311,7 @@ function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'
   const methods = `methods: [${/^[A-Z-]+$/.test(method) ? method : JSON.stringify(method)}]`;
   const read = path();
   const text = isUnread(read) ? '*' : `/${read.segments.join('/')}`;
-  // What the config file would take for more than this path, or for something else.
+  // These characters mean more than this path in the config file, or something else.
   if (/[*%;\\?#]|\p{Cc}|[^\x20-\x7e]/u.test(text)) return `- { ${methods} }`;
   return `- { ${methods}, paths: [${/^[A-Za-z0-9/._-]+$/.test(text) ? text : JSON.stringify(text)}] }`;
 }
