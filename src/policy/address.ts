@@ -7,7 +7,7 @@ export interface Cidr {
   readonly family: 'ipv4' | 'ipv6';
 }
 
-/** `10.1.2.0/24`, `fd00::/8`, `10.1.2.3`; null where it is none. */
+/** Parses `10.1.2.0/24`, `fd00::/8`, `10.1.2.3`; null if it is invalid. */
 export function parseCidr(text: string): Cidr | null {
   const slash = text.indexOf('/');
   const address = slash < 0 ? text : text.slice(0, slash);
@@ -25,23 +25,26 @@ const specialIPv4 = [
   '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
   '192.0.2.0/24', '192.88.99.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24',
   '224.0.0.0/4', '240.0.0.0/4',
-  // Public by number only: the host agent that hands out secrets in every Azure machine.
+  // A public address that serves secrets in every Azure machine: the host agent.
   '168.63.129.16/32',
 ];
 
-/** Within 2000::/3, the only IPv6 space that is global unicast (RFC 4291 §2.4), what is special all the same. */
+/** Special blocks within 2000::/3, the only global unicast space of IPv6 (RFC 4291 §2.4). */
 const specialIPv6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'];
 
-/** Prefixes after which an IPv4 address stands, and which reach that address: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC 6052). */
+/**
+ * Prefixes of IPv6 addresses that reach an embedded IPv4 address: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC
+ * 6052).
+ */
 const mappedPrefix = '::ffff:0:0/96';
 const embedding = [mappedPrefix, '64:ff9b::/96'];
 
-/** Says of a resolved address whether Sidekey may dial it. */
+/** Reports whether Sidekey may dial a resolved address. */
 export type AddressGuard = (address: string) => boolean;
 
 /**
- * Public addresses, and those that are listed. An IPv6 form that carries an IPv4 address is judged by the address
- * it carries; 6to4, Teredo and IPv4-compatible forms are never public.
+ * Allows public addresses and the listed ones. An IPv6 address with an embedded IPv4 address is checked as
+ * that address; 6to4, Teredo and IPv4-compatible addresses are never public.
  *
  * @param permitted blocks of `upstream.private_addresses`
  */
@@ -54,9 +57,9 @@ export function createAddressGuard(permitted: readonly Cidr[]): AddressGuard {
   };
 }
 
-/** Says of a plain address whether one of the blocks holds it. */
+/** Returns a test that reports whether one of the blocks contains a plain address. */
 export function createAddressBlocks(blocks: readonly Cidr[]): (address: string) => boolean {
-  // One list for each family: in a list of both, an IPv6 block such as ::/0 would hold every IPv4 address too.
+  // One list for each family: in a common list, an IPv6 block such as ::/0 would contain every IPv4 address.
   const ipv4 = blockList(blocks.filter(({ family }) => family === 'ipv4'));
   const ipv6 = blockList(blocks.filter(({ family }) => family === 'ipv6'));
   return (address) => {
@@ -77,8 +80,8 @@ const carriers = blockList(embedding.map(known));
 const mapped = blockList([known(mappedPrefix)]);
 
 /**
- * The plain form of an address: an IPv4-mapped one is, to a socket, the IPv4 address that it maps. Any other text is
- * its own plain form.
+ * Returns the plain form of an address: the IPv4 address of an IPv4-mapped one. Returns any other text
+ * unchanged.
  */
 export function plainAddress(address: string): string {
   return carriedIPv4(address, mapped) ?? address;
@@ -92,11 +95,11 @@ function isPublicIPv6(address: string): boolean {
   return !address.includes('%') && globalUnicast.check(address, 'ipv6') && !special.check(address, 'ipv6');
 }
 
-/** The IPv4 address inside an address of these blocks, or null. */
+/** Returns the IPv4 address embedded in an address of these blocks, or null. */
 function carriedIPv4(text: string, within: BlockList): string | null {
   const [address = ''] = text.split('%', 1);
   if (isIP(address) !== 6 || !within.check(address, 'ipv6')) return null;
-  // URL writes the last 32 bits as two groups in hex, whichever way they came.
+  // URL formats the last 32 bits as two groups in hex.
   const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1);
   const [high = 0, low = 0] = canonical
     .split(':')

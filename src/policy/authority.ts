@@ -1,8 +1,8 @@
 import { isIPv4, isIPv6 } from 'node:net';
 
 /**
- * Where a request goes: the one value that drives policy, credential, address, SNI and certificate check.
- * The host is canonical (see `host.ts`).
+ * Target of a request, used for policy, credential, address, SNI and certificate verification. The host is
+ * canonical (see `canonicalHost`).
  */
 export interface Authority {
   readonly scheme: Scheme;
@@ -13,10 +13,10 @@ export interface Authority {
 /** `https`, and plain `http`. */
 export type Scheme = 'https' | 'http';
 
-/** RFC 9110 §4.2: the port that a scheme has when none is written. */
+/** Default ports of the schemes (RFC 9110 §4.2). */
 export const defaultPort = { https: 443, http: 80 } as const satisfies Record<Scheme, number>;
 
-/** `host[:port]` (RFC 3986 §3.2, without user information) into an authority; null where it is not one. */
+/** Parses `host[:port]` (RFC 3986 §3.2, without user information); null if it is invalid. */
 export function parseAuthority(text: string, scheme: Scheme): Authority | null {
   const { host: hostText, port: portText } = splitPort(text);
   const host = canonicalHost(hostText);
@@ -24,21 +24,21 @@ export function parseAuthority(text: string, scheme: Scheme): Authority | null {
   return host === null || port === null ? null : { scheme, host, port };
 }
 
-/** `host:port` as CONNECT has it (RFC 9110 §9.3.6): the port must be there. */
+/** Parses `host:port` of a CONNECT (RFC 9110 §9.3.6): the port is required. */
 export function parseConnectTarget(text: string): Authority | null {
   return splitPort(text).port === null ? null : parseAuthority(text, 'https');
 }
 
-/** An absolute-form target (RFC 9112 §3.2.2), split into its authority and the raw bytes after it. */
+/** An absolute-form target (RFC 9112 §3.2.2): its authority, and the raw bytes after it. */
 export interface AbsoluteTarget {
   readonly authority: Authority;
-  /** Origin-form: the path and query exactly as written; `/` where there was none. */
+  /** Origin-form: the unchanged path and query; `/` if empty. */
   readonly path: string;
 }
 
 const absoluteForm = /^(https?):\/\/([^/?#]*)([^#]*)$/i;
 
-/** Null where the text is not an absolute `http` or `https` URI without user information and fragment. */
+/** Parses an absolute `http` or `https` URI without user information and fragment; null if it is invalid. */
 export function parseAbsoluteTarget(text: string): AbsoluteTarget | null {
   const [, scheme, authorityText, rest] = absoluteForm.exec(text) ?? [];
   if (scheme === undefined || authorityText === undefined || rest === undefined) return null;
@@ -47,17 +47,17 @@ export function parseAbsoluteTarget(text: string): AbsoluteTarget | null {
   return { authority, path: rest.startsWith('/') ? rest : `/${rest}` };
 }
 
-/** `host`, or `host:port` where the port is not the scheme's own: what belongs into a `Host` field. */
+/** Returns the value of a `Host` field: `host`, or `host:port` if the port is not the default. */
 export function authorityText({ scheme, host, port }: Authority): string {
   return port === defaultPort[scheme] ? host : `${host}:${port}`;
 }
 
-/** Reports whether two authorities are one and the same: scheme, host and port. */
+/** Reports whether two authorities have the same scheme, host and port. */
 export function sameAuthority(a: Authority, b: Authority): boolean {
   return a.host === b.host && a.port === b.port && a.scheme === b.scheme;
 }
 
-/** One to five digits, 1 to 65535, no sign and no leading zero; null otherwise. */
+/** Parses a port: 1 to 65535 without sign and leading zeros; null if it is invalid. */
 export function parsePort(text: string): number | null {
   if (!/^[1-9][0-9]{0,4}$/.test(text)) return null;
   const port = Number(text);
@@ -65,8 +65,8 @@ export function parsePort(text: string): number | null {
 }
 
 /**
- * Splits at the colon that begins the port, which is not one inside the brackets of an IPv6 address. Neither part is
- * checked; the port is null where there is no such colon.
+ * Splits at the colon before the port, outside of the brackets of an IPv6 address. Validates neither part;
+ * the port is null if there is none.
  */
 export function splitPort(text: string): { host: string; port: string | null } {
   const colon = text.indexOf(':', text.startsWith('[') ? text.lastIndexOf(']') : 0);
@@ -74,27 +74,27 @@ export function splitPort(text: string): { host: string; port: string | null } {
 }
 
 /**
- * The host by which callers reach the proxy itself, through itself. `internal` is kept for private use (ICANN board
- * resolution 2024.07.29.06), so nobody else has the name. No entry of the domain map may be about it, nobody looks it up,
- * and no request for it is forwarded.
+ * The host name of the proxy itself for its callers. `internal` is reserved for private use (ICANN board
+ * resolution 2024.07.29.06). The domain map cannot have it, it is never resolved, and requests for it are not
+ * forwarded.
  */
 export const ownHost = 'sidekey.internal';
 
-/** Reports whether a request is for the proxy itself, on whatever port. */
+/** Reports whether a request is for the proxy itself, on any port. */
 export function isOwn({ host }: Pick<Authority, 'host'>): boolean {
   return host === ownHost;
 }
 
 const notInHost = /[^\p{L}\p{M}\p{N}._-]/u;
-/** What is left of a name after IDNA. Some letters and numbers are mapped to more: `⑴` becomes `(1)`. */
+/** Allowed characters after IDNA, which maps some characters to several: `⑴` becomes `(1)`. */
 const asciiName = /^[a-z0-9._-]+$/;
 
 /**
- * The one canonical text of a host: lower case, IDNA applied (UTS #46, as WHATWG URL does it), no trailing dot,
- * an IPv6 address compressed and in brackets. Everything that compares hosts compares this.
+ * Returns the canonical form of a host: lower case, IDNA applied (UTS #46, as in WHATWG URL), no trailing
+ * dot, an IPv6 address compressed and in brackets. All comparisons of hosts use this form.
  *
- * Null where the text is no host, or where two programs could read it differently: numbers that some take for an
- * IPv4 address (`2130706433`, `0x7f.1`, `010.0.0.1`), empty labels, characters that a URL parser drops or decodes.
+ * Null if the host is invalid or ambiguous: numbers that some programs parse as an IPv4 address
+ * (`2130706433`, `0x7f.1`, `010.0.0.1`), empty labels, characters that a URL parser removes or decodes.
  */
 export function canonicalHost(text: string): string | null {
   if (text.startsWith('[')) {
@@ -108,17 +108,19 @@ export function canonicalHost(text: string): string | null {
   return host.split('.').every((label) => label.length > 0 && label.length <= 63) ? host : null;
 }
 
-/** Reports whether a canonical host is an IP address and not a name. */
+/** Reports whether a canonical host is an IP address. */
 export function isAddress(host: string): boolean {
   return host.startsWith('[') || isIPv4(host);
 }
 
-/** Reports whether a host of a redirect URI stands for this machine alone (RFC 8252 §7.3, §8.3). */
+/** Reports whether a host of a redirect URI is loopback (RFC 8252 §7.3, §8.3). */
 export function isLoopback(host: string): boolean {
   return host === '127.0.0.1' || host === '[::1]' || host === 'localhost';
 }
 
-/** A canonical host as sockets, certificates and `net` take it: an IPv6 address without its brackets. */
+/**
+ * Returns a canonical host in the form of sockets, certificates and `net`: an IPv6 address without brackets.
+ */
 export function bareHost(host: string): string {
   return host.startsWith('[') ? host.slice(1, -1) : host;
 }

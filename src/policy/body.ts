@@ -3,41 +3,47 @@ import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../li
 import { isOverride, type Parameter, parametersOf } from './method-override.ts';
 import { ambiguous, fold, jsonType, mediaTypeOf, memberOf } from './text.ts';
 
-/** What a request body asks for, in the protocols that rules know. */
+/** Facts about a request body, for the protocols of rules. */
 export interface BodyFacts {
-  /** The operations of a GraphQL request or batch; empty: there is no body. Null: it cannot be read as one. */
+  /**
+   * The operations of a GraphQL request or batch; empty: there is no body. Null: it is not readable as
+   * GraphQL.
+   */
   readonly graphql: readonly GraphqlOperation[] | null;
-  /** The messages of a JSON-RPC request or batch; empty: there is no body. Null: it cannot be read as one. */
+  /**
+   * The messages of a JSON-RPC request or batch; empty: there is no body. Null: it is not readable as
+   * JSON-RPC.
+   */
   readonly jsonrpc: readonly JsonRpcCall[] | null;
-  /** The parameters that may name a method, of a form or a JSON object; null: it has some that were not read. */
+  /** Parameters of a form or a JSON object that may name a method; null: some were not read. */
   readonly form?: readonly Parameter[] | null;
 }
 
 /** One message of JSON-RPC 2.0. */
 export interface JsonRpcCall {
-  /** Null: an answer, which calls nothing. */
+  /** Null: a response, which calls no method. */
   readonly method: string | null;
   /** The tool that `tools/call` calls (Model Context Protocol); null for every other method. */
   readonly tool: string | null;
 }
 
-/** What is read of a body. */
+/** A copy of a body, with the fields that describe it. */
 export interface BodyCopy {
   /** The one `Content-Type` field; null: there is none, or more than one. */
   readonly contentType: string | null;
-  /** The `Content-Encoding` field; null: there is none. What is encoded is not read. */
+  /** The `Content-Encoding` field; null: there is none. Encoded bodies are not read. */
   readonly contentEncoding: string | null;
   readonly bytes: Uint8Array;
 }
 
-/** Of a request that has no body: it asks for nothing. */
+/** Facts of a request without a body. */
 export const noBody: BodyFacts = Object.freeze({ graphql: [], jsonrpc: [] });
-/** Of a body that cannot be read, or was not. */
+/** Facts of an unread or unreadable body. */
 export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: null });
 
 /**
- * Reads a copy of a body. Whatever two programs might read differently is not read: then no condition on it holds for
- * an `allow` rule, and every one holds for a `deny` rule. Never throws: what is too large for the engine is not read.
+ * Reads a copy of a body. An ambiguous or too large body is unread: then no condition on it holds for an
+ * `allow` rule, and each one holds for a `deny` rule. Never throws.
  *
  * @param complete whether the copy is the whole body; a part of one is not read
  */
@@ -64,7 +70,8 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
   if (value === undefined) return unreadBody;
   const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
   const read = { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
-  // `method` is a member of every call of JSON-RPC; what is for the method alone, frameworks read from JSON too.
+  // `method` is a member of every JSON-RPC call; other parameters for the method are also read from JSON by
+  // some frameworks.
   const named = isJsonObject(value) ? [...value.keys()].filter(isOverride) : [];
   return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
 }
@@ -77,7 +84,7 @@ function decode(bytes: Uint8Array): string | null {
   }
 }
 
-/** All parts of a batch, or null where one of them cannot be read, or there is none, or there are too many. */
+/** Reads all parts of a batch; null if one is unreadable, or there are none or too many. */
 function readAll<T>(
   parts: readonly Json[],
   read: (part: JsonObject) => readonly T[] | null,
@@ -93,7 +100,7 @@ function readAll<T>(
 
 const toolsCall = 'tools/call';
 
-/** A method as the most forgiving server reads it: `Tools/Call ` names a tool for it, and a method without tools for others. */
+/** Normalises a method like the most lenient server: `Tools/Call ` names a tool for it. */
 function forgiven(method: string): string {
   return fold(method).replace(/[\s\p{Cc}]/gu, '');
 }
@@ -116,15 +123,18 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
   return typeof tool === 'string' ? [{ method, tool }] : null;
 }
 
-/** More parameters are not looked at one by one. */
+/** Maximum number of parameters that are read. */
 const maxParameters = 1_000;
 
-/** Reports whether a body of that `Content-Type` is a form, in the reading that finds most. */
+/** Reports whether some server reads a body of that `Content-Type` as a form. */
 export function hasForm(contentType: string | null): boolean {
   return /x-www-form-urlencoded|multipart\//i.test(contentType ?? '');
 }
 
-/** Reads the parameters of a form; undefined: it is none, null: it has too many. Decodes to find, not to judge. */
+/**
+ * Reads the parameters of a form; undefined: it is none, null: it has too many. Decodes leniently, to find
+ * all candidates.
+ */
 function formOf(contentType: string | null, bytes: Uint8Array): readonly Parameter[] | null | undefined {
   if (!hasForm(contentType)) return undefined;
   const text = new TextDecoder('latin1').decode(bytes);
@@ -132,7 +142,10 @@ function formOf(contentType: string | null, bytes: Uint8Array): readonly Paramet
   return parameters.length > maxParameters ? null : parameters;
 }
 
-/** Parts of `multipart/form-data` (RFC 7578 §4.2): what stands as a name in any line, and the line after the next empty one. */
+/**
+ * Returns parts of `multipart/form-data` (RFC 7578 §4.2): each name in any line, and the line after the next
+ * empty one.
+ */
 function partsOf(text: string): readonly Parameter[] {
   const parameters: Parameter[] = [];
   for (const { 1: quoted, 2: bare, index, 0: all } of text.matchAll(

@@ -14,14 +14,14 @@ import type {
 import { type Glob, matchesAny } from './text.ts';
 import { createTimeTest, type TimeWindow } from './time-window.ts';
 
-/** Asks which operations have one of the types and one of the names. */
+/** Returns a test for operations with one of the types and one of the names. */
 function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => ConditionResult {
   const fits = ({ type, name }: GraphqlOperation) =>
     (types === null || types.includes(type)) && (names === null || matchesAny(names, name));
   return ({ operations }) => bodyVerdictOf(operations(), fits);
 }
 
-/** Where methods are named, `tools` narrows `tools/call` alone; where none are, only the calls of these tools fit. */
+/** With methods, `tools` restricts only `tools/call`; without methods, only calls of these tools match. */
 function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadRequest) => ConditionResult {
   const fits = ({ method, tool }: JsonRpcCall) => {
     if (method === null || (methods !== null && !matchesAny(methods, method))) return false;
@@ -30,7 +30,7 @@ function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadReques
   return ({ calls }) => bodyVerdictOf(calls, fits);
 }
 
-/** Yes where all that is asked for fits, no where nothing does; else nobody can tell what the condition is to mean. */
+/** Returns yes if all items match, no if none does, else unclear. */
 function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean): ConditionResult {
   if (asked === null) return 'unclear';
   const isAny = asked.some(fits);
@@ -38,12 +38,12 @@ function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean)
   return asked.every(fits) ? 'yes' : 'unclear';
 }
 
-/** Asks one condition of a request. */
+/** Tests one condition of a request. */
 export type Test = (request: ReadRequest) => ConditionResult;
 
 type Tests = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[K]>) => Test };
 
-/** How each condition is asked, in the order in which they are: the cheap and telling ones first, the body last. */
+/** Tests of all conditions in evaluation order: cheap and selective ones first, the body last. */
 export const tests: Tests = {
   methods: methodTest,
   paths: pathTest,
@@ -69,14 +69,14 @@ function verdictOf(holds: boolean): ConditionResult {
   return holds ? 'yes' : 'no';
 }
 
-/** Methods are case-sensitive, and not every server knows: `delete` is for some what `DELETE` is. */
+/** Methods are case-sensitive, but some servers treat `delete` as `DELETE`. */
 function methodTest(methods: readonly string[]): Test {
   const known = new Set(methods);
   return ({ facts: { method } }) =>
     known.has(method) ? 'yes' : known.has(method.toUpperCase()) ? 'unclear' : 'no';
 }
 
-/** Where a path is another only by its case, by what nobody sees, or by what stands at its end, servers differ. */
+/** Servers differ in paths that differ only in case, invisible characters or suffixes. */
 function pathTest(globs: readonly PathGlob[]): Test {
   return (request) => {
     const path = request.path();
@@ -117,7 +117,7 @@ function timeTest(windows: readonly TimeWindow[]): Test {
   };
 }
 
-/** A parameter that stands more than once, or in another case too, means what all of its values mean, or nobody can tell. */
+/** A repeated parameter, or one in several cases, matches only if all of its values do. */
 function queryTest(wanted: ReadonlyMap<string, readonly Glob[]>): Test {
   const parameters = [...wanted].map(([name, globs]) => ({ name, lower: name.toLowerCase(), globs }));
   return (request) => {

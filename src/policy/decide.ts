@@ -6,7 +6,7 @@ import type { EchoGuard } from './leak-guard.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome } from './rule.ts';
 
-/** What policy needs to know; one value, replaced whole when the config changes. */
+/** Facts for decisions; replaced as a whole when the config changes. */
 export interface Policy {
   readonly domains: DomainMap;
   readonly unmatched: 'deny' | 'tunnel';
@@ -14,20 +14,23 @@ export interface Policy {
 
 /** Decision of policy on one request. */
 export type Decision =
-  /** `approve`: as `inject`, once a person has agreed. */
+  /** `approve`: like `inject`, after an approval. */
   | ({ readonly outcome: 'inject' | 'approve' } & GrantUse & Permission)
   | ({ readonly outcome: 'tunnel' } & Permission)
   | (Denial & DecisionBase);
 
-/** The grant whose credential a request gets, and how. */
+/** The grant for the credential of a request, and its settings. */
 interface GrantUse {
   /** Id, name or provider of the grant. */
   readonly grant: string;
   /** True: the credential may be sent over plain `http`. */
   readonly insecure: boolean;
-  /** Treatment of responses that show the credential. Default: `auto`. */
+  /** Treatment of responses that contain the credential. Default: `auto`. */
   readonly leakGuard?: EchoGuard | undefined;
-  /** Responses an hour that may show the credential to one agent. Default: see `createEchoLimit`. */
+  /**
+   * Maximum number of responses per hour that contain the credential of one agent. Default: see
+   * `createEchoLimit`.
+   */
   readonly leakLimit?: number | undefined;
 }
 
@@ -41,12 +44,12 @@ export interface Denial {
   readonly rule: string;
 }
 
-/** Fields of every decision. `steps` is empty where the domain has no rules. */
+/** Fields of every decision. `steps` is empty if the domain has no rules. */
 type DecisionBase = Pick<RuleResult, 'rule' | 'ruleName' | 'approvalKey' | 'reason' | 'steps' | 'needsBody'>;
 
 /** Conditions under which a request may be forwarded. */
 export interface Permission extends DecisionBase, Pick<RuleResult, 'limits' | 'maxResponse'> {
-  /** `report`: rules refuse, hold and limit nothing; their result is recorded. */
+  /** `report`: rules are not enforced, and their result is recorded. */
   readonly mode: DomainRules['mode'];
   /** Result of the rules in report mode, unless it is `allow`. */
   readonly reported: ReportedOutcome | null;
@@ -57,14 +60,14 @@ export interface ReportedOutcome extends Pick<RuleResult, 'code' | 'reason' | 'h
   readonly outcome: Exclude<RuleOutcome, 'allow'>;
 }
 
-/** Fields of a decision that no rule made. */
+/** Fields of a decision without rules. */
 const noRules = { ruleName: null, approvalKey: null, steps: [], needsBody: false } as const;
-/** The same for a request that may be forwarded. */
+/** Fields of a permission without rules. */
 const unrestricted = { ...noRules, limits: [], maxResponse: null, mode: 'enforce', reported: null } as const;
 
 /**
- * Decides on a whole request: by the entry of the domain map, as `decide`, then by its rules, which can only restrict what
- * the entry allows. Pure and total.
+ * Decides on a complete request: by the entry of the domain map, then by its rules, which can only restrict
+ * it. Pure and total.
  */
 export function decideRequest(policy: Policy, facts: RequestFacts): Decision {
   const { authority } = facts;
@@ -74,7 +77,7 @@ export function decideRequest(policy: Policy, facts: RequestFacts): Decision {
   return decision.outcome === 'inject' ? applyRules(decision, domain, facts) : decision;
 }
 
-/** Rules in report mode are not enforced; the additional rules are enforced all the same. */
+/** Applies the rules. Report mode does not affect the additional rules. */
 function applyRules(
   decision: GrantUse & Decision,
   { rules, additionalRules = [] }: Domain,
@@ -115,22 +118,19 @@ function applyResult(
   }
 }
 
-/**
- * Decides on a request whose scheme is known, by the map alone: rules are not asked. For what is not a request yet, or
- * no longer one.
- */
+/** Decides by the map without rules, for a known scheme: before or after a complete request. */
 export function decide(policy: Policy, authority: Authority): Decision {
   const domain = policy.domains.match(authority);
   return domain === null ? decideUnmatched(policy, authority) : decideMatched(domain, authority);
 }
 
 /**
- * Decides on a CONNECT, which names no scheme: `https`, and plain `http` where only that reading meets the entry.
- * What comes through an intercepted tunnel is decided anew, request by request.
+ * Decides on a CONNECT, which has no scheme: `https`, or `http` if only that matches the entry. Requests in
+ * an intercepted tunnel are decided separately.
  */
 export function decideConnect(policy: Policy, target: Authority): Decision {
   const plain: Authority = { ...target, scheme: 'http' };
-  // Each scheme meets whatever the other does, except that its default port also meets entries without a port.
+  // Both schemes match the same entries, except that a default port also matches entries without a port.
   const domain = policy.domains.match(target.port === defaultPort.http ? plain : target);
   if (domain === null) return decideUnmatched(policy, target);
   return decideMatched(domain, matchesPattern(domain.pattern, target) ? target : plain);

@@ -12,16 +12,16 @@ export interface Domain {
         readonly insecure: boolean;
         /** Absent: `auto`. */
         readonly leakGuard?: EchoGuard | undefined;
-        /** Echoes an hour that an agent gets; absent: the usual number. */
+        /** Echoes per hour and agent; absent: the default. */
         readonly leakLimit?: number | undefined;
       }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };
-  /** Where it stands in the config, for people. */
+  /** Position in the config, for messages. */
   readonly origin: string;
-  /** What may be done there; where there is none, everything. Only with a grant. */
+  /** Rules for requests; absent: all are allowed. Only with a grant. */
   readonly rules?: DomainRules;
-  /** What a request has to pass besides: each of them can only take away. In the config file there are none. */
+  /** Additional rules, each of which can only restrict. Not part of the config file. */
   readonly additionalRules?: readonly DomainRules[];
 }
 
@@ -31,30 +31,33 @@ export function matchesPattern(pattern: DomainPattern, authority: Authority): bo
   return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
 }
 
-/** The hosts that entries with a grant name whole, in their order: a host that only a wildcard covers is not known before it is asked for. */
+/** Returns the hosts without wildcard of entries with a grant, in order. */
 export function exactHosts(domains: readonly Domain[]): string[] {
   return domains
     .filter(({ pattern, action }) => !pattern.wildcard && action.kind === 'grant')
     .map(({ pattern }) => pattern.host);
 }
 
-/** A map of patterns, ready to be asked. */
+/** A map from patterns to entries. */
 interface PatternMap<T> {
-  /** All of them, in the order in which they were given. */
+  /** All entries in their order. */
   readonly entries: readonly T[];
-  /** The most specific entry that covers the authority: exact host, then the longest suffix; at each, a port that is written beats none. */
+  /**
+   * Returns the most specific entry for the authority: exact host, then the longest suffix; a pattern with a
+   * port precedes one without.
+   */
   match(authority: Authority): T | null;
 }
 
-/** The allowed-domains map, ready to be asked. */
+/** The allowed-domains map. */
 export type DomainMap = PatternMap<Domain>;
 
-/** Builds the map; the patterns are all different (the config's validation sees to it). */
+/** Creates the map; the config validation ensures unique patterns. */
 export function createDomainMap(domains: readonly Domain[]): DomainMap {
   return createPatternMap(domains);
 }
 
-/** The same of anything that stands under a pattern. */
+/** Creates a map of any values with patterns. */
 export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
   entries: readonly T[],
 ): PatternMap<T> {
@@ -65,7 +68,7 @@ export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
     entries,
     match(authority) {
       let entry = at(authority.host, authority);
-      // An address has dots and no suffixes: a pattern such as `*.0.0.1` is refused, so none is found here.
+      // Addresses have no suffixes: a pattern such as `*.0.0.1` is invalid, so none is found here.
       for (let dot = authority.host.indexOf('.'); entry === null && dot >= 0;) {
         entry = at(`*${authority.host.slice(dot)}`, authority);
         dot = authority.host.indexOf('.', dot + 1);
@@ -75,7 +78,7 @@ export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
   };
 }
 
-/** Reports whether everything that a pattern stands for is within an audience. An entry that cannot be read covers nothing. */
+/** Reports whether an audience includes all hosts of a pattern. An invalid entry includes none. */
 export function isWithin(audience: readonly string[], pattern: DomainPattern): boolean {
   return audience
     .map(parsePattern)
@@ -95,7 +98,7 @@ function covers(entry: DomainPattern, pattern: DomainPattern): boolean {
 
 /** A key of the domain map, or an entry of an audience: `host`, `host:port` or `*.suffix`, with or without a port. */
 export interface DomainPattern {
-  /** The canonical text: two patterns that match the same have the same. */
+  /** The canonical text: equivalent patterns have the same. */
   readonly text: string;
   /** Canonical host; for a wildcard the suffix without its `*.`. */
   readonly host: string;
@@ -104,12 +107,12 @@ export interface DomainPattern {
   readonly port: number | null;
 }
 
-/** Reason why a text is no pattern, as the end of a sentence. */
+/** Reason that a pattern is invalid, as the end of a sentence. */
 interface PatternProblem {
   readonly problem: string;
 }
 
-/** Reads one pattern. */
+/** Parses one pattern. */
 export function parsePattern(text: string): DomainPattern | PatternProblem {
   if (/^[a-z]+:\/\//i.test(text))
     return { problem: 'is a URL; write the host alone, such as api.example.com' };
@@ -131,7 +134,7 @@ export function parsePattern(text: string): DomainPattern | PatternProblem {
   return { text: `${wildcard ? '*.' : ''}${host}${port === null ? '' : `:${port}`}`, host, wildcard, port };
 }
 
-/** Reports whether `parsePattern` answered with a pattern. */
+/** Reports whether `parsePattern` returned a pattern. */
 export function isPattern(parsed: DomainPattern | PatternProblem): parsed is DomainPattern {
   return !('problem' in parsed);
 }

@@ -5,14 +5,14 @@ import { endOfQuoted, fold, memberOf, nextOf, percentDecoded } from './text.ts';
 /** One operation of a GraphQL document. */
 export interface GraphqlOperation {
   readonly type: 'query' | 'mutation' | 'subscription';
-  /** '' where it has none. */
+  /** Empty if it has none. */
   readonly name: string;
 }
 
-/** More operations of one request, or more calls in one batch, are not read: each rule looks at all of them. */
+/** Maximum number of operations in a request, and of calls in a batch: each rule checks all of them. */
 export const maxOperations = 1_000;
 
-/** Tokens other than texts, and what is ignored between tokens: GraphQL, edition of September 2025, §2.1. */
+/** Tokens except strings, and ignored characters between tokens: GraphQL, September 2025, §2.1. */
 const lexeme = /[_A-Za-z][_0-9A-Za-z]*|-?[0-9][0-9A-Za-z_.+-]*|\.\.\.|[!$&():=@[\]{|}]/y;
 const notIgnored = /[^\uFEFF\t \n\r,]/g;
 const lineEnd = /[\n\r]/g;
@@ -20,7 +20,7 @@ const lineEnd = /[\n\r]/g;
 function* lexemesOf(document: string): Generator<string> {
   for (let at = skipIgnored(document, 0); at < document.length; at = skipIgnored(document, at)) {
     const end = document[at] === '"' ? endOfText(document, at) : endOfLexeme(document, at);
-    // What is no token ends the reading: see `operationsOf`.
+    // An invalid token ends the iteration: see `operationsOf`.
     yield end < 0 ? '' : document.slice(at, end);
     if (end < 0) return;
     at = end;
@@ -38,7 +38,7 @@ function endOfLexeme(document: string, start: number): number {
   return lexeme.test(document) ? lexeme.lastIndex : -1;
 }
 
-/** Of a text in quotes, or of a block text: there, `\"""` is the one escape. */
+/** Returns the end of a string, or of a block string, whose only escape is `\"""`. */
 function endOfText(document: string, start: number): number {
   const block = '"""';
   if (!document.startsWith(block, start)) return endOfQuoted(document, start);
@@ -48,8 +48,8 @@ function endOfText(document: string, start: number): number {
 }
 
 /**
- * Reports whether a token can stand in a selection set outside of arguments (§2.4). A text or a number cannot: a server
- * that takes the document for JSON would run what the text says.
+ * Reports whether a token is allowed in a selection set outside of arguments (§2.4). Strings and numbers are
+ * not: a server that parses the document as JSON would run the content of the string.
  */
 function isInSelection(token: string): boolean {
   return /^(?:[_A-Za-z]|\.\.\.$|[:(){}@]$)/.test(token);
@@ -59,14 +59,13 @@ const opening = new Set(['(', '[', '{']);
 const closing: Readonly<Record<string, string>> = { ')': '(', ']': '[', '}': '{' };
 
 /**
- * The operations of an executable document (§2.3), all of them: which one runs is said outside of it, in places that
- * servers look up in different order. Null where the text is no such document, or one of more than `maxOperations`.
- * Selections are not looked into.
+ * Returns all operations of an executable document (§2.3): servers differ in how they select one. Null if the
+ * document is invalid or has more than `maxOperations`. Skips selections.
  */
 export function operationsOf(document: string): readonly GraphqlOperation[] | null {
   const operations: GraphqlOperation[] = [];
   const open: string[] = [];
-  // What a definition has said so far, before its selection set: `query`, and the name after it.
+  // Tokens of a definition before its selection set: `query`, and the name after it.
   let head: { readonly keyword: string; name: string; follows: boolean } | null = null;
   let described = false;
   for (const found of lexemesOf(document)) {
@@ -102,9 +101,9 @@ export function operationsOf(document: string): readonly GraphqlOperation[] | nu
   return open.length === 0 && head === null && !described && operations.length > 0 ? operations : null;
 }
 
-/** GraphQL requests as clients send them (GraphQL over HTTP, §5): the document and what stands beside it. */
+/** GraphQL requests as clients send them (GraphQL over HTTP, §5): the document and its parameters. */
 
-/** What clients call a document that the server knows already, as `documentName` writes it. */
+/** Parameter names for a document that the server has stored, as normalised by `documentName`. */
 const hashNames = new Set([
   'id',
   'hash',
@@ -135,21 +134,21 @@ const hashNames = new Set([
 ]);
 
 /**
- * A name as the most forgiving server reads it: `Query`, `query[]`, ` query` and `%71uery` are all `query`, and `doc_id` is
- * `docid`.
+ * Normalises a name like the most lenient server: `Query`, `query[]`, ` query` and `%71uery` become `query`,
+ * and `doc_id` becomes `docid`.
  */
 function documentName(name: string): string {
   const [bare = ''] = fold(percentDecoded(name)).replace(/^\[+/, '').split(/[[\]]/, 1);
   return bare.replace(/[^\p{L}\p{N}]/gu, '');
 }
 
-/** One request of a body, or of a batch; null: it cannot be read. A document that is named by its hash cannot. */
+/** Reads one request of a body or batch; null: it is unreadable, such as a document named by its hash. */
 export function operationsOfBody(request: JsonObject): readonly GraphqlOperation[] | null {
   const query = memberOf(request, 'query');
   const name = memberOf(request, 'operationName');
   if (typeof query !== 'string' || (name !== undefined && name !== null && typeof name !== 'string'))
     return null;
-  // Beside a document, servers differ in which of the two they run.
+  // If there is also a document, servers differ in the one that they run.
   const namesDocument = [...request].some(([key, value]) => {
     const known = documentName(key);
     return value !== null && (hashNames.has(known) || (known === 'extensions' && hasDocumentName(value)));
@@ -161,7 +160,10 @@ export function operationsOfBody(request: JsonObject): readonly GraphqlOperation
   return isThere ? operations : null;
 }
 
-/** Reports whether `extensions` name a document, as those of Apollo do (`persistedQuery.sha256Hash`), or cannot be read. */
+/**
+ * Reports whether `extensions` name a document, like those of Apollo (`persistedQuery.sha256Hash`), or are
+ * unreadable.
+ */
 function hasDocumentName(extensions: Json): boolean {
   const value = typeof extensions === 'string' ? parseStrictJson(extensions) : extensions;
   if (value === null) return false;
@@ -174,7 +176,7 @@ function isDocumentName(key: string): boolean {
   return hashNames.has(known) || known.startsWith('persisted') || known.startsWith('apq');
 }
 
-/** The operations that a URL names, also none; null: it names some that cannot be read. */
+/** Returns the operations of a URL, possibly none; null: some are unreadable. */
 export function urlOperations(query: ReadQuery): readonly GraphqlOperation[] | null {
   const documents = query.get('query') ?? [];
   for (const name of query.keys()) {

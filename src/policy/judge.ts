@@ -306,7 +306,7 @@ export function describeRule({ conditions, requireReason, limits, maxResponse }:
   ].join('; ');
 }
 
-/** The line of a rule that would allow just this request: its method, and its path where that has a reading. */
+/** Returns a rule line that allows just this request: its method, and its path if it is unambiguous. */
 function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'>): string {
   const methods = `methods: [${/^[A-Z-]+$/.test(method) ? method : JSON.stringify(method)}]`;
   const read = path();
@@ -317,16 +317,15 @@ function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'
 }
 
 /**
- * What two sets of rules say of a request that has to pass both: never more than either of them lets through. What both
- * count is counted, and the lesser bound holds. Where one wants a person's yes and the other lets no credential go along,
- * nothing does justice to both, and the request is refused.
+ * Combines the results of two sets of rules, both of which a request must pass: the stricter outcome, all
+ * limits, and the lower bounds. Refuses if one requires an approval and the other forbids a credential.
  */
 export function strictest(one: RuleResult, other: RuleResult): RuleResult {
   const first = strictestOutcome(one, other);
   const second = first === one ? other : one;
   const steps = [...one.steps, ...other.steps];
   if (first.outcome === 'deny') {
-    // A no that hangs on no body stands, whatever the body says to the other.
+    // A denial that is independent of the body is final.
     const isFinal = [one, other].some(({ outcome, needsBody }) => outcome === 'deny' && !needsBody);
     return { ...first, steps, needsBody: !isFinal };
   }
@@ -348,9 +347,9 @@ export function strictest(one: RuleResult, other: RuleResult): RuleResult {
   const bounds = [one.maxResponse, other.maxResponse].filter((bytes) => bytes !== null);
   return {
     ...first,
-    // A yes that was kept for one of them is none for both.
+    // An approval for one of them does not cover both.
     approvalKey: keys.length === 0 ? null : keys.join(' '),
-    // One rule that says both counts the request once.
+    // A rule in both sets counts the request once.
     limits: [...new Set([...one.limits, ...other.limits])],
     maxResponse: bounds.length === 0 ? null : Math.min(...bounds),
     steps,
@@ -358,10 +357,10 @@ export function strictest(one: RuleResult, other: RuleResult): RuleResult {
   };
 }
 
-/** From what refuses to what lets through. */
+/** Outcomes, strictest first. */
 const order = ['deny', 'tunnel', 'approve', 'allow'] as const satisfies readonly RuleResult['outcome'][];
 
-/** The one that decides. Of two that refuse, one that does so whatever the body says. */
+/** Returns the deciding result; of two denials, one that is independent of the body. */
 function strictestOutcome(one: RuleResult, other: RuleResult): RuleResult {
   const [a, b] = [order.indexOf(one.outcome), order.indexOf(other.outcome)];
   if (a !== b) return a < b ? one : other;
@@ -388,7 +387,7 @@ const words: Words = {
   jsonrpc: ({ methods, tools }) => describeBoth('jsonrpc', ['methods', methods], ['tools', tools]),
 };
 
-/** A condition that is given, as the config file says it. */
+/** Describes a condition in the words of the config file. */
 function describeCondition<K extends ConditionName>(conditions: Pick<Conditions, K>, name: K): string {
   return words[name](conditions[name] as NonNullable<Conditions[K]>);
 }
@@ -400,7 +399,7 @@ function describeBoth(name: string, ...parts: readonly Part[]): string {
   return [name, ...given].join(' ');
 }
 
-/** `mon, tue 09:00-17:30 Europe/Berlin` */
+/** Formats a window: `mon, tue 09:00-17:30 Europe/Berlin` */
 export function describeWindow({ from, to, weekdays, zone }: TimeWindow): string {
   const days = weekdays.length === 7 ? '' : `${weekdays.map((day) => weekdayNames[day]).join(' ')} `;
   return `${days}${clock(from)}-${clock(to)} ${zone}`;

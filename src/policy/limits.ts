@@ -3,17 +3,17 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { LimitScope, RuleLimit } from './rule.ts';
 
 /**
- * Every limit and timeout of the proxy in one table: its default, its unit, and what a client meets beyond it.
- * The config file's `limits` may set any of them. `ms` values are milliseconds; 0 where said means none.
+ * Limits and timeouts of the proxy, with default, unit, and error code. `limits` of the config file overrides
+ * them. `ms` values are milliseconds; 0 means none if the description says so.
  */
 
 interface Limit {
   readonly default: number;
   readonly unit: 'bytes' | 'ms' | 'count';
-  /** What a client meets beyond it; null: the connection is closed. */
+  /** Error code if the limit is exceeded; null: the connection is closed. */
   readonly code: FailureCode | null;
   readonly what: string;
-  /** Least value that may be set. */
+  /** Minimum value. */
   readonly least: number;
 }
 
@@ -209,14 +209,14 @@ export type LimitName = keyof typeof limitTable;
 /** All limits, each in the unit of the table. */
 export type Limits = Readonly<Record<LimitName, number>>;
 
-/** What counts where the config file says nothing. */
+/** Limits without settings of the config file. */
 export const defaultLimits: Limits = Object.freeze(
   Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.default])),
 ) as Limits;
 
 /**
- * The refusal of a request for which a limit leaves nothing: 429 (RFC 6585 §4) with `Retry-After`.
- * @param retryAfterMs milliseconds until the limit leaves enough for one more
+ * Returns the refusal of a request that exceeds a limit: 429 (RFC 6585 §4) with `Retry-After`.
+ * @param retryAfterMs milliseconds until the limit allows one more
  */
 export function limitReached(limit: RuleLimit, retryAfterMs: number): SidekeyError {
   const scope = scopes[limit.per];
@@ -232,7 +232,7 @@ const scopes: Readonly<Record<LimitScope, string>> = {
   rule: 'all requests of the rule together',
 };
 
-/** How often, or how much, a limit leaves: `60 requests every 1 min`. */
+/** Formats a limit: `60 requests every 1 min`. */
 export function boundOf(limit: RuleLimit): string {
   if (limit.kind === 'rate') {
     const burst = limit.burst === limit.count ? '' : ` (and ${limit.burst} at once)`;
@@ -251,7 +251,7 @@ const units = [
   ['min', 60_000],
 ] as const;
 
-/** A duration in the largest unit that it is a whole number of, or else in seconds. */
+/** Formats a duration in the largest unit that divides it, or else in seconds. */
 function durationText(ms: number): string {
   const [unit, size] = units.find(([, each]) => ms >= each && ms % each === 0) ?? ['s', 1_000];
   return `${ms / size} ${unit}`;

@@ -1,31 +1,34 @@
 import { fieldNameAsRead, percentDecoded } from './text.ts';
 
-/** Header fields that some servers and gateways take for the method, whatever the request line says. */
+/** Header fields that some servers and gateways treat as the method, instead of the request line. */
 const fieldNames = new Set([
   'x-http-method-override',
   'x-http-method',
   'x-method-override',
-  // Gateways that ask another service before they let a request in (nginx, Traefik) name the method so.
+  // Gateways that call an authorization service (nginx, Traefik) send the method in these.
   'x-original-method',
   'x-forwarded-method',
 ]);
 
-/** Reports whether some servers take the header field for the method. */
+/** Reports whether some servers treat the header field as the method. */
 export function overridesMethod(fieldName: string): boolean {
   return fieldNames.has(fieldNameAsRead(fieldName));
 }
 
-/** A parameter of a query or of a form: its name and its value, decoded. */
+/** A parameter of a query or form: its decoded name and value. */
 export type Parameter = readonly [name: string, value: string];
 
-/** A method that a parameter names besides the request line. */
+/** A method that a parameter names. */
 export interface NamedMethod {
   readonly method: string;
-  /** The name of the parameter, as the documentation of services has it. */
+  /** The name of the parameter, as in the documentation of services. */
   readonly parameter: string;
 }
 
-/** The methods that a service may run instead of that of the request line, or the part of the request that hides them. */
+/**
+ * Methods that a service may use instead of that of the request line, or the part of the request that hides
+ * them.
+ */
 type MethodOverride =
   { readonly refused: string } | { readonly refused: null; readonly methods: readonly NamedMethod[] };
 
@@ -40,8 +43,9 @@ interface MethodSources {
 }
 
 /**
- * Finds what some servers take for the method. A field or a parameter that can mean nothing else is refused. The value of
- * one that often means something else (`?method=flickr.photos.search`) counts where it is the name of a method.
+ * Finds methods that some servers use instead of that of the request line. Refuses fields and parameters
+ * without another meaning. The value of an ambiguous parameter (`?method=flickr.photos.search`) counts if it
+ * is a method name.
  *
  * @param isRuled reports whether a rule of the domain names the method
  */
@@ -70,7 +74,7 @@ export function methodOverride(
   return { refused: null, methods: [...methods.values()] };
 }
 
-/** Splits a query where any server does, and decodes twice: this is to find, not to judge. */
+/** Splits a query at all separators that any server uses, and decodes twice, to find all candidates. */
 export function parametersOf(query: string): readonly Parameter[] {
   return query.split(/[&;?]/).map((pair) => {
     const equals = pair.search(/=|%3d/i);
@@ -83,9 +87,9 @@ function decoded(text: string): string {
   return text.includes('%') ? percentDecoded(percentDecoded(text)) : text;
 }
 
-/** Parameters that mean a method for some services (`method`: Graph API) and something else for others. */
+/** Parameters that are a method for some services (`method`: Graph API), and something else for others. */
 const common = new Set(['method', 'httpmethod']);
-/** Those that never mean anything else, as `core` writes them. */
+/** Parameters without another meaning, as normalised by `core`. */
 const overrides = new Set([
   'xhttpmethod',
   'xhttpmethodoverride',
@@ -95,9 +99,9 @@ const overrides = new Set([
 ]);
 
 /**
- * Reports whether a parameter is one for the method alone: `_method` (WordPress, Rails, Laravel), `$httpMethod` (Google),
- * `_HttpMethod` (Salesforce), `x-http-method-override` (Firebase), also as PHP reads a name: without blanks before it,
- * with `_` for `.`, `+` and `[`, and up to a NUL.
+ * Reports whether a parameter is only used for the method: `_method` (WordPress, Rails, Laravel),
+ * `$httpMethod` (Google), `_HttpMethod` (Salesforce), `x-http-method-override` (Firebase). Also accepts the
+ * forms of PHP: with blanks before it, with `_` for `.`, `+` and `[`, and up to a NUL.
  */
 export function isOverride(name: string): boolean {
   const parameter = core(name);
@@ -106,8 +110,8 @@ export function isOverride(name: string): boolean {
 }
 
 /**
- * Letters and digits of a name, in lower case, up to the NUL or the pair of brackets that ends it for some servers. A bracket
- * without its pair is `_` to PHP (`http[method`).
+ * Returns letters and digits of a name in lower case, up to the NUL or the pair of brackets that ends it for
+ * some servers. PHP reads an unpaired bracket as `_` (`http[method`).
  */
 function core(name: string): string {
   const [bare = ''] = name.replace(/^[\s+[]+/, '').split('\0', 1);
@@ -115,13 +119,13 @@ function core(name: string): string {
   return ended.replace(/[^A-Za-z0-9]/g, '').toLowerCase();
 }
 
-/** The name for a sentence; the query's own spelling stays out of it. */
+/** Returns the name for a message, without the spelling of the query. */
 function canonical(name: string): string {
   const documented: Readonly<Record<string, string>> = { method: '_method', httpmethod: '$httpMethod' };
   return documented[core(name)] ?? 'X-HTTP-Method-Override';
 }
 
-/** Those that servers know (the registry of RFC 9110 §16.1, and `PURGE` of caches). */
+/** Methods that servers know (the registry of RFC 9110 §16.1, and `PURGE` of caches). */
 const known: ReadonlySet<string> = new Set(
   (
     'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR ' +

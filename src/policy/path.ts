@@ -9,41 +9,41 @@ import {
   withoutTail,
 } from './text.ts';
 
-/** A path that every server reads in the same way. */
+/** A path that all servers interpret equally. */
 export interface ReadPath {
-  /** Decoded, without the slash before each. */
+  /** Decoded, without slashes. */
   readonly segments: readonly string[];
   /** See `looseReadings`. */
   readonly loose: ReturnType<typeof looseReadings>;
 }
 
-/** Reason why a target cannot be judged. */
+/** Reason that a target is ambiguous. */
 export interface ReadingProblem {
-  /** The end of a sentence that begins with what it is of. */
+  /** The end of a sentence about the target. */
   readonly problem: string;
-  /** Every server reads it alike, but it has more parts than each rule is to look at. */
+  /** True if it is unambiguous but has too many parts. */
   readonly isLong?: true;
 }
 
-/** More than any API has, and than servers take; each rule looks at all of it. */
+/** Maximum length, beyond that of real APIs and servers, because each rule scans all of it. */
 const mostCharacters = 8_192;
 const mostSegments = 256;
 const mostParameters = 256;
 
-/** What needs no second look: letters, digits, and the marks that no server gives a meaning of its own within a segment. */
+/** Letters, digits, and marks that no server interprets within a segment. */
 const plain = /^[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*$/;
-/** Visible ASCII: a server may take any other byte for UTF-8, for Latin-1, or for the end of the line. */
+/** Visible ASCII: servers differ in the encoding of other bytes. */
 const visible = /^[\x21-\x7e]*$/;
-/** What ends a segment or a path, or begins its parameters, for at least one server. */
+/** Characters that end a segment or a path, or begin its parameters, for at least one server. */
 const special = /[/\\;?#]|\p{Cc}/u;
 const undecodable: ReadingProblem = { problem: 'has a % that encodes no text in UTF-8' };
-/** What a second decoding would read anew, that of IIS included. */
+/** Text that a second decoding would change, including that of IIS. */
 const encodedTwice = /%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})/i;
 
 /**
- * The path of a request target as upstream reads it: without its query, split, each segment decoded once (RFC 3986 §6.2.2.2).
- * A path that two servers would read differently has no reading, and is answered with why: whatever is judged is then what
- * upstream sees, and the bytes need no rewriting.
+ * Parses the path of a request target: without its query, split, each segment decoded once (RFC 3986
+ * §6.2.2.2). Returns a problem if servers differ in its interpretation, so that policy and upstream agree
+ * without a rewrite.
  */
 export function readPath(target: string): ReadPath | ReadingProblem {
   const path = target.split('?', 1)[0] ?? '';
@@ -90,12 +90,13 @@ function nameOf(character: string): string {
     : 'a control character';
 }
 
-/** A query as forms write it: names, each with its values in order. */
+/** A form-encoded query: names, each with its values in order. */
 export type ReadQuery = ReadonlyMap<string, readonly string[]>;
 
 /**
- * The query of a request target, as `application/x-www-form-urlencoded` (WHATWG URL §5.1). One that servers would read
- * differently has no reading: broken encodings, and `;`, at which some split too.
+ * Parses the query of a request target as `application/x-www-form-urlencoded` (WHATWG URL §5.1). Returns a
+ * problem if servers differ in its interpretation: invalid encodings, and `;`, which some treat as a
+ * separator.
  */
 export function readQuery(target: string): ReadQuery | ReadingProblem {
   const mark = target.indexOf('?');
@@ -129,9 +130,10 @@ export function isUnread(reading: ReadPath | ReadQuery | ReadingProblem): readin
 }
 
 /**
- * Header fields that some servers take for the path, whatever the request line says: IIS with URL Rewrite or ISAPI Rewrite,
- * Symfony before CVE-2018-14773 and Zend (ZF2018-01); Spring (`X-Forwarded-Prefix`); gunicorn (`SCRIPT_NAME`, `PATH_INFO`);
- * services behind nginx, Traefik, Envoy and Azure, which name the path of the client so.
+ * Header fields that some servers treat as the path, instead of the request line: IIS with URL Rewrite or
+ * ISAPI Rewrite, Symfony before CVE-2018-14773 and Zend (ZF2018-01); Spring (`X-Forwarded-Prefix`); gunicorn
+ * (`SCRIPT_NAME`, `PATH_INFO`); services behind nginx, Traefik, Envoy and Azure, which send the client's path
+ * in them.
  */
 const fieldNames = new Set([
   'x-original-url',
@@ -154,28 +156,28 @@ const fieldNames = new Set([
   'x-waws-unencoded-url',
 ]);
 
-/** Reports whether some servers take the header field for the path. */
+/** Reports whether some servers treat the header field as the path. */
 export function overridesPath(fieldName: string): boolean {
   return fieldNames.has(fieldNameAsRead(fieldName));
 }
 
-/** A path in which `*` stands for one segment or a part of one, and a segment `**` for any number of segments, also none. */
+/** A path glob: `*` matches one segment or a part of one, and a segment `**` any number of segments. */
 export interface PathGlob {
   readonly text: string;
   readonly segments: readonly (Glob | typeof anyDepth)[];
-  /** The same folded and without a slash at its end: for what only some servers take for the same path. */
+  /** Folded segments without a trailing slash, for paths that only some servers treat as equal. */
   readonly loose: readonly (Glob | typeof anyDepth)[];
 }
 
 /** A segment `**`. */
 export const anyDepth = '**';
 
-/** Reads a path glob. What is wrong with it comes as the end of a sentence. */
+/** Parses a path glob, or returns the problem as the end of a sentence. */
 export function parsePathGlob(text: string): PathGlob | { readonly problem: string } {
   if (!text.startsWith('/')) return { problem: 'must begin with /' };
   if (/[?#]/.test(text)) return { problem: 'is a path; what follows ? is for query' };
   if (text.includes('%')) return { problem: 'has a %; write the character itself, the path is decoded' };
-  // No request that is let as far as this has any of them in its path.
+  // Requests with these characters in their path are refused earlier.
   if (/[;\\]|\p{Cc}/u.test(text)) return { problem: 'has a character that no path with one reading has' };
   const written = text.slice(1).split('/');
   if (written.some((segment, index) => segment === '' && index < written.length - 1)) {
@@ -197,19 +199,21 @@ export function parsePathGlob(text: string): PathGlob | { readonly problem: stri
   };
 }
 
-/** More would say nothing new, and comparing such globs takes long. */
+/** Maximum number of `**`: more are useless, and slow to compare. */
 const mostDepths = 4;
 
-/** Names of programs that servers run with what follows as an argument: `/index.php/admin` is `/admin` for some. */
+/**
+ * Names of programs that servers run with the rest as an argument: `/index.php/admin` is `/admin` for some.
+ */
 const script = /\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|aspx?|ashx|cfm|jspx?|exe|dll)$/;
-/** Files that servers answer a folder with. */
+/** Index files of folders. */
 const indexFile = /^(?:index|default)(?:\.|$)/;
-/** A key as OData writes it: `users('x')` is `users/x` for some. */
+/** A key of OData: `users('x')` is `users/x` for some. */
 const keyed = /^([^()]+)\((['"]?)([^()]*)\2\)(?:[.:].*)?$/;
 
 /**
- * Segments as the most forgiving servers compare them: folded, without a slash at the end, and in each further reading of
- * the path. Suffixes of a segment are for `matchesLoosely`.
+ * Returns the segments as the most lenient servers compare them: folded, without a trailing slash, and in all
+ * alternative readings. `matchesLoosely` handles suffixes.
  */
 function looseReadings(segments: readonly string[]): readonly (readonly string[])[] {
   let readings: readonly (readonly string[])[] = [withoutLastSlash(segments).map(fold)];
@@ -220,7 +224,7 @@ function looseReadings(segments: readonly string[]): readonly (readonly string[]
   return readings;
 }
 
-/** The program alone, and what it is given. */
+/** Returns the program, and its path argument. */
 function behindProgram(segments: readonly string[]): readonly (readonly string[])[] {
   const at = segments.findIndex((segment) => segment.includes('.') && script.test(segment));
   return at < 0 ? [] : [segments.slice(0, at + 1), orRoot(segments.slice(at + 1))];
@@ -251,12 +255,12 @@ function segmentGlob(text: string): Glob | typeof anyDepth {
   return text === anyDepth ? anyDepth : parseGlob(text);
 }
 
-/** Reports whether a path, as its decoded segments, is one that the glob covers. */
+/** Reports whether the glob matches the decoded segments of a path. */
 export function matchesPath(globs: PathGlob['segments'], segments: readonly string[]): boolean {
   return matchesAll(globs, segments, matchesSegment);
 }
 
-/** Reports whether the glob covers one of the readings, with each segment as it is or without a suffix. */
+/** Reports whether the glob matches one of the readings, each segment with or without a suffix. */
 export function matchesLoosely(
   globs: PathGlob['loose'],
   readings: ReturnType<typeof looseReadings>,
@@ -271,7 +275,7 @@ function matchesAll<S>(
 ): boolean {
   let glob = 0;
   let segment = 0;
-  // Where to go on when what follows the last ** does not fit: it takes one segment more. Earlier ones need no retry.
+  // Position for backtracking: the last ** takes one segment more. Earlier ones need no retry.
   let retry: { readonly glob: number; segment: number } | null = null;
   while (segment < segments.length) {
     const current = globs[glob];
@@ -292,7 +296,7 @@ function matchesAll<S>(
   return glob === globs.length;
 }
 
-/** A `*` that is a whole segment stands for a segment that is there. */
+/** A `*` alone requires a non-empty segment. */
 function matchesSegment(glob: Glob, segment: string): boolean {
   return glob.text === '*' ? segment !== '' : matchesGlob(glob, segment);
 }
@@ -301,7 +305,10 @@ function matchesSegmentStem(glob: Glob, segment: string): boolean {
   return glob.text === '*' ? segment !== '' : matchesStem(glob, segment);
 }
 
-/** Reports whether every path that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
+/**
+ * Reports whether `outer` matches all paths that `inner` matches. False negatives are possible, false
+ * positives are not.
+ */
 export function pathCovers(outer: PathGlob, inner: PathGlob): boolean {
   return coversFrom(outer.segments, inner.segments);
 }

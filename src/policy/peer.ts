@@ -1,24 +1,26 @@
 import type { Authority } from './authority.ts';
 
 /**
- * Who Sidekey is to an upstream, where a grant's credential says it in the TLS handshake. A connection that was made so
- * belongs to it for good: it is a credential for whatever is sent on it.
+ * The client identity in the TLS handshake, from the credential of a grant. A connection with it
+ * authenticates all requests on it.
  */
 export interface ClientIdentity {
-  /** One of a kind in this process, and never used again: another credential, or the same one of another grant, has another. */
+  /** Unique in this process: each credential of each grant has its own. */
   readonly id: number;
-  /** Aborted when it is to be shown no more: what was kept with it is closed. */
+  /** Aborted when the identity ends: its connections are closed. */
   readonly ended: AbortSignal;
-  /** PEM: the certificate with its chain, and the key. A function, so that whatever writes objects down has no key in it. */
+  /**
+   * PEM of the certificate chain and the key. A function, so that serialised objects do not contain the key.
+   */
   material(): { readonly cert: string; readonly key: string };
 }
 
-/** Whom a connection is made to, and who we are to it; absent: nobody that a grant says. */
+/** Target of a connection, with our client identity; absent: none of a grant. */
 export interface Peer extends Authority {
   readonly identity?: ClientIdentity | undefined;
 }
 
-/** The authority itself where no grant says who we are. */
+/** Returns the authority itself without an identity. */
 export function peerOf(authority: Authority, identity: ClientIdentity | undefined): Peer {
   return identity === undefined ? authority : { ...authority, identity };
 }

@@ -5,42 +5,42 @@ import { readRequest, type ReadRequest, type RequestFacts } from './request.ts';
 import { type Glob, globCovers } from './text.ts';
 import type { TimeWindow } from './time-window.ts';
 
-/** What happens to a request that a rule matches. `tunnel`: it goes on as it is, without a credential. */
+/** Outcome of a rule. `tunnel`: forwards the request unchanged, without a credential. */
 export type RuleOutcome = 'allow' | 'deny' | 'approve' | 'tunnel';
 
-/** What a request must be for a rule to match; null: anything. All that are given must hold. */
+/** Conditions of a rule, all of which must hold; null: any. */
 export interface Conditions {
   /** Methods, in capitals. */
   readonly methods: readonly string[] | null;
   readonly paths: readonly PathGlob[] | null;
-  /** Parameters of the query, each with what its values may be; the parameter must be there. */
+  /** Required parameters of the query, each with its allowed values. */
   readonly query: ReadonlyMap<string, readonly Glob[]> | null;
   /** Media types without parameters, lower case, such as `application/json` and `text/*`. */
   readonly contentTypes: readonly Glob[] | null;
-  /** Bytes of the body that the head announces, both ends included. */
+  /** Range of the announced body size in bytes, inclusive. */
   readonly bodySize: { readonly min: number; readonly max: number | null } | null;
-  /** One of them is enough. */
+  /** At least one must match. */
   readonly times: readonly TimeWindow[] | null;
   readonly clients: readonly Cidr[] | null;
   readonly agents: readonly Glob[] | null;
   readonly users: readonly Glob[] | null;
-  /** One of them is enough. */
+  /** At least one must match. */
   readonly labels: readonly Glob[] | null;
   readonly graphql: GraphqlCondition | null;
   readonly jsonrpc: JsonRpcCondition | null;
 }
 
-/** What every operation of a GraphQL request must be. */
+/** Condition for every operation of a GraphQL request. */
 export interface GraphqlCondition {
   readonly types: readonly ('query' | 'mutation' | 'subscription')[] | null;
-  /** Names of operations; one without a name has the name ''. */
+  /** Names of operations; an anonymous one has the name ''. */
   readonly names: readonly Glob[] | null;
 }
 
-/** What every call of a JSON-RPC 2.0 request must be. */
+/** Condition for every call of a JSON-RPC 2.0 request. */
 export interface JsonRpcCondition {
   readonly methods: readonly Glob[] | null;
-  /** Names of tools: what `tools/call` of the Model Context Protocol calls. No other method has one. */
+  /** Names of tools in `tools/call` of the Model Context Protocol. Other methods have none. */
   readonly tools: readonly Glob[] | null;
 }
 
@@ -63,118 +63,115 @@ export const noConditions: Conditions = Object.freeze({
   jsonrpc: null,
 });
 
-/** Whose requests are counted together. */
+/** Scope of a counter. */
 export type LimitScope = 'agent' | 'grant' | 'rule';
 
-/** How often, or how much. It is counted elsewhere; policy says only what counts. */
+/** A limit on requests or bytes, which the quota counts. */
 export type RuleLimit =
   | {
       readonly kind: 'rate';
       readonly per: LimitScope;
-      /** So many requests in `perMs` milliseconds; after a pause, `burst` at once. */
+      /** Requests in `perMs` milliseconds; after a pause, `burst` at once. */
       readonly count: number;
       readonly perMs: number;
       readonly burst: number;
-      /** The same for as long as the rule is: what its counter is called. */
+      /** Key of its counter, stable while the rule exists. */
       readonly key: string;
     }
   | {
       readonly kind: 'budget';
       readonly per: LimitScope;
-      /** A day in UTC; null: no bound. */
+      /** Requests per day in UTC; null: no limit. */
       readonly requests: number | null;
       readonly bytes: number | null;
       readonly key: string;
     };
 
-/** One rule of a domain, as the config file says it. */
+/** One rule of a domain. */
 export interface Rule {
-  /** The name that the file gives it. */
+  /** Its name in the file. */
   readonly name: string | null;
-  /** Where it stands, for people: `domains["api.github.com"].rules[0] (sidekey.yaml:12)`. */
+  /** Its position, for messages: `domains["api.github.com"].rules[0] (sidekey.yaml:12)`. */
   readonly origin: string;
   /**
-   * The same for as long as what it matches and does is, whatever it is called and wherever it is moved. Of one that asks, also
-   * for as long as the domain and the rules before it are.
+   * Key of what it matches and does, independent of its name and position. For `approve` it also depends on
+   * the domain and the preceding rules.
    */
   readonly key: string;
   readonly outcome: RuleOutcome;
   readonly conditions: Conditions;
-  /** True if a request that it matches is refused where it gives no `Sidekey-Reason`. */
+  /** True if a matching request without `Sidekey-Reason` is refused. */
   readonly requireReason: boolean;
   readonly limits: readonly RuleLimit[];
   /** Bytes of a response body; null: any. */
   readonly maxResponse: number | null;
 }
 
-/** The rules of a domain, ready to be asked; the first that matches counts. */
+/** The compiled rules of a domain; the first match decides. */
 export interface DomainRules {
   readonly rules: readonly CompiledRule[];
-  /** What happens to a request that no rule matches, and where the file says so. */
+  /** Outcome for a request without a matching rule, and its position in the file. */
   readonly default: RuleOutcome;
   readonly defaultOrigin: string;
-  /** The same for as long as the domain is, and what its rules match and do, in their order. */
+  /** Key of the domain and the behaviour of its rules, in order. */
   readonly key: string;
-  /** `report`: every request is let through, and what the rules say is only recorded. */
+  /** `report`: all requests are allowed, and the result of the rules is only recorded. */
   readonly mode: 'enforce' | 'report';
-  /** Where the rules stand, for people. */
+  /** Position of the rules, for messages. */
   readonly origin: string;
-  /** True if a rule, or a person, looks at the method: then a request that names another one besides is refused. */
+  /** True if a rule or an approver uses the method: then a request that names a second one is refused. */
   readonly readsMethods: boolean;
-  /** True if a rule, or a person, looks at the path, or a rule at the query: then one that has two readings is refused. */
+  /** True if a rule or an approver uses the path, or a rule the query: then an ambiguous one is refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;
 }
 
-/** A rule that is ready to be asked. */
+/** A compiled rule. */
 export interface CompiledRule {
   readonly rule: Rule;
-  /** Those that look at the body come last. */
+  /** Checks of the body come last. */
   readonly checks: readonly Check[];
   /**
-   * True if passing the rule over could let more through than the rule does: it refuses, asks, withholds the credential, or
-   * limits. Such a rule refuses what it cannot tell; an `allow` without more is passed over.
+   * True if skipping the rule could allow more: it refuses, asks, withholds the credential, or limits. Such a
+   * rule refuses unclear requests; a plain `allow` skips them.
    */
   readonly restricts: boolean;
   readonly matched: RuleStep;
 }
 
-/**
- * How a condition stands to a request. `unclear`: it holds for one reading of the request, or for one part of it, and not
- * for another.
- */
+/** Result of a condition. `unclear`: it holds for one reading or part of the request, but not for another. */
 export type ConditionResult = 'yes' | 'no' | 'unclear';
 
-/** One condition of a rule, ready to be asked. */
+/** One compiled condition. */
 export interface Check {
   readonly condition: ConditionName;
   readonly test: (request: ReadRequest) => ConditionResult;
-  /** What is told where it does not hold, and where nobody can tell. */
+  /** Steps for a condition that does not hold, and for an unclear one. */
   readonly no: RuleStep;
   readonly unclear: RuleStep;
 }
 
-/** What one rule said of a request. */
+/** Result of one rule for a request. */
 export interface RuleStep {
-  /** Where the rule stands, with its line. */
+  /** Position of the rule, with its line. */
   readonly rule: string;
-  /** Null: it is the default. */
+  /** Null: the default. */
   readonly name: string | null;
   readonly outcome: RuleOutcome;
   readonly result: ConditionResult;
-  /** The condition that decided, for people, such as `methods GET, HEAD`; null where all hold. */
+  /** The deciding condition, such as `methods GET, HEAD`; null if all hold. */
   readonly condition: string | null;
 }
 
-/** Who asks, and from where. */
+/** Facts about the caller. */
 type CallerSide = Pick<RequestFacts, 'agent' | 'user' | 'labels' | 'client'>;
 
-/** The conditions that are about that; all others are about what is asked for, and when. */
+/** Conditions about the caller; all others are about the request and its time. */
 const aboutCaller: ReadonlySet<ConditionName> = new Set(['agents', 'users', 'labels', 'clients']);
 
 /**
- * The rules that a caller can meet, without what they say of callers: a caller learns what it may do, and not who else
- * there is. Where it cannot be told whether a rule is for this caller, it is among them.
+ * Returns the rules that may apply to a caller, without their conditions about callers, which could reveal
+ * other callers. Includes rules that are unclear for this caller.
  */
 export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSide): readonly Rule[] {
   const request = readRequest({ ...anything, ...caller });
@@ -188,7 +185,7 @@ export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSi
     }));
 }
 
-/** What the checks of callers do not look at. */
+/** Facts that checks of callers ignore. */
 const anything: RequestFacts = {
   authority: { scheme: 'https', host: 'any.invalid', port: 443 },
   method: 'GET',
@@ -208,10 +205,10 @@ const anything: RequestFacts = {
   body: null,
 };
 
-/** Methods that change nothing (RFC 9110 §9.2.1), as far as they can reach an upstream. */
+/** Safe methods (RFC 9110 §9.2.1) that can reach an upstream. */
 const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-/** Reports whether these rules let nothing through but what only reads. Of rules that only report, nothing is certain. */
+/** Reports whether these rules allow only safe methods; false in report mode. */
 export function areReadOnly(
   rules: readonly Pick<Rule, 'outcome' | 'conditions'>[],
   { default: otherwise, mode }: Pick<DomainRules, 'default' | 'mode'>,
@@ -224,8 +221,8 @@ export function areReadOnly(
 }
 
 /**
- * Reports whether every request that `inner` is meant for meets `outer` too, so that a rule with `inner` is never reached behind one
- * with `outer`. May say no where it is so; never yes where it is not.
+ * Reports whether `outer` matches all requests that `inner` matches, so that a later rule with `inner` is
+ * unreachable. False negatives are possible, false positives are not.
  */
 export function conditionsCover(outer: Conditions, inner: Conditions): boolean {
   return (Object.keys(coverings) as ConditionName[]).every((name) => covered(name, outer, inner));
@@ -249,7 +246,7 @@ type Covering = {
   ) => boolean;
 };
 
-/** Each of `inner` is covered by one of `outer`. */
+/** Reports whether one of `outer` covers each of `inner`. */
 function all<T>(
   covers: (outer: T, inner: T) => boolean,
 ): (outer: readonly T[], inner: readonly T[]) => boolean {
@@ -282,7 +279,7 @@ const coverings: Covering = {
   users: globs,
   labels: globs,
   graphql: (outer, inner) => orAny(same, outer.types, inner.types) && orAny(globs, outer.names, inner.names),
-  // Without methods, tools are about tools/call alone: the two say different things.
+  // Without methods, tools restrict to tools/call: the two have different meanings.
   jsonrpc: (outer, inner) =>
     (outer.methods === null) === (inner.methods === null) &&
     orAny(globs, outer.methods, inner.methods) &&

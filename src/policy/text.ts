@@ -1,8 +1,5 @@
 import type { Json, JsonObject } from '../lib/json.ts';
-/**
- * What may stand in a field line: the grammar that a credential is held against when it comes from a provider, when it is
- * stored, when the config says how it is carried, and when it is injected.
- */
+/** Grammar of field lines, for credentials from a provider, in the store, in the config, and at injection. */
 
 const name = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const value = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
@@ -13,16 +10,16 @@ export function isFieldName(text: string): boolean {
 }
 
 /**
- * RFC 9110 §5.5, as narrow as a sender should keep it: visible ASCII, with spaces inside. No control byte (CR, LF
- * and NUL would start another field or request), no tab, no obs-text, which every hop reads in its own way.
+ * RFC 9110 §5.5, as strict as for senders: visible ASCII, with inner spaces. No control bytes (CR, LF and NUL
+ * could split the message), no tab, no obs-text, which recipients interpret differently.
  */
 export function isFieldValue(text: string): boolean {
   return value.test(text);
 }
 
 /**
- * Fields that say where a request goes, how it is framed, or what belongs to one hop (RFC 9110 §7.6.1), and
- * Sidekey's own. A credential that set one of these would be a way to smuggle a request.
+ * Fields for routing, framing or a single hop (RFC 9110 §7.6.1), and those of Sidekey. A credential in one of
+ * these could smuggle a request.
  */
 const reserved = new Set([
   'host',
@@ -40,8 +37,8 @@ const reserved = new Set([
 ]);
 
 /**
- * A field name in lower case, as servers behind CGI or WSGI read it: for them `_` is what `-` is (RFC 3875 §4.1.18), and for
- * lighttpd and Apache before 2.4 so is whatever is no letter and no digit.
+ * Normalises a field name like servers behind CGI or WSGI: `_` equals `-` (RFC 3875 §4.1.18), and for
+ * lighttpd and Apache before 2.4 so does any other character except letters and digits.
  */
 export function fieldNameAsRead(text: string): string {
   const lower = text.toLowerCase();
@@ -52,8 +49,8 @@ const plainName = /^[A-Za-z0-9-]+$/;
 const bareNames = new Map([...reserved].map((known) => [known.replaceAll('-', ''), known]));
 
 /**
- * The reserved field that a server may read this name as, and we do not: the letters and digits are its own, and between
- * them stands something else than hyphens. Null: there is none.
+ * Returns the reserved field as which some server may read this name, because it differs only in its
+ * separators. Null: none.
  */
 export function disguisedField(text: string): string | null {
   if (plainName.test(text)) return null;
@@ -74,16 +71,19 @@ export function isReservedFieldName(text: string): boolean {
   );
 }
 
-/** Characters that nobody sees. */
+/** Invisible characters. */
 const unseen = /[\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
-/** Marks in a row: to put n of them in their order takes the square of n (UAX #15 §13: 30 are enough for any script). */
+/** Consecutive marks, whose normalisation takes quadratic time (UAX #15 §13: 30 suffice for any script). */
 const manyMarks = /[\p{M}\uff9e\uff9f]{30}/gu;
-/** COMBINING GRAPHEME JOINER, which no mark goes past; nobody sees it. */
+/** COMBINING GRAPHEME JOINER, an invisible character that stops the reordering of marks. */
 const joiner = '\u034f';
 // oxlint-disable-next-line no-control-regex -- all of ASCII
 const ascii = /^[\0-\x7f]*$/;
 
-/** A text as the most forgiving server compares it: in lower case, compatible characters as one, without those that nobody sees. */
+/**
+ * Folds a text like the most lenient server: lower case, compatibility mappings, without invisible
+ * characters.
+ */
 export function fold(text: string): string {
   const plain = ascii.test(text)
     ? text
@@ -91,36 +91,36 @@ export function fold(text: string): string {
   return plain.toLowerCase();
 }
 
-/** Each `%XX`, and each `%uXXXX` of IIS, as the character of that number: decoding that never fails, to find what may be meant. */
+/** Decodes each `%XX`, and each `%uXXXX` of IIS, as the character of that number. Never fails. */
 export function percentDecoded(text: string): string {
   return text.replace(/%(?:u([0-9A-Fa-f]{4})|([0-9A-Fa-f]{2}))/gi, (_, wide: string, hex: string) =>
     String.fromCharCode(Number.parseInt(wide ?? hex, 16)),
   );
 }
 
-/** A text without the dots and blanks at its end, which some file systems do not keep. */
+/** Removes trailing dots and blanks, which some file systems ignore. */
 export function withoutTail(text: string): string {
-  // By hand: a regular expression takes the square of the length for a long run that is not at the end.
+  // A loop: a regular expression takes quadratic time for a long inner run.
   let end = text.length;
   while (end > 0 && /[\s.]/.test(text[end - 1] ?? '')) end -= 1;
   return text.slice(0, end);
 }
 
-/** A text in which `*` stands for any number of characters. Nothing else is special. */
+/** A text in which `*` matches any number of characters. No other character is special. */
 export interface Glob {
   readonly text: string;
-  /** What stands between the stars: one part means that there is no star. */
+  /** Text between the stars: a single part means no star. */
   readonly parts: readonly string[];
 }
 
-/** Reads a glob. Every text is one. */
+/** Parses a glob. Every text is valid. */
 export function parseGlob(text: string): Glob {
   return { text, parts: text.split('*') };
 }
 
 /**
- * Reports whether a glob covers the whole of a text. The time it takes grows with the length of the text and no faster, whatever
- * the glob: the first place where a part fits is always as good as a later one.
+ * Reports whether a glob matches a whole text, in linear time: the first match of a part is always
+ * sufficient.
  */
 export function matchesGlob({ parts }: Glob, text: string): boolean {
   const first = parts[0] ?? '';
@@ -140,8 +140,8 @@ export function matchesGlob({ parts }: Glob, text: string): boolean {
 }
 
 /**
- * Reports whether a glob covers a text, or what stands before one of its suffixes: `.json`, `::$DATA`, `()`, dots and blanks. It
- * takes no more time than `matchesGlob`, for any cut that comes after the parts between the stars is as good as another.
+ * Reports whether a glob matches a text, or its part before a suffix: `.json`, `::$DATA`, `()`, dots and
+ * blanks. Takes linear time like `matchesGlob`: all cuts after the inner parts are equivalent.
  */
 export function matchesStem({ parts }: Glob, text: string): boolean {
   const first = parts[0] ?? '';
@@ -162,7 +162,10 @@ export function matchesStem({ parts }: Glob, text: string): boolean {
   return false;
 }
 
-/** What begins a suffix: of Rails and Spring (`.`), of NTFS and Google (`:`), of OData (`(`); blanks before it are dropped. */
+/**
+ * Start of a suffix: of Rails and Spring (`.`), of NTFS and Google (`:`), of OData (`(`); blanks before it
+ * are ignored.
+ */
 const suffix = /\s*(?:[.:(]|$)/y;
 
 function endsStem(text: string, end: number): boolean {
@@ -170,23 +173,29 @@ function endsStem(text: string, end: number): boolean {
   return suffix.test(text);
 }
 
-/** Reports whether one of them covers it. */
+/** Reports whether one of the globs matches. */
 export function matchesAny(globs: readonly Glob[], text: string): boolean {
-  // A loop without a function of its own: each rule asks this of all that a request names.
+  // A loop without a closure, because each rule calls this for all parts of a request.
   for (const glob of globs) if (matchesGlob(glob, text)) return true;
   return false;
 }
 
-/** Reports whether every text that `inner` covers is covered by `outer`. May say no where it is so; never yes where it is not. */
+/**
+ * Reports whether `outer` matches all texts that `inner` matches. False negatives are possible, false
+ * positives are not.
+ */
 export function globCovers(outer: Glob, inner: Glob): boolean {
-  // A star is a character to a glob that has one there too, and one that no part of a glob can hold.
+  // A star in `inner` is matched only by a star of `outer`, never by its parts.
   return outer.text === inner.text || matchesGlob(outer, inner.text);
 }
 
 /** Media types of JSON (RFC 6839 §3.1). */
 export const jsonType = /^application\/(?:[a-z0-9.+-]*\+)?json$/;
 
-/** The media type of a `Content-Type`, in lower case. Null: there is none, or one whose text is not UTF-8. */
+/**
+ * Returns the media type of a `Content-Type` in lower case. Null: there is none, or one with a charset other
+ * than UTF-8.
+ */
 export function mediaTypeOf(contentType: string | null): string | null {
   const [, type, parameters = ''] = /^\s*([^\s;,]+)\s*((?:;[^,]*)?)$/.exec(contentType ?? '') ?? [];
   if (type === undefined) return null;
@@ -195,21 +204,22 @@ export function mediaTypeOf(contentType: string | null): string | null {
   return isUtf8 ? type.toLowerCase() : null;
 }
 
-/**
- * Reading a text from left to right by hand: a regular expression with a group that repeats runs out of stack on a long
- * text.
- */
+/** Scanners for long texts, on which a regular expression with a repeated group overflows the stack. */
 
-/** Where a pattern is found next; the length of the text where it is not. The pattern is global (`/…/g`). */
+/**
+ * Returns the index of the next match of a global pattern (`/…/g`); the length of the text if there is none.
+ */
 export function nextOf(pattern: RegExp, text: string, from: number): number {
   pattern.lastIndex = from;
   return pattern.exec(text)?.index ?? text.length;
 }
 
-/** What means something within quotes: their end, an escape, and the end of the line, which has to come later. */
+/** Special characters in quotes: the end, an escape, and a line break, which is invalid. */
 const notable = /["\\\n\r]/g;
 
-/** Behind the quote that ends what the quote at `start` begins, in JSON and in GraphQL; -1 where nothing ends it. */
+/**
+ * Returns the index after the closing quote of a JSON or GraphQL string at `start`; -1 if it is unterminated.
+ */
 export function endOfQuoted(text: string, start: number): number {
   let at = nextOf(notable, text, start + 1);
   while (text[at] === '\\' && !isLineEnd(text[at + 1])) at = nextOf(notable, text, at + 2);
@@ -221,8 +231,8 @@ function isLineEnd(character: string | undefined): boolean {
 }
 
 /**
- * Returns the member of that name, undefined where there is none. Returns `ambiguous` where another key differs in case
- * alone, or in characters that fold to the same: some parsers (Go's is the best known) take the one for the other.
+ * Returns the member of that name, undefined if there is none. Returns `ambiguous` if another key folds to
+ * the same text, because some parsers (such as Go's) treat both as equal.
  */
 export function memberOf(object: JsonObject, name: string): Json | undefined | typeof ambiguous {
   const alike = [...object.keys()].filter((key) => fold(key) === name.toLowerCase());

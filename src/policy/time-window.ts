@@ -1,10 +1,10 @@
-/** A part of the week on the clocks of one zone. */
+/** A weekly time window in one zone. */
 export interface TimeWindow {
-  /** Minutes since midnight. The window ends before `to`; where `to` is not after `from`, on the next day. */
+  /** Minutes since midnight. The window ends before `to`, on the next day if `to` is not after `from`. */
   readonly from: number;
   /** At most 1440. */
   readonly to: number;
-  /** 0 Sunday … 6 Saturday: the days on which the window begins. */
+  /** 0 Sunday … 6 Saturday: the days on which the window starts. */
   readonly weekdays: readonly number[];
   /** IANA name. */
   readonly zone: string;
@@ -13,7 +13,10 @@ export interface TimeWindow {
 /** Names of the days, in the order of their numbers. */
 export const weekdayNames = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 
-/** Reports whether the runtime's time-zone database has a zone of this name. An offset such as +02:00 is none: it knows no summer. */
+/**
+ * Reports whether the runtime's time-zone database has a zone of this name. An offset such as +02:00 is not
+ * accepted: it has no daylight saving time.
+ */
 export function isZone(text: string): boolean {
   if (!/^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text)) return false;
   try {
@@ -23,19 +26,18 @@ export function isZone(text: string): boolean {
   }
 }
 
-/** What the clocks of a zone show. */
+/** Local time of a zone. */
 interface WallClock {
   readonly weekday: number;
   readonly minute: number;
 }
 
-/** Past these, `Date` holds no time (ECMA-262 §21.4.1.1). */
+/** Limit of `Date` (ECMA-262 §21.4.1.1). */
 const lastTime = 8.64e15;
 
 /**
- * Makes the question whether a moment (milliseconds since the epoch) is within a window; null: it is no moment. Asked of
- * the clocks on the wall, so that 09:00 is 09:00 in summer too: an hour that comes twice is within twice, one that is left
- * out takes nothing along.
+ * Returns a test that reports whether a time (milliseconds since the epoch) is within a window; null: the
+ * time is invalid. Uses local time with daylight saving time: a repeated hour is within the window twice.
  */
 export function createTimeTest(window: TimeWindow): (now: number) => boolean | null {
   const clock = createWallClock(window.zone);
@@ -57,7 +59,7 @@ function createWallClock(zone: string): (now: number) => WallClock {
     hour: '2-digit',
     minute: '2-digit',
   });
-  // Asking Intl takes microseconds; a minute lasts long enough to be asked for once.
+  // Intl takes microseconds, so the result is cached for a minute.
   let known: { readonly minute: number; readonly clock: WallClock } | null = null;
   return (now) => {
     const minute = Math.floor(now / 60_000);
