@@ -12,7 +12,7 @@ export interface ReadRequest {
   readonly mediaType: () => string | null | undefined;
   /** GraphQL operations of the body and the query: servers differ in which they use. Null: unread. */
   readonly operations: () => readonly GraphqlOperation[] | null;
-  /** Of JSON-RPC. Null: unread. */
+  /** JSON-RPC calls. Null: unread. */
   readonly calls: readonly JsonRpcCall[] | null;
 }
 

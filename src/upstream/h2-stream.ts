@@ -30,8 +30,8 @@ export interface UpstreamStream {
 }
 
 /**
- * How a stream ended early. `unprocessed`: the upstream has not processed the request, so any request may be sent again
- * (RFC 9113 §8.7); `http_1_1_required`: likewise, and it must be sent over HTTP/1.1.
+ * Reason that a stream ended early. `unprocessed`: the upstream has not processed the request, so any request may be
+ * sent again (RFC 9113 §8.7); `http_1_1_required`: likewise, and it must be sent over HTTP/1.1.
  */
 export interface StreamLoss {
   readonly how: 'unprocessed' | 'http_1_1_required' | 'lost';
