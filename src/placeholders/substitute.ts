@@ -50,7 +50,10 @@ export function substitutePlaceholders(
   credential: Credential,
   placement: Placement,
 ): SubstitutedRequest {
-  const allowed = schemeOf(placement).isNeverSent === true ? withoutPlaces(detected) : detected;
+  const isNeverSent = schemeOf(placement).isNeverSent === true;
+  // A body that was read whole has a placeholder, which must not be forwarded either.
+  if (isNeverSent && (detected.body?.whole ?? null) !== null) throw misplaced('body', 'the body');
+  const allowed = isNeverSent ? withoutPlaces(detected) : detected;
   const value = () => valueOf(credential);
   const head = substituteInHead(request, allowed, value);
   const inTarget = head.path !== request.path;
