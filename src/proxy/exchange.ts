@@ -77,7 +77,7 @@ export async function exchange(
     await countUse(approved, credential);
     const request = applyCredential(prepared, approved, credential, services); // 5 the only code that sees both
     await audit.append(record.access(request.credential?.token, services.fingerprint)); // 6 on disk first
-    meter = meterOf(request, approved, services, record);
+    meter = meterOf(request, authorized, services, record);
     return forward(request, reply, approved.config, meter, new CredentialRenewal(services, record)); // 7
   }
 }
@@ -88,7 +88,12 @@ function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): Sidekey
   return new SidekeyError('internal');
 }
 
-/** Returns the meter of both bodies: bytes count against the limits of the rule, echoes against the echo limit. */
+/**
+ * Returns the meter of both bodies: bytes count against the limits that the request was taken from, echoes against the echo
+ * limit.
+ *
+ * @param authorized the request as its limits were taken, before a person was asked
+ */
 function meterOf(
   { echoKey }: UpstreamRequest,
   authorized: AuthorizedRequest,

@@ -240,6 +240,23 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
+  test('counts its bytes against the budget that it was taken from, though the rule has lost it meanwhile', async () => {
+    const posts = { name: 'posts', methods: ['POST'], outcome: 'approve' };
+    const rules = [{ ...posts, limits: [{ bytes_per_day: 1_000 }] }];
+    const { send, asked, answer, sidekey, domains, upstream } = await asking({ default: 'allow', rules });
+    const client = await send('POST /tickets', [], 'x'.repeat(2_000));
+    const { id } = await asked();
+    await sidekey.configure({
+      domains: { [upstream.authority]: { ...domains[upstream.authority], rules: [posts] } },
+    });
+    await answer(id, { outcome: 'allowed' });
+    await client.response();
+    await sidekey.audited(({ event }) => event === 'outcome');
+    await sidekey.configure({ domains, approvals: { timeout: '1s' } });
+    const next = await send('POST /tickets');
+    expect((await next.response()).headers['sidekey-error']).toBe('rate_limited');
+  });
+
   test('is refused after a yes where its grant was taken away meanwhile', async () => {
     const { send, asked, answer, seen, sidekey, grant } = await asking();
     const client = await send('DELETE /tickets/7');
