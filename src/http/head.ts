@@ -119,14 +119,6 @@ export class FieldTable implements HeadFields {
     return (this.#text ??= this.bytes.toString('latin1', this.base, this.base + this.size));
   }
 
-  /** Copies the bytes, so that the reader can reuse its buffer. */
-  keep(): void {
-    const copy = Buffer.allocUnsafe(this.size);
-    this.bytes.copy(copy, 0, this.base, this.base + this.size);
-    this.bytes = copy;
-    this.base = 0;
-  }
-
   /** The number of a field's name. */
   numberAt(index: number): number {
     return this.offsets[index * width]!;
@@ -138,10 +130,8 @@ export class FieldTable implements HeadFields {
 
   /** The value without the blanks around it. */
   valueAt(index: number): string {
-    const start = this.offsets[index * width + 3]!;
-    const end = this.offsets[index * width + 4]!;
-    if (this.#text !== null) return this.#text.slice(start, end);
-    return this.bytes.toString('latin1', this.base + start, this.base + end);
+    // The text of the whole head stays valid when the reader uses its buffer again.
+    return this.text.slice(this.offsets[index * width + 3], this.offsets[index * width + 4]);
   }
 
   /** The offset of a field's line. */
