@@ -93,12 +93,12 @@ const width = 5;
 /**
  * The field lines of a head, or of trailers, as offsets into the received bytes. Strings are created on demand.
  *
- * The reader owns the bytes: a table is valid until they change. `keep` copies them.
+ * The reader owns the bytes: a table is valid until they change.
  */
 export class FieldTable implements HeadFields {
   /** The received bytes. The message begins at `base`, and all offsets count from there. */
-  bytes: Buffer;
-  base: number;
+  readonly bytes: Buffer;
+  readonly base: number;
   /** Number of bytes of the head, with its empty line. */
   readonly size: number;
   /** For each field: the number of its name (see `known`), and the start and end of its name and of its value. */
