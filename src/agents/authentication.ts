@@ -4,15 +4,15 @@ import type { Grant } from '../grants/grant.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
 import type { Presented, Selectors } from '../http/message.ts';
 
-/** Who asks, which grant they ask for, and which they may have. */
+/** Identity of a caller: the grant that it selects, and the grants that it may use. */
 export interface Identity {
   /** Null: a loopback caller without a token, where the config lets those in. */
   readonly agent: string | null;
   /** The user that the agent acts for; null: nobody in particular. */
   readonly agentUser: string | null;
-  /** Of the agent, when it was identified. */
+  /** Labels of the agent at its identification. */
   readonly labels: readonly string[];
-  /** Under which it asks; null: with a token of the agent's own, or without one. */
+  /** Lease of the token; null: a token of the agent, or none. */
   readonly lease: LeaseFacts | null;
   readonly selectors: Selectors;
   /**
@@ -20,7 +20,7 @@ export interface Identity {
    * not have is to look as if it were not there. A caller without a token has whatever a domain offers.
    */
   readonly reaches: (grant: Grant) => boolean;
-  /** Of the agent, as they are now. */
+  /** Returns the present labels of the agent. */
   readonly labelsNow: () => Promise<readonly string[]>;
   /** The labels that people gave a grant, as they are now. */
   readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
@@ -40,13 +40,13 @@ export interface Identity {
   readonly holds: (grant: Grant | null, lasting: LastingFacts) => Promise<number | SidekeyError>;
 }
 
-/** What counts of something that lasts. */
+/** Facts of an open connection or stream. */
 export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
   /** True if bytes went through it since it was last asked for: then its lease is not idle. */
   readonly used: boolean;
 }
 
-/** What is known of the lease that a request comes under. */
+/** Facts of the lease of a request. */
 interface LeaseFacts {
   /** UUID. */
   readonly id: string;
@@ -132,7 +132,7 @@ export interface AgentAuthenticator {
   identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
 }
 
-/** What counts besides what a caller shows. */
+/** Facts of a caller besides its token. */
 export interface CallerFacts {
   /** Its address and port; left out: nobody is to hear from where a known caller comes. */
   readonly address?: string;

@@ -27,7 +27,7 @@ import {
   usedUp,
 } from './permissions.ts';
 
-/** What the register stands on. */
+/** Parts of the authenticator. */
 export interface AuthenticatorParts {
   readonly store: Pick<Store, 'epoch'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
@@ -38,8 +38,8 @@ export interface AuthenticatorParts {
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;
   /**
-   * What callers are taken to have shown who show no token, where callers on this machine need none: then nobody comes
-   * without one. What is shown and not known is refused all the same.
+   * Token that is assumed for local callers without one, where the config lets those in. An unknown token is refused all the
+   * same.
    */
   readonly assumed?: AssumedToken | undefined;
 }
@@ -50,7 +50,7 @@ export interface AssumedToken {
   readonly tokenHash: Buffer;
 }
 
-/** What this process knows of a lease beyond what it read: uses come faster than they are written. */
+/** Uses of a lease that this process has counted and not yet written. */
 interface Fresh {
   readonly usedAt: number | null;
   readonly uses: number;

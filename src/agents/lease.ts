@@ -22,9 +22,9 @@ export interface Lease {
   readonly renewedAt: number | null;
   /** The last request under it, to about a minute (to a quarter of `idleMs`, where that is less); null: none yet. */
   readonly usedAt: number | null;
-  /** How many requests may get a credential; null: any number. */
+  /** Maximum number of requests that get a credential; null: no maximum. */
   readonly maxUses: number | null;
-  /** How many got one. Counted only where there is a maximum. */
+  /** Number of requests that got one. Counted only with a maximum. */
   readonly uses: number;
   readonly revokedAt: number | null;
 }
@@ -34,7 +34,7 @@ export function isLeaseFor({ grants }: Pick<Lease, 'grants'>, grantId: string): 
   return grants === null || grants.includes(grantId);
 }
 
-/** What a lease is good for at one moment. Only one that is `active` lets a request through. */
+/** State of a lease at one moment. Only an `active` one lets a request through. */
 export type LeaseStanding =
   /** `endsAt`: when it ends if it is not used or renewed before. */
   | { readonly state: 'active'; readonly endsAt: number }

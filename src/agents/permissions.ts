@@ -123,7 +123,7 @@ function keyOf(hash: Uint8Array): string {
   return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString('latin1');
 }
 
-/** What a caller is told whose right has ended, with the command that gives it back. */
+/** Refusals of callers whose permission has ended, with the command that restores it. */
 
 export function agentDisabled({ name }: AgentRecord): SidekeyError {
   return new SidekeyError('agent_auth_required', `The agent ${name} is disabled.`, {

@@ -7,7 +7,7 @@ import { parseAuthority } from '../policy/authority.ts';
 /** Characters (UTF-16 units) of a path, and of a query, that people are shown in full; for a longer one nobody is asked. */
 export const longestPath = 2_048;
 
-/** What a person is asked: one request, held until there is an answer. */
+/** A request that waits for the answer of a person. */
 export interface Question {
   /** Eight characters that a person can type; see `newApprovalId`. */
   readonly id: string;
@@ -20,7 +20,7 @@ export interface Question {
   readonly aliveUntil: number;
   /** Whose request it is. */
   readonly who: Asking;
-  /** What it wants to do: the canonical authority with its port, and the path without query and credential. */
+  /** Method of the request, its canonical authority with the port, and its path without query and credential. */
   readonly method: string;
   readonly scheme: 'http' | 'https';
   readonly authority: string;
@@ -38,27 +38,27 @@ export interface Question {
   /** The caller's `Sidekey-Reason`, and the purpose of its lease; what an agent says of itself, so any text. */
   readonly reason: string | null;
   readonly purpose: string | null;
-  /** Where the rule stands that wants a person, and the name that the file gives it. */
+  /** Position of the rule in the config, and its name. */
   readonly rule: string;
   readonly ruleName: string | null;
 }
 
-/** What an answer that outlives its request is good for: all of these must be the same again. */
+/** Facts that a later request must share for a standing approval to apply. */
 export interface Asking {
   /** Null: a local caller without a token. */
   readonly agent: string | null;
   /** Null: it comes under no lease. */
   readonly lease: string | null;
   readonly grantId: string;
-  /** Of the rule; the same for as long as what the rule says and what stands before it is. */
+  /** Key of the rule. It changes when the rule or a rule before it changes. */
   readonly ruleKey: string;
 }
 
-/** How far a yes reaches: this request; all that the rule matches while the lease lives; or until a time. */
+/** Reach of an approval: one request; all requests that match the rule during the lease; or until a time. */
 export type Reach =
   { readonly kind: 'once' } | { readonly kind: 'lease' } | { readonly kind: 'until'; readonly at: number };
 
-/** What a person said. */
+/** Answer of a person. */
 export type Answer = {
   readonly at: number;
   /** Who, as far as it is known: `alice in a terminal`, `the link, from 127.0.0.1:4711`. */
@@ -89,7 +89,7 @@ export interface StandingApproval {
   readonly until: number | null;
 }
 
-/** What the audit says of an answer, before it takes effect. */
+/** Returns the audit event of an answer, recorded before it takes effect. */
 export function answerEvent(asked: Approval, answer: Answer): AuditEvent {
   const { who, scheme, authority, method, path } = asked;
   const target = parseAuthority(authority, scheme);

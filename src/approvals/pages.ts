@@ -6,7 +6,7 @@ import { type ApprovalLinks, parseLinkPath } from './webhook.ts';
 
 /** `GET` and `POST` of a link: what is asked, and what a person says. Plain values in, a page out. */
 
-/** What answers go through. */
+/** Parts of the approval pages. */
 export interface ApprovalRouteParts {
   readonly queue: Pick<ApprovalQueue, 'get' | 'answer'>;
   readonly links: Pick<ApprovalLinks, 'verify'>;
@@ -65,7 +65,7 @@ function shown(approval: Approval, now: number): PageAnswer {
   return isWaiting(approval, now) ? questionPage(approval, now) : overPage(approval);
 }
 
-/** What each button says, and what follows from it. */
+/** Label of each button, and its effect. */
 const words: Readonly<Record<Choice['value'], readonly [label: string, means: string | null]>> = {
   once: ['Yes, once', 'This request goes on, and no other.'],
   no: ['No', 'It is refused; the next one asks again.'],
@@ -119,7 +119,7 @@ button span { color: var(--soft); font-size: .85rem; line-height: 1.4; }
 @media (max-width: 30rem) { main { padding: 1.25rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
 `;
 
-/** What waits, and what may be said to it. The browser comes back by itself when the time is up. */
+/** Renders a pending request with its buttons. The browser reloads the page when the request expires. */
 export function questionPage(approval: Approval, now: number): PageAnswer {
   const { expiresAt } = approval;
   const left = Math.ceil((expiresAt - now) / 1_000);
@@ -133,7 +133,7 @@ export function questionPage(approval: Approval, now: number): PageAnswer {
   return { ...answer, headers: { ...answer.headers, refresh: String(left + 1) } };
 }
 
-/** What was said, just now or before. */
+/** Renders the answer that was given, now or before. */
 export function answeredPage(approval: Approval, answer: Answer, isNow: boolean, status: number): PageAnswer {
   const kind = answer.outcome === 'allowed' ? 'done' : 'failed';
   const title = `${isNow ? '' : 'Already '}${answer.outcome === 'allowed' ? 'allowed' : 'refused'}`;
@@ -232,13 +232,13 @@ function clock(at: number): string {
 
 /** One thing that a person may say to a question. */
 interface Choice {
-  /** What the form sends. */
+  /** Value in the form. */
   readonly value: 'once' | 'no' | '15m' | '1h' | 'lease';
-  /** How far the yes reaches; null: it is a no. */
+  /** Reach of an approval; null: a denial. */
   readonly reach: Reach | null;
 }
 
-/** What may be said to a question at `now`, milliseconds since the epoch. */
+/** Returns the answers that a question allows at `now`, in milliseconds since the epoch. */
 function choicesOf({ who }: Pick<Approval, 'who'>, now: number): readonly Choice[] {
   return [
     { value: 'once', reach: { kind: 'once' } },

@@ -7,7 +7,7 @@ import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { approvalRoute, type ApprovalRouteParts, plainPage } from './pages.ts';
 
-/** What the pages stand on. */
+/** Parts of the server. */
 interface AdminParts extends ApprovalRouteParts {
   readonly log: Pick<Log, 'warn'>;
   readonly timers: Timers;
@@ -135,7 +135,7 @@ function write(
     }
     response.once('close', () => resolve());
     const length = Buffer.byteLength(body);
-    // What is left of a form that is too long is not read.
+    // The rest of a form that is too long is not read.
     const connection = request.complete ? {} : { connection: 'close' };
     response.writeHead(status, { ...headers, ...connection, 'content-length': length });
     response.end(request.method === 'HEAD' ? undefined : body);

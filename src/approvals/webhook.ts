@@ -10,9 +10,9 @@ import { type Question, unshownText } from './approval.ts';
 
 /** Tells a receiver of each question, such as a chat program. It holds up nobody: whatever fails is tried again. */
 
-/** What it works with. */
+/** Options of `createApprovalTeller`. */
 interface ApprovalTellerOptions {
-  /** As the config says at that moment; null: nobody is told. */
+  /** Webhook of the config in force; null: none. */
   readonly webhook: () => ApprovalWebhook | null;
   readonly readSecret: (reference: NonNullable<ApprovalWebhook['secret']>) => Promise<string>;
   /** The guarded way out at that moment. */
@@ -40,7 +40,7 @@ const postTimeout = 10_000;
 const shortestBackOff = 1_000;
 const longestBackOff = 30_000;
 
-/** What it tells is signed as the audit's webhooks are (`Sidekey-Signature`), where there is a secret. */
+/** Creates a teller. With a secret, it signs its messages like the webhooks of the audit (`Sidekey-Signature`). */
 export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTeller {
   const { webhook, readSecret, fetch, link, now, timers, log, random } = options;
   const closing = new AbortController();
@@ -115,14 +115,14 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
 
 /** Links that answer a question: whoever has one may, so none is in a log, an error or an audit line. */
 
-/** What a link is for: an id may come again after some days, and then with another end. */
+/** Question of a link. An id may be used again after some days, with another end. */
 type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
 /** Makes links, and recognizes them. */
 export interface ApprovalLinks {
   /** `/approve/ID/SIGNATURE`. */
   pathFor(question: Linked): string;
-  /** What the link is for; null: it was not made here. Takes the same time wherever a signature differs. */
+  /** Returns the question of a link; null: an invalid signature. Takes constant time. */
   verify(link: LinkParts): Linked | null;
 }
 
@@ -154,7 +154,7 @@ export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
     pathFor: (question) => `/approve/${question.id}/${signatureOf(question)}`,
     verify({ id, signature }) {
       const expiresAt = Buffer.from(signature.slice(0, endLength), 'base64url').readUIntBE(0, 6);
-      // As text: several texts of base64url stand for the same bytes.
+      // Compares texts: several texts of base64url decode to the same bytes.
       const [given, right] = [Buffer.from(signature), Buffer.from(signatureOf({ id, expiresAt }))];
       return given.length === right.length && timingSafeEqual(given, right) ? { id, expiresAt } : null;
     },
@@ -167,7 +167,7 @@ export function parseLinkPath(path: string): LinkParts | null {
   return id === undefined || signature === undefined ? null : { id, signature };
 }
 
-/** What a webhook gets, as JSON. Names are public. */
+/** JSON message of the webhook. Its names are public. */
 export interface QuestionMessage {
   /** One line for chat programs. */
   readonly text: string;
@@ -180,7 +180,7 @@ export interface QuestionMessage {
   readonly method: string;
   /** Without query. */
   readonly url: string;
-  /** What is not shown: whether there is a query, and the announced bytes of the body; null: of any length. */
+  /** Parts that the message leaves out: the query, and the announced bytes of the body; null: unknown length. */
   readonly has_query: boolean;
   readonly body_bytes: number | null;
   readonly grant: string;
@@ -188,10 +188,10 @@ export interface QuestionMessage {
   readonly provider: string;
   /** The agent's own words. */
   readonly reason: string | null;
-  /** Where the rule stands, and its name. */
+  /** Position of the rule in the config, and its name. */
   readonly rule: string;
   readonly rule_name: string | null;
-  /** Who has it may answer; null: nothing listens for it. */
+  /** Link to answer; whoever has it may answer. Null: no pages are served. */
   readonly link: string | null;
   readonly command: string;
 }

@@ -107,7 +107,7 @@ async function signAssertion(request: JwtBearerRequest, now: number): Promise<st
       ...(scope === null ? {} : { scope }),
     });
   } catch {
-    // What the key says of itself in a message must not get out.
+    // Messages about the key may quote it.
     return null;
   }
 }

@@ -18,7 +18,7 @@ import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
  * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/connected-accounts-for-token-vault
  */
 
-/** What the My Account API is asked for here. */
+/** Scopes for the My Account API. */
 const accountScopes: readonly string[] = [
   'create:me:connected_accounts',
   'read:me:connected_accounts',
@@ -346,7 +346,7 @@ export function loginHasEnded(error: string): boolean {
 
 /** The callback from Auth0 after an account was connected: an authorization response, but for the name of its code. */
 
-/** What such a callback is held against. */
+/** Expected values of a connect callback. */
 interface ConnectCallbackExpectation {
   /** The one that the login is at. */
   readonly provider: Provider;

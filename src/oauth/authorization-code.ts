@@ -12,7 +12,7 @@ import { askTokenEndpoint } from './token-endpoint.ts';
 
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 
-/** What is asked of the user, and where the answer goes. */
+/** Authorization request and its redirect URI. */
 interface AuthorizationRequest {
   readonly provider: Provider;
   readonly redirectUri: string;
@@ -121,7 +121,7 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
   switch (answer.kind) {
     case 'tokens': {
       const result = consented(answer, exchange.scopes ?? [], { provider, proofKey: exchange.proofKey });
-      // Which account it is, the callback says too.
+      // The callback names the account too.
       return { ...result, details: { ...result.details, ...details } };
     }
     case 'error':

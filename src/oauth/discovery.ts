@@ -9,7 +9,7 @@ import { describe, describeFault, errorCode, findSidekeyError, withDescription }
  * metadata (RFC 9728), authorization server metadata (RFC 8414), OpenID Connect Discovery 1.0.
  */
 
-/** What an authorization server says of itself. URLs are https; scopes and methods are empty where it says none. */
+/** Metadata of an authorization server. URLs are https; scopes and methods may be empty. */
 export interface Discovered {
   readonly issuer: string;
   readonly authorizationEndpoint: string | null;
@@ -156,7 +156,7 @@ function texts(value: unknown): readonly string[] {
 
 /** Dynamic client registration (RFC 7591): Sidekey makes itself known to a server that lets it. */
 
-/** What is registered. */
+/** Client registration request. */
 export interface Registration {
   /** An https URL. */
   readonly endpoint: string;

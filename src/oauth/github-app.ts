@@ -83,7 +83,7 @@ async function signAppToken({ key, appId }: InstallationRequest, now: number): P
   try {
     return await signJwt(key, { iss: appId, iat: issuedAt, exp: issuedAt + lifetimeS });
   } catch {
-    // What the key says of itself in a message must not get out.
+    // Messages about the key may quote it.
     return null;
   }
 }

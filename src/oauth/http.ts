@@ -5,7 +5,7 @@ import type { Nonces } from '../schemes/dpop-proof.ts';
 
 /** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
 
-/** What such a request is made with. */
+/** Parts of a request for a document. */
 export interface DocumentIo {
   /** Through the dial guard. */
   readonly fetch: TokenFetch;

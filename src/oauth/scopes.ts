@@ -84,7 +84,7 @@ function isAtEndOfUrl(url: string, name: string): boolean {
 
 /** Reads from the head of an API's refusal which scopes a token lacks. Pure; all that it returns is cleaned and bounded. */
 
-/** What a 401 or a 403 says. */
+/** Scope facts of a 401 or 403. */
 interface ScopeRefusal {
   /** Null: nothing of scopes that are missing. */
   readonly missing: MissingScopes | null;

@@ -101,7 +101,7 @@ async function tokenRequest(
 
 /** Client authentication at a provider's endpoints (RFC 6749 §2.3, RFC 7523 §2.2). */
 
-/** Who Sidekey is. */
+/** Client of the token endpoint. */
 export interface TokenClient {
   readonly clientId: string;
   /** Null: a public client. For `private_key_jwt` the private key: PEM, or a JWK as JSON. */
@@ -188,7 +188,7 @@ function privateKeyJwt(privateKey: string | null, { audience, now }: Authenticat
 
 /** Proofs of a key at token endpoints (RFC 9449 §5 and §8). */
 
-/** What one question needs, and its second try. */
+/** DPoP state of a token request and its retry. */
 interface Proving {
   /** For one request: another for each call. */
   proof(): string;
@@ -200,7 +200,7 @@ interface Proving {
 function provingAt(endpoint: string, io: TokenIo): Proving | null {
   const { proofKey: key, nonces = createNonces(), now } = io;
   const url = URL.parse(endpoint);
-  // What is no URL is refused by who asks.
+  // The caller refuses an invalid URL.
   if (key === undefined || key === null || url === null) return null;
   const { origin } = url;
   const uri = targetUri(origin, url.pathname);

@@ -11,11 +11,11 @@ export interface FoundCode {
 /** Whose a placeholder is. */
 export type Holder = `lease ${string}` | `agent ${string}` | 'anyone';
 
-/** Of whoever comes under this lease (its UUID). */
+/** Returns the holder for a lease (its UUID). */
 export const leaseHolder = (id: string): Holder => `lease ${id}`;
-/** Of an agent, with a token of its own or under any of its leases. */
+/** Returns the holder for an agent, with its own token or any of its leases. */
 export const agentHolder = (name: string): Holder => `agent ${name}`;
-/** Of callers without a token. */
+/** Holder for callers without a token. */
 export const anyone: Holder = 'anyone';
 
 /** Makes placeholders and knows them again; nothing is kept for that. */
@@ -103,7 +103,7 @@ export function basicPair(value: string): string | null {
   return encoded === undefined ? null : Buffer.from(encoded, 'base64').toString('latin1');
 }
 
-/** Who holds placeholders, for which grant. */
+/** Holders of placeholders, and the grant. */
 interface HeldGrant {
   readonly holders: readonly Holder[];
   /** Id. */
@@ -121,7 +121,7 @@ export function placeholdersOf(
   return [...new Set(forms.flatMap((form) => holders.map((holder) => codes.make(form, holder, grant))))];
 }
 
-/** What stands in for the credential of a provider in a program's environment. */
+/** Makes the placeholder for a provider in the environment of a program. */
 export type Mint = (provider: string, template: string) => string;
 
 /**
@@ -158,7 +158,7 @@ export interface PlaceholderForm {
   readonly after: string;
 }
 
-/** How a code is written. `mark` begins it: what is searched for. */
+/** Alphabet of a code. `mark` starts the code and is the text that the search looks for. */
 interface Alphabet {
   readonly mark: string;
   readonly digits: string;
@@ -168,7 +168,7 @@ interface Alphabet {
   readonly checkLength: number;
 }
 
-/** What most credentials may hold. */
+/** Alphabet that most credentials allow. */
 const word: Alphabet = {
   mark: 'sidekey',
   digits: '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz',

@@ -17,7 +17,7 @@ interface Frame {
   readonly mask: Buffer;
   /** Bytes of the payload that are yet to come. */
   left: number;
-  /** Of the payload, how many have come. */
+  /** Number of received payload bytes. */
   read: number;
 }
 
@@ -30,7 +30,7 @@ export class ClientFrames {
   readonly #replacement: Replacement;
   #pending: Buffer = Buffer.alloc(0);
   #frame: Frame | null = null;
-  /** Of the text message that is under way; null: none is. */
+  /** Replacer of the current text message; null: none. */
   #replacer: Replacer | null = null;
   /** True if a fragment of it has left. */
   #hasBegun = false;
@@ -70,7 +70,7 @@ export class ClientFrames {
     return out;
   }
 
-  /** Of what is not rewritten, the head goes on as it is. */
+  /** Starts a frame. The head of a frame that is not rewritten is forwarded unchanged. */
   #begin(frame: Frame, bytes: Buffer, length: number, out: Buffer[]): Buffer {
     if (frame.opcode === text) {
       if (this.#replacer !== null) throw noFrames();
@@ -108,7 +108,7 @@ export class ClientFrames {
     this.#heldBytes += piece.length;
   }
 
-  /** What is held, as one fragment. */
+  /** Sends the held bytes as one fragment. */
   #send(isFinal: boolean, out: Buffer[]): void {
     if (!isFinal && this.#heldBytes === 0) return;
     const opcode = this.#hasBegun ? continuation : text;
@@ -249,7 +249,7 @@ export class Replacer {
     return done;
   }
 
-  /** Where the first text begins whose end has not come yet; else the end. */
+  /** Returns the start of the first incomplete text; without one, the end. */
   #beginningIn(bytes: Buffer, from: number): number {
     let first = bytes.length;
     for (const text of this.#texts) {
@@ -267,7 +267,7 @@ export class Replacer {
 
 interface Place {
   readonly text: Buffer;
-  /** Where it stands next; -1: nowhere. */
+  /** Position of its next occurrence; -1: none. */
   readonly at: number;
 }
 

@@ -3,7 +3,7 @@ import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { ServerFrames } from '../leak-guard/redactor.ts';
 import { ClientFrames, type Replacement } from './stream.ts';
 
-/** What the frames of a WebSocket go through, each way. */
+/** Transforms of WebSocket frames, one for each direction. */
 export interface MessageRewriting {
   readonly toUpstream: Transform;
   readonly toClient: Transform;

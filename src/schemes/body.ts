@@ -168,7 +168,7 @@ type Problem = Extract<Rewritten, { problem: string }>;
 function jsonWith(body: Buffer, path: readonly string[], token: string): Buffer | Problem {
   let text: string;
   try {
-    // What begins with a byte order mark is JSON to some alone (RFC 8259 §8.1).
+    // Only some parsers accept JSON with a byte order mark (RFC 8259 §8.1).
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
   } catch {
     return { problem: 'is no UTF-8' };
@@ -239,7 +239,7 @@ function membersAt(text: string, start: number): readonly Member[] {
   return members;
 }
 
-/** Where the object begins that is all of a text; the length of the text where that is all there is. */
+/** Returns the start of the value of a text; the length of a blank text. */
 function startOfValue(text: string): number {
   return nextOf(notBlank, text, 0);
 }

@@ -1,9 +1,7 @@
 import { createPrivateKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto';
 import type { DpopAlgorithm, DpopKey } from '../grants/credential.ts';
 
-/** What servers want to see in the next proof (RFC 9449 §8 and §9). */
-
-/** The last nonce of each server, for as long as the process lives. */
+/** Last nonce of each server, for the next proof (RFC 9449 §8, §9); kept in memory. */
 export interface Nonces {
   /** Null: it gave none. */
   of(origin: string): string | null;
@@ -40,7 +38,7 @@ export function nonceIn(values: readonly string[]): string | null {
   return isOne && /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value) ? value : null;
 }
 
-/** What one proof proves (RFC 9449 §4.2). */
+/** Claims of a proof (RFC 9449 §4.2). */
 export interface ProofFacts {
   /** `jti`: never the same twice. */
   readonly id: string;
@@ -50,9 +48,9 @@ export interface ProofFacts {
   readonly uri: string;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** What the proof goes with; null: at a token endpoint it goes with none. */
+  /** Access token of the request; null: a request to a token endpoint. */
   readonly accessToken: string | null;
-  /** What the server wants to see; null: it gave none. */
+  /** Nonce of the server; null: none. */
   readonly nonce: string | null;
 }
 
@@ -67,7 +65,7 @@ export function signProof(key: ProofKey, facts: ProofFacts): string {
   return `${input}.${signature.toString('base64url')}`;
 }
 
-/** What is signed (RFC 7515 §5.1). */
+/** Returns the JWS signing input (RFC 7515 §5.1). */
 export function signingInput(
   header: string,
   { id, method, uri, now, accessToken, nonce }: ProofFacts,
@@ -156,7 +154,7 @@ function parse(key: DpopKey): ProofKey {
   };
 }
 
-/** What a proof says of itself and of its key. */
+/** Returns the JOSE header of a proof. */
 export function proofHeader(algorithm: DpopAlgorithm, jwk: PublicJwk): string {
   return Buffer.from(JSON.stringify({ typ: 'dpop+jwt', alg: algorithm, jwk })).toString('base64url');
 }
@@ -166,7 +164,7 @@ function publicJwk({ crv, x, y = '' }: DpopKey): PublicJwk {
   return crv === 'P-256' ? { kty: 'EC', x, y, crv } : { kty: 'OKP', x, crv };
 }
 
-/** Of 256 bits, as base64url has them. */
+/** Accepts 256 bits in base64url. */
 function isPart(value: unknown): boolean {
   return typeof value === 'string' && /^[A-Za-z0-9_-]{43}$/.test(value);
 }
@@ -174,7 +172,7 @@ function isPart(value: unknown): boolean {
 /** A public key as proofs carry it (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2). */
 type PublicJwk = Readonly<Record<string, string>>;
 
-/** What of each kind of key is hashed, in the order of RFC 7638 §3.3. */
+/** Hashed members of each kind of key, in the order of RFC 7638 §3.3. */
 const required: Readonly<Record<string, readonly string[]>> = {
   EC: ['crv', 'kty', 'x', 'y'],
   OKP: ['crv', 'kty', 'x'],

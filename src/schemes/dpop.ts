@@ -77,7 +77,7 @@ export function originOf(authority: Authority): string {
 const maxFields = 8;
 
 /**
- * What a response says of the DPoP proof of its request (RFC 9449 §9). `again`: the upstream wants the request again with the
+ * Verdict of a response on the DPoP proof of its request (RFC 9449 §9). `again`: the upstream wants the request again with the
  * nonce that it sent; `in vain`: it wants that, and sent no usable nonce. In both cases the token is good.
  */
 export type ProofAnswer = 'nothing' | 'again' | 'in vain';

@@ -225,7 +225,7 @@ function filled(all: readonly Named[], withSignature: boolean, valueOf: (name: s
     .map(({ name, template }) => [name, fillTemplate(template, valueOf)]);
 }
 
-/** What the client wrote under a name that is added is not what is signed. */
+/** Removes the client's parameters that have the name of an added one. */
 function withoutParameters(path: string, added: readonly Named[]): string {
   if (added.length === 0) return path;
   const names = new Set(added.map(({ name }) => forgivingName(name)));
@@ -240,7 +240,7 @@ function withParameters(path: string, added: Filled): string {
   return `${path}${path.includes('?') ? '&' : '?'}${written}`;
 }
 
-/** What the names of a template stand for, in one request: the same time and the same nonce wherever they stand. */
+/** Values of the names in a template for one request: time and nonce are the same everywhere. */
 interface SignedValues {
   /** A value that is sent; `{signature}` is none of them. */
   readonly sent: (name: string) => string;
@@ -348,10 +348,10 @@ function unknown(name: string): never {
   throw new SidekeyError('internal', `A template of the provider names ${name}, which is not known there.`);
 }
 
-/** What a signature is made with. */
+/** Key of a signature. */
 interface SigningSecret {
   readonly secret: Buffer;
-  /** What says whose it is, and is no secret; null: the credential has none. */
+  /** Public id of the key; null: the credential has none. */
   readonly key: string | null;
 }
 

@@ -67,7 +67,7 @@ export interface BodyReader {
    * which are in `trailers` when it is over, to be judged first. Then `trailerSection` ends the body.
    */
   readonly relayEnd: number;
-  /** Where the payload lies in the last region, start and end in turn. Kept only where it was asked for. */
+  /** Start and end of each part of the payload in the last region. Kept only on request. */
   readonly spans: readonly number[];
   /** Null until the body is over, and where it has none. */
   readonly trailers: FieldTable | null;
@@ -226,7 +226,7 @@ class ChunkedBody implements BodyReader {
   readonly #limits: HeadLimits;
   readonly #wantsSpans: boolean;
   #state = atSize;
-  /** Of the chunk: its size as read so far, then what of its data is still to come. */
+  /** Size of the chunk as read so far; then the number of its bytes that are still to come. */
   #left = 0;
   #digits = 0;
   /** Bytes of the line that the size stands in. */
@@ -379,7 +379,7 @@ class TrailerReader {
     this.#fields = new FieldScanner(limits.head_fields);
   }
 
-  /** How many bytes of the region belong to them. When they have ended, `table` answers them. */
+  /** Returns the number of bytes of the region that belong to the trailers. At their end, `table` has them. */
   read(bytes: Buffer, start: number, end: number): number | Fault {
     const before = this.#size;
     const room = this.#limits.head_bytes - before;

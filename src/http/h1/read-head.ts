@@ -120,9 +120,9 @@ const maxMethodLength = 32;
  * empty line before it is skipped (§2.2).
  */
 class RequestLine {
-  /** How far it has read, from `base`; all offsets are counted from there. */
+  /** Read position, relative to `base`, as are all offsets. */
   at = 0;
-  /** Where the method begins: behind the empty line, where there is one. */
+  /** Start of the method, after an empty line if there is one. */
   start = 0;
   methodEnd = 0;
   targetEnd = 0;
@@ -164,7 +164,7 @@ class RequestLine {
         if (length > maxMethodLength) return 'bad_method';
         if (at === stop) break;
         if (bytes[at] !== SP || length === 0) return bytes[at] === LF ? 'bare_lf' : 'bad_method';
-        // Of the preface of HTTP/2, and of nothing else (RFC 9113 §3.4).
+        // PRI stands in the preface of HTTP/2 alone (RFC 9113 §3.4).
         if (spells(bytes, base + this.start, at, 'pri')) return 'http2_preface';
         this.methodEnd = at - base;
         at += 1;
@@ -230,10 +230,10 @@ const statusAt = 9;
  * as many servers write it.
  */
 class StatusLine {
-  /** How far it has read, from `base`. */
+  /** Read position, relative to `base`. */
   at = 0;
   status = 0;
-  /** Where the reason ends, from `base`; it begins at `reasonStart`. */
+  /** End of the reason phrase, relative to `base`; it starts at `reasonStart`. */
   reasonEnd = 0;
   /** The digit behind `HTTP/1.`. */
   minor = 0;
@@ -291,7 +291,7 @@ class StatusLine {
     return 'more';
   }
 
-  /** What is wrong with a byte of `HTTP/1.1 `. */
+  /** Checks a byte of `HTTP/1.1 `. */
   #version(byte: number, index: number): Fault | null {
     if (index < version.length) {
       if (byte === version.charCodeAt(index)) return null;

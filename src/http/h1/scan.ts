@@ -12,9 +12,9 @@ const atLastLineFeed = 5;
  * (RFC 9112 §5): no folding, no blank before a colon, no line that ends in anything but CR LF.
  */
 export class FieldScanner {
-  /** As `FieldTable` has them; taken over by whoever makes one. */
+  /** Offsets in the form of `FieldTable`, which takes them over. */
   offsets: number[] = [];
-  /** How far it has read, from `base`. */
+  /** Read position, relative to `base`. */
   at = 0;
   readonly #most: number;
   #count = 0;
@@ -339,16 +339,16 @@ export const EQUALS = 0x3d;
 export const BACKSLASH = 0x5c;
 const DEL = 0x7f;
 
-/** Of a token (RFC 9110 §5.6.2): methods, field names, names of chunk extensions. */
+/** Bytes of a token (RFC 9110 §5.6.2): methods, field names, names of chunk extensions. */
 export const inToken = 1;
-/** Of a field value (RFC 9110 §5.5), its blanks included; also of a reason phrase and of quoted text. */
+/** Bytes of a field value (RFC 9110 §5.5) with its blanks, a reason phrase, or quoted text. */
 export const inValue = 2;
-/** Of a request target: visible ASCII, and no `#`, for a target has no fragment (RFC 9112 §3.2). */
+/** Bytes of a request target: visible ASCII without `#`, because a target has no fragment (RFC 9112 §3.2). */
 export const inTarget = 4;
 /** A token's, but no lower-case letter. */
 export const inMethod = 8;
 
-/** What a byte may stand in: the flags above. */
+/** Flags of each byte, as above. */
 export const kindOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   const text = String.fromCharCode(byte);
   let kinds = 0;
@@ -385,7 +385,7 @@ export function endOfRun(bytes: Buffer, at: number, stop: number, kind: number):
   return at;
 }
 
-/** As `endOfRun` for `inValue`. Most of a head is values, and to compare is faster than to look up. */
+/** Like `endOfRun` for `inValue`: most bytes of a head are values, and a comparison is faster than a look-up. */
 export function endOfValue(bytes: Buffer, at: number, stop: number): number {
   for (; at < stop; at += 1) {
     const byte = bytes[at]!;

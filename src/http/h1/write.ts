@@ -74,7 +74,7 @@ export function prepareHead(head: ReadHead, edit: HeadEdit): PreparedHead {
   return new Prepared(head, edit);
 }
 
-/** As `prepareHead`, in a buffer of its own. */
+/** Like `prepareHead`, into a new buffer. */
 export function headBytes(head: ReadHead, edit: HeadEdit): Buffer {
   const prepared = prepareHead(head, edit);
   const bytes = Buffer.allocUnsafe(prepared.size);
