@@ -42,7 +42,7 @@ export type LeaseStanding =
   | { readonly state: 'used_up' }
   | { readonly state: 'revoked'; readonly at: number };
 
-/** Where a lease stands at `now`. What a person did goes before what a clock did. It ends in the millisecond `expiresAt`. */
+/** Returns the state of a lease at `now`. A revocation has precedence over an expiry. The lease ends at `expiresAt`. */
 export function leaseStanding(lease: Lease, now: number): LeaseStanding {
   if (lease.revokedAt !== null) return { state: 'revoked', at: lease.revokedAt };
   const idleAt = idleEndOf(lease);
@@ -57,7 +57,7 @@ function idleEndOf({ idleMs, createdAt, renewedAt, usedAt }: Lease): number {
   return Math.max(createdAt, renewedAt ?? 0, usedAt ?? 0) + idleMs;
 }
 
-/** What one level (the config, a provider, a grant) says of how long leases last, in milliseconds; null: nothing. */
+/** Lifetimes of leases that one level (config, provider, grant) sets, in milliseconds; null: not set. */
 interface LeaseTtl {
   readonly defaultMs: number | null;
   readonly maxMs: number | null;
@@ -68,7 +68,7 @@ export interface LeaseTtlLevel extends LeaseTtl {
   readonly of: string;
 }
 
-/** How long a lease lasts. */
+/** Lifetime of a lease. */
 export interface GrantedTtl {
   readonly ttlMs: number;
   /** The level whose maximum is less than what was asked for; null: none is. */
@@ -76,7 +76,7 @@ export interface GrantedTtl {
 }
 
 /**
- * How long a lease may last. For each of its grants the levels are given, the nearest to the grant first: the nearest
+ * Returns the lifetime of a lease. For each of its grants the levels are given, the nearest to the grant first: the nearest
  * default counts, while of all maxima the least one does. Of several grants the shortest time is that of the lease.
  *
  * @param asked milliseconds; null: whatever is usual
@@ -94,7 +94,7 @@ export function grantedTtl(asked: number | null, grants: readonly (readonly Leas
 }
 
 /**
- * What makes a grant reachable for an agent. Bindings add up; an agent without any reaches nothing. Those by provider,
+ * Selects the grants that an agent reaches. Bindings add up; an agent without any reaches nothing. Those by provider,
  * user and label also stand for grants that are yet to come.
  *
  * - `grant`: the one of this id.

@@ -16,7 +16,7 @@ interface PendingApprovals {
   until(question: Question, leaving: Gone): Promise<End>;
   /** Ends the wait for this id, if there is one, with the answer. */
   answered(id: string, answer: Answer): void;
-  /** As `ApprovalStore.withdraw`. Rejects if that fails, and tries again later. */
+  /** Calls `ApprovalStore.withdraw`. Rejects if that fails, and tries again later. */
   withdraw(id: string): Promise<Answer | null>;
   /** Ends all present and future waits. */
   close(): void;
@@ -121,7 +121,7 @@ function createPendingApprovals({
 }
 
 /**
- * As `ApprovalStore.answer`, on record first; an answer that does not come about is on record as that.
+ * Calls `ApprovalStore.answer` after it has recorded the answer; a failed answer is recorded as one.
  * @throws SidekeyError `audit_unavailable`: nobody was answered; `store_unavailable`
  */
 async function giveAnswer(
@@ -174,7 +174,7 @@ export interface ApprovalQueue {
   /** Resolves to null if there is no such question, or no longer. */
   get(id: string): Promise<Approval | null>;
   /**
-   * As `ApprovalStore.answer`, audited first. A request that waits in this process continues at once.
+   * Calls `ApprovalStore.answer`, audited first. A request that waits in this process continues at once.
    * @throws SidekeyError `audit_unavailable`: nobody was answered; `store_unavailable`
    */
   answer(id: string, answer: Answer): Promise<Approval | null>;

@@ -129,7 +129,7 @@ export function trustedCertificates(
       ({ fingerprint }) => fingerprint !== ours.fingerprint,
     );
   };
-  // Where SSL_CERT_FILE names our own ca.crt, the "system" has that one certificate and no root.
+  // SSL_CERT_FILE may name our own ca.crt: the "system" then has that one certificate and no root.
   const system = othersOf(roots.system);
   return [ours, ...(system.length > 0 ? system : othersOf(roots.fallback))];
 }

@@ -183,7 +183,7 @@ function withoutSecrets(credential: Credential): Credential {
     case 'aws':
       return { ...credential, accessKeyId: '', secretAccessKey: '', sessionToken: null };
     case 'client_certificate':
-      // Who it was is no secret, and people see it.
+      // The name of the person is no secret.
       return { ...credential, privateKey: '' };
   }
 }

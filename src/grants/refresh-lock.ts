@@ -10,7 +10,7 @@ import type { Store } from '../store/store.ts';
  * provider that rotates refresh tokens takes a second use for theft.
  */
 
-/** What it is made of. */
+/** Parts of the lock. */
 interface RefreshLockParts {
   readonly store: Pick<Store, 'locks'>;
   /** Milliseconds since the epoch. */

@@ -12,7 +12,7 @@ import { standingOf } from './token-result.ts';
  * refresh token is stored before anything else happens.
  */
 
-/** What it is done with: a part of what a refresh is made of. */
+/** Parts of a refresh that use the refresh token. */
 type RefreshTokenUseParts = Pick<
   RefreshParts,
   'registry' | 'store' | 'now' | 'limits' | 'audit' | 'activity' | 'timers'

@@ -10,7 +10,7 @@ import { readSealed, writeSealed } from './sealed-text.ts';
 
 /** Grants at rest: what the store keeps of them, sealed by the vault, and what is kept in memory for the next request. */
 
-/** What a new grant is told; the rest follows from its credential. */
+/** Facts of a new grant besides its credential. */
 export interface NewGrant {
   readonly name: string;
   readonly user: string;
@@ -149,7 +149,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
 
     async read(id) {
       const record = await store.grants.get(id);
-      // What is known is older than this: the epoch must not be the only thing that says so.
+      // The cached record is older than this one, whatever the epoch says.
       if (snapshots.current()?.record(id)?.revision !== record?.revision) snapshots.drop();
       return opened.open(id, record);
     },

@@ -70,7 +70,7 @@ export interface TokenSourceParts extends Omit<RefreshFlightsParts, 'timers' | '
   readonly random?: () => number;
 }
 
-/** Who waited for an attempt that failed waits for the next ones until then: a provider that failed once is no outage. */
+/** Time until which callers wait for further attempts: one failure of a provider is no outage. */
 const graceMs = 2_000;
 /** No way of things leads here; it keeps a disagreement between store and memory from spinning. */
 const maxRounds = 200;
@@ -156,7 +156,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       }
       switch (outcome.kind) {
         case 'renewed':
-          // What was just obtained is used, however short it lives.
+          // A new token is used, however short its lifetime is.
           return ready(outcome.opened);
         case 'fault':
           throw outcome.error;

@@ -229,7 +229,7 @@ interface RequestLineOffsets {
   readonly start: number;
   readonly methodEnd: number;
   readonly targetEnd: number;
-  /** Where the next line begins. */
+  /** Start of the next line. */
   readonly at: number;
   /** The digit behind `HTTP/1.`. */
   readonly minor: number;
@@ -248,7 +248,7 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
   readonly version: '1.0' | '1.1';
   /** The offset of the request line, behind a skipped empty line. */
   readonly lineStart: number;
-  /** Where it ends, its CR LF included. */
+  /** End of the request line, with its CR LF. */
   readonly lineEnd: number;
   readonly #methodEnd: number;
   readonly #targetEnd: number;
@@ -273,7 +273,7 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
     return this.text.slice(this.lineStart, this.#methodEnd);
   }
 
-  /** As it stood in the request line. */
+  /** Target of the request line, unchanged. */
   get target(): string {
     return this.text.slice(this.#methodEnd + 1, this.#targetEnd);
   }
@@ -290,7 +290,7 @@ export class ResponseHeadBytes extends FieldTable {
   /** 100 to 999. */
   readonly status: number;
   readonly lineStart = 0;
-  /** Where the status line ends, its CR LF included, from `base`. */
+  /** End of the status line with its CR LF, relative to `base`. */
   readonly lineEnd: number;
   readonly #reasonEnd: number;
 
@@ -308,7 +308,7 @@ export class ResponseHeadBytes extends FieldTable {
     this.#reasonEnd = line.reasonEnd;
   }
 
-  /** As it stood in the status line; empty where there was none. */
+  /** Reason phrase, unchanged; may be empty. */
   get reason(): string {
     return this.text.slice(reasonStart, this.#reasonEnd);
   }

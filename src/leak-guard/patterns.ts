@@ -17,7 +17,7 @@ export const backslash = 0x5c;
  */
 interface Alphabet {
   readonly columns: Uint8Array;
-  /** As `columns`, but bytes that need more than one look-up have the last column, `odd`. */
+  /** Like `columns`, but bytes that need more than one look-up have the last column, `odd`. */
   readonly plain: Uint8Array;
   readonly odd: number;
   readonly width: number;

@@ -9,7 +9,7 @@ export type Json = null | boolean | number | string | readonly Json[] | JsonObje
 /** In the order of the text; a name such as `__proto__` is a name like any other. */
 export type JsonObject = ReadonlyMap<string, Json>;
 
-/** What is wrong, and where (both from 1). Never contains a piece of the text. */
+/** Describes an error and its position (line and column from 1). Never contains a piece of the text. */
 interface JsonProblem {
   readonly problem: string;
   readonly line: number;

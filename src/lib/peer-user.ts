@@ -66,7 +66,7 @@ export function userIn(
   return null;
 }
 
-/** As the kernel prints it: the four bytes as one number of a machine that stores the lowest first. */
+/** Formats an address like the kernel: the four bytes as one number of a machine that stores the lowest first. */
 function hexOf(address: string): string {
   const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
   return bytes.toReversed().join('').toUpperCase();

@@ -63,7 +63,7 @@ export interface BodyReader {
   /** Number of received bytes of the body, without its framing. */
   readonly payload: number;
   /**
-   * How far the bytes of the last call may be passed on as they are: all that belong to the body but for its trailers,
+   * End of the bytes of the last call that may be forwarded unchanged: all that belong to the body but for its trailers,
    * which are in `trailers` when it is over, to be judged first. Then `trailerSection` ends the body.
    */
   readonly relayEnd: number;

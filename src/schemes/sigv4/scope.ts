@@ -44,7 +44,7 @@ const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
 
 /**
  * Signing names of services whose hosts have another name before the region, by all labels there or by the last one.
- * Where two are listed, both are in use.
+ * Two names: both are in use.
  */
 const signedAs: Readonly<Record<string, readonly string[]>> = {
   'a2i-runtime.sagemaker': ['sagemaker'],
