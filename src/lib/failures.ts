@@ -374,7 +374,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'Listener open to others',
     sentence: 'The listener would be open to other machines without agent tokens.',
-    hint: 'set proxy.agents to required, or listen on 127.0.0.1',
+    hint: 'set proxy.authentication to required, or listen on 127.0.0.1',
   },
   already_exists: {
     status: 409,

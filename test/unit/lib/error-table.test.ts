@@ -37,6 +37,11 @@ const table = Object.entries(failures) as [FailureCode, (typeof failures)[Failur
 const sources = [...sourceFiles()].filter(([file]) => !['lib/errors.ts', 'lib/failures.ts'].includes(file));
 const code = /^[a-z]+(?:_[a-z]+)*$/;
 
+/** The part of a JSON Schema that names keys. */
+interface JsonSchema {
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+}
+
 /** The exit codes of the failures that are so named. */
 const exitsOf = (pattern: RegExp) =>
   new Set(table.filter(([name]) => pattern.test(name)).map(([, { exit }]) => exit));
@@ -64,6 +69,20 @@ describe('the table of failures', () => {
       expect(hint).toMatch(/[^ .]$/);
     },
   );
+
+  it('names only keys of the config in its hints', async () => {
+    const schema = JSON.parse(
+      await readFile(new URL('../../../config/sidekey.schema.json', import.meta.url), 'utf8'),
+    ) as JsonSchema;
+    const keys = table.flatMap(([, { hint }]) => hint.match(/\b[a-z]+(?:\.[a-z_]+)+/g) ?? []);
+    const known = keys.filter((key) => {
+      let at: JsonSchema | undefined = schema;
+      for (const name of key.split('.')) at = at?.properties?.[name];
+      return at !== undefined;
+    });
+    expect(keys).not.toEqual([]);
+    expect(known).toEqual(keys);
+  });
 
   it('has a title of its own for each', () => {
     expect(new Set(table.map(([, { title }]) => title)).size).toBe(table.length);
