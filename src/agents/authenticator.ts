@@ -278,7 +278,9 @@ function grantRefusal(
   at: number,
 ): SidekeyError | null {
   if (!reaches(holder, grant, rights))
-    return new SidekeyError('grant_missing', 'The grant was taken from this agent.');
+    return new SidekeyError('grant_missing', 'The grant was taken from this agent.', {
+      hint: `"sidekey agent show ${holder.agent.name}" shows the grants that it may use`,
+    });
   return grantEnded(grant, rights.policy(grant.id), at);
 }
 

@@ -239,7 +239,9 @@ async function readReferenced(
 ): Promise<string> {
   const parsed = parseSecretReference(reference);
   if (!isReference(parsed)) {
-    throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`);
+    throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`, {
+      hint: 'connect the grant again, with file:PATH, env:NAME or command:… as the reference',
+    });
   }
   return readSecret(parsed, { env, cwd: dirname(configFile) });
 }

@@ -94,7 +94,9 @@ export function claimSlot(
     }
   }
   const sentence = `More than ${maxSlots} processes write to the audit log ${file}.`;
-  throw new SidekeyError('audit_unavailable', sentence);
+  throw new SidekeyError('audit_unavailable', sentence, {
+    hint: 'end some of them, or set another file in audit.file for a part of them',
+  });
 }
 
 type Recovered = Pick<WriterSlot, 'node' | 'last' | 'findings' | 'behind'>;

@@ -137,7 +137,10 @@ function readText(path: string): string {
   } catch (cause) {
     const shown = displayName(path, process.cwd());
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
-      throw new SidekeyError('config_missing', `There is no provider file ${shown}.`, { cause });
+      throw new SidekeyError('config_missing', `There is no provider file ${shown}.`, {
+        hint: 'check the path',
+        cause,
+      });
     }
     throw unreadable(shown, `cannot be read (${systemCode(cause)})`, cause);
   }

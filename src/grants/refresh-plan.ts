@@ -59,8 +59,7 @@ export async function planRefresh(renewable: Renewable, parts: PlanParts): Promi
   } catch (error) {
     if (error instanceof Impossible) return { kind: 'impossible', reason: error.message, hint: error.hint };
     if (!(error instanceof SidekeyError)) throw error;
-    const hint = error.hint ?? `check providers.${renewable.provider}.client_secret`;
-    return { kind: 'impossible', reason: error.message, hint };
+    return { kind: 'impossible', reason: error.message, hint: error.hint };
   }
 }
 

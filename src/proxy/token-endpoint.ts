@@ -148,5 +148,6 @@ function tokenRequestTooLarge(): SidekeyError {
   return new SidekeyError(
     'body_too_large',
     `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`,
+    { hint: 'send a smaller request; this limit is fixed' },
   );
 }

@@ -180,7 +180,9 @@ interface SqliteFileOptions {
 export async function openSqliteFile(path: string, options: SqliteFileOptions): Promise<Database.Database> {
   if (path !== path.trim()) {
     // The driver trims file names: it would open another file than the one that is checked here.
-    throw new SidekeyError('file_unwritable', `The store's path "${path}" begins or ends with a space.`);
+    throw new SidekeyError('file_unwritable', `The store's path "${path}" begins or ends with a space.`, {
+      hint: 'Set "store" in the configuration to a path without that space.',
+    });
   }
   // The log is looked for first: another process that makes the store links the database before it has a log.
   const hasLog = (await sizeOf(`${path}-wal`)) > 0;

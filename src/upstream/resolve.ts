@@ -104,7 +104,9 @@ export function createRouter({ resolve, isPinned, isSelf, proxy, exceptions }: R
     const found = await resolve(authority.host);
     const addresses = found.filter(({ address }) => !isSelf(address, authority.port));
     if (addresses.length > 0) return addresses;
-    throw new SidekeyError('address_blocked', `${authorityText(authority)} is this proxy itself.`);
+    throw new SidekeyError('address_blocked', `${authorityText(authority)} is this proxy itself.`, {
+      hint: 'name another host: a request never reaches the proxy through itself',
+    });
   }
 
   return async (authority) => {

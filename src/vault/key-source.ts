@@ -122,7 +122,9 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
   }
   const key = await readKeyFile(path);
   if (key !== null) return key;
-  throw new SidekeyError('key_invalid', `The key file ${path} was removed as soon as it was made.`);
+  throw new SidekeyError('key_invalid', `The key file ${path} was removed as soon as it was made.`, {
+    hint: 'find what removes it, then start again',
+  });
 }
 
 async function writeKey(path: string): Promise<void> {

@@ -16,6 +16,7 @@ import { loadConfig } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { failures } from '../../lib/failures.ts';
 import { isPrivate, isWritableByAll } from '../../lib/files.ts';
 import { shellWord } from '../../lib/text.ts';
 import { startProxy } from '../../main.ts';
@@ -298,7 +299,7 @@ export function upstreamsFound(answers: readonly Answered[]): Finding {
 }
 
 function needOf({ message, hint, code }: SidekeyError): Need {
-  if (hint !== undefined) return { sentence: message, hint };
+  if (hint !== failures[code].hint) return { sentence: message, hint };
   return {
     sentence: message,
     hint:

@@ -67,7 +67,10 @@ function failed({ program, env }: Command, cause: Error): ChildEnd {
     return { kind: 'failed', code: 127, error };
   }
   const error = new SidekeyError('input_invalid', `${program} cannot be run (${code}).`, {
-    hint: code === 'EACCES' ? 'the file is not executable: chmod +x' : undefined,
+    hint:
+      code === 'EACCES'
+        ? 'the file is not executable: chmod +x'
+        : 'check that it is a program for this machine',
     cause,
   });
   return { kind: 'failed', code: 126, error };
