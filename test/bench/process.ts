@@ -112,6 +112,8 @@ export function openFileLimit(): number {
 }
 
 async function stop(child: ChildProcess, endsBy: NodeJS.Signals): Promise<void> {
+  // What the program has started may outlive it, and must not keep the bench.
+  child.stderr?.destroy();
   if (hasEnded(child)) return;
   child.kill(endsBy);
   const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
