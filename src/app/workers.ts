@@ -327,12 +327,12 @@ interface WorkerNews {
 
 /**
  * Starts one. It has this process's folder, standard output and error, and the environment that it is given; what else
- * it needs comes by messages, for others can see arguments.
+ * it needs comes by messages, for others can see arguments. Its standard input closes when this process ends.
  */
 function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews): WorkerProcess {
   const child = fork(door, ['start', '--worker'], {
     env,
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
     serialization: 'advanced',
   });
   const ready = Promise.withResolvers<void>();

@@ -91,8 +91,8 @@ const usedEvery = 60_000;
 type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
 
 /**
- * Runs one of several serving processes. The supervisor sends its settings over the channel. When the channel
- * closes, the process finishes its exchanges and exits.
+ * Runs one of several serving processes. The supervisor sends its settings over the channel. Standard input is a pipe
+ * that the supervisor holds: when it closes, the process finishes its exchanges and exits.
  */
 export async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {
@@ -109,7 +109,9 @@ export async function serveAsWorker({ env, now }: Context): Promise<number> {
     else if (said.kind === 'reload') void proxy?.reload();
     else stop.resolve();
   });
-  process.once('disconnect', () => stop.resolve());
+  // The event `disconnect` is no sign: Node withholds it while the supervisor has not acknowledged a handle.
+  const supervisorEnded = () => stop.resolve();
+  process.stdin.on('error', supervisorEnded).once('close', supervisorEnded).resume();
   process.once('SIGTERM', () => void say({ kind: 'leaving' }).then(stop.resolve));
   // A terminal sends these signals to all processes; the supervisor decides about them.
   process.on('SIGINT', () => {}).on('SIGHUP', () => {});
@@ -164,8 +166,9 @@ function say(message: ToSupervisor, socket?: SocketHandle): Promise<void> {
   });
 }
 
-/** Closes the channel, which keeps the process alive. */
+/** Closes the channels, which keep the process alive. */
 function leave(exit: number): number {
+  process.stdin.destroy();
   if (process.connected) process.disconnect?.();
   return exit;
 }

@@ -1,13 +1,26 @@
 /** The real program with several workers on one port: what each of them shares with the others. */
-import { createServer, type AddressInfo } from 'node:net';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { home } from '../../support/command-line.ts';
+import { home, program } from '../../support/command-line.ts';
 import { getThrough } from '../../support/get-through.ts';
 import { ask, aMoment, startTeam } from '../../support/team.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 
 const timeout = { timeout: 120_000 };
+
+const blockedSupervisor = fileURLToPath(new URL('../../support/blocked-supervisor.ts', import.meta.url));
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
 
 describe('several workers', timeout, () => {
   test('serve on one port, and the start and the stop are told once for all', async () => {
@@ -159,5 +172,24 @@ describe('several workers', timeout, () => {
   test('are started by the program alone', async () => {
     const at = await home();
     expect(await at.program(['start', '--worker'])).toMatchObject({ exit: 2, stdout: '' });
+  });
+
+  test('end when their supervisor is killed before it has acknowledged the socket they sent', async () => {
+    const at = await home();
+    const supervisor = spawn(process.execPath, [blockedSupervisor, program, at.configFile], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => void supervisor.kill('SIGKILL'));
+    // The worker holds the same pipe, which therefore closes when both have ended.
+    const closed = once(supervisor.stdout, 'close');
+    const [line] = (await once(supervisor.stdout, 'data')) as [Buffer];
+    const { port, pid } = JSON.parse(line.toString()) as { port: number; pid: number };
+    onTestFinished(() => endProcess(pid));
+    // The first answers may come before the worker says that it serves.
+    for (let answers = 0; answers < 20;)
+      if ('status' in (await getThrough(`http://127.0.0.1:${port}`, 'http://example.com/'))) answers += 1;
+    supervisor.kill('SIGKILL');
+    supervisor.stdout.resume();
+    await closed;
   });
 });
