@@ -1,6 +1,7 @@
+import type { AuditLog } from '../audit/event.ts';
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
-import type { AuditLog } from '../audit/event.ts';
+import type { Presented, PresentedToken, Selectors } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import {
@@ -11,9 +12,6 @@ import {
   noSelectors,
   unauthenticated,
 } from './authentication.ts';
-import { type PresentedToken } from '../http/message.ts';
-import { type Presented } from '../http/message.ts';
-import { type Selectors } from '../http/message.ts';
 import { isLeaseFor, type Lease, leaseStanding } from './lease.ts';
 import {
   agentDisabled,
@@ -21,8 +19,8 @@ import {
   createPermissionCache,
   grantEnded,
   type Holder,
-  type PermissionSnapshot,
   leaseEnded,
+  type PermissionSnapshot,
   tokenEnded,
   usedUp,
 } from './permissions.ts';

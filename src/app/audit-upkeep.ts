@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
-import { takeAnchor } from '../audit/sealed-heads.ts';
 import type { AuditLog } from '../audit/event.ts';
+import { otlpSink, post, signature, webhookSink } from '../audit/export/http.ts';
 import {
   type Shipping,
   type Sink,
@@ -10,16 +10,15 @@ import {
   stdoutSink,
 } from '../audit/export/sink.ts';
 import { syslogSink } from '../audit/export/syslog.ts';
-import { otlpSink, post, signature, webhookSink } from '../audit/export/http.ts';
+import type { AuditVault } from '../audit/live-file.ts';
 import { freeBytes } from '../audit/log-files.ts';
 import { packRotated, removeExpired } from '../audit/retention.ts';
-import type { AuditVault } from '../audit/head-file.ts';
+import { takeAnchor } from '../audit/sealed-heads.ts';
 import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
-import type { UpstreamClient } from '../upstream/client.ts';
-import { connectLocal } from '../upstream/datagram.ts';
+import { connectLocal, type UpstreamClient } from '../upstream/client.ts';
 
 /** Parts of the audit upkeep. */
 interface UpkeepParts extends Omit<SinkParts, 'file'> {

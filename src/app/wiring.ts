@@ -15,7 +15,7 @@ import { systemTimers } from '../lib/timers.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
 import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts';
 import type { ParentProxy } from '../upstream/parent-proxy.ts';
-import type { ClientCertificate } from '../upstream/trust.ts';
+import type { ClientCertificate } from '../upstream/tls.ts';
 import type { State } from './state.ts';
 
 /** Parts of the approval service. */

@@ -6,7 +6,7 @@ import { ticketMaterialBytes } from '../ca/leaf-cache.ts';
 import type { Config } from '../config/config.ts';
 import { textOf } from '../config/load.ts';
 import { door } from '../config/locate.ts';
-import { refuseOn } from '../http/server/raw-reply.ts';
+import { refuseOn } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';

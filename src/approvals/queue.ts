@@ -1,7 +1,7 @@
 import type { AuditLog } from '../audit/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Gone } from '../lib/http2-abort.ts';
+import type { Gone } from '../http/message.ts';
 import type { ApprovalStore } from '../store/store.ts';
 import { type Answer, answerEvent, type Approval, type Question } from './approval.ts';
 

@@ -1,11 +1,15 @@
-/** The server of the pages for people: HTTP/1.1 in the clear, for this machine or for the proxy with TLS before it. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
-import type { PageAnswer } from '../lib/html.ts';
+import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../lib/html.ts';
 import type { Log } from '../lib/log.ts';
+import { untrusted } from '../lib/text.ts';
 import { type Timers, within } from '../lib/timers.ts';
-import { approvalRoute, type ApprovalRouteParts, plainPage } from './pages.ts';
+import { type Answer, type Approval, isWaiting, type Reach, unshownText } from './approval.ts';
+import type { ApprovalQueue } from './queue.ts';
+import { type ApprovalLinks, parseLinkPath } from './webhook.ts';
+
+/** The server of the pages for people: HTTP/1.1 in the clear, for this machine or for the proxy with TLS before it. */
 
 /** Parts of the server. */
 interface AdminParts extends ApprovalRouteParts {
@@ -140,4 +144,250 @@ function write(
     response.writeHead(status, { ...headers, ...connection, 'content-length': length });
     response.end(request.method === 'HEAD' ? undefined : body);
   });
+}
+
+/** `GET` and `POST` of a link: what is asked, and what a person says. Plain values in, a page out. */
+
+/** Parts of the approval pages. */
+interface ApprovalRouteParts {
+  readonly queue: Pick<ApprovalQueue, 'get' | 'answer'>;
+  readonly links: Pick<ApprovalLinks, 'verify'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** A request for the page of a question. */
+interface ApprovalRequest {
+  /** Without query. */
+  readonly path: string;
+  /** The form, as it was sent; null: a page is asked for, and nothing may come of it. */
+  readonly form: string | null;
+  /** Address and port of who sent it. */
+  readonly from: string;
+}
+
+/**
+ * The page; null: the path is no link.
+ * @throws SidekeyError `store_unavailable`
+ */
+export async function approvalRoute(
+  { path, form, from }: ApprovalRequest,
+  { queue, links, now }: ApprovalRouteParts,
+): Promise<PageAnswer | null> {
+  const parts = parseLinkPath(path);
+  if (parts === null) return null;
+  // Before anything is looked up: whoever has no link reaches nothing behind it.
+  const link = links.verify(parts);
+  if (link === null) return unknownPage();
+  const get = async () => {
+    const found = await queue.get(link.id);
+    return found?.expiresAt === link.expiresAt ? found : null;
+  };
+  const approval = await get();
+  if (approval === null) return overPage(null);
+  if (form === null) return shown(approval, now());
+  const at = now();
+  const said = new URLSearchParams(form).getAll('answer');
+  const choice = choicesOf(approval, at).find(({ value }) => said.length === 1 && said[0] === value);
+  if (choice === undefined) {
+    return plainPage(400, 'This was no answer', ['Open the link again, and choose one of the buttons.']);
+  }
+  const by = `the link, from ${from}`;
+  const { reach } = choice;
+  const answer: Answer =
+    reach === null ? { at, by, outcome: 'denied' } : { at, by, outcome: 'allowed', reach };
+  if ((await queue.answer(link.id, answer)) !== null) return answeredPage(approval, answer, true, 200);
+  // Somebody was quicker, or nobody and it is over.
+  const after = await get();
+  return after?.answer ? answeredPage(after, after.answer, false, 409) : overPage(after ?? approval);
+}
+
+function shown(approval: Approval, now: number): PageAnswer {
+  if (approval.answer !== null) return answeredPage(approval, approval.answer, false, 200);
+  return isWaiting(approval, now) ? questionPage(approval, now) : overPage(approval);
+}
+
+/** Label of each button, and its effect. */
+const words: Readonly<Record<Choice['value'], readonly [label: string, means: string | null]>> = {
+  once: ['Yes, once', 'This request goes on, and no other.'],
+  no: ['No', 'It is refused; the next one asks again.'],
+  '15m': ['For 15 minutes', null],
+  '1h': ['For 1 hour', null],
+  lease: ['For the lease', null],
+};
+
+/** The buttons, each with what it means. The form goes to where the page came from. */
+function answerForm(approval: Approval, now: number): Markup {
+  const [once, no, ...wider] = choicesOf(approval, now).map(button);
+  return markup`<form method="post">
+    <div>${[once, no].filter((each) => each !== undefined)}</div>
+    <p>Or yes to this, and from now on also to whatever else the rule matches ${whose(approval)} with this grant:</p>
+    <div>${wider}</div>
+  </form>`;
+}
+
+function button({ value }: Choice): Markup {
+  const [label, means] = words[value];
+  const more = means === null ? [] : [markup`<span>${means}</span>`];
+  return markup`<button name="answer" value="${value}"><b>${label}</b>${more}</button>`;
+}
+
+function whose({ who }: Approval): string {
+  if (who.agent === null) return 'from any caller on this machine that has no token,';
+  return who.lease === null ? 'from this agent' : 'from this agent under this lease';
+}
+
+/** The pages of a question. What they show was chosen by others: what acts or deceives is written out, markup is escaped. */
+
+const style = `
+body { padding-block: 1rem; }
+main { width: min(42rem, calc(100vw - 2rem)); padding: 1.5rem 1.75rem; }
+.from { margin-bottom: .5rem; }
+.what { margin: 0 0 1rem; padding: .6rem .9rem; background: var(--ground); border: 1px solid var(--line); border-radius: .4rem; font: .95rem/1.5 ui-monospace, monospace; max-height: 9rem; overflow: auto; }
+.what b { margin-right: .35rem; }
+figure { margin: 0 0 1rem; }
+figcaption { color: var(--soft); font-size: .9rem; }
+blockquote { margin: .2rem 0 0; padding: .35rem .9rem; border-left: .25rem solid var(--line); max-height: 8rem; overflow: auto; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem; margin: 0 0 1.25rem; font-size: .95rem; }
+dt { color: var(--soft); }
+dd { margin: 0; min-width: 0; }
+form div { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; }
+form p { margin: 1rem 0 .5rem; color: var(--soft); font-size: .9rem; }
+button { padding: .55rem .9rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; font: inherit; text-align: left; cursor: pointer; }
+button:hover, button:focus-visible { border-color: var(--ink); }
+button:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
+button b, button span { display: block; }
+button span { color: var(--soft); font-size: .85rem; line-height: 1.4; }
+@media (max-width: 30rem) { main { padding: 1.25rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
+`;
+
+/** Renders a pending request with its buttons. The browser reloads the page when the request expires. */
+export function questionPage(approval: Approval, now: number): PageAnswer {
+  const { expiresAt } = approval;
+  const left = Math.ceil((expiresAt - now) / 1_000);
+  const body = markup`${requestLine(approval)} ${reasonOf(approval)}
+    ${factsOf(approval, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`)}
+    ${answerForm(approval, now)}`;
+  const answer = page(
+    { kind: 'asks', title: `May ${askerOf(approval)} send this request?`, body, style },
+    200,
+  );
+  return { ...answer, headers: { ...answer.headers, refresh: String(left + 1) } };
+}
+
+/** Renders the answer that was given, now or before. */
+export function answeredPage(approval: Approval, answer: Answer, isNow: boolean, status: number): PageAnswer {
+  const kind = answer.outcome === 'allowed' ? 'done' : 'failed';
+  const title = `${isNow ? '' : 'Already '}${answer.outcome === 'allowed' ? 'allowed' : 'refused'}`;
+  const body = markup`<p>${reachText(answer)}</p>
+    ${requestLine(approval)}
+    <p>Answered by ${untrusted(answer.by)} at ${clock(answer.at)}.</p>`;
+  return page({ kind, title: title.charAt(0).toUpperCase() + title.slice(1), body, style }, status);
+}
+
+/** Nobody can answer it any more, and nobody did, or it was long ago; null: nothing is known of it now. */
+export function overPage(approval: Approval | null): PageAnswer {
+  const line = approval === null ? [] : [requestLine(approval)];
+  const body = markup`<p>Nothing waits under this link any more: the time was up, or whoever sent the request has left.</p>
+    ${line}
+    <p>If it is sent again, you will be asked again.</p>`;
+  return page({ kind: 'failed', title: 'Too late', body, style }, 410);
+}
+
+/** For what has the form of a link and is none. */
+function unknownPage(): PageAnswer {
+  return plainPage(404, 'This is no link of ours', [
+    'It is not whole, or was made elsewhere.',
+    'The command sidekey approve shows what waits.',
+  ]);
+}
+
+/** A page of sentences about something that went wrong. */
+function plainPage(status: number, title: string, says: readonly string[]): PageAnswer {
+  return page({ kind: 'failed', title, body: markup`${says.map((each) => markup`<p>${each}</p>`)}` }, status);
+}
+
+function page(it: Omit<Page, 'from'>, status: number): PageAnswer {
+  return renderPage({ ...it, from: 'Sidekey' }, status);
+}
+
+function askerOf({ who }: Approval): string {
+  return who.agent === null ? 'a caller without a token' : untrusted(who.agent);
+}
+
+function reasonOf({ reason }: Approval): Markup {
+  if (reason === null) return markup`<p>The agent gave no reason.</p>`;
+  return markup`<figure>
+    <figcaption>The agent’s own words, which nobody has checked:</figcaption>
+    <blockquote>${untrusted(reason)}</blockquote>
+  </figure>`;
+}
+
+function factsOf(approval: Approval, time: string): Markup {
+  const { who, purpose, grantName, grantUser, provider, client, rule, ruleName } = approval;
+  const facts: readonly (readonly [string, string | null])[] = [
+    ['With', unshownText({ ...approval, query: null })],
+    ['Who', `${askerOf(approval)}, from ${client}`],
+    ['Lease', who.lease && `${who.lease}${purpose === null ? '' : `, made for: ${purpose}`}`],
+    ['Grant', `${grantName} (${provider}) of the user ${grantUser}`],
+    ['Rule', ruleName === null ? rule : `${ruleName}, ${rule}`],
+    ['Time', time],
+  ];
+  const rows = facts.flatMap(([name, value]) =>
+    value === null
+      ? []
+      : [
+          markup`<dt>${name}</dt>
+            <dd>${untrusted(value)}</dd>`,
+        ],
+  );
+  return markup`<dl>${rows}</dl>`;
+}
+
+function requestLine({ method, scheme, authority, path, query }: Approval): Markup {
+  const url = `${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`;
+  return markup`<p class="what"><b>${untrusted(method)}</b> ${untrusted(url)}</p>`;
+}
+
+function reachText(answer: Answer): string {
+  if (answer.outcome === 'denied') return 'The request was refused.';
+  switch (answer.reach.kind) {
+    case 'once':
+      return 'This one request was let through.';
+    case 'lease':
+      return 'It was let through, and so is all that the rule matches, as long as the lease lives.';
+    case 'until':
+      return `It was let through, and so is all that the rule matches until ${new Date(answer.reach.at).toISOString().slice(0, 10)} ${clock(answer.reach.at)}.`;
+  }
+}
+
+/** `2 min 41 s` */
+function timeText(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  return minutes === 0 ? `${seconds} s` : `${minutes} min ${seconds % 60} s`;
+}
+
+/** Whoever reads it may be in another time zone than this machine. */
+function clock(at: number): string {
+  return `${new Date(at).toISOString().slice(11, 19)} UTC`;
+}
+
+/** One thing that a person may say to a question. */
+interface Choice {
+  /** Value in the form. */
+  readonly value: 'once' | 'no' | '15m' | '1h' | 'lease';
+  /** Reach of an approval; null: a denial. */
+  readonly reach: Reach | null;
+}
+
+/** Returns the answers that a question allows at `now`, in milliseconds since the epoch. */
+function choicesOf({ who }: Pick<Approval, 'who'>, now: number): readonly Choice[] {
+  return [
+    { value: 'once', reach: { kind: 'once' } },
+    { value: 'no', reach: null },
+    { value: '15m', reach: { kind: 'until', at: now + 900_000 } },
+    { value: '1h', reach: { kind: 'until', at: now + 3_600_000 } },
+    // Without a lease it would stand for ever.
+    ...(who.lease === null ? [] : [{ value: 'lease', reach: { kind: 'lease' } } as const]),
+  ];
 }

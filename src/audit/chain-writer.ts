@@ -1,8 +1,7 @@
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
-import type { AuditVault } from './head-file.ts';
 import { type ChainHead, type ChainMac, composeLine, formatEnd } from './line.ts';
-import { LiveFile, rotate } from './live-file.ts';
+import { type AuditVault, LiveFile, rotate } from './live-file.ts';
 import { type DiskCalls, rotatedAs } from './log-files.ts';
 import { claimSlot } from './writer-slot.ts';
 

@@ -1,8 +1,11 @@
 import fs from 'node:fs';
+import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
+import type { Vault } from '../vault/vault.ts';
 import { type ChainMac, piecesOf, readPiece } from './line.ts';
 import {
   checkLogFile,
+  disk,
   type DiskCalls,
   fileId,
   fileIdAt,
@@ -159,3 +162,181 @@ export function rotate(file: string, id: string): string | undefined {
 
 /** Errors of file systems without hard links (FAT, some network and user-space ones). */
 const noLinks = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
+
+/**
+ * The head file, `<file>.head`: how far the chain of each writer was written, so that a cut of the log's end is found. One
+ * record of a fixed size for each slot, overwritten after every batch.
+ *
+ * After a crash a record may be behind the log; then the chain itself shows the later lines. After a power cut it may be
+ * ahead by lines that were not synced: they are lost, and reported. Each record also has the number of slots that have
+ * ever had one, so that the removal of a writer's chain together with its record is found. A restored log is not found if
+ * its own older head file was restored with it: that takes the heads in the store, or an anchor.
+ */
+
+/** Bytes of a record: one disk sector, so that a power cut leaves the old record or the new one. */
+export const headSize = 512;
+
+/** The content of a record. */
+interface Head {
+  /** The chain. A slot keeps its name when the host name changes. */
+  readonly node: string;
+  /** The last line; 0 and `genesis` before the first one. */
+  readonly seq: number;
+  readonly hash: string;
+  /** See `ChainHead`. */
+  readonly end?: string | undefined;
+  /** True if the writer has closed: the log then has no line of it after this one. */
+  readonly closed: boolean;
+  /** Number of slots with a record when this one was written. Absent: one, or unknown. */
+  readonly slots?: number | undefined;
+}
+
+const shape = z.strictObject({
+  v: z.literal(1),
+  node: z.string(),
+  seq: z.int().min(0),
+  hash: z.string(),
+  end: z.string().optional(),
+  closed: z.boolean(),
+  slots: z.int().optional(),
+  key: z.string(),
+});
+
+/** A record as read: never written, authentic, of another master key, or changed. */
+export type HeadRecord =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'head'; readonly head: Head }
+  | { readonly kind: 'other-key'; readonly keyId: string }
+  | { readonly kind: 'broken' };
+
+/** The path of the head file of a log. */
+export function headFile(file: string): string {
+  return `${file}.head`;
+}
+
+/** Returns the bytes of a record. */
+export function encodeHead({ node, seq, hash, end, closed, slots = 1 }: Head, vault: AuditVault): Buffer {
+  const head = { v: 1, node, seq, hash, end, closed, slots: slots > 1 ? slots : undefined };
+  const record = Buffer.alloc(headSize, ' ');
+  record.write(sealLine(head, 'audit-head', vault), 'latin1');
+  record.write('\n', headSize - 1);
+  return record;
+}
+
+/** Reads one record. */
+export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
+  if (record.every((byte) => byte === 0)) return { kind: 'none' };
+  const [, line = ''] = /^(\{.*\}) *\n$/.exec(Buffer.from(record).toString('latin1')) ?? [];
+  const unsealed = unsealLine(line, 'audit-head', vault);
+  if (unsealed.kind !== 'authentic') return unsealed;
+  const read = shape.safeParse(unsealed.value);
+  if (!read.success) return { kind: 'broken' };
+  const { v: _v, key: _key, ...head } = read.data;
+  return { kind: 'head', head };
+}
+
+/** The highest number of slots in the records. */
+export function highestSlot(records: readonly HeadRecord[]): number {
+  return Math.max(0, ...records.map((record) => (record.kind === 'head' ? (record.head.slots ?? 0) : 0)));
+}
+
+/** Reads all records, slot 1 first; none if there is no file. */
+export function readHeads(file: string, vault: AuditVault): HeadRecord[] {
+  let records = decodeAll(file, vault);
+  // A read beside a write may see half of each record: one that stays broken is broken.
+  for (let again = 0; again < 3 && records.some(({ kind }) => kind === 'broken'); again += 1) {
+    records = decodeAll(file, vault);
+  }
+  return records;
+}
+
+function decodeAll(file: string, vault: AuditVault): HeadRecord[] {
+  let bytes: Buffer;
+  try {
+    bytes = fs.readFileSync(headFile(file));
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return [];
+    throw error;
+  }
+  const records: HeadRecord[] = [];
+  for (let at = 0; at < bytes.length; at += headSize) {
+    records.push(decodeHead(bytes.subarray(at, at + headSize), vault));
+  }
+  return records;
+}
+
+/** The record of one slot, open for writing. */
+export interface HeadWriter {
+  /** Passes the record to the operating system. */
+  write(head: Head): void;
+  /** Makes the record durable, and for a new file also its name. */
+  sync(isNew: boolean): void;
+  /** Reports whether the path still names this file. */
+  inPlace(): boolean;
+  close(): void;
+}
+
+/** Opens (or creates, 0600) the head file for the record of `slot`. Its `Head.slots` never decreases. */
+export function openHead(file: string, slot: number, vault: AuditVault, calls: DiskCalls = disk): HeadWriter {
+  const path = headFile(file);
+  const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+  const id = fileId(fs.fstatSync(fd, { bigint: true }));
+  let slots = highestSlot(readHeads(file, vault));
+  let size = 0;
+  /** Other writers may take slots meanwhile; then the file grows. */
+  function slotsNow(): number {
+    const now = fs.fstatSync(fd).size;
+    if (now !== size || slots * headSize < now) {
+      const records = readHeads(file, vault);
+      const empty = records.findIndex(({ kind }) => kind === 'none');
+      slots = Math.max(slots, empty === -1 ? records.length : empty);
+      size = now;
+    }
+    return slots;
+  }
+  return {
+    write(head) {
+      const record = encodeHead({ ...head, slots: slotsNow() }, vault);
+      const written = calls.writeAt(fd, record, (slot - 1) * headSize);
+      if (written !== headSize)
+        throw new Error(`Only ${written} of ${headSize} bytes of a head record were written.`);
+    },
+    sync(isNew) {
+      fs.fdatasyncSync(fd);
+      if (isNew) syncFolder(path);
+    },
+    inPlace: () => fileIdAt(path) === id,
+    close: () => fs.closeSync(fd),
+  };
+}
+
+/** The part of the vault that the log uses. */
+export type AuditVault = Pick<Vault, 'mac' | 'keyId'>;
+
+/** The purpose of a seal; each has a key of its own. */
+type SealPurpose = 'audit-head' | 'audit-anchor' | 'audit-retention' | 'audit-end';
+
+/** A sealed line as read: authentic, of another master key, or changed. */
+type Unsealed =
+  | { readonly kind: 'authentic'; readonly value: unknown }
+  | { readonly kind: 'other-key'; readonly keyId: string }
+  | { readonly kind: 'broken' };
+
+/**
+ * Seals a JSON object as one line, without its newline. Its last fields are the id of the master key and a keyed hash over
+ * the text before it.
+ */
+export function sealLine(value: object, purpose: SealPurpose, vault: AuditVault): string {
+  const text = `${JSON.stringify(value).slice(0, -1)},"key":"${vault.keyId}"`;
+  return `${text},"mac":"${vault.mac(purpose, text)}"}`;
+}
+
+/** Reads a line of `sealLine`. The hash covers the text as it was read: nothing is serialised again. */
+export function unsealLine(line: string, purpose: SealPurpose, vault: AuditVault): Unsealed {
+  const [, text = '', keyId = '', mac] =
+    /^(\{.*,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\}$/s.exec(line) ?? [];
+  if (mac === undefined) return { kind: 'broken' };
+  if (keyId !== vault.keyId) return { kind: 'other-key', keyId };
+  if (vault.mac(purpose, text) !== mac) return { kind: 'broken' };
+  return { kind: 'authentic', value: JSON.parse(`${text}}`) };
+}

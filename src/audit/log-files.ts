@@ -3,7 +3,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { isPrivate } from '../lib/files.ts';
+import { isPrivate } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /**

@@ -5,7 +5,7 @@ import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent
 import type { AuditEvent, AuditLog, Origin } from './event.ts';
 import { disk, type DiskCalls, prepareFolder } from './log-files.ts';
 import type { ChainHead } from './line.ts';
-import type { AuditVault } from './head-file.ts';
+import type { AuditVault } from './live-file.ts';
 import { type HeadStore, readStoredHeads, storeHead } from './sealed-heads.ts';
 
 /*

@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from './event.ts';
-import type { AuditVault } from './head-file.ts';
+import type { AuditVault } from './live-file.ts';
 import { type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import {
   type LogSource,

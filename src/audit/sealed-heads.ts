@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import type { AnchoredLine, Gap } from './chain.ts';
-import { type AuditVault, headFile, readHeads, sealLine, unsealLine } from './head-file.ts';
+import { type AuditVault, headFile, readHeads, sealLine, unsealLine } from './live-file.ts';
 import type { ChainHead } from './line.ts';
 import { syncFolder } from './log-files.ts';
 

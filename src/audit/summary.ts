@@ -1,3 +1,4 @@
+import { isUnread, readPath } from '../policy/path.ts';
 import type { AuditLine } from './event.ts';
 
 /** Use of a grant by an agent, in numbers. */
@@ -98,4 +99,183 @@ export function createQuantiles() {
       return null;
     },
   };
+}
+
+/*
+ * The refused requests of agents by host: material for entries of the domain map that allow exactly what was requested.
+ * Memory is bounded: a maximum of hosts, and of methods and paths for each host.
+ */
+
+/** A host that agents requested. */
+export interface DiscoveredHost {
+  readonly host: string;
+  /** Null: 443. */
+  readonly port: number | null;
+  /** True if it was requested over plain http. */
+  readonly insecure: boolean;
+  /** Number of refusals by code. */
+  readonly refusals: ReadonlyMap<string, number>;
+  /** Number of requests that were allowed only because the rules report, by the code of the refusal. */
+  readonly reports: ReadonlyMap<string, number>;
+  /** Number of tunnels without an entry of its own. */
+  readonly tunneled: number;
+  readonly agents: readonly string[];
+  /** Empty if there were only tunnels, whose content is unknown. */
+  readonly requests: readonly DiscoveredRequest[];
+  /** ISO 8601. */
+  readonly lastSeen: string;
+}
+
+/** Requests of one method. */
+export interface DiscoveredRequest {
+  readonly method: string;
+  /** Globs of a rule that match these requests. */
+  readonly paths: readonly string[];
+  readonly seen: readonly SeenRequest[];
+}
+
+/** A requested path, and the last request for it. */
+export interface SeenRequest {
+  /** Raw, without its query. */
+  readonly path: string;
+  readonly agent: string | null;
+  readonly user: string | null;
+  /** Address and port. */
+  readonly client: string;
+  readonly reason: string | null;
+}
+
+interface SeenHost {
+  readonly host: string;
+  readonly port: number | null;
+  insecure: boolean;
+  readonly refusals: Map<string, number>;
+  readonly reports: Map<string, number>;
+  tunneled: number;
+  readonly agents: Set<string>;
+  /** By method, then by path. */
+  readonly paths: Map<string, Map<string, SeenRequest>>;
+  lastSeen: string;
+}
+
+const maxHosts = 1_000;
+const maxPathsKept = 200;
+
+/** Codes of refusals that an entry of the domain map, or a rule, can lift. */
+const liftable: ReadonlySet<string> = new Set(['domain_not_allowed', 'rule_denied', 'insecure_transport']);
+
+/**
+ * Collects the hosts, most refusals first.
+ *
+ * @param isListed Reports whether the map has an entry of its own for a host and port.
+ */
+export async function discoverHosts(
+  lines: AsyncIterable<AuditLine>,
+  isListed: (scheme: 'http' | 'https', host: string, port: number) => boolean,
+): Promise<DiscoveredHost[]> {
+  const hosts = new Map<string, SeenHost>();
+  for await (const line of lines) {
+    const { host, code, event } = line;
+    if (host === undefined) continue;
+    const insecure = line.scheme === 'http';
+    const port = line.port ?? (insecure ? 80 : 443);
+    const isLiftable = code !== undefined && liftable.has(code);
+    const isRefused = isLiftable && (event === 'denied' || event === 'policy.reported');
+    const isUnlisted = event === 'tunnel' && !isListed(insecure ? 'http' : 'https', host, port);
+    if (!isRefused && !isUnlisted) continue;
+    const isDefault = port === (insecure ? 80 : 443);
+    // In the form of the keys of the map, so that no two hosts share one.
+    const key = isDefault ? host : `${host}:${port}`;
+    let seen = hosts.get(key);
+    if (seen === undefined) {
+      if (hosts.size >= maxHosts) continue;
+      seen = {
+        host,
+        port: isDefault ? null : port,
+        insecure,
+        tunneled: 0,
+        lastSeen: line.time,
+        refusals: new Map(),
+        reports: new Map(),
+        agents: new Set(),
+        paths: new Map(),
+      };
+      hosts.set(key, seen);
+    }
+    seen.insecure ||= insecure;
+    note(seen, line, isRefused ? (code ?? null) : null);
+  }
+  const count = ({ refusals, reports, tunneled }: DiscoveredHost) =>
+    tunneled + [...refusals.values(), ...reports.values()].reduce((sum, each) => sum + each, 0);
+  return Array.from(hosts.values(), described).toSorted((a, b) => count(b) - count(a));
+}
+
+function note(seen: SeenHost, line: AuditLine, code: string | null): void {
+  const counts = line.event === 'policy.reported' ? seen.reports : seen.refusals;
+  if (code === null) seen.tunneled += 1;
+  else counts.set(code, (counts.get(code) ?? 0) + 1);
+  const { agent = null, user = null, client = '', reason = null, method, path } = line;
+  if (agent !== null) seen.agents.add(agent);
+  if (line.time > seen.lastSeen) seen.lastSeen = line.time;
+  if (method === undefined || method === 'CONNECT' || path === undefined) return;
+  const paths = seen.paths.get(method) ?? new Map<string, SeenRequest>();
+  seen.paths.set(method, paths);
+  if (paths.size >= maxPathsKept && !paths.has(path)) return;
+  // The reason of a report is that of the rules, not of the caller.
+  const given = line.event === 'policy.reported' ? null : reason;
+  paths.set(path, { path, agent, user, client, reason: given });
+}
+
+function described({ paths, agents, ...seen }: SeenHost): DiscoveredHost {
+  const requests = Array.from(paths, ([method, ofMethod]) => ({
+    method,
+    paths: pathGlobs([...ofMethod.keys()]),
+    seen: [...ofMethod.values()],
+  }));
+  return {
+    ...seen,
+    agents: [...agents].toSorted(),
+    requests: requests.toSorted((a, b) => (a.method < b.method ? -1 : 1)),
+  };
+}
+
+/** Longer lists of paths are reduced to what the paths have in common. */
+const maxPathsListed = 8;
+
+/**
+ * Returns globs of a rule that match the paths: the paths themselves if they are few; else with `*` for segments that look
+ * like ids; else common prefixes. A path that no rule with `paths` can match has no glob.
+ */
+export function pathGlobs(paths: readonly string[]): string[] {
+  const plain = [...new Set(paths.flatMap((path) => literal(path) ?? []))].toSorted();
+  if (plain.length <= maxPathsListed) return plain;
+  const shapes = [...new Set(plain.map((path) => path.split('/').map(idToStar).join('/')))].toSorted();
+  if (shapes.length <= maxPathsListed) return shapes;
+  const byFirst = Map.groupBy(shapes, (shape) => shape.split('/')[1] ?? '');
+  const prefixes = Array.from(byFirst.values(), (group) =>
+    group.length === 1 ? (group[0] ?? '/') : commonPrefix(group),
+  );
+  return prefixes.length <= maxPathsListed ? prefixes.toSorted() : ['/**'];
+}
+
+/** Returns the decoded path as a glob; a segment that a glob cannot express becomes a star. */
+function literal(path: string): string | null {
+  const read = readPath(path);
+  if (isUnread(read)) return null;
+  return `/${read.segments.map((segment) => (/[%*]/.test(segment) ? '*' : segment)).join('/')}`;
+}
+
+/** Replaces numbers, UUIDs, hashes, and long words with digits. */
+function idToStar(segment: string): string {
+  const isId = /^(?:\d+|[0-9a-f]{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=.*\d)[\w-]{16,})$/i.test(
+    segment,
+  );
+  return isId ? '*' : segment;
+}
+
+function commonPrefix(paths: readonly string[]): string {
+  const [first = [], ...rest] = paths.map((path) => path.split('/').slice(1));
+  let same = 0;
+  while (same < first.length && rest.every((segments) => segments[same] === first[same])) same += 1;
+  return `/${[...first.slice(0, same), '**'].join('/')}`;
 }

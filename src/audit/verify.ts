@@ -8,7 +8,7 @@ import {
   problemLimit,
   walkChains,
 } from './chain.ts';
-import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './head-file.ts';
+import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './live-file.ts';
 import { type ChainHead, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
 import { openSource, PackedDamage, readForwards } from './reader.ts';

@@ -9,7 +9,7 @@ import {
   highestSlot,
   openHead,
   readHeads,
-} from './head-file.ts';
+} from './live-file.ts';
 import { type ChainHead, type ChainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
 import { disk, type DiskCalls, snapshotLog, tryLockFile } from './log-files.ts';
 import { openSource, PackedDamage, readBackwards } from './reader.ts';

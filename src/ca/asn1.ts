@@ -1,7 +1,5 @@
 import asn1, { type Asn1 } from 'node-forge/lib/asn1.js';
 
-export type { Asn1 };
-
 /**
  * The ASN.1 values of a certificate and of a trust store, written and read as DER (X.690) by node-forge. It keeps bytes
  * in strings, one character a byte (latin1). Its `pkcs12` is not used: see decision 57.

@@ -2,7 +2,7 @@ import { randomUUID, X509Certificate } from 'node:crypto';
 import { type FileHandle, link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /** The files of a CA. */

@@ -23,7 +23,8 @@ import {
   permittedTextsOf,
   signCertificate,
 } from './certificate.ts';
-import { decode, type Asn1, itemsOf } from './asn1.ts';
+import { decode, itemsOf } from './asn1.ts';
+import { type Asn1 } from 'node-forge/lib/asn1.js';
 
 /** The CA that signs the leaves which clients of the proxy see. Its private key is not in here, only its use. */
 export interface CertificateAuthority {

@@ -5,7 +5,6 @@ import {
   bitString,
   bytesOf,
   decode,
-  type Asn1,
   encode,
   integer,
   isObjectId,
@@ -20,6 +19,7 @@ import {
   utf8String,
   wrapped,
 } from './asn1.ts';
+import { type Asn1 } from 'node-forge/lib/asn1.js';
 
 /** X.509 v3 certificates with P-256 keys (RFC 5280): the ASN.1 is written here, and `node:crypto` signs. */
 interface Certificate {

@@ -4,7 +4,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { certificatePem } from './certificate.ts';
 import {
   bmpString,
-  type Asn1,
   encode,
   integer,
   nothing,
@@ -14,6 +13,7 @@ import {
   set,
   wrapped,
 } from './asn1.ts';
+import { type Asn1 } from 'node-forge/lib/asn1.js';
 
 const data = '1.2.840.113549.1.7.1';
 const certificateBag = '1.2.840.113549.1.12.10.1.3';

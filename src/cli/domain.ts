@@ -1,9 +1,5 @@
 import type { State } from '../app/state.ts';
 import { recordChange } from '../audit/log.ts';
-import type { Context } from './context.ts';
-import { columns, details, table } from './format.ts';
-import { titleOf } from './grant/format.ts';
-import { offeredBy, standingFor } from './pick.ts';
 import type { Config } from '../config/config.ts';
 import {
   allowDomain,
@@ -17,12 +13,21 @@ import { displayName } from '../config/problem.ts';
 import { type Grant, stateNow } from '../grants/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Cidr } from '../policy/address.ts';
-import { parseAuthority } from '../policy/authority.ts';
-import { createDomainMap, type Domain, isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
+import { type Cidr, parseAuthority } from '../policy/authority.ts';
+import {
+  createDomainMap,
+  type Domain,
+  type EchoGuard,
+  isPattern,
+  isWithin,
+  parsePattern,
+} from '../policy/domain-map.ts';
 import { describeRule, describeWindow } from '../policy/judge.ts';
-import type { EchoGuard } from '../policy/leak-guard.ts';
 import type { ConditionName, Conditions, DomainRules, Rule } from '../policy/rule.ts';
+import type { Context } from './context.ts';
+import { columns, details, table } from './format.ts';
+import { titleOf } from './grant/format.ts';
+import { offeredBy, standingFor } from './pick.ts';
 
 /** `sidekey domain allow` */
 export async function allow(

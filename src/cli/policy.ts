@@ -7,7 +7,7 @@ import { address, size } from '../config/scalar.ts';
 import { validate } from '../config/validate.ts';
 import { exitCode, type FailureCode, failures } from '../lib/failures.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { text } from '../lib/schema-text.ts';
+import { text } from '../lib/text.ts';
 import { parseAbsoluteTarget } from '../policy/authority.ts';
 import { readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Policy, type Decision } from '../policy/decide.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/schema-text.ts';
+import { text } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
 import { duration, formatDuration, name, pathText, receiver, secretReference, size } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';

@@ -9,7 +9,7 @@ import { isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
 import { type ConfigDocument, maxConfigBytes, parseConfigDocument } from './document.ts';
 import { shippedFile } from './locate.ts';
 import { configInvalid, displayName, type Path, type Problem } from './problem.ts';
-import { dpopMisfit } from './provider-inject.ts';
+import { dpopMisfit } from './provider-dialect.ts';
 import { type CatalogProvider, catalogProviderSchema } from './provider.ts';
 import { carriageProblem, fillIn, ownProviderFiles, type Providers, readSettings } from './providers.ts';
 import { readRegularFile } from './reload.ts';

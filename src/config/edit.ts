@@ -3,7 +3,7 @@ import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isName } from '../grants/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { syncFolder } from '../lib/files.ts';
+import { syncFolder } from '../lib/os.ts';
 import { isPattern, parsePattern } from '../policy/domain-map.ts';
 import { parseConfigDocument } from './document.ts';
 import { type LoadOptions, parseConfig, readConfigText } from './load.ts';

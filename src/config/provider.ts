@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { type Flow, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
-import { text } from '../lib/schema-text.ts';
+import { text } from '../lib/text.ts';
 import { isLoopback } from '../policy/authority.ts';
-import { namesIn, parseTemplate } from '../policy/template.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
-import { dialectDefinition } from './provider-dialect.ts';
-import { dpopDefinition, injectDefinition } from './provider-inject.ts';
+import { namesIn, parseTemplate } from '../schemes/parameters.ts';
+import { dialectDefinition, dpopDefinition, injectDefinition } from './provider-dialect.ts';
 import {
   domainPattern,
   duration,

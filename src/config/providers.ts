@@ -1,10 +1,9 @@
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../grants/provider.ts';
-import { didYouMean } from '../lib/text.ts';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { isWritableByAll } from '../lib/files.ts';
-import { shellWord } from '../lib/text.ts';
+import { isWritableByAll } from '../lib/os.ts';
+import { didYouMean, shellWord } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
 import { schemeOf } from '../schemes/placement.ts';
 import { deepFreeze } from './problem.ts';

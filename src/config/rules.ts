@@ -1,16 +1,17 @@
 import { z } from 'zod';
-import { text } from '../lib/schema-text.ts';
-import { type Cidr, parseCidr, plainAddress } from '../policy/address.ts';
+import { text } from '../lib/text.ts';
+import { type Cidr, parseCidr, plainAddress } from '../policy/authority.ts';
 import { parsePathGlob, type PathGlob } from '../policy/path.ts';
 import {
   type Conditions,
+  isZone,
   type LimitScope,
   noConditions,
   type RuleLimit,
   type RuleOutcome,
+  weekdayNames,
 } from '../policy/rule.ts';
 import { type Glob, parseGlob } from '../policy/text.ts';
-import { isZone, weekdayNames } from '../policy/time-window.ts';
 import { name, parseDuration, size } from './scalar.ts';
 
 /** Value types of rules: see `scalar.ts`. */

@@ -1,9 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
 import { isName } from '../grants/grant.ts';
-import { text } from '../lib/schema-text.ts';
-import { parseCidr } from '../policy/address.ts';
-import { canonicalHost, isAddress, isLoopback } from '../policy/authority.ts';
+import { text } from '../lib/text.ts';
+import { canonicalHost, isAddress, isLoopback, parseCidr } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
 import {
   environmentName,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { text } from '../lib/schema-text.ts';
-import { leakGuards } from '../policy/leak-guard.ts';
+import { text } from '../lib/text.ts';
+import { leakGuards } from '../policy/domain-map.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';

@@ -1,7 +1,12 @@
 import { z } from 'zod';
-import { text } from '../lib/schema-text.ts';
-import { type Cidr, parseCidr } from '../policy/address.ts';
-import { type Authority, canonicalHost, parseAbsoluteTarget } from '../policy/authority.ts';
+import { text } from '../lib/text.ts';
+import {
+  type Authority,
+  canonicalHost,
+  type Cidr,
+  parseAbsoluteTarget,
+  parseCidr,
+} from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path } from './problem.ts';

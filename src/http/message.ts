@@ -1,7 +1,7 @@
+import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
-import type { SidekeyError } from '../lib/errors.ts';
-import type { Gone } from '../lib/http2-abort.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { RawFields } from './fields.ts';
 import type { NameSet, RequestHead, ResponseHeadBytes } from './head.ts';
@@ -228,3 +228,94 @@ export class Meter {
 }
 
 function ignore(): void {}
+
+/** The first bytes of a body, and the whole body. */
+interface BodyStart {
+  readonly bytes: Buffer;
+  /** True if `bytes` is the whole body. */
+  readonly isWhole: boolean;
+  /** The whole body, which is read at most once; null: there is none. */
+  readonly body: AsyncIterableIterator<Buffer> | null;
+}
+
+/**
+ * Reads up to `max` bytes of a body, or one chunk more; the rest still streams. The caller ends the given body (`return`),
+ * whether or not the rest is read.
+ *
+ * @throws SidekeyError `bad_request`: the client disconnected within the body
+ */
+export async function readAhead(body: AsyncIterableIterator<Buffer> | null, max: number): Promise<BodyStart> {
+  if (body === null) return { bytes: Buffer.alloc(0), isWhole: true, body };
+  const chunks = body[Symbol.asyncIterator]();
+  const read: Buffer[] = [];
+  let length = 0;
+  let isWhole = false;
+  try {
+    while (length <= max) {
+      const next = await chunks.next();
+      if (next.done === true) {
+        isWhole = true;
+        break;
+      }
+      read.push(next.value);
+      length += next.value.length;
+    }
+  } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
+    throw new SidekeyError('bad_request', 'The request body ended before it was whole.', { cause });
+  }
+  async function* again(): AsyncGenerator<Buffer> {
+    yield* read;
+    if (isWhole) return;
+    for (;;) {
+      const next = await chunks.next();
+      if (next.done === true) return;
+      yield next.value;
+    }
+  }
+  return { bytes: Buffer.concat(read), isWhole, body: again() };
+}
+
+/**
+ * Resets a stream whose message is incomplete. By itself Node ends the body when it closes a stream. An incomplete body would
+ * look complete, and an assertion in `Http2Stream::OnTrailers` could end the process.
+ */
+export function resetStream(stream: Http2Stream, code: number): void {
+  // oxlint-disable-next-line no-underscore-dangle -- the name that Node gives it
+  stream._final = (done) => done();
+  stream.close(code);
+}
+
+/** A signal that the client left before its response was complete. */
+export interface Gone {
+  readonly already: boolean;
+  /** Adds a listener, which is called once. */
+  listen(listener: () => void): void;
+  forget(listener: () => void): void;
+}
+
+/** Creates a signal. It costs a tenth of an AbortController, which took 10 of 120 µs of CPU of each exchange. */
+export function createGone(): Gone & { tell(): void } {
+  return new GoneSignal();
+}
+
+class GoneSignal implements Gone {
+  already = false;
+  #listeners: readonly (() => void)[] = nobody;
+
+  listen(listener: () => void): void {
+    this.#listeners = [...this.#listeners, listener];
+  }
+
+  forget(listener: () => void): void {
+    this.#listeners = this.#listeners.filter((candidate) => candidate !== listener);
+  }
+
+  tell(): void {
+    if (this.already) return;
+    this.already = true;
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+const nobody: readonly (() => void)[] = [];

@@ -1,5 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
-import { readFrameHead } from '../lib/websocket-frame.ts';
+import { readFrameHead } from '../http/framing.ts';
 import type { Matcher } from './patterns.ts';
 import type { Span } from './reading.ts';
 import { Search } from './search.ts';

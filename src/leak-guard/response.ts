@@ -9,7 +9,7 @@ import {
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import type { Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type EchoPlan, isCovered } from '../policy/leak-guard.ts';
+import { type EchoPlan, isCovered } from '../policy/domain-map.ts';
 import { type GuardedSecrets, type Matcher, matcherFor } from './patterns.ts';
 import { GrpcRedactor, Redactor, redactText } from './redactor.ts';
 

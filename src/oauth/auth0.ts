@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import type { Dialect, Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Callback, checkCallback, parseCallback } from './callback.ts';
+import { type Callback, checkCallback, parseCallback } from './authorization-code.ts';
 import {
   askEndpoint,
   type EndpointAnswer,

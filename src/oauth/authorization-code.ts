@@ -3,9 +3,8 @@ import type { DpopKey } from '../grants/credential.ts';
 import type { Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { newDpopKey, proofKey } from '../schemes/dpop-proof.ts';
-import { consented, type Consented } from './answer.ts';
-import { type Callback, checkCallback } from './callback.ts';
-import { withDescription } from './description.ts';
+import { consented, type Consented, plainDetail } from './answer.ts';
+import { describe, errorCode, withDescription } from './description.ts';
 import type { TokenIo } from './http.ts';
 import { joinScopes } from './scopes.ts';
 import { askTokenEndpoint } from './token-endpoint.ts';
@@ -146,4 +145,165 @@ function refused(provider: Provider, error: string, description: string): Sideke
       hint: `check the client of the provider "${provider.name}", then begin again`,
     },
   );
+}
+
+/**
+ * The response of the authorization endpoint, by way of a browser (RFC 6749 §4.1.2): read, however it got here, and
+ * held against the flow that it should belong to.
+ */
+
+/** A callback as it was received or pasted; nothing of it is checked yet. */
+export type Callback =
+  | { readonly kind: 'parameters'; readonly parameters: URLSearchParams }
+  /** All that some people copy, and that some providers show. */
+  | { readonly kind: 'code'; readonly code: string };
+
+/** The flow that a callback is checked against. */
+export interface CallbackExpectation {
+  readonly provider: Provider;
+  readonly state: string;
+  /** Null: the flow has no PKCE. */
+  readonly codeVerifier: string | null;
+  /**
+   * True if a code by itself is taken. Without `state` only PKCE ties it to this flow: the code of anybody else's
+   * consent was made for another challenge, so the provider refuses it (RFC 9700 §2.1). True is right where the person
+   * that pastes it began this very flow in the same session, and so is not led here by somebody else's link.
+   */
+  readonly acceptBareCode?: boolean | undefined;
+}
+
+/** A callback that belongs to the flow, with a code in it. */
+interface CheckedCallback {
+  readonly code: string;
+  /** The parameters that the dialect names; those that are there. */
+  readonly details: Readonly<Record<string, string>>;
+}
+
+const maxText = 16_384;
+
+/**
+ * Reads what a browser came back with or a person pasted: a whole URL (with or without its scheme), its query, or the
+ * bare code. Blanks and line breaks that a terminal put in are left out.
+ *
+ * @throws SidekeyError `input_invalid` where it is none of these
+ */
+export function parseCallback(text: string): Callback {
+  const plain = text.replace(/\s+/g, '').replace(/^(["'<])(.*)[>"']$/s, '$2');
+  if (plain === '' || plain.length > maxText) throw unreadable();
+  const mark = plain.indexOf('?');
+  const query = (mark < 0 ? plain : plain.slice(mark + 1)).split('#', 1)[0] ?? '';
+  const parameters = new URLSearchParams(query);
+  if (parameters.has('code') || parameters.has('error')) return { kind: 'parameters', parameters };
+  // RFC 6749 appendix A.11: VSCHAR. A URL without an answer is no code.
+  if (mark >= 0 || /^[a-z][a-z0-9+.-]*:\/\//i.test(plain) || !/^[\x21-\x7e]+$/.test(plain))
+    throw unreadable();
+  return { kind: 'code', code: percentDecoded(plain) };
+}
+
+/**
+ * `state` against forged callbacks (RFC 6749 §10.12), `iss` against mix-up (RFC 9207 §2.4), both before anything that
+ * the callback says is believed.
+ *
+ * @throws SidekeyError `bad_request`: it does not belong to this flow or to this provider; `provider_refused`: the person
+ * or the provider said no
+ */
+export function checkCallback(callback: Callback, expected: CallbackExpectation): CheckedCallback {
+  const { provider } = expected;
+  if (callback.kind === 'code') return bareCode(callback.code, expected);
+  const parameters = validated(callback.parameters, expected);
+  const [code = '', ...more] = parameters.getAll('code');
+  if (code === '' || more.length > 0) throw foreign(provider, 'it has not exactly one code');
+  return { code, details: detailsIn(parameters, expected, code) };
+}
+
+function validated(parameters: URLSearchParams, { provider, state, codeVerifier }: CallbackExpectation) {
+  const issuer = provider.issuer ?? parameters.get('iss') ?? 'unknown';
+  try {
+    return oauth.validateAuthResponse(
+      { issuer, authorization_response_iss_parameter_supported: provider.namesIssuer },
+      { client_id: provider.clientId ?? 'none' },
+      parameters,
+      state,
+    );
+  } catch (error) {
+    if (!(error instanceof oauth.AuthorizationResponseError)) {
+      throw foreign(provider, 'its state or its issuer is another');
+    }
+    const secrets = [state, codeVerifier ?? ''];
+    const code = errorCode(error.error, secrets);
+    throw saidNo(provider, code, describe(error.error_description ?? '', secrets));
+  }
+}
+
+function bareCode(
+  code: string,
+  { provider, codeVerifier, acceptBareCode }: CallbackExpectation,
+): CheckedCallback {
+  if (acceptBareCode !== true || codeVerifier === null) {
+    throw foreign(provider, 'a code by itself does not say which flow it belongs to');
+  }
+  if (provider.dialect.accountParameters.length > 0) {
+    throw foreign(provider, 'a code by itself does not say which account it is for');
+  }
+  return { code, details: {} };
+}
+
+function detailsIn(
+  parameters: URLSearchParams,
+  { provider, state }: CallbackExpectation,
+  code: string,
+): Readonly<Record<string, string>> {
+  const details: Record<string, string> = {};
+  for (const name of provider.dialect.accountParameters) {
+    const detail = plainDetail(parameters.get(name) ?? '', [code, state]);
+    if (detail !== null) details[name] = detail;
+  }
+  return details;
+}
+
+/** The person's own no: `access_denied` of RFC 6749 §4.1.2.1, and LinkedIn's two words for it. */
+const denials = new Set(['access_denied', 'user_cancelled_login', 'user_cancelled_authorize']);
+
+function saidNo(provider: Provider, error: string, description: string): SidekeyError {
+  const detail = withDescription(error, description);
+  return denials.has(error)
+    ? new SidekeyError(
+        'provider_refused',
+        `You, or the provider "${provider.name}", said no to the consent (${detail}).`,
+        { hint: 'begin again, and allow it; an administrator may have to allow it first' },
+      )
+    : new SidekeyError(
+        'provider_refused',
+        `The provider "${provider.name}" did not ask for consent (${detail}).`,
+        { hint: `check the client and the scopes of the provider "${provider.name}", then begin again` },
+      );
+}
+
+function foreign(provider: Provider, reason: string): SidekeyError {
+  return new SidekeyError(
+    'bad_request',
+    `The callback does not belong to this flow with the provider "${provider.name}": ${reason}.`,
+    { hint: 'begin again, finish in the same browser, and paste the whole address where you paste it' },
+  );
+}
+
+function unreadable(): SidekeyError {
+  return new SidekeyError(
+    'input_invalid',
+    'That is neither the address that the browser came back to nor a code.',
+    {
+      hint: 'paste the whole address, from http to its end; it has "code=" in it',
+    },
+  );
+}
+
+/** A code that was copied out of an address bar is still percent-encoded. */
+function percentDecoded(code: string): string {
+  if (!/%[0-9a-f]{2}/i.test(code)) return code;
+  try {
+    const decoded = decodeURIComponent(code);
+    return /^[\x21-\x7e]+$/.test(decoded) ? decoded : code;
+  } catch {
+    return code;
+  }
 }

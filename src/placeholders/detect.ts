@@ -1,8 +1,7 @@
 import type { Grant } from '../grants/grant.ts';
 import type { Provider } from '../grants/provider.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
-import type { Reply } from '../http/message.ts';
-import { readAhead } from '../http/read-ahead.ts';
+import { readAhead, type Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import {

@@ -1,18 +1,19 @@
 import { BlockList, isIP } from 'node:net';
-import { type Cidr, plainAddress } from './address.ts';
+import { type Cidr, plainAddress } from './authority.ts';
 import type { JsonRpcCall } from './body.ts';
 import type { GraphqlOperation } from './graphql.ts';
 import { isUnread, matchesLoosely, matchesPath, type PathGlob } from './path.ts';
 import type { ReadRequest } from './request.ts';
-import type {
-  ConditionName,
-  Conditions,
-  GraphqlCondition,
-  JsonRpcCondition,
-  ConditionResult,
+import {
+  type ConditionName,
+  type ConditionResult,
+  type Conditions,
+  createTimeTest,
+  type GraphqlCondition,
+  type JsonRpcCondition,
+  type TimeWindow,
 } from './rule.ts';
 import { type Glob, matchesAny } from './text.ts';
-import { createTimeTest, type TimeWindow } from './time-window.ts';
 
 /** Returns a test for operations with one of the types and one of the names. */
 function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => ConditionResult {

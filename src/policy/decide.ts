@@ -1,8 +1,7 @@
 import type { FailureCode } from '../lib/failures.ts';
 import { type Authority, authorityText, defaultPort } from './authority.ts';
-import { type Domain, type DomainMap, matchesPattern } from './domain-map.ts';
+import { type Domain, type DomainMap, type EchoGuard, matchesPattern } from './domain-map.ts';
 import { evaluateRules, type RuleResult, strictest } from './judge.ts';
-import type { EchoGuard } from './leak-guard.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome } from './rule.ts';
 

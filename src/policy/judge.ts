@@ -5,19 +5,20 @@ import { boundOf } from './limits.ts';
 import { methodOverride, type NamedMethod } from './method-override.ts';
 import { isUnread, type ReadingProblem } from './path.ts';
 import { readRequest, type ReadRequest, type RequestFacts } from './request.ts';
-import type {
-  Check,
-  CompiledRule,
-  ConditionName,
-  Conditions,
-  DomainRules,
-  Rule,
-  RuleLimit,
-  RuleOutcome,
-  RuleStep,
-  ConditionResult,
+import {
+  type Check,
+  type CompiledRule,
+  type ConditionName,
+  type ConditionResult,
+  type Conditions,
+  type DomainRules,
+  type Rule,
+  type RuleLimit,
+  type RuleOutcome,
+  type RuleStep,
+  type TimeWindow,
+  weekdayNames,
 } from './rule.ts';
-import { type TimeWindow, weekdayNames } from './time-window.ts';
 
 /** Result of the rules of a domain for one request, with its reason. */
 export interface RuleResult {

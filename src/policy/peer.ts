@@ -1,4 +1,5 @@
-import type { Authority } from './authority.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { type Authority, authorityText } from './authority.ts';
 
 /**
  * The client identity in the TLS handshake, from the credential of a grant. A connection with it
@@ -23,4 +24,53 @@ export interface Peer extends Authority {
 /** Returns the authority itself without an identity. */
 export function peerOf(authority: Authority, identity: ClientIdentity | undefined): Peer {
   return identity === undefined ? authority : { ...authority, identity };
+}
+
+/** TLS alerts about a certificate (RFC 8446 §6.2) by their OpenSSL names: their meaning, and a hint. */
+const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] = [
+  [
+    /ALERT_UNKNOWN_CA$/,
+    'it does not know who issued it',
+    'put the certificates of its issuers behind it (sidekey grant show NAME says who issued it), or have the service trust them',
+  ],
+  [
+    /ALERT_CERTIFICATE_EXPIRED$/,
+    'it has expired, or the clocks differ',
+    'sidekey grant show NAME says when it ends; for a new one: sidekey grant add NAME --provider PROVIDER --replace',
+  ],
+  [
+    /ALERT_CERTIFICATE_REVOKED$/,
+    'its issuer has revoked it',
+    'get a new one, and: sidekey grant add NAME --provider PROVIDER --replace',
+  ],
+  [
+    /ALERT_CERTIFICATE_REQUIRED$/,
+    'it wants another',
+    'the service names the issuers that it takes: see that the certificate is of one of them (sidekey grant show NAME)',
+  ],
+  [
+    /ALERT_(BAD|UNSUPPORTED)_CERTIFICATE$|ALERT_(NO_CERTIFICATE|CERTIFICATE_UNKNOWN|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)$/,
+    'it does not say why',
+    'see that it is the one that the service knows you by: sidekey grant show NAME',
+  ],
+];
+
+/**
+ * Returns the error for an alert with which an upstream refused the client certificate of a grant; null for any other
+ * failure. Under TLS 1.3 the alert comes after our handshake, instead of the first response (RFC 8446 §4.4.2.4).
+ */
+export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError | null {
+  const code = systemCode(error);
+  const alert = peer.identity === undefined ? undefined : alerts.find(([name]) => name.test(code));
+  if (alert === undefined) return null;
+  const [, says, hint] = alert;
+  const sentence = `${authorityText(peer)} did not take the client certificate of the grant: ${says} (${code}).`;
+  return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
+}
+
+/** A hint for a connection that closed without an alert; undefined if the peer got no client certificate of a grant. */
+export function clientCertificateHint({ identity }: Peer): string | undefined {
+  return identity === undefined
+    ? undefined
+    : 'it may not take the client certificate of the grant: sidekey grant show NAME says whose it is, and who issued it';
 }

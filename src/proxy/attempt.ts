@@ -1,21 +1,19 @@
 import { hopByHop, type RawFields, trailerFields } from '../http/fields.ts';
 import { announcesInVain, type BodyPlan } from '../http/framing.ts';
-import type { ResponseHeadBytes } from '../http/head.ts';
 import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
+import type { ResponseHeadBytes } from '../http/head.ts';
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
-import type { Peer } from '../policy/peer.ts';
+import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
 import { fieldNameAsRead, isFieldName } from '../policy/text.ts';
 import type { UpstreamConnection } from '../upstream/h1-connection.ts';
+import type { Connections } from '../upstream/h1-pool.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { StreamHead } from '../upstream/h2-stream.ts';
-import type { Connections } from '../upstream/h1-pool.ts';
-import { clientCertificateHint, clientCertificateRefused } from '../policy/certificate-alerts.ts';
 import type { CredentialRenewal } from './credential.ts';
-import type { RequestBody } from './request-body.ts';
-import type { UpstreamRequest } from './upstream-request.ts';
+import type { RequestBody, UpstreamRequest } from './upstream-request.ts';
 
 /** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
 export function isRefusal(status: number): boolean {

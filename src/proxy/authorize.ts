@@ -2,10 +2,11 @@ import { type Identity, readPresented, selectorsOf } from '../agents/authenticat
 import { defaultUser, type Grant } from '../grants/grant.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import { type BodyPlan, framingOf } from '../http/framing.ts';
-import type { InboundRequest, Reply } from '../http/message.ts';
+import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { detectInHead, type PlaceholdersInHead, showsGrant } from '../placeholders/detect.ts';
+import { notFor } from '../placeholders/substitute.ts';
 import { authorityText } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Decision } from '../policy/decide.ts';
@@ -14,13 +15,10 @@ import { overridesPath } from '../policy/path.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
-import { notFor } from '../placeholders/substitute.ts';
-import { candidatesFor, type GrantCandidates, unselected } from './grant-candidates.ts';
 import type { ExchangeRecord } from './record.ts';
-import { readAhead } from '../http/read-ahead.ts';
 import type { GivenApproval } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { type Target, targetOf } from './target.ts';
+import { candidatesFor, type GrantCandidates, type Target, targetOf, unselected } from './target.ts';
 
 /** A request whose target and framing are known. A stage that has waited authorizes it again. */
 export interface ReceivedRequest {

@@ -1,21 +1,19 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Identity, readPresented } from '../agents/authentication.ts';
-import type { Client, InterceptedTunnel } from '../http/message.ts';
 import type { RequestHead } from '../http/head.ts';
-import { denialOf, refusalOf } from '../http/problem.ts';
-import { refuseOn } from '../http/server/raw-reply.ts';
+import type { Client, InterceptedTunnel } from '../http/message.ts';
+import { denialOf, refusalOf, refuseOn } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { type Authority, isOwn } from '../policy/authority.ts';
 import { decideConnect, type Policy } from '../policy/decide.ts';
-import type { NegotiatedProtocol } from '../upstream/protocol.ts';
-import { candidatesFor } from './grant-candidates.ts';
-import type { ProxyServices, ConfigSnapshot } from './services.ts';
+import type { NegotiatedProtocol } from '../upstream/h2-session.ts';
 import { type Inside, intercept } from './intercept.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
-import { connectTargetOf } from './target.ts';
+import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import { candidatesFor, connectTargetOf } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;

@@ -11,10 +11,9 @@ import type { Domain } from '../policy/domain-map.ts';
 import { describeRule } from '../policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
 import { addressOf, authenticate, type ReceivedRequest, requestFacts } from './authorize.ts';
-import { selectFor, unselected } from './grant-candidates.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import type { Target } from './target.ts';
+import { selectFor, type Target, unselected } from './target.ts';
 
 /**
  * Answers a request for the proxy itself (`isOwn`): what its caller may call, with which grants, and under which rules.

@@ -1,11 +1,10 @@
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
-import type { Protocol } from '../upstream/protocol.ts';
+import type { Protocol } from '../upstream/h2-session.ts';
 import { type AttemptContext, type Credentials, isSafe } from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
-import { meteredBody } from './request-body.ts';
 import type { ConfigSnapshot } from './services.ts';
-import type { UpstreamRequest } from './upstream-request.ts';
+import { meteredBody, type UpstreamRequest } from './upstream-request.ts';
 
 /**
  * Sends a request over a kept or a new connection or session, and streams the response into the reply. Sends it again where a

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
-import type { Protocol, NegotiatedProtocol } from '../upstream/protocol.ts';
+import type { Protocol, NegotiatedProtocol } from '../upstream/h2-session.ts';
 
 /** Protocol of the client inside CONNECT, and the stream of its requests. */
 export type Inside =

@@ -2,24 +2,22 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
 import type { BodyPlan } from '../http/framing.ts';
-import type { RequestHeadBytes } from '../http/head.ts';
+import type { RequestHead, RequestHeadBytes } from '../http/head.ts';
 import type { Client, InterceptedTunnel, Meter, Reply } from '../http/message.ts';
-import type { RequestHead } from '../http/head.ts';
-import { refuse } from '../http/problem.ts';
+import { refuse, refuseOn, socketReply } from '../http/problem.ts';
 import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-connection.ts';
 import { ClientSession, type SessionService } from '../http/server/h2-session.ts';
 import { type RequestStream, streamSide } from '../http/server/h2-stream.ts';
-import { refuseOn, socketReply } from '../http/server/raw-reply.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
-import type { ProxyServices } from './services.ts';
-import { type Forwarder, exchange } from './exchange.ts';
+import { exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
 import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
+import type { ProxyServices } from './services.ts';
 import { isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
 
 /** The proxy's front: it owns the listening socket and every client connection. */

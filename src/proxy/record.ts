@@ -1,16 +1,22 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+import type { Identity } from '../agents/authentication.ts';
 import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
-import { SidekeyError } from '../lib/errors.ts';
-import type { Authority } from '../policy/authority.ts';
-import type { ReportedOutcome, Decision } from '../policy/decide.ts';
 import type { SealedCredential } from '../grants/credential.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { InjectPlace, Provider } from '../grants/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import type { Identity } from '../agents/authentication.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { InboundRequest, ExchangeResult } from '../http/message.ts';
-import type { Target } from './target.ts';
+import type { ExchangeResult, InboundRequest } from '../http/message.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Authority } from '../policy/authority.ts';
+import type { Decision, ReportedOutcome } from '../policy/decide.ts';
+import { isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
+import { fold, percentDecoded } from '../policy/text.ts';
+import { pathPrefixesOf } from '../schemes/placement.ts';
+import type { GrantCandidates, Target } from './target.ts';
 
 /** Facts of an exchange. All keys are there from the beginning, so that every exchange has one hidden class. */
 interface Known {
@@ -199,4 +205,177 @@ export class ExchangeRecord {
       echoes: this.#echoes,
     };
   }
+}
+
+/**
+ * The path of a request for the record, without what stands in the place of a credential: that may be the client's own,
+ * whether the request is refused, goes on without one or gets another. A promise where it takes a look at every provider.
+ *
+ * @param offer what the map offers there; null: nothing
+ */
+export type PathRedactor = (
+  target: Target,
+  offer: Pick<GrantCandidates, 'reference' | 'candidates'> | null,
+) => string | Promise<string>;
+
+/** Providers. `get` throws for an invalid definition. */
+interface Providers {
+  readonly names: readonly string[];
+  get(name: string): Pick<Provider, 'audience' | 'inject'> | undefined;
+}
+
+/**
+ * Knows where the providers have their credentials in paths. Where the map offers a grant, its provider says; elsewhere
+ * those do that have the host in their audience. A host that is nobody's may be a provider's by another name: what stands
+ * in the place of any of them is concealed there.
+ */
+export function createPathRedactor(providers: Providers): PathRedactor {
+  let everywhere: Promise<(authority: Authority) => readonly InjectPlace[]> | undefined;
+  return ({ authority, path }, offer) => {
+    let shown = path;
+    let isOffered = false;
+    for (const { provider } of offer?.candidates ?? []) {
+      const places = providers.get(provider)?.inject;
+      if (places === undefined) continue;
+      isOffered = true;
+      shown = places.reduce(without, shown);
+    }
+    if (isOffered) return shown;
+    everywhere ??= readAll(providers);
+    return everywhere.then((plansAt) => {
+      // Without a grant, the reference may be the name of a provider.
+      const named = offer === null ? undefined : providers.get(offer.reference)?.inject;
+      return plansAt(authority).reduce(without, named === undefined ? path : named.reduce(without, path));
+    });
+  };
+}
+
+/** Authorities whose providers are remembered. */
+const authoritiesKept = 1_000;
+
+/** Reads every definition, with a pause after each: there are many, and other requests are under way. */
+async function readAll(providers: Providers): Promise<(authority: Authority) => readonly InjectPlace[]> {
+  const audiences: {
+    readonly inject: readonly InjectPlace[];
+    readonly patterns: ReturnType<typeof patternsOf>;
+  }[] = [];
+  for (const name of providers.names) {
+    const provider = readable(providers, name);
+    if (provider !== undefined)
+      audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
+    await setImmediate();
+  }
+  const known = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
+  return (authority) => {
+    const key = `${authority.scheme}://${authority.host}:${authority.port}`;
+    let plans = known.get(key);
+    if (plans === undefined) {
+      const here = audiences.filter(({ patterns }) =>
+        patterns.some((each) => matchesPattern(each, authority)),
+      );
+      plans = (here.length > 0 ? here : audiences)
+        .flatMap(({ inject }) => inject)
+        .filter(({ as }) => pathPrefixesOf(as).length > 0);
+      known.set(key, plans);
+    }
+    return plans;
+  };
+}
+
+/** A definition that is wrong has nothing to say: no grant is used by it. */
+function readable(providers: Providers, name: string): ReturnType<Providers['get']> {
+  try {
+    return providers.get(name);
+  } catch {
+    return undefined;
+  }
+}
+
+function patternsOf(audience: readonly string[]) {
+  return audience.map(parsePattern).filter(isPattern);
+}
+
+function without(path: string, { as }: InjectPlace): string {
+  const prefixes = pathPrefixesOf(as);
+  if (prefixes.length === 0) return path;
+  const kept = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
+  return ambiguousPathPrefix(kept, prefixes) ?? kept;
+}
+
+const places = new Map<string, RegExp>();
+
+/**
+ * Finds the credential: the rest of the segment that starts with the prefix, in any spelling. Some servers read `//bot…` and
+ * `/%62ot…` as `/bot…`.
+ */
+function placeOf(prefix: string): RegExp {
+  const known = places.get(prefix);
+  if (known !== undefined) return known;
+  const letters = Array.from(prefix, (letter) => {
+    const hex = letter.charCodeAt(0).toString(16).padStart(2, '0');
+    return `(?:\\x${hex}|%${hex})${letter === '/' ? '+' : ''}`;
+  });
+  const place = new RegExp(`^${letters.join('')}[^/?]*`, 'i');
+  places.set(prefix, place);
+  return place;
+}
+
+/** More encodings upon each other than anybody undoes. */
+const mostRounds = 8;
+/** Characters that make servers split segments in other ways: dots, backslashes, parameters, control characters. */
+const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
+
+/**
+ * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment that may end one of
+ * the prefixes. The rest may hold a credential. Null: the path has one reading, or no segment matches.
+ *
+ * @param target origin-form, with its query
+ */
+function ambiguousPathPrefix(target: string, prefixes: readonly string[]): string | null {
+  const path = target.split('?', 1)[0] ?? '';
+  if (!isOdd(path)) return null;
+  const ends = prefixes.map((prefix) => prefix.split('/').findLast((segment) => segment !== '') ?? '');
+  const kept: string[] = [];
+  for (const segment of path.slice(1).split('/')) {
+    const end = ends.find((name) => couldBe(segment, name));
+    if (end !== undefined) return `/${[...kept, end].join('/')}`;
+    kept.push(segment);
+  }
+  return null;
+}
+
+/** Letters that nobody reads as others, in segments that are not made of dots alone: most paths are of these. */
+const plain = /^(?:\/(?!\.*(?:\/|$))[\w.~-]+)*\/?$/;
+
+/** An encoding of IIS alone: to every other server it is text. */
+const wide = /%u[0-9a-f]{4}/i;
+
+function isOdd(path: string): boolean {
+  if (plain.test(path)) return false;
+  if (wide.test(path)) return true;
+  const bytes = inUtf8(percentDecoded(path));
+  const read = fold(bytes);
+  return read !== bytes.toLowerCase() || read !== decoded(read) || moving.test(read);
+}
+
+/** Reports whether a segment, in the reading that finds most, or a part of it begins with a name. */
+function couldBe(segment: string, name: string): boolean {
+  let read = fold(segment);
+  for (let round = 0; round < mostRounds; round += 1) {
+    const next = decoded(read);
+    if (next === read) return read.split(/[/\\;]/).some((part) => part.trimStart().startsWith(fold(name)));
+    read = next;
+  }
+  return true;
+}
+
+/** One decoding, that of IIS included. */
+function decoded(text: string): string {
+  return fold(inUtf8(percentDecoded(text)));
+}
+
+/** Bytes, one a character, as the text that they stand for. */
+function inUtf8(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- all bytes
+  return /^[\0-\xff]*$/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;
 }

@@ -5,7 +5,7 @@ import type { ExchangeResult } from '../http/message.ts';
 import { guarded, type GuardedExchange, guardedFields, type ReplySink } from '../leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { isCovered } from '../policy/leak-guard.ts';
+import { isCovered } from '../policy/domain-map.ts';
 import { peerOf } from '../policy/peer.ts';
 import type { ProofAnswer } from '../schemes/dpop.ts';
 import {

@@ -22,9 +22,9 @@ import { type Destination, placementAt } from '../schemes/placement.ts';
 import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
-import type { Protocols } from '../upstream/protocol.ts';
+import type { Protocols } from '../upstream/h2-session.ts';
 import type { EchoLimit } from './limits.ts';
-import { createPathRedactor, type PathRedactor } from './path-redaction.ts';
+import { createPathRedactor, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
 /** Parts that the stages of an exchange work with. `main` makes them; `explain` makes some that change nothing. */

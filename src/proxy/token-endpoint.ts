@@ -1,7 +1,6 @@
 import type { Provider } from '../grants/provider.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { ExchangeResult, InboundRequest, Reply } from '../http/message.ts';
-import { readAhead } from '../http/read-ahead.ts';
+import { type ExchangeResult, type InboundRequest, readAhead, type Reply } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { basicPair, type PlaceholderCodes, placeholdersOf } from '../placeholders/codes.ts';
 import { holdersOf } from '../placeholders/detect.ts';

@@ -9,7 +9,7 @@ import { Malformed } from '../http/h1/scan.ts';
 import { ownHead } from '../http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, Reply, UpgradeSide } from '../http/message.ts';
 import { PendingBytes } from '../http/server/h1-request.ts';
-import { lingerOn } from '../http/server/raw-reply.ts';
+import { lingerOn } from '../http/problem.ts';
 import { guarded, guardedFields, type ReplySink } from '../leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -19,7 +19,7 @@ import { type Peer, peerOf } from '../policy/peer.ts';
 import { type Credentials, isRefusal, upstreamFailure } from './attempt.ts';
 import type { ConfigSnapshot } from './services.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
-import { messageRewriting, type MessageRewriting } from '../placeholders/websocket.ts';
+import { messageRewriting, type MessageRewriting } from '../placeholders/stream.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 

@@ -3,7 +3,7 @@ import { type BigIntStats, closeSync, linkSync, mkdirSync, openSync, rmSync, sta
 import { basename, dirname, join, parse, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { isPrivate } from '../lib/files.ts';
+import { isPrivate } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import {

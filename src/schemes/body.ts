@@ -2,12 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { valuesOf } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { text } from '../lib/schema-text.ts';
 import { parseStrictJson } from '../lib/json.ts';
+import { text } from '../lib/text.ts';
 import { endOfQuoted, fold, jsonType, mediaTypeOf, nextOf } from '../policy/text.ts';
 import { singleValue } from './credential.ts';
-import { forgivingName, parameter, parametersOf, replacing } from './parameters.ts';
-import { parameterName } from './schema.ts';
+import { forgivingName, parameter, parameterName, parametersOf, replacing } from './parameters.ts';
 import { type AuthScheme, factsOf, refused, type RequestHead } from './scheme.ts';
 
 type JsonPlacement = { readonly kind: 'json'; readonly path: readonly string[] };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/schema-text.ts';
+import { text } from '../lib/text.ts';
 import { isFieldName } from '../policy/text.ts';
 import { singleValue } from './credential.ts';
 import { forgivingName } from './parameters.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Credential, OAuth2Credential } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
-import { challengesIn } from '../http/challenge.ts';
+import { challengesIn } from '../http/fields.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { ownFields, singleValue } from './credential.ts';
 import { nonceIn, type Nonces, proofKey, signProof, targetUri } from './dpop-proof.ts';

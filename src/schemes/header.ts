@@ -1,18 +1,20 @@
 import { z } from 'zod';
 import type { Credential } from '../grants/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { text } from '../lib/schema-text.ts';
-import { fillTemplate, parseTemplate, type Template } from '../policy/template.ts';
+import { text } from '../lib/text.ts';
 import { basicField, ownFields, singleValue } from './credential.ts';
 import { boundToken, isBound } from './dpop.ts';
 import {
   fieldName,
   fieldValueProblem,
+  fillTemplate,
   namesInTemplates,
-  type Templates,
+  parseTemplate,
+  type Template,
   templates,
+  type Templates,
   templateText,
-} from './schema.ts';
+} from './parameters.ts';
 import { type AuthScheme, refused } from './scheme.ts';
 
 /** Schemes whose credential stands in header fields. */

@@ -4,30 +4,29 @@ import type { Credential } from '../grants/credential.ts';
 import { valuesOf } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
+import { fieldNameAsRead } from '../policy/text.ts';
+import { singleValue } from './credential.ts';
+import { readTemplate } from './header.ts';
 import {
+  fieldName,
   fieldNamed,
+  fieldValueProblem,
   fillTemplate,
+  forgivingName,
   namesIn,
   namesOf,
+  parameter,
+  parameterName,
   parseTemplate,
   sentNames,
   signedNames,
   signsBody,
   type Template,
-} from '../policy/template.ts';
-import { fieldNameAsRead } from '../policy/text.ts';
-import { singleValue } from './credential.ts';
-import { readTemplate } from './header.ts';
-import { forgivingName, parameter } from './parameters.ts';
-import { queryOf } from './query.ts';
-import {
-  fieldName,
-  fieldValueProblem,
-  parameterName,
-  type Templates,
   templates,
+  type Templates,
   templateText,
-} from './schema.ts';
+} from './parameters.ts';
+import { queryOf } from './query.ts';
 import {
   type AuthScheme,
   conceal,

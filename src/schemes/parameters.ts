@@ -1,3 +1,7 @@
+import { z } from 'zod';
+import { text } from '../lib/text.ts';
+import { isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
+
 /** One parameter of a query or of a form (application/x-www-form-urlencoded). */
 export interface Parameter {
   /** The parameter with its value, unchanged. */
@@ -72,4 +76,147 @@ export function forgivingName(written: string): string {
     .replace(/[[\]].*$/s, '')
     .replace(/[ .]/g, '_')
     .toLowerCase();
+}
+
+/** Names, each with a template of its value: see `policy/template.ts`. */
+export type Templates = readonly (readonly [name: string, template: string])[];
+
+/** Schema of a field that may carry a credential. */
+export function fieldName(description: string): z.ZodType<string, string> {
+  return text<string>({ description, examples: ['X-Api-Key'] }, (value) => {
+    if (!isFieldName(value)) return { problem: 'is no name of a header field' };
+    return isReservedFieldName(value) ? { problem: 'is a field that a credential may not become' } : value;
+  });
+}
+
+/** Schema of a parameter of a query or a form. */
+export function parameterName(description: string): z.ZodType<string, string> {
+  return text<string>({ description }, (value) =>
+    /^[A-Za-z0-9_.-]+$/.test(value) ? value : { problem: 'is no name of a parameter' },
+  );
+}
+
+/**
+ * Schema of a template.
+ *
+ * @param isKnown whether a name may stand in it
+ * @param problemOf the problem of a sample of the filled template; null: none
+ */
+export function templateText(
+  description: string,
+  isKnown: (name: string) => boolean,
+  problemOf: (sample: string) => string | null,
+): z.ZodType<string, string> {
+  return text<string>({ description }, (value) => {
+    const template = parseTemplate(value);
+    if (template === null) return { problem: 'has a brace that belongs to no name; write {{ or }} for one' };
+    const unknown = namesIn(template).find((name) => !isKnown(name));
+    if (unknown !== undefined)
+      return { problem: `names {${unknown}}, which does not stand for anything here` };
+    const problem = problemOf(fillTemplate(template, () => 'x'));
+    return problem === null ? value : { problem };
+  });
+}
+
+/** Returns the problem of a field value; null: none. */
+export function fieldValueProblem(sample: string): string | null {
+  return isFieldValue(sample) ? null : 'is no value of a header field: ASCII without blanks around it';
+}
+
+/** Schema of templates by name. Names are compared without case. */
+export function templates(
+  key: z.ZodType<string, string>,
+  value: z.ZodType<string, string>,
+  description: string,
+): z.ZodType<Templates, Readonly<Record<string, string>>> {
+  return z
+    .record(key, value)
+    .superRefine((written, context) => {
+      const names = Object.keys(written);
+      const lower = names.map((name) => name.toLowerCase());
+      if (names.length === 0) context.addIssue({ code: 'custom', message: 'is empty' });
+      const twice = names.find((_, index) => lower.indexOf(lower[index]!) !== index);
+      if (twice !== undefined) {
+        context.addIssue({
+          code: 'custom',
+          path: [twice],
+          message: 'is here twice, in upper and lower case',
+        });
+      }
+    })
+    .transform((written): Templates => Object.entries(written))
+    .meta({ description });
+}
+
+/** Returns the names in templates, each as often as it stands there. */
+export function namesInTemplates(templates: Templates): readonly string[] {
+  return templates.flatMap(([, written]) => namesIn(parseTemplate(written) ?? []));
+}
+
+/** A parsed text in which `{name}` is a placeholder, and `{{` and `}}` are braces. */
+export type Template = readonly TemplatePart[];
+
+/** Literal text, or the name of a placeholder. */
+type TemplatePart = { readonly text: string } | { readonly name: string };
+
+const mark = /\{\{|\}\}|\{([^{}]+)\}|[{}]/g;
+
+/** Parses a template; null: it has an unpaired brace. */
+export function parseTemplate(written: string): Template | null {
+  const parts: TemplatePart[] = [];
+  let at = 0;
+  for (const found of written.matchAll(mark)) {
+    const [whole, name] = found;
+    if (whole.length === 1) return null;
+    parts.push({ text: written.slice(at, found.index) }, name === undefined ? { text: whole[0]! } : { name });
+    at = found.index + whole.length;
+  }
+  return [...parts, { text: written.slice(at) }].filter((part) => !('text' in part) || part.text !== '');
+}
+
+/** Returns the text with its values. */
+export function fillTemplate(template: Template, valueOf: (name: string) => string): string {
+  return template.map((part) => ('text' in part ? part.text : valueOf(part.name))).join('');
+}
+
+/** Returns the names in a template, with repetitions. */
+export function namesIn(template: Template): readonly string[] {
+  return template.flatMap((part) => ('name' in part ? [part.name] : []));
+}
+
+/** The templates of a plan that signs requests with a shared secret. */
+interface SigningTemplates {
+  readonly sign: string;
+  readonly headers: readonly (readonly [name: string, template: string])[];
+  readonly query: readonly (readonly [name: string, template: string])[];
+}
+
+/** Names for a signed text: parts of the request, and values of the signature. */
+const ofMessage = ['method', 'host', 'path', 'query', 'target', 'content_type', 'body'] as const;
+const ofBody = ['body_sha256', 'body_sha256_base64', 'body_md5_base64'] as const;
+const brought = ['timestamp', 'nonce', 'key'] as const;
+
+/** Names that may be sent besides the signature. */
+export const sentNames: readonly string[] = [...brought, ...ofBody];
+/** Names that may be signed, except `header:NAME`. */
+export const signedNames: readonly string[] = [...ofMessage, ...sentNames];
+
+const header = 'header:';
+
+/** Returns the field of a name; null: none. */
+export function fieldNamed(name: string): string | null {
+  const field = name.startsWith(header) ? name.slice(header.length) : '';
+  return isFieldName(field) ? field.toLowerCase() : null;
+}
+
+/** Returns all names in a plan, with repetitions. Invalid templates have none. */
+export function namesOf({ sign, headers, query }: SigningTemplates): readonly string[] {
+  return [sign, ...[...headers, ...query].map(([, written]) => written)].flatMap((written) =>
+    namesIn(parseTemplate(written) ?? []),
+  );
+}
+
+/** Reports whether a signature covers the body. */
+export function signsBody(templates: SigningTemplates): boolean {
+  return namesOf(templates).some((name) => name === 'body' || (ofBody as readonly string[]).includes(name));
 }

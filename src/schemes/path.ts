@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/schema-text.ts';
+import { text } from '../lib/text.ts';
 import { ownFields, singleValue } from './credential.ts';
 import { type AuthScheme, conceal, refused } from './scheme.ts';
 

@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { ownFields, singleValue } from './credential.ts';
-import { forgivingName, parameter, type Parameter, parametersOf, replacing } from './parameters.ts';
-import { parameterName } from './schema.ts';
+import {
+  forgivingName,
+  parameter,
+  type Parameter,
+  parameterName,
+  parametersOf,
+  replacing,
+} from './parameters.ts';
 import { type AuthScheme, conceal, refused } from './scheme.ts';
 
 type QueryPlacement = { readonly kind: 'query'; readonly name: string };

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 import { sqlStore, unsyncedMark } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';

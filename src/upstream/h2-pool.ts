@@ -3,14 +3,19 @@ import type { TLSSocket } from 'node:tls';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { clientCertificateHint, clientCertificateRefused } from '../policy/certificate-alerts.ts';
 import type { Limits } from '../policy/limits.ts';
-import type { Peer } from '../policy/peer.ts';
-import type { Connections } from './h1-pool.ts';
-import { maxStreams, Session, type SessionOptions, type SessionOwner } from './h2-session.ts';
+import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
+import { asError, type Connections, PeerPool, type PoolContext, PoolsByPeer } from './h1-pool.ts';
+import {
+  http1,
+  type KnownProtocols,
+  maxStreams,
+  type NegotiatedProtocol,
+  Session,
+  type SessionOptions,
+  type SessionOwner,
+} from './h2-session.ts';
 import type { StreamUser } from './h2-stream.ts';
-import { asError, PeerPool, type PoolContext, PoolsByPeer } from './host-pools.ts';
-import { http1, type KnownProtocols, type NegotiatedProtocol } from './protocol.ts';
 
 /** Streams on shared HTTP/2 sessions with upstreams. The dialer makes the connection of every session. */
 export interface Streams {

@@ -1,6 +1,6 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, sensitiveHeaders } from 'node:http2';
 import { SidekeyError } from '../lib/errors.ts';
-import { resetStream } from '../lib/http2-abort.ts';
+import { resetStream } from '../http/message.ts';
 import { type Clock, Deadline } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 

@@ -1,8 +1,16 @@
 import { lookup as systemLookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { SidekeyError } from '../lib/errors.ts';
-import { type AddressGuard, type Cidr, createAddressBlocks, plainAddress } from '../policy/address.ts';
-import { type Authority, authorityText, bareHost, isAddress } from '../policy/authority.ts';
+import {
+  type AddressGuard,
+  type Authority,
+  authorityText,
+  bareHost,
+  type Cidr,
+  createAddressBlocks,
+  isAddress,
+  plainAddress,
+} from '../policy/authority.ts';
 import type { DomainPattern } from '../policy/domain-map.ts';
 
 /** An address that the address guard allows. */

@@ -2,7 +2,7 @@ import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:cry
 import { type FileHandle, link, mkdir, open, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../lib/files.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /**

@@ -7,7 +7,7 @@ import { hash } from 'node:crypto';
 import { table } from '../../src/cli/format.ts';
 import { type GuardedSecrets, matcherFor } from '../../src/leak-guard/patterns.ts';
 import { Redactor } from '../../src/leak-guard/redactor.ts';
-import { echoPlan, isCovered } from '../../src/policy/leak-guard.ts';
+import { echoPlan, isCovered } from '../../src/policy/domain-map.ts';
 
 const pieceBytes = 65_536;
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
-import { encodeHead, headFile } from '../../src/audit/head-file.ts';
+import { encodeHead, headFile } from '../../src/audit/live-file.ts';
 import { composeLine, genesis, type ChainHead } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';

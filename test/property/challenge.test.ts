@@ -2,7 +2,7 @@ import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { plainDialect } from '../../src/config/provider-dialect.ts';
 import { missingConsent } from '../../src/grants/messages.ts';
-import { challengesIn } from '../../src/http/challenge.ts';
+import { challengesIn } from '../../src/http/fields.ts';
 import { isScope } from '../../src/oauth/scopes.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { aProvider } from '../support/provider.ts';

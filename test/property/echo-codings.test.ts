@@ -2,12 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { RawFields } from '../../src/http/fields.ts';
-import { Meter, type Reply } from '../../src/http/message.ts';
+import { createGone, Meter, type Reply } from '../../src/http/message.ts';
 import type { GuardedSecrets } from '../../src/leak-guard/patterns.ts';
 import { guarded } from '../../src/leak-guard/response.ts';
 import type { SidekeyError } from '../../src/lib/errors.ts';
-import { createGone } from '../../src/lib/http2-abort.ts';
-import type { EchoPlan } from '../../src/policy/leak-guard.ts';
+import type { EchoPlan } from '../../src/policy/domain-map.ts';
 import * as fc from '../support/fast-check.ts';
 
 const coders: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {

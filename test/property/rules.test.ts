@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseCidr } from '../../src/policy/address.ts';
+import { parseCidr } from '../../src/policy/authority.ts';
 import { readBodyFacts } from '../../src/policy/body.ts';
 import { decide, decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';

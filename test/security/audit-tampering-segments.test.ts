@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { readAnchors, takeAnchor } from '../../src/audit/sealed-heads.ts';
-import { headFile, headSize } from '../../src/audit/head-file.ts';
+import { headFile, headSize } from '../../src/audit/live-file.ts';
 import { packRotated } from '../../src/audit/retention.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { tempFolder } from '../support/temp-folder.ts';

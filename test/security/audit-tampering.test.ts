@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { headFile } from '../../src/audit/head-file.ts';
+import { headFile } from '../../src/audit/live-file.ts';
 import {
   allLines,
   openLog,

@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import type { InjectPlace } from '../../src/grants/provider.ts';
-import { createPathRedactor } from '../../src/proxy/path-redaction.ts';
+import { createPathRedactor } from '../../src/proxy/record.ts';
 import { authorityOf } from '../unit/policy/policy-for-test.ts';
 
 const inject: readonly InjectPlace[] = [

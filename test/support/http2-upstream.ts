@@ -18,7 +18,7 @@ import { Meter } from '../../src/http/message.ts';
 import { createConnections } from '../../src/upstream/h1-pool.ts';
 import type { Dialer } from '../../src/upstream/dialer.ts';
 import { createStreams } from '../../src/upstream/h2-pool.ts';
-import { createKnownProtocols, createProtocols } from '../../src/upstream/protocol.ts';
+import { createKnownProtocols, createProtocols } from '../../src/upstream/h2-session.ts';
 import { credentialsOf, type FakeRequest, requestOf, replyOf } from '../unit/proxy/fake-upstream.ts';
 import { manualClock } from '../unit/lib/manual-clock.ts';
 import { dialerForTest } from '../unit/upstream/upstream-for-test.ts';

@@ -5,7 +5,7 @@ import {
   discoverHosts,
   pathGlobs,
   type SeenRequest,
-} from '../../audit/discover.ts';
+} from '../../audit/summary.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
 import type { Config } from '../../config/config.ts';

@@ -9,7 +9,7 @@ import {
   takeAnchor,
 } from '../../audit/sealed-heads.ts';
 import { snapshotLog } from '../../audit/log-files.ts';
-import { headFile } from '../../audit/head-file.ts';
+import { headFile } from '../../audit/live-file.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
 import type { AuditConfig } from '../../config/audit.ts';
 import { displayName } from '../../config/problem.ts';

@@ -1,22 +1,21 @@
 import { recordChange } from '../../audit/log.ts';
-import { keptReference } from './allowed-domains.ts';
-import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
-import type { ConnectOptions } from './request.ts';
-import { type Context, withUpstreamClient } from '../context.ts';
-import { findProvider } from '../pick.ts';
-import { connectCommand } from '../provider.ts';
 import { type ProviderEdit, setProvider, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
 import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { type Grant, isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { didYouMean } from '../../lib/text.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { shellWord } from '../../lib/text.ts';
+import { didYouMean, shellWord } from '../../lib/text.ts';
 import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
 import { isScope } from '../../oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
+import { findProvider } from '../pick.ts';
+import { connectCommand } from '../provider.ts';
+import { keptReference } from './allowed-domains.ts';
+import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
+import type { ConnectOptions } from './request.ts';
 
 /**
  * Checks that all settings are set, before anything is sent.

@@ -17,7 +17,7 @@ import { displayName } from '../../config/problem.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { failures } from '../../lib/failures.ts';
-import { isPrivate, isWritableByAll } from '../../lib/files.ts';
+import { isPrivate, isWritableByAll } from '../../lib/os.ts';
 import { shellWord } from '../../lib/text.ts';
 import { startProxy } from '../../main.ts';
 import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';

@@ -7,11 +7,22 @@ import { keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, matches, stateNow } from '../../grants/grant.ts';
 import type { InjectPlace } from '../../grants/provider.ts';
 import { expiredToken, standingOf, type TokenResult } from '../../grants/token-result.ts';
-import type { ExchangeResult, InboundRequest, Presented, Reply } from '../../http/message.ts';
+import {
+  createGone,
+  type ExchangeResult,
+  type InboundRequest,
+  type Presented,
+  type Reply,
+} from '../../http/message.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { createGone } from '../../lib/http2-abort.ts';
-import { createAddressGuard, parseCidr } from '../../policy/address.ts';
-import { type Authority, authorityText, bareHost, isAddress } from '../../policy/authority.ts';
+import {
+  type Authority,
+  authorityText,
+  bareHost,
+  createAddressGuard,
+  isAddress,
+  parseCidr,
+} from '../../policy/authority.ts';
 import type { Decision } from '../../policy/decide.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';

@@ -11,7 +11,7 @@ import { makeLease } from '../lease/create.ts';
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
-import { isOwnUser } from '../../lib/peer-user.ts';
+import { isOwnUser } from '../../lib/os.ts';
 import type { Proxy } from '../../main.ts';
 import { jsonObject } from '../../oauth/http.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';

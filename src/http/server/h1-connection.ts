@@ -8,7 +8,7 @@ import type { RequestHeadBytes } from '../head.ts';
 import type { InboundRequest, Client, Reply } from '../message.ts';
 import { type Incoming, type IntakeOwner, left, RequestIntake, silent, type Stop } from './h1-request.ts';
 import { ClientReply, keptLines, lastLines, type ReplyLine } from './h1-response.ts';
-import { canBeReset } from './raw-reply.ts';
+import { canBeReset } from '../problem.ts';
 
 /** Answers a request with an unknown expectation by 417 (RFC 9110 §10.1.1). Returns whether it did. */
 export function answerUnmet(head: RequestHeadBytes, reply: Reply): boolean {

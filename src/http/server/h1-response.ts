@@ -1,12 +1,11 @@
 import { SidekeyError } from '../../lib/errors.ts';
-import { createGone, type Gone } from '../../lib/http2-abort.ts';
 import type { WriteBuffer } from '../../lib/write-buffer.ts';
 import type { RawFields } from '../fields.ts';
 import { hasResponseBody, responsePlan } from '../framing.ts';
-import type { NameSet, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
 import { Malformed } from '../h1/scan.ts';
 import { chunkEnd, chunkStart, fieldLines, headBytes, lastChunk } from '../h1/write.ts';
-import type { Reply } from '../message.ts';
+import type { NameSet, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
+import { createGone, type Gone, type Reply } from '../message.ts';
 
 /** The connection that a reply is written to. */
 export interface ReplyLine {

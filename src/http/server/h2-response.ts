@@ -1,10 +1,9 @@
 import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
 import { SidekeyError } from '../../lib/errors.ts';
-import { createGone, resetStream, type Gone } from '../../lib/http2-abort.ts';
 import { hopByHop, type RawFields } from '../fields.ts';
 import { hasResponseBody } from '../framing.ts';
 import { fieldLines } from '../h1/write.ts';
-import type { Reply } from '../message.ts';
+import { createGone, type Gone, type Reply, resetStream } from '../message.ts';
 
 /** Maximum number of forwarded interim responses of a stream: no window limits them. */
 const maxInterim = 16;

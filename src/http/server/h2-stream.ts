@@ -1,13 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import { SidekeyError } from '../../lib/errors.ts';
-import { resetStream } from '../../lib/http2-abort.ts';
 import type { Timers } from '../../lib/timers.ts';
 import type { Limits } from '../../policy/limits.ts';
 import { hopByHop, type RawFields, valuesOf } from '../fields.ts';
 import { type HeadLimits, Malformed } from '../h1/scan.ts';
-import type { Client, InboundRequest, UpgradeSide } from '../message.ts';
 import type { RequestHead } from '../head.ts';
+import { type Client, type InboundRequest, resetStream, type UpgradeSide } from '../message.ts';
 import { refuse } from '../problem.ts';
 import { ConnectionDeadline, refuseExpectation } from './h1-connection.ts';
 import { left, silent } from './h1-request.ts';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type AwsKeys, awsKeysOf, type Credential, type SealedCredential } from '../../grants/credential.ts';
 import { valuesOf } from '../../http/fields.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { text } from '../../lib/schema-text.ts';
+import { text } from '../../lib/text.ts';
 import { authorityText } from '../../policy/authority.ts';
 import {
   type AuthScheme,

@@ -5,8 +5,12 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { consentAs, type Person } from '../../../examples/helpdesk/consent.ts';
 import { startHelpdesk } from '../../../examples/helpdesk/helpdesk.ts';
 import type { Provider } from '../../../src/grants/provider.ts';
-import { authorizationUrl, type CodeExchange, exchangeCode } from '../../../src/oauth/authorization-code.ts';
-import { parseCallback } from '../../../src/oauth/callback.ts';
+import {
+  authorizationUrl,
+  type CodeExchange,
+  exchangeCode,
+  parseCallback,
+} from '../../../src/oauth/authorization-code.ts';
 import { refreshToken } from '../../../src/oauth/refresh.ts';
 import { revoke } from '../../../src/oauth/revocation.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';

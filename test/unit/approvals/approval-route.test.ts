@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { approvalRoute } from '../../../src/approvals/pages.ts';
+import { approvalRoute } from '../../../src/approvals/server.ts';
 import type { Question } from '../../../src/approvals/approval.ts';
 import { createApprovalLinks } from '../../../src/approvals/webhook.ts';
 import { createVault } from '../../../src/vault/vault.ts';

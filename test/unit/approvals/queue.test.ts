@@ -2,7 +2,7 @@ import type { AuditEvent } from '../../../src/audit/event.ts';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Question, Reach } from '../../../src/approvals/approval.ts';
 import { createApprovalQueue, type Asked } from '../../../src/approvals/queue.ts';
-import type { Gone } from '../../../src/lib/http2-abort.ts';
+import type { Gone } from '../../../src/http/message.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { question } from '../../support/question.ts';

@@ -7,7 +7,7 @@ import {
   headSize,
   openHead,
   readHeads,
-} from '../../../src/audit/head-file.ts';
+} from '../../../src/audit/live-file.ts';
 import { newLogFile } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 

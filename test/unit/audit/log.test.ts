@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { disk, type DiskCalls } from '../../../src/audit/log-files.ts';
-import { headFile } from '../../../src/audit/head-file.ts';
+import { headFile } from '../../../src/audit/live-file.ts';
 import {
   access,
   allLines,

@@ -9,11 +9,10 @@ import {
   sinkStateFile,
   startShipping,
 } from '../../../src/audit/export/sink.ts';
-import { packRotated } from '../../../src/audit/retention.ts';
 import { bytesBehind } from '../../../src/audit/read.ts';
-import { removeExpired } from '../../../src/audit/retention.ts';
-import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';
+import { packRotated, removeExpired } from '../../../src/audit/retention.ts';
 import { manualTimers } from './export/manual-timers.ts';
+import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
 const later = () => Date.now() + 120_000;

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { headFile } from '../../../src/audit/head-file.ts';
+import { headFile } from '../../../src/audit/live-file.ts';
 import { type HeadStore, parseGap, readStoredHeads } from '../../../src/audit/sealed-heads.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
 import { endStoreForTest } from './head-store-for-test.ts';

@@ -1,5 +1,5 @@
 import { createHash, createHmac } from 'node:crypto';
-import type { AuditVault } from '../../../src/audit/head-file.ts';
+import type { AuditVault } from '../../../src/audit/live-file.ts';
 
 /** A vault with real keyed hashes, made from a word, so that several processes of a test can have the same. */
 export function vaultForTest(word = 'key'): AuditVault {

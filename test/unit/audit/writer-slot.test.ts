@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { headFile } from '../../../src/audit/head-file.ts';
+import { headFile } from '../../../src/audit/live-file.ts';
 import { genesis } from '../../../src/audit/line.ts';
 import { claimSlot } from '../../../src/audit/writer-slot.ts';
 import { allLines, asKilled, newLogFile, openLog, rewriteLines, write, writtenLog } from './log-for-test.ts';

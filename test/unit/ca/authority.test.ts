@@ -12,7 +12,7 @@ import {
   leafExtensions,
   signCertificate,
 } from '../../../src/ca/certificate.ts';
-import type { Asn1 } from '../../../src/ca/asn1.ts';
+import { type Asn1 } from 'node-forge/lib/asn1.js';
 import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import type { FailureCode } from '../../../src/lib/failures.ts';
 import { tempFolder } from '../../support/temp-folder.ts';

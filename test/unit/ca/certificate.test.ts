@@ -11,7 +11,7 @@ import {
   parsePermittedNames,
   signCertificate,
 } from '../../../src/ca/certificate.ts';
-import type { Asn1 } from '../../../src/ca/asn1.ts';
+import { type Asn1 } from 'node-forge/lib/asn1.js';
 import { hasProgram, opensslText } from './ca-for-test.ts';
 
 const noOpenssl = !hasProgram('openssl', 'version');

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { challengesIn } from '../../../src/http/challenge.ts';
+import { challengesIn } from '../../../src/http/fields.ts';
 
 const read = (field: string) =>
   challengesIn(field).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);

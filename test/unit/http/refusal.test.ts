@@ -1,9 +1,8 @@
-import { createGone } from '../../../src/lib/http2-abort.ts';
 import { describe, expect, it, vi } from 'vitest';
-import { failures, type FailureCode } from '../../../src/lib/failures.ts';
-import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { Reply } from '../../../src/http/message.ts';
+import { createGone, type Reply } from '../../../src/http/message.ts';
 import { refusalBytes, refusalOf, refuse } from '../../../src/http/problem.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { type FailureCode, failures } from '../../../src/lib/failures.ts';
 
 const blocked = new SidekeyError('address_blocked', 'Not "there".', {
   hint: 'list it',

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { isOwnUser, peerUser, userIn } from '../../../src/lib/peer-user.ts';
+import { isOwnUser, peerUser, userIn } from '../../../src/lib/os.ts';
 
 const list = [
   '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode',

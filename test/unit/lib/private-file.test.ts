@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { isPrivate, isWritableByAll, syncFolder } from '../../../src/lib/files.ts';
+import { isPrivate, isWritableByAll, syncFolder } from '../../../src/lib/os.ts';
 import { isSystemError, systemCode } from '../../../src/lib/errors.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

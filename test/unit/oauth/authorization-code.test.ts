@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
-import { authorizationUrl, exchangeCode } from '../../../src/oauth/authorization-code.ts';
-import { parseCallback } from '../../../src/oauth/callback.ts';
+import { authorizationUrl, exchangeCode, parseCallback } from '../../../src/oauth/authorization-code.ts';
 import { acme } from '../grants/processes.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 

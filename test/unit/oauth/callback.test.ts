@@ -5,7 +5,7 @@ import {
   parseCallback,
   type Callback,
   type CallbackExpectation,
-} from '../../../src/oauth/callback.ts';
+} from '../../../src/oauth/authorization-code.ts';
 import { acme } from '../grants/processes.ts';
 
 const expected: CallbackExpectation = { provider: acme, state: 'the-state', codeVerifier: 'the-verifier' };

@@ -5,7 +5,7 @@ import {
   sessionId,
   writeSession,
   type ConnectSession,
-} from '../../../src/oauth/connect-session.ts';
+} from '../../../src/cli/connect/flows/print-url.ts';
 
 const session: ConnectSession = {
   provider: 'acme',

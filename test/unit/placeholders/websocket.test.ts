@@ -1,6 +1,6 @@
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import { messageRewriting } from '../../../src/placeholders/websocket.ts';
+import { messageRewriting } from '../../../src/placeholders/stream.ts';
 
 const secret = 'the-secret-of-the-grant-0123456789';
 

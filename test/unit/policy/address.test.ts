@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createAddressGuard, parseCidr, type Cidr } from '../../../src/policy/address.ts';
+import { createAddressGuard, parseCidr, type Cidr } from '../../../src/policy/authority.ts';
 
 const blocks = (...texts: string[]): Cidr[] => texts.map((text) => parseCidr(text)!);
 

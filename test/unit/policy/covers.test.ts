@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseCidr } from '../../../src/policy/address.ts';
+import { parseCidr } from '../../../src/policy/authority.ts';
 import { parsePathGlob, type PathGlob } from '../../../src/policy/path.ts';
 import { type Conditions, conditionsCover, noConditions } from '../../../src/policy/rule.ts';
 import { parseGlob } from '../../../src/policy/text.ts';

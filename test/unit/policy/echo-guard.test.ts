@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { echoPlan, isCovered } from '../../../src/policy/leak-guard.ts';
+import { echoPlan, isCovered } from '../../../src/policy/domain-map.ts';
 
 const covers = (host: string, path: string, places?: readonly string[]) =>
   echoPlan('auto', { host, path, places })?.covers;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { fillTemplate, namesIn, parseTemplate } from '../../../src/policy/template.ts';
+import { fillTemplate, namesIn, parseTemplate } from '../../../src/schemes/parameters.ts';
 
 const fill = (written: string) => fillTemplate(parseTemplate(written)!, (name) => `<${name}>`);
 

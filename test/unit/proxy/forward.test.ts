@@ -1,9 +1,8 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
+import { createGone, Meter } from '../../../src/http/message.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createGone } from '../../../src/lib/http2-abort.ts';
 import { forward } from '../../../src/proxy/forward.ts';
-import { Meter } from '../../../src/http/message.ts';
+import type { UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
 import {
   bodyOf,
   credentialsOf,

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
 import type { InboundRequest } from '../../../src/http/message.ts';
 import { requestFacts, withBodyFacts } from '../../../src/proxy/authorize.ts';
-import type { GrantCandidates } from '../../../src/proxy/grant-candidates.ts';
+import type { GrantCandidates } from '../../../src/proxy/target.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 

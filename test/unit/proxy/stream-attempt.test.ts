@@ -4,10 +4,9 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Authority } from '../../../src/policy/authority.ts';
-import type { FakeRequest } from './fake-upstream.ts';
 import { frame, frameType, goaway, headers, reset } from '../../support/http2-frames.ts';
 import { answer, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
-import { bodyOf, framed, lateBody, turn } from './fake-upstream.ts';
+import { bodyOf, type FakeRequest, framed, lateBody, turn } from './fake-upstream.ts';
 
 const chunked = { kind: 'chunked' } as const;
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { singleValue } from '../../../src/schemes/credential.ts';
-import { fieldName } from '../../../src/schemes/schema.ts';
+import { fieldName } from '../../../src/schemes/parameters.ts';
 import { type AuthScheme, factsOf } from '../../../src/schemes/scheme.ts';
 
 type DemoPlacement = { readonly kind: 'x-demo'; readonly name: string };

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { createDialer } from '../../../src/upstream/dialer.ts';
-import { type ClientCertificate, createTrust } from '../../../src/upstream/trust.ts';
+import { type ClientCertificate, createTrust } from '../../../src/upstream/tls.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { authorityOf, patternOf } from '../policy/policy-for-test.ts';

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { parseCidr } from '../../../src/policy/address.ts';
+import { parseCidr } from '../../../src/policy/authority.ts';
 import type { ParentProxy } from '../../../src/upstream/parent-proxy.ts';
 import { createConnections } from '../../../src/upstream/h1-pool.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';

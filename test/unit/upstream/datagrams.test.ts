@@ -1,8 +1,8 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { expect, it, onTestFinished } from 'vitest';
-import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
-import { openDatagrams } from '../../../src/upstream/datagram.ts';
+import { createAddressGuard, parseCidr } from '../../../src/policy/authority.ts';
+import { openDatagrams } from '../../../src/upstream/client.ts';
 import { createResolver, createRouter, type RouterOptions } from '../../../src/upstream/resolve.ts';
 
 const router = (blocks: readonly string[], options: Partial<RouterOptions> = {}) =>

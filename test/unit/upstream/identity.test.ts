@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { peerOf, type ClientIdentity } from '../../../src/policy/peer.ts';
 import { createConnections } from '../../../src/upstream/h1-pool.ts';
-import { createKnownProtocols } from '../../../src/upstream/protocol.ts';
+import { createKnownProtocols } from '../../../src/upstream/h2-session.ts';
 import { sessionsByIdentity } from '../../../src/upstream/tls.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { ask, echo, nextTurn, recordingUser } from './connection-user.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { http1, type Protocol, type NegotiatedProtocol } from '../../../src/upstream/protocol.ts';
+import { http1, type Protocol, type NegotiatedProtocol } from '../../../src/upstream/h2-session.ts';
 import { company, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
 import { turn } from '../proxy/fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { AllFailed, interleave, race } from '../../../src/upstream/race.ts';
+import { AllFailed, interleave, race } from '../../../src/upstream/dialer.ts';
 import type { CheckedAddress } from '../../../src/upstream/resolve.ts';
 import { manualClock } from '../lib/manual-clock.ts';
 

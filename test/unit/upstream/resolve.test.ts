@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
+import { createAddressGuard, parseCidr } from '../../../src/policy/authority.ts';
 import { createResolver, type ResolverOptions } from '../../../src/upstream/resolve.ts';
 
 const guard = createAddressGuard([parseCidr('10.1.2.0/24')!]);

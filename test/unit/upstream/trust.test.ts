@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDialer } from '../../../src/upstream/dialer.ts';
-import { createTrust } from '../../../src/upstream/trust.ts';
+import { createTrust } from '../../../src/upstream/tls.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { tlsUpstream } from './upstream-for-test.ts';

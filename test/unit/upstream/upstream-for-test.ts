@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { Clock } from '../../../src/lib/timers.ts';
-import { createAddressGuard, parseCidr } from '../../../src/policy/address.ts';
+import { createAddressGuard, parseCidr } from '../../../src/policy/authority.ts';
 import { createDialer, type Dialer } from '../../../src/upstream/dialer.ts';
 import type { ParentProxy } from '../../../src/upstream/parent-proxy.ts';
 import {

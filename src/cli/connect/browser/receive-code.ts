@@ -5,7 +5,7 @@ import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultP
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import type { PageAnswer } from '../../../lib/html.ts';
-import { type Callback, parseCallback } from '../../../oauth/callback.ts';
+import { type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
 
 /** The expected callback. */
 interface Expected {

@@ -1,3 +1,12 @@
+import { SidekeyError } from '../../../lib/errors.ts';
+import { asTyped } from '../../../lib/log.ts';
+import {
+  type Authorization,
+  authorizationUrl,
+  type Callback,
+  exchangeCode,
+} from '../../../oauth/authorization-code.ts';
+import type { Lines } from '../../terminal.ts';
 import {
   chooseBrowser,
   type FinishPage,
@@ -7,11 +16,6 @@ import {
 } from '../browser/browser.ts';
 import { askForAnswer, type Loopback, openLoopback, type PasteExpectation } from '../browser/receive-code.ts';
 import type { ConnectRequest, Obtained } from '../request.ts';
-import type { Lines } from '../../terminal.ts';
-import { SidekeyError } from '../../../lib/errors.ts';
-import { asTyped } from '../../../lib/log.ts';
-import { type Authorization, authorizationUrl, exchangeCode } from '../../../oauth/authorization-code.ts';
-import { type Callback } from '../../../oauth/callback.ts';
 
 /**
  * Runs a consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike other flows it stores the

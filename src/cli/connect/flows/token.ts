@@ -14,7 +14,7 @@ import { readJson } from '../../../lib/json.ts';
 import type { PastedToken, Provider, TokenPart } from '../../../grants/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
 import { scopesIn } from '../../../oauth/scopes.ts';
-import { fillTemplate, parseTemplate } from '../../../policy/template.ts';
+import { fillTemplate, parseTemplate } from '../../../schemes/parameters.ts';
 
 /**
  * `connect NAME --token`: reads the parts of an API key or personal token from standard input or a prompt

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../../../src/audit/event.ts';
-import { holdLease } from '../../../../src/cli/run/lease.ts';
+import { holdLease } from '../../../../src/cli/run/proxy-endpoint.ts';
 import type { Config } from '../../../../src/config/config.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
 import { leaseStanding } from '../../../../src/agents/lease.ts';

@@ -2,10 +2,9 @@ import { once } from 'node:events';
 import { connect } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { ClientSession, type SessionService } from '../../../../src/http/server/h2-session.ts';
 import { systemTimers } from '../../../../src/lib/timers.ts';
 import { defaultLimits } from '../../../../src/policy/limits.ts';
-import { ClientSession } from '../../../../src/http/server/h2-session.ts';
-import type { SessionService } from '../../../../src/http/server/h2-session.ts';
 import { socketPair } from '../../proxy/socket-pair.ts';
 
 /** A session whose exchanges end when the test says so. */

@@ -1,7 +1,7 @@
 import { systemTimers } from '../../../../src/lib/timers.ts';
 import { defaultLimits, type Limits } from '../../../../src/policy/limits.ts';
 import type { Service } from '../../../../src/http/server/h1-connection.ts';
-import { refuseOn } from '../../../../src/http/server/raw-reply.ts';
+import { refuseOn } from '../../../../src/http/problem.ts';
 
 /** A service that answers as the test says, and refuses as the listener does. */
 export function serviceOf(
