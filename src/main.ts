@@ -20,7 +20,7 @@ import type { Log } from './lib/log.ts';
 import { systemTimers } from './lib/timers.ts';
 import { exactHosts } from './policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
-import { createEchoLimit } from './proxy/limits.ts';
+import { createLeakLimit } from './proxy/limits.ts';
 import { createListener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
@@ -227,7 +227,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       nonces: createNonces(),
       audit,
       quota,
-      leakLimit: createEchoLimit(quota, now),
+      leakLimit: createLeakLimit(quota, now),
       approvals: approvals.queue,
       fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
       placeholders: placeholderCodes(vault),

@@ -45,7 +45,7 @@ export type AuditEventName =
   | 'store.created'
   | 'key.created'
   | 'ca.created'
-  | 'echo.limited'
+  | 'leak.limited'
   | 'policy.reported'
   | 'approval.asked'
   | 'proxy.started'
@@ -92,7 +92,7 @@ export interface AuditEvent {
   readonly bytes_out?: number | undefined;
   readonly duration_ms?: number | undefined;
   /** Number of occurrences of the credential in the response, found by the leak guard. */
-  readonly echoes?: number | undefined;
+  readonly leaks?: number | undefined;
   /** A keyed fingerprint of the credential, which cannot be reversed. */
   readonly credential?: string | undefined;
 }

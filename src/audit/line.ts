@@ -64,7 +64,7 @@ const lengths = [
   ['bytes_in', 0],
   ['bytes_out', 0],
   ['duration_ms', 0],
-  ['echoes', 0],
+  ['leaks', 0],
   ['credential', 128],
 ] as const satisfies readonly (readonly [Exclude<keyof AuditEvent, 'event'>, number])[];
 const fields = lengths.map(([name, limit]) => ({ name, limit, key: `,"${name}":` }));

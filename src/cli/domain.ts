@@ -17,7 +17,7 @@ import { type Cidr, parseAuthority } from '../policy/authority.ts';
 import {
   createDomainMap,
   type Domain,
-  type EchoGuard,
+  type LeakGuard,
   isPattern,
   isWithin,
   parsePattern,
@@ -225,7 +225,7 @@ function inFull(domain: Domain, grants: readonly Grant[], now: number): string {
     entry: origin,
     action: describeAction(domain),
     'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
-    echoes: action.kind === 'grant' ? leakGuardTexts[action.leakGuard ?? 'auto'].inFull : null,
+    leaks: action.kind === 'grant' ? leakGuardTexts[action.leakGuard ?? 'auto'].inFull : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
   return [told, ...(rules === undefined ? [] : ruleLines(rules))].join('\n');
@@ -357,10 +357,10 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
 
 /** Texts for responses that contain the credential: a suffix of an entry, and a text of its own. */
 export const leakGuardTexts: Readonly<
-  Record<EchoGuard, { readonly inMap: string; readonly inFull: string }>
+  Record<LeakGuard, { readonly inMap: string; readonly inFull: string }>
 > = {
   auto: { inMap: '', inFull: 'taken out of error pages and echo endpoints' },
-  redact: { inMap: ', echoes redacted', inFull: 'taken out of every response' },
-  refuse: { inMap: ', echoes refused', inFull: 'a response that has one is refused' },
-  off: { inMap: ', echoes not looked for', inFull: 'not looked for' },
+  redact: { inMap: ', leaks redacted', inFull: 'taken out of every response' },
+  refuse: { inMap: ', leaks refused', inFull: 'a response that has one is refused' },
+  off: { inMap: ', leaks not looked for', inFull: 'not looked for' },
 };

@@ -155,9 +155,9 @@ export class Meter {
   bytesIn = 0;
   bytesOut = 0;
   /** Number of times that the credential was found in a response. */
-  echoes = 0;
+  leaks = 0;
   readonly #spend: Spend | undefined;
-  readonly #countEcho: (() => Promise<SidekeyError | null>) | undefined;
+  readonly #countLeak: (() => Promise<SidekeyError | null>) | undefined;
   #settled = 0;
   #refusal: SidekeyError | null = null;
   #stop: (why: SidekeyError) => void = ignore;
@@ -165,11 +165,11 @@ export class Meter {
 
   /**
    * @param spend absent: bytes count against no budget
-   * @param countEcho absent: echoes count against no limit
+   * @param countLeak absent: leaks count against no limit
    */
-  constructor(spend?: Spend, countEcho?: () => Promise<SidekeyError | null>) {
+  constructor(spend?: Spend, countLeak?: () => Promise<SidekeyError | null>) {
     this.#spend = spend;
-    this.#countEcho = countEcho;
+    this.#countLeak = countLeak;
   }
 
   /** Counts a piece from the client. To be called before the piece is forwarded. */
@@ -186,13 +186,13 @@ export class Meter {
     this.#settleInSteps();
   }
 
-  echoed(times: number): void {
-    this.echoes += times;
+  addLeaks(times: number): void {
+    this.leaks += times;
     if (times === 0) return;
-    // The response is redacted already: the exchange does not wait for the count, and ends at the next echo.
+    // The response is redacted already: the exchange does not wait for the count, and ends at the next leak.
     if (this.#refusal !== null) this.#stop(this.#refusal);
     else
-      void this.#countEcho?.().then((refusal) => {
+      void this.#countLeak?.().then((refusal) => {
         this.#refusal = refusal;
       });
   }
@@ -206,7 +206,7 @@ export class Meter {
     if (refusal !== null) this.#stop(refusal);
   }
 
-  /** Sets the listener that ends the exchange at an overdrawn budget, or too many echoes. It may be called repeatedly. */
+  /** Sets the listener that ends the exchange at an overdrawn budget, or too many leaks. It may be called repeatedly. */
   onOverdrawn(stop: (why: SidekeyError) => void): void {
     this.#stop = stop;
   }

@@ -19,7 +19,7 @@ export class Redactor {
   #held: Buffer[] = [];
   #from = 0;
   #end = 0;
-  /** The end of the last mask. A rendering that overlaps it is the same echo. */
+  /** The end of the last mask. A rendering that overlaps it is the same leak. */
   #maskedTo = 0;
 
   constructor(matcher: Matcher) {

@@ -9,7 +9,7 @@ import {
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import type { Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type EchoPlan, isCovered } from '../policy/domain-map.ts';
+import { type LeakSearch, isCovered } from '../policy/domain-map.ts';
 import { type GuardedSecrets, type Matcher, matcherFor } from './patterns.ts';
 import { GrpcRedactor, Redactor, redactText } from './redactor.ts';
 
@@ -19,9 +19,9 @@ export type ReplySink = Pick<Reply, 'head' | 'write' | 'onDrain' | 'end' | 'abor
 /** An exchange whose responses are guarded. */
 export interface GuardedExchange {
   readonly reply: Reply;
-  readonly plan: EchoPlan | null | undefined;
+  readonly search: LeakSearch | null | undefined;
   readonly secrets: GuardedSecrets | undefined;
-  readonly meter: Pick<Meter, 'echoed'>;
+  readonly meter: Pick<Meter, 'addLeaks'>;
   /** Returns why so many bytes of a body must not be forwarded; null: they may be. */
   readonly overBound: (bytes: number) => SidekeyError | null;
 }
@@ -33,24 +33,26 @@ interface GuardOwner {
 }
 
 /** Returns the receiver of a response of this status: the reply, or a guard before it. */
-export function guarded(exchange: GuardedExchange, status: number, owner: GuardOwner): ReplySink {
-  const { reply, plan, secrets } = exchange;
-  if (plan === null || plan === undefined || secrets === undefined || !isCovered(plan, status)) return reply;
+export function guardReply(exchange: GuardedExchange, status: number, owner: GuardOwner): ReplySink {
+  const { reply, search, secrets } = exchange;
+  if (search === null || search === undefined || secrets === undefined || !isCovered(search, status))
+    return reply;
   const matcher = matcherFor(secrets);
-  return matcher === null ? reply : new GuardedReply(exchange, plan, matcher, owner);
+  return matcher === null ? reply : new GuardedReply(exchange, search, matcher, owner);
 }
 
-/** Returns the fields of an interim response, or of a 101, with the echoes masked. */
-export function guardedFields(
-  { plan, secrets, meter }: Omit<GuardedExchange, 'reply' | 'overBound'>,
+/** Returns the fields of an interim response, or of a 101, with the leaks masked. */
+export function guardFields(
+  { search, secrets, meter }: Omit<GuardedExchange, 'reply' | 'overBound'>,
   status: number,
   fields: RawFields,
 ): RawFields {
-  if (plan === null || plan === undefined || secrets === undefined || !isCovered(plan, status)) return fields;
+  if (search === null || search === undefined || secrets === undefined || !isCovered(search, status))
+    return fields;
   const matcher = matcherFor(secrets);
   if (matcher === null) return fields;
-  const { kept, found } = withoutEchoes(matcher, fields);
-  meter.echoed(found);
+  const { kept, found } = redactFields(matcher, fields);
+  meter.addLeaks(found);
   return kept;
 }
 
@@ -62,20 +64,20 @@ class GuardedReply implements ReplySink {
   readonly #matcher: Matcher;
   #redactor: Redactor | GrpcRedactor;
   readonly #refuses: boolean;
-  /** Sends the head. Where echoes are refused it waits for the first byte, so that the refusal is a response, not a cut. */
+  /** Sends the head. Where leaks are refused it waits for the first byte, so that the refusal is a response, not a cut. */
   #begin: (() => void) | null = null;
   #codings: readonly string[] = [];
   #decoder: Decoder | null = null;
   #decodedBytes = 0;
   #told = 0;
 
-  constructor(exchange: GuardedExchange, plan: EchoPlan, matcher: Matcher, owner: GuardOwner) {
+  constructor(exchange: GuardedExchange, search: LeakSearch, matcher: Matcher, owner: GuardOwner) {
     this.#exchange = exchange;
     this.#reply = exchange.reply;
     this.#owner = owner;
     this.#matcher = matcher;
     this.#redactor = new Redactor(matcher);
-    this.#refuses = plan.onEcho === 'refuse';
+    this.#refuses = search.onLeak === 'refuse';
   }
 
   head(status: number, reason: string, fields: RawFields): void {
@@ -88,7 +90,7 @@ class GuardedReply implements ReplySink {
     this.#codings = codings;
     if (isGrpc(fields)) this.#redactor = new GrpcRedactor(this.#matcher);
     const words = redactText(this.#matcher, reason);
-    const { kept, found } = withoutEchoes(this.#matcher, fields);
+    const { kept, found } = redactFields(this.#matcher, fields);
     if (!this.#mayForward(found + (words === reason ? 0 : 1))) return;
     const sent = codings.length === 0 ? kept : decodedFields(kept);
     this.#begin = () => {
@@ -157,7 +159,7 @@ class GuardedReply implements ReplySink {
     }
   }
 
-  /** Forwards a piece with its echoes masked. False: wait for `onDrain`. */
+  /** Forwards a piece with its leaks masked. False: wait for `onDrain`. */
   #forward(piece: Buffer): boolean {
     const pieces = this.#redactor.push(piece);
     return !this.#mayForward(0) || this.#pass(pieces);
@@ -175,7 +177,7 @@ class GuardedReply implements ReplySink {
 
   #finish(trailers: RawFields, flushed: (() => void) | undefined): void {
     const rest = this.#redactor.end();
-    const { kept, found } = withoutEchoes(this.#matcher, trailers);
+    const { kept, found } = redactFields(this.#matcher, trailers);
     if (!this.#mayForward(found)) return;
     this.#pass(rest);
     if (this.#owner.isOver) return;
@@ -183,14 +185,14 @@ class GuardedReply implements ReplySink {
     this.#reply.end(kept, flushed);
   }
 
-  /** Counts the echoes that were found; false: the response is refused for them. */
+  /** Counts the leaks that were found; false: the response is refused for them. */
   #mayForward(inHead: number): boolean {
     const found = inHead + this.#redactor.found - this.#told;
     if (found === 0) return true;
     this.#told = this.#redactor.found;
-    this.#exchange.meter.echoed(found);
+    this.#exchange.meter.addLeaks(found);
     if (this.#owner.isOver) return false;
-    if (this.#refuses) this.#stop(echoed());
+    if (this.#refuses) this.#stop(credentialLeaked());
     return !this.#refuses;
   }
 
@@ -239,7 +241,7 @@ function isGrpc(fields: RawFields): boolean {
   );
 }
 
-function withoutEchoes(
+function redactFields(
   matcher: Matcher,
   fields: RawFields,
 ): { readonly kept: RawFields; readonly found: number } {
@@ -260,8 +262,8 @@ function withoutEchoes(
   return { kept: kept ?? fields, found };
 }
 
-function echoed(): SidekeyError {
-  return new SidekeyError('credential_echoed', 'The response shows the credential, and goes no further.', {
+function credentialLeaked(): SidekeyError {
+  return new SidekeyError('credential_leaked', 'The response shows the credential, and goes no further.', {
     hint: 'ask for something else, or set leak_guard: redact on the domain',
   });
 }

@@ -171,10 +171,10 @@ const table = {
     sentence: 'The provider wants a new consent of a person.',
     hint: 'sidekey connect PROVIDER',
   },
-  too_many_echoes: {
+  too_many_leaks: {
     status: 403,
     exit: exitCode.badInput,
-    title: 'Too many echoes of the credential',
+    title: 'Too many leaks of the credential',
     sentence: 'The service has repeated the credential too often in its responses.',
     hint: 'wait an hour, or raise leak_limit of the domain',
   },
@@ -220,7 +220,7 @@ const table = {
     sentence: 'The upstream sent a response that is not well-formed.',
     hint: 'tell the operator of the upstream',
   },
-  credential_echoed: {
+  credential_leaked: {
     status: 502,
     exit: exitCode.upstreamRefused,
     title: 'Credential in the response',

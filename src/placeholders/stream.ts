@@ -300,7 +300,7 @@ export interface MessageRewriting {
 export function messageRewriting(
   replacement: Replacement,
   secrets: GuardedSecrets | undefined,
-  echoed: (times: number) => void,
+  onLeaks: (times: number) => void,
 ): MessageRewriting {
   const frames = new ClientFrames(replacement);
   const matcher = secrets === undefined ? null : matcherFor(secrets);
@@ -308,7 +308,7 @@ export function messageRewriting(
   let told = 0;
   const tell = (pieces: readonly Buffer[]) => {
     const { found = 0 } = shown ?? {};
-    if (found > told) echoed(found - told);
+    if (found > told) onLeaks(found - told);
     told = found;
     return pieces;
   };

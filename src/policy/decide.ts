@@ -1,6 +1,6 @@
 import type { FailureCode } from '../lib/failures.ts';
 import { type Authority, authorityText, defaultPort } from './authority.ts';
-import { type Domain, type DomainMap, type EchoGuard, matchesPattern } from './domain-map.ts';
+import { type Domain, type DomainMap, type LeakGuard, matchesPattern } from './domain-map.ts';
 import { evaluateRules, type RuleResult, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome } from './rule.ts';
@@ -25,10 +25,10 @@ interface GrantUse {
   /** True: the credential may be sent over plain `http`. */
   readonly insecure: boolean;
   /** Treatment of responses that contain the credential. Default: `auto`. */
-  readonly leakGuard?: EchoGuard | undefined;
+  readonly leakGuard?: LeakGuard | undefined;
   /**
    * Maximum number of responses per hour that contain the credential of one agent. Default: see
-   * `createEchoLimit`.
+   * `createLeakLimit`.
    */
   readonly leakLimit?: number | undefined;
 }

@@ -10,8 +10,8 @@ export interface Domain {
         readonly grant: string;
         readonly insecure: boolean;
         /** Absent: `auto`. */
-        readonly leakGuard?: EchoGuard | undefined;
-        /** Echoes per hour and agent; absent: the default. */
+        readonly leakGuard?: LeakGuard | undefined;
+        /** Leaks per hour and agent; absent: the default. */
         readonly leakLimit?: number | undefined;
       }
     | { readonly kind: 'tunnel' }
@@ -144,27 +144,27 @@ export const leakGuards = ['auto', 'redact', 'refuse', 'off'] as const;
 /**
  * - `auto`: redacts error pages, and responses of endpoints that are known to echo requests.
  * - `redact`: redacts every response.
- * - `refuse`: refuses a response that has an echo.
+ * - `refuse`: refuses a response that has a leak.
  * - `off`: searches no response.
  */
-export type EchoGuard = (typeof leakGuards)[number];
+export type LeakGuard = (typeof leakGuards)[number];
 
-/** The responses of one exchange to search, and the action on an echo. */
-export interface EchoPlan {
-  readonly onEcho: 'redact' | 'refuse';
+/** The responses of one exchange to search, and the action on a leak. */
+export interface LeakSearch {
+  readonly onLeak: 'redact' | 'refuse';
   /** `errors`: responses of a status from 400. */
   readonly covers: 'all' | 'errors';
   /** True if the config asks for it. Then a request whose response cannot be searched is refused. */
   readonly isAsked: boolean;
 }
 
-const errors: EchoPlan = { onEcho: 'redact', covers: 'errors', isAsked: false };
-const place: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: false };
-const redact: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: true };
-const refuse: EchoPlan = { onEcho: 'refuse', covers: 'all', isAsked: true };
+const errors: LeakSearch = { onLeak: 'redact', covers: 'errors', isAsked: false };
+const place: LeakSearch = { onLeak: 'redact', covers: 'all', isAsked: false };
+const redact: LeakSearch = { onLeak: 'redact', covers: 'all', isAsked: true };
+const refuse: LeakSearch = { onLeak: 'refuse', covers: 'all', isAsked: true };
 
-/** The facts that decide whether a response may echo the credential. */
-interface EchoFacts {
+/** The facts that decide whether a response may contain the credential. */
+interface LeakFacts {
   readonly host: string;
   readonly path: string;
   /** Path prefixes of the provider that echo requests. */
@@ -174,10 +174,10 @@ interface EchoFacts {
 }
 
 /** Returns the plan for a request; null: no response is searched. */
-export function echoPlan(
-  guard: EchoGuard,
-  { host, path, places = [], isShown = false }: EchoFacts,
-): EchoPlan | null {
+export function leakSearchFor(
+  guard: LeakGuard,
+  { host, path, places = [], isShown = false }: LeakFacts,
+): LeakSearch | null {
   switch (guard) {
     case 'off':
       return null;
@@ -186,12 +186,12 @@ export function echoPlan(
     case 'refuse':
       return refuse;
     case 'auto':
-      return isShown || isEchoPlace(host, path, places) ? place : errors;
+      return isShown || isEchoEndpoint(host, path, places) ? place : errors;
   }
 }
 
 /** Reports whether a response of this status is searched. */
-export function isCovered({ covers }: EchoPlan, status: number): boolean {
+export function isCovered({ covers }: LeakSearch, status: number): boolean {
   return covers === 'all' || status >= 400;
 }
 
@@ -202,8 +202,8 @@ const echoHosts = /^(?:httpbin|httpbingo|postman-echo|echo)\./;
 const echoSegment =
   /\/(?:headers|anything|echo|dump|trace|httptrace|inspect|request-?info|debug|phpinfo(?:\.php)?|printenv)(?![^/?;])/i;
 
-/** Reports whether a path echoes requests. A false positive costs only a search. */
-function isEchoPlace(host: string, path: string, places: readonly string[]): boolean {
+/** Reports whether an endpoint echoes requests. A false positive costs only a search. */
+function isEchoEndpoint(host: string, path: string, places: readonly string[]): boolean {
   if (echoHosts.test(host) || echoSegment.test(path)) return true;
   if (places.length === 0 && !path.includes('%')) return false;
   const plain = decoded(path);

@@ -7,7 +7,7 @@ import { isGuardable } from '../leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { substitutePlaceholders } from '../placeholders/substitute.ts';
-import { echoPlan } from '../policy/domain-map.ts';
+import { leakSearchFor } from '../policy/domain-map.ts';
 import { applyScheme } from '../schemes/apply.ts';
 import { needsProof, originOf, type ProofAnswer, readProofAnswer } from '../schemes/dpop.ts';
 import { schemeOf } from '../schemes/placement.ts';
@@ -28,7 +28,7 @@ interface ObtainedCredential {
 /**
  * Gets the token of the request's grant: from memory, else the store, else by a refresh. Null: the request gets none.
  *
- * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_echoes`; why there is no token
+ * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_leaks`; why there is no token
  */
 export async function obtainCredential(
   { method, authority, path }: PreparedRequest,
@@ -40,7 +40,7 @@ export async function obtainCredential(
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (method === 'TRACE')
     throw new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
-  const barred = leakLimit.refusal(echoKeyOf(authorized));
+  const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
   const plan = orThrow(config.injectPlan(grant.provider, { authority, path }));
   const token = await tokens.tokenFor(grant.id);
@@ -81,12 +81,12 @@ export function applyCredential(
     maxResponse: responseBound(decision),
     credential: null,
     leakGuard: null,
-    echoKey: null,
+    leakKey: null,
   };
   if (credential === null || credential.plan.kind === 'own' || !isGranted(authorized)) return request;
   const { token, plan } = credential;
   const { authority, path, placeholders } = prepared;
-  const leakGuard = echoPlan(authorized.decision.leakGuard ?? 'auto', {
+  const leakGuard = leakSearchFor(authorized.decision.leakGuard ?? 'auto', {
     host: authority.host,
     path,
     places: config.provider(token.grant.provider)?.echoPaths,
@@ -123,8 +123,8 @@ export function applyCredential(
     framing: reframed ?? prepared.framing,
     credential: { token, plan, authorized, prepared, nonceOrigin },
     leakGuard,
-    // Services repeat the addresses of requests on every page of a list: such an echo is no guess.
-    echoKey: injected.path === path ? echoKeyOf(authorized) : null,
+    // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
+    leakKey: injected.path === path ? leakKeyOf(authorized) : null,
   };
 }
 
@@ -204,7 +204,7 @@ export class CredentialRenewal {
   }
 }
 
-function echoKeyOf({ caller, grant, decision }: GrantedRequest) {
+function leakKeyOf({ caller, grant, decision }: GrantedRequest) {
   return { caller, grant: grant.id, limit: decision.leakLimit };
 }
 

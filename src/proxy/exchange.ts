@@ -13,7 +13,7 @@ import {
   readForScheme,
 } from './credential.ts';
 import { discover } from './discovery.ts';
-import { type EchoKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
+import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
 import { answerTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
@@ -48,7 +48,7 @@ export async function exchange(
     end = refusalOf(error, services);
   }
   meter?.close();
-  if (meter !== undefined && meter.echoes > 0) tellEchoes(meter.echoes, record, services);
+  if (meter !== undefined && meter.leaks > 0) reportLeaks(meter.leaks, record, services);
   // The rest of a body that nobody reads must not stand before the next request.
   void inbound.body?.return?.();
   if (end instanceof SidekeyError)
@@ -89,22 +89,22 @@ function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): Sidekey
 }
 
 /**
- * Returns the meter of both bodies: bytes count against the limits that the request was taken from, echoes against the echo
+ * Returns the meter of both bodies: bytes count against the limits that the request was taken from, leaks against the leak
  * limit.
  *
  * @param authorized the request as its limits were taken, before a person was asked
  */
 function meterOf(
-  { echoKey }: UpstreamRequest,
+  { leakKey }: UpstreamRequest,
   authorized: AuthorizedRequest,
   services: ProxyServices,
   record: ExchangeRecord,
 ): Meter {
   const { audit, leakLimit, log } = services;
   const isLimited = limitsOf(authorized.decision).length > 0;
-  const countEcho = async (key: EchoKey) => {
+  const countLeak = async (key: LeakKey) => {
     const refusal = await leakLimit.count(key);
-    if (refusal?.code === 'too_many_echoes') {
+    if (refusal?.code === 'too_many_leaks') {
       audit.note(record.limited());
       log.warn({ exchange: record.exchange, grant: key.grant }, refusal.message);
     }
@@ -112,11 +112,11 @@ function meterOf(
   };
   return new Meter(
     isLimited ? (bytes) => spendBytes(authorized, bytes, services) : undefined,
-    echoKey === null ? undefined : () => countEcho(echoKey),
+    leakKey === null ? undefined : () => countLeak(leakKey),
   );
 }
 
-function tellEchoes(echoes: number, record: ExchangeRecord, { log }: Pick<ProxyServices, 'log'>): void {
-  record.echoed(echoes);
-  log.warn({ exchange: record.exchange, echoes }, 'a response showed the credential of its request');
+function reportLeaks(leaks: number, record: ExchangeRecord, { log }: Pick<ProxyServices, 'log'>): void {
+  record.addLeaks(leaks);
+  log.warn({ exchange: record.exchange, leaks }, 'a response showed the credential of its request');
 }

@@ -59,50 +59,50 @@ export function responseBound({
   return mode === 'enforce' ? maxResponse : null;
 }
 
-/** Echoes an hour that an agent gets of a grant where its domain sets no number. */
-const defaultEchoes = 5;
+/** Leaks an hour that an agent gets of a grant where its domain sets no number. */
+const defaultLeaks = 5;
 
 const hourMs = 3_600_000;
 
-/** The agent and grant that echoes are counted for. */
-export interface EchoKey {
+/** The agent and grant that leaks are counted for. */
+export interface LeakKey {
   readonly caller: Pick<Identity, 'agent' | 'lease'>;
   /** Id of the grant. */
   readonly grant: string;
-  /** Echoes an hour; absent: the default number. */
+  /** Leaks an hour; absent: the default number. */
   readonly limit: number | undefined;
 }
 
 /**
- * Refuses an agent a grant whose credential responses repeat again and again: an echo tells an agent that guesses a secret
- * that the guess was right. All workers share the count; each learns at an echo of its own that it is used up.
+ * Refuses an agent a grant whose credential responses repeat again and again: a leak tells an agent that guesses a secret
+ * that the guess was right. All workers share the count; each learns at a leak of its own that it is used up.
  */
-export interface EchoLimit {
+export interface LeakLimit {
   /** Returns why the agent may send no request now; null: it may. */
-  refusal(key: EchoKey): SidekeyError | null;
-  /** Counts an echo. Returns why the agent may send no more requests; null: it may. Never rejects. */
-  count(key: EchoKey): Promise<SidekeyError | null>;
+  refusal(key: LeakKey): SidekeyError | null;
+  /** Counts a leak. Returns why the agent may send no more requests; null: it may. Never rejects. */
+  count(key: LeakKey): Promise<SidekeyError | null>;
 }
 
 /** @param now milliseconds since the epoch */
-export function createEchoLimit(quota: Quota, now: () => number): EchoLimit {
+export function createLeakLimit(quota: Quota, now: () => number): LeakLimit {
   const ends = new Map<string, number>();
   return {
-    refusal(echoKey) {
+    refusal(leakKey) {
       // The map is nearly always empty.
       if (ends.size === 0) return null;
-      const key = nameOf(echoKey);
+      const key = nameOf(leakKey);
       const left = (ends.get(key) ?? 0) - now();
       if (left > 0) return tooMany(left);
       ends.delete(key);
       return null;
     },
-    async count(echoKey) {
-      const key = nameOf(echoKey);
-      const count = echoKey.limit ?? defaultEchoes;
+    async count(leakKey) {
+      const key = nameOf(leakKey);
+      const count = leakKey.limit ?? defaultLeaks;
       const limit: RuleLimit = { kind: 'rate', per: 'rule', count, perMs: hourMs, burst: count, key };
       try {
-        const who = { agent: echoKey.caller.agent, grant: echoKey.grant };
+        const who = { agent: leakKey.caller.agent, grant: leakKey.grant };
         const taken = await quota.take([limit], who, now());
         if (taken.ok) return null;
         ends.set(key, now() + taken.retryAfterMs);
@@ -115,13 +115,13 @@ export function createEchoLimit(quota: Quota, now: () => number): EchoLimit {
   };
 }
 
-function nameOf({ caller: { agent, lease }, grant }: EchoKey): string {
-  return `echoes ${JSON.stringify([agent, lease?.id ?? null, grant])}`;
+function nameOf({ caller: { agent, lease }, grant }: LeakKey): string {
+  return `leaks ${JSON.stringify([agent, lease?.id ?? null, grant])}`;
 }
 
 function tooMany(retryAfterMs: number): SidekeyError {
   return new SidekeyError(
-    'too_many_echoes',
+    'too_many_leaks',
     'Responses have shown the credential of this grant to this agent too often.',
     {
       hint: 'ask for something that does not repeat the request, or raise leak_limit of the domain',

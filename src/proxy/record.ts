@@ -52,7 +52,7 @@ export class ExchangeRecord {
   #lack: string | null = null;
   #accessed = false;
   #ending: 'outcome' | 'discovery' | 'token.answered' = 'outcome';
-  #echoes: number | undefined;
+  #leaks: number | undefined;
 
   constructor({ head, client }: InboundRequest, now: () => number) {
     this.#now = now;
@@ -165,12 +165,12 @@ export class ExchangeRecord {
 
   /** Event: responses have shown the credential too often. */
   limited(): AuditEvent {
-    return { ...this.#known, event: 'echo.limited', outcome: 'deny', code: 'too_many_echoes' };
+    return { ...this.#known, event: 'leak.limited', outcome: 'deny', code: 'too_many_leaks' };
   }
 
   /** Number of times that the response showed the credential. */
-  echoed(times: number): void {
-    this.#echoes = times;
+  addLeaks(times: number): void {
+    this.#leaks = times;
   }
 
   /** Event: the end of the exchange. */
@@ -186,7 +186,7 @@ export class ExchangeRecord {
       bytes_in: bytesIn,
       bytes_out: bytesOut,
       duration_ms: this.#now() - this.#begunAt,
-      echoes: this.#echoes,
+      leaks: this.#leaks,
     };
   }
 
@@ -202,7 +202,7 @@ export class ExchangeRecord {
       status,
       ...(accessed && bytes !== undefined ? { bytes_in: bytes.bytesIn, bytes_out: bytes.bytesOut } : {}),
       duration_ms: this.#now() - this.#begunAt,
-      echoes: this.#echoes,
+      leaks: this.#leaks,
     };
   }
 }

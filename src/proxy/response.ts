@@ -2,7 +2,7 @@ import { notFromUpstream, type RawFields, responseFields, valuesOf } from '../ht
 import { hasResponseBody } from '../http/framing.ts';
 import { NameSet, type ResponseHeadBytes } from '../http/head.ts';
 import type { ExchangeResult } from '../http/message.ts';
-import { guarded, type GuardedExchange, guardedFields, type ReplySink } from '../leak-guard/response.ts';
+import { guardReply, type GuardedExchange, guardFields, type ReplySink } from '../leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from '../policy/domain-map.ts';
@@ -99,7 +99,7 @@ export class ResponseHandler {
     const { reply } = this.#context;
     reply.informational(
       status,
-      this.#isGuarded(status) ? guardedFields(this.#guardedExchange(), status, kept) : kept,
+      this.#isGuarded(status) ? guardFields(this.#guardedExchange(), status, kept) : kept,
     );
   }
 
@@ -224,7 +224,7 @@ export class ResponseHandler {
       this.stop(responseTooLarge(maxResponse));
       return;
     }
-    if (this.#isGuarded(status)) this.#into = guarded(this.#guardedExchange(), status, this);
+    if (this.#isGuarded(status)) this.#into = guardReply(this.#guardedExchange(), status, this);
     const kept = this.#forwardable(fields);
     this.#into.head(status, reason, hint.length === 0 ? kept : [...kept, ...hint]);
   }
@@ -263,7 +263,7 @@ export class ResponseHandler {
     const { maxResponse, leakGuard: plan, secrets } = request;
     const overBound = (bytes: number) =>
       maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;
-    return { reply, plan, secrets, meter, overBound };
+    return { reply, search: plan, secrets, meter, overBound };
   }
 
   #hintOn(fields: RawFields): RawFields {

@@ -23,7 +23,7 @@ import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
 import type { Protocols } from '../upstream/h2-session.ts';
-import type { EchoLimit } from './limits.ts';
+import type { LeakLimit } from './limits.ts';
 import { createPathRedactor, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
@@ -45,7 +45,7 @@ export interface ProxyServices {
   readonly nonces: Nonces;
   readonly audit: AuditLog;
   readonly quota: Quota;
-  readonly leakLimit: EchoLimit;
+  readonly leakLimit: LeakLimit;
   readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
   /** Returns the keyed hash that names a credential in the audit. */
   readonly fingerprint: (sealed: SealedCredential) => string;

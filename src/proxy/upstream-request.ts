@@ -6,10 +6,10 @@ import { type InboundRequest, type Meter, readAhead, type Reply } from '../http/
 import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import type { EchoPlan } from '../policy/domain-map.ts';
+import type { LeakSearch } from '../policy/domain-map.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
 import type { AuthorizedRequest, GrantedRequest } from './authorize.ts';
-import type { EchoKey } from './limits.ts';
+import type { LeakKey } from './limits.ts';
 import type { RequestPermission } from './revalidate.ts';
 
 /** A request to an upstream, before a credential is applied to it. */
@@ -47,9 +47,9 @@ export interface UpstreamRequest
   /** Null: nothing was applied. */
   readonly credential: AppliedCredential | null;
   /** Responses that are searched for the credential; null: none. */
-  readonly leakGuard: EchoPlan | null;
-  /** The agent and grant that echoes of the credential are counted for; null: they are not counted. */
-  readonly echoKey: EchoKey | null;
+  readonly leakGuard: LeakSearch | null;
+  /** The agent and grant that leaks of the credential are counted for; null: they are not counted. */
+  readonly leakKey: LeakKey | null;
 }
 
 /** The credential of a request, and the values to apply another one by. */

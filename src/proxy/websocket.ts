@@ -10,7 +10,7 @@ import { ownHead } from '../http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, Reply, UpgradeSide } from '../http/message.ts';
 import { PendingBytes } from '../http/server/h1-request.ts';
 import { lingerOn } from '../http/problem.ts';
-import { guarded, guardedFields, type ReplySink } from '../leak-guard/response.ts';
+import { guardReply, guardFields, type ReplySink } from '../leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
@@ -132,13 +132,13 @@ export async function upgrade(
   if (rest.length > 0) upstream.unshift(rest);
   if (isSwitched) {
     try {
-      side.switched(guardedFields({ plan: plan && { ...plan, covers: 'all' }, secrets, meter }, status, own));
+      side.switched(guardFields({ search: plan && { ...plan, covers: 'all' }, secrets, meter }, status, own));
     } catch (error) {
       upstream.destroy();
       throw error;
     }
     const rewriting =
-      messages === undefined ? null : messageRewriting(messages(), secrets, (times) => meter.echoed(times));
+      messages === undefined ? null : messageRewriting(messages(), secrets, (times) => meter.addLeaks(times));
     for (const way of rewriting === null ? [] : [rewriting.toUpstream, rewriting.toClient])
       way.once('error', (error) => {
         finish('broken', error instanceof SidekeyError ? error.code : 'internal');
@@ -157,7 +157,7 @@ export async function upgrade(
         finish('broken', why.code);
       },
     };
-    const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, status, owner);
+    const into = guardReply({ reply, search: plan, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
     into.head(status, head.reason, [...own, ...hint]);
     passBody(

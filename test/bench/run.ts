@@ -10,12 +10,12 @@
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
- * compare|decide|h1|echo|ways|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
+ * compare|decide|h1|leak-guard|ways|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
  */
 import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';
 import { benchDecide } from './decide.ts';
-import { benchEcho } from './echo.ts';
+import { benchLeakGuard } from './leak-guard.ts';
 import { benchWays } from './ways.ts';
 import { benchH1 } from './h1.ts';
 import { benchSoak } from './soak.ts';
@@ -42,7 +42,7 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
   compare: benchCompare,
   decide: () => benchDecide({ smoke }),
   h1: () => benchH1({ smoke }),
-  echo: () => benchEcho({ smoke }),
+  'leak-guard': () => benchLeakGuard({ smoke }),
   ways: () => benchWays({ smoke }),
   soak: () => benchSoak({ gigabytes: smoke ? 0.1 : Number(values.gigabytes) }),
 };

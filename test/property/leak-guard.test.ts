@@ -99,7 +99,7 @@ function expectMasked(out: Buffer, start: number, rendered: Buffer): void {
   expect(out.subarray(start, start + rendered.length).toString('latin1')).toBe('*'.repeat(rendered.length));
 }
 
-describe('the echo guard', () => {
+describe('the leak guard', () => {
   it('lets no mixture of forms through, however it is split', () => {
     fc.assert(
       fc.property(anySecret, mixed, splits, (secret, writes, sizes) => {

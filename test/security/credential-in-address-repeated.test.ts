@@ -82,7 +82,7 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
     expect(told.replace(/<?\/next(?:\?a=|\/)|>; rel="next"/g, '').length).toBeLessThan(30);
   });
 
-  test('is put in anew where an agent follows a link without it, and such echoes end nothing', async () => {
+  test('is put in anew where an agent follows a link without it, and such leaks end nothing', async () => {
     const house = await carryingHouse(inject, {
       credential: credential(value),
       answer: ({ url }) => ({
@@ -99,7 +99,7 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
     }
     const urls = house.seen.slice(1).map(({ url }) => url.replaceAll(/page=\d/g, 'page='));
     expect(new Set(urls)).toEqual(new Set([house.seen[0]!.url.replaceAll(/page=\d/g, 'page=')]));
-    expect((await house.sidekey.audit()).map(({ event }) => event)).not.toContain('echo.limited');
+    expect((await house.sidekey.audit()).map(({ event }) => event)).not.toContain('leak.limited');
   });
 });
 

@@ -46,8 +46,8 @@ const ways: readonly (readonly [
 ];
 
 function room(upstream: Upstream, guard: string | null): Promise<Granted> {
-  const echo = guard === null ? {} : { leak_guard: guard };
-  return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...echo } } });
+  const setting = guard === null ? {} : { leak_guard: guard };
+  return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...setting } } });
 }
 
 describe.each(ways)(
@@ -155,16 +155,16 @@ describe('responses that show the credential again and again', () => {
     const domains = { [upstream.authority]: { grant: 'acme', leak_limit: 2 } };
     const granted = await grantedTo(upstream, { domains, now: () => now });
     expect(await statuses(granted, ['/', '/', '/'])).toEqual([401, 401, 401]);
-    const told = await granted.sidekey.audited(({ event }) => event === 'echo.limited');
+    const told = await granted.sidekey.audited(({ event }) => event === 'leak.limited');
     expect(told).toMatchObject({
       outcome: 'deny',
-      code: 'too_many_echoes',
+      code: 'too_many_leaks',
       host: upstream.authority.split(':')[0],
     });
     const client = await openTunnel(granted.sidekey, upstream.authority);
     client.send(`GET /fine HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     const refused = await client.response();
-    expect([refused.status, problemOf(refused).code]).toEqual([403, 'too_many_echoes']);
+    expect([refused.status, problemOf(refused).code]).toEqual([403, 'too_many_leaks']);
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
     expect(granted.sidekey.logged()).toContain('too often');
     now += 3_600_000;

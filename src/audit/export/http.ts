@@ -138,7 +138,7 @@ const attributeNames = [
   ['bytes_in', 'http.request.body.size'],
   ['bytes_out', 'http.response.body.size'],
   ['duration_ms', 'sidekey.duration_ms'],
-  ['echoes', 'sidekey.echoes'],
+  ['leaks', 'sidekey.leaks'],
 ] as const satisfies readonly (readonly [keyof AuditLine, string])[];
 
 /** Protocol buffers write a 64-bit integer as a JSON string. */

@@ -64,7 +64,7 @@ type StepName =
   | 'approval'
   | 'audience'
   | 'injection'
-  | 'echoes'
+  | 'leaks'
   | 'address';
 
 /** An exchange that was run to its end or its refusal. */
@@ -352,7 +352,7 @@ class Explanation {
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
     this.#passed('injection', `${describeFields(names, grant, this.plan)} (${howCarried(grant)})`);
     const { leakGuard } = credential.authorized.decision;
-    this.#passed('echoes', leakGuardTexts[leakGuard ?? 'auto'].inFull);
+    this.#passed('leaks', leakGuardTexts[leakGuard ?? 'auto'].inFull);
     this.#outcome = `with the credential of ${titleOf(grant)}`;
   }
 

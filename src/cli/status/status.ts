@@ -286,7 +286,7 @@ export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
       [
         ...spaceNeeds(audit, free),
         ...looked.flatMap(({ need }) => need ?? []),
-        ...(await echoNeeds(file, now)),
+        ...(await leakNeeds(file, now)),
       ],
     );
   });
@@ -303,14 +303,14 @@ function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | nul
 }
 
 /** Returns the needs of agents whose responses often contained a credential lately. */
-async function echoNeeds(file: string, now: number): Promise<readonly Need[]> {
+async function leakNeeds(file: string, now: number): Promise<readonly Need[]> {
   const needs = new Map<string, Need>();
   for await (const { event, agent, host, time } of tailAudit({ file, lines: linesBack })) {
-    if (event !== 'echo.limited' || Date.parse(time) < now - dayMs) continue;
+    if (event !== 'leak.limited' || Date.parse(time) < now - dayMs) continue;
     const sentence = `Responses of ${host} showed the credential to ${agent ?? 'a caller without a token'} too often, last ${relativeTime(Date.parse(time), now)}: its requests were refused.`;
     needs.set(`${agent} ${host}`, {
       sentence,
-      hint: 'sidekey audit query --code too_many_echoes; raise leak_limit of the domain where that is meant',
+      hint: 'sidekey audit query --code too_many_leaks; raise leak_limit of the domain where that is meant',
     });
   }
   return [...needs.values()];

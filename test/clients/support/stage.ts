@@ -62,7 +62,7 @@ export interface Stage {
   /** What the audit file says of requests that were let through. */
   readonly accesses: () => Promise<readonly AuditLine[]>;
   /** How often it says that a response showed the credential. */
-  readonly echoes: () => Promise<number>;
+  readonly leaks: () => Promise<number>;
 }
 
 /** What a Sidekey is to know of the upstreams of a test. */
@@ -164,7 +164,7 @@ export async function openStage(
       return ran;
     },
     accesses: async () => (await audit()).filter(({ event }) => event === 'access'),
-    echoes: async () => (await audit()).reduce((sum, { echoes = 0 }) => sum + echoes, 0),
+    leaks: async () => (await audit()).reduce((sum, { leaks = 0 }) => sum + leaks, 0),
   };
 }
 
@@ -228,7 +228,7 @@ export async function stage(
     seen,
     async perform(...command) {
       const ran = await opened.perform(...command);
-      if (ran.exit === 0) expect(await opened.echoes()).toBeGreaterThan(0);
+      if (ran.exit === 0) expect(await opened.leaks()).toBeGreaterThan(0);
       return ran;
     },
   };

@@ -64,7 +64,7 @@ describe('explain', () => {
         '  ✓  token      valid, expires: no end',
         '  ✓  audience   api.stripe.com is within api.stripe.com, files.stripe.com',
         '  ✓  injection  Authorization: Bearer … (as the provider stripe says)',
-        '  ✓  echoes     taken out of error pages and echo endpoints',
+        '  ✓  leaks      taken out of error pages and echo endpoints',
         '  ✓  address    looked up when it is dialed; only public ones and upstream.private_addresses are',
         '',
         'Let through: with the credential of stripe.',

@@ -312,7 +312,7 @@ describe('messages of a WebSocket', () => {
     );
     expect(got).not.toContain(end);
     client.socket.destroy();
-    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ echoes: 2 });
+    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
   test('of a server are not kept back where they end like the beginning of the credential', async () => {
@@ -355,7 +355,7 @@ describe('messages of a WebSocket', () => {
     expect(extensions).toEqual(['']);
     socket.close();
     server.close();
-    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ echoes: 2 });
+    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
   test('go on as they are where the provider does not say so', async () => {

@@ -11,13 +11,13 @@ it('an entry says what becomes of responses that show the credential, where that
   expect(domains.map(describeAction)).toEqual([
     'grant g',
     'grant g',
-    'grant g, echoes redacted',
-    'grant g, echoes refused',
-    'grant g, echoes not looked for',
+    'grant g, leaks redacted',
+    'grant g, leaks refused',
+    'grant g, leaks not looked for',
   ]);
 });
 
-it('an entry keeps what it says of echoes when its grant is another', () => {
+it('an entry keeps what it says of leaks when its grant is another', () => {
   const text = 'version: 1\ndomains:\n  api.example.com: { grant: old, leak_guard: refuse }\n';
   expect(allowDomain(text, 'api.example.com', 'new').text).toContain('{ grant: new, leak_guard: refuse }');
 });

@@ -20,7 +20,7 @@ const promised: Readonly<Record<string, number>> = {
   body_too_large: 413,
   authority_mismatch: 421,
   reauth_required: 424,
-  too_many_echoes: 403,
+  too_many_leaks: 403,
   rate_limited: 429,
   bad_request: 400,
   refresh_failed: 502,

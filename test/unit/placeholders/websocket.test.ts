@@ -5,18 +5,18 @@ import { messageRewriting } from '../../../src/placeholders/stream.ts';
 const secret = 'the-secret-of-the-grant-0123456789';
 
 test('a message that is cut off by the end of the connection loses what may begin a credential', async () => {
-  let echoes = 0;
+  let leaks = 0;
   for (const part of [secret.slice(0, -1), 'x'.repeat(secret.length - 1)]) {
     const { toClient } = messageRewriting(
       { texts: [], value: Buffer.alloc(0) },
       { texts: [secret] },
       (times) => {
-        echoes += times;
+        leaks += times;
       },
     );
     // A fragment that is not final, of a server.
     toClient.end(Buffer.concat([Buffer.from([0x01, part.length + 2]), Buffer.from(`a ${part}`)]));
     expect((await buffer(toClient)).subarray(2).toString()).toBe('a ');
   }
-  expect(echoes).toBe(0);
+  expect(leaks).toBe(0);
 });

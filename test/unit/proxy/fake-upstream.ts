@@ -192,7 +192,7 @@ export function requestOf(more: FakeRequest = {}): UpstreamRequest {
     },
     maxResponse: null,
     leakGuard: null,
-    echoKey: null,
+    leakKey: null,
     credential: more.renew === undefined ? null : refreshable,
     ...more,
   };

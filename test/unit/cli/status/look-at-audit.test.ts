@@ -13,14 +13,14 @@ function line(hour: string, agent: string, event: string): string {
   return `${JSON.stringify({ v: 1, ...chain, event, time, agent, host: 'api.acme.test' })}\n`;
 }
 
-test('status names who was refused for too many echoes within a day, once', async () => {
+test('status names who was refused for too many leaks within a day, once', async () => {
   const file = join(await tempFolder(), 'audit.jsonl');
   await writeFile(
     file,
     [
-      line('2T12', 'earlier', 'echo.limited'),
-      line('4T10', 'robot', 'echo.limited'),
-      line('4T11', 'robot', 'echo.limited'),
+      line('2T12', 'earlier', 'leak.limited'),
+      line('4T10', 'robot', 'leak.limited'),
+      line('4T11', 'robot', 'leak.limited'),
       line('4T11', 'other', 'outcome'),
     ].join(''),
   );

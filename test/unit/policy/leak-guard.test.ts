@@ -1,26 +1,26 @@
 import { describe, expect, it } from 'vitest';
-import { echoPlan, isCovered } from '../../../src/policy/domain-map.ts';
+import { leakSearchFor, isCovered } from '../../../src/policy/domain-map.ts';
 
 const covers = (host: string, path: string, places?: readonly string[]) =>
-  echoPlan('auto', { host, path, places })?.covers;
+  leakSearchFor('auto', { host, path, places })?.covers;
 
 describe('what is looked into', () => {
   it('is what the domain says', () => {
     const at = { host: 'x.example', path: '/' };
-    expect(echoPlan('off', { host: 'httpbin.org', path: '/headers' })).toBeNull();
-    expect(echoPlan('redact', at)).toEqual({ onEcho: 'redact', covers: 'all', isAsked: true });
-    expect(echoPlan('refuse', at)).toEqual({ onEcho: 'refuse', covers: 'all', isAsked: true });
+    expect(leakSearchFor('off', { host: 'httpbin.org', path: '/headers' })).toBeNull();
+    expect(leakSearchFor('redact', at)).toEqual({ onLeak: 'redact', covers: 'all', isAsked: true });
+    expect(leakSearchFor('refuse', at)).toEqual({ onLeak: 'refuse', covers: 'all', isAsked: true });
   });
 
   it('is every response where the credential stands in what services show', () => {
     const at = { host: 'api.example.com', path: '/v1/users', isShown: true };
-    expect(echoPlan('auto', at)).toEqual({ onEcho: 'redact', covers: 'all', isAsked: false });
-    expect(echoPlan('off', at)).toBeNull();
+    expect(leakSearchFor('auto', at)).toEqual({ onLeak: 'redact', covers: 'all', isAsked: false });
+    expect(leakSearchFor('off', at)).toBeNull();
   });
 
   it('is error pages where nothing is said', () => {
-    const plan = echoPlan('auto', { host: 'api.example.com', path: '/v1/users' })!;
-    expect(plan).toEqual({ onEcho: 'redact', covers: 'errors', isAsked: false });
+    const plan = leakSearchFor('auto', { host: 'api.example.com', path: '/v1/users' })!;
+    expect(plan).toEqual({ onLeak: 'redact', covers: 'errors', isAsked: false });
     expect([200, 204, 302, 399, 400, 404, 599].filter((status) => isCovered(plan, status))).toEqual([
       400, 404, 599,
     ]);

@@ -13,8 +13,8 @@ const masked = '*'.repeat(bearerToken.length);
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 function guardedTo(upstream: Upstream, guard: string | null, more: object = {}): Promise<Granted> {
-  const echo = guard === null ? {} : { leak_guard: guard };
-  return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...echo, ...more } } });
+  const setting = guard === null ? {} : { leak_guard: guard };
+  return grantedTo(upstream, { domains: { [upstream.authority]: { grant: 'acme', ...setting, ...more } } });
 }
 
 const guarded = async (guard: string | null, listener: RequestListener) =>
@@ -37,7 +37,7 @@ const mirror =
     response.end(JSON.stringify({ headers: request.headers, url: request.url }));
   };
 
-describe('where nothing is said of echoes', () => {
+describe('where nothing is said of leaks', () => {
   test.each([400, 401, 404, 500, 503])('an error page of status %i shows none', async (status) => {
     const room = await guarded(null, mirror(status));
     const answer = await get(room);
@@ -45,13 +45,13 @@ describe('where nothing is said of echoes', () => {
     expect(answer.headers['x-seen']).toBe(`Bearer ${masked}`);
     expect(JSON.parse(answer.body)).toMatchObject({ headers: { authorization: `Bearer ${masked}` } });
     const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
-    expect(outcome).toMatchObject({ status, outcome: 'ok', echoes: 2 });
+    expect(outcome).toMatchObject({ status, outcome: 'ok', leaks: 2 });
     expect(room.sidekey.logged()).toContain('showed the credential');
     expect(room.sidekey.logged()).not.toContain(bearerToken);
   });
 
   test.each(['/headers', '/v1/anything/else?a=1', '/Debug', '/%68eaders', '/x;a/echo;b'])(
-    'an echo endpoint shows none: %s',
+    'a leak endpoint shows none: %s',
     async (path) => {
       const { body } = await get(await guarded(null, mirror()), path);
       expect(body).toContain(masked);
@@ -72,7 +72,7 @@ describe('where nothing is said of echoes', () => {
     const { body, headers } = await get(room, '/headersome');
     expect(headers['x-seen']).toBe(`Bearer ${bearerToken}`);
     expect(body).toContain(bearerToken);
-    expect(await room.sidekey.audited(({ event }) => event === 'outcome')).not.toHaveProperty('echoes');
+    expect(await room.sidekey.audited(({ event }) => event === 'outcome')).not.toHaveProperty('leaks');
   });
 
   test('an error page in a coding that nobody here takes off is refused', async () => {
@@ -88,7 +88,7 @@ test('with the guard off, error pages go on as they came', async () => {
   expect((await get(await guarded('off', mirror(500)))).body).toContain(bearerToken);
 });
 
-describe('where echoes are redacted', () => {
+describe('where leaks are redacted', () => {
   test('a response is asked for as a whole and without coding, and keeps its length', async () => {
     const room = await guarded('redact', (request, response) => {
       const body = Buffer.from(JSON.stringify(request.headers));
@@ -273,14 +273,14 @@ describe('where echoes are redacted', () => {
   });
 });
 
-describe('where echoes are refused', () => {
+describe('where leaks are refused', () => {
   test('a response with one is an answer of the proxy, and the record says so', async () => {
     const room = await guarded('refuse', mirror());
     const answer = await get(room);
-    expect([answer.status, problemOf(answer).code]).toEqual([502, 'credential_echoed']);
+    expect([answer.status, problemOf(answer).code]).toEqual([502, 'credential_leaked']);
     expect(JSON.stringify(answer)).not.toContain(bearerToken);
     const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
-    expect(outcome).toMatchObject({ outcome: 'failed', code: 'credential_echoed', echoes: 1 });
+    expect(outcome).toMatchObject({ outcome: 'failed', code: 'credential_leaked', leaks: 1 });
   });
 
   test('one that shows it later is cut off before that', async () => {
@@ -293,7 +293,7 @@ describe('where echoes are refused', () => {
     await client.ended();
     expect(client.received()).not.toContain(bearerToken);
     const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
-    expect(outcome.code).toBe('credential_echoed');
+    expect(outcome.code).toBe('credential_leaked');
   });
 
   test('one without goes on', async () => {
@@ -303,7 +303,7 @@ describe('where echoes are refused', () => {
   });
 });
 
-test('the head of a 101 shows none where nothing is said of echoes, nor does a refusal of the upgrade', async () => {
+test('the head of a 101 shows none where nothing is said of leaks, nor does a refusal of the upgrade', async () => {
   const upgrading =
     'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
   const answers = [

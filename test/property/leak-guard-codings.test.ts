@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest';
 import type { RawFields } from '../../src/http/fields.ts';
 import { createGone, Meter, type Reply } from '../../src/http/message.ts';
 import type { GuardedSecrets } from '../../src/leak-guard/patterns.ts';
-import { guarded } from '../../src/leak-guard/response.ts';
+import { guardReply } from '../../src/leak-guard/response.ts';
 import type { SidekeyError } from '../../src/lib/errors.ts';
-import type { EchoPlan } from '../../src/policy/domain-map.ts';
+import type { LeakSearch } from '../../src/policy/domain-map.ts';
 import * as fc from '../support/fast-check.ts';
 
 const coders: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
@@ -21,15 +21,15 @@ const put = (codings: readonly string[], bytes: Buffer) =>
 
 const secret = 'tok_9/aB+cD=eF.gH~iJ-kL_mN';
 const secrets: GuardedSecrets = { texts: [secret] };
-const asked: EchoPlan = { onEcho: 'redact', covers: 'all', isAsked: true };
-const refusing: EchoPlan = { ...asked, onEcho: 'refuse' };
+const asked: LeakSearch = { onLeak: 'redact', covers: 'all', isAsked: true };
+const refusing: LeakSearch = { ...asked, onLeak: 'refuse' };
 
 interface Told {
   readonly status: number | null;
   readonly fields: RawFields;
   readonly body: Buffer;
   readonly stopped: SidekeyError | null;
-  readonly echoes: number;
+  readonly leaks: number;
 }
 
 /** Passes a response through the guard, and answers with what a client sees of it. A client that is slow at each turn. */
@@ -78,7 +78,7 @@ async function pass(
     },
   };
   const meter = new Meter();
-  const into = guarded({ reply, plan, secrets, meter, overBound: () => null }, 200, owner);
+  const into = guardReply({ reply, search: plan, secrets, meter, overBound: () => null }, 200, owner);
   into.head(200, 'OK', fields);
   for (const piece of pieces) {
     if (owner.isOver) break;
@@ -95,7 +95,7 @@ async function pass(
     fields: sent,
     body: Buffer.concat(written),
     stopped: owner.stopped,
-    echoes: meter.echoes,
+    leaks: meter.leaks,
     trailers: ended,
   };
 }
@@ -123,7 +123,7 @@ describe('a guarded response in any coding', () => {
           const plain = Buffer.from(`${around} ${rendering} ${around}`);
           const told = await pass(codingField(codings), cut(put(codings, plain), sizes));
           expect(told.stopped).toBeNull();
-          expect(told.echoes).toBe(1);
+          expect(told.leaks).toBe(1);
           expect(told.fields).toEqual([]);
           expect(told.body.length).toBe(plain.length);
           expect(told.body.includes(rendering.slice(4, -4))).toBe(false);
@@ -135,7 +135,7 @@ describe('a guarded response in any coding', () => {
     );
   });
 
-  it('without an echo arrives byte by byte as it was before it was coded', async () => {
+  it('without a leak arrives byte by byte as it was before it was coded', async () => {
     await fc.assert(
       fc.asyncProperty(
         anyCodings,
@@ -233,14 +233,14 @@ describe('a guarded response', () => {
     expect(told.body.toString()).toBe(`{"key":"${'*'.repeat(secret.length)}"}`);
   });
 
-  it('has no echo in its fields, their names and its trailers', async () => {
+  it('has no leak in its fields, their names and its trailers', async () => {
     const told = await pass(['X-Seen', `Bearer ${secret}`, secret, 'x', 'X-Other', 'y'], [], asked, [
       'grpc-message',
       encodeURIComponent(secret),
     ]);
     expect(told.fields).toEqual(['X-Seen', `Bearer ${'*'.repeat(secret.length)}`, 'X-Other', 'y']);
     expect(told.trailers).toEqual(['grpc-message', '*'.repeat(encodeURIComponent(secret).length)]);
-    expect(told.echoes).toBe(3);
+    expect(told.leaks).toBe(3);
   });
 
   it('is refused where it is a part, or compresses its messages one by one', async () => {
@@ -252,7 +252,7 @@ describe('a guarded response', () => {
   it('shows the beginning of the secret at its end, as that of any other', async () => {
     const told = await pass([], [Buffer.from(`cut off: ${secret.slice(0, -1)}`)]);
     expect(told.body.toString()).toBe(`cut off: ${secret.slice(0, -1)}`);
-    expect(told.echoes).toBe(0);
+    expect(told.leaks).toBe(0);
   });
 
   it('passes on at once what no secret of this form goes on from, and holds back any other', async () => {
@@ -263,8 +263,8 @@ describe('a guarded response', () => {
       head() {},
       write: (piece: Buffer) => written.push(piece.toString()) > 0,
     } as unknown as Reply;
-    const into = guarded(
-      { reply, plan: asked, secrets, meter: new Meter(), overBound: () => null },
+    const into = guardReply(
+      { reply, search: asked, secrets, meter: new Meter(), overBound: () => null },
       200,
       owner,
     );
@@ -276,9 +276,9 @@ describe('a guarded response', () => {
     expect(written.join('')).toBe(`data: one\n\ndata: tok\n\n${'*'.repeat(secret.length)}\n\n`);
   });
 
-  it('is refused as a whole where echoes are, if the first piece has one', async () => {
+  it('is refused as a whole where leaks are, if the first piece has one', async () => {
     const told = await pass([], [Buffer.from(`seen: ${secret}`)], refusing);
-    expect(told.stopped?.code).toBe('credential_echoed');
+    expect(told.stopped?.code).toBe('credential_leaked');
     expect(told.status).toBeNull();
     expect((await pass(['X-Seen', secret], [], refusing)).status).toBeNull();
     expect((await pass([], [], refusing, ['x-seen', secret])).status).toBeNull();

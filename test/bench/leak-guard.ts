@@ -1,13 +1,13 @@
 /**
- * What the echo guard costs a body: megabytes a second that pass it with tokens of three lengths, beside the copy of the same
+ * What the leak guard costs a body: megabytes a second that pass it with tokens of three lengths, beside the copy of the same
  * bytes, turn by turn in one run; and what a response costs that is not looked into. A part of `npm run bench`; alone:
- * `npm run bench -- --section echo`.
+ * `npm run bench -- --section leak-guard`.
  */
 import { hash } from 'node:crypto';
 import { table } from '../../src/cli/format.ts';
 import { type GuardedSecrets, matcherFor } from '../../src/leak-guard/patterns.ts';
 import { Redactor } from '../../src/leak-guard/redactor.ts';
-import { echoPlan, isCovered } from '../../src/policy/domain-map.ts';
+import { leakSearchFor, isCovered } from '../../src/policy/domain-map.ts';
 
 const pieceBytes = 65_536;
 
@@ -45,7 +45,7 @@ function guarded(secrets: GuardedSecrets, body: Buffer): number {
   for (let at = 0; at < body.length; at += pieceBytes)
     for (const piece of redactor.push(body.subarray(at, at + pieceBytes))) bytes += piece.length;
   for (const piece of redactor.end()) bytes += piece.length;
-  if (bytes !== body.length || redactor.found > 0) throw new Error('a body without an echo has changed');
+  if (bytes !== body.length || redactor.found > 0) throw new Error('a body without a leak has changed');
   return performance.now() - start;
 }
 
@@ -60,7 +60,7 @@ function asked(turns: number): number {
   const start = performance.now();
   let covered = 0;
   for (let turn = 0; turn < turns; turn += 1) {
-    const plan = echoPlan('auto', { host: 'api.example.com', path: '/v1/items/4711/comments?page=2' });
+    const plan = leakSearchFor('auto', { host: 'api.example.com', path: '/v1/items/4711/comments?page=2' });
     if (plan !== null && isCovered(plan, 200)) covered += 1;
   }
   if (covered > 0) throw new Error('an ordinary response was looked into');
@@ -68,7 +68,7 @@ function asked(turns: number): number {
 }
 
 /** Measures and prints. */
-export function benchEcho({ smoke }: { readonly smoke: boolean }): Promise<void> {
+export function benchLeakGuard({ smoke }: { readonly smoke: boolean }): Promise<void> {
   const rounds = smoke ? 2 : 40;
   const cases = [40, 200, 2_000].flatMap((length) =>
     [
@@ -99,7 +99,7 @@ export function benchEcho({ smoke }: { readonly smoke: boolean }): Promise<void>
   });
   let none = Infinity;
   for (let round = 0; round < rounds; round += 1) none = Math.min(none, asked(smoke ? 1_000 : 100_000));
-  console.log('Echo guard: a body that is looked into, beside a copy of it.');
+  console.log('Leak guard: a body that is looked into, beside a copy of it.');
   console.log(table(['body', 'guarded', 'copied', 'guarded ÷ copied', 'made once'], rows));
   const ratio = speeds.get('JSON 40')! / speeds.get('escapes 40')!;
   console.log(`Text made for the search takes ${ratio.toFixed(0)} times the time of JSON.`);

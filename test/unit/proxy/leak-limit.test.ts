@@ -1,41 +1,34 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createEchoLimit, type EchoKey } from '../../../src/proxy/limits.ts';
+import { createLeakLimit, type LeakKey } from '../../../src/proxy/limits.ts';
 import { createMemoryQuota } from '../../support/memory-quota.ts';
 
 const hour = 3_600_000;
 
-function asker(agent: string | null, lease: string | null = null, limit?: number): EchoKey {
+function asker(agent: string | null, lease: string | null = null, limit?: number): LeakKey {
   const facts = lease === null ? null : { id: lease, purpose: '', expiresAt: 0 };
   return { caller: { agent, lease: facts }, grant: 'grant-1', limit };
 }
 
-async function counted(limit: ReturnType<typeof createEchoLimit>, who: EchoKey, times: number) {
+async function counted(limit: ReturnType<typeof createLeakLimit>, who: LeakKey, times: number) {
   const codes: (string | null)[] = [];
   for (let time = 0; time < times; time += 1) codes.push((await limit.count(who))?.code ?? null);
   return codes;
 }
 
-describe('echoes', () => {
+describe('leaks', () => {
   it('are five an hour, and the sixth ends what the agent may ask until one is given back', async () => {
     let now = 0;
-    const limit = createEchoLimit(createMemoryQuota(), () => now);
-    expect(await counted(limit, asker('robot'), 6)).toEqual([
-      null,
-      null,
-      null,
-      null,
-      null,
-      'too_many_echoes',
-    ]);
-    expect(limit.refusal(asker('robot'))).toMatchObject({ code: 'too_many_echoes', retryAfterMs: hour / 5 });
+    const limit = createLeakLimit(createMemoryQuota(), () => now);
+    expect(await counted(limit, asker('robot'), 6)).toEqual([null, null, null, null, null, 'too_many_leaks']);
+    expect(limit.refusal(asker('robot'))).toMatchObject({ code: 'too_many_leaks', retryAfterMs: hour / 5 });
     now = hour / 5;
     expect(limit.refusal(asker('robot'))).toBeNull();
-    expect(await counted(limit, asker('robot'), 2)).toEqual([null, 'too_many_echoes']);
+    expect(await counted(limit, asker('robot'), 2)).toEqual([null, 'too_many_leaks']);
   });
 
   it('are counted for each agent, each lease, those without a token, and each grant', async () => {
-    const limit = createEchoLimit(createMemoryQuota(), () => 0);
+    const limit = createLeakLimit(createMemoryQuota(), () => 0);
     const others = [
       asker('robot', 'lease-1'),
       asker('other'),
@@ -52,9 +45,9 @@ describe('echoes', () => {
 
   it('are counted together by processes that share a quota', async () => {
     const quota = createMemoryQuota();
-    const [one, other] = [createEchoLimit(quota, () => 0), createEchoLimit(quota, () => 0)];
-    expect(await counted(one, asker('robot'), 5)).not.toContain('too_many_echoes');
-    expect(await counted(other, asker('robot'), 1)).toEqual(['too_many_echoes']);
+    const [one, other] = [createLeakLimit(quota, () => 0), createLeakLimit(quota, () => 0)];
+    expect(await counted(one, asker('robot'), 5)).not.toContain('too_many_leaks');
+    expect(await counted(other, asker('robot'), 1)).toEqual(['too_many_leaks']);
     expect(other.refusal(asker('robot'))).not.toBeNull();
   });
 
@@ -66,7 +59,7 @@ describe('echoes', () => {
     };
     expect(
       await counted(
-        createEchoLimit(down, () => 0),
+        createLeakLimit(down, () => 0),
         asker('robot'),
         1,
       ),
