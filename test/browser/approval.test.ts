@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { asked } from '../support/asked.ts';
+import { asked } from '../support/approval-proxy.ts';
 import { browserProgram, findChromium, type BrowserPage } from '../support/chromium.ts';
 
 const chromium = await findChromium();

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { acmeHome } from '../support/connecting.ts';
+import { acmeHome } from '../support/connect-home.ts';
 import { browserProgram, findChromium, type BrowserPage } from '../support/chromium.ts';
 
 const chromium = await findChromium();

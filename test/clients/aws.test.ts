@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { awsHouse, placeholder, realKeys } from '../support/aws/aws-house.ts';
+import { startAwsProxy, placeholder, realKeys } from '../support/aws/aws-proxy.ts';
 import { botocoreMissing, python } from '../support/aws/python.ts';
 import { findClient } from '../support/client-program.ts';
 
@@ -19,7 +19,7 @@ function suite(name: string, missing: string | false, tests: () => void): void {
 
 suite('the AWS CLI', aws.missing, () => {
   test('puts, gets, lists, deletes and presigns with keys that are not its own', async () => {
-    const { folder, env, url, aws: double, onlySidekeyHadThem } = await awsHouse();
+    const { folder, env, url, aws: double, onlySidekeyHadThem } = await startAwsProxy();
     const small = randomBytes(1000);
     const large = randomBytes(20_000_000);
     await writeFile(join(folder, 'small'), small);
@@ -59,7 +59,7 @@ suite('the AWS CLI', aws.missing, () => {
   });
 
   test('calls a service whose bodies have no hash in a field', async () => {
-    const { folder, env, url, onlySidekeyHadThem } = await awsHouse();
+    const { folder, env, url, onlySidekeyHadThem } = await startAwsProxy();
     const args = ['--endpoint-url', url('dynamodb'), 'dynamodb', 'list-tables', '--limit', '5'];
     const { stdout } = await aws.succeed(args, { cwd: folder, env });
     expect(JSON.parse(stdout)).toEqual({ TableNames: [String('{"Limit":5}'.length + 1)] });
@@ -67,7 +67,7 @@ suite('the AWS CLI', aws.missing, () => {
   });
 
   test('is told why where it signs for another region than that of the host', async () => {
-    const { folder, env, url, aws: double } = await awsHouse();
+    const { folder, env, url, aws: double } = await startAwsProxy();
     const args = [
       '--endpoint-url',
       url('s3'),
@@ -84,7 +84,7 @@ suite('the AWS CLI', aws.missing, () => {
   });
 
   test('works with keys of a role, which are asked for when they are needed', async () => {
-    const house = await awsHouse(
+    const setup = await startAwsProxy(
       oauth2Credential({
         renewal: {
           kind: 'aws_role',
@@ -97,7 +97,7 @@ suite('the AWS CLI', aws.missing, () => {
         },
       }),
     );
-    const { folder, env, url, aws: double, sidekey } = house;
+    const { folder, env, url, aws: double, sidekey } = setup;
     // A definition of the same form, whose STS is the double.
     await sidekey.configure({
       providers: {
@@ -115,13 +115,13 @@ suite('the AWS CLI', aws.missing, () => {
     await aws.succeed(args, { cwd: folder, env });
     expect(double.seen.map(({ service }) => service)).toEqual(['sts', 's3', 's3']);
     expect(double.seen[1]?.id).toMatch(/^ASIA/);
-    await house.onlySidekeyHadThem([stdout]);
+    await setup.onlySidekeyHadThem([stdout]);
   });
 });
 
 suite('boto3', boto3.missing, () => {
   test('puts whole, streamed and in parts, gets, lists, deletes and presigns', async () => {
-    const { folder, env, url, aws: double, sidekey, onlySidekeyHadThem } = await awsHouse();
+    const { folder, env, url, aws: double, sidekey, onlySidekeyHadThem } = await startAwsProxy();
     const script = join(import.meta.dirname, '../support/aws/boto3_client.py');
     const { stdout } = await boto3.succeed(['-I', script, url('s3'), url('dynamodb')], { cwd: folder, env });
     const { tables, presigned } = JSON.parse(stdout) as { tables: string[]; presigned: string };
@@ -140,7 +140,7 @@ suite('boto3', boto3.missing, () => {
   });
 
   test('sends chunks that are signed one by one, with and without trailers', async () => {
-    const { folder, env, aws: double, sidekey, onlySidekeyHadThem } = await awsHouse();
+    const { folder, env, aws: double, sidekey, onlySidekeyHadThem } = await startAwsProxy();
     const script = join(import.meta.dirname, '../support/aws/signed_chunks_client.py');
     const args = [
       '-I',
@@ -161,7 +161,7 @@ suite('boto3', boto3.missing, () => {
 
 suite('curl', curl.missing, () => {
   test('signs with --aws-sigv4, or not at all', async () => {
-    const { folder, env, url, aws: double, sidekey, onlySidekeyHadThem } = await awsHouse();
+    const { folder, env, url, aws: double, sidekey, onlySidekeyHadThem } = await startAwsProxy();
     await writeFile(join(folder, 'file'), 'of curl');
     const call = async (...args: string[]) =>
       (await curl.succeed(['-sS', '--fail', '--cacert', sidekey.caFile, ...args], { cwd: folder, env }))
@@ -189,7 +189,7 @@ suite('curl', curl.missing, () => {
       url,
       sidekey,
       aws: double,
-    } = await awsHouse(undefined, { limits: { signed_body_bytes: 2000 } });
+    } = await startAwsProxy(undefined, { limits: { signed_body_bytes: 2000 } });
     await writeFile(join(folder, 'file'), 'x'.repeat(2001));
     const args = ['-sS', '--cacert', sidekey.caFile, '--data-binary', '@file', url('dynamodb')];
     const { stdout } = await curl.succeed(args, { cwd: folder, env });

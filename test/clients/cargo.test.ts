@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { tarGz } from '../support/archive.ts';
-import { packageHouse } from './support/package-house.ts';
+import { startPackageProxy } from './support/package-proxy.ts';
 import { missing } from './support/stage.ts';
 
 // Where rustup put it, the program itself is in the home folder.
@@ -28,7 +28,7 @@ test.skipIf(missing('cargo', 'info', '--help'))(
       features: {},
       yanked: false,
     };
-    const { perform, room, upstream, onlyWithCredential } = await packageHouse(
+    const { perform, room, upstream, onlyWithCredential } = await startPackageProxy(
       { header: 'Authorization' },
       ({ token }) => token,
       (url) => ({

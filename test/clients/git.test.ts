@@ -8,7 +8,7 @@ import { tempFolder } from '../support/temp-folder.ts';
 import { createSecret } from './support/secret.ts';
 import { missing, openStage, type Performed, type Stage } from './support/stage.ts';
 
-interface House extends Stage {
+interface Setup extends Stage {
   readonly host: GitHost;
   /** The only `Authorization` that the host lets in. */
   readonly basic: string;
@@ -32,7 +32,7 @@ const first = [
 ];
 
 /** A forge with one repository that is empty, and a Sidekey that has its token. */
-async function house({ http2 = false } = {}): Promise<House> {
+async function setup({ http2 = false } = {}): Promise<Setup> {
   const root = await tempFolder();
   await mkdir(join(root, 'acme'));
   execFileSync('git', ['init', '-q', '--bare', '-b', 'main', join(root, 'acme', 'widgets.git')]);
@@ -79,7 +79,7 @@ const absent = missing('git', '--version');
 
 describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   test('clones and pushes with a placeholder in Basic, as CI has it', async () => {
-    const at = await house();
+    const at = await setup();
     const ran = await at.run(
       'basic=$(printf "x:%s" "$FORGE_TOKEN" | base64 -w0)',
       'git config --global http.extraHeader "Authorization: Basic $basic"',
@@ -94,7 +94,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   test.each([{ http2: false }, { http2: true }])(
     'clones, fetches and pushes with a token that it never sees (%j)',
     async (options) => {
-      const at = await house(options);
+      const at = await setup(options);
       const ran = await at.run(
         ...first,
         'git clone -q $URL one',
@@ -133,7 +133,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
     { http2: false, postBuffer: 65_536 },
     { http2: true, postBuffer: 16 << 20 },
   ])('pushes and clones a large file, streamed or whole (%j)', async ({ http2, postBuffer }) => {
-    const at = await house({ http2 });
+    const at = await setup({ http2 });
     const large = randomBytes(5 << 20);
     await writeFile(join(at.room, 'large'), large);
     const ran = await at.run(
@@ -160,7 +160,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   });
 
   test('pushes with Expect: 100-continue', async () => {
-    const at = await house();
+    const at = await setup();
     await writeFile(join(at.room, 'large'), randomBytes(2 << 20));
     await at.run(
       ...first,
@@ -176,7 +176,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   });
 
   test('compresses long negotiations, which the server reads', async () => {
-    const at = await house();
+    const at = await setup();
     await at.run(
       ...first,
       'git clone -q $URL work',
@@ -198,7 +198,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   });
 
   test('speaks version 2 of its protocol, over few connections', async () => {
-    const at = await house();
+    const at = await setup();
     await at.run(
       ...first,
       'cd first',
@@ -210,7 +210,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   });
 
   test('is refused at once, and asks nobody, where the service refuses the token', async () => {
-    const at = await house();
+    const at = await setup();
     await at.home.grant('wrong', { type: 'api_key', value: 'another' }, [
       '--provider',
       'forge',
@@ -224,7 +224,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   });
 
   test('each request is in the audit file before it leaves, by its path and without its query', async () => {
-    const at = await house();
+    const at = await setup();
     await at.run(...first);
     const lines = await at.accesses();
     expect(lines).toHaveLength(at.host.seen.length);

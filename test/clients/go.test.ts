@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { zip } from '../support/archive.ts';
-import { packageHouse } from './support/package-house.ts';
+import { startPackageProxy } from './support/package-proxy.ts';
 import { missing } from './support/stage.ts';
 
 const path = 'modules.acme.test/widgets';
@@ -12,7 +12,7 @@ test.skipIf(missing('go', 'version'))(
   'go gets modules from a private proxy of modules with a token that it never sees',
   { timeout: 120_000 },
   async () => {
-    const { perform, room, upstream, onlyWithCredential } = await packageHouse(
+    const { perform, room, upstream, onlyWithCredential } = await startPackageProxy(
       { basic: 'go' },
       ({ basic }) => basic('go'),
       () => ({

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { packageHouse } from './support/package-house.ts';
+import { startPackageProxy } from './support/package-proxy.ts';
 import { missing } from './support/stage.ts';
 
 const project = (content: string) =>
@@ -22,7 +22,7 @@ for (const [name, maven] of Object.entries(mavens)) {
     `${name} gets the parent of a project from a private repository with a token that it never sees`,
     { timeout: 120_000 },
     async () => {
-      const { perform, room, upstream, seen, onlyWithCredential } = await packageHouse(
+      const { perform, room, upstream, seen, onlyWithCredential } = await startPackageProxy(
         { basic: 'ann' },
         ({ basic }) => basic('ann'),
         () => ({ [path]: pom, [`${path}.sha1`]: createHash('sha1').update(pom).digest('hex') }),

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { tarGz } from '../support/archive.ts';
-import { packageHouse } from './support/package-house.ts';
+import { startPackageProxy } from './support/package-proxy.ts';
 import { missing } from './support/stage.ts';
 
 const widgets = { name: '@acme/widgets', version: '1.0.0', main: 'index.js' };
@@ -17,7 +17,7 @@ test.skipIf(missing('npm', '--version'))(
   { timeout: 120_000 },
   async () => {
     const published: string[] = [];
-    const { script, room, upstream, onlyWithCredential } = await packageHouse(
+    const { script, room, upstream, onlyWithCredential } = await startPackageProxy(
       'bearer',
       ({ token }) => `Bearer ${token}`,
       (url) => ({

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { zip } from '../support/archive.ts';
-import { packageHouse } from './support/package-house.ts';
+import { startPackageProxy } from './support/package-proxy.ts';
 import { missing } from './support/stage.ts';
 
 const wheel = zip({
@@ -19,7 +19,7 @@ test.skipIf(missing('python3', ...pip, '--version'))(
   'pip downloads from a private index with a token that it never sees',
   { timeout: 120_000 },
   async () => {
-    const { perform, room, upstream, onlyWithCredential } = await packageHouse(
+    const { perform, room, upstream, onlyWithCredential } = await startPackageProxy(
       { basic: '__token__' },
       ({ basic }) => basic('__token__'),
       () => ({

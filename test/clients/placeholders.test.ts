@@ -14,13 +14,13 @@ interface Seen {
   readonly body: string;
 }
 
-interface House extends Stage {
+interface Setup extends Stage {
   readonly url: string;
   readonly seen: readonly Seen[];
 }
 
 /** An upstream that answers whoever has the credential anywhere in the request. */
-async function house(secret: Secret, define: (url: string) => object, credential?: object): Promise<House> {
+async function setup(secret: Secret, define: (url: string) => object, credential?: object): Promise<Setup> {
   const seen: Seen[] = [];
   const upstream = await startUpstream((request, response) => {
     const { method = '', url: target = '', headers } = request;
@@ -48,7 +48,7 @@ test.skipIf(missing('curl', '--version'))(
   { timeout: 60_000 },
   async () => {
     const secret = createSecret();
-    const at = await house(secret, () => ({ inject: 'placeholder' }));
+    const at = await setup(secret, () => ({ inject: 'placeholder' }));
     const { token } = secret;
     await at.script(
       [
@@ -81,7 +81,7 @@ test.skipIf(missing(python, '-c', 'import google.auth, requests'))(
   { timeout: 60_000 },
   async () => {
     const secret = createSecret();
-    const at = await house(secret, (url) => ({ token_endpoint: `${url}/token` }), {
+    const at = await setup(secret, (url) => ({ token_endpoint: `${url}/token` }), {
       type: 'oauth2',
       access_token: secret.token,
       refresh_token: 'not-used-here',

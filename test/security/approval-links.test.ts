@@ -3,7 +3,7 @@
  * that may answer a question, and no byte that the program keeps may hold a link: whoever has it may answer.
  */
 import { expect, test } from 'vitest';
-import { asked } from '../support/asked.ts';
+import { asked } from '../support/approval-proxy.ts';
 import { everythingBelow } from '../support/marks.ts';
 
 const post = (url: string, said = 'once') =>

@@ -4,7 +4,7 @@ import type { Approval } from '../../src/approvals/approval.ts';
 import { blockOf } from '../../src/cli/approve/format.ts';
 import { emptyList, livePage, update } from '../../src/cli/approve/live.ts';
 import { question } from '../support/question.ts';
-import { waitingPlace } from '../support/waiting.ts';
+import { waitingPlace } from '../support/waiting-requests.ts';
 
 const time = 1_700_000_000_000;
 const size = { columns: 80, rows: 24 };

@@ -13,7 +13,7 @@ interface Caller {
 }
 
 /** Grants of alice and bob under one name, and an agent. */
-async function house(domain: object, { user, bindings }: Caller = {}) {
+async function setup(domain: object, { user, bindings }: Caller = {}) {
   const seen: string[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(request.headers.authorization?.replace('Bearer ', '') ?? 'none');
@@ -50,7 +50,7 @@ const denied = [403, 'rule_denied'];
 
 describe('what is denied for a user', () => {
   test('is denied where the grant is chosen by its id, as where its user is', async () => {
-    const { ask, seen, grants } = await house(notForBob, { user: 'alice' });
+    const { ask, seen, grants } = await setup(notForBob, { user: 'alice' });
     expect(await ask('+user=bob')).toEqual(denied);
     expect(await ask(`+grant=${grants.bob.id}`)).toEqual(denied);
     expect(seen).toEqual([]);
@@ -59,7 +59,7 @@ describe('what is denied for a user', () => {
   });
 
   test('is denied to an agent that reaches nobody else and names nobody', async () => {
-    const { ask, seen } = await house(notForBob, {
+    const { ask, seen } = await setup(notForBob, {
       bindings: ({ bob }) => [{ kind: 'grant', value: bob.id }],
     });
     expect(await ask()).toEqual(denied);
@@ -69,7 +69,7 @@ describe('what is denied for a user', () => {
 
 describe('what is for one user alone', () => {
   test('is not had by a claim to be that user', async () => {
-    const { ask, seen } = await house(
+    const { ask, seen } = await setup(
       { rules: [{ users: ['eve'], outcome: 'tunnel' }] },
       { user: 'alice', bindings: () => [] },
     );
@@ -78,7 +78,7 @@ describe('what is for one user alone', () => {
   });
 
   test('is had with the grant of that user, by whoever may use it', async () => {
-    const { ask, seen } = await house({ rules: [{ users: ['bob'] }] }, { user: 'alice' });
+    const { ask, seen } = await setup({ rules: [{ users: ['bob'] }] }, { user: 'alice' });
     expect(await ask()).toEqual(denied);
     expect(await ask('+user=bob')).toEqual([200, undefined]);
     expect(seen).toEqual(['token-of-bob']);

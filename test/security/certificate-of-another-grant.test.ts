@@ -6,7 +6,7 @@ import {
   type AskingOptions,
   type Seen,
 } from '../support/certificate-grants.ts';
-import { getThrough } from '../support/get-through.ts';
+import { getThrough } from '../support/proxied-get.ts';
 import { ask, openSession } from '../support/h2-client.ts';
 import { startPlainUpstream } from '../support/upstream.ts';
 
@@ -18,7 +18,7 @@ import { startPlainUpstream } from '../support/upstream.ts';
 /** `twin` has the very certificate of `ann`, in a grant of its own. */
 const names = ['ann', 'bob', 'twin'] as const;
 
-async function house(options: AskingOptions = {}) {
+async function setup(options: AskingOptions = {}) {
   const upstream = await startAskingUpstream({ certificate: 'optional', ...options });
   const sidekey = await sidekeyOfBank([upstream.authority]);
   const ann = certificateOf('ann');
@@ -58,7 +58,7 @@ function assertApart(seen: readonly Seen[]): void {
 
 describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one host, with %s', (tls) => {
   test('have connections of their own, by turns', async () => {
-    const { upstream, get } = await house({ tls });
+    const { upstream, get } = await setup({ tls });
     for (let round = 0; round < 3; round += 1) {
       for (const name of names) await get(name);
       await get('ann', 'open/');
@@ -69,7 +69,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
   });
 
   test('have connections of their own, all at once', async () => {
-    const { upstream, get } = await house({ tls });
+    const { upstream, get } = await setup({ tls });
     for (let round = 0; round < 3; round += 1) {
       await Promise.all(
         Array.from({ length: 24 }, (_, index) => get(names[index % 3]!, index % 4 === 0 ? 'open/' : '')),
@@ -80,7 +80,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
   });
 
   test('have sessions of HTTP/2 of their own', async () => {
-    const { upstream, sidekey } = await house({ tls });
+    const { upstream, sidekey } = await setup({ tls });
     const session = await openSession(sidekey, upstream.authority);
     const asked = Array.from({ length: 24 }, (_, index) => {
       const name = names[index % 3]!;
@@ -93,7 +93,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
   });
 
   test('resume no TLS session of each other, nor of nobody', async () => {
-    const { upstream, get } = await house({ tls, answer: closing });
+    const { upstream, get } = await setup({ tls, answer: closing });
     for (let round = 0; round < 3; round += 1) {
       await get('ann', 'open/');
       for (const name of names) await get(name);

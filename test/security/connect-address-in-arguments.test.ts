@@ -1,7 +1,7 @@
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { watch } from 'node:fs';
 import { expect, test } from 'vitest';
-import { acmeHome, visit } from '../support/connecting.ts';
+import { acmeHome, visit } from '../support/connect-home.ts';
 
 /** Every user of a machine can read the arguments of its programs, and whoever knows the state can forge an answer. */
 test('the browser is started without the state among its arguments', async () => {

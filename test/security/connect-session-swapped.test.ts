@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import { sessionId } from '../../src/cli/connect/flows/print-url.ts';
-import { acmeHome } from '../support/connecting.ts';
+import { acmeHome } from '../support/connect-home.ts';
 
 /** Whoever can write to the store must not be able to make one person's consent end as another's. */
 test('what one consent keeps does not open in the place of another', async () => {

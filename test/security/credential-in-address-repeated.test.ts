@@ -1,7 +1,7 @@
 /** A credential that stands in the query or in the path: services repeat addresses in redirects, links and pages of lists. */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/grants/credential.ts';
-import { carryingHouse, type ClientProtocol } from '../support/carrying-house.ts';
+import { startInjectProxy, type ClientProtocol } from '../support/inject-proxy.ts';
 
 const token = 'k3y/of+the=grant.0123~456';
 const inPath = '1234567:AAgrant-of_the.bot~0123';
@@ -51,13 +51,13 @@ const carried = [
 
 describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
   test.each(pages)('does not come back in an ordinary body: %s', async (_page, page) => {
-    const house = await carryingHouse(inject, {
+    const setup = await startInjectProxy(inject, {
       credential: credential(value),
       answer: ({ url }) => ({ body: page(`https://api.test${url}&n=2`) }),
     });
     for (const protocol of ['HTTP/1.1', 'HTTP/2'] satisfies ClientProtocol[]) {
-      const { status, body } = await house.ask(protocol, { path });
-      const address = house.seen.at(-1)!.url;
+      const { status, body } = await setup.ask(protocol, { path });
+      const address = setup.seen.at(-1)!.url;
       expect(status).toBe(200);
       expect(address).toMatch(/key=|\/bot1/);
       const written = page(`https://api.test${address}&n=2`);
@@ -69,13 +69,13 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
   });
 
   test.each(spellings)('does not come back in Location and Link: %s', async (_spelling, spell) => {
-    const house = await carryingHouse(inject, {
+    const setup = await startInjectProxy(inject, {
       credential: credential(value),
       answer: () => ({
         fields: { location: `/next/${spell(value)}`, link: `</next?a=${spell(value)}>; rel="next"` },
       }),
     });
-    const { headers } = await house.ask('HTTP/1.1', { path });
+    const { headers } = await setup.ask('HTTP/1.1', { path });
     const told = `${String(headers['location'])} ${String(headers['link'])}`;
     expect(told).not.toContain(spell(value));
     // Of Base64 and hex, what holds bits of others besides may stay.
@@ -83,7 +83,7 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
   });
 
   test('is put in anew where an agent follows a link without it, and such leaks end nothing', async () => {
-    const house = await carryingHouse(inject, {
+    const setup = await startInjectProxy(inject, {
       credential: credential(value),
       answer: ({ url }) => ({
         body: JSON.stringify({ next: `https://api.test${url.replace(/page=\d/, 'page=2')}` }),
@@ -91,15 +91,15 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
     });
     let asked: string = path;
     for (let page = 0; page < 8; page += 1) {
-      const { status, body } = await house.ask('HTTP/1.1', { path: asked });
+      const { status, body } = await setup.ask('HTTP/1.1', { path: asked });
       expect(status).toBe(200);
       const { next } = JSON.parse(body) as { next: string };
       asked = next.slice('https://api.test'.length);
       expect(asked).toContain('****');
     }
-    const urls = house.seen.slice(1).map(({ url }) => url.replaceAll(/page=\d/g, 'page='));
-    expect(new Set(urls)).toEqual(new Set([house.seen[0]!.url.replaceAll(/page=\d/g, 'page=')]));
-    expect((await house.sidekey.audit()).map(({ event }) => event)).not.toContain('leak.limited');
+    const urls = setup.seen.slice(1).map(({ url }) => url.replaceAll(/page=\d/g, 'page='));
+    expect(new Set(urls)).toEqual(new Set([setup.seen[0]!.url.replaceAll(/page=\d/g, 'page=')]));
+    expect((await setup.sidekey.audit()).map(({ event }) => event)).not.toContain('leak.limited');
   });
 });
 
@@ -109,12 +109,12 @@ describe('a pair with a part that is too short to be found', () => {
     ['a-long-user-name', 's3cr3t!'],
     ['alice', 'x'],
   ])('does not leave where every response is to be guarded: %s', async (username, password) => {
-    const house = await carryingHouse('bearer', {
+    const setup = await startInjectProxy('bearer', {
       credential: { type: 'basic', username, password },
       domain: { leak_guard: 'redact' },
       answer: () => ({ body: `${username}:${password}` }),
     });
-    expect((await house.ask('HTTP/1.1')).status).toBe(403);
-    expect(house.seen).toEqual([]);
+    expect((await setup.ask('HTTP/1.1')).status).toBe(403);
+    expect(setup.seen).toEqual([]);
   });
 });

@@ -9,7 +9,7 @@ import { bodyWith } from '../../src/schemes/body.ts';
 import { substitutePlaceholders } from '../../src/placeholders/substitute.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import type { FoundCode } from '../../src/placeholders/codes.ts';
-import { carryingHouse, valuesIn, type Asked, type ClientProtocol } from '../support/carrying-house.ts';
+import { startInjectProxy, valuesIn, type Asked, type ClientProtocol } from '../support/inject-proxy.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
@@ -53,13 +53,13 @@ describe.each(ways)('%s', (_, { inject, credential, asked }) => {
   const options = credential === undefined ? {} : { credential };
 
   test('never goes to a host outside the audience, though the map names it', async () => {
-    const house = await carryingHouse(inject, options);
+    const setup = await startInjectProxy(inject, options);
     const seen: string[] = [];
     const other = await startH2Upstream((request, response) => {
       seen.push(request.url);
       response.end();
     });
-    const { sidekey, upstream } = house;
+    const { sidekey, upstream } = setup;
     await sidekey.configure({
       domains: { [other.authority]: { grant: 'acme' } },
       providers: { acme: { audience: [upstream.authority, other.authority], inject } },
@@ -71,24 +71,24 @@ describe.each(ways)('%s', (_, { inject, credential, asked }) => {
     const answer = await client.response();
     expect(answer.status).toBe(403);
     expect(problemOf(answer).detail).toMatch(/^Wrong audience: /);
-    expect([seen, house.seen]).toEqual([[], []]);
+    expect([seen, setup.seen]).toEqual([[], []]);
     for (const said of [answer.body, sidekey.logged(), JSON.stringify(await sidekey.audit())])
       expect(said).not.toContain(bearerToken);
   });
 
   test('is in no audit line and no log, and out of what comes back where that is guarded', async () => {
-    const house = await carryingHouse(inject, {
+    const setup = await startInjectProxy(inject, {
       ...options,
       domain: { leak_guard: 'redact' },
       answer: () => ({ body: `you sent ${bearerToken} and {"key":"${bearerToken}"}` }),
     });
-    const answer = await house.ask('HTTP/1.1', asked);
+    const answer = await setup.ask('HTTP/1.1', asked);
     expect(answer.status).toBe(200);
     expect(answer.body).not.toContain(bearerToken);
-    await house.sidekey.audited(({ event }) => event === 'outcome');
-    const audit = JSON.stringify(await house.sidekey.audit());
+    await setup.sidekey.audited(({ event }) => event === 'outcome');
+    const audit = JSON.stringify(await setup.sidekey.audit());
     expect(audit).toContain('"access"');
-    expect(audit + house.sidekey.logged()).not.toContain(bearerToken);
+    expect(audit + setup.sidekey.logged()).not.toContain(bearerToken);
   });
 });
 
@@ -100,7 +100,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     '{"key":{"key":"mine"},"Key":["mine"]}',
     '{"key\\u0000":"mine","key":"mine"}', // ends at the NUL for parsers in C
   ])('a JSON client’s own never wins: %s', async (body) => {
-    const { ask, seen } = await carryingHouse({ json: 'key' });
+    const { ask, seen } = await startInjectProxy({ json: 'key' });
     await ask(protocol, { method: 'POST', fields: json, body });
     const sent = seen[0]!.body.toString();
     expect(sent).not.toContain('mine');
@@ -114,7 +114,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     'k%u0065y=mine&+key=mine',
     '[key]=mine&%5Bkey][a]=mine',
   ])('a form client’s own never wins: %s', async (body) => {
-    const { ask, seen } = await carryingHouse({ form: 'key' });
+    const { ask, seen } = await startInjectProxy({ form: 'key' });
     await ask(protocol, { method: 'POST', fields: form, body });
     const sent = seen[0]!.body.toString();
     expect(sent).not.toContain('mine');
@@ -124,7 +124,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   test.each(['sid=mine; sid=mine', 'a=1; SID=mine', 's%69d=mine', '=sid=mine', 'a="b"; sid=mine', 'sid'])(
     'a client’s own cookie never wins: %s',
     async (cookie) => {
-      const { ask, seen } = await carryingHouse({ cookie: 'sid' });
+      const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
       await ask(protocol, { fields: ['Cookie', cookie] });
       const sent = valuesIn(seen[0]!, 'cookie').join('; ');
       expect(sent).not.toContain('mine');
@@ -136,7 +136,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   test.each(['a=1, sid=mine', 'a=1 sid=mine', 'sid=x; a=1\tsid=mine'])(
     'a cookie that some see within another is refused: %j',
     async (cookie) => {
-      const { ask, seen } = await carryingHouse({ cookie: 'sid' });
+      const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
       const answer = await ask(protocol, { fields: ['Cookie', cookie] });
       expect(problemOf(answer)).toMatchObject({
         code: 'policy_violation',
@@ -149,7 +149,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   test.each(['a="', 'a="; sid=mine; b="', 'a="b\\"', 'a= "b'])(
     'a quote that would hold the credential in a cookie of the client is refused: %s',
     async (cookie) => {
-      const { ask, seen } = await carryingHouse({ cookie: 'sid' });
+      const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
       const answer = await ask(protocol, { fields: ['Cookie', cookie] });
       expect(problemOf(answer)).toMatchObject({
         code: 'policy_violation',
@@ -164,7 +164,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     [{ header: 'x_api_key' }, undefined],
     [signed({ headers: { 'X-Api-Key': '{signature}' } }), pair],
   ])('a client’s own field never wins, with _ for - either: %j', async (inject, credential) => {
-    const { ask, seen } = await carryingHouse(inject, credential === undefined ? {} : { credential });
+    const { ask, seen } = await startInjectProxy(inject, credential === undefined ? {} : { credential });
     await ask(protocol, { fields: ['X_Api_Key', 'mine', 'x-api_key', 'mine', 'X_Other', 'stays'] });
     const names = seen[0]!.fields.filter((_, index) => index % 2 === 0);
     expect(names.filter((name) => /^x.api.key$/.test(name))).toHaveLength(1);
@@ -178,7 +178,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
       [signed({ query: { sig: '{signature}' } }), pair],
     ];
     for (const [inject, credential] of ways) {
-      const { ask, seen } = await carryingHouse(inject, credential === undefined ? {} : { credential });
+      const { ask, seen } = await startInjectProxy(inject, credential === undefined ? {} : { credential });
       const answer = await ask(protocol, { path: '/?a=1;sig=mine' });
       expect(problemOf(answer)).toMatchObject({
         code: 'policy_violation',
@@ -189,7 +189,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   });
 
   test('a session that the service hands out anew stays here, and other cookies do not', async () => {
-    const { ask } = await carryingHouse(
+    const { ask } = await startInjectProxy(
       { cookie: 'sid' },
       {
         answer: () => ({
@@ -206,7 +206,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   });
 
   test('a signature does not come back in a redirect', async () => {
-    const { ask, seen } = await carryingHouse(signed({ query: { sig: '{signature}' } }), {
+    const { ask, seen } = await startInjectProxy(signed({ query: { sig: '{signature}' } }), {
       credential: pair,
       answer: ({ url }) => ({ fields: { location: `https://elsewhere.test${url}` } }),
     });
@@ -220,7 +220,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
 test.each(['two words', 'semi;colon-01234', 'com,ma-0123456', 'quo"te-0123456', 'back\\slash-0123'])(
   'a credential that is no cookie is refused, and not shown: %j',
   async (value) => {
-    const { ask, seen, sidekey } = await carryingHouse(
+    const { ask, seen, sidekey } = await startInjectProxy(
       { cookie: 'sid' },
       { credential: { type: 'api_key', value } },
     );
@@ -235,7 +235,7 @@ test.each(['two words', 'semi;colon-01234', 'com,ma-0123456', 'quo"te-0123456', 
 );
 
 test('nobody is asked about a body that the credential cannot be written into', async () => {
-  const { ask, seen, sidekey } = await carryingHouse(
+  const { ask, seen, sidekey } = await startInjectProxy(
     { json: 'key' },
     { domain: { default: 'approve' }, config: { admin: { listen: '127.0.0.1:0' } } },
   );
@@ -252,7 +252,7 @@ test.each([
   [{ json: 'key' }, json, '{}'],
   [{ form: 'key' }, form, 'a=b'],
 ] as const)('a service that shows what it was sent shows no credential: %j', async (inject, fields, body) => {
-  const { ask } = await carryingHouse(inject, {
+  const { ask } = await startInjectProxy(inject, {
     answer: (it) => ({ body: `you sent ${it.body.toString()}` }),
   });
   const answer = await ask('HTTP/1.1', { method: 'POST', fields, body });
@@ -284,7 +284,7 @@ test('a trailer of the name that the credential is carried in goes no further', 
 });
 
 test('a body that is announced as too long is not asked for', async () => {
-  const { sidekey, upstream, seen } = await carryingHouse({ json: 'key' });
+  const { sidekey, upstream, seen } = await startInjectProxy({ json: 'key' });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(
     `POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Type: application/json\r\n`,

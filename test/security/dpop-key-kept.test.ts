@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { proofKey } from '../../src/schemes/dpop-proof.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import { onHeads } from '../support/granted.ts';
-import { bound, boundKey, boundTo, provingPlace } from '../support/proving-upstream.ts';
+import { bound, boundKey, boundTo, provingPlace } from '../support/dpop-upstream.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { bearerToken } from '../support/sidekey.ts';
 import { startRawUpstream, startUpstream } from '../support/upstream.ts';

@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { grantedTo, onHeads, type Granted } from '../support/granted.ts';
 import { ask, onlyH2, openSession } from '../support/h2-client.ts';
-import { placeholderHouse } from '../support/placeholder-house.ts';
+import { startPlaceholderProxy } from '../support/placeholder-proxy.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
 import { bearerToken } from '../support/sidekey.ts';
 import { startH2Upstream, startRawUpstream, startUpstream, type Upstream } from '../support/upstream.ts';
@@ -177,8 +177,8 @@ const frame = (first: number, payload: string) =>
 
 /** What the client has of a message while it is not complete, and in the end. */
 async function heard(guess: string): Promise<{ readonly left: string; readonly all: string }> {
-  const house = await placeholderHouse({ placeholders: ['websocket'] });
-  const { authority, server } = house.api;
+  const setup = await startPlaceholderProxy({ placeholders: ['websocket'] });
+  const { authority, server } = setup.api;
   const paused = Promise.withResolvers<void>();
   server.on('upgrade', ({ headers }: IncomingMessage, socket: Duplex) => {
     const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
@@ -190,7 +190,7 @@ async function heard(guess: string): Promise<{ readonly left: string; readonly a
     socket.write(frame(0x01, `begin ${guess}`));
     void paused.promise.then(() => socket.end(Buffer.concat([frame(0x80, 'end'), frame(0x88, '')])));
   });
-  const client = await openTunnel(house.sidekey, authority);
+  const client = await openTunnel(setup.sidekey, authority);
   client.send(
     `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
     'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { helpdeskHouse, newTicketRequest, ticketsRequest } from '../support/helpdesk.ts';
+import { startHelpdeskProxy, newTicketRequest, ticketsRequest } from '../support/helpdesk.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
 import { addAgent } from '../support/rights.ts';
 
@@ -20,8 +20,8 @@ async function filesBelow(folder: string): Promise<[path: string, text: string, 
 
 describe('what Sidekey writes down', () => {
   test('holds no token, no secret, no query and no body, wherever one looks', async () => {
-    const house = await helpdeskHouse({ expiresIn: -1 });
-    const { helpdesk, authority, sidekey, client, tokens } = house;
+    const setup = await startHelpdeskProxy({ expiresIn: -1 });
+    const { helpdesk, authority, sidekey, client, tokens } = setup;
     const agentToken = 'agent-token-that-nobody-may-find';
     await addAgent(sidekey.proxy.state.store, 'robot', agentToken);
     const agent = await client();
@@ -49,7 +49,7 @@ describe('what Sidekey writes down', () => {
     ).rejects.toThrow('407');
     await helpdesk.close();
     expect((await ask(ticketsRequest(authority))).status).toBe(502);
-    const opened = await sidekey.proxy.state.grants.open(house.grant.id);
+    const opened = await sidekey.proxy.state.grants.open(setup.grant.id);
     await sidekey.proxy.close();
 
     const credential = opened?.sealed.credential;
@@ -78,7 +78,7 @@ describe('what Sidekey writes down', () => {
   });
 
   test('is for the owner alone', async () => {
-    const { sidekey } = await helpdeskHouse({ expiresIn: 60 });
+    const { sidekey } = await startHelpdeskProxy({ expiresIn: 60 });
     const files = await filesBelow(join(sidekey.folder, 'data'));
     expect(files.length).toBeGreaterThan(2);
     expect(files.filter(([, , mode]) => (mode & 0o077) !== 0)).toEqual([]);

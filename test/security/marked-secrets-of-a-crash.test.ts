@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { program } from '../support/command-line.ts';
-import { houseOf } from '../support/marked-house.ts';
+import { markedHome } from '../support/marked-home.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 describe('a crash shows no secret', () => {
@@ -19,7 +19,7 @@ describe('a crash shows no secret', () => {
   };
 
   test.each(Object.entries(ways))('in the running proxy: %s', async (_what, way) => {
-    const at = await houseOf({});
+    const at = await markedHome({});
     const elsewhere = await tempFolder();
     const preload = join(elsewhere, 'crash.mjs');
     await writeFile(preload, `process.on('SIGUSR2', () => {\n${way(at.marks.mark('it'))};\n});\n`);
@@ -39,7 +39,7 @@ describe('a crash shows no secret', () => {
   });
 
   test('in a command: a library quotes what was handed over', async () => {
-    const at = await houseOf({ providers: { keyed: { audience: ['api.acme.test'] } } });
+    const at = await markedHome({ providers: { keyed: { audience: ['api.acme.test'] } } });
     const preload = join(await tempFolder(), 'crash.mjs');
     const secret = at.marks.token('it');
     await writeFile(

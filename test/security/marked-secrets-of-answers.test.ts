@@ -1,7 +1,7 @@
 /** See marked-secrets.test.ts: here for what others answer, who like to quote what they were sent. */
 import type { RequestListener, ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
-import { houseOf, lookEverywhere, portsOf, requestText, sends } from '../support/marked-house.ts';
+import { markedHome, lookEverywhere, portsOf, requestText, sends } from '../support/marked-home.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { startRawUpstream, startUpstream } from '../support/upstream.ts';
 
@@ -27,7 +27,7 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
       if (head.includes('\r\n\r\n')) socket.end(badly(head), 'latin1');
     });
   });
-  const at = await houseOf({
+  const at = await markedHome({
     // The client is to get what they say, so that one sees that they have said it.
     domains: {
       [upstream.authority]: { grant: 'acme', leak_guard: 'off' },
@@ -117,7 +117,7 @@ test('no byte that the program writes has a secret of what token endpoints answe
       answers.get(name)?.(response, given);
     });
   });
-  const at = await houseOf({
+  const at = await markedHome({
     domains: { [upstream.authority]: { grant: 'acme' } },
     limits: { refresh_timeout: '1s', refresh_wait: '1s' },
     providers: {

@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { startProgram, type Home } from '../support/command-line.ts';
-import { houseOf, lookEverywhere, requestText } from '../support/marked-house.ts';
+import { markedHome, lookEverywhere, requestText } from '../support/marked-home.ts';
 import { everythingBelow } from '../support/marks.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -29,7 +29,7 @@ test('no byte that the program writes has a secret of what is handed over on the
         .end(JSON.stringify({ error: 'invalid_client', error_description: all })),
     );
   });
-  const at = await houseOf({
+  const at = await markedHome({
     domains: { [token.authority]: { grant: 'keyed' } },
     providers: {
       keyed: { audience: [token.authority] },
@@ -157,10 +157,10 @@ test('no byte that the program writes has a secret of what is handed over on the
 }, 60_000);
 
 test('no byte that the program writes has a secret of a config that has one where none belongs, and of what references stand for', async () => {
-  const at = await houseOf({});
+  const at = await markedHome({});
   const { mark, password } = at.marks;
   // What the test wrote is not what the program wrote: it lies elsewhere.
-  const elsewhere = await houseOf({});
+  const elsewhere = await markedHome({});
   const script = elsewhere.at('print-secret');
   const bad: readonly (string | object)[] = [
     acme({ client_secret: mark('literal secret') }),

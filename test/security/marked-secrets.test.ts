@@ -1,11 +1,11 @@
 /**
  * Tokens in audit lines, logs, crash output and world-readable files, each time from a place that nobody had thought of.
- * So here every secret is random, is sent through every door that the program has, and is then looked for in every byte
+ * So here every secret is random, is sent through every input of the program, and is then looked for in every byte
  * that the program wrote, in every form in which it could stand there. What was sent upstream is not the program's
  * writing, and neither are the answers that it passes on.
  */
 import { expect, test } from 'vitest';
-import { houseOf, portsOf, requestText, sends, witness } from '../support/marked-house.ts';
+import { markedHome, portsOf, requestText, sends, witness } from '../support/marked-home.ts';
 import { createMarks, everythingBelow } from '../support/marks.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
 import { startUpstream } from '../support/upstream.ts';
@@ -54,7 +54,7 @@ test('no byte that the program writes has a secret of what agents send, in which
     response.end();
   });
   const open = await startUpstream((_request, response) => response.end());
-  const at = await houseOf({
+  const at = await markedHome({
     domains: {
       [upstream.authority]: { grant: 'acme' },
       [bot.authority]: { grant: 'bot' },
@@ -146,7 +146,7 @@ test('no byte that the program writes has a secret of what agents send, in which
 
   // Who they say they are.
   const wrong = mark('wrong token');
-  const doors = [
+  const authorizations = [
     basic(`ci:${wrong}`),
     basic(`nobody:${wrong}`),
     basic(`${mark('token in the place of the name')}:`),
@@ -161,7 +161,7 @@ test('no byte that the program writes has a secret of what agents send, in which
     `Bearer ${mark('bearer')}`,
     `Digest username="ci", response="${mark('digest')}"`,
   ];
-  for (const value of doors) {
+  for (const value of authorizations) {
     const field = `Proxy-Authorization: ${value}\r\n`;
     const { authority } = upstream;
     await sends(

@@ -27,7 +27,7 @@ async function answerTo(client: RawClient, method: string): Promise<string> {
   }
 }
 
-async function startHouse() {
+async function startSetup() {
   let next: HostileResponse | null = null;
   let hostile: TLSSocket | undefined;
   const served: TLSSocket[] = [];
@@ -83,14 +83,14 @@ const aWhile = () => new Promise((resolve) => setTimeout(resolve, 2_000).unref()
 
 describe('an answer that hides another one', () => {
   test('is its client’s alone: nobody else sees a byte of it', { timeout: 60_000 }, async () => {
-    const house = await startHouse();
+    const setup = await startSetup();
     const outcomes: Record<string, Outcome> = {};
     const expected: Record<string, Outcome> = {};
     for (const row of hostileResponses) {
       const { name, told, kept, method = 'GET' } = row;
       const others = told === 'cut' ? ['200 /second'] : ['200 /second', '200 /again'];
       expected[`${method}: ${name}`] = { told, kept, others };
-      outcomes[`${method}: ${name}`] = await house.attack(row);
+      outcomes[`${method}: ${name}`] = await setup.attack(row);
     }
     expect(outcomes).toEqual(expected);
     expect(Object.keys(outcomes)).toHaveLength(hostileResponses.length);

@@ -25,7 +25,7 @@ interface Seen {
   readonly body: string;
 }
 
-async function house(service = 's3') {
+async function setup(service = 's3') {
   const seen: Seen[] = [];
   const upstream = await startUpstream((request, response) => {
     let body = '';
@@ -58,7 +58,7 @@ async function house(service = 's3') {
 
 describe('a request that is signed', () => {
   test.each(['iam/eu-west-1', 'eu-west-1/iam', 'us-east-1/s3'])('for %s is not sent', async (scope) => {
-    const { ask, seen, sidekey } = await house();
+    const { ask, seen, sidekey } = await setup();
     const answer = await ask(`GET /key HTTP/1.1\r\n${signedFor(scope)}`);
     expect(answer.status).toBe(403);
     expect(problemOf(answer).code).toBe('policy_violation');
@@ -67,14 +67,14 @@ describe('a request that is signed', () => {
   });
 
   test('for its host is sent with our signature and without the client’s', async () => {
-    const { ask, seen } = await house();
+    const { ask, seen } = await setup();
     expect((await ask(`GET /key HTTP/1.1\r\n${signedFor('eu-west-1/s3')}`)).status).toBe(200);
     expect(seen[0]?.authorization).toContain('Credential=AKIAREALREALREALREAL/');
     expect(seen[0]?.authorization).not.toContain(none);
   });
 
   test('twice is not sent', async () => {
-    const { ask, seen } = await house();
+    const { ask, seen } = await setup();
     const answer = await ask(
       `GET /key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F20260101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20990101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=${none} HTTP/1.1\r\n${signedFor('eu-west-1/s3')}`,
     );
@@ -90,7 +90,7 @@ describe('a body', () => {
   const put = (body: string) => `PUT /key HTTP/1.1\r\n${chunks}Content-Length: ${body.length}\r\n`;
 
   test('in chunks has none of the client’s signatures', async () => {
-    const { ask, seen } = await house();
+    const { ask, seen } = await setup();
     expect((await ask(put(chunk + last), chunk + last)).status).toBe(200);
     expect(seen[0]?.body).toHaveLength(chunk.length + last.length);
     expect(seen[0]?.body).not.toContain(none);
@@ -102,7 +102,7 @@ describe('a body', () => {
     ['hides more behind the last chunk', `${last}${chunk}`],
     ['lies of the length of a chunk', `3;chunk-signature=${none}\r\nhello\r\n${last}`],
   ])('that %s never becomes a whole request', async (_, body) => {
-    const { ask, seen } = await house();
+    const { ask, seen } = await setup();
     const answer = await ask(put(body), body);
     expect(answer.status).toBe(400);
     expect(problemOf(answer).detail).toContain('aws-chunked');
@@ -110,7 +110,7 @@ describe('a body', () => {
   });
 
   test('elsewhere is waited for, and signed by its hash', async () => {
-    const { ask, client, seen } = await house('sqs');
+    const { ask, client, seen } = await setup('sqs');
     const asked = await ask('POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n');
     expect(asked.status).toBe(100);
     client.send('{}');

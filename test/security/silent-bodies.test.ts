@@ -8,7 +8,7 @@ import { openTunnel, problemOf } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
-async function house(limits: object, rules: readonly object[] = [{ methods: ['GET', 'POST'] }]) {
+async function setup(limits: object, rules: readonly object[] = [{ methods: ['GET', 'POST'] }]) {
   const { promise: arrived, resolve: arrive } = Promise.withResolvers<void>();
   const listener: RequestListener = (request, response) => {
     arrive();
@@ -31,7 +31,7 @@ const json = 'Content-Type: application/json\r\n';
 
 test('a body that a rule waits for, and that does not come, is refused and its connection closed', async () => {
   const rules = [{ paths: ['/graphql'], graphql: { types: ['query'] } }];
-  const { open, head, sidekey, upstream } = await house({ client_body_idle: '50ms' }, rules);
+  const { open, head, sidekey, upstream } = await setup({ client_body_idle: '50ms' }, rules);
   const client = await open();
   client.send(head('POST /graphql', `${json}Content-Length: 1000\r\n`), '{');
   const answer = await client.response();
@@ -46,7 +46,7 @@ test('a body that a rule waits for, and that does not come, is refused and its c
 });
 
 test('a body that is sent on, and stops coming, is refused and gives its connection to upstream back', async () => {
-  const { open, head, sidekey, upstream } = await house({ client_body_idle: '50ms' });
+  const { open, head, sidekey, upstream } = await setup({ client_body_idle: '50ms' });
   const client = await open();
   client.send(head('POST /slow', 'Content-Length: 1000\r\n'), 'x');
   expect((await client.response()).headers['sidekey-error']).toBe('bad_request');
@@ -60,7 +60,7 @@ test('a body that is sent on, and stops coming, is refused and gives its connect
 
 test('a request for which no connection to upstream comes free is answered, and others are not kept waiting', async () => {
   const limits = { upstream_connections: 1, upstream_connect: '1s', upstream_wait: '10ms' };
-  const { open, head, arrived } = await house(limits);
+  const { open, head, arrived } = await setup(limits);
   const slow = await open();
   slow.send(head('POST /slow', 'Content-Length: 2\r\n'), 'x');
   await arrived;

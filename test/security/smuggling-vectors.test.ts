@@ -30,7 +30,7 @@ interface Outcome {
 /** Whoever waits for what does not come is cut soon, and not when the test ends. */
 const limits = { client_idle: '1s', client_body_idle: '1s', head_timeout: '1s', upstream_head: '1s' };
 
-async function startHouse(scheme: 'http' | 'https') {
+async function startSetup(scheme: 'http' | 'https') {
   const upstream = await startRecording(scheme);
   const { authority: host, url } = upstream;
   const isTunnel = scheme === 'https';
@@ -49,10 +49,10 @@ async function startHouse(scheme: 'http' | 'https') {
   };
   return { upstream, sidekey, place, open, passed };
 }
-type House = Awaited<ReturnType<typeof startHouse>>;
+type Setup = Awaited<ReturnType<typeof startSetup>>;
 
 /** Sends a row that leaves no connection behind. */
-async function refused({ open, place, upstream, passed }: House, row: string): Promise<Outcome> {
+async function refused({ open, place, upstream, passed }: Setup, row: string): Promise<Outcome> {
   const client = await open();
   client.send(bytesOf(row, place));
   const text = await client.ended();
@@ -62,16 +62,16 @@ async function refused({ open, place, upstream, passed }: House, row: string): P
 }
 
 /** Sends a row after which the connection goes on: so many answers are due, and none but they. */
-async function served(house: House, row: string, due: number): Promise<Outcome> {
-  const client = await house.open();
-  client.send(bytesOf(row, house.place));
+async function served(setup: Setup, row: string, due: number): Promise<Outcome> {
+  const client = await setup.open();
+  client.send(bytesOf(row, setup.place));
   const answers: string[] = [];
   for (let i = 0; i < due; i += 1) answers.push(await answerOf(client));
-  const { host, target } = house.place;
+  const { host, target } = setup.place;
   client.send(`GET ${target('/probe')} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
   answers.push(await answerOf(client), await client.ended());
   client.socket.destroy();
-  return { passed: house.passed(), answers };
+  return { passed: setup.passed(), answers };
 }
 
 async function answerOf(client: RawClient): Promise<string> {
@@ -94,17 +94,17 @@ function answersIn(text: string): string[] {
 async function each<Row extends readonly [name: string, ...rest: unknown[]]>(
   scheme: 'http' | 'https',
   rows: readonly Row[],
-  expected: (row: Row, house: House) => Outcome,
-  run: (row: Row, house: House) => Promise<Outcome>,
+  expected: (row: Row, setup: Setup) => Outcome,
+  run: (row: Row, setup: Setup) => Promise<Outcome>,
 ): Promise<void> {
-  const house = await startHouse(scheme);
+  const setup = await startSetup(scheme);
   const outcomes: Record<string, Outcome> = {};
-  for (const row of rows) outcomes[row[0]] = await run(row, house);
-  expect(outcomes).toEqual(Object.fromEntries(rows.map((row) => [row[0], expected(row, house)])));
-  await house.sidekey.proxy.close();
-  for (const connection of house.upstream.recorded) expectPlain(connection, house.place.host);
+  for (const row of rows) outcomes[row[0]] = await run(row, setup);
+  expect(outcomes).toEqual(Object.fromEntries(rows.map((row) => [row[0], expected(row, setup)])));
+  await setup.sidekey.proxy.close();
+  for (const connection of setup.upstream.recorded) expectPlain(connection, setup.place.host);
   // Nothing came when nobody looked.
-  expect(house.passed()).toEqual([]);
+  expect(setup.passed()).toEqual([]);
 }
 
 /** Whatever came on a connection is requests of one reading, each to this host and with the credential once. */
@@ -134,7 +134,7 @@ describe.each(['https', 'http'] as const)(
         scheme,
         refusedHeads,
         ([, , fault]) => ({ passed: [], answers: [because(fault)] }),
-        ([, row], house) => refused(house, row),
+        ([, row], setup) => refused(setup, row),
       );
     });
 
@@ -143,7 +143,7 @@ describe.each(['https', 'http'] as const)(
         scheme,
         refusedBodies,
         ([, , fault]) => ({ passed: [], answers: [because(fault)] }),
-        ([, row], house) => refused(house, row),
+        ([, row], setup) => refused(setup, row),
       );
     });
 
@@ -155,7 +155,7 @@ describe.each(['https', 'http'] as const)(
           passed: [...passed.map(([path, body]) => [path, bytesOf(body, place)]), ['/probe', '']],
           answers: [...passed.map(([path]) => `200 ${path}`), '200 /probe', ''],
         }),
-        ([, row, passed], house) => served(house, row, passed.length),
+        ([, row, passed], setup) => served(setup, row, passed.length),
       );
     });
 
@@ -164,7 +164,7 @@ describe.each(['https', 'http'] as const)(
         scheme,
         behindTheLast,
         () => ({ passed: [], answers: [] }),
-        ([, row], house) => refused(house, row),
+        ([, row], setup) => refused(setup, row),
       );
     });
 
@@ -174,7 +174,7 @@ describe.each(['https', 'http'] as const)(
         scheme,
         refusedHeads.filter(([, row]) => /^[A-Z]/.test(row)),
         () => ({ passed: [], answers: [] }),
-        ([, row], house) => refused(house, good + row),
+        ([, row], setup) => refused(setup, good + row),
       );
     });
 
@@ -186,7 +186,7 @@ describe.each(['https', 'http'] as const)(
           passed: [],
           answers: [expect.stringMatching(/^400 The request has a field that some servers read as /)],
         }),
-        ([, row], house) => refused(house, row),
+        ([, row], setup) => refused(setup, row),
       );
     });
 
@@ -198,8 +198,8 @@ describe.each(['https', 'http'] as const)(
           code === 'bad_request'
             ? { passed: [], answers: [expect.stringMatching(/^400 /)] }
             : { passed: [['/probe', '']], answers: ['421 authority_mismatch', '200 /probe', ''] },
-        ([, row, code], house) =>
-          code === 'bad_request' ? refused(house, `${row}<hidden>`) : served(house, row, 1),
+        ([, row, code], setup) =>
+          code === 'bad_request' ? refused(setup, `${row}<hidden>`) : served(setup, row, 1),
       );
     });
 
@@ -211,15 +211,15 @@ describe.each(['https', 'http'] as const)(
           passed: [...passed.map(([path, body]) => [path, bytesOf(body, place)]), ['/probe', '']],
           answers: [...answers, '200 /probe', ''],
         }),
-        ([, row, answers], house) => served(house, row, answers.length),
+        ([, row, answers], setup) => served(setup, row, answers.length),
       );
     });
   },
 );
 
 test('a CONNECT inside a tunnel has nothing behind it read', async () => {
-  const house = await startHouse('https');
-  expect(await refused(house, 'CONNECT <host> HTTP/1.1\r\nHost: <host>\r\n\r\n<hidden>')).toEqual({
+  const setup = await startSetup('https');
+  expect(await refused(setup, 'CONNECT <host> HTTP/1.1\r\nHost: <host>\r\n\r\n<hidden>')).toEqual({
     passed: [],
     answers: ['400 A CONNECT inside a CONNECT is not carried.'],
   });
@@ -231,17 +231,17 @@ test.each([
   ['whose trailers do not end', chunks('<hex>\r\n<hidden>\r\n0\r\nX: a\r\n')],
   ['that ends in the middle of a chunk', chunks('1<hex>\r\n<hidden>')],
 ])('a body %s is no whole one, and a connection that carried it is not used again', async (_name, row) => {
-  const house = await startHouse('https');
-  const client = await house.open();
-  client.socket.end(bytesOf(row, house.place), 'latin1');
+  const setup = await startSetup('https');
+  const client = await setup.open();
+  client.socket.end(bytesOf(row, setup.place), 'latin1');
   expect(await client.ended()).toBe('');
-  expect(await served(house, post('X: a'), 1)).toEqual({
+  expect(await served(setup, post('X: a'), 1)).toEqual({
     passed: [
       ['/front', ''],
       ['/probe', ''],
     ],
     answers: ['200 /front', '200 /probe', ''],
   });
-  await house.upstream.settled();
-  expect(house.upstream.recorded.flatMap(({ requests }) => requests)).toHaveLength(2);
+  await setup.upstream.settled();
+  expect(setup.upstream.recorded.flatMap(({ requests }) => requests)).toHaveLength(2);
 });

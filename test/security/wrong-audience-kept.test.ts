@@ -4,7 +4,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { acmeHome, visit, type AcmeHome } from '../support/connecting.ts';
+import { acmeHome, visit, type AcmeHome } from '../support/connect-home.ts';
 
 async function connected(at: AcmeHome, ...more: readonly string[]): Promise<unknown> {
   const command = at.begin(['connect', 'acme', '--port', '0', '--no-browser', '--json', ...more]);

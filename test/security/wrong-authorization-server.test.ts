@@ -6,7 +6,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { acmeHome } from '../support/connecting.ts';
+import { acmeHome } from '../support/connect-home.ts';
 import { startUpstream, upstreamCa } from '../support/upstream.ts';
 
 test('a person is told where tokens come from and where they go, where these are two', async () => {

@@ -23,7 +23,7 @@ export interface RunOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Another build of the program; default: the sources. Not for what runs within the process of the test. */
-  readonly door?: string;
+  readonly entryFile?: string;
 }
 
 /** A proxy that runs as a program of its own. */
@@ -117,9 +117,9 @@ function single(config: object): object {
 export async function startProgram(
   args: readonly string[],
   cwd: string,
-  { env = {}, door = program }: RunOptions = {},
+  { env = {}, entryFile = program }: RunOptions = {},
 ): Promise<Running> {
-  const child = spawn(process.execPath, [door, ...args], {
+  const child = spawn(process.execPath, [entryFile, ...args], {
     cwd,
     env: { PATH: process.env['PATH'], HOME: cwd, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -177,12 +177,12 @@ async function runHere(
 export function runProgram(
   args: readonly string[],
   cwd: string,
-  { input = '', env = {}, door = program }: RunOptions = {},
+  { input = '', env = {}, entryFile = program }: RunOptions = {},
 ): Promise<Ran> {
   return new Promise((resolve, reject) => {
     const child = execFile(
       process.execPath,
-      [door, ...args],
+      [entryFile, ...args],
       { cwd, env: { PATH: process.env['PATH'], HOME: cwd, ...env }, encoding: 'utf8' },
       (error, stdout, stderr) => {
         if (error !== null && typeof error.code !== 'number') reject(error);

@@ -12,7 +12,7 @@ import { tempFolder } from './temp-folder.ts';
 const host = 'helpdesk.acme.test';
 
 /** The sample company, a proxy with a grant of alice's for it, and what the company received. */
-export interface HelpdeskHouse {
+export interface HelpdeskProxy {
   readonly helpdesk: Helpdesk;
   readonly authority: string;
   readonly sidekey: TestSidekey;
@@ -25,14 +25,14 @@ export interface HelpdeskHouse {
   readonly second: () => Promise<TestSidekey>;
 }
 
-export interface HelpdeskHouseOptions {
+export interface HelpdeskProxyOptions {
   /** Seconds until the first token ends, as the grant has it; negative: it has ended. */
   readonly expiresIn: number;
   readonly skew?: string;
   readonly limits?: object;
 }
 
-export async function helpdeskHouse(options: HelpdeskHouseOptions): Promise<HelpdeskHouse> {
+export async function startHelpdeskProxy(options: HelpdeskProxyOptions): Promise<HelpdeskProxy> {
   const helpdesk = await startHelpdesk();
   onTestFinished(() => helpdesk.close());
   const authority = `${host}:${helpdesk.port}`;

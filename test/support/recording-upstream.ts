@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { readPlain, type PlainRequest } from './plain-reading.ts';
+import { readPlain, type PlainRequest } from './strict-request.ts';
 import { startRawPlainUpstream, startRawUpstream, type Upstream } from './upstream.ts';
 
 /** What came on one connection of a proxy. */

@@ -39,7 +39,7 @@ export interface TeamOptions {
   readonly domain?: object;
   readonly upstream?: Upstream;
   /** As `RunOptions` has it. */
-  readonly door?: string;
+  readonly entryFile?: string;
   /** Before the start. */
   readonly prepare?: (at: Home, upstream: Upstream) => Promise<void>;
 }
@@ -67,7 +67,7 @@ export async function startTeam(options: TeamOptions = {}): Promise<Team> {
   const at = await home(config);
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   await (options.prepare ?? grantWork)(at, upstream);
-  const running = await at.start(options.door === undefined ? {} : { door: options.door });
+  const running = await at.start(options.entryFile === undefined ? {} : { entryFile: options.entryFile });
   const port = Number(new URL(running.url).port);
   const caPem = await readFile(running.caFile, 'utf8');
   const runFile = at.at('data', `sidekey-workers-${port}.json`);

@@ -11,7 +11,7 @@ import { freePort } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 
 /** What is installed, and not the sources: `npm run bench` builds it first. */
-const door = fileURLToPath(new URL('../../../dist/sidekey.js', import.meta.url));
+const entryFile = fileURLToPath(new URL('../../../dist/sidekey.js', import.meta.url));
 
 const agent = 'bench-agent';
 
@@ -102,7 +102,7 @@ async function prepare(
   const secret = await fill(configFile, token, authorities);
   return {
     command: process.execPath,
-    args: [door, 'start', '--config', configFile],
+    args: [entryFile, 'start', '--config', configFile],
     port,
     proxyUser: `${agent}:${secret}`,
     ca:

@@ -23,7 +23,7 @@ interface Explained {
 }
 
 /** A proxy that runs, with two grants, an agent and a lease; and `explain` beside it, at the same time of day. */
-async function house(
+async function setup(
   domain: object = {},
   bindings: readonly Binding[] = [everything],
   config: Record<string, object> = {},
@@ -86,11 +86,11 @@ async function house(
   return { url, sidekey, store, grants, lease, explain, ask, advance: (ms: number) => (time += ms) };
 }
 
-type House = Awaited<ReturnType<typeof house>>;
+type Setup = Awaited<ReturnType<typeof setup>>;
 
 /** The refusal of the proxy, and what was explained, in the same form. */
 async function both(
-  { ask, explain, url }: House,
+  { ask, explain, url }: Setup,
   userInfo: string | null,
   args: readonly string[],
   fields: readonly string[] = [],
@@ -107,7 +107,7 @@ async function both(
 }
 
 describe('a right that has ended is refused by explain as by the proxy', () => {
-  test.each<[name: string, end: (at: House, lease: LeaseRecord) => unknown, code: string, row: string]>([
+  test.each<[name: string, end: (at: Setup, lease: LeaseRecord) => unknown, code: string, row: string]>([
     ['a lease whose time is over', (at) => at.advance(900_000), 'lease_expired', '✗ lease: '],
     [
       'a lease that was revoked',
@@ -146,7 +146,7 @@ describe('a right that has ended is refused by explain as by the proxy', () => {
       '✗ grant: ',
     ],
   ])('%s', async (_, end, code, row) => {
-    const at = await house();
+    const at = await setup();
     const lease = await at.lease({ maxUses: 1 });
     await end(at, lease);
     const said = await both(at, 'robot:lease', ['--lease', lease.id.slice(0, 8)]);
@@ -155,12 +155,12 @@ describe('a right that has ended is refused by explain as by the proxy', () => {
     expect(said.rows?.at(-1)).toMatch(new RegExp(`^${row}`));
   });
 
-  test.each<[name: string, end: (at: House) => unknown]>([
+  test.each<[name: string, end: (at: Setup) => unknown]>([
     ['a token that was revoked', ({ store }) => store.agentTokens.revoke('robot', null, start)],
     ['a disabled agent', ({ store }) => store.agents.change('robot', { disabledAt: start })],
     ['a grant that is bound no more', ({ store }) => store.bindings.remove('robot', [everything])],
   ])('%s', async (_, end) => {
-    const at = await house();
+    const at = await setup();
     await end(at);
     const said = await both(at, 'robot:own', ['--agent', 'robot']);
     expect(said.explained).toEqual(said.proxy);
@@ -168,7 +168,7 @@ describe('a right that has ended is refused by explain as by the proxy', () => {
   });
 
   test('a lease under the name of another agent, and nobody where everybody shows a token', async () => {
-    const at = await house({}, [everything], {
+    const at = await setup({}, [everything], {
       proxy: { listen: '127.0.0.1:0', authentication: 'required' },
     });
     const { id } = await at.lease();
@@ -186,7 +186,7 @@ const call = (name: string) =>
 
 describe('explain', () => {
   test('shows the lease: its agent, grants, purpose and clocks; and takes nothing from it', async () => {
-    const at = await house();
+    const at = await setup();
     const lease = await at.lease({ idleMs: 300_000, maxUses: 10, uses: 3 });
     const told = await at.explain([at.url, '--lease', lease.id.slice(0, 8)]);
     expect(told).toMatchObject({
@@ -212,7 +212,7 @@ describe('explain', () => {
     [['--agent', 'robot'], ['Sidekey-Grant: a b'], 'robot:own'],
     [[], ['Sidekey-Grant: home'], null],
   ])('chooses among grants as the proxy does: %j %j', async (args, fields, userInfo) => {
-    const at = await house();
+    const at = await setup();
     const explained = await at.explain(['GET', at.url, ...args, ...fields.flatMap((it) => ['--header', it])]);
     const answer = await at.ask('GET', userInfo, fields);
     expect(explained.allowed).toBe(answer.status === 200);
@@ -242,7 +242,7 @@ describe('explain', () => {
     ['another method', { rules: [{ methods: ['POST'] }] }, ['X-HTTP-Method-Override: DELETE'], '{}'],
     ['a body that is too large', { rules: [{ body_size: { max: 3 } }] }, [], '{"a":1}'],
   ])('judges what the request holds as the proxy does: %s', async (_, domain, fields, body) => {
-    const at = await house(domain, [everything], {});
+    const at = await setup(domain, [everything], {});
     await at.store.bindings.remove('robot', [everything]);
     await at.store.bindings.add('robot', [{ kind: 'grant', value: at.grants.work.id }], start);
     const headers = fields.flatMap((it) => ['--header', it]);
@@ -270,7 +270,7 @@ describe('explain', () => {
   ])(
     'judges users by whose grant is used, as the proxy does: robot%s, bound to %s',
     async (chosen, bound, code) => {
-      const at = await house({ default: 'allow', rules: [{ users: ['bob', 'eve'], outcome: 'deny' }] }, []);
+      const at = await setup({ default: 'allow', rules: [{ users: ['bob', 'eve'], outcome: 'deny' }] }, []);
       const bob = await at.sidekey.grant([new URL(at.url).host], { name: 'bobs', user: 'bob' });
       const { id } = bound === 'bob' ? bob : at.grants.work;
       await at.store.bindings.add('robot', [{ kind: 'grant', value: id }], start);
@@ -281,7 +281,7 @@ describe('explain', () => {
   );
 
   test('names each rule with its line, and the time and address that were given count', async () => {
-    const at = await house({
+    const at = await setup({
       rules: [
         { name: 'office', clients: ['10.0.0.0/8'], times: [{ from: '09:00', to: '10:00', zone: 'UTC' }] },
         { name: 'limited', methods: ['PUT'], limits: [{ rate: '10/1m', per: 'agent' }] },
@@ -309,7 +309,7 @@ describe('explain', () => {
   });
 
   test('says that a person is asked, and who has said yes before', async () => {
-    const at = await house(
+    const at = await setup(
       { default: 'allow', rules: [{ name: 'careful', methods: ['DELETE'], outcome: 'approve' }] },
       [everything],
       { approvals: { timeout: '90s' } },
@@ -350,7 +350,7 @@ describe('explain', () => {
     [['--data', 'a', '--data-file', '-'], '--data and --data-file are both given.'],
     [['--data-file', 'none.json'], 'none.json cannot be read (ENOENT).'],
   ])('refuses what is no request: %j', async (args, sentence) => {
-    const at = await house();
+    const at = await setup();
     const told = await at.explain([at.url, ...args]);
     expect(told.exit).toBe(2);
     expect(told.stderr).toContain(sentence);

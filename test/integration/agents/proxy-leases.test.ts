@@ -12,7 +12,7 @@ const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(us
 const key = (value: string) => ({ credential: { type: 'api_key' as const, value } });
 
 /** Grants of two users and two providers, all offered by one domain; an agent, and a clock that the test moves. */
-async function house(bindings: readonly Binding[], agent: { readonly user?: string } = {}) {
+async function setup(bindings: readonly Binding[], agent: { readonly user?: string } = {}) {
   const seen: (string | undefined)[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(request.headers.authorization?.replace('Bearer ', ''));
@@ -74,7 +74,7 @@ describe('what is not bound to an agent', () => {
     ['by Sidekey-Grant', 'robot+user=bob:own', ['Sidekey-Grant: work']],
     ['under a lease', 'robot+user=bob:lease', []],
   ])('looks as if it were not there: %s', async (_name, userInfo, fields) => {
-    const { tunnel, ask, lease, grants, seen } = await house([alices]);
+    const { tunnel, ask, lease, grants, seen } = await setup([alices]);
     await lease('lease', [grants.work.id, grants.bobs.id]);
     const answer = await ask(await tunnel(userInfo), ...fields);
     expect(answer).toMatchObject({ status: 403, reason: 'grant_missing' });
@@ -92,7 +92,7 @@ describe('what is not bound to an agent', () => {
   });
 
   test('is not in the choice: of several grants the one that is bound is no longer ambiguous', async () => {
-    const { tunnel, ask, seen, store, grants } = await house([]);
+    const { tunnel, ask, seen, store, grants } = await setup([]);
     const client = await tunnel('robot:own');
     expect(await ask(client)).toMatchObject({ status: 403, reason: 'grant_missing' });
     await store.bindings.add('robot', [{ kind: 'grant', value: grants.home.id }], start);
@@ -104,7 +104,7 @@ describe('what is not bound to an agent', () => {
   });
 
   test('by a label is what the label is on at this moment', async () => {
-    const { tunnel, ask, seen, store, grants } = await house([{ kind: 'label', value: 'staging' }]);
+    const { tunnel, ask, seen, store, grants } = await setup([{ kind: 'label', value: 'staging' }]);
     const client = await tunnel('robot:own');
     expect(await ask(client)).toMatchObject({ status: 403 });
     await store.grantPolicies.set(grants.bobs.id, { labels: ['staging'] });
@@ -115,7 +115,7 @@ describe('what is not bound to an agent', () => {
   });
 
   test('is offered to a caller on this machine without a token, as before', async () => {
-    const { upstream, sidekey, ask, seen } = await house([]);
+    const { upstream, sidekey, ask, seen } = await setup([]);
     const client = await openTunnel(sidekey, upstream.authority, { fields: [basic('+user=bob:')] });
     expect(await ask(client)).toMatchObject({ status: 200 });
     expect(seen).toEqual(['bob-work']);
@@ -123,7 +123,7 @@ describe('what is not bound to an agent', () => {
 });
 
 test('an agent that acts for a user has the grants of that user where nobody else is named', async () => {
-  const { tunnel, ask, seen, grants } = await house(
+  const { tunnel, ask, seen, grants } = await setup(
     [
       { kind: 'provider', value: 'acme' },
       { kind: 'user', value: 'bob' },
@@ -140,7 +140,7 @@ test('an agent that acts for a user has the grants of that user where nobody els
 
 describe('a lease', () => {
   test('is the password of its agent, and stands in the audit with its agent', async () => {
-    const { tunnel, ask, lease, grants, seen, sidekey } = await house([alices]);
+    const { tunnel, ask, lease, grants, seen, sidekey } = await setup([alices]);
     const { id } = await lease('lease-token-that-nobody-may-find', [grants.home.id]);
     expect(await ask(await tunnel('robot:lease-token-that-nobody-may-find'))).toMatchObject({ status: 200 });
     expect(seen).toEqual(['alice-home']);
@@ -152,7 +152,7 @@ describe('a lease', () => {
   });
 
   test('that has ended is refused inside an open tunnel and at CONNECT, and the audit says whose it was', async () => {
-    const { upstream, tunnel, ask, lease, grants, sidekey, advance, seen } = await house([alices]);
+    const { upstream, tunnel, ask, lease, grants, sidekey, advance, seen } = await setup([alices]);
     const { id } = await lease('lease', [grants.home.id]);
     const client = await tunnel('robot:lease');
     advance(899_999);
@@ -175,7 +175,7 @@ describe('a lease', () => {
   });
 
   test('and its grant have ends apart: each is told from the other', async () => {
-    const { tunnel, ask, lease, grants, store, advance } = await house([alices]);
+    const { tunnel, ask, lease, grants, store, advance } = await setup([alices]);
     const { id } = await lease('lease', [grants.home.id]);
     await store.grantPolicies.set(grants.home.id, { expiresAt: start + 60_000 });
     const client = await tunnel('robot:lease');
@@ -193,7 +193,7 @@ describe('a lease', () => {
   });
 
   test('for a number of requests counts those that get a credential, and neither tunnels nor refusals', async () => {
-    const { tunnel, ask, lease, grants, seen } = await house([alices]);
+    const { tunnel, ask, lease, grants, seen } = await setup([alices]);
     await lease('lease', [grants.home.id], { maxUses: 3 });
     const clients = await Promise.all(Array.from({ length: 5 }, () => tunnel('robot:lease')));
     expect(await ask(clients[0]!, 'Sidekey-Grant: none')).toMatchObject({
@@ -225,7 +225,7 @@ async function inParallel(sidekey: TestSidekey, jobs: readonly ((client: RawClie
 }
 
 test('2,000 leases that end one after the other are each good to the last millisecond, and refused in the next', async () => {
-  const { upstream, sidekey, lease, grants, seen, advance } = await house([alices]);
+  const { upstream, sidekey, lease, grants, seen, advance } = await setup([alices]);
   const seconds = 20;
   const each = 100;
   const secrets = Array.from({ length: seconds * each }, (_, index) => `lease-${index}`);

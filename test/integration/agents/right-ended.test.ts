@@ -14,7 +14,7 @@ const clock = (ms: number) => new Date(ms).toISOString().slice(11, 16);
 const ok = (_request: unknown, response: ServerResponse) => response.end('ok');
 
 /** An upstream with WebSockets at every path and an endless response at `/stream`, and a proxy with a grant for it. */
-async function house(config: Readonly<Record<string, object>> = {}) {
+async function setup(config: Readonly<Record<string, object>> = {}) {
   const upstream = await startUpstream((request, response) => {
     if (request.url === '/stream') response.write('first');
     else response.end('ok');
@@ -79,7 +79,7 @@ const isOpen = ({ socket }: RawClient) => !socket.destroyed && !socket.readableE
 
 describe('what an agent has open', () => {
   test('is cut when its right is taken away, and what others have is not', async () => {
-    const { upstream, sidekey, store, socket, tunnel, stream, now } = await house();
+    const { upstream, sidekey, store, socket, tunnel, stream, now } = await setup();
     const grant = (name: string) => sidekey.grant([upstream.authority], { name });
     const [work, revoked, removed, ended] = [
       await grant('work'),
@@ -139,7 +139,7 @@ describe('what an agent has open', () => {
   });
 
   test('is cut when the lease ends by itself', async () => {
-    const { upstream, sidekey, store, socket, advance, now } = await house();
+    const { upstream, sidekey, store, socket, advance, now } = await setup();
     const { id } = await sidekey.grant([upstream.authority]);
     await addAgent(store, 'robot', 'own');
     const lease = { agent: 'robot', grants: [id], createdAt: now(), expiresAt: now() + 900_000 };
@@ -154,7 +154,7 @@ describe('what an agent has open', () => {
 
 describe('a WebSocket', () => {
   test('is cut when the rules, as they are now, would refuse its handshake, and no other is', async () => {
-    const { upstream, sidekey, socket } = await house();
+    const { upstream, sidekey, socket } = await setup();
     await sidekey.grant([upstream.authority]);
     const [chat, admin] = [await socket(null, '/chat'), await socket(null, '/admin')];
     await sidekey.configure({
@@ -174,7 +174,7 @@ describe('a WebSocket', () => {
   });
 
   test('is cut when the time of day that a rule allows it in is over', async () => {
-    const { upstream, sidekey, socket, advance, now } = await house();
+    const { upstream, sidekey, socket, advance, now } = await setup();
     await sidekey.grant([upstream.authority]);
     await sidekey.configure({
       domains: {

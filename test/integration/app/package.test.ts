@@ -15,12 +15,12 @@ const bearer = 'Bearer key-secret-0123456789';
 
 describe('the built package', { timeout: 120_000 }, () => {
   let folder: string;
-  let door: string;
+  let entryFile: string;
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'sidekey-'));
     const out = join(folder, 'dist');
-    door = join(out, 'sidekey.js');
+    entryFile = join(out, 'sidekey.js');
     await promisify(execFile)(process.execPath, ['build.ts', '--out', out], { cwd: checkout });
     for (const name of ['config', 'package.json', 'node_modules'])
       await symlink(join(checkout, name), join(folder, name));
@@ -33,12 +33,12 @@ describe('the built package', { timeout: 120_000 }, () => {
       seen.push(request.headers.authorization);
       response.end('ok');
     });
-    const { at, spread, stop } = await startTeam({ door, upstream });
+    const { at, spread, stop } = await startTeam({ entryFile, upstream });
     const [first] = await spread();
     expect(first && (await ask(first.client, upstream, '/spread/last'))).toMatchObject({ status: 200 });
     expect(new Set(seen)).toEqual(new Set([bearer]));
     expect((await stop()).exit).toBe(0);
-    expect(await at.program(['audit', 'verify'], { door })).toMatchObject({ exit: 0 });
+    expect(await at.program(['audit', 'verify'], { entryFile })).toMatchObject({ exit: 0 });
   });
 
   test('finds the catalog and refreshes a token: what is loaded when it is needed is there too', async () => {
@@ -65,11 +65,11 @@ describe('the built package', { timeout: 120_000 }, () => {
       '--provider',
       'desk',
     ]);
-    expect(await at.program(['grant', 'refresh', 'desk', '--force'], { door })).toMatchObject({
+    expect(await at.program(['grant', 'refresh', 'desk', '--force'], { entryFile })).toMatchObject({
       exit: 0,
       stderr: '',
     });
-    const listed = await at.program(['provider', 'list'], { door });
+    const listed = await at.program(['provider', 'list'], { entryFile });
     expect(listed).toEqual(await at.program(['provider', 'list']));
     expect(listed.stdout).toContain('github');
   });
@@ -81,7 +81,7 @@ describe('the built package', { timeout: 120_000 }, () => {
     const args = ['run', '--quiet', '--', 'sh', '-c', 'unset NODE_OPTIONS; kill -ALRM $PPID; exec sleep 20'];
     // The config is not named behind what the program is told.
     const env = { NODE_OPTIONS: `--import=${failing}`, SIDEKEY_CONFIG: at.configFile };
-    expect(await at.program(args, { door, env })).toMatchObject({ exit: 1 });
+    expect(await at.program(args, { entryFile, env })).toMatchObject({ exit: 1 });
     expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ agent: 'run', state: 'revoked' }]);
   });
 

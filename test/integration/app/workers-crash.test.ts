@@ -2,7 +2,7 @@
 import { rename, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { aMoment, startTeam, type Team } from '../../support/team.ts';
 
 /** A team whose upstream holds what is asked for under `/held`. */

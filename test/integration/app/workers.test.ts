@@ -6,7 +6,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { home, program } from '../../support/command-line.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { ask, aMoment, startTeam } from '../../support/team.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 
@@ -52,14 +52,14 @@ describe('several workers', timeout, () => {
           { methods: ['GET'], paths: ['/limited'], limits: [{ rate: '7/1d', per: 'rule' }] },
         ],
       },
-      async prepare(house, { authority }) {
-        await house.grant('work', { type: 'api_key', value: 'key-secret-0123456789' }, [
+      async prepare(setup, { authority }) {
+        await setup.grant('work', { type: 'api_key', value: 'key-secret-0123456789' }, [
           '--provider',
           'acme',
           '--audience',
           authority,
         ]);
-        await house.run(['agent', 'add', 'ci', '--grant', 'work']);
+        await setup.run(['agent', 'add', 'ci', '--grant', 'work']);
       },
     });
     const lease = (await at.json([
@@ -116,9 +116,9 @@ describe('several workers', timeout, () => {
           },
         },
       },
-      async prepare(house) {
+      async prepare(setup) {
         const { accessToken, refreshToken } = server.consent('work', { at: 0 });
-        await house.grant('work', {
+        await setup.grant('work', {
           access_token: accessToken,
           refresh_token: refreshToken,
           expires_at: Math.round(Date.now() / 1_000) - 60,

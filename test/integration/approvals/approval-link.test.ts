@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { asked } from '../../support/asked.ts';
+import { asked } from '../../support/approval-proxy.ts';
 
 const answer = (link: string | null, said: string) =>
   fetch(link ?? 'none:', { method: 'POST', body: new URLSearchParams({ answer: said }) });

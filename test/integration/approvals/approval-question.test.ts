@@ -1,7 +1,7 @@
 /** What of a request people are shown, that nobody is asked about what cannot be, and that no wait outlives its question. */
 import { expect, test } from 'vitest';
 import { longestPath } from '../../../src/approvals/approval.ts';
-import { asked } from '../../support/asked.ts';
+import { asked } from '../../support/approval-proxy.ts';
 
 test('a path that nobody can be shown in full is refused, and nobody is asked', async () => {
   const { send, seen, sidekey, told } = await asked();

@@ -2,7 +2,7 @@ import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { program, type Home } from '../../support/command-line.ts';
 import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
-import { waitingPlace } from '../../support/waiting.ts';
+import { waitingPlace } from '../../support/waiting-requests.ts';
 
 const live = (at: Home, ...args: readonly string[]) =>
   runInTerminal([process.execPath, program, 'approve', ...args, '--config', at.configFile], {

@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
-import { waitingPlace } from '../../support/waiting.ts';
+import { waitingPlace } from '../../support/waiting-requests.ts';
 
 const me = userInfo().username;
 const by = `${me} at the command line`;

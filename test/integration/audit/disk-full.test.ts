@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { houseOf, portsOf } from '../../support/marked-house.ts';
+import { markedHome, portsOf } from '../../support/marked-home.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -31,7 +31,7 @@ test.skipIf(!canLimit).each([
   async (_what, room) => {
     let asked = 0;
     const upstream = await startUpstream((_request, response) => response.end(String((asked += 1))));
-    const at = await houseOf({
+    const at = await markedHome({
       domains: { [upstream.authority]: { grant: 'acme' } },
       providers: { acme: { audience: [upstream.authority] } },
     });

@@ -6,7 +6,7 @@ import type { Context } from '../../../src/cli/context.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { type Auth0Options, type Auth0Server, startAuth0 } from '../../support/auth0-server.ts';
 import { home, type Home, type Ran } from '../../support/command-line.ts';
-import { begin, type Begun, visit } from '../../support/connecting.ts';
+import { begin, type Begun, visit } from '../../support/connect-home.ts';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { acmeHome, alice, visit, type AcmeHome, type BeginOptions } from '../../support/connecting.ts';
+import { acmeHome, alice, visit, type AcmeHome, type BeginOptions } from '../../support/connect-home.ts';
 
 const free = ['--no-browser', '--port', '0'];
 

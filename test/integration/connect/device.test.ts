@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { begin } from '../../support/connecting.ts';
-import { deskPlace, grantsOf, type Answer } from '../../support/desk.ts';
+import { begin } from '../../support/connect-home.ts';
+import { homeWithProvider, grantsOf, type Answer } from '../../support/provider-home.ts';
 
 const device = (url: string) => ({
   device_authorization_endpoint: `${url}/device`,
@@ -30,7 +30,7 @@ describe('connect --device', () => {
 
   test('shows where to go and what to type, waits, and stores the grant', async () => {
     const tokens = { access_token: 'access', refresh_token: 'refresh', expires_in: 3600, scope: 'read' };
-    const at = await deskPlace(then(200, tokens), device);
+    const at = await homeWithProvider(then(200, tokens), device);
     const ran = await at.run(['connect', 'desk']);
     expect(ran.exit, ran.stderr).toBe(0);
     expect(ran.stderr).toContain(
@@ -48,7 +48,7 @@ describe('connect --device', () => {
   });
 
   test('tells programs what a person has to do, as one line of JSON', async () => {
-    const at = await deskPlace(then(200, { access_token: 'access' }), device);
+    const at = await homeWithProvider(then(200, { access_token: 'access' }), device);
     const { stderr, stdout } = await at.run(['connect', 'desk', '--device', '--json']);
     expect(JSON.parse(stderr.split('\n')[0] ?? '')).toEqual({
       provider: 'desk',
@@ -86,14 +86,14 @@ describe('connect --device', () => {
     ],
     ['the provider is away', (() => [503, {}]) satisfies Answer, 5, /HTTP 503/],
   ])('says so where %s, and stores nothing', async (_what, answer, exit, message) => {
-    const at = await deskPlace(answer, device);
+    const at = await homeWithProvider(answer, device);
     const ran = await at.run(['connect', 'desk']);
     expect(ran).toMatchObject({ exit, stdout: '', stderr: expect.stringMatching(message) });
     expect(await grantsOf(at)).toEqual([]);
   });
 
   test('ends when the time for the person is up', async () => {
-    const at = await deskPlace(then(400, { error: 'authorization_pending' }), device);
+    const at = await homeWithProvider(then(400, { error: 'authorization_pending' }), device);
     const ran = await begin(['connect', 'desk', '--timeout', '1s', '--config', at.configFile], at.folder)
       .done;
     expect(ran).toMatchObject({ exit: 1, stderr: expect.stringContaining('No answer came within 1s') });
@@ -107,7 +107,7 @@ describe('connect --device', () => {
     ],
     ['no client', { device_authorization_endpoint: 'https://desk.acme.test/device' }, /has no client_id/],
   ])('with %s asks nobody', async (_what, provider, message) => {
-    const at = await deskPlace(
+    const at = await homeWithProvider(
       () => [500, {}],
       () => provider,
     );

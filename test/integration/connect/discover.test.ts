@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { acmeHome, type AcmeHome } from '../../support/connecting.ts';
+import { acmeHome, type AcmeHome } from '../../support/connect-home.ts';
 
 interface Written {
   readonly providers: Readonly<Record<string, Readonly<Record<string, unknown>>>>;

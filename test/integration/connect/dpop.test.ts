@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { deskPlace, grantsOf, type Answer } from '../../support/desk.ts';
+import { homeWithProvider, grantsOf, type Answer } from '../../support/provider-home.ts';
 
 const codes = {
   device_code: 'the-device-code',
@@ -22,7 +22,7 @@ const tokens =
 
 describe('connect, at a provider whose tokens are to be bound to a key', () => {
   test('proves the key to the token endpoint, for just that request', async () => {
-    const at = await deskPlace(tokens({ token_type: 'DPoP' }), desk);
+    const at = await homeWithProvider(tokens({ token_type: 'DPoP' }), desk);
     const ran = await at.run(['connect', 'desk']);
     expect(ran.exit, ran.stderr).toBe(0);
     const [begun, asked] = at.asked;
@@ -41,7 +41,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
     ['says Bearer', { token_type: 'Bearer' }],
     ['says nothing', {}],
   ])('stores nothing where the answer %s', async (_what, type) => {
-    const at = await deskPlace(tokens(type), desk);
+    const at = await homeWithProvider(tokens(type), desk);
     const ran = await at.run(['connect', 'desk']);
     expect(ran).toMatchObject({ exit: 5, stdout: '' });
     expect(ran.stderr).toContain('The Desk gave a token that is bound to no key (token_type is not DPoP)');
@@ -50,7 +50,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
   });
 
   test('asks for a bound token in the place of one that is imported', async () => {
-    const at = await deskPlace(tokens({ token_type: 'DPoP' }), desk);
+    const at = await homeWithProvider(tokens({ token_type: 'DPoP' }), desk);
     const input = '{"access_token":"of-elsewhere","refresh_token":"refresh-1","expires_in":3600}';
     const ran = await at.run(['connect', 'desk', '--import'], { input });
     expect(ran.exit, ran.stderr).toBe(0);
@@ -61,14 +61,14 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
   });
 
   test('stores nothing where what was imported brings a token that is bound to none', async () => {
-    const at = await deskPlace(tokens({ token_type: 'Bearer' }), desk);
+    const at = await homeWithProvider(tokens({ token_type: 'Bearer' }), desk);
     const ran = await at.run(['connect', 'desk', '--import'], { input: 'refresh-1' });
     expect(ran).toMatchObject({ exit: 5, stderr: expect.stringContaining('bound to no key') });
     expect(await grantsOf(at)).toEqual([]);
   });
 
   test('takes no token that is bound to the key of another tool', async () => {
-    const at = await deskPlace(tokens({ token_type: 'DPoP' }), desk);
+    const at = await homeWithProvider(tokens({ token_type: 'DPoP' }), desk);
     const input = '{"access_token":"a","refresh_token":"r","token_type":"DPoP"}';
     const ran = await at.run(['connect', 'desk', '--import'], { input });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('bound to the key of the tool') });
@@ -81,13 +81,13 @@ describe('a definition', () => {
     [{ dpop: true, inject: { header: 'X-Api-Key' } }, 'goes with inject: bearer'],
     [{ dpop: true, flows: ['aws_role'] }, 'does not go with the flow aws_role'],
   ])('%j is refused', async (provider, message) => {
-    const at = await deskPlace(tokens({}), (url) => ({ ...desk(url), ...provider }));
+    const at = await homeWithProvider(tokens({}), (url) => ({ ...desk(url), ...provider }));
     const ran = await at.run(['provider', 'show', 'desk']);
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(message) });
   });
 
   test('says how its tokens are carried', async () => {
-    const at = await deskPlace(tokens({}), desk);
+    const at = await homeWithProvider(tokens({}), desk);
     expect((await at.run(['provider', 'show', 'desk'])).stdout).toMatch(
       /carried as +Authorization: DPoP …, with a proof for each request/,
     );

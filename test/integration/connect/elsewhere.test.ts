@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { acmeHome, visit, type AcmeHome, type BeginOptions } from '../../support/connecting.ts';
+import { acmeHome, visit, type AcmeHome, type BeginOptions } from '../../support/connect-home.ts';
 
 const paste = ['connect', 'acme', '--paste', '--port', '0'];
 

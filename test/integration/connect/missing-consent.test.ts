@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { acmeHome } from '../../support/connecting.ts';
+import { acmeHome } from '../../support/connect-home.ts';
 
 interface Envelope {
   readonly status: number;

@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
-import { acmeHome, visit } from '../../support/connecting.ts';
+import { acmeHome, visit } from '../../support/connect-home.ts';
 
 /** A definition of one's own beside the config: a shop, whose hosts are each customer's. */
 const shop = {

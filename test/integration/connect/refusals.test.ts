@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { onTestFinished, describe, expect, test } from 'vitest';
 import { program } from '../../support/command-line.ts';
-import { acmeHome, alice, secret, visit, type AcmeHome } from '../../support/connecting.ts';
+import { acmeHome, alice, secret, visit, type AcmeHome } from '../../support/connect-home.ts';
 
 const free = ['--no-browser', '--port', '0'];
 

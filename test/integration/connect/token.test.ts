@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { obtainTokens } from '../../../examples/helpdesk/authorization-code.ts';
-import { acmeHome, alice, secret } from '../../support/connecting.ts';
+import { acmeHome, alice, secret } from '../../support/connect-home.ts';
 import { home, type Home } from '../../support/command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 

@@ -1,6 +1,12 @@
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { deskPlace, grantsOf, lastEvent, placeFor, type Answer } from '../../support/desk.ts';
+import {
+  homeWithProvider,
+  grantsOf,
+  lastEvent,
+  homeForProvider,
+  type Answer,
+} from '../../support/provider-home.ts';
 import { startOAuthServer } from '../../support/oauth-server.ts';
 import { aKey, verified } from '../../unit/grants/keys-for-test.ts';
 
@@ -23,7 +29,7 @@ const issued: Answer = (_asked, count) => [
 describe('connect --client-credentials', () => {
   test('gets a token at once from a real authorization server, and the next one by itself', async () => {
     const server = await startOAuthServer();
-    const at = await placeFor(server.issuer, {
+    const at = await homeForProvider(server.issuer, {
       client_id: server.clientId,
       client_secret: 'env:DESK_SECRET',
     });
@@ -43,7 +49,10 @@ describe('connect --client-credentials', () => {
   });
 
   test('keeps what is sent with each request, and the id of a grant that is connected again', async () => {
-    const at = await deskPlace(numbered, () => ({ client_id: 'robot', client_secret: 'env:DESK_SECRET' }));
+    const at = await homeWithProvider(numbered, () => ({
+      client_id: 'robot',
+      client_secret: 'env:DESK_SECRET',
+    }));
     const env = { DESK_SECRET: 'the-secret-of-the-robot' };
     const args = ['connect', 'desk', '--client-credentials', '--param', 'audience=https://api.acme.test'];
     const first = await at.json(args, { env });
@@ -66,7 +75,7 @@ describe('connect --client-credentials', () => {
       /NOT_SET is not set/,
     ],
   ])('with %s asks nobody, and stores nothing', async (_what, provider, exit, message) => {
-    const at = await deskPlace(numbered, () => provider);
+    const at = await homeWithProvider(numbered, () => provider);
     const ran = await at.run(['connect', 'desk', '--client-credentials']);
     expect(ran).toMatchObject({ exit, stdout: '', stderr: expect.stringMatching(message) });
     expect(at.asked).toEqual([]);
@@ -74,7 +83,7 @@ describe('connect --client-credentials', () => {
   });
 
   test('that is refused says why, without the secret, and stores nothing', async () => {
-    const at = await deskPlace(
+    const at = await homeWithProvider(
       () => [401, { error: 'invalid_client', error_description: 'the-secret-of-the-robot is wrong' }],
       () => ({ client_id: 'robot', client_secret: 'env:DESK_SECRET' }),
     );
@@ -95,7 +104,10 @@ describe('connect --client-credentials', () => {
     ['client_secret=hunter2', /--param cannot set client_secret/],
     ['grant_type=password', /--param cannot set grant_type/],
   ])('--param %s is refused', async (param, message) => {
-    const at = await deskPlace(numbered, () => ({ client_id: 'robot', client_secret: 'env:DESK_SECRET' }));
+    const at = await homeWithProvider(numbered, () => ({
+      client_id: 'robot',
+      client_secret: 'env:DESK_SECRET',
+    }));
     const ran = await at.run(['connect', 'desk', '--client-credentials', '--param', param], {
       env: { DESK_SECRET: 's' },
     });
@@ -118,7 +130,7 @@ describe('connect --jwt-bearer', () => {
     });
 
   test('takes a service account as its file says it, and signs anew each time', async () => {
-    const at = await deskPlace(numbered, signing);
+    const at = await homeWithProvider(numbered, signing);
     await writeFile(at.at('key.json'), account(at.url), { mode: 0o600 });
     const args = ['connect', 'desk', '--jwt-bearer', '--key', 'key.json', '--scopes', 'read write'];
     const connected = await at.run(args);
@@ -140,7 +152,7 @@ describe('connect --jwt-bearer', () => {
   });
 
   test('takes a key from standard input, with what a person says of it', async () => {
-    const at = await deskPlace(numbered, signing);
+    const at = await homeWithProvider(numbered, signing);
     const args = [
       '--issuer',
       'app',
@@ -159,7 +171,7 @@ describe('connect --jwt-bearer', () => {
   });
 
   test('refuses a service account of another service, unless a person says that it is meant', async () => {
-    const at = await deskPlace(numbered, signing);
+    const at = await homeWithProvider(numbered, signing);
     const other = account(at.url, { token_uri: 'https://oauth2.other.test/token' });
     const args = ['connect', 'desk', '--jwt-bearer', '--key', '-'];
     const ran = await at.run(args, { input: other });
@@ -175,7 +187,7 @@ describe('connect --jwt-bearer', () => {
   });
 
   test('says that a key lies open', async () => {
-    const at = await deskPlace(numbered, signing);
+    const at = await homeWithProvider(numbered, signing);
     await writeFile(at.at('key.json'), account(at.url));
     await chmod(at.at('key.json'), 0o644);
     const ran = await at.run(['connect', 'desk', '--jwt-bearer', '--key', 'key.json']);
@@ -190,7 +202,7 @@ describe('connect --jwt-bearer', () => {
     ['half a service account', ['--key', '-'], '{"private_key":"hunter2"}', /lacks its client_email/],
     ['nobody who signs', ['--key', '-'], key.privateKey, /issuer of the assertions is missing/],
   ])('with %s is refused', async (_what, args, input, message) => {
-    const at = await deskPlace(numbered, signing);
+    const at = await homeWithProvider(numbered, signing);
     const ran = await at.run(['connect', 'desk', '--jwt-bearer', ...args], { input });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringMatching(message) });
     expect(ran.stderr).not.toContain('hunter2');
@@ -198,7 +210,7 @@ describe('connect --jwt-bearer', () => {
   });
 
   test('that is refused points to the clock and the key', async () => {
-    const at = await deskPlace(
+    const at = await homeWithProvider(
       () => [400, { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' }],
       signing,
     );
@@ -213,7 +225,7 @@ describe('connect --jwt-bearer', () => {
 
 describe('connect --token-exchange', () => {
   test('reads the token anew for each exchange, wherever it was named from', async () => {
-    const at = await deskPlace(numbered, exchanging);
+    const at = await homeWithProvider(numbered, exchanging);
     await writeFile(at.at('subject'), 'subject-1\n', { mode: 0o600 });
     await at.json([
       'connect',
@@ -240,7 +252,7 @@ describe('connect --token-exchange', () => {
   });
 
   test('keeps a token from standard input, and takes an actor’s from its reference', async () => {
-    const at = await deskPlace(numbered, exchanging);
+    const at = await homeWithProvider(numbered, exchanging);
     const env = { ACTOR: 'the-actor' };
     await at.json(['connect', 'desk', '--token-exchange', '--actor-token', 'env:ACTOR'], {
       input: 'the-subject\n',
@@ -258,7 +270,7 @@ describe('connect --token-exchange', () => {
   });
 
   test('that is refused for good wants a new token, and says how', async () => {
-    const at = await deskPlace(
+    const at = await homeWithProvider(
       (asked, count) =>
         count === 1 ? numbered(asked, count) : [400, { error: 'invalid_grant', error_description: 'gone' }],
       exchanging,
@@ -282,7 +294,7 @@ describe('connect --token-exchange', () => {
     ['nothing to exchange', [], '', /is empty/],
     ['a file that is not there', ['--subject-token', 'file:nowhere'], '', /cannot be read/],
   ])('with %s is refused', async (_what, args, input, message) => {
-    const at = await deskPlace(numbered, exchanging);
+    const at = await homeWithProvider(numbered, exchanging);
     const ran = await at.run(['connect', 'desk', '--token-exchange', ...args], { input });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringMatching(message) });
     expect(ran.stderr).not.toContain('hunter2');
@@ -294,7 +306,7 @@ describe('connect --installation-id', () => {
   const key = aKey('RS256');
 
   test('gets tokens of the installation, with the key of the app', async () => {
-    const at = await deskPlace(issued, app);
+    const at = await homeWithProvider(issued, app);
     await writeFile(at.at('app.pem'), key.privateKey, { mode: 0o600 });
     const args = ['--app-id', 'Iv23li', '--installation-id', '42', '--key', 'app.pem'];
     expect(await at.json(['connect', 'desk', ...args])).toMatchObject({ state: 'active', refreshable: true });
@@ -307,7 +319,7 @@ describe('connect --installation-id', () => {
   });
 
   test('that is gone wants to be installed again', async () => {
-    const at = await deskPlace(
+    const at = await homeWithProvider(
       (asked, count) => (count === 1 ? issued(asked, count) : [404, { message: 'Not Found' }]),
       app,
     );
@@ -323,7 +335,7 @@ describe('connect --installation-id', () => {
     ['no number', ['--app-id', '17', '--installation-id', 'x/../y'], /is not a number/],
     ['what is no app', ['--app-id', 'a b', '--installation-id', '42'], /not the ID of an app/],
   ])('with %s is refused', async (_what, args, message) => {
-    const at = await deskPlace(issued, app);
+    const at = await homeWithProvider(issued, app);
     const ran = await at.run(['connect', 'desk', ...args, '--key', '-'], { input: key.privateKey });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringMatching(message) });
     expect(at.asked).toEqual([]);

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home, type Home } from '../../support/command-line.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../support/upstream.ts';
 
 interface Place {

@@ -6,7 +6,7 @@ import { requestTokens } from '../../../examples/helpdesk/authorization-code.ts'
 import type { ReceivedRequest } from '../../../examples/helpdesk/helpdesk.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openState } from '../../../src/app/state.ts';
-import { acmeHome, secret, type AcmeHome } from '../../support/connecting.ts';
+import { acmeHome, secret, type AcmeHome } from '../../support/connect-home.ts';
 import { home } from '../../support/command-line.ts';
 
 async function connected(): Promise<AcmeHome> {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { startCompanyProxy } from '../../support/company-proxy.ts';
-import { getThrough } from '../../support/get-through.ts';
-import { helpdeskHouse, ticketsRequest } from '../../support/helpdesk.ts';
+import { getThrough } from '../../support/proxied-get.ts';
+import { startHelpdeskProxy, ticketsRequest } from '../../support/helpdesk.ts';
 import { openClient, problemOf, rawClient } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { squidMissing, startSquid } from '../../support/squid.ts';
@@ -81,7 +81,7 @@ describe('through the company’s proxy', () => {
   });
 
   test('goes a refresh of a token, and the request that waits for it', async () => {
-    const { helpdesk, authority, client, sidekey, tokens } = await helpdeskHouse({ expiresIn: -1 });
+    const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     const company = await startCompanyProxy();
     await sidekey.configure({
       upstream: {

@@ -14,7 +14,7 @@ interface Seen {
 
 async function collecting() {
   const seen: Seen[] = [];
-  const house = await granted((request, response) => {
+  const setup = await granted((request, response) => {
     let body = '';
     request.setEncoding('latin1').on('data', (text: string) => (body += text));
     request.on('end', () => {
@@ -29,9 +29,9 @@ async function collecting() {
       response.end('ok');
     });
   });
-  const client = await openTunnel(house.sidekey, house.upstream.authority);
-  const host = `Host: ${house.upstream.authority}\r\n`;
-  return { ...house, seen, client, host };
+  const client = await openTunnel(setup.sidekey, setup.upstream.authority);
+  const host = `Host: ${setup.upstream.authority}\r\n`;
+  return { ...setup, seen, client, host };
 }
 
 describe('the framing of a request', () => {

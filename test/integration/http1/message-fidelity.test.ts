@@ -6,13 +6,13 @@ import { bearerToken } from '../../support/sidekey.ts';
 /** An upstream that keeps the heads it gets, byte by byte, and answers with these bytes. */
 async function recording(answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok') {
   const heads: string[] = [];
-  const house = await grantedRaw((socket) => {
+  const setup = await grantedRaw((socket) => {
     onHeads(socket, (head) => {
       heads.push(head);
       socket.write(answer, 'latin1');
     });
   });
-  return { ...house, heads };
+  return { ...setup, heads };
 }
 
 describe('a request that goes on', () => {

@@ -143,7 +143,7 @@ describe('a side of a blind tunnel that ends', () => {
 /** Kills each connection at its second request. */
 const mortal = async (limits = {}) => {
   const seen: string[] = [];
-  const house = await grantedRaw(
+  const setup = await grantedRaw(
     (socket) => {
       let text = '';
       let count = 0;
@@ -159,10 +159,10 @@ const mortal = async (limits = {}) => {
     },
     { config: { limits } },
   );
-  const client = await openTunnel(house.sidekey, house.upstream.authority);
+  const client = await openTunnel(setup.sidekey, setup.upstream.authority);
   const ask = async (method: string, body: string) => {
     client.send(
-      `${method} / HTTP/1.1\r\nHost: ${house.upstream.authority}\r\n${body === '' ? '' : 'Content-Length: 4\r\n'}\r\n${body}`,
+      `${method} / HTTP/1.1\r\nHost: ${setup.upstream.authority}\r\n${body === '' ? '' : 'Content-Length: 4\r\n'}\r\n${body}`,
     );
     return (await client.response()).status;
   };

@@ -11,7 +11,7 @@ import { openClient, openLayers } from '../../support/raw-client.ts';
 import { startH2Upstream, startUpstream, upstreamHost } from '../../support/upstream.ts';
 
 /** An upstream that answers nothing whole, and a proxy that has room for one connection. */
-async function lasting(kind: Kind): Promise<House> {
+async function lasting(kind: Kind): Promise<Setup> {
   const begun = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<void>();
   if (kind === 'webSocket') {
@@ -35,7 +35,7 @@ async function lasting(kind: Kind): Promise<House> {
 
 const oneConnection = { config: { limits: { client_connections: 1 } } };
 
-interface House extends Granted {
+interface Setup extends Granted {
   /** What was asked has come to the upstream. */
   readonly begun: Promise<void>;
   /** The upstream is rid of it. */
@@ -62,7 +62,7 @@ function begin(client: FrameClient, kind: Kind): Promise<void> {
 }
 
 /** Everything that the departed client held is free again. */
-async function expectNothingLeft({ ended, sidekey }: House, kind: Kind): Promise<void> {
+async function expectNothingLeft({ ended, sidekey }: Setup, kind: Kind): Promise<void> {
   await ended;
   await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({
     // A WebSocket has no end of its own that could be missed.
@@ -75,13 +75,13 @@ async function expectNothingLeft({ ended, sidekey }: House, kind: Kind): Promise
 
 describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
   test.each(kinds)('during a %s ends what is under way, and its connection', async (kind) => {
-    const house = await lasting(kind);
-    const client = await openFrames(house.sidekey, house.upstream.authority);
+    const setup = await lasting(kind);
+    const client = await openFrames(setup.sidekey, setup.upstream.authority);
     await begin(client, kind);
-    await house.begun;
+    await setup.begun;
     client.leave(how);
     await client.closed();
-    await expectNothingLeft(house, kind);
+    await expectNothingLeft(setup, kind);
   });
 
   test('behind its handshake ends its connection', async () => {
@@ -106,8 +106,8 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
 });
 
 test.each(kinds)('a program killed during a %s over HTTP/2 leaves nothing behind', async (kind) => {
-  const house = await lasting(kind);
-  const { sidekey, upstream } = house;
+  const setup = await lasting(kind);
+  const { sidekey, upstream } = setup;
   const file = fileURLToPath(new URL('../../support/h2-program.ts', import.meta.url));
   const program = spawn(
     process.execPath,
@@ -118,11 +118,11 @@ test.each(kinds)('a program killed during a %s over HTTP/2 leaves nothing behind
     },
   );
   onTestFinished(() => void program.kill('SIGKILL'));
-  await house.begun;
+  await setup.begun;
   const exited = new Promise((resolve) => void program.once('exit', resolve));
   program.kill('SIGKILL');
   await exited;
-  await expectNothingLeft(house, kind);
+  await expectNothingLeft(setup, kind);
 });
 
 test('the stream of a departed client is reset at an upstream of HTTP/2', async () => {

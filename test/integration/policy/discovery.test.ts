@@ -11,7 +11,7 @@ const token = 'agent-token-0123456789';
 const readOnly = { rules: [{ name: 'look', methods: ['GET', 'HEAD'] }] };
 
 /** Grants `acme` and `secret-project`, each with a host of its own; nobody listens there. */
-async function house(options: SidekeyOptions = {}): Promise<TestSidekey> {
+async function setup(options: SidekeyOptions = {}): Promise<TestSidekey> {
   const sidekey = await startSidekey({
     domains: {
       'api.acme.test': { grant: 'acme', ...readOnly },
@@ -36,7 +36,7 @@ async function eventsOf(sidekey: TestSidekey): Promise<readonly string[]> {
 
 describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => {
   test('says as text what may be called, with which grant, and what not', async () => {
-    const sidekey = await house();
+    const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, own);
     expect(answer).toMatchObject({ status: 200, exitCode: 0 });
     expect(answer.head.toLowerCase()).toContain('content-type: text/plain; charset=utf-8');
@@ -74,7 +74,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
     ['on another port', ['http://sidekey.internal:8080/index.json']],
     ['with its name written otherwise', ['http://SIDEKEY.Internal./index.json']],
   ])('answers in JSON, %s', async (_name, options) => {
-    const sidekey = await house();
+    const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, '--cacert', sidekey.caFile, ...options);
     expect(answer).toMatchObject({ status: 200, exitCode: 0 });
     expect(JSON.parse(answer.body)).toMatchObject({
@@ -100,7 +100,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
   });
 
   test('HEAD has the same head and no body', async () => {
-    const sidekey = await house();
+    const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, '--head', own);
     expect(answer).toMatchObject({ status: 200, body: '' });
     expect(answer.head).toMatch(/^Content-Length: [1-9][0-9]{2,}\r$/m);
@@ -110,7 +110,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
     ['another method', ['-X', 'POST', '-d', 'x', own], 405, 'method_not_allowed'],
     ['another path', [`${own}grants`], 404, 'not_found'],
   ])('refuses %s, as it refuses anything', async (_name, options, status, code) => {
-    const sidekey = await house();
+    const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, ...options);
     expect(answer).toMatchObject({ status });
     expect(answer.head).toContain(`Sidekey-Error: ${code}`);
@@ -122,7 +122,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
   test.each([[[own]], [[own, '-p']], [['https://sidekey.internal/']]])(
     'tells nobody who is not known where agents are required: %j',
     async (options) => {
-      const sidekey = await house(required);
+      const sidekey = await setup(required);
       const answer = await curl('-x', sidekey.url, '--cacert', sidekey.caFile, ...options);
       expect(answer.status || answer.connectStatus).toBe(407);
       expect(answer.body).not.toContain('acme');
@@ -146,7 +146,7 @@ describe('what is told', () => {
   }
 
   test('an agent hears of what is bound to it, and of nothing else', async () => {
-    const sidekey = await house(required);
+    const sidekey = await setup(required);
     const bindings: readonly Binding[] = [{ kind: 'provider', value: 'acme' }];
     await addAgent(sidekey.proxy.state.store, 'robot', token, { bindings });
     const { text, json } = await ask(sidekey, token);
@@ -162,7 +162,7 @@ describe('what is told', () => {
   });
 
   test('a lease has its purpose and its end, and reaches no further than it was made for', async () => {
-    const sidekey = await house(required);
+    const sidekey = await setup(required);
     const { store, grants } = sidekey.proxy.state;
     await addAgent(store, 'robot', token, { bindings: [everything] });
     const [acme] = await grants.find('acme');
@@ -186,7 +186,7 @@ describe('what is told', () => {
   });
 
   test('a grant of no use comes with the refusal that it means, and the command that mends it', async () => {
-    const sidekey = await house();
+    const sidekey = await setup();
     const { grants } = sidekey.proxy.state;
     const [acme] = await grants.find('acme');
     if (acme === undefined) throw new Error('no grant');
@@ -205,7 +205,7 @@ describe('what is told', () => {
   });
 
   test('of several grants it is said how to choose, and a missing one is told to who has no token', async () => {
-    const sidekey = await house();
+    const sidekey = await setup();
     await sidekey.grant(['api.acme.test'], { name: 'acme-two' });
     await sidekey.configure({ domains: { 'api.acme.test': { grant: 'acme' }, 'x.test': { grant: 'none' } } });
     // An exact name goes before a provider of that name; of a provider there are two.
@@ -226,7 +226,7 @@ describe('what is told', () => {
       { name: 'mine', methods: ['GET'], agents: ['robot'] },
       { name: 'theirs', methods: ['POST'], agents: ['hal-9000'] },
     ];
-    const sidekey = await house({ domains: { 'api.acme.test': { grant: 'acme', rules } }, ...required });
+    const sidekey = await setup({ domains: { 'api.acme.test': { grant: 'acme', rules } }, ...required });
     await addAgent(sidekey.proxy.state.store, 'robot', token);
     const { text, json } = await ask(sidekey, token);
     expect(json.hosts).toMatchObject([{ rules: [{ name: 'mine', text: 'methods GET' }], read_only: true }]);
@@ -235,7 +235,7 @@ describe('what is told', () => {
 });
 
 test('unlisted hosts may be tunnelled: this one is answered all the same, and not dialed', async () => {
-  const sidekey = await house({ config: { proxy: { listen: '127.0.0.1:0', unmatched_hosts: 'tunnel' } } });
+  const sidekey = await setup({ config: { proxy: { listen: '127.0.0.1:0', unmatched_hosts: 'tunnel' } } });
   const client = await openClient(sidekey);
   client.send('CONNECT sidekey.internal:80 HTTP/1.1\r\nHost: sidekey.internal:80\r\n\r\n');
   expect(await client.response('CONNECT')).toMatchObject({ status: 200 });
@@ -245,7 +245,7 @@ test('unlisted hosts may be tunnelled: this one is answered all the same, and no
 });
 
 test('a Host that differs is refused here, too', async () => {
-  const sidekey = await house();
+  const sidekey = await setup();
   const client = await openClient(sidekey);
   client.send(`GET ${own} HTTP/1.1\r\nHost: api.acme.test\r\n\r\n`);
   const answer = await client.response();

@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home, startProgram } from '../../support/command-line.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 /** A provider whose refresh token stays the same, and that answers the proxy `first` when it is let go. */

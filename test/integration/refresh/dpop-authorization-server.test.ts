@@ -12,7 +12,7 @@ import {
 import { renew } from '../../../src/oauth/renewal.ts';
 import { createNonces, newDpopKey } from '../../../src/schemes/dpop-proof.ts';
 import { home, type Home } from '../../support/command-line.ts';
-import { begin, visit } from '../../support/connecting.ts';
+import { begin, visit } from '../../support/connect-home.ts';
 import { type DpopServer, startDpopServer } from '../../support/dpop-server.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';

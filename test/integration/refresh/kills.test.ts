@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home } from '../../support/command-line.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 import { upstreamCa, upstreamHost } from '../../support/upstream.ts';
 

@@ -13,7 +13,7 @@ import type { AuditLine } from '../../../src/audit/event.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { OpenedGrant, Registry } from '../../../src/grants/registry.ts';
 import { home, type Home, type Running, startProgram } from '../../support/command-line.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import {
   startTokenServer,
   type TokenEnd,

@@ -11,10 +11,10 @@ import {
 import { describe, expect, test } from 'vitest';
 import { placeholderCodes } from '../../../src/app/state.ts';
 import { anyone, plainForm } from '../../../src/placeholders/codes.ts';
-import { helpdeskHouse, type HelpdeskHouse, ticketsRequest } from '../../support/helpdesk.ts';
+import { startHelpdeskProxy, type HelpdeskProxy, ticketsRequest } from '../../support/helpdesk.ts';
 import { problemOf, type RawResponse } from '../../support/raw-client.ts';
 
-interface Desk extends HelpdeskHouse {
+interface Desk extends HelpdeskProxy {
   readonly placeholder: string;
   readonly post: (body: string, ...fields: readonly string[]) => Promise<RawResponse>;
   /** For a library of OAuth, which is a program in the agent here. */
@@ -25,17 +25,17 @@ interface Desk extends HelpdeskHouse {
 }
 
 async function desk(expiresIn: number): Promise<Desk> {
-  const house = await helpdeskHouse({ expiresIn });
-  const placeholder = placeholderCodes(house.sidekey.proxy.state.vault).make(
+  const setup = await startHelpdeskProxy({ expiresIn });
+  const placeholder = placeholderCodes(setup.sidekey.proxy.state.vault).make(
     plainForm,
     anyone,
-    house.grant.id,
+    setup.grant.id,
   );
   const post: Desk['post'] = async (body, ...fields) => {
-    const client = await house.client();
+    const client = await setup.client();
     const head = [
       `POST /token HTTP/1.1`,
-      `Host: ${house.authority}`,
+      `Host: ${setup.authority}`,
       `Content-Length: ${body.length}`,
       ...fields,
     ];
@@ -43,7 +43,7 @@ async function desk(expiresIn: number): Promise<Desk> {
     return client.response();
   };
   return {
-    ...house,
+    ...setup,
     placeholder,
     post,
     async through(_url, { body, headers }) {
@@ -65,85 +65,85 @@ const refresh = (token: string) =>
 
 describe('a program that refreshes its token by itself', () => {
   test('gets its placeholder, which opens the API, while the provider sees one refresh', async () => {
-    const house = await desk(-1);
-    house.helpdesk.expireAllAccessTokens();
-    const as = { issuer: house.helpdesk.issuer, token_endpoint: `${house.helpdesk.issuer}/token` };
+    const setup = await desk(-1);
+    setup.helpdesk.expireAllAccessTokens();
+    const as = { issuer: setup.helpdesk.issuer, token_endpoint: `${setup.helpdesk.issuer}/token` };
     const request = await refreshTokenGrantRequest(
       as,
       { client_id: 'any' },
       ClientSecretPost('any'),
-      house.placeholder,
+      setup.placeholder,
       {
-        [customFetch]: house.through,
+        [customFetch]: setup.through,
       },
     );
     const tokens = await processRefreshTokenResponse(as, { client_id: 'any' }, request);
     expect(tokens).toMatchObject({
-      access_token: house.placeholder,
-      refresh_token: house.placeholder,
+      access_token: setup.placeholder,
+      refresh_token: setup.placeholder,
       token_type: 'bearer',
       scope: expect.stringContaining('read:tickets'),
     });
     expect(tokens.expires_in).toBeGreaterThan(0);
-    expect(house.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
+    expect(setup.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
 
-    const agent = await house.client();
+    const agent = await setup.client();
     agent.send(
-      ticketsRequest(house.authority).replace(
+      ticketsRequest(setup.authority).replace(
         '\r\n\r\n',
         `\r\nAuthorization: Bearer ${tokens.access_token}\r\n\r\n`,
       ),
     );
     expect(await agent.response()).toMatchObject({ status: 200 });
     // What the provider answered is in the grant, and the token is not asked for twice.
-    expect(house.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
-    expect(house.tokens).toHaveLength(1);
+    expect(setup.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
+    expect(setup.tokens).toHaveLength(1);
   });
 
   test('is on record, with the grant and without a secret', async () => {
-    const house = await desk(3_600);
-    const answer = await house.post(refresh(house.placeholder), form);
+    const setup = await desk(3_600);
+    const answer = await setup.post(refresh(setup.placeholder), form);
     expect(answer.headers).toMatchObject({ 'cache-control': 'no-store', 'content-type': 'application/json' });
-    expect(await house.sidekey.audited(({ event }) => event === 'token.answered')).toMatchObject({
-      grant: house.grant.id,
+    expect(await setup.sidekey.audited(({ event }) => event === 'token.answered')).toMatchObject({
+      grant: setup.grant.id,
       method: 'POST',
       path: '/token',
       outcome: 'ok',
     });
-    const token = house.helpdesk.tokenRequestCount('refresh_token');
+    const token = setup.helpdesk.tokenRequestCount('refresh_token');
     expect(token).toBe(0);
-    expect(JSON.stringify(await house.sidekey.audit())).not.toContain(house.placeholder);
-    expect(house.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
+    expect(JSON.stringify(await setup.sidekey.audit())).not.toContain(setup.placeholder);
+    expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
   });
 
   test('as a client with a secret shows it there, in the form or in Basic', async () => {
-    const house = await desk(3_600);
-    const as = { issuer: house.helpdesk.issuer, token_endpoint: `${house.helpdesk.issuer}/token` };
-    for (const auth of [ClientSecretPost(house.placeholder), ClientSecretBasic(house.placeholder)]) {
+    const setup = await desk(3_600);
+    const as = { issuer: setup.helpdesk.issuer, token_endpoint: `${setup.helpdesk.issuer}/token` };
+    for (const auth of [ClientSecretPost(setup.placeholder), ClientSecretBasic(setup.placeholder)]) {
       const request = await clientCredentialsGrantRequest(
         as,
         { client_id: 'any' },
         auth,
         {},
-        { [customFetch]: house.through },
+        { [customFetch]: setup.through },
       );
       const tokens = await processClientCredentialsResponse(as, { client_id: 'any' }, request);
-      expect(tokens.access_token).toBe(house.placeholder);
+      expect(tokens.access_token).toBe(setup.placeholder);
       expect(tokens.refresh_token).toBeUndefined();
     }
   });
 
   test('in JSON is understood, too', async () => {
-    const house = await desk(3_600);
-    const body = JSON.stringify({ grant_type: 'refresh_token', refresh_token: house.placeholder });
-    const answer = await house.post(body, 'Content-Type: application/json');
-    expect(JSON.parse(answer.body)).toMatchObject({ access_token: house.placeholder });
+    const setup = await desk(3_600);
+    const body = JSON.stringify({ grant_type: 'refresh_token', refresh_token: setup.placeholder });
+    const answer = await setup.post(body, 'Content-Type: application/json');
+    expect(JSON.parse(answer.body)).toMatchObject({ access_token: setup.placeholder });
   });
 
   test('hears why there is no token, as for any request', async () => {
-    const house = await desk(-1);
-    house.helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
-    const answer = await house.post(refresh(house.placeholder), form);
+    const setup = await desk(-1);
+    setup.helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
+    const answer = await setup.post(refresh(setup.placeholder), form);
     expect(answer).toMatchObject({ status: 424, reason: 'reauth_required' });
     expect(problemOf(answer).hint).toContain('sidekey grant add acme');
   });
@@ -151,19 +151,19 @@ describe('a program that refreshes its token by itself', () => {
   test.each(['authorization_code', 'password', ''])(
     'with the grant type %j is refused: no placeholder stands for that',
     async (type) => {
-      const house = await desk(3_600);
-      const answer = await house.post(`grant_type=${type}&client_secret=${house.placeholder}`, form);
+      const setup = await desk(3_600);
+      const answer = await setup.post(`grant_type=${type}&client_secret=${setup.placeholder}`, form);
       expect(answer.reason).toBe('placeholder_misused');
-      expect(house.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
+      expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
     },
   );
 
   test.each(['null', '5', '[]', '{"toString":null,"valueOf":null}'])(
     'with the grant type %s in JSON is refused, and no failure',
     async (type) => {
-      const house = await desk(3_600);
-      const body = `{"grant_type":${type},"refresh_token":"${house.placeholder}"}`;
-      expect(await house.post(body, 'Content-Type: application/json')).toMatchObject({
+      const setup = await desk(3_600);
+      const body = `{"grant_type":${type},"refresh_token":"${setup.placeholder}"}`;
+      expect(await setup.post(body, 'Content-Type: application/json')).toMatchObject({
         status: 403,
         reason: 'placeholder_misused',
       });
@@ -171,36 +171,36 @@ describe('a program that refreshes its token by itself', () => {
   );
 
   test('cannot hide its placeholder behind what is read of it', async () => {
-    const house = await desk(3_600);
-    const answer = await house.post(`pad=${'x'.repeat(100_000)}&${refresh(house.placeholder)}`, form);
+    const setup = await desk(3_600);
+    const answer = await setup.post(`pad=${'x'.repeat(100_000)}&${refresh(setup.placeholder)}`, form);
     expect(answer.reason).toBe('body_too_large');
-    expect(house.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
+    expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
   });
 
   test.each(['//token', '/Token', '/%74oken', '/token/', '/x/../token', '/token;v=1?a=b'])(
     'at %s is at the token endpoint, whatever the server takes that for',
     async (path) => {
-      const house = await desk(3_600);
-      const client = await house.client();
-      const body = refresh(house.placeholder);
+      const setup = await desk(3_600);
+      const client = await setup.client();
+      const body = refresh(setup.placeholder);
       client.send(
-        `POST ${path} HTTP/1.1\r\nHost: ${house.authority}\r\n${form}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+        `POST ${path} HTTP/1.1\r\nHost: ${setup.authority}\r\n${form}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
       );
-      expect(JSON.parse((await client.response()).body)).toMatchObject({ access_token: house.placeholder });
-      expect(house.received).toEqual([]);
+      expect(JSON.parse((await client.response()).body)).toMatchObject({ access_token: setup.placeholder });
+      expect(setup.received).toEqual([]);
     },
   );
 
   test('with a token of its own, or the placeholder of somebody else, is not answered', async () => {
-    const house = await desk(3_600);
-    await house.post(refresh('its-own-token'), form);
-    expect(house.received.filter(({ url }) => url.startsWith('/token'))).toHaveLength(1);
-    const codes = placeholderCodes(house.sidekey.proxy.state.vault);
-    const foreign = codes.make(plainForm, 'lease 1', house.grant.id);
-    expect(await house.post(refresh(foreign), form)).toMatchObject({
+    const setup = await desk(3_600);
+    await setup.post(refresh('its-own-token'), form);
+    expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toHaveLength(1);
+    const codes = placeholderCodes(setup.sidekey.proxy.state.vault);
+    const foreign = codes.make(plainForm, 'lease 1', setup.grant.id);
+    expect(await setup.post(refresh(foreign), form)).toMatchObject({
       status: 403,
       reason: 'placeholder_misused',
     });
-    expect(house.received.filter(({ url }) => url.startsWith('/token'))).toHaveLength(1);
+    expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toHaveLength(1);
   });
 });

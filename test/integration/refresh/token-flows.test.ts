@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { helpdeskHouse, newTicketRequest, ticketsRequest } from '../../support/helpdesk.ts';
+import { startHelpdeskProxy, newTicketRequest, ticketsRequest } from '../../support/helpdesk.ts';
 import { problemOf } from '../../support/raw-client.ts';
 
 const ids = ({ body }: { readonly body: string }) =>
@@ -7,7 +7,7 @@ const ids = ({ body }: { readonly body: string }) =>
 
 describe('a token', () => {
   test('that is fresh is sent as it is', async () => {
-    const { helpdesk, authority, client } = await helpdeskHouse({ expiresIn: 3_600 });
+    const { helpdesk, authority, client } = await startHelpdeskProxy({ expiresIn: 3_600 });
     const agent = await client();
     agent.send(ticketsRequest(authority));
     const answer = await agent.response();
@@ -17,7 +17,7 @@ describe('a token', () => {
   });
 
   test('that is due is sent, and refreshed meanwhile', async () => {
-    const { helpdesk, authority, client, sidekey, tokens } = await helpdeskHouse({ expiresIn: 30 });
+    const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: 30 });
     const agent = await client();
     agent.send(ticketsRequest(authority));
     expect(await agent.response()).toMatchObject({ status: 200 });
@@ -29,7 +29,7 @@ describe('a token', () => {
   });
 
   test('that has ended is refreshed first, once for all who ask', async () => {
-    const { helpdesk, authority, client, tokens } = await helpdeskHouse({ expiresIn: -1 });
+    const { helpdesk, authority, client, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     helpdesk.expireAllAccessTokens();
     const agents = await Promise.all(Array.from({ length: 12 }, () => client()));
     for (const agent of agents) agent.send(ticketsRequest(authority));
@@ -39,19 +39,19 @@ describe('a token', () => {
   });
 
   test('that has ended is refreshed once, by two proxies on one store', async () => {
-    const house = await helpdeskHouse({ expiresIn: -1 });
-    house.helpdesk.expireAllAccessTokens();
-    const other = await house.second();
+    const setup = await startHelpdeskProxy({ expiresIn: -1 });
+    setup.helpdesk.expireAllAccessTokens();
+    const other = await setup.second();
     const agents = await Promise.all(
-      Array.from({ length: 8 }, (_, i) => house.client(i % 2 === 0 ? house.sidekey : other)),
+      Array.from({ length: 8 }, (_, i) => setup.client(i % 2 === 0 ? setup.sidekey : other)),
     );
-    for (const agent of agents) agent.send(ticketsRequest(house.authority));
+    for (const agent of agents) agent.send(ticketsRequest(setup.authority));
     for (const agent of agents) expect(await agent.response()).toMatchObject({ status: 200 });
-    expect(house.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
+    expect(setup.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
   });
 
   test('is sent on while the token endpoint is down, as long as it lasts', async () => {
-    const { helpdesk, authority, client, sidekey } = await helpdeskHouse({ expiresIn: 30 });
+    const { helpdesk, authority, client, sidekey } = await startHelpdeskProxy({ expiresIn: 30 });
     helpdesk.failTokenEndpoint(() => ({ status: 503, body: 'down' }));
     const agent = await client();
     for (let i = 0; i < 3; i += 1) {
@@ -64,7 +64,7 @@ describe('a token', () => {
   });
 
   test('that cannot be refreshed in time is a refusal, and the next try may succeed', async () => {
-    const { helpdesk, authority, client } = await helpdeskHouse({
+    const { helpdesk, authority, client } = await startHelpdeskProxy({
       expiresIn: -1,
       limits: { refresh_wait: '100ms', refresh_timeout: '50ms' },
     });
@@ -75,7 +75,7 @@ describe('a token', () => {
   });
 
   test('whose consent is gone is a refusal that says how to give it again', async () => {
-    const { helpdesk, authority, client, sidekey, tokens } = await helpdeskHouse({ expiresIn: -1 });
+    const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     const agent = await client();
     for (let i = 0; i < 2; i += 1) {
@@ -92,7 +92,7 @@ describe('a token', () => {
 
 describe('a 401 of the upstream', () => {
   test('has the token refreshed once, and the request sent once more', async () => {
-    const { helpdesk, authority, client, tokens, sidekey } = await helpdeskHouse({ expiresIn: 3_600 });
+    const { helpdesk, authority, client, tokens, sidekey } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.revokeAllAccessTokens();
     const agent = await client();
     agent.send(ticketsRequest(authority));
@@ -107,7 +107,7 @@ describe('a 401 of the upstream', () => {
   });
 
   test('to a small POST has it sent once more, with its body', async () => {
-    const { helpdesk, authority, client } = await helpdeskHouse({ expiresIn: 3_600 });
+    const { helpdesk, authority, client } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.revokeAllAccessTokens();
     const agent = await client();
     agent.send(newTicketRequest(authority));
@@ -117,7 +117,7 @@ describe('a 401 of the upstream', () => {
   });
 
   test('to a POST that is too long to be kept passes, and the next request has the better token', async () => {
-    const { helpdesk, authority, client, sidekey, tokens } = await helpdeskHouse({
+    const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({
       expiresIn: 3_600,
       limits: { replay_bytes: '1KiB' },
     });
@@ -132,7 +132,7 @@ describe('a 401 of the upstream', () => {
   });
 
   test('that no new token helps passes as it is, and costs one refresh', async () => {
-    const { helpdesk, authority, client, tokens } = await helpdeskHouse({ expiresIn: 3_600 });
+    const { helpdesk, authority, client, tokens } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.failTokenEndpoint(() => ({ status: 503, body: 'down' }));
     helpdesk.revokeAllAccessTokens();
     const agent = await client();
@@ -145,7 +145,7 @@ describe('a 401 of the upstream', () => {
   });
 
   test('to a grant whose consent is gone is a refusal that says so', async () => {
-    const { helpdesk, authority, client } = await helpdeskHouse({ expiresIn: 3_600 });
+    const { helpdesk, authority, client } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     helpdesk.revokeAllAccessTokens();
     const agent = await client();

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { deskToken, fetching } from '../../support/fetching.ts';
+import { deskToken, fetching } from '../../support/fetch-home.ts';
 
 const arrow = `Bearer ${deskToken}`;
 

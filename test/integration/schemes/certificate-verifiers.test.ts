@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { freePort, isInstalled, startProgram } from '../../bench/process.ts';
 import { certificateOf, clients, refusalBy, sidekeyOfBank } from '../../support/certificate-grants.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { upstreamHost, upstreamLeaf } from '../../support/upstream.ts';

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { onHeads } from '../../support/granted.ts';
 import { openClient, openTunnel } from '../../support/raw-client.ts';
-import { bound, boundTo, provingPlace } from '../../support/proving-upstream.ts';
+import { bound, boundTo, provingPlace } from '../../support/dpop-upstream.ts';
 import { answerOf, openSession } from '../../support/h2-client.ts';
 import {
   startH2Upstream,

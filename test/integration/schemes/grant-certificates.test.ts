@@ -16,14 +16,14 @@ import {
 } from '../../support/certificate-grants.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { startCompanyProxy } from '../../support/company-proxy.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { openTls } from '../../support/raw-client.ts';
 import { startUpstream, upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
 import type { TestSidekey } from '../../support/sidekey.ts';
 
 /** An upstream that wants a certificate, and a proxy with a grant that has one. */
-async function house(options: AskingOptions = {}) {
+async function setup(options: AskingOptions = {}) {
   const upstream = await startAskingUpstream(options);
   const sidekey = await sidekeyOfBank([upstream.authority]);
   const grant = await sidekey.grant([upstream.authority], {
@@ -50,7 +50,7 @@ const versions = ['TLSv1.2', 'TLSv1.3'] as const;
 
 describe.each(versions)('a server that wants a client certificate, with %s', (tls) => {
   test('gets that of the grant over HTTP/1.1, on one connection for all requests', async () => {
-    const { upstream, sidekey } = await house({ tls });
+    const { upstream, sidekey } = await setup({ tls });
     for (let round = 0; round < 3; round += 1)
       expect(await getThrough(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'let in' });
     expect(upstream.seen).toEqual(
@@ -62,7 +62,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
   });
 
   test('gets it over HTTP/2', async () => {
-    const { upstream, sidekey } = await house({ tls });
+    const { upstream, sidekey } = await setup({ tls });
     const session = await openSession(sidekey, upstream.authority);
     const answers = await Promise.all([ask(session), ask(session), ask(session)]);
     expect(answers.map(({ status, body }) => `${status} ${body}`)).toEqual(Array(3).fill('200 let in'));
@@ -115,7 +115,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
     'that hangs up on it is answered for with what it may be, over %s',
     async (how) => {
       // Node verifies after the handshake, and says nothing of it.
-      const { upstream, sidekey } = await house({ tls, trusts: makeTestAuthority('Somebody else') });
+      const { upstream, sidekey } = await setup({ tls, trusts: makeTestAuthority('Somebody else') });
       const refusal = await refusalBy(how, sidekey, upstream.authority);
       expect(refusal.status).toBe(502);
       expect(refusal.hint).toMatch(
@@ -126,7 +126,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
   );
 
   test('keeps TLS sessions for the grant, and shows nothing of the one before when it is replaced', async () => {
-    const { upstream, sidekey, grant } = await house({ tls, answer: closing });
+    const { upstream, sidekey, grant } = await setup({ tls, answer: closing });
     for (let round = 0; round < 2; round += 1) await getThrough(sidekey.url, upstream.url);
     await replaceWith(sidekey, grant.id, 'successors');
     for (let round = 0; round < 2; round += 1) await getThrough(sidekey.url, upstream.url);
@@ -141,7 +141,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
 
 describe('the certificate of a grant', () => {
   test('is shown for its requests alone, and an Authorization of the client goes on', async () => {
-    const { upstream, sidekey } = await house({ certificate: 'optional' });
+    const { upstream, sidekey } = await setup({ certificate: 'optional' });
     const headers = { authorization: 'Bearer of-the-client' };
     await getThrough(sidekey.url, `${upstream.url}/accounts`, headers);
     await getThrough(sidekey.url, `${upstream.url}/open/docs`, headers);
@@ -156,7 +156,7 @@ describe('the certificate of a grant', () => {
   });
 
   test('is gone when the grant is revoked: nothing is sent any more, and what rests is closed', async () => {
-    const { upstream, sidekey, grant } = await house();
+    const { upstream, sidekey, grant } = await setup();
     const session = await openSession(sidekey, upstream.authority);
     await Promise.all([getThrough(sidekey.url, upstream.url), ask(session)]);
     await upstream.open(2);
@@ -168,7 +168,7 @@ describe('the certificate of a grant', () => {
   });
 
   test('is closed where it rests when another takes its place, though nobody asks for it', async () => {
-    const { upstream, sidekey, grant } = await house();
+    const { upstream, sidekey, grant } = await setup();
     await getThrough(sidekey.url, upstream.url);
     await upstream.open(1);
     await replaceWith(sidekey, grant.id, 'successors');
@@ -243,7 +243,7 @@ describe('the certificate of a grant', () => {
   });
 
   test('is shown to nobody when a client only opens a tunnel: one of both protocols gets HTTP/1.1', async () => {
-    const { upstream, sidekey } = await house({ certificate: 'optional' });
+    const { upstream, sidekey } = await setup({ certificate: 'optional' });
     const socket = await openTls(sidekey, upstream.authority, { protocols: ['h2', 'http/1.1'] });
     onTestFinished(() => void socket.destroy());
     expect(socket.alpnProtocol).toBe('http/1.1');
@@ -251,7 +251,7 @@ describe('the certificate of a grant', () => {
   });
 
   test('is named in the audit file by its fingerprint, and its key is nowhere', async () => {
-    const { upstream, sidekey } = await house({ trusts: makeTestAuthority('Somebody else') });
+    const { upstream, sidekey } = await setup({ trusts: makeTestAuthority('Somebody else') });
     await getThrough(sidekey.url, upstream.url);
     await sidekey.audited(({ event }) => event === 'outcome' || event === 'denied');
     const { sealed } = (await sidekey.proxy.state.grants.open(

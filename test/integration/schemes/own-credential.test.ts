@@ -1,6 +1,6 @@
 /** Where the provider says that the client has a credential of its own, none of ours goes along; all else holds. */
 import { expect, test } from 'vitest';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startPlainUpstream, startUpstream } from '../../support/upstream.ts';
 

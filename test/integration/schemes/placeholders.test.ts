@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Credential } from '../../../src/grants/credential.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
-import { placeholderHouse, robot, type PlaceholderHouse } from '../../support/placeholder-house.ts';
+import { startPlaceholderProxy, robot, type PlaceholderProxy } from '../../support/placeholder-proxy.ts';
 import { openClient, openTunnel, problemOf, type RawResponse } from '../../support/raw-client.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 
@@ -25,12 +25,12 @@ interface Sent {
 }
 
 async function send(
-  house: PlaceholderHouse,
+  setup: PlaceholderProxy,
   { to = 'api', target = '/', fields = [], body, as }: Sent,
 ): Promise<RawResponse> {
-  const { authority } = house[to];
+  const { authority } = setup[to];
   const proxy = as === undefined ? [] : [`Proxy-Authorization: Basic ${basic(as)}`];
-  const client = await openTunnel(house.sidekey, authority, { fields: proxy });
+  const client = await openTunnel(setup.sidekey, authority, { fields: proxy });
   const framed =
     body === undefined
       ? []
@@ -60,38 +60,38 @@ const object = (token: string) => JSON.stringify({ token, again: token });
 
 describe('a placeholder becomes the credential', () => {
   test('where a provider carries it, without a word said of placeholders', async () => {
-    const house = await placeholderHouse();
+    const setup = await startPlaceholderProxy();
     for (const value of [
-      `Bearer ${house.placeholder}`,
-      `token ${house.placeholder}`,
-      `Basic ${basic(`x:${house.placeholder}`)}`,
+      `Bearer ${setup.placeholder}`,
+      `token ${setup.placeholder}`,
+      `Basic ${basic(`x:${setup.placeholder}`)}`,
     ])
-      expect((await send(house, { fields: [`Authorization: ${value}`] })).status).toBe(200);
-    expect(house.asked.map(({ headers }) => headers['authorization'])).toEqual(
+      expect((await send(setup, { fields: [`Authorization: ${value}`] })).status).toBe(200);
+    expect(setup.asked.map(({ headers }) => headers['authorization'])).toEqual(
       Array(3).fill(`Bearer ${bearerToken}`),
     );
   });
 
   test('in any header, in the pair of Basic, in the path and in the query', async () => {
-    const house = await placeholderHouse({ inject: 'placeholder' });
-    const { placeholder: it, make } = house;
-    await send(house, { fields: [`Authorization: Basic ${basic(`git:${it}`)}`, `X-Key: <${it}>`] });
-    await send(house, { target: `/bot${it}/me?a=${it}&b=1&c=${make('api')}` });
-    expect(house.asked[0]?.headers).toMatchObject({
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' });
+    const { placeholder: it, make } = setup;
+    await send(setup, { fields: [`Authorization: Basic ${basic(`git:${it}`)}`, `X-Key: <${it}>`] });
+    await send(setup, { target: `/bot${it}/me?a=${it}&b=1&c=${make('api')}` });
+    expect(setup.asked[0]?.headers).toMatchObject({
       authorization: `Basic ${basic(`git:${bearerToken}`)}`,
       'x-key': `<${bearerToken}>`,
     });
-    expect(house.asked[1]?.target).toBe(`/bot${bearerToken}/me?a=${bearerToken}&b=1&c=${bearerToken}`);
+    expect(setup.asked[1]?.target).toBe(`/bot${bearerToken}/me?a=${bearerToken}&b=1&c=${bearerToken}`);
   });
 
   test('written as each part of a request has it', async () => {
     const value = 'a"b\\c d&e=f/g?+%';
-    const house = await placeholderHouse({ inject: 'placeholder' }, { value });
-    const { placeholder: it } = house;
-    await send(house, { target: `/x/${it}?k=${it}`, fields: [`X-Key: ${it}`] });
-    await send(house, { fields: [json], body: JSON.stringify({ token: it, n: 1 }) });
-    await send(house, { fields: [form], body: `token=${it}&n=1` });
-    const [head, object, pairs] = house.asked;
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' }, { value });
+    const { placeholder: it } = setup;
+    await send(setup, { target: `/x/${it}?k=${it}`, fields: [`X-Key: ${it}`] });
+    await send(setup, { fields: [json], body: JSON.stringify({ token: it, n: 1 }) });
+    await send(setup, { fields: [form], body: `token=${it}&n=1` });
+    const [head, object, pairs] = setup.asked;
     expect(head?.target).toBe(`/x/${encodeURIComponent(value)}?k=${encodeURIComponent(value)}`);
     expect(head?.headers['x-key']).toBe(value);
     expect(JSON.parse(object?.body ?? '')).toEqual({ token: value, n: 1 });
@@ -102,18 +102,18 @@ describe('a placeholder becomes the credential', () => {
   });
 
   test('in a body, which is framed anew', async () => {
-    const house = await placeholderHouse({ placeholders: ['body'] });
-    const { placeholder: it } = house;
-    await send(house, { fields: [json], body: object(it) });
-    await send(house, {
+    const setup = await startPlaceholderProxy({ placeholders: ['body'] });
+    const { placeholder: it } = setup;
+    await send(setup, { fields: [json], body: object(it) });
+    await send(setup, {
       fields: ['Content-Type: multipart/form-data; boundary=x'],
       body: `--x\r\n\r\n${it}\r\n--x--`,
     });
-    await send(house, {
+    await send(setup, {
       fields: [json],
       body: ['{"token":"', it.slice(0, 9), it.slice(9), '","again":"', it, '"}'],
     });
-    const [whole, parts, chunks] = house.asked;
+    const [whole, parts, chunks] = setup.asked;
     expect(whole?.body).toBe(object(bearerToken));
     expect(whole?.headers['content-length']).toBe(String(object(bearerToken).length));
     expect(parts?.body).toBe(`--x\r\n\r\n${bearerToken}\r\n--x--`);
@@ -125,25 +125,25 @@ describe('a placeholder becomes the credential', () => {
   });
 
   test('in a large body, which streams', async () => {
-    const house = await placeholderHouse(
+    const setup = await startPlaceholderProxy(
       { placeholders: ['body'] },
       { limits: { placeholder_body_bytes: '4KiB' } },
     );
-    const { placeholder: it } = house;
+    const { placeholder: it } = setup;
     const filler = 'x'.repeat(300_000);
-    await send(house, { fields: [json], body: JSON.stringify({ first: it, filler, last: it }) });
-    expect(JSON.parse(house.asked[0]?.body ?? '')).toEqual({ first: bearerToken, filler, last: bearerToken });
-    expect(house.asked[0]?.headers['content-length']).toBeUndefined();
+    await send(setup, { fields: [json], body: JSON.stringify({ first: it, filler, last: it }) });
+    expect(JSON.parse(setup.asked[0]?.body ?? '')).toEqual({ first: bearerToken, filler, last: bearerToken });
+    expect(setup.asked[0]?.headers['content-length']).toBeUndefined();
     // Nothing is known of one that comes behind what was read ahead.
-    const late = await send(house, { fields: [json], body: JSON.stringify({ filler, last: it }) });
+    const late = await send(setup, { fields: [json], body: JSON.stringify({ filler, last: it }) });
     expect(late.headers['sidekey-error']).toBe('placeholder_misused');
     expect(problemOf(late).hint).toContain('limits.placeholder_body_bytes');
   });
 
   test('over HTTP/2', async () => {
-    const house = await placeholderHouse({ inject: 'placeholder' });
-    const { placeholder: it } = house;
-    const session = await openSession(house.sidekey, house.api.authority);
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' });
+    const { placeholder: it } = setup;
+    const session = await openSession(setup.sidekey, setup.api.authority);
     const headers = {
       ':method': 'POST',
       ':path': `/p?k=${it}`,
@@ -154,38 +154,38 @@ describe('a placeholder becomes the credential', () => {
     expect(
       await ask(session, { ...headers, 'content-length': it.length + 8 }, `{"t":"${it}"}`),
     ).toMatchObject({ status: 200 });
-    for (const asked of house.asked) {
+    for (const asked of setup.asked) {
       expect(asked).toMatchObject({ target: `/p?k=${bearerToken}`, body: `{"t":"${bearerToken}"}` });
       expect(asked.headers['x-key']).toBe(bearerToken);
     }
-    expect(house.asked[1]?.headers['content-length']).toBe(String(bearerToken.length + 8));
+    expect(setup.asked[1]?.headers['content-length']).toBe(String(bearerToken.length + 8));
   });
 
   test('for a holder of a lease, and for its agent', async () => {
-    const house = await placeholderHouse({ inject: 'placeholder' });
-    const lease = await house.lease('secret');
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' });
+    const lease = await setup.lease('secret');
     for (const holder of [lease, robot])
       expect(
-        (await send(house, { as: 'robot:secret', fields: [`X-Key: ${house.make('api', holder)}`] })).status,
+        (await send(setup, { as: 'robot:secret', fields: [`X-Key: ${setup.make('api', holder)}`] })).status,
       ).toBe(200);
-    expect(house.asked.map(({ headers }) => headers['x-key'])).toEqual([bearerToken, bearerToken]);
+    expect(setup.asked.map(({ headers }) => headers['x-key'])).toEqual([bearerToken, bearerToken]);
   });
 
   test('that chooses among the grants of a domain', async () => {
-    const house = await placeholderHouse();
-    const { sidekey, api } = house;
+    const setup = await startPlaceholderProxy();
+    const { sidekey, api } = setup;
     const { vault } = sidekey.proxy.state;
     const second = await sidekey.grant([api.authority], {
       user: 'bob',
       credential: { type: 'api_key', value: 'of-bob-0123456789' },
     });
-    expect((await send(house, {})).headers['sidekey-error']).toBe('grant_ambiguous');
+    expect((await send(setup, {})).headers['sidekey-error']).toBe('grant_ambiguous');
     const { placeholderCodes } = await import('../../../src/app/state.ts');
     const { plainForm } = await import('../../../src/placeholders/codes.ts');
     const bobs = placeholderCodes(vault).make(plainForm, 'anyone', second.id);
-    await send(house, { fields: [`Authorization: Bearer ${bobs}`] });
-    await send(house, { fields: [`Authorization: Bearer ${house.placeholder}`] });
-    expect(house.asked.map(({ headers }) => headers['authorization'])).toEqual([
+    await send(setup, { fields: [`Authorization: Bearer ${bobs}`] });
+    await send(setup, { fields: [`Authorization: Bearer ${setup.placeholder}`] });
+    expect(setup.asked.map(({ headers }) => headers['authorization'])).toEqual([
       'Bearer of-bob-0123456789',
       `Bearer ${bearerToken}`,
     ]);
@@ -194,22 +194,22 @@ describe('a placeholder becomes the credential', () => {
 
 describe('a body without one', () => {
   test('goes on byte by byte, framed as it came', async () => {
-    const house = await placeholderHouse(
+    const setup = await startPlaceholderProxy(
       { placeholders: ['body'] },
       { limits: { placeholder_body_bytes: '2KiB' } },
     );
     const long = JSON.stringify({ a: 'sidekey sidekeyPlaceholder000000 '.repeat(200) });
-    await send(house, { fields: [json], body: '{"a":1}' });
-    await send(house, { fields: [json], body: long });
-    await send(house, { fields: ['Content-Type: application/octet-stream'], body: house.placeholder });
-    await send(house, { fields: [json, 'Content-Encoding: gzip'], body: house.placeholder });
-    expect(house.asked.map(({ body }) => body)).toEqual([
+    await send(setup, { fields: [json], body: '{"a":1}' });
+    await send(setup, { fields: [json], body: long });
+    await send(setup, { fields: ['Content-Type: application/octet-stream'], body: setup.placeholder });
+    await send(setup, { fields: [json, 'Content-Encoding: gzip'], body: setup.placeholder });
+    expect(setup.asked.map(({ body }) => body)).toEqual([
       '{"a":1}',
       long,
-      house.placeholder,
-      house.placeholder,
+      setup.placeholder,
+      setup.placeholder,
     ]);
-    expect(house.asked.map(({ headers }) => Number(headers['content-length']))).toEqual([
+    expect(setup.asked.map(({ headers }) => Number(headers['content-length']))).toEqual([
       7,
       long.length,
       39,
@@ -220,33 +220,33 @@ describe('a body without one', () => {
 
 describe('what comes back', () => {
   test('leads on with the placeholder, where it repeats an address', async () => {
-    const house = await placeholderHouse({ placeholders: ['query'] });
-    house.api.server.removeAllListeners('request');
-    house.api.server.on('request', ({ url }: IncomingMessage, response: ServerResponse) =>
+    const setup = await startPlaceholderProxy({ placeholders: ['query'] });
+    setup.api.server.removeAllListeners('request');
+    setup.api.server.on('request', ({ url }: IncomingMessage, response: ServerResponse) =>
       response.writeHead(302, { Location: `${url}&page=2` }).end(),
     );
-    const target = `/?key=${house.placeholder}`;
-    expect((await send(house, { target })).headers['location']).toBe(`${target}&page=2`);
+    const target = `/?key=${setup.placeholder}`;
+    expect((await send(setup, { target })).headers['location']).toBe(`${target}&page=2`);
   });
 
   test('is without the credential, where a service repeats the header that has it', async () => {
-    const house = await placeholderHouse({ placeholders: ['header'] });
-    house.api.server.removeAllListeners('request');
-    house.api.server.on('request', ({ headers }: IncomingMessage, response: ServerResponse) => {
+    const setup = await startPlaceholderProxy({ placeholders: ['header'] });
+    setup.api.server.removeAllListeners('request');
+    setup.api.server.on('request', ({ headers }: IncomingMessage, response: ServerResponse) => {
       response.setHeader('X-Request-Id', headers['x-request-id'] ?? '');
       response.end(`request ${String(headers['x-request-id'])}`);
     });
-    const answer = await send(house, { fields: [`X-Request-Id: ${house.placeholder}`] });
+    const answer = await send(setup, { fields: [`X-Request-Id: ${setup.placeholder}`] });
     const masked = '*'.repeat(bearerToken.length);
     expect([answer.headers['x-request-id'], answer.body]).toEqual([masked, `request ${masked}`]);
   });
 });
 
 async function chat(placeholders: readonly string[], credential?: Credential) {
-  const house = await placeholderHouse({ placeholders });
+  const setup = await startPlaceholderProxy({ placeholders });
   if (credential !== undefined)
-    await house.sidekey.grant([house.api.authority], { name: 'second', provider: 'acme', credential });
-  const server = new WebSocketServer({ server: house.api.server, perMessageDeflate: true });
+    await setup.sidekey.grant([setup.api.authority], { name: 'second', provider: 'acme', credential });
+  const server = new WebSocketServer({ server: setup.api.server, perMessageDeflate: true });
   const got: { text: string; isBinary: boolean }[] = [];
   const extensions: string[] = [];
   server.on('connection', (socket, request) => {
@@ -256,25 +256,25 @@ async function chat(placeholders: readonly string[], credential?: Credential) {
       socket.send(`you said ${data.toString()}`);
     });
   });
-  const tunnel = await openTunnel(house.sidekey, house.api.authority);
+  const tunnel = await openTunnel(setup.sidekey, setup.api.authority);
   tunnel.socket.removeAllListeners('data');
   const agent = new Agent();
   Object.assign(agent, { createConnection: () => tunnel.socket });
   const chosen = credential === undefined ? {} : { 'Sidekey-Grant': 'second' };
-  const socket = new WebSocket(`wss://${house.api.authority}/`, { agent, headers: chosen });
+  const socket = new WebSocket(`wss://${setup.api.authority}/`, { agent, headers: chosen });
   await once(socket, 'open');
   const said = async (data: string | Buffer) => {
     const answer = once(socket, 'message');
     socket.send(data);
     return String((await answer)[0]);
   };
-  return { house, got, extensions, socket, said, server };
+  return { setup, got, extensions, socket, said, server };
 }
 
 /** A server that says these bytes as soon as the handshake is done, and what a client hears of them. */
 async function heard(...said: readonly Buffer[]) {
-  const house = await placeholderHouse({ placeholders: ['websocket'] });
-  const { authority, server } = house.api;
+  const setup = await startPlaceholderProxy({ placeholders: ['websocket'] });
+  const { authority, server } = setup.api;
   server.on('upgrade', ({ headers }: IncomingMessage, socket: Duplex) => {
     const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
     const accept = createHash('sha1').update(key).digest('base64');
@@ -284,12 +284,12 @@ async function heard(...said: readonly Buffer[]) {
     );
     for (const bytes of said) socket.write(bytes);
   });
-  const client = await openTunnel(house.sidekey, authority);
+  const client = await openTunnel(setup.sidekey, authority);
   client.send(
     `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`,
     'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
   );
-  return { house, client };
+  return { setup, client };
 }
 
 const frameOf = (first: number, payload: string) =>
@@ -298,7 +298,7 @@ const frameOf = (first: number, payload: string) =>
 describe('messages of a WebSocket', () => {
   test('of a server are without the credential, however they are cut into fragments, and so is a close', async () => {
     const [start, end] = [bearerToken.slice(0, 9), bearerToken.slice(9)];
-    const { house, client } = await heard(
+    const { setup, client } = await heard(
       Buffer.concat([frameOf(0x01, start), frameOf(0x89, 'ping'), frameOf(0x80, end)]),
       Buffer.concat([frameOf(0x88, `\x03\xe8${bearerToken}`), frameOf(0x81, 'last')]),
     );
@@ -312,7 +312,7 @@ describe('messages of a WebSocket', () => {
     );
     expect(got).not.toContain(end);
     client.socket.destroy();
-    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
+    expect(await setup.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
   test('of a server are not kept back where they end like the beginning of the credential', async () => {
@@ -322,9 +322,9 @@ describe('messages of a WebSocket', () => {
   });
 
   test('that nobody can read end the connection', async () => {
-    const { house, client } = await heard(frameOf(0xc1, 'compressed'));
+    const { setup, client } = await heard(frameOf(0xc1, 'compressed'));
     expect(await client.ended()).not.toContain('compressed');
-    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
+    expect(await setup.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
       code: 'upstream_protocol',
     });
   });
@@ -341,8 +341,8 @@ describe('messages of a WebSocket', () => {
   });
 
   test('get the credential in text, and what comes back is without it', async () => {
-    const { house, got, extensions, socket, said, server } = await chat(['websocket']);
-    const { placeholder: it } = house;
+    const { setup, got, extensions, socket, said, server } = await chat(['websocket']);
+    const { placeholder: it } = setup;
     const answer = await said(JSON.stringify({ op: 2, token: it }));
     expect(got).toEqual([{ text: JSON.stringify({ op: 2, token: bearerToken }), isBinary: false }]);
     expect(answer).toBe(`you said {"op":2,"token":"${'*'.repeat(bearerToken.length)}"}`);
@@ -355,21 +355,21 @@ describe('messages of a WebSocket', () => {
     expect(extensions).toEqual(['']);
     socket.close();
     server.close();
-    expect(await house.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
+    expect(await setup.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
   test('go on as they are where the provider does not say so', async () => {
-    const { house, got, extensions, said, socket, server } = await chat([]);
-    await said(house.placeholder);
-    expect(got).toEqual([{ text: house.placeholder, isBinary: false }]);
+    const { setup, got, extensions, said, socket, server } = await chat([]);
+    await said(setup.placeholder);
+    expect(got).toEqual([{ text: setup.placeholder, isBinary: false }]);
     expect(extensions[0]).toContain('permessage-deflate');
     socket.close();
     server.close();
   });
 });
 
-const refused = async (house: PlaceholderHouse, sent: Sent) => {
-  const answer = await send(house, sent);
+const refused = async (setup: PlaceholderProxy, sent: Sent) => {
+  const answer = await send(setup, sent);
   expect([answer.status, answer.headers['sidekey-error']]).toEqual([403, 'placeholder_misused']);
   return problemOf(answer);
 };
@@ -383,19 +383,19 @@ describe('a placeholder is refused', () => {
     ['a form', { fields: [form], body: 'content=IT' }, 'the body', 'body'],
     ['chunks', { fields: [json], body: ['{"content":"', 'IT', '"}'] }, 'the body', 'body'],
   ])('in %s that its provider does not name', async (_where, sent: Sent, where, place) => {
-    const house = await placeholderHouse();
-    const filled = JSON.parse(JSON.stringify(sent).replaceAll('IT', house.placeholder)) as Sent;
-    const { detail, hint } = await refused(house, filled);
+    const setup = await startPlaceholderProxy();
+    const filled = JSON.parse(JSON.stringify(sent).replaceAll('IT', setup.placeholder)) as Sent;
+    const { detail, hint } = await refused(setup, filled);
     expect(detail).toContain(where);
     expect(hint).toContain(`placeholders: [${place}]`);
-    expect(house.asked).toEqual([]);
-    const { event } = await house.sidekey.audited(({ code }) => code === 'placeholder_misused');
+    expect(setup.asked).toEqual([]);
+    const { event } = await setup.sidekey.audited(({ code }) => code === 'placeholder_misused');
     expect(event).toBe(place === 'body' ? 'outcome' : 'denied');
   });
 
   test('on another host, and audited as that', async () => {
-    const house = await placeholderHouse({ inject: 'placeholder' });
-    const it = house.placeholder;
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' });
+    const it = setup.placeholder;
     for (const sent of [
       { fields: [`Authorization: Bearer ${it}`] },
       { fields: [`Authorization: Basic ${basic(`x:${it}`)}`] },
@@ -403,68 +403,68 @@ describe('a placeholder is refused', () => {
       { target: `/?k=${it}` },
       { fields: [json], body: `{"k":"${it}"}` },
     ])
-      await refused(house, { to: 'other', ...sent });
-    expect(house.asked).toEqual([]);
-    await house.sidekey.audited(({ event, code }) => event === 'outcome' && code === 'placeholder_misused');
-    const misused = (await house.sidekey.audit()).filter(({ code }) => code === 'placeholder_misused');
+      await refused(setup, { to: 'other', ...sent });
+    expect(setup.asked).toEqual([]);
+    await setup.sidekey.audited(({ event, code }) => event === 'outcome' && code === 'placeholder_misused');
+    const misused = (await setup.sidekey.audit()).filter(({ code }) => code === 'placeholder_misused');
     expect(misused.map(({ host, provider }) => `${host} ${provider}`)).toEqual(
-      Array(5).fill(`${house.other.authority.split(':')[0]} other`),
+      Array(5).fill(`${setup.other.authority.split(':')[0]} other`),
     );
     expect(JSON.stringify(misused)).not.toContain(bearerToken);
   });
 
   test('on a host that the map does not name', async () => {
-    const house = await placeholderHouse();
-    const client = await openClient(house.sidekey);
-    const { authority } = house.stranger;
-    client.send(`GET http://${authority}/?k=${house.placeholder} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    const setup = await startPlaceholderProxy();
+    const client = await openClient(setup.sidekey);
+    const { authority } = setup.stranger;
+    client.send(`GET http://${authority}/?k=${setup.placeholder} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
     const answer = await client.response();
     expect(answer.headers['sidekey-error']).toBe('placeholder_misused');
     expect(problemOf(answer).hint).toContain('sidekey domain allow');
   });
 
   test('of another lease, another agent, or another grant', async () => {
-    const house = await placeholderHouse({ inject: 'placeholder' });
-    const [mine, theirs] = [await house.lease('secret'), await house.lease('theirs')];
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' });
+    const [mine, theirs] = [await setup.lease('secret'), await setup.lease('theirs')];
     for (const holder of [theirs, 'anyone'] as const)
-      await refused(house, { as: 'robot:secret', fields: [`X-Key: ${house.make('api', holder)}`] });
-    await refused(house, { as: 'robot:own', fields: [`X-Key: ${house.make('api', mine)}`] });
-    await refused(house, { fields: [`X-Key: ${house.make('other')}`] });
-    await refused(house, { fields: [`X-Key: ${house.make('api')} ${house.make('other')}`] });
-    await refused(house, { fields: [json], body: JSON.stringify([house.make('api'), house.make('other')]) });
-    expect(house.asked).toEqual([]);
+      await refused(setup, { as: 'robot:secret', fields: [`X-Key: ${setup.make('api', holder)}`] });
+    await refused(setup, { as: 'robot:own', fields: [`X-Key: ${setup.make('api', mine)}`] });
+    await refused(setup, { fields: [`X-Key: ${setup.make('other')}`] });
+    await refused(setup, { fields: [`X-Key: ${setup.make('api')} ${setup.make('other')}`] });
+    await refused(setup, { fields: [json], body: JSON.stringify([setup.make('api'), setup.make('other')]) });
+    expect(setup.asked).toEqual([]);
   });
 
   test('before anything else is wrong with the request', async () => {
-    const house = await placeholderHouse({ inject: { json: 'token' } });
-    await refused(house, { fields: [`X-Key: ${house.make('other')}`] });
+    const setup = await startPlaceholderProxy({ inject: { json: 'token' } });
+    await refused(setup, { fields: [`X-Key: ${setup.make('other')}`] });
   });
 
   test('where it was changed', async () => {
-    const house = await placeholderHouse({ inject: 'placeholder' });
+    const setup = await startPlaceholderProxy({ inject: 'placeholder' });
     // The code is whole, and what stands around it is not.
-    await refused(house, {
-      fields: [`X-Key: ${house.placeholder.slice('acme_'.length, 'acme_sidekey'.length + 12)}`],
+    await refused(setup, {
+      fields: [`X-Key: ${setup.placeholder.slice('acme_'.length, 'acme_sidekey'.length + 12)}`],
     });
-    expect(house.asked).toEqual([]);
+    expect(setup.asked).toEqual([]);
   });
 });
 
 describe('a placeholder in a body that stands for nothing there', () => {
   test('goes on to a service that is told whole conversations, and is on record', async () => {
-    const house = await placeholderHouse(
+    const setup = await startPlaceholderProxy(
       { placeholders: [] },
       { stray: 'pass', limits: { placeholder_body_bytes: '4KiB' } },
     );
-    const said = JSON.stringify({ messages: [house.make('other'), house.placeholder, 'x'.repeat(100_000)] });
-    expect((await send(house, { fields: [json], body: said })).status).toBe(200);
-    expect((await send(house, { fields: [json], body: [said] })).status).toBe(200);
-    expect(house.asked.map(({ body }) => body)).toEqual([said, said]);
-    expect(house.asked[0]?.headers['content-length']).toBe(String(said.length));
-    const passed = await house.sidekey.audited(({ event }) => event === 'placeholder.passed');
+    const said = JSON.stringify({ messages: [setup.make('other'), setup.placeholder, 'x'.repeat(100_000)] });
+    expect((await send(setup, { fields: [json], body: said })).status).toBe(200);
+    expect((await send(setup, { fields: [json], body: [said] })).status).toBe(200);
+    expect(setup.asked.map(({ body }) => body)).toEqual([said, said]);
+    expect(setup.asked[0]?.headers['content-length']).toBe(String(said.length));
+    const passed = await setup.sidekey.audited(({ event }) => event === 'placeholder.passed');
     expect(passed).toMatchObject({ provider: 'acme', method: 'POST', outcome: 'allow' });
-    expect(JSON.stringify(await house.sidekey.audit())).not.toContain(house.placeholder);
+    expect(JSON.stringify(await setup.sidekey.audit())).not.toContain(setup.placeholder);
     // A head is no conversation.
-    await refused(house, { fields: [`X-Key: ${house.make('other')}`] });
+    await refused(setup, { fields: [`X-Key: ${setup.make('other')}`] });
   });
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { makeTestAuthority } from '../../support/certificates.ts';
-import { getThrough } from '../../support/get-through.ts';
+import { getThrough } from '../../support/proxied-get.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream, upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
 
@@ -13,7 +13,7 @@ const second = clients.issue(['second client']);
 const { key: strangeKey } = upstreamLeaf('stranger');
 
 /** A server that lets in nobody without a certificate of the company, and a proxy that has one. */
-async function house() {
+async function setup() {
   const serials: string[] = [];
   const resumed: boolean[] = [];
   const upstream = await startUpstream(
@@ -52,7 +52,7 @@ async function house() {
 
 describe('a server that asks for a client certificate', () => {
   test('gets it where the config says so, and lets nobody in where it does not', async () => {
-    const { ask, configure, upstream, serials } = await house();
+    const { ask, configure, upstream, serials } = await setup();
     expect(await ask()).toMatchObject({ status: 502 });
     await configure(`other.acme.test:${upstream.port}`);
     expect(await ask()).toMatchObject({ status: 502 });
@@ -62,7 +62,7 @@ describe('a server that asks for a client certificate', () => {
   });
 
   test('gets the new one after a reload, though the paths are the same, and resumes nothing of the old', async () => {
-    const { ask, configure, upstream, serials, resumed, write, sidekey } = await house();
+    const { ask, configure, upstream, serials, resumed, write, sidekey } = await setup();
     await configure(upstream.authority);
     await ask();
     await ask();
@@ -91,7 +91,7 @@ describe('a server that asks for a client certificate', () => {
       /client\.key is open to every user/,
     ],
   ])('goes on with what was good where there is %s', async (_what, cert, key, mode, code, reason) => {
-    const { ask, configure, upstream, sidekey, write } = await house();
+    const { ask, configure, upstream, sidekey, write } = await setup();
     await configure(upstream.authority);
     await write({ cert, key });
     await chmod(join(sidekey.folder, 'client.key'), mode);

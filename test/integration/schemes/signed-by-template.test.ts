@@ -7,11 +7,11 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../../src/grants/credential.ts';
 import {
-  carryingHouse,
+  startInjectProxy,
   valuesIn,
   type ClientProtocol,
   type SeenRequest,
-} from '../../support/carrying-house.ts';
+} from '../../support/inject-proxy.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
@@ -56,7 +56,9 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
         },
       },
     };
-    const { ask, seen } = await carryingHouse(inject, { credential: pairOf(secretBytes.toString('base64')) });
+    const { ask, seen } = await startInjectProxy(inject, {
+      credential: pairOf(secretBytes.toString('base64')),
+    });
     const mine = ['CB-ACCESS-SIGN', 'mine', 'CB-ACCESS-TIMESTAMP', '1', 'CB-ACCESS-PASSPHRASE', 'stays'];
     await ask(protocol, {
       method: 'POST',
@@ -90,7 +92,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
         query: { signature: '{signature}', timestamp: '{timestamp}' },
       },
     };
-    const { ask, seen } = await carryingHouse(inject, {
+    const { ask, seen } = await startInjectProxy(inject, {
       credential: pairOf('NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP'),
     });
     await ask(protocol, {
@@ -128,7 +130,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
       },
     };
     const credential: Credential = { type: 'api_key', value: '8f742231b10e8888abcd99yyyzzz85a5' };
-    const { ask, seen } = await carryingHouse(inject, { credential });
+    const { ask, seen } = await startInjectProxy(inject, { credential });
     await ask(protocol, { method: 'POST', fields: json, body: '{"\u00e9":"\u0000"}' });
     const [it] = seen;
     const base = Buffer.concat([Buffer.from(`v0:${one(it!, 'x-slack-request-timestamp')}:`), it!.body]);
@@ -151,7 +153,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
         },
       },
     };
-    const { ask, seen, upstream } = await carryingHouse(inject, {
+    const { ask, seen, upstream } = await startInjectProxy(inject, {
       credential: { type: 'api_key', value: secretBytes.toString('base64') },
     });
     const path = '/identities?api-version=2021-03-07';
@@ -187,7 +189,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
         headers: { 'X-Nonce': '{nonce}', 'X-At': '{timestamp}', 'X-Signed': '{signature}' },
       },
     };
-    const { ask, seen, upstream } = await carryingHouse(inject, {
+    const { ask, seen, upstream } = await startInjectProxy(inject, {
       credential: { type: 'api_key', value: secretBytes.toString('hex').toUpperCase() },
     });
     const fields = [...json, 'X-Mine', 'as it is', 'X-Nonce', 'mine'];
@@ -228,7 +230,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
     ],
   ])('nobody: a secret in %s for %s that is none is refused', async (secret, sign, credential, sentence) => {
     const inject = { hmac: { algorithm: 'sha1', secret, sign, headers: { 'X-Signed': '{signature}' } } };
-    const { ask, seen, sidekey } = await carryingHouse(inject, { credential });
+    const { ask, seen, sidekey } = await startInjectProxy(inject, { credential });
     const answer = await ask(protocol);
     expect(answer.status).toBe(403);
     expect(problemOf(answer)).toMatchObject({
@@ -249,7 +251,7 @@ const secret: Credential = { type: 'api_key', value: 'a-secret-that-signs' };
 
 test('a body is held up to the limit where it is signed', async () => {
   const options = { credential: secret, config: { limits: { signed_body_bytes: 1024 } } };
-  const { ask, seen } = await carryingHouse(inHeader('{body}'), options);
+  const { ask, seen } = await startInjectProxy(inHeader('{body}'), options);
   const answer = await ask('HTTP/1.1', { method: 'POST', body: 'x'.repeat(1025), isChunked: true });
   expect(answer.status).toBe(413);
   expect(problemOf(answer)).toMatchObject({
@@ -280,7 +282,7 @@ test('a body streams where it is not signed', async () => {
 });
 
 test('a request whose one value is two is not signed', async () => {
-  const { ask, seen } = await carryingHouse(inHeader('{header:X-Mine}'), { credential: secret });
+  const { ask, seen } = await startInjectProxy(inHeader('{header:X-Mine}'), { credential: secret });
   const answer = await ask('HTTP/1.1', { fields: ['X-Mine', '1', 'x-mine', '2'] });
   expect(problemOf(answer).detail).toContain('x-mine more than once');
   expect(seen).toEqual([]);

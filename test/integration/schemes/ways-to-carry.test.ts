@@ -3,7 +3,7 @@ import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../../src/grants/credential.ts';
-import { carryingHouse, valuesIn, type ClientProtocol, type Told } from '../../support/carrying-house.ts';
+import { startInjectProxy, valuesIn, type ClientProtocol, type Told } from '../../support/inject-proxy.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
@@ -20,7 +20,7 @@ function refusal({ status, headers, body }: Told) {
 
 describe.each(protocols)('over %s', (protocol) => {
   test('header templates carry one value in several fields', async () => {
-    const { ask, seen } = await carryingHouse({
+    const { ask, seen } = await startInjectProxy({
       headers: { 'X-Api-Key': '{token}', 'X-Sum': 'v1 {{{token}}}' },
     });
     const fields = ['X-Api-Key', 'mine', 'Authorization', 'Bearer mine', 'x-sum', 'mine', 'X-Other', 'stays'];
@@ -35,7 +35,7 @@ describe.each(protocols)('over %s', (protocol) => {
 
   test('header templates carry a user name and a password', async () => {
     const inject = { headers: { 'X-Api-Key': '{password}', 'X-Account': 'acct {username}' } };
-    const { ask, seen } = await carryingHouse(inject, { credential: pair });
+    const { ask, seen } = await startInjectProxy(inject, { credential: pair });
     await ask(protocol);
     expect(valuesIn(seen[0]!, 'x-api-key')).toEqual(['open-sesame-0123']);
     expect(valuesIn(seen[0]!, 'x-account')).toEqual(['acct ann']);
@@ -43,7 +43,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 
   test('a template that names what the credential does not have is refused', async () => {
-    const { ask, seen } = await carryingHouse({ headers: { 'X-Api-Key': '{password}' } });
+    const { ask, seen } = await startInjectProxy({ headers: { 'X-Api-Key': '{password}' } });
     expect(refusal(await ask(protocol))).toMatchObject({
       status: 403,
       code: 'policy_violation',
@@ -55,7 +55,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 
   test('a cookie is written beside the client’s own', async () => {
-    const { ask, seen } = await carryingHouse({ cookie: 'sid' });
+    const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
     const asked = { fields: ['Cookie', 'a=1; sid=placeholder; b="2"', 'Authorization', 'Bearer mine'] };
     expect((await ask(protocol, asked)).status).toBe(200);
     await ask(protocol);
@@ -67,7 +67,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 
   test('a member of a JSON body is written in its place', async () => {
-    const { ask, seen } = await carryingHouse({ json: 'api_key' });
+    const { ask, seen } = await startInjectProxy({ json: 'api_key' });
     const body = '{ "a": 1.0, "api_k\\u0065y": "placeholder", "b": "\u00c3\u00a9" }';
     expect(
       (await ask(protocol, { method: 'POST', fields: [...json, 'Authorization', 'x'], body })).status,
@@ -81,7 +81,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 
   test('a member that the client left out is added, with the object around it', async () => {
-    const { ask, seen } = await carryingHouse({ json: '/auth/token' });
+    const { ask, seen } = await startInjectProxy({ json: '/auth/token' });
     await ask(protocol, { method: 'POST', fields: json, body: '{"a":1}' });
     await ask(protocol, { method: 'POST', fields: json, body: '{"auth":{"token":"mine","x":[]}}' });
     expect(seen.map(({ body }) => body.toString())).toEqual([
@@ -91,7 +91,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 
   test('a parameter of a form is written in its place, and what sums the body up goes', async () => {
-    const { ask, seen } = await carryingHouse({ form: 'token' });
+    const { ask, seen } = await startInjectProxy({ form: 'token' });
     const fields = [...form, 'Content-MD5', 'x', 'Content-Digest', 'sha-256=:x:'];
     await ask(protocol, { method: 'POST', fields, body: 'a=%20+b&tok%65n=mine&c&token=again' });
     const [it] = seen;
@@ -152,7 +152,7 @@ describe.each(protocols)('over %s', (protocol) => {
       oneReading,
     ],
   ])('a body with %s is refused, and nothing is sent', async (_, inject, fields, body, sentence, hint) => {
-    const { ask, seen, sidekey } = await carryingHouse(inject);
+    const { ask, seen, sidekey } = await startInjectProxy(inject);
     const answer = await ask(protocol, { method: 'POST', fields, ...(body === undefined ? {} : { body }) });
     expect(refusal(answer)).toMatchObject({
       status: 403,
@@ -165,7 +165,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 
   test('a body that is longer than the limit is refused', async () => {
-    const { ask, seen } = await carryingHouse(
+    const { ask, seen } = await startInjectProxy(
       { json: 'key' },
       { config: { limits: { injected_body_bytes: 10 } } },
     );
@@ -181,7 +181,7 @@ describe.each(protocols)('over %s', (protocol) => {
 });
 
 test('a chunked body becomes one of a length', async () => {
-  const { ask, seen } = await carryingHouse({ json: 'key' });
+  const { ask, seen } = await startInjectProxy({ json: 'key' });
   await ask('HTTP/1.1', {
     method: 'POST',
     fields: [...json, 'Trailer', 'X-Sum'],
@@ -195,7 +195,7 @@ test('a chunked body becomes one of a length', async () => {
 });
 
 test('a client that waits for 100 is told to go on', async () => {
-  const { seen, sidekey, upstream } = await carryingHouse({ form: 'key' });
+  const { seen, sidekey, upstream } = await startInjectProxy({ form: 'key' });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(
     `POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\n${form.join(': ')}\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n`,

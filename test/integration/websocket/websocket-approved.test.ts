@@ -15,7 +15,7 @@ async function opened(client: RawClient): Promise<RawClient> {
   return client;
 }
 
-async function house(domain: object) {
+async function setup(domain: object) {
   const upstream = await startUpstream((_request, response) => response.end('ok'));
   const server = new WebSocketServer({ server: upstream.server });
   onTestFinished(() => server.close());
@@ -53,7 +53,7 @@ async function house(domain: object) {
 const missing = { outcome: 'aborted', code: 'approval_missing' };
 
 test('a WebSocket that a yes for this once let in outlives the hour of one that another yes let in', async () => {
-  const { agreed, endOf, advance } = await house({
+  const { agreed, endOf, advance } = await setup({
     rules: [
       { name: 'one', paths: ['/once'], outcome: 'approve' },
       { name: 'two', paths: ['/hour'], outcome: 'approve' },
@@ -68,7 +68,7 @@ test('a WebSocket that a yes for this once let in outlives the hour of one that 
 });
 
 test('a WebSocket that a yes let in is cut when that is revoked, whoever it was first given for', async () => {
-  const { store, agreed, open, endOf } = await house({ default: 'approve' });
+  const { store, agreed, open, endOf } = await setup({ default: 'approve' });
   const first = await agreed('/first', { kind: 'until', at: Date.now() + hour });
   const second = await open('/second');
   expect([isOpen(first.client), isOpen(second)]).toEqual([true, true]);
@@ -78,7 +78,7 @@ test('a WebSocket that a yes let in is cut when that is revoked, whoever it was 
 });
 
 test('a WebSocket that began without a question is cut when the rule wants one now', async () => {
-  const { sidekey, open, endOf, of } = await house({ default: 'allow' });
+  const { sidekey, open, endOf, of } = await setup({ default: 'allow' });
   const client = await open('/chat');
   await sidekey.configure(of({ default: 'approve' }));
   await client.ended();
@@ -86,7 +86,7 @@ test('a WebSocket that began without a question is cut when the rule wants one n
 });
 
 test('a WebSocket under a rule about labels is cut when the agent or the grant loses the label', async () => {
-  const { store, grant, open, endOf } = await house({
+  const { store, grant, open, endOf } = await setup({
     rules: [
       { paths: ['/agent'], labels: ['trusted'], outcome: 'allow' },
       { paths: ['/grant'], labels: ['prod'], outcome: 'allow' },

@@ -18,7 +18,7 @@ const basic = (text: string) =>
 const near = { loopback: true, mode: 'optional' } as const;
 const minute = 60_000;
 
-async function house() {
+async function setup() {
   const time = manualTime(start);
   const path = join(await tempFolder(), 'sidekey.db');
   /** A process of its own, as far as the register goes. */
@@ -70,7 +70,7 @@ function known(identity: Identity | SidekeyError): Identity {
 }
 
 async function assuming() {
-  const place = await house();
+  const place = await setup();
   const { store, grant, lease, uses, time } = place;
   await addAgent(store, 'a', 'one');
   await addAgent(store, 'b', 'two');
@@ -128,7 +128,7 @@ describe('a register that assumes a token', () => {
 
 describe('the register of agents', () => {
   it('knows an agent by its token, with and without its name', async () => {
-    const { store, register, identify } = await house();
+    const { store, register, identify } = await setup();
     await addAgent(store, 'a', 'one');
     await addAgent(store, 'b', 'two', { user: 'alice', labels: ['ci'] });
     expect(await identify('b+user=alice:two')).toMatchObject({
@@ -152,7 +152,7 @@ describe('the register of agents', () => {
     ['something malformed', 'a'],
     ['the lease of another under its own name', 'b:lease'],
   ])('does not know %s, not even from loopback where no token is asked for', async (_what, userInfo) => {
-    const { store, lease, identify } = await house();
+    const { store, lease, identify } = await setup();
     await addAgent(store, 'a', 'one');
     await addAgent(store, 'b', 'three');
     await lease('lease');
@@ -160,7 +160,7 @@ describe('the register of agents', () => {
   });
 
   it('lets a caller without a token in only from loopback, and only where the config does', async () => {
-    const { register, rights } = await house();
+    const { register, rights } = await setup();
     for (const presented of [readPresented([]), basic('+user=alice:')]) {
       expect(await register.identify(presented, near)).not.toBeInstanceOf(SidekeyError);
       for (const facts of [
@@ -179,7 +179,7 @@ describe('the register of agents', () => {
   });
 
   it('reads the rights once for each change of one, and not for other changes in the store', async () => {
-    const { store, identify, rights, grant } = await house();
+    const { store, identify, rights, grant } = await setup();
     await addAgent(store, 'a', 'one');
     for (let request = 0; request < 10; request += 1) await identify('a:one');
     await Promise.all(Array.from({ length: 10 }, () => identify('a:one')));
@@ -195,7 +195,7 @@ describe('the register of agents', () => {
   });
 
   it('knows nobody where the store cannot be asked, even whom it knew before', async () => {
-    const { store, identify, rights } = await house();
+    const { store, identify, rights } = await setup();
     await addAgent(store, 'a', 'one');
     await identify('a:one');
     await store.agents.change('a', { labels: ['x'] });
@@ -205,7 +205,7 @@ describe('the register of agents', () => {
   });
 
   it('refuses the tokens and leases of an agent that is disabled, and says how to enable it', async () => {
-    const { store, identify, lease } = await house();
+    const { store, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
     await store.agents.change('a', { disabledAt: start });
@@ -219,7 +219,7 @@ describe('the register of agents', () => {
   });
 
   it('refuses a token in the millisecond in which it ends, and one that was revoked', async () => {
-    const { store, time, identify } = await house();
+    const { store, time, identify } = await setup();
     await addAgent(store, 'a', 'one');
     const token = tokenRecord({ agent: 'a', label: 'ci', hash: hashToken('two'), expiresAt: start + 1_000 });
     await store.agentTokens.add(token, null);
@@ -236,7 +236,7 @@ describe('the register of agents', () => {
   });
 
   it('says whose a right was that has ended', async () => {
-    const { store, time, register, lease } = await house();
+    const { store, time, register, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease');
     await time.advance(15 * minute);
@@ -250,7 +250,7 @@ describe('the register of agents', () => {
 
 describe('a lease', () => {
   it('is shown as the password of its agent, of nobody, or as Bearer', async () => {
-    const { store, register, identify, lease } = await house();
+    const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id, expiresAt } = await lease('lease', { purpose: 'a report' });
     const expected = { agent: 'a', lease: { id, purpose: 'a report', expiresAt } };
@@ -262,7 +262,7 @@ describe('a lease', () => {
   });
 
   it('reaches what it is for and what is bound to its agent, both, now', async () => {
-    const { store, identify, lease, grant, other } = await house();
+    const { store, identify, lease, grant, other } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [{ kind: 'user', value: 'alice' }] });
     await lease('lease', { grants: [grant.id, other.id] });
     const reached = async (userInfo: string) => {
@@ -279,7 +279,7 @@ describe('a lease', () => {
   });
 
   it('ends on time, and its refusal has the command that renews it', async () => {
-    const { store, time, identify, lease } = await house();
+    const { store, time, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease');
     await time.advance(15 * minute - 1);
@@ -301,7 +301,7 @@ describe('a lease', () => {
   });
 
   it('that ended long ago is one that nobody knows, until it is renewed', async () => {
-    const { store, time, identify, lease, rights } = await house();
+    const { store, time, identify, lease, rights } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { expiresAt: start - 86_400_001 });
     expect(await identify('a:lease')).toMatchObject({ code: 'agent_auth_required' });
@@ -311,7 +311,7 @@ describe('a lease', () => {
   });
 
   it('ends when it is idle, and each request puts that off', async () => {
-    const { store, time, identify, lease, leases } = await house();
+    const { store, time, identify, lease, leases } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { idleMs: 5 * minute });
     for (let request = 0; request < 2; request += 1) {
@@ -329,7 +329,7 @@ describe('a lease', () => {
   });
 
   it('is not idle while another process serves it, however its requests come', async () => {
-    const { store, time, open, identify, lease } = await house();
+    const { store, time, open, identify, lease } = await setup();
     const second = await open();
     await addAgent(store, 'a', 'one');
     await lease('lease', { idleMs: minute, expiresAt: start + 86_400_000 });
@@ -349,7 +349,7 @@ describe('a lease', () => {
   });
 
   it('that was used by another process at the last moment is known here in the next', async () => {
-    const { store, time, open, identify, lease } = await house();
+    const { store, time, open, identify, lease } = await setup();
     const second = await open();
     await addAgent(store, 'a', 'one');
     await lease('lease', { idleMs: minute });
@@ -360,7 +360,7 @@ describe('a lease', () => {
   });
 
   it('with a maximum lets exactly so many requests have a credential, over processes', async () => {
-    const { store, open, identify, lease, grant, rights } = await house();
+    const { store, open, identify, lease, grant, rights } = await setup();
     const second = await open();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { maxUses: 5 });
@@ -385,7 +385,7 @@ describe('a lease', () => {
   });
 
   it('without a maximum is not counted: no write stands in the way of a request', async () => {
-    const { store, identify, lease, leases, grant } = await house();
+    const { store, identify, lease, leases, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
     expect(await known(await identify('a:lease')).spend(grant)).toBeNull();
@@ -406,7 +406,7 @@ describe('a right that ends while a request waits', () => {
     ['the lease was revoked', 'lease_expired', (store: Store) => store.leases.revoke({ agent: 'a' }, 1)],
     ['the binding was taken', 'grant_missing', (store: Store) => store.bindings.remove('a', [github])],
   ])('keeps the credential here: %s', async (_what, code, change) => {
-    const { store, identify, lease, grant } = await house();
+    const { store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [github] });
     await lease('lease');
     const identity = known(await identify('a:lease'));
@@ -416,7 +416,7 @@ describe('a right that ends while a request waits', () => {
   });
 
   it('keeps the credential here: the lease has ended meanwhile', async () => {
-    const { store, time, identify, lease, grant } = await house();
+    const { store, time, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
     const identity = known(await identify('a:lease'));
@@ -425,7 +425,7 @@ describe('a right that ends while a request waits', () => {
   });
 
   it('tells the labels of an agent as they are now, and none of one that is gone', async () => {
-    const { store, register, identify, lease } = await house();
+    const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one', { labels: ['ci'] });
     await lease('lease');
     const callers = [known(await identify('a:one')), known(await identify('a:lease'))];
@@ -440,7 +440,7 @@ describe('a right that ends while a request waits', () => {
   });
 
   it('tells the end of the grant from that of the lease, for callers of every kind', async () => {
-    const { store, time, register, identify, lease, grant, other } = await house();
+    const { store, time, register, identify, lease, grant, other } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
     await store.grantPolicies.set(grant.id, { expiresAt: start + minute, labels: ['prod'] });
@@ -480,7 +480,7 @@ describe('a right that something was let through by, asked for again while that 
       'grant_expired',
     ],
   ])('has ended when %s', async (_what, change, code) => {
-    const { store, identify, lease, grant } = await house();
+    const { store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [everything] });
     await lease('lease');
     const { holds } = known(await identify('a:lease'));
@@ -490,7 +490,7 @@ describe('a right that something was let through by, asked for again while that 
   });
 
   it('has ended when the token is revoked or its end has come, also where no grant was used', async () => {
-    const { store, time, identify } = await house();
+    const { store, time, identify } = await setup();
     await addAgent(store, 'a', 'one');
     const hash = hashToken('two');
     await store.agentTokens.add(tokenRecord({ agent: 'a', hash, expiresAt: start + minute }), null);
@@ -504,7 +504,7 @@ describe('a right that something was let through by, asked for again while that 
   });
 
   it('ends with the first of the clocks, that of the grant for callers without a token too', async () => {
-    const { store, register, identify, lease, grant } = await house();
+    const { store, register, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
     await store.grantPolicies.set(grant.id, { expiresAt: start + minute });
@@ -518,7 +518,7 @@ describe('a right that something was let through by, asked for again while that 
   });
 
   it('is that of the last use of a lease until the lease ends, and counts none', async () => {
-    const { store, time, identify, lease, grant } = await house();
+    const { store, time, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { maxUses: 1 });
     const { spend, holds } = known(await identify('a:lease'));
@@ -531,7 +531,7 @@ describe('a right that something was let through by, asked for again while that 
   });
 
   it('keeps a lease from being idle while bytes go through, and only then', async () => {
-    const { time, store, identify, lease, grant } = await house();
+    const { time, store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease', { idleMs: minute });
     const { holds } = known(await identify('a:lease'));

@@ -11,7 +11,7 @@ const dayMs = 86_400_000;
 const steady = { ...createTicketKeys(), periodAt: () => 0 };
 
 /** Slices and timers that pass when they are told to. */
-function house(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
+function setup(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
   let slice: (() => void) | null = null;
   let timer: { readonly ms: number; readonly run: () => void } | null = null;
   const ahead = createLeafPrefetch({
@@ -48,7 +48,7 @@ describe('leaves that are made ahead', () => {
   it('are there when they are asked for, and are made one a slice', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
-    const { ahead, idle } = house(leaves);
+    const { ahead, idle } = setup(leaves);
     ahead.prepare(['a.test', 'b.test', 'a.test']);
     expect(leaves.size).toBe(0);
     idle();
@@ -61,7 +61,7 @@ describe('leaves that are made ahead', () => {
   it('leave half of the room to hosts that nobody named', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now, capacity: 4 });
-    const { ahead, idle } = house(leaves);
+    const { ahead, idle } = setup(leaves);
     ahead.prepare(['a.test', 'b.test', 'c.test', 'd.test']);
     while (idle());
     expect(leaves.size).toBe(2);
@@ -70,7 +70,7 @@ describe('leaves that are made ahead', () => {
   it('leave out a host that the CA may not sign for, and go on behind it', async () => {
     const authority = await freshAuthority(['acme.test']);
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
-    const { ahead, idle } = house(leaves);
+    const { ahead, idle } = setup(leaves);
     ahead.prepare(['other.test', 'acme.test']);
     while (idle());
     expect(leaves.size).toBe(1);
@@ -82,7 +82,7 @@ describe('leaves that are made ahead', () => {
     const authority = await freshAuthority([], () => now);
     now += dayMs;
     const leaves = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
-    const { ahead, idle, wait } = house(leaves);
+    const { ahead, idle, wait } = setup(leaves);
     ahead.prepare(['a.test']);
     while (idle());
     let renewals = 0;
@@ -101,7 +101,7 @@ describe('leaves that are made ahead', () => {
   it('follow the list that was given last, and end with the proxy', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
-    const { ahead, idle, wait } = house(leaves);
+    const { ahead, idle, wait } = setup(leaves);
     ahead.prepare(['a.test', 'b.test']);
     ahead.prepare(['c.test']);
     while (idle());

@@ -6,7 +6,7 @@ import { followConfig } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** A file that is followed; each load reads it, and ends when the test says so. */
-async function house() {
+async function setup() {
   const file = join(await tempFolder(), 'sidekey.yaml');
   const write = (text: string) => writeFileSync(file, text);
   write('0');
@@ -30,13 +30,13 @@ async function house() {
 }
 
 test('while nothing changes there is nothing to wait for', async () => {
-  const { followed, loads } = await house();
+  const { followed, loads } = await setup();
   expect(followed.newest()).toBe(null);
   expect(loads).toHaveLength(0);
 });
 
 test('all who ask after an edit wait for one load', async () => {
-  const { followed, write, load, loads, inForce } = await house();
+  const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const asked = Promise.all(Array.from({ length: 50 }, async () => followed.newest()));
   (await load(0)).end();
@@ -47,7 +47,7 @@ test('all who ask after an edit wait for one load', async () => {
 });
 
 test('who asks while a load is under way that has read the file before an edit waits for the next', async () => {
-  const { followed, write, load, loads, inForce } = await house();
+  const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const first = followed.newest();
   await load(0);
@@ -68,7 +68,7 @@ test('who asks while a load is under way that has read the file before an edit w
 });
 
 test('who asks while a load is under way without an edit waits for that one alone', async () => {
-  const { followed, write, load, loads } = await house();
+  const { followed, write, load, loads } = await setup();
   write('1');
   const first = followed.newest();
   await load(0);
@@ -79,7 +79,7 @@ test('who asks while a load is under way without an edit waits for that one alon
 });
 
 test('a reload that somebody asks for loads what has not changed, too', async () => {
-  const { followed, load, loads } = await house();
+  const { followed, load, loads } = await setup();
   const reloaded = followed.reload();
   (await load(0)).end();
   await reloaded;

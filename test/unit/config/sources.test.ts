@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { configSources } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-async function house() {
+async function setup() {
   const folder = await tempFolder();
   const file = join(folder, 'sidekey.yaml');
   await writeFile(file, 'version: 1\n');
@@ -25,7 +25,7 @@ async function house() {
 const longAgo = new Date('2020-01-01');
 
 test('an edit in place is seen in the very next look, also one of the same size in the same tick', async () => {
-  const { file, sources } = await house();
+  const { file, sources } = await setup();
   for (let i = 0; i < 500; i += 1) {
     writeFileSync(file, `version: ${i % 2} # ${String(i).padStart(4, '0')}\n`);
     expect(sources.differ()).toBe(true);
@@ -51,7 +51,7 @@ test('an edit of the same size is seen on a file system whose clock ticks slowly
 });
 
 test('another file renamed onto it is seen, whatever its times say', async () => {
-  const { file, news } = await house();
+  const { file, news } = await setup();
   for (const text of ['version: 2\n', 'version: 3\n']) {
     await writeFile(`${file}~`, text);
     await utimes(`${file}~`, longAgo, longAgo);
@@ -80,14 +80,14 @@ test('a swapped folder behind a symlink is seen, as in a mounted ConfigMap', asy
 });
 
 test('a touch, and the same text written again, are no change', async () => {
-  const { file, sources } = await house();
+  const { file, sources } = await setup();
   await utimes(file, new Date(), new Date());
   await writeFile(file, 'version: 1\n');
   expect(sources.differ()).toBe(false);
 });
 
 test('a file that is away says nothing; one that comes back with the same text has not changed', async () => {
-  const { file, sources, news } = await house();
+  const { file, sources, news } = await setup();
   await rm(file);
   expect(sources.differ()).toBe(false);
   await writeFile(file, 'version: 1\n');
@@ -98,7 +98,7 @@ test('a file that is away says nothing; one that comes back with the same text h
 });
 
 test('definitions of the own folder count: made, edited in place, taken away, and open to others', async () => {
-  const { folder, news } = await house();
+  const { folder, news } = await setup();
   const own = join(folder, 'providers');
   await mkdir(own, { mode: 0o755 });
   expect(news()).toBe(true);
@@ -113,7 +113,7 @@ test('definitions of the own folder count: made, edited in place, taken away, an
 });
 
 test('what is written while it is loaded is looked at again', async () => {
-  const { file, sources } = await house();
+  const { file, sources } = await setup();
   await writeFile(file, 'version: 2\n');
   sources.take();
   // Whoever loads it now may have read either.
@@ -124,7 +124,7 @@ test('what is written while it is loaded is looked at again', async () => {
 });
 
 test('what is no file is not read', async () => {
-  const { file, news } = await house();
+  const { file, news } = await setup();
   await rm(file);
   await mkdir(file);
   expect(news()).toBe(true);

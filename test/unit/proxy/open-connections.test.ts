@@ -15,7 +15,7 @@ const log = () => {};
 const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 
 /** Connections whose rights the test ends. */
-function house() {
+function setup() {
   const time = manualTime(start);
   const stored = new Map<string, Grant>();
   let settings = { policy: tunnels, agents: 'optional' as 'optional' | 'required' };
@@ -67,7 +67,7 @@ function house() {
 
 describe('what is open', () => {
   test('is cut within a second after its right has ended, says why, and leaves the others', async () => {
-    const { time, begin, logged } = house();
+    const { time, begin, logged } = setup();
     let end: number | SidekeyError = Infinity;
     const [cut, kept] = [await begin({ ends: () => end }), await begin()];
     await time.advance(5_000);
@@ -83,7 +83,7 @@ describe('what is open', () => {
   });
 
   test('is cut in the millisecond in which a known end comes', async () => {
-    const { time, begin } = house();
+    const { time, begin } = setup();
     const at = start + 1_234;
     const { near } = await begin({ ends: () => (time.now() < at ? at : ended) });
     await time.advance(1_233);
@@ -93,7 +93,7 @@ describe('what is open', () => {
   });
 
   test('is cut at an end that comes before the first look, though others began before', async () => {
-    const { time, begin } = house();
+    const { time, begin } = setup();
     await begin();
     await time.advance(100);
     const at = start + 700;
@@ -106,7 +106,7 @@ describe('what is open', () => {
   });
 
   test('costs no timer when there is nothing, and none after it was closed', async () => {
-    const { time, begin, open } = house();
+    const { time, begin, open } = setup();
     expect(time.waiting()).toBe(0);
     const { end, done } = await begin();
     // The next look, and the one at what has just begun.
@@ -122,7 +122,7 @@ describe('what is open', () => {
   });
 
   test('is told from what is idle by the bytes that went through', async () => {
-    const { time, begin } = house();
+    const { time, begin } = setup();
     const { near, far, asked } = await begin();
     near.resume();
     await time.advance(1_000);
@@ -133,7 +133,7 @@ describe('what is open', () => {
   });
 
   test('is settled each second', async () => {
-    const { time, open } = house();
+    const { time, open } = setup();
     let settled = 0;
     const right: Permission = { grant: null, caller: { holds: async () => Infinity } };
     const { near } = await socketPair();
@@ -152,7 +152,7 @@ describe('what is open', () => {
   });
 
   test('is cut when its grant was removed or revoked', async () => {
-    const { open, begin, keep, forget } = house();
+    const { open, begin, keep, forget } = setup();
     const [removed, revoked] = [grantRecord({ name: 'one' }), grantRecord({ name: 'two' })];
     keep(removed);
     keep(revoked);
@@ -169,7 +169,7 @@ describe('what is open', () => {
   });
 
   test('fails with what ended its right, where it had not begun to carry', async () => {
-    const { open, near } = { ...house(), ...(await socketPair()) };
+    const { open, near } = { ...setup(), ...(await socketPair()) };
     const { promise, reject } = Promise.withResolvers<ExchangeResult>();
     near.once('close', () => reject(new Error('the connection is gone')));
     const right: Permission = { grant: null, caller: { holds: async () => ended } };
@@ -180,7 +180,7 @@ describe('what is open', () => {
 
 describe('a policy that has changed', () => {
   test('cuts the tunnels that it would not let begin, and leaves the others', async () => {
-    const { open, begin, configure } = house();
+    const { open, begin, configure } = setup();
     const of = (host: string) => begin({}, (policy) => tunnelRefusal(policy, authorityOf(host)));
     configure({
       policy: policyOf({
@@ -203,7 +203,7 @@ describe('a policy that has changed', () => {
   });
 
   test('cuts callers without a token when everybody needs one, but no response that ends by itself', async () => {
-    const { open, begin, configure } = house();
+    const { open, begin, configure } = setup();
     const [tunnel, response] = [await begin({}, () => null), await begin()];
     configure({ agents: 'required' });
     await open.recheck();
@@ -216,7 +216,7 @@ describe('while the store cannot be asked', () => {
   const unavailable = new SidekeyError('store_unavailable', 'The store is away.');
 
   test('what is open stays open for half a minute', async () => {
-    const { time, begin } = house();
+    const { time, begin } = setup();
     let away = false;
     const ends = () => {
       if (away) throw unavailable;
@@ -232,7 +232,7 @@ describe('while the store cannot be asked', () => {
   });
 
   test('it does not outlive the end that was known', async () => {
-    const { time, begin } = house();
+    const { time, begin } = setup();
     const at = start + 3_000;
     const ends = () => {
       if (time.now() > start + 2_000) throw unavailable;

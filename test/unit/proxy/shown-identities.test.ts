@@ -10,7 +10,7 @@ import { authorityOf } from '../policy/policy-for-test.ts';
 const credential = certificateOf('agents');
 
 /** A grant whose certificate is shown, and the store that has it. */
-function house() {
+function setup() {
   const time = manualTime(0);
   const { sealed: _bytes, ...grant } = grantRecord();
   const opened = (): OpenedGrant => ({
@@ -35,7 +35,7 @@ function house() {
 }
 
 it('nothing waits before a certificate is shown, and one timer then', () => {
-  const { time, showing } = house();
+  const { time, showing } = setup();
   expect(time.waiting()).toBe(0);
   showing();
   showing();
@@ -43,19 +43,19 @@ it('nothing waits before a certificate is shown, and one timer then', () => {
 });
 
 it('it goes on for as long as the grant has it', async () => {
-  const { time, showing, identity } = house();
+  const { time, showing, identity } = setup();
   showing();
   await time.advance(60_000);
   expect(identity.ended.aborted).toBe(false);
   expect(time.waiting()).toBe(1);
 });
 
-it.each<[what: string, next: (it: ReturnType<typeof house>) => OpenedGrant | null]>([
+it.each<[what: string, next: (it: ReturnType<typeof setup>) => OpenedGrant | null]>([
   ['removed', () => null],
   ['replaced', ({ opened }) => opened()],
   ['revoked', ({ first }) => ({ ...first, grant: { ...first.grant, state: 'revoked' } })],
 ])('it ends within a second where the grant is %s, and nothing waits any more', async (_what, next) => {
-  const it = house();
+  const it = setup();
   it.showing();
   it.store(() => next(it));
   await it.time.advance(1_000);
@@ -65,7 +65,7 @@ it.each<[what: string, next: (it: ReturnType<typeof house>) => OpenedGrant | nul
 });
 
 it('a store that cannot be asked ends nothing', async () => {
-  const it = house();
+  const it = setup();
   it.showing();
   it.store(() => {
     throw new Error('locked');
@@ -78,7 +78,7 @@ it('a store that cannot be asked ends nothing', async () => {
 });
 
 it('nothing waits when it is closed', async () => {
-  const { time, shown, showing } = house();
+  const { time, shown, showing } = setup();
   showing();
   shown.close();
   await time.advance(5_000);

@@ -23,7 +23,7 @@ function identity(): ClientIdentity & { end(): void } {
   };
 }
 
-async function house() {
+async function setup() {
   const closed: Socket[] = [];
   const ends: (() => void)[] = [];
   const server = await upstream((socket) => {
@@ -56,7 +56,7 @@ async function house() {
 
 describe('connections with a client identity', () => {
   it('are reused only with the same identity', async () => {
-    const { server, request } = await house();
+    const { server, request } = await setup();
     const [one, two] = [identity(), identity()];
     const first = await ask(request(one), 'a');
     first.release(null);
@@ -68,7 +68,7 @@ describe('connections with a client identity', () => {
   });
 
   it('close while idle when the identity ends; other connections stay', async () => {
-    const { request, closings } = await house();
+    const { request, closings } = await setup();
     const [one, two] = [identity(), identity()];
     const kept = await ask(request(two), 'b');
     for (const connection of [await ask(request(one), 'a'), kept]) connection.release(null);
@@ -79,7 +79,7 @@ describe('connections with a client identity', () => {
   });
 
   it('close at their release if the identity has ended', async () => {
-    const { request, closings } = await house();
+    const { request, closings } = await setup();
     const one = identity();
     const used = await ask(request(one), 'a');
     one.end();
@@ -90,7 +90,7 @@ describe('connections with a client identity', () => {
   });
 
   it('leave no listener at a living identity', async () => {
-    const { request, closings } = await house();
+    const { request, closings } = await setup();
     const one = identity();
     let listening = 0;
     const { ended } = one;

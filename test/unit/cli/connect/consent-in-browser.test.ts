@@ -5,7 +5,7 @@ import {
 } from '../../../../src/cli/connect/flows/authorization-code.ts';
 import type { Context } from '../../../../src/cli/context.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
-import { visit } from '../../../support/connecting.ts';
+import { visit } from '../../../support/connect-home.ts';
 import { aProvider } from '../../../support/provider.ts';
 
 const timeUp = new SidekeyError('consent_missing', 'The time is up.');

@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { redirectTarget, type RedirectTarget } from '../../../../src/cli/connect/browser/browser.ts';
 import { openLoopback } from '../../../../src/cli/connect/browser/receive-code.ts';
-import { visit } from '../../../support/connecting.ts';
+import { visit } from '../../../support/connect-home.ts';
 
 const state = 'a-state-that-nobody-guesses';
 

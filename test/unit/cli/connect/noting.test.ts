@@ -5,7 +5,7 @@ import { noting } from '../../../../src/cli/connect/request.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { aProvider } from '../../../support/provider.ts';
 
-function house(append?: AuditLog['append']) {
+function setup(append?: AuditLog['append']) {
   const events: AuditEvent[] = [];
   const keep = (event: AuditEvent) => void events.push(event);
   const audit: AuditLog = {
@@ -22,7 +22,7 @@ function house(append?: AuditLog['append']) {
 const refusal = new SidekeyError('provider_refused', 'No.');
 
 test('what fails is noted with its code', async () => {
-  const { events, request } = house();
+  const { events, request } = setup();
   await expect(noting(request, null, () => Promise.reject(refusal))).rejects.toBe(refusal);
   expect(events).toEqual([
     { event: 'grant.connecting', provider: 'acme', user: 'alice' },
@@ -37,7 +37,7 @@ test('what fails is noted with its code', async () => {
 });
 
 test('what is noted already is not noted twice', async () => {
-  const { audit, events, request } = house();
+  const { audit, events, request } = setup();
   const gone = new SidekeyError('store_unavailable', 'It is gone.');
   const change = () => recordChange(audit, { event: 'grant.connected' }, () => Promise.reject(gone));
   await expect(noting(request, null, change)).rejects.toBe(gone);
@@ -46,14 +46,14 @@ test('what is noted already is not noted twice', async () => {
 
 test('what is not on record is not begun', async () => {
   const full = new SidekeyError('audit_unavailable', 'The disk is full.');
-  const { request } = house((): Promise<void> => Promise.reject(full));
+  const { request } = setup((): Promise<void> => Promise.reject(full));
   let isBegun = false;
   await expect(noting(request, null, async () => (isBegun = true))).rejects.toBe(full);
   expect(isBegun).toBe(false);
 });
 
 test('what works is noted only as begun', async () => {
-  const { events, request } = house();
+  const { events, request } = setup();
   expect(await noting(request, null, async () => 'done')).toBe('done');
   expect(events).toEqual([{ event: 'grant.connecting', provider: 'acme', user: 'alice' }]);
 });

@@ -36,14 +36,14 @@ export interface Told {
 export type ClientProtocol = 'HTTP/1.1' | 'HTTP/2';
 
 /** A provider that carries its credential in some way, and an upstream of both protocols that says what it saw. */
-export interface CarryingHouse {
+export interface InjectProxy {
   readonly sidekey: TestSidekey;
   readonly upstream: Upstream;
   readonly seen: readonly SeenRequest[];
   readonly ask: (protocol: ClientProtocol, request?: Asked) => Promise<Told>;
 }
 
-export interface HouseOptions {
+export interface InjectProxyOptions {
   readonly credential?: Credential;
   /** More of the config. */
   readonly config?: Readonly<Record<string, object>>;
@@ -57,9 +57,12 @@ export interface HouseOptions {
   readonly domain?: object;
 }
 
-const nothingMore: NonNullable<HouseOptions['answer']> = () => ({});
+const nothingMore: NonNullable<InjectProxyOptions['answer']> = () => ({});
 
-export async function carryingHouse(inject: unknown, options: HouseOptions = {}): Promise<CarryingHouse> {
+export async function startInjectProxy(
+  inject: unknown,
+  options: InjectProxyOptions = {},
+): Promise<InjectProxy> {
   const { credential = apiKey, config = {}, now, answer = nothingMore, domain = {} } = options;
   const seen: SeenRequest[] = [];
   const upstream = await startH2Upstream((request, response) => {

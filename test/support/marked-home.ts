@@ -7,7 +7,7 @@ import type { RawClient } from './raw-client.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
 /** What is to be read of the program: its words by what was asked, and its files. */
-export interface House extends Home {
+export interface MarkedHome extends Home {
   readonly marks: Marks;
   /** Keeps what a command said, for `leaks`. */
   readonly keep: (name: string, ran: Ran) => Ran;
@@ -20,7 +20,7 @@ export interface House extends Home {
 }
 
 /** A place of its own for the program, and for what it writes. `config` is put over one that says as much as it can. */
-export async function houseOf(config: object): Promise<House> {
+export async function markedHome(config: object): Promise<MarkedHome> {
   const marks = createMarks();
   const at = await home({
     log: { level: 'debug' },
@@ -52,7 +52,7 @@ export async function houseOf(config: object): Promise<House> {
 }
 
 /** Whatever the program says of its state, in words and as JSON. */
-export async function lookEverywhere(at: House, grants: readonly string[]): Promise<void> {
+export async function lookEverywhere(at: MarkedHome, grants: readonly string[]): Promise<void> {
   const looks = [
     ['status'],
     ['grant', 'list'],

@@ -15,13 +15,13 @@ interface Asked {
 export type Answer = (asked: Asked, count: number) => readonly [status: number, body: object];
 
 /** A place with such a provider, and what that was asked. */
-interface DeskPlace extends Home {
+interface ProviderHome extends Home {
   readonly url: string;
   readonly asked: Asked[];
 }
 
 /** A place whose config knows the provider `desk` at this address. */
-export async function placeFor(url: string, provider: object): Promise<Home> {
+export async function homeForProvider(url: string, provider: object): Promise<Home> {
   const at = await home({
     upstream: {
       ca: ['upstream-ca.pem'],
@@ -42,10 +42,10 @@ export async function placeFor(url: string, provider: object): Promise<Home> {
 }
 
 /** A place, and a provider that answers like this and remembers what it was asked. */
-export async function deskPlace(
+export async function homeWithProvider(
   answer: Answer,
   provider: (url: string) => object = () => ({}),
-): Promise<DeskPlace> {
+): Promise<ProviderHome> {
   const asked: Asked[] = [];
   const upstream = await startUpstream((request: IncomingMessage, response: ServerResponse) => {
     void text(request).then((body) => {
@@ -56,7 +56,7 @@ export async function deskPlace(
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
     });
   });
-  return { ...(await placeFor(upstream.url, provider(upstream.url))), url: upstream.url, asked };
+  return { ...(await homeForProvider(upstream.url, provider(upstream.url))), url: upstream.url, asked };
 }
 
 /** The last line of the audit file. */

@@ -25,7 +25,7 @@ export interface Asked {
 }
 
 /** An API with a grant, an API with another, and a host that the map does not name. */
-export interface PlaceholderHouse {
+export interface PlaceholderProxy {
   readonly sidekey: TestSidekey;
   readonly api: HttpUpstream;
   readonly other: Upstream;
@@ -41,10 +41,10 @@ export interface PlaceholderHouse {
 /** The form of its credentials. */
 export const template = 'acme_sidekeyPlaceholder0000000000000000';
 
-export async function placeholderHouse(
+export async function startPlaceholderProxy(
   provider: { readonly inject?: unknown; readonly placeholders?: readonly string[] } = {},
   more: { readonly limits?: object; readonly value?: string; readonly stray?: 'pass' } = {},
-): Promise<PlaceholderHouse> {
+): Promise<PlaceholderProxy> {
   const asked: Asked[] = [];
   const listener = async (request: IncomingMessage, response: ServerResponse) => {
     const body = (await buffer(request)).toString();
@@ -76,7 +76,7 @@ export async function placeholderHouse(
   };
   const { vault, store } = sidekey.proxy.state;
   const codes = placeholderCodes(vault);
-  const make: PlaceholderHouse['make'] = (grant, holder = anyone) =>
+  const make: PlaceholderProxy['make'] = (grant, holder = anyone) =>
     codes.make((grant === 'api' ? readForm(template) : null) ?? plainForm, holder, grants[grant].id);
   await addAgent(store, 'robot', 'own');
   return {

@@ -8,7 +8,7 @@ export type Packages = (url: string) => Readonly<Record<string, Answer>>;
 /** A body, or a status, for requests whose body is to be looked at. */
 export type Answer = string | Buffer | ((body: Buffer) => number);
 
-export interface PackageHouse extends SingleStage {
+export interface PackageProxy extends SingleStage {
   /** Fails where no request came, or one without the credential. */
   readonly onlyWithCredential: () => void;
 }
@@ -19,11 +19,11 @@ export interface PackageHouse extends SingleStage {
  * @param inject as a provider's definition has it
  * @param authorization what the registry wants
  */
-export async function packageHouse(
+export async function startPackageProxy(
   inject: unknown,
   authorization: (secret: Secret) => string,
   packages: Packages,
-): Promise<PackageHouse> {
+): Promise<PackageProxy> {
   let answers: Readonly<Record<string, Answer>> = {};
   const staged = await stage(
     (request, response) => {

@@ -23,7 +23,7 @@ export const ownKeys: Credential = {
 };
 
 /** A proxy with a grant for a double of AWS, and a client's folder and environment. */
-export interface AwsHouse {
+export interface AwsProxy {
   readonly aws: AwsDouble;
   readonly sidekey: TestSidekey;
   /** The client's own. */
@@ -35,7 +35,10 @@ export interface AwsHouse {
   readonly onlySidekeyHadThem: (outputs: readonly string[]) => Promise<void>;
 }
 
-export async function awsHouse(credential: Credential = ownKeys, config: object = {}): Promise<AwsHouse> {
+export async function startAwsProxy(
+  credential: Credential = ownKeys,
+  config: object = {},
+): Promise<AwsProxy> {
   const aws = await startAwsDouble(realKeys);
   const [state, folder] = [await tempFolder(), await tempFolder()];
   await writeFile(join(state, 'aws-ca.pem'), aws.ca);
