@@ -17,24 +17,24 @@ import {
  */
 
 /** The framing of a request body. */
-export type BodyPlan =
+export type BodyFraming =
   | { readonly kind: 'none' }
   | { readonly kind: 'length'; readonly bytes: number }
   | { readonly kind: 'chunked' };
 
 /** The framing of a response body (RFC 9112 §6.3). `until_close`: it ends with its connection. */
-export type ResponsePlan = BodyPlan | { readonly kind: 'until_close' } | { readonly kind: 'tunnel' };
+export type ResponseFraming = BodyFraming | { readonly kind: 'until_close' } | { readonly kind: 'tunnel' };
 
-const none: BodyPlan = { kind: 'none' };
-const chunked: BodyPlan = { kind: 'chunked' };
-const untilClose: ResponsePlan = { kind: 'until_close' };
-const tunnel: ResponsePlan = { kind: 'tunnel' };
+const none: BodyFraming = { kind: 'none' };
+const chunked: BodyFraming = { kind: 'chunked' };
+const untilClose: ResponseFraming = { kind: 'until_close' };
+const tunnel: ResponseFraming = { kind: 'tunnel' };
 
 /**
  * Returns the framing of a request of HTTP/1.1 or HTTP/2, or why it is refused: an ambiguous length, too many fields, a
  * field name in disguise, a body above `limits.body_bytes`.
  */
-export function framingOf({ fields, version }: RequestHead, limits: Limits): BodyPlan | SidekeyError {
+export function framingOf({ fields, version }: RequestHead, limits: Limits): BodyFraming | SidekeyError {
   if (fields.length / 2 > limits.head_fields) {
     return new SidekeyError('bad_request', `The request has more than ${limits.head_fields} header fields.`);
   }
@@ -45,7 +45,7 @@ export function framingOf({ fields, version }: RequestHead, limits: Limits): Bod
   const length = announced(new FieldList(fields), version === '1.0', true);
   if (typeof length === 'string') return new Malformed('request', length);
   if (limits.body_bytes > 0 && length > limits.body_bytes) return bodyTooLarge(limits.body_bytes);
-  return planOf(length);
+  return framingOfLength(length);
 }
 
 /** Returns the error for a body larger than `limits.body_bytes`. */
@@ -63,13 +63,14 @@ function disguised(read: string): SidekeyError {
 }
 
 /** Returns the framing of a request of HTTP/1.1, or what is wrong with it. `framingOf` checks the limits. */
-export function requestPlan(head: RequestHeadBytes): BodyPlan | Malformed {
+export function requestFraming(head: RequestHeadBytes): BodyFraming | Malformed {
   const length = announced(head, head.version === '1.0', true);
   if (typeof length === 'string') return new Malformed('request', length);
-  const plan = planOf(length);
+  const framing = framingOfLength(length);
   // One program reads the bytes behind it as its body, and another as the first bytes of the tunnel.
-  if (plan.kind !== 'none' && head.method === 'CONNECT') return new Malformed('request', 'body_of_connect');
-  return plan;
+  if (framing.kind !== 'none' && head.method === 'CONNECT')
+    return new Malformed('request', 'body_of_connect');
+  return framing;
 }
 
 /**
@@ -77,7 +78,7 @@ export function requestPlan(head: RequestHeadBytes): BodyPlan | Malformed {
  *
  * @param method of the request that it answers
  */
-export function responsePlan(head: ResponseHeadBytes, method: string): ResponsePlan | Malformed {
+export function responseFraming(head: ResponseHeadBytes, method: string): ResponseFraming | Malformed {
   const { status } = head;
   // RFC 9110 §9.3.6: whatever its fields say.
   if (method === 'CONNECT' && status >= 200 && status < 300) return tunnel;
@@ -89,7 +90,7 @@ export function responsePlan(head: ResponseHeadBytes, method: string): ResponseP
     if (status !== 101 && !persists(head)) return new Malformed('response', 'interim_is_last');
   }
   if (!hasResponseBody(method, status)) return none;
-  return length === unannounced ? untilClose : planOf(length);
+  return length === unannounced ? untilClose : framingOfLength(length);
 }
 
 /** Reports whether a response has a body. Else its `Content-Length` announces the body that another response would have. */
@@ -113,8 +114,8 @@ export function announcesInVain(head: ResponseHeadBytes): boolean {
 }
 
 /** Reports whether an upstream connection can be used for another request when this response has ended. */
-export function isReusable(head: ResponseHeadBytes, plan: ResponsePlan): boolean {
-  if (plan.kind === 'until_close' || plan.kind === 'tunnel' || head.status === 101) return false;
+export function isReusable(head: ResponseHeadBytes, framing: ResponseFraming): boolean {
+  if (framing.kind === 'until_close' || framing.kind === 'tunnel' || head.status === 101) return false;
   return persists(head) && !announcesInVain(head);
 }
 
@@ -135,7 +136,7 @@ export function bytesBehindLast(whose: Whose): Malformed {
 const unannounced = -1;
 const inChunks = -2;
 
-function planOf(length: number): BodyPlan {
+function framingOfLength(length: number): BodyFraming {
   if (length === inChunks) return chunked;
   return length === unannounced || length === 0 ? none : { kind: 'length', bytes: length };
 }

@@ -75,9 +75,9 @@ export interface Reply {
   readonly started: boolean;
   readonly gone: Gone;
   /** Returns `gone` for a request that is held: from now on a client that ends its side counts as gone. */
-  waiting(): Gone;
+  hold(): Gone;
   /** True if the client waits for a 100 before it sends its body (RFC 9110 §10.1.1). */
-  readonly waits: boolean;
+  readonly expectsContinue: boolean;
   /**
    * Sends a 100 to a client that waits for it.
    *
@@ -86,8 +86,8 @@ export interface Reply {
   continue(isSending?: boolean): void;
   /** Sends an interim response (1xx) other than 100 and 101. */
   informational(status: number, fields: RawFields): void;
-  /** Makes this response the last one of its connection, from which nothing more is read. To be called before the head. */
-  last(): void;
+  /** Closes the connection behind this response: nothing more is read from it. To be called before the head. */
+  closeAfter(): void;
   head(status: number, reason: string, fields: RawFields): void;
   /**
    * Sends a head as it was read. The head is valid until this returns. Absent, or `false`: use `head` instead.
@@ -95,7 +95,7 @@ export interface Reply {
    * @param drop fields to remove besides the hop-by-hop ones
    * @param added fields to append
    */
-  pass?(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean;
+  forwardHead?(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean;
   /** `write` copies a chunk before it returns. Absent: a chunk must not change after `write`. */
   readonly copies?: true;
   /** False: wait for `onDrain` before the next chunk. */

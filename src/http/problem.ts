@@ -73,7 +73,7 @@ export function refuse(reply: Reply, error: unknown, method: string): number {
     return status;
   }
   // The end of a malformed message is unknown, and so is the start of the next one (RFC 9112 §6.3).
-  if (status === 400) reply.last();
+  if (status === 400) reply.closeAfter();
   reply.head(status, reason, fields);
   if (method !== 'HEAD') reply.write(body);
   reply.end([]);
@@ -102,11 +102,11 @@ export function socketReply(client: Duplex): Reply {
     },
     gone,
     // The current reader of the socket cuts it at its end.
-    waiting: () => gone,
-    waits: false,
+    hold: () => gone,
+    expectsContinue: false,
     continue() {},
     informational() {},
-    last() {},
+    closeAfter() {},
     head(status, reason, fields) {
       started = true;
       let text = `HTTP/1.1 ${status} ${reason}\r\n`;

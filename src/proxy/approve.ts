@@ -28,7 +28,7 @@ import type { ProxyServices } from './services.ts';
  */
 export async function approve(
   authorized: AuthorizedRequest,
-  reply: Pick<Reply, 'waiting'>,
+  reply: Pick<Reply, 'hold'>,
   services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<AuthorizedRequest> {
@@ -68,7 +68,7 @@ export async function approve(
       rule,
       ruleName,
     },
-    reply.waiting(),
+    reply.hold(),
     (question) => services.audit.append(record.asked(question, decision.reason)),
   );
   if (verdict.kind !== 'allowed') throw refusalOf(verdict, decision);
@@ -97,8 +97,9 @@ function changed(): SidekeyError {
 
 /** Returns the query without the value of the parameter that carries the credential. */
 function shownQuery(query: string, { facts: { authority, path }, grant, config }: GrantedRequest): string {
-  const plan = config.injectPlan(grant.provider, { authority, path });
-  const parameter = plan instanceof SidekeyError ? undefined : schemeOf(plan).queryParameter?.(plan);
+  const placement = config.placementFor(grant.provider, { authority, path });
+  const parameter =
+    placement instanceof SidekeyError ? undefined : schemeOf(placement).queryParameter?.(placement);
   if (parameter === undefined) return query;
   const name = parameter.toLowerCase();
   return query

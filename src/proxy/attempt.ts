@@ -1,5 +1,5 @@
 import { hopByHop, type RawFields, trailerFields } from '../http/fields.ts';
-import { announcesInVain, type BodyPlan } from '../http/framing.ts';
+import { announcesInVain, type BodyFraming } from '../http/framing.ts';
 import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
@@ -145,7 +145,7 @@ export const expectationMs = 2_000;
 
 /** Reports whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
 export function expects(it: AttemptContext): boolean {
-  return it.reply.waits && it.request.framing.kind !== 'none';
+  return it.reply.expectsContinue && it.request.framing.kind !== 'none';
 }
 
 /** Reports whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
@@ -155,7 +155,7 @@ export function isSafe(method: string): boolean {
 
 /** A body to be sent, as its head frames it. */
 interface UploadBody {
-  readonly framing: BodyPlan;
+  readonly framing: BodyFraming;
   /** Stream or whole body; null: no byte. */
   readonly pieces: AsyncIterable<Buffer> | Buffer | null;
   /** Asked when all pieces have come. */
@@ -175,7 +175,7 @@ const noMoreChunks = Buffer.from('0\r\n');
 const noTrailers = Buffer.from(lastChunk);
 
 /** A connection of HTTP/1.1, which is told where a body ends by how it is framed. */
-export function framedFor({ kind }: BodyPlan, connection: UpstreamConnection): UploadTarget {
+export function framedFor({ kind }: BodyFraming, connection: UpstreamConnection): UploadTarget {
   if (kind !== 'chunked') return { write: (piece) => connection.write(piece), end() {} };
   return {
     write(piece) {

@@ -1,7 +1,7 @@
 import { type Identity, readPresented, selectorsOf } from '../agents/authentication.ts';
 import { defaultUser, type Grant } from '../grants/grant.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
-import { type BodyPlan, framingOf } from '../http/framing.ts';
+import { type BodyFraming, framingOf } from '../http/framing.ts';
 import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
@@ -23,7 +23,7 @@ import { candidatesFor, type GrantCandidates, type Target, targetOf, unselected 
 /** A request whose target and framing are known. A stage that has waited authorizes it again. */
 export interface ReceivedRequest {
   readonly inbound: InboundRequest;
-  readonly framing: BodyPlan;
+  readonly framing: BodyFraming;
   readonly target: Target;
   readonly placeholders: PlaceholdersInHead;
   /** The body of `inbound`, or the same bytes again where it was read ahead. */
@@ -307,9 +307,9 @@ export function addressOf(text: string): string {
 function judgedPath(
   to: Destination,
   offer: Pick<GrantCandidates, 'selected'> | null,
-  { injectPlan }: Pick<ConfigSnapshot, 'injectPlan'>,
+  { placementFor }: Pick<ConfigSnapshot, 'placementFor'>,
 ): string {
   if (offer?.selected.kind !== 'selected') return to.path;
-  const plan = injectPlan(offer.selected.grant.provider, to);
-  return plan instanceof SidekeyError ? to.path : pathWithout(to.path, pathPrefixesOf(plan));
+  const placement = placementFor(offer.selected.grant.provider, to);
+  return placement instanceof SidekeyError ? to.path : pathWithout(to.path, pathPrefixesOf(placement));
 }

@@ -1,5 +1,5 @@
 import { missingConsent } from '../grants/messages.ts';
-import type { InjectPlace } from '../grants/provider.ts';
+import type { Placement } from '../grants/provider.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';
@@ -22,7 +22,7 @@ import { hasBody, type PreparedRequest, type UpstreamRequest } from './upstream-
 /** The token of a grant, and how the request carries it. */
 interface ObtainedCredential {
   readonly token: ReadyToken;
-  readonly plan: InjectPlace['as'];
+  readonly placement: Placement;
 }
 
 /**
@@ -42,10 +42,10 @@ export async function obtainCredential(
     throw new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
   const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
-  const plan = orThrow(config.injectPlan(grant.provider, { authority, path }));
+  const placement = orThrow(config.placementFor(grant.provider, { authority, path }));
   const token = await tokens.tokenFor(grant.id);
   if (token.kind === 'refused') throw refusedToken(token);
-  return { token, plan };
+  return { token, placement };
 }
 
 /**
@@ -83,21 +83,21 @@ export function applyCredential(
     leakGuard: null,
     leakKey: null,
   };
-  if (credential === null || credential.plan.kind === 'own' || !isGranted(authorized)) return request;
-  const { token, plan } = credential;
+  if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) return request;
+  const { token, placement } = credential;
   const { authority, path, placeholders } = prepared;
   const leakGuard = leakSearchFor(authorized.decision.leakGuard ?? 'auto', {
     host: authority.host,
     path,
     places: config.provider(token.grant.provider)?.echoPaths,
-    isShown: schemeOf(plan).isRepeated === true || placeholders?.inContent === true,
+    isShown: schemeOf(placement).isRepeated === true || placeholders?.inContent === true,
   });
-  const nonceOrigin = needsProof(token.sealed.credential, plan) ? originOf(authority) : null;
+  const nonceOrigin = needsProof(token.sealed.credential, placement) ? originOf(authority) : null;
   const applied = applyScheme(
     { path, fields: leakGuard?.covers === 'all' ? plainRequest(prepared.fields) : prepared.fields },
     {
       sealed: token.sealed,
-      placement: plan,
+      placement,
       authority,
       insecure: authorized.decision.insecure,
       facts: {
@@ -111,20 +111,21 @@ export function applyCredential(
       },
     },
   );
-  const { reframed, ...injected } =
+  const { reframed, ...substituted } =
     placeholders === undefined
       ? applied
-      : substitutePlaceholders(applied, placeholders, token.sealed.credential, plan);
-  if (leakGuard?.isAsked === true && injected.secrets?.texts.every(isGuardable) !== true) throw unguardable();
-  if (injected.identity !== undefined) services.certificates.watch(token, injected.identity);
+      : substitutePlaceholders(applied, placeholders, token.sealed.credential, placement);
+  if (leakGuard?.isAsked === true && substituted.secrets?.texts.every(isGuardable) !== true)
+    throw unguardable();
+  if (substituted.identity !== undefined) services.certificates.watch(token, substituted.identity);
   return {
     ...request,
-    ...injected,
+    ...substituted,
     framing: reframed ?? prepared.framing,
-    credential: { token, plan, authorized, prepared, nonceOrigin },
+    credential: { token, placement, authorized, prepared, nonceOrigin },
     leakGuard,
     // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
-    leakKey: injected.path === path ? leakKeyOf(authorized) : null,
+    leakKey: substituted.path === path ? leakKeyOf(authorized) : null,
   };
 }
 
@@ -146,7 +147,7 @@ export class CredentialRenewal {
    */
   async renew({ credential }: UpstreamRequest, isReplayable: boolean): Promise<UpstreamRequest | null> {
     if (credential === null) return null;
-    const { token, plan, prepared, authorized } = credential;
+    const { token, placement, prepared, authorized } = credential;
     const { tokens, config, audit, fingerprint } = this.#services;
     const fresh = await tokens.forceRefresh(token);
     // The permission may have ended while the provider was asked. The use is counted already.
@@ -154,7 +155,7 @@ export class CredentialRenewal {
     orThrow(await authorized.caller.holds(token.grant, { mode: agents, used: false }));
     if (fresh.kind === 'ready') {
       if (!isReplayable) return null;
-      const renewed = applyCredential(prepared, authorized, { token: fresh, plan }, this.#services);
+      const renewed = applyCredential(prepared, authorized, { token: fresh, placement }, this.#services);
       await audit.append(this.#record.access(fresh, fingerprint));
       return renewed;
     }
@@ -166,8 +167,8 @@ export class CredentialRenewal {
   /** Returns the request with another proof, by the nonce that is known now: no proof is good for two requests. */
   prove(request: UpstreamRequest): UpstreamRequest {
     if (request.credential === null) return request;
-    const { token, plan, prepared, authorized } = request.credential;
-    return applyCredential(prepared, authorized, { token, plan }, this.#services);
+    const { token, placement, prepared, authorized } = request.credential;
+    return applyCredential(prepared, authorized, { token, placement }, this.#services);
   }
 
   /**
@@ -233,9 +234,9 @@ export async function readForScheme(
   { config, grant }: AuthorizedRequest,
   reply: Pick<Reply, 'continue'>,
 ): Promise<PreparedRequest> {
-  const plan = grant === null ? null : config.injectPlan(grant.provider, request);
-  if (plan === null || plan instanceof SidekeyError || plan.kind === 'own') return request;
-  const need = schemeOf(plan).needs?.({ ...request, hasBody: hasBody(request) }, plan) ?? null;
+  const placement = grant === null ? null : config.placementFor(grant.provider, request);
+  if (placement === null || placement instanceof SidekeyError || placement.kind === 'own') return request;
+  const need = schemeOf(placement).needs?.({ ...request, hasBody: hasBody(request) }, placement) ?? null;
   const { body, framing } = request;
   if (need === null || body === null) return request;
   const maxBytes = config.limits[need.limit];

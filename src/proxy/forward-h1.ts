@@ -1,6 +1,6 @@
 import type { RawFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
-import { isReusable, responsePlan } from '../http/framing.ts';
+import { isReusable, responseFraming } from '../http/framing.ts';
 import { type ResponseHeadBytes } from '../http/head.ts';
 import { createResponseReader, type HeadReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
@@ -96,18 +96,18 @@ class ResponseReading {
         return null;
       }
       if (head instanceof Malformed) return head;
-      const plan = responsePlan(head, this.#method);
-      if (plan instanceof Malformed) return plan;
-      if (plan.kind === 'tunnel' || head.status === 101)
+      const framing = responseFraming(head, this.#method);
+      if (framing instanceof Malformed) return framing;
+      if (framing.kind === 'tunnel' || head.status === 101)
         return new Error('the upstream switched protocols, and was not asked to');
       at += head.size;
       if (head.status < 200) {
         this.#sink.interim(head);
         continue;
       }
-      const body = createBodyReader(plan, { whose: 'response', limits: this.#limits, spans: true });
+      const body = createBodyReader(framing, { whose: 'response', limits: this.#limits, spans: true });
       this.#body = body;
-      this.#mayReuse = isReusable(head, plan);
+      this.#mayReuse = isReusable(head, framing);
       this.#sink.head(head);
       return this.#readBody(body, bytes, at, end);
     }
@@ -236,7 +236,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     if (this.#reading.hasHead) {
       if (this.#response.isWaitedFor) this.#rearm();
       else this.#broke(timedOut(authority, 'stopped sending'));
-    } else if (this.#isExpecting && this.#context.reply.waits) this.#goOn();
+    } else if (this.#isExpecting && this.#context.reply.expectsContinue) this.#goOn();
     else if (this.#upload?.waitsForPiece === true) this.#rearm();
     else this.#broke(timedOut(authority, 'did not answer in time'));
   }
@@ -260,7 +260,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
       return;
     }
     this.#isBodyDoubtful = this.#upload !== null && !methodsWithBody.has(request.method);
-    if (reply.waits) this.#goOn();
+    if (reply.expectsContinue) this.#goOn();
   }
 
   head(head: ResponseHeadBytes): void {

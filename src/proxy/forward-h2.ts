@@ -76,7 +76,7 @@ export class StreamAttempt implements StreamUser, Transport {
   interim(status: number, fields: RawFields): void {
     this.#hasBegun = true;
     if (status !== 100) this.#response.interim(status, fields);
-    else if (this.#context.reply.waits) this.#goOn();
+    else if (this.#context.reply.expectsContinue) this.#goOn();
   }
 
   answered(status: number, fields: RawFields): void {
@@ -108,7 +108,7 @@ export class StreamAttempt implements StreamUser, Transport {
   expired(): void {
     const { authority } = this.#context.request;
     const isWaitedFor = this.#hasHead ? this.#response.isWaitedFor : this.#upload?.waitsForPiece === true;
-    if (!this.#hasHead && this.#isExpecting && this.#context.reply.waits) this.#goOn();
+    if (!this.#hasHead && this.#isExpecting && this.#context.reply.expectsContinue) this.#goOn();
     else if (isWaitedFor) this.#rearm();
     else {
       const how = this.#hasHead ? 'stopped sending' : 'did not answer in time';

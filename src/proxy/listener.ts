@@ -1,7 +1,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
-import type { BodyPlan } from '../http/framing.ts';
+import type { BodyFraming } from '../http/framing.ts';
 import type { RequestHead, RequestHeadBytes } from '../http/head.ts';
 import type { Client, InterceptedTunnel, Meter, Reply } from '../http/message.ts';
 import { refuse, refuseOn, socketReply } from '../http/problem.ts';
@@ -104,7 +104,7 @@ export function createListener(services: ProxyServices): Listener {
         ),
       );
     },
-    takesOver: (head, plan) => head.method === 'CONNECT' || asksForWebSocket(head, plan),
+    takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {
       if (head.method !== 'CONNECT') serveUpgrade(head, socket, client, early);
       else if (client.tunnel === null)
@@ -294,7 +294,7 @@ function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply):
  * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, h2c above all, would hide requests from policy:
  * such a request is forwarded as a plain one, without its `Upgrade`.
  */
-function asksForWebSocket(head: RequestHeadBytes, plan: BodyPlan): boolean {
-  if (plan.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
+function asksForWebSocket(head: RequestHeadBytes, framing: BodyFraming): boolean {
+  if (framing.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
   return isWebSocket(head.values('upgrade')) && head.method === 'GET';
 }

@@ -122,7 +122,7 @@ export class ResponseHandler {
     const isUnchanged =
       request.maxResponse === null && request.conceal === undefined && !this.#isGuarded(status);
     const drop = request.carriesGrant ? notFromGrants : notFromAny;
-    if (isUnchanged && reply.pass?.(head, drop, hint) === true) return;
+    if (isUnchanged && reply.forwardHead?.(head, drop, hint) === true) return;
     this.#forwardHead(status, reason, endToEndFields(head), hint);
   }
 
@@ -260,10 +260,10 @@ export class ResponseHandler {
 
   #guardedExchange(): GuardedExchange {
     const { request, reply, meter } = this.#context;
-    const { maxResponse, leakGuard: plan, secrets } = request;
+    const { maxResponse, leakGuard: search, secrets } = request;
     const overBound = (bytes: number) =>
       maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;
-    return { reply, search: plan, secrets, meter, overBound };
+    return { reply, search, secrets, meter, overBound };
   }
 
   #hintOn(fields: RawFields): RawFields {
@@ -289,7 +289,7 @@ export class ResponseHandler {
     if (proof !== 'nothing' || !mayRenew) return false;
     // A client that still waits for a 100 has sent nothing that would have to be sent again.
     const whole = body.whole();
-    const again = whole ?? (reply.waits ? body.again() : null);
+    const again = whole ?? (reply.expectsContinue ? body.again() : null);
     if (again === null) {
       // The next request has a newer token, though this one cannot be sent again.
       this.#renewal(false).catch(() => {});

@@ -6,7 +6,7 @@ import type { AuditLog } from '../audit/event.ts';
 import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { SealedCredential } from '../grants/credential.ts';
-import type { InjectPlace, Placement, Provider } from '../grants/provider.ts';
+import type { Placement, Provider } from '../grants/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
@@ -66,7 +66,7 @@ export interface ConfigSnapshot extends UpstreamParts {
   readonly agents: 'required' | 'optional';
   readonly limits: Limits;
   /** Returns how the tokens of a provider are carried to a destination, or why they are not. */
-  readonly injectPlan: (provider: string, to: Destination) => InjectPlace['as'] | SidekeyError;
+  readonly placementFor: (provider: string, to: Destination) => Placement | SidekeyError;
   readonly provider: (name: string) => Provider | undefined;
   readonly redactPath: PathRedactor;
 }
@@ -95,7 +95,7 @@ export function snapshotOf(
     connections,
     streams,
     protocols,
-    injectPlan: (provider, to) => {
+    placementFor: (provider, to) => {
       const places = providers.get(provider)?.inject;
       return places === undefined ? bearer : placementAt(places, to);
     },

@@ -1,7 +1,7 @@
 import type { Placement } from '../grants/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import { type RawFields, requestFields } from '../http/fields.ts';
-import { type BodyPlan, bodyTooLarge } from '../http/framing.ts';
+import { type BodyFraming, bodyTooLarge } from '../http/framing.ts';
 import { type InboundRequest, type Meter, readAhead, type Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
@@ -23,7 +23,7 @@ export interface PreparedRequest {
   /** All fields to be sent, those that frame the body included. */
   readonly fields: RawFields;
   /** The framing that `fields` announce. */
-  readonly framing: BodyPlan;
+  readonly framing: BodyFraming;
   readonly body: AsyncIterable<Buffer> | null;
   /** Returns the trailers of the client's body, once it has ended. Absent: it can have none. */
   readonly trailers?: InboundRequest['trailers'];
@@ -55,7 +55,7 @@ export interface UpstreamRequest
 /** The credential of a request, and the values to apply another one by. */
 export interface AppliedCredential {
   readonly token: ReadyToken;
-  readonly plan: Placement;
+  readonly placement: Placement;
   readonly authorized: GrantedRequest;
   readonly prepared: PreparedRequest;
   /** The origin whose DPoP nonce the proof has (RFC 9449 §9); null: the request has no proof. */

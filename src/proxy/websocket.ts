@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawFields, responseFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader } from '../http/h1/body.ts';
-import { responsePlan, type ResponsePlan } from '../http/framing.ts';
+import { responseFraming, type ResponseFraming } from '../http/framing.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
 import { createResponseReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
@@ -48,7 +48,7 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
-  const { leakGuard: plan, secrets, messages } = request;
+  const { leakGuard: search, secrets, messages } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
     client,
@@ -63,7 +63,7 @@ export async function upgrade(
       },
     );
   }
-  if (plan?.isAsked === true) {
+  if (search?.isAsked === true) {
     throw new SidekeyError(
       'policy_violation',
       'Responses are guarded here, and frames of a WebSocket cannot be.',
@@ -121,7 +121,7 @@ export async function upgrade(
     upstream.destroy();
     return shaken;
   }
-  const { head, plan: framing, rest } = shaken;
+  const { head, framing, rest } = shaken;
   const isSwitched = head.status === 101;
   if (isSwitched && !isWebSocket(head.values('upgrade'))) {
     upstream.destroy();
@@ -132,7 +132,9 @@ export async function upgrade(
   if (rest.length > 0) upstream.unshift(rest);
   if (isSwitched) {
     try {
-      side.switched(guardFields({ search: plan && { ...plan, covers: 'all' }, secrets, meter }, status, own));
+      side.switched(
+        guardFields({ search: search && { ...search, covers: 'all' }, secrets, meter }, status, own),
+      );
     } catch (error) {
       upstream.destroy();
       throw error;
@@ -157,7 +159,7 @@ export async function upgrade(
         finish('broken', why.code);
       },
     };
-    const into = guardReply({ reply, search: plan, secrets, meter, overBound: () => null }, status, owner);
+    const into = guardReply({ reply, search, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
     into.head(status, head.reason, [...own, ...hint]);
     passBody(
@@ -264,7 +266,7 @@ export function isWebSocket(fields: readonly string[]): boolean {
 /** Response of an upstream to a handshake, and the bytes after its head. */
 interface Handshake {
   readonly head: ResponseHeadBytes;
-  readonly plan: ResponsePlan;
+  readonly framing: ResponseFraming;
   readonly rest: Buffer;
 }
 
@@ -297,15 +299,15 @@ function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Hands
       for (;;) {
         const head = heads.read(bytes, at, bytes.length);
         if (head === 'incomplete') break;
-        const plan = head instanceof Malformed ? head : responsePlan(head, 'GET');
-        if (head instanceof Malformed || plan instanceof Malformed) {
-          fail(plan as Malformed);
+        const framing = head instanceof Malformed ? head : responseFraming(head, 'GET');
+        if (head instanceof Malformed || framing instanceof Malformed) {
+          fail(framing as Malformed);
           return;
         }
         at += head.size;
         if (head.status < 200 && head.status !== 101) continue;
         settle();
-        resolve({ head, plan, rest: bytes.subarray(at) });
+        resolve({ head, framing, rest: bytes.subarray(at) });
         return;
       }
       pending.keep(bytes, at);

@@ -1,6 +1,6 @@
 import { type Credential, type SealedCredential, secretText } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
-import type { BodyPlan } from '../http/framing.ts';
+import type { BodyFraming } from '../http/framing.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
@@ -197,7 +197,7 @@ const bodyFields: ReadonlySet<string> = new Set([
 
 /** Replaces the body by one that is whole. The received one is still read to its end, so that it is counted and kept. */
 export function withBody(request: AppliedRequest, body: Buffer): AppliedRequest {
-  const reframed: BodyPlan = { kind: 'length', bytes: body.length };
+  const reframed: BodyFraming = { kind: 'length', bytes: body.length };
   const fields = [...withoutBodyFields(request.fields), 'Content-Length', String(body.length)];
   return { ...request, fields, reframed, rewriteBody: (pieces) => inPlaceOf(pieces, body) };
 }

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { Credential, SealedCredential } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
-import type { BodyPlan } from '../http/framing.ts';
+import type { BodyFraming } from '../http/framing.ts';
 import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { replaced } from '../leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -103,7 +103,7 @@ export interface AppliedRequest {
   readonly rewriteBody?:
     ((pieces: AsyncIterable<Buffer> | Iterable<Buffer>) => AsyncIterable<Buffer>) | undefined;
   /** Framing of the rewritten body, as `fields` say; absent: unchanged. */
-  readonly reframed?: BodyPlan | undefined;
+  readonly reframed?: BodyFraming | undefined;
   /** Client identity for the TLS connection; absent: none of this grant. */
   readonly identity?: GrantIdentity | undefined;
 }

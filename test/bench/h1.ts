@@ -6,7 +6,7 @@
 import { table } from '../../src/cli/format.ts';
 import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
 import { createBodyReader } from '../../src/http/h1/body.ts';
-import { framingOf, isReusable, persists, requestPlan, responsePlan } from '../../src/http/framing.ts';
+import { framingOf, isReusable, persists, requestFraming, responseFraming } from '../../src/http/framing.ts';
 import { NameSet, type RequestHeadBytes, type ResponseHeadBytes } from '../../src/http/head.ts';
 import { createRequestReader, createResponseReader } from '../../src/http/h1/read-head.ts';
 import { Malformed, type Whose } from '../../src/http/h1/scan.ts';
@@ -67,7 +67,7 @@ const ofUpstream = new NameSet(['proxy-*', 'sidekey-*', 'alt-svc']);
 
 /** What a relay asks of each request, and how it goes on. */
 function passRequest(head: RequestHeadBytes): number {
-  const plan = requestPlan(head);
+  const plan = requestFraming(head);
   if (plan instanceof Malformed || !persists(head)) throw new Error('the request was not read as it is');
   const asked = [
     head.method,
@@ -88,7 +88,7 @@ function passRequest(head: RequestHeadBytes): number {
 }
 
 function passResponse(head: ResponseHeadBytes): number {
-  const plan = responsePlan(head, 'GET');
+  const plan = responseFraming(head, 'GET');
   if (plan instanceof Malformed || !isReusable(head, plan))
     throw new Error('the response was not read as it is');
   return head.status + headBytes(head, { drop: ofUpstream, back: ['Connection', 'keep-alive'] }).length;

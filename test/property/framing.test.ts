@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type BodyPlan, framingOf } from '../../src/http/framing.ts';
+import { type BodyFraming, framingOf } from '../../src/http/framing.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import * as fc from '../support/fast-check.ts';
@@ -57,7 +57,7 @@ function model(
   list: readonly (readonly [string, string])[],
   httpVersion: '1.0' | '1.1',
   most: number,
-): BodyPlan | null {
+): BodyFraming | null {
   const of = (wanted: string) => list.filter(([it]) => it.toLowerCase() === wanted).map(([, value]) => value);
   if (list.some(([it]) => it.includes('_'))) return null;
   const lengths = of('content-length');

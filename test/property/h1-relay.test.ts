@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { requestFields } from '../../src/http/fields.ts';
 import { type BodyReader, createBodyReader } from '../../src/http/h1/body.ts';
-import { persists, requestPlan } from '../../src/http/framing.ts';
+import { persists, requestFraming } from '../../src/http/framing.ts';
 import { NameSet } from '../../src/http/head.ts';
 import { createRequestReader } from '../../src/http/h1/read-head.ts';
 import { Malformed } from '../../src/http/h1/scan.ts';
@@ -29,7 +29,7 @@ function relayed(pieces: readonly Buffer[]): string {
         const head = heads.read(region, at, region.length);
         if (head === 'incomplete') break;
         if (head instanceof Malformed) return out;
-        const plan = requestPlan(head);
+        const plan = requestFraming(head);
         if (plan instanceof Malformed || head.method === 'CONNECT') return out;
         const line = `${head.method} ${head.target} HTTP/1.1`;
         out += headBytes(head, { line, drop: forProxy, front: ['Host', 'h'] }).toString('latin1');

@@ -47,11 +47,11 @@ async function pass(
   const reply: Reply = {
     started: false,
     gone: createGone(),
-    waiting: () => reply.gone,
-    waits: false,
+    hold: () => reply.gone,
+    expectsContinue: false,
     continue() {},
     informational() {},
-    last() {},
+    closeAfter() {},
     head(code, _reason, all) {
       status = code;
       sent = all;

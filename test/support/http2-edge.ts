@@ -82,11 +82,11 @@ function replyOn(stream: ServerHttp2Stream): Reply {
   const reply: Reply & { started: boolean } = {
     started: false,
     gone,
-    waiting: () => gone,
-    waits: false,
+    hold: () => gone,
+    expectsContinue: false,
     continue() {},
     informational: (status, fields) => stream.additionalHeaders({ ':status': status, ...objectOf(fields) }),
-    last() {},
+    closeAfter() {},
     head(status, _reason, fields) {
       reply.started = true;
       held = { ':status': status, ...objectOf(fields) };

@@ -5,7 +5,7 @@ import type { View } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
 import { keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, matches, stateNow } from '../../grants/grant.ts';
-import type { InjectPlace } from '../../grants/provider.ts';
+import type { Placement } from '../../grants/provider.ts';
 import { expiredToken, standingOf, type TokenResult } from '../../grants/token-result.ts';
 import {
   createGone,
@@ -78,8 +78,6 @@ export interface DryRun {
   readonly held: boolean;
 }
 
-type Plan = InjectPlace['as'];
-
 /**
  * Runs the stages of the proxy on a hypothetical request. Its services only read: no use is counted, no token
  * refreshed, no approval requested, and nothing is sent.
@@ -94,10 +92,10 @@ export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const first = new Explanation(view, question, asked);
   const run = await first.run(question.inbound);
   // A credential in the body requires one: without a given body the shortest is used.
-  const { plan } = first;
+  const { placement } = first;
   const sample =
-    question.inbound.body === null && plan !== null && plan.kind !== 'own'
-      ? schemeOf(plan).sample?.(plan)
+    question.inbound.body === null && placement !== null && placement.kind !== 'own'
+      ? schemeOf(placement).sample?.(placement)
       : undefined;
   if (sample === undefined || sample.body === null) return run;
   const { head } = question.inbound;
@@ -120,8 +118,8 @@ interface Asked {
 
 /** The steps of one dry run, reported by the record of the exchange and by its services. */
 class Explanation {
-  /** The plan of the injection; null: none was requested. */
-  plan: Plan | null = null;
+  /** The placement of the credential; null: none was asked for. */
+  placement: Placement | null = null;
   readonly #view: View;
   readonly #question: Question;
   readonly #asked: Asked;
@@ -146,11 +144,11 @@ class Explanation {
     this.#snapshot = {
       ...snapshot,
       redactPath: ({ path }) => path,
-      injectPlan: (provider, to) => {
-        const plan = snapshot.injectPlan(provider, to);
-        if (plan instanceof SidekeyError) this.#next = 'injection';
-        else this.plan = plan;
-        return plan;
+      placementFor: (provider, to) => {
+        const placement = snapshot.placementFor(provider, to);
+        if (placement instanceof SidekeyError) this.#next = 'injection';
+        else this.placement = placement;
+        return placement;
       },
     };
   }
@@ -311,7 +309,7 @@ class Explanation {
         break;
     }
     const { sealed } = standing.opened;
-    this.#sealed = withSomeToken(sealed, this.plan, standing.kind === 'needed');
+    this.#sealed = withSomeToken(sealed, this.placement, standing.kind === 'needed');
     return { kind: 'ready', grant: standing.opened.grant, sealed: this.#sealed };
   }
 
@@ -332,7 +330,7 @@ class Explanation {
 
   #audienceStep(): void {
     this.#next = 'injection';
-    if (this.#authority === null || this.#sealed === null || this.plan?.kind === 'own') return;
+    if (this.#authority === null || this.#sealed === null || this.placement?.kind === 'own') return;
     const authority = this.#authority;
     const { audience } = this.#sealed;
     const patterns = audience.map(parsePattern).filter(isPattern);
@@ -344,13 +342,13 @@ class Explanation {
   #describe({ carriesGrant, credential, permission, fields, carriedIn }: UpstreamRequest): void {
     this.#outcome = 'as it is, without a credential';
     const { grant } = permission;
-    if (!carriesGrant || grant === null || this.plan === null) return;
+    if (!carriesGrant || grant === null || this.placement === null) return;
     if (credential === null) {
-      this.#passed('injection', `${carriedAs(this.plan)} (as the provider ${grant.provider} says)`);
+      this.#passed('injection', `${carriedAs(this.placement)} (as the provider ${grant.provider} says)`);
       return;
     }
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
-    this.#passed('injection', `${describeFields(names, grant, this.plan)} (${howCarried(grant)})`);
+    this.#passed('injection', `${describeFields(names, grant, this.placement)} (${howCarried(grant)})`);
     const { leakGuard } = credential.authorized.decision;
     this.#passed('leaks', leakGuardTexts[leakGuard ?? 'auto'].inFull);
     this.#outcome = `with the credential of ${titleOf(grant)}`;
@@ -441,11 +439,11 @@ function silentReply(): Reply {
   return {
     started: false,
     gone,
-    waiting: () => gone,
-    waits: false,
+    hold: () => gone,
+    expectsContinue: false,
     continue() {},
     informational() {},
-    last() {},
+    closeAfter() {},
     head() {},
     write: () => true,
     onDrain() {},
@@ -519,7 +517,11 @@ function clocksText(lease: LeaseRecord, now: number): string {
 }
 
 /** Replaces the token that a refresh would obtain by a placeholder. */
-function withSomeToken(sealed: SealedCredential, plan: Plan | null, isNeeded: boolean): SealedCredential {
+function withSomeToken(
+  sealed: SealedCredential,
+  placement: Placement | null,
+  isNeeded: boolean,
+): SealedCredential {
   const { credential } = sealed;
   if (credential.type !== 'oauth2' || !isNeeded) return sealed;
   const { renewal, accessToken, dpop } = credential;
@@ -530,18 +532,18 @@ function withSomeToken(sealed: SealedCredential, plan: Plan | null, isNeeded: bo
     credential: {
       ...credential,
       accessToken: accessToken ?? token,
-      ...(plan?.kind === 'dpop' ? { dpop: bound } : {}),
+      ...(placement?.kind === 'dpop' ? { dpop: bound } : {}),
     },
   };
 }
 
 /** Describes the place of a credential: names of fields, never a value. A credential of several values has its own fields. */
-function describeFields(names: readonly string[], { type }: Grant, plan: Plan): string {
-  if (names.length === 0 || plan.kind === 'own' || schemeOf(plan).accepts !== undefined)
-    return carriedAs(plan);
+function describeFields(names: readonly string[], { type }: Grant, placement: Placement): string {
+  if (names.length === 0 || placement.kind === 'own' || schemeOf(placement).accepts !== undefined)
+    return carriedAs(placement);
   if (names.includes('DPoP')) return carriedAs({ kind: 'dpop' });
   if (type === 'basic') return 'Authorization: Basic …';
-  return type === 'headers' ? names.map((name) => `${name}: …`).join(', ') : carriedAs(plan);
+  return type === 'headers' ? names.map((name) => `${name}: …`).join(', ') : carriedAs(placement);
 }
 
 function howCarried({ type, provider }: Grant): string {

@@ -1,5 +1,5 @@
 import { framingFields } from '../fields.ts';
-import type { ResponsePlan } from '../framing.ts';
+import type { ResponseFraming } from '../framing.ts';
 import { FieldTable, NameSet } from '../head.ts';
 import {
   BACKSLASH,
@@ -83,14 +83,14 @@ interface BodyReaderOptions {
 
 /** Creates a reader for the body that a head announces. */
 export function createBodyReader(
-  plan: ResponsePlan,
+  framing: ResponseFraming,
   { whose, limits, spans }: BodyReaderOptions,
 ): BodyReader {
-  switch (plan.kind) {
+  switch (framing.kind) {
     case 'none':
       return new CountedBody(0, false);
     case 'length':
-      return new CountedBody(plan.bytes, spans === true);
+      return new CountedBody(framing.bytes, spans === true);
     case 'chunked':
       return new ChunkedBody(whose, limits, spans === true);
     case 'until_close':

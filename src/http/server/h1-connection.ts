@@ -3,7 +3,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { Deadline, type Timers } from '../../lib/timers.ts';
 import { WriteBuffer } from '../../lib/write-buffer.ts';
 import type { Limits } from '../../policy/limits.ts';
-import type { BodyPlan } from '../framing.ts';
+import type { BodyFraming } from '../framing.ts';
 import type { RequestHeadBytes } from '../head.ts';
 import type { InboundRequest, Client, Reply } from '../message.ts';
 import { type Incoming, type IntakeOwner, left, RequestIntake, silent, type Stop } from './h1-request.ts';
@@ -81,8 +81,8 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#goOn();
   };
 
-  takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean {
-    return this.#service.takesOver(head, plan);
+  takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean {
+    return this.#service.takesOver(head, framing);
   }
 
   requested(request: Incoming): boolean {
@@ -342,7 +342,7 @@ export interface Service {
   /** Answers a request. The next one waits for the promise, which never rejects. */
   exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
   /** Reports whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
-  takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
+  takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean;
   /** Takes over the connection, with the bytes behind the head. The socket is paused. */
   takeOver(head: RequestHeadBytes, from: ClientConnection, early: Buffer): void;
   /**

@@ -2,7 +2,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Limits } from '../../policy/limits.ts';
 import type { RawFields } from '../fields.ts';
 import { type BodyReader, createBodyReader, payloadIn } from '../h1/body.ts';
-import { type BodyPlan, bytesBehindLast, persists, requestPlan } from '../framing.ts';
+import { type BodyFraming, bytesBehindLast, persists, requestFraming } from '../framing.ts';
 import { type RequestHeadBytes } from '../head.ts';
 import { createRequestReader, type HeadReader } from '../h1/read-head.ts';
 import { CR, LF, Malformed } from '../h1/scan.ts';
@@ -23,7 +23,7 @@ export type Stop =
 /** The connection that an intake reads for. */
 export interface IntakeOwner extends BodySource {
   /** Reports whether a request takes over the connection. */
-  takesOver(head: RequestHeadBytes, plan: BodyPlan): boolean;
+  takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean;
   /** Receives a request. Returns whether to read more. */
   requested(request: Incoming): boolean;
 }
@@ -84,13 +84,13 @@ export class RequestIntake {
         if (head === 'incomplete') break;
         if (head instanceof Malformed) return malformed(head);
         at += head.size;
-        const plan = requestPlan(head);
-        if (plan instanceof Malformed) return malformed(plan);
-        if (this.#owner.takesOver(head, plan)) {
+        const framing = requestFraming(head);
+        if (framing instanceof Malformed) return malformed(framing);
+        if (this.#owner.takesOver(head, framing)) {
           return { kind: 'taken over', head, early: bytes.subarray(at) };
         }
         this.saidLast = !persists(head);
-        this.body = this.#bodyOf(plan);
+        this.body = this.#bodyOf(framing);
         if (!this.#owner.requested({ head, body: this.body })) return null;
       }
     }
@@ -98,9 +98,9 @@ export class RequestIntake {
     return null;
   }
 
-  #bodyOf(plan: BodyPlan): IncomingBody | null {
-    if (plan.kind === 'none') return null;
-    const reader = createBodyReader(plan, { whose: 'request', limits: this.#limits, spans: true });
+  #bodyOf(framing: BodyFraming): IncomingBody | null {
+    if (framing.kind === 'none') return null;
+    const reader = createBodyReader(framing, { whose: 'request', limits: this.#limits, spans: true });
     return new IncomingBody(this.#owner, reader);
   }
 }

@@ -1,7 +1,7 @@
 import { SidekeyError } from '../../lib/errors.ts';
 import type { WriteBuffer } from '../../lib/write-buffer.ts';
 import type { RawFields } from '../fields.ts';
-import { hasResponseBody, responsePlan } from '../framing.ts';
+import { hasResponseBody, responseFraming } from '../framing.ts';
 import { Malformed } from '../h1/scan.ts';
 import { chunkEnd, chunkStart, fieldLines, headBytes, lastChunk } from '../h1/write.ts';
 import type { NameSet, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
@@ -39,34 +39,34 @@ export class ClientReply implements Reply {
   readonly #line: ReplyLine;
   readonly #head: RequestHeadBytes;
   /** The client waits for `100 Continue` before it sends its body. */
-  #waits: boolean;
+  #expectsContinue: boolean;
   #isLast = false;
   #framing: ReplyFraming = { kind: 'none' };
   /** Bytes still to be written of a response with a length. */
   #left = 0;
 
-  constructor(line: ReplyLine, head: RequestHeadBytes, waitsToContinue: boolean) {
+  constructor(line: ReplyLine, head: RequestHeadBytes, expectsContinue: boolean) {
     this.#line = line;
     this.#head = head;
-    this.#waits = waitsToContinue;
+    this.#expectsContinue = expectsContinue;
   }
 
-  waiting(): Gone {
+  hold(): Gone {
     this.isHeld = true;
     if (this.#line.hasEnded) this.gone.tell();
     return this.gone;
   }
 
-  get waits(): boolean {
-    return this.#waits;
+  get expectsContinue(): boolean {
+    return this.#expectsContinue;
   }
 
   continue(isSending = false): void {
-    if (this.#waits && !this.started && !isSending) {
+    if (this.#expectsContinue && !this.started && !isSending) {
       this.#line.outbox.add('HTTP/1.1 100 Continue\r\n\r\n');
       this.#line.outbox.flush();
     }
-    this.#waits = false;
+    this.#expectsContinue = false;
   }
 
   informational(status: number, fields: RawFields): void {
@@ -76,7 +76,7 @@ export class ClientReply implements Reply {
     if (text !== null) this.#line.outbox.add(text);
   }
 
-  last(): void {
+  closeAfter(): void {
     this.#isLast = true;
     this.#line.takeNoMore();
   }
@@ -90,7 +90,7 @@ export class ClientReply implements Reply {
     this.#begun(framing, isLast);
   }
 
-  pass(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean {
+  forwardHead(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean {
     const { method, version } = this.#head;
     const framing = passedFraming(head, method, version);
     if (framing === null) return false;
@@ -103,14 +103,14 @@ export class ClientReply implements Reply {
   /** Reports whether the connection ends with this response. */
   #endsWith({ kind }: ReplyFraming): boolean {
     // A client that got no 100 may or may not send its body: the next bytes are ambiguous.
-    return this.#isLast || this.#waits || kind === 'close' || this.#line.endsAnyway;
+    return this.#isLast || this.#expectsContinue || kind === 'close' || this.#line.endsAnyway;
   }
 
   #begun(framing: ReplyFraming, isLast: boolean): void {
     this.started = true;
     this.#framing = framing;
     if (framing.kind === 'length') this.#left = framing.bytes;
-    if (isLast) this.last();
+    if (isLast) this.closeAfter();
   }
 
   write(chunk: Buffer): boolean {
@@ -223,10 +223,10 @@ function passedFraming(
   method: string,
   version: FinalHead['version'],
 ): ReplyFraming | null {
-  const plan = responsePlan(head, method);
-  if (plan instanceof Malformed) return null;
-  if (plan.kind === 'length') return head.has('trailer') ? null : plan;
-  return plan.kind === 'chunked' && version === '1.1' ? chunked : null;
+  const framing = responseFraming(head, method);
+  if (framing instanceof Malformed) return null;
+  if (framing.kind === 'length') return head.has('trailer') ? null : framing;
+  return framing.kind === 'chunked' && version === '1.1' ? chunked : null;
 }
 
 /** Returns the bytes of such a head; see `finalHead`. */

@@ -27,7 +27,7 @@ export class StreamReply implements Reply {
   readonly #stream: ServerHttp2Stream;
   readonly #method: string;
   /** The client waits for a 100 before it sends its body. */
-  #waits: boolean;
+  #expectsContinue: boolean;
   readonly #owner: ReplyOwner;
   #isBare = false;
   /** Sends the head; null: it was sent. `isAll`: nothing follows it. */
@@ -38,10 +38,10 @@ export class StreamReply implements Reply {
   #trailers: RawFields = [];
   #interim = 0;
 
-  constructor(stream: ServerHttp2Stream, method: string, waitsToContinue: boolean, owner: ReplyOwner) {
+  constructor(stream: ServerHttp2Stream, method: string, expectsContinue: boolean, owner: ReplyOwner) {
     this.#stream = stream;
     this.#method = method;
-    this.#waits = waitsToContinue;
+    this.#expectsContinue = expectsContinue;
     this.#owner = owner;
     const tell = () => this.gone.tell();
     // A reset closes the stream only after the input before it was read: `aborted` comes at once.
@@ -50,17 +50,18 @@ export class StreamReply implements Reply {
   }
 
   /** A client that leaves resets the stream or closes the connection. */
-  waiting(): Gone {
+  hold(): Gone {
     return this.gone;
   }
 
-  get waits(): boolean {
-    return this.#waits;
+  get expectsContinue(): boolean {
+    return this.#expectsContinue;
   }
 
   continue(isSending = false): void {
-    if (this.#waits && this.#mayBegin && !isSending) this.#stream.additionalHeaders({ ':status': 100 });
-    this.#waits = false;
+    if (this.#expectsContinue && this.#mayBegin && !isSending)
+      this.#stream.additionalHeaders({ ':status': 100 });
+    this.#expectsContinue = false;
   }
 
   informational(status: number, fields: RawFields): void {
@@ -72,7 +73,7 @@ export class StreamReply implements Reply {
   }
 
   /** The connection continues for its other streams. */
-  last(): void {}
+  closeAfter(): void {}
 
   /** Sends the head of a tunnel. Its data is written to the stream directly. */
   tunnel(fields: RawFields): void {

@@ -13,11 +13,11 @@ function replyOf(started = false) {
   return {
     started,
     gone: createGone(),
-    waiting: createGone,
-    waits: false,
+    hold: createGone,
+    expectsContinue: false,
     continue: vi.fn<Reply['continue']>(),
     informational: vi.fn<Reply['informational']>(),
-    last: vi.fn<Reply['last']>(),
+    closeAfter: vi.fn<Reply['closeAfter']>(),
     head: vi.fn<Reply['head']>(),
     write: vi.fn<Reply['write']>(() => true),
     onDrain: vi.fn<Reply['onDrain']>(),
@@ -30,7 +30,7 @@ function replyOf(started = false) {
 function ended(error: SidekeyError): number {
   const reply = replyOf();
   refuse(reply, error, 'GET');
-  return reply.last.mock.calls.length;
+  return reply.closeAfter.mock.calls.length;
 }
 
 describe('a refusal', () => {

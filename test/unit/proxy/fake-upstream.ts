@@ -131,8 +131,8 @@ export function replyOf(gone = createGone(), waits = false) {
       return started;
     },
     gone,
-    waiting: () => gone,
-    get waits() {
+    hold: () => gone,
+    get expectsContinue() {
       return waits;
     },
     continue(isSending = false) {
@@ -140,7 +140,7 @@ export function replyOf(gone = createGone(), waits = false) {
       if (!isSending) said.push('continue');
     },
     informational: (status, fields) => said.push(['informational', status, ...fields]),
-    last() {},
+    closeAfter() {},
     head(status, reason, fields) {
       started = true;
       said.push(['head', status, reason, ...fields]);

@@ -3,8 +3,8 @@ import {
   announcesInVain,
   isReusable,
   persists,
-  requestPlan,
-  responsePlan,
+  requestFraming,
+  responseFraming,
 } from '../../../../src/http/framing.ts';
 import { createRequestReader, createResponseReader } from '../../../../src/http/h1/read-head.ts';
 import { type Fault, Malformed } from '../../../../src/http/h1/scan.ts';
@@ -86,34 +86,34 @@ describe('the framing of a request', () => {
     ['X-Content-Length: 4', { kind: 'none' }],
   ])('of %j', (fields, plan) => {
     for (const first of ['POST / HTTP/1.1', 'GET / HTTP/1.1', 'BREW / HTTP/1.1'])
-      expect(requestPlan(request(fields, first))).toEqual(plan);
+      expect(requestFraming(request(fields, first))).toEqual(plan);
   });
 
   it.each(['005', '00'])('of a length with zeros in front is refused: %s', (length) => {
-    expect(requestPlan(request(`Content-Length: ${length}`))).toMatchObject({ fault: 'bad_length' });
+    expect(requestFraming(request(`Content-Length: ${length}`))).toMatchObject({ fault: 'bad_length' });
     const head = response(`Content-Length: ${length}`);
-    expect(responsePlan(head, 'GET')).toEqual(
+    expect(responseFraming(head, 'GET')).toEqual(
       length === '00' ? { kind: 'none' } : { kind: 'length', bytes: 5 },
     );
   });
 
   it.each(ambiguous)('of %j is refused', (fields, fault) => {
-    expect(requestPlan(request(fields))).toMatchObject({ fault, code: 'bad_request' });
+    expect(requestFraming(request(fields))).toMatchObject({ fault, code: 'bad_request' });
   });
 
   it('knows no transfer codings in HTTP/1.0', () => {
-    expect(faultOf(requestPlan(request('Transfer-Encoding: chunked', 'POST / HTTP/1.0')))).toBe(
+    expect(faultOf(requestFraming(request('Transfer-Encoding: chunked', 'POST / HTTP/1.0')))).toBe(
       'coding_in_1_0',
     );
-    expect(requestPlan(request('Content-Length: 4', 'POST / HTTP/1.0'))).toMatchObject({ bytes: 4 });
+    expect(requestFraming(request('Content-Length: 4', 'POST / HTTP/1.0'))).toMatchObject({ bytes: 4 });
   });
 
   it('gives CONNECT no body', () => {
     const connect = 'CONNECT a:443 HTTP/1.1';
-    expect(requestPlan(request('', connect))).toEqual({ kind: 'none' });
-    expect(requestPlan(request('Content-Length: 0', connect))).toEqual({ kind: 'none' });
+    expect(requestFraming(request('', connect))).toEqual({ kind: 'none' });
+    expect(requestFraming(request('Content-Length: 0', connect))).toEqual({ kind: 'none' });
     for (const fields of ['Content-Length: 4', 'Transfer-Encoding: chunked'])
-      expect(faultOf(requestPlan(request(fields, connect)))).toBe('body_of_connect');
+      expect(faultOf(requestFraming(request(fields, connect)))).toBe('body_of_connect');
   });
 });
 
@@ -124,13 +124,15 @@ describe('the framing of a response', () => {
     ['Content-Length: 4', { kind: 'length', bytes: 4 }],
     ['Transfer-Encoding: Chunked', { kind: 'chunked' }],
   ])('of %j', (fields, plan) => {
-    expect(responsePlan(response(fields), 'GET')).toEqual(plan);
-    expect(responsePlan(response(fields, 'HTTP/1.1 407 No'), 'CONNECT')).toEqual(plan);
-    expect(responsePlan(response(fields), 'HEAD')).toEqual({ kind: 'none' });
+    expect(responseFraming(response(fields), 'GET')).toEqual(plan);
+    expect(responseFraming(response(fields, 'HTTP/1.1 407 No'), 'CONNECT')).toEqual(plan);
+    expect(responseFraming(response(fields), 'HEAD')).toEqual({ kind: 'none' });
     for (const status of [204, 304])
-      expect(responsePlan(response(fields, `HTTP/1.1 ${status} x`), 'GET')).toEqual({ kind: 'none' });
+      expect(responseFraming(response(fields, `HTTP/1.1 ${status} x`), 'GET')).toEqual({ kind: 'none' });
     for (const status of [200, 299])
-      expect(responsePlan(response(fields, `HTTP/1.1 ${status} x`), 'CONNECT')).toEqual({ kind: 'tunnel' });
+      expect(responseFraming(response(fields, `HTTP/1.1 ${status} x`), 'CONNECT')).toEqual({
+        kind: 'tunnel',
+      });
   });
 
   it.each(ambiguous)('of %j is refused, also where there is no body', (fields, fault) => {
@@ -140,7 +142,7 @@ describe('the framing of a response', () => {
       ['HTTP/1.1 204 x', 'GET'],
       ['HTTP/1.1 103 x', 'GET'],
     ] as const)
-      expect(responsePlan(response(fields, first), method)).toMatchObject({
+      expect(responseFraming(response(fields, first), method)).toMatchObject({
         fault,
         code: 'upstream_protocol',
       });
@@ -148,11 +150,12 @@ describe('the framing of a response', () => {
 
   it('knows no transfer codings in HTTP/1.0', () => {
     const head = response('Transfer-Encoding: chunked', 'HTTP/1.0 200 OK');
-    expect(faultOf(responsePlan(head, 'GET'))).toBe('coding_in_1_0');
+    expect(faultOf(responseFraming(head, 'GET'))).toBe('coding_in_1_0');
   });
 
   it.each([100, 101, 103, 104, 199])('is none of a %d, and is refused where one is announced', (status) => {
-    const plan = (fields: string) => faultOf(responsePlan(response(fields, `HTTP/1.1 ${status} x`), 'GET'));
+    const plan = (fields: string) =>
+      faultOf(responseFraming(response(fields, `HTTP/1.1 ${status} x`), 'GET'));
     for (const fields of ['', 'Content-Length: 0']) expect(plan(fields)).toEqual({ kind: 'none' });
     for (const fields of ['Content-Length: 4', 'Transfer-Encoding: chunked'])
       expect(plan(fields)).toBe('interim_with_body');
@@ -162,7 +165,7 @@ describe('the framing of a response', () => {
     ['HTTP/1.1 103 x', 'Connection: close'],
     ['HTTP/1.0 100 x', ''],
   ])('is refused where it is an interim one that ends its connection: %s, %s', (first, fields) => {
-    expect(faultOf(responsePlan(response(fields, first), 'GET'))).toBe('interim_is_last');
+    expect(faultOf(responseFraming(response(fields, first), 'GET'))).toBe('interim_is_last');
   });
 
   it.each([
@@ -175,7 +178,7 @@ describe('the framing of a response', () => {
   ])('tells where %s announces a body in vain: %s', (first, fields, inVain) => {
     const head = response(fields, first);
     expect(announcesInVain(head)).toBe(inVain);
-    const plan = responsePlan(head, 'GET');
+    const plan = responseFraming(head, 'GET');
     if (plan instanceof Malformed) throw plan;
     expect(isReusable(head, plan)).toBe(!inVain);
   });

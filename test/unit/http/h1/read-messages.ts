@@ -1,5 +1,5 @@
 import { createBodyReader } from '../../../../src/http/h1/body.ts';
-import { bytesBehindLast, persists, requestPlan, responsePlan } from '../../../../src/http/framing.ts';
+import { bytesBehindLast, persists, requestFraming, responseFraming } from '../../../../src/http/framing.ts';
 import { type RequestHeadBytes, type ResponseHeadBytes } from '../../../../src/http/head.ts';
 import {
   createRequestReader,
@@ -36,7 +36,7 @@ export const limits: HeadLimits = { head_bytes: 65_536, head_fields: 200 };
 /** Reads a connection's requests; `pieces` in the order in which they come. */
 export function readRequests(pieces: readonly Buffer[], within = limits): ReadConnection {
   return readAll(pieces, within, createRequestReader(within), (head) => {
-    const plan = requestPlan(head);
+    const plan = requestFraming(head);
     if (plan instanceof Malformed) return plan;
     const takesOver = head.method === 'CONNECT';
     return { line: [head.method, head.target], whose: 'request', plan, takesOver };
@@ -46,7 +46,7 @@ export function readRequests(pieces: readonly Buffer[], within = limits): ReadCo
 /** Reads the responses of a connection, each to a request of this method. */
 export function readResponses(pieces: readonly Buffer[], method = 'GET', within = limits): ReadConnection {
   return readAll(pieces, within, createResponseReader(within), (head) => {
-    const plan = responsePlan(head, method);
+    const plan = responseFraming(head, method);
     if (plan instanceof Malformed) return plan;
     const takesOver = plan.kind === 'tunnel' || head.status === 101;
     return { line: [String(head.status), head.reason], whose: 'response', plan, takesOver };
@@ -56,7 +56,7 @@ export function readResponses(pieces: readonly Buffer[], method = 'GET', within 
 interface Judged {
   readonly line: readonly string[];
   readonly whose: 'request' | 'response';
-  readonly plan: Exclude<ReturnType<typeof responsePlan>, Malformed>;
+  readonly plan: Exclude<ReturnType<typeof responseFraming>, Malformed>;
   readonly takesOver: boolean;
 }
 

@@ -3,12 +3,12 @@ import { defaultLimits } from '../../../../src/policy/limits.ts';
 import { IncomingBody } from '../../../../src/http/server/h1-request.ts';
 import { createBodyReader } from '../../../../src/http/h1/body.ts';
 import { Malformed } from '../../../../src/http/h1/scan.ts';
-import type { BodyPlan } from '../../../../src/http/framing.ts';
+import type { BodyFraming } from '../../../../src/http/framing.ts';
 
-const chunked: BodyPlan = { kind: 'chunked' };
-const length = (bytes: number): BodyPlan => ({ kind: 'length', bytes });
+const chunked: BodyFraming = { kind: 'chunked' };
+const length = (bytes: number): BodyFraming => ({ kind: 'length', bytes });
 
-function begun(plan: BodyPlan) {
+function begun(plan: BodyFraming) {
   const told: string[] = [];
   const body = new IncomingBody(
     {
