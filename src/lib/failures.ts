@@ -176,7 +176,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'Too many leaks of the credential',
     sentence: 'The service has repeated the credential too often in its responses.',
-    hint: 'wait an hour, or raise leak_limit of the domain',
+    hint: 'wait for the time in Retry-After, or raise leak_limit of the domain',
   },
   rate_limited: {
     status: 429,
