@@ -4,12 +4,12 @@ import { hashToken, readPresented, selectorsOf } from '../../../src/agents/authe
 const basic = (text: string) => ['Proxy-Authorization', `Basic ${Buffer.from(text).toString('base64')}`];
 const none = { grant: null, user: null };
 
-describe('what a caller shows', () => {
-  it('is nothing without Proxy-Authorization', () => {
+describe('the proxy credentials of a caller', () => {
+  it('are absent without Proxy-Authorization', () => {
     expect(readPresented(['Authorization', 'Bearer x'])).toEqual({ kind: 'nothing' });
   });
 
-  it('is a name and a token, and the token is hashed at once', () => {
+  it('are a name and a token, which is kept only as a hash', () => {
     const presented = readPresented(basic('bot:s3cret:with:colons'));
     expect(presented).toEqual({
       kind: 'token',
@@ -20,13 +20,13 @@ describe('what a caller shows', () => {
     expect(JSON.stringify(presented)).not.toContain('s3cret');
   });
 
-  it('is a token alone as Bearer, and as Basic without a name', () => {
+  it('are a token without a name in Bearer, and in Basic with an empty name', () => {
     const expected = { kind: 'token', name: null, tokenHash: hashToken('tok'), selectors: none };
     expect(readPresented(['proxy-authorization', 'bearer tok'])).toEqual(expected);
     expect(readPresented(basic(':tok'))).toEqual(expected);
   });
 
-  it('is a choice among grants behind the name', () => {
+  it('include selectors after the name', () => {
     expect(readPresented(basic('bot+grant=github-work+user=alice:tok'))).toMatchObject({
       name: 'bot',
       selectors: { grant: 'github-work', user: 'alice' },
@@ -51,22 +51,22 @@ describe('what a caller shows', () => {
     ['a selector with a path', basic('bot+grant=../a:tok')],
     ['a name without a token', basic('bot:')],
     ['a name alone', basic('bot')],
-  ])('is malformed with %s', (_what, fields) => {
+  ])('are malformed with %s', (_what, fields) => {
     expect(readPresented(fields)).toMatchObject({ kind: 'malformed' });
   });
 
-  it('is never repeated: a token put where the name belongs stays secret', () => {
+  it('are not repeated in the result when they are malformed', () => {
     for (const text of ['sk_live_secret', 'sk_live_secret:', 'bot+sk_live_secret:tok', '+sk_live_secret:'])
       expect(JSON.stringify(readPresented(basic(text)))).not.toContain('secret');
   });
 });
 
 describe('the selectors of a request', () => {
-  it('are those of the proxy user name', () => {
+  it('come from the proxy user name', () => {
     expect(selectorsOf([], { grant: 'a', user: 'b' })).toEqual({ grant: 'a', user: 'b' });
   });
 
-  it('have the grant that the request names itself', () => {
+  it('take the grant from Sidekey-Grant when the request has that field', () => {
     expect(selectorsOf(['Sidekey-Grant', 'work'], { grant: 'a', user: 'b' })).toEqual({
       grant: 'work',
       user: 'b',

@@ -21,7 +21,7 @@ const minute = 60_000;
 async function setup() {
   const time = manualTime(start);
   const path = join(await tempFolder(), 'sidekey.db');
-  /** A process of its own, as far as the register goes. */
+  /** An authenticator with its own connection to the store, like that of another process. */
   const open = async () => {
     const store = await openSqliteStore(path, { now: time.now });
     const uses = createUseNotes({ store, now: time.now, timers: time.timers });
@@ -80,8 +80,8 @@ async function assuming() {
   return { ...place, register, held, grant };
 }
 
-describe('a register that assumes a token', () => {
-  it('takes callers without a token for its holder, with what they choose', async () => {
+describe('an authenticator with an assumed token', () => {
+  it('identifies callers without a token as the holder of that token, with their own selectors', async () => {
     const { register, held, grant, other } = await assuming();
     const caller = known(await register.identify(readPresented([]), near));
     expect(caller).toMatchObject({ agent: 'a', lease: { id: held.id } });
@@ -94,19 +94,19 @@ describe('a register that assumes a token', () => {
     { loopback: false, mode: 'optional' },
     { loopback: true, mode: 'required' },
     { loopback: false, mode: 'required' },
-  ] as const)('does so for nobody where a token is wanted: %j', async (facts) => {
+  ] as const)('refuses callers without a token where a token is required: %j', async (facts) => {
     const { register } = await assuming();
     expect(await register.identify(readPresented([]), facts)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('takes what is shown as it is: a wrong token is refused, and another one is another caller', async () => {
+  it('identifies callers with a token by their own token, and refuses a wrong one', async () => {
     const { register } = await assuming();
     for (const wrong of ['a:nonsense', 'b:held', 'a'])
       expect(await register.identify(basic(wrong), near)).toMatchObject({ code: 'agent_auth_required' });
     expect(known(await register.identify(basic('b:two'), near))).toMatchObject({ agent: 'b', lease: null });
   });
 
-  it('lets nobody in when the lease has ended, or before there is one', async () => {
+  it('refuses callers without a token when the lease has ended or does not exist', async () => {
     const { register, store, held, time } = await assuming();
     await store.leases.revoke({ id: held.id }, time.now());
     expect(await register.identify(readPresented([]), near)).toMatchObject({ code: 'lease_expired' });
@@ -115,7 +115,7 @@ describe('a register that assumes a token', () => {
     expect(await early.identify(readPresented([]), near)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('ends what lasts when a token is wanted from then on', async () => {
+  it('ends the permission of open connections when a token becomes required', async () => {
     const { register, grant } = await assuming();
     const caller = known(await register.identify(readPresented([]), near));
     const lasting = (mode: 'optional' | 'required') => caller.holds(grant, { mode, used: false });
@@ -126,8 +126,8 @@ describe('a register that assumes a token', () => {
   });
 });
 
-describe('the register of agents', () => {
-  it('knows an agent by its token, with and without its name', async () => {
+describe('the authenticator', () => {
+  it('identifies an agent by its token, with and without its name', async () => {
     const { store, register, identify } = await setup();
     await addAgent(store, 'a', 'one');
     await addAgent(store, 'b', 'two', { user: 'alice', labels: ['ci'] });
@@ -151,7 +151,7 @@ describe('the register of agents', () => {
     ['the hash for the token', `a:${hashToken('one').toString('hex')}`],
     ['something malformed', 'a'],
     ['the lease of another under its own name', 'b:lease'],
-  ])('does not know %s, not even from loopback where no token is asked for', async (_what, userInfo) => {
+  ])('refuses %s, also from loopback where a token is optional', async (_what, userInfo) => {
     const { store, lease, identify } = await setup();
     await addAgent(store, 'a', 'one');
     await addAgent(store, 'b', 'three');
@@ -159,7 +159,7 @@ describe('the register of agents', () => {
     expect(await identify(userInfo)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('lets a caller without a token in only from loopback, and only where the config does', async () => {
+  it('accepts a caller without a token only from loopback, and only where the config makes the token optional', async () => {
     const { register, rights } = await setup();
     for (const presented of [readPresented([]), basic('+user=alice:')]) {
       expect(await register.identify(presented, near)).not.toBeInstanceOf(SidekeyError);
@@ -178,7 +178,7 @@ describe('the register of agents', () => {
     expect(rights.read).not.toHaveBeenCalled();
   });
 
-  it('reads the rights once for each change of one, and not for other changes in the store', async () => {
+  it('reads the rights once after each change of rights, and not after other changes of the store', async () => {
     const { store, identify, rights, grant } = await setup();
     await addAgent(store, 'a', 'one');
     for (let request = 0; request < 10; request += 1) await identify('a:one');
@@ -194,7 +194,7 @@ describe('the register of agents', () => {
     expect(rights.read).toHaveBeenCalledTimes(2);
   });
 
-  it('knows nobody where the store cannot be asked, even whom it knew before', async () => {
+  it('fails when the store is unavailable, also for an agent that it has identified before', async () => {
     const { store, identify, rights } = await setup();
     await addAgent(store, 'a', 'one');
     await identify('a:one');
@@ -204,7 +204,7 @@ describe('the register of agents', () => {
     expect(await identify('a:one')).toMatchObject({ agent: 'a' });
   });
 
-  it('refuses the tokens and leases of an agent that is disabled, and says how to enable it', async () => {
+  it('refuses tokens and leases of a disabled agent, with the command that enables it', async () => {
     const { store, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
@@ -218,7 +218,7 @@ describe('the register of agents', () => {
     expect(await identify('a:one')).toMatchObject({ agent: 'a' });
   });
 
-  it('refuses a token in the millisecond in which it ends, and one that was revoked', async () => {
+  it('refuses a token from the millisecond of its end, and a revoked token', async () => {
     const { store, time, identify } = await setup();
     await addAgent(store, 'a', 'one');
     const token = tokenRecord({ agent: 'a', label: 'ci', hash: hashToken('two'), expiresAt: start + 1_000 });
@@ -235,7 +235,7 @@ describe('the register of agents', () => {
     expect(await identify('a:one')).toMatchObject({ message: 'This token of the agent a was revoked.' });
   });
 
-  it('says whose a right was that has ended', async () => {
+  it('reports the agent and the lease of an expired permission', async () => {
     const { store, time, register, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease');
@@ -249,7 +249,7 @@ describe('the register of agents', () => {
 });
 
 describe('a lease', () => {
-  it('is shown as the password of its agent, of nobody, or as Bearer', async () => {
+  it('is accepted as the password of its agent, as a password without a name, and as Bearer', async () => {
     const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id, expiresAt } = await lease('lease', { purpose: 'a report' });
@@ -261,7 +261,7 @@ describe('a lease', () => {
     ).toMatchObject(expected);
   });
 
-  it('reaches what it is for and what is bound to its agent, both, now', async () => {
+  it('reaches only grants that are both in the lease and bound to the agent now', async () => {
     const { store, identify, lease, grant, other } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [{ kind: 'user', value: 'alice' }] });
     await lease('lease', { grants: [grant.id, other.id] });
@@ -278,7 +278,7 @@ describe('a lease', () => {
     expect(await reached('a:lease')).toEqual([false, true]);
   });
 
-  it('ends on time, and its refusal has the command that renews it', async () => {
+  it('is refused with lease_expired after its end, with the command that renews it', async () => {
     const { store, time, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease');
@@ -300,7 +300,7 @@ describe('a lease', () => {
     });
   });
 
-  it('that ended long ago is one that nobody knows, until it is renewed', async () => {
+  it('that ended more than a day ago is unknown, until it is renewed', async () => {
     const { store, time, identify, lease, rights } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { expiresAt: start - 86_400_001 });
@@ -310,7 +310,7 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
   });
 
-  it('ends when it is idle, and each request puts that off', async () => {
+  it('ends after its idle time, which each request starts again', async () => {
     const { store, time, identify, lease, leases } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { idleMs: 5 * minute });
@@ -328,17 +328,17 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toBeInstanceOf(SidekeyError);
   });
 
-  it('is not idle while another process serves it, however its requests come', async () => {
+  it('does not become idle while another process serves its requests, at any interval', async () => {
     const { store, time, open, identify, lease } = await setup();
     const second = await open();
     await addAgent(store, 'a', 'one');
     await lease('lease', { idleMs: minute, expiresAt: start + 86_400_000 });
-    // Pauses of every length up to the idle end, some requests close together before a long one.
+    // Pauses of every length up to the idle time, with short ones before a long one.
     for (const pause of [59_999, 1, 29_999, 20_000, 59_000, 10_000, 100, 45_000, 30_000, 59_999]) {
       await time.advance(pause);
       expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
       await time.advance(59_999);
-      // This one looks, long after; were it wrong it would refuse.
+      // The second process must read the use of the first, or it would refuse.
       expect(await second.identify('a:lease')).toMatchObject({ agent: 'a' });
       await time.advance(59_999);
       expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
@@ -348,7 +348,7 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
   });
 
-  it('that was used by another process at the last moment is known here in the next', async () => {
+  it('that another process used just before the idle end is accepted in the next moment', async () => {
     const { store, time, open, identify, lease } = await setup();
     const second = await open();
     await addAgent(store, 'a', 'one');
@@ -359,7 +359,7 @@ describe('a lease', () => {
     expect(await second.identify('a:lease')).toMatchObject({ agent: 'a' });
   });
 
-  it('with a maximum lets exactly so many requests have a credential, over processes', async () => {
+  it('with a maximum allows exactly that number of requests across processes', async () => {
     const { store, open, identify, lease, grant, rights } = await setup();
     const second = await open();
     await addAgent(store, 'a', 'one');
@@ -376,7 +376,7 @@ describe('a lease', () => {
         hint: `sidekey lease renew ${id} --uses 5`,
       });
     }
-    // It is refused before it comes so far, too, and the counting has read no rights anew.
+    // The authenticator refuses it too, and counting did not read the rights again.
     expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
     expect(rights.read).toHaveBeenCalledTimes(1);
     await store.leases.renew(id, { at: start, expiresAt: start + minute, moreUses: 1 });
@@ -384,7 +384,7 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
   });
 
-  it('without a maximum is not counted: no write stands in the way of a request', async () => {
+  it('without a maximum writes no count to the store', async () => {
     const { store, identify, lease, leases, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
@@ -393,7 +393,7 @@ describe('a lease', () => {
   });
 });
 
-describe('a right that ends while a request waits', () => {
+describe('a permission that ends while a request waits', () => {
   const github: Binding = { kind: 'provider', value: 'github' };
 
   it.each([
@@ -405,7 +405,7 @@ describe('a right that ends while a request waits', () => {
     ['the agent was removed', 'agent_auth_required', (store: Store) => store.agents.remove('a')],
     ['the lease was revoked', 'lease_expired', (store: Store) => store.leases.revoke({ agent: 'a' }, 1)],
     ['the binding was taken', 'grant_missing', (store: Store) => store.bindings.remove('a', [github])],
-  ])('keeps the credential here: %s', async (_what, code, change) => {
+  ])('refuses the credential: %s', async (_what, code, change) => {
     const { store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [github] });
     await lease('lease');
@@ -415,7 +415,7 @@ describe('a right that ends while a request waits', () => {
     expect(await identity.spend(grant)).toMatchObject({ code });
   });
 
-  it('keeps the credential here: the lease has ended meanwhile', async () => {
+  it('refuses the credential: the lease has ended', async () => {
     const { store, time, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
@@ -424,7 +424,7 @@ describe('a right that ends while a request waits', () => {
     expect(await identity.spend(grant)).toMatchObject({ code: 'lease_expired' });
   });
 
-  it('tells the labels of an agent as they are now, and none of one that is gone', async () => {
+  it('gives the current labels of an agent, and no labels of a removed agent', async () => {
     const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one', { labels: ['ci'] });
     await lease('lease');
@@ -439,7 +439,7 @@ describe('a right that ends while a request waits', () => {
     expect(await known(await register.identify(readPresented([]), near)).labelsNow()).toEqual([]);
   });
 
-  it('tells the end of the grant from that of the lease, for callers of every kind', async () => {
+  it('refuses every kind of caller with grant_expired when the grant has ended', async () => {
     const { store, time, register, identify, lease, grant, other } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
@@ -462,7 +462,7 @@ describe('a right that ends while a request waits', () => {
   });
 });
 
-describe('a right that something was let through by, asked for again while that lasts', () => {
+describe('the permission of an open connection', () => {
   const open = { mode: 'optional', used: false } as const;
 
   it.each<[string, (store: Store, grantId: string) => Promise<unknown>, string]>([
@@ -479,7 +479,7 @@ describe('a right that something was let through by, asked for again while that 
       (store, grantId) => store.grantPolicies.set(grantId, { expiresAt: start }),
       'grant_expired',
     ],
-  ])('has ended when %s', async (_what, change, code) => {
+  ])('ends when %s', async (_what, change, code) => {
     const { store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [everything] });
     await lease('lease');
@@ -489,7 +489,7 @@ describe('a right that something was let through by, asked for again while that 
     expect(await holds(grant, open)).toMatchObject({ code });
   });
 
-  it('has ended when the token is revoked or its end has come, also where no grant was used', async () => {
+  it('ends when the token is revoked or expires, also without a grant', async () => {
     const { store, time, identify } = await setup();
     await addAgent(store, 'a', 'one');
     const hash = hashToken('two');
@@ -503,7 +503,7 @@ describe('a right that something was let through by, asked for again while that 
     expect(await own.holds(null, open)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('ends with the first of the clocks, that of the grant for callers without a token too', async () => {
+  it('ends at the earliest of its end times, and at that of the grant for callers without a token', async () => {
     const { store, register, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
@@ -517,7 +517,7 @@ describe('a right that something was let through by, asked for again while that 
     });
   });
 
-  it('is that of the last use of a lease until the lease ends, and counts none', async () => {
+  it('lasts to the end of the lease after its last use, and counts no use', async () => {
     const { store, time, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { maxUses: 1 });
@@ -530,7 +530,7 @@ describe('a right that something was let through by, asked for again while that 
     expect(await holds(grant, open)).toMatchObject({ code: 'lease_expired' });
   });
 
-  it('keeps a lease from being idle while bytes go through, and only then', async () => {
+  it('keeps a lease from becoming idle only while bytes are transferred', async () => {
     const { time, store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease', { idleMs: minute });

@@ -6,8 +6,8 @@ const alices = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
 const bobs = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
 const labels = ['staging'];
 
-describe('what an agent reaches', () => {
-  it('is nothing where nothing is bound to it', () => {
+describe('the grants that an agent reaches', () => {
+  it('are none without a binding', () => {
     expect(reachesGrant([], null, alices, labels)).toBe(false);
     expect(reachesGrant([], 'alice', alices, labels)).toBe(false);
   });
@@ -21,12 +21,12 @@ describe('what an agent reaches', () => {
     [{ kind: 'label', value: 'staging' }, true, true],
     [{ kind: 'label', value: 'prod' }, false, false],
     [everything, true, true],
-  ])('by %j is exact', (binding, one, other) => {
+  ])('are matched exactly by the binding %j', (binding, one, other) => {
     expect(reachesGrant([binding], null, alices, labels)).toBe(one);
     expect(reachesGrant([binding], null, bobs, labels)).toBe(other);
   });
 
-  it('of an agent for alice is hers, unless another is named by id or by user', () => {
+  it('are those of its user, unless a binding names a grant by id or by user', () => {
     for (const kind of ['provider', 'label'] as const) {
       const binding: Binding = { kind, value: kind === 'provider' ? 'github' : 'staging' };
       expect(reachesGrant([binding], 'alice', alices, labels)).toBe(true);

@@ -9,7 +9,7 @@ function events() {
   return { noted, ...createConfigEvents({ note: ({ reason }) => void noted.push(reason) }) };
 }
 
-test('the same news of several processes is on record once, whoever is first', () => {
+test('config events of several processes with the same content are recorded once, in any order', () => {
   const { noted, own, ofWorker } = events();
   ofWorker(reloaded('a → b'));
   own(reloaded('a → b'));
@@ -19,14 +19,14 @@ test('the same news of several processes is on record once, whoever is first', (
   expect(noted).toEqual(['a → b', 'b → c']);
 });
 
-test('what only a worker ever had in force is on record too', () => {
+test('config events of a worker that the supervisor never had are recorded', () => {
   const { noted, ofWorker } = events();
   ofWorker(reloaded('a → b'));
   ofWorker(reloaded('b → a'));
   expect(noted).toEqual(['a → b', 'b → a']);
 });
 
-test('a person who reloads the same again is on record again', () => {
+test('a reload by a person is recorded again when nothing has changed', () => {
   const { noted, own } = events();
   own(reloaded('a → a'));
   own(reloaded('a → a'));

@@ -20,8 +20,8 @@ describe('the number of workers', () => {
   });
 });
 
-describe('a machine', () => {
-  test('is a container for who is in Kubernetes or told so', () => {
+describe('the machine', () => {
+  test('is a container in Kubernetes or when the environment says so', () => {
     expect(readMachine({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }).isContainer).toBe(true);
     expect(readMachine({ container: 'lxc' }).isContainer).toBe(true);
     expect(readMachine({}).cores).toBeGreaterThan(0);
@@ -62,7 +62,7 @@ describe('a machine', () => {
       },
       null,
     ],
-  ])('with %s', (_, files, cores) => {
+  ])('has the CPU quota of its control group with %s', (_, files, cores) => {
     expect(cpuQuota((path) => (files as Record<string, string>)[path] ?? null)).toBe(cores);
   });
 });

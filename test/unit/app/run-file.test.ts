@@ -7,7 +7,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 /** Larger than any process id of Linux and macOS. */
 const nobody = 2 ** 30;
 
-test('what runs is told for each port, and for as long as it runs', async () => {
+test('the run file of a port lists the running processes until it is removed', async () => {
   const file = runFileOf(join(await tempFolder(), 'sidekey.db'), 8377);
   expect(readRunning(file)).toBeNull();
   writeRunning(file, { pid: process.pid, workers: [process.pid, nobody] });
@@ -18,7 +18,7 @@ test('what runs is told for each port, and for as long as it runs', async () => 
   expect(readRunning(file)).toBeNull();
 });
 
-test('what a killed one left behind, and what is none, says nothing', async () => {
+test('the run file of a killed process and a malformed run file are ignored', async () => {
   const file = runFileOf(join(await tempFolder(), 'sidekey.db'), 8377);
   writeRunning(file, { pid: nobody, workers: [] });
   expect(readRunning(file)).toBeNull();

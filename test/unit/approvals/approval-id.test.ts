@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { newApprovalId, readApprovalId } from '../../../src/approvals/approval.ts';
 
-describe('the id of a question', () => {
-  it('is eight characters of what is random, without letters that look alike', () => {
+describe('an approval id', () => {
+  it('is eight random characters without similar letters', () => {
     expect(newApprovalId(() => Uint8Array.of(0, 0, 0, 0, 0))).toBe('00000000');
     expect(newApprovalId(() => Uint8Array.of(255, 255, 255, 255, 255))).toBe('zzzzzzzz');
     expect(newApprovalId(() => Uint8Array.of(0x00, 0x44, 0x32, 0x14, 0xc7))).toBe('01234567');
@@ -11,7 +11,7 @@ describe('the id of a question', () => {
     expect(ids.join('')).toMatch(/^[0-9a-hjkmnp-tv-z]{8000}$/);
   });
 
-  it('is read as people type it', () => {
+  it('is read in upper case and with similar letters', () => {
     for (const id of Array.from({ length: 100 }, () => newApprovalId())) expect(readApprovalId(id)).toBe(id);
     expect(readApprovalId('O1Il0oAZ')).toBe('011100az');
   });

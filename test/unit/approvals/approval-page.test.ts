@@ -7,7 +7,7 @@ const hostile = `</p></form><script>alert('x')</script>&"<img src=x onerror=aler
 const asked = question({ id: 'k7w2m9qd', who: { grantId: 'g-1', agent: 'ci-bot', lease: 'lease-1' } });
 const now = asked.askedAt + 19_000;
 
-test('says who wants what, with which grant, why, by which rule, and for how long', () => {
+test('the page shows caller, request, grant, reason, rule and time limit', () => {
   const { body } = questionPage(
     {
       ...asked,
@@ -34,14 +34,14 @@ test('says who wants what, with which grant, why, by which rule, and for how lon
   }
 });
 
-test('says that there is more than it shows', () => {
+test('the page shows the query and says that the body is not shown', () => {
   const more = { ...asked, query: 'a=b', bodyBytes: null, answer: null };
   expect(questionPage(more, now).body).toContain('a body, which is not shown');
   expect(questionPage(more, now).body).toContain('?a=b</p>');
   expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('not shown');
 });
 
-test('a caller without a token is no agent, and may say nothing', () => {
+test('a caller without a token is named as such, without a reason or a lease', () => {
   const { body } = questionPage(
     { ...asked, who: { ...asked.who, agent: null, lease: null }, answer: null },
     now,
@@ -71,7 +71,7 @@ test.each([
   ['from this agent under this lease', 'ci-bot', 'lease-1'],
   ['from this agent', 'ci-bot', null],
   ['from any caller on this machine that has no token,', null, null],
-])('says that a longer yes is for all that comes %s', (whose, agent, lease) => {
+])('the page says that a longer approval covers all requests %s', (whose, agent, lease) => {
   const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
   expect(body).toContain(`also to whatever else the rule matches ${whose} with this grant:`);
 });
@@ -80,20 +80,20 @@ test.each([
   ['a question', questionPage({ ...all, answer: null }, now)],
   ['an answer', answeredPage({ ...all, answer: null }, { ...yes(now), by: hostile }, true, 200)],
   ['what is over', overPage({ ...all, answer: null })],
-])('whatever stands in the page of %s is text, and shown as it is', (_, { body, status }) => {
+])('markup in the page of %s is escaped', (_, { body, status }) => {
   expect(status).toBeGreaterThan(0);
   expect(body).not.toMatch(/<script|<img|\p{Cf}|[^\P{Cc}\n]/u);
   expect(body.match(/<\/form>/g) ?? []).toHaveLength(body.includes('<form') ? 1 : 0);
   expect(body).toContain('&lt;img src=x onerror=alert(1)&gt;\\u202e\\u0007');
 });
 
-test('whatever only looks like a blank, or piles up, is written out', () => {
+test('blank-like characters and long runs of combining marks are escaped', () => {
   const reason = 'a\u3164\u00a0b e\u0301\u0301\u0301\u0301\u0301';
   const { body } = questionPage({ ...asked, reason, answer: null }, now);
   expect(body).toContain(String.raw`a\u3164\u00a0b e\u0301\u0301`);
 });
 
-test('its policy lets in its own style, and its form goes nowhere else', () => {
+test('the content security policy allows only the page’s own style, and forms to its own origin', () => {
   const asks = questionPage({ ...asked, answer: null }, now);
   const style = /<style>([^]*)<\/style>/.exec(asks.body)?.[1] ?? '';
   expect(asks.headers['content-security-policy']).toBe(

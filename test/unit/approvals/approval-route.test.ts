@@ -29,7 +29,7 @@ test.each([
   ['15m', { kind: 'until', at: 900_000 }],
   ['1h', { kind: 'until', at: 3_600_000 }],
   ['lease', { kind: 'lease' }],
-])('the button %s says yes, and how far', async (value, reach) => {
+])('the button %s approves, with its reach', async (value, reach) => {
   const { queue, go, now } = at();
   const page = await go(`answer=${value}`);
   expect(page.status).toBe(200);
@@ -40,13 +40,13 @@ test.each([
   ]);
 });
 
-test('the button no says no', async () => {
+test('the button "no" denies', async () => {
   const { queue, go, now } = at();
   expect((await go('answer=no')).body).toContain('<h1>Refused</h1>');
   expect(queue.said).toEqual([{ at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'denied' }]);
 });
 
-test('a look answers nothing', async () => {
+test('GET does not answer', async () => {
   const { queue, go } = at();
   const page = await go(null);
   expect(page.status).toBe(200);
@@ -57,7 +57,7 @@ test('a look answers nothing', async () => {
   expect(queue.said).toEqual([]);
 });
 
-test('there is no yes for the lease where there is no lease', async () => {
+test('an approval for the lease is refused without a lease', async () => {
   const { queue, go } = at({}, 'ci-bot', null);
   expect((await go(null)).body).not.toContain('value="lease"');
   expect((await go('answer=lease')).status).toBe(400);
@@ -65,7 +65,7 @@ test('there is no yes for the lease where there is no lease', async () => {
 });
 
 test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=no', 'once', 'Answer=once', 'answer=once%00'])(
-  'the form %j is no answer',
+  'the form %j is refused',
   async (form) => {
     const { queue, go } = at();
     expect((await go(form)).status).toBe(400);
@@ -73,7 +73,7 @@ test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=no', 'once', 'Answer
   },
 );
 
-test('what is answered already says so, and stays', async () => {
+test('a second answer is refused, and the page shows the first', async () => {
   const { go, queue } = at();
   await go('answer=no');
   expect(await go(null)).toMatchObject({ status: 200, body: expect.stringContaining('Already refused') });
@@ -83,7 +83,7 @@ test('what is answered already says so, and stays', async () => {
   expect(queue.said).toHaveLength(2);
 });
 
-test('too late is too late: by the clock, and where the client has left', async () => {
+test('an answer after the deadline, or after the client has left, is refused', async () => {
   const expired = at();
   expired.later(179_000);
   for (const form of [null, 'answer=once']) {
@@ -93,14 +93,14 @@ test('too late is too late: by the clock, and where the client has left', async 
   left.queue.withdraw(left.asked.id);
   for (const form of [null, 'answer=once']) expect(await left.go(form)).toMatchObject({ status: 410 });
   expect(left.queue.said).toEqual([]);
-  // Somebody asks under the same id: that is another question.
+  // A new approval with the same id is a different one.
   const again = queueForTest({ ...left.asked, expiresAt: left.asked.expiresAt + 1 });
   const parts = { queue: again, links, now: () => left.now };
   const page = await approvalRoute({ path: left.path, form: 'answer=once', from }, parts);
   expect([page?.status, again.said]).toEqual([410, []]);
 });
 
-test('a wrong signature of a question that is there is answered as one of none, byte for byte, and nothing is looked up', async () => {
+test('a wrong signature for a pending approval gets the same response as for an unknown one, without a store lookup', async () => {
   const { asked, path } = at();
   const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });
   const looked: string[] = [];
@@ -126,7 +126,7 @@ test('a wrong signature of a question that is there is answered as one of none, 
   expect(looked).toEqual([]);
 });
 
-test('what is no link has no page', async () => {
+test('a path that is no link gets 404', async () => {
   const { queue } = at();
   const parts = { queue, links, now: Date.now };
   expect(await approvalRoute({ path: '/', form: null, from }, parts)).toBeNull();

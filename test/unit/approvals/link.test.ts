@@ -10,25 +10,25 @@ const links = linksOf(key);
 const question = { id: 'k7w2m9qd', expiresAt: 1_700_000_180_000 };
 const { id, signature } = parseLinkPath(links.pathFor(question)) ?? { id: '', signature: '' };
 
-test('a link is for the question that it was made for, in every process with the key', () => {
+test('a link is valid for its approval in every process with the key', () => {
   expect(links.pathFor(question)).toBe(`/approve/k7w2m9qd/${signature}`);
   expect(signature).toMatch(/^[A-Za-z0-9_-]{51}$/);
   expect(linksOf(Buffer.from(key)).verify({ id, signature })).toEqual(question);
 });
 
-test('a link is for no other question, and its end cannot be moved', () => {
+test('a link is invalid for another approval, and its expiry cannot be changed', () => {
   expect(links.verify({ id: 'k7w2m9qe', signature })).toBeNull();
   const later = links.pathFor({ ...question, expiresAt: question.expiresAt + 1 }).slice(-51);
   expect(links.verify({ id, signature: later.slice(0, 8) + signature.slice(8) })).toBeNull();
 });
 
-test('a signature of another key is wrong', () => {
+test('a signature by another key is refused', () => {
   expect(linksOf(randomBytes(32)).verify({ id, signature })).toBeNull();
 });
 
-test('a signature that is cut, longer, or written in another way is wrong', () => {
+test('a signature that is truncated, extended or encoded otherwise is refused', () => {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-  // The last character has two bits that stand for nothing.
+  // Two bits of the last character carry no data.
   const alike = alphabet[alphabet.indexOf(signature.at(-1) ?? '') ^ 1] ?? '';
   const other = signature.slice(0, -1) + alike;
   expect(Buffer.from(other.slice(8), 'base64url')).toEqual(Buffer.from(signature.slice(8), 'base64url'));
@@ -46,6 +46,6 @@ test.each([
   `//approve/k7w2m9qd/${'a'.repeat(51)}`,
   `/approve/k7w2m9qd/${'a'.repeat(51)}/`,
   `/approve/k7w2m9qd/${'a'.repeat(48)}%61`,
-])('%s is no link', (path) => {
+])('%s is not a link', (path) => {
   expect(parseLinkPath(path)).toBeNull();
 });

@@ -11,7 +11,7 @@ const asked = question({
   grantUser: 'alice',
 });
 
-test('a receiver gets all that a person needs to decide', () => {
+test('the webhook message contains all that a person needs to decide', () => {
   const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/s';
   expect(questionMessage(asked, link)).toEqual({
     text: `ci-bot asks for DELETE api.github.com/repos/acme/x with the grant github. Answer: ${link}`,
@@ -35,7 +35,7 @@ test('a receiver gets all that a person needs to decide', () => {
   });
 });
 
-test('without a link the command is named', () => {
+test('the message names the command when there is no link', () => {
   const local = { ...asked, who: { ...asked.who, agent: null } };
   expect(questionMessage(local, null)).toMatchObject({
     link: null,
@@ -44,7 +44,7 @@ test('without a link the command is named', () => {
   });
 });
 
-test('the line for chat programs says that there is more than it shows', () => {
+test('the chat line says that query and body are not shown', () => {
   const more = questionMessage({ ...asked, query: 'a=b', bodyBytes: 5_000 }, null);
   expect(more).toMatchObject({ has_query: true, body_bytes: 5_000 });
   expect(more.text).toContain(
@@ -52,7 +52,7 @@ test('the line for chat programs says that there is more than it shows', () => {
   );
 });
 
-test('the line for chat programs is short, whatever the agent sends, so that the link stays in sight', () => {
+test('the chat line is short with any request, so that the link stays visible', () => {
   const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/s';
   const long = { ...asked, method: 'M'.repeat(5_000), path: `/${'ü'.repeat(2_000)}/the-end` };
   const { text, url } = questionMessage(long, link);
@@ -64,7 +64,7 @@ test('the line for chat programs is short, whatever the agent sends, so that the
   expect(url).toBe(`https://api.github.com${long.path}`);
 });
 
-test('the line for chat programs has no markup, no mention and no second link of the agent’s', () => {
+test('the chat line contains no markup, mention or link from the agent', () => {
   const hostile = {
     ...asked,
     method: "DEL*`|'",
@@ -74,6 +74,6 @@ test('the line for chat programs has no markup, no mention and no second link of
   const { text, reason } = questionMessage(hostile, null);
   expect(text).not.toMatch(/[<>|()[\]@&!*`\n\u202e]|https?:\/\/|see/);
   expect(text).toContain('DEL%2A%60%7C%27 api.github.com/%3Chttps%3A//evil.example%7CAnswer%3E');
-  // A program that shows it says whose words they are.
+  // Programs that show the message must say that the agent wrote this text.
   expect(reason).toBe(hostile.reason);
 });

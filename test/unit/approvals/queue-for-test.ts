@@ -1,14 +1,14 @@
 import type { Answer, Approval, Question } from '../../../src/approvals/approval.ts';
 import type { ApprovalQueue } from '../../../src/approvals/queue.ts';
 
-/** A queue in memory, with what was said to it. */
+/** A queue in memory that keeps the answers it was given. */
 export interface QueueForTest extends Pick<ApprovalQueue, 'get' | 'answer'> {
   readonly said: readonly Answer[];
-  /** As when the client leaves: from then on nobody can answer. */
+  /** Withdraws the approval, as when the client leaves: later answers are refused. */
   withdraw(id: string): void;
 }
 
-/** Takes answers as the store does. */
+/** Accepts answers as the store does. */
 export function queueForTest(...questions: readonly Question[]): QueueForTest {
   const approvals = new Map<string, Approval>(questions.map((each) => [each.id, { ...each, answer: null }]));
   const said: Answer[] = [];

@@ -65,7 +65,7 @@ function queue({ maxPending = 2, timeoutMs = 60_000 } = {}) {
       return () => void over.push(question.id);
     },
   });
-  /** A question that can be answered. */
+  /** A pending approval that can be answered. */
   const ask = async (what = asked(), leaving: Gone = never) => {
     const verdict = made.ask(what, leaving, async () => undefined);
     const before = shown.length;
@@ -78,8 +78,8 @@ function queue({ maxPending = 2, timeoutMs = 60_000 } = {}) {
 const yes = (reach: Reach = { kind: 'once' }) =>
   ({ at: time.now(), by: 'alice', outcome: 'allowed', reach }) as const;
 
-describe('a question', () => {
-  test('is over at once when it is answered in this process', async () => {
+describe('a pending approval', () => {
+  test('is decided at once when it is answered in this process', async () => {
     const at = queue();
     const { verdict, id } = await at.ask();
     await at.queue.answer(id, yes());
@@ -92,7 +92,7 @@ describe('a question', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('is over soon when it is answered in another', async () => {
+  test('is decided within 100 ms when it is answered in another process', async () => {
     const { verdict, id } = await queue().ask();
     const other = await second();
     await other.approvals.answer(id, { at: time.now(), by: 'bob', outcome: 'denied' });
@@ -100,7 +100,7 @@ describe('a question', () => {
     expect(await verdict).toEqual({ kind: 'denied', id, by: 'bob' });
   });
 
-  test('that nobody answers is over when its time is up, and cannot be answered any more', async () => {
+  test('expires at its time limit, and cannot be answered after that', async () => {
     const at = queue({ timeoutMs: 5_000 });
     const { verdict, id } = await at.ask();
     await time.advance(4_999);
@@ -111,7 +111,7 @@ describe('a question', () => {
     expect(await store.approvals.get(id)).toBeNull();
   });
 
-  test('that was answered in the last moment counts as answered', async () => {
+  test('that is answered in the last moment is decided by that answer', async () => {
     const at = queue({ timeoutMs: 150 });
     const { verdict, id } = await at.ask();
     await time.advance(149);
@@ -121,7 +121,7 @@ describe('a question', () => {
     expect(await verdict).toMatchObject({ kind: 'allowed' });
   });
 
-  test('of a client that left is taken back', async () => {
+  test('is withdrawn when the client leaves', async () => {
     const at = queue();
     const listeners: (() => void)[] = [];
     const leaving = { ...never, listen: (listener: () => void) => void listeners.push(listener) };
@@ -132,14 +132,14 @@ describe('a question', () => {
     expect(await at.queue.answer(id, yes())).toBeNull();
   });
 
-  test('of a client that has left before is not asked', async () => {
+  test('is not created when the client has left before', async () => {
     const at = queue();
     const verdict = at.queue.ask(asked(), { ...never, already: true }, async () => undefined);
     expect(await verdict).toEqual({ kind: 'gone' });
     expect(at.shown).toEqual([]);
   });
 
-  test('that may not be put on record is not asked', async () => {
+  test('is not created when the audit record fails', async () => {
     const at = queue();
     const refusal = new Error('no audit');
     await expect(at.queue.ask(asked(), never, () => Promise.reject(refusal))).rejects.toBe(refusal);
@@ -149,7 +149,7 @@ describe('a question', () => {
     expect(again).toHaveLength(2);
   });
 
-  test('is one of so many of its agent, and does not count for another', async () => {
+  test('counts toward the limit of its own agent, and of no other', async () => {
     const at = queue({ maxPending: 1 });
     const { verdict, id } = await at.ask(asked('claude'));
     expect(await at.queue.ask(asked('claude'), never, async () => undefined)).toEqual({
@@ -162,7 +162,7 @@ describe('a question', () => {
     await at.ask(asked('claude'));
   });
 
-  test('is one of those that wait in other processes too', async () => {
+  test('counts toward the limit also when it waits in another process', async () => {
     const at = queue({ maxPending: 1 });
     const { who } = asked('claude');
     await store.approvals.ask(question({ id: 'elsewher', who, askedAt: time.now() }));
@@ -172,7 +172,7 @@ describe('a question', () => {
     await at.ask(asked('other'));
   });
 
-  test('is refused when the queue closes, as is every later one', async () => {
+  test('is refused when the queue closes, as are later ones', async () => {
     const at = queue();
     const { verdict, id } = await at.ask();
     await at.queue.close();
@@ -184,13 +184,13 @@ describe('a question', () => {
   });
 });
 
-describe('a question whose proxy says nothing more', () => {
-  test('can be answered by nobody after some seconds, and stays answerable while it waits', async () => {
+describe('the keep-alive of pending approvals', () => {
+  test('lets an approval expire some seconds after its proxy has died', async () => {
     const { id } = await queue({ timeoutMs: 600_000 }).ask();
     const other = await second();
     await time.advance(60_000);
     expect(await other.approvals.waiting(time.now())).toMatchObject([{ id }]);
-    // As after `kill -9`: its timers run no more, and the clock goes on.
+    // As after `kill -9`: its timers have stopped, and the clock goes on.
     const later = time.now() + 10_001;
     expect(await other.approvals.waiting(later)).toEqual([]);
     const long = { ...yes({ kind: 'until', at: later + 3_600_000 }), at: later };
@@ -198,7 +198,7 @@ describe('a question whose proxy says nothing more', () => {
     expect(await other.approvals.listStanding(later)).toEqual([]);
   });
 
-  test('is one write for all that wait', async () => {
+  test('is one write for all pending approvals', async () => {
     const writes: (readonly string[])[] = [];
     const keepAlive = store.approvals.keepAlive.bind(store.approvals);
     store.approvals.keepAlive = (ids, until) => {
@@ -211,7 +211,7 @@ describe('a question whose proxy says nothing more', () => {
     expect(writes).toEqual([ids, ids]);
   });
 
-  test('is withdrawn later where the store failed', async () => {
+  test('withdraws an approval later when the store has failed', async () => {
     const at = queue({ timeoutMs: 1_000 });
     const { verdict, id } = await at.ask();
     const withdraw = store.approvals.withdraw.bind(store.approvals);
@@ -227,14 +227,14 @@ describe('a question whose proxy says nothing more', () => {
   });
 });
 
-test('a question goes with its agent, and the wait with it', async () => {
+test('removing an agent ends its pending approvals', async () => {
   const { verdict } = await queue().ask(asked('claude'));
   await (await second()).agents.remove('claude');
   await time.advance(100);
   expect(await verdict).toEqual({ kind: 'removed' });
 });
 
-test('an answer that the store does not take is on record as failed', async () => {
+test('an answer that the store does not accept is recorded as failed', async () => {
   const at = queue();
   const { id } = await at.ask();
   const failure = new Error('busy');
@@ -246,7 +246,7 @@ test('an answer that the store does not take is on record as failed', async () =
   ]);
 });
 
-test('an answer that comes too late is on record as such', async () => {
+test('an answer after the deadline is recorded as late', async () => {
   const at = queue();
   const { id } = await at.ask();
   store.approvals.answer = () => Promise.resolve(null);
@@ -254,7 +254,7 @@ test('an answer that comes too late is on record as such', async () => {
   expect(at.recorded.at(-1)).toMatchObject({ outcome: 'failed', code: 'approval_over' });
 });
 
-test('old questions are looked for once a minute, however many come', async () => {
+test('old approvals are removed at most once a minute', async () => {
   let looks = 0;
   const removeEnded = store.approvals.removeEnded.bind(store.approvals);
   store.approvals.removeEnded = (before) => {
@@ -269,7 +269,7 @@ test('old questions are looked for once a minute, however many come', async () =
   expect(looks).toBe(2);
 });
 
-test('a yes that stands is found before anybody is asked', async () => {
+test('a standing approval is used before a new approval is created', async () => {
   const at = queue();
   const { verdict, id } = await at.ask();
   await at.queue.answer(id, yes({ kind: 'until', at: time.now() + 60_000 }));

@@ -32,7 +32,7 @@ async function serving(change: Partial<QueueForTest> = {}) {
 
 const form = (answer: string) => ({ method: 'POST', body: new URLSearchParams({ answer }) });
 
-test('shows the question, and takes the answer', async () => {
+test('shows a pending approval and accepts the answer', async () => {
   const { queue, url } = await serving();
   const shown = await fetch(url);
   expect([shown.status, shown.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
@@ -45,7 +45,7 @@ test('shows the question, and takes the answer', async () => {
   ]);
 });
 
-test('HEAD is GET without its body', async () => {
+test('HEAD responds as GET, without a body', async () => {
   const { queue, url } = await serving();
   const shown = await fetch(url, { method: 'HEAD' });
   expect([shown.status, await shown.text()]).toEqual([200, '']);
@@ -53,7 +53,7 @@ test('HEAD is GET without its body', async () => {
   expect(queue.said).toEqual([]);
 });
 
-test('what programs add to the query of a link does no harm, and says nothing', async () => {
+test('query parameters that other programs add to a link are ignored and not logged', async () => {
   const { queue, url } = await serving();
   expect((await fetch(`${url}?utm_source=chat&answer=once`)).status).toBe(200);
   expect(queue.said).toEqual([]);
@@ -65,32 +65,32 @@ test.each([
   ['GET', '/approve/k7w2m9qd'],
   ['GET', '/favicon.ico'],
   ['POST', '/'],
-])('%s %s is nothing', async (method, path) => {
+])('%s %s gets 404', async (method, path) => {
   const { base } = await serving();
   const answer = await fetch(base + path, { method });
   expect([answer.status, await answer.text()]).toEqual([404, '']);
 });
 
-test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link is nothing', async (method) => {
+test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link gets 404', async (method) => {
   const { queue, url } = await serving();
   const answer = await fetch(url, { method });
   expect([answer.status, await answer.text()]).toEqual([404, '']);
   expect(queue.said).toEqual([]);
 });
 
-test('a form that is too long is not read to its end', async () => {
+test('a form over the size limit is refused before its end', async () => {
   const { queue, url } = await serving();
   const answer = await fetch(url, { method: 'POST', body: `answer=once&x=${'y'.repeat(2_000)}` });
   expect([answer.status, answer.headers.get('connection')]).toEqual([413, 'close']);
   expect(queue.said).toEqual([]);
 });
 
-test('a head that is too large is refused', async () => {
+test('a request head over the size limit is refused', async () => {
   const { url } = await serving();
   expect((await fetch(url, { headers: { x: 'y'.repeat(20_000) } })).status).toBe(431);
 });
 
-test('a store that cannot be read is said, without the link', async () => {
+test('a store failure is reported without the link', async () => {
   const { url, path, logged } = await serving({
     get: () => Promise.reject(new SidekeyError('store_unavailable', 'The store cannot be read.')),
   });
@@ -101,7 +101,7 @@ test('a store that cannot be read is said, without the link', async () => {
   expect(logged.join()).not.toContain(path.slice(-43));
 });
 
-test('a client that leaves in the middle of its form has said nothing, and holds nothing up', async () => {
+test('a client that disconnects within its form does not answer, and does not delay the close', async () => {
   const { server, queue, logged, host, port, path } = await serving();
   const socket = connect(port, host);
   socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n`);
@@ -114,7 +114,7 @@ test('a client that leaves in the middle of its form has said nothing, and holds
   expect(logged).toEqual([]);
 });
 
-test('an upgrade and a CONNECT lead nowhere', async () => {
+test('Upgrade is ignored and CONNECT is refused', async () => {
   const { queue, host, port, path } = await serving();
   const ask = async (head: string) => {
     const socket = connect(port, host);
@@ -126,7 +126,7 @@ test('an upgrade and a CONNECT lead nowhere', async () => {
   expect(queue.said).toEqual([]);
 });
 
-test('a port that is taken is a failure that says what to change', async () => {
+test('a port in use is reported with the setting to change', async () => {
   const { host, port } = await serving();
   const other = createAdminServer({
     queue: queueForTest(),

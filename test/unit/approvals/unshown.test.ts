@@ -7,6 +7,6 @@ test.each([
   [null, 1, '1 byte of body, which is not shown'],
   [null, null, 'a body, which is not shown'],
   ['a=b', 5_000, 'a query and 5,000 bytes of body, which are not shown'],
-])('a query (%s) and a body of %s bytes are told of', (query, bodyBytes, told) => {
+])('the presence of a query (%s) and of a body of %s bytes is stated', (query, bodyBytes, told) => {
   expect(unshownText({ query, bodyBytes })).toBe(told);
 });

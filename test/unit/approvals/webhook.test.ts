@@ -16,7 +16,7 @@ interface Sent {
   readonly signal: AbortSignal;
 }
 
-/** A teller whose receiver answers so; `pending` does not answer before it is given up. */
+/** A webhook whose receiver gives these responses; `pending` does not respond before the time-out. */
 function teller(
   answers: readonly (number | 'broken' | 'pending')[],
   webhook: ApprovalWebhook | null = hook,
@@ -50,7 +50,7 @@ function teller(
 
 const asked = question({ id: 'k7w2m9qd', who: { grantId: 'g-1' } });
 
-test('a question is told at once, and once', async () => {
+test('a pending approval is sent at once, and once', async () => {
   const { announce, sent, time, logged } = teller([202]);
   announce(asked);
   await settle();
@@ -67,7 +67,7 @@ test('a question is told at once, and once', async () => {
   expect(time.waiting()).toBe(0);
 });
 
-test('it is signed where there is a secret', async () => {
+test('the message is signed when a secret is configured', async () => {
   const { announce, sent } = teller([202], { ...hook, secret: { kind: 'env', name: 'S' } });
   announce(asked);
   await settle();
@@ -76,7 +76,7 @@ test('it is signed where there is a secret', async () => {
   expect(headers).toMatchObject({ 'sidekey-signature': `t=1700000000,v1=${mac}` });
 });
 
-test('what fails is tried again, later and later, until it is told', async () => {
+test('a failed delivery is repeated at growing intervals until it succeeds', async () => {
   const { announce, sent, time, logged } = teller([500, 'broken', 307, 200]);
   announce(asked);
   await settle();
@@ -93,7 +93,7 @@ test('what fails is tried again, later and later, until it is told', async () =>
   ]);
 });
 
-test('a receiver that does not answer is given ten seconds', async () => {
+test('a receiver that does not respond is given up after ten seconds', async () => {
   const { announce, sent, time } = teller(['pending', 200]);
   announce(asked);
   await time.advance(10_999);
@@ -102,7 +102,7 @@ test('a receiver that does not answer is given ten seconds', async () => {
   expect(sent).toHaveLength(2);
 });
 
-test('it ends when the question is answered', async () => {
+test('delivery ends when the approval is answered', async () => {
   const { announce, sent, time, logged } = teller(['pending']);
   const over = announce(asked);
   await settle();
@@ -115,7 +115,7 @@ test('it ends when the question is answered', async () => {
   expect(time.waiting()).toBe(0);
 });
 
-test('it ends when the question expires, and that is said', async () => {
+test('delivery ends when the approval expires, and the log says so', async () => {
   const { announce, sent, time, logged } = teller(Array.from({ length: 99 }, () => 'broken' as const));
   announce(asked);
   await time.advance(180_000);
@@ -129,7 +129,7 @@ test('it ends when the question expires, and that is said', async () => {
   expect(sent).toHaveLength(length);
 });
 
-test('a secret that cannot be read is said, and read again', async () => {
+test('an unreadable secret is logged, and read again at the next attempt', async () => {
   let isThere = false;
   const { announce, sent, time, logged } = teller([], { ...hook, secret: { kind: 'env', name: 'S' } }, () =>
     isThere ? Promise.resolve('s') : Promise.reject(new SidekeyError('secret_missing', 'S is not set.')),
@@ -143,7 +143,7 @@ test('a secret that cannot be read is said, and read again', async () => {
   expect(sent).toHaveLength(1);
 });
 
-test('the link and the path of the hook are in no log', async () => {
+test('the link and the path of the webhook are not logged', async () => {
   const { announce, time, logged } = teller([500, 'broken', 'pending']);
   announce(asked);
   await time.advance(180_000);
@@ -151,7 +151,7 @@ test('the link and the path of the hook are in no log', async () => {
   expect(logged.join()).not.toMatch(/SIGNATURE-OF-THE-LINK|PATH-OF-THE-HOOK/);
 });
 
-test('nothing is sent where nobody is to be told, or the proxy stops', async () => {
+test('nothing is sent without a webhook or after the proxy stops', async () => {
   const none = teller([], null);
   none.announce(asked)();
   await settle();

@@ -10,11 +10,11 @@ test.each([
   ['a length', plain, 200, 5],
   ['a length in other letters', lower, 403, 0],
   ['chunks and a trailer', chunked, 200, 5],
-])('an answer with %s ends where it ends, whole and in pieces of every size', (_, text, status, length) => {
+])('a response with %s ends at its last byte, in chunks of every size', (_, text, status, length) => {
   for (let size = 1; size <= text.length; size += 1) {
     const reader = new AnswerReader();
     const ends: boolean[] = [];
-    // Twice: what the first leaves behind must not reach into the second.
+    // Twice: state of the first response must not affect the second.
     for (let at = 0; at < text.length * 2; at += size) {
       const end = Math.min(at + size, at < text.length ? text.length : text.length * 2);
       ends.push(reader.feed(Buffer.from((text + text).slice(at, end))));
@@ -31,11 +31,11 @@ test.each([
   ['bytes behind the last chunk', `${chunked}!`],
   ['an answer that says no length', 'HTTP/1.1 200 OK\r\nX: y\r\n\r\n'],
   ['a chunk that says no size', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n'],
-])('%s is no answer', (_, text) => {
+])('%s is not a response', (_, text) => {
   expect(() => new AnswerReader().feed(Buffer.from(text))).toThrow(Error);
 });
 
-test('a body is handed over without its framing', () => {
+test('a body is returned without its framing', () => {
   const reader = new AnswerReader();
   let body = '';
   reader.onBody = (piece) => (body += piece.toString());

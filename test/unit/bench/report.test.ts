@@ -49,7 +49,7 @@ function sample(figures: Record<string, number>, isClientBound = false) {
   return { figures, isClientBound };
 }
 
-test('CPU is that of the best window, and its ratio is to the best window of the other', () => {
+test('CPU is that of the best window, and its ratio is relative to the best window of the baseline', () => {
   const results = new Results();
   for (const cpu of [14, 12]) results.add('tunnel', 'exchange', sample({ cpu }));
   for (const cpu of [24, 30]) results.add('sidekey', 'exchange', sample({ cpu }));
@@ -58,7 +58,7 @@ test('CPU is that of the best window, and its ratio is to the best window of the
   expect(rows.get('÷ blind tunnel')).toEqual(['–', '1.00', '2.00']);
 });
 
-test('what is added is what a round has more than the same round without a proxy', () => {
+test('added latency is the difference to the same round without a proxy', () => {
   const results = new Results();
   for (const p50 of [100, 300]) results.add('direct', 'single', sample({ p50 }));
   for (const p50 of [140, 345]) results.add('sidekey', 'single', sample({ p50 }));
@@ -72,7 +72,7 @@ test('a rate that the client limited is marked', () => {
   expect(printed(results).get('exchanges/s at 64')).toEqual(['–', '60,000*', '20,000']);
 });
 
-test('what is missing and what was left out is said, with the reason', () => {
+test('missing and skipped rows are listed with the reason', () => {
   const results = new Results();
   results.leaveOut('tunnel', 'idle-many', 'needs 20,200 open files');
   const [text] = printed(results).get('text') ?? [];

@@ -1,11 +1,11 @@
-/** What a yes is kept for: it must not grow when a rule before its own changes. */
+/** The key of a standing approval: a change of an earlier rule must not widen the approval. */
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
 import { decideRequest } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
-/** What a yes to `DELETE /x` is kept for, and the counters of the rule that asks. */
+/** The approval key of `DELETE /x`, and the counters of the rule with outcome approve. */
 async function keyWith(domain: string, host = 'api.example.com') {
   const text = `version: 1\ndomains:\n  ${host}: { grant: acme, ${domain} }\n`;
   const config = await parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' });
@@ -20,12 +20,12 @@ const [shut, open] = ['{ paths: [/admin/**], outcome: deny }', '{ paths: [/open]
 const limited = '{ paths: [/open], outcome: allow, limits: [{ rate: 1/s }] }';
 
 test.each([
-  ['one goes', `rules: [${shut}, ${open}, ${asks}]`, `rules: [${open}, ${asks}]`],
-  ['one comes', `rules: [${asks}]`, `rules: [${shut}, ${asks}]`],
-  ['two change places', `rules: [${shut}, ${open}, ${asks}]`, `rules: [${open}, ${shut}, ${asks}]`],
-  ['one no longer refuses what it cannot tell', `rules: [${limited}, ${asks}]`, `rules: [${open}, ${asks}]`],
+  ['one is removed', `rules: [${shut}, ${open}, ${asks}]`, `rules: [${open}, ${asks}]`],
+  ['one is added', `rules: [${asks}]`, `rules: [${shut}, ${asks}]`],
+  ['two are swapped', `rules: [${shut}, ${open}, ${asks}]`, `rules: [${open}, ${shut}, ${asks}]`],
+  ['one loses its limits', `rules: [${limited}, ${asks}]`, `rules: [${open}, ${asks}]`],
 ])(
-  'a yes to a rule is asked for anew where of those before it %s; its counters go on',
+  'the key of a standing approval changes when among the earlier rules %s, and the counters stay',
   async (_, then, now) => {
     const [before, after] = [await keyWith(then), await keyWith(now)];
     expect(after.approval).not.toBe(before.approval);
@@ -34,20 +34,20 @@ test.each([
   },
 );
 
-test('a yes to the default is asked for anew where a rule goes', async () => {
+test('the key of a standing approval for the default changes when a rule is removed', async () => {
   const before = await keyWith(`default: approve, rules: [${open}, ${shut}]`);
   const after = await keyWith(`default: approve, rules: [${open}]`);
   expect(after.approval).not.toBe(before.approval);
 });
 
-test('a yes to a rule stays where one behind it changes, or one before it is renamed', async () => {
+test('the key of a standing approval stays when a later rule changes, or an earlier one is renamed', async () => {
   const before = await keyWith(`rules: [${shut}, ${asks}]`);
   const renamed = '{ name: shut, paths: [/admin/**], outcome: deny }';
   expect(await keyWith(`rules: [${shut}, ${asks}, ${open}]`)).toEqual(before);
   expect(await keyWith(`rules: [${renamed}, ${asks}]`)).toEqual(before);
 });
 
-test('a yes to a rule is for its domain', async () => {
+test('the key of a standing approval differs between domains', async () => {
   const rules = `rules: [${asks}]`;
   expect((await keyWith(rules)).approval).not.toBe((await keyWith(rules, 'b.example.com')).approval);
 });

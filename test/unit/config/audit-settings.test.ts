@@ -9,7 +9,7 @@ const problem = (audit: string) =>
     (error: Error) => error.message.replace(/^\S+ /, ''),
   );
 
-it('keeps 400 days and 2 GiB and ships nowhere, where nothing is said', async () => {
+it('the default retention is 400 days and 2 GiB, without sinks', async () => {
   expect(await read('{ file: a.jsonl }')).toEqual({
     file: '/etc/sidekey/a.jsonl',
     maxBytes: 104_857_600,
@@ -26,7 +26,7 @@ it('keeps 400 days and 2 GiB and ships nowhere, where nothing is said', async ()
   });
 });
 
-it('keeps what a person said, and has no limit beside it', async () => {
+it('configured retention values apply, without a limit by default beside them', async () => {
   const none = { keepMs: null, keepFiles: null, keepBytes: null, keepsByDefault: false };
   expect(await read('{ keep: forever }')).toMatchObject({ ...none, maxAgeMs: null });
   expect(await read('{ keep_files: 5 }')).toMatchObject({ ...none, keepFiles: 5 });
@@ -34,7 +34,7 @@ it('keeps what a person said, and has no limit beside it', async () => {
   expect(await read('{ keep: 90d }')).toMatchObject({ ...none, keepMs: 90 * 86_400_000 });
 });
 
-it('begins a file a day where lines are kept for days, so that they can go after days', async () => {
+it('a new file starts each day when lines are kept for days', async () => {
   const day = 86_400_000;
   expect(await read('{ keep: 30d }')).toMatchObject({ keepMs: 30 * day, maxAgeMs: day });
   expect(await read('{ keep: 6h }')).toMatchObject({ keepMs: day / 4, maxAgeMs: day / 4 });
@@ -45,7 +45,7 @@ it('begins a file a day where lines are kept for days, so that they can go after
   });
 });
 
-it('reads sinks of every kind, with references where secrets stand', async () => {
+it('sinks of every kind are read, with references in the place of secrets', async () => {
   const { sinks, anchor } = await read(`
   anchor: { file: ../anchors.jsonl, webhook: 'https://x.example/a', secret: 'env:S', every: 5m }
   sinks:
@@ -125,6 +125,6 @@ it.each([
     'address: must have an absolute path after unix:',
   ],
   ['{ sinks: [{ type: syslog, address: "udp://h:99999" }] }', 'address: must be udp://HOST:514'],
-])('refuses %s', async (audit, message) => {
+])('%s is refused', async (audit, message) => {
   expect(await problem(audit)).toContain(message);
 });

@@ -10,7 +10,7 @@ test.each<[string, string[]]>([
   [String.raw`a\ b \"c \|`, ['a b', '"c', '|']],
   [String.raw`"a\"b\\c\d"`, [String.raw`a"b\c\d`]],
   [`"a;b|c>d"`, ['a;b|c>d']],
-])('%j has the words %j', (text, words) => {
+])('%j is split into %j', (text, words) => {
   expect(splitCommandLine(text)).toEqual(words);
 });
 

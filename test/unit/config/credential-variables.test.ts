@@ -19,14 +19,14 @@ async function configOf(config: object, own: Readonly<Record<string, object>> = 
 const named = async (name: string, config: object, own?: Readonly<Record<string, object>>) =>
   credentialVariables((await configOf(config, own)).providers).find((one) => one.name === name)?.environment;
 
-test('the index is what the catalog says now; else run npm run pages', async () => {
+test('the index of variables matches the catalog; else run npm run pages', async () => {
   await expect(readFile(shippedFile(environmentIndexFile), 'utf8')).resolves.toBe(
     await renderEnvironmentIndex(),
   );
 });
 
-describe('of the shipped providers', () => {
-  test('forty and more say which variables hold their credentials', async () => {
+describe('credential variables of the shipped providers', () => {
+  test('are named by at least forty providers', async () => {
     const found = credentialVariables((await configOf({})).providers);
     expect(found.length).toBeGreaterThanOrEqual(40);
     expect(found.flatMap(({ environment }) => environment.map(({ name }) => name))).toEqual(
@@ -34,7 +34,7 @@ describe('of the shipped providers', () => {
     );
   });
 
-  test('each placeholder begins as a credential of its provider does', async () => {
+  test('have placeholders with the prefix of a credential of their provider', async () => {
     const catalog = await openCatalog();
     for (const name of catalog.names) {
       const definition = catalog.get(name)?.definition;
@@ -52,7 +52,7 @@ describe('of the shipped providers', () => {
   });
 });
 
-/** Of two beginnings that fit, the longer one says what it is. */
+/** Whether the longest prefix that matches is one of the right kind. */
 function startsRight(
   text: string,
   starts: readonly { readonly prefix: string; readonly wrongKind: boolean }[],
@@ -61,10 +61,10 @@ function startsRight(
   return fitting.toSorted((a, b) => b.prefix.length - a.prefix.length)[0]?.wrongKind === false;
 }
 
-describe('of providers of your own', () => {
+describe('credential variables of configured providers', () => {
   const audience = ['api.company.example'];
 
-  test('are those that the config, or the file, says', async () => {
+  test('come from the config or the provider file', async () => {
     const environment = { COMPANY_TOKEN: 'cp-placeholder', OTHER: null };
     const wanted = [
       { name: 'COMPANY_TOKEN', placeholder: 'cp-placeholder' },
@@ -83,11 +83,11 @@ describe('of providers of your own', () => {
       environment,
     };
     expect(await named('company', {}, { company: file })).toEqual(wanted);
-    // One of a shipped name takes its place, with all that it says.
+    // A provider file with the name of a shipped provider replaces it.
     expect(await named('github', {}, { github: file })).toEqual(wanted);
   });
 
-  test('are the client secret too, and what the catalog says of a provider that is added to', async () => {
+  test('include the client secret and the variables of the shipped provider', async () => {
     const found = await named('github', {
       providers: { github: { client_secret: 'env:GITHUB_APP_SECRET' } },
     });
@@ -102,13 +102,13 @@ describe('of providers of your own', () => {
     [{ A: ' placeholder' }, 'spaces around it'],
     [{ A: 'placeholder\u00e9' }, 'other than ASCII'],
     [{ A: true }, 'environment.A'],
-  ])('are refused where they cannot be meant: %j', async (environment, said) => {
+  ])('are refused when they are invalid: %j', async (environment, said) => {
     const company = { audience, token: { label: 'key' }, environment };
     await expect(configOf({ providers: { company } })).rejects.toThrow(said);
   });
 });
 
-test('what the config itself refers to by env: is listed, wherever it stands', async () => {
+test('every env: reference of the config is listed', async () => {
   const config = await configOf({
     key: { source: 'env', name: 'MASTER' },
     upstream: { proxy: { url: 'http://p.example:3128', user: 'u', password: 'env:CORP' } },

@@ -23,7 +23,7 @@ async function provider(
   return found;
 }
 
-test('a client of your own adds to a built-in provider', async () => {
+test('a configured client extends a built-in provider', async () => {
   const github = await provider('github', 'client_id: mine\nclient_secret: env:MINE\nscopes: [repo]', {
     env: { MINE: 's3cret' },
   });
@@ -39,8 +39,8 @@ test('a client of your own adds to a built-in provider', async () => {
   await expect(github.clientSecret?.()).resolves.toBe('s3cret');
 });
 
-test('a definition that names where tokens come from or go takes nothing from the built-in one', async () => {
-  // The company's tokens would otherwise be revoked, that is shown, at gitlab.com.
+test('a definition with its own token endpoint or audience inherits nothing from the built-in provider', async () => {
+  // Otherwise the company's tokens would be sent to the revocation endpoint of gitlab.com.
   const gitlab = await provider(
     'gitlab',
     'token_endpoint: https://git.corp.test/oauth/token\naudience: [git.corp.test]',
@@ -57,7 +57,7 @@ test('a definition that names where tokens come from or go takes nothing from th
   );
 });
 
-test('a client with a secret authenticates with basic, one without with nothing, unless it says', async () => {
+test('a client with a secret uses client_secret_basic by default, and a client without one uses none', async () => {
   const audience = 'audience: [acme.test]';
   const secret = 'client_secret: env:X';
   expect((await provider('corp', `${audience}\n${secret}`)).clientAuth).toBe('basic');
@@ -65,7 +65,7 @@ test('a client with a secret authenticates with basic, one without with nothing,
   expect((await provider('corp', `${audience}\n${secret}\nclient_auth: post`)).clientAuth).toBe('post');
 });
 
-test('a secret is read when it is asked for, each time, relative to the config file', async () => {
+test('a secret is read at each use, relative to the config file', async () => {
   const cwd = await tempFolder();
   const corp = await provider('corp', 'audience: [acme.test]\nclient_secret: file:corp.secret', { cwd });
   const missing = { code: 'secret_missing', message: expect.stringContaining('file:corp.secret') };
@@ -76,7 +76,7 @@ test('a secret is read when it is asked for, each time, relative to the config f
   await expect(corp.clientSecret?.()).resolves.toBe('second');
 });
 
-test('a secret that is missing is missing on a line of the config', async () => {
+test('a missing secret is reported with its line of the config', async () => {
   const corp = await provider('corp', 'audience: [acme.test]\nclient_secret: env:CORP');
   await expect(corp.clientSecret?.()).rejects.toMatchObject({
     message: 'sidekey.yaml:5:20: providers.corp.client_secret: env:CORP is not set.',

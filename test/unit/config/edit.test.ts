@@ -17,8 +17,8 @@ domains:
 log: {level: info}
 `;
 
-describe('a new entry', () => {
-  test('comes after the last one; every other line is as it was', () => {
+describe('adding an entry', () => {
+  test('appends it after the last entry and leaves every other line unchanged', () => {
     const edit = allowDomain(commented, 'Helpdesk.ACME.test:8443', 'acme');
     expect(edit).toMatchObject({ change: 'added', pattern: 'helpdesk.acme.test:8443', key: null });
     expect(edit.text).toBe(
@@ -26,7 +26,7 @@ describe('a new entry', () => {
     );
   });
 
-  test('is quoted where YAML would read something else', () => {
+  test('quotes it when YAML would read the plain text as another type', () => {
     expect(allowDomain('version: 1\n', '*.googleapis.com', 'google').text).toBe(
       'version: 1\n\ndomains:\n  "*.googleapis.com": { grant: google }\n',
     );
@@ -81,15 +81,15 @@ describe('a new entry', () => {
       'domains:\n  c.d: |-\n    deny\nversion: 1\n',
       'domains:\n  c.d: |-\n    deny\n  a.b: tunnel\nversion: 1\n',
     ],
-  ])('where there is %s', (_, before, after) => {
+  ])('writes it when the map has %s', (_, before, after) => {
     expect(setDomain(before, 'a.b', 'tunnel')).toMatchObject({ change: 'added', text: after });
   });
 });
 
 const text = (value: string): string => `version: 1\ndomains:\n  a.b: ${value}\n  c.d: deny\nlog: {}\n`;
 
-describe('an entry that is there', () => {
-  test('is replaced in its place, however it is written, and the answer says so', () => {
+describe('replacing an entry', () => {
+  test('keeps its position in any YAML style, and reports the change', () => {
     const text = commented.replace('api.github.com:', 'API.GitHub.com.:');
     expect(allowDomain(text, 'api.github.com', 'other', { insecure: true })).toEqual({
       change: 'replaced',
@@ -107,21 +107,21 @@ describe('an entry that is there', () => {
     ['\n    grant: x\n    insecure: true', 'deny'],
     [' # why\n    grant: x', ' # why\n    deny'],
     ['', 'deny'],
-  ])('with the value %j', (before, after) => {
+  ])('replaces the value %j', (before, after) => {
     const edit = setDomain(text(before), 'a.b', before === 'tunnel' ? 'tunnel' : 'deny');
     expect(edit.text).toBe(text(after));
     expect(edit.change).toBe(before === 'tunnel' ? 'unchanged' : 'replaced');
   });
 
-  test('that says the same already stays as it is written', () => {
+  test('changes no byte when the entry has the same value', () => {
     const text = 'version: 1\ndomains:\n  a.b:   {insecure: false,   grant: "x"}\n';
     expect(allowDomain(text, 'A.b', 'x')).toEqual({ text, change: 'unchanged', pattern: 'a.b', key: 'a.b' });
     expect(allowDomain(text, 'a.b', 'x', { insecure: true }).change).toBe('replaced');
   });
 });
 
-describe('taking an entry away', () => {
-  test('takes its lines and no others', () => {
+describe('removing an entry', () => {
+  test('removes its lines and no others', () => {
     expect(removeDomain(commented, 'API.github.com')).toMatchObject({
       change: 'removed',
       text: commented.replace('  api.github.com: { grant: github }   # work\n', ''),
@@ -137,11 +137,11 @@ describe('taking an entry away', () => {
     ['version: 1\ndomains: { a.b: deny, c.d: deny }\n', 'version: 1\ndomains: { c.d: deny }\n'],
     ['version: 1\ndomains: { c.d: deny, a.b: { grant: x } }\n', 'version: 1\ndomains: { c.d: deny }\n'],
     ['version: 1\ndomains: {\n  a.b: deny,\n}\n', 'version: 1\ndomains: {\n  \n}\n'],
-  ])('leaves a map: %j', (before, after) => {
+  ])('leaves a valid map: %j', (before, after) => {
     expect(removeDomain(before, 'a.b').text).toBe(after);
   });
 
-  test('that is not there changes nothing', () => {
+  test('changes nothing when the entry does not exist', () => {
     expect(removeDomain(commented, 'acme.test')).toEqual({
       text: commented,
       change: 'absent',
@@ -152,7 +152,7 @@ describe('taking an entry away', () => {
   });
 });
 
-describe('what is refused, with nothing changed', () => {
+describe('an edit is refused, and the text stays unchanged, for', () => {
   test.each([
     ['a pattern that is none', () => setDomain('version: 1\n', 'https://a.b/', 'deny'), 'input_invalid'],
     ['a wildcard too wide', () => setDomain('version: 1\n', '*.com', 'deny'), 'input_invalid'],
@@ -186,10 +186,10 @@ describe('what is refused, with nothing changed', () => {
   });
 });
 
-describe('what a person says of a provider', () => {
+describe('setting keys of a provider', () => {
   const client = { clientId: 'Iv1.0123', clientSecret: 'env:GITHUB_SECRET' };
 
-  test('is put below the rest where nothing was said; every line is as it was', () => {
+  test('appends keys that are missing and leaves every line unchanged', () => {
     expect(setProvider(commented, 'github', { ...client, settings: { tenant: 'a-b' } })).toEqual({
       changed: ['client_id', 'client_secret', 'settings.tenant'],
       text: `${commented}
@@ -246,11 +246,11 @@ providers:
       'version: 1\r\n\r\nproviders:\r\n  github:\r\n    client_id: y\r\n',
     ],
     ['JSON', '{"version": 1}', '{"version": 1, providers: { github: { client_id: y } }}'],
-  ])('where there is %s', (_, before, after) => {
+  ])('writes them when the config has %s', (_, before, after) => {
     expect(setProvider(before, 'github', { clientId: 'y' })).toEqual({ text: after, changed: ['client_id'] });
   });
 
-  test('that is said already changes nothing', () => {
+  test('changes nothing when the config has them already', () => {
     const { text } = setProvider(commented, 'github', { ...client, settings: { tenant: 'x' } });
     expect(setProvider(text, 'github', { ...client, settings: { tenant: 'x' } })).toEqual({
       text,
@@ -259,7 +259,7 @@ providers:
     expect(setProvider(text, 'github', { clientId: 'other' }).changed).toEqual(['client_id']);
   });
 
-  test('is quoted where YAML would read something else', () => {
+  test('quotes values when YAML would read the plain text as another type', () => {
     const { text } = setProvider('version: 1\n', 'a', { clientId: '123', redirectUri: 'https://a.b/c?d=e' });
     expect(text).toContain('client_id: "123"\n');
     expect(text).toContain('redirect_uri: "https://a.b/c?d=e"\n');
@@ -287,7 +287,7 @@ domains:
   api.example.com: { grant: example, mode: report, default: deny }
 `;
 
-  test('keeps them when it gets another grant', () => {
+  test('keeps its rules when its grant changes', () => {
     expect(allowDomain(ruled, 'api.github.com', 'other')).toMatchObject({
       change: 'replaced',
       text: ruled.replace('grant: github', 'grant: other'),
@@ -298,7 +298,7 @@ domains:
     expect(allowDomain(ruled, 'api.github.com', 'github').change).toBe('unchanged');
   });
 
-  test('is left alone where that cannot be done without touching more', () => {
+  test('is refused when the change would touch more than the grant', () => {
     expect(() => allowDomain(ruled, 'api.github.com', 'github', { insecure: true })).toThrow(
       'The entry api.github.com has rules, and insecure is to be changed.',
     );

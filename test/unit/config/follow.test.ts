@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { followConfig } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-/** A file that is followed; each load reads it, and ends when the test says so. */
+/** A watched file; each load reads it, and ends when the test resolves it. */
 async function setup() {
   const file = join(await tempFolder(), 'sidekey.yaml');
   const write = (text: string) => writeFileSync(file, text);
@@ -21,7 +21,7 @@ async function setup() {
     await promise;
     inForce = text;
   });
-  /** The load of this number, once it has read the file. */
+  /** The load with this number, after it has read the file. */
   const load = async (index: number) => {
     while (loads.length <= index) await new Promise<void>((resolve) => waiting.push(resolve));
     return loads[index]!;
@@ -29,13 +29,13 @@ async function setup() {
   return { followed, write, loads, load, inForce: () => inForce };
 }
 
-test('while nothing changes there is nothing to wait for', async () => {
+test('an unchanged file causes no load', async () => {
   const { followed, loads } = await setup();
   expect(followed.newest()).toBe(null);
   expect(loads).toHaveLength(0);
 });
 
-test('all who ask after an edit wait for one load', async () => {
+test('all callers after an edit wait for one load', async () => {
   const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const asked = Promise.all(Array.from({ length: 50 }, async () => followed.newest()));
@@ -46,7 +46,7 @@ test('all who ask after an edit wait for one load', async () => {
   expect(loads).toHaveLength(1);
 });
 
-test('who asks while a load is under way that has read the file before an edit waits for the next', async () => {
+test('a caller after a second edit waits for the load that follows the current one', async () => {
   const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const first = followed.newest();
@@ -67,7 +67,7 @@ test('who asks while a load is under way that has read the file before an edit w
   expect(loads).toHaveLength(2);
 });
 
-test('who asks while a load is under way without an edit waits for that one alone', async () => {
+test('a caller during a load waits only for that load when the file has not changed', async () => {
   const { followed, write, load, loads } = await setup();
   write('1');
   const first = followed.newest();
@@ -78,7 +78,7 @@ test('who asks while a load is under way without an edit waits for that one alon
   expect(loads).toHaveLength(1);
 });
 
-test('a reload that somebody asks for loads what has not changed, too', async () => {
+test('an explicit reload loads an unchanged file too', async () => {
   const { followed, load, loads } = await setup();
   const reloaded = followed.reload();
   (await load(0)).end();

@@ -21,7 +21,7 @@ async function failure(promise: Promise<unknown>): Promise<SidekeyError> {
   return error;
 }
 
-describe('a broken config says what is wrong and where', async () => {
+describe('an invalid config is refused with the problem and its position', async () => {
   const folder = join(fixtures, 'bad');
   for (const file of await readdir(folder)) {
     test(file, async () => {
@@ -36,8 +36,8 @@ describe('a broken config says what is wrong and where', async () => {
   }
 });
 
-describe('a good config', () => {
-  test('the least one has every default', async () => {
+describe('a valid config', () => {
+  test('has every default when it is minimal', async () => {
     const config = await loadConfig(good('least.yaml'), { env: {} });
     expect(config).toMatchObject({
       file: good('least.yaml'),
@@ -61,13 +61,13 @@ describe('a good config', () => {
     expect(config.upstream.resolve.size).toBe(0);
   });
 
-  test('the shipped one loads, and editors find its schema', async () => {
+  test('as shipped loads, and names the schema for editors', async () => {
     await expect(loadConfig(shipped, { env: {} })).resolves.toHaveProperty('file', shipped);
     const text = await readFile(shipped, 'utf8');
     expect(text.startsWith('# yaml-language-server: $schema=sidekey.schema.json\n')).toBe(true);
   });
 
-  test('one with everything arrives whole', async () => {
+  test('with every key is read completely', async () => {
     const config = await loadConfig(good('everything.yaml'), { env: {}, cwd: fixtures });
     const folder = join(fixtures, 'good');
     expect(config).toMatchObject({
@@ -136,7 +136,7 @@ describe('a good config', () => {
     expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:27)');
   });
 
-  test('an alias, JSON, and an open listener with tokens are fine', async () => {
+  test('may use an alias, JSON, or a non-loopback listener with tokens', async () => {
     const aliases = await loadConfig(good('aliases.yaml'), { env: {} });
     const github = { kind: 'grant', grant: 'github', insecure: false };
     expect(aliases.domains.map(({ action }) => action)).toEqual([github, github]);
@@ -144,7 +144,7 @@ describe('a good config', () => {
     await expect(loadConfig(good('open-with-tokens.yaml'), { env: {} })).resolves.toBeDefined();
   });
 
-  test('is frozen, maps and all', async () => {
+  test('is deeply frozen, including maps', async () => {
     const config = await loadConfig(good('everything.yaml'), { env: {} });
     const frozenAll = (value: unknown): boolean =>
       typeof value !== 'object' ||
@@ -158,8 +158,8 @@ describe('a good config', () => {
   });
 });
 
-describe('a file that is not there, or is no text', () => {
-  test('a missing file says how to start', async () => {
+describe('an unreadable config file', () => {
+  test('is refused with the command that creates one when it is missing', async () => {
     const folder = await tempFolder();
     const error = await failure(loadConfig('sidekey.yaml', { env: {}, cwd: folder }));
     expect(error.code).toBe('config_missing');
@@ -167,7 +167,7 @@ describe('a file that is not there, or is no text', () => {
     expect(error.hint).toContain(`cp ${shipped} ${join(folder, 'sidekey.yaml')}`);
   });
 
-  test('a folder, a text that is not UTF-8, and one that is too large', async () => {
+  test('is refused when it is a folder, not UTF-8, or too large', async () => {
     const cwd = await tempFolder();
     await mkdir(join(cwd, 'folder.yaml'));
     await writeFile(join(cwd, 'latin1.yaml'), Buffer.from('version: 1 # \xe9\n', 'latin1'));
@@ -177,7 +177,7 @@ describe('a file that is not there, or is no text', () => {
     expect(await message('folder.yaml')).toBe('The config file folder.yaml is no regular file.');
     expect(await message('latin1.yaml')).toBe('latin1.yaml:1:1: is not UTF-8 text.');
     expect(await message('large.yaml')).toBe('large.yaml:1:1: is larger than 1 MiB.');
-    // Cut in the middle of a character, it is still large and not badly written.
+    // The limit cuts a character: the problem is the size, and not the encoding.
     await writeFile(join(cwd, 'large.yaml'), `##${'ü'.repeat(1_048_576)}`);
     expect(await message('large.yaml')).toBe('large.yaml:1:1: is larger than 1 MiB.');
     const text = `version: 1\n#${'x'.repeat(1_048_576)}`;
@@ -186,7 +186,7 @@ describe('a file that is not there, or is no text', () => {
     });
   });
 
-  test('a pipe is refused, and not waited for', async () => {
+  test('is refused without blocking when it is a pipe', async () => {
     const cwd = await tempFolder();
     await promisify(execFile)('mkfifo', [join(cwd, 'sidekey.yaml')]);
     expect(await failure(loadConfig('sidekey.yaml', { env: {}, cwd }))).toMatchObject({
@@ -196,7 +196,7 @@ describe('a file that is not there, or is no text', () => {
     });
   });
 
-  test('a pipe among the provider definitions is refused, and stops nothing', async () => {
+  test('is refused without blocking when a provider definition is a pipe', async () => {
     const cwd = await tempFolder();
     await mkdir(join(cwd, 'providers'));
     await writeFile(join(cwd, 'sidekey.yaml'), 'version: 1\n');
@@ -207,13 +207,13 @@ describe('a file that is not there, or is no text', () => {
     });
   });
 
-  test('nesting that would exhaust the stack is a problem of the file, not of the process', async () => {
+  test('is refused when its nesting would exhaust the stack', async () => {
     const text = `version: 1\nlog: ${'['.repeat(200_000)}`;
     const error = await failure(parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' }));
     expect(error.code).toBe('config_invalid');
   });
 
-  test('thousands of problems are listed in part, and quickly', async () => {
+  test('with thousands of problems is refused quickly with the first ones', async () => {
     const keys = Array.from({ length: 20_000 }, (_, index) => `key${index}: 1`).join('\n');
     const error = await failure(parseConfig(keys, '/x/sidekey.yaml', { env: {}, cwd: '/x' }));
     expect(error.message.split('\n')).toHaveLength(21);
@@ -222,7 +222,7 @@ describe('a file that is not there, or is no text', () => {
 });
 
 test.each(['sidekey.internal', 'Sidekey.Internal.', 'sidekey.internal:8080'])(
-  'an entry of the map about the proxy itself, %s, is refused where it stands',
+  'a domain entry for the proxy itself, %s, is refused at its position',
   async (host) => {
     const text = `version: 1\ndomains:\n  a.b.test: tunnel\n  "${host}": tunnel\n`;
     await expect(parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' })).rejects.toMatchObject({

@@ -18,8 +18,8 @@ const installed: LocateOptions = {
 };
 const checkout: LocateOptions = { ...installed, packageRoot: '/src/sidekey' };
 
-describe('the config file is', () => {
-  test('the one of --config, before everything else', () => {
+describe('the path of the config file', () => {
+  test('is that of --config first', () => {
     const env = { SIDEKEY_CONFIG: '/etc/sidekey.yaml', SIDEKEY_HOME: '/srv' };
     expect(locateConfig({ ...checkout, env, option: 'my.yaml' })).toEqual({
       file: '/work/my.yaml',
@@ -28,7 +28,7 @@ describe('the config file is', () => {
     });
   });
 
-  test('the one of SIDEKEY_CONFIG, before the checkout', () => {
+  test('is that of SIDEKEY_CONFIG before that of the checkout', () => {
     const env = { SIDEKEY_CONFIG: 'my.yaml', SIDEKEY_HOME: '/srv' };
     expect(locateConfig({ ...checkout, env })).toEqual({
       file: '/work/my.yaml',
@@ -37,7 +37,7 @@ describe('the config file is', () => {
     });
   });
 
-  test('the checkout’s own, before SIDEKEY_HOME', () => {
+  test('is that of the checkout before SIDEKEY_HOME', () => {
     expect(locateConfig({ ...checkout, env: { SIDEKEY_HOME: '/srv' } })).toEqual({
       file: '/src/sidekey/config/sidekey.yaml',
       origin: 'checkout',
@@ -52,7 +52,7 @@ describe('the config file is', () => {
       'nor is a container image, which has no sources',
       { ...checkout, exists: (file: string) => !file.endsWith('.ts') },
     ],
-  ])('below SIDEKEY_HOME: %s', (_, options) => {
+  ])('is below SIDEKEY_HOME: %s', (_, options) => {
     expect(locateConfig({ ...options, env: { SIDEKEY_HOME: 'state', HOME: '/home/a' } })).toEqual({
       file: '/work/state/config/sidekey.yaml',
       origin: 'home',
@@ -60,7 +60,7 @@ describe('the config file is', () => {
     });
   });
 
-  test('in the XDG places, else', () => {
+  test('is below the XDG folders by default', () => {
     expect(locateConfig(installed)).toEqual({
       file: '/home/a/.config/sidekey/sidekey.yaml',
       origin: 'xdg',
@@ -71,12 +71,12 @@ describe('the config file is', () => {
       file: '/c/sidekey/sidekey.yaml',
       state: '/s/sidekey',
     });
-    // The specification says so: a relative one is invalid.
+    // The XDG specification: a relative path is invalid.
     const relative = { HOME: '/home/a', XDG_CONFIG_HOME: 'c', XDG_STATE_HOME: '' };
     expect(locateConfig({ ...installed, env: relative })).toEqual(locateConfig(installed));
   });
 
-  test('nowhere, where nobody has a home', () => {
+  test('is null without a home folder', () => {
     expect(() => locateConfig({ ...installed, env: {} })).toThrow(
       expect.objectContaining({ code: 'config_missing', hint: expect.stringContaining('SIDEKEY_HOME') }),
     );
@@ -85,8 +85,8 @@ describe('the config file is', () => {
 
 const mode = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
 
-describe('a config that is not there yet', () => {
-  test('is made private in the XDG places, with its state in the state folder', async () => {
+describe('a missing config', () => {
+  test('is created with private mode in the XDG config folder, and its state in the state folder', async () => {
     const home = await tempFolder();
     const location = locateConfig({ ...installed, env: { HOME: home } });
     await expect(ensureConfig(location)).resolves.toBe(true);
@@ -103,7 +103,7 @@ describe('a config that is not there yet', () => {
     await expect(readdir(join(home, '.config/sidekey'))).resolves.toEqual(['sidekey.yaml']);
   });
 
-  test('is made below SIDEKEY_HOME, with its state beside it', async () => {
+  test('is created below SIDEKEY_HOME, with its state beside it', async () => {
     const home = await tempFolder();
     const location = locateConfig({ ...installed, env: { SIDEKEY_HOME: home } });
     await expect(ensureConfig(location)).resolves.toBe(true);
@@ -113,14 +113,14 @@ describe('a config that is not there yet', () => {
     });
   });
 
-  test('is not made where somebody named it: a mistyped name must not run another configuration', async () => {
+  test('is not created at an explicitly named path', async () => {
     const cwd = await tempFolder();
     const location = locateConfig({ ...installed, cwd, option: 'sidekye.yaml' });
     await expect(ensureConfig(location)).resolves.toBe(false);
     await expect(readdir(cwd)).resolves.toEqual([]);
   });
 
-  test('is never made over one that is there, not even by two at once', async () => {
+  test('is created once, also by two concurrent processes', async () => {
     const home = await tempFolder();
     const location = locateConfig({ ...installed, env: { SIDEKEY_HOME: home } });
     const made = await Promise.all([1, 2, 3, 4].map(() => ensureConfig(location)));
@@ -131,7 +131,7 @@ describe('a config that is not there yet', () => {
     await expect(readdir(join(home, 'config'))).resolves.toEqual(['sidekey.yaml']);
   });
 
-  test('cannot be made where its folder is a file', async () => {
+  test('is refused when its folder is a file', async () => {
     const home = await tempFolder();
     await mkdir(join(home, 'a'));
     await writeFile(join(home, 'a/config'), '');
@@ -140,7 +140,7 @@ describe('a config that is not there yet', () => {
   });
 });
 
-test('the shipped text for another place keeps its comments and names no schema that is not there', () => {
+test('the shipped text for another folder keeps its comments and names no missing schema', () => {
   const shipped =
     '# yaml-language-server: $schema=sidekey.schema.json\n#\n# Words.\nversion: 1\nstore: sqlite:../data/sidekey.db # the store\nkey: { source: file, path: ../data/master.key }\nca: { directory: ../certs }\naudit: { file: ../data/audit.jsonl }\n';
   expect(defaultConfigText(shipped, '/s p/sidekey')).toBe(

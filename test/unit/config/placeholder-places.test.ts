@@ -10,8 +10,8 @@ async function provider(definition: object) {
 
 const hmac = { algorithm: 'sha256', sign: '{body}', headers: { 'X-Signed': '{signature}' } };
 
-describe('where placeholders become the credential', () => {
-  test('is nowhere, unless it is said, or the credential goes nowhere else', async () => {
+describe('the places where placeholders are replaced', () => {
+  test('are none, unless they are configured or the credential is carried only by placeholder', async () => {
     expect((await provider({})).placeholders).toEqual([]);
     expect((await provider({ placeholders: ['query'] })).placeholders).toEqual(['query']);
     const all = ['header', 'path', 'query', 'body', 'websocket'];
@@ -31,11 +31,11 @@ describe('where placeholders become the credential', () => {
       'does not go with inject: client_certificate',
     ],
     [{ placeholders: ['path'], dpop: true }, 'names the path'],
-  ])('is refused in %j', async (definition, words) => {
+  ])('are refused in %j', async (definition, words) => {
     await expect(provider(definition)).rejects.toThrow(words);
   });
 
-  test('may be the query or the body beside proofs, which are not signed over them', async () => {
+  test('may be the query or the body with DPoP, whose proofs do not cover them', async () => {
     expect((await provider({ placeholders: ['query', 'body'], dpop: true })).placeholders).toHaveLength(2);
   });
 });

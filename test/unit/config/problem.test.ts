@@ -7,11 +7,11 @@ test.each([
   [['upstream', 'ca', 0], 'upstream.ca[0]'],
   [['domains', 'api.github.com', 'grant'], 'domains["api.github.com"].grant'],
   [['domains', 'a"b'], 'domains["a\\"b"]'],
-])('the path %j reads %s', (path, text) => {
+])('the path %j is written as %s', (path, text) => {
   expect(formatPath(path)).toBe(text);
 });
 
-describe('a name that was mistyped', () => {
+describe('a misspelt name', () => {
   const known = ['listen', 'agents', 'unmatched', 'ca'];
 
   test.each([
@@ -21,22 +21,22 @@ describe('a name that was mistyped', () => {
     ['agent', 'agents'],
     ['unmachted', 'unmatched'],
     ['cas', 'ca'],
-  ])('%s is meant to be %s', (text, name) => {
+  ])('%s has the suggestion %s', (text, name) => {
     expect(didYouMean(text, known)).toBe(name);
   });
 
-  test.each(['rules', 'x', 'admin', 'listen-on-all-interfaces'])('%s is near to none', (text) => {
+  test.each(['rules', 'x', 'admin', 'listen-on-all-interfaces'])('%s has no suggestion', (text) => {
     expect(didYouMean(text, known)).toBeNull();
   });
 });
 
-test('a swap of neighbours is one edit', () => {
+test('the edit distance counts a swap of neighbours as one edit', () => {
   expect(editDistance('abcd', 'abdc')).toBe(1);
   expect(editDistance('', 'abc')).toBe(3);
   expect(editDistance('kitten', 'sitting')).toBe(3);
 });
 
-test('a file is named from where people are, unless it is elsewhere', () => {
+test('a file name is relative to the working folder when the file is below it', () => {
   expect(displayName('/home/a/config/sidekey.yaml', '/home/a')).toBe('config/sidekey.yaml');
   expect(displayName('/etc/sidekey.yaml', '/home/a')).toBe('/etc/sidekey.yaml');
 });

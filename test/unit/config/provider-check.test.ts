@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-/** What does not fit together in a definition with these lines. */
+/** The problems of a definition with these lines. */
 async function misfits(lines: string) {
   const own = join(await tempFolder(), 'providers');
   await mkdir(own);
@@ -15,7 +15,7 @@ async function misfits(lines: string) {
   return checkProvider(entry).map(({ path, message }) => `${path.join('.')} ${message}`);
 }
 
-test('a credential is carried to hosts of the audience alone', async () => {
+test('inject may name only hosts of the audience', async () => {
   const inject = 'inject: [{ hosts: [git.corp.test], as: bearer }]';
   expect(await misfits(`audience: [corp.test]\n${inject}`)).toEqual([
     'inject names git.corp.test, which is not in the audience',
@@ -23,7 +23,7 @@ test('a credential is carried to hosts of the audience alone', async () => {
   expect(await misfits(`audience: ['*.corp.test']\n${inject}`)).toEqual([]);
 });
 
-test('a domain beyond the audience is one where the client has its own credential', async () => {
+test('a domain outside the audience must have the client’s own credential', async () => {
   const domains = 'audience: [corp.test]\ndomains: [corp.test, images.corp.test]';
   expect(await misfits(domains)).toEqual(['domains names images.corp.test, which is not in the audience']);
   const own = 'inject: [{ hosts: [images.corp.test], as: own }, { as: bearer }]';

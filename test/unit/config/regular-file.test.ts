@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { readRegularFile } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-test('a file is read whole, and of one that is larger one byte more than was asked for', async () => {
+test('a file is read completely, or to one byte over the limit', async () => {
   const path = join(await tempFolder(), 'file');
   await writeFile(path, 'abcdef', { mode: 0o640 });
   const text = (most: number) => readRegularFile(path, most)?.bytes.toString();
@@ -13,11 +13,11 @@ test('a file is read whole, and of one that is larger one byte more than was ask
   expect((readRegularFile(path, 6)?.mode ?? 0) & 0o777).toBe(0o640);
 });
 
-test.skipIf(!existsSync('/proc/self/status'))('a file that says it has no bytes is read all the same', () => {
+test.skipIf(!existsSync('/proc/self/status'))('a file that reports a size of zero is read to its end', () => {
   expect(readRegularFile('/proc/self/status', 65_536)?.bytes.toString()).toMatch(/^Name:.*\nThreads:/ms);
 });
 
-test('what is no file is none, and what is not there fails', async () => {
+test('a path that is no regular file gives null, and a missing path throws', async () => {
   const folder = await tempFolder();
   expect(readRegularFile(folder, 10)).toBe(null);
   expect(readRegularFile('/dev/null', 10)).toBe(null);

@@ -7,7 +7,7 @@ const { domains } = await loadConfig(good, { env: {} });
 const rulesOf = (host: string) => domains.find(({ pattern }) => pattern.text === host)?.rules;
 
 describe('rules of a config file', () => {
-  test('those of policies stand where they are used, and keep where they come from', () => {
+  test('include those of policies at their position, with their origin', () => {
     expect(
       rulesOf('api.github.com')?.rules.map(({ rule }) => [
         rule.name,
@@ -23,12 +23,12 @@ describe('rules of a config file', () => {
     expect(rulesOf('api.github.com')).toMatchObject({ default: 'tunnel', mode: 'report' });
   });
 
-  test('have the defaults that take away most', () => {
+  test('have restrictive defaults', () => {
     expect(rulesOf('api.example.com')).toMatchObject({ default: 'deny', mode: 'enforce' });
     expect(rulesOf('ask.example.com')).toMatchObject({ rules: [], default: 'approve' });
   });
 
-  test('arrive whole', () => {
+  test('are read completely', () => {
     const rule = rulesOf('api.github.com')?.rules[2]?.rule;
     expect(rule).toMatchObject({
       requireReason: true,
@@ -55,14 +55,14 @@ describe('rules of a config file', () => {
     ]);
   });
 
-  test('are frozen, and as quickly asked after that', () => {
+  test('are frozen, including their maps', () => {
     const rules = rulesOf('api.github.com');
     const query = rules?.rules[2]?.rule.conditions.query as Map<string, never>;
     expect(Object.isFrozen(rules?.rules[0]?.rule.conditions)).toBe(true);
     expect(() => query.clear()).toThrow(TypeError);
   });
 
-  test('too many are refused before they are compared', async () => {
+  test('are refused over the limit before they are evaluated', async () => {
     const many = Array.from({ length: 501 }, (_, index) => `{ methods: [M${'-'.repeat(index)}] }`);
     const text = `version: 1\ndomains: { a.example.com: { grant: a, rules: [${many.join(', ')}] } }\n`;
     await expect(parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' })).rejects.toThrow(

@@ -9,7 +9,7 @@ import {
   permittedName,
 } from '../../../src/config/scalar.ts';
 
-describe('durations', () => {
+describe('a duration', () => {
   test.each([
     ['0s', 0],
     ['250ms', 250],
@@ -35,12 +35,12 @@ describe('durations', () => {
     '2147483648ms',
     '25d',
     '1e3s',
-  ])('%j is none', (text) => {
+  ])('%j is refused', (text) => {
     expect(parseDuration(text)).toBeNull();
   });
 });
 
-describe('sizes', () => {
+describe('a size', () => {
   test.each([
     ['0B', 0],
     ['512B', 512],
@@ -54,7 +54,7 @@ describe('sizes', () => {
   });
 
   test.each(['', '10', '10 MB', '-1B', '1.5MB', '10mb', '010MB', '10M', '9007199254740992B', '9999999GiB0'])(
-    '%j is none',
+    '%j is refused',
     (text) => {
       expect(parseSize(text)).toBeNull();
     },
@@ -68,7 +68,7 @@ describe('an endpoint', () => {
     'https://helpdesk.acme.test:8443/token',
     'https://[2001:db8::1]/token',
     'https://acme.test/@company/token',
-  ])('%s is kept as it is written', (url) => {
+  ])('%s is kept as written', (url) => {
     expect(endpoint('').parse(url)).toBe(url);
   });
 
@@ -96,7 +96,7 @@ describe('an endpoint', () => {
     expect(endpoint('').safeParse(url).success).toBe(false);
   });
 
-  test('an issuer has no query', () => {
+  test('with a query is refused as an issuer', () => {
     expect(issuer('').parse('https://accounts.google.com')).toBe('https://accounts.google.com');
     expect(issuer('').safeParse('https://accounts.google.com?x').success).toBe(false);
   });
@@ -139,7 +139,7 @@ test.each(['', '~/sidekey.db', '~', '$HOME/sidekey.db', 'a/${X}/b', 'a\0b', 'a\n
   },
 );
 
-describe('a name that a CA may sign for', () => {
+describe('a name for the constraints of the CA', () => {
   test.each([
     ['Acme.test', 'acme.test'],
     ['10.1.2.3', '10.1.2.3'],
@@ -150,7 +150,7 @@ describe('a name that a CA may sign for', () => {
   });
 
   test.each(['', '*.acme.test', 'acme.test:443', 'acme.test/24', '10.1.2.0/33', 'https://acme.test'])(
-    '%j is none',
+    '%j is refused',
     (text) => {
       expect(permittedName('').safeParse(text).success).toBe(false);
     },

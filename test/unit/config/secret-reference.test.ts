@@ -25,12 +25,12 @@ function script(code: string): string {
   return `command:'${node}' -e '${code}'`;
 }
 
-describe('env:', () => {
-  test('gives what the environment holds, as it is', async () => {
+describe('an env: reference', () => {
+  test('gives the unchanged value of the variable', async () => {
     await expect(read('env:SECRET', { env: { SECRET: ' s3cret ' } })).resolves.toBe(' s3cret ');
   });
 
-  test.each([[{}], [{ SECRET: '' }]])('is missing where the environment is %j', async (env) => {
+  test.each([[{}], [{ SECRET: '' }]])('is missing when the environment is %j', async (env) => {
     await expect(
       read('env:SECRET', { env, where: 'sidekey.yaml:3:9: providers.acme.client_secret' }),
     ).rejects.toMatchObject({
@@ -42,8 +42,8 @@ describe('env:', () => {
   });
 });
 
-describe('file:', () => {
-  test('is relative to the config file, and one newline at its end is not part of it', async () => {
+describe('a file: reference', () => {
+  test('is relative to the config file, and loses one newline at the end', async () => {
     const cwd = await tempFolder();
     await mkdir(join(cwd, 'secrets'));
     await writeFile(join(cwd, 'secrets/acme'), 's3cret\r\n', { mode: 0o600 });
@@ -52,7 +52,7 @@ describe('file:', () => {
     await expect(read('file:bare', { cwd })).resolves.toBe('s3cret');
   });
 
-  test.each([0o604, 0o602, 0o644])('open to everybody (mode %o) is refused', async (mode) => {
+  test.each([0o604, 0o602, 0o644])('to a file that others can read (mode %o) is refused', async (mode) => {
     const cwd = await tempFolder();
     await writeFile(join(cwd, 'acme'), 's3cret\n');
     await chmod(join(cwd, 'acme'), mode);
@@ -60,7 +60,7 @@ describe('file:', () => {
     await expect(read('file:acme', { cwd })).rejects.toMatchObject(failure);
   });
 
-  test('that is not there, or no file, is missing', async () => {
+  test('to a missing path, or to one that is no file, is missing', async () => {
     const cwd = await tempFolder();
     await promisify(execFile)('mkfifo', ['-m', '600', join(cwd, 'fifo')]);
     for (const path of ['none', '.', 'fifo']) {
@@ -74,7 +74,7 @@ describe('file:', () => {
     ['a NUL', 's3c\0ret'],
     ['bytes that are not UTF-8', Buffer.from([0x73, 0xff])],
     ['more than 64 KiB', 'x'.repeat(65_537)],
-  ])('with %s is refused, and not repeated', async (_, content) => {
+  ])('to a file with %s is refused, without its content in the message', async (_, content) => {
     const cwd = await tempFolder();
     await writeFile(join(cwd, 'acme'), content, { mode: 0o600 });
     const error: unknown = await read('file:acme', { cwd }).catch((cause: unknown) => cause);
@@ -83,8 +83,8 @@ describe('file:', () => {
   });
 });
 
-describe('command:', () => {
-  test('gives what it prints, without the white space around it', async () => {
+describe('a command: reference', () => {
+  test('gives the output without surrounding white space', async () => {
     await expect(read(script('console.log("  s3cret  ")'))).resolves.toBe('s3cret');
   });
 
@@ -95,14 +95,14 @@ describe('command:', () => {
     await expect(read(`${script(code)} '$PART;*'`, options)).resolves.toBe(`${cwd} part $PART;*`);
   });
 
-  test('that fails is missing; what it says on stderr and its arguments stay out of the error', async () => {
+  test('that fails is missing, without its stderr and arguments in the error', async () => {
     const failed = read(`${script('console.error("s3cret"); process.exit(3)')} s3cret`);
     const error: unknown = await failed.catch((cause: unknown) => cause);
     expect(error).toMatchObject({ code: 'secret_missing' });
     expect(error).toHaveProperty('message', `command:${node} ended with exit code 3.`);
   });
 
-  test('writes its stderr nowhere, not even to that of this process', async () => {
+  test('discards stderr of the command', async () => {
     const source = new URL('../../../src/config/secret-reference.ts', import.meta.url).href;
     const reference = { kind: 'command', argv: [node, '-e', 'console.error("s3cret"); console.log("ok")'] };
     const program = `import { readSecret } from ${JSON.stringify(source)};
@@ -111,18 +111,18 @@ describe('command:', () => {
     expect(ran).toEqual({ stdout: 'ok\n', stderr: '' });
   });
 
-  test('that is not there, or prints nothing, is missing', async () => {
+  test('without an executable or without output is missing', async () => {
     await expect(read('command:/nowhere/at-all')).rejects.toMatchObject({ code: 'secret_missing' });
     await expect(read(script('0'))).rejects.toMatchObject({ code: 'secret_missing' });
   });
 
-  test('that hangs is ended, together with what it started', async () => {
+  test('that hangs is killed together with its children', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     onTestFinished(() => void server.close());
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     const connected = once(server, 'connection') as Promise<[Socket]>;
-    // The grandchild would outlive a kill of its parent alone; its connection tells when it has ended.
+    // The grandchild would survive a kill of its parent only; its connection closes when it ends.
     const grandchild = `require("node:net").connect(${port}, "127.0.0.1").resume()`;
     const code = `require("node:child_process").spawn(process.execPath, ["-e", ${JSON.stringify(grandchild)}]); setInterval(() => 0, 9e5)`;
     const [[socket]] = await Promise.all([
@@ -136,13 +136,13 @@ describe('command:', () => {
     if (!socket.closed) await once(socket, 'close');
   });
 
-  test('that prints without end is ended', async () => {
+  test('that prints without end is killed', async () => {
     const code = 'process.stdout.on("error", () => 0); setInterval(() => console.log("x".repeat(1e5)), 1)';
     await expect(read(script(code))).rejects.toMatchObject({ code: 'input_invalid' });
   });
 });
 
-describe('a text that is no reference', () => {
+describe('a text that is no reference is refused', () => {
   test.each([
     ['hunter2', /is no reference to a secret/],
     ['', /is no reference to a secret/],

@@ -3,10 +3,10 @@ import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
 import { shippedFile } from '../../../src/config/locate.ts';
 
-/** A line that is an example: a key, or an item of a list, and no sentence. */
+/** An example line: a key or an item of a list, and not a sentence. */
 const example = /^# (?= *(?:["\w*.:-]+:(?: |$)|- ))/;
 
-/** The shipped file as it is when every example is taken over; one of a key that is set takes that key's place. */
+/** The shipped file with every example uncommented; an example replaces a key that is set already. */
 function uncommented(text: string): string {
   const [, ...lines] = text.split('\n');
   const examples = lines.filter((line) => example.test(line)).map((line) => line.replace(example, ''));
@@ -17,7 +17,7 @@ function uncommented(text: string): string {
     .join('\n');
 }
 
-test('every example of the config file that ships is valid, all of them at once', async () => {
+test('every example in the shipped config file is valid, also all of them together', async () => {
   const text = uncommented(readFileSync(shippedFile('sidekey.yaml'), 'utf8'));
   const config = await parseConfig(text, '/x/config/sidekey.yaml', { env: {}, cwd: '/x' });
   expect(config.domains.map(({ pattern }) => pattern.text)).toEqual([

@@ -10,7 +10,7 @@ async function setup() {
   const file = join(folder, 'sidekey.yaml');
   await writeFile(file, 'version: 1\n');
   const sources = configSources(file);
-  /** Whether they differ, and then not any more. */
+  /** Whether the sources differ; marks the present ones as loaded. */
   const news = () => {
     const found = sources.differ();
     sources.take();
@@ -21,10 +21,10 @@ async function setup() {
   return { folder, file, sources, news };
 }
 
-/** As if it had been written long ago as far as can be told by its times: `ctime` cannot be set back. */
+/** An old modification time; `ctime` cannot be set back. */
 const longAgo = new Date('2020-01-01');
 
-test('an edit in place is seen in the very next look, also one of the same size in the same tick', async () => {
+test('an edit in place is detected at once, also with the same size and time stamp', async () => {
   const { file, sources } = await setup();
   for (let i = 0; i < 500; i += 1) {
     writeFileSync(file, `version: ${i % 2} # ${String(i).padStart(4, '0')}\n`);
@@ -34,7 +34,7 @@ test('an edit in place is seen in the very next look, also one of the same size 
   }
 });
 
-test('an edit of the same size is seen on a file system whose clock ticks slowly', async () => {
+test('an edit with the same size is detected on a file system with coarse time stamps', async () => {
   const file = join(await tempFolder(), 'sidekey.yaml');
   const tick = BigInt(2 * 86_400_000) * 1_000_000n;
   const sources = configSources(file, (path) => {
@@ -50,7 +50,7 @@ test('an edit of the same size is seen on a file system whose clock ticks slowly
   }
 });
 
-test('another file renamed onto it is seen, whatever its times say', async () => {
+test('a file renamed onto the config is detected, also with old time stamps', async () => {
   const { file, news } = await setup();
   for (const text of ['version: 2\n', 'version: 3\n']) {
     await writeFile(`${file}~`, text);
@@ -60,7 +60,7 @@ test('another file renamed onto it is seen, whatever its times say', async () =>
   }
 });
 
-test('a swapped folder behind a symlink is seen, as in a mounted ConfigMap', async () => {
+test('a swapped folder behind a symlink is detected, as in a mounted ConfigMap', async () => {
   const folder = await tempFolder();
   for (const [name, text] of [
     ['..one', 'version: 1\n'],
@@ -79,14 +79,14 @@ test('a swapped folder behind a symlink is seen, as in a mounted ConfigMap', asy
   expect(sources.differ()).toBe(true);
 });
 
-test('a touch, and the same text written again, are no change', async () => {
+test('a touch, or a write of the same text, is no change', async () => {
   const { file, sources } = await setup();
   await utimes(file, new Date(), new Date());
   await writeFile(file, 'version: 1\n');
   expect(sources.differ()).toBe(false);
 });
 
-test('a file that is away says nothing; one that comes back with the same text has not changed', async () => {
+test('a missing file is no change, and neither is its return with the same text', async () => {
   const { file, sources, news } = await setup();
   await rm(file);
   expect(sources.differ()).toBe(false);
@@ -97,7 +97,7 @@ test('a file that is away says nothing; one that comes back with the same text h
   expect(news()).toBe(true);
 });
 
-test('definitions of the own folder count: made, edited in place, taken away, and open to others', async () => {
+test('provider files and the mode of their folder are watched: create, edit, remove, chmod', async () => {
   const { folder, news } = await setup();
   const own = join(folder, 'providers');
   await mkdir(own, { mode: 0o755 });
@@ -112,18 +112,18 @@ test('definitions of the own folder count: made, edited in place, taken away, an
   expect(news()).toBe(true);
 });
 
-test('what is written while it is loaded is looked at again', async () => {
+test('a write during a load is a change after the load', async () => {
   const { file, sources } = await setup();
   await writeFile(file, 'version: 2\n');
   sources.take();
-  // Whoever loads it now may have read either.
+  // A load that runs now may have read either text.
   await writeFile(`${file}~`, 'version: 2\n');
   await rename(`${file}~`, file);
   sources.loaded();
   expect(sources.differ()).toBe(true);
 });
 
-test('what is no file is not read', async () => {
+test('a path that becomes a folder is a change, and is not read', async () => {
   const { file, news } = await setup();
   await rm(file);
   await mkdir(file);

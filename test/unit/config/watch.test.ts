@@ -9,11 +9,11 @@ interface Watched {
   readonly watch: ConfigWatch;
   readonly changes: string[];
   readonly errors: SidekeyError[];
-  /** The text at the next change; ask before making it. */
+  /** Resolves with the text at the next change; call it before the change. */
   readonly nextChange: () => Promise<string>;
 }
 
-/** Watches with no safety look in the time of a test, so that what is told came from an event or from `check`. */
+/** Watches without periodic checks during a test: each report comes from an event or from `check`. */
 async function watched(file: string, signal?: AbortSignal, settleMs = 5): Promise<Watched> {
   const changes: string[] = [];
   const errors: SidekeyError[] = [];
@@ -40,7 +40,7 @@ async function configFile(): Promise<string> {
   return file;
 }
 
-describe('a change is told', () => {
+describe('a change is reported', () => {
   test('when the file is written in place', async () => {
     const file = await configFile();
     const { nextChange } = await watched(file);
@@ -49,7 +49,7 @@ describe('a change is told', () => {
     await expect(change).resolves.toBe('version: 1 # a\n');
   });
 
-  test('when another file is renamed onto it, again and again', async () => {
+  test('when another file is renamed onto it, repeatedly', async () => {
     const file = await configFile();
     const { nextChange } = await watched(file);
     for (const text of ['version: 1 # a\n', 'version: 1 # b\n', 'version: 1 # c\n']) {
@@ -60,7 +60,7 @@ describe('a change is told', () => {
     }
   });
 
-  test('when it is deleted and written anew', async () => {
+  test('when it is deleted and written again', async () => {
     const file = await configFile();
     const { nextChange, errors } = await watched(file);
     const change = nextChange();
@@ -70,7 +70,7 @@ describe('a change is told', () => {
     expect(errors).toEqual([]);
   });
 
-  test('when the folder behind a symlink is swapped, as a ConfigMap does it, again and again', async () => {
+  test('when the folder behind a symlink is swapped repeatedly, as in a ConfigMap', async () => {
     const folder = await tempFolder();
     const publish = async (name: string, text: string): Promise<void> => {
       await mkdir(join(folder, name));
@@ -93,7 +93,7 @@ describe('a change is told', () => {
     }
   });
 
-  test('when the file that a symlink points to, elsewhere, is written', async () => {
+  test('when the target of a symlink in another folder is written', async () => {
     const target = await configFile();
     const file = join(await tempFolder(), 'sidekey.yaml');
     await symlink(target, file);
@@ -103,7 +103,7 @@ describe('a change is told', () => {
     await expect(change).resolves.toBe('version: 1 # a\n');
   });
 
-  test('when the whole folder was made anew', async () => {
+  test('when the whole folder is created again', async () => {
     const file = await configFile();
     const folder = join(file, '..');
     const { watch, nextChange } = await watched(file);
@@ -111,7 +111,7 @@ describe('a change is told', () => {
     onTestFinished(() => rm(`${folder}-old`, { recursive: true }));
     await mkdir(folder);
     await writeFile(file, 'version: 1\n');
-    // What the safety look does from time to time.
+    // The periodic check calls the same function.
     await watch.check();
     const change = nextChange();
     await writeFile(file, 'version: 1 # a\n');
@@ -119,10 +119,10 @@ describe('a change is told', () => {
   });
 });
 
-describe('nothing is told', () => {
-  test('of a touch, or of the same text written again', async () => {
+describe('no change is reported', () => {
+  test('for a touch, or for a write of the same text', async () => {
     const file = await configFile();
-    // No look of its own: it may come between the truncation and the write of `writeFile`, and both are changes.
+    // No periodic check: it could run between the truncation and the write of `writeFile`, and both are changes.
     const { watch, changes } = await watched(file, undefined, 3_600_000);
     await utimes(file, 1, 1);
     await watch.check();
@@ -135,7 +135,7 @@ describe('nothing is told', () => {
     expect(changes).toHaveLength(1);
   });
 
-  test('after it was closed or aborted', async () => {
+  test('after close or abort', async () => {
     const file = await configFile();
     const controller = new AbortController();
     const one = await watched(file, controller.signal);
@@ -149,7 +149,7 @@ describe('nothing is told', () => {
     expect([...one.changes, ...two.changes, ...three.changes]).toEqual([]);
   });
 
-  test('of a change that is under way when it is closed', async () => {
+  test('for a change that is in progress at close', async () => {
     const file = await configFile();
     const { watch, changes } = await watched(file);
     await writeFile(file, 'version: 1 # a\n');
@@ -161,7 +161,7 @@ describe('nothing is told', () => {
   });
 });
 
-test('a file that stays away is told once, and taken over when it is back', async () => {
+test('a missing file is reported once, and loaded when it is back', async () => {
   const file = await configFile();
   const { watch, changes, errors } = await watched(file);
   await unlink(file);
@@ -173,7 +173,7 @@ test('a file that stays away is told once, and taken over when it is back', asyn
   expect(changes).toHaveLength(1);
 });
 
-test('a file that is not there at first is told when it comes', async () => {
+test('a file that is missing at the start is reported when it is created', async () => {
   const file = join(await tempFolder(), 'sidekey.yaml');
   const { nextChange } = await watched(file);
   const change = nextChange();

@@ -1,4 +1,4 @@
-/** `inject` of a provider's definition: what each way is read as, and what is found wrong with it before anything is sent. */
+/** The key `inject` of a provider definition: the parsed scheme of each value, and the problem of each invalid one. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -19,7 +19,7 @@ const basic = {
   inject: { basic: { username: '{id}', password: '{secret}' } },
 };
 
-describe('a way to carry a credential is read:', () => {
+describe('a valid value of inject is read:', () => {
   test.each<[unknown, object]>([
     [
       { headers: { 'X-Key': '{token}', 'X-B': '{{{token}}}' } },
@@ -52,13 +52,13 @@ describe('a way to carry a credential is read:', () => {
     expect(await planOf(inject)).toEqual(plan);
   });
 
-  test('a line break of YAML is one that is signed', async () => {
+  test('a line break in a YAML string is part of the signed text', async () => {
     expect(await planOf({ hmac: { ...hmac, sign: '{method}\n{target}' } })).toMatchObject({
       sign: '{method}\n{target}',
     });
   });
 
-  test('in a place, as everywhere', async () => {
+  test('a value for a place is read like a value for all places', async () => {
     const { inject } = await provider({
       inject: [{ paths: ['/v1/**'], as: { form: 'key' } }, { as: 'bearer' }],
     });
@@ -66,7 +66,7 @@ describe('a way to carry a credential is read:', () => {
   });
 });
 
-describe('what is wrong with a way is said:', () => {
+describe('an invalid value of inject is refused:', () => {
   test.each<[object, RegExp]>([
     [{ inject: { headers: {} } }, /inject\.headers: is empty/],
     [
@@ -137,12 +137,12 @@ describe('what is wrong with a way is said:', () => {
     { inject: { hmac }, token: { label: 'key' } },
     { inject: { cookie: 'sid' }, token: { label: 'key' } },
     { inject: { headers: { 'X-A': '{username}' } } },
-  ])('and nothing of what is right: %j', async (definition) => {
+  ])('a valid value is accepted: %j', async (definition) => {
     await expect(provider(definition)).resolves.toBeDefined();
   });
 });
 
-test('the examples of the page about them are right', async () => {
+test('the examples of docs/auth-schemes.md are valid', async () => {
   const page = await readFile(join(packageRoot, 'docs', 'auth-schemes.md'), 'utf8');
   const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].map(([, text = '']) => parse(text) as object);
   expect(blocks).toHaveLength(6);

@@ -14,7 +14,7 @@ async function configFile(): Promise<{ folder: string; file: string }> {
   return { folder, file };
 }
 
-test('the new text takes the place of the old one, with its mode, and nothing else is left', async () => {
+test('a new text replaces the file, keeps its mode, and leaves no temporary file', async () => {
   const { folder, file } = await configFile();
   await chmod(file, 0o640);
   await writeConfigAtomically(file, after, { env: {}, previous: before });
@@ -23,14 +23,14 @@ test('the new text takes the place of the old one, with its mode, and nothing el
   await expect(readdir(folder)).resolves.toEqual(['sidekey.yaml']);
 });
 
-test('it is another file, so that nobody reads half of it', async () => {
+test('the file is replaced by a rename, so that no reader sees half of it', async () => {
   const { file } = await configFile();
   const { ino } = await stat(file);
   await writeConfigAtomically(file, after, { env: {} });
   expect((await stat(file)).ino).not.toBe(ino);
 });
 
-test('a text that does not load changes nothing', async () => {
+test('an invalid text changes nothing', async () => {
   const { folder, file } = await configFile();
   await expect(writeConfigAtomically(file, 'version: 1\nstroe: x\n', { env: {} })).rejects.toMatchObject({
     code: 'config_invalid',
@@ -40,7 +40,7 @@ test('a text that does not load changes nothing', async () => {
   await expect(readdir(folder)).resolves.toEqual(['sidekey.yaml']);
 });
 
-test('a symlink stays one, and what it points to changes', async () => {
+test('a symlink stays, and its target changes', async () => {
   const { folder, file } = await configFile();
   const shortcut = join(folder, 'shortcut.yaml');
   await symlink('sidekey.yaml', shortcut);
@@ -49,7 +49,7 @@ test('a symlink stays one, and what it points to changes', async () => {
   await expect(readFile(file, 'utf8')).resolves.toBe(after);
 });
 
-test('a change that somebody else made in between is not lost', async () => {
+test('a concurrent edit by somebody else is not overwritten', async () => {
   const { file } = await configFile();
   await writeFile(file, 'version: 1 # theirs\n');
   await expect(writeConfigAtomically(file, after, { env: {}, previous: before })).rejects.toMatchObject({
@@ -58,7 +58,7 @@ test('a change that somebody else made in between is not lost', async () => {
   await expect(readFile(file, 'utf8')).resolves.toBe('version: 1 # theirs\n');
 });
 
-test('a file that is not there, or a folder, is not written', async () => {
+test('a missing file, or a folder, is refused', async () => {
   const folder = await tempFolder();
   await mkdir(join(folder, 'folder.yaml'));
   const write = (name: string): Promise<void> =>

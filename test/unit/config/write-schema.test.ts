@@ -13,11 +13,11 @@ interface JsonSchema {
 
 const schema = JSON.parse(renderJsonSchema()) as JsonSchema;
 
-test('the file is what the source says now; else run npm run schema', async () => {
+test('the schema file matches the source; else run npm run schema', async () => {
   await expect(readFile(shippedFile('sidekey.schema.json'), 'utf8')).resolves.toBe(renderJsonSchema());
 });
 
-test('every map refuses keys that it does not name, and every key is explained', () => {
+test('every object of the schema refuses unknown keys, and every key has a description', () => {
   const visit = (at: string, inner: JsonSchema): void => {
     if (inner.properties === undefined) return;
     expect(inner.additionalProperties, at).toBe(false);
@@ -29,6 +29,6 @@ test('every map refuses keys that it does not name, and every key is explained',
   visit('', schema);
 });
 
-test('every limit of the table can be set', () => {
+test('every limit of the table is in the schema', () => {
   expect(Object.keys(schema.properties?.['limits']?.properties ?? {})).toEqual(Object.keys(limitTable));
 });

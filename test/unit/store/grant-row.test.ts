@@ -3,7 +3,7 @@ import { fromGrantRow, toGrantRow } from '../../../src/store/sql-store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 describe('a row of the grants table', () => {
-  it('comes back as the grant it was made from', () => {
+  it('reads back as the same grant', () => {
     for (const record of [
       grantRecord(),
       grantRecord({ scopes: [], expiresAt: null, refreshable: false, stateReason: 'x', state: 'revoked' }),
@@ -12,7 +12,7 @@ describe('a row of the grants table', () => {
     }
   });
 
-  it('holds texts, numbers and bytes alone, which every database has', () => {
+  it('contains only text, numbers and bytes, which every database supports', () => {
     const values = Object.values(toGrantRow(grantRecord({ expiresAt: null })));
     for (const value of values) {
       expect(
@@ -21,7 +21,7 @@ describe('a row of the grants table', () => {
     }
   });
 
-  it('with anything that Sidekey never writes is no grant', () => {
+  it('with a value that Sidekey never writes is refused', () => {
     const row = toGrantRow(grantRecord());
     for (const wrong of [
       { state: 'usable' },

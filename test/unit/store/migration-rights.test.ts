@@ -6,7 +6,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const { '0001-first': first, '0002-connect': second } = sqliteMigrations;
 
-test('agents from before keep their token, and reach everything until somebody narrows it', async () => {
+test('agents from before the migration keep their token and are bound to every grant', async () => {
   const path = join(await tempFolder(), 'sidekey.db');
   const older = {
     '0001-first': first!,
@@ -44,7 +44,7 @@ test('agents from before keep their token, and reach everything until somebody n
   expect(new Set(rights.bindings.map(({ agent, kind, value }) => `${agent} ${kind} ${value}`))).toEqual(
     new Set(['other everything *', 'robot everything *']),
   );
-  // What hung on the old table hangs on the new one.
+  // Foreign keys refer to the new table.
   await store.agents.remove('robot');
   expect(await store.rights.read()).toMatchObject({
     tokens: [{ agent: 'other' }],

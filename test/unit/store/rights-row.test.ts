@@ -11,8 +11,8 @@ import {
 } from '../../../src/store/schema.ts';
 import { agentRecord, leaseRecord } from '../../support/rights.ts';
 
-describe('a row of rights', () => {
-  it.each(['', 'null', '{}', '"a"', '[1]', '[null]', '["a"'])('with the list %j is no right', (list) => {
+describe('a row of the rights tables', () => {
+  it.each(['', 'null', '{}', '"a"', '[1]', '[null]', '["a"'])('with the list %j is refused', (list) => {
     const rows = [
       () => fromAgentRow({ ...toAgentRow(agentRecord()), labels: list }),
       () => fromLeaseRow({ ...toLeaseRow(leaseRecord()), grants: list }),
@@ -21,7 +21,7 @@ describe('a row of rights', () => {
     for (const row of rows) expect(row).toThrow(expect.objectContaining({ code: 'store_damaged' }));
   });
 
-  it.each(['', 'all', 'GRANT', '*'])('with the binding kind %j is none either', (kind) => {
+  it.each(['', 'all', 'GRANT', '*'])('with the binding kind %j is refused', (kind) => {
     expect(() => fromBindingRow({ agent: 'claude', kind, value: '*', createdAt: 0 })).toThrow(
       expect.objectContaining({ code: 'store_damaged' }),
     );

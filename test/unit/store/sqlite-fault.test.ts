@@ -12,7 +12,7 @@ const meaningOf = (code: string): string => {
   return meaning.code;
 };
 
-describe('an error of SQLite', () => {
+describe('an SQLite error', () => {
   it.each([
     ['SQLITE_CONSTRAINT_UNIQUE', 'duplicate'],
     ['SQLITE_CONSTRAINT_PRIMARYKEY', 'duplicate'],
@@ -28,18 +28,18 @@ describe('an error of SQLite', () => {
     ['SQLITE_READONLY_DBMOVED', 'store_unavailable'],
     ['SQLITE_CONSTRAINT_NOTNULL', 'store_unavailable'],
     ['SQLITE_SOMETHING_NEW', 'store_unavailable'],
-  ])('%s is %s', (code, expected) => {
+  ])('%s becomes %s', (code, expected) => {
     expect(meaningOf(code)).toBe(expected);
   });
 
-  it('says why, where that is known', () => {
+  it('has a hint for known causes', () => {
     const full = sqliteFault('/data/sidekey.db', new Database.SqliteError('detail', 'SQLITE_FULL'));
     expect(full).toMatchObject({
       message: 'The store at /data/sidekey.db cannot be used: the disk is full.',
     });
   });
 
-  it('of another kind is a store that cannot be used', () => {
+  it('of another kind becomes store_unavailable, and a SidekeyError is unchanged', () => {
     expect(sqliteFault('/data/sidekey.db', new TypeError('not open'))).toMatchObject({
       code: 'store_unavailable',
     });

@@ -18,7 +18,7 @@ const now = (): number => 1_700_000_000_000;
 const pragma = (database: Database.Database, name: string): unknown =>
   database.pragma(name, { simple: true });
 
-/** What a later version would bring. */
+/** The migrations of a later version. */
 const later = {
   ...sqliteMigrations,
   '9999-note': {
@@ -29,7 +29,7 @@ const later = {
 };
 
 describe('the database file', () => {
-  it('waits for the disk at every commit, logs ahead, and carries our mark', async () => {
+  it('syncs at every commit, uses WAL, and has Sidekey’s application id', async () => {
     const database = await openSqliteFile(join(await tempFolder(), 'sidekey.db'), {
       migrations: sqliteMigrations,
       busyTimeoutMs: 2_000,
@@ -44,7 +44,7 @@ describe('the database file', () => {
     database.close();
   });
 
-  it('is one store, however many make it at once, and leaves no draft', async () => {
+  it('is created once by concurrent opens, without a temporary file', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'sidekey.db');
     const stores = await Promise.all(Array.from({ length: 8 }, () => openSqliteStore(path, { now })));
@@ -59,7 +59,7 @@ describe('the database file', () => {
     expect(await readdir(folder)).toEqual(['sidekey.db']);
   });
 
-  it('that another process made in the meantime is used, not overwritten', async () => {
+  it('that another process has created is used, and not overwritten', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'sidekey.db');
     const record = grantRecord();
@@ -83,7 +83,7 @@ describe('the database file', () => {
     expect(await readdir(folder)).toEqual(['sidekey.db']);
   });
 
-  it('is one store, however many processes make it at once', async () => {
+  it('is created once by concurrent processes', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'sidekey.db');
     const script = `
@@ -102,7 +102,7 @@ describe('the database file', () => {
     expect(await readdir(folder)).toEqual(['sidekey.db']);
   });
 
-  it('that cannot be made is a clear failure', async () => {
+  it('that cannot be created is refused with the reason', async () => {
     const folder = await tempFolder();
     await writeFile(join(folder, 'file'), '');
     await expect(openSqliteStore(join(folder, 'file', 'data', 'sidekey.db'), { now })).rejects.toMatchObject({
@@ -111,7 +111,7 @@ describe('the database file', () => {
     expect((await stat(join(folder, 'file'))).size).toBe(0);
   });
 
-  it('is not opened under a name that the driver would trim', async () => {
+  it('is refused when the driver would trim its name', async () => {
     const folder = await tempFolder();
     await expect(openSqliteStore(join(folder, 'sidekey.db '), { now })).rejects.toMatchObject({
       code: 'file_unwritable',
@@ -119,7 +119,7 @@ describe('the database file', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('is closed again after every refusal', async () => {
+  it('is closed after every refusal', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     await (await openSqliteStore(path, { now, migrations: later })).close();
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'store_newer' });
@@ -129,8 +129,8 @@ describe('the database file', () => {
   });
 });
 
-describe('an upgrade of the schema', () => {
-  it('keeps what the store holds', async () => {
+describe('a schema migration', () => {
+  it('keeps the records of the store', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const old = await openSqliteStore(path, { now });
     const record = grantRecord();
@@ -142,7 +142,7 @@ describe('an upgrade of the schema', () => {
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'store_newer' });
   });
 
-  it('happens once, however many open the store at once', async () => {
+  it('runs once when several connections open the store', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     await (await openSqliteStore(path, { now })).close();
     let runs = 0;
@@ -162,7 +162,7 @@ describe('an upgrade of the schema', () => {
     for (const store of stores) await store.close();
   });
 
-  it('that fails in the middle leaves the store as it was', async () => {
+  it('that fails halfway leaves the store unchanged', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const record = grantRecord();
     const old = await openSqliteStore(path, { now });

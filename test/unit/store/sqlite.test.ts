@@ -9,14 +9,14 @@ import { tempFolder } from '../../support/temp-folder.ts';
 const now = (): number => 1_700_000_000_000;
 
 describe('a SQLite store', () => {
-  it('says where it is', async () => {
+  it('gives its path', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     expect(store.location).toBe(path);
     await store.close();
   });
 
-  it('that was closed says so', async () => {
+  it('refuses every call after close', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     await store.close();
@@ -25,7 +25,7 @@ describe('a SQLite store', () => {
     expect(() => store.epoch()).toThrow(expect.objectContaining(closed));
   });
 
-  it('that another program has locked is unavailable for writes, and goes on afterwards', async () => {
+  it('that another program has locked fails for writes, and works after the lock is released', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now, busyTimeoutMs: 0 });
     const other = new Database(path);
@@ -43,7 +43,7 @@ describe('a SQLite store', () => {
     await store.close();
   });
 
-  it('whose tables were taken away under it is damaged, not empty', async () => {
+  it('without its tables is reported as damaged, and not as empty', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     expect(await store.grants.list()).toEqual([]);
@@ -55,7 +55,7 @@ describe('a SQLite store', () => {
   });
 
   it.skipIf(process.getuid?.() === 0)(
-    'that is read-only is a clear failure, and stays as it is (not as root)',
+    'that is read-only fails to open and stays unchanged (not as root)',
     async () => {
       const folder = await tempFolder();
       const path = join(folder, 'sidekey.db');

@@ -22,13 +22,13 @@ async function storeWithLog(): Promise<string> {
   return path;
 }
 
-test('a log that another process takes away while it is looked at is no failure', async () => {
+test('a WAL file that another process removes during the check is no error', async () => {
   const path = await storeWithLog();
   vanishing.add(`${path}-wal`).add(`${path}-shm`);
   await checkStoreFiles(path);
 });
 
-test('a log that others can read is one, and so is a folder that is gone', async () => {
+test('a WAL file that others can read is refused, and so is a missing folder', async () => {
   const path = await storeWithLog();
   await chmod(`${path}-wal`, 0o640);
   await expect(checkStoreFiles(path)).rejects.toMatchObject({ code: 'permissions_unsafe' });
@@ -36,7 +36,7 @@ test('a log that others can read is one, and so is a folder that is gone', async
   await expect(checkStoreFiles(path)).rejects.toMatchObject({ code: 'file_unwritable' });
 });
 
-test.skipIf(process.getuid?.() === 0)('a log that cannot be written is one', async () => {
+test.skipIf(process.getuid?.() === 0)('a WAL file that cannot be written is refused', async () => {
   const path = await storeWithLog();
   await chmod(`${path}-shm`, 0o400);
   await expect(checkStoreFiles(path)).rejects.toMatchObject({ code: 'file_unwritable' });

@@ -6,7 +6,7 @@ import { grantRecord } from '../../support/grant-record.ts';
 
 const ignore = () => undefined;
 
-/** A store whose database takes every statement and answers nothing, with the statements that it was sent. */
+/** A store whose database accepts every statement and returns nothing, with the statements it received. */
 function recordedStore() {
   const statements: string[] = [];
   const db = new Kysely<Schema>({
@@ -33,7 +33,7 @@ function recordedStore() {
 }
 
 describe('statements of the store', () => {
-  it('do not wait for the disk where they write locks, activity, or a grant that `synced` follows', async () => {
+  it('are not synced when they write locks, activity, or a grant before `synced`', async () => {
     const { store, statements } = recordedStore();
     await store.locks.acquire('refresh/1', 'me', 1_000).catch(ignore);
     await store.locks.renew('refresh/1', 'me', 1_000).catch(ignore);
@@ -44,7 +44,7 @@ describe('statements of the store', () => {
     for (const statement of statements) expect(statement.endsWith(unsyncedMark)).toBe(true);
   });
 
-  it('wait for the disk everywhere else', async () => {
+  it('are synced otherwise', async () => {
     const { store, statements } = recordedStore();
     await store.grants.insert(grantRecord());
     await store.grants.remove('1').catch(ignore);
