@@ -112,7 +112,7 @@ export interface DiscoveredHost {
   /** Null: 443. */
   readonly port: number | null;
   /** True if it was requested over plain http. */
-  readonly insecure: boolean;
+  readonly plainHttp: boolean;
   /** Number of refusals by code. */
   readonly refusals: ReadonlyMap<string, number>;
   /** Number of requests that were allowed only because the rules report, by the code of the refusal. */
@@ -148,7 +148,7 @@ export interface SeenRequest {
 interface SeenHost {
   readonly host: string;
   readonly port: number | null;
-  insecure: boolean;
+  plainHttp: boolean;
   readonly refusals: Map<string, number>;
   readonly reports: Map<string, number>;
   tunneled: number;
@@ -177,13 +177,13 @@ export async function discoverHosts(
   for await (const line of lines) {
     const { host, code, event } = line;
     if (host === undefined) continue;
-    const insecure = line.scheme === 'http';
-    const port = line.port ?? (insecure ? 80 : 443);
+    const plainHttp = line.scheme === 'http';
+    const port = line.port ?? (plainHttp ? 80 : 443);
     const isLiftable = code !== undefined && liftable.has(code);
     const isRefused = isLiftable && (event === 'denied' || event === 'policy.reported');
-    const isUnlisted = event === 'tunnel' && !isListed(insecure ? 'http' : 'https', host, port);
+    const isUnlisted = event === 'tunnel' && !isListed(plainHttp ? 'http' : 'https', host, port);
     if (!isRefused && !isUnlisted) continue;
-    const isDefault = port === (insecure ? 80 : 443);
+    const isDefault = port === (plainHttp ? 80 : 443);
     // In the form of the keys of the map, so that no two hosts share one.
     const key = isDefault ? host : `${host}:${port}`;
     let seen = hosts.get(key);
@@ -192,7 +192,7 @@ export async function discoverHosts(
       seen = {
         host,
         port: isDefault ? null : port,
-        insecure,
+        plainHttp,
         tunneled: 0,
         lastSeen: line.time,
         refusals: new Map(),
@@ -202,7 +202,7 @@ export async function discoverHosts(
       };
       hosts.set(key, seen);
     }
-    seen.insecure ||= insecure;
+    seen.plainHttp ||= plainHttp;
     note(seen, line, isRefused ? (code ?? null) : null);
   }
   const count = ({ refusals, reports, tunneled }: DiscoveredHost) =>

@@ -423,7 +423,10 @@ const permissionCommands: readonly CommandRow[] = [
         arguments: hostArgument,
         options: [
           ['--grant <name>', 'the grant', { required: true }],
-          ['--insecure', 'also over plain http, where anybody on the network can read the credential'],
+          [
+            '--allow-plain-http',
+            'also over plain http, where anybody on the network can read the credential',
+          ],
         ],
         examples: [
           'sidekey domain allow api.github.com --grant github',

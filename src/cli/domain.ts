@@ -33,14 +33,14 @@ import { offeredBy, standingFor } from './pick.ts';
 export async function allow(
   context: Context,
   host: string,
-  { grant, insecure = false }: { readonly grant: string; readonly insecure?: boolean },
+  { grant, allowPlainHttp = false }: { readonly grant: string; readonly allowPlainHttp?: boolean },
 ): Promise<void> {
   await change(context, {
-    edit: (text) => allowDomain(text, host, grant, { insecure }),
-    summary: `grant ${grant}${insecure ? ', also over plain http' : ''}`,
+    edit: (text) => allowDomain(text, host, grant, { allowPlainHttp }),
+    summary: `grant ${grant}${allowPlainHttp ? ', also over plain http' : ''}`,
     warnings: (state, config) => warningsFor(state, config, host, grant),
   });
-  if (insecure) {
+  if (allowPlainHttp) {
     context.output.say('Note: over plain http everybody on the way can read the credential.');
   }
 }
@@ -245,7 +245,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
   return {
     ...common,
     grant: action.grant,
-    insecure: action.insecure,
+    allow_plain_http: action.allowPlainHttp,
     leak_guard: action.leakGuard ?? 'auto',
     ...(action.leakLimit === undefined ? {} : { leak_limit: action.leakLimit }),
     grants: offeredBy(domain, grants).map((grant) => ({
@@ -268,7 +268,7 @@ export function describeAction({ action }: Domain): string {
     case 'grant':
       return [
         `grant ${action.grant}`,
-        action.insecure ? ', also over plain http' : '',
+        action.allowPlainHttp ? ', also over plain http' : '',
         leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
       ].join('');
   }

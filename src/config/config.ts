@@ -118,8 +118,8 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   // The schema rejects invalid patterns.
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
-  const { grant, insecure, leak_guard: leakGuard, leak_limit: leakLimit } = value;
-  return [{ pattern, action: { kind: 'grant', grant, insecure, leakGuard, leakLimit }, origin }];
+  const { grant, allow_plain_http: allowPlainHttp, leak_guard: leakGuard, leak_limit: leakLimit } = value;
+  return [{ pattern, action: { kind: 'grant', grant, allowPlainHttp, leakGuard, leakLimit }, origin }];
 }
 
 function toLimits(set: ConfigValues['limits']): Limits {

@@ -31,14 +31,14 @@ export function allowDomain(
   text: string,
   pattern: string,
   grant: string,
-  { insecure = false }: { readonly insecure?: boolean } = {},
+  { allowPlainHttp = false }: { readonly allowPlainHttp?: boolean } = {},
 ): DomainEdit {
   if (!isName(grant)) {
     throw new SidekeyError('input_invalid', 'That is no name of a grant.', {
       hint: 'letters, digits, dots, dashes and underscores; sidekey grant list shows the names',
     });
   }
-  return put(text, pattern, insecure ? { grant, insecure } : { grant });
+  return put(text, pattern, allowPlainHttp ? { grant, allow_plain_http: true } : { grant });
 }
 
 /** Makes a pattern's hosts a blind tunnel, or denies them. @throws as `allowDomain` */
@@ -120,19 +120,23 @@ function put(text: string, pattern: string, value: DomainValue): DomainEdit {
 
 /** Reports whether an entry has more than its grant, such as rules, which a change of the grant must keep. */
 function hasRules(current: unknown): boolean {
-  return Object.keys(asMap(current)).some((name) => name !== 'grant' && name !== 'insecure');
+  return Object.keys(asMap(current)).some((name) => name !== 'grant' && name !== 'allow_plain_http');
 }
 
 function putGrant(
   text: string,
   key: string,
-  { insecure = false }: Readonly<Record<string, unknown>>,
+  { allow_plain_http: allowPlainHttp = false }: Readonly<Record<string, unknown>>,
   wanted: Readonly<Record<string, string | boolean>>,
 ): string {
-  if (insecure !== (wanted['insecure'] ?? false)) {
-    throw new SidekeyError('config_invalid', `The entry ${key} has rules, and insecure is to be changed.`, {
-      hint: 'change insecure by hand, beside the rules; nothing was changed',
-    });
+  if (allowPlainHttp !== (wanted['allow_plain_http'] ?? false)) {
+    throw new SidekeyError(
+      'config_invalid',
+      `The entry ${key} has rules, and allow_plain_http is to be changed.`,
+      {
+        hint: 'change allow_plain_http by hand, beside the rules; nothing was changed',
+      },
+    );
   }
   return putValue(text, ['domains', key, 'grant'], String(wanted['grant']));
 }
@@ -159,8 +163,8 @@ function lookUp(text: string, pattern: string): { canonical: string; key: string
 
 function sameValue(current: unknown, value: DomainValue): boolean {
   if (typeof current === 'string' || typeof value === 'string') return current === value;
-  const { grant, insecure = false } = asMap(current);
-  return grant === value['grant'] && insecure === (value['insecure'] ?? false);
+  const { grant, allow_plain_http: allowPlainHttp = false } = asMap(current);
+  return grant === value['grant'] && allowPlainHttp === (value['allow_plain_http'] ?? false);
 }
 
 function asMap(value: unknown): Readonly<Record<string, unknown>> {

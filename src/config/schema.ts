@@ -84,7 +84,7 @@ const domain = z
       z.enum(['tunnel', 'deny']),
       z.strictObject({
         grant: name('The grant whose credential is added.'),
-        insecure: z
+        allow_plain_http: z
           .boolean()
           .prefault(false)
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),

@@ -23,7 +23,7 @@ interface GrantUse {
   /** Id, name or provider of the grant. */
   readonly grant: string;
   /** True: the credential may be sent over plain `http`. */
-  readonly insecure: boolean;
+  readonly allowPlainHttp: boolean;
   /** Treatment of responses that contain the credential. Default: `auto`. */
   readonly leakGuard?: LeakGuard | undefined;
   /**
@@ -96,11 +96,11 @@ function applyRules(
 }
 
 function applyResult(
-  { grant, insecure, leakGuard, leakLimit }: GrantUse,
+  { grant, allowPlainHttp, leakGuard, leakLimit }: GrantUse,
   { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
   mode: DomainRules['mode'],
 ): Decision {
-  const use: GrantUse = { grant, insecure, leakGuard, leakLimit };
+  const use: GrantUse = { grant, allowPlainHttp, leakGuard, leakLimit };
   const permission: Permission = { ...base, limits, maxResponse, mode, reported: null };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason: base.reason, hint };
@@ -151,13 +151,13 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         rule,
       };
     case 'grant':
-      if (authority.scheme === 'http' && !action.insecure) {
+      if (authority.scheme === 'http' && !action.allowPlainHttp) {
         return {
           ...noRules,
           outcome: 'deny',
           code: 'insecure_transport',
           reason: `a credential for ${authorityText(authority)} would travel in the clear over http`,
-          hint: `use https, or set "insecure: true" on ${domain.origin}`,
+          hint: `use https, or set "allow_plain_http: true" on ${domain.origin}`,
           rule,
         };
       }
@@ -165,7 +165,7 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         ...unrestricted,
         outcome: 'inject',
         grant: action.grant,
-        insecure: action.insecure,
+        allowPlainHttp: action.allowPlainHttp,
         leakGuard: action.leakGuard,
         leakLimit: action.leakLimit,
         rule,

@@ -8,7 +8,7 @@ export interface Domain {
     | {
         readonly kind: 'grant';
         readonly grant: string;
-        readonly insecure: boolean;
+        readonly allowPlainHttp: boolean;
         /** Absent: `auto`. */
         readonly leakGuard?: LeakGuard | undefined;
         /** Leaks per hour and agent; absent: the default. */

@@ -99,7 +99,7 @@ export function applyCredential(
       sealed: token.sealed,
       placement,
       authority,
-      insecure: authorized.decision.insecure,
+      allowPlainHttp: authorized.decision.allowPlainHttp,
       facts: {
         method: prepared.method,
         hasBody: hasBody(prepared),

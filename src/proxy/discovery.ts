@@ -182,7 +182,7 @@ async function hostOf(
     rules === undefined ? [] : rulesFor(rules, { ...facts, client: addressOf(inbound.client.address) });
   return {
     host: pattern.text,
-    plainHttp: action.insecure,
+    plainHttp: action.allowPlainHttp,
     grants: await Promise.all(offered.map((grant) => grantOf(grant, caller, settings, now()))),
     chosen: selected.kind === 'selected' ? selected.grant.name : null,
     problem:

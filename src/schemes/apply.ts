@@ -22,7 +22,7 @@ export interface CredentialUse {
   /** The one authority of the request, which is connected to and verified. */
   readonly authority: Authority;
   /** True if the domain allows its credential over plain `http`. */
-  readonly insecure?: boolean;
+  readonly allowPlainHttp?: boolean;
   /** For schemes that sign, or write into the body. */
   readonly facts?: MessageFacts;
 }
@@ -41,7 +41,7 @@ export interface CredentialUse {
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
-  { sealed, placement, authority, facts, insecure }: CredentialUse,
+  { sealed, placement, authority, facts, allowPlainHttp }: CredentialUse,
 ): AppliedRequest {
   const { audience, apply, fixed, replaced, removed, secrets } = preparedFor(sealed, placement);
   if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
@@ -50,11 +50,11 @@ export function applyScheme(
       'add the host to the audience of the provider, then add the grant again with --replace',
     );
   }
-  if (authority.scheme !== 'https' && insecure !== true) {
+  if (authority.scheme !== 'https' && allowPlainHttp !== true) {
     throw new SidekeyError(
       'insecure_transport',
       `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
-      { hint: 'use https, or set insecure: true on the domain' },
+      { hint: 'use https, or set allow_plain_http: true on the domain' },
     );
   }
 

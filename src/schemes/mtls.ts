@@ -44,7 +44,7 @@ export function certificateShown(sealed: SealedCredential, authority: Authority)
     throw new SidekeyError(
       'insecure_transport',
       `The client certificate of this grant is shown in TLS handshakes, and plain http to ${authorityText(authority)} has none.`,
-      { hint: 'use https; insecure: true does not help here' },
+      { hint: 'use https; allow_plain_http: true does not help here' },
     );
   }
   if (credential.type !== 'client_certificate') {

@@ -15,7 +15,7 @@ const action = fc.oneof(
   fc.constant('tunnel'),
   fc.constant("'deny'"),
   label.map((grant) => `{ grant: ${grant} }`),
-  label.map((grant) => `{grant: "${grant}",   insecure: true}`),
+  label.map((grant) => `{grant: "${grant}",   allow_plain_http: true}`),
 );
 const comment = fc.oneof(fc.constant(''), fc.stringMatching(/^ {1,3}# ?[ -~]{0,20}$/));
 const filler = fc.array(fc.oneof(fc.constant(''), fc.stringMatching(/^ {0,4}#[ -~]{0,20}$/)), {

@@ -143,7 +143,7 @@ describe('a decision', () => {
   const action: fc.Arbitrary<Domain['action']> = fc.oneof(
     fc.constant({ kind: 'tunnel' } as const),
     fc.constant({ kind: 'deny' } as const),
-    fc.boolean().map((insecure) => ({ kind: 'grant', grant: 'acme', insecure }) as const),
+    fc.boolean().map((allowPlainHttp) => ({ kind: 'grant', grant: 'acme', allowPlainHttp }) as const),
   );
   const domains = entries.chain((list) =>
     fc.tuple(...list.map((it) => action.map((does) => domainOf(it, does)))),
@@ -152,11 +152,12 @@ describe('a decision', () => {
     .record({ domains, unmatched: fc.constantFrom('deny' as const, 'tunnel' as const) })
     .map((it) => ({ ...it, domains: createDomainMap(it.domains) }));
 
-  it('never gives a credential to http unless the entry says insecure', () => {
+  it('never gives a credential to http unless the entry says allow_plain_http', () => {
     fc.assert(
       fc.property(policy, authority, (it, asked) => {
         const decision = decide(it, asked);
-        if (decision.outcome === 'inject') expect(asked.scheme === 'https' || decision.insecure).toBe(true);
+        if (decision.outcome === 'inject')
+          expect(asked.scheme === 'https' || decision.allowPlainHttp).toBe(true);
       }),
       { numRuns: 2_000 },
     );

@@ -142,7 +142,7 @@ const patterns = [
 ];
 const entry = fc.record({
   grant: fc.constantFrom('one', 'two'),
-  insecure: fc.boolean(),
+  allowPlainHttp: fc.boolean(),
   rules: fc.option(
     fc.tuple(
       fc.array(rule, { maxLength: 4 }),
@@ -160,9 +160,9 @@ const policyOf = (domains: readonly Domain[]): Policy => ({
 const policies = fc
   .array(entry, { minLength: patterns.length, maxLength: patterns.length })
   .map((entries) => {
-    const bare = entries.map(({ grant, insecure }, index): Domain => ({
+    const bare = entries.map(({ grant, allowPlainHttp }, index): Domain => ({
       pattern: patternOf(patterns[index] ?? ''),
-      action: { kind: 'grant', grant, insecure },
+      action: { kind: 'grant', grant, allowPlainHttp },
       origin: patterns[index] ?? '',
     }));
     const ruled = bare.map((domain, index): Domain => {
@@ -175,7 +175,7 @@ const policies = fc
 const allows = (rules: DomainRules, request: RequestFacts): boolean => {
   const domain: Domain = {
     pattern: patternOf('*.example.com'),
-    action: { kind: 'grant', grant: 'one', insecure: true },
+    action: { kind: 'grant', grant: 'one', allowPlainHttp: true },
     origin: '',
     rules,
   };
@@ -227,7 +227,7 @@ describe('a decision on a request', () => {
           expect(entry).toMatchObject({
             outcome: 'inject',
             grant: decision.grant,
-            insecure: decision.insecure,
+            allowPlainHttp: decision.allowPlainHttp,
           });
         }
         if (entry.outcome !== 'inject') expect(decision.outcome).toBe(entry.outcome);
@@ -258,7 +258,7 @@ describe('a decision on a request', () => {
             policyOf([
               {
                 pattern: patternOf('*.example.com'),
-                action: { kind: 'grant', grant: 'one', insecure: true },
+                action: { kind: 'grant', grant: 'one', allowPlainHttp: true },
                 origin: 'here',
                 ...parts,
               },
@@ -303,7 +303,7 @@ describe('a decision on a request', () => {
               sealed: { credential: { type: 'api_key', value: 'x' }, audience } as never,
               placement: { kind: 'bearer' },
               authority,
-              insecure: decision.insecure,
+              allowPlainHttp: decision.allowPlainHttp,
             },
           );
         if (within) expect(carry).not.toThrow();

@@ -175,7 +175,7 @@ describe('authority confusion outside a tunnel', () => {
 });
 
 describe('cleartext', () => {
-  const grant = { kind: 'grant', grant: 'acme', insecure: false } as const;
+  const grant = { kind: 'grant', grant: 'acme', allowPlainHttp: false } as const;
 
   it('an entry with a host alone gives nothing to http://', () => {
     const policy = policyOf({

@@ -130,7 +130,7 @@ describe('the certificate of a grant', () => {
       response.end('in the clear');
     });
     const sidekey = await sidekeyOfBank([plain.authority], {
-      domains: { [plain.authority]: { grant: 'bank', insecure: true } },
+      domains: { [plain.authority]: { grant: 'bank', allow_plain_http: true } },
     });
     await sidekey.grant([plain.authority], {
       name: 'bank',

@@ -38,7 +38,7 @@ describe('an entry that names a host alone', () => {
 
   test('does not let an absolute http target leave a tunnel of https', async () => {
     const sidekey = await startSidekey({
-      domains: { 'api.acme.test:444': { grant: 'acme', insecure: true } },
+      domains: { 'api.acme.test:444': { grant: 'acme', allow_plain_http: true } },
     });
     await sidekey.grant(['api.acme.test:444']);
     const client = await openTunnel(sidekey, 'api.acme.test:444');

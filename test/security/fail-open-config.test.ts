@@ -28,7 +28,7 @@ describe('what is not understood is not passed over', () => {
     ['__proto__ in a section', 'version: 1\nproxy: { __proto__: { authentication: required } }'],
     ['a merge key', 'version: 1\nproxy: { <<: { authentication: required } }'],
     ['a list in place of a map', 'version: 1\ndomains: [{ a.b: deny }]'],
-    ['a text in place of a truth', 'version: 1\ndomains: { a.b: { grant: x, insecure: no } }'],
+    ['a text in place of a truth', 'version: 1\ndomains: { a.b: { grant: x, allow_plain_http: no } }'],
     ['a section that is empty', 'version: 1\nproxy:'],
     ['a second document', 'version: 1\n---\nproxy: { authentication: required }'],
     ['an earlier YAML, in which "no" is a truth', '%YAML 1.1\n---\nversion: 1'],

@@ -34,7 +34,7 @@ async function startSetup(scheme: 'http' | 'https') {
   const upstream = await startRecording(scheme);
   const { authority: host, url } = upstream;
   const isTunnel = scheme === 'https';
-  const domain = { grant: 'acme', ...(isTunnel ? {} : { insecure: true }) };
+  const domain = { grant: 'acme', ...(isTunnel ? {} : { allow_plain_http: true }) };
   const sidekey = await startSidekey({ domains: { [host]: domain }, config: { limits } });
   await sidekey.grant([host]);
   const place: Place = isTunnel ? insideOf(host) : { host, target: (path) => `${url}${path}` };

@@ -4,7 +4,7 @@ import { decide, decideConnect } from '../../src/policy/decide.ts';
 import { isPattern, parsePattern } from '../../src/policy/domain-map.ts';
 import { authorityOf, policyOf } from '../unit/policy/policy-for-test.ts';
 
-const grant = { kind: 'grant', grant: 'google', insecure: false } as const;
+const grant = { kind: 'grant', grant: 'google', allowPlainHttp: false } as const;
 const policy = policyOf({
   'google.com': grant,
   '*.google.com': grant,

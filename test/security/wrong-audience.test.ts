@@ -14,7 +14,7 @@ function send(
   audience: string[],
   target: string,
   scheme: Scheme = 'https',
-  insecure?: boolean,
+  allowPlainHttp?: boolean,
 ): readonly string[] {
   const sealed: SealedCredential = { credential: { type: 'api_key', value: 'token' }, audience };
   const authority = parseAuthority(target, scheme);
@@ -25,7 +25,7 @@ function send(
       sealed,
       placement: { kind: 'bearer' },
       authority,
-      ...(insecure === undefined ? {} : { insecure }),
+      ...(allowPlainHttp === undefined ? {} : { allowPlainHttp }),
     },
   ).fields;
 }

@@ -138,9 +138,9 @@ async function standingConfig(config: Config, parts: Pick<Standing, 'env' | 'now
 }
 
 /** Returns the entry that covers a host now; null: there is none. */
-function entryFor(map: DomainMap, { insecure, host, port }: DiscoveredHost): Domain | null {
-  const scheme = insecure ? 'http' : 'https';
-  return map.match({ scheme, host, port: port ?? (insecure ? 80 : 443) });
+function entryFor(map: DomainMap, { plainHttp, host, port }: DiscoveredHost): Domain | null {
+  const scheme = plainHttp ? 'http' : 'https';
+  return map.match({ scheme, host, port: port ?? (plainHttp ? 80 : 443) });
 }
 
 /**
@@ -156,9 +156,9 @@ async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Su
   const key = isOwn ? writtenKey(domain, standing.written) : keyOf(seen);
   const place = { key, replaces: isOwn ? domain.origin : null };
   const { mode, ...raw } = rawEntry(domain, standing.written);
-  const base = seen.insecure ? { ...raw, insecure: true } : raw;
+  const base = seen.plainHttp ? { ...raw, allow_plain_http: true } : raw;
   if (domain.rules === undefined) {
-    return domain.action.insecure || !seen.insecure ? null : { ...place, entry: base, notes: [] };
+    return domain.action.allowPlainHttp || !seen.plainHttp ? null : { ...place, entry: base, notes: [] };
   }
   const refused = refusedNow(seen, standing);
   const notes = [
@@ -187,7 +187,7 @@ function newEntry(seen: DiscoveredHost, replaced: Domain | null): Suggestion | n
   if (rules.length === 0) return null;
   return {
     ...place,
-    entry: { grant: 'GRANT', ...(seen.insecure ? { insecure: true } : {}), rules },
+    entry: { grant: 'GRANT', ...(seen.plainHttp ? { allow_plain_http: true } : {}), rules },
     notes: leftOut(seen),
   };
 }
@@ -256,8 +256,8 @@ interface Refused {
 
 function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | 'now'>): Refused[] {
   const policy = { domains: map, unmatched: 'deny' } as const;
-  const scheme = seen.insecure ? 'http' : 'https';
-  const authority = { scheme, host: seen.host, port: seen.port ?? (seen.insecure ? 80 : 443) } as const;
+  const scheme = seen.plainHttp ? 'http' : 'https';
+  const authority = { scheme, host: seen.host, port: seen.port ?? (seen.plainHttp ? 80 : 443) } as const;
   return seen.requests.flatMap(({ method, seen: all }) =>
     all.filter(isSayable).flatMap((of): Refused[] => {
       const decision = decideRequest(policy, {

@@ -181,7 +181,7 @@ describe('a request that needs approval', () => {
   test('is taken back when its client leaves over plain http', async () => {
     const upstream = await startPlainUpstream((_request, response) => response.end('done'));
     const sidekey = await startSidekey({
-      domains: { [upstream.authority]: { grant: 'acme', insecure: true, ...asks } },
+      domains: { [upstream.authority]: { grant: 'acme', allow_plain_http: true, ...asks } },
     });
     await sidekey.grant([upstream.authority]);
     const client = await openClient(sidekey);

@@ -4,14 +4,14 @@ import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startPlainUpstream, startUpstream } from '../../support/upstream.ts';
 
 describe('a request in absolute form', () => {
-  test('over http gets the credential where the domain says insecure: true', async () => {
+  test('over http gets the credential where the domain says allow_plain_http: true', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startPlainUpstream((request, response) => {
       seen.push(request.url, request.headers.authorization, request.headers.host);
       response.end('ok');
     });
     const sidekey = await startSidekey({
-      domains: { [upstream.authority]: { grant: 'acme', insecure: true } },
+      domains: { [upstream.authority]: { grant: 'acme', allow_plain_http: true } },
     });
     await sidekey.grant([upstream.authority]);
     const client = await openClient(sidekey);
@@ -29,7 +29,7 @@ describe('a request in absolute form', () => {
     client.send(`GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     const answer = await client.response();
     expect(answer).toMatchObject({ status: 403, reason: 'insecure_transport' });
-    expect(problemOf(answer).hint).toContain('insecure: true');
+    expect(problemOf(answer).hint).toContain('allow_plain_http: true');
     expect(asked).toBe(0);
   });
 

@@ -48,7 +48,7 @@ describe('through the company’s proxy', () => {
     const company = await startCompanyProxy();
     const sidekey = await startBehind(company.port, {
       [upstream.authority]: { grant: 'acme' },
-      [plain.authority]: { grant: 'acme', insecure: true },
+      [plain.authority]: { grant: 'acme', allow_plain_http: true },
     });
     await sidekey.grant([upstream.authority, plain.authority]);
     for (let round = 0; round < 2; round += 1) {

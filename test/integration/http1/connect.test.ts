@@ -180,7 +180,7 @@ describe.skipIf(curlMissing)('curl through the proxy', () => {
       response.end('plain');
     });
     const sidekey = await startSidekey({
-      domains: { [upstream.authority]: { grant: 'acme', insecure: true } },
+      domains: { [upstream.authority]: { grant: 'acme', allow_plain_http: true } },
     });
     await sidekey.grant([upstream.authority]);
     const answer = await curl('--proxytunnel', '-x', sidekey.url, upstream.url);

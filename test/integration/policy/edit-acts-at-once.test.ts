@@ -32,7 +32,7 @@ async function program() {
       version: 1,
       proxy: { listen: '127.0.0.1:0', authentication },
       upstream: { resolve: { [upstreamHost]: '127.0.0.1' }, private_addresses: ['127.0.0.1/32'] },
-      domains: { [upstream.authority]: { grant: 'desk', insecure: true } },
+      domains: { [upstream.authority]: { grant: 'desk', allow_plain_http: true } },
     });
   const at = await home();
   await at.grant('desk', { type: 'api_key', value: 'token-1' }, [

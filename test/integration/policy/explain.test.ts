@@ -22,7 +22,7 @@ async function homeWithMap(config: object = {}): Promise<Home> {
       'other.example.com': { grant: 'stripe' },
       'inside.example.com': { grant: 'wide' },
       'listed.example.com': { grant: 'wide' },
-      'plain.example.com': { grant: 'wide', insecure: true },
+      'plain.example.com': { grant: 'wide', allow_plain_http: true },
       'api.anthropic.com': { grant: 'anthropic' },
       'both.example.com': { grant: 'many' },
       'lost.example.com': { grant: 'nobody' },

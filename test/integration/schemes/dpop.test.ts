@@ -290,7 +290,7 @@ describe('a WebSocket', () => {
     const { authority } = upstream;
     const where = { ...upstream, url: `https://${authority}` };
     const { sidekey } = await boundTo(where, {
-      domains: { [authority]: { grant: 'acme', insecure: true } },
+      domains: { [authority]: { grant: 'acme', allow_plain_http: true } },
       config: {
         upstream: {
           resolve: { [upstreamHost]: '127.0.0.1' },

@@ -22,7 +22,11 @@ function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | '
   };
 }
 
-const uses = (grant: string, insecure = false): Domain['action'] => ({ kind: 'grant', grant, insecure });
+const uses = (grant: string, allowPlainHttp = false): Domain['action'] => ({
+  kind: 'grant',
+  grant,
+  allowPlainHttp,
+});
 
 const fresh = grantRecord({ name: 'work', expiresAt: null });
 

@@ -4,7 +4,7 @@ import { type Domain, type DomainPattern, parsePattern } from '../../../src/poli
 
 const domain = (text: string, kind: 'grant' | 'tunnel' = 'grant'): Domain => ({
   pattern: parsePattern(text) as DomainPattern,
-  action: kind === 'grant' ? { kind, grant: 'work', insecure: false } : { kind },
+  action: kind === 'grant' ? { kind, grant: 'work', allowPlainHttp: false } : { kind },
   origin: '',
 });
 const facts = {

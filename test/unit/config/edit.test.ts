@@ -91,11 +91,11 @@ const text = (value: string): string => `version: 1\ndomains:\n  a.b: ${value}\n
 describe('replacing an entry', () => {
   test('keeps its position in any YAML style, and reports the change', () => {
     const text = commented.replace('api.github.com:', 'API.GitHub.com.:');
-    expect(allowDomain(text, 'api.github.com', 'other', { insecure: true })).toEqual({
+    expect(allowDomain(text, 'api.github.com', 'other', { allowPlainHttp: true })).toEqual({
       change: 'replaced',
       pattern: 'api.github.com',
       key: 'API.GitHub.com.',
-      text: text.replace('{ grant: github }', '{ grant: other, insecure: true }'),
+      text: text.replace('{ grant: github }', '{ grant: other, allow_plain_http: true }'),
     });
   });
 
@@ -103,8 +103,8 @@ describe('replacing an entry', () => {
     ['tunnel', 'tunnel'],
     ["'tunnel' # why", 'deny # why'],
     ['{ grant: x }', 'deny'],
-    ['{ grant: x,\n    insecure: true }', 'deny'],
-    ['\n    grant: x\n    insecure: true', 'deny'],
+    ['{ grant: x,\n    allow_plain_http: true }', 'deny'],
+    ['\n    grant: x\n    allow_plain_http: true', 'deny'],
     [' # why\n    grant: x', ' # why\n    deny'],
     ['', 'deny'],
   ])('replaces the value %j', (before, after) => {
@@ -114,9 +114,9 @@ describe('replacing an entry', () => {
   });
 
   test('changes no byte when the entry has the same value', () => {
-    const text = 'version: 1\ndomains:\n  a.b:   {insecure: false,   grant: "x"}\n';
+    const text = 'version: 1\ndomains:\n  a.b:   {allow_plain_http: false,   grant: "x"}\n';
     expect(allowDomain(text, 'A.b', 'x')).toEqual({ text, change: 'unchanged', pattern: 'a.b', key: 'a.b' });
-    expect(allowDomain(text, 'a.b', 'x', { insecure: true }).change).toBe('replaced');
+    expect(allowDomain(text, 'a.b', 'x', { allowPlainHttp: true }).change).toBe('replaced');
   });
 });
 
@@ -126,7 +126,8 @@ describe('removing an entry', () => {
       change: 'removed',
       text: commented.replace('  api.github.com: { grant: github }   # work\n', ''),
     });
-    const lines = 'version: 1\ndomains:\n  a.b:\n    grant: x\n    insecure: true # why\n  c.d: deny\n';
+    const lines =
+      'version: 1\ndomains:\n  a.b:\n    grant: x\n    allow_plain_http: true # why\n  c.d: deny\n';
     expect(removeDomain(lines, 'a.b').text).toBe('version: 1\ndomains:\n  c.d: deny\n');
   });
 
@@ -299,8 +300,8 @@ domains:
   });
 
   test('is refused when the change would touch more than the grant', () => {
-    expect(() => allowDomain(ruled, 'api.github.com', 'github', { insecure: true })).toThrow(
-      'The entry api.github.com has rules, and insecure is to be changed.',
+    expect(() => allowDomain(ruled, 'api.github.com', 'github', { allowPlainHttp: true })).toThrow(
+      'The entry api.github.com has rules, and allow_plain_http is to be changed.',
     );
   });
 });

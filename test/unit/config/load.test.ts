@@ -127,9 +127,9 @@ describe('a valid config', () => {
     });
     expect([...config.upstream.resolve]).toEqual([['helpdesk.acme.test', '10.1.2.3']]);
     expect(config.domains.map(({ pattern, action }) => [pattern.text, action])).toEqual([
-      ['api.github.com', { kind: 'grant', grant: 'github', insecure: false }],
-      ['*.googleapis.com', { kind: 'grant', grant: 'google', insecure: false }],
-      ['helpdesk.acme.test:8443', { kind: 'grant', grant: 'acme', insecure: true }],
+      ['api.github.com', { kind: 'grant', grant: 'github', allowPlainHttp: false }],
+      ['*.googleapis.com', { kind: 'grant', grant: 'google', allowPlainHttp: false }],
+      ['helpdesk.acme.test:8443', { kind: 'grant', grant: 'acme', allowPlainHttp: true }],
       ['example.org', { kind: 'tunnel' }],
       ['*.example.net', { kind: 'deny' }],
     ]);
@@ -138,7 +138,7 @@ describe('a valid config', () => {
 
   test('may use an alias, JSON, or a non-loopback listener with tokens', async () => {
     const aliases = await loadConfig(good('aliases.yaml'), { env: {} });
-    const github = { kind: 'grant', grant: 'github', insecure: false };
+    const github = { kind: 'grant', grant: 'github', allowPlainHttp: false };
     expect(aliases.domains.map(({ action }) => action)).toEqual([github, github]);
     await expect(loadConfig(good('json.yaml'), { env: {} })).resolves.toHaveProperty('domains.length', 1);
     await expect(loadConfig(good('open-with-tokens.yaml'), { env: {} })).resolves.toBeDefined();

@@ -3,15 +3,15 @@ import { parseConnectTarget } from '../../../src/policy/authority.ts';
 import { decide, decideConnect } from '../../../src/policy/decide.ts';
 import { authorityOf, policyOf } from './policy-for-test.ts';
 
-const grant = { kind: 'grant', grant: 'acme', insecure: false } as const;
-const insecure = { ...grant, insecure: true } as const;
+const grant = { kind: 'grant', grant: 'acme', allowPlainHttp: false } as const;
+const allowPlainHttp = { ...grant, allowPlainHttp: true } as const;
 const tunnel = { kind: 'tunnel' } as const;
 const deny = { kind: 'deny' } as const;
 
 describe('a decision', () => {
   const policy = policyOf({
     'api.example.com': grant,
-    'plain.example.com': insecure,
+    'plain.example.com': allowPlainHttp,
     'blind.example.com': tunnel,
     '*.example.net': deny,
   });
@@ -20,7 +20,7 @@ describe('a decision', () => {
     expect(decide(policy, authorityOf('api.example.com'))).toMatchObject({
       outcome: 'inject',
       grant: 'acme',
-      insecure: false,
+      allowPlainHttp: false,
       rule: 'domains.api.example.com',
       reason: 'api.example.com uses the grant acme',
     });
@@ -55,15 +55,15 @@ describe('a decision', () => {
     });
   });
 
-  it('never sends a credential over plain http unless the domain says insecure', () => {
+  it('never sends a credential over plain http unless the domain says allow_plain_http', () => {
     expect(decide(policy, authorityOf('api.example.com', 'http'))).toMatchObject({
       outcome: 'deny',
       code: 'insecure_transport',
-      hint: 'use https, or set "insecure: true" on domains.api.example.com',
+      hint: 'use https, or set "allow_plain_http: true" on domains.api.example.com',
     });
     expect(decide(policy, authorityOf('plain.example.com', 'http'))).toMatchObject({
       outcome: 'inject',
-      insecure: true,
+      allowPlainHttp: true,
     });
   });
 
@@ -91,7 +91,9 @@ describe('a decision at CONNECT', () => {
     expect(at(policyOf({ 'a.example': grant }), 'a.example:80')).toMatchObject({
       code: 'insecure_transport',
     });
-    expect(at(policyOf({ 'a.example': insecure }), 'a.example:80')).toMatchObject({ outcome: 'inject' });
+    expect(at(policyOf({ 'a.example': allowPlainHttp }), 'a.example:80')).toMatchObject({
+      outcome: 'inject',
+    });
     expect(at(policyOf({ 'a.example': tunnel }), 'a.example:80')).toMatchObject({ outcome: 'tunnel' });
     expect(at(policyOf({ 'a.example': deny }, 'tunnel'), 'a.example:80')).toMatchObject({ outcome: 'deny' });
   });

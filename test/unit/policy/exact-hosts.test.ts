@@ -4,7 +4,8 @@ import { type Domain, exactHosts, isPattern, parsePattern } from '../../../src/p
 function domain(text: string, kind: 'grant' | 'tunnel' | 'deny'): Domain {
   const pattern = parsePattern(text);
   if (!isPattern(pattern)) throw new Error(pattern.problem);
-  const action = kind === 'grant' ? ({ kind, grant: 'g', insecure: false } as const) : ({ kind } as const);
+  const action =
+    kind === 'grant' ? ({ kind, grant: 'g', allowPlainHttp: false } as const) : ({ kind } as const);
   return { pattern, action, origin: 'here' };
 }
 

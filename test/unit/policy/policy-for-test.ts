@@ -25,7 +25,7 @@ export function authorityOf(text: string, scheme: Scheme = 'https'): Authority {
 /** An entry of the map; one with a grant where nothing else is said. */
 export function domainOf(
   text: string,
-  action: Domain['action'] = { kind: 'grant', grant: 'acme', insecure: false },
+  action: Domain['action'] = { kind: 'grant', grant: 'acme', allowPlainHttp: false },
 ): Domain {
   return { pattern: patternOf(text), action, origin: `domains.${text}` };
 }

@@ -193,7 +193,7 @@ describe('a policy that has changed', () => {
     configure({
       policy: policyOf({
         'a.example': { kind: 'tunnel' },
-        'c.example': { kind: 'grant', grant: 'acme', insecure: false },
+        'c.example': { kind: 'grant', grant: 'acme', allowPlainHttp: false },
       }),
     });
     await open.recheck();

@@ -9,7 +9,8 @@ import { policyOf } from '../policy/policy-for-test.ts';
 
 const start = Date.UTC(2027, 0, 1);
 const grant = grantRecord({ name: 'work', provider: 'acme' });
-const offering = (name: string) => policyOf({ 'a.example': { kind: 'grant', grant: name, insecure: false } });
+const offering = (name: string) =>
+  policyOf({ 'a.example': { kind: 'grant', grant: name, allowPlainHttp: false } });
 const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 
 /** What was let in, with labels that the test takes away. */

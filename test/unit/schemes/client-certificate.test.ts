@@ -13,7 +13,7 @@ const authority = authorityOf('bank.example');
 const request = { path: '/a?b', fields: ['Host', 'bank.example', 'Authorization', 'Bearer own'] };
 
 const problem = (injection: Partial<Parameters<typeof applyScheme>[1]>) => () =>
-  applyScheme(request, { sealed: sealed(), placement: plan, authority, insecure: true, ...injection });
+  applyScheme(request, { sealed: sealed(), placement: plan, authority, allowPlainHttp: true, ...injection });
 
 describe('a request with a client certificate', () => {
   it('stays as it is, with the Authorization of the client, and says who we are', () => {

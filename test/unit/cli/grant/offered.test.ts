@@ -9,7 +9,7 @@ function domain(text: string, grant: string | null): Domain {
   return {
     pattern,
     origin: text,
-    action: grant === null ? { kind: 'tunnel' } : { kind: 'grant', grant, insecure: false },
+    action: grant === null ? { kind: 'tunnel' } : { kind: 'grant', grant, allowPlainHttp: false },
   };
 }
 
