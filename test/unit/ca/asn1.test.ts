@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { bytesOf, decode, encode, integer, itemsOf, octetString, sequence } from '../../../src/ca/asn1.ts';
 
 describe('DER', () => {
-  it.each([0, 127, 128, 255, 256, 65_535, 65_536])('reads back what has %d bytes', (size) => {
+  it.each([0, 127, 128, 255, 256, 65_535, 65_536])('reads back a value of %d bytes', (size) => {
     const value = sequence(octetString(Buffer.alloc(size, 7)), integer(3));
     const [first, second] = itemsOf(decode(encode(value)));
     expect(bytesOf(first)).toHaveLength(size);
@@ -18,7 +18,7 @@ describe('DER', () => {
     ['an indefinite length', '30800201010000'],
     ['a length that is longer than it need be', '30810302 0101'],
     ['a length of more than four bytes', '04850000000001ff'],
-  ])('does not read %s', (_what, hex) => {
+  ])('refuses %s', (_what, hex) => {
     expect(() => decode(Buffer.from(hex.replaceAll(' ', ''), 'hex'))).toThrowError();
   });
 });

@@ -22,7 +22,7 @@ import { vaultForTest } from '../vault/vault-for-test.ts';
 const dayMs = 86_400_000;
 const isRoot = process.getuid?.() === 0;
 
-/** Options of a CA in a directory that is not there yet. */
+/** Options of a CA in a folder that does not exist yet. */
 async function setUp(): Promise<OpenAuthorityOptions & { crt: string; key: string }> {
   const directory = join(await tempFolder(), 'certs');
   return {
@@ -35,14 +35,14 @@ async function setUp(): Promise<OpenAuthorityOptions & { crt: string; key: strin
   };
 }
 
-/** A first run is over. */
+/** Runs a first start to its end. */
 async function setUpCreated(): Promise<Awaited<ReturnType<typeof setUp>>> {
   const options = await setUp();
   await openAuthority(options);
   return options;
 }
 
-/** The failure with its code, message and hint, and what is in the files afterwards is what was there before. */
+/** Expects a failure with this code, message and hint, and unchanged files. */
 async function refusal(
   options: OpenAuthorityOptions,
 ): Promise<{ code: FailureCode; message: string; hint: string }> {
@@ -73,7 +73,7 @@ async function modeOf(path: string): Promise<number> {
   return (await stat(path)).mode & 0o777;
 }
 
-/** A key file as the vault of these options would seal it, with what a test puts into it. */
+/** Writes a key file with the given content, sealed by the vault of these options. */
 async function writeKeyFile(
   options: OpenAuthorityOptions,
   certificate: X509Certificate,
@@ -113,8 +113,8 @@ function selfSigned(
   return { certificate, pkcs8: privateKey.export({ type: 'pkcs8', format: 'der' }) };
 }
 
-describe('the first run', () => {
-  it('makes a CA for ten years from a day back, with a name of its own', async () => {
+describe('the first start', () => {
+  it('makes a CA for ten years from one day before, with its own name', async () => {
     const now = Date.UTC(2027, 0, 1);
     const [one, two] = await Promise.all(
       [await setUp(), await setUp()].map(async (options) => openAuthority({ ...options, now: () => now })),
@@ -125,7 +125,7 @@ describe('the first run', () => {
     expect(one?.notAfter).toBe(now + 3_650 * dayMs);
   });
 
-  it('writes the certificate for everybody, the key for this user alone, and nothing else', async () => {
+  it('writes the certificate readable for everybody, the key for this user only, and no other file', async () => {
     const { directory, crt, key, ...options } = await setUp();
     const umask = process.umask(0o077);
     const authority = await openAuthority({ directory, ...options }).finally(() => process.umask(umask));
@@ -136,14 +136,14 @@ describe('the first run', () => {
     expect(authority.certificateFile).toBe(crt);
   });
 
-  it('makes the directory for this user alone', async () => {
+  it('creates the folder for this user only', async () => {
     const options = await setUp();
     const umask = process.umask(0o022);
     await openAuthority(options).finally(() => process.umask(umask));
     expect(await modeOf(options.directory)).toBe(0o700);
   });
 
-  it('leaves a directory that is there as it is', async () => {
+  it('leaves an existing folder unchanged', async () => {
     const options = await setUp();
     await mkdir(options.directory);
     await chmod(options.directory, 0o755);
@@ -153,7 +153,7 @@ describe('the first run', () => {
     expect(await readFile(join(options.directory, 'README.md'), 'utf8')).toBe('mine');
   });
 
-  it('tells of the new CA once, when it is written', async () => {
+  it('reports the new CA once, after it is written', async () => {
     const options = await setUp();
     const onCreate = vi.fn(() => expect(existsSync(options.crt)).toBe(true));
     const created = await openAuthority({ ...options, onCreate });
@@ -161,7 +161,7 @@ describe('the first run', () => {
     expect(onCreate.mock.calls).toEqual([[created]]);
   });
 
-  it('makes one CA where many start at once', async () => {
+  it('makes one CA with concurrent starts', async () => {
     const options = await setUp();
     const onCreate = vi.fn();
     const all = await Promise.all(
@@ -172,7 +172,7 @@ describe('the first run', () => {
     expect((await readdir(options.directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
   });
 
-  it('takes the CA of another process that was first by a hair', async () => {
+  it('uses the CA that another process wrote first', async () => {
     const other = await setUpCreated();
     const winner = await openAuthority(other);
     const keyText = await readFile(other.key, 'utf8');
@@ -195,7 +195,7 @@ describe('the first run', () => {
     expect(await readFile(options.key, 'utf8')).toBe(keyText);
   });
 
-  it('does not happen where the clock was never set', async () => {
+  it('is refused when the clock was never set', async () => {
     const options = await setUp();
     expect(await refusal({ ...options, now: () => 0 })).toMatchObject({
       code: 'clock_wrong',
@@ -203,7 +203,7 @@ describe('the first run', () => {
     });
   });
 
-  it('says so where the directory cannot be made', async () => {
+  it('is refused when the folder cannot be created', async () => {
     const options = await setUp();
     const file = join(await tempFolder(), 'file');
     await writeFile(file, 'a file');
@@ -213,16 +213,13 @@ describe('the first run', () => {
     expect(failure.hint).toContain(join(file, 'certs'));
   });
 
-  it.skipIf(isRoot)(
-    'says so where the directory cannot be written to (root can: not run as root)',
-    async () => {
-      const options = await setUp();
-      await mkdir(options.directory, { mode: 0o500 });
-      expect(await refusal(options)).toMatchObject({ code: 'file_unwritable' });
-    },
-  );
+  it.skipIf(isRoot)('is refused when the folder cannot be written (not as root)', async () => {
+    const options = await setUp();
+    await mkdir(options.directory, { mode: 0o500 });
+    expect(await refusal(options)).toMatchObject({ code: 'file_unwritable' });
+  });
 
-  it('does not happen with a permitted name that is none', async () => {
+  it('is refused with an invalid permitted name', async () => {
     const options = await setUp();
     expect(await refusal({ ...options, permittedNames: ['*.acme.test'] })).toMatchObject({
       code: 'config_invalid',
@@ -231,8 +228,8 @@ describe('the first run', () => {
   });
 });
 
-describe('a later run', () => {
-  it('opens the same CA, and its leaves are good with the certificate on disk', async () => {
+describe('a later start', () => {
+  it('opens the same CA, and its leaves verify with the certificate on disk', async () => {
     const options = { ...(await setUp()), permittedNames: ['acme.test', '127.0.0.0/8'] };
     const created = await openAuthority(options);
     const opened = await openAuthority({ ...options, permittedNames: options.permittedNames.toReversed() });
@@ -251,7 +248,7 @@ describe('a later run', () => {
     expect(leaf.notAfter).toBe(Date.UTC(2055, 5, 1) + 44 * dayMs - 1_000);
   });
 
-  it('finishes what a crash between the key and the certificate left', async () => {
+  it('completes a first start that crashed between key and certificate', async () => {
     const options = await setUpCreated();
     const before = await contents(options.directory);
     await rm(options.crt);
@@ -292,7 +289,7 @@ describe('a later run', () => {
     ['ca.key', '{"format":"sidekey-ca-key/2"}'],
     ['ca.key', '{"format":"sidekey-ca-key/1","certificate":1,"sealed":"AAAA"}'],
     ['ca.key', '{"format":"sidekey-ca-key/1","certificate":"x","sealed":"AAAA"}'],
-  ])('refuses a %s that says %j, by its name', async (name, text) => {
+  ])('refuses a %s that contains %j, and names the file', async (name, text) => {
     const options = await setUpCreated();
     await writeFile(join(options.directory, name), text);
     const failure = await refusal(options);
@@ -301,7 +298,7 @@ describe('a later run', () => {
     expect(failure.hint).toContain('Restore');
   });
 
-  it('refuses a key file that was cut short, or has another text for the seal', async () => {
+  it('refuses a key file that is truncated or has invalid sealed text', async () => {
     const options = await setUpCreated();
     const text = await readFile(options.key, 'utf8');
     await writeFile(options.key, text.slice(0, -200));
@@ -310,7 +307,7 @@ describe('a later run', () => {
     expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
   });
 
-  it('refuses a key file of another format, whatever else it says', async () => {
+  it('refuses a key file of another format version', async () => {
     const options = await setUpCreated();
     const text = await readFile(options.key, 'utf8');
     await writeFile(options.key, text.replace('sidekey-ca-key/1', 'sidekey-ca-key/2'));
@@ -320,14 +317,14 @@ describe('a later run', () => {
     });
   });
 
-  it('refuses a directory under the name of a file', async () => {
+  it('refuses a folder in the place of a file', async () => {
     const options = await setUpCreated();
     await rm(options.key);
     await mkdir(options.key, { mode: 0o700 });
     expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
   });
 
-  it('refuses a key that another master key sealed, and says which way out', async () => {
+  it('refuses a key sealed with another master key, and the hint says how to recover', async () => {
     const options = await setUpCreated();
     const failure = await refusal({ ...options, vault: vaultForTest() });
     expect(failure).toMatchObject({
@@ -337,7 +334,7 @@ describe('a later run', () => {
     expect(failure.hint).toContain('Start with the master key that made it');
   });
 
-  it('refuses a sealed key that does not fit its certificate', async () => {
+  it('refuses a sealed key that does not match its certificate', async () => {
     const options = await setUp();
     const extensions = authorityExtensions([]);
     await writeKeyFile(options, selfSigned(extensions).certificate, selfSigned(extensions).pkcs8);
@@ -347,13 +344,13 @@ describe('a later run', () => {
     });
   });
 
-  it('refuses a seal with something else than a key in it', async () => {
+  it('refuses sealed data that is no key', async () => {
     const options = await setUp();
     await writeKeyFile(options, selfSigned(authorityExtensions([])).certificate, Buffer.from('no key'));
     expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
   });
 
-  it('refuses a certificate that is not that of a CA, or not signed by its own key', async () => {
+  it('refuses a certificate that is no CA certificate, or not self-signed', async () => {
     const notOfCa = selfSigned(leafExtensions(generalNameOf('a.test')));
     const notItsOwn = selfSigned(authorityExtensions([]), 'P-384');
     for (const { certificate, pkcs8 } of [notOfCa, notItsOwn]) {
@@ -366,7 +363,7 @@ describe('a later run', () => {
     }
   });
 
-  it('refuses to work before the CA begins: the clock is wrong', async () => {
+  it('refuses a CA whose lifetime begins in the future', async () => {
     const options = await setUpCreated();
     expect(await refusal({ ...options, now: () => Date.UTC(2025, 5, 1) })).toMatchObject({
       code: 'clock_wrong',
@@ -374,7 +371,7 @@ describe('a later run', () => {
     });
   });
 
-  it('refuses a CA that has ended', async () => {
+  it('refuses an expired CA', async () => {
     const options = await setUpCreated();
     expect(await refusal({ ...options, now: () => Date.now() + 3_651 * dayMs })).toMatchObject({
       code: 'ca_mismatch',
@@ -386,7 +383,7 @@ describe('a later run', () => {
     [['acme.test'], ['acme.test', 'b.test'], 'Set ca.permitted_names to [acme.test], or move'],
     [['acme.test'], [], 'Set ca.permitted_names to [acme.test], or move'],
     [[], ['acme.test'], 'Set ca.permitted_names to [], or move'],
-  ])('refuses a CA that was made for %j where the config says %j', async (made, asked, hint) => {
+  ])('refuses a CA made for %j when the config permits %j', async (made, asked, hint) => {
     const options = await setUp();
     await openAuthority({ ...options, permittedNames: made });
     const failure = await refusal({ ...options, permittedNames: asked });

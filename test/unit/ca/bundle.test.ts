@@ -17,7 +17,7 @@ function fingerprints(pem: string): string[] {
 }
 
 describe('the trust bundle', () => {
-  it('has our CA first, then the roots of the system, each once', async () => {
+  it('has Sidekey’s CA first, then each system root once', async () => {
     const { certificatePem } = await freshAuthority();
     const roots = { system: [rootA, rootB, `${rootA}\n`, certificatePem], fallback: [rootC] };
     expect(fingerprints(pemBundle(certificatePem, roots))).toEqual(
@@ -25,19 +25,19 @@ describe('the trust bundle', () => {
     );
   });
 
-  it('takes every root of a source that holds several in one text', async () => {
+  it('reads every root of a file with several', async () => {
     const { certificatePem } = await freshAuthority();
     const roots = { system: [`${rootA}\n${rootB}\n`], fallback: [] };
     expect(trustedCertificates(certificatePem, roots)).toHaveLength(3);
   });
 
-  it("falls back to Node's roots where the system has none", async () => {
+  it('falls back to the roots of Node when the system has none', async () => {
     const { certificatePem } = await freshAuthority();
     const bundle = pemBundle(certificatePem, { system: [], fallback: [rootC] });
     expect(fingerprints(bundle)).toContain(new X509Certificate(rootC).fingerprint256);
   });
 
-  it('falls back as well where the system was told to trust our CA alone', async () => {
+  it('falls back also when the system trusts only Sidekey’s CA', async () => {
     const { certificatePem } = await freshAuthority();
     const bundle = pemBundle(certificatePem, { system: [certificatePem], fallback: [rootC] });
     expect(fingerprints(bundle)).toEqual(
@@ -51,7 +51,7 @@ describe('the trust bundle', () => {
     expect(machineRoots().fallback.length).toBeGreaterThan(50);
   });
 
-  it.skipIf(!hasProgram('openssl', 'version'))('can be read whole by openssl', async () => {
+  it.skipIf(!hasProgram('openssl', 'version'))('is readable for openssl', async () => {
     const { certificatePem } = await freshAuthority();
     const bundle = pemBundle(certificatePem);
     const file = join(await tempFolder(), 'bundle.pem');

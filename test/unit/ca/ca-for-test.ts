@@ -9,7 +9,7 @@ import { bareHost, isAddress } from '../../../src/policy/authority.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { vaultForTest } from '../vault/vault-for-test.ts';
 
-/** A fresh CA. */
+/** A new CA. */
 export async function freshAuthority(
   permittedNames: readonly string[] = [],
   now: () => number = Date.now,
@@ -17,17 +17,17 @@ export async function freshAuthority(
   return openAuthority({ directory: await tempFolder(), vault: vaultForTest(), permittedNames, now });
 }
 
-/** Whether a program is on this machine: what needs it is skipped by name where it is not. */
+/** Whether a program is on this machine; tests that need it are skipped without it. */
 export function hasProgram(name: string, versionArgument: string): boolean {
   return spawnSync(name, [versionArgument], { stdio: 'ignore' }).error === undefined;
 }
 
-/** What `openssl x509 -text` says of a certificate. */
+/** The output of `openssl x509 -text` for a certificate. */
 export function opensslText(pem: string): string {
   return execFileSync('openssl', ['x509', '-noout', '-text'], { input: pem, encoding: 'utf8' });
 }
 
-/** What `openssl verify` says of a server certificate for this host. */
+/** The output of `openssl verify` for a server certificate of this host. */
 export async function opensslVerify(caPem: string, leafPem: string, host: string): Promise<string> {
   const directory = await tempFolder();
   const caFile = join(directory, 'ca.pem');

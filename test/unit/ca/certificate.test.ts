@@ -37,7 +37,7 @@ const from = Date.UTC(2026, 0, 2, 3, 4, 5);
 const until = Date.UTC(2027, 0, 2, 3, 4, 5);
 
 describe('a certificate', () => {
-  it('says who, how long and which key, and its signature verifies', () => {
+  it('contains subject, validity and key, and its signature verifies', () => {
     const certificate = new X509Certificate(selfSigned([], from, until));
     expect(certificate.subject).toBe('CN=Test');
     expect(certificate.issuer).toBe('CN=Test');
@@ -47,7 +47,7 @@ describe('a certificate', () => {
     expect(certificate.checkPrivateKey(privateKey)).toBe(true);
   });
 
-  it('has a positive serial number of 16 bytes that does not come again', () => {
+  it('has a unique positive serial number of 16 bytes', () => {
     const serials = Array.from(
       { length: 50 },
       () => new X509Certificate(selfSigned([], from, until)).serialNumber,
@@ -69,7 +69,7 @@ describe('a certificate', () => {
     },
   );
 
-  it.skipIf(noOpenssl)('of a CA reads in openssl as a constrained CA, its limits critical', () => {
+  it.skipIf(noOpenssl)('of a CA is constrained, with critical extensions (openssl)', () => {
     const permitted = parsePermittedNames(['acme.test', '10.1.2.0/24', 'fd00::/8']);
     const text = opensslText(certificatePem(selfSigned(authorityExtensions(permitted), from, until)));
     expect(text).toContain('Signature Algorithm: ecdsa-with-SHA256');
@@ -90,7 +90,7 @@ describe('a certificate', () => {
     );
   });
 
-  it.skipIf(noOpenssl)('of a leaf reads in openssl as that of a TLS server and no CA', () => {
+  it.skipIf(noOpenssl)('of a leaf is for a TLS server and no CA (openssl)', () => {
     const text = opensslText(
       certificatePem(selfSigned(leafExtensions(generalNameOf('api.acme.test')), from, until)),
     );
@@ -114,7 +114,7 @@ describe('a certificate', () => {
 });
 
 describe('PEM', () => {
-  it('is what node writes for the same certificate', () => {
+  it('equals that of node:crypto for the same certificate', () => {
     const der = selfSigned([], from, until);
     expect(certificatePem(der)).toBe(new X509Certificate(der).toString());
   });

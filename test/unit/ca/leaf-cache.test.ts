@@ -3,7 +3,7 @@ import { createLeafCache, createTicketKeys } from '../../../src/ca/leaf-cache.ts
 import { freshAuthority } from './ca-for-test.ts';
 
 const dayMs = 86_400_000;
-/** Ticket keys that never change: what is left is the life of the leaves. */
+/** Ticket keys that never change, so that only the lifetime of leaves matters. */
 const steady = { ...createTicketKeys(), periodAt: () => 0 };
 
 describe('the leaf cache', () => {
@@ -16,7 +16,7 @@ describe('the leaf cache', () => {
     expect(cache.size).toBe(2);
   });
 
-  it('holds no more hosts than its capacity, and keeps those in use', async () => {
+  it('evicts the least recently used host at its capacity', async () => {
     const authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: Date.now, capacity: 2 });
     const used = cache.secureContextFor('used.test');
@@ -27,13 +27,13 @@ describe('the leaf cache', () => {
     expect(cache.size).toBe(2);
   });
 
-  it('renews a leaf that has less than a third of its life left', async () => {
+  it('renews a leaf with less than a third of its lifetime left', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     now += dayMs;
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
     const first = cache.secureContextFor('a.test');
-    now += 29 * dayMs - 2_000; // The leaf ends 44 days on; 15 are a third of its 45.
+    now += 29 * dayMs - 2_000; // The leaf has 45 days, of which 44 are left; a third is 15.
     expect(cache.secureContextFor('a.test')).toBe(first);
     now += 4_000;
     const second = cache.secureContextFor('a.test');
@@ -41,7 +41,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).toBe(second);
   });
 
-  it('makes a new leaf where the clock was set back before the old one begins', async () => {
+  it('makes a new leaf when the clock was set back before the start of the old one', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
@@ -51,7 +51,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).not.toBe(first);
   });
 
-  it('keeps a leaf that ends with its CA, for no new one would live longer, and none beyond that', async () => {
+  it('keeps a leaf until the CA ends when a new one would not live longer', async () => {
     const authority = await freshAuthority();
     let now = authority.notAfter - dayMs;
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
@@ -64,7 +64,7 @@ describe('the leaf cache', () => {
     );
   });
 
-  it('makes new leaves where the CA was changed', async () => {
+  it('makes new leaves after the CA has changed', async () => {
     let authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: Date.now });
     const first = cache.secureContextFor('a.test');
@@ -74,7 +74,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).toBe(second);
   });
 
-  it('keeps nothing of a host that was refused', async () => {
+  it('keeps nothing for a host that was refused', async () => {
     const authority = await freshAuthority(['acme.test']);
     const cache = createLeafCache({ authority: () => authority, now: Date.now });
     expect(() => cache.secureContextFor('other.test')).toThrowError(

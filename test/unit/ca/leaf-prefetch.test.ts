@@ -10,7 +10,7 @@ import { freshAuthority } from './ca-for-test.ts';
 const dayMs = 86_400_000;
 const steady = { ...createTicketKeys(), periodAt: () => 0 };
 
-/** Slices and timers that pass when they are told to. */
+/** Slices and timers that the test runs. */
 function setup(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
   let slice: (() => void) | null = null;
   let timer: { readonly ms: number; readonly run: () => void } | null = null;
@@ -27,14 +27,14 @@ function setup(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
   });
   return {
     ahead,
-    /** Lets one slice pass; answers whether there was one. */
+    /** Runs one slice; returns whether there was one. */
     idle: (): boolean => {
       const run = slice;
       slice = null;
       run?.();
       return run !== null;
     },
-    /** Lets the time to the next look pass; answers how long that was. */
+    /** Runs the next check; returns its delay. */
     wait: (): number | null => {
       const due = timer;
       timer = null;
@@ -44,8 +44,8 @@ function setup(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
   };
 }
 
-describe('leaves that are made ahead', () => {
-  it('are there when they are asked for, and are made one a slice', async () => {
+describe('prefetched leaves', () => {
+  it('are made one per slice, and ready when they are requested', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
     const { ahead, idle } = setup(leaves);
@@ -58,7 +58,7 @@ describe('leaves that are made ahead', () => {
     expect(leaves.prepare('a.test', 0)).toBe(false);
   });
 
-  it('leave half of the room to hosts that nobody named', async () => {
+  it('use at most half of the cache', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now, capacity: 4 });
     const { ahead, idle } = setup(leaves);
@@ -67,7 +67,7 @@ describe('leaves that are made ahead', () => {
     expect(leaves.size).toBe(2);
   });
 
-  it('leave out a host that the CA may not sign for, and go on behind it', async () => {
+  it('leave out a host that the CA may not sign for, and continue', async () => {
     const authority = await freshAuthority(['acme.test']);
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
     const { ahead, idle } = setup(leaves);
@@ -77,7 +77,7 @@ describe('leaves that are made ahead', () => {
     expect(leaves.prepare('acme.test', 0)).toBe(false);
   });
 
-  it('are made anew before a client meets one that is due', async () => {
+  it('are renewed before a client would get one that is due', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     now += dayMs;
@@ -90,7 +90,7 @@ describe('leaves that are made ahead', () => {
     while (now < end) {
       const before = leaves.secureContextFor('a.test');
       now += wait()!;
-      // Until the look, the old one serves.
+      // The old leaf serves until the next check.
       expect(leaves.secureContextFor('a.test')).toBe(before);
       while (idle());
       if (leaves.secureContextFor('a.test') !== before) renewals += 1;
@@ -98,7 +98,7 @@ describe('leaves that are made ahead', () => {
     expect(renewals).toBe(1);
   });
 
-  it('follow the list that was given last, and end with the proxy', async () => {
+  it('follow the latest list of hosts, and end with the proxy', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
     const { ahead, idle, wait } = setup(leaves);

@@ -15,7 +15,7 @@ const hosts = [
 ];
 
 describe('a leaf', () => {
-  it.each(hosts)('is taken by a TLS client that trusts the CA and asks for %s', async (host) => {
+  it.each(hosts)('is accepted by a TLS client that trusts the CA and requests %s', async (host) => {
     const authority = await freshAuthority();
     const leaf = issueLeaf(authority, host, Date.now());
     expect(await handshake(leaf.secureContextOptions, authority.certificatePem, host)).toBe('TLSv1.3');
@@ -30,7 +30,7 @@ describe('a leaf', () => {
     ['api.acme.test', 'acme.test'],
     ['192.0.2.7', '192.0.2.8'],
     ['[2001:db8::7]', '[2001:db8::8]'],
-  ])('for %s is not taken for %s', async (host, other) => {
+  ])('for %s is refused for %s', async (host, other) => {
     const authority = await freshAuthority();
     const leaf = issueLeaf(authority, host, Date.now());
     expect(await handshake(leaf.secureContextOptions, authority.certificatePem, other)).toBe(
@@ -38,7 +38,7 @@ describe('a leaf', () => {
     );
   });
 
-  it('is not taken by a client that trusts another CA', async () => {
+  it('is refused by a client that trusts another CA', async () => {
     const [authority, other] = [await freshAuthority(), await freshAuthority()];
     const leaf = issueLeaf(authority, 'api.acme.test', Date.now());
     expect(await handshake(leaf.secureContextOptions, other.certificatePem, 'api.acme.test')).toBe(
@@ -46,7 +46,7 @@ describe('a leaf', () => {
     );
   });
 
-  it('is not served below TLS 1.2, whatever the defaults of the process are', async () => {
+  it('is not served below TLS 1.2, whatever the process defaults are', async () => {
     const authority = await freshAuthority();
     const { minVersion, ...leaf } = issueLeaf(authority, 'api.acme.test', Date.now()).secureContextOptions;
     const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
@@ -79,7 +79,7 @@ describe('a leaf', () => {
     expect(await handshake(leaf.secureContextOptions, authority.certificatePem, host)).toBe('TLSv1.3');
   });
 
-  it('has a key of its own that fits its certificate', async () => {
+  it('has its own key, which matches its certificate', async () => {
     const authority = await freshAuthority();
     const leaves = ['a.test', 'a.test'].map((host) => issueLeaf(authority, host, Date.now()));
     expect(new Set(leaves.map((leaf) => leaf.privateKeyPem)).size).toBe(2);
@@ -89,7 +89,7 @@ describe('a leaf', () => {
     }
   });
 
-  it('begins a day back, or with its CA', async () => {
+  it('begins one day before, or with its CA', async () => {
     const start = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => start);
     expect(issueLeaf(authority, 'a.test', start + 9 * dayMs).notBefore).toBe(start + 8 * dayMs);
@@ -103,7 +103,7 @@ describe('a leaf', () => {
     expect(leaf.notAfter).toBe(authority.notAfter);
   });
 
-  it('says the times that its certificate has', async () => {
+  it('has the times of its certificate', async () => {
     const authority = await freshAuthority([], () => Date.UTC(2027, 0, 1) + 123);
     const leaf = issueLeaf(authority, 'a.test', Date.UTC(2027, 3, 1) + 456);
     const certificate = new X509Certificate(leaf.certificatePem);
@@ -111,7 +111,7 @@ describe('a leaf', () => {
     expect(certificate.validToDate.getTime()).toBe(leaf.notAfter);
   });
 
-  it('is not made where the clock stands outside the life of the CA', async () => {
+  it('is refused when the clock is outside the lifetime of the CA', async () => {
     const authority = await freshAuthority();
     expect(() => issueLeaf(authority, 'a.test', authority.notBefore - 1)).toThrowError(
       expect.objectContaining({ code: 'clock_wrong' }),

@@ -12,7 +12,7 @@ function texts(entries: readonly string[]): string[] {
 }
 
 describe('permitted names', () => {
-  it('come in one order, canonical, each once', () => {
+  it('are sorted, canonical and unique', () => {
     expect(texts(['B.test', '10.0.0.0/8', 'a.test', 'b.test.', 'FD00:0::/8', '[::1]', '192.0.2.1'])).toEqual([
       '10.0.0.0/8',
       '192.0.2.1/32',
@@ -35,7 +35,7 @@ describe('permitted names', () => {
     ['10.0.0.0/', 'has a prefix that is not between'],
     ['10.0.0.0/8/8', 'is not a host name'],
     ['10.1.2.3/24', 'is an address inside a block'],
-  ])('do not take %j', (text, problem) => {
+  ])('refuse %j', (text, problem) => {
     expect(() => parsePermittedNames([text])).toThrowError(
       expect.objectContaining({ code: 'config_invalid', message: expect.stringContaining(problem) }),
     );
@@ -59,11 +59,11 @@ describe('permitted names', () => {
     expect(permits(permitted, generalNameOf(host))).toBe(expected);
   });
 
-  it('permit everything where there are none', () => {
+  it('permit every name when the list is empty', () => {
     expect(permits([], generalNameOf('api.acme.test'))).toBe(true);
   });
 
-  // RFC 5280 §4.2.1.10: a constraint binds names of its own kind alone. [2] is a DNS name, [7] an address and its mask.
+  // RFC 5280 §4.2.1.10: a constraint applies only to names of its own kind. [2] is a DNS name, [7] an address and its mask.
   it.each([
     [
       ['acme.test'],
@@ -87,7 +87,7 @@ describe('permitted names', () => {
       ],
     ],
     [['acme.test', '10.1.2.0/24', 'fd00::/8'], []],
-  ])('%j exclude every name of the kinds that they do not speak of', (texts, kinds) => {
+  ])('%j exclude every name of the kinds that they do not contain', (texts, kinds) => {
     const [, excluded] = itemsOf(nameConstraintsDer(parsePermittedNames(texts)));
     const bases = itemsOf(excluded).map((subtree) => itemsOf(subtree)[0]);
     expect(bases.map((base) => [base?.type, bytesOf(base).length])).toEqual(kinds);

@@ -2,28 +2,28 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { connect, TLSSocket, type SecureContext, type SecureVersion } from 'node:tls';
 
-/** What a client's handshake came to. */
+/** The result of a client's handshake. */
 export interface Handshake {
   readonly isResumed: boolean;
-  /** To come again with: the last ticket that it got. */
+  /** The last ticket, for the next connection. */
   readonly session: Buffer;
 }
 
-/** A client that trusts this CA alone. */
+/** The only CA that the client trusts. */
 export interface Client {
   readonly ca: string;
   readonly host: string;
   readonly version: SecureVersion;
-  /** What it comes again with. */
+  /** The session to resume. */
   readonly session?: Buffer | undefined;
 }
 
-/** A real handshake of a client with a server of this one context, on a TLS socket as the proxy makes it. */
+/** Makes a handshake between a client and a server with this context, on a TLS socket as the proxy makes it. */
 export async function handshakeWith(context: SecureContext, client: Client): Promise<Handshake> {
   const server = createServer((socket) => {
     const secure = new TLSSocket(socket, { isServer: true, secureContext: context });
     secure.on('error', () => socket.destroy());
-    // Behind it the tickets have come.
+    // The tickets come before this byte.
     secure.once('secure', () => secure.write('x'));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');

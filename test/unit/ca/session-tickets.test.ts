@@ -9,14 +9,14 @@ const dayMs = 86_400_000;
 describe('the keys of session tickets', () => {
   const facts = { host: 'a.test', authority: 'f1', period: 7 };
 
-  it('are 48 bytes, and the same wherever the material is', () => {
+  it('are 48 bytes, and equal for equal material', () => {
     const material = randomBytes(48);
     const keys = createTicketKeys(material).keysFor(facts);
     expect(keys).toHaveLength(48);
     expect(createTicketKeys(material).keysFor(facts)).toStrictEqual(keys);
   });
 
-  it('are others for other material, another host, another CA and another day', () => {
+  it('differ for other material, another host, another CA and another day', () => {
     const material = randomBytes(48);
     const tickets = createTicketKeys(material);
     const all = [
@@ -26,24 +26,24 @@ describe('the keys of session tickets', () => {
       tickets.keysFor({ ...facts, period: 8 }),
       createTicketKeys().keysFor(facts),
     ];
-    // Their names too, the first 16 bytes: OpenSSL looks for the key by them.
+    // Also the first 16 bytes, by which OpenSSL finds the key.
     expect(new Set(all.map((keys) => keys.toString('hex', 0, 16))).size).toBe(all.length);
   });
 
-  it('change with the day of the clock', () => {
+  it('change with the day', () => {
     const tickets = createTicketKeys();
     const midnight = Date.UTC(2027, 0, 2);
     expect(tickets.periodAt(midnight - 1)).toBe(tickets.periodAt(midnight - dayMs));
     expect(tickets.periodAt(midnight)).toBe(tickets.periodAt(midnight - 1) + 1);
   });
 
-  it('are not made of little', () => {
+  it('are refused from short material', () => {
     expect(() => createTicketKeys(randomBytes(31))).toThrowError('too short');
   });
 });
 
 describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session ticket of %s', (version) => {
-  it('is good at the next connection, and where another worker serves that', async () => {
+  it('resumes the next connection, also at another worker', async () => {
     const authority = await freshAuthority();
     const material = randomBytes(48);
     const worker = () =>
@@ -57,7 +57,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session ticket of %s', (versio
     expect((await handshakeWith(worker().secureContextFor('a.test'), again)).isResumed).toBe(true);
   });
 
-  it('is good behind a new leaf of its host', async () => {
+  it('resumes behind a new leaf of its host', async () => {
     const authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: Date.now, capacity: 1 });
     const client = { ca: authority.certificatePem, host: 'a.test', version };
@@ -69,7 +69,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session ticket of %s', (versio
     expect((await handshakeWith(after, { ...client, session })).isResumed).toBe(true);
   });
 
-  it('is of no use at another host, whatever name the client gives there', async () => {
+  it('does not resume at another host, whatever server name the client sends', async () => {
     const authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: Date.now });
     const client = { ca: authority.certificatePem, host: 'a.test', version };
@@ -77,13 +77,13 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session ticket of %s', (versio
     const other = cache.secureContextFor('b.test');
     const honest = await handshakeWith(other, { ...client, host: 'b.test', session });
     expect(honest.isResumed).toBe(false);
-    // It names the first host, and is shown the leaf of the second.
+    // The client sends the name of the first host and gets the leaf of the second.
     await expect(handshakeWith(other, { ...client, session })).rejects.toMatchObject({
       code: 'ERR_TLS_CERT_ALTNAME_INVALID',
     });
   });
 
-  it('is of no use with another CA', async () => {
+  it('does not resume with another CA', async () => {
     const [one, two] = [await freshAuthority(), await freshAuthority()];
     let authority = one;
     const cache = createLeafCache({ authority: () => authority, now: Date.now });
@@ -94,7 +94,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session ticket of %s', (versio
     expect(after.isResumed).toBe(false);
   });
 
-  it('is good for its day, and then a whole handshake follows with the same leaf', async () => {
+  it('resumes for one day; then a full handshake follows with the same leaf', async () => {
     let now = Math.floor(Date.now() / dayMs) * dayMs;
     const authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: () => now });

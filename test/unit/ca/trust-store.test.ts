@@ -25,21 +25,18 @@ function keytool(file: string, password: string): string {
 }
 
 describe('the trust store for Java', () => {
-  it.skipIf(noKeytool)(
-    'lists our CA and each root as trusted (skipped where there is no keytool)',
-    async () => {
-      const { certificatePem } = await freshAuthority();
-      const listed = keytool(await written(pkcs12TrustStore(certificatePem, 'changeit', roots)), 'changeit');
-      expect(listed).toContain('Your keystore contains 6 entries');
-      expect(listed.match(/trustedCertEntry/g)).toHaveLength(6);
-      const { fingerprint256 } = new X509Certificate(certificatePem);
-      expect(listed).toMatch(new RegExp(`^sidekey-ca, .*trustedCertEntry, \\n.*: ${fingerprint256}$`, 'm'));
-      for (const root of roots.system) expect(listed).toContain(new X509Certificate(root).fingerprint256);
-    },
-  );
+  it.skipIf(noKeytool)('lists Sidekey’s CA and each root as trusted (skipped without keytool)', async () => {
+    const { certificatePem } = await freshAuthority();
+    const listed = keytool(await written(pkcs12TrustStore(certificatePem, 'changeit', roots)), 'changeit');
+    expect(listed).toContain('Your keystore contains 6 entries');
+    expect(listed.match(/trustedCertEntry/g)).toHaveLength(6);
+    const { fingerprint256 } = new X509Certificate(certificatePem);
+    expect(listed).toMatch(new RegExp(`^sidekey-ca, .*trustedCertEntry, \\n.*: ${fingerprint256}$`, 'm'));
+    for (const root of roots.system) expect(listed).toContain(new X509Certificate(root).fingerprint256);
+  });
 
   it.skipIf(noKeytool)(
-    "takes in all roots of this machine, for it replaces Java's list (skipped where there is no keytool)",
+    'contains all roots of this machine, because it replaces those of Java (skipped without keytool)',
     async () => {
       const { certificatePem } = await freshAuthority();
       const expected = trustedCertificates(certificatePem, machineRoots()).length;
@@ -48,16 +45,13 @@ describe('the trust store for Java', () => {
     },
   );
 
-  it.skipIf(noKeytool)(
-    'does not open with another password (skipped where there is no keytool)',
-    async () => {
-      const { certificatePem } = await freshAuthority();
-      const file = await written(pkcs12TrustStore(certificatePem, 'changeit', roots));
-      expect(keytool(file, 'another')).toMatch(/integrity check/i);
-    },
-  );
+  it.skipIf(noKeytool)('does not open with another password (skipped without keytool)', async () => {
+    const { certificatePem } = await freshAuthority();
+    const file = await written(pkcs12TrustStore(certificatePem, 'changeit', roots));
+    expect(keytool(file, 'another')).toMatch(/integrity check/i);
+  });
 
-  it.skipIf(noOpenssl)('verifies in openssl (skipped where there is no openssl)', async () => {
+  it.skipIf(noOpenssl)('verifies in openssl (skipped without openssl)', async () => {
     const { certificatePem } = await freshAuthority();
     const file = await written(pkcs12TrustStore(certificatePem, 'changeit', roots));
     const options = ['pkcs12', '-in', file, '-nokeys', '-passin', 'pass:changeit'];
@@ -66,10 +60,13 @@ describe('the trust store for Java', () => {
     expect(listed.match(/BEGIN CERTIFICATE/g)).toHaveLength(6);
   });
 
-  it.each(['', 'pässwörd', 'a\nb'])('wants a password that Java takes: not %j', async (password) => {
-    const { certificatePem } = await freshAuthority();
-    expect(() => pkcs12TrustStore(certificatePem, password, roots)).toThrowError(
-      expect.objectContaining({ code: 'input_invalid' }),
-    );
-  });
+  it.each(['', 'pässwörd', 'a\nb'])(
+    'refuses the password %j, which Java does not accept',
+    async (password) => {
+      const { certificatePem } = await freshAuthority();
+      expect(() => pkcs12TrustStore(certificatePem, password, roots)).toThrowError(
+        expect.objectContaining({ code: 'input_invalid' }),
+      );
+    },
+  );
 });

@@ -10,7 +10,7 @@ function flat(row: CommandRow, path: string): { readonly path: string; readonly 
   return [{ path, row }, ...(row.commands ?? []).flatMap((each) => flat(each, `${path} ${each.name}`))];
 }
 
-/** The words after `sidekey` in a line for a shell, up to a pipe, a redirection, a comment or a closing bracket. */
+/** The arguments after `sidekey` in a shell line, up to a pipe, a redirection, a comment or a closing bracket. */
 function wordsOf(line: string): string[] {
   const [, rest = ''] = /(?:^|[\s(])sidekey ?(.*)$/.exec(line) ?? [];
   const [call = ''] = /^(?:'[^']*'|"[^"]*"|[^'"|<>#)])*/.exec(rest) ?? [];
@@ -18,7 +18,7 @@ function wordsOf(line: string): string[] {
 }
 
 describe('the table of commands', () => {
-  it('has a handler or commands in each row', () => {
+  it('has a handler or subcommands in each row', () => {
     for (const { path, row } of commands)
       expect(row.load === undefined, path).toBe((row.commands ?? []).length > 0);
   });

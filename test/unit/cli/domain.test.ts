@@ -3,7 +3,7 @@ import { describeAction } from '../../../src/cli/domain.ts';
 import { allowDomain } from '../../../src/config/edit.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 
-it('an entry says what becomes of responses that show the credential, where that is not the usual', async () => {
+it('the description of an entry names its leak_guard when it is not the default', async () => {
   const guards = ['auto', 'redact', 'refuse', 'off'];
   const entries = guards.map((guard) => `  ${guard}.example.com: { grant: g, leak_guard: ${guard} }\n`);
   const text = `version: 1\ndomains:\n  none.example.com: { grant: g }\n${entries.join('')}`;
@@ -17,7 +17,7 @@ it('an entry says what becomes of responses that show the credential, where that
   ]);
 });
 
-it('an entry keeps what it says of leaks when its grant is another', () => {
+it('an entry keeps its leak_guard when its grant changes', () => {
   const text = 'version: 1\ndomains:\n  api.example.com: { grant: old, leak_guard: refuse }\n';
   expect(allowDomain(text, 'api.example.com', 'new').text).toContain('{ grant: new, leak_guard: refuse }');
 });

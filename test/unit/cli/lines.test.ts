@@ -4,8 +4,8 @@ import { openLines } from '../../../src/cli/terminal.ts';
 
 const none = new PassThrough();
 
-describe('standard input, line by line', () => {
-  test('gives each line once, and null at its end', async () => {
+describe('lines of standard input', () => {
+  test('are returned once each, and null at the end', async () => {
     const stdin = new PassThrough();
     const lines = openLines(stdin, none);
     stdin.end('one\r\ntwo\nthree');
@@ -16,7 +16,7 @@ describe('standard input, line by line', () => {
     expect(await lines.next('?')).toBeNull();
   });
 
-  test('does not wait for its end', async () => {
+  test('are returned before the end of input', async () => {
     const stdin = new PassThrough();
     const lines = openLines(stdin, none);
     const line = lines.next('?');
@@ -25,7 +25,7 @@ describe('standard input, line by line', () => {
     lines.close();
   });
 
-  test('answers who waits with null when it is closed', async () => {
+  test('are null for a waiting caller after close', async () => {
     const stdin = new PassThrough();
     const lines = openLines(stdin, none);
     const line = lines.next('?');
@@ -34,14 +34,14 @@ describe('standard input, line by line', () => {
     expect(stdin.isPaused()).toBe(true);
   });
 
-  test('reads nothing before it is asked for', () => {
+  test('are read only on request', () => {
     const stdin = new PassThrough();
     stdin.write('for another\n');
     openLines(stdin, none).close();
     expect(String(stdin.read())).toBe('for another\n');
   });
 
-  test('asks at a terminal alone', async () => {
+  test('have a prompt only at a terminal', async () => {
     for (const isTTY of [true, false]) {
       const stdin = Object.assign(new PassThrough(), { isTTY, setRawMode: () => stdin });
       let shown = '';
@@ -55,7 +55,7 @@ describe('standard input, line by line', () => {
     }
   });
 
-  test('ends the line of a question that nobody answered', () => {
+  test('end the line of an unanswered prompt', () => {
     const stdin = Object.assign(new PassThrough(), { isTTY: true, setRawMode: () => stdin });
     let shown = '';
     const terminal = new PassThrough().on('data', (chunk: Buffer) => (shown += chunk.toString()));

@@ -13,13 +13,13 @@ describe('the manual page', () => {
   });
 
   // Debian: apt-get install mandoc
-  it.skipIf(!isThere('mandoc'))('has no fault that mandoc knows, where mandoc is installed', () => {
+  it.skipIf(!isThere('mandoc'))('has no error for mandoc (skipped without mandoc)', () => {
     const { stdout, stderr } = spawnSync('mandoc', ['-Tlint', '-Wwarning', file], { encoding: 'utf8' });
     // A date would change the page with every release.
     expect((stdout + stderr).split('\n').filter((line) => !/^$|missing date/.test(line))).toEqual([]);
   });
 
-  it.skipIf(!isThere('man'))('is shown by man, where man is installed', () => {
+  it.skipIf(!isThere('man'))('is shown by man (skipped without man)', () => {
     const shown = execFileSync('man', ['-l', file], {
       encoding: 'utf8',
       env: { ...process.env, MANWIDTH: '80', MAN_KEEP_FORMATTING: '' },

@@ -17,8 +17,8 @@ const failure = new SidekeyError('not_found', 'There is no\u001b such thing.\nNo
   hint: 'look\u0007',
 });
 
-describe('what a command says', () => {
-  it('is for people: results on stdout, words and failures on stderr', () => {
+describe('the output of a command', () => {
+  it('without --json has results on stdout, and messages and failures on stderr', () => {
     const { written, output: to } = output(false);
     to.result({ a: 1 }, 'one\ntwo\n\n');
     to.say('a word\u001b');
@@ -35,7 +35,7 @@ describe('what a command says', () => {
     });
   });
 
-  it('is with --json for programs: one line of JSON each, and no words', () => {
+  it('with --json is one line of JSON for each result or failure, without messages', () => {
     const { written, output: to } = output(true);
     to.result({ a: 1 }, 'one');
     to.say('a word');

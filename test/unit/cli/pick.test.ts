@@ -12,19 +12,19 @@ const grants = [single, alice, bob];
 
 const pick = (grant: string, user?: string) => pickGrant(grants, { grant, user });
 
-describe('the grant that a command names', () => {
-  it('is found by name, by id, and by name and user', () => {
+describe('the grant argument of a command', () => {
+  it('finds a grant by name, by id, and by name and user', () => {
     expect(pick('mail')).toBe(single);
     expect(pick(alice.id)).toBe(alice);
     expect(pick('work', 'bob')).toBe(bob);
     expect(pick(bob.id, 'bob')).toBe(bob);
   });
 
-  it('is not found by its provider: what is removed was named', () => {
+  it('does not find a grant by its provider', () => {
     expect(() => pick('google')).toThrow(expect.objectContaining({ code: 'grant_missing' }));
   });
 
-  it('is not guessed among several', () => {
+  it('is refused when several grants match', () => {
     expect(() => pick('work')).toThrow(
       expect.objectContaining({
         code: 'grant_ambiguous',
@@ -34,7 +34,7 @@ describe('the grant that a command names', () => {
     );
   });
 
-  it('that is not there is a clear word: whose there is, or which was meant', () => {
+  it('without a match is refused, with the owner or a similar name', () => {
     expect(() => pick('work', 'carol')).toThrow('The user carol has no grant work; alice, bob has.');
     expect(() => pick(alice.id, 'bob')).toThrow('alice has.');
     expect(() => pick('mial')).toThrow('There is no grant mial; did you mean mail?');

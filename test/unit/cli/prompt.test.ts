@@ -14,8 +14,8 @@ function terminal(isTTY = true) {
   return { stdin, ask: createAsk(stdin, stderr), shown: () => shown };
 }
 
-describe('a question at the terminal', () => {
-  test('has an answer, which a secret one does not show', async () => {
+describe('a prompt at the terminal', () => {
+  test('returns a secret without echoing it', async () => {
     const { stdin, ask, shown } = terminal();
     const answer = ask?.('Key', { secret: true });
     stdin.write('hunter2\r');
@@ -23,7 +23,7 @@ describe('a question at the terminal', () => {
     expect(shown()).toBe('Key: \n');
   });
 
-  test('shows what is typed where it is no secret', async () => {
+  test('echoes an answer that is not secret', async () => {
     const { stdin, ask, shown } = terminal();
     const answer = ask?.('Account', { secret: false });
     stdin.write('AC1\r');
@@ -31,7 +31,7 @@ describe('a question at the terminal', () => {
     expect(shown()).toContain('AC1');
   });
 
-  test('stands before the answer still when that is corrected', async () => {
+  test('stays visible when the answer is edited', async () => {
     const { stdin, ask, shown } = terminal();
     const answer = ask?.('Account', { secret: false });
     stdin.write('AX\u007fC1\r');
@@ -39,14 +39,14 @@ describe('a question at the terminal', () => {
     expect(shown()).toContain('Account: A');
   });
 
-  test.each(['\r', '\u0003', '\u0004'])('that is left with %j is bad input', async (key) => {
+  test.each(['\r', '\u0003', '\u0004'])('that ends with %j is refused with input_invalid', async (key) => {
     const { stdin, ask } = terminal();
     const answer = ask?.('Key', { secret: true });
     stdin.write(key);
     await expect(answer).rejects.toMatchObject({ code: 'input_invalid' });
   });
 
-  test('is asked of nobody where standard input is no terminal', () => {
+  test('is null when standard input is no terminal', () => {
     expect(terminal(false).ask).toBeNull();
   });
 });

@@ -22,13 +22,13 @@ function terminal({
 }
 const lines = (...text: readonly string[]) => ({ lines: text, bold: null });
 
-describe('a page on a terminal', () => {
-  it('is none where input or output is no terminal, or one that cannot be drawn on', () => {
+describe('a full-screen page', () => {
+  it('is not created without a terminal for input and output, or with a dumb one', () => {
     expect(terminal({ isTTY: false }).open).toBeNull();
     expect(terminal({ env: { TERM: 'dumb' } }).open).toBeNull();
   });
 
-  it('leaves the terminal as it was, once', async () => {
+  it('restores the terminal once', async () => {
     const { stdin, modes, written, screen } = terminal();
     screen?.draw(lines('one'));
     screen?.close();
@@ -39,7 +39,7 @@ describe('a page on a terminal', () => {
     expect(stdin.isPaused()).toBe(true);
     expect(stdin.listenerCount('keypress')).toBe(0);
     expect(written.text).not.toContain('late');
-    // The page of before, the cursor, lines that go on, pastes as they were.
+    // Main screen, cursor, line wrap and paste mode are restored.
     for (const mode of ['1049', '25', '7', '2004']) {
       const changes = written.text.match(new RegExp(String.raw`\u001b\[\?${mode}[hl]`, 'g')) ?? [];
       expect(new Set(changes.map((change) => change.at(-1)))).toEqual(new Set(['h', 'l']));
@@ -47,7 +47,7 @@ describe('a page on a terminal', () => {
     }
   });
 
-  it('leaves it also where the process ends over an error', async () => {
+  it('restores the terminal when the process ends with an error', async () => {
     const before = process.listenerCount('exit');
     const { modes, written, screen } = terminal();
     const [restore] = process.listeners('exit').slice(before);
@@ -59,7 +59,7 @@ describe('a page on a terminal', () => {
     expect(process.listenerCount('exit')).toBe(before);
   });
 
-  it('has as many lines as the window, and none that acts on the terminal', async () => {
+  it('fits the window, and escapes control characters', async () => {
     const { written, screen } = terminal();
     await settle();
     written.text = '';
@@ -75,7 +75,7 @@ describe('a page on a terminal', () => {
     [{}, true],
     [{ NO_COLOR: '' }, true],
     [{ NO_COLOR: '1' }, false],
-  ])('with the environment %j makes a line stand out: %s', async (env, isBold) => {
+  ])('with the environment %j highlights a line: %s', async (env, isBold) => {
     const { written, screen } = terminal({ env });
     screen?.draw({ lines: ['one', 'two'], bold: 1 });
     await settle();
@@ -83,7 +83,7 @@ describe('a page on a terminal', () => {
     screen?.close();
   });
 
-  it('reads keys, whole or in pieces', async () => {
+  it('reads keys, also when their bytes arrive in pieces', async () => {
     const { stdin, keys, screen } = terminal();
     stdin.write('jy\u001b[A\u001bOB\r\n\u007f');
     stdin.write('\u001b');
@@ -105,7 +105,7 @@ describe('a page on a terminal', () => {
     screen?.close();
   });
 
-  it('takes what is pasted, and what stands for another key, for no key', async () => {
+  it('ignores pasted text and unknown escape sequences', async () => {
     const { stdin, keys, screen } = terminal();
     stdin.write('\u001b[200~yes, please\ny\u001b[201~');
     stdin.write('\u001by\u0019\u001b[1;5A\u001b\r\u001b[1;3A');
@@ -118,7 +118,7 @@ describe('a page on a terminal', () => {
     screen?.close();
   });
 
-  it('hears when the window changes, and when the terminal is gone', async () => {
+  it('reports a change of the window size and the loss of the terminal', async () => {
     const { stdin, stdout, keys, screen } = terminal();
     stdout.emit('resize');
     stdin.end();

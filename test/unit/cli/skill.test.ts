@@ -9,11 +9,11 @@ const root = join(import.meta.dirname, '../../..');
 const page = await readFile(join(root, 'skills/sidekey/SKILL.md'), 'utf8');
 const told = new Set([...page.matchAll(/^\| `([a-z_]+)`/gm)].map(([, code]) => code));
 
-/** Those that only people meet: at the command line, and where they answer questions. */
+/** Codes that only people get: at the command line, and when they answer approvals. */
 const all = Object.keys(failures);
 const met = all.slice(0, all.indexOf('input_invalid')).filter((code) => code !== 'approval_over');
 
-test('the page has the front matter that agents look for, and is short', () => {
+test('the skill has the front matter that agents read, and is short', () => {
   const [, front = ''] = /^---\n([^]*?)\n---\n/.exec(page) ?? [];
   const { name, description } = parse(front) as { name: string; description: string };
   expect(name).toBe('sidekey');
@@ -22,12 +22,12 @@ test('the page has the front matter that agents look for, and is short', () => {
   expect(page.split('\n').length).toBeLessThan(150);
 });
 
-test('its table has every code that an agent can meet, and none besides', () => {
+test('its table has every code that an agent can get, and no other', () => {
   expect(met).toContain('internal');
   expect(told).toEqual(new Set(met));
 });
 
-test('every command in it is one', async () => {
+test('every command in it exists', async () => {
   const commands = new Set(
     [...page.matchAll(/(?:`|^|→ )sidekey ((?:[a-z]+ ?){1,2})/gm)].map(([, words = '']) => words.trim()),
   );
@@ -42,7 +42,7 @@ test('every command in it is one', async () => {
   }
 });
 
-test('what it needs is in the package', async () => {
+test('its files are in the package', async () => {
   const { files } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { files: string[] };
   expect(files).toContain('skills');
 });

@@ -4,7 +4,7 @@ import { readEnd, readSpan, spanText } from '../../../src/cli/format.ts';
 const now = Date.UTC(2027, 0, 1);
 const invalid = expect.objectContaining({ code: 'input_invalid' });
 
-describe('a span of time on the command line', () => {
+describe('a duration on the command line', () => {
   it.each([
     ['90s', 90_000],
     ['15m', 900_000],
@@ -18,7 +18,7 @@ describe('a span of time on the command line', () => {
   });
 
   it.each(['', '0s', '05m', '5', 'm', '-5m', '5 m', '5M', '1.5h', '5m5s', '9999999999s', '600w', '1h\n'])(
-    'is not %j',
+    'is refused: %j',
     (text) => {
       expect(() => readSpan('--ttl', text)).toThrow(invalid);
       expect(() => readEnd('--expires', text, now)).toThrow(invalid);
@@ -27,13 +27,13 @@ describe('a span of time on the command line', () => {
 });
 
 describe('an end on the command line', () => {
-  it('is a date that is yet to come, in UTC where no zone is said', () => {
+  it('is a date in the future, in UTC without a zone', () => {
     expect(readEnd('--expires', '2027-01-31', now)).toBe(Date.UTC(2027, 0, 31));
     expect(readEnd('--expires', '2027-01-31T12:00', now)).toBe(Date.UTC(2027, 0, 31, 12));
     expect(readEnd('--expires', '2027-01-31T12:00+02:00', now)).toBe(Date.UTC(2027, 0, 31, 10));
   });
 
-  it.each(['2027-01-01', '2026-12-31', '2999-01-01', '2027-13-01', 'tomorrow'])('is not %j', (text) => {
+  it.each(['2027-01-01', '2026-12-31', '2999-01-01', '2027-13-01', 'tomorrow'])('is refused: %j', (text) => {
     expect(() => readEnd('--expires', text, now)).toThrow(invalid);
   });
 });

@@ -32,8 +32,8 @@ const fresh = grantRecord({ name: 'work', expiresAt: null });
 
 const ended = grantRecord({ name: 'old', expiresAt: now - 1, refreshable: false });
 
-describe('the map as the start shows it', () => {
-  it('says what each entry does, with which grant, and what is missing', () => {
+describe('the domain map at the start', () => {
+  it('shows the action, grant and state of each entry, and the commands for missing grants', () => {
     const map = config({
       'api.example.com': uses('work'),
       'plain.example.com': uses('work', true),
@@ -62,7 +62,7 @@ describe('the map as the start shows it', () => {
     });
   });
 
-  it('tells what to begin with where it is empty', () => {
+  it('shows the first command when it is empty', () => {
     expect(describeMap(config({}), [], now)).toEqual({
       lines: ['No domain is in the map yet: every host is refused.'],
       missing: ['sidekey connect github --token'],

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { columns, details, table } from '../../../src/cli/format.ts';
 import { visible } from '../../../src/lib/text.ts';
 
-describe('text in columns', () => {
-  it('is as wide as the widest cell, without spaces at the ends of lines', () => {
+describe('a table', () => {
+  it('has columns as wide as the widest cell, without trailing spaces', () => {
     expect(
       table(
         ['A', 'LONG'],
@@ -15,16 +15,16 @@ describe('text in columns', () => {
     ).toBe('A      LONG\nwider  x\ny');
   });
 
-  it('takes rows of different lengths, and none at all', () => {
+  it('accepts rows of different lengths, and no rows', () => {
     expect(columns([['a'], ['bb', 'c']])).toEqual(['a', 'bb  c']);
     expect(columns([])).toEqual([]);
   });
 
-  it('shows names beside values, and leaves out what there is none of', () => {
+  it('shows names beside values, and leaves out empty values', () => {
     expect(details('title', { a: 'x', missing: null, longer: 'y' })).toBe('title\n  a       x\n  longer  y');
   });
 
-  it('never sends a control character to the terminal', () => {
+  it('escapes control characters', () => {
     expect(visible('a\u001b[31m\u0007\u009b\u200e\u202e\u2028b\n')).toBe(
       String.raw`a\u001b[31m\u0007\u009b\u200e\u202e\u2028b\u000a`,
     );

@@ -3,7 +3,7 @@ import { dateTime, duration, isoTime, readTime, relativeTime } from '../../../sr
 
 const now = Date.UTC(2026, 10, 21, 6, 0, 0);
 
-describe('a time for people', () => {
+describe('a time as text', () => {
   it.each([
     [0, 'in 0 s'],
     [89_000, 'in 89 s'],
@@ -25,7 +25,7 @@ describe('a time for people', () => {
     expect(isoTime(Number.MAX_VALUE)).toBe('');
   });
 
-  it('says how long something took', () => {
+  it('has a form for durations', () => {
     expect([duration(0), duration(11.7), duration(999), duration(3_449)]).toEqual([
       '0 ms',
       '12 ms',
@@ -35,7 +35,7 @@ describe('a time for people', () => {
   });
 });
 
-describe('a time that a person writes', () => {
+describe('a time that a person enters', () => {
   it.each([
     ['30s', now - 30_000],
     ['15m', now - 900_000],
@@ -52,7 +52,7 @@ describe('a time that a person writes', () => {
   });
 
   it.each(['', 'yesterday', '2', 'h', '-2h', '2.5h', '2026-13-01', '2026-11-20T25:00Z', '1/2/2026', '2y'])(
-    '%j is none',
+    '%j is refused',
     (text) => {
       expect(readTime(text, now)).toBeNull();
     },

@@ -6,7 +6,7 @@ import { clients } from '../../../src/clients/programs.ts';
 import { renderClientsPage } from '../../../src/clients/docs.ts';
 import { packageRoot } from '../../../src/config/locate.ts';
 
-test('the page of clients is as the tables have it; else run npm run clients', async () => {
+test('the page of clients matches the tables; else run npm run clients', async () => {
   expect(await readFile(join(packageRoot, 'docs', 'clients.md'), 'utf8')).toBe(renderClientsPage());
 });
 
@@ -14,6 +14,6 @@ const tested = clients.flatMap(({ name, seen }) =>
   seen.flatMap(({ what, test: file }) => (file === null ? [] : [{ name, what, file }])),
 );
 
-test.each(tested)('$what, of $name, was seen by a test that is there', ({ file }) => {
+test.each(tested)('$what, of $name, names an existing test', ({ file }) => {
   expect(existsSync(join(packageRoot, 'test', 'clients', `${file}.test.ts`))).toBe(true);
 });

@@ -23,32 +23,32 @@ describe('JAVA_TOOL_OPTIONS', () => {
     ]);
   });
 
-  test('keeps what is there, in front', () => {
+  test('keeps the existing value in front', () => {
     expect(javaOptions(`-Xmx1g '-Dx=a b'  -javaagent:/a.jar`, settings)).toMatch(
       /^-Xmx1g '-Dx=a b' -javaagent:\/a\.jar -Djavax\.net/,
     );
   });
 
-  test('takes the place of what it says itself, however it is quoted, and so may be set twice', () => {
+  test('replaces its own options, however they are quoted, so that it can be applied twice', () => {
     const before = `-Dhttps.proxyHost=corp '-Djavax.net.ssl.trustStore=/a b' -Dhttp."proxyPort"=1 -Xss1m`;
     const once = javaOptions(before, settings);
     expect(once).not.toMatch(/corp|\/a b|=1 /);
     expect(javaOptions(once, settings)).toBe(once);
   });
 
-  test.each([`/a b/c`, `/it's`, `/"q"`, `/both ' and "`])('holds the path %s', (file) => {
+  test.each([`/a b/c`, `/it's`, `/"q"`, `/both ' and "`])('contains the path %s', (file) => {
     const text = javaOptions('', { ...settings, trustStore: { file, password: 'x' } });
     expect(javaOption(text, 'javax.net.ssl.trustStore')).toBe(file);
     expect(javaOption(text, 'http.proxyHost')).toBe('127.0.0.1');
   });
 
-  test('of two of one name the last counts', () => {
+  test('uses the last of two options with one name', () => {
     expect(javaOption('-Da=1 -Da=2', 'a')).toBe('2');
     expect(javaOption('-Dab=1', 'a')).toBeNull();
   });
 });
 
-test('NO_PROXY in the words of Java', () => {
+test('NO_PROXY is translated to the syntax of Java', () => {
   const entries = [
     'localhost',
     '127.0.0.1',

@@ -5,7 +5,7 @@ import { parsePattern, type DomainPattern } from '../../../src/policy/domain-map
 const domains = (...texts: readonly string[]) =>
   texts.map((text) => ({ pattern: parsePattern(text) as DomainPattern }));
 
-test("the parent's entries stay, in their order and before ours, each once", () => {
+test('entries of the parent stay first and in order, each once', () => {
   const parent = { NO_PROXY: '.corp.example, 10.0.0.0/8', no_proxy: 'localhost,*.corp.example' };
   expect(mergedNoProxy(parent, ['localhost', '127.0.0.1'])).toEqual([
     '.corp.example',
@@ -17,7 +17,7 @@ test("the parent's entries stay, in their order and before ours, each once", () 
   expect(mergedNoProxy({}, [])).toEqual([]);
 });
 
-test('merging what was merged changes nothing', () => {
+test('merging twice gives the same result', () => {
   const once = mergedNoProxy({ NO_PROXY: 'a.example' }, ['localhost', '::1']);
   const text = once.join(',');
   expect(mergedNoProxy({ NO_PROXY: text, no_proxy: text }, ['localhost', '::1'])).toEqual(once);
@@ -34,7 +34,7 @@ test.each([
   ['app.localhost', ['127.0.0.1', '::1']],
   ['127.0.0.1:8080', ['localhost', '::1', '127.0.0.1:8377']],
   ['[::1]:8080', ['localhost', '127.0.0.1']],
-])('unless the domain map has something to say of it: %s', (domain, left) => {
+])('loopback is not called directly when the domain map has an entry for it: %s', (domain, left) => {
   expect(withoutProxy(domains(domain), proxy)).toEqual(left);
 });
 
@@ -44,7 +44,7 @@ test.each([
   // httpx reads `[::1]:8377` and `::1:8377` as URLs, and refuses each request for it.
   ['[::1]:8080', { host: '::1', port: 8377 }, ['localhost', '127.0.0.1', '::1']],
   ['a.example', { host: 'proxy.example', port: 80 }, ['localhost', '127.0.0.1', '::1', 'proxy.example:80']],
-])('the proxy itself is called directly where the map has %s', (domain, at, entries) => {
+])('the proxy itself is called directly when the map has %s', (domain, at, entries) => {
   expect(withoutProxy(domains(domain), at)).toEqual(entries);
 });
 

@@ -13,7 +13,7 @@ const facts = {
   chained: false,
 };
 
-test("a company's proxy is named without its password, with the setting that takes it over", () => {
+test('a parent proxy is named without its password, with the setting that configures it', () => {
   const [note = '', ...more] = parentNotes({
     ...facts,
     parent: { HTTPS_PROXY: 'http://user:hunter2@proxy.corp.example:3128' },
@@ -24,7 +24,7 @@ test("a company's proxy is named without its password, with the setting that tak
   expect(more).toEqual([]);
 });
 
-test('one without a scheme is a proxy too, and what cannot be read is not repeated', () => {
+test('a parent proxy without a scheme is named too, and an unreadable one is not repeated', () => {
   expect(parentNotes({ ...facts, parent: { https_proxy: 'corp.example:3128' } })[0]).toContain(
     'https_proxy names corp.example:3128',
   );
@@ -37,7 +37,7 @@ test.each([
   ['it is Sidekey itself', { parent: { HTTPS_PROXY: 'http://a:b@127.0.0.1:8377' } }],
   ['it is chained to', { parent: { HTTPS_PROXY: 'http://corp.example:3128' }, chained: true }],
   ['there is none', { parent: { HTTPS_PROXY: '' } }],
-])('nothing is said where %s', (_why, some) => {
+])('no note is made when %s', (_why, some) => {
   expect(parentNotes({ ...facts, ...some })).toEqual([]);
 });
 

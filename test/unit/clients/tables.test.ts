@@ -20,13 +20,13 @@ const settings = {
 const given = (parent: NodeJS.ProcessEnv, more: object = {}) =>
   clientVariables({ ...settings, parent, ...more });
 
-describe('the tables', () => {
+describe('the tables of clients', () => {
   test('name each variable and each client once', () => {
     for (const names of [variables.map(({ name }) => name), clients.map(({ name }) => name)])
       expect(names).toEqual([...new Set(names)]);
   });
 
-  test('say of each trust variable who needs it, and why', () => {
+  test('give the clients and the reason for each trust variable', () => {
     const needed = new Set<string>(clients.flatMap((client) => client.variables));
     const proxies = variables.filter(({ value }) => value === 'proxy' || value === 'no-proxy');
     const usual = variables.filter(
@@ -38,21 +38,21 @@ describe('the tables', () => {
   });
 });
 
-describe('the variables', () => {
-  test('are in upper and in lower case where programs read either', () => {
+describe('the variables for clients', () => {
+  test('are in upper and lower case when programs read either', () => {
     const set = given({});
     for (const name of ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'])
       expect(set[name]).toBe(settings.proxy.url);
     expect([set['NO_PROXY'], set['no_proxy']]).toEqual(['localhost', 'localhost']);
   });
 
-  test('give the bundle to what replaces roots, and our CA to what adds to them', () => {
+  test('give the bundle to variables that replace roots, and Sidekey’s CA to variables that add roots', () => {
     const set = given({});
     expect(set['SSL_CERT_FILE']).toBe(trust.bundleFile);
     expect(set['NODE_EXTRA_CA_CERTS']).toBe(trust.extraFile);
   });
 
-  test('take over what leads past Sidekey only where the parent has it', () => {
+  test('replace variables that lead past Sidekey only when the parent has them', () => {
     expect(Object.keys(given({}))).not.toEqual(expect.arrayContaining(['ALL_PROXY']));
     expect(
       given({ ALL_PROXY: 'socks5://corp', npm_config_proxy: 'http://corp', PIP_PROXY: '' }),
@@ -63,23 +63,23 @@ describe('the variables', () => {
     expect(given({ PIP_PROXY: '' })['PIP_PROXY']).toBeUndefined();
   });
 
-  test('leave NODE_OPTIONS and all else alone', () => {
+  test('leave NODE_OPTIONS and all others unchanged', () => {
     const parent = { NODE_OPTIONS: '--max-old-space-size=100', PATH: '/bin', LANG: 'C' };
     for (const name of Object.keys(parent)) expect(given(parent)[name]).toBeUndefined();
   });
 
-  test('show the token in URLs of the proxy alone, and so not in what Java prints', () => {
+  test('contain the token only in URLs of the proxy, and so not in the options that Java prints', () => {
     const shown = Object.entries(given({})).filter(([, value]) => value.includes('secret-token'));
     expect(shown.map(([name]) => name).filter((name) => !/proxy/i.test(name))).toEqual([]);
   });
 
-  test('keep the folders of PHP, and name ours once', () => {
+  test('keep the folders of PHP, and add Sidekey’s once', () => {
     expect(given({})['PHP_INI_SCAN_DIR']).toBe(':/t/php');
     expect(given({ PHP_INI_SCAN_DIR: '/etc/php:/x' })['PHP_INI_SCAN_DIR']).toBe('/etc/php:/x:/t/php');
     expect(given({ PHP_INI_SCAN_DIR: ':/t/php' })['PHP_INI_SCAN_DIR']).toBe(':/t/php');
   });
 
-  test('leave the settings of wget to a person who has some', () => {
+  test('leave the wget settings of a person unchanged', () => {
     expect(given({}, { trust: { ...trust, wgetFile: null } })['WGETRC']).toBeUndefined();
   });
 
@@ -93,7 +93,7 @@ describe('the variables', () => {
     expect([without['HGRCPATH'], without['APT_CONFIG']]).toEqual([undefined, undefined]);
   });
 
-  test('are the same when they are made where they are set already', () => {
+  test('are the same when they are applied twice', () => {
     const once = given({ NO_PROXY: 'corp.example', JAVA_TOOL_OPTIONS: '-Xmx1g' });
     expect(given({ ...once })).toEqual(once);
   });

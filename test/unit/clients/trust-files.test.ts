@@ -18,7 +18,7 @@ const fingerprint = (pem: string) => new X509Certificate(pem).fingerprint256;
 const fingerprintsIn = async (file: string) =>
   certificatesIn(await readFile(file, 'utf8')).map((der) => new X509Certificate(der).fingerprint256);
 
-/** The files, for a parent whose HOME has nothing in it. The user is not root, unless the test says so. */
+/** The files for a parent with an empty HOME. The user is not root by default. */
 async function written(parent: Readonly<Record<string, string>> = {}, uid = 1_000) {
   const user = vi.spyOn(process, 'getuid').mockReturnValue(uid);
   onTestFinished(() => user.mockRestore());
@@ -35,7 +35,7 @@ async function fileWith(content: string, name = 'company.pem'): Promise<string> 
 }
 
 describe('the trust files', () => {
-  test('are for everybody to read, in a folder of our own, each whole', async () => {
+  test('are readable for everybody, complete, and in Sidekey’s folder', async () => {
     const { folder, trust } = await written();
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
     for (const file of [trust.caFile, trust.bundleFile, trust.javaTrustStore.file])
@@ -53,7 +53,7 @@ describe('the trust files', () => {
     expect(trust.notes).toEqual([]);
   });
 
-  test("replace roots by the machine's and ours, and add ours alone", async () => {
+  test('replace roots by those of the machine and Sidekey’s CA, and add only Sidekey’s CA', async () => {
     const { trust } = await written();
     expect(await fingerprintsIn(trust.caFile)).toEqual([fingerprint(ours)]);
     expect(await fingerprintsIn(trust.extraFile)).toEqual([fingerprint(ours)]);
@@ -62,7 +62,7 @@ describe('the trust files', () => {
     expect(bundle.length).toBeGreaterThan(50);
   });
 
-  test('lose nothing that the parent trusted', async () => {
+  test('keep all roots that the parent trusted', async () => {
     const { trust } = await written({
       REQUESTS_CA_BUNDLE: await fileWith(company),
       NODE_EXTRA_CA_CERTS: await fileWith(extra),
@@ -70,7 +70,7 @@ describe('the trust files', () => {
     const bundle = await fingerprintsIn(trust.bundleFile);
     expect(bundle).toEqual(expect.arrayContaining([company, extra].map(fingerprint)));
     expect(bundle.length).toBeGreaterThan(50);
-    // What replaced the roots of one program is not put beside those of others.
+    // A bundle that replaced the roots of one program is not added to those of others.
     expect(await fingerprintsIn(trust.extraFile)).toEqual([ours, extra].map(fingerprint));
     const java = certificatesWithin(await readFile(trust.javaTrustStore.file));
     expect(java.map(({ fingerprint256 }) => fingerprint256)).toEqual(
@@ -78,7 +78,7 @@ describe('the trust files', () => {
     );
   });
 
-  test('are made, with a note, where a file of the parent cannot be read', async () => {
+  test('are made, with a note, when a file of the parent cannot be read', async () => {
     const folder = await tempFolder();
     const { trust } = await written({
       SSL_CERT_FILE: join(folder, 'missing.pem'),
@@ -102,7 +102,7 @@ describe('the trust files', () => {
     expect(await fingerprintsIn(again.extraFile)).toEqual([fingerprint(ours)]);
   });
 
-  test('leave wget to a person who has settings of their own, and say what is missing there', async () => {
+  test('leave the wget settings of a person unchanged, with a note of what is missing', async () => {
     const { home, folder } = await written();
     await writeFile(join(home, '.wgetrc'), 'tries = 1\n');
     const trust = await writeTrustFiles(folder, { authorityPem: ours, parent: { HOME: home } });
@@ -110,7 +110,7 @@ describe('the trust files', () => {
     expect(trust.notes).toEqual([expect.stringContaining(`ca_certificate = ${trust.bundleFile}`)]);
   });
 
-  test('keep the settings of Mercurial that are read without them, and come last', async () => {
+  test('keep the Mercurial settings that are read by default, and come last', async () => {
     const { home, folder, trust } = await written({ PATH: '/nowhere' });
     const system = ['/etc/mercurial/hgrc.d', '/etc/mercurial/hgrc'];
     const ours = join(folder, 'hgrc');
@@ -124,7 +124,7 @@ describe('the trust files', () => {
     expect((await again({ HOME: home, HGRCPATH: usual })).hgrcPath).toBe(usual);
   });
 
-  test('find what an installed Mercurial reads beside itself', async () => {
+  test('include the settings that an installed Mercurial reads from its own folder', async () => {
     const prefix = await tempFolder();
     const defaults = join(prefix, 'lib', 'python3.11', 'site-packages', 'mercurial', 'defaultrc');
     await mkdir(defaults, { recursive: true });
@@ -138,7 +138,7 @@ describe('the trust files', () => {
     ]);
   });
 
-  test('take in the settings of apt that APT_CONFIG names, also when they are made from themselves', async () => {
+  test('include the apt settings of APT_CONFIG, also when they are made from themselves', async () => {
     const own = await fileWith('APT::Color "0";', 'own apt.conf');
     const { home, folder, trust } = await written({ APT_CONFIG: own });
     const file = join(folder, 'apt.conf');
@@ -151,13 +151,13 @@ describe('the trust files', () => {
     expect(quoted.trust.aptFile).toBeNull();
   });
 
-  test('name no settings of apt for root in a private folder, which the user _apt cannot enter', async () => {
+  test('contain no apt settings for root in a private folder, which the user _apt cannot enter', async () => {
     const { folder, trust } = await written({}, 0);
     expect(trust.aptFile).toBeNull();
     expect(await readdir(folder)).not.toContain('apt.conf');
   });
 
-  test('say which file cannot be written', async () => {
+  test('name the file that cannot be written', async () => {
     const file = await fileWith('');
     await expect(
       writeTrustFiles(join(file, 'trust'), { authorityPem: ours, parent: {} }),
@@ -183,12 +183,12 @@ const fingerprintsOf = async (store: Buffer) =>
   certificatesWithin(store).map(({ fingerprint256 }) => fingerprint256);
 
 describe('the roots of Java', () => {
-  test.skipIf(noKeytool)('are found in a JKS (skipped where there is no keytool)', async () => {
+  test.skipIf(noKeytool)('are read from a JKS file (skipped without keytool)', async () => {
     const found = await javaRoots({ JAVA_HOME: await jdkWith(await readFile(await keystore('JKS'))) });
     expect(found.roots?.map(fingerprint)).toEqual([fingerprint(company)]);
   });
 
-  test('are found in the PKCS #12 without encryption that a JDK has', async () => {
+  test('are read from the PKCS #12 file without encryption of a JDK', async () => {
     const { trust } = await written();
     const store = await readFile(trust.javaTrustStore.file);
     const found = await javaRoots({ JAVA_HOME: await jdkWith(store) });
@@ -196,7 +196,7 @@ describe('the roots of Java', () => {
     expect(found.roots?.length).toBeGreaterThan(50);
   });
 
-  test('are those of the trust store that JAVA_TOOL_OPTIONS names, before those of the JDK', async () => {
+  test('are those of the trust store in JAVA_TOOL_OPTIONS before those of the JDK', async () => {
     const { trust } = await written();
     const parent = {
       JAVA_HOME: '/nowhere',
@@ -205,7 +205,7 @@ describe('the roots of Java', () => {
     expect((await javaRoots(parent)).roots?.map(fingerprint)).toContain(fingerprint(ours));
   });
 
-  test("are the machine's where a store shows none, and a person's own store is said to", async () => {
+  test('are those of the machine when a store has none, with a note for a person’s own store', async () => {
     const file = await fileWith('encrypted', 'store.p12');
     const found = await javaRoots({ JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${file}` });
     expect(found).toEqual({ roots: null, notes: [expect.stringContaining(file)] });
@@ -216,7 +216,7 @@ describe('the roots of Java', () => {
     expect(await javaRoots({ PATH: '' })).toEqual({ roots: null, notes: [] });
   });
 
-  test('are read from the JDK that the java of the PATH belongs to', async () => {
+  test('are read from the JDK of the java in the PATH', async () => {
     const { trust } = await written();
     const home = await jdkWith(await readFile(trust.javaTrustStore.file));
     await mkdir(join(home, 'bin'));
@@ -225,7 +225,7 @@ describe('the roots of Java', () => {
     expect((await javaRoots({ PATH: `/nowhere:${join(home, 'bin')}` })).roots).not.toBeNull();
   });
 
-  test('hold no certificate that is cut', () => {
+  test('contain no truncated certificate', () => {
     const der = new X509Certificate(company).raw;
     const store = Buffer.concat([Buffer.from([0x30, 0x82]), der, Buffer.from('x'), der.subarray(0, -1)]);
     expect(certificatesWithin(store).map(({ fingerprint256 }) => fingerprint256)).toEqual([
@@ -234,7 +234,7 @@ describe('the roots of Java', () => {
   });
 });
 
-test('real roots and a leaf are told apart from what only looks like them', () => {
+test('roots and leaves are distinguished from data that only resembles them', () => {
   const authority = makeAuthority('A', validFor(30, Date.now()));
   const leaf = issueLeaf(authority, 'a.test', validFor(30, Date.now()));
   const all = [authority.cert, leaf.cert, ...rootCertificates.slice(0, 20)].map(

@@ -16,8 +16,8 @@ const providers = [
 const ask = (facts: Partial<WithheldFacts>) =>
   withheld({ parent: {}, providers, reachable: new Set(), ...facts });
 
-describe('credentials of the parent', () => {
-  test('are taken though no grant takes their place, and the command that would is said', () => {
+describe('credentials in the environment of the parent', () => {
+  test('are removed also without a grant, and the note has the connect command', () => {
     expect(ask({ parent: { OPENAI_API_KEY: 'real', PATH: '/bin' } })).toEqual({
       remove: ['OPENAI_API_KEY'],
       set: {},
@@ -25,7 +25,7 @@ describe('credentials of the parent', () => {
     });
   });
 
-  test('are replaced where a grant does, also where the parent had none', () => {
+  test('are replaced by a placeholder when a grant exists, also when the parent had none', () => {
     const { remove, set, notes } = ask({
       parent: { GITHUB_TOKEN: 'real', GH_ENTERPRISE_TOKEN: 'real' },
       reachable: new Set(['github']),
@@ -35,12 +35,12 @@ describe('credentials of the parent', () => {
     expect(notes).toEqual([]);
   });
 
-  test('of one variable that several providers read, the one that is reached counts', () => {
+  test('in a variable of several providers are replaced for the provider that is reachable', () => {
     const facts = { parent: { GITHUB_TOKEN: 'real' }, reachable: new Set(['github-app']) };
     expect(ask(facts)).toEqual({ remove: [], set: { GITHUB_TOKEN: 'ghs_placeholder' }, notes: [] });
   });
 
-  test('stay where they are to be kept, as they are', () => {
+  test('stay unchanged when they are to be kept', () => {
     const kept = ask({
       parent: { GITHUB_TOKEN: 'real', SIDEKEY_X: 'real', REF: 'real' },
       reachable: new Set(['github']),
@@ -51,7 +51,7 @@ describe('credentials of the parent', () => {
   });
 });
 
-test("Sidekey's own secrets are taken: what the config refers to, and SIDEKEY_ variables but for places", () => {
+test('secrets of Sidekey itself are removed: references of the config, and SIDEKEY_ variables except paths', () => {
   const parent = {
     CORP_PROXY_PASSWORD: 'real',
     SIDEKEY_P12_PASSWORD: 'real',
@@ -68,6 +68,6 @@ test("Sidekey's own secrets are taken: what the config refers to, and SIDEKEY_ v
   ]);
 });
 
-test('no value is ever repeated in a note', () => {
+test('no value is repeated in a note', () => {
   expect(JSON.stringify(ask({ parent: { OPENAI_API_KEY: 'real-secret' } }))).not.toContain('real-secret');
 });

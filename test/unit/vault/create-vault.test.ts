@@ -14,7 +14,7 @@ const purposes: readonly MacPurpose[] = [
 ];
 
 describe('a vault', () => {
-  it('opens what another vault of the same key sealed', () => {
+  it('opens records that another vault with the same key sealed', () => {
     const bytes = randomBytes(32);
     const sealed = createVault(masterKey(bytes)).seal('grant/1/1', Buffer.from('token'));
     expect(createVault(masterKey(bytes)).open('grant/1/1', sealed).toString()).toBe('token');
@@ -41,7 +41,7 @@ describe('a vault', () => {
     expect(new Set(purposes.map((purpose) => vault.mac(purpose, 'line'))).size).toBe(purposes.length);
   });
 
-  it('shows its key id and nothing else when it is printed', () => {
+  it('prints as its key id only', () => {
     const bytes = randomBytes(32);
     const vault = createVault(masterKey(bytes));
     expect(JSON.parse(JSON.stringify(vault))).toEqual({ keyId: vault.keyId });

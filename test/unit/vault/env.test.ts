@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { readKeyVariable } from '../../../src/vault/key-source.ts';
 
 describe('a master key in the environment', () => {
-  it('may be base64, base64url or hex', () => {
-    // All ones: the bytes whose base64 has both characters in which the two alphabets differ.
+  it('is accepted in base64, base64url or hex', () => {
+    // All ones: base64 of these bytes has both characters in which the two alphabets differ.
     for (const bytes of [randomBytes(32), Buffer.alloc(32, 0xff), Buffer.alloc(32, 0xfb)]) {
       for (const text of [
         bytes.toString('base64'),
@@ -19,19 +19,19 @@ describe('a master key in the environment', () => {
     }
   });
 
-  it('is taken out of the environment, good or bad', () => {
+  it('is removed from the environment, valid or not', () => {
     for (const text of [randomBytes(32).toString('base64'), 'not a key']) {
       const env: Record<string, string | undefined> = { KEY: text, OTHER: 'stays' };
       try {
         readKeyVariable('KEY', env);
       } catch {
-        // The bad one.
+        // The invalid key.
       }
       expect(env).toEqual({ OTHER: 'stays' });
     }
   });
 
-  it('that is missing is named, with the way to make one', () => {
+  it('that is missing is reported with the command that makes one', () => {
     for (const env of [{}, { KEY: '' }, { KEY: '  ' }]) {
       expect(() => readKeyVariable('KEY', env)).toThrow(
         expect.objectContaining({ code: 'secret_missing', message: expect.stringContaining('KEY') }),
@@ -39,7 +39,7 @@ describe('a master key in the environment', () => {
     }
   });
 
-  it('of another length or alphabet is refused, without a word of it in the message', () => {
+  it('of another length or alphabet is refused, without its text in the message', () => {
     for (const text of [
       randomBytes(31).toString('base64'),
       randomBytes(33).toString('base64'),

@@ -14,7 +14,7 @@ describe('a sealed record', () => {
     expect(envelopeOverhead).toBe(100);
   });
 
-  it('has fresh nonces and a fresh data key each time', () => {
+  it('has a new nonce and a new data key each time', () => {
     const seals = Array.from({ length: 50 }, () =>
       Buffer.from(sealEnvelope(wrapKey, context, Buffer.from('token'))),
     );
@@ -23,13 +23,13 @@ describe('a sealed record', () => {
     expect([part(12, 24), part(24, 56), part(72, 84), part(100, 105)]).toEqual([50, 50, 50, 50]);
   });
 
-  it('opens where its bytes lie inside a longer buffer', () => {
+  it('opens from a part of a longer buffer', () => {
     const sealed = sealEnvelope(wrapKey, context, Buffer.from('token'));
     const longer = Buffer.concat([Buffer.alloc(7), sealed, Buffer.alloc(9)]);
     expect(openEnvelope(wrapKey, context, longer.subarray(7, 7 + sealed.length)).toString()).toBe('token');
   });
 
-  it('does not let its wrap and its payload stand in for those of another seal', () => {
+  it('does not open with the wrapped key or the payload of another record', () => {
     const one = Buffer.from(sealEnvelope(wrapKey, context, Buffer.from('token')));
     const two = Buffer.from(sealEnvelope(wrapKey, context, Buffer.from('other')));
     const mixed = Buffer.concat([one.subarray(0, 72), two.subarray(72)]);
@@ -38,7 +38,7 @@ describe('a sealed record', () => {
     );
   });
 
-  it('names the keys, and no content, when another key sealed it', () => {
+  it('names the key ids, and no content, when another key sealed it', () => {
     const sealed = sealEnvelope(wrapKey, context, Buffer.from('hunter2'));
     const other = { key: createSecretKey(randomBytes(32)), id: Buffer.from('8899aabbccddeeff', 'hex') };
     expect(() => openEnvelope(other, context, sealed)).toThrow(
@@ -50,7 +50,7 @@ describe('a sealed record', () => {
     );
   });
 
-  it('cannot be made for a context that UTF-8 cannot tell from another', () => {
+  it('is refused for a context that is not well-formed Unicode', () => {
     expect(() => sealEnvelope(wrapKey, 'grant/\ud800', Buffer.from('token'))).toThrow(
       expect.objectContaining({ code: 'internal' }),
     );

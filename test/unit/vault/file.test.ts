@@ -6,7 +6,7 @@ import { createKeyFile, readKeyFile } from '../../../src/vault/key-source.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 describe('the key file', () => {
-  it('says what it is, and holds 32 random bytes', async () => {
+  it('has a header, and 32 random bytes', async () => {
     const path = join(await tempFolder(), 'master.key');
     const key = await createKeyFile(path);
     const lines = (await readFile(path, 'utf8')).split('\n');
@@ -15,17 +15,17 @@ describe('the key file', () => {
     expect(key.export()).toHaveLength(32);
   });
 
-  it('is read back as the key it was made with', async () => {
+  it('reads back as the key it was created with', async () => {
     const path = join(await tempFolder(), 'master.key');
     const key = await createKeyFile(path);
     expect((await readKeyFile(path))?.equals(key)).toBe(true);
   });
 
-  it('that is missing is no key, and no fault', async () => {
+  it('gives null when it is missing', async () => {
     expect(await readKeyFile(join(await tempFolder(), 'master.key'))).toBeNull();
   });
 
-  it('is one key, however many make it at once', async () => {
+  it('is created once by concurrent processes', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'deep', 'down', 'master.key');
     const keys = await Promise.all(Array.from({ length: 20 }, () => createKeyFile(path)));
@@ -33,7 +33,7 @@ describe('the key file', () => {
     expect(await readdir(join(folder, 'deep', 'down'))).toEqual(['master.key']);
   });
 
-  it('is never overwritten, whatever it holds', async () => {
+  it('is never overwritten, whatever it contains', async () => {
     const folder = await tempFolder();
     for (const content of ['', 'garbage', `# a comment only\n`]) {
       const path = join(folder, `key-${content.length}`);
@@ -44,7 +44,7 @@ describe('the key file', () => {
     expect(await readdir(folder)).toHaveLength(3);
   });
 
-  it('that holds anything but one key is refused, without a word of it in the message', async () => {
+  it('is refused without its content in the message when it contains anything but one key', async () => {
     const folder = await tempFolder();
     const text = randomBytes(32).toString('base64url');
     const contents = [
@@ -55,7 +55,7 @@ describe('the key file', () => {
       `${text}\n${text}`,
       `key: ${text}`,
       `${text.slice(0, 42)}!`,
-      // 43 characters whose last one has bits that 32 bytes do not have.
+      // 43 characters; the last one has bits beyond 32 bytes.
       `${'B'.repeat(42)}B`,
       'A'.repeat(43),
       `${'# padding\n'.repeat(1000)}${text}`,
@@ -71,27 +71,27 @@ describe('the key file', () => {
     }
   });
 
-  it('may have comments, blank lines and the line ends of Windows around its key', async () => {
+  it('may have comments, blank lines and CRLF around its key', async () => {
     const path = join(await tempFolder(), 'master.key');
     const bytes = randomBytes(32);
     await writeFile(path, `# mine\r\n\r\n  ${bytes.toString('base64url')}  \r\n# end\r\n`, { mode: 0o600 });
     expect((await readKeyFile(path))?.export().equals(bytes)).toBe(true);
   });
 
-  it('may be reached through a link', async () => {
+  it('may be a symlink', async () => {
     const folder = await tempFolder();
     const key = await createKeyFile(join(folder, 'real.key'));
     await symlink(join(folder, 'real.key'), join(folder, 'master.key'));
     expect((await readKeyFile(join(folder, 'master.key')))?.equals(key)).toBe(true);
   });
 
-  it('is not a folder', async () => {
+  it('is refused when it is a folder', async () => {
     const path = join(await tempFolder(), 'master.key');
     await mkdir(path);
     await expect(readKeyFile(path)).rejects.toMatchObject({ code: 'key_invalid' });
   });
 
-  it('that cannot be made is a clear failure', async () => {
+  it('is reported when it cannot be created', async () => {
     const folder = await tempFolder();
     await writeFile(join(folder, 'file'), '');
     await expect(createKeyFile(join(folder, 'file', 'master.key'))).rejects.toMatchObject({

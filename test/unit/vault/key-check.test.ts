@@ -6,7 +6,7 @@ import { createVault, sealKeyCheck, verifyKeyCheck } from '../../../src/vault/va
 const vault = createVault(masterKey(randomBytes(32)));
 
 describe('the key check of a store', () => {
-  it('passes with the key it was sealed with', () => {
+  it('passes with the key that sealed it', () => {
     expect(() => verifyKeyCheck(vault, sealKeyCheck(vault), '/data/sidekey.db')).not.toThrow();
   });
 
@@ -20,7 +20,7 @@ describe('the key check of a store', () => {
     );
   });
 
-  it('does not pass where it was changed, cut, or is some other sealed record', () => {
+  it('is refused when it was changed, truncated, or is another sealed record', () => {
     const check = sealKeyCheck(vault);
     const changed = Uint8Array.from(check);
     changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1;

@@ -6,7 +6,7 @@ import { createLineMac } from '../../../src/vault/vault.ts';
 const anyKey = uint8Array({ minLength: 1, maxLength: 64 });
 const anyData = oneof(string({ unit: 'binary', maxLength: 3_000 }), uint8Array({ maxLength: 9_000 }));
 
-test('is HMAC-SHA256, whatever was hashed before', () => {
+test('the line MAC equals HMAC-SHA256, whatever was hashed before', () => {
   assert(
     property(anyKey, array(anyData, { minLength: 1, maxLength: 4 }), (bytes, texts) => {
       const key = createSecretKey(bytes);
@@ -16,6 +16,6 @@ test('is HMAC-SHA256, whatever was hashed before', () => {
   );
 });
 
-test('takes no key that is more than a block', () => {
+test('the line MAC refuses a key longer than a block', () => {
   expect(() => createLineMac(createSecretKey(Buffer.alloc(65, 1)))).toThrow(RangeError);
 });

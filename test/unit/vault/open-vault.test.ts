@@ -12,7 +12,7 @@ afterEach(() => {
 });
 
 describe('opening the vault', () => {
-  it('makes the key file where it may, and finds the same key the next time', async () => {
+  it('creates the key file when it may, and finds the same key the next time', async () => {
     const path = join(await tempFolder(), 'data', 'master.key');
     const first = await openVault({ source: 'file', path }, { mayCreate: true, store });
     const again = await openVault({ source: 'file', path }, { mayCreate: false, store });
@@ -20,7 +20,7 @@ describe('opening the vault', () => {
     expect(again.open('a', first.seal('a', Buffer.from('token'))).toString()).toBe('token');
   });
 
-  it('does not make a new key where the store needs the lost one', async () => {
+  it('does not create a new key when the store needs the lost one', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'master.key');
     await expect(openVault({ source: 'file', path }, { mayCreate: false, store })).rejects.toMatchObject({
@@ -30,7 +30,7 @@ describe('opening the vault', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('takes the key from the environment, and out of it', async () => {
+  it('reads the key from the environment, and removes it there', async () => {
     vi.stubEnv('SIDEKEY_TEST_KEY', randomBytes(32).toString('base64'));
     const vault = await openVault({ source: 'env', name: 'SIDEKEY_TEST_KEY' }, { mayCreate: true, store });
     expect(vault.keyId).toMatch(/^[0-9a-f]{16}$/);

@@ -4,7 +4,7 @@ import type { Vault } from '../../../src/vault/vault.ts';
 
 type SealingVault = Pick<Vault, 'keyId' | 'seal' | 'open'>;
 
-/** A vault with a master key of its own: AES-256-GCM over the context, without data keys. */
+/** A vault with its own master key: AES-256-GCM with the context as associated data, without data keys. */
 export function vaultForTest(): SealingVault {
   const key = randomBytes(32);
   const id = createHash('sha256').update(key).digest().subarray(0, 8);

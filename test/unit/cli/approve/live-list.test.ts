@@ -11,7 +11,7 @@ const entry = (id: string, lease: string | null = null): Approval => ({
 });
 const [a, b, c] = [entry('a'), entry('b', 'lease-1'), entry('c')] as const;
 const listOf = (...entries: readonly Approval[]) => update(emptyList, entries, time);
-/** Presses keys on a page that shows the selected entry in full, and answers with the last that came of it. */
+/** Presses keys while the selected entry is shown in full; returns the last result. */
 const pressed = (list: LiveList, keys: readonly string[], now = later) => {
   let result: ReturnType<typeof press> = { list, act: null };
   for (const key of keys) result = press(result.list, key, now, result.list.selected);
@@ -20,7 +20,7 @@ const pressed = (list: LiveList, keys: readonly string[], now = later) => {
 const answered = (id: string, said: unknown) => ({ kind: 'answer', id, said });
 
 describe('the live list', () => {
-  it('begins with the first request, and goes where the person wants', () => {
+  it('selects the first request, and moves with j, k and the arrow keys', () => {
     const list = listOf(a, b, c);
     expect(list.selected).toBe('a');
     const chosen = (...keys: readonly string[]) => pressed(list, keys).list.selected;
@@ -30,12 +30,12 @@ describe('the live list', () => {
     expect(chosen('j', 'up', 'up')).toBe('a');
   });
 
-  it('has what waits now, and neither what was answered nor what is over', () => {
+  it('contains pending approvals, and neither answered nor expired ones', () => {
     const list = update(listOf(a, b, c), [{ ...a, answer: no(time) }, b, { ...c, expiresAt: later }], later);
     expect(list.entries.map(({ id }) => id)).toEqual(['b']);
   });
 
-  it('has none whose proxy has died', () => {
+  it('leaves out approvals whose proxy has died', () => {
     const list = update(listOf(a, b), [{ ...a, aliveUntil: later }, b], later);
     expect(list.entries.map(({ id }) => id)).toEqual(['b']);
   });
@@ -44,11 +44,11 @@ describe('the live list', () => {
     ['y', 'b', 'once'],
     ['l', 'b', 'lease'],
     ['n', 'b', 'deny'],
-  ])('takes %s for the selected request', (key, id, said) => {
+  ])('the key %s answers the selected request', (key, id, said) => {
     expect(pressed(listOf(a, b, c), ['j', key]).act).toEqual(answered(id, said));
   });
 
-  it('offers the lease only where there is one', () => {
+  it('refuses the lease as reach when the request has no lease', () => {
     expect(pressed(listOf(a), ['l'])).toMatchObject({ act: null, list: { note: 'a comes under no lease.' } });
   });
 
@@ -57,11 +57,11 @@ describe('the live list', () => {
     [['2', 'h', 'return'], 7_200_000],
     [['2', 'h', 'backspace', 'm', 'return'], 120_000],
     [['y', 'n', 'q', 'l', 't', '9', '0', 's', 'return'], 90_000],
-  ])('asks for a time: %j', (keys, forMs) => {
+  ])('the key t reads a duration: %j', (keys, forMs) => {
     expect(pressed(listOf(a), ['t', ...keys]).act).toEqual(answered('a', { forMs }));
   });
 
-  it('takes no time that is none, and goes back to the list', () => {
+  it('refuses an invalid duration, and Escape returns to the list', () => {
     const wrong = pressed(listOf(a), ['t', '5', 'return']);
     expect(wrong).toMatchObject({ act: null, list: { asking: { id: 'a', span: '5' } } });
     expect(wrong.list.note).toContain('15m');
@@ -70,24 +70,24 @@ describe('the live list', () => {
     expect(pressed(back.list, ['y']).act).toEqual(answered('a', 'once'));
   });
 
-  it.each(['q', 'interrupt'])('is left with %s', (key) => {
+  it.each(['q', 'interrupt'])('the key %s leaves it', (key) => {
     expect(pressed(listOf(a), [key]).act).toEqual({ kind: 'leave' });
     expect(pressed(emptyList, [key]).act).toEqual({ kind: 'leave' });
   });
 
-  it('is left with Ctrl-C also while a time is asked for', () => {
+  it('Ctrl-C leaves it also while a duration is entered', () => {
     expect(pressed(listOf(a), ['t', 'interrupt']).act).toEqual({ kind: 'leave' });
   });
 
-  it('takes no other key, and no answer where nothing waits', () => {
+  it('ignores other keys, and answers while the list is empty', () => {
     for (const key of ['x', 'Y', 'return', 'escape', '1']) expect(pressed(listOf(a), [key]).act).toBeNull();
     for (const key of ['y', 'l', 't', 'n', 'j']) expect(pressed(emptyList, [key]).act).toBeNull();
   });
 });
 
-describe('a key that comes right after the list has changed', () => {
-  it('answers nothing where another request came under the cursor by itself', () => {
-    // a is over in the moment in which the person presses y.
+describe('a key just after the list has changed', () => {
+  it('does not answer when another request moved to the selected row', () => {
+    // Entry a expires just before the person presses y.
     const list = update(listOf(a, b, c), [b, c], later);
     expect(list.selected).toBe('b');
     for (const key of ['y', 'l', 't', 'n']) {
@@ -98,12 +98,12 @@ describe('a key that comes right after the list has changed', () => {
     expect(pressed(list, ['y'], later + settleMs).act).toEqual(answered('b', 'once'));
   });
 
-  it('answers nothing where the first request has just come', () => {
+  it('does not answer when the first request has just appeared', () => {
     const list = update(update(emptyList, [], time), [a], later);
     expect(pressed(list, ['y'], later).act).toBeNull();
   });
 
-  it('answers where the person chose that request, and where others came and went around it', () => {
+  it('answers when the person selected the request, or when only other rows changed', () => {
     const list = update(listOf(a, b, c), [b, c], later);
     expect(pressed(list, ['j', 'y'], later + settleMs).act).toEqual(answered('c', 'once'));
     const around = update(pressed(listOf(a, b), ['j']).list, [b, c], later);
@@ -111,19 +111,19 @@ describe('a key that comes right after the list has changed', () => {
     expect(pressed(around, ['y'], later).act).toEqual(answered('b', 'once'));
   });
 
-  it('is no time for another request: the question for it ends with its request', () => {
+  it('does not apply a duration to another request: the input ends with its request', () => {
     const asking = pressed(listOf(a, b), ['t', '1', 'h']).list;
     const list = update(asking, [b], later);
     expect(list).toMatchObject({ asking: null, selected: 'b', note: 'a waits no longer.' });
     expect(pressed(list, ['return'], later + settleMs).act).toBeNull();
   });
 
-  it('answers where the clock was set back', () => {
+  it('answers after the clock was set back', () => {
     expect(pressed(listOf(a), ['y'], time - 1_000_000).act).toEqual(answered('a', 'once'));
   });
 });
 
-it('answers no request that is not on the screen in full', () => {
+it('a request that is not shown in full cannot be answered', () => {
   const list = listOf(a, b);
   for (const shown of [null, 'b']) {
     for (const key of ['y', 'n', 't']) expect(press(list, key, later, shown).act).toBeNull();

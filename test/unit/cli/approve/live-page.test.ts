@@ -14,7 +14,7 @@ const entry = (id: string, fields: Partial<Approval> = {}): Approval => ({
 const listOf = (...entries: readonly Approval[]): LiveList => update(emptyList, entries, time);
 
 describe('the page of the live list', () => {
-  it('says everything of the selected request, and what each answer means', () => {
+  it('shows all facts of the selected request, and the effect of each answer', () => {
     const who = { grantId: 'grant', agent: 'ci', lease: '7b1d2d5c-0000', ruleKey: 'rule' };
     const first = entry('aaaa0000', { who, purpose: 'nightly', reason: 'a duplicate', ruleName: 'deletes' });
     const page = livePage(listOf(first, entry('bbbb0000')), time, size);
@@ -41,13 +41,13 @@ describe('the page of the live list', () => {
     ]);
   });
 
-  it('shows the query, and says that there is a body, which it does not show', () => {
+  it('shows the query, and says that a body exists and is not shown', () => {
     const { lines } = livePage(listOf({ ...entry('aaaa0000'), query: 'a=b', bodyBytes: 5_000 }), time, size);
     const at = lines.indexOf('  request  DELETE https://api.github.com/repos/acme/x?a=b');
     expect(lines[at + 1]).toBe('  with     5,000 bytes of body, which is not shown');
   });
 
-  it('offers no lease where there is none, and asks for a time in so many words', () => {
+  it('offers no lease without a lease, and asks for a duration in words', () => {
     const list = listOf(entry('aaaa0000'));
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
@@ -61,7 +61,7 @@ describe('the page of the live list', () => {
     expect(typed).toContain('For how long? 2h_');
   });
 
-  it('keeps the selected request on the page, of however many', () => {
+  it('keeps the selected request visible in a list of any length', () => {
     const entries = Array.from({ length: 50 }, (_, index) =>
       entry(`aaaa00${String(index).padStart(2, '0')}`),
     );
@@ -74,13 +74,13 @@ describe('the page of the live list', () => {
     }
   });
 
-  it('shows no request in full where there is no room for it', () => {
+  it('shows no request in full when the window is too small', () => {
     const page = livePage(listOf(entry('aaaa0000')), time, { columns: 80, rows: 10 });
     expect(page).toMatchObject({ shown: null });
     expect(page.lines).toEqual(['1 waiting. Make the window larger to answer (q leaves).']);
   });
 
-  it('says what comes where nothing waits', () => {
+  it('shows what to expect when the list is empty', () => {
     const page = livePage({ ...emptyList, note: 'Denied x.' }, time, size);
     expect(page).toMatchObject({ shown: null });
     expect(page.lines[0]).toBe('Nothing waits for you.');

@@ -9,7 +9,7 @@ import { manualTime, settle } from '../../lib/manual-time.ts';
 const start = 1_700_000_000_000;
 const entry = (id: string): Approval => ({ ...question({ id, who: { grantId: 'grant' } }), answer: null });
 
-/** The live list, with what waits in `waiting`. */
+/** The live list, with the pending approvals in `waiting`. */
 function opened(...waiting: Approval[]) {
   const time = manualTime(start);
   const said: [id: string, said: unknown][] = [];
@@ -73,8 +73,8 @@ function opened(...waiting: Approval[]) {
   return it;
 }
 
-describe('the live list of a terminal', () => {
-  it('shows what comes and goes, and how long it still waits', async () => {
+describe('the live list in a terminal', () => {
+  it('shows new and removed requests, and the time left for each', async () => {
     const list = opened();
     await settle();
     expect(list.page()).toContain('Nothing waits for you.');
@@ -85,7 +85,7 @@ describe('the live list of a terminal', () => {
     expect(list.page()).toContain('> aaaa0000   3:00  a local caller');
     await list.wait(19_000);
     expect(list.page()).toContain('aaaa0000   2:41');
-    // Nobody took it back: its time is over by the clock.
+    // It was not withdrawn: its time limit has passed.
     await list.wait(161_000);
     expect(list.page()).toContain('Nothing waits for you.');
     await list.press('q');
@@ -93,7 +93,7 @@ describe('the live list of a terminal', () => {
     expect(list.isClosed).toBe(true);
   });
 
-  it('is drawn again only where something has changed, or the window has', async () => {
+  it('is redrawn only when its contents or the window size change', async () => {
     const list = opened();
     await list.wait(10_000);
     expect(list.pages).toHaveLength(1);
@@ -102,14 +102,14 @@ describe('the live list of a terminal', () => {
     await list.press('q');
   });
 
-  it('gives the answer to the request that was shown, and says in the end what was done', async () => {
+  it('answers the request that was shown, and reports the answers at the end', async () => {
     const list = opened(entry('aaaa0000'), entry('bbbb0000'));
     await list.wait(settleMs);
     await list.press('j', 'y');
     expect(list.said).toEqual([['bbbb0000', 'once']]);
     expect(list.page()).toContain('Answered bbbb0000.');
     expect(list.page()).toContain('> aaaa0000');
-    // A second press of the same key is not meant for the next request.
+    // A repeated key must not answer the next request.
     await list.press('y');
     expect(list.said).toHaveLength(1);
     await list.wait(settleMs);
@@ -118,7 +118,7 @@ describe('the live list of a terminal', () => {
     expect(await list.left).toEqual(['Answered bbbb0000.', 'Answered aaaa0000.']);
   });
 
-  it('takes no key while an answer is under way, and ends only after it', async () => {
+  it('ignores keys while an answer is being written, and ends only after it', async () => {
     const list = opened(entry('aaaa0000'), entry('bbbb0000'));
     const answer = Promise.withResolvers<string>();
     list.answer = () => answer.promise;
@@ -131,7 +131,7 @@ describe('the live list of a terminal', () => {
     expect(await list.left).toEqual(['Answered.']);
   });
 
-  it('says why an answer was not taken, and goes on', async () => {
+  it('shows why an answer was not accepted, and continues', async () => {
     const list = opened(entry('aaaa0000'));
     list.answer = () =>
       Promise.reject(new SidekeyError('approval_over', 'It was answered before: no, by bob.'));
@@ -142,7 +142,7 @@ describe('the live list of a terminal', () => {
     expect(await list.left).toEqual([]);
   });
 
-  it('answers nothing in a window that is too small to show the request, and then does', async () => {
+  it('answers nothing in a window too small for the request, and answers after it grows', async () => {
     const list = opened(entry('aaaa0000'));
     list.size = { columns: 40, rows: 6 };
     await list.wait(settleMs);
@@ -157,7 +157,7 @@ describe('the live list of a terminal', () => {
   });
 
   it.each(['press', 'signal', 'failure', 'fault'] as const)(
-    'leaves the terminal as it was, and no timer, after a %s',
+    'restores the terminal and leaves no timer after a %s',
     async (how) => {
       const list = opened(entry('aaaa0000'));
       await list.wait(settleMs);

@@ -20,8 +20,8 @@ const request = {
 
 const told = (...lines: AuditLine[]) => lines.map(lineFormat(lines, (id) => (id === 'id-1' ? 'work' : id)));
 
-describe('an event for a person', () => {
-  it('says of a request who asked for what, with which grant, and how it ended', () => {
+describe('an audit event as text', () => {
+  it('of a request shows agent, request, grant and result', () => {
     expect(
       told(
         line({ ...request, event: 'access', outcome: 'allow' }),
@@ -47,7 +47,7 @@ describe('an event for a person', () => {
     ]);
   });
 
-  it('says of what is no request what it is about and why', () => {
+  it('of another kind shows its subject and reason', () => {
     expect(
       told(
         line({ event: 'domain.changed', host: '*.example.com', outcome: 'allow', reason: 'tunnel' }),
@@ -69,7 +69,7 @@ describe('an event for a person', () => {
     ]);
   });
 
-  it('marks plain http, and leaves out the port that the scheme has anyway', () => {
+  it('marks plain http, and leaves out the default port', () => {
     const [plain, other] = told(
       line({ ...request, scheme: 'http', port: 80, event: 'access' }),
       line({ ...request, scheme: 'http', port: 443, event: 'access' }),
@@ -78,7 +78,7 @@ describe('an event for a person', () => {
     expect(other).toContain('GET http://api.example.com:443/user');
   });
 
-  it('keeps the columns of short lines where a path is very long', () => {
+  it('keeps the columns of short lines with a very long path', () => {
     const [long, short] = told(
       line({ ...request, path: `/${'x'.repeat(500)}`, event: 'access' }),
       line({ ...request, event: 'access' }),
@@ -87,7 +87,7 @@ describe('an event for a person', () => {
     expect(short?.length).toBeLessThan(120);
   });
 
-  it('shows control characters of a path or a reason', () => {
+  it('escapes control characters of a path or a reason', () => {
     const [text] = told(line({ ...request, path: '/\u001b[2J', event: 'access' }));
     expect(text).toContain(String.raw`/\u001b[2J`);
     expect(text).not.toContain('\u001b');

@@ -7,7 +7,7 @@ const provider = aProvider({
   domains: ['api.acme.test'],
 });
 
-describe('the audience', () => {
+describe('the audience of a connected grant', () => {
   test('is that of the provider', () => {
     expect(planDomains({}, provider, null)).toEqual({
       audience: provider.audience,
@@ -19,7 +19,7 @@ describe('the audience', () => {
     });
   });
 
-  test('keeps what it was widened to before', () => {
+  test('keeps hosts that were added before', () => {
     const before = ['api.acme.test', '*.files.acme.test', 'other.test'];
     expect(planDomains({}, provider, before)).toMatchObject({
       audience: before,
@@ -33,7 +33,7 @@ describe('the audience', () => {
     });
   });
 
-  test('that was narrower grows to that of the provider, and this is said', () => {
+  test('grows to that of the provider, and reports the added hosts', () => {
     expect(planDomains({}, provider, ['api.acme.test'])).toMatchObject({
       audience: provider.audience,
       grown: ['*.files.acme.test'],
@@ -41,8 +41,8 @@ describe('the audience', () => {
   });
 });
 
-describe('hosts that a person names', () => {
-  test('stand for themselves, each once, however they are written', () => {
+describe('hosts of --allowed-domains', () => {
+  test('are normalized, each once', () => {
     const allowedDomains = ['API.acme.test.', 'api.acme.test,eu.files.acme.test'];
     expect(planDomains({ allowedDomains }, provider, null)).toMatchObject({
       entries: ['api.acme.test', 'eu.files.acme.test'],
@@ -52,7 +52,7 @@ describe('hosts that a person names', () => {
   });
 
   test.each(['acme.test', 'api.acme.test:8443', 'files.acme.test', '*.acme.test', 'xapi.acme.test'])(
-    '%s is beyond it without a word',
+    '%s outside the audience is refused without --widen',
     (host) => {
       expect(() => planDomains({ allowedDomains: [host] }, provider, null)).toThrow(
         expect.objectContaining({ code: 'input_invalid', hint: expect.stringContaining('--widen') }),

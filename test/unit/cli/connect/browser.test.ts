@@ -68,16 +68,16 @@ describe('the browser of the system', () => {
   });
 });
 
-describe('the browser of a person', () => {
+describe('the browser that a person configured', () => {
   test.each<[string, NodeJS.Platform, string, unknown]>([
     ['a name', 'linux', 'firefox', [['firefox', url]]],
     ['a path', 'darwin', '/opt/fire fox', [['/opt/fire fox', url]]],
     ['a name on macOS', 'darwin', 'Firefox', [['open', '-a', 'Firefox', url]]],
-  ])('%s, also without a display', (_what, platform, named, expected) => {
+  ])('is started: %s, also without a display', (_what, platform, named, expected) => {
     expect(chosen(platform, { SSH_CONNECTION: '1' }, named)).toEqual(expected);
   });
 
-  test('on Windows neither the name nor the address is read as code', () => {
+  test('gets name and address as arguments on Windows, and not as shell code', () => {
     const choice = chooseBrowser(url, 'x"; calc; "', { platform: 'win32', env: {} });
     expect(choice).toMatchObject({
       commands: [{ program: 'powershell.exe', env: { SIDEKEY_BROWSER: 'x"; calc; "', SIDEKEY_URL: url } }],
@@ -96,7 +96,7 @@ describe('the browser of a person', () => {
       ],
     ],
     ['"/opt/a b" --url=%s', [['/opt/a b', `--url=${url}`]]],
-    // What a shell would act on is no command here: that of the system is taken.
+    // A value with shell syntax is ignored, and the browser of the system is used.
     [
       'firefox %s; calc',
       [
@@ -125,17 +125,17 @@ test.each([
   'https://example.com/"',
   'https://example.com/`id`',
   'https://example.com/\n',
-])('no program is given %j', (address) => {
+])('no program is started with %j', (address) => {
   expect(chooseBrowser(address, 'firefox', { platform: 'linux', env: screen })).toMatchObject({
     kind: 'none',
   });
 });
 
-describe('starting it', () => {
-  // Not the PATH of whoever runs this: a folder there that may not be searched changes what the system answers.
+describe('starting the browser', () => {
+  // A PATH of the test: an unreadable folder in the real PATH would change the error.
   const env = { PATH: '/usr/bin:/bin' };
 
-  /** A program that writes its arguments down, and ends. */
+  /** A program that writes its arguments to a file and ends. */
   async function recorder(exit = 0) {
     const folder = await tempFolder();
     const program = join(folder, 'browser');
@@ -168,24 +168,24 @@ describe('starting it', () => {
       });
     });
 
-  test('gives the address as one word, whatever a shell would make of it', async () => {
+  test('passes the address as one argument, with any shell characters in it', async () => {
     const { command, words } = await recorder();
     startBrowser([command], { env, now: () => 0, failed: () => undefined });
     expect(await words()).toBe(url);
   });
 
-  test('a program that is not there makes room for the next', async () => {
+  test('tries the next program when one is missing', async () => {
     const { command, words } = await recorder();
     startBrowser([absent, command], { env, now: () => 0, failed: () => undefined });
     expect(await words()).toBe(url);
   });
 
-  test('says which is missing', async () => {
+  test('names the missing program', async () => {
     expect(await failing([absent])).toBe('no-such-browser is not there');
   });
 
   test.skipIf(process.getuid?.() === 0)(
-    'says so where a folder of the PATH may not be searched',
+    'fails with the reason when a folder of the PATH cannot be searched',
     async () => {
       const closed = await tempFolder();
       await chmod(closed, 0);
@@ -196,12 +196,12 @@ describe('starting it', () => {
     },
   );
 
-  test('says which found no browser, as xdg-open does', async () => {
+  test('names the program that found no browser, as xdg-open reports it', async () => {
     const { command } = await recorder(3);
     expect(await failing([command])).toBe(`${command.program} ended with exit code 3`);
   });
 
-  test('a browser that ends after a while was there', async () => {
+  test('succeeds when the browser ends after a while', async () => {
     const { command, words } = await recorder(1);
     const second = await recorder();
     let time = 0;

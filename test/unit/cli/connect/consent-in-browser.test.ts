@@ -10,7 +10,7 @@ import { aProvider } from '../../../support/provider.ts';
 
 const timeUp = new SidekeyError('consent_missing', 'The time is up.');
 
-/** A consent whose end the test decides. */
+/** A consent that the test completes. */
 function aConsent(options: ConsentRequest['options'] = {}, aborted?: AbortSignal) {
   const said: string[] = [];
   const output = {
@@ -56,8 +56,8 @@ function aConsent(options: ConsentRequest['options'] = {}, aborted?: AbortSignal
   };
 }
 
-describe('the time limit', () => {
-  test('ends the wait, and the listener', async () => {
+describe('the time limit of a consent', () => {
+  test('ends the wait and closes the listener', async () => {
     const consent = aConsent();
     const callback = await consent.callback;
     consent.abort();
@@ -65,7 +65,7 @@ describe('the time limit', () => {
     await expect(visit(callback)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 
-  test('does not cut off an answer that has come: its code would be lost', async () => {
+  test('does not interrupt the code exchange after a callback', async () => {
     const consent = aConsent();
     const page = visit(await consent.callback);
     await consent.finishing.promise;
@@ -75,15 +75,15 @@ describe('the time limit', () => {
     expect((await page).body).toContain('<h1>Tokens are here</h1>');
   });
 
-  test('that is over already asks nobody', async () => {
+  test('that has passed before the start prints nothing', async () => {
     const consent = aConsent({}, AbortSignal.abort(timeUp));
     await expect(consent.result).rejects.toBe(timeUp);
     expect(consent.said).toEqual([]);
   });
 });
 
-describe('what goes wrong after the answer', () => {
-  test('is on the page as in the terminal', async () => {
+describe('a failure after the callback', () => {
+  test('is shown on the page as in the terminal', async () => {
     const consent = aConsent();
     const page = visit(await consent.callback);
     const failure = new SidekeyError('provider_refused', 'It said <no>.', { hint: 'try again' });
@@ -94,7 +94,7 @@ describe('what goes wrong after the answer', () => {
     expect(body).toContain('<h1>Acme is not connected</h1>\n<p>It said &lt;no&gt;.</p>\n<p>→ try again</p>');
   });
 
-  test('that is no failure of ours does not show what it says', async () => {
+  test('that is no SidekeyError is shown without its message', async () => {
     const consent = aConsent();
     const page = visit(await consent.callback);
     consent.end.reject(new Error('secret-in-a-message'));
@@ -103,7 +103,7 @@ describe('what goes wrong after the answer', () => {
   });
 });
 
-test('standard input that ends does not undo an answer that came by the browser', async () => {
+test('the end of standard input does not cancel a callback that the browser delivered', async () => {
   const consent = aConsent({ paste: true });
   const page = visit(await consent.callback);
   await consent.finishing.promise;
@@ -114,7 +114,7 @@ test('standard input that ends does not undo an answer that came by the browser'
   expect((await page).status).toBe(200);
 });
 
-test('a browser that is not there is said, and the wait goes on', async () => {
+test('a missing browser is reported, and the wait continues', async () => {
   const consent = aConsent({ browser: 'no-such-browser' });
   const callback = await consent.callback;
   const page = visit(callback);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startConsentTimeout, timeoutOf } from '../../../../src/cli/connect/request.ts';
 
-/** Timers whose time comes when the test says so. */
+/** Timers that the test fires. */
 function handTimers() {
   const due: { readonly ms: number; readonly run: () => void }[] = [];
   return {
@@ -14,7 +14,7 @@ function handTimers() {
   };
 }
 
-test('ends when the time is up, and says how long it was', () => {
+test('a consent ends at the time limit, and the message names the limit', () => {
   const timers = handTimers();
   const consentTimeout = startConsentTimeout(300_000, timers);
   expect(timers.due[0]?.ms).toBe(300_000);
@@ -27,7 +27,7 @@ test('ends when the time is up, and says how long it was', () => {
   consentTimeout.end();
 });
 
-test('leaves no timer and no listener behind', () => {
+test('a finished consent leaves no timer and no listener', () => {
   const before = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
   const timers = handTimers();
   startConsentTimeout(1_000, timers).end();
@@ -35,7 +35,7 @@ test('leaves no timer and no listener behind', () => {
   expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
 });
 
-test('a time limit as it is written', () => {
+test('a time limit is written in words', () => {
   expect(timeoutOf(undefined, 7)).toBe(7);
   expect(timeoutOf('90s', 7)).toBe(90_000);
   for (const text of ['', '0s', '5', 'm', '-1m', '60d']) {

@@ -40,8 +40,8 @@ async function listener(options: Parameters<typeof redirectTarget>[0] = { port: 
   };
 }
 
-describe('an answer', () => {
-  test('counts once', async () => {
+describe('a callback', () => {
+  test('is accepted once', async () => {
     const { answers, expecting, callback } = await listener();
     expecting();
     expect((await visit(callback('first'))).status).toBe(200);
@@ -50,7 +50,7 @@ describe('an answer', () => {
     expect(answers).toEqual(['first']);
   });
 
-  test('counts once also while the first is under way', async () => {
+  test('is accepted once also while the first is being processed', async () => {
     const { answers, expecting, callback, holdBack } = await listener();
     const gate = Promise.withResolvers<void>();
     holdBack(gate.promise);
@@ -63,7 +63,7 @@ describe('an answer', () => {
     expect(answers).toEqual(['first']);
   });
 
-  test('that comes before anything was asked counts for nothing', async () => {
+  test('before the consent has started gets 404', async () => {
     const { answers, expecting, callback } = await listener();
     expect((await visit(callback('early'))).status).toBe(404);
     expecting();
@@ -71,7 +71,7 @@ describe('an answer', () => {
     expect(answers).toEqual(['later']);
   });
 
-  test('arrives whole, though the listener closes', async () => {
+  test('gets its whole page, though the listener closes', async () => {
     const { loopback, expecting, callback } = await listener();
     expecting();
     const page = visit(callback('first'));
@@ -81,8 +81,8 @@ describe('an answer', () => {
   });
 });
 
-describe('the link that opens the consent page', () => {
-  test('leads there once, and holds nothing that others could use', async () => {
+describe('the link to the consent page', () => {
+  test('redirects once, and contains no state', async () => {
     const { expecting } = await listener();
     const link = expecting();
     expect(link).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/[A-Za-z0-9_-]{32}$/);
@@ -97,7 +97,7 @@ describe('the link that opens the consent page', () => {
     expect(second.headers['location']).toBeUndefined();
   });
 
-  test('is for this name alone', async () => {
+  test('is refused with another Host', async () => {
     const { expecting } = await listener();
     const link = expecting();
     expect((await visit(link, { headers: { host: 'evil.example.com' } })).status).toBe(404);
@@ -105,13 +105,13 @@ describe('the link that opens the consent page', () => {
   });
 });
 
-describe('where it listens', () => {
-  test('on the loopback address alone', async () => {
+describe('the loopback listener', () => {
+  test('listens only on the loopback address', async () => {
     const { loopback } = await listener();
     expect(loopback.redirectUri).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/callback$/);
   });
 
-  test('for localhost on both, so that no other program gets what a browser sends to one', async () => {
+  test('listens on IPv4 and IPv6 for localhost, so that no other program gets the callback', async () => {
     const { loopback, expecting } = await listener({ redirectUri: 'http://localhost/cb', port: '0' });
     expecting();
     const { port } = new URL(loopback.redirectUri);
@@ -124,7 +124,7 @@ describe('where it listens', () => {
     }
   });
 
-  test('an explicit port that is taken is said', async () => {
+  test('refuses an explicit port in use, and the hint names --port', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     onTestFinished(() => void other.close());

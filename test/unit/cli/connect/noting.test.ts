@@ -21,7 +21,7 @@ function setup(append?: AuditLog['append']) {
 
 const refusal = new SidekeyError('provider_refused', 'No.');
 
-test('what fails is noted with its code', async () => {
+test('a failed connect is recorded with its code', async () => {
   const { events, request } = setup();
   await expect(noting(request, null, () => Promise.reject(refusal))).rejects.toBe(refusal);
   expect(events).toEqual([
@@ -36,7 +36,7 @@ test('what fails is noted with its code', async () => {
   ]);
 });
 
-test('what is noted already is not noted twice', async () => {
+test('a failure that is recorded already is not recorded twice', async () => {
   const { audit, events, request } = setup();
   const gone = new SidekeyError('store_unavailable', 'It is gone.');
   const change = () => recordChange(audit, { event: 'grant.connected' }, () => Promise.reject(gone));
@@ -44,7 +44,7 @@ test('what is noted already is not noted twice', async () => {
   expect(events.map(({ outcome }) => outcome)).toEqual([undefined, 'allow', 'failed']);
 });
 
-test('what is not on record is not begun', async () => {
+test('a connect does not start when the audit record fails', async () => {
   const full = new SidekeyError('audit_unavailable', 'The disk is full.');
   const { request } = setup((): Promise<void> => Promise.reject(full));
   let isBegun = false;
@@ -52,7 +52,7 @@ test('what is not on record is not begun', async () => {
   expect(isBegun).toBe(false);
 });
 
-test('what works is noted only as begun', async () => {
+test('a successful connect is recorded only at its start', async () => {
   const { events, request } = setup();
   expect(await noting(request, null, async () => 'done')).toBe('done');
   expect(events).toEqual([{ event: 'grant.connecting', provider: 'acme', user: 'alice' }]);

@@ -17,14 +17,14 @@ const token = (...names: string[]): PastedToken => ({
   inject: { kind: 'inject' },
 });
 
-describe('what is pasted on standard input', () => {
+describe('a credential pasted on standard input', () => {
   test.each([
     ['  sk-123\n', token('token'), { token: 'sk-123' }],
     ['\uFEFFsk-123', token('token'), { token: 'sk-123' }],
     ['{"token":"sk-123"}', token('token'), { token: 'sk-123' }],
     ['sid=AC1\nsecret = a=b \r\n\n', token('sid', 'secret'), { sid: 'AC1', secret: 'a=b' }],
     ['{"sid":"AC1","secret":"s"}', token('sid', 'secret'), { sid: 'AC1', secret: 's' }],
-  ])('%j', (text, of, parts) => expect(readParts(text, of)).toEqual(parts));
+  ])('is read: %j', (text, of, parts) => expect(readParts(text, of)).toEqual(parts));
 
   test.each([
     ['', token('token'), /empty/],
@@ -34,7 +34,7 @@ describe('what is pasted on standard input', () => {
     ['sid=AC1\nsecret=s\nhunter=2', token('sid', 'secret'), /a part that this provider has not/],
     ['{"sid":1,"secret":"s"}', token('sid', 'secret'), /not a text/],
     ['{"sid":', token('sid', 'secret'), /not valid JSON/],
-  ])('%j is refused, without a word of it', (text, of, message) => {
+  ])('is refused without its text in the message: %j', (text, of, message) => {
     let thrown: unknown;
     try {
       readParts(text, of);
@@ -46,7 +46,7 @@ describe('what is pasted on standard input', () => {
   });
 });
 
-describe('what a value looks like', () => {
+describe('the check of the form of a credential', () => {
   const key = part('key', [
     { prefix: 'sk-ant-', label: 'an Anthropic key', wrongKind: true },
     { prefix: 'sk-', label: 'a key', wrongKind: false },
@@ -60,7 +60,7 @@ describe('what a value looks like', () => {
     ['whatever', 'The key usually begins with sk-; this does not.'],
   ])('%s: %s', (value, doubt) => expect(doubtOf(value, key)).toBe(doubt));
 
-  test('is not doubted where no form is known', () => {
+  test('accepts any value when the provider has no known form', () => {
     expect(doubtOf('whatever', part('key'))).toBeNull();
   });
 });

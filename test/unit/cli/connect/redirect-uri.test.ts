@@ -51,7 +51,7 @@ test.each([
   );
 });
 
-test('where nobody listens, the usual port is named', () => {
+test('a redirect URI without a listener has the default port', () => {
   expect(writtenRedirectUri(redirectTarget({}))).toBe('http://127.0.0.1:8765/callback');
   expect(writtenRedirectUri(redirectTarget({ port: '0' }))).toBe('http://127.0.0.1:8765/callback');
   expect(writtenRedirectUri(redirectTarget({ port: '99' }))).toBe('http://127.0.0.1:99/callback');

@@ -14,7 +14,7 @@ test.each([
   ['a', { ...grant, state: 'revoked' as const }, ['a']],
   ['a', { ...grant, type: 'api_key' as const }, ['a']],
   ['https://www.example.com/auth/x user:email', null, ['https://www.example.com/auth/x', 'user:email']],
-])('%j of a grant with %j', (written, existing, expected) => {
+])('scopes of the option %j with the grant %j', (written, existing, expected) => {
   expect(scopesToAsk(written, provider, existing)).toEqual(expected);
 });
 

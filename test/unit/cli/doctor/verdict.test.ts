@@ -7,7 +7,7 @@ function end(stderr: string, { exit = 1, stdout = '', timedOut = false } = {}) {
   return { exit, stdout, stderr, timedOut };
 }
 
-describe('what a program says of the proxy', () => {
+describe('the verdict on the error text of a program', () => {
   const cases: readonly (readonly [words: string, verdict: Verdict])[] = [
     ['curl: (60) SSL certificate problem: unable to get local issuer certificate', 'untrusted'],
     ["ERROR: The certificate of 'own.internal' is not trusted.", 'untrusted'],
@@ -27,20 +27,20 @@ describe('what a program says of the proxy', () => {
   });
 });
 
-test('a program that shows the page works, whatever else it says', () => {
+test('a program that prints the page works, with any warnings', () => {
   const said = end('warning: certificate store is old', { exit: 0, stdout: 'This is Sidekey.' });
   expect(verdictOf(said, page)).toBe('works');
 });
 
-test('a program that ends well and shows another page went elsewhere', () => {
+test('a program that succeeds with another page did not use the proxy', () => {
   expect(verdictOf(end('', { exit: 0, stdout: 'It works!' }), page)).toBe('unproxied');
 });
 
-test('a program that did not end is no failure of trust', () => {
+test('a program that timed out is slow, and not untrusted', () => {
   expect(verdictOf(end('certificate', { timedOut: true }), page)).toBe('slow');
 });
 
-test('the line that tells most is quoted, and no more of it than fits', () => {
+test('the most informative line is quoted, up to 200 characters', () => {
   expect(lastWords(end('first\nfatal: it broke\nsee the manual'))).toBe('fatal: it broke');
   expect(lastWords(end(''))).toBe('it said nothing');
   expect(lastWords(end(`error ${'x'.repeat(500)}`))).toHaveLength(200);

@@ -25,6 +25,6 @@ test.each([
   'http://10.0.0.1:1',
   'socks5://127.0.0.1:1',
   ':::',
-])('%s is not asked in the clear', (text) => {
+])('%s is refused, because the request would leave the machine without TLS', (text) => {
   expect(readProxy(text)).toBeNull();
 });

@@ -19,7 +19,7 @@ const hop = (fields: Partial<Hop> = {}): Hop => ({
 });
 const names = (next: Hop | null) => next?.fields.map(([name]) => name);
 
-test.each([200, 300, 304, 404])('status %i leads nowhere', (status) => {
+test.each([200, 300, 304, 404])('status %i is not followed', (status) => {
   expect(nextHop(hop(), status, '/y')).toBeNull();
 });
 
@@ -31,7 +31,7 @@ test.each([
   [303, 'HEAD', 'HEAD'],
   [307, 'POST', 'POST'],
   [308, 'PATCH', 'PATCH'],
-])('%i of a %s is a %s', (status, method, then) => {
+])('%i of a %s becomes a %s', (status, method, then) => {
   const next = nextHop(hop({ method, body: method === 'HEAD' ? null : body(true) }), status, 'y?z');
   expect(next).toMatchObject({ method: then, url: 'https://a.test/y?z' });
   const keepsBody = method !== 'HEAD' && method === then;
@@ -41,13 +41,13 @@ test.each([
 });
 
 test.each(['https://b.test/', '//b.test/', 'https://a.test:8443/', 'http://a.test/'])(
-  'to %s nothing goes along that could be a key, and no choice of a grant',
+  'a redirect to %s keeps no field that may hold a key, and no grant selector',
   (location) => {
     expect(names(nextHop(hop(), 307, location))).toEqual(['Accept', 'Content-Type', 'Sidekey-Reason']);
   },
 );
 
-test('a body that was read is not sent a second time', () => {
+test('a stream body is not sent a second time', () => {
   expect(() => nextHop(hop({ body: body(false) }), 307, '/y')).toThrow('cannot be read again');
   expect(nextHop(hop({ body: body(false) }), 303, '/y')).toMatchObject({ method: 'GET', body: null });
 });
@@ -64,6 +64,6 @@ test.each([
   ['http://A.example?x#y', 'http://a.example/?x'],
   ['https://bücher.example/ä b', 'https://xn--bcher-kva.example/%C3%A4%20b'],
   ['https://a.example/%7e//../x', 'https://a.example/%7e//../x'],
-])('the URL %s is asked for as %s', (text, url) => {
+])('the URL %s is normalized to %s', (text, url) => {
   expect(readUrl(text)).toBe(url);
 });

@@ -7,7 +7,7 @@ const provider = (audience: readonly string[]): Provider =>
   aProvider({ name: 'desk', title: 'Desk', audience });
 
 describe('the audience of a new grant', () => {
-  it("is the provider's, unless hosts are named", () => {
+  it('is that of the provider, unless hosts are named', () => {
     expect(chooseAudience(undefined, provider(['a.example.com']))).toEqual(['a.example.com']);
     expect(
       chooseAudience(
@@ -17,7 +17,7 @@ describe('the audience of a new grant', () => {
     ).toEqual(['b.example.com', '*.c.example.com:8443']);
   });
 
-  it('has to come from somewhere', () => {
+  it('is required', () => {
     expect(() => chooseAudience(undefined, provider([]))).toThrow(
       expect.objectContaining({ code: 'input_invalid', hint: expect.stringContaining('--audience HOST') }),
     );

@@ -25,7 +25,7 @@ interface Case {
   readonly dialect?: Partial<Dialect>;
 }
 
-/** A grant that was made 10 days ago, with a token that was got 6 minutes ago and lives an hour. */
+/** A grant created 10 days ago, with a token obtained 6 minutes ago and valid for an hour. */
 function at({ grant, credential, other, activity, dialect }: Case = {}) {
   const oauth: OAuth2Credential = {
     type: 'oauth2',
@@ -76,8 +76,8 @@ const next = (it: Case = {}) => at(it).clocks.next;
 
 const nextText = (it: Case = {}) => at(it).rows['next'];
 
-describe('what happens next to a grant', () => {
-  it('that was used lately, is a refresh ahead', () => {
+describe('the next event of a grant', () => {
+  it('is a scheduled refresh when the grant was used recently', () => {
     const used = { activity: { usedAt: now - hour } };
     expect(next(used)).toEqual({ what: 'refresh_ahead', at: now + 49 * minute });
     expect(nextText(used)).toBe('a running proxy refreshes the token in 49 min');
@@ -85,7 +85,7 @@ describe('what happens next to a grant', () => {
     expect(nextText(due)).toBe('a running proxy refreshes the token now');
   });
 
-  it('that was not, is a refresh on use', () => {
+  it('is a refresh on use when it was not used recently', () => {
     expect(nextText()).toBe('requests in 49 min or later refresh the token');
     expect(nextText({ activity: { usedAt: now - 2 * day } })).toBe(
       'requests in 49 min or later refresh the token',
@@ -101,7 +101,7 @@ describe('what happens next to a grant', () => {
     );
   });
 
-  it('with a refresh token that dies unused, is its use', () => {
+  it('is a use of the refresh token when that expires without use', () => {
     const idle = { dialect: { refreshTokenIdleTimeoutMs: 30 * day } };
     expect(next(idle)).toEqual({ what: 'keep_alive', at: now - 6 * minute + 15 * day });
     expect(nextText(idle)).toBe(
@@ -109,7 +109,7 @@ describe('what happens next to a grant', () => {
     );
   });
 
-  it('that nothing can renew, is its end, if it has one', () => {
+  it('is the expiry, if any, when nothing can renew the grant', () => {
     expect(nextText({ credential: { refreshToken: null } })).toBe(
       'the token ends in 54 min, and nothing can renew it',
     );
@@ -117,14 +117,14 @@ describe('what happens next to a grant', () => {
     expect(nextText({ credential: { refreshToken: null, expiresAt: now - 1 } })).toBe('nothing');
   });
 
-  it('that needs a person, is nothing before that', () => {
+  it('is none while the grant needs a person', () => {
     expect(next({ grant: { state: 'reauth_required' } })).toEqual({ what: 'consent', at: null });
     expect(nextText({ grant: { state: 'revoked' } })).toBe('nothing');
   });
 });
 
 describe('the clocks of a grant', () => {
-  it('are told, both of them, with what is known of its past', () => {
+  it('show the access token and the refresh token, with their history', () => {
     const { clocks, rows } = at({
       activity: {
         usedAt: now - 3 * minute,
@@ -158,7 +158,7 @@ describe('the clocks of a grant', () => {
     });
   });
 
-  it('say when they have run out', () => {
+  it('show expired times', () => {
     const { rows } = at({
       credential: { obtainedAt: now - 40 * day, expiresAt: now - 40 * day + hour },
       grant: { createdAt: now - 100 * day },
@@ -169,14 +169,14 @@ describe('the clocks of a grant', () => {
     );
   });
 
-  it('count from the last consent where that is known', () => {
+  it('count from the last consent when it is known', () => {
     const life = { refreshTokenLifetimeMs: 90 * day };
     const ends = (it: Case): number | null => at({ ...it, dialect: life }).clocks.refreshToken.consentAt;
     expect(ends({})).toBe(now + 80 * day);
     expect(ends({ credential: { consentedAt: now - day } })).toBe(now + 89 * day);
   });
 
-  it('leave out what there is none of', () => {
+  it('leave out unknown times', () => {
     const { rows } = at({ other: { type: 'api_key', value: 'x' } });
     expect(Object.entries(rows).filter(([, value]) => value !== null)).toEqual([
       ['expires', 'no end'],
@@ -185,13 +185,13 @@ describe('the clocks of a grant', () => {
     ]);
   });
 
-  it('never hold a secret', () => {
+  it('never contain a secret', () => {
     const { clocks, rows }: { clocks: Clocks; rows: unknown } = at({ activity: { usedAt: now } });
     expect(JSON.stringify([clocks, rows, clockJson(clocks)])).not.toMatch(/secret/);
   });
 });
 
-it('a failure counts until another credential is stored', () => {
+it('a refresh failure is shown until another credential is stored', () => {
   const grant = grantOf(grantRecord({ updatedAt: now }));
   const activity = (failedAt: number | null): GrantActivity => ({
     grantId: grant.id,
@@ -208,6 +208,6 @@ it('a failure counts until another credential is stored', () => {
   expect(failureOf(grant, null)).toBeNull();
 });
 
-it('the last use is a span, or never', () => {
+it('the last use is shown as a span, or as never', () => {
   expect([lastUse(now - 5 * minute, now), lastUse(null, now)]).toEqual(['5 min ago', 'never']);
 });

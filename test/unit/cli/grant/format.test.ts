@@ -9,13 +9,13 @@ const now = 1_800_000_000_000;
 const grant = (fields: Partial<Grant> = {}): Grant =>
   grantOf(grantRecord({ expiresAt: now + 600_000, ...fields }));
 
-describe('the state of a grant as it counts now', () => {
+describe('the current state of a grant', () => {
   it.each([
     ['active', {}, 'active'],
     ['active', { expiresAt: now - 1, refreshable: false }, 'expired'],
     ['active', { expiresAt: now - 1, refreshable: true }, 'active'],
     ['active', { expiresAt: null, refreshable: false }, 'active'],
-    // The clock was wrong when it was marked.
+    // The clock was wrong when the grant was marked expired.
     ['expired', { refreshable: false }, 'active'],
     ['expired', { expiresAt: now, refreshable: false }, 'expired'],
     ['revoked', {}, 'revoked'],
@@ -25,7 +25,7 @@ describe('the state of a grant as it counts now', () => {
   });
 });
 
-it('an expiry is told with what it means', () => {
+it('an expiry is shown with its effect', () => {
   expect(expiryOf(grant(), now)).toBe('in 10 min');
   expect(expiryOf(grant({ expiresAt: now - 60_000, refreshable: true }), now)).toBe(
     '60 s ago (refreshed on use)',
@@ -36,7 +36,7 @@ it('an expiry is told with what it means', () => {
   expect(expiryOf(grant({ expiresAt: null, refreshable: true }), now)).toBe('not known');
 });
 
-it('the user is named where it is not the default one', () => {
+it('the user is shown when it is not the default one', () => {
   expect(titleOf(grant())).toBe('github');
   expect(titleOf(grant({ user: 'alice' }))).toBe('github (user alice)');
   expect(replaceCommand(grant())).toBe('sidekey grant add github --provider github --replace < token.json');
@@ -45,7 +45,7 @@ it('the user is named where it is not the default one', () => {
   );
 });
 
-it('for programs it has everything that a person may see, and nothing sealed', () => {
+it('the JSON has all public fields, and nothing sealed', () => {
   const record = grantRecord({ sealed: Buffer.from('sealed-bytes') });
   const json = grantJson(record, now);
   expect(Object.keys(json)).not.toContain('sealed');

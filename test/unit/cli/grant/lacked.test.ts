@@ -18,34 +18,34 @@ const lacked = (credential: Credential, scopes: readonly string[], updatedAt = a
     provider,
   );
 
-test('what was missing counts until a later consent, and a refresh is none', () => {
+test('missing scopes are shown until a later consent, and a refresh does not clear them', () => {
   const refreshedSince = lacked(oauth2({ consentedAt: at - 1 }), ['write'], at + 5);
   expect(refreshedSince).toEqual({ at, scopes: ['write'], command: 'sidekey connect acme --scopes write' });
   expect(lacked(oauth2({ consentedAt: at }), ['write'])).toBeNull();
 });
 
-test('where no consent is known, it counts until the grant has it', () => {
+test('missing scopes without a known consent are shown until the grant has them', () => {
   expect(lacked(oauth2(), ['read', 'write'])?.scopes).toEqual(['write']);
   expect(lacked(oauth2(), ['write'], at, ['read', 'write'])).toBeNull();
 });
 
-test('of what was pasted it counts until there is another', () => {
+test('missing scopes of a pasted credential are shown until it is replaced', () => {
   expect(lacked(key, ['write'])?.scopes).toEqual(['write']);
   expect(lacked(key, ['write'], at)).toBeNull();
 });
 
-test('what is no scope, in a store that somebody wrote to, is not shown', () => {
+test('an invalid scope in the store is not shown', () => {
   expect(lacked(key, ['write', '\u001b[31mred', 'a\nb'])?.scopes).toEqual(['write']);
   expect(lacked(key, ['\u001b[31mred'])).toBeNull();
 });
 
-test('nothing is missing where nobody said so', () => {
+test('no scopes are missing when none were reported', () => {
   const opened = { grant: grantRecord(), sealed: { credential: key, audience: [] } };
   expect(lackedBy(opened, null, provider)).toBeNull();
   expect(lackedBy(opened, { lackedAt: null, lacked: [] }, provider)).toBeNull();
 });
 
-test('a person sees the names and how long ago it was', () => {
+test('missing scopes are shown with their names and age', () => {
   expect(lackedText(lacked(key, ['write', 'admin']), at + 7_200_000)).toBe('write admin (2 h ago)');
   expect(lackedText(lacked(key, []), at + 60_000)).toMatch(/^not named \(/);
   expect(lackedText(null, at)).toBeNull();

@@ -21,19 +21,19 @@ const bob = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
 
 const grants = [named, alice, bob];
 
-it('a reference stands for the grant of that id or name before those of a provider of that name', () => {
+it('a reference matches a grant by id or name before grants of a provider with that name', () => {
   expect(standingFor('github', grants)).toEqual([named]);
   expect(standingFor('github', [alice, bob])).toEqual([alice, bob]);
   expect(standingFor(bob.id, grants)).toEqual([bob]);
   expect(standingFor('other', grants)).toEqual([]);
 });
 
-it('a domain that names no grant offers none', () => {
+it('a domain without a grant offers none', () => {
   expect(offeredBy(domain('a.example.com', null), grants)).toEqual([]);
   expect(offeredBy(domain('a.example.com', 'work'), grants)).toEqual([alice, bob]);
 });
 
-it('a grant is used by the domains that offer it, and by no other', () => {
+it('a grant is used only by the domains that offer it', () => {
   const domains = [
     domain('a.example.com', 'github'),
     domain('b.example.com', 'work'),

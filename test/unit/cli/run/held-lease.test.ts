@@ -63,8 +63,8 @@ async function holding({
   return { held, store, time, standing, names, warnings, fail: (is: boolean) => (unavailable = is) };
 }
 
-describe('a lease that is held', () => {
-  it('is renewed for as long as it is held, and revoked then', async () => {
+describe('the lease of a running command', () => {
+  it('is renewed while the command runs, and revoked after it', async () => {
     const { held, time, standing, names } = await holding();
     for (let passed = 0; passed < 30; passed += 1) {
       await time.advance(minute);
@@ -75,18 +75,18 @@ describe('a lease that is held', () => {
     expect(time.waiting()).toBe(0);
     expect(names().at(0)).toBe('lease.created');
     expect(names().at(-1)).toBe('lease.revoked');
-    // Each writes a line: seldom enough to be read.
+    // Each renewal writes an audit line: there must be few.
     expect(names().filter((name) => name === 'lease.renewed')).toHaveLength(18);
   });
 
-  it('ends by itself within five minutes when nobody holds it any more', async () => {
+  it('ends within five minutes when the process has died', async () => {
     const { held, store } = await holding();
     const lease = await store.leases.get(held.id);
     expect(lease?.expiresAt).toBe(start + 5 * minute);
     expect(lease?.grants).toBeNull();
   });
 
-  it('has a hard end where one is asked for, and takes no line more than it needs', async () => {
+  it('has a fixed end when one is given, with as few renewals as possible', async () => {
     const { time, standing, names } = await holding({ endsAt: start + 8 * minute });
     await time.advance(8 * minute - 1);
     expect(await standing()).toBe('active');
@@ -98,7 +98,7 @@ describe('a lease that is held', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  it('is renewed at once when the machine has slept', async () => {
+  it('is renewed at once after the machine has slept', async () => {
     const { time, standing } = await holding();
     time.set(start + 60 * minute);
     expect(await standing()).toBe('expired');
@@ -106,7 +106,7 @@ describe('a lease that is held', () => {
     expect(await standing()).toBe('active');
   });
 
-  it('never lapses where leases may last a second only', async () => {
+  it('does not lapse when the maximum lifetime is one second', async () => {
     const { time, standing } = await holding({ maxTtlMs: 1_000 });
     for (let passed = 0; passed < 20; passed += 1) {
       await time.advance(400);
@@ -114,7 +114,7 @@ describe('a lease that is held', () => {
     }
   });
 
-  it('stays revoked when a person has revoked it', async () => {
+  it('stays revoked after a person has revoked it', async () => {
     const { held, store, time, standing, names } = await holding();
     await store.leases.revoke({ id: held.id }, time.now());
     await time.advance(30 * minute);
@@ -123,7 +123,7 @@ describe('a lease that is held', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  it('tries again when it could not be renewed', async () => {
+  it('is renewed again after a failed renewal', async () => {
     const { time, standing, warnings, fail } = await holding();
     fail(true);
     await time.advance(3 * minute);

@@ -22,7 +22,7 @@ describe('the summary of a run', () => {
   it('counts exchanges once, tunnelled hosts once, refusals and failures', () => {
     const lines = [
       line({ grant: 'g', exchange: '1' }),
-      // A second try, with a token that was refreshed.
+      // The replay of the request with a refreshed token.
       line({ grant: 'g', exchange: '1' }),
       line({ event: 'outcome', grant: 'g', exchange: '1', outcome: 'ok' }),
       line({ grant: 'g', exchange: '2' }),
@@ -38,11 +38,11 @@ describe('the summary of a run', () => {
     expect(told(lines.slice(5, 6))).toBe('sidekey: no request with a credential, 1 host tunnelled');
   });
 
-  it('says that nothing came through the proxy: the program may take no notice of it', () => {
+  it('says that no request came through the proxy, and that the program may ignore the proxy settings', () => {
     expect(told([])).toBe('sidekey: no request came through the proxy');
   });
 
-  it('tells each refusal once, five at most, with what would allow it', () => {
+  it('lists each refusal once, at most five, with the command that allows it', () => {
     const { refusals } = countRequests([
       line({ event: 'denied', code: 'rule_denied' }),
       line({ event: 'denied', code: 'rule_denied', path: '/other' }),

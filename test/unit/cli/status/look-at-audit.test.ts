@@ -13,7 +13,7 @@ function line(hour: string, agent: string, event: string): string {
   return `${JSON.stringify({ v: 1, ...chain, event, time, agent, host: 'api.acme.test' })}\n`;
 }
 
-test('status names who was refused for too many leaks within a day, once', async () => {
+test('status names an agent that was refused for too many leaks within a day once', async () => {
   const file = join(await tempFolder(), 'audit.jsonl');
   await writeFile(
     file,
