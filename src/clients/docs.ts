@@ -8,31 +8,33 @@ import { variables, type ClientVariable, type VariableValue } from './variables.
 
 const intro = `# Clients
 
-The variables and settings that programs need to work through Sidekey. \`sidekey run -- CMD\` and \`sidekey env\` set all of the
+Programs need certain variables and settings to work through Sidekey. \`sidekey run -- CMD\` and \`sidekey env\` set all of the
 variables below. \`sidekey doctor\` tests the programs of your machine and names missing settings. \`npm run clients\` makes this
 page from the tables of these commands.
 
 Every program gets \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, in upper and lower case.
 
-- "Trust and more" lists the additional variables.
+- "Variables" lists the additional variables. Most of them name a file with trusted CA certificates (roots).
 - "Tested" links the tests that run the program ([test/clients/](../test/clients)) through \`sidekey run\`, against a TLS server
   that accepts the credential only. During a request, the tests search the environment, arguments and memory of all started
   processes for the credential. Afterwards they search all written files and all output.
 - "By hand" marks a single trial with the named version. Everything else is from the documentation of the program.
+- "Limits and settings" lists where the variables are not sufficient, and what to do. BUNDLE is the file that \`SSL_CERT_FILE\` names
+  under \`run\`.
 
-| client | trust and more | tested | what variables cannot do |
+| client | variables | tested | limits and settings |
 | --- | --- | --- | --- |
 `;
 
 const middle = `
 - The tested SDKs are those of OpenAI, Anthropic, GitHub (Octokit), Google (Gmail) and Slack for Node.js, with only the
-  placeholder that \`run\` sets. \`npm publish\` requires a placeholder in an .npmrc.
+  placeholder that \`run\` sets as their key. \`npm publish\` requires a placeholder in an .npmrc.
 - Chromium has its own trust store; see its row.
 - A tunnelled host (\`tunnel\`) shows its own certificate. Its root must be in the system's trust store or in the file that
   \`SSL_CERT_FILE\` names when \`run\` starts. The storage hosts of Git LFS and skopeo are examples.
-- The AWS command line, boto3 and \`curl --aws-sigv4\` are tested with variables that are set by hand, not through \`run\`
-  ([aws](../test/clients/aws.test.ts)). A double of AWS checks their signatures. The keys are searched in files and output, not in
-  memory.
+- The tests of the AWS command line, boto3 and \`curl --aws-sigv4\` set the variables themselves and do not use \`run\`
+  ([aws](../test/clients/aws.test.ts)). A test server in place of AWS checks the signatures. These tests search files and output
+  for the keys, but not memory.
 
 ## Variables
 
@@ -42,7 +44,7 @@ const middle = `
 
 const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
   proxy: 'the URL of the proxy, with a token',
-  'no-proxy': 'the previous value, and this machine',
+  'no-proxy': 'the previous value, and the addresses of this machine',
   extra: 'the CA of Sidekey, and the previous content',
   bundle: 'the system roots, the previous content, and the CA of Sidekey',
   java: 'options for proxy and trust store, after the previous ones',
@@ -70,7 +72,7 @@ export function renderClientsPage(): string {
     cells([
       code(name),
       typeof value === 'object' ? code(value.text) : told[value],
-      rest.onlyIfSet === true ? `${why} Only where it is set already.` : why,
+      rest.onlyIfSet === true ? `${why} Set only if you have set it already.` : why,
     ]),
   );
   return `${intro}${rows.join('\n')}\n${middle}${named.join('\n')}\n`;

@@ -67,7 +67,7 @@ export const clients: readonly Client[] = [
       'http2.connect ignores the proxy: use fetch of undici, or open a CONNECT tunnel in createConnection.',
     ],
     seen: [
-      { what: 'needle 3.5, ws 8 and superagent 10 with that agent', test: null },
+      { what: 'needle 3.5; ws 8 and superagent 10 with https.globalAgent', test: null },
       { what: 'fetch, node:https, undici, axios, got, node-fetch', test: 'javascript' },
       { what: 'SDKs', test: 'sdks' },
     ],
@@ -94,7 +94,7 @@ export const clients: readonly Client[] = [
     programs: ['bun'],
     variables: ['NODE_EXTRA_CA_CERTS'],
     notes: ['Its WebSocket bypasses the proxy: use new WebSocket(URL, { proxy: process.env.HTTPS_PROXY }).'],
-    seen: [{ what: 'fetch, install, WebSocket with that option of 1.4', test: null }],
+    seen: [{ what: 'Bun 1.4: fetch, install, WebSocket with the option proxy', test: null }],
   },
   {
     name: 'deno',
@@ -102,7 +102,7 @@ export const clients: readonly Client[] = [
     programs: ['deno'],
     variables: ['DENO_CERT'],
     notes: [],
-    seen: [{ what: 'fetch, WebSocket, packages of npm with 2.9', test: null }],
+    seen: [{ what: 'Deno 2.9: fetch, WebSocket, packages of npm', test: null }],
   },
   {
     name: 'python',
@@ -134,7 +134,7 @@ export const clients: readonly Client[] = [
     programs: ['yt-dlp'],
     variables: ['SSL_CERT_FILE'],
     notes: ['If certifi is installed, it uses only those roots: add --compat-options no-certifi.'],
-    seen: [{ what: 'yt-dlp with that option', test: null }],
+    seen: [{ what: 'yt-dlp with --compat-options no-certifi', test: null }],
   },
   {
     name: 'httplib2',
@@ -149,7 +149,9 @@ export const clients: readonly Client[] = [
     title: 'AWS command line, boto3',
     programs: ['aws'],
     variables: ['AWS_CA_BUNDLE'],
-    notes: ['They sign with worthless keys that run sets, and Sidekey replaces the signature (docs/aws.md).'],
+    notes: [
+      'They sign with the placeholders that run sets, and Sidekey replaces the signature (docs/aws.md).',
+    ],
     seen: [],
   },
   {
@@ -280,7 +282,7 @@ export const clients: readonly Client[] = [
     notes: [
       'Its package curl, and so httr, ignores CURL_CA_BUNDLE: use new_handle(cainfo = Sys.getenv("CURL_CA_BUNDLE")).',
     ],
-    seen: [{ what: 'download.file and url of R 4.2, curl with that option', test: null }],
+    seen: [{ what: 'R 4.2: download.file and url; curl with cainfo', test: null }],
   },
   {
     name: 'libcurl',
@@ -288,7 +290,7 @@ export const clients: readonly Client[] = [
     programs: [],
     variables: [],
     notes: [
-      'Only the program curl reads CURL_CA_BUNDLE and SSL_CERT_FILE. libcurl has a built-in path, and each program has its own setting for CURLOPT_CAINFO.',
+      'Only the program curl reads CURL_CA_BUNDLE and SSL_CERT_FILE. Other programs use the path that was built into libcurl, or a setting of their own (CURLOPT_CAINFO).',
     ],
     seen: [],
   },
@@ -300,7 +302,7 @@ export const clients: readonly Client[] = [
     notes: [
       'It reads no variable for its roots: use aria2c --ca-certificate=BUNDLE, or ca-certificate in aria2.conf.',
     ],
-    seen: [{ what: 'aria2 1.36 with that option', test: null }],
+    seen: [{ what: 'aria2 1.36 with --ca-certificate', test: null }],
   },
   {
     name: 'ffmpeg',
@@ -327,9 +329,9 @@ export const clients: readonly Client[] = [
     programs: ['svn'],
     variables: [],
     notes: [
-      'It reads no variables: http-proxy-host, http-proxy-port and ssl-authority-files in ~/.subversion/servers, or as --config-option servers:global:http-proxy-host=127.0.0.1 and so on. It needs a port that requires no token.',
+      'It reads no variables: set http-proxy-host, http-proxy-port and ssl-authority-files in ~/.subversion/servers, or with options such as --config-option servers:global:http-proxy-host=127.0.0.1. It needs a port that requires no token.',
     ],
-    seen: [{ what: 'svn 1.14 with those options', test: null }],
+    seen: [{ what: 'svn 1.14 with --config-option', test: null }],
   },
   {
     name: 'apt',
@@ -338,8 +340,8 @@ export const clients: readonly Client[] = [
     variables: ['APT_CONFIG'],
     notes: [
       'Acquire::https::CAInfo in /etc/apt/apt.conf.d overrides it.',
-      'Where root calls it, it reads files as the user _apt: where that user cannot get to the bundle, APT_CONFIG is not set.',
-      'sudo takes the variables away: sidekey run -- is for what it runs itself.',
+      'As root, apt reads files as the user _apt. If that user cannot read the bundle, run does not set APT_CONFIG.',
+      'sudo removes the variables: a program behind sudo does not use Sidekey.',
     ],
     seen: [{ what: 'apt-get update', test: 'apt' }],
   },
@@ -356,7 +358,7 @@ export const clients: readonly Client[] = [
     title: 'Nix',
     programs: ['nix'],
     variables: ['NIX_SSL_CERT_FILE'],
-    notes: ['A daemon that builds uses its own environment.'],
+    notes: ['The Nix daemon builds with its own environment: set the variables there too.'],
     seen: [],
   },
   {
@@ -373,7 +375,7 @@ export const clients: readonly Client[] = [
     programs: ['docker'],
     variables: [],
     notes: [
-      'The daemon pulls and pushes with its own settings; sidekey env --shell docker is for programs in containers.',
+      'The daemon pulls and pushes with its own settings. For programs in containers, use sidekey env --shell docker.',
     ],
     seen: [],
   },
@@ -384,7 +386,7 @@ export const clients: readonly Client[] = [
     variables: [],
     notes: [
       'It takes no proxy password from variables: it needs a port that requires no token.',
-      'Its roots come from ~/.pki/nssdb: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
+      'Its roots come from ~/.pki/nssdb. Add the CA with: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
     ],
     seen: [{ what: 'Chromium', test: 'chromium' }],
   },

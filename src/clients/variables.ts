@@ -149,7 +149,7 @@ export const variables = [
   {
     name: 'GIT_HTTP_PROXY_AUTHMETHOD',
     value: { text: 'basic' },
-    why: 'Makes git show its token to the proxy at once.',
+    why: 'Makes git send its proxy token with the first request.',
   },
   {
     name: 'GIT_TERMINAL_PROMPT',
