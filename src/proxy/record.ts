@@ -150,7 +150,7 @@ export class ExchangeRecord {
     this.#lack = reason;
   }
 
-  /** Decision of policy. */
+  /** The decision of policy. The audit has its outcome alone; the record of `explain` shows its steps. */
   decided(_decision: Decision): void {}
 
   /** Event: a request is about to be sent, with this credential. */
