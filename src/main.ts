@@ -199,15 +199,9 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   opened.defer(() => ahead.close());
   const identities = opened.adopt(createCertificateWatch(grants, systemTimers), (it) => it.close());
   const followed = followConfig(config.file, takeOver);
-  let checkedThisTurn = false;
-  /** Checks the files once in a turn of the event loop. */
   function newestSettings(): ConfigSnapshot | Promise<ConfigSnapshot> {
-    if (checkedThisTurn) return settings;
     const loading = followed.newest();
-    if (loading !== null) return loading.then(() => settings);
-    checkedThisTurn = true;
-    setImmediate(() => (checkedThisTurn = false));
-    return settings;
+    return loading === null ? settings : loading.then(() => settings);
   }
   const serve = () =>
     createListener({
@@ -295,7 +289,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   opened.defer(() => followed.idle());
   // Between requests: an edit takes effect, ends what it forbids, and is logged.
   const watch = await watchConfig(config.file, {
-    onChange: () => void followed.newest(),
+    onChange: () => void followed.check(),
     onError: (error) =>
       log.warn({ file: config.file, problem: error.message }, 'the config file is not watched'),
   });

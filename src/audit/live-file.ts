@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
+import { createCheckPace } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type ChainMac, piecesOf, readPiece } from './line.ts';
 import {
@@ -283,8 +284,10 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
   const id = fileId(fs.fstatSync(fd, { bigint: true }));
   let slots = highestSlot(readHeads(file, vault));
   let size = 0;
+  const isDue = createCheckPace();
   /** Other writers may take slots meanwhile; then the file grows. */
-  function slotsNow(): number {
+  function slotsNow(closed: boolean): number {
+    if (!closed && !isDue()) return slots;
     const now = fs.fstatSync(fd).size;
     if (now !== size || slots * headSize < now) {
       const records = readHeads(file, vault);
@@ -296,7 +299,7 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
   }
   return {
     write(head) {
-      const record = encodeHead({ ...head, slots: slotsNow() }, vault);
+      const record = encodeHead({ ...head, slots: slotsNow(head.closed) }, vault);
       const written = calls.writeAt(fd, record, (slot - 1) * headSize);
       if (written !== headSize)
         throw new Error(`Only ${written} of ${headSize} bytes of a head record were written.`);

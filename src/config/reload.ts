@@ -14,16 +14,20 @@ import {
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { createCheckPace } from '../lib/timers.ts';
 import { maxConfigBytes } from './document.ts';
 
 /** A config file whose edits take effect at once. */
 interface FollowedConfig {
   /**
-   * Asked when a request has come: null where the last load says what the file says; else resolves when what it said
-   * at the time of this call, or later, has been loaded. However many wait, it is loaded once; one that is not good is
-   * loaded once too, until it changes.
+   * Called for each request. Returns null if the file has not changed since the last load; else resolves when the content
+   * at the time of this call, or later content, is loaded. One load serves all callers; invalid content is loaded once.
+   *
+   * Under load the file is checked every 5 ms (`createCheckPace`).
    */
   newest(): Promise<void> | null;
+  /** Checks the file now, and resolves when changed content is loaded. */
+  check(): Promise<void>;
   /** Loads the file even if it has not changed. */
   reload(): Promise<void>;
   /** Resolves when no load is in progress. */
@@ -36,7 +40,11 @@ interface FollowedConfig {
  * @param load loads the file, and puts it in force where it is good; never rejects. One runs at a time: what was read
  * first must not come into force last.
  */
-export function followConfig(file: string, load: () => Promise<void>): FollowedConfig {
+export function followConfig(
+  file: string,
+  load: () => Promise<void>,
+  isDue: () => boolean = createCheckPace(),
+): FollowedConfig {
   const sources = configSources(file);
   let loading: Promise<void> | null = null;
 
@@ -49,14 +57,16 @@ export function followConfig(file: string, load: () => Promise<void>): FollowedC
   }
 
   /** A load in progress may have read the file before this call, so a later one is awaited. */
-  async function loadAfterNow(isDue: () => boolean): Promise<void> {
+  async function loadAfterNow(isNeeded: () => boolean): Promise<void> {
     await loading;
-    if (loading === null && isDue()) begin();
+    if (loading === null && isNeeded()) begin();
     await loading;
   }
 
+  const check = (): Promise<void> => loadAfterNow(() => sources.differ());
   return {
-    newest: () => (loading === null && !sources.differ() ? null : loadAfterNow(() => sources.differ())),
+    newest: () => (loading === null && !(isDue() && sources.differ()) ? null : check()),
+    check,
     reload: () => loadAfterNow(() => true),
     async idle() {
       await loading;
@@ -237,7 +247,7 @@ export function readRegularFile(path: string, most: number): FileContent | null 
 /** The files of a config: the config file, and the user's provider definitions. */
 interface ConfigSources {
   /**
-   * Reports whether they say something else than what was last taken; a file that is away says nothing. For each request: a
+   * Reports whether they say something else than what was last taken; a file that is away says nothing. Costs a
    * `stat` of the file, of the folder, and of each definition in it (about 1.5 µs each), and nothing is read while none of
    * them has changed. Synchronous, so that nothing can happen between the look and what is done upon it.
    */

@@ -146,3 +146,27 @@ export class Deadline {
     this.#expired();
   }
 }
+
+/** Milliseconds between two checks while calls follow each other closely. */
+const checkEveryMs = 5;
+
+/** Milliseconds without a call after which the next call is a check. */
+const pauseMs = 1;
+
+/**
+ * Returns a function that tells when to check a fact that other processes change, such as a file: at the first call after
+ * a pause of 1 ms, and every 5 ms under load. A check at each call would cost more than many of the calls.
+ *
+ * @param monotonic milliseconds on a clock that never goes back
+ */
+export function createCheckPace(monotonic: () => number = () => performance.now()): () => boolean {
+  let checkedAt = -Infinity;
+  let calledAt = -Infinity;
+  return () => {
+    const now = monotonic();
+    const isDue = now - calledAt >= pauseMs || now - checkedAt >= checkEveryMs;
+    calledAt = now;
+    if (isDue) checkedAt = now;
+    return isDue;
+  };
+}

@@ -6,6 +6,7 @@ import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type Sqlit
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
+import { createCheckPace } from '../lib/timers.ts';
 import { sqlStore, unsyncedMark } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
 import type { Schema } from './schema.ts';
@@ -93,15 +94,16 @@ let ownChanges = 0;
 /**
  * Keeps statements prepared (their texts are few and fixed), and counts changes. `data_version` tells of other
  * connections' commits alone (https://sqlite.org/pragma.html#pragma_data_version), so those of this process are counted
- * here, in the moment they happen. The pragma takes locks, some microseconds' worth, so it is asked once in a turn of
- * the event loop: a commit of another process in the middle of one cannot be told from one right after it.
+ * here, in the moment they happen. The pragma takes locks, some microseconds' worth, so under load it runs every 5 ms
+ * (`createCheckPace`). Whoever must see the commits of other processes, such as a refresh under its lock, writes first:
+ * that changes the epoch.
  */
 function watch(database: Database.Database): { database: SqliteDatabase; epoch: () => number } {
   const statements = new Map<string, SqliteStatement>();
   const dataVersion = database.prepare<[], number>('pragma data_version').pluck();
   let seen = dataVersion.get();
   let foreignChanges = 0;
-  let askedThisTurn = false;
+  const isDue = createCheckPace();
 
   function counted(sql: string): SqliteStatement {
     const statement = database.prepare(sql);
@@ -149,12 +151,10 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
       },
     },
     epoch() {
-      if (!askedThisTurn) {
+      if (isDue()) {
         const version = dataVersion.get();
         if (version !== seen) foreignChanges += 1;
         seen = version;
-        askedThisTurn = true;
-        setImmediate(() => (askedThisTurn = false));
       }
       return ownChanges + foreignChanges;
     },

@@ -14,9 +14,8 @@ export interface Store {
   readonly location: string;
 
   /**
-   * A number that differs whenever another connection may have changed the store since the last call.
-   * Cheap enough to ask for each request (SQLite: `PRAGMA data_version`, about a microsecond), so that a cache
-   * in front of the store is never stale for longer than the request at hand.
+   * A number that changes with each write: at once after a write of this process, and within 5 ms after a write of another
+   * process. The first call after a pause of 1 ms sees all writes (`createCheckPace`).
    */
   epoch(): number;
 

@@ -1,5 +1,5 @@
 /** Sidekey: with everything on, and as a blind tunnel. */
-import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
@@ -72,15 +72,18 @@ async function prepare(
   await chmod(folder, 0o700);
   const port = await freePort();
   const authorities = [`${host}:${ground.port}`, `*.bench.test:${ground.port}`];
-  const configFile = join(folder, 'sidekey.yaml');
+  // The folders of a new installation: the folder of the config is watched, and the audit file stands in another.
+  const configFile = join(folder, 'config', 'sidekey.yaml');
+  await mkdir(join(folder, 'config'), { mode: 0o700 });
+  await mkdir(join(folder, 'data'), { mode: 0o700 });
   const config = {
     version: 1,
     workers,
     proxy: { listen: `127.0.0.1:${port}`, authentication: 'required' },
-    store: 'sqlite:sidekey.db',
-    key: { source: 'file', path: 'master.key' },
-    ca: { directory: 'certs' },
-    audit: { file: 'audit.jsonl' },
+    store: 'sqlite:../data/sidekey.db',
+    key: { source: 'file', path: '../data/master.key' },
+    ca: { directory: '../certs' },
+    audit: { file: '../data/audit.jsonl' },
     upstream: {
       ca: [ground.rootFile],
       resolve: Object.fromEntries([host, ...ground.coldHosts].map((name) => [name, '127.0.0.1'])),

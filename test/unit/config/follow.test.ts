@@ -6,21 +6,25 @@ import { followConfig } from '../../../src/config/reload.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** A watched file; each load reads it, and ends when the test resolves it. */
-async function setup() {
+async function setup(isDue: () => boolean = () => true) {
   const file = join(await tempFolder(), 'sidekey.yaml');
   const write = (text: string) => writeFileSync(file, text);
   write('0');
   const loads: { readonly text: string; readonly end: () => void }[] = [];
   let waiting: (() => void)[] = [];
   let inForce = '0';
-  const followed = followConfig(file, async () => {
-    const text = await readFile(file, 'utf8');
-    const { promise, resolve } = Promise.withResolvers<void>();
-    loads.push({ text, end: resolve });
-    for (const wake of waiting.splice(0)) wake();
-    await promise;
-    inForce = text;
-  });
+  const followed = followConfig(
+    file,
+    async () => {
+      const text = await readFile(file, 'utf8');
+      const { promise, resolve } = Promise.withResolvers<void>();
+      loads.push({ text, end: resolve });
+      for (const wake of waiting.splice(0)) wake();
+      await promise;
+      inForce = text;
+    },
+    isDue,
+  );
   /** The load with this number, after it has read the file. */
   const load = async (index: number) => {
     while (loads.length <= index) await new Promise<void>((resolve) => waiting.push(resolve));
@@ -36,7 +40,7 @@ test('an unchanged file causes no load', async () => {
 });
 
 test('all callers after an edit wait for one load', async () => {
-  const { followed, write, load, loads, inForce } = await setup();
+  const { followed, write, load, loads, inForce } = await setup(isDue: () => boolean = () => true);
   write('1');
   const asked = Promise.all(Array.from({ length: 50 }, async () => followed.newest()));
   (await load(0)).end();
