@@ -40,7 +40,7 @@ test('an unchanged file causes no load', async () => {
 });
 
 test('all callers after an edit wait for one load', async () => {
-  const { followed, write, load, loads, inForce } = await setup(isDue: () => boolean = () => true);
+  const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const asked = Promise.all(Array.from({ length: 50 }, async () => followed.newest()));
   (await load(0)).end();
