@@ -39,6 +39,28 @@ test('an unchanged file causes no load', async () => {
   expect(loads).toHaveLength(0);
 });
 
+test('an edit is loaded by the first request for which a check is due', async () => {
+  let isDue = false;
+  const { followed, write, load, loads } = await setup(() => isDue);
+  write('1');
+  expect(followed.newest()).toBe(null);
+  expect(loads).toHaveLength(0);
+  isDue = true;
+  const loaded = followed.newest();
+  (await load(0)).end();
+  await loaded;
+  expect(loads).toHaveLength(1);
+});
+
+test('a check on demand loads an edit although none is due', async () => {
+  const { followed, write, load, inForce } = await setup(() => false);
+  write('1');
+  const loaded = followed.check();
+  (await load(0)).end();
+  await loaded;
+  expect(inForce()).toBe('1');
+});
+
 test('all callers after an edit wait for one load', async () => {
   const { followed, write, load, loads, inForce } = await setup();
   write('1');
